@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { Plugin } from "vite";
+import { build, type Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
 /** The page of the API: Swagger UI as it is published, because it is built and compressed already. */
@@ -43,13 +43,25 @@ const start: Plugin = {
   },
 };
 
+const target = ["chrome123", "firefox128", "safari17.5"];
+
+/** The picture of a graph as one script for the server, which runs it in its sandbox. No screen loads it. */
+const picture: Plugin = {
+  name: "picture",
+  async generateBundle() {
+    const lib = { entry: "src/graph/server.ts", formats: ["iife" as const], name: "flow" };
+    const built = await build({ configFile: false, logLevel: "warn", build: { write: false, target, lib } });
+    for (const each of [built].flat()) if ("output" in each) this.emitFile({ type: "asset", fileName: "flow-picture.js", source: each.output[0].code });
+  },
+};
+
 // The bundle is committed, so names have no hashes and nothing in it depends on the machine.
 export default defineConfig({
-  plugins: [swagger, types, start],
+  plugins: [swagger, types, start, picture],
   build: {
     outDir: "../src/flowrunner/web",
     emptyOutDir: true,
-    target: ["chrome123", "firefox128", "safari17.5"],
+    target,
     // The policy allows no `data:` for fonts and scripts.
     assetsInlineLimit: 0,
     cssCodeSplit: false,

@@ -1,7 +1,9 @@
 """Flows over REST, as the reference has them."""
 
+import json
 import time
 from typing import Any, Final
+from xml.etree import ElementTree
 
 import pytest
 
@@ -76,6 +78,48 @@ def test_the_graph_of_a_flow_is_read_as_nodes_and_edges_and_as_mermaid(account: 
     assert reply.json["mermaid"].startswith('flowchart TD\n    n1["start')
     assert reply.json["mermaid"].endswith("    n1 --> n2\n")
     assert_error(admin.get(f"/api/v1/flows/{id}/graph"), 404)
+
+
+AS_SVG: Final = {"Accept": "image/svg+xml"}
+
+
+def test_the_graph_of_a_flow_is_read_as_a_picture_in_which_names_are_text(account: Client, admin: Client) -> None:
+    markup = '\'><script onload="alert(1)">'
+    nodes = {
+        "one": {
+            "type": "switch",
+            "params": {"cases": [{"when": True, "action": "<i onload=x>"}]},
+            "next": {"<i onload=x>": "two", "default": "end"},
+        },
+        "two": {"type": "parallel", "branches": {markup: {"nodes": {"<b>&": {"type": "return"}}}}},
+        "end": {"type": "return"},
+    }
+    id = account.new_flow(json.dumps({"nodes": nodes}))
+
+    reply = account.request("GET", f"/api/v1/flows/{id}/graph", headers=AS_SVG)
+
+    assert (reply.status, reply.headers["content-type"]) == (200, "image/svg+xml"), reply.body
+    assert reply.headers["content-disposition"] == 'attachment; filename="graph.svg"'
+    assert reply.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    parts = list(ElementTree.fromstring(reply.body).iter())
+    kinds = {"svg", "defs", "marker", "g", "rect", "path", "text"}
+    assert {part.tag for part in parts} == {f"{{http://www.w3.org/2000/svg}}{kind}" for kind in kinds}
+    texts = {part.text for part in parts if part.tag.endswith("}text")}
+    assert texts == {
+        "one", "switch", "<i onload=x>", "two", "parallel", markup, "<b>&", "end", "return", "default",
+    }  # fmt: skip
+    assert_error(admin.request("GET", f"/api/v1/flows/{id}/graph", headers=AS_SVG), 404)
+
+
+def test_a_graph_that_takes_the_layout_too_long_has_no_picture(account: Client) -> None:
+    names = [f"n{number}" for number in range(64)]
+    each = {"type": "switch", "params": {"cases": "${[]}"}, "next": {f"to {name}": name for name in names}}
+    id = account.new_flow(json.dumps({"start": "n0", "nodes": dict.fromkeys(names, each)}))
+
+    details = assert_error(account.request("GET", f"/api/v1/flows/{id}/graph", headers=AS_SVG), 422)
+
+    assert details["errors"][0]["message"] == "the graph of 64 nodes and 4096 edges is too large for a picture"
+    assert account.get(f"/api/v1/flows/{id}/graph").status == 200
 
 
 def test_a_flow_is_updated(account: Client) -> None:

@@ -261,6 +261,7 @@ def _flows_and_executions(go: Go, account: Client) -> None:
     for operation in (f"GET {flow}", f"GET {flow}/graph", f"PUT {flow}"):
         for one in (id, "flow-1"):
             go(account, operation, {"name": "M"} if "PUT" in operation else None, id=one)
+    go(account, f"GET {flow}/graph", headers={"Accept": "image/svg+xml"}, id=id)
     go(account, f"PUT {flow}", {"tags": 1}, id=id)
 
     run, execution = f"POST {flow}/run", "/api/v1/executions/{id}"

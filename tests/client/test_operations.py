@@ -235,7 +235,7 @@ def test_a_method_returns_what_its_operation_answers(name: str) -> None:
         else:
             assert schema in answered(method.id)
     else:
-        assert name in ("flows.export", "executions.step_result", "installation.flow_schema")
+        assert name in ("flows.export", "flows.saved_picture", "executions.step_result", "installation.flow_schema")
 
 
 MODELS: Final = [value for value in vars(models).values() if isinstance(value, type) and issubclass(value, Model)]

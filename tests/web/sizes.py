@@ -10,8 +10,8 @@ from flowrunner.api.http.assets import BUILT
 KILOBYTE: Final = 1000
 _FONTS: Final = frozenset({".woff2"})
 _SWAGGER: Final = frozenset({"swagger-ui.js", "swagger-ui.css"})
-# For programs; no screen loads them.
-_TYPES: Final = "flowrunner-api.d.ts"
+# For programs and for the server; no screen loads them.
+_NOT_OF_SCREENS: Final = frozenset({"flowrunner-api.d.ts", "flow-picture.js"})
 
 
 def packed(path: Path) -> int:
@@ -32,6 +32,6 @@ def first_load(screen: str) -> int:
 
 
 def whole() -> dict[str, int]:
-    """The bytes of each file, without fonts, the page of the API and what is for programs."""
+    """The bytes of each file, without fonts, the page of the API and what no screen loads."""
     files = (path for path in BUILT.rglob("*") if path.is_file() and path.suffix not in _FONTS)
-    return {path.name: packed(path) for path in files if path.name not in {*_SWAGGER, _TYPES}}
+    return {path.name: packed(path) for path in files if path.name not in _SWAGGER | _NOT_OF_SCREENS}

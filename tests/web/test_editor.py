@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Error, Locator, Page, Route, expect
 
 from support.client import Client
 from support.server import Server
+from web import sample
 from web.browser import Tab, fill_login, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -631,3 +632,14 @@ def violations(page: Page, only: list[str] | None = None) -> list[str]:
     options: dict[str, Any] = {"runOnly": {"type": "rule", "values": only}} if only else {}
     found = Axe().run(page, options=options).response["violations"]
     return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
+
+
+def test_a_saved_picture_is_the_one_of_the_server_to_the_byte(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(sample.FAILING, name="is drawn twice")
+    page = tab.go(f"/flows/{flow}")
+
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as SVG").click()
+
+    drawn = api.request("GET", f"/api/v1/flows/{flow}/graph", headers={"Accept": "image/svg+xml"})
+    assert (drawn.status, drawn.body) == (200, saved.value.path().read_bytes())

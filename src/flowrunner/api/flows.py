@@ -45,6 +45,7 @@ from flowrunner.api.http.requests import (
     Limit,
     Offset,
     Paging,
+    accepts,
     is_dry_run,
     page_of,
 )
@@ -340,9 +341,23 @@ async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
     return answer(FlowDetail.of_saved(flow), headers={"ETag": etag(flow.state)})
 
 
-@router.get("/{id}/graph", responses=errors(401, 403, 404))
+_SVG: Final = "image/svg+xml"
+# Names in it are others' texts: a browser that is led to it saves a file, and runs nothing.
+_PICTURE_HEADERS: Final = {"Content-Disposition": 'attachment; filename="graph.svg"'}
+
+
+@router.get(
+    "/{id}/graph",
+    responses={200: {"content": {_SVG: {"schema": {"type": "string"}}}}, **errors(401, 403, 404, 422)},
+)
 async def get_flow_graph(request: Request, id: str) -> Reply[FlowGraphAnswer]:
-    """Return the graph of a flow, for pictures and documents."""
+    """Return the graph of a flow, for pictures and documents.
+
+    With `Accept: image/svg+xml` the answer is a picture, in the layout of the web interface.
+    """
+    if accepts(request, _SVG):
+        svg = await services_of(request).flows.picture(caller_of(request), FlowId(id))
+        return Reply(svg.encode(), 200, _PICTURE_HEADERS, _SVG)
     sketch = await services_of(request).flows.graph(caller_of(request), FlowId(id))
     return answer(
         FlowGraphAnswer(

@@ -4,16 +4,23 @@ from typing import Final
 
 import click
 
-from flowrunner.cli.documents import no_text, read_documents
+from flowrunner.cli.documents import log_errors_only, no_text, read_documents
+from flowrunner.domain.errors import InvalidInput
 from flowrunner.language.mermaid import mermaid_of
-from flowrunner.language.sketch import sketch_of
+from flowrunner.language.sketch import Sketch, sketch_of
 from flowrunner.local.reader import node_type_specs
 
 INVALID: Final = 6
 
 
-def print_graph(name: str) -> int:
-    """Print to the standard output; return the exit code. Raises: click.UsageError if the file cannot be read."""
+def print_graph(name: str, output: str) -> int:
+    """Print to the standard output; return the exit code.
+
+    Args:
+        output: `mermaid` or `svg`.
+
+    Raises: click.UsageError if the file cannot be read, Unavailable.
+    """
     documents, _ = read_documents([name])
     types = node_type_specs()
     for document in documents:
@@ -22,5 +29,23 @@ def print_graph(name: str) -> int:
             reason = no_text().message if sketch is None else "there is no mapping 'nodes' to draw"
             click.echo(f"{document.file}: {reason}", err=True)
             return INVALID
-        click.echo(mermaid_of(sketch), nl=False)
+        try:
+            text = _svg_of(sketch) if output == "svg" else mermaid_of(sketch)
+        except InvalidInput as error:
+            click.echo(f"{document.file}: {error.faults[0].message}", err=True)
+            return INVALID
+        click.echo(text, nl=False)
     return 0
+
+
+def _svg_of(sketch: Sketch) -> str:
+    import asyncio
+
+    from flowrunner.flowtest.memory import NOBODY
+    from flowrunner.local.language import open_language
+
+    async def draw() -> str:
+        async with open_language(before_scripts=log_errors_only) as language:
+            return await language.svg(sketch, NOBODY)
+
+    return asyncio.run(draw())

@@ -268,6 +268,12 @@ class Flows(Group[K]):
         """Return the nodes and edges of a flow as it is saved, and its graph as a Mermaid flowchart."""
         return call(FlowGraph, "GET", f"/flows/{segment(id)}/graph")
 
+    @operation("getFlowGraph")
+    def saved_picture(self, id: str) -> Call[bytes]:
+        """Return the graph of a flow as it is saved as an SVG document."""
+        made = request("GET", f"/flows/{segment(id)}/graph", headers={"Accept": "image/svg+xml"})
+        return Call(request=made, decode=lambda got: got.body)
+
     # Revisions
 
     @list_operation("listRevisions")

@@ -193,6 +193,15 @@ class Flows:
         async with self._locks.of(caller):
             return await self._language.sketch(flow.definition)
 
+    async def picture(self, caller: Caller, id: FlowId) -> str:
+        """Return the graph of a flow as it is saved, as an SVG document.
+
+        Raises: NotFound, InvalidInput if it is too large, Unavailable.
+        """
+        flow = await self.get(caller, id)
+        async with self._locks.of(caller):
+            return await self._language.svg(await self._language.sketch(flow.definition), caller.workspace_id)
+
     async def missing_secrets(self, caller: Caller, definition: str) -> Sequence[str]:
         """Return the secrets that a definition reads and the workspace does not have. Raises: Unavailable."""
         async with self._locks.of(caller):

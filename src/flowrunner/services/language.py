@@ -10,13 +10,14 @@ from flowrunner.domain.expression import CodePlace
 from flowrunner.domain.flow import Flow, NodeTypeSpec
 from flowrunner.domain.schedules import next_due
 from flowrunner.domain.triggers import Schedule
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.language import Reading
 from flowrunner.language.fixes import with_fixes
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.language.schema import flow_schema, node_type_schema
 from flowrunner.language.sketch import Sketch, sketch_of
 from flowrunner.ports.sandbox import Sandbox
+from flowrunner.services.flow_picture import svg_of
 from flowrunner.services.flow_reader import FlowReader, with_script_faults
 
 # A text up to this length is read without waiting for longer ones.
@@ -65,6 +66,10 @@ class Language:
     async def sketch(self, text: str) -> Sketch:
         """Return the graph of a document as far as it can be read."""
         return await asyncio.to_thread(sketch_of, text, self.node_types)
+
+    async def svg(self, sketch: Sketch, workspace_id: WorkspaceId) -> str:
+        """Return a graph as an SVG document. Raises: InvalidInput if it is too large; Unavailable."""
+        return await svg_of(sketch, self._sandbox, workspace_id)
 
     async def schema(self) -> JSON:
         """Return the JSON Schema of flow documents."""

@@ -847,6 +847,8 @@ export interface paths {
         /**
          * Return the graph of a flow, for pictures and documents
          * @description Return the graph of a flow, for pictures and documents.
+         *
+         *     With `Accept: image/svg+xml` the answer is a picture, in the layout of the web interface.
          */
         get: operations["getFlowGraph"];
         put?: never;
@@ -13599,6 +13601,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FlowGraphAnswer"];
+                    "image/svg+xml": string;
                 };
             };
             /** @description Not modified */
@@ -13639,6 +13642,15 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not know of it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

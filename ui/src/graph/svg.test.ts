@@ -10,3 +10,11 @@ test("a picture for documents has every node and line, and names as text", () =>
   expect(svg.match(/marker-end/g)).toHaveLength(1);
   expect(svg).not.toMatch(/NaN|undefined/);
 });
+
+test("a long name is cut where its box ends, between letters", () => {
+  const name = (label: string) => svgOf(layoutGraph({ nodes: [{ id: "a", label, type: "", parent: null, branch: null, isStart: true }], edges: [] })).match(/600">(.*?)</)![1];
+  expect(name("x".repeat(20))).toBe("x".repeat(20));
+  expect(name("x".repeat(21))).toBe(`${"x".repeat(19)}…`);
+  expect(name("名".repeat(10))).toBe("名".repeat(10));
+  expect(name("🚀".repeat(11))).toBe(`${"🚀".repeat(9)}…`);
+});
