@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -259,28 +259,53 @@ async def hides_nothing(workspace_id: WorkspaceId) -> Sequence[str]:
     return ()
 
 
-async def test_the_memory_of_a_large_execution_is_held_until_it_leaves_the_process(tmp_path: Path) -> None:
-    id = ExecutionId("exec-1")
+@asynccontextmanager
+async def large_execution(tmp_path: Path) -> AsyncIterator[tuple[FairMemory, ProcessRequests, Channel]]:
+    """The memory of a server with a large execution `exec-1` that waits, and a process that may ask for it."""
     async with machine(tmp_path / "data.db") as engine, connected() as (server, process), asyncio.timeout(30):
         memory = engine.deps.memory = FairMemory()
         await engine.save("nodes: {a: {type: delay, params: {duration: 2h}}}")
-        await engine.start(id=id, input=[[]] * 60_000)
-        await engine.until_parked(id)
+        await engine.start(id="exec-1", input=[[]] * 60_000)
+        await engine.until_parked("exec-1")
         definitions = SqlFlows(engine.database)
         parts = ServerParts(deps=engine.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
         requests = ProcessRequests(parts, server)
         server.serve(requests.handlers)
-        journal = ServerJournal(process)
+        yield memory, requests, process
+
+
+async def test_the_memory_of_a_large_execution_is_held_until_it_leaves_the_process(tmp_path: Path) -> None:
+    async with large_execution(tmp_path) as (memory, requests, process):
         before, replay = memory.memory.held(MARA), Replay()
 
-        held = requests.hold(id, None)
-        stored = await journal.load(id, replay.add)
+        held = requests.hold(ExecutionId("exec-1"), None)
+        stored = await ServerJournal(process).load(held.id, replay.add)
         loaded = memory.memory.held(MARA)
         requests.leave(held)
 
     assert replay.state.seq == stored.last_seq
     assert before == 0
     assert loaded > 4
+    assert memory.memory.held(MARA) == 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 # slots have no events
+        await asyncio.sleep(0.01)
+
+
+async def test_memory_that_an_execution_waits_for_when_its_process_dies_is_not_kept(tmp_path: Path) -> None:
+    async with large_execution(tmp_path) as (memory, requests, process):
+        async with memory.memory.hold(MARA, 64):
+            held = requests.hold(ExecutionId("exec-1"), None)
+            loading = asyncio.ensure_future(ServerJournal(process).load(held.id, Replay().add))
+            await until(lambda: memory.reading.held(MARA) > 0)
+            process.abort()
+            with pytest.raises(Unavailable):
+                await loading
+            requests.leave(held)
+        await until(lambda: not memory.reading.held(MARA))
+
     assert memory.memory.held(MARA) == 0
 
 

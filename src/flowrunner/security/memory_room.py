@@ -56,6 +56,7 @@ class _Loading:
     def __init__(self, room: FairMemory) -> None:
         self._room = room
         self._taken: tuple[WorkspaceId, int] | None = None
+        self._is_over = False
 
     def reading(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
         return self._room.reading.hold(workspace_id)
@@ -64,6 +65,9 @@ class _Loading:
         count = _units(size)
         await self._room.memory.take(workspace_id, count)
         self._taken = workspace_id, count
+        if self._is_over:
+            # The execution has left while it waited here.
+            self.give_back()
 
     def take_at_once(self, workspace_id: WorkspaceId, size: int) -> bool:
         count = _units(size)
@@ -80,6 +84,7 @@ class _Loading:
             self._taken = workspace_id, kept
 
     def give_back(self) -> None:
+        self._is_over = True
         if self._taken is not None:
             taken, self._taken = self._taken, None
             self._room.memory.give_back(*taken)
