@@ -1,6 +1,7 @@
 """Secrets that another process on the database has set are hidden here as well."""
 
 import asyncio
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from flowrunner.bootstrap import housekeeping
 from flowrunner.bootstrap.notifications import watch_other_processes
 from flowrunner.clock import SystemClock
+from flowrunner.domain.values import WorkspaceId
+from flowrunner.ports.secrets import SealedSecret, WrappedKey
 from flowrunner.security.vault import AesVault
 from flowrunner.storage.secrets import SqlSecrets
 from support.asgi import program_at
@@ -49,3 +52,28 @@ async def test_a_secret_of_another_process_is_hidden_as_soon_as_a_step_has_read_
         assert await program.vault.reveal(owner.id, ["KEY"]) == {"KEY": VALUE}
 
         assert redactor.redact(VALUE) == "***"
+
+
+async def test_a_secret_that_another_process_sets_while_the_others_are_read_is_hidden(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        owner = await program.services.accounts.create(
+            name="Omar", email="omar@example.com", password=PASSWORD, role="user"
+        )
+        elsewhere = AesVault(SqlSecrets(program.database), program.vault._master_keys, SystemClock())
+
+        class ReadBefore(SqlSecrets):
+            async def sealed(
+                self, workspace_id: WorkspaceId, names: Collection[str] | None = None
+            ) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
+                found = await super().sealed(workspace_id, names)
+                if not found:
+                    await elsewhere.set(owner.id, "KEY", VALUE, at=SystemClock().now())
+                    vault.mark_stale()
+                return found
+
+        vault = AesVault(ReadBefore(program.database), program.vault._master_keys, SystemClock())
+
+        before = (await vault.redactor(owner.id)).redact(VALUE)
+        after = (await vault.redactor(owner.id)).redact(VALUE)
+
+    assert (before, after) == (VALUE, "***")

@@ -96,6 +96,8 @@ class AesVault:
         self._hidden: dict[WorkspaceId, HiddenValues] = {}
         # Workspaces whose stored values are all redacted.
         self._complete: set[WorkspaceId] = set()
+        # Grows when stored values may have changed: what was read before may be outdated.
+        self._changes = 0
         # Workspaces with redacted values that may no longer be stored.
         self._with_replaced: set[WorkspaceId] = set()
         # When each secret was last used, as far as that is not written yet.
@@ -151,6 +153,7 @@ class AesVault:
             self._changed(workspace_id)
 
     def _changed(self, workspace_id: WorkspaceId) -> None:
+        self._changes += 1
         self._complete.discard(workspace_id)
         self._with_replaced.add(workspace_id)
 
@@ -179,9 +182,11 @@ class AesVault:
         if hidden is None:
             hidden = self._hidden[workspace_id] = HiddenValues(partial(self._hide, workspace_id))
         if workspace_id not in self._complete:
+            changes = self._changes
             stored = await self._readable(workspace_id)
             await hidden.compare(stored, at=self._clock.now())
-            self._complete.add(workspace_id)
+            if changes == self._changes:
+                self._complete.add(workspace_id)
             if hidden.has_replaced:
                 self._with_replaced.add(workspace_id)
         return hidden
@@ -202,6 +207,7 @@ class AesVault:
 
     def mark_stale(self) -> None:
         """Have redactors load the values that other processes have set since."""
+        self._changes += 1
         self._complete.clear()
 
     async def forget_replaced(self) -> None:
@@ -226,6 +232,7 @@ class AesVault:
         await hidden.forget(before=open_since - LEAST_KEPT)
 
     def forget(self, workspace_id: WorkspaceId) -> None:
+        self._changes += 1
         self._hidden.pop(workspace_id, None)
         self._complete.discard(workspace_id)
         self._with_replaced.discard(workspace_id)
