@@ -16,6 +16,7 @@ import pytest
 from api.shapes import NAP, assert_error
 from api.test_workspaces_api import HEADER, Team, team_at
 from flowrunner.domain import strict_json
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.security.memory_room import FairBodies
 from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
@@ -258,6 +259,23 @@ async def test_s71_concurrent_guesses_of_addresses_are_limited_together(
     assert statuses.count(404) == MOST_UNKNOWN_NAMES
     assert statuses.count(429) == 2 * MOST_UNKNOWN_NAMES
     assert found == [201, *[409] * (len(paths) - 1)]
+
+
+async def test_s71_addresses_that_could_not_be_looked_up_are_no_guesses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_away(store: SqlWorkspaces, name: str) -> AccountId | None:
+        raise Unavailable("the database is away")
+
+    async with team_at(tmp_path) as team:
+        path, member = f"{team.path}/members", {"account": "omar@example.com", "role": "viewer"}
+        with monkeypatch.context() as outage:
+            outage.setattr(SqlWorkspaces, "account_named", is_away)
+            tried = [(await team.mara.request("POST", path, member)).status for _ in range(2 * MOST_UNKNOWN_NAMES)]
+        added = await team.mara.request("POST", path, member)
+
+    assert set(tried) == {503}
+    assert added.status == 201
 
 
 async def test_s71_the_last_admin_who_can_log_in_cannot_leave(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 
 from api.shapes import assert_error
-from flowrunner.domain.errors import QueueFull
+from flowrunner.domain.errors import QueueFull, Unavailable
 from flowrunner.security.hashing_queue import HashingQueue
+from flowrunner.storage.accounts import SqlAccounts
 from security.test_sessions import LOGIN, login_from
 from security.two_accounts import ApiClient, two_accounts_at
 from support.client import PASSWORD, Client
@@ -149,6 +150,23 @@ async def test_s64_s03_a_login_that_was_not_checked_is_no_failure(tmp_path: Path
 
         assert statuses == [503] * 30
         assert (await ApiClient(accounts.app).request("POST", LOGIN, omar)).status == 200
+
+
+async def test_s03_logins_during_an_outage_of_the_database_are_no_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_accounts_at(tmp_path / "data", anonymous_logins=10) as accounts:
+        omar = {"username": "omar@example.com", "password": PASSWORD}
+        with monkeypatch.context() as outage:
+            outage.setattr(SqlAccounts, "credential", is_away)
+            statuses = [(await ApiClient(accounts.app).request("POST", LOGIN, omar)).status for _ in range(30)]
+
+        assert statuses == [503] * 30
+        assert (await ApiClient(accounts.app).request("POST", LOGIN, omar)).status == 200
+
+
+async def is_away(*_: object) -> NoReturn:
+    raise Unavailable("the database is away")
 
 
 # The queue itself

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import jwt
 import pytest
@@ -17,12 +17,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from flowrunner.bootstrap.program import Program
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.sign_on import SignOnFailed, own_path, providers_of
 from flowrunner.plugin import HttpAnswer, NodeFailure
 from flowrunner.ports.sign_on import LoginState
 from flowrunner.security import openid
 from flowrunner.services.lru_cache import LruCache
+from flowrunner.services.rates import Allowance
 from flowrunner.settings import InvalidSettings, load_settings
+from flowrunner.storage.identities import SqlIdentities
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
 from support.dependencies import SteppingClock, answer
@@ -516,6 +519,31 @@ async def test_s72_accounts_are_linked_by_issuer_and_subject_and_never_by_their_
         liar.claims, liar.nonce = {"sub": "mallory", "email": "mallory@example.com"}, given["nonce"]
         reply = await unknown.come_back("liar", code="c", state=given["state"])
         assert (unknown.is_logged_in, reply.headers["location"]) == (False, "/login?sign_on=no_account")
+
+
+async def test_s72_logins_during_an_outage_of_the_database_are_no_failures(
+    tmp_path: Path, liar: LyingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_away(*_: object) -> NoReturn:
+        raise Unavailable("the database is away")
+
+    liar.reset()
+    most = 5
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        monkeypatch.setattr(program.services.sign_on, "_failures", Allowance(most, limit="", message=""))
+
+        async def log_in() -> tuple[Browser, Reply]:
+            browser = Browser(program)
+            liar.nonce = (given := await browser.start("liar"))["nonce"]
+            return browser, await browser.come_back("liar", code="c", state=given["state"])
+
+        with monkeypatch.context() as outage:
+            outage.setattr(SqlIdentities, "find", is_away)
+            tried = [await log_in() for _ in range(2 * most)]
+        browser, _ = await log_in()
+
+    assert not any(each.is_logged_in for each, _ in tried)
+    assert browser.is_logged_in
 
 
 async def test_a_login_changes_the_roles_in_all_workspaces_of_its_groups(tmp_path: Path, liar: LyingProvider) -> None:

@@ -1,6 +1,6 @@
 """The check of a password by a login, or by a request that requires the current one."""
 
-from flowrunner.domain.errors import QueueFull, TooManyRequests, Unauthorized
+from flowrunner.domain.errors import TooManyRequests, Unauthorized, Unavailable
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.accounts import NO_PASSWORD, AccountStore, Credential, PasswordHasher
 from flowrunner.ports.clock import Clock
@@ -48,12 +48,12 @@ class PasswordCheck:
         except TooManyRequests:
             self._audit.login_refused(lambda: self._named(email), address=address)
             raise
-        credential = await self._accounts.credential(email)
-        # An account without a password takes as long as an unknown one.
-        known = None if credential is None or credential.password_hash == NO_PASSWORD else credential.password_hash
         try:
+            credential = await self._accounts.credential(email)
+            # An account without a password takes as long as an unknown one.
+            known = None if credential is None or credential.password_hash == NO_PASSWORD else credential.password_hash
             is_right = await self._hasher.verify(known, password, source=source)
-        except QueueFull:
+        except Unavailable:
             self._throttle.give_back(email, address)
             raise
         if not is_right or credential is None:

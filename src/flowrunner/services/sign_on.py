@@ -13,7 +13,7 @@ import structlog
 from flowrunner.domain.account import Account, Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act_on_account
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound, Unauthorized, invalid
+from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound, Unauthorized, Unavailable, invalid
 from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, own_path
 from flowrunner.domain.values import JSON, AccountId, SessionId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
@@ -162,6 +162,9 @@ class SignOn:
             logger.warning(
                 "sign_on.failed", provider=provider.id, fault=error.fault, reason=str(error), address=address
             )
+            raise
+        except Unavailable:
+            self._failures.give_back(source)
             raise
         self._failures.give_back(source)
         return done

@@ -8,7 +8,7 @@ from typing import Any, Final
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import InvalidInput, NotFound, UnknownAccount, invalid
+from flowrunner.domain.errors import InvalidInput, NotFound, Unavailable, UnknownAccount, invalid
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import JSON, AccountId, WorkspaceId, personal_workspace
 from flowrunner.domain.workspace import (
@@ -242,7 +242,11 @@ class Workspaces:
         self._unknown_names.check(caller.account_id, at=now)
         # Counted until the answer is known: concurrent requests must not exceed the limit together.
         self._unknown_names.add(caller.account_id, at=now)
-        known = await self._store.account_named(address)
+        try:
+            known = await self._store.account_named(address)
+        except Unavailable:
+            self._unknown_names.give_back(caller.account_id)
+            raise
         if known is None:
             raise UnknownAccount
         self._unknown_names.give_back(caller.account_id)
