@@ -16,11 +16,12 @@ from flowrunner.services import chains
 from flowrunner.services.chains import Chains
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
+from flowrunner.services.trigger_requests import UNREADABLE
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
 from flowrunner.storage.triggers import SqlTriggers
-from support.databases import MARA, NOON, rows_of
+from support.databases import MARA, NOON, change, rows_of
 from support.dependencies import Machine
 
 from .test_executions import ALL
@@ -195,6 +196,21 @@ async def test_an_end_that_cannot_start_the_flow_says_why(world: ChainSetup) -> 
     assert (trigger.failures, trigger.state) == (1, "armed")
     assert "cannot read 'more' of null" in trigger.error
     assert await world.started_by(listener) == []
+
+
+async def test_a_trigger_that_cannot_be_read_stops_no_other_one(world: ChainSetup) -> None:
+    flow = await world.save(SYNC)
+    broken = await world.save(after(name="broken"))
+    change(world.engine.path, "UPDATE triggers SET spec = '[]'")
+    other = await world.save(after(name="other"))
+
+    await world.run(flow)
+    await world.settle()
+
+    assert len(await world.started_by(other)) == 1
+    assert await world.started_by(broken) == []
+    (trigger,), _ = await SqlTriggers(world.engine.database).page(MARA, flow_id=broken, type=None, page=ALL)
+    assert (trigger.failures, trigger.error) == (1, UNREADABLE)
 
 
 async def test_a_loop_is_found_when_it_is_saved(world: ChainSetup) -> None:

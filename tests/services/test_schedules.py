@@ -21,7 +21,7 @@ from flowrunner.services.schedules import Schedules
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.schedules import SqlSchedules
 from flowrunner.storage.triggers import SqlTriggers
-from support.databases import MARA, NOON, rows_of
+from support.databases import MARA, NOON, change, rows_of
 from support.dependencies import Machine
 
 from .test_executions import ALL
@@ -243,6 +243,23 @@ async def test_a_trigger_that_fails_again_and_again_says_why(engine: Machine, fl
     assert often.error.startswith("input: The input of the trigger has no value")
     assert (often.failures, often.due_at) == (FAILING_AFTER, NOON + (FAILING_AFTER + 1) * QUARTER)
     assert (repaired.state, repaired.error, repaired.failures) == ("armed", None, 0)
+
+
+@pytest.mark.parametrize("stored", ["{broken", '{"cron": 5}', '{"cron": "* * * * *", "timezone": "Mars/Phobos"}'])
+async def test_a_trigger_that_cannot_be_read_stops_no_other_one(
+    engine: Machine, flows: Flows, mara: Caller, stored: str
+) -> None:
+    broken = await world(engine, flows, mara)
+    change(engine.path, f"UPDATE triggers SET spec = '{stored}'")
+    one = await world(engine, flows, mara, "every: 15m, overlap: allow")
+
+    await one.advance(minutes=15)
+    await one.advance(minutes=15)
+
+    assert list(await one.starts()) == [NOON + QUARTER, NOON + 2 * QUARTER]
+    found = await broken.trigger()
+    assert (found.state, found.failures) == ("ended", 1)
+    assert found.error is not None
 
 
 async def test_a_pause_of_a_trigger_and_its_end_begin_a_new_count_of_failures(

@@ -19,7 +19,7 @@ class TriggerView:
     """A trigger as it is stored.
 
     Attributes:
-        spec: When it starts executions; None for a webhook.
+        spec: When it starts executions; None for a webhook, or if what is stored cannot be read.
         url_token: The secret part of its URL; None unless it is a webhook.
         removed_at: When it was removed from the flow's document, or the flow was deleted.
         flow_disabled_at: When the flow was disabled.

@@ -22,7 +22,7 @@ from flowrunner.ports.triggers import EndedExecution, EndStore, TriggerFire, Tri
 from flowrunner.services.batches import handle_all
 from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, cause_of
 from flowrunner.services.executions import Executions, StartRequest
-from flowrunner.services.trigger_requests import request_of
+from flowrunner.services.trigger_requests import UNREADABLE, request_of
 
 logger = structlog.get_logger()
 
@@ -93,6 +93,8 @@ class Chains:
     async def _start(self, end: EndedExecution) -> None:
         """Raises: Unavailable; another FlowRunnerError if the flow cannot be started."""
         trigger = end.trigger
+        if trigger is not None and trigger.spec is None and trigger.type == "execution":
+            raise TriggerUnreadable(UNREADABLE)
         if trigger is None or not trigger.is_armed or not isinstance(trigger.spec, Chain):
             await self._store.discard(end)
             return
@@ -130,6 +132,10 @@ class Chains:
             library=self._library,
             sandbox=self._sandbox,
         )
+
+
+class TriggerUnreadable(FlowRunnerError):
+    """A trigger whose stored form cannot be read."""
 
 
 class ChainTooLong(FlowRunnerError):

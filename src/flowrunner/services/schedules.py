@@ -1,6 +1,7 @@
 """Starts of executions by schedules."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,7 +28,7 @@ from flowrunner.ports.triggers import ScheduleStore, TriggerFire, TriggerHasMove
 from flowrunner.services.batches import handle_all
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.request_keys import digest_of_request
-from flowrunner.services.trigger_requests import request_of
+from flowrunner.services.trigger_requests import UNREADABLE, request_of
 
 logger = structlog.get_logger()
 
@@ -81,7 +82,11 @@ class Schedules:
     async def _handle(self, trigger: TriggerView) -> None:
         """Start a due time, or leave it out. Raises: Unavailable."""
         try:
-            await self._step(trigger)
+            if isinstance(trigger.spec, Schedule):
+                await self._step(trigger, trigger.spec)
+            else:
+                logger.warning("trigger.failed", trigger=trigger.id, flow_id=trigger.flow_id, reason=UNREADABLE)
+                await self._fail(trigger, UNREADABLE)
         except Unavailable:
             raise
         except Exception as error:
@@ -90,14 +95,16 @@ class Schedules:
             await self._fail(trigger, "An internal error: see the log of the server")
 
     async def _fail(self, trigger: TriggerView, reason: str) -> None:
-        assert isinstance(trigger.spec, Schedule), "only schedules are due"
         assert trigger.due_at is not None, "an armed schedule has a due time"
-        next = next_start(trigger.id, trigger.spec, max(trigger.due_at, self._clock.now()))
+        next = None
+        if isinstance(trigger.spec, Schedule):
+            # Such as of a time zone that the machine no longer knows: it then rests until it is resumed or saved again.
+            with contextlib.suppress(ValueError):
+                next = next_start(trigger.id, trigger.spec, max(trigger.due_at, self._clock.now()))
         await self._store.fail(trigger.id, due_at=trigger.due_at, next=next, error=reason)
 
-    async def _step(self, trigger: TriggerView) -> None:
-        now, schedule, pending = self._clock.now(), trigger.spec, trigger.due_at
-        assert isinstance(schedule, Schedule), "only schedules are due"
+    async def _step(self, trigger: TriggerView, schedule: Schedule) -> None:
+        now, pending = self._clock.now(), trigger.due_at
         assert pending is not None, "an armed schedule has a due time"
         if now - pending > _LONG:
             # On a thread: after an outage it counts many due times.

@@ -1,6 +1,7 @@
 """Requests to start the flows of triggers that fire by themselves."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from flowrunner.domain.causes import StartCause
 from flowrunner.domain.errors import NotFound
@@ -10,6 +11,8 @@ from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import TriggerFire, TriggerView
 from flowrunner.services.executions import StartRequest
 from flowrunner.services.trigger_values import input_of, labels_of
+
+UNREADABLE: Final = "What is stored of the trigger cannot be read: save its flow again, with a change"
 
 
 async def request_of(

@@ -272,6 +272,15 @@ def _stored_spec(trigger: Trigger) -> Schedule | Chain | None:
 _SPECS: Final[Mapping[str, Any]] = {"schedule": Schedule, "execution": Chain, "webhook": None}
 
 
+def _spec(type: str, text: str) -> Schedule | Chain | None:
+    """Return what is stored of a trigger; None if it cannot be read, so that this stops no other trigger."""
+    try:
+        spec: Schedule | Chain | None = msgspec.json.decode(text, type=_SPECS[type])
+    except msgspec.DecodeError:
+        return None
+    return spec
+
+
 async def _get(tx: Transaction, workspace_id: WorkspaceId, id: TriggerId) -> TriggerView:
     row = await tx.row(GET, {"id": id, "workspace_id": workspace_id})
     if row is None:
@@ -287,7 +296,7 @@ def view(row: Row) -> TriggerView:
         flow_name=row[3],
         name=row[4],
         type=cast("TriggerType", row[5]),
-        spec=msgspec.json.decode(row[6], type=_SPECS[row[5]]),
+        spec=_spec(row[5], row[6]),
         url_token=row[7],
         paused_at=from_ms_or_none(row[8]),
         removed_at=from_ms_or_none(row[9]),
