@@ -729,7 +729,7 @@ async def test_a_cancelled_request_ends_at_once(nodes: Nodes, peer: Peer) -> Non
     "url",
     ["", "example.com", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "http:///x", "http://a:99999/",
      "http://127.0.0.1:0/", "http://127.0.0.1/ x", "http://127.0.0.1\\@evil/", "http://127.0.0.1/\r\nX: y", "gopher://x",
-     "http://[::1", "javascript:alert(1)", "http://x\x00/"],
+     "http://[::1", "javascript:alert(1)", "http://x\x00/", "http://xn--/", "http://xn--a/", "http://a.xn--%ff/"],
 )  # fmt: skip
 async def test_what_is_no_web_address_is_refused(nodes: Nodes, url: str) -> None:
     assert (await nodes.failure(url)).type in ("http.invalid_request", "input.invalid")

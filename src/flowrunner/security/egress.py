@@ -428,10 +428,11 @@ def _parse_url(text: str, *, base: yarl.URL | None = None) -> yarl.URL:
     try:
         url = yarl.URL(text)
         url = url if base is None else base.join(url)
-        port = url.port
+        # The host is decoded when it is read, which fails for a label such as `xn--`.
+        port, host = url.port, url.host
     except (ValueError, TypeError) as error:
         raise NodeFailure("http.invalid_request", f"The URL cannot be read: {error}") from None
-    if url.scheme not in ("http", "https") or not url.host or port == 0:
+    if url.scheme not in ("http", "https") or not host or port == 0:
         raise NodeFailure("http.invalid_request", "The URL must start with http:// or https:// and contain a host")
     return url
 
