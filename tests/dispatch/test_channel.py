@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from flowrunner.dispatch.processes import channel as channel_module
+from flowrunner.dispatch.processes import engine_processes
 from flowrunner.dispatch.processes.channel import Channel
 from flowrunner.dispatch.processes.engine_processes import EngineProcesses, ProcessReport
 from flowrunner.dispatch.processes.packed import PackedAppend, PackedSignal, PackedStart, pack_append, unpack_append
@@ -309,24 +310,55 @@ async def test_memory_that_an_execution_waits_for_when_its_process_dies_is_not_k
     assert memory.memory.held(MARA) == 0
 
 
+class Process:
+    pid = 1
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    async def wait(self) -> int:
+        await self.channel.lost
+        return 0
+
+    def kill(self) -> None:
+        self.channel.abort()
+
+
+async def test_a_process_that_hangs_while_it_starts_is_replaced_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_processes, "_START_SECONDS", 0.05)
+    ended = []
+
+    def open(epoch: int, key: bytes) -> None:
+        pass
+
+    async with machine(tmp_path / "data.db") as alone, connected({"open": open}) as (ours, _), asyncio.timeout(30):
+
+        async def start() -> Process:
+            if not ended:
+                # Its node types block while they are imported.
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    ended.append("the first")
+            return Process(ours)
+
+        definitions = SqlFlows(alone.database)
+        parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
+        processes = EngineProcesses(FlowEngine(alone.deps), parts, start, count=1)
+        await processes.open()
+        running = processes.running
+        await processes.close()
+
+    assert (ended, running) == (["the first"], 1)
+
+
 async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died(
     tmp_path: Path,
 ) -> None:
     loop = asyncio.get_running_loop()
     pairs: list[tuple[Channel, Channel]] = []
-
-    class Process:
-        pid = 1
-
-        def __init__(self, channel: Channel) -> None:
-            self.channel = channel
-
-        async def wait(self) -> int:
-            await self.channel.lost
-            return 0
-
-        def kill(self) -> None:
-            self.channel.abort()
 
     fails = [True]
 

@@ -255,21 +255,26 @@ class EngineProcesses:
         await self._start_one(slot)
 
     async def _start_one(self, slot: _ProcessSlot) -> None:
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                process = await self._opened()
+        except TimeoutError:
+            raise Unavailable(f"it was not ready after {_START_SECONDS:g} s") from None
+        if self._engine.is_stopping:
+            process.started.channel.notify("stop")
+        slot.process = process
+        self._has_started.set()
+
+    async def _opened(self) -> _Process:
         started = await self._start()
         requests = ProcessRequests(self._parts, started.channel)
         started.channel.serve(requests.handlers)
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                await started.channel.call("open", self._parts.deps.epoch, self._parts.link_key())
-        except BaseException as error:
+            await started.channel.call("open", self._parts.deps.epoch, self._parts.link_key())
+        except BaseException:
             await _kill(started)
-            if isinstance(error, TimeoutError):
-                raise Unavailable(f"it was not ready after {_START_SECONDS:g} s") from None
             raise
-        if self._engine.is_stopping:
-            started.channel.notify("stop")
-        slot.process = _Process(started, requests)
-        self._has_started.set()
+        return _Process(started, requests)
 
     async def _supervise(self, slot: _ProcessSlot) -> None:
         """Keep one process running until cancelled."""
