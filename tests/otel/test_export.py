@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from flowrunner.bootstrap.telemetry import open_exporters as open_if_on
@@ -15,6 +18,7 @@ from flowrunner.domain.events import Step
 from flowrunner.domain.traces import span_id_of, trace_id_of
 from flowrunner.domain.values import ExecutionId
 from flowrunner.otel.export import open_exporters
+from flowrunner.otel.metrics import MetricThread
 from flowrunner.settings import Settings
 from otel.collector import Collector, attributes, collecting, exporting_to
 from support.client import Client
@@ -339,6 +343,27 @@ def test_a_collector_that_does_not_work_holds_up_nothing(tmp_path: Any, answers:
                 assert server.wait(20) == 0
             finally:
                 server.stop()
+
+
+def test_metrics_are_exported_after_some_that_could_not_be() -> None:
+    exported = threading.Event()
+    failed: list[object] = []
+
+    def export(data: object) -> None:
+        if not failed:
+            failed.append(data)
+            raise OSError("the collector has answered something else")
+        exported.set()
+
+    exporter: Any = SimpleNamespace(export=export)
+    thread = MetricThread(exporter, Resource({}))
+
+    def is_exported() -> bool:
+        thread.put([])
+        return exported.wait(0.01)
+
+    wait_for(is_exported, 10)
+    thread.close(10)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import structlog
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Gauge,
@@ -25,6 +26,8 @@ from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
 from flowrunner import __version__
+
+logger = structlog.get_logger()
 
 _SCOPE: Final = InstrumentationScope("flowrunner", __version__)
 _CUMULATIVE: Final = AggregationTemporality.CUMULATIVE
@@ -55,7 +58,11 @@ class MetricThread:
 
     def _run(self) -> None:
         while (metrics := self._sets.get()) is not None:
-            self._exporter.export(converted(metrics, self._resource, since=self._began, at=time.time_ns()))
+            try:
+                self._exporter.export(converted(metrics, self._resource, since=self._began, at=time.time_ns()))
+            except Exception as error:
+                # The next set may be exported.
+                logger.error("telemetry.failed", exc_info=error)
 
 
 def converted(metrics: Iterable[Metric], resource: Resource, *, since: int, at: int) -> MetricsData:
