@@ -538,9 +538,16 @@ async def test_a_script_over_its_limit_takes_none_with_it_that_was_sent_together
 ) -> None:
     sources = [f"{n}" for n in range(8)]
     sources[place] = source
+    order: list[int] = []
 
-    found = await asyncio.gather(*(outcome(alone, source) for source in sources))
+    async def run(number: int) -> ScriptOutcome:
+        found = await outcome(alone, sources[number])
+        order.append(number)
+        return found
 
+    found = await asyncio.gather(*(run(number) for number in range(8)))
+
+    assert order == list(range(8))
     fault = found.pop(place).error
     assert fault is not None
     assert fault.limit in ("time", "memory")

@@ -401,9 +401,11 @@ async def main():
     for account in "abc":
         await sandbox.evaluate(AccountId(account), [Script("1")], {})
     (fork_server,) = fork_servers()
-    # A worker that was just forked closes what it has inherited before it evaluates anything.
+    # A worker that was just forked closes what it has inherited before it evaluates anything, and the fork server
+    # closes the socket of one that it has just forked.
     for _ in range(600):
-        if all(len(descriptors(pid)) == 1 for pid in descendants(fork_server)):
+        is_forking = any(fd > 2 for fd, _ in descriptors(fork_server))
+        if not is_forking and all(len(descriptors(pid)) == 1 for pid in descendants(fork_server)):
             break
         await asyncio.sleep(0.1)
     print("fork_server:", *(f"{fd}={target}" for fd, target in descriptors(fork_server) if fd > 2))
