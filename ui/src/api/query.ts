@@ -20,7 +20,7 @@ export interface Query<T> {
 /** Milliseconds after which a request that nothing has answered is given up for a new one. */
 const PATIENCE = 30_000;
 
-class Loaded<T> implements Query<T> {
+export class Loaded<T> implements Query<T> {
   private readonly state;
   private controller: AbortController | undefined;
   private since = 0;

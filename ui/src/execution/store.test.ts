@@ -45,6 +45,16 @@ describe("an execution that is shown", () => {
     expect(store.steps.value.map(({ id }) => id)).toEqual([2, 5]);
   });
 
+  it("is loaded once more after a load during which something has happened", async () => {
+    server();
+    const store = await loaded();
+    void store.load();
+    void store.load();
+    void store.load();
+
+    await vi.waitFor(() => expect(store.version.value).toBe(3));
+  });
+
   it("asks for nothing more once it is closed", async () => {
     const { asked } = server();
     const store = await loaded();
