@@ -26,7 +26,7 @@ from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.engine import FlowEngine
-from flowrunner.engine.replay import Replay
+from flowrunner.engine.event_log import Replay
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.event_codec import encode_event

@@ -15,7 +15,7 @@ import pytest
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Logged
 from flowrunner.domain.values import ExecutionId
-from flowrunner.engine.replay import Replay
+from flowrunner.engine.event_log import Replay
 from flowrunner.ports.journal import Unreadable, load_whole
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.journal import PAGE_OF_EVENTS, SqlJournal

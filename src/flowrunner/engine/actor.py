@@ -44,8 +44,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.engine.children import PendingNotifications
-from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
-from flowrunner.engine.event_log import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, MEASURED_BYTES, EventLog
+from flowrunner.engine.event_log import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, MEASURED_BYTES, EventLog, Replay
 from flowrunner.engine.log_lines import line_of_answer, line_of_end, line_of_failed_attempt
 from flowrunner.engine.mailbox import (
     CancelRequest,
@@ -58,10 +57,9 @@ from flowrunner.engine.mailbox import (
     step_waiting_for,
 )
 from flowrunner.engine.recorder import redacted_key, storable_again, storable_error_soon, storable_soon
-from flowrunner.engine.replay import Replay
 from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.ports.dispatch import Cancel, Signal
-from flowrunner.ports.secrets import LONG_BYTES, Redactor
+from flowrunner.ports.secrets import LONG_BYTES
 
 # More than a crash can lose.
 _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
@@ -79,18 +77,12 @@ _LONGEST_NAP_SECONDS: Final = 10.0
 class ExecutionActor:
     """The actor of an execution in memory. Implements `ports.ActiveExecution`."""
 
-    def __init__(
-        self,
-        deps: EngineDependencies,
-        execution: ExecutionRef,
-        redactor: Redactor,
-        log: EventLog,
-        notifications: PendingNotifications,
-    ) -> None:
-        self._deps = deps
-        self._execution = execution
-        self._flow = execution.flow
-        self._redactor = redactor
+    def __init__(self, log: EventLog, notifications: PendingNotifications) -> None:
+        loaded = log.loaded
+        self._deps = loaded.deps
+        self._execution = loaded.execution
+        self._flow = loaded.execution.flow
+        self._redactor = loaded.redactor
         self._notifications = notifications
         self._mailbox = Mailbox()
         self._cancel_requests: list[CancelRequest] = []
@@ -102,7 +94,7 @@ class ExecutionActor:
         self._events = log
         log.memory.on_excess(self._mailbox.wake)
         self._state = state = log.state
-        self._steps = StepTasks(self._deps, self._execution, state, self._mailbox, self._redactor)
+        self._steps = StepTasks(log.loaded, self._mailbox)
         self._may_be_interrupted = state.seq > 0
         self._cut_off = about_to_resume(state)
         # Up to this event the start of pure nodes is durable before they run, too: one of them may have crashed the
@@ -199,17 +191,17 @@ class ExecutionActor:
 
     async def _revert(self, error: LimitReached) -> None:
         """Return to the stored state, from which the execution fails."""
-        deps, execution, redactor, epoch = self._deps, self._execution, self._redactor, self._events.epoch
+        # Without the stored state: the memory reservation covers one state, so the old one is dropped first.
+        loaded, epoch = replace(self._events.loaded, state=ExecutionState()), self._events.epoch
         refusal = ErrorValue(type="limit.workspace_stored", message=str(error), node=self._events.refused_node)
         self._steps.cancel_all()
         # They belong to steps whose events are not stored.
         self._mailbox.take_lines()
-        # Its memory reservation covers one state: drop the old one first.
         self._events.memory.leave()
-        self._begin_with(EventLog(deps, execution, redactor, ExecutionState(), epoch=epoch))
+        self._begin_with(EventLog(loaded, epoch=epoch))
         replay = Replay()
-        stored = await deps.journal.load(execution.execution_id, replay.add)
-        log = EventLog.resumed(deps, execution, redactor, replay.state, stored=stored, epoch=epoch)
+        stored = await self._deps.journal.load(self._execution.execution_id, replay.add)
+        log = EventLog.resumed(replace(loaded, state=replay.state), stored=stored, epoch=epoch)
         log.refusal = refusal
         self._begin_with(log)
 

@@ -1,4 +1,4 @@
-"""Dependencies that all executions in memory share, and the identity of one execution."""
+"""What all executions in memory share, and what the parts of one share."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.static_dataclass import static_dataclass
@@ -23,7 +24,7 @@ from flowrunner.ports.journal import Journal
 from flowrunner.ports.live import Broadcast
 from flowrunner.ports.memory import MemoryRoom
 from flowrunner.ports.sandbox import Sandbox
-from flowrunner.ports.secrets import SecretReader
+from flowrunner.ports.secrets import Redactor, SecretReader
 from flowrunner.ports.telemetry import ExecutionObserver, ObservedExecution, Traces, Unobserved
 from flowrunner.retrying import retry
 
@@ -127,3 +128,18 @@ class ExecutionRef(ObservedExecution):
 
     flow: Flow
     keys_of: ExecutionId
+
+
+@static_dataclass(frozen=True, slots=True)
+class LoadedExecution:
+    """One execution in memory, as the parts of its actor use it.
+
+    Attributes:
+        state: Changes with each event.
+        redactor: Removes secrets from what is stored and logged.
+    """
+
+    deps: EngineDependencies
+    execution: ExecutionRef
+    state: ExecutionState
+    redactor: Redactor

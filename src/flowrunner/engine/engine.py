@@ -18,11 +18,10 @@ from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, memory_of_j
 from flowrunner.domain.waits import ChildWait
 from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.children import PendingNotifications, end_signal, notify_links, parent_step
-from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
-from flowrunner.engine.event_log import AT_A_STRETCH, EventLog
+from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, LoadedExecution
+from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, Replay
 from flowrunner.engine.log_lines import line_of_end, line_of_start, log_ended
 from flowrunner.engine.recorder import LinkHidingRedactor, record, storable_again, storable_soon
-from flowrunner.engine.replay import Replay
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
@@ -57,10 +56,11 @@ class FlowEngine:
 
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ExecutionActor | None:
         started = new.first_event(flow, input, await self._traceparent(new.cause))
-        execution, redactor = _ref(new, started, flow), await self._redactor(new.workspace_id)
-        log = EventLog(self._deps, execution, redactor, ExecutionState(), epoch=self._deps.epoch, create=new)
+        redactor = await self._redactor(new.workspace_id)
+        loaded = LoadedExecution(self._deps, _ref(new, started, flow), ExecutionState(), redactor)
+        log = EventLog(loaded, epoch=self._deps.epoch, create=new)
         notifications = PendingNotifications(self._deps, new.id, started, awaiting_parent(new.cause), new.slot)
-        actor = ExecutionActor(self._deps, execution, redactor, log, notifications)
+        actor = ExecutionActor(log, notifications)
         size_at_yield = memory = 0
         for number, (event, at) in enumerate([(started, None), *new.kept], start=1):
             stored = await storable_soon(event, redactor)
@@ -157,10 +157,9 @@ class FlowEngine:
         redactor = await self._redactor(stored.workspace_id)
         state, started = replay.state, replay.first
         assert isinstance(started, Started), "no other event can be the first"
-        execution = _ref(stored, started, flow)
-        log = EventLog.resumed(self._deps, execution, redactor, state, stored=stored, epoch=epoch)
+        loaded = LoadedExecution(self._deps, _ref(stored, started, flow), state, redactor)
         notifications = PendingNotifications(self._deps, stored.id, started, stored.parent_id, stored.slot)
-        return ExecutionActor(self._deps, execution, redactor, log, notifications)
+        return ExecutionActor(EventLog.resumed(loaded, stored=stored, epoch=epoch), notifications)
 
     async def _acquire(self, id: ExecutionId) -> int:
         """Take ownership and return the fencing token; appends with an older token are rejected."""

@@ -1,9 +1,9 @@
-"""The events of an execution in memory, and those that are not durable yet."""
+"""The events of an execution in memory: stored ones become its state, and new ones become durable."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -32,13 +32,21 @@ from flowrunner.domain.explain import latest_approval, waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.status import Status
 from flowrunner.domain.transitions import apply
-from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
+from flowrunner.engine.dependencies import LoadedExecution
 from flowrunner.engine.held_memory import UNCOUNTED_BYTES, ExecutionMemory
 from flowrunner.engine.log_lines import log_ended, log_step
 from flowrunner.engine.recorder import Storable, storable
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
-from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, StoredExecution, Summary
-from flowrunner.ports.secrets import Redactor
+from flowrunner.ports.journal import (
+    Append,
+    Fenced,
+    NewExecution,
+    Quota,
+    Recorded,
+    StoredExecution,
+    Summary,
+    Unreadable,
+)
 from flowrunner.retrying import rising
 
 # Results of pure nodes are appended together, up to these limits.
@@ -105,6 +113,7 @@ class EventLog:
         create: The execution to create with the first events, if it does not exist yet.
 
     Attributes:
+        loaded: The execution.
         size: Bytes of the events.
         memory: Memory that the execution holds.
         status: The durable status.
@@ -114,23 +123,22 @@ class EventLog:
 
     def __init__(
         self,
-        deps: EngineDependencies,
-        execution: ExecutionRef,
-        redactor: Redactor,
-        state: ExecutionState,
+        loaded: LoadedExecution,
         *,
         epoch: int,
         size: int = 0,
         create: NewExecution | None = None,
     ) -> None:
-        self.state = state
+        deps, execution = loaded.deps, loaded.execution
+        self.loaded = loaded
+        self.state = state = loaded.state
         self.epoch = epoch
         self.size = size
         self.memory = ExecutionMemory(deps.held, execution.workspace_id, state)
         self.status = state.status
         self._deps = deps
         self._execution = execution
-        self._redactor = redactor
+        self._redactor = loaded.redactor
         self._create = create
         self._quota = None if deps.limits.stored is None else Quota(execution.workspace_id, deps.limits)
         self._pending = PendingAppend()
@@ -140,19 +148,10 @@ class EventLog:
         self.refusal: ErrorValue | None = None
 
     @classmethod
-    def resumed(
-        cls,
-        deps: EngineDependencies,
-        execution: ExecutionRef,
-        redactor: Redactor,
-        state: ExecutionState,
-        *,
-        stored: StoredExecution,
-        epoch: int,
-    ) -> "EventLog":
+    def resumed(cls, loaded: LoadedExecution, *, stored: StoredExecution, epoch: int) -> Self:
         """Return the log of a stored execution; an `Admitted` event is added if it has got its slot since."""
-        log = cls(deps, execution, redactor, state, epoch=epoch, size=stored.size)
-        if state.is_queued and stored.slot is not None and not stored.slot.is_queued:
+        log = cls(loaded, epoch=epoch, size=stored.size)
+        if loaded.state.is_queued and stored.slot is not None and not stored.slot.is_queued:
             log.record(Admitted())
         return log
 
@@ -306,6 +305,50 @@ class EventLog:
             pending.reject(error)
             self.refused_node = pending.last_node
             raise
+
+
+class Replay:
+    """The state after the events so far; the events themselves are not kept.
+
+    Attributes:
+        first: The first event.
+        last: The last event so far.
+    """
+
+    first: Event
+    last: Event
+
+    def __init__(self) -> None:
+        self._state = ExecutionState()
+        self._error: Exception | None = None
+
+    async def add(self, events: Sequence[tuple[Event, datetime]]) -> None:
+        """Apply a portion of events, of which there is at least one."""
+        if self._state.seq == 0 and self._error is None:
+            self.first = events[0][0]
+        self.last = events[-1][0]
+        if self._error is not None:
+            return
+        state, measured_bytes = self._state, self._state.measured_bytes
+        try:
+            for event, at in events:
+                apply(state, event, at)
+                if state.measured_bytes - measured_bytes > MEASURED_BYTES:
+                    # Let other tasks run.
+                    measured_bytes = state.measured_bytes
+                    await asyncio.sleep(0)
+        except MemoryError:
+            raise
+        except Exception as error:  # any error of the replay means that the events cannot be used
+            self._error = error
+
+    @property
+    def state(self) -> ExecutionState:
+        """Return the state after all events. Raises: Unreadable."""
+        if self._error is not None:
+            message = f"The events of this execution do not follow from each other ({self._error})"
+            raise Unreadable(message) from self._error
+        return self._state
 
 
 # Of an execution that waits for nothing.

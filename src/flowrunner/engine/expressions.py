@@ -20,7 +20,7 @@ from flowrunner.domain.flow import Flow, Node
 from flowrunner.domain.prepared import Mentions, Prepared
 from flowrunner.domain.step_state import Frame, StepState
 from flowrunner.domain.values import JSON, rfc3339
-from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
+from flowrunner.engine.dependencies import LoadedExecution
 from flowrunner.engine.recorder import storable_soon
 from flowrunner.language.json_schema import size_of
 from flowrunner.ports.approval_links import ApprovalPlace
@@ -43,9 +43,7 @@ class ExpressionScope:
         extra: Names that exist only at some places, such as `result`.
     """
 
-    deps: EngineDependencies
-    execution: ExecutionRef
-    state: ExecutionState
+    loaded: LoadedExecution
     at: StepState | None
     on_console: OnConsole
     extra: Mapping[str, JSON]
@@ -69,8 +67,8 @@ class ExpressionScope:
             return NO_VALUES
         scripts = [code.script for code in codes]
         # The timeout of the node, or of what the value is for, bounds the wait for a busy sandbox.
-        outcomes = await self.deps.retry_until_available(
-            lambda: self.deps.sandbox.evaluate(self.execution.workspace_id, scripts, scope)
+        outcomes = await self.loaded.deps.retry_until_available(
+            lambda: self.loaded.deps.sandbox.evaluate(self.loaded.execution.workspace_id, scripts, scope)
         )
         for outcome in outcomes:
             for level, text in outcome.lines:
@@ -92,7 +90,7 @@ class ExpressionScope:
         return scope
 
     def _value(self, root: str) -> JSON:
-        flow, state = self.execution.flow, self.state
+        flow, state = self.loaded.execution.flow, self.loaded.state
         match root:
             case "input":
                 return self.at.input if self.at is not None else state.root.flowing
@@ -100,7 +98,7 @@ class ExpressionScope:
                 return {**flow.vars, **state.vars} if state.vars else flow.vars
             case "flow":
                 return {
-                    "id": self.execution.flow_id,
+                    "id": self.loaded.execution.flow_id,
                     "name": state.flow_name or flow.name,
                     "version": flow.version,
                     "input": state.input,
@@ -108,7 +106,7 @@ class ExpressionScope:
             case "execution":
                 ended = state.root.ended
                 return {
-                    "id": self.execution.execution_id,
+                    "id": self.loaded.execution.execution_id,
                     "started_at": _moment(state.started_at),
                     "status": state.status.value if ended is None else ended.outcome,
                 }
@@ -123,15 +121,15 @@ class ExpressionScope:
 
     def _approval(self) -> JSON:
         """Return the approval that the step is notified of. Raises: ExpressionFailed without the server's address."""
-        frames = () if self.at is None else self.state.visible(self.at.step.scope)
+        frames = () if self.at is None else self.loaded.state.visible(self.at.step.scope)
         for frame in frames:
-            owner = None if frame.owner is None else self.state.at(frame.owner)
+            owner = None if frame.owner is None else self.loaded.state.at(frame.owner)
             if owner is None or owner.notice != frame.scope or owner.approval is None or owner.waiting is None:
                 continue
             wait, url = owner.approval, None
             if wait.link:
-                place = ApprovalPlace(self.execution.execution_id, owner.wait_seq)
-                url = self.deps.approval_links.url(place)
+                place = ApprovalPlace(self.loaded.execution.execution_id, owner.wait_seq)
+                url = self.loaded.deps.approval_links.url(place)
                 if url is None:
                     raise ExpressionFailed("${approval.url}: links need the setting public_url")
             return {
@@ -146,10 +144,10 @@ class ExpressionScope:
         """Return the element or the index of a loop around the step."""
         if self.at is None:
             return None
-        for frame in self.state.visible(self.at.step.scope):
+        for frame in self.loaded.state.visible(self.at.step.scope):
             if frame.owner is None:
                 continue
-            owner = node_of(self.execution.flow, self.state, frame.owner)
+            owner = node_of(self.loaded.execution.flow, self.loaded.state, frame.owner)
             if "" not in owner.child_scopes:
                 continue
             if name == "index":
@@ -162,7 +160,7 @@ class ExpressionScope:
         wanted = None if mentions.any_node else mentions.nodes
         found: dict[str, JSON] = dict.fromkeys(wanted or ())
         seen: set[str] = set()
-        for frame in self.state.visible(ROOT if self.at is None else self.at.step.scope):
+        for frame in self.loaded.state.visible(ROOT if self.at is None else self.at.step.scope):
             for name in _existing(frame.steps, wanted):
                 if name not in seen:
                     seen.add(name)
@@ -170,8 +168,8 @@ class ExpressionScope:
         return found
 
     async def _secrets(self, names: frozenset[str]) -> dict[str, JSON]:
-        values = await self.deps.retry_until_available(
-            lambda: self.deps.vault.reveal(self.execution.workspace_id, names)
+        values = await self.loaded.deps.retry_until_available(
+            lambda: self.loaded.deps.vault.reveal(self.loaded.execution.workspace_id, names)
         )
         for name in sorted(names - values.keys()):
             raise ExpressionFailed(f"${{secrets.{name}}}: there is no secret '{name}'")
@@ -217,27 +215,18 @@ def _loop_around(flow: Flow, state: ExecutionState, last: Step) -> Node:
     return node_of(flow, state, owner)
 
 
-async def evaluate(
-    deps: EngineDependencies,
-    execution: ExecutionRef,
-    state: ExecutionState,
-    last: Step,
-    *,
-    redactor: Redactor,
-    on_console: OnConsole,
-) -> ScopeEnded:
+async def evaluate(loaded: LoadedExecution, last: Step, on_console: OnConsole) -> ScopeEnded:
     """Evaluate the value of the scope that ends with the step ``last``, and return its end in the stored form.
 
     Raises:
         Stopped.
     """
-    flow, frame = execution.flow, state.frames[last.scope]
-    part = evaluated_part(flow, state, last)
+    flow, state, redactor = loaded.execution.flow, loaded.state, loaded.redactor
+    frame, part = state.frames[last.scope], evaluated_part(flow, state, last)
     if last.scope == ROOT:
-        names = ExpressionScope(deps, execution, state, None, on_console, {})
+        names = ExpressionScope(loaded, None, on_console, {})
     else:
-        extra = {"result": frame.flowing, "input": frame.item}
-        names = ExpressionScope(deps, execution, state, frame.current, on_console, extra)
+        names = ExpressionScope(loaded, frame.current, on_console, {"result": frame.flowing, "input": frame.item})
     try:
         ended = ScopeEnded(scope=last.scope, outcome="completed", result=await names.resolve(part))
     except ExpressionFailed as reason:

@@ -8,12 +8,11 @@ from datetime import datetime
 
 from flowrunner.domain.causes import ChildOf, calling_flows, depth_of
 from flowrunner.domain.events import Logged
-from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Node
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, WorkspaceId
-from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
+from flowrunner.engine.dependencies import EngineDependencies, LoadedExecution
 from flowrunner.engine.log_lines import level_of
 from flowrunner.plugin import HttpClient, SubFlow
 from flowrunner.ports.http import HttpClients
@@ -63,11 +62,9 @@ class LongValueSlot:
 
 @dataclass(slots=True)
 class StepAttempt:
-    """The current attempt of a step, with the ports that it uses."""
+    """The current attempt of a step."""
 
-    deps: EngineDependencies
-    execution: ExecutionRef
-    state: ExecutionState
+    loaded: LoadedExecution
     current: StepState
     declared: Node
     report: Callable[[Logged], None]
@@ -121,7 +118,7 @@ class NodeContext:
 
     @property
     def execution_id(self) -> str:
-        return self._attempt.execution.execution_id
+        return self._attempt.loaded.execution.execution_id
 
     @property
     def node(self) -> str:
@@ -157,11 +154,11 @@ class NodeContext:
 
     @property
     def idempotency_key(self) -> str:
-        return f"{self._attempt.execution.keys_of}.{self._attempt.current.step}"
+        return f"{self._attempt.loaded.execution.keys_of}.{self._attempt.current.step}"
 
     @property
     def depth(self) -> int:
-        return depth_of(self._attempt.state.cause)
+        return depth_of(self._attempt.loaded.state.cause)
 
     @property
     def input(self) -> JSON:
@@ -169,14 +166,14 @@ class NodeContext:
 
     @property
     def http(self) -> HttpClient:
-        return self._attempt.deps.http.of(self._attempt.execution.workspace_id)
+        return self._attempt.loaded.deps.http.of(self._attempt.loaded.execution.workspace_id)
 
     @property
     def flows(self) -> _Flows:
         type = self._attempt.declared.type
-        if not self._attempt.deps.node_types[type].starts_executions:
+        if not self._attempt.loaded.deps.node_types[type].starts_executions:
             raise RuntimeError(f"The node type {type} uses context.flows: it has to set starts_executions = True")
-        execution, cause = self._attempt.execution, self._attempt.state.cause
+        execution, cause = self._attempt.loaded.execution, self._attempt.loaded.state.cause
         assert cause is not None, "an execution with a running step has started"
         step = ChildOf(
             execution_id=execution.execution_id,
@@ -185,14 +182,14 @@ class NodeContext:
             flows=(*calling_flows(cause), execution.flow_id),
             depth=self.depth,
         )
-        return _Flows(self._attempt.deps, execution.workspace_id, step)
+        return _Flows(self._attempt.loaded.deps, execution.workspace_id, step)
 
     async def hold_long_value(self) -> None:
         if self._attempt.slot is not None:
             await self._attempt.slot.take()
 
     def now(self) -> datetime:
-        return self._attempt.deps.clock.now()
+        return self._attempt.loaded.deps.clock.now()
 
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
         self._attempt.log(level, message, data)

@@ -20,14 +20,13 @@ from flowrunner.domain.events import (
     ScopesOpened,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.expression import MAX_RENDERED, ExpressionFailed, render
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, left_after
-from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
+from flowrunner.engine.dependencies import LoadedExecution, Stopped
 from flowrunner.engine.expressions import ExpressionScope
 from flowrunner.engine.mailbox import StepResult
 from flowrunner.engine.node_context import LongValueSlot, NodeContext, StepAttempt
@@ -57,30 +56,27 @@ _NodeOutcome: TypeAlias = JSON | Outcome | Suspend | RunScopes | Collected
 
 
 async def run_step(
-    deps: EngineDependencies,
-    execution: ExecutionRef,
-    state: ExecutionState,
+    loaded: LoadedExecution,
     step: Step,
     report: Callable[[Logged], None],
     *,
-    redactor: Redactor,
     slot: LongValueSlot | None = None,
     give_up: Callable[[], None] | None = None,
 ) -> StepResult:
     """Run or resume the current attempt of ``step`` and return its outcome. An error is an outcome, not an exception.
 
     Args:
-        redactor: Removes secrets from the trace of a crash.
         slot: Taken before the step holds a long value; the caller gives it back once the value is recorded.
         give_up: Called when the step continues a moment after its timeout has cancelled it.
 
     Raises:
         Stopped.
     """
-    if deps.traces is not None:
-        TRACEPARENT.set(deps.traces.of_step(execution, step))
-    node = node_of(execution.flow, state, step)
-    attempt = StepAttempt(deps, execution, state, state.at(step), node, report, slot)
+    execution = loaded.execution
+    if (traces := loaded.deps.traces) is not None:
+        TRACEPARENT.set(traces.of_step(execution, step))
+    node = node_of(execution.flow, loaded.state, step)
+    attempt = StepAttempt(loaded, loaded.state.at(step), node, report, slot)
     limit = None if node.timeout_seconds is None else TimeLimit(node.timeout_seconds, CANCEL_GRACE_SECONDS, give_up)
     try:
         return await _outcome(attempt, limit)
@@ -101,7 +97,7 @@ async def run_step(
         # this task is raised again.
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
-        trace = await trace_of(error, redactor)
+        trace = await trace_of(error, loaded.redactor)
         logger.error(
             "node.crashed", execution_id=execution.execution_id, node=node.name, type=node.type, exception=trace
         )
@@ -171,9 +167,7 @@ async def _event_of(attempt: StepAttempt, outcome: _NodeOutcome) -> StepResult:
         outcome = current.collected(others)
     result = outcome.result if isinstance(outcome, _WithResult) else outcome
     if node.output is not None:
-        seen = ExpressionScope(
-            attempt.deps, attempt.execution, attempt.state, current, attempt.on_console, {"result": result}
-        )
+        seen = ExpressionScope(attempt.loaded, current, attempt.on_console, {"result": result})
         result = await seen.resolve(node.output)
     # Later nodes see the JSON value that a replay will see. Raises for objects without a JSON form.
     result = msgspec.to_builtins(result, str_keys=True)
@@ -190,10 +184,10 @@ _WithResult: TypeAlias = Outcome | Suspend
 async def _run_or_resume(attempt: StepAttempt) -> _NodeOutcome:
     """Call the node type: its `run`, or the method for the event that the step has waited for."""
     node, current = attempt.declared, attempt.current
-    node_type: NodeType[Any] = attempt.deps.node_types[node.type]
+    node_type: NodeType[Any] = attempt.loaded.deps.node_types[node.type]
     if current.status is StepStatus.RUNNING and (kept := _kept_params(node_type, node)) is not None:
         return await node_type.run(kept, NodeContext(attempt))
-    scope = ExpressionScope(attempt.deps, attempt.execution, attempt.state, current, attempt.on_console, {})
+    scope = ExpressionScope(attempt.loaded, current, attempt.on_console, {})
     if node_type.reevaluate_params:
         scope.extra = _names_of_next_run(current)
     if current.status is StepStatus.RUNNING:
@@ -270,8 +264,7 @@ def _awaits_signal(outcome: _NodeOutcome) -> TypeGuard[Suspend]:
 
 
 async def _call(attempt: StepAttempt, hook: Prepared, extra: Mapping[str, JSON]) -> JSON:
-    scope = ExpressionScope(attempt.deps, attempt.execution, attempt.state, attempt.current, attempt.on_console, extra)
-    return await scope.resolve(hook)
+    return await ExpressionScope(attempt.loaded, attempt.current, attempt.on_console, extra).resolve(hook)
 
 
 def _names_of_next_run(current: StepState) -> Mapping[str, JSON]:
@@ -346,7 +339,7 @@ def _opened(attempt: StepAttempt, scopes: RunScopes) -> ScopesOpened:
     current, limit = attempt.current, attempt.declared.timeout_seconds
     until = None if current.open is None else current.open.opened.until
     if current.open is None and limit is not None:
-        until = attempt.deps.clock.now() + timedelta(seconds=limit)
+        until = attempt.loaded.deps.clock.now() + timedelta(seconds=limit)
     return ScopesOpened(
         node=current.step.node,
         node_type=current.node_type,

@@ -9,14 +9,12 @@ import structlog
 
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.events import ErrorValue, Logged, ScopeEnded, Step
-from flowrunner.domain.execution import ExecutionState
-from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
+from flowrunner.engine.dependencies import LoadedExecution, Stopped
 from flowrunner.engine.expressions import evaluate, evaluated_part
 from flowrunner.engine.log_lines import level_of
 from flowrunner.engine.mailbox import Mailbox, Result, StepResult, TaskOutcome
 from flowrunner.engine.node_context import LongValueSlot
 from flowrunner.engine.step import CANCEL_GRACE_SECONDS, run_step, timed_out, trace_of
-from flowrunner.ports.secrets import Redactor
 from flowrunner.tasks import begin
 
 logger = structlog.get_logger()
@@ -35,21 +33,13 @@ class StepTasks:
         quick: Added steps and evaluations that are so short that the caller runs them itself.
     """
 
-    def __init__(
-        self,
-        deps: EngineDependencies,
-        execution: ExecutionRef,
-        state: ExecutionState,
-        mailbox: Mailbox,
-        redactor: Redactor,
-    ) -> None:
+    def __init__(self, loaded: LoadedExecution, mailbox: Mailbox) -> None:
         self.evaluating: set[str] = set()
         self.quick: dict[Step, None] = {}
-        self._deps = deps
-        self._execution = execution
-        self._state = state
+        self._loaded = loaded
+        self._flow = loaded.execution.flow
+        self._state = loaded.state
         self._mailbox = mailbox
-        self._redactor = redactor
         self._running: dict[Step, asyncio.Task[None] | None] = {}
         # Running steps without a task yet, except quick ones.
         self._to_start: dict[Step, None] = {}
@@ -66,7 +56,7 @@ class StepTasks:
 
     def add(self, step: Step) -> None:
         self._running[step] = None
-        node = node_of(self._execution.flow, self._state, step)
+        node = node_of(self._flow, self._state, step)
         if node.sets_variables:
             self._in_line[step] = None
             self._take_next_in_line()
@@ -77,14 +67,14 @@ class StepTasks:
         """Evaluate the value of the scope that ends with the step ``last``."""
         self._running[last] = None
         self.evaluating.add(last.scope)
-        is_quick = evaluated_part(self._execution.flow, self._state, last).is_quick
+        is_quick = evaluated_part(self._flow, self._state, last).is_quick
         (self.quick if is_quick else self._to_start)[last] = None
 
     def _take_next_in_line(self) -> None:
         if self._setting is None and self._in_line:
             self._setting = step = next(iter(self._in_line))
             del self._in_line[step]
-            is_quick = node_of(self._execution.flow, self._state, step).is_quick
+            is_quick = node_of(self._flow, self._state, step).is_quick
             (self.quick if is_quick else self._to_start)[step] = None
 
     def begin_quick(self, report: Callable[[Logged], None]) -> tuple[Step, Coroutine[Any, Any, TaskOutcome]]:
@@ -94,7 +84,7 @@ class StepTasks:
         self._forget(step)
         if is_evaluation:
             return step, self._value_after(step, report)
-        return step, run_step(self._deps, self._execution, self._state, step, report, redactor=self._redactor)
+        return step, run_step(self._loaded, step, report)
 
     @property
     def are_pure(self) -> bool:
@@ -112,12 +102,12 @@ class StepTasks:
                 self._running[step] = task
 
     def _is_pure(self, step: Step) -> bool:
-        return step.scope in self.evaluating or node_of(self._execution.flow, self._state, step).pure
+        return step.scope in self.evaluating or node_of(self._flow, self._state, step).pure
 
     async def _run(self, step: Step) -> None:
         attempt = self._state.at(step).attempts
         is_evaluation = step.scope in self.evaluating
-        slot = LongValueSlot(self._deps.http, self._execution.workspace_id)
+        slot = LongValueSlot(self._loaded.deps.http, self._loaded.execution.workspace_id)
         try:
             outcome: TaskOutcome = await (
                 self._value_after(step, self._mailbox.put_line) if is_evaluation else self._attempt(step, attempt, slot)
@@ -132,8 +122,10 @@ class StepTasks:
             self._mailbox.wake()
         except Exception as error:
             # A bug here: without an outcome the execution would wait for this step indefinitely.
-            trace = await trace_of(error, self._redactor)
-            logger.error("step.crashed", execution_id=self._execution.execution_id, step=str(step), exception=trace)
+            trace = await trace_of(error, self._loaded.redactor)
+            logger.error(
+                "step.crashed", execution_id=self._loaded.execution.execution_id, step=str(step), exception=trace
+            )
             message = f"The step failed: {type(error).__name__}"
             crash = ErrorValue(type="node.crashed", message=message, node=step.node)
             ended = ScopeEnded(scope=step.scope, outcome="failed", error=crash)
@@ -142,25 +134,16 @@ class StepTasks:
             await slot.leave()
 
     def _attempt(self, step: Step, attempt: int, slot: LongValueSlot) -> Coroutine[Any, Any, StepResult]:
-        seconds = node_of(self._execution.flow, self._state, step).timeout_seconds
+        seconds = node_of(self._flow, self._state, step).timeout_seconds
         # A step times out by itself, unless its node type suppresses the cancellation: then it is abandoned.
         give_up = None if seconds is None else partial(self._put_timeout, step, attempt, seconds)
-        return run_step(
-            self._deps,
-            self._execution,
-            self._state,
-            step,
-            self._mailbox.put_line,
-            redactor=self._redactor,
-            slot=slot,
-            give_up=give_up,
-        )
+        return run_step(self._loaded, step, self._mailbox.put_line, slot=slot, give_up=give_up)
 
     def _value_after(self, last: Step, report: Callable[[Logged], None]) -> Coroutine[Any, Any, ScopeEnded]:
         def on_console(level: str, text: str) -> None:
             report(Logged(level=level_of(level), message=text))
 
-        return evaluate(self._deps, self._execution, self._state, last, redactor=self._redactor, on_console=on_console)
+        return evaluate(self._loaded, last, on_console)
 
     def _put_timeout(self, step: Step, attempt: int, seconds: float) -> None:
         self._mailbox.put(Result(step, attempt, timed_out(step.node, seconds)))

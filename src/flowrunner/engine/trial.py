@@ -24,7 +24,7 @@ from flowrunner.domain.flow import Flow, Graph, Node
 from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, WorkspaceId
-from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
+from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, LoadedExecution
 from flowrunner.engine.mailbox import StepResult
 from flowrunner.engine.node_context import LongValueSlot
 from flowrunner.engine.recorder import LinkHidingRedactor, storable_error_soon, storable_soon
@@ -96,13 +96,12 @@ class EngineTrials:
 
         redactor = await deps.vault.redactor(workspace_id)
         state = replay([(event, started_at) for event in events])
+        loaded = LoadedExecution(deps, execution, state, LinkHidingRedactor(redactor))
         slot = LongValueSlot(deps.http, workspace_id)
         try:
             try:
                 async with asyncio.timeout(MOST_SECONDS):
-                    outcome = await run_step(
-                        deps, execution, state, step, report, redactor=LinkHidingRedactor(redactor), slot=slot
-                    )
+                    outcome = await run_step(loaded, step, report, slot=slot)
             except TimeoutError:
                 outcome = timed_out(place.node.name, MOST_SECONDS)
             return Trial(
