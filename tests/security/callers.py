@@ -16,6 +16,7 @@ from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
 from flowrunner.domain.audit import session_name
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.ports.page import Page
+from flowrunner.services.accounts import AccountUpdate
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.storage.tables import TABLES
 from support.asgi import program_at
@@ -180,8 +181,7 @@ class Callers:
                 await self._change(id, password="another-quiet-heron-1")
 
     async def _change(self, id: AccountId, **change: Any) -> None:
-        fields: dict[str, Any] = {"name": None, "email": None, "role": None, "password": None, **change}
-        await self.services.accounts.update(self._as_root(), id, **fields)
+        await self.services.accounts.update(self._as_root(), id, AccountUpdate(**change))
 
     def _as_root(self) -> Caller:
         (id,) = self._sql("SELECT id FROM accounts WHERE email = 'root@example.com'")[0]

@@ -24,6 +24,8 @@ from api.shapes import assert_error
 from api.test_tokens_api import program
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId
+from flowrunner.ports.accounts import AccountChanges
+from flowrunner.services.accounts import AccountUpdate
 from flowrunner.storage.accounts import SqlAccounts
 from security.two_accounts import ApiClient, assert_limited, two_accounts_at
 from services.account_services import AccountServices, open_account_services
@@ -298,9 +300,8 @@ async def test_s04_an_unknown_name_takes_as_long_as_a_wrong_password(
     await services.add("omar")
     disabled = await services.add("gone")
     await services.accounts.update(
-        await services.add("root", role="admin"), disabled.account_id,
-        name=None, email=None, role=None, password=None, is_disabled=True,
-    )  # fmt: skip
+        await services.add("root", role="admin"), disabled.account_id, AccountUpdate(is_disabled=True)
+    )
     times: dict[str, list[float]] = {"known": [], "unknown": [], "disabled": []}
     names = {"known": "omar@example.com", "unknown": "nobody@example.com", "disabled": "gone@example.com"}
     draw, messages, told = random.Random(4), set(), list(names)
@@ -611,9 +612,9 @@ async def end(store: SqlAccounts, how: str, *, id: AccountId, by: AccountId) -> 
         case "delete":
             await store.delete(id, at=NOON)
         case "disable":
-            await store.update(id, by=by, at=NOON, is_disabled=True)
+            await store.update(id, AccountChanges(is_disabled=True), by=by, at=NOON)
         case _:
-            await store.update(id, by=by, at=NOON, role="user")
+            await store.update(id, AccountChanges(role="user"), by=by, at=NOON)
 
 
 def test_s19_the_last_active_admin_is_not_disabled(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from flowrunner.domain.account import Session
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, TooManyRequests, Unauthorized
 from flowrunner.domain.values import SessionId
 from flowrunner.ports.page import Page
-from flowrunner.services.accounts import Accounts
+from flowrunner.services.accounts import Accounts, AccountUpdate
 from flowrunner.services.setup import FirstAccount
 from flowrunner.services.throttle import FAILURES
 from support.databases import MARA, rows_of
@@ -21,9 +21,8 @@ from support.databases import MARA, rows_of
 from .account_services import OTHER_PASSWORD, PASSWORD, AccountServices, HeldHasher
 from .callers import caller_of
 
-NOTHING: Final[dict[str, Any]] = {"name": None, "email": None, "role": None, "password": None}
 # The caller's own account.
-NEW_PASSWORD: Final = {**NOTHING, "password": OTHER_PASSWORD, "current_password": PASSWORD}
+NEW_PASSWORD: Final = AccountUpdate(password=OTHER_PASSWORD, current_password=PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,7 @@ async def test_a_new_password_ends_every_session(services: AccountServices) -> N
     token = (await services.login()).token
     await services.identity.authenticate(token)
 
-    await services.accounts.update(caller, caller.account_id, **NEW_PASSWORD)
+    await services.accounts.update(caller, caller.account_id, NEW_PASSWORD)
 
     with pytest.raises(Unauthorized):
         await services.identity.authenticate(token)
@@ -67,10 +66,10 @@ async def test_a_slow_change_of_the_own_password_keeps_no_role_that_was_taken_me
     hashing = HeldHasher(services.hasher)
     services.accounts._hasher = hashing
 
-    changing = asyncio.create_task(services.accounts.update(caller, caller.account_id, **NEW_PASSWORD))
+    changing = asyncio.create_task(services.accounts.update(caller, caller.account_id, NEW_PASSWORD))
     await hashing.begun.wait()
     admin = caller_of(MARA, role="admin")
-    await services.accounts.update(admin, caller.account_id, name="O", email=None, role="user", password=None)
+    await services.accounts.update(admin, caller.account_id, AccountUpdate(name="O", role="user"))
     hashing.held.set()
     await changing
 
@@ -86,11 +85,11 @@ async def test_a_demoted_admin_does_not_take_the_role_back_with_a_request_that_w
     hashing = HeldHasher(services.hasher)
     services.accounts._hasher = hashing
 
-    change = {**NEW_PASSWORD, "role": "admin"}
-    changing = asyncio.create_task(services.accounts.update(caller, caller.account_id, **change))
+    change = replace(NEW_PASSWORD, role="admin")
+    changing = asyncio.create_task(services.accounts.update(caller, caller.account_id, change))
     await hashing.begun.wait()
     admin = caller_of(MARA, role="admin")
-    await services.accounts.update(admin, caller.account_id, name=None, email=None, role="user", password=None)
+    await services.accounts.update(admin, caller.account_id, AccountUpdate(role="user"))
     hashing.held.set()
 
     assert (await changing).role == "user"
@@ -104,7 +103,7 @@ async def test_a_login_with_the_old_password_opens_nothing_after_the_change(serv
 
     login = asyncio.create_task(services.login())
     await hashing.begun.wait()
-    await services.accounts.update(caller_of(MARA, role="admin"), caller.account_id, **NEW_PASSWORD)
+    await services.accounts.update(caller_of(MARA, role="admin"), caller.account_id, NEW_PASSWORD)
     hashing.held.set()
 
     with pytest.raises(Unauthorized):
@@ -122,7 +121,7 @@ async def test_a_login_that_renews_an_outdated_hash_does_not_bring_the_old_passw
 
     login = asyncio.create_task(services.login())
     await hashing.begun.wait()
-    await services.accounts.update(caller_of(MARA, role="admin"), caller.account_id, **NEW_PASSWORD)
+    await services.accounts.update(caller_of(MARA, role="admin"), caller.account_id, NEW_PASSWORD)
     hashing.held.set()
 
     with pytest.raises(Unauthorized):
@@ -142,28 +141,28 @@ async def test_s66_ones_own_password_takes_the_present_one(
     caller = await services.add("omar", role=role)
 
     with pytest.raises(InvalidInput) as error:
-        await services.accounts.update(caller, caller.account_id, **{**NEW_PASSWORD, "current_password": current})
+        await services.accounts.update(caller, caller.account_id, replace(NEW_PASSWORD, current_password=current))
 
     assert [(fault.path, fault.code) for fault in error.value.faults] == [("current_password", code)]
     await services.login()
-    await services.accounts.update(caller, caller.account_id, **NEW_PASSWORD)
+    await services.accounts.update(caller, caller.account_id, NEW_PASSWORD)
     await services.login(password=OTHER_PASSWORD)
 
 
 async def test_s66_guesses_of_the_present_password_count_as_failed_logins(services: AccountServices) -> None:
     caller = replace(await services.add("omar"), address="192.0.2.7")
-    wrong = {**NEW_PASSWORD, "current_password": "a wrong password"}
+    wrong = replace(NEW_PASSWORD, current_password="a wrong password")
     for _ in range(FAILURES // 2):
         with pytest.raises(InvalidInput):
-            await services.accounts.update(caller, caller.account_id, **wrong)
+            await services.accounts.update(caller, caller.account_id, wrong)
         with pytest.raises(Unauthorized):
             await services.login(password="a wrong password")
 
-    for attempt in (services.accounts.update(caller, caller.account_id, **NEW_PASSWORD), services.login()):
+    for attempt in (services.accounts.update(caller, caller.account_id, NEW_PASSWORD), services.login()):
         with pytest.raises(TooManyRequests) as refused:
             await attempt
         assert refused.value.limit == "failed_logins"
-    await services.accounts.update(replace(caller, address="192.0.2.8"), caller.account_id, **NEW_PASSWORD)
+    await services.accounts.update(replace(caller, address="192.0.2.8"), caller.account_id, NEW_PASSWORD)
 
     await services.audit.settle()
     failed = rows_of(services.engine.path, "SELECT object_id FROM audit WHERE action = 'login.failed'")
@@ -178,10 +177,10 @@ async def test_s66_a_password_that_was_changed_meanwhile_is_not_changed_with_the
     services.passwords._hasher = hashing
 
     changing = asyncio.create_task(
-        services.accounts.update(caller, caller.account_id, **{**NEW_PASSWORD, "password": "a thief has chosen this"})
+        services.accounts.update(caller, caller.account_id, replace(NEW_PASSWORD, password="a thief has chosen this"))
     )
     await hashing.begun.wait()
-    await services.accounts.update(caller_of(MARA, role="admin"), caller.account_id, **NEW_PASSWORD)
+    await services.accounts.update(caller_of(MARA, role="admin"), caller.account_id, NEW_PASSWORD)
     hashing.held.set()
 
     with pytest.raises(Conflict, match="changed meanwhile"):
@@ -193,13 +192,13 @@ async def test_s66_ones_own_address_takes_a_login_of_the_last_quarter_of_an_hour
     caller = await services.add("omar")
 
     services.clock.advance(minutes=14, seconds=59)
-    change = {**NOTHING, "email": "new@example.com"}
-    assert (await services.accounts.update(caller, caller.account_id, **change)).email == "new@example.com"
+    change = AccountUpdate(email="new@example.com")
+    assert (await services.accounts.update(caller, caller.account_id, change)).email == "new@example.com"
     services.clock.advance(seconds=1)
     with pytest.raises(Forbidden, match="log in again"):
-        await services.accounts.update(caller, caller.account_id, **{**change, "email": "newer@example.com"})
-    same = {**NOTHING, "name": "O", "email": " NEW@example.com", "role": "user"}
-    assert (await services.accounts.update(caller, caller.account_id, **same)).name == "O"
+        await services.accounts.update(caller, caller.account_id, AccountUpdate(email="newer@example.com"))
+    same = AccountUpdate(name="O", email=" NEW@example.com", role="user")
+    assert (await services.accounts.update(caller, caller.account_id, same)).name == "O"
 
 
 async def test_s66_an_account_can_probe_only_five_addresses_an_hour(services: AccountServices) -> None:
@@ -211,7 +210,7 @@ async def test_s66_an_account_can_probe_only_five_addresses_an_hour(services: Ac
     async def tried(email: str) -> str:
         by = replace(caller, credential=Session(SessionId("s"), logged_in_at=services.clock.now()))
         try:
-            await services.accounts.update(by, by.account_id, **{**NOTHING, "email": email})
+            await services.accounts.update(by, by.account_id, AccountUpdate(email=email))
         except (InvalidInput, TooManyRequests) as error:
             return str(error)
         return "changed"
@@ -228,8 +227,8 @@ async def test_s66_an_account_can_probe_only_five_addresses_an_hour(services: Ac
     assert await tried("omar@elsewhere.example") == "changed"
     admin = caller_of(MARA, role="admin")
     for n in range(10):
-        change = {**NOTHING, "email": f"omar-{n}@example.com"}
-        assert (await services.accounts.update(admin, caller.account_id, **change)).email == change["email"]
+        change = AccountUpdate(email=f"omar-{n}@example.com")
+        assert (await services.accounts.update(admin, caller.account_id, change)).email == change.email
 
 
 async def test_an_address_of_before_a_rule_stays_until_it_is_changed(services: AccountServices) -> None:
@@ -238,8 +237,8 @@ async def test_an_address_of_before_a_rule_stays_until_it_is_changed(services: A
         connection.execute("UPDATE accounts SET email = 'om\u0430r@example.com' WHERE id = ?", (caller.account_id,))
 
     await services.login("om\u0430r@example.com")
-    change = {**NOTHING, "name": "O", "email": "om\u0430r@example.com"}
-    assert (await services.accounts.update(caller, caller.account_id, **change)).name == "O"
+    change = AccountUpdate(name="O", email="om\u0430r@example.com")
+    assert (await services.accounts.update(caller, caller.account_id, change)).name == "O"
 
 
 async def test_only_an_admin_changes_roles(services: AccountServices) -> None:
@@ -247,10 +246,8 @@ async def test_only_an_admin_changes_roles(services: AccountServices) -> None:
     admin = caller_of(MARA, role="admin")
 
     with pytest.raises(Forbidden):
-        await services.accounts.update(caller, caller.account_id, name=None, email=None, role="admin", password=None)
-    changed = await services.accounts.update(
-        admin, caller.account_id, name=None, email=None, role="admin", password=None
-    )
+        await services.accounts.update(caller, caller.account_id, AccountUpdate(role="admin"))
+    changed = await services.accounts.update(admin, caller.account_id, AccountUpdate(role="admin"))
 
     assert changed.role == "admin"
 
@@ -261,7 +258,7 @@ async def test_a_demoted_admin_is_one_no_longer_at_once(services: AccountService
     caller = await services.identity.authenticate(token)
     assert caller.is_admin
 
-    await services.accounts.update(caller, caller.account_id, name=None, email=None, role="user", password=None)
+    await services.accounts.update(caller, caller.account_id, AccountUpdate(role="user"))
 
     with pytest.raises(Unauthorized):
         await services.identity.authenticate(token)
@@ -273,7 +270,7 @@ async def test_others_accounts_do_not_exist_for_a_user(services: AccountServices
     with pytest.raises(NotFound):
         await services.accounts.get(caller, MARA)
     with pytest.raises(NotFound):
-        await services.accounts.update(caller, MARA, name="x", email=None, role=None, password=None)
+        await services.accounts.update(caller, MARA, AccountUpdate(name="x"))
     assert (await services.accounts.get(caller, caller.account_id)).name == "omar"
 
 

@@ -9,6 +9,7 @@ from flowrunner.domain.account import ApiToken, Caller, Scope
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, TokenId
 from flowrunner.ports.page import Page
+from flowrunner.services.accounts import AccountUpdate
 from flowrunner.services.tokens import MAX_TOKENS, PREFIX
 from support.databases import MARA, contents_of, rows_of
 
@@ -26,8 +27,7 @@ async def make(
 
 
 async def change(services: AccountServices, id: AccountId, **what: Any) -> None:
-    fields: dict[str, Any] = {"name": None, "email": None, "role": None, "password": None, **what}
-    await services.accounts.update(caller_of(MARA, role="admin"), id, **fields)
+    await services.accounts.update(caller_of(MARA, role="admin"), id, AccountUpdate(**what))
 
 
 async def refused(services: AccountServices, token: str) -> None:

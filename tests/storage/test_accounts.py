@@ -10,7 +10,7 @@ from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
-from flowrunner.ports.accounts import TokenView
+from flowrunner.ports.accounts import AccountChanges, TokenView
 from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
@@ -59,7 +59,7 @@ async def test_an_address_belongs_to_one_account(accounts: SqlAccounts) -> None:
     with pytest.raises(Conflict, match="e-mail address"):
         await accounts.create(account("third", email="account-mara@example.com"), password_hash="x")
     with pytest.raises(Conflict, match="e-mail address"):
-        await accounts.update(OMAR, by=OMAR, at=NOON, email="account-mara@example.com")
+        await accounts.update(OMAR, AccountChanges(email="account-mara@example.com"), by=OMAR, at=NOON)
 
     assert (await accounts.get(OMAR)).email == "account-omar@example.com"
 
@@ -85,7 +85,7 @@ async def test_an_account_that_is_not_there_cannot_change(accounts: SqlAccounts)
     await accounts.delete(OMAR, at=NOON)
 
     with pytest.raises(NotFound):
-        await accounts.update(OMAR, by=OMAR, at=NOON, password_hash="x")
+        await accounts.update(OMAR, AccountChanges(password_hash="x"), by=OMAR, at=NOON)
     with pytest.raises(NotFound):
         await accounts.delete(OMAR, at=NOON)
     with pytest.raises(NotFound):
@@ -93,7 +93,7 @@ async def test_an_account_that_is_not_there_cannot_change(accounts: SqlAccounts)
 
 
 async def test_a_password_stays_when_none_is_given(accounts: SqlAccounts, path: Place) -> None:
-    await accounts.update(OMAR, by=OMAR, at=NOON, name="Omar")
+    await accounts.update(OMAR, AccountChanges(name="Omar"), by=OMAR, at=NOON)
 
     assert rows_of(path, "SELECT name, password_hash FROM accounts WHERE id = ?", OMAR) == [("Omar", "hash-omar")]
 
@@ -107,10 +107,10 @@ async def test_a_hash_is_renewed_only_over_the_one_that_was_verified(accounts: S
 
 async def test_changes_at_once_undo_nothing_of_each_other(accounts: SqlAccounts) -> None:
     await asyncio.gather(
-        accounts.update(OMAR, by=MARA, at=NOON, role="admin"),
-        accounts.update(OMAR, by=OMAR, at=NOON, password_hash="new"),
-        accounts.update(OMAR, by=OMAR, at=NOON, name="Omar"),
-        accounts.update(OMAR, by=OMAR, at=NOON, email="omar@example.com"),
+        accounts.update(OMAR, AccountChanges(role="admin"), by=MARA, at=NOON),
+        accounts.update(OMAR, AccountChanges(password_hash="new"), by=OMAR, at=NOON),
+        accounts.update(OMAR, AccountChanges(name="Omar"), by=OMAR, at=NOON),
+        accounts.update(OMAR, AccountChanges(email="omar@example.com"), by=OMAR, at=NOON),
     )
 
     credential = await accounts.credential("omar@example.com")
@@ -120,9 +120,9 @@ async def test_changes_at_once_undo_nothing_of_each_other(accounts: SqlAccounts)
 
 async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts: SqlAccounts) -> None:
     with pytest.raises(NotFound):
-        await accounts.update(MARA, by=OMAR, at=NOON, name="x")
+        await accounts.update(MARA, AccountChanges(name="x"), by=OMAR, at=NOON)
     with pytest.raises(Forbidden):
-        await accounts.update(OMAR, by=OMAR, at=NOON, role="admin")
+        await accounts.update(OMAR, AccountChanges(role="admin"), by=OMAR, at=NOON)
 
     assert [a.role for a in (await accounts.page(role=None, page=ALL))[0]] == ["admin", "user"]
 
@@ -130,13 +130,13 @@ async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts
 async def test_an_admin_who_is_disabled_meanwhile_changes_nobody_else_and_enables_nobody(
     accounts: SqlAccounts,
 ) -> None:
-    await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
-    await accounts.update(OMAR, by=MARA, at=NOON, is_disabled=True)
+    await accounts.update(OMAR, AccountChanges(role="admin"), by=MARA, at=NOON)
+    await accounts.update(OMAR, AccountChanges(is_disabled=True), by=MARA, at=NOON)
 
     with pytest.raises(NotFound):
-        await accounts.update(MARA, by=OMAR, at=NOON, is_disabled=True)
+        await accounts.update(MARA, AccountChanges(is_disabled=True), by=OMAR, at=NOON)
     with pytest.raises(Forbidden):
-        await accounts.update(OMAR, by=OMAR, at=NOON, is_disabled=False)
+        await accounts.update(OMAR, AccountChanges(is_disabled=False), by=OMAR, at=NOON)
 
     assert (await accounts.get(OMAR)).is_disabled
     assert not (await accounts.get(MARA)).is_disabled
@@ -168,18 +168,22 @@ async def test_the_last_admin_stays(accounts: SqlAccounts) -> None:
     with pytest.raises(Conflict, match="last admin"):
         await accounts.delete(MARA, at=NOON)
     with pytest.raises(Conflict, match="last admin"):
-        await accounts.update(MARA, by=MARA, at=NOON, role="user")
+        await accounts.update(MARA, AccountChanges(role="user"), by=MARA, at=NOON)
 
-    await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
+    await accounts.update(OMAR, AccountChanges(role="admin"), by=MARA, at=NOON)
     await accounts.delete(MARA, at=NOON)
 
 
 @pytest.mark.parametrize("how", ["delete", "demote"])
 async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqlAccounts, how: str) -> None:
-    await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
+    await accounts.update(OMAR, AccountChanges(role="admin"), by=MARA, at=NOON)
 
     def go(id: AccountId) -> object:
-        return accounts.delete(id, at=NOON) if how == "delete" else accounts.update(id, by=id, at=NOON, role="user")
+        return (
+            accounts.delete(id, at=NOON)
+            if how == "delete"
+            else accounts.update(id, AccountChanges(role="user"), by=id, at=NOON)
+        )
 
     results = await asyncio.gather(go(MARA), go(OMAR), return_exceptions=True)  # type: ignore[arg-type]
 
@@ -196,13 +200,13 @@ async def test_an_admin_that_is_disabled_is_no_other_admin_of_a_workspace(
     await workspaces.create(team, admin=OMAR, most=9)
     await workspaces.set_member(id, other, "admin", at=NOON, is_new=True, most_members=9, most_joined=9)
 
-    await accounts.update(other, by=MARA, at=NOON, is_disabled=True)
+    await accounts.update(other, AccountChanges(is_disabled=True), by=MARA, at=NOON)
     with pytest.raises(Conflict, match="last admin of 'Team'"):
         await accounts.delete(OMAR, at=NOON)
     with pytest.raises(Conflict, match="last admin of a workspace"):
         await workspaces.remove_member(id, OMAR)
 
-    await accounts.update(other, by=MARA, at=NOON, is_disabled=False)
+    await accounts.update(other, AccountChanges(is_disabled=False), by=MARA, at=NOON)
     await accounts.delete(OMAR, at=NOON)
 
 

@@ -11,7 +11,7 @@ from flowrunner.domain.errors import Conflict, EmailTaken, LimitReached, NotFoun
 from flowrunner.domain.second_factor import FREE_WRONG_CODES, MOST_WRONG_CODES
 from flowrunner.domain.values import AccountId, FactorId, SessionId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
-from flowrunner.ports.accounts import NewSession
+from flowrunner.ports.accounts import AccountChanges, NewSession
 from flowrunner.ports.second_factors import FactorUse, FactorView
 from flowrunner.ports.sign_on import Identity
 from flowrunner.storage.accounts import SqlAccounts
@@ -132,7 +132,7 @@ async def test_a_challenge_is_opened_for_the_password_that_was_checked_alone(
     await factors.open_challenge("c1", OMAR, purpose="login", expires_at=LATER, password_hash=old)
     assert await factors.count_attempt("c1", is_code=False, most=9, at=NOON) == OMAR
 
-    await accounts.update(OMAR, by=OMAR, at=NOON, password_hash="new")
+    await accounts.update(OMAR, AccountChanges(password_hash="new"), by=OMAR, at=NOON)
     with pytest.raises(Unauthorized):
         await factors.count_attempt("c1", is_code=False, most=9, at=NOON)
     with pytest.raises(Unauthorized):

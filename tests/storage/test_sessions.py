@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports.accounts import NewSession, Renewal
+from flowrunner.ports.accounts import AccountChanges, NewSession, Renewal
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.sessions import SqlSessions
@@ -50,7 +50,7 @@ async def test_a_new_role_or_password_ends_the_sessions_together_with_its_own_co
     for id, owner in (("s1", OMAR), ("s2", OMAR), ("s3", MARA)):
         await log_in(sessions, session(id, owner))
 
-    _, has_ended_sessions = await accounts.update(OMAR, by=MARA, at=NOON, **change)
+    _, has_ended_sessions = await accounts.update(OMAR, AccountChanges(**change), by=MARA, at=NOON)
 
     assert has_ended_sessions
     assert rows_of(path, "SELECT id FROM sessions") == [("s3",)]
@@ -59,7 +59,9 @@ async def test_a_new_role_or_password_ends_the_sessions_together_with_its_own_co
 async def test_another_change_leaves_the_sessions_alone(sessions: SqlSessions, accounts: SqlAccounts) -> None:
     await log_in(sessions, session("s1", OMAR))
 
-    _, has_ended_sessions = await accounts.update(OMAR, by=MARA, at=NOON, name="O", email="o@example.com", role="user")
+    _, has_ended_sessions = await accounts.update(
+        OMAR, AccountChanges(name="O", email="o@example.com", role="user"), by=MARA, at=NOON
+    )
 
     assert not has_ended_sessions
     assert await sessions.find(SessionId("s1")) is not None
@@ -72,7 +74,7 @@ async def test_no_session_opens_for_an_account_that_has_changed_since_the_proof(
     if change is None:
         await accounts.delete(OMAR, at=NOON)
     else:
-        await accounts.update(OMAR, by=MARA, at=NOON, **change)
+        await accounts.update(OMAR, AccountChanges(**change), by=MARA, at=NOON)
 
     assert not await log_in(sessions, session("s1", OMAR))
 

@@ -16,6 +16,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Account, Right, Role
 from flowrunner.domain.values import AccountId, rfc3339
 from flowrunner.domain.workspace import OfDeletedAccount
+from flowrunner.services.accounts import AccountUpdate
 
 _PREFIX = "/api/v1/accounts"
 router = APIRouter(prefix=_PREFIX, tags=["Accounts"], route_class=ProtectedRoute)
@@ -144,9 +145,7 @@ async def update_account(request: Request, id: str, body: UpdateAccount) -> Repl
     API tokens cannot change passwords, e-mail addresses or roles. Changing your own password requires
     `current_password`; changing your own e-mail address requires a login within the last 15 minutes.
     """
-    account = await services_of(request).accounts.update(
-        caller_of(request),
-        AccountId(id),
+    asked = AccountUpdate(
         name=body.name,
         email=body.email,
         role=body.role,
@@ -155,6 +154,7 @@ async def update_account(request: Request, id: str, body: UpdateAccount) -> Repl
         is_disabled=body.disabled,
         is_email_confirmed=body.email_confirmed,
     )
+    account = await services_of(request).accounts.update(caller_of(request), AccountId(id), asked)
     return answer(AccountAnswer.of(account))
 
 

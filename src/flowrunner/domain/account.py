@@ -299,6 +299,16 @@ def check_scopes(caller: Caller, scopes: Collection[Scope]) -> None:
         raise Forbidden(f"Your role does not allow a token with the scope '{beyond[0]}'")
 
 
+def check_needs_no_admin(*, has_new_role: bool, has_new_state: bool, confirms_email: bool) -> None:
+    """Raises: Forbidden for a change of an account that only an admin makes."""
+    if has_new_role:
+        raise Forbidden("Only an admin can change a role")
+    if has_new_state:
+        raise Forbidden("Only an admin can disable an account")
+    if confirms_email:
+        raise Forbidden("Only an admin can confirm an address without its mailbox")
+
+
 def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
     """Return the faults of a new password; empty if it is accepted.
 

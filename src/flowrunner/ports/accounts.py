@@ -38,6 +38,22 @@ class ConfirmationLink:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountChanges:
+    """The fields of an account that change; None leaves one as it is.
+
+    Attributes:
+        is_email_confirmed: A new address is not confirmed unless this is True.
+    """
+
+    name: str | None = None
+    email: str | None = None
+    role: Role | None = None
+    password_hash: str | None = None
+    is_disabled: bool | None = None
+    is_email_confirmed: bool | None = None
+
+
 class AccountStore(Protocol):
     async def create(
         self,
@@ -54,28 +70,22 @@ class AccountStore(Protocol):
     async def update(
         self,
         id: AccountId,
+        changes: AccountChanges,
         *,
         by: AccountId,
         at: datetime,
-        name: str | None = None,
-        email: str | None = None,
-        role: Role | None = None,
-        password_hash: str | None = None,
         old_password_hash: str | None = None,
-        is_disabled: bool | None = None,
-        is_email_confirmed: bool | None = None,
         known_email: str | None = None,
         link: ConfirmationLink | None = None,
         audit: Audit = None,
     ) -> tuple[Account, bool]:
-        """Change the given fields; return the account and whether its sessions ended.
+        """Change the fields that are not None; return the account and whether its sessions ended.
 
         A new role, a new password, disabling and enabling end them. A new password ends its API tokens too.
 
         Args:
             by: The account that makes the change; its current rights decide.
             old_password_hash: Hash of the password that was checked for the change; None if none was.
-            is_email_confirmed: None leaves it unchanged; a new address is never confirmed.
             known_email: Reject the change if the account no longer has this address.
             link: The link that confirms a new address; it replaces any earlier one.
 

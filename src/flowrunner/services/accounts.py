@@ -1,20 +1,28 @@
 """Management of accounts: by admins, and by each account for itself."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from flowrunner.domain.account import Account, Caller, Right, Role, authorise, password_faults
+from flowrunner.domain.account import (
+    Account,
+    Caller,
+    Right,
+    Role,
+    authorise,
+    check_needs_no_admin,
+    password_faults,
+)
 from flowrunner.domain.audit import AuditEntry, act, act_on_account
 from flowrunner.domain.email_address import NOT_AN_ADDRESS, normal_email
-from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, Unauthorized, invalid
+from flowrunner.domain.errors import EmailTaken, Fault, InvalidInput, NotFound, Unauthorized, invalid
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import JSON, AccountId, personal_workspace
 from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ids import new_id
-from flowrunner.ports.accounts import AccountStore, PasswordHasher
+from flowrunner.ports.accounts import AccountChanges, AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.services.email_confirmations import EmailConfirmations
@@ -29,6 +37,37 @@ MOST_PASSWORDS: Final = 60
 # Requests of an account to change its own e-mail address in an hour. A rejected one may reveal that the address is
 # taken.
 MOST_EMAILS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountUpdate:
+    """A request to change an account; None leaves a field as it is.
+
+    Attributes:
+        current_password: Required with a new password for the caller's own account.
+        is_email_confirmed: The address is known to be the person's; it has to be given, too.
+    """
+
+    name: str | None = None
+    email: str | None = None
+    role: Role | None = None
+    password: str | None = None
+    current_password: str | None = None
+    is_disabled: bool | None = None
+    is_email_confirmed: bool | None = None
+
+    @property
+    def given(self) -> list[JSON]:
+        """Return the names of the given fields for the audit log."""
+        fields = {
+            "name": self.name,
+            "email": self.email,
+            "role": self.role,
+            "password": self.password,
+            "is_disabled": self.is_disabled,
+            "email_confirmed": self.is_email_confirmed,
+        }
+        return [name for name, value in fields.items() if value is not None]
 
 
 class Accounts:
@@ -165,19 +204,7 @@ class Accounts:
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
         return await self._store.page(role=role, page=page)
 
-    async def update(
-        self,
-        caller: Caller,
-        id: AccountId,
-        *,
-        name: str | None,
-        email: str | None,
-        role: Role | None,
-        password: str | None,
-        current_password: str | None = None,
-        is_disabled: bool | None = None,
-        is_email_confirmed: bool | None = None,
-    ) -> Account:
+    async def update(self, caller: Caller, id: AccountId, asked: AccountUpdate) -> Account:
         """Change the given fields that differ.
 
         A new role or password ends the account's sessions, and so does disabling it; a new password ends its
@@ -185,62 +212,50 @@ class Accounts:
         e-mail address is not confirmed, unless an admin says so; a link that confirms it is sent to it. An admin
         who confirms the present address sends it too, so that no address is confirmed that was set in the meantime.
 
-        Args:
-            current_password: Required with a new password for the caller's own account.
-
         Raises: NotFound, InvalidInput, Forbidden, TooManyRequests; EmailTaken if the caller changes another account
             and the address is taken; Conflict if no active admin would remain, or the password was changed in the
             meantime, or the address that is confirmed was.
         """
-        before, now = await self.get(caller, id), self._clock.now()
-        given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
-        given["email_confirmed"] = is_email_confirmed
-        is_own = caller.account_id == id
-        role = None if role == before.role else role
-        new_email = None if email is None or _is_address(email, before.email) else email
-        _check_is_admin(
-            caller,
-            role=role,
-            is_disabled=None if is_disabled == before.is_disabled else is_disabled,
-            is_email_confirmed=is_email_confirmed,
-        )
-        if is_email_confirmed and email is None:
-            raise InvalidInput([_UNNAMED_ADDRESS])
-        if not (new_email is None and role is None and password is None and is_email_confirmed is None):
-            authorise(caller, Right.CREDENTIALS)
-        if is_own and new_email is not None:
-            self._admit_own_email(caller, at=now)
-        checked = _checked(
-            name=before.name if name is None else name,
-            email=before.email if new_email is None else new_email,
-            password=password,
+        before, is_own = await self.get(caller, id), caller.account_id == id
+        new = _without_repeats(asked, before)
+        _check_rights(caller, asked, new, before)
+        if is_own and new.email is not None:
+            self._admit_own_email(caller)
+        email = _checked(
+            name=before.name if new.name is None else new.name,
+            email=before.email if new.email is None else new.email,
+            password=new.password,
             known_email=before.email,
-            lacks_current=is_own and password is not None and current_password is None,
+            lacks_current=is_own and new.password is not None and new.current_password is None,
         )
-        current = current_password if is_own else None
-        password_hash, old_password_hash = await self._hashes(caller, before.email, password, current=current)
+        password_hash, old_password_hash = await self._hashes(
+            caller, before.email, new.password, current=new.current_password if is_own else None
+        )
         # Hashing may have waited in its queue.
         now = self._clock.now()
-        mails = notices = self._notices(before, has_password=password is not None, has_email=new_email is not None)
+        mails = notices = self._notices(before, new)
         link = None
-        if new_email is not None and not is_email_confirmed:
-            link, confirming = self._confirmations.begin(id, name=name or before.name, email=checked)
+        if new.email is not None and not new.is_email_confirmed:
+            link, confirming = self._confirmations.begin(id, name=new.name or before.name, email=email)
             mails = (*notices, *confirming)
+        changes = AccountChanges(
+            name=new.name,
+            email=None if new.email is None else email,
+            role=new.role,
+            password_hash=password_hash,
+            is_disabled=new.is_disabled,
+            is_email_confirmed=new.is_email_confirmed,
+        )
         try:
             after, has_ended_sessions = await self._store.update(
                 id,
+                changes,
                 by=caller.account_id,
                 at=now,
-                name=name,
-                email=None if new_email is None else checked,
-                role=role,
-                password_hash=password_hash,
                 old_password_hash=old_password_hash,
-                is_disabled=is_disabled,
-                is_email_confirmed=is_email_confirmed,
-                known_email=before.email if is_email_confirmed and new_email is None else None,
+                known_email=before.email if new.is_email_confirmed and new.email is None else None,
                 link=link,
-                audit=partial(_entry_of_update, caller, id, given, at=now, mails=mails),
+                audit=partial(_entry_of_update, caller, id, asked, at=now, mails=mails),
             )
         except EmailTaken:
             if not is_own:
@@ -249,23 +264,24 @@ class Accounts:
             raise InvalidInput([_NOT_AN_ADDRESS]) from None
         self._login_mails.count(notices)
         if link is not None:
-            self._confirmations.count(checked)
+            self._confirmations.count(email)
         if has_ended_sessions:
             await self._on_sessions_end(id)
         return after
 
-    def _notices(self, before: Account, *, has_password: bool, has_email: bool) -> tuple[OutgoingMail, ...]:
+    def _notices(self, before: Account, new: AccountUpdate) -> tuple[OutgoingMail, ...]:
         """Return the e-mails about a change, to the address before: a thief would replace that first."""
         if not before.is_email_confirmed:
             return ()
-        changed = ["password"] * has_password + ["e-mail address"] * has_email
+        changed = ["password"] * (new.password is not None) + ["e-mail address"] * (new.email is not None)
         changes = [f"The {thing} of your account was changed." for thing in changed]
         return tuple(
             mail for change in changes for mail in self._login_mails.notice(before.id, change, to=before.email)
         )
 
-    def _admit_own_email(self, caller: Caller, *, at: datetime) -> None:
+    def _admit_own_email(self, caller: Caller) -> None:
         """Raises: Forbidden if the login is not recent; TooManyRequests."""
+        at = self._clock.now()
         check_recent_login(caller, at=at)
         self._email_changes.check(caller.account_id, at=at)
         self._email_changes.add(caller.account_id, at=at)
@@ -354,24 +370,31 @@ _UNNAMED_ADDRESS: Final = Fault(
 )
 
 
-def _check_is_admin(
-    caller: Caller, *, role: Role | None, is_disabled: bool | None, is_email_confirmed: bool | None
-) -> None:
-    """Raises: Forbidden for a change that only an admin makes. Fields that do not change are None."""
-    if caller.is_admin:
-        return
-    if role is not None:
-        raise Forbidden("Only an admin can change a role")
-    if is_disabled is not None:
-        raise Forbidden("Only an admin can disable an account")
-    if is_email_confirmed is not None:
-        raise Forbidden("Only an admin can confirm an address without its mailbox")
+def _without_repeats(asked: AccountUpdate, before: Account) -> AccountUpdate:
+    """Return the request without a role and an address that the account already has."""
+    return replace(
+        asked,
+        role=None if asked.role == before.role else asked.role,
+        email=None if asked.email is None or _is_address(asked.email, before.email) else asked.email,
+    )
+
+
+def _check_rights(caller: Caller, asked: AccountUpdate, new: AccountUpdate, before: Account) -> None:
+    """Raises: Forbidden; InvalidInput if an address is confirmed that is not given."""
+    confirms = new.is_email_confirmed is not None
+    if not caller.is_admin:
+        has_new_state = new.is_disabled not in (None, before.is_disabled)
+        check_needs_no_admin(has_new_role=new.role is not None, has_new_state=has_new_state, confirms_email=confirms)
+    if asked.is_email_confirmed and asked.email is None:
+        raise InvalidInput([_UNNAMED_ADDRESS])
+    if confirms or any(value is not None for value in (new.email, new.role, new.password)):
+        authorise(caller, Right.CREDENTIALS)
 
 
 def _entry_of_update(
     caller: Caller,
     id: AccountId,
-    given: Mapping[str, object],
+    asked: AccountUpdate,
     updated: tuple[Account, bool],
     *,
     at: datetime,
@@ -380,7 +403,7 @@ def _entry_of_update(
     """Return the audit entry of a change. It names the given fields, and has no value of theirs."""
     after, has_ended_sessions = updated
     details: dict[str, JSON] = {
-        "given": [field for field, value in given.items() if value is not None],
+        "given": asked.given,
         "role": after.role,
         "is_disabled": after.is_disabled,
         "has_ended_sessions": has_ended_sessions,

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from flowrunner.domain.account import Account, Role
-from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, LinkNotValid, NotFound
+from flowrunner.domain.account import Account, Role, check_needs_no_admin
+from flowrunner.domain.errors import Conflict, EmailTaken, LinkNotValid, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.domain.workspace import OfDeletedAccount
-from flowrunner.ports.accounts import ConfirmationLink, Credential
+from flowrunner.ports.accounts import AccountChanges, ConfirmationLink, Credential
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 from flowrunner.storage.account_deletion import delete_account
@@ -116,16 +116,11 @@ class SqlAccounts:
     async def update(
         self,
         id: AccountId,
+        changes: AccountChanges,
         *,
         by: AccountId,
         at: datetime,
-        name: str | None = None,
-        email: str | None = None,
-        role: Role | None = None,
-        password_hash: str | None = None,
         old_password_hash: str | None = None,
-        is_disabled: bool | None = None,
-        is_email_confirmed: bool | None = None,
         known_email: str | None = None,
         link: ConfirmationLink | None = None,
         audit: Audit = None,
@@ -133,14 +128,14 @@ class SqlAccounts:
         values = {
             "id": id,
             "at": to_ms(at),
-            "name": name,
-            "email": email,
-            "role": role,
-            "password_hash": password_hash,
+            "name": changes.name,
+            "email": changes.email,
+            "role": changes.role,
+            "password_hash": changes.password_hash,
             "old_password_hash": old_password_hash,
-            "is_disabled": is_disabled,
-            "keeps_confirmation": email is None and is_email_confirmed is None,
-            "email_confirmed_at": to_ms(at) if is_email_confirmed else None,
+            "is_disabled": changes.is_disabled,
+            "keeps_confirmation": changes.email is None and changes.is_email_confirmed is None,
+            "email_confirmed_at": to_ms(at) if changes.is_email_confirmed else None,
             **_link_values(link),
         }
 
@@ -149,28 +144,25 @@ class SqlAccounts:
             by_admin = await _is_active_admin(tx, by)
             if before is None or not (by == id or by_admin):
                 raise NotFound("account")
-            role_before, disabled_at_before, email_before = before
-            is_new_role = role is not None and role != role_before
-            is_new_state = is_disabled is not None and is_disabled != (disabled_at_before is not None)
-            if is_new_role and not by_admin:
-                raise Forbidden("Only an admin can change a role")
-            if is_new_state and not by_admin:
-                raise Forbidden("Only an admin can disable an account")
-            if is_email_confirmed is not None and not by_admin:
-                raise Forbidden("Only an admin can confirm an address without its mailbox")
+            role, disabled_at, email = before
+            has_new_role = changes.role not in (None, role)
+            has_new_state = changes.is_disabled not in (None, disabled_at is not None)
+            if not by_admin:
+                confirms = changes.is_email_confirmed is not None
+                check_needs_no_admin(has_new_role=has_new_role, has_new_state=has_new_state, confirms_email=confirms)
             if old_password_hash is not None and await tx.row(IS_UNCHANGED, values) is None:
                 raise Conflict("The password was changed meanwhile: log in again")
-            if known_email not in (None, email_before):
+            if known_email not in (None, email):
                 raise Conflict("The e-mail address was changed meanwhile: look at it again")
             with _rules():
                 row = await one_row(tx, UPDATE, values)
-            ends_sessions = is_new_role or is_new_state or password_hash is not None
+            ends_sessions = has_new_role or has_new_state or changes.password_hash is not None
             if ends_sessions:
                 await tx.run(END_SESSIONS, values)
                 await tx.run(END_CHALLENGES, values)
-            if ends_sessions or email is not None:
+            if ends_sessions or changes.email is not None:
                 await tx.run(END_RESETS, values)
-            if password_hash is not None:
+            if changes.password_hash is not None:
                 await tx.run(END_TOKENS, values)
             return account_of(row), ends_sessions
 
