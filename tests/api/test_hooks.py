@@ -17,7 +17,7 @@ from typing import Any, Final
 import pytest
 
 from api.shapes import assert_error, assert_recent
-from flowrunner.api.http.state import Waiting
+from flowrunner.api.http.state import hook_slots
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.standard_webhooks import signature
 from flowrunner.domain.triggers import TriggerId
@@ -629,13 +629,10 @@ def test_s63_long_requests_of_one_workspace_that_wait_for_results_delay_no_other
 
 
 def test_s63_one_workspace_cannot_take_all_places_of_requests_that_wait_for_a_result() -> None:
-    waiting, mara, omar = Waiting(most=3, most_of_workspace=2), WorkspaceId("mara"), WorkspaceId("omar")
-    with waiting.hold(mara), waiting.hold(mara):
-        assert not waiting.is_free(mara)
-        assert waiting.is_free(omar)
-        with waiting.hold(omar):
-            assert not waiting.is_free(omar)
-    assert waiting.is_free(mara)
+    slots, mara, omar = hook_slots(), WorkspaceId("mara"), WorkspaceId("omar")
+
+    assert sum(slots.take_at_once(mara) for _ in range(1000)) == 250
+    assert slots.take_at_once(omar)
 
 
 def test_requests_that_prove_their_sender_do_not_count_for_their_address(tmp_path: Path) -> None:

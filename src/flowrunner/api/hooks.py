@@ -153,20 +153,23 @@ def _room(request: Request, workspace_id: WorkspaceId, size: int) -> AbstractAsy
 async def _start(request: Request, hook: OpenHook, received: HookRequest) -> Response:
     services, state = services_of(request), state_of(request)
     respond, id = hook.spec.respond, services.executions.new_execution_id()
-    waiting, workspace_id = state.hooks_waiting, hook.trigger.workspace_id
-    if respond.mode == "accepted" or not waiting.is_free(workspace_id):
+    slots, workspace_id = state.hooks_waiting, hook.trigger.workspace_id
+    if respond.mode == "accepted" or not slots.take_at_once(workspace_id):
         return _accepted(await services.hooks.receive(hook, received, id))
-    with waiting.hold(workspace_id), state.feed.subscribed(id) as subscription:
-        # Before the start, so that nothing has to be read until the end.
-        outcome = await services.hooks.receive(hook, received, id)
-        if outcome.started is None:
-            return _accepted(outcome)
-        started = outcome.started
-        if not started.is_repeat:
-            end = await _end_of(request, hook, id, subscription, look=False)
-    if started.is_repeat:
-        with waiting.hold(workspace_id), state.feed.subscribed(started.id) as subscription:
-            end = await _end_of(request, hook, started.id, subscription, look=True)
+    try:
+        with state.feed.subscribed(id) as subscription:
+            # Before the start, so that nothing has to be read until the end.
+            outcome = await services.hooks.receive(hook, received, id)
+            if outcome.started is None:
+                return _accepted(outcome)
+            started = outcome.started
+            if not started.is_repeat:
+                end = await _end_of(request, hook, id, subscription, look=False)
+        if started.is_repeat:
+            with state.feed.subscribed(started.id) as subscription:
+                end = await _end_of(request, hook, started.id, subscription, look=True)
+    finally:
+        slots.give_back(workspace_id)
     return _accepted(outcome) if end is None else _result(request, started, end)
 
 

@@ -1,9 +1,7 @@
 """The services and settings that routes find on the application."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
@@ -18,7 +16,7 @@ from flowrunner.api.http.assets import Asset
 from flowrunner.api.manual import Manual
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.domain.account import Account, Caller
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.services.account_locks import AccountLocks
@@ -50,31 +48,9 @@ class Once(Generic[T]):
         return self._value
 
 
-class Waiting:
-    """Requests that wait for something on this server, which have a limit together and one of each workspace."""
-
-    def __init__(self, *, most: int, most_of_workspace: int) -> None:
-        self._most = most
-        self._most_of_workspace = most_of_workspace
-        self._all = 0
-        self._held: Counter[WorkspaceId] = Counter()
-
-    def is_free(self, workspace_id: WorkspaceId) -> bool:
-        """Return whether another request of the workspace may wait."""
-        return self._all < self._most and self._held[workspace_id] < self._most_of_workspace
-
-    @contextmanager
-    def hold(self, workspace_id: WorkspaceId) -> Iterator[None]:
-        """Count a request until the end of the context."""
-        self._all += 1
-        self._held[workspace_id] += 1
-        try:
-            yield
-        finally:
-            self._all -= 1
-            self._held[workspace_id] -= 1
-            if not self._held[workspace_id]:
-                del self._held[workspace_id]
+def hook_slots() -> FairSlots:
+    """Return the slots of requests to webhook triggers that wait for a result; without one they do not wait."""
+    return FairSlots(total=1000, share=250, sure=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +88,7 @@ class AppState:
     start_refused: Callable[[Scope, Caller], None]
     metrics_token: str | None = field(default=None, repr=False)
     long_bodies: AccountLocks = field(default_factory=AccountLocks)
-    hooks_waiting: Waiting = field(default_factory=lambda: Waiting(most=1000, most_of_workspace=250))
+    hooks_waiting: FairSlots = field(default_factory=hook_slots)
     openapi: Once[tuple[bytes, str]] = field(default_factory=Once)
     flow_schema: Once[tuple[bytes, str]] = field(default_factory=Once)
     node_types: Once[tuple[bytes, str]] = field(default_factory=Once)
