@@ -12,7 +12,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher
 from flowrunner.ports.journal import DuplicateRequest
 from flowrunner.services.admission import InputForms
-from flowrunner.services.subflows import MAX_DEPTH, MAX_RECURSION
+from flowrunner.services.subflows import check_depth
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,10 +43,7 @@ class GivenSubFlows:
         if given is None:
             self.on_missing(cause, flow)
             raise NodeFailure("flow.not_found", f"There is no flow '{flow}' among the given files")
-        if len(cause.flows) >= MAX_DEPTH:
-            raise NodeFailure("flow.too_deep", f"Flows call each other more than {MAX_DEPTH} deep")
-        if cause.flows.count(given.id) >= MAX_RECURSION:
-            raise NodeFailure("flow.recursion", f"The flow '{flow}' calls itself more than {MAX_RECURSION} deep")
+        check_depth(cause, given.id, flow)
         try:
             checked = await self.forms.check(workspace_id, given.revision_id, given.flow, input)
         except InvalidInput as error:

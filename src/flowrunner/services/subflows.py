@@ -20,7 +20,7 @@ from flowrunner.plugin import NodeFailure, SubFlow
 from flowrunner.ports.flows import FlowStore
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 
-# The longest chain of executions that wait for each other, and how often one flow may be in it.
+# The longest chain of executions of which each has started the next, and how often one flow may be in it.
 MAX_DEPTH: Final = 20
 MAX_RECURSION: Final = 5
 
@@ -60,7 +60,7 @@ class SubFlowExecutions:
         input: Mapping[str, JSON],
     ) -> SubFlow:
         flow_id = await self._called(workspace_id, flow)
-        self._check_depth(cause, flow_id)
+        check_depth(cause, flow_id, flow)
         try:
             accepted = await self._accept(workspace_id, cause, flow_id, version, input)
         except NotFound:
@@ -113,12 +113,18 @@ class SubFlowExecutions:
             )
         )
 
-    def _check_depth(self, cause: ChildOf, flow_id: FlowId) -> None:
-        if len(cause.flows) >= MAX_DEPTH:
-            raise NodeFailure("flow.too_deep", f"Flows call each other more than {MAX_DEPTH} deep")
-        if cause.flows.count(flow_id) >= MAX_RECURSION:
-            message = f"The flow {flow_id} calls itself more than {MAX_RECURSION} deep, by itself or through others"
-            raise NodeFailure("flow.recursion", message)
+
+def check_depth(cause: ChildOf, flow_id: FlowId, name: str) -> None:
+    """Raises: NodeFailure if a step may not start another flow below those that its execution is already below.
+
+    Args:
+        name: The flow as the node names it.
+    """
+    if len(cause.flows) >= MAX_DEPTH:
+        raise NodeFailure("flow.too_deep", f"Flows call each other more than {MAX_DEPTH} deep")
+    if cause.flows.count(flow_id) >= MAX_RECURSION:
+        message = f"The flow '{name}' calls itself more than {MAX_RECURSION} deep, directly or through other flows"
+        raise NodeFailure("flow.recursion", message)
 
 
 def _key(cause: ChildOf) -> str:
