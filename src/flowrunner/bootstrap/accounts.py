@@ -24,7 +24,6 @@ from flowrunner.settings import Settings
 from flowrunner.storage.exports import SqlExports
 from flowrunner.storage.invitations import SqlInvitations
 from flowrunner.storage.preferences import SqlPreferences
-from flowrunner.storage.sessions import SqlSessions
 
 
 def assemble_accounts(
@@ -44,8 +43,7 @@ def assemble_accounts(
     logins = assemble_logins(
         settings,
         stored,
-        accounts=stores.accounts,
-        api_tokens=stores.tokens,
+        stores,
         uses=uses,
         audit=audit,
         hasher=hasher,
@@ -66,7 +64,7 @@ def assemble_accounts(
     return AccountServices(
         identity=logins.identity,
         known_callers=known,
-        logins=Logins(SqlSessions(database), clock, on_end=known.sessions_ended),
+        logins=Logins(stores.sessions, clock, on_end=known.sessions_ended),
         second_factors=logins.second_factors,
         sign_on=logins.sign_on,
         command_logins=logins.command_logins,

@@ -7,9 +7,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from flowrunner.bootstrap.data import OpenStorage
+from flowrunner.bootstrap.stores import Stores
 from flowrunner.clock import SystemClock
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.ports.accounts import AccountStore, TokenStore
 from flowrunner.ports.outgoing_mails import Mailer
 from flowrunner.security.credentials import Argon2Hasher, StateTokens
 from flowrunner.security.egress import EgressClients
@@ -33,13 +33,10 @@ from flowrunner.services.sign_on import SignOn
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import TokenUses
 from flowrunner.settings import Settings
-from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.identities import SqlIdentities
 from flowrunner.storage.outgoing_mails import SqlOutgoingMails
 from flowrunner.storage.password_resets import SqlPasswordResets
 from flowrunner.storage.second_factors import SqlSecondFactors
-from flowrunner.storage.sessions import SqlSessions
-from flowrunner.storage.workspaces import SqlWorkspaces
 
 # Requests to providers have a share of connections like those of a workspace.
 _SIGN_ON: Final = WorkspaceId("sign-on")
@@ -64,9 +61,8 @@ class LoginServices:
 def assemble_logins(
     settings: Settings,
     stored: OpenStorage,
+    stores: Stores,
     *,
-    accounts: AccountStore,
-    api_tokens: TokenStore,
     uses: TokenUses,
     audit: AuditLog,
     hasher: Argon2Hasher,
@@ -75,7 +71,7 @@ def assemble_logins(
     clock: SystemClock,
 ) -> LoginServices:
     """Return the services around logins. Args: http: The client of the providers of single sign-on."""
-    origin = settings.public_url
+    origin, accounts = settings.public_url, stores.accounts
     mails = Mails(clock, are_possible=settings.smtp_url is not None and origin is not None)
     login_mails, mailed_tokens = LoginMails(mails, clock), SignedMailedTokens(stored.signing_keys)
     factors = SqlSecondFactors(stored.database)
@@ -88,12 +84,12 @@ def assemble_logins(
         clock=clock,
         throttle=Throttle(most_of_address=settings.anonymous_logins),
     )
-    sessions = SqlSessions(stored.database)
+    sessions = stores.sessions
     known = KnownCallers()
     identity = Authentication(
         accounts,
         sessions,
-        api_tokens,
+        stores.tokens,
         uses,
         known,
         audit=audit,
@@ -127,7 +123,7 @@ def assemble_logins(
             settings.sign_on,
             HttpOpenIdClient(http.of(_SIGN_ON), clock),
             SqlIdentities(stored.database),
-            SqlWorkspaces(stored.database),
+            stores.workspaces,
             identity,
             sessions=sessions,
             accounts=accounts,
@@ -158,7 +154,7 @@ def assemble_logins(
             login_mails,
             clock,
             tokens=mailed_tokens,
-            audit=SqlAudit(stored.database),
+            audit=stores.audit,
             public_url=origin,
             on_sessions_end=known.sessions_ended,
         ),

@@ -13,6 +13,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
+from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.triggers import SqlTriggers
 from flowrunner.storage.usage import SqlUsage
@@ -30,6 +31,7 @@ class Stores:
     journal: SqlJournal
     pause: SqlPause
     records: SqlExecutionRecords
+    sessions: SqlSessions
     tokens: SqlTokens
     triggers: SqlTriggers
     usage: SqlUsage
@@ -47,6 +49,7 @@ class Stores:
             journal=SqlJournal(database),
             pause=SqlPause(database),
             records=SqlExecutionRecords(database),
+            sessions=SqlSessions(database),
             tokens=SqlTokens(database),
             triggers=SqlTriggers(database),
             usage=SqlUsage(database),
