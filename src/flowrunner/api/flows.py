@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Literal, Self, cast
+from typing import Annotated, Final, Literal, Self, cast
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import asdict
 from pydantic import Field
@@ -44,7 +44,6 @@ from flowrunner.api.http.requests import (
     Cursor,
     Limit,
     Offset,
-    Paging,
     accepts,
     is_dry_run,
     page_of,
@@ -55,7 +54,7 @@ from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.language.difference import ChangeSummary
 from flowrunner.language.mermaid import mermaid_of
-from flowrunner.ports.flows import FlowChange, FlowFilter, FlowSort, FlowView, RevisionView, SavedFlow
+from flowrunner.ports.flows import FlowChange, FlowFilter, FlowSort, FlowView, SavedFlow
 from flowrunner.services.flow_changes import FlowDraft
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
@@ -194,46 +193,6 @@ class FlowList(ListAnswer, frozen=True):
     flows: list[FlowAnswer]
 
 
-class RevisionAnswer(Answer, frozen=True, kw_only=True):
-    number: Annotated[int, Meta(description="Counted from 1 within the flow.")]
-    version: Annotated[str, Meta(description="The author's label: the definition's `metadata.version`.")]
-    created_at: str
-    created_by: Annotated[str, Meta(description="The id of the account that saved it.")]
-    is_current: bool
-    size: Annotated[int, Meta(description="Bytes of the definition.")]
-
-    @classmethod
-    def of(cls, revision: RevisionView) -> Self:
-        return cls(**_fields_of_revision(revision))
-
-
-class RevisionDetail(RevisionAnswer, frozen=True, kw_only=True):
-    definition: str
-
-
-def _fields_of_revision(revision: RevisionView) -> dict[str, Any]:
-    return {
-        "number": revision.number,
-        "version": revision.version,
-        "created_at": rfc3339(revision.created_at),
-        "created_by": revision.created_by,
-        "is_current": revision.is_current,
-        "size": revision.size,
-    }
-
-
-class RevisionList(ListAnswer, frozen=True):
-    revisions: list[RevisionAnswer]
-
-
-class DifferenceAnswer(Answer, frozen=True, kw_only=True):
-    number: int
-    against: Annotated[int | None, Meta(description="The revision compared against; null if there is no earlier one.")]
-    diff: Annotated[str, Meta(description="A unified diff; empty if nothing changed.")]
-    is_truncated: Annotated[bool, Meta(description="`true` if the difference is longer than 1 MiB and was cut off.")]
-    summary: Annotated[DifferenceSummary | None, Meta(description="Null if one of the two is not valid YAML.")]
-
-
 async def planned(request: Request, change: FlowChange, *, same_name: Sequence[str] = ()) -> Reply[FlowAnswer]:
     """Return the answer to a dry run, with the `ETag` of the stored flow for the `If-Match` of the change itself."""
     before, after = change
@@ -277,9 +236,6 @@ def saved(flow: SavedFlow, status: int = 200, *, same_name: Sequence[str] = ()) 
     if status == HTTPStatus.CREATED:
         return created(body, f"/api/v1/flows/{flow.id}", headers)
     return answer(body, status, headers)
-
-
-RevisionNumber = Annotated[int, Path(ge=1, le=2**53)]
 
 
 # An array, so that generated clients can name several.
@@ -455,76 +411,3 @@ async def copy_flow(request: Request, id: str, body: CopyFlow | None = None) -> 
     target = caller if body.workspace is None else services.workspaces.at(caller, body.workspace)
     flow = await services.flows.copy(caller, FlowId(id), target, name=body.name, dry_run=dry_run)
     return await planned(request, FlowChange(None, flow)) if dry_run else saved(flow, 201)
-
-
-# Revisions
-
-
-@router.get("/{id}/revisions", responses=errors(401, 403, 404, 422))
-async def list_revisions(request: Request, id: str, page: Paging) -> Reply[RevisionList]:
-    """List the revisions of a flow, the newest first."""
-    return await paged(
-        request,
-        page,
-        lambda page: services_of(request).flows.revisions(caller_of(request), FlowId(id), page=page),
-        kind=RevisionList,
-        item=RevisionAnswer.of,
-        position=lambda revision: revision.number,
-    )
-
-
-@router.get("/{id}/revisions/{number}", responses=errors(401, 403, 404, 422))
-async def get_revision(request: Request, id: str, number: RevisionNumber) -> Reply[RevisionDetail]:
-    """Return a revision of a flow, with its definition."""
-    revision = await services_of(request).flows.revision(caller_of(request), FlowId(id), number)
-    return answer(RevisionDetail(**_fields_of_revision(revision), definition=revision.definition))
-
-
-@router.get("/{id}/revisions/{number}/diff", responses=errors(401, 403, 404, 422))
-async def compare_revisions(
-    request: Request,
-    id: str,
-    number: RevisionNumber,
-    against: Annotated[
-        int | None, Query(ge=1, le=2**53, description="The revision to compare against; the previous one if absent.")
-    ] = None,
-) -> Reply[DifferenceAnswer]:
-    """Return the differences between two revisions."""
-    difference, start = await services_of(request).flows.compare(
-        caller_of(request), FlowId(id), number, against=against
-    )
-    summary = difference.summary
-    return answer(
-        DifferenceAnswer(
-            number=number,
-            against=start,
-            diff=difference.text,
-            is_truncated=difference.is_truncated,
-            summary=None if summary is None else DifferenceSummary.of(summary),
-        )
-    )
-
-
-@router.post(
-    "/{id}/revisions/{number}/restore",
-    responses={**with_etag(), **errors(400, 401, 404, 409, 412, 422)},
-)
-@RoutePolicy(repeats=Repeats(), parameters=[IF_MATCH, DRY_RUN])
-async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Reply[FlowAnswer]:
-    """Restore an old definition as a new revision. The history is unchanged."""
-    flows, caller, condition = services_of(request).flows, caller_of(request), change_condition_of(request)
-    if is_dry_run(request):
-        return await planned(request, await flows.plan_restore(caller, FlowId(id), number, condition=condition))
-    return saved(await flows.restore(caller, FlowId(id), number, condition=condition))
-
-
-@router.delete(
-    "/{id}/revisions/{number}",
-    responses=errors(401, 403, 404, 409, 422),
-)
-@RoutePolicy(parameters=[DRY_RUN])
-async def delete_revision(request: Request, id: str, number: RevisionNumber) -> Reply[Message]:
-    """Delete an old revision. Its finished executions stay readable."""
-    dry_run = is_dry_run(request)
-    await services_of(request).flows.delete_revision(caller_of(request), FlowId(id), number, dry_run=dry_run)
-    return answer(Message(message="The revision would be deleted" if dry_run else "Revision deleted successfully"))
