@@ -19,7 +19,7 @@ from flowrunner.ports.event_codec import COMPACT_TYPES, decode_event, encode_eve
 from flowrunner.ports.journal import Append, NewExecution, Quota, Recorded, Summary
 
 # The workspace and the status of a loaded execution, and the items of its `cut_off`.
-LoadedExecution: TypeAlias = tuple[WorkspaceId, Status, list[tuple[Step, int]]]
+LoadAnswer: TypeAlias = tuple[WorkspaceId, Status, list[tuple[Step, int]]]
 # The summaries of executions that run and wait for nothing.
 _RUNNING: Final = Summary(status=Status.RUNNING)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.dispatch.processes.channel import Channel
-from flowrunner.dispatch.processes.packed import LoadedExecution, PackedStart, pack_signal
+from flowrunner.dispatch.processes.packed import LoadAnswer, PackedStart, pack_signal
 from flowrunner.dispatch.processes.requests import HeldExecution, ProcessRequests
 from flowrunner.domain.decide import still_cut_off
 from flowrunner.domain.errors import Unavailable
@@ -43,7 +43,7 @@ class Entry:
 
     async def load(self) -> "RemoteExecution | None":
         """Have the process load the execution; return None if it has ended."""
-        found: LoadedExecution | None = await self._call("load", self._held.id, returns=LoadedExecution | None)
+        found: LoadAnswer | None = await self._call("load", self._held.id, returns=LoadAnswer | None)
         if found is None:
             return None
         workspace_id, self._held.status, cut_off = found

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from flowrunner.dispatch.processes.channel import Handlers
 from flowrunner.dispatch.processes.packed import (
-    LoadedExecution,
+    LoadAnswer,
     PackedSignal,
     PackedStart,
     unpack_signal,
@@ -57,7 +57,7 @@ class ServedEngine:
         self._advancing[number] = begin(execution.advance(), name=f"execution {new.id}")
         return True
 
-    async def _load(self, number: int, id: ExecutionId) -> LoadedExecution | None:
+    async def _load(self, number: int, id: ExecutionId) -> LoadAnswer | None:
         execution = await self._engine.load(id)
         if execution is None:
             return None
