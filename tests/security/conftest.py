@@ -1,10 +1,22 @@
 """What attacks share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support import passwords
+from support.server import Server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """Start a server for one test, which hashes passwords as it does for users."""
+    running = Server(tmp_path, is_cold=True)
+    try:
+        yield running.start()
+    finally:
+        running.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -25,15 +24,6 @@ from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 
 ADDRESSES: Final = 12
 LOGINS: Final = 80
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path, is_cold=True)
-    try:
-        yield running.start()
-    finally:
-        running.stop()
 
 
 def login_text(number: int) -> bytes:

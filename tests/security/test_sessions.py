@@ -11,7 +11,7 @@ import threading
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -43,15 +43,6 @@ LOGIN: Final = "/api/v1/auth/login"
 async def services(tmp_path: Path) -> AsyncIterator[AccountServices]:
     async with open_account_services(tmp_path / "flowrunner.db") as opened:
         yield opened
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path, is_cold=True)
-    try:
-        yield running.start()
-    finally:
-        running.stop()
 
 
 def resident_mib(pid: int) -> float:

@@ -15,7 +15,6 @@ from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.storage.flows import SqlFlows
-from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
 from support.dependencies import Machine
 from support.flows import specs
@@ -39,14 +38,6 @@ class CountedLanguage(Language):
 @pytest.fixture
 def language(engine: Machine) -> CountedLanguage:
     return CountedLanguage(engine)
-
-
-@pytest.fixture
-def flows(engine: Machine, language: CountedLanguage) -> Flows:
-    return Flows(
-        SqlFlows(engine.database), SqlSecrets(engine.database), language, engine.clock,
-        usage=SqlUsage(engine.database), limits=UNLIMITED,
-    )  # fmt: skip
 
 
 @pytest.fixture

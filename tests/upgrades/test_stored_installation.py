@@ -23,16 +23,6 @@ EXECUTIONS: Final = (
 )
 
 
-@pytest.fixture(scope="module")
-def lasting_postgres() -> Iterator[PostgresServer]:
-    """Start a PostgreSQL server that the program accepts."""
-    server = PostgresServer({"fsync": "on"})
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     settings = {}

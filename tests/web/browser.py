@@ -1,11 +1,13 @@
 """A real Chromium, and pages that note what they must not do."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, expect, sync_playwright
 
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD
@@ -99,3 +101,20 @@ def fill_login(page: Page, email: str = ADMIN_EMAIL, password: str = ADMIN_PASSW
         page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Log in").click()
+
+
+def settled(page: Page) -> Page:
+    """Return the page once nothing of it is missing any more."""
+    expect(page.locator("h1")).not_to_have_text(re.compile(r"^\s*$"))
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    return page
+
+
+def violations(page: Page, only: list[str] | None = None, without: tuple[str, ...] = ()) -> list[str]:
+    """Return the violations of the rules of accessibility: of all but ``without``, or of ``only`` these."""
+    options: dict[str, Any] = {"runOnly": {"type": "rule", "values": only}} if only else {}
+    options["rules"] = {rule: {"enabled": False} for rule in without}
+    # What is right need not be described.
+    options["resultTypes"] = ["violations"]
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]

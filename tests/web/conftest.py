@@ -1,4 +1,4 @@
-"""A browser that is logged in, for the tests of a module; some modules have their own."""
+"""A browser that is logged in, for the tests of a module; some modules have a server or a width of their own."""
 
 from collections.abc import Iterator
 
@@ -17,13 +17,25 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def api(server: Server) -> Client:
-    return server.admin()
+def site(server: Server) -> Server:
+    """The server whose pages are opened."""
+    return server
 
 
 @pytest.fixture(scope="module")
-def one_tab(browser: Browser, server: Server) -> Iterator[Tab]:
-    opened = Tab(browser, server.url, width=1440)
+def width() -> int:
+    """The width of the window in pixels."""
+    return 1440
+
+
+@pytest.fixture(scope="module")
+def api(site: Server) -> Client:
+    return site.admin()
+
+
+@pytest.fixture(scope="module")
+def one_tab(browser: Browser, site: Server, width: int) -> Iterator[Tab]:
+    opened = Tab(browser, site.url, width=width)
     yield opened
     opened.close()
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect
 
 from support.client import PASSWORD, Client
 from support.receiver import Receiver
 from support.server import ADMIN_EMAIL, Server, clean_environment
 from web import sample
-from web.browser import PATIENCE_MILLISECONDS, Tab, fill_login, needs_chromium, opened_browser
+from web.browser import PATIENCE_MILLISECONDS, Tab, fill_login, needs_chromium, settled, violations
 from web.screens import SCREENS
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -40,12 +39,6 @@ SWAGGER: Final = ("heading-order", "nested-interactive", "region", "scrollable-r
 # Milliseconds: from here on, a page asks again although an early answer is there, and loads lists again.
 EARLY: Final = 10_000
 ADDRESSES: Final = (*SCREENS.values(), "/executions?status=cancelled&error=none", "/nothing")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +69,8 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def one_tab(browser: Browser, site: Server) -> Iterator[Tab]:
-    opened = Tab(browser, site.url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def tab(one_tab: Tab) -> Iterator[Tab]:
-    yield one_tab.renew().log_in()
-    assert one_tab.faults == []
+def width() -> int:
+    return 1280
 
 
 @pytest.fixture
@@ -1126,22 +1111,6 @@ def test_each_screen_is_accessible_in_both_themes_and_fits_a_narrow_one(tab: Tab
             wrong[path] = found
 
     assert wrong == {}
-
-
-def settled(page: Page) -> Page:
-    """The page, once nothing of it is missing any more."""
-    expect(page.locator("h1")).not_to_have_text(re.compile(r"^\s*$"))
-    expect(page.locator("[aria-busy=true]")).to_have_count(0)
-    return page
-
-
-def violations(page: Page, only: list[str] | None = None, without: tuple[str, ...] = ()) -> list[str]:
-    options: dict[str, Any] = {"runOnly": {"type": "rule", "values": only}} if only else {}
-    options["rules"] = {rule: {"enabled": False} for rule in without}
-    # What is right need not be described.
-    options["resultTypes"] = ["violations"]
-    found = Axe().run(page, options=options).response["violations"]
-    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
 
 
 PAYLOADS: Final = (

@@ -3,16 +3,15 @@
 import json
 import re
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Error, Locator, Page, Route, expect
 
 from support.client import Client
 from support.server import Server
 from web import sample
-from web.browser import Tab, fill_login, needs_chromium
+from web.browser import Tab, fill_login, needs_chromium, settled, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
@@ -619,19 +618,6 @@ def opened(page: Page, what: str) -> None:
         page.locator("[data-node=greet]").click()
         if what == "?try":
             page.get_by_role("button", name="Try", exact=True).click()
-
-
-def settled(page: Page) -> Page:
-    """Return the page once nothing of it is missing any more."""
-    expect(page.locator("h1")).not_to_have_text(re.compile(r"^\s*$"))
-    expect(page.locator("[aria-busy=true]")).to_have_count(0)
-    return page
-
-
-def violations(page: Page, only: list[str] | None = None) -> list[str]:
-    options: dict[str, Any] = {"runOnly": {"type": "rule", "values": only}} if only else {}
-    found = Axe().run(page, options=options).response["violations"]
-    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
 
 
 def test_a_saved_picture_is_the_one_of_the_server_to_the_byte(tab: Tab, api: Client) -> None:

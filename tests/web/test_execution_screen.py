@@ -4,13 +4,12 @@ import re
 from typing import Final
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
 from web import sample
-from web.browser import Tab, needs_chromium
+from web.browser import Tab, needs_chromium, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
@@ -380,7 +379,7 @@ def test_the_time_slider_shows_the_course_in_colour_and_in_words(tab: Tab, api: 
     assert words == {"queued", "completed", "failed attempt"}
     slider.press("End")
     expect(slider).to_have_attribute("aria-valuetext", re.compile(r"event (\d+) of \1$"))
-    assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+    assert violations(page) == []
 
 
 def test_messages_stand_clear_of_the_tools_of_the_graph(tab: Tab, api: Client) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from support.client import PASSWORD, Client
@@ -14,15 +13,9 @@ from support.mailbox import free_port
 from support.receiver import Receiver
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 from support.waiting import wait_for
-from web.browser import Tab, needs_chromium, opened_browser
+from web.browser import Tab, needs_chromium, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +46,9 @@ def admin(site: Server) -> Client:
 def look(page: Page, name: str) -> None:
     """Check that all fits and is accessible; keep a picture where somebody asks for one."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
-    assert [found["id"] for found in Axe().run(page).response["violations"]] == [], name
+    assert violations(page) == [], name
     page.emulate_media(color_scheme="dark")
-    contrast = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
-    assert [found["id"] for found in Axe().run(page, options=contrast).response["violations"]] == [], f"{name}, dark"
+    assert violations(page, only=["color-contrast"]) == [], f"{name}, dark"
     page.emulate_media(color_scheme="light")
     if directory := os.environ.get("PICTURES"):
         page.screenshot(path=str(Path(directory) / f"{name}.png"), full_page=True)

@@ -5,23 +5,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from support.client import Client
 from support.server import Server
 from web import sample
-from web.browser import Tab, needs_chromium, opened_browser
+from web.browser import Tab, needs_chromium, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
 FLOW: Final = "metadata: {name: NAME}\nnodes: {done: {type: return, params: {value: 1}}}\n"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -34,26 +27,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def api(site: Server) -> Client:
-    return site.admin()
-
-
-@pytest.fixture(scope="module")
 def ids(api: Client) -> dict[str, Any]:
     return sample.fill(api)
 
 
 @pytest.fixture(scope="module")
-def one_tab(browser: Browser, site: Server) -> Iterator[Tab]:
-    opened = Tab(browser, site.url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def tab(one_tab: Tab) -> Iterator[Tab]:
-    yield one_tab.renew().log_in()
-    assert one_tab.faults == []
+def width() -> int:
+    return 1280
 
 
 def names(page: Page) -> list[str]:
@@ -135,7 +115,7 @@ def test_a_flow_is_found_by_its_name_where_one_is_chosen(tab: Tab, ids: dict[str
     expect(options).to_have_text(["approve-expense", "order-sync", "report-weekly", "triage-mail"])
     field.press_sequentially("MAIL")
     expect(options).to_have_text(["triage-mail"])
-    assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+    assert violations(page) == []
     field.press("Enter")
     expect(field).to_have_value("triage-mail")
     page.reload()

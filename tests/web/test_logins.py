@@ -5,10 +5,8 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from cli.command import flowrunner, start_flowrunner
@@ -17,15 +15,9 @@ from support.codes import code_of
 from support.networks import unused_port
 from support.openid import CLIENT, RealProvider
 from support.server import Server
-from web.browser import Tab, fill_login, needs_chromium, opened_browser
+from web.browser import Tab, fill_login, needs_chromium, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +51,6 @@ def open_security(tab: Tab) -> Page:
     page = tab.go("/account?tab=security")
     expect(page.get_by_role("heading", name="Second factors")).to_be_visible()
     return page
-
-
-def violations(page: Page) -> list[Any]:
-    return [found["id"] for found in Axe().run(page).response["violations"]]
 
 
 def test_an_authenticator_app_is_added_and_asked_for(browser: Browser, site: tuple[Server, str]) -> None:

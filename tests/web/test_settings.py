@@ -8,22 +8,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
-from web.browser import Tab, needs_chromium, opened_browser
+from web.browser import Tab, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
 FLOW: Final = "metadata: {name: NAME}\nnodes: {done: {type: return, params: {value: 1}}}\n"
 DAY: Final = 86_400
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +31,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def api(site: Server) -> Client:
-    return site.admin()
-
-
-@pytest.fixture(scope="module")
-def one_tab(browser: Browser, site: Server) -> Iterator[Tab]:
-    opened = Tab(browser, site.url)
-    yield opened
-    opened.close()
+def width() -> int:
+    return 1280
 
 
 @pytest.fixture
