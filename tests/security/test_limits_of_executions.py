@@ -8,7 +8,6 @@ from typing import Final
 
 from flowrunner.domain.retention import RetentionRule
 from flowrunner.services.retention import Retention
-from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.retention import SqlRetention
 from security.two_accounts import RETURN, TwoAccounts, assert_limited, two_accounts_at, until
 from support.databases import rows_of
@@ -159,8 +158,7 @@ async def test_s56_an_account_that_keeps_too_much_starts_nothing_more_and_what_r
         assert (await accounts.mara.run(flow)).status == 409, "a server that starts again knows it too"
         database, clock = accounts.program.database, accounts.program.clock
         nothing = RetentionRule(max_age=timedelta())
-        store = SqlExecutions(database)
-        assert await Retention(SqlRetention(database), store, clock, installation=nothing).purge() > accepted
+        assert await Retention(SqlRetention(database), clock, installation=nothing).purge() > accepted
 
         async def starts() -> bool:
             return (await accounts.mara.run(flow)).status == 201

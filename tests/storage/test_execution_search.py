@@ -27,6 +27,7 @@ from flowrunner.storage.execution_search import search_of
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.transaction import PostgresTransaction, translated
+from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.sqlite.database import SqliteTransaction
 from flowrunner.storage.transaction import NO_VALUES, Row, Sql, Statement, Transaction, Values
 from support.databases import MARA, NOON, OMAR, Place, add_flows, change, creation, following, rows_of
@@ -262,7 +263,7 @@ async def test_counters_follow_every_change(
 ) -> None:
     assert rows_of(path, COUNTED) == rows_of(path, ANEW) != []
 
-    await SqlExecutions(database).purge(ended_before=NOON + timedelta(minutes=20), limit=100)
+    await SqlRetention(database).purge(ended_before=NOON + timedelta(minutes=20), limit=100)
     assert rows_of(path, COUNTED) == rows_of(path, ANEW)
 
     change(path, f"UPDATE flows SET workspace_id = '{OMAR}' WHERE id = 'flow-1'")

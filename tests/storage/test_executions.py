@@ -20,6 +20,7 @@ from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
+from flowrunner.storage.retention import SqlRetention
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
 
 from .samples import ALL
@@ -167,10 +168,10 @@ async def test_a_list_shows_the_node_at_which_an_execution_waits(
 
 
 async def test_old_executions_are_purged_with_their_events_and_open_ones_stay(
-    executions: SqlExecutions, path: Place
+    executions: SqlExecutions, database: Database, path: Place
 ) -> None:
-    purged = []
-    while (step := await executions.purge(ended_before=NOON + timedelta(hours=5), limit=2)) != (0, False):
+    retention, purged = SqlRetention(database), []
+    while (step := await retention.purge(ended_before=NOON + timedelta(hours=5), limit=2)) != (0, False):
         purged.append(step)
 
     assert sum(count for count, _ in purged) == 3
@@ -187,9 +188,9 @@ async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanw
     await journal.append(following("e1", *lines, epoch=TOKENS_PER_EPOCH, after=2))
     await journal.append(completion("e1", epoch=TOKENS_PER_EPOCH, after=7002))
     left = []
-    has_more, purged = True, 0
+    retention, has_more, purged = SqlRetention(database), True, 0
     while has_more:
-        gone, has_more = await executions.purge(ended_before=NOON + timedelta(minutes=10), limit=10)
+        gone, has_more = await retention.purge(ended_before=NOON + timedelta(minutes=10), limit=10)
         purged += gone
         left.append(rows_of(path, "SELECT count(*) FROM events WHERE execution_id = 'e1'")[0][0])
         if left[-1] == 7004:
@@ -214,15 +215,15 @@ async def test_a_purge_gives_space_back_to_the_disk(database: Database, journal:
     for n in range(40):
         await journal.append(creation(f"e{n}", epoch=epoch))
         await journal.append(completion(f"e{n}", epoch=epoch, result="x" * 100_000))
-    executions = SqlExecutions(database)
+    retention = SqlRetention(database)
     pages = "PRAGMA page_count"
     full = rows_of(path, pages)[0][0]
 
-    while (await executions.purge(ended_before=NOON + timedelta(days=1), limit=10))[1]:
+    while (await retention.purge(ended_before=NOON + timedelta(days=1), limit=10))[1]:
         pass
     sizes, has_more = [full], True
     while has_more:
-        has_more = await executions.give_space_back()
+        has_more = await retention.give_space_back()
         sizes.append(rows_of(path, pages)[0][0])
 
     assert sizes[-1] < full / 10

@@ -10,7 +10,6 @@ from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ids import new_id
 from flowrunner.services.retention import Retention
 from flowrunner.storage.database import Database
-from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.retention import SqlRetention
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, rows_of
@@ -35,7 +34,7 @@ async def ids(journal: SqlJournal) -> dict[str, str]:
 
 def retention(database: Database, *, day: float = 10, installation: RetentionRule = MONTH) -> Retention:
     clock = SteppingClock(NOON + day * DAY)
-    return Retention(SqlRetention(database), SqlExecutions(database), clock, installation=installation)
+    return Retention(SqlRetention(database), clock, installation=installation)
 
 
 async def left(path: Place, ids: dict[str, str]) -> str:

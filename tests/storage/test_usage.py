@@ -18,9 +18,9 @@ from flowrunner.ports.journal import Fenced, Quota, load_whole
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
-from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import QUEUED, FreeStorage, SqlUsage
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
@@ -52,7 +52,7 @@ async def test_the_events_of_executions_count_until_they_are_purged(
     assert (await load_whole(journal, ExecutionId("e1")))[0].size == size
     assert check_database(path) == []
     # On a slow machine a purge may end early and return that there is more.
-    purged, _ = await SqlExecutions(database).purge(ended_before=LATER, limit=10)
+    purged, _ = await SqlRetention(database).purge(ended_before=LATER, limit=10)
     assert purged == 1
     assert await usage.stored(MARA) == before
 
@@ -172,7 +172,7 @@ async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
         await journal.append(creation(f"of-{id}", epoch=epoch, flow_id=id))
         await flows.delete(MARA, FlowId(id), at=NOON)
     await journal.append(completion("of-gone", epoch=epoch))
-    await SqlExecutions(database).purge(ended_before=LATER, limit=10)
+    await SqlRetention(database).purge(ended_before=LATER, limit=10)
 
     commits = 0
     while await flows.purge(limit=2):

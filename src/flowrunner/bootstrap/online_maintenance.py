@@ -26,7 +26,6 @@ from flowrunner.settings import Settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.database import Database
-from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.password_resets import SqlPasswordResets
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.retention import SqlRetention
@@ -55,7 +54,7 @@ async def open_online(settings: Settings) -> AsyncIterator[Database]:
 def retention_of(settings: Settings, database: Database, clock: Clock) -> Retention:
     """Return the use cases of retention with the rule of the settings."""
     rule = RetentionRule(max_age=timedelta(seconds=settings.retention), max_count=settings.retention_count)
-    return Retention(SqlRetention(database), SqlExecutions(database), clock, installation=rule)
+    return Retention(SqlRetention(database), clock, installation=rule)
 
 
 async def outlived(settings: Settings) -> list[Outlived]:

@@ -182,26 +182,6 @@ class ExecutionReader(Protocol):
         """Return the lines after the event ``after``, up to the event ``until``."""
         ...
 
-    async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
-        """Delete at most ``limit`` ended executions with their events, as many as one short commit can hold.
-
-        Returns:
-            The number of deleted ones, and whether there may be more to delete.
-        """
-        ...
-
-    async def delete(self, ids: Sequence[ExecutionId]) -> tuple[int, Sequence[ExecutionId]]:
-        """Delete ended executions with their events, as many as one short commit can hold.
-
-        Returns:
-            The number of deleted ones, and those that are left.
-        """
-        ...
-
-    async def give_space_back(self) -> bool:
-        """Return a small part of the space freed by a purge to the file system; return whether more is left."""
-        ...
-
 
 class UsageReader(Protocol):
     """The usage of a workspace that only the store knows."""

@@ -14,7 +14,6 @@ from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.values import JSON, FlowId
 from flowrunner.ids import first_id
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.executions import ExecutionReader
 from flowrunner.ports.retention import EndedExecutions, RetentionStore, RuledFlow
 
 _BATCH: Final = 200
@@ -55,11 +54,8 @@ class Retention:
         installation: The rule of the settings.
     """
 
-    def __init__(
-        self, store: RetentionStore, reader: ExecutionReader, clock: Clock, *, installation: RetentionRule
-    ) -> None:
+    def __init__(self, store: RetentionStore, clock: Clock, *, installation: RetentionRule) -> None:
         self._store = store
-        self._reader = reader
         self._clock = clock
         self._installation = installation
 
@@ -106,7 +102,7 @@ class Retention:
         total, has_more = 0, True
         while has_more:
             async with _leaving_time():
-                purged, has_more = await self._reader.purge(ended_before=self._oldest(now), limit=_BATCH)
+                purged, has_more = await self._store.purge(ended_before=self._oldest(now), limit=_BATCH)
             total += purged
         async for flow in self._flows():
             for part in await self._parts(flow, now):
@@ -114,7 +110,7 @@ class Retention:
         has_more = True
         while has_more:
             async with _leaving_time():
-                has_more = await self._reader.give_space_back()
+                has_more = await self._store.give_space_back()
         return total
 
     async def _purge_part(self, part: EndedExecutions) -> int:
@@ -124,7 +120,7 @@ class Retention:
             after, left = ids[-1], ids
             while left:
                 async with _leaving_time():
-                    purged, left = await self._reader.delete(left)
+                    purged, left = await self._store.delete(left)
                 total += purged
         return total
 

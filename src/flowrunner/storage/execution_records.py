@@ -10,7 +10,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
-from flowrunner.storage.executions import PURGE_EVENTS
+from flowrunner.storage.retention import PURGE_EVENTS
 from flowrunner.storage.transaction import Statement, Transaction
 
 # The sign keeps the planner from using the indexes of all executions of the workspace.

@@ -1,9 +1,7 @@
-"""Lists, details and logs of executions, and the retention of ended ones."""
+"""Lists, details and logs of executions."""
 
 import re
-import time
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -27,7 +25,7 @@ from flowrunner.storage.appends import REQUEST
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_logs import log_line, log_search
 from flowrunner.storage.execution_search import REPAIRS, Listing, search
-from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
+from flowrunner.storage.rows import from_ms, from_ms_or_none
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 
 KEYS: Final = """
@@ -80,22 +78,6 @@ LAST_SEQ: Final = """
 SELECT x.last_seq FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
  WHERE x.id = :id AND x.workspace_id = :workspace_id
 """
-OLD: Final = """
-SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
- ORDER BY completed_at LIMIT :limit
-"""
-# Deletes the events from the first one on, and then the execution: without its first event it is not shown, and as long
-# as its row exists it is found again.
-PURGE_EVENTS: Final = """
-DELETE FROM events
- WHERE execution_id = :id AND seq < :events + (SELECT min(seq) FROM events WHERE execution_id = :id)
-"""
-PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = :id"
-# Open executions wait while a commit deletes, so these limit its duration. The time to delete an event depends on its
-# size.
-_EVENTS_A_COMMIT: Final = 2000
-_EVENTS_AT_ONCE: Final = 100
-_SECONDS_A_COMMIT: Final = 0.01
 
 
 class SqlExecutions:
@@ -181,37 +163,6 @@ class SqlExecutions:
         values |= {"after": after, "until": until, "limit": limit, "offset": 0}
         rows = await self._database.read_long(lambda tx: tx.rows(search.page, values))
         return [log_line(*row) for row in rows]
-
-    async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
-        async def purge(tx: Transaction) -> tuple[int, bool]:
-            old = [id for (id,) in await tx.rows(OLD, {"before": to_ms(ended_before), "limit": limit})]
-            purged, is_complete = await _delete(tx, old)
-            return purged, not is_complete or len(old) == limit
-
-        return await self._database.write(purge)
-
-    async def delete(self, ids: Sequence[ExecutionId]) -> tuple[int, Sequence[ExecutionId]]:
-        deleted, _ = await self._database.write(lambda tx: _delete(tx, ids))
-        return deleted, ids[deleted:]
-
-    async def give_space_back(self) -> bool:
-        return await self._database.give_space_back()
-
-
-async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
-    """Delete ended executions in this order; return the number of deleted ones, and whether all were deleted."""
-    until, events = time.monotonic() + _SECONDS_A_COMMIT, 0
-    for done, id in enumerate(ids):
-        values = {"id": id, "events": _EVENTS_AT_ONCE}
-        while (deleted := await tx.run(PURGE_EVENTS, values)) == _EVENTS_AT_ONCE:
-            events += deleted
-            if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
-                return done, False
-        await tx.run(PURGE_EXECUTION, values)
-        events += deleted
-        if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
-            return done + 1, done + 1 == len(ids)
-    return len(ids), True
 
 
 # The number of `_COLUMNS`, and a number of characters that no error has.

@@ -1,5 +1,6 @@
-"""Retention rules, which are columns of flows and workspaces, and the executions that exceed them."""
+"""Retention rules, which are columns of flows and workspaces, and the deletion of the executions that exceed them."""
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -56,6 +57,23 @@ SELECT count(*), coalesce(sum(size), 0) FROM executions
    AND (id <= :first_up_to AND +completed_at < :first_before OR id <= :second_up_to AND +completed_at < :second_before)
 """
 COUNT_BEFORE: Final = "SELECT count(*), coalesce(sum(size), 0) FROM executions WHERE completed_at < :before"
+
+OLD: Final = """
+SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
+ ORDER BY completed_at LIMIT :limit
+"""
+# Deletes the events from the first one on, and then the execution: without its first event it is not shown, and as long
+# as its row exists it is found again.
+PURGE_EVENTS: Final = """
+DELETE FROM events
+ WHERE execution_id = :id AND seq < :events + (SELECT min(seq) FROM events WHERE execution_id = :id)
+"""
+PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = :id"
+# Open executions wait while a commit deletes, so these limit its duration. The time to delete an event depends on its
+# size.
+_EVENTS_A_COMMIT: Final = 2000
+_EVENTS_AT_ONCE: Final = 100
+_SECONDS_A_COMMIT: Final = 0.01
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -131,6 +149,37 @@ class SqlRetention:
     async def _counted(self, statement: str, values: Mapping[str, Any]) -> tuple[int, int]:
         count, size = await self._database.read_long(lambda tx: one_row(tx, statement, values))
         return int(count), int(size)
+
+    async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
+        async def purge(tx: Transaction) -> tuple[int, bool]:
+            old = [id for (id,) in await tx.rows(OLD, {"before": to_ms(ended_before), "limit": limit})]
+            purged, is_complete = await _delete(tx, old)
+            return purged, not is_complete or len(old) == limit
+
+        return await self._database.write(purge)
+
+    async def delete(self, ids: Sequence[ExecutionId]) -> tuple[int, Sequence[ExecutionId]]:
+        deleted, _ = await self._database.write(lambda tx: _delete(tx, ids))
+        return deleted, ids[deleted:]
+
+    async def give_space_back(self) -> bool:
+        return await self._database.give_space_back()
+
+
+async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
+    """Delete ended executions in this order; return the number of deleted ones, and whether all were deleted."""
+    until, events = time.monotonic() + _SECONDS_A_COMMIT, 0
+    for done, id in enumerate(ids):
+        values = {"id": id, "events": _EVENTS_AT_ONCE}
+        while (deleted := await tx.run(PURGE_EVENTS, values)) == _EVENTS_AT_ONCE:
+            events += deleted
+            if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
+                return done, False
+        await tx.run(PURGE_EXECUTION, values)
+        events += deleted
+        if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
+            return done + 1, done + 1 == len(ids)
+    return len(ids), True
 
 
 def _rule(age: int | None, count: int | None) -> RetentionRule:
