@@ -1,10 +1,21 @@
-"""Work that is read in batches and changes what is read."""
+"""Work in portions: batches that change what is read, and short commits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+# Of work that a request waits for.
+_PAUSE_SECONDS: Final = 0.005
+
+
+async def commit_in_portions(commit: Callable[[], Awaitable[bool]], *, pause_seconds: float = _PAUSE_SECONDS) -> None:
+    """Repeat a short commit while it returns that there is more to do. Running executions write in the pauses."""
+    has_more = True
+    while has_more:
+        has_more = await commit()
+        await asyncio.sleep(pause_seconds)
 
 
 async def handle_all(

@@ -1,15 +1,11 @@
 """The deletion of single executions, with all that is stored of them."""
 
-import asyncio
-from typing import Final
-
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import act
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.execution_records import ExecutionRecordStore
-
-_PAUSE_SECONDS: Final = 0.005
+from flowrunner.services.batches import commit_in_portions
 
 
 class ExecutionRecords:
@@ -25,16 +21,12 @@ class ExecutionRecords:
         authorise(caller, Right.WRITE)
         entry = act(caller, "execution.deleted", "execution", id, at=self._clock.now())
         await self._store.delete(caller.workspace_id, id, audit=entry)
-        await self._complete(id)
+        await self._delete_events(id)
 
     async def complete_all(self) -> None:
         """Delete the events of deletions that were cut off."""
         for id in await self._store.incomplete():
-            await self._complete(id)
+            await self._delete_events(id)
 
-    async def _complete(self, id: ExecutionId) -> None:
-        has_more = True
-        while has_more:
-            has_more = await self._store.delete_events(id)
-            # The pause lets running executions write first.
-            await asyncio.sleep(_PAUSE_SECONDS)
+    async def _delete_events(self, id: ExecutionId) -> None:
+        await commit_in_portions(lambda: self._store.delete_events(id))

@@ -1,9 +1,7 @@
 """Moves of flows, with their whole history, to another workspace."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import act
@@ -12,9 +10,8 @@ from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flow_moves import FlowMoveStore
 from flowrunner.ports.flows import SavedFlow
+from flowrunner.services.batches import commit_in_portions
 from flowrunner.services.flows import Flows
-
-_PAUSE_SECONDS: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +75,4 @@ class FlowMoves:
             await self._complete(id)
 
     async def _complete(self, id: FlowId) -> None:
-        has_more = True
-        while has_more:
-            has_more = await self._store.advance(id)
-            # The pause lets running executions write first.
-            await asyncio.sleep(_PAUSE_SECONDS)
+        await commit_in_portions(lambda: self._store.advance(id))

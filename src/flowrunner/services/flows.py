@@ -33,6 +33,7 @@ from flowrunner.ports.flows import (
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
 from flowrunner.services.account_locks import AccountLocks, Locks
+from flowrunner.services.batches import commit_in_portions
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name, check_precondition
 from flowrunner.services.language import Language, past_schedules, secrets_missing, unclear_calls, unknown_sources
 from flowrunner.services.preconditions import ANY, Precondition
@@ -397,11 +398,7 @@ class Flows:
 
     async def purge(self) -> None:
         """Erase deleted flows that have no executions left, in small batches."""
-        has_more = True
-        while has_more:
-            has_more = await self._store.purge(limit=_PURGE_BATCH)
-            # The pause lets running executions write first.
-            await asyncio.sleep(_PURGE_PAUSE_SECONDS)
+        await commit_in_portions(lambda: self._store.purge(limit=_PURGE_BATCH), pause_seconds=_PURGE_PAUSE_SECONDS)
 
 
 def acts(caller: Caller, at: datetime, changes: Sequence[FlowChange]) -> Sequence[AuditEntry]:
