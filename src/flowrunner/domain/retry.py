@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 # Errors that are retried by default: transient ones, which the request itself does not cause.
 PASSING_ERRORS: Final = ("timeout", "connection", "http.408", "http.429", "http.5xx")
+_LONGEST_ASKED_FOR: Final = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,27 @@ class RetryPolicy:
     def covers(self, error_type: str) -> bool:
         """Return whether an error of this type is retried."""
         return any(matches_error(pattern, error_type) for pattern in self.errors)
+
+
+def seconds_asked_for(header: str | None, now: datetime) -> float | None:
+    """Return the seconds that a server asks to wait, at most a day; None if it does not say them.
+
+    Args:
+        header: Its `Retry-After`: a number of seconds or a date.
+    """
+    if header is None:
+        return None
+    if header.isascii() and header.strip().isdigit():
+        return min(float(header), _LONGEST_ASKED_FOR)
+    # Imported here, because it is slow to import and few answers have a date.
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(header)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((moment - now).total_seconds(), 0.0), _LONGEST_ASKED_FOR)
 
 
 def matches_error(pattern: str, error_type: str) -> bool:

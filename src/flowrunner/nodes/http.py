@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Final, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ import msgspec
 from pydantic import AfterValidator, Field
 
 from flowrunner.domain.causes import DEPTH_HEADER
+from flowrunner.domain.retry import seconds_asked_for
 from flowrunner.domain.values import left_after
 from flowrunner.nodes.http_answers import body_or_text
 from flowrunner.plugin import JSON, LONG_BODY_BYTES, HttpAnswer, NodeFailure, StepContext
@@ -87,7 +87,7 @@ async def send(
             f"http.{answer.status}",
             f"HTTP request failed with status {answer.status}",
             data={**facts, "headers": dict(answer.headers), "body": await _read_soon(answer, body_or_text)},
-            retry_after=_retry_after(answer.headers.get("retry-after"), context.now()),
+            retry_after=seconds_asked_for(answer.headers.get("retry-after"), context.now()),
         )
     context.log("info", f"{said} successful", facts)
     return {
@@ -138,20 +138,3 @@ def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[s
     else:
         body, kind = msgspec.json.encode(value), "application/json"
     return body, headers if _has(headers, "content-type") else {**headers, "Content-Type": kind}
-
-
-def _retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds of a `Retry-After` header, which is a number or a date."""
-    if value is None:
-        return None
-    if value.isascii() and value.strip().isdigit():
-        return min(float(value), 86400.0)
-    # Imported here, because it is slow to import and few answers have a date.
-    from email.utils import parsedate_to_datetime
-
-    try:
-        moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), 86400.0)

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import structlog
@@ -25,6 +24,7 @@ from flowrunner.domain.callbacks import (
 )
 from flowrunner.domain.errors import InvalidInput, NotFound, Unavailable
 from flowrunner.domain.expression import ExpressionFailed
+from flowrunner.domain.retry import seconds_asked_for
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.callbacks import (
@@ -236,7 +236,7 @@ class CallbackDeliveries:
             error=f"http.{answer.status}",
             is_gone=answer.status == 410,
             is_final=answer.status == 410,
-            retry_after=_retry_after(answer.headers.get("retry-after"), now),
+            retry_after=seconds_asked_for(answer.headers.get("retry-after"), now),
         )
 
     async def _mail(self, callback: CallbackView, credentials: Credentials, event: CallbackEvent) -> AttemptOutcome:
@@ -277,15 +277,3 @@ def _is_persistent(callback: CallbackView, outcome: AttemptOutcome, now: datetim
         return now - callback.failing_since >= RETRIED_FOR - timedelta(hours=1)
     # New deliveries are made before repeats, so while there are new ones, no delivery may be given up.
     return callback.failures + 1 >= FAILURES_BEFORE_PAUSE and now - callback.failing_since >= RETRIED_FOR
-
-
-def _retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds of a `Retry-After` header, which is a number or a date."""
-    if value is None:
-        return None
-    if value.isascii() and value.strip().isdigit():
-        return min(float(value.strip()[:6]), RETRIED_FOR.total_seconds())
-    try:
-        return min(max((parsedate_to_datetime(value) - now).total_seconds(), 0.0), RETRIED_FOR.total_seconds())
-    except (TypeError, ValueError, OverflowError):
-        return None
