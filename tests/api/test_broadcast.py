@@ -2,10 +2,11 @@
 
 import asyncio
 
-from flowrunner.broadcast import MAX_PENDING, LocalBroadcast
+from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Logged
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
+from flowrunner.ports.live import MAX_PENDING
 from support.databases import NOON
 
 ID = ExecutionId("exec-1")
@@ -26,6 +27,18 @@ async def test_a_subscriber_is_given_as_many_as_are_kept_in_one_piece() -> None:
     broadcast.publish(ID, lines(MAX_PENDING, 1))
 
     assert await subscription.take() == lines(1, MAX_PENDING)
+
+
+async def test_a_subscriber_that_takes_nothing_is_held_a_bounded_number() -> None:
+    broadcast = LocalBroadcast()
+    subscription = broadcast.subscribe(ID)
+    for seq in range(1, 10_000):
+        broadcast.publish(ID, lines(seq, 1))
+        assert len(subscription._pending) <= MAX_PENDING
+
+    assert await subscription.take() is None
+    broadcast.publish(ID, lines(10_000, 1))
+    assert await subscription.take() == lines(10_000, 1)
 
 
 async def test_a_subscriber_with_more_is_sent_to_the_journal_and_nothing_is_kept_for_it() -> None:

@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from api.shapes import NAP, SMALLEST
 from flowrunner.api import execution_feed
-from flowrunner.api.execution_feed import ExecutionFeed, FeedSubscription, SummaryMessage
+from flowrunner.api.execution_feed import ExecutionFeed
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Completed, Event, Logged, Started
 from flowrunner.domain.status import Status
@@ -241,17 +241,6 @@ async def test_too_many_changes_at_once_ask_to_read_the_list_again() -> None:
     assert (await texts(messages))[0]["type"] == "reset"
     for one in (messages, again):
         await one.aclose()
-
-
-async def test_a_client_that_does_not_read_is_held_a_bounded_number_of_messages() -> None:
-    subscription = FeedSubscription([MARA])
-    for number in range(10_000):
-        subscription.put([SummaryMessage(number, MARA, "x")])
-
-    assert len(subscription._pending) <= execution_feed._MOST_PENDING
-    assert await subscription.take() is None
-    subscription.put([SummaryMessage(1, MARA, "y"), SummaryMessage(2, OMAR, "z")])
-    assert [message.text for message in await subscription.take() or ()] == ["y"]
 
 
 @pytest.mark.usefixtures("quick")

@@ -127,7 +127,7 @@ class EventFeed:
                 await subscription.take()
 
     @contextmanager
-    def subscribed(self, id: ExecutionId) -> Iterator[Subscription]:
+    def subscribed(self, id: ExecutionId) -> Iterator[Subscription[Recorded]]:
         """Subscribe, for `until_end`; the execution need not exist yet."""
         subscription = self._events.subscribe(id)
         try:
@@ -135,7 +135,7 @@ class EventFeed:
         finally:
             self._events.unsubscribe(id, subscription)
 
-    async def until_end(self, id: ExecutionId, subscription: Subscription, *, look: bool) -> Ending | None:
+    async def until_end(self, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool) -> Ending | None:
         """Return the last event of an execution when it has ended, or None if the journal alone has it.
 
         Args:

@@ -30,7 +30,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.executions import ExecutionReader, ExecutionView
 from flowrunner.ports.journal import Recorded
-from flowrunner.ports.live import AllExecutions
+from flowrunner.ports.live import AllExecutions, Subscription
 from flowrunner.services.lru_cache import LruCache
 
 logger = structlog.get_logger()
@@ -40,8 +40,7 @@ _FLUSH_SECONDS: Final = 0.25
 # Executions whose summaries are read together. If more change in that time, clients have to read their lists again.
 _MOST_CHANGED: Final = 1000
 _READ_TOGETHER: Final = 200
-# Messages that a slow client may be behind, and that one which comes back gets after its last one.
-_MOST_PENDING: Final = 256
+# Messages that a client which comes back may get after its last one.
 _KEPT_MESSAGES: Final = 2000
 _KEPT_SUMMARIES: Final = 10_000
 # Changes are followed so much longer than anyone listens, for clients that come back.
@@ -89,41 +88,6 @@ class SummaryMessage:
     text: str
 
 
-class FeedSubscription:
-    """Messages of some workspaces, held until the subscriber takes them; a bounded number of them."""
-
-    def __init__(self, workspaces: Collection[WorkspaceId]) -> None:
-        self.workspaces = frozenset(workspaces)
-        self._pending: deque[SummaryMessage] = deque()
-        self._has_missed = False
-        self._changed = asyncio.Event()
-
-    def put(self, messages: Sequence[SummaryMessage]) -> None:
-        mine = [message for message in messages if message.workspace_id in self.workspaces]
-        if len(self._pending) + len(mine) > _MOST_PENDING:
-            self.miss()
-        elif mine:
-            self._pending.extend(mine)
-            self._changed.set()
-
-    def miss(self) -> None:
-        self._pending.clear()
-        self._has_missed = True
-        self._changed.set()
-
-    async def take(self) -> Sequence[SummaryMessage] | None:
-        """Wait for messages and return them; None if some were dropped."""
-        await self._changed.wait()
-        self._changed.clear()
-        if self._has_missed:
-            self._pending.clear()
-            self._has_missed = False
-            return None
-        taken = list(self._pending)
-        self._pending.clear()
-        return taken
-
-
 class ExecutionFeed:
     """The changes of executions in all workspaces, read once for all subscribers.
 
@@ -141,7 +105,7 @@ class ExecutionFeed:
         self._shown: LruCache[ExecutionId, bytes] = LruCache(_KEPT_SUMMARIES)
         self._changed: dict[ExecutionId, None] = {}
         self._has_missed = False
-        self._subscriptions: set[FeedSubscription] = set()
+        self._subscriptions: dict[Subscription[SummaryMessage], frozenset[WorkspaceId]] = {}
         self._reading: asyncio.Task[None] | None = None
         # Ends the watch when nobody has listened for a while.
         self._lingering: asyncio.TimerHandle | None = None
@@ -152,17 +116,18 @@ class ExecutionFeed:
         self, workspaces: Collection[WorkspaceId], after: str | None
     ) -> AsyncGenerator[Sequence[SummaryMessage], None]:
         """Yield a message about the beginning, and then one for each execution that changes."""
-        with self._subscribed(workspaces) as subscription:
-            missed = self._since(after, subscription.workspaces)
+        wanted = frozenset(workspaces)
+        with self._subscribed(wanted) as subscription:
+            missed = self._since(after, wanted)
             yield [self._mark(ReadyMessage if missed is not None else ResetMessage), *(missed or ())]
             while True:
                 taken = await subscription.take()
                 yield [self._mark(ResetMessage)] if taken is None else taken
 
     @contextlib.contextmanager
-    def _subscribed(self, workspaces: Collection[WorkspaceId]) -> Iterator[FeedSubscription]:
-        subscription = FeedSubscription(workspaces)
-        self._subscriptions.add(subscription)
+    def _subscribed(self, workspaces: frozenset[WorkspaceId]) -> Iterator[Subscription[SummaryMessage]]:
+        subscription = Subscription[SummaryMessage]()
+        self._subscriptions[subscription] = workspaces
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
@@ -174,7 +139,7 @@ class ExecutionFeed:
         try:
             yield subscription
         finally:
-            self._subscriptions.discard(subscription)
+            del self._subscriptions[subscription]
             if not self._subscriptions:
                 self._reading.cancel()
                 self._reading = None
@@ -258,8 +223,8 @@ class ExecutionFeed:
             message = ExecutionMessage(**fields, workspace_id=workspace_id, cursor=self._cursor)
             messages.append(SummaryMessage(self._seq, workspace_id, msgspec.json.encode(message).decode()))
         self._latest.extend(messages)
-        for subscription in self._subscriptions:
-            subscription.put(messages)
+        for subscription, workspaces in self._subscriptions.items():
+            subscription.put([message for message in messages if message.workspace_id in workspaces])
 
     def _miss(self) -> None:
         """Let all subscribers read their lists again, and those that come back, too."""
@@ -269,4 +234,4 @@ class ExecutionFeed:
         self._oldest = self._seq
         self._latest.clear()
         for subscription in self._subscriptions:
-            subscription.miss()
+            subscription.fall_behind()

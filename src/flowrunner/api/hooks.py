@@ -39,6 +39,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json, rfc3339
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
+from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import Subscription
 from flowrunner.services.executions import StartedExecution
 from flowrunner.services.hook_requests import HookRequest
@@ -182,7 +183,7 @@ class _End:
 
 
 async def _end_of(
-    request: Request, hook: OpenHook, id: ExecutionId, subscription: Subscription, *, look: bool
+    request: Request, hook: OpenHook, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool
 ) -> _End | None:
     """Wait for the end of an execution; return None if it does not come in time, or the sender leaves."""
     end = asyncio.ensure_future(_until_end(request, hook, id, subscription, look=look))
@@ -197,7 +198,7 @@ async def _end_of(
 
 
 async def _until_end(
-    request: Request, hook: OpenHook, id: ExecutionId, subscription: Subscription, *, look: bool
+    request: Request, hook: OpenHook, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool
 ) -> _End | None:
     try:
         async with asyncio.timeout(hook.spec.respond.timeout_seconds):

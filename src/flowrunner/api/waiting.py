@@ -16,6 +16,7 @@ from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN
 from flowrunner.domain.errors import TooManyRequests, Unauthorized, Unavailable
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.executions import ExecutionDetail
+from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import Subscription
 from flowrunner.services.executions import StartedExecution
 
@@ -61,7 +62,7 @@ async def start_and_wait(
 
 
 async def _has_ended(
-    request: Request, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: int
+    request: Request, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool, seconds: int
 ) -> bool:
     """Wait, and return whether the execution has ended in time. Raises: as `raise_present_refusal`."""
     state = state_of(request)
@@ -91,7 +92,9 @@ async def raise_present_refusal(request: Request, id: ExecutionId) -> NoReturn:
     raise Unauthorized("The session has ended: log in again")
 
 
-async def _end(feed: EventFeed, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: int) -> int:
+async def _end(
+    feed: EventFeed, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool, seconds: int
+) -> int:
     try:
         async with asyncio.timeout(seconds):
             await feed.until_end(id, subscription, look=look)
