@@ -42,8 +42,8 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.vault import AesVault, MasterKeys
+from flowrunner.services.compiled_flows import CompiledFlowCache
 from flowrunner.services.executions import Executions
-from flowrunner.services.flows import CompiledFlowCache
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.usage import UsageLimits
 from flowrunner.settings import load_settings

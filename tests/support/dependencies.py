@@ -28,8 +28,8 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.security.vault import AesVault, MasterKeys
+from flowrunner.services.compiled_flows import CompiledFlowCache
 from flowrunner.services.executions import Executions
-from flowrunner.services.flows import CompiledFlowCache
 from flowrunner.services.replays import Replays
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals

@@ -28,7 +28,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.memory_room import FairMemory
-from flowrunner.services.flows import CompiledFlowCache
+from flowrunner.services.compiled_flows import CompiledFlowCache
 from flowrunner.settings import Settings
 
 if TYPE_CHECKING:

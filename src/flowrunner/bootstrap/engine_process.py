@@ -39,7 +39,7 @@ from flowrunner.security.approval_links import LinkSigner
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.process_vault import ProcessVault
-from flowrunner.services.flows import CompiledFlowCache
+from flowrunner.services.compiled_flows import CompiledFlowCache
 from flowrunner.settings import Settings
 from flowrunner.tasks import begin
 

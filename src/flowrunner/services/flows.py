@@ -9,18 +9,16 @@ from typing import Final
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault
-from flowrunner.domain.flow import Flow, NodeTypeSpec
+from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_tools import PublishedFlow
 from flowrunner.domain.limits import WorkspaceLimits, check_count
-from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
-from flowrunner.language import read_stored_flow
+from flowrunner.domain.values import JSON, FlowId
 from flowrunner.language.difference import Difference, difference
 from flowrunner.language.sketch import Sketch
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
 from flowrunner.ports.flows import (
     ALL_FLOWS,
-    Definitions,
     FlowChange,
     FlowFilter,
     FlowStore,
@@ -32,19 +30,15 @@ from flowrunner.ports.flows import (
 )
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
-from flowrunner.services.account_locks import AccountLocks, Locks
+from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.batches import commit_in_portions
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name, check_precondition
 from flowrunner.services.language import Language, past_schedules, secrets_missing, unclear_calls, unknown_sources
 from flowrunner.services.preconditions import ANY, Precondition
-from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 _MOST_CALLED: Final = 100
 _MOST_NAME_CHARACTERS: Final = 200
 _COPY_OF: Final = "Copy of "
-# Memory for compiled flows: of all workspaces together, and of one. The largest flow takes about 8 MiB.
-_READY_BYTES: Final = 128 * 1024 * 1024
-_READY_BYTES_OF_A_WORKSPACE: Final = 32 * 1024 * 1024
 # Definitions per batch; each has up to 1 MiB.
 _PURGE_BATCH: Final = 20
 _PURGE_PAUSE_SECONDS: Final = 0.02
@@ -413,36 +407,3 @@ def acts(caller: Caller, at: datetime, changes: Sequence[FlowChange]) -> Sequenc
                 details["disabled"] = after.disabled_at is not None
             entries.append(act(caller, "flow.updated", "flow", after.id, at=at, details=details))
     return entries
-
-
-class CompiledFlowCache:
-    """Implements `ports.CompiledFlows` with a cache of the revisions used last, bounded in memory.
-
-    A revision never changes, so an entry never becomes stale.
-    """
-
-    def __init__(self, store: Definitions, node_types: Mapping[str, NodeTypeSpec]) -> None:
-        self._store = store
-        self._node_types = node_types
-        self._kept: WeighedCache[RevisionId, Flow] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_A_WORKSPACE)
-        # One workspace must not occupy all threads: there are few, and host names are resolved on them too.
-        self._locks: Locks[WorkspaceId] = Locks()
-
-    async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
-        flow = self._kept.get(workspace_id, revision_id)
-        if flow is None:
-            async with self._locks.of(workspace_id):
-                # Another task may have read it while this one waited.
-                flow = self._kept.get(workspace_id, revision_id) or await self._read(workspace_id, revision_id)
-        return flow
-
-    async def _read(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
-        definition = await self._store.definition(workspace_id, revision_id)
-        # On a thread: the longest definition would block the event loop.
-        flow, weight = await asyncio.to_thread(self._weighed, definition)
-        self._kept.keep(workspace_id, revision_id, flow, weight)
-        return flow
-
-    def _weighed(self, definition: str) -> tuple[Flow, int]:
-        flow = read_stored_flow(definition, self._node_types)
-        return flow, memory_of(flow)
