@@ -37,7 +37,7 @@ from flowrunner.bootstrap.program import Program
 from flowrunner.bootstrap.telemetry import open_exporters
 from flowrunner.domain.errors import DispatchUnavailable, FlowRunnerError, Unavailable
 from flowrunner.logs import configure_logging, forward_events
-from flowrunner.ports.dispatch import Ownership
+from flowrunner.ports.ownership import Ownership
 from flowrunner.settings import InvalidSettings, Settings, without_credentials
 
 if TYPE_CHECKING:

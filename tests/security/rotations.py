@@ -19,7 +19,7 @@ from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.clock import SystemClock
 from flowrunner.domain.account import Caller
 from flowrunner.metrics import Metrics
-from flowrunner.ports.secrets import KeyKind
+from flowrunner.ports.keys import KeyKind
 from flowrunner.settings import Settings
 from flowrunner.storage.keys import SqlKeyRotations
 from flowrunner.storage.sqlite.database import SqliteDatabase

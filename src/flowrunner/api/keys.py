@@ -14,7 +14,7 @@ from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import AdminRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
-from flowrunner.ports.secrets import KeyKind, KeyRotation
+from flowrunner.ports.keys import KeyKind, KeyRotation
 
 admin = APIRouter(prefix="/api/v1/keys/rotations", tags=["Keys"], route_class=AdminRoute)
 

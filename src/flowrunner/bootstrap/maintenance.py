@@ -10,8 +10,8 @@ from flowrunner.bootstrap.ownership import locked, owning
 from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.metrics import Metrics
+from flowrunner.ports.keys import KeyKind, KeyRotation
 from flowrunner.ports.page import Page
-from flowrunner.ports.secrets import KeyKind, KeyRotation
 from flowrunner.security.keys import open_data_dir
 from flowrunner.settings import Settings
 from flowrunner.storage.audit_chain import ChainReport

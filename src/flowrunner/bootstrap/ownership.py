@@ -14,7 +14,7 @@ from flowrunner.bootstrap.location import make_private, stored_at
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.temporal.address import InvalidAddress, TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
-from flowrunner.ports.dispatch import Ownership
+from flowrunner.ports.ownership import Ownership
 from flowrunner.security.keys import explain_unwritable
 from flowrunner.settings import LOCAL, InvalidSettings, Settings
 from flowrunner.storage.location import Location

@@ -1,16 +1,15 @@
 """Dispatchers and engines, the signals and cancel requests of executions, and links between executions."""
 
 from asyncio import Future
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import Step
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.plugin import SubFlow
@@ -54,121 +53,6 @@ class Cancel:
     reason: str
     audit: AuditEntry | None = None
     spares_handlers: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class InboxMessage:
-    """A signal or cancel request from a process that does not have the execution in memory."""
-
-    number: int
-    execution_id: ExecutionId
-    content: "Signal | Cancel"
-
-
-class Inbox(Protocol):
-    """Messages to executions that other processes have in memory.
-
-    A message is deleted once its effect is durable: see `Append.messages`. A rejected message is marked and kept until
-    its sender has read the answer.
-    """
-
-    async def send(self, id: ExecutionId, content: "Signal | Cancel", *, at: datetime) -> int:
-        """Store a message, which must not contain secrets, and return its number. Raises: NotFound."""
-        ...
-
-    async def unread(self, ids: Collection[ExecutionId]) -> Sequence[InboxMessage]:
-        """Return the messages in the order in which they were sent."""
-        ...
-
-    async def reject(self, number: int, fencing_token: int) -> None:
-        """Mark a message as rejected. Ignored if another process owns the execution: see `Journal.acquire`."""
-        ...
-
-    async def discard(self, number: int, fencing_token: int) -> None:
-        """Delete a message whose answer no sender waits for. Ignored if another process owns the execution."""
-        ...
-
-    async def answer(self, number: int) -> bool | None:
-        """Return True if the message was accepted or is gone, False if it was rejected, None while it is open."""
-        ...
-
-    async def cancel(self, number: int) -> bool:
-        """Delete a message; return False if it was gone already."""
-        ...
-
-    async def waiting(self, *, since: datetime, limit: int) -> Sequence[ExecutionId]:
-        """Return unfinished executions with messages that were sent at ``since`` or before."""
-        ...
-
-    async def purge(self, *, before: datetime) -> None:
-        """Delete old messages that no worker will read: rejected ones, and those to executions that have ended."""
-        ...
-
-
-class SlotEntry(NamedTuple):
-    """Outcome of `ActiveSlots.enter`.
-
-    Attributes:
-        is_active: The execution has a slot; otherwise it is queued.
-        queued_at: When it began to queue, if it still queues or did until this entry. No process had it in memory with
-            a slot since then.
-    """
-
-    is_active: bool
-    queued_at: int | None = None
-
-
-class ActiveSlots(Protocol):
-    """Slots of executions in the memory of processes that share a journal, limited per workspace.
-
-    A slot belongs to an execution from admission until it leaves memory or ends, independently of which process has it
-    in memory and whether that process is alive.
-    """
-
-    async def enter(self, id: ExecutionId, *, most: int | None, at: datetime) -> SlotEntry:
-        """Take an active slot, or queue for one.
-
-        Args:
-            most: Limit of active slots of the workspace; None for no limit.
-        """
-        ...
-
-    async def leave(self, id: ExecutionId, fencing_token: int) -> None:
-        """Free the slot of an unfinished execution. Ignored if another process owns it: see `Journal.acquire`."""
-        ...
-
-    async def is_waiting(self, id: ExecutionId) -> bool: ...
-
-    async def check_queue(self, workspace_id: WorkspaceId, limits: WorkspaceLimits) -> None:
-        """Reject a new execution if it could be neither active nor queued now; only its append decides.
-
-        Raises: TooManyRequests.
-        """
-        ...
-
-    async def admit_next(self, workspace_id: WorkspaceId, *, most: int | None) -> ExecutionId | None:
-        """Give a free slot to the workspace's execution that has waited longest; return it, or None."""
-        ...
-
-    async def workspaces_waiting(self) -> Sequence[WorkspaceId]:
-        """Return the workspaces with queued executions."""
-        ...
-
-    async def waiting(self) -> int:
-        """Count the executions that wait for a slot, or are new and not loaded by any process yet."""
-        ...
-
-    async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return executions that were admitted, have waited since ``since`` or longer, and are not loaded yet."""
-        ...
-
-    async def idle(self, *, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return executions that hold a slot while they wait: they are about to leave memory, or were forgotten."""
-        ...
-
-    async def unnotified(self, *, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return executions that got a concurrency slot after they left memory, and are not loaded again yet."""
-        ...
 
 
 # Reasons for cancelling an execution because of another one.
@@ -414,28 +298,4 @@ class Engine(Protocol):
 
     async def give_up(self, id: ExecutionId) -> None:
         """End an execution as failed after an internal error."""
-        ...
-
-
-class Ownership(Protocol):
-    """The right of one of several servers to be the active one.
-
-    Attributes:
-        is_held: This process may claim the database.
-        epoch: The epoch of the last claim by any process, as last seen; None if this process does not watch it.
-        is_lost: This process needs the database for itself, and processes that share the journal are active on it.
-        is_silent: The database has not answered for so long that others may be active on it without notice here.
-    """
-
-    @property
-    def is_held(self) -> bool: ...
-    @property
-    def epoch(self) -> int | None: ...
-    @property
-    def is_lost(self) -> bool: ...
-    @property
-    def is_silent(self) -> bool: ...
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds; it is checked after each reading of the state of the ownership."""
         ...

@@ -1,4 +1,4 @@
-"""Reading of executions, and of the storage that a workspace uses."""
+"""Reading of executions."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -180,16 +180,4 @@ class ExecutionReader(Protocol):
         self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, after: int, until: int, limit: int
     ) -> Sequence[LogLine]:
         """Return the lines after the event ``after``, up to the event ``until``."""
-        ...
-
-
-class UsageReader(Protocol):
-    """The usage of a workspace that only the store knows."""
-
-    async def stored(self, workspace_id: WorkspaceId) -> int:
-        """Return the bytes of its executions' events, its flows with all definitions, and its sealed secrets."""
-        ...
-
-    async def queued(self, workspace_id: WorkspaceId) -> int:
-        """Return the number of its executions that wait for a concurrency slot of their flow."""
         ...

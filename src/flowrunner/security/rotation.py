@@ -17,7 +17,8 @@ import structlog
 
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.secrets import HeldKeys, KeyHolder, KeyKind, KeyRotation, KeyRotationStore, SecretStore
+from flowrunner.ports.keys import HeldKeys, KeyHolder, KeyKind, KeyRotation, KeyRotationStore
+from flowrunner.ports.secrets import SecretStore
 from flowrunner.security.keys import (
     MASTER,
     SIGNING,

@@ -12,9 +12,9 @@ from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, InvalidFlows,
 from flowrunner.domain.flow_names import composed
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.executions import UsageReader
 from flowrunner.ports.flows import FlowChange, FlowStore, NamedChange, SavedFlow
 from flowrunner.ports.page import Page
+from flowrunner.ports.usage import UsageReader
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name
 from flowrunner.services.flows import Flows, acts
 from flowrunner.services.weighed_cache import WeighedCache, memory_of

@@ -16,7 +16,6 @@ from flowrunner.domain.values import JSON, FlowId
 from flowrunner.language.difference import Difference, difference
 from flowrunner.language.sketch import Sketch
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.executions import UsageReader
 from flowrunner.ports.flows import (
     ALL_FLOWS,
     FlowChange,
@@ -30,6 +29,7 @@ from flowrunner.ports.flows import (
 )
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
+from flowrunner.ports.usage import UsageReader
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.batches import commit_in_portions
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name, check_precondition

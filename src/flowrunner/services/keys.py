@@ -8,8 +8,8 @@ from typing import Final
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.keys import KeyKind, KeyRotation, KeyRotationStore, KeyRotator
 from flowrunner.ports.page import Page
-from flowrunner.ports.secrets import KeyKind, KeyRotation, KeyRotationStore, KeyRotator
 
 # The delay until a rotation that waits for other processes is advanced again, and otherwise.
 _WAITING: Final = timedelta(seconds=2)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports.dispatch import SlotEntry
+from flowrunner.ports.active_slots import SlotEntry
 from flowrunner.ports.journal import NewExecution
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import ids_with_workspaces, to_ms

@@ -9,7 +9,8 @@ import msgspec
 from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports.dispatch import Cancel, InboxMessage, Signal
+from flowrunner.ports.dispatch import Cancel, Signal
+from flowrunner.ports.inbox import InboxMessage
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Statement

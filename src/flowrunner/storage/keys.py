@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.ports.audit import Audit
+from flowrunner.ports.keys import HeldKeys, KeyHolder, KeyKind, KeyRotation
 from flowrunner.ports.page import Page
-from flowrunner.ports.secrets import HeldKeys, KeyHolder, KeyKind, KeyRotation
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms

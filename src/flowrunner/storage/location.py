@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from flowrunner.ports.dispatch import Ownership
+from flowrunner.ports.ownership import Ownership
 from flowrunner.storage.audit_chain import ChainReport
 from flowrunner.storage.database import Database, OnDuration, unmeasured
 from flowrunner.storage.migrations import Schema

@@ -11,8 +11,9 @@ from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.ports.active_slots import ActiveSlots, SlotEntry
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.dispatch import ActiveExecution, ActiveSlots, SlotEntry
+from flowrunner.ports.dispatch import ActiveExecution
 from flowrunner.ports.journal import NewExecution
 
 

@@ -21,8 +21,9 @@ from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.children import ChildExecutions
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.concurrency import ConcurrencyLimits
-from flowrunner.ports.dispatch import CANCEL_UNKNOWN, HANDLERS_RUN, OUTCOME_UNKNOWN, Cancel, Engine, Inbox, Signal
+from flowrunner.ports.dispatch import CANCEL_UNKNOWN, HANDLERS_RUN, OUTCOME_UNKNOWN, Cancel, Engine, Signal
 from flowrunner.ports.due_executions import DueExecutions
+from flowrunner.ports.inbox import Inbox
 from flowrunner.ports.journal import Fenced, JournalReader, NewExecution
 
 logger = structlog.get_logger()

@@ -29,7 +29,8 @@ from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.events import Step
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.dispatch import ActiveExecution, Cancel, Engine, Inbox, InboxMessage, Signal
+from flowrunner.ports.dispatch import ActiveExecution, Cancel, Engine, Signal
+from flowrunner.ports.inbox import Inbox, InboxMessage
 from flowrunner.ports.journal import Fenced
 
 logger = structlog.get_logger()

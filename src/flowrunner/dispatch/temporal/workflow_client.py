@@ -18,7 +18,8 @@ from flowrunner.dispatch.temporal.workflow import NUDGE, TASK_TIMEOUT, WORKFLOW
 from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.dispatch import Cancel, Inbox, Signal
+from flowrunner.ports.dispatch import Cancel, Signal
+from flowrunner.ports.inbox import Inbox
 from flowrunner.ports.journal import JournalReader, StoredExecution
 from flowrunner.ports.secrets import Vault
 
