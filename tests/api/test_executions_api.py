@@ -13,11 +13,11 @@ from support.client import Client
 from support.receiver import Receiver
 from support.waiting import wait_for
 
-SUMMARY: Final = {"id", "flow_id", "flow_name", "revision", "status", "started_at"}
+SUMMARY: Final = {"id", "flow_id", "flow_name", "revision", "status", "started_at", "started_by"}
 ENDED: Final = SUMMARY | {"completed_at", "duration", "logs"}
 FAILED: Final = ENDED | {"error", "error_type", "failed_node"}
 # What the execution itself tells beyond its line in a list.
-DETAIL: Final = {"input", "started_by"}
+DETAIL: Final = {"input"}
 
 
 def example(receiver: Receiver, *, path: str = "ok") -> str:

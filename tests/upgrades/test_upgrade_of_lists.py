@@ -91,6 +91,20 @@ async def test_chains_of_reruns_get_their_first_execution(place: Place) -> None:
     assert found == [("e1", None), ("e2", "e1"), ("e3", "e1"), ("e4", "e0")]
 
 
+async def test_executions_get_the_account_that_has_started_them(place: Place) -> None:
+    add_execution(place, "e1", "completed", last=json.dumps({"input": {"by": "x\0"}, "by": "account-1"}))
+    add_execution(place, "e2", "running", last='{"input": {}, "trigger": {"type": "schedule", "by": "account-2"}}')
+    add_execution(place, "e3", "failed", last='{"error": {"type": "a"}, "trigger": {"type": "webhook", "by": null}}')
+    add_execution(place, "e4", "cancelled", last='{"parent": {"execution_id": "e1"}}')
+
+    await upgraded(place)
+
+    found = rows_of(place, "SELECT id, started_by FROM executions ORDER BY id")
+    assert found == [("e1", "account-1"), ("e2", "account-2"), ("e3", None), ("e4", None)]
+    with pytest.raises(Exception, match="the execution has ended"):
+        change(place, "UPDATE executions SET started_by = 'account-2' WHERE id = 'e1'")
+
+
 async def test_executions_are_counted(place: Place) -> None:
     for n, status in enumerate(("completed", "completed", "failed", "running")):
         add_execution(place, f"e{n}", status, last='{"error": {"type": "a", "node": null}}')

@@ -233,7 +233,10 @@ LONG: Final = "a_name_without_any_blank_" * 8
 LONG_NAMED: Final = f"""\
 metadata: {{name: long, tags: [{"t" * 60}, {"u" * 60}]}}
 triggers: {{{"h" * 60}: {{type: schedule, cron: "@daily"}}}}
-nodes: {{stop: {{type: fail, params: {{error: {"e" * 60}, message: {"m" * 300}}}}}}}
+nodes:
+  warn: {{type: foreach, params: {{items: "${{[...Array(120).keys()]}}"}}, next: stop, nodes: {{
+    tell: {{type: log, params: {{message: hm, level: warn}}}}}}}}
+  stop: {{type: fail, params: {{error: {"e" * 60}, message: {"m" * 300}}}}}
 """
 
 
@@ -241,6 +244,8 @@ def test_long_names_and_labels_push_no_column_out_of_sight(browser: Browser, sit
     flow = api.new_flow(LONG_NAMED, name=LONG)
     labels = {"l" * 60: "v" * 190}
     api.ended(api.post(f"/api/v1/flows/{flow}/run", {"input": {}, "labels": labels}).json["execution_id"])
+    (trigger,) = api.get("/api/v1/triggers", flow_id=flow).json["triggers"]
+    api.ended(api.post(f"/api/v1/triggers/{trigger['id']}/run").json["execution_id"])
     tab = Tab(browser, site.url, width=1280).log_in()
     page = tab.page
     for path in ("", "/flows", "/executions", "/triggers"):
@@ -260,6 +265,29 @@ def test_long_names_and_labels_push_no_column_out_of_sight(browser: Browser, sit
     assert page.locator("h1").evaluate("(title) => title.clientHeight") < 60
     expect(page.locator("h1")).to_have_attribute("title", LONG)
     assert tab.faults == []
+    tab.close()
+
+
+def test_a_list_says_who_has_started_each_execution(browser: Browser, site: Server, api: Client) -> None:
+    member = api.new_account()
+    api.post(f"/api/v1/workspaces/{api.account_id}/members", {"account": member.email, "role": "operator"})
+    flow = api.new_flow(
+        "triggers: {nightly: {type: schedule, cron: '@daily'}, asked: {type: webhook, verify: {scheme: none}}}\n"
+        "nodes: {stop: {type: return}}",
+        name="is started by several",
+    )
+    triggers = {each["name"]: each for each in api.get("/api/v1/triggers", flow_id=flow).json["triggers"]}
+    asked = Client(site.url).post(triggers["asked"]["url"], {}).json["execution_id"]
+    api.ended(asked)
+    at = {"Flowrunner_Workspace": api.account_id}
+    for path in (f"flows/{flow}/run", f"executions/{asked}/rerun", f"triggers/{triggers['nightly']['id']}/run"):
+        api.ended(member.post(f"/api/v1/{path}", {} if "rerun" in path else None, **at).json["execution_id"])
+    tab = Tab(browser, site.url, width=1440).log_in()
+    for path in (f"/executions?flow={flow}", f"/flows/{flow}/executions"):
+        tab.go(path)
+        expect(tab.page.get_by_role("columnheader", name="Started by")).to_be_visible()
+        cells = tab.page.locator("td.starter")
+        expect(cells).to_have_text(["nightly schedule by Somebody", "re-runby Somebody", "Somebody", "asked webhook"])
     tab.close()
 
 

@@ -135,6 +135,13 @@ class ExecutionFields(Answer, frozen=True, kw_only=True):
     ] = UNSET
     logs: Annotated[LogCounts | UnsetType, Meta(description="Absent until the execution has ended.")] = UNSET
     trigger: Annotated[str | UnsetType, Meta(description="The id of the trigger that has started it.")] = UNSET
+    started_by: Annotated[
+        str | UnsetType,
+        Meta(
+            description="The account that has started it, re-run it, or fired its trigger by hand."
+            " Absent if no account asked for it."
+        ),
+    ] = UNSET
     parent_id: Annotated[str | UnsetType, Meta(description="The parent execution, which waits for this one.")] = UNSET
     rerun_of: Annotated[str | UnsetType, Meta(description="The execution that this one repeats.")] = UNSET
     repaired_by: Annotated[
@@ -192,6 +199,7 @@ _IF_PRESENT: Final = (
     ("error_type", "error_type"),
     ("failed_node", "failed_node"),
     ("trigger", "trigger_id"),
+    ("started_by", "started_by"),
     ("parent_id", "parent_id"),
     ("rerun_of", "rerun_of"),
     ("repaired_by", "repaired_by"),
@@ -239,13 +247,6 @@ def _viewed_again(value: Any, most: int | None) -> Any:
 
 
 class ExecutionDetailAnswer(ExecutionFields, frozen=True, kw_only=True):
-    started_by: Annotated[
-        str | UnsetType,
-        Meta(
-            description="The account that has started it, re-run it, or fired its trigger by hand."
-            " Absent if no account asked for it."
-        ),
-    ] = UNSET
     input: Any
     result: Annotated[Any, Meta(description="Absent until the execution has completed.")] = UNSET
     waiting_for: Annotated[list[WaitingFor] | UnsetType, Meta(description="Absent unless the execution waits.")] = UNSET

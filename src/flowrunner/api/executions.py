@@ -123,7 +123,6 @@ async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswe
         ExecutionDetailAnswer(
             **fields_of(execution),
             error=present(execution.error),
-            started_by=present(execution.started_by),
             input=viewed(execution.input, most),
             result=viewed(execution.result, most),
             waiting_for=stored(execution.waiting_for),

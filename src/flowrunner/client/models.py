@@ -355,6 +355,8 @@ class Execution(Model):
         failed_node: The node that failed. Absent if the error belongs to no node.
         logs: Absent until the execution has ended.
         trigger: The id of the trigger that has started it.
+        started_by: The account that has started it, re-run it, or fired its trigger by hand. Absent if no account
+            asked for it.
         parent_id: The parent execution, which waits for this one.
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
@@ -375,6 +377,7 @@ class Execution(Model):
     failed_node: str | None
     logs: LogCounts | None
     trigger: str | None
+    started_by: str | None
     parent_id: str | None
     rerun_of: str | None
     repaired_by: str | None
@@ -395,12 +398,12 @@ class ExecutionDetail(Model):
         failed_node: The node that failed. Absent if the error belongs to no node.
         logs: Absent until the execution has ended.
         trigger: The id of the trigger that has started it.
+        started_by: The account that has started it, re-run it, or fired its trigger by hand. Absent if no account
+            asked for it.
         parent_id: The parent execution, which waits for this one.
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
         labels: The labels that it was started with. Absent without any.
-        started_by: The account that has started it, re-run it, or fired its trigger by hand. Absent if no account
-            asked for it.
         result: Absent until the execution has completed.
         waiting_for: Absent unless the execution waits.
         failure: Absent unless the execution failed.
@@ -419,11 +422,11 @@ class ExecutionDetail(Model):
     failed_node: str | None
     logs: LogCounts | None
     trigger: str | None
+    started_by: str | None
     parent_id: str | None
     rerun_of: str | None
     repaired_by: str | None
     labels: dict[str, str] | None
-    started_by: str | None
     input: Any
     result: Any
     waiting_for: list[WaitingFor] | None

@@ -127,6 +127,11 @@ def trigger_of(cause: StartCause) -> TriggerId | None:
     return cause.trigger if isinstance(cause, Triggered) else None
 
 
+def started_by(cause: StartCause) -> AccountId | None:
+    """Return the account whose request has started the execution; None if no account asked for it."""
+    return None if isinstance(cause, ChildOf) else cause.by
+
+
 def keys_of(cause: StartCause) -> ExecutionId | None:
     """Return the execution whose idempotency keys the steps send; None if they send their own."""
     return cause.keys_of if isinstance(cause, Rerun) else None

@@ -33,6 +33,7 @@ class ExecutionView:
         labels: Its labels, as a JSON text; None if it has none.
         waiting_at: The first wait, `{type, node}` as a JSON text; None unless it waits for an action from outside, or
             if an earlier version recorded the wait.
+        started_by: The account whose request has started it; None if no account asked for it.
     """
 
     id: ExecutionId
@@ -52,6 +53,7 @@ class ExecutionView:
     labels: bytes | None = None
     parent_id: ExecutionId | None = None
     waiting_at: bytes | None = None
+    started_by: AccountId | None = None
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,6 @@ class ExecutionDetail(ExecutionView):
 
     Attributes:
         last_seq: The number of its last event.
-        started_by: The account whose request has started it; None if no account asked for it.
         revision_id: The revision of the flow that it runs, which may have been deleted.
         waiting_for: The waits of its steps or of the execution itself, as a JSON text.
         failure: The `Failed` event of a failed execution, as a JSON text.
@@ -99,7 +100,6 @@ class ExecutionDetail(ExecutionView):
     input: bytes
     result: bytes | None
     revision_id: RevisionId
-    started_by: AccountId | None = None
     waiting_for: bytes | None = None
     failure: bytes | None = None
 

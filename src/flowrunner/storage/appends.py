@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.causes import awaiting_parent, repeated, trigger_of
+from flowrunner.domain.causes import awaiting_parent, repeated, started_by, trigger_of
 from flowrunner.domain.errors import LimitReached, NotFound
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.static_dataclass import static_dataclass
@@ -326,6 +326,7 @@ def _creation_row(new: NewExecution) -> dict[str, Any]:
         "parent_id": awaiting_parent(new.cause),
         "rerun_of": repeated(new.cause),
         "trigger_id": trigger_of(new.cause),
+        "started_by": started_by(new.cause),
         "concurrency_key": None if new.slot is None else new.slot.key,
         "concurrency_limit": None if new.slot is None else new.slot.most,
         "is_queued": new.slot is not None and new.slot.is_queued,

@@ -37,6 +37,7 @@ NEW: Final = {
     "queued_at": "bigint",
     "trigger_id": "text",
     "labels": "text",
+    "started_by": "text",
 }
 # An append to an existing execution: `after` is the last event that it knows.
 _APPEND: Final = {

@@ -9,7 +9,7 @@ import msgspec
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.event_codec import PartialDecoder
 from flowrunner.ports.executions import (
     LONGEST_LISTED_ERROR,
@@ -38,7 +38,8 @@ SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, substr(x.error, 
        x.error_type, x.failed_node, x.log_counts, x.trigger_id, x.rerun_of,
        CASE WHEN x.status IN ('failed', 'cancelled')
             THEN (SELECT min(later.id) {repairs}) END,
-       x.labels, x.parent_id, CASE WHEN x.status = 'waiting' THEN substr(x.waiting_for, 1, 1000) END
+       x.labels, x.parent_id, CASE WHEN x.status = 'waiting' THEN substr(x.waiting_for, 1, 1000) END,
+       x.started_by
 """.replace("{repairs}", REPAIRS)
 # While a flow is being moved, its name belongs to another workspace.
 _JOINS: Final = """
@@ -93,13 +94,11 @@ class SqlExecutions:
             raise NotFound("execution")
         first_type, first, last_type, last, waiting_for, revision_id, waits_for_room, last_seq = row[_WIDTH:]
         status = _STATUSES[row[2]]
-        start = _ENDS.decode(first_type, first)
         return _view(
             row,
             ExecutionDetail,
             last_seq=last_seq,
-            started_by=start.by if start.trigger is None else start.trigger.by,
-            input=bytes(start.input),
+            input=bytes(_ENDS.decode(first_type, first).input),
             result=bytes(_ENDS.decode(last_type, last).result) if status is Status.COMPLETED else None,
             failure=last.encode() if status is Status.FAILED else None,
             waiting_for=FOR_ROOM if waits_for_room else None if waiting_for is None else waiting_for.encode(),
@@ -166,7 +165,7 @@ class SqlExecutions:
 
 
 # The number of `_COLUMNS`, and a number of characters that no error has.
-_WIDTH: Final = 17
+_WIDTH: Final = 18
 _WHOLE: Final = 2**30
 
 
@@ -196,6 +195,7 @@ def _view(row: Row, kind: type[V], **more: Any) -> V:
         labels=None if row[14] is None else row[14].encode(),
         parent_id=None if row[15] is None else ExecutionId(row[15]),
         waiting_at=None if row[16] is None else _first_wait(row[16]),
+        started_by=row[17],
         **more,
     )
 
@@ -212,17 +212,11 @@ def _first_wait(beginning: str) -> bytes | None:
 _NULL: Final = msgspec.Raw(b"null")
 
 
-class _Fired(msgspec.Struct):
-    by: AccountId | None = None
-
-
 class _Ends(msgspec.Struct):
-    """Input and result of an execution, not decoded; and the account that has started it, as in `StoredCause`."""
+    """Input and result of an execution, not decoded."""
 
     input: msgspec.Raw = _NULL
     result: msgspec.Raw = _NULL
-    by: AccountId | None = None
-    trigger: _Fired | None = None
 
 
 _ENDS: Final = PartialDecoder(_Ends)

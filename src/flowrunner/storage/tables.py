@@ -272,6 +272,7 @@ TABLES: Final = (
             "wake_at", "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id",
             "rerun_of", "concurrency_key", "concurrency_limit", "queue_position", "is_queued", "is_active", "queued_at",
             "approval_at", "error_type", "failed_node", "log_counts", "trigger_id", "original_id", "labels",
+            "started_by",
         ),
         booleans=frozenset({"is_idle", "is_queued", "is_active"}),
         key=("id",),

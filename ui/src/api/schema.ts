@@ -3700,6 +3700,11 @@ export interface components {
              */
             trigger?: string;
             /**
+             * Started By
+             * @description The account that has started it, re-run it, or fired its trigger by hand. Absent if no account asked for it.
+             */
+            started_by?: string;
+            /**
              * Parent Id
              * @description The parent execution, which waits for this one.
              */
@@ -3784,6 +3789,11 @@ export interface components {
              */
             trigger?: string;
             /**
+             * Started By
+             * @description The account that has started it, re-run it, or fired its trigger by hand. Absent if no account asked for it.
+             */
+            started_by?: string;
+            /**
              * Parent Id
              * @description The parent execution, which waits for this one.
              */
@@ -3805,11 +3815,6 @@ export interface components {
             labels?: {
                 [key: string]: string;
             };
-            /**
-             * Started By
-             * @description The account that has started it, re-run it, or fired its trigger by hand. Absent if no account asked for it.
-             */
-            started_by?: string;
             /** Input */
             input: unknown;
             /**

@@ -247,7 +247,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
   };
   return (
     <div class="card scroll">
-      <table>
+      <table class={hasLabels ? "crowded" : undefined}>
         <thead>
           <tr>
             {canSelect && <th class="tick"><input type="checkbox" aria-label={ofList.selectAll} checked={all} onChange={(event) => select(executions.map(({ id }) => id), event.currentTarget.checked)} /></th>}
@@ -262,7 +262,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
               <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && placeOf(execution) !== undefined && <span class="narrow-only small muted cut">{placeOf(execution)}</span>}</td>
               {isShown("where") && <td class="wide-only where"><Where of={execution} /></td>}
               {hasLabels && <td class="wide-only"><LabelTags labels={execution.labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /></td>}
-              {isShown("startedBy") && <td class="wide-only muted"><StartedBy of={execution} triggers={triggers} /></td>}
+              {isShown("startedBy") && <td class="wide-only muted starter"><StartedBy of={execution} triggers={triggers} /></td>}
               {isShown("log") && <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>}
               {isShown("started") && <td class="muted nowrap"><Time at={execution.started_at} /></td>}
               {isShown("took") && <td class="num roomy-only">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>}

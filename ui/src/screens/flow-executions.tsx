@@ -45,7 +45,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
                           <td><Status of={execution.status} /></td>
                           <td class="name nowrap"><a class="mono" data-nav href={to(`/executions/${execution.id}`)} title={execution.id}>{shortId(execution.id)}</a></td>
                           <td class="wide-only where"><Where of={execution} /></td>
-                          <td class="wide-only muted"><StartedBy of={execution} triggers={triggers} /></td>
+                          <td class="wide-only muted starter"><StartedBy of={execution} triggers={triggers} /></td>
                           <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>
                           <td class="num roomy-only"><a class="link" href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(execution.revision ?? "") })}>{execution.revision}</a></td>
                           <td class="muted nowrap"><Time at={execution.started_at} /></td>

@@ -3,7 +3,8 @@ export const executions = {
   title: "Executions",
   status: "Status",
   where: "Where",
-  startedBy: "Trigger",
+  startedBy: "Started by",
+  trigger: "Trigger",
   labels: "Labels",
   onlyLabel: (name: string, value: string) => `Only executions with the label ${name}: ${value}`,
   log: "Log",
@@ -16,6 +17,7 @@ export const executions = {
   clear: "Clear the filters",
   byNone: "–",
   byRerun: "re-run",
+  byPerson: (name: string) => `by ${name}`,
   errors: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "error" : "errors"}`,
   warnings: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "warning" : "warnings"}`,
   waitsFor: {

@@ -24,7 +24,7 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
       <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? texts.openFlow : texts.readFlow}</a>
       {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
       {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
-      {detail.trigger !== undefined && <span>{texts.startedBy} <StartedBy of={detail} triggers={triggers} /></span>}
+      {detail.trigger !== undefined && <span>{texts.trigger} <StartedBy of={{ trigger: detail.trigger }} triggers={triggers} /></span>}
       {detail.started_by !== undefined && <span>{texts.by} <b>{personOf(detail.started_by)}</b></span>}
       {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
       {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}

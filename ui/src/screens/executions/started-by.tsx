@@ -1,6 +1,7 @@
-/** What has started executions: triggers by their names, and the executions that were repeated. */
+/** Who or what has started executions: accounts and triggers by their names, and the executions that were repeated. */
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
+import { personOf } from "../../app/people";
 import { to } from "../../app/router";
 import { workspace } from "../../app/session";
 import { shortId } from "../../parts/format";
@@ -9,7 +10,7 @@ import { triggerTypes } from "../../texts/common";
 import { executionList as ofList } from "../../texts/execution-list";
 import { executions as texts } from "../../texts/executions";
 
-type Execution = Schemas["ExecutionAnswer"];
+type Start = Pick<Schemas["ExecutionAnswer"], "rerun_of" | "trigger" | "parent_id" | "started_by">;
 type Trigger = Schemas["TriggerAnswer"];
 export type Triggers = ReadonlyMap<string, Trigger>;
 
@@ -26,13 +27,16 @@ export function useTriggers(isNeeded: boolean): Triggers {
   return found.data ?? new Map();
 }
 
-export function StartedBy({ of: { rerun_of: original, trigger, parent_id: parent }, triggers }: { of: Execution; triggers: Triggers }) {
-  if (original !== undefined) return <span class="row tight nowrap"><a class="link" href={to(`/executions/${original}`)}>{texts.byRerun}</a><FilterLink name="rerun_of" value={original} label={texts.onlyReruns} /></span>;
+export function StartedBy({ of: { rerun_of: original, trigger, parent_id: parent, started_by: account }, triggers }: { of: Start; triggers: Triggers }) {
+  const person = account && personOf(account);
+  const by = person && texts.byPerson(person);
+  if (original !== undefined) return <span class="row tight nowrap"><a class="link" href={to(`/executions/${original}`)}>{texts.byRerun}</a>{by && <span class="cut" title={person}>{by}</span>}<FilterLink name="rerun_of" value={original} label={texts.onlyReruns} /></span>;
   if (parent !== undefined) return <a class="link" href={to(`/executions/${parent}`)}>{ofList.bySubFlow}</a>;
-  if (trigger === undefined) return <span class="faint">{texts.byNone}</span>;
+  if (trigger === undefined) return person ? <span class="cut" title={person}>{person}</span> : <span class="faint">{texts.byNone}</span>;
   const known = triggers.get(trigger);
   const words = known === undefined ? shortId(trigger) : known.name;
-  return <span class="row tight nowrap"><a class="quiet-link cut" title={trigger} href={to("/triggers", { trigger })}>{known === undefined ? shortId(trigger) : <>{known.name} <span class="faint">{triggerTypes[known.type]}</span></>}</a><FilterLink name="trigger" value={trigger} label={texts.onlyTrigger(words)} /></span>;
+  const more = [known && triggerTypes[known.type], by].filter(Boolean).join(" ");
+  return <span class="row tight nowrap"><a class="quiet-link cut" title={[words, more, trigger].join(" ")} href={to("/triggers", { trigger })}>{words} <span class="faint">{more}</span></a><FilterLink name="trigger" value={trigger} label={texts.onlyTrigger(words)} /></span>;
 }
 
 /** A link to the executions with the same value. */
