@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from flowrunner.domain.causes import Scheduled
 from flowrunner.domain.events import Started
 from flowrunner.domain.schedules import ON_TIME, next_due, starts_at
 from flowrunner.domain.triggers import FAILING_AFTER, Schedule
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
@@ -206,8 +207,10 @@ async def test_a_pause_that_begins_while_due_times_are_started_leaves_them_to_it
     pause = SqlPause(engine.database)
 
     class PausedMeanwhile(SqlSchedules):
-        async def due(self, *, at: datetime, limit: int) -> Sequence[TriggerView]:
-            found = await super().due(at=at, limit=limit)
+        async def due(
+            self, *, at: datetime, limit: int, outside: Collection[WorkspaceId] = ()
+        ) -> Sequence[TriggerView]:
+            found = await super().due(at=at, limit=limit, outside=outside)
             await pause.set(NOON)
             return found
 

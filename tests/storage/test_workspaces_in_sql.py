@@ -48,7 +48,7 @@ EXCEPTIONS: Final = {
         "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING",
     },
     "background jobs start what is due by triggers of all workspaces, with ids from the store": {
-        "ALL", "STATE", "EARLIEST", "FIRE", "START", "FAIL", "ENDED_AT", "TRIGGER",
+        "ALL", "STATE", "EARLIEST", "FIRE", "START", "FAIL", "ENDED_AT", "TRIGGER", "_ENDS",
     },
     "the sender of a webhook knows the secret part of its URL, and says no workspace": {"BY_URL"},
     "triggers are changed in the transaction that has read their flow, or the trigger, by its workspace": {

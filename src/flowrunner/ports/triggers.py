@@ -1,6 +1,6 @@
 """The store of triggers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -123,8 +123,8 @@ class ScheduleStore(Protocol):
         """Return when the first one is due; None if none is armed, or while the installation is paused."""
         ...
 
-    async def due(self, *, at: datetime, limit: int) -> Sequence[TriggerView]:
-        """Return due ones, the one that has been due longest first."""
+    async def due(self, *, at: datetime, limit: int, outside: Collection[WorkspaceId] = ()) -> Sequence[TriggerView]:
+        """Return due ones, the one that has been due longest first. Args: outside: Leave these workspaces out."""
         ...
 
     async def advance(
@@ -186,8 +186,12 @@ class EndStore(Protocol):
         """Return whether there are ends, and whether a trigger waits for any; a paused installation has no ends."""
         ...
 
-    async def ends(self, *, limit: int) -> Sequence[EndedExecution]:
-        """Return ends that have started nothing yet, in the order of the executions' ids."""
+    async def ends(self, *, limit: int, outside: Collection[WorkspaceId] = ()) -> Sequence[EndedExecution]:
+        """Return ends that have started nothing yet, in the order of the executions' ids.
+
+        Args:
+            outside: Leave out ends for the triggers of these workspaces.
+        """
         ...
 
     async def discard(self, end: EndedExecution) -> None: ...

@@ -29,7 +29,7 @@ async def handle_all(
 
     Args:
         read: Returns the next batch; what has been handled may still be in it, such as if another process did so.
-        key: Tells items apart; none with the same key is handled twice.
+        key: Tells items apart; none with the same key is handled twice in a row.
         concurrent: Most items that are handled at the same time.
 
     Raises: the first error of ``handle``, after the whole batch.
@@ -48,4 +48,5 @@ async def handle_all(
         for error in await asyncio.gather(*map(handle_one, news), return_exceptions=True):
             if error is not None:
                 raise error
-        handled.update(map(key, news))
+        # Only of this batch: work may come as fast as it is done, and then never ends.
+        handled = set(map(key, batch))

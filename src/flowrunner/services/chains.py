@@ -12,22 +12,26 @@ from flowrunner.bounded_json import decode_json
 from flowrunner.domain.causes import Chained, ChildOf, depth_of
 from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
 from flowrunner.domain.triggers import Chain
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import WorkspaceId, rfc3339
+from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.journal import JournalReader
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import EndedExecution, EndStore, TriggerFire, TriggerHasMoved, TriggerView
-from flowrunner.services.batches import handle_all
 from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, cause_of
 from flowrunner.services.executions import Executions, StartRequest
+from flowrunner.services.fair_batches import handle_fairly
 from flowrunner.services.trigger_requests import UNREADABLE, request_of
 
 logger = structlog.get_logger()
 
 _AT_A_TIME: Final = 100
 _CONCURRENT: Final = 20
+_CONCURRENT_OF_A_WORKSPACE: Final = 15
+# Ends for triggers that are gone belong to none.
+_NO_WORKSPACE: Final = WorkspaceId("")
 # How soon an end is found while there is a trigger that waits for one.
 _LOOK: Final = timedelta(seconds=1)
 
@@ -58,6 +62,7 @@ class Chains:
         self._library = library
         self._sandbox = sandbox
         self._clock = clock
+        self._slots = FairSlots(total=_CONCURRENT, share=_CONCURRENT_OF_A_WORKSPACE, sure=2)
         self.changed = changed
 
     async def next_due(self) -> datetime | None:
@@ -69,11 +74,12 @@ class Chains:
 
     async def start_all(self) -> None:
         """Start an execution for each end. Raises: Unavailable."""
-        await handle_all(
-            lambda: self._store.ends(limit=_AT_A_TIME),
+        await handle_fairly(
+            lambda outside: self._store.ends(limit=_AT_A_TIME, outside=outside),
             self._handle,
             key=lambda end: (end.trigger_id, end.execution_id),
-            concurrent=_CONCURRENT,
+            workspace=lambda end: _NO_WORKSPACE if end.trigger is None else end.trigger.workspace_id,
+            slots=self._slots,
         )
 
     async def _handle(self, end: EndedExecution) -> None:

@@ -21,12 +21,13 @@ from flowrunner.domain.flow import OnLimit
 from flowrunner.domain.schedules import DueStep, next_start, step_at
 from flowrunner.domain.triggers import Overlap, Schedule, TriggerId
 from flowrunner.domain.values import rfc3339
+from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import ScheduleStore, TriggerFire, TriggerHasMoved, TriggerView
-from flowrunner.services.batches import handle_all
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
+from flowrunner.services.fair_batches import handle_fairly
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.trigger_requests import UNREADABLE, request_of
 
@@ -35,6 +36,7 @@ logger = structlog.get_logger()
 _AT_A_TIME: Final = 500
 # As many starts share transactions.
 _CONCURRENT: Final = 64
+_CONCURRENT_OF_A_WORKSPACE: Final = 48
 _LONG: Final = timedelta(hours=1)
 _ON_LIMIT: Final[dict[Overlap, OnLimit]] = {"queue": "queue", "replace": "replace"}
 
@@ -64,6 +66,7 @@ class Schedules:
         self._sandbox = sandbox
         self._clock = clock
         self._count = on_outcome
+        self._slots = FairSlots(total=_CONCURRENT, share=_CONCURRENT_OF_A_WORKSPACE, sure=2)
         self.changed = changed
 
     async def next_due(self) -> datetime | None:
@@ -72,11 +75,12 @@ class Schedules:
 
     async def start_due(self) -> None:
         """Start everything that is due. Raises: Unavailable."""
-        await handle_all(
-            lambda: self._store.due(at=self._clock.now(), limit=_AT_A_TIME),
+        await handle_fairly(
+            lambda outside: self._store.due(at=self._clock.now(), limit=_AT_A_TIME, outside=outside),
             self._handle,
             key=lambda trigger: (trigger.id, trigger.due_at),
-            concurrent=_CONCURRENT,
+            workspace=lambda trigger: trigger.workspace_id,
+            slots=self._slots,
         )
 
     async def _handle(self, trigger: TriggerView) -> None:

@@ -1,16 +1,17 @@
 """Due schedules, and what becomes of their triggers if no execution starts."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
 from flowrunner.domain.schedules import NextStart
 from flowrunner.domain.triggers import TriggerId
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import WorkspaceId, rfc3339
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.transaction import Statement, Transaction
 from flowrunner.storage.trigger_events import notify_if_failing, notify_of_trigger
 from flowrunner.storage.trigger_fires import next_start
 from flowrunner.storage.triggers import ALL, view
@@ -30,11 +31,16 @@ RETURNING failures
 EARLIEST: Final = """
 SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL
 """
-IS_DUE: Final = """
+_IS_DUE: Final = """
  WHERE t.next_at <= :at AND t.next_at IS NOT NULL AND (SELECT paused_at IS NULL FROM engine)
+   AND t.workspace_id NOT IN (OUTSIDE)
  ORDER BY t.next_at LIMIT :limit
 """
-DUE: Final = f"{ALL}{IS_DUE}"
+_DUE: Final = f"{ALL}{_IS_DUE}"
+DUE: Final = Statement(
+    sqlite=_DUE.replace("OUTSIDE", "SELECT value FROM json_each(:outside)"),
+    postgres=_DUE.replace("OUTSIDE", "SELECT json_array_elements_text(CAST(:outside AS json))"),
+)
 
 MOST_ERROR_CHARACTERS: Final = 500
 
@@ -49,8 +55,9 @@ class SqlSchedules:
         row = await self._database.read(lambda tx: tx.row(EARLIEST))
         return None if row is None else from_ms_or_none(row[0])
 
-    async def due(self, *, at: datetime, limit: int) -> Sequence[TriggerView]:
-        rows = await self._database.read_long(lambda tx: tx.rows(DUE, {"at": to_ms(at), "limit": limit}))
+    async def due(self, *, at: datetime, limit: int, outside: Collection[WorkspaceId] = ()) -> Sequence[TriggerView]:
+        values = {"at": to_ms(at), "limit": limit, "outside": json.dumps(list(outside))}
+        rows = await self._database.read_long(lambda tx: tx.rows(DUE, values))
         return [view(row) for row in rows]
 
     async def advance(

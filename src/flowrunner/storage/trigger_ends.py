@@ -1,15 +1,16 @@
 """Ends of executions for which triggers wait."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from flowrunner.domain.triggers import TriggerId
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.triggers import EndedExecution
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
 from flowrunner.storage.schedules import MOST_ERROR_CHARACTERS
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 from flowrunner.storage.trigger_events import notify_if_failing
 from flowrunner.storage.trigger_fires import TAKE_END
 from flowrunner.storage.triggers import of_ids
@@ -19,11 +20,15 @@ SELECT paused_at IS NULL AND EXISTS (SELECT 1 FROM trigger_outbox),
        paused_at IS NULL AND EXISTS (SELECT 1 FROM triggers WHERE listens_to IS NOT NULL)
   FROM engine
 """
-ENDS: Final = """
-SELECT trigger_id, execution_id FROM trigger_outbox
- WHERE (SELECT paused_at IS NULL FROM engine)
- ORDER BY execution_id, trigger_id LIMIT :limit
+_ENDS: Final = """
+SELECT o.trigger_id, o.execution_id FROM trigger_outbox o LEFT JOIN triggers t ON t.id = o.trigger_id
+ WHERE (SELECT paused_at IS NULL FROM engine) AND coalesce(t.workspace_id, '') NOT IN (OUTSIDE)
+ ORDER BY o.execution_id, o.trigger_id LIMIT :limit
 """
+ENDS: Final = Statement(
+    sqlite=_ENDS.replace("OUTSIDE", "SELECT value FROM json_each(:outside)"),
+    postgres=_ENDS.replace("OUTSIDE", "SELECT json_array_elements_text(CAST(:outside AS json))"),
+)
 ENDED_AT: Final = "SELECT completed_at FROM executions WHERE id = :id"
 FAIL: Final = "UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :id"
 
@@ -38,9 +43,9 @@ class SqlTriggerEnds:
         has_ends, has_listeners = await self._database.read(lambda tx: one_row(tx, STATE))
         return bool(has_ends), bool(has_listeners)
 
-    async def ends(self, *, limit: int) -> Sequence[EndedExecution]:
+    async def ends(self, *, limit: int, outside: Collection[WorkspaceId] = ()) -> Sequence[EndedExecution]:
         async def read(tx: Transaction) -> Sequence[EndedExecution]:
-            rows = await tx.rows(ENDS, {"limit": limit})
+            rows = await tx.rows(ENDS, {"limit": limit, "outside": json.dumps(list(outside))})
             triggers = await of_ids(tx, {TriggerId(id) for id, _ in rows})
             return [
                 EndedExecution(
