@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import pytest
@@ -33,7 +33,7 @@ from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, Summary
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.flows import SqlFlows
-from support.databases import MARA, NOON, creation
+from support.databases import MARA, NOON, OMAR, creation
 from support.dependencies import REQUESTED, machine
 
 
@@ -324,16 +324,24 @@ class Process:
         self.channel.abort()
 
 
+def open_engine(epoch: int, key: bytes) -> None:
+    pass
+
+
+def report(key: bytes) -> ProcessReport:
+    return ProcessReport()
+
+
+ALIVE: Final = {"open": open_engine, "report": report}
+
+
 async def test_a_process_that_hangs_while_it_starts_is_replaced_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_processes, "_START_SECONDS", 0.05)
     ended = []
 
-    def open(epoch: int, key: bytes) -> None:
-        pass
-
-    async with machine(tmp_path / "data.db") as alone, connected({"open": open}) as (ours, _), asyncio.timeout(30):
+    async with machine(tmp_path / "data.db") as alone, connected(ALIVE) as (ours, _), asyncio.timeout(30):
 
         async def start() -> Process:
             if not ended:
@@ -352,6 +360,36 @@ async def test_a_process_that_hangs_while_it_starts_is_replaced_by_another(
         await processes.close()
 
     assert (ended, running) == (["the first"], 1)
+
+
+async def test_a_process_that_does_not_take_a_new_secret_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would show the secret in what its executions log."""
+    monkeypatch.setattr(engine_processes, "_HIDE_SECONDS", 0.05)
+
+    def hide(workspace_id: WorkspaceId, values: Sequence[bytes]) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().create_future()
+
+    handlers = {**ALIVE, "hide": hide}
+    async with machine(tmp_path / "data.db") as alone, connected(handlers) as (ours, theirs), asyncio.timeout(30):
+
+        async def start() -> Process:
+            return Process(ours)
+
+        definitions = SqlFlows(alone.database)
+        parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
+        processes = EngineProcesses(FlowEngine(alone.deps), parts, start, count=1)
+        await processes.open()
+        await processes.hide(OMAR, ["a secret of a workspace that it has nothing of"])
+        before = theirs.lost.done()
+        await theirs.call("hidden", MARA, returns=list[bytes])
+        await processes.hide(MARA, ["a new secret"])
+        await asyncio.wait([theirs.lost], timeout=5)
+        after = theirs.lost.done()
+        await processes.close()
+
+    assert (before, after) == (False, True)
 
 
 Begin: TypeAlias = Callable[[Channel, PackedStart], Awaitable[bool]]
@@ -379,13 +417,7 @@ async def started_by(tmp_path: Path, *begins: Begin, **options: Any) -> AsyncIte
         async def begin(number: int, start: PackedStart) -> bool:
             return await own(theirs, start)
 
-        def open(epoch: int, key: bytes) -> None:
-            pass
-
-        def report(key: bytes) -> ProcessReport:
-            return ProcessReport()
-
-        theirs.serve({"open": open, "report": report, "begin": begin})
+        theirs.serve({**ALIVE, "begin": begin})
         for end, side in zip((ours, theirs), socket.socketpair(), strict=True):
             await loop.create_unix_connection(lambda end=end: end, sock=side)
         return Process(ours)
