@@ -61,19 +61,13 @@ _WITH_ID: Final = """
 GET: Final = _COLUMNS + _OF_DETAIL + _SOURCE + _WITH_ID
 
 # The executions of a page, in any order.
-_WITH_IDS_IN_SQLITE: Final = "WHERE x.id IN (SELECT value FROM json_each(:ids))"
-_WITH_IDS_IN_POSTGRES: Final = "WHERE x.id IN (SELECT json_array_elements_text(CAST(:ids AS json)))"
-LISTED: Final = Statement(
-    sqlite=_COLUMNS + _SOURCE + _WITH_IDS_IN_SQLITE, postgres=_COLUMNS + _SOURCE + _WITH_IDS_IN_POSTGRES
-)
+_WITH_IDS: Final = "WHERE x.id IN (:ids)"
+LISTED: Final = Statement.with_texts(_COLUMNS + _SOURCE + _WITH_IDS, "ids")
 
 _LISTING: Final = Listing(columns=_COLUMNS, joins=_JOINS, of_ids=LISTED)
 
 # The same in all workspaces, with the workspace of each.
-SUMMARIES: Final = Statement(
-    sqlite=f"{_COLUMNS}, x.workspace_id{_SOURCE}{_WITH_IDS_IN_SQLITE}",
-    postgres=f"{_COLUMNS}, x.workspace_id{_SOURCE}{_WITH_IDS_IN_POSTGRES}",
-)
+SUMMARIES: Final = Statement.with_texts(f"{_COLUMNS}, x.workspace_id{_SOURCE}{_WITH_IDS}", "ids")
 
 LAST_SEQ: Final = """
 SELECT x.last_seq FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1

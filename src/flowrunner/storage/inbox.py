@@ -20,15 +20,12 @@ INSERT INTO execution_inbox (execution_id, workspace_id, sent_at, kind, content)
 SELECT id, workspace_id, :sent_at, :kind, :content FROM executions WHERE id = :id
 RETURNING number
 """
-UNREAD: Final = Statement(
-    sqlite="""
+UNREAD: Final = Statement.with_texts(
+    """
 SELECT number, execution_id, kind, content FROM execution_inbox
- WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND NOT is_rejected ORDER BY number
+ WHERE execution_id IN (:ids) AND NOT is_rejected ORDER BY number
 """,
-    postgres="""
-SELECT number, execution_id, kind, content FROM execution_inbox
- WHERE execution_id IN (SELECT json_array_elements_text(:ids::json)) AND NOT is_rejected ORDER BY number
-""",
+    "ids",
 )
 # Only the process that owns the execution may do this; its fencing token proves the ownership.
 REJECT: Final = """

@@ -30,18 +30,13 @@ SELECT id, name, disabled_at IS NOT NULL FROM (
 ) AS looked_at
  ORDER BY latest DESC NULLS LAST, id DESC LIMIT :flows
 """
-FLOWS_BY_ID: Final = Statement(
-    sqlite="""
+FLOWS_BY_ID: Final = Statement.with_texts(
+    """
 SELECT id, name, disabled_at IS NOT NULL FROM flows
- WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND id IN (SELECT value FROM json_each(:ids))
+ WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND id IN (:ids)
  ORDER BY id DESC
 """,
-    postgres="""
-SELECT id, name, disabled_at IS NOT NULL FROM flows
- WHERE workspace_id = :workspace_id AND deleted_at IS NULL
-   AND id IN (SELECT json_array_elements_text(CAST(:ids AS json)))
- ORDER BY id DESC
-""",
+    "ids",
 )
 # The last execution in each status is the last entry of an index.
 FAILING_FLOWS: Final = """

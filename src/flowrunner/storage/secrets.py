@@ -92,17 +92,13 @@ OLDER_DATA_KEYS: Final = "SELECT version FROM data_keys WHERE workspace_id = :wo
 DELETE_DATA_KEY: Final = "DELETE FROM data_keys WHERE workspace_id = :workspace_id AND version = :version"
 
 # A workspace may have many secrets, so only the wanted ones are read.
-NAMED: Final = Statement(
-    sqlite="""
+NAMED: Final = Statement.with_texts(
+    """
 SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
   FROM secrets s LEFT JOIN data_keys d ON d.workspace_id = s.workspace_id AND d.version = s.key_version
- WHERE s.workspace_id = :workspace_id AND s.key IN (SELECT value FROM json_each(:names))
+ WHERE s.workspace_id = :workspace_id AND s.key IN (:names)
 """,
-    postgres="""
-SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
-  FROM secrets s LEFT JOIN data_keys d ON d.workspace_id = s.workspace_id AND d.version = s.key_version
- WHERE s.workspace_id = :workspace_id AND s.key IN (SELECT json_array_elements_text(CAST(:names AS json)))
-""",
+    "names",
 )
 SEALED: Final = tuple(table.sealed for table in TABLES if table.sealed is not None)
 

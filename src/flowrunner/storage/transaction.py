@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,20 @@ class Statement:
 
     sqlite: str
     postgres: str
+
+    @classmethod
+    def with_texts(cls, statement: str, parameter: str) -> Self:
+        """Return a statement with `IN (:parameter)`, where the parameter is a JSON array of texts."""
+        listed = "IN (:list)".replace("list", parameter)
+        assert listed in statement, "the statement has the list"
+        return cls(
+            sqlite=statement.replace(listed, _IN_SQLITE.replace("list", parameter)),
+            postgres=statement.replace(listed, _IN_POSTGRES.replace("list", parameter)),
+        )
+
+
+_IN_SQLITE: Final = "IN (SELECT value FROM json_each(:list))"
+_IN_POSTGRES: Final = "IN (SELECT json_array_elements_text(CAST(:list AS json)))"
 
 
 # Most statements are the same for both. Parameters are named, as `:name`.

@@ -76,53 +76,15 @@ UPDATE workspaces
 """
 DELETE: Final = "UPDATE workspaces SET deleted_at = :at WHERE id = :id AND deleted_at IS NULL"
 ERASE: Final = deletions("workspace")
-WORKSPACE_OF: Final[Mapping[ObjectKind, Statement]] = {
-    "flow": Statement(
-        sqlite="""
-SELECT workspace_id FROM flows WHERE id = :id AND workspace_id IN (SELECT value FROM json_each(:among))
-""",
-        postgres="""
-SELECT workspace_id FROM flows
- WHERE id = :id AND workspace_id IN (SELECT json_array_elements_text(CAST(:among AS json)))
-""",
-    ),
-    "execution": Statement(
-        sqlite="""
-SELECT workspace_id FROM executions WHERE id = :id AND workspace_id IN (SELECT value FROM json_each(:among))
-""",
-        postgres="""
-SELECT workspace_id FROM executions
- WHERE id = :id AND workspace_id IN (SELECT json_array_elements_text(CAST(:among AS json)))
-""",
-    ),
-    "job": Statement(
-        sqlite="""
-SELECT workspace_id FROM jobs WHERE id = :id AND workspace_id IN (SELECT value FROM json_each(:among))
-""",
-        postgres="""
-SELECT workspace_id FROM jobs
- WHERE id = :id AND workspace_id IN (SELECT json_array_elements_text(CAST(:among AS json)))
-""",
-    ),
-    "trigger": Statement(
-        sqlite="""
-SELECT workspace_id FROM triggers WHERE id = :id AND workspace_id IN (SELECT value FROM json_each(:among))
-""",
-        postgres="""
-SELECT workspace_id FROM triggers
- WHERE id = :id AND workspace_id IN (SELECT json_array_elements_text(CAST(:among AS json)))
-""",
-    ),
-    "callback": Statement(
-        sqlite="""
-SELECT workspace_id FROM callbacks WHERE id = :id AND workspace_id IN (SELECT value FROM json_each(:among))
-""",
-        postgres="""
-SELECT workspace_id FROM callbacks
- WHERE id = :id AND workspace_id IN (SELECT json_array_elements_text(CAST(:among AS json)))
-""",
-    ),
+# The workspace of an object, among those that the caller reaches.
+_WORKSPACE_OF: Final[Mapping[ObjectKind, str]] = {
+    "flow": "SELECT workspace_id FROM flows WHERE id = :id AND workspace_id IN (:among)",
+    "execution": "SELECT workspace_id FROM executions WHERE id = :id AND workspace_id IN (:among)",
+    "job": "SELECT workspace_id FROM jobs WHERE id = :id AND workspace_id IN (:among)",
+    "trigger": "SELECT workspace_id FROM triggers WHERE id = :id AND workspace_id IN (:among)",
+    "callback": "SELECT workspace_id FROM callbacks WHERE id = :id AND workspace_id IN (:among)",
 }
+WORKSPACE_OF: Final = {kind: Statement.with_texts(text, "among") for kind, text in _WORKSPACE_OF.items()}
 MEMBER: Final = """
 SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner, a.email_confirmed_at
   FROM memberships m JOIN accounts a ON a.id = m.account_id
