@@ -24,6 +24,7 @@ ROLES: Final = ("admin", "user", "viewer")
 UNHURRIED: Final = {"ACCOUNT_REQUESTS": "0", "ACCOUNT_CHANGES": "0", "ANONYMOUS_REQUESTS": "0", "ANONYMOUS_LOGINS": "0"}
 HERE: Final = Path(__file__).parent
 ROUND_SECONDS: Final = 1800.0
+_LONGEST_TEXT: Final = 8000
 
 
 @dataclass(slots=True)
@@ -116,7 +117,11 @@ def _round(
     )
     if not report.exists():
         raise AssertionError(f"the fuzzer gave no report:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return json.loads(report.read_text())
+    found = json.loads(report.read_text())
+    if found["failures"]:
+        # The report names operations only; the requests to repeat are in the text.
+        print(done.stdout[done.stdout.find("= FAILURES =") :][:_LONGEST_TEXT])
+    return found
 
 
 def main() -> int:

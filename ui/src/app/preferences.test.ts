@@ -8,14 +8,17 @@ let stored: Record<string, unknown>;
 let version: number;
 /** Answers with these statuses, before any is done. */
 let refusals: number[];
+/** Changes are answered when this is resolved. */
+let held: Promise<void>;
 
 const answer = () => Response.json({ preferences: stored }, { headers: { ETag: `"${version}"` } });
 
 beforeEach(() => {
-  [stored, version, refusals] = [{ hidden: ["labels"] }, 1, []];
+  [stored, version, refusals, held] = [{ hidden: ["labels"] }, 1, [], Promise.resolve()];
   vi.resetModules();
   vi.stubGlobal("fetch", async (_: string, { method, headers, body }: { method: string; headers: Record<string, string>; body?: string }) => {
     if (method === "GET") return answer();
+    await held;
     const status = refusals.shift() ?? (headers["If-Match"] === `"${version}"` ? undefined : 412);
     if (status !== undefined) return Response.json({ error: { code: "no", message: "No", details: {} } }, { status });
     [stored, version] = [(JSON.parse(body!) as { preferences: Record<string, unknown> }).preferences, version + 1];
@@ -28,9 +31,12 @@ afterEach(() => vi.unstubAllGlobals());
 test("what is preferred is shown at once, and what the server has not kept is shown no more", async () => {
   const { prefer, preferences } = await import("./preferences");
   refusals = [503];
+  let release = () => {};
+  held = new Promise((resolve) => (release = resolve));
 
   const under = prefer(() => ({ views: [SAVED] }));
   await vi.waitFor(() => expect(preferences.value).toEqual({ hidden: ["labels"], views: [SAVED] }));
+  release();
   await expect(under).rejects.toMatchObject({ status: 503 });
 
   expect(preferences.value).toEqual({ hidden: ["labels"] });
