@@ -14,7 +14,8 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports.journal import Append
-from flowrunner.storage.batch import MAX_BATCH, MAX_BATCH_BYTES, BatchLimit, Pending
+from flowrunner.storage import batch
+from flowrunner.storage.batch import MAX_BATCH, MAX_BATCH_BYTES, BatchLimit, Pending, Writability
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl
@@ -266,3 +267,37 @@ async def test_a_commit_that_fails_says_what_to_do(tmp_path: Path, capfd: pytest
     other.close()
     await database.close()
     assert "another program holds the lock of the database" in capfd.readouterr().out
+
+
+# Whether commits work
+
+
+async def test_each_look_whether_commits_work_tries_one_and_looks_at_once_share_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch, "_SUCCESS_SECONDS", 0.0)
+    writability, works, tried = Writability(), True, 0
+
+    async def commit() -> None:
+        nonlocal tried
+        tried += 1
+        await asyncio.sleep(0)
+        if not works:
+            raise Unavailable("the disk is full")
+
+    async def look() -> bool:
+        try:
+            await writability.check(commit)
+        except Unavailable:
+            return False
+        return True
+
+    found = []
+    for works in (True, False, True, False):  # noqa: B007 # `commit` reads it
+        gone, *stay = [asyncio.create_task(look()) for _ in range(3)]
+        await asyncio.sleep(0)
+        gone.cancel()
+        found += await asyncio.gather(*stay)
+
+    assert found == [True, True, False, False, True, True, False, False]
+    assert tried == 4
