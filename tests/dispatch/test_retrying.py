@@ -1,7 +1,11 @@
 """Retries of calls that fail while something else is unavailable."""
 
+import asyncio
+from functools import partial
+
 import pytest
 
+from flowrunner.dispatch.attempts import attempt_until_outage
 from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.retrying import retry, rising
 
@@ -59,3 +63,21 @@ def test_delays_rise_and_then_stay() -> None:
     delay = rising(0.1, 0.3, 1.0)
 
     assert [delay(attempts) for attempts in range(1, 6)] == [0.1, 0.3, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("is_outage", [False, True])
+async def test_an_outage_is_when_all_work_fails_and_not_when_half_of_it_does(is_outage: bool) -> None:
+    done = []
+
+    async def work(number: int) -> None:
+        await asyncio.sleep(0)
+        done.append(number)
+        if is_outage or number % 2:
+            raise Unavailable("not this one")
+
+    errors, has_ended = await attempt_until_outage(partial(work, number) for number in range(60))
+
+    assert has_ended is is_outage
+    assert len(errors) == (len(done) if is_outage else 30)
+    # The others are under way when the eighth has failed.
+    assert len(done) <= 15 if is_outage else len(done) == 60
