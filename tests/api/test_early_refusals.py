@@ -78,8 +78,8 @@ class Starts:
 
 
 @asynccontextmanager
-async def starts(*, keep_alive: float = 5) -> AsyncIterator[Starts]:
-    app = Starts()
+async def starts(app: Starts | None = None, *, keep_alive: float = 5) -> AsyncIterator[Starts]:
+    app = app or Starts()
     connections = Connections(100, on_drop=lambda: None)
     app.connections = connections
     protocol = partial(JoinedHttpProtocol, open_connections=connections, refuse_early=app.early.answer_to)
@@ -400,3 +400,20 @@ async def test_an_answer_that_cannot_be_sent_delays_no_other() -> None:
     async with asyncio.timeout(30):
         await sent.wait()
     assert failures == [error]
+
+
+async def test_a_request_learns_that_its_client_has_gone_although_others_wait_behind_it() -> None:
+    class Waits(Starts):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            self.bodies.append((await receive())["body"])
+            self.counted.append(await receive())
+
+    async with starts(Waits()) as app:
+        _, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(start(body="first") + start(body="second"))
+        await until(lambda: bool(app.bodies))
+        writer.close()
+        await until(lambda: bool(app.counted))
+
+    assert app.bodies == [b"first"]
+    assert app.counted == [{"type": "http.disconnect"}]
