@@ -20,9 +20,9 @@ from flowrunner.bootstrap.data import open_data
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.metrics import Metrics
-from flowrunner.ports.accounts import NewSession
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import WrongKey
+from flowrunner.ports.sessions import NewSession
 from flowrunner.security.keys import forget_key
 from flowrunner.security.vault import seal
 from flowrunner.settings import Settings

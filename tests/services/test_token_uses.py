@@ -6,8 +6,8 @@ from typing import Any
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, TokenId
-from flowrunner.ports.accounts import TokenView
 from flowrunner.ports.page import Page
+from flowrunner.ports.tokens import TokenView
 from flowrunner.services.tokens import Tokens, TokenUses
 from support.databases import MARA, NOON
 

@@ -6,10 +6,10 @@ from typing import Final
 
 from flowrunner.domain.account import Role
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, SessionId
-from flowrunner.ports.accounts import NewSession
 from flowrunner.ports.flows import SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import Seal, SealedSecret, WrappedKey
+from flowrunner.ports.sessions import NewSession
 from flowrunner.storage.sessions import SqlSessions
 from support.databases import MARA, NOON, Place, change
 

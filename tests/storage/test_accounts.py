@@ -10,8 +10,9 @@ from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
-from flowrunner.ports.accounts import AccountChanges, TokenView
+from flowrunner.ports.accounts import AccountChanges
 from flowrunner.ports.page import Page
+from flowrunner.ports.tokens import TokenView
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.secrets import SqlSecrets

@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 from flowrunner.domain.values import AccountId, SessionId, TokenId
-from flowrunner.ports.accounts import NewSession, TokenView
 from flowrunner.ports.page import Page
+from flowrunner.ports.sessions import NewSession
+from flowrunner.ports.tokens import TokenView
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.sessions import SqlSessions

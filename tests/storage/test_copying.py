@@ -14,7 +14,6 @@ from flowrunner.domain.prepared import prepared
 from flowrunner.domain.request_keys import KeptAnswer, RequestKey
 from flowrunner.domain.triggers import Schedule, Trigger, TriggerId
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, JobId, RevisionId, SessionId, TokenId
-from flowrunner.ports.accounts import NewSession, TokenView
 from flowrunner.ports.callbacks import CallbackId, CallbackView
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.executions import LogFilter
@@ -22,6 +21,8 @@ from flowrunner.ports.flows import SavedFlow
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusals
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SealedSecret, WrappedKey
+from flowrunner.ports.sessions import NewSession
+from flowrunner.ports.tokens import TokenView
 from flowrunner.storage import copying
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit

@@ -11,8 +11,9 @@ from flowrunner.domain.errors import Conflict, EmailTaken, LimitReached, NotFoun
 from flowrunner.domain.second_factor import FREE_WRONG_CODES, MOST_WRONG_CODES
 from flowrunner.domain.values import AccountId, FactorId, SessionId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
-from flowrunner.ports.accounts import AccountChanges, NewSession
+from flowrunner.ports.accounts import AccountChanges
 from flowrunner.ports.second_factors import FactorUse, FactorView
+from flowrunner.ports.sessions import NewSession
 from flowrunner.ports.sign_on import Identity
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database

@@ -8,7 +8,8 @@ import pytest
 
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports.accounts import AccountChanges, NewSession, Renewal
+from flowrunner.ports.accounts import AccountChanges
+from flowrunner.ports.sessions import NewSession, Renewal
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.sessions import SqlSessions

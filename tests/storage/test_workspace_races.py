@@ -11,7 +11,8 @@ import pytest
 from flowrunner.domain.errors import Conflict, FlowRunnerError, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
-from flowrunner.ports.accounts import NewSession, TokenView
+from flowrunner.ports.sessions import NewSession
+from flowrunner.ports.tokens import TokenView
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows

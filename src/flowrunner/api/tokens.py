@@ -16,7 +16,7 @@ from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right, Scope
 from flowrunner.domain.values import TokenId, rfc3339
-from flowrunner.ports.accounts import TokenView
+from flowrunner.ports.tokens import TokenView
 
 router = APIRouter(prefix="/api/v1/tokens", tags=["API tokens"], route_class=ProtectedRoute)
 

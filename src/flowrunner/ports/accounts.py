@@ -1,14 +1,12 @@
-"""Stores of accounts, sessions and API tokens, and the parts that check credentials."""
+"""The store of accounts, and the hashing of passwords."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, auto
 from typing import Final, Protocol
 
-from flowrunner.domain.account import Account, Caller, Proof, Role, Scope
-from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
+from flowrunner.domain.account import Account, Role
+from flowrunner.domain.values import AccountId
 from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
@@ -155,189 +153,6 @@ class AccountStore(Protocol):
     async def any(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewSession:
-    """A session to open, for an account that has this role.
-
-    Attributes:
-        address: The address of the client.
-        agent: The client's `User-Agent`.
-    """
-
-    id: SessionId
-    account_id: AccountId
-    role: Role
-    expires_at: datetime
-    address: str = ""
-    agent: str = ""
-    proof: Proof = "password"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionView:
-    """A login that has not ended, with the live one of the sessions that refreshed it.
-
-    Attributes:
-        family: The id that the sessions of the login share.
-        last_used_at: The last use, to about a minute; None if an earlier version has opened it.
-    """
-
-    family: str
-    logged_in_at: datetime
-    expires_at: datetime
-    last_used_at: datetime | None
-    address: str
-    agent: str
-
-
-@dataclass(frozen=True, slots=True)
-class SessionUse:
-    at: datetime
-    address: str
-
-
-class Renewal(Enum):
-    """The outcome of replacing a session with another."""
-
-    REPLACED = auto()
-    # The session was replaced a moment ago: probably a repeated request.
-    REPEATED = auto()
-    # The session was replaced before, so two clients have its token: all sessions of the login have ended.
-    REUSED = auto()
-    ENDED = auto()
-
-
-class SessionStore(Protocol):
-    async def open(self, session: NewSession, *, at: datetime, password_hash: str | None, audit: Audit = None) -> bool:
-        """Open a session for an account that has just logged in; return whether it was opened.
-
-        It is not if the account has got another password or role meanwhile, or was disabled or deleted.
-
-        Args:
-            password_hash: The password that was checked; None for a login without one.
-        """
-        ...
-
-    async def find(self, id: SessionId) -> Caller | None:
-        """Return the caller of a live session, with the account's current role; None if it has ended."""
-        ...
-
-    async def family(self, id: SessionId) -> str | None:
-        """Return the id that a session shares with the others of its login; None if it has ended."""
-        ...
-
-    async def find_family(self, family: str, *, now: datetime) -> Caller | None:
-        """Return the caller of a live session of the family, as `find` does; None if all have ended."""
-        ...
-
-    async def replace(
-        self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
-    ) -> Renewal:
-        """Open ``new`` in the same login and end ``old`` at ``old_ends_at``, unless ``old`` was replaced before."""
-        ...
-
-    async def end_if_replaced(self, id: SessionId, *, audit: Audit = None) -> AccountId | None:
-        """End all sessions of a login if this one was replaced before; return their account, or None."""
-        ...
-
-    async def end(self, id: SessionId, *, audit: Audit = None) -> None:
-        """End the session and the one it replaced, if that is still alive."""
-        ...
-
-    async def logins(self, account_id: AccountId, *, now: datetime, page: Page) -> tuple[Sequence[SessionView], int]:
-        """Return a page of the account's logins that have not ended, the newest first, and the total."""
-        ...
-
-    async def end_logins(
-        self, account_id: AccountId, *, only: str | None, but: str | None, audit: Callable[[int], AuditEntry | None]
-    ) -> int:
-        """End logins of the account; return the number of their sessions.
-
-        Args:
-            only: Family of the login to end; None for all.
-            but: Family of the login to keep.
-        """
-        ...
-
-    async def note_uses(self, uses: Mapping[SessionId, SessionUse]) -> None: ...
-    async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None: ...
-
-    async def take_ticket(self, digest: str, *, now: datetime) -> SessionId | None:
-        """Redeem a ticket; return its session, or None if the ticket is not valid."""
-        ...
-
-    async def open_by_ticket(
-        self, digest: str, new: Callable[[Caller], NewSession], *, now: datetime, audit: Audit = None
-    ) -> NewSession | None:
-        """Redeem a ticket for a session in a new login, which counts as old as the login of the ticket.
-
-        One commit does all of it, so that ending the session of the ticket leaves no session that the ticket opened.
-
-        Args:
-            new: Returns the session to open for the caller of the ticket. Called on another thread.
-
-        Returns:
-            The session; None if the ticket is not valid, or its session has ended.
-        """
-        ...
-
-    async def purge(self, *, now: datetime) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenView:
-    """An API token without its secret, which only its holder knows.
-
-    Attributes:
-        last_used_at: The last use, to about a minute; None if it was never used.
-        workspace_id: The workspace that it is valid for; None for the account's personal one.
-    """
-
-    id: TokenId
-    account_id: AccountId
-    name: str
-    scopes: Sequence[Scope]
-    created_at: datetime
-    expires_at: datetime | None = None
-    last_used_at: datetime | None = None
-    workspace_id: WorkspaceId | None = None
-
-
-class TokenStore(Protocol):
-    async def create(
-        self, account_id: AccountId, token: TokenView, *, digest: str, by: SessionId, most: int, audit: Audit = None
-    ) -> None:
-        """Raises: Conflict if there are ``most`` already; Unauthorized if the session has ended."""
-        ...
-
-    async def find(self, digest: str) -> Caller | None:
-        """Return the caller of a token, with the account's current role, even if it has expired; None if unknown."""
-        ...
-
-    async def find_alive(self, id: TokenId, *, now: datetime) -> Caller | None:
-        """Return the caller of a token, as `find` does; None also if it has expired."""
-        ...
-
-    async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> WorkspaceId | None:
-        """Delete a token; return its workspace, None for the personal one. Raises: NotFound."""
-        ...
-
-    async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        """Return a page of tokens, the oldest first, and the total."""
-        ...
-
-    async def page_of_workspace(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        """Return a page of all members' tokens for the workspace, the oldest first, and the total."""
-        ...
-
-    async def delete_of_workspace(self, workspace_id: WorkspaceId, id: TokenId, *, audit: Audit = None) -> AccountId:
-        """Delete a token for the workspace; return its account. Raises: NotFound."""
-        ...
-
-    async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None: ...
-    async def purge(self, *, now: datetime) -> None: ...
-
-
 class PasswordHasher(Protocol):
     """Password hashing with a bound on concurrent hashes and a fair queue.
 
@@ -351,11 +166,3 @@ class PasswordHasher(Protocol):
         ...
 
     def is_outdated(self, password_hash: str) -> bool: ...
-
-
-class TokenIssuer(Protocol):
-    def issue(self, session: NewSession, *, now: datetime) -> str: ...
-
-    def verify(self, token: str) -> SessionId:
-        """Return the session of a token. Raises: Unauthorized."""
-        ...

@@ -7,9 +7,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from flowrunner.domain.second_factor import FactorType
 from flowrunner.domain.values import AccountId, FactorId, SessionId
-from flowrunner.ports.accounts import NewSession
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.secrets import Seal, SealedSecret, WrappedKey
+from flowrunner.ports.sessions import NewSession
 
 ChallengePurpose: TypeAlias = Literal["login", "passkey"]
 

@@ -9,8 +9,8 @@ from flowrunner.domain.account import Account
 from flowrunner.domain.sign_on import Provider, ProviderAccount
 from flowrunner.domain.values import AccountId, SessionId, WorkspaceId
 from flowrunner.domain.workspace import WorkspaceRole
-from flowrunner.ports.accounts import NewSession
 from flowrunner.ports.audit import Audit
+from flowrunner.ports.sessions import NewSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import jwt
 
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import SessionId
-from flowrunner.ports.accounts import NewSession
+from flowrunner.ports.sessions import NewSession
 from flowrunner.ports.sign_on import LoginState
 from flowrunner.security.hashing_queue import HashingQueue
 from flowrunner.security.keys import KeyRing

@@ -9,8 +9,8 @@ from typing import Final
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Unauthorized
-from flowrunner.ports.accounts import NewSession, SessionStore
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.sessions import NewSession, SessionStore
 from flowrunner.services.identity import AccessToken, Authentication, login_entry
 from flowrunner.services.logins import check_recent_login
 from flowrunner.services.rates import Allowance

@@ -11,16 +11,10 @@ from flowrunner.domain.audit import AuditEntry, act_on_account, credential_of, s
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
-from flowrunner.ports.accounts import (
-    AccountStore,
-    NewSession,
-    PasswordHasher,
-    Renewal,
-    SessionStore,
-    TokenIssuer,
-    TokenStore,
-)
+from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.sessions import NewSession, Renewal, SessionStore, TokenIssuer
+from flowrunner.ports.tokens import TokenStore
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.known_callers import KnownCallers

@@ -9,9 +9,9 @@ from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.audit import AuditEntry, act_on_account, session_name
 from flowrunner.domain.errors import Forbidden, NotFound, RecentLoginRequired, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports.accounts import SessionStore, SessionUse, SessionView
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
+from flowrunner.ports.sessions import SessionStore, SessionUse, SessionView
 
 # The oldest login that may change what the account logs in with, or its e-mail address, which may reset its password.
 RECENT_LOGIN: Final = timedelta(minutes=15)

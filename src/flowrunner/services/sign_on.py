@@ -18,8 +18,9 @@ from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, o
 from flowrunner.domain.values import JSON, AccountId, SessionId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ids import new_id
-from flowrunner.ports.accounts import AccountStore, SessionStore
+from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.sessions import SessionStore
 from flowrunner.ports.sign_on import Identity, IdentityStore, LoginState, OpenIdClient, StateSigner
 from flowrunner.ports.workspaces import WorkspaceStore
 from flowrunner.services.email_confirmations import confirmation_of

@@ -12,9 +12,9 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, Unavailable
 from flowrunner.domain.values import JSON, AccountId, TokenId, WorkspaceId, personal_workspace
 from flowrunner.ids import new_id
-from flowrunner.ports.accounts import TokenStore, TokenView
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
+from flowrunner.ports.tokens import TokenStore, TokenView
 from flowrunner.services.random_tokens import digest_of_token
 
 PREFIX: Final = "fr_pat_"

@@ -8,8 +8,9 @@ from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.values import AccountId, SessionId, WorkspaceId
 from flowrunner.domain.workspace import WorkspaceRole
-from flowrunner.ports.accounts import NO_PASSWORD, NewSession
+from flowrunner.ports.accounts import NO_PASSWORD
 from flowrunner.ports.audit import Audit
+from flowrunner.ports.sessions import NewSession
 from flowrunner.ports.sign_on import Identity
 from flowrunner.storage.accounts import END_CHALLENGES, END_SESSIONS, GET, account_of, create_account
 from flowrunner.storage.database import Database

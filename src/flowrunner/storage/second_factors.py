@@ -7,10 +7,10 @@ from typing import Any, Final
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound, TooManyRequests, Unauthorized
 from flowrunner.domain.second_factor import FREE_WRONG_CODES, wait_after
 from flowrunner.domain.values import AccountId, FactorId, SessionId, personal_workspace
-from flowrunner.ports.accounts import NewSession
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.second_factors import ChallengePurpose, FactorUse, FactorView, StoredFactor
 from flowrunner.ports.secrets import Seal, SealedSecret
+from flowrunner.ports.sessions import NewSession
 from flowrunner.storage.accounts import END_CHALLENGES
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms

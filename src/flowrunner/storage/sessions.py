@@ -7,9 +7,9 @@ from typing import Any, Final
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports.accounts import NewSession, Renewal, SessionUse, SessionView
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
+from flowrunner.ports.sessions import NewSession, Renewal, SessionUse, SessionView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms

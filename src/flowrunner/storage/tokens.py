@@ -8,9 +8,9 @@ from typing import Any, Final
 from flowrunner.domain.account import NEVER, ApiToken, Caller
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
-from flowrunner.ports.accounts import TokenView
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
+from flowrunner.ports.tokens import TokenView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
