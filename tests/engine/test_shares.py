@@ -10,7 +10,8 @@ from flowrunner.domain.events import NodeCompleted
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, WorkspaceId
+from flowrunner.ports.read_turns import READS_FOR
 from services.callers import caller_of
 from support.databases import MARA
 from support.dependencies import Acting, machine
@@ -135,3 +136,20 @@ async def test_the_limit_of_active_executions_holds_however_many_get_signals(pat
             assert await engine.until_ended(id) is Status.COMPLETED
 
     assert most == 2
+
+
+async def test_executions_do_not_read_in_the_turn_of_the_request_that_made_room_for_them(path: Path) -> None:
+    seen: list[AccountId | None] = []
+
+    async def work(value: object, context: object) -> None:
+        seen.append(READS_FOR.get())
+
+    async with machine(path, types=[Acting("test.work", work)], most_active=1) as engine:
+        await engine.save("nodes: {work: {type: test.work}}")
+        READS_FOR.set(AccountId("omar"))
+        for n in range(5):
+            await engine.start(id=f"e{n}")
+        for n in range(5):
+            assert await engine.until_ended(f"e{n}") is Status.COMPLETED
+
+    assert seen == [None] * 5

@@ -8,6 +8,8 @@ from functools import partial
 import pytest
 
 from flowrunner.domain.errors import Conflict, Unavailable
+from flowrunner.domain.values import AccountId
+from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Refused, Transaction
 from support.databases import Place, open_database
@@ -55,6 +57,24 @@ async def test_the_durations_of_commits_and_long_reads_are_reported(path: Place)
     assert all(seconds > 0 for _, seconds in durations)
     assert use.open <= use.most
     assert use.used <= use.open
+
+
+async def test_the_many_reads_of_one_account_do_not_wait_in_front_of_those_of_others(database: Database) -> None:
+    ended: list[str | None] = []
+
+    async def read(account: AccountId | None) -> None:
+        READS_FOR.set(account)
+        await database.read_long(lambda tx: tx.row("SELECT 1"))
+        ended.append(account)
+
+    mara, omar = AccountId("mara"), AccountId("omar")
+    many = [asyncio.create_task(read(mara)) for _ in range(200)]
+    await asyncio.sleep(0)
+    await asyncio.gather(*many, *(asyncio.create_task(read(other)) for other in (omar, None)))
+
+    assert ended.index(omar) < 50
+    assert ended.index(None) < 50
+    assert len(ended) == 202
 
 
 async def test_what_gathers_while_the_writer_is_busy_shares_a_commit(path: Place) -> None:

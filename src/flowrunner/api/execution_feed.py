@@ -31,6 +31,7 @@ from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.executions import ExecutionReader, ExecutionView
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import AllExecutions, Subscription
+from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.services.lru_cache import LruCache
 
 logger = structlog.get_logger()
@@ -186,6 +187,8 @@ class ExecutionFeed:
 
     async def _read(self) -> None:
         """Read the summaries of what changes, until cancelled."""
+        # For all listeners, and not only for the one that has started it.
+        READS_FOR.set(None)
         if self._changed:
             # The last reader was cancelled before it had read them.
             self._wake.set()

@@ -5,6 +5,7 @@ import contextlib
 import traceback
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -37,6 +38,7 @@ from flowrunner.ports.dispatch import (
 )
 from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.journal import Fenced, JournalReader, NewExecution
+from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.retrying import retry, rising
 
 logger = structlog.get_logger()
@@ -349,6 +351,7 @@ class LocalDispatcher(LinkingDispatcher):
             self._tasks.create_task(self._try_until_done(work, failure, what), name=f"links {what}")
 
     async def _try_until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
+        READS_FOR.set(None)
         await until_done(work, failure, what, is_over=lambda _: self._engine.is_stopping)
 
     # Executions in memory
@@ -402,7 +405,10 @@ class LocalDispatcher(LinkingDispatcher):
             if task.cancelled() and not slot.has_left.is_set():
                 self._leave(id, slot)
 
-        self._tasks.create_task(work, name=f"execution {id}").add_done_callback(leave)
+        context = copy_context()
+        # A request of any account may have made room for it.
+        context.run(READS_FOR.set, None)
+        self._tasks.create_task(work, name=f"execution {id}", context=context).add_done_callback(leave)
 
     async def _resume(self, id: ExecutionId, slot: _Slot) -> None:
         try:

@@ -14,6 +14,7 @@ from flowrunner.api.http.rate_headers import count
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Caller, Right, Session, authorise
 from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
+from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.ports.workspaces import ObjectKind
 
 # In the scope of a request that does not take the usual way: see `Caller.surface`.
@@ -121,6 +122,7 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
     if is_cookie and not is_safe:
         state_of(connection).browser.check_is_own(connection.headers)
     caller = await services_of(connection).identity.authenticate(token, address=address_of(connection))
+    READS_FOR.set(caller.account_id)
     if (surface := connection.scope.get(SURFACE)) is not None:
         caller = replace(caller, surface=surface)
     if is_cookie:
@@ -164,6 +166,7 @@ async def admit_socket(websocket: WebSocket, right: Right, place: Place | None) 
         count_unknown(websocket)
         raise
     websocket.scope["caller"] = caller
+    READS_FOR.set(caller.account_id)
     count(websocket.scope, services_of(websocket).rates.known(caller.account_id))
     authorise(caller, right)
     caller = websocket.scope["caller"] = await act_at(websocket, caller, place)

@@ -39,6 +39,7 @@ from flowrunner.storage.postgres.connections import (
 )
 from flowrunner.storage.postgres.notifications import NotificationChannel
 from flowrunner.storage.postgres.transaction import PostgresTransaction
+from flowrunner.storage.read_turns import ReadTurns
 from flowrunner.storage.transaction import Transaction
 
 T = TypeVar("T")
@@ -88,6 +89,10 @@ class PostgresDatabase:
         self._on_duration = on_duration
         self._most_readers = readers
         self._reads = 0
+        # The server's own reads need connections, too, and so do other accounts.
+        self._read_turns = ReadTurns(
+            most=max(1, readers - 1), most_of_an_account=max(1, readers - 3), seconds=ACQUIRE_SECONDS
+        )
         self._statement_seconds = statement_seconds
         # The epoch of the last claim by this process; None before the first.
         self._epoch: int | None = _NO_EPOCH if is_standby else None
@@ -130,7 +135,7 @@ class PostgresDatabase:
         began = time.perf_counter()
         self._reads += 1
         try:
-            async with self._reader() as connection:
+            async with self._read_turns.hold(), self._reader() as connection:
                 return await function(PostgresTransaction(connection))
         except Exception as error:
             if not is_database_failure(error):

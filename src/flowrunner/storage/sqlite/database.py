@@ -24,6 +24,7 @@ from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.batch import MAX_BATCH, BatchLimit, Pending, Writability, by_kind, executions_of
 from flowrunner.storage.database import Bulk, Call, ConnectionUse, OnDuration, WriteOp, unmeasured
+from flowrunner.storage.read_turns import ReadTurns
 from flowrunner.storage.sqlite.files import DatabaseFiles
 from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Transaction, Values
 
@@ -160,6 +161,8 @@ class SqliteDatabase:
         self._on_commit = on_commit
         self._on_duration = on_duration
         self._long_reads = 0
+        # As many again as are read wait for the threads, which then need not wait for the event loop.
+        self._read_turns = ReadTurns(most=2 * READERS, most_of_an_account=2 * READERS - 1)
         self._loop = asyncio.get_running_loop()
         self._writes: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
         # Operations that are not handed over yet.
@@ -259,7 +262,8 @@ class SqliteDatabase:
         began = time.perf_counter()
         self._long_reads += 1
         try:
-            result: T = await self._send(self._reads.put, Call(function))
+            async with self._read_turns.hold():
+                result: T = await self._send(self._reads.put, Call(function))
         finally:
             self._long_reads -= 1
             self._on_duration("read", time.perf_counter() - began)
