@@ -7,7 +7,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from support.client import PASSWORD, Client
+from support.receiver import Receiver
 from support.server import Server
+from support.waiting import wait_for
 from web import sample
 from web.browser import Tab, needs_chromium, violations
 
@@ -410,3 +412,48 @@ def test_keys_without_ctrl_are_switched_off_in_the_account_too(tab: Tab) -> None
     page.locator("h1").click()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog").get_by_label("Keys without Ctrl")).to_be_checked()
+
+
+RETRIED: Final = """\
+nodes:
+  send:
+    type: http.request
+    params: {url: "URL/keep/attempts-of-the-screen?status=503"}
+    retry: {max: 3, delay: 1s}
+"""
+
+
+def test_two_attempts_are_compared_next_to_each_other(tab: Tab, api: Client, receiver: Receiver) -> None:
+    answers = Client(receiver.url)
+    answers.request("PUT", "/keep/attempts-of-the-screen", b'{"queue": 40, "markup": "<img src=x onerror=alert(1)>"}')
+    id = api.run(api.new_flow(RETRIED.replace("URL", receiver.url), name="is tried again"))
+    path = f"/api/v1/executions/{id}/steps"
+    wait_for(lambda: any("error" in step for step in api.get(path).json["steps"]), 20.0)
+    answers.request("PUT", "/keep/attempts-of-the-screen", b'{"queue": 12, "markup": "<img src=x onerror=alert(1)>"}')
+    assert api.ended(id)["status"] == "failed"
+    page = tab.go(f"/executions/{id}")
+
+    panel(page).get_by_role("button", name="Compare attempts").click()
+
+    # All after it ended as the second.
+    dialog = page.get_by_role("dialog", name="Attempts of send")
+    left, right = dialog.get_by_label("Attempt at the left"), dialog.get_by_label("Attempt at the right")
+    expect(left.locator("option:checked")).to_have_text("Attempt 1")
+    expect(right.locator("option:checked")).to_have_text("Attempt 2")
+    expect(dialog.get_by_role("row", name=re.compile("^Error"))).to_have_text("Errorhttp.503http.503")
+    data = dialog.get_by_role("group", name="Data of the error, or result")
+    expect(data.locator("tr", has_text="queue")).to_have_text('    "queue": 40,    "queue": 12,')
+    expect(data.locator("tr", has_text="queue").locator("td.diff-removed")).to_have_count(1)
+    expect(data.locator("tr", has_text="onerror").locator(".diff-removed, .diff-added")).to_have_count(0)
+    expect(dialog.get_by_role("img", name="differs")).to_have_count(1)
+    assert violations(page) == []
+
+    left.select_option(label="Attempt 3")
+    expect(data.locator(".diff-removed, .diff-added").first).to_contain_text('"date"')
+    right.select_option(label="Attempt 3")
+    expect(data).to_have_count(0)
+    expect(dialog.get_by_role("img", name="differs")).to_have_count(0)
+    page.set_viewport_size({"width": 320, "height": 700})
+    assert dialog.evaluate("(dialog) => dialog.scrollWidth <= dialog.clientWidth")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)

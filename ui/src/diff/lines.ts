@@ -80,6 +80,27 @@ function walkBack(rounds: readonly Int32Array[], x: number, y: number): [number,
   return pairs.reverse();
 }
 
+/** Equal lines that are shown around a change. */
+const CONTEXT = 4;
+
+/** Return the changes in groups: those worth showing, and the numbers of equal lines between them. */
+export function folded(changes: readonly LineChange[], isFirst: boolean): (LineChange | number)[] {
+  if (isFirst) return [...changes];
+  const near = changes.map(() => false);
+  changes.forEach((change, index) => {
+    if (change.kind === "same") return;
+    for (let i = Math.max(0, index - CONTEXT); i <= Math.min(changes.length - 1, index + CONTEXT); i++) near[i] = true;
+  });
+  const shown: (LineChange | number)[] = [];
+  changes.forEach((change, index) => {
+    const last = shown.at(-1);
+    if (near[index]) shown.push(change);
+    else if (typeof last === "number") shown[shown.length - 1] = last + 1;
+    else shown.push(1);
+  });
+  return shown;
+}
+
 export type Chunk =
   | { readonly kind: "merged"; readonly lines: readonly string[] }
   | { readonly kind: "conflict"; readonly base: readonly string[]; readonly mine: readonly string[]; readonly theirs: readonly string[] };

@@ -10,6 +10,7 @@ export const step = {
   noStep: (step: string) => `There is no step ${step}`,
   stepHint: "Choose a node or a row to see its input, its result and its log.",
   attempts: "Attempts",
+  compareAttempts: "Compare attempts",
   duration: "Took",
   queued: "Queued",
   received: "Received",

@@ -12,6 +12,7 @@ import { childOf } from "../../execution/subflows";
 import { causeFirst, causeOf } from "../../parts/causes";
 import { Coloured } from "../../parts/coloured";
 import { clockOf, duration, shortId } from "../../parts/format";
+import { later } from "../../parts/later";
 import { member } from "../../parts/paths";
 import { Empty, Failure, Status, Time } from "../../parts/parts";
 import { common, statuses } from "../../texts/common";
@@ -23,6 +24,7 @@ import { rerun, RerunDialog, starting } from "./rerun";
 import { LoopRounds, RoundList, Rounds } from "./rounds";
 import { LastSuccess } from "./last-success";
 import { Answer } from "./answer";
+import type { AttemptsProps } from "./attempts";
 import { dataOf } from "./data";
 import { Fault } from "./fault";
 import { Value } from "./value";
@@ -128,7 +130,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? words.answered : words.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? words.byLink : words.by(personOf(step.wait.received.by))}`}</dd></>}
       </dl>
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
-      {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} />}
+      {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} result={whole.data.result} />}
       {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} path="input" />}
       {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} path={member(member("nodes", step.node_id), "result")} />}
       {FINAL.has(detail.status) && <LastSuccess detail={detail} step={step} />}
@@ -137,7 +139,10 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
   );
 }
 
-function Attempts({ id, step, attempts }: { id: string; step: Step; attempts: Schemas["AttemptAnswer"][] }) {
+const AttemptsDialog = later<AttemptsProps>(() => import("./attempts").then((module) => module.AttemptsDialog), { isAbove: true });
+
+function Attempts({ id, step, attempts, result }: { id: string; step: Step; attempts: Schemas["AttemptAnswer"][]; result: unknown }) {
+  const isOpen = useSignal(false);
   return (
     <section class="stack tight">
       <h3>{words.attempts}</h3>
@@ -155,6 +160,8 @@ function Attempts({ id, step, attempts }: { id: string; step: Step; attempts: Sc
           ))}
         </tbody>
       </table>
+      <div><button class="btn small-btn" onClick={() => (isOpen.value = true)}>{words.compareAttempts}</button></div>
+      {isOpen.value && <AttemptsDialog id={id} step={step.step} attempts={attempts} result={result} onClose={() => (isOpen.value = false)} />}
     </section>
   );
 }
