@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import aiohttp
 import yarl
@@ -61,6 +61,7 @@ _BAD_IN_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _QUOTE: Final = re.compile(r"\s*:?\s*b['\"]")
 _HEADERS: Final = {"User-Agent": "FlowRunner"}
 _METHOD: Final = re.compile(r"[A-Za-z]{1,20}")
+_ReadAnswer: TypeAlias = Callable[[aiohttp.ClientResponse | KeptResponse], Awaitable[HttpAnswer]]
 
 
 class EgressClients:
@@ -260,7 +261,8 @@ class EgressClient:
         shown, redirects, is_stripped = url, 0, False
         while True:
             send = self._once if self._tracer is None else self._traced
-            answer = await send(method, target, sent, body, redirects, shown=shown, on_long=on_long)
+            read = partial(_answer_of, shown=shown, redirects=redirects, on_long=on_long)
+            answer = await send(method, target, sent, body, read, shown=shown)
             if is_stripped:
                 answer = replace(answer, is_stripped=True)
             location = answer.headers.get("location")
@@ -285,10 +287,9 @@ class EgressClient:
         url: yarl.URL,
         headers: Mapping[str, str],
         body: bytes | None,
-        redirects: int,
+        read: _ReadAnswer,
         *,
         shown: str,
-        on_long: Callable[[], Awaitable[None]] | None,
     ) -> HttpAnswer:
         """Send a request once, as a part of the trace that the step belongs to."""
         tracer = self._tracer
@@ -306,7 +307,7 @@ class EgressClient:
         if traceparent is not None and not any(name.lower() == _TRACEPARENT for name in headers):
             headers = {**headers, _TRACEPARENT: traceparent}
         try:
-            answer = await self._once(method, url, headers, body, redirects, shown=shown, on_long=on_long)
+            answer = await self._once(method, url, headers, body, read, shown=shown)
             request.status = answer.status
             return answer
         except NodeFailure as error:
@@ -326,14 +327,12 @@ class EgressClient:
         url: yarl.URL,
         headers: Mapping[str, str],
         body: bytes | None,
-        redirects: int,
+        read: _ReadAnswer,
         *,
         shown: str,
-        on_long: Callable[[], Awaitable[None]] | None,
     ) -> HttpAnswer:
         await self._policy.prepare(url.port)
         try:
-            read = partial(_answer_of, shown=shown, redirects=redirects, on_long=on_long)
             answer = await self._kept.request(method, url, headers, body, read)
             if answer is not None:
                 return answer
