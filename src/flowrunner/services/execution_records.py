@@ -5,7 +5,7 @@ from flowrunner.domain.audit import act
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.execution_records import ExecutionRecordStore
-from flowrunner.services.batches import commit_in_portions
+from flowrunner.services.short_commits import commit_in_portions
 
 
 class ExecutionRecords:

@@ -10,8 +10,8 @@ from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flow_moves import FlowMoveStore
 from flowrunner.ports.flows import SavedFlow
-from flowrunner.services.batches import commit_in_portions
 from flowrunner.services.flows import Flows
+from flowrunner.services.short_commits import commit_in_portions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

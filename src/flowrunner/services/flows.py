@@ -31,10 +31,10 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
 from flowrunner.ports.usage import UsageReader
 from flowrunner.services.account_locks import AccountLocks
-from flowrunner.services.batches import commit_in_portions
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name, check_precondition
 from flowrunner.services.language import Language, past_schedules, secrets_missing, unclear_calls, unknown_sources
 from flowrunner.services.preconditions import ANY, Precondition
+from flowrunner.services.short_commits import commit_in_portions
 
 _MOST_CALLED: Final = 100
 _MOST_NAME_CHARACTERS: Final = 200

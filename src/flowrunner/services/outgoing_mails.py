@@ -4,6 +4,7 @@ An e-mail is stored in the commit of what it tells of, so it outlives a crash. A
 same `Message-ID`.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,7 +14,6 @@ import structlog
 from flowrunner.domain.callbacks import delay_after
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.outgoing_mails import MailedTokens, Mailer, MailFailed, OutgoingMailStore, QueuedMail
-from flowrunner.services.batches import handle_all
 from flowrunner.services.links import link_to
 
 logger = structlog.get_logger()
@@ -59,13 +59,11 @@ class OutgoingMails:
         """Send all e-mails that are due, and return when none is. Raises: Unavailable."""
         if (mailer := self._mailer) is None:
             return
-        # An error raises after the whole portion: what is being sent must not be sent again beside that.
-        await handle_all(
-            lambda: self._store.due(now=self._clock.now(), limit=_PORTION),
-            lambda mail: self._send(mailer, mail),
-            key=lambda mail: mail.id,
-            concurrent=_PORTION,
-        )
+        while mails := await self._store.due(now=self._clock.now(), limit=_PORTION):
+            # An error raises after the whole portion: what is being sent must not be sent again beside that.
+            for error in await asyncio.gather(*(self._send(mailer, mail) for mail in mails), return_exceptions=True):
+                if error is not None:
+                    raise error
 
     async def _send(self, mailer: Mailer, mail: QueuedMail) -> None:
         now = self._clock.now()

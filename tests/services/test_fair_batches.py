@@ -10,7 +10,6 @@ import pytest
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
-from flowrunner.services.batches import handle_all
 from flowrunner.services.fair_batches import handle_fairly
 
 MARA, OMAR = WorkspaceId("mara"), WorkspaceId("omar")
@@ -115,8 +114,7 @@ async def test_what_cannot_be_done_is_not_tried_again_at_once() -> None:
     assert tries == 1
 
 
-@pytest.mark.parametrize("is_fair", [False, True])
-async def test_what_was_handled_long_ago_is_forgotten(is_fair: bool) -> None:
+async def test_what_was_handled_long_ago_is_forgotten() -> None:
     handled: list[weakref.ref[Work]] = []
 
     class Endless(Queue):
@@ -127,10 +125,7 @@ async def test_what_was_handled_long_ago_is_forgotten(is_fair: bool) -> None:
                 self.items.append(Work(MARA, 0))
 
     queue = Endless(Work(MARA, 0))
-    if is_fair:
-        running = asyncio.create_task(fairly(queue))
-    else:
-        running = asyncio.create_task(handle_all(queue.read, queue.handle, key=lambda item: item, concurrent=4))
+    running = asyncio.create_task(fairly(queue))
     while len(handled) < 150:  # noqa: ASYNC110 # the work itself goes on meanwhile
         await asyncio.sleep(0)
     gc.collect()
