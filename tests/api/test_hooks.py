@@ -1,5 +1,6 @@
 """Webhook triggers: what other servers send, who is believed, and what is started."""
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -339,6 +340,43 @@ async def test_a_request_whose_server_ended_is_started_or_says_why_not(
         # Its server may still be at it.
         assert (await shown("young"))["state"] == "received"
         assert (await accounts.mara.request("GET", "/api/v1/executions")).json["total"] == 1
+
+
+async def test_requests_that_take_long_to_start_do_not_delay_those_of_another_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        services, at = accounts.program.services, datetime.now(UTC) - timedelta(seconds=90)
+        of: dict[str, str] = {}
+        for name, client in (("slow", accounts.mara), ("quick", accounts.omar)):
+            of[name] = (await client.request("GET", "/api/v1/workspaces")).json["workspaces"][0]["id"]
+            flow = await client.flow(FLOW % ("none", ""))
+            (trigger,) = (await client.request("GET", f"/api/v1/triggers?flow_id={flow}")).json["triggers"]
+            for n in range(20 if name == "slow" else 1):
+                delivery = HookDelivery(
+                    id=HookDeliveryId(f"hook-{name}-{n:02}"),
+                    workspace_id=WorkspaceId(of[name]),
+                    trigger_id=TriggerId(trigger["id"]),
+                    received_at=at,
+                    state="received",
+                    execution_id=ExecutionId(f"exec-{name}-{n:02}"),
+                )
+                await services.hook_deliveries._store.add(delivery, b'{"body": 7, "headers": {}, "query": {}}')
+            at += timedelta(seconds=1)
+        accept, released, accepted = services.executions.accept, asyncio.Event(), list[str]()
+
+        async def busy(asked: Any) -> Any:
+            if asked.workspace_id == of["slow"]:
+                await released.wait()
+            accepted.append(asked.workspace_id)
+            released.set()
+            return await accept(asked)
+
+        monkeypatch.setattr(services.executions, "accept", busy)
+        async with asyncio.timeout(30):
+            await services.hook_deliveries.start_received()
+
+    assert accepted == [of["quick"]] + [of["slow"]] * 20
 
 
 def test_the_requests_of_a_deleted_flow_are_not_found(account: Client) -> None:

@@ -1,6 +1,6 @@
 """The store of requests to webhook triggers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType, Protocol, TypeAlias
@@ -69,8 +69,14 @@ class HookStore(Protocol):
         """Return a delivery and its request. Raises: NotFound."""
         ...
 
-    async def received(self, *, since: datetime, before: datetime, limit: int) -> Sequence[HookDelivery]:
-        """Return requests of that time without a known outcome, the oldest first, without their executions."""
+    async def received(
+        self, *, since: datetime, before: datetime, limit: int, outside: Collection[WorkspaceId] = ()
+    ) -> Sequence[HookDelivery]:
+        """Return requests of that time without a known outcome, the oldest first, without their executions.
+
+        Args:
+            outside: Leave these workspaces out.
+        """
         ...
 
     async def add_refusals(self, counts: Mapping[TriggerId, Refusals], *, most: int) -> None:

@@ -12,12 +12,14 @@ from flowrunner.domain.errors import Conflict, FlowRunnerError, NotFound, Unavai
 from flowrunner.domain.triggers import TriggerId, WebhookTrigger
 from flowrunner.domain.values import JSON
 from flowrunner.domain.verification import Unverified
+from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookStore, Refusals
 from flowrunner.ports.page import Page
 from flowrunner.ports.triggers import HookTrigger, TriggerStore, TriggerView
 from flowrunner.services.executions import Executions
+from flowrunner.services.fair_batches import handle_fairly
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_starts import HookOutcome, HookStarts, OpenHook
 
@@ -31,7 +33,10 @@ _PURGE_BATCH: Final = 500
 _REPEATED_FOR: Final = timedelta(minutes=15)
 # A request that has not been started after this is one of a server that has ended.
 _GRACE: Final = timedelta(minutes=1)
-_PORTION: Final = 50
+_PORTION: Final = 500
+_CONCURRENT: Final = 16
+_CONCURRENT_OF_A_WORKSPACE: Final = 4
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HookDeliveries:
@@ -54,7 +59,8 @@ class HookDeliveries:
         self._refused = refused
         self._clock = clock
         # No request from before is left to start.
-        self._recovered_until = datetime(1970, 1, 1, tzinfo=UTC)
+        self._recovered_until = _FIRST
+        self._slots = FairSlots(total=_CONCURRENT, share=_CONCURRENT_OF_A_WORKSPACE, sure=1)
 
     async def page(self, caller: Caller, id: TriggerId, *, page: Page) -> tuple[Sequence[HookDelivery], int, Refusals]:
         """Return a page of deliveries, the newest first, the total, and the refused requests. Raises: NotFound."""
@@ -105,20 +111,25 @@ class HookDeliveries:
 
     async def start_received(self) -> None:
         """Start the requests whose server ended before it could, or record why they start nothing."""
-        until = self._clock.now() - _GRACE
-        handled: set[HookDeliveryId] = set()
-        is_done = True
-        while found := await self._store.received(
-            since=self._recovered_until, before=until, limit=_PORTION + len(handled)
-        ):
-            unhandled = [each for each in found if each.id not in handled]
-            if not unhandled:
-                break
-            for delivery in unhandled:
-                is_done &= await self._recover(delivery)
-            handled.update(each.id for each in unhandled)
-        if is_done:
-            self._recovered_until = until
+        until, since = self._clock.now() - _GRACE, self._recovered_until
+        if until < since:
+            # The clock was set back.
+            since = _FIRST
+        left = False
+
+        async def recover(delivery: HookDelivery) -> None:
+            nonlocal left
+            if not await self._recover(delivery):
+                left = True
+
+        await handle_fairly(
+            lambda outside: self._store.received(since=since, before=until, limit=_PORTION, outside=outside),
+            recover,
+            key=lambda delivery: delivery.id,
+            workspace=lambda delivery: delivery.workspace_id,
+            slots=self._slots,
+        )
+        self._recovered_until = since if left else until
 
     async def _recover(self, delivery: HookDelivery) -> bool:
         """Start a request, or record why it starts nothing; return False if it has to be tried again."""

@@ -1,7 +1,7 @@
 """Requests to webhook triggers."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Row, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction
 from flowrunner.storage.trigger_events import notify_if_failing
 
 ADD: Final = """
@@ -45,12 +45,17 @@ SELECT d.id, d.workspace_id, d.trigger_id, d.received_at,
   FROM hook_deliveries d LEFT JOIN executions x ON d.state = 'received' AND x.id = d.execution_id
  WHERE d.workspace_id = :workspace_id AND d.trigger_id = :trigger_id AND d.id = :id
 """
-RECEIVED: Final = """
+_RECEIVED: Final = """
 SELECT d.id, d.workspace_id, d.trigger_id, d.received_at, d.state, NULL, d.error, d.size FROM hook_deliveries d
  WHERE d.received_at >= :since AND d.received_at < :before AND d.state = 'received'
+   AND d.workspace_id NOT IN (OUTSIDE)
    AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.id = d.execution_id)
  ORDER BY d.received_at, d.id LIMIT :limit
 """
+RECEIVED: Final = Statement(
+    sqlite=_RECEIVED.replace("OUTSIDE", "SELECT value FROM json_each(:outside)"),
+    postgres=_RECEIVED.replace("OUTSIDE", "SELECT json_array_elements_text(CAST(:outside AS json))"),
+)
 # After the triggers of a flow have moved. A request may have a megabyte.
 MOVE: Final = """
 UPDATE hook_deliveries SET workspace_id = :target
@@ -136,8 +141,11 @@ class SqlHooks:
             raise NotFound("delivery")
         return _delivery(row[:-1]), _decode_request(row[-1])
 
-    async def received(self, *, since: datetime, before: datetime, limit: int) -> Sequence[HookDelivery]:
-        values = {"since": to_ms(since), "before": to_ms(before), "limit": limit}
+    async def received(
+        self, *, since: datetime, before: datetime, limit: int, outside: Collection[WorkspaceId] = ()
+    ) -> Sequence[HookDelivery]:
+        times = {"since": to_ms(since), "before": to_ms(before)}
+        values = {**times, "limit": limit, "outside": json.dumps(list(outside))}
         return [_delivery(row) for row in await self._database.read_long(lambda tx: tx.rows(RECEIVED, values))]
 
     async def add_refusals(self, counts: Mapping[TriggerId, Refusals], *, most: int) -> None:
