@@ -14,6 +14,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
+from flowrunner.storage.tables import deletions
 from flowrunner.storage.usage import SqlUsage
 from storage.samples import ALL
 from support.databases import MARA, NOON, OMAR, Place, change, creation, rows_of
@@ -116,6 +117,21 @@ async def test_old_requests_and_those_beyond_the_newest_are_deleted(
     assert [each.id for each in found] == ["hook-5", "hook-4", "hook-3"]
     assert await SqlUsage(database).stored(MARA) == before + 6
     assert rows_of(path, "SELECT trigger_id FROM hook_refusals") == [(TRIGGER,)]
+
+
+async def test_the_requests_of_a_trigger_that_is_gone_are_deleted_in_portions(hooks: SqlHooks, path: Place) -> None:
+    for n in range(6):
+        await hooks.add(delivery(n), b"{}")
+    for statement in deletions("workspace"):
+        # Only what the deletion of a workspace does with triggers and their requests.
+        if isinstance(statement, str) and ("triggers" in statement or "hook_deliveries" in statement):
+            change(path, statement.replace(":id", "?"), MARA)
+    assert len(rows_of(path, "SELECT id FROM hook_deliveries")) == 6
+
+    purged = [await hooks.purge(before=NOON, recent=NOON, most=100, limit=4) for _ in range(3)]
+
+    assert purged == [4, 2, 0]
+    assert rows_of(path, "SELECT id FROM hook_deliveries") == []
 
 
 async def test_moved_requests_count_where_they_are(hooks: SqlHooks, database: Database, path: Place) -> None:

@@ -41,7 +41,7 @@ EXCEPTIONS: Final = {
     },
     "retention and housekeeping delete rows of all workspaces by their age": {
         "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
-        "PURGE_OLD", "PURGE_MANY", "PURGE_REFUSALS", "PURGE_INVITATIONS", "RULED_FLOWS",
+        "PURGE_OLD", "PURGE_MANY", "PURGE_GONE", "PURGE_REFUSALS", "PURGE_INVITATIONS", "RULED_FLOWS",
         "COUNT_BEFORE",
     },
     "a background job delivers the callbacks of all workspaces": {

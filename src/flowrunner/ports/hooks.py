@@ -86,7 +86,9 @@ class HookStore(Protocol):
     async def refusals(self, trigger_id: TriggerId) -> Refusals: ...
 
     async def purge(self, *, before: datetime, recent: datetime, most: int, limit: int) -> int:
-        """Delete at most ``limit`` requests from before then, or beyond the newest of a trigger; return their number.
+        """Delete at most ``limit`` requests from before then, beyond the newest of a trigger, or of one that is gone.
+
+        Return their number.
 
         Args:
             recent: Requests since then are kept.

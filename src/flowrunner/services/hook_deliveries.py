@@ -1,5 +1,7 @@
 """Stored requests to webhook triggers: lists, replays, recovery after a crash, and their retention."""
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +29,10 @@ logger = structlog.get_logger()
 
 _KEPT_FOR: Final = timedelta(days=7)
 _MOST_KEPT: Final = 1000
-_PURGE_BATCH: Final = 500
+# Requests that are deleted together. Other writes wait meanwhile, and a request may have a megabyte.
+_LEAST_PURGED: Final = 20
+_MOST_PURGED: Final = 500
+_PURGE_SECONDS: Final = 0.1
 # A message with an id of its own is accepted up to five minutes before or after the time of the server. Its id is
 # remembered for longer than that.
 _REPEATED_FOR: Final = timedelta(minutes=15)
@@ -152,12 +157,19 @@ class HookDeliveries:
         return await self._starts.is_settled(delivery.id)
 
     async def purge(self) -> None:
-        """Delete requests that are older than a week, or beyond the newest of their trigger."""
-        purged = _PURGE_BATCH
-        while purged:
+        """Delete requests that are older than a week, beyond the newest of their trigger, or of one that is gone."""
+        limit = _LEAST_PURGED
+        while True:
+            began = time.monotonic()
             purged = await self._store.purge(
                 before=self._clock.now() - _KEPT_FOR,
                 recent=self._clock.now() - _REPEATED_FOR,
                 most=_MOST_KEPT,
-                limit=_PURGE_BATCH,
+                limit=limit,
             )
+            if not purged:
+                return
+            seconds = time.monotonic() - began
+            limit = max(limit // 2, _LEAST_PURGED) if seconds > _PURGE_SECONDS else min(2 * limit, _MOST_PURGED)
+            # Running executions write in between.
+            await asyncio.sleep(seconds)

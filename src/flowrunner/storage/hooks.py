@@ -68,6 +68,12 @@ SAVE_REFUSALS: Final = """
 INSERT INTO hook_refusals (trigger_id, count, last) VALUES (:trigger_id, :count, :last)
     ON CONFLICT (trigger_id) DO UPDATE SET count = :count, last = :last
 """
+# Those of a workspace that was deleted.
+PURGE_GONE: Final = """
+DELETE FROM hook_deliveries
+ WHERE id IN (SELECT d.id FROM hook_deliveries d
+               WHERE NOT EXISTS (SELECT 1 FROM triggers t WHERE t.id = d.trigger_id) LIMIT :limit)
+"""
 PURGE_OLD: Final = """
 DELETE FROM hook_deliveries
  WHERE id IN (SELECT id FROM hook_deliveries WHERE received_at < :before ORDER BY received_at LIMIT :limit)
@@ -164,8 +170,9 @@ class SqlHooks:
     async def purge(self, *, before: datetime, recent: datetime, most: int, limit: int) -> int:
         async def purge(tx: Transaction) -> int:
             await tx.run(PURGE_REFUSALS)
-            old = await tx.run(PURGE_OLD, {"before": to_ms(before), "limit": limit})
-            return old + await tx.run(PURGE_MANY, {"most": most, "limit": limit, "recent": to_ms(recent)})
+            purged = await tx.run(PURGE_GONE, {"limit": limit})
+            purged += await tx.run(PURGE_OLD, {"before": to_ms(before), "limit": limit - purged})
+            return purged + await tx.run(PURGE_MANY, {"most": most, "limit": limit - purged, "recent": to_ms(recent)})
 
         return await self._database.write(purge)
 
