@@ -25,7 +25,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from storage.samples import ALL
-from support.databases import MARA, NOON, OMAR, add_flows, new_database_file, open_database
+from support.databases import MARA, NOON, OMAR, add_flows, change, new_database_file, open_database
 from support.dependencies import SteppingClock
 
 
@@ -216,6 +216,44 @@ async def test_s63_a_callback_that_breaks_stops_no_other_one(installation: Insta
     assert await installation.states(right) == {"delivered": 20}
     (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
     assert (delivery.state, delivery.error, delivery.attempts) == ("pending", "internal", 1)
+
+
+async def test_s63_a_delivery_that_cannot_be_read_cancels_no_other_one(
+    installation: Installation, tmp_path: Path
+) -> None:
+    sent, may_end, has_failed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    due = installation.store.due
+
+    async def slow() -> HttpAnswer:
+        sent.set()
+        await may_end.wait()
+        return HttpAnswer(status=200, headers={}, body=b"", url="http://right", redirects=0)
+
+    async def watched(id: CallbackId, **when: Any) -> Any:
+        try:
+            return await due(id, **when)
+        except Exception:
+            has_failed.set()
+            raise
+
+    installation.network.answers["http://right"] = slow
+    installation.store.due = watched  # type: ignore[method-assign] # to see that it fails
+    right = await installation.callback("http://right", pending=1)
+    delivering = asyncio.create_task(installation.deliveries.deliver_due())
+    await sent.wait()
+    await installation.callback("http://broken", pending=1)
+    change(tmp_path / "flowrunner.db", "UPDATE callback_deliveries SET details = '{' WHERE id LIKE 'http://broken%'")
+    async with asyncio.timeout(30):
+        await has_failed.wait()
+    may_end.set()
+    # The error would have cancelled it by then.
+    await asyncio.sleep(2 * callback_deliveries.LOOK_SECONDS)
+
+    assert not delivering.done()
+    assert await installation.states(right) == {"delivered": 1}
+    assert installation.network.asked == {"http://right": 1}
+    delivering.cancel()
+    await asyncio.gather(delivering, return_exceptions=True)
 
 
 async def test_s63_slow_receivers_of_a_workspace_leave_room_for_others(

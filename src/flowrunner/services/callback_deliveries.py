@@ -53,6 +53,8 @@ _MESSAGES_AT_ONCE: Final = 4
 _PORTION: Final = 20
 # How soon a new delivery is noticed.
 LOOK_SECONDS: Final = 1.0
+# The delay before a callback whose rows cannot be read is tried again.
+_UNREADABLE_SECONDS: Final = 60.0
 _KEPT_FOR: Final = timedelta(days=7)
 MOST_KEPT: Final = 1000
 _PURGE_BATCH: Final = 500
@@ -124,11 +126,21 @@ class CallbackDeliveries:
                     now=self._clock.now(), limit=_CALLBACKS_AT_ONCE * 2, most=_CALLBACKS_OF_A_WORKSPACE
                 )
                 for workspace_id, id in [(w, id) for w, id in due if id not in tasks][:free]:
-                    tasks[id] = group.create_task(self._deliver_all(workspace_id, id), name=f"deliver {id}")
+                    tasks[id] = group.create_task(self._deliver_if_readable(workspace_id, id), name=f"deliver {id}")
                 if not tasks:
                     return
                 await asyncio.wait(tasks.values(), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 tasks = {id: task for id, task in tasks.items() if not task.done()}
+
+    async def _deliver_if_readable(self, workspace_id: WorkspaceId, id: CallbackId) -> None:
+        try:
+            await self._deliver_all(workspace_id, id)
+        except Unavailable:
+            raise
+        except Exception as error:
+            # Such as a row that cannot be read. It must not cancel the deliveries of others, and it is still due.
+            logger.error("callback.crashed", callback_id=id, exc_info=error)
+            await asyncio.sleep(_UNREADABLE_SECONDS)
 
     async def _deliver_all(self, workspace_id: WorkspaceId, id: CallbackId) -> None:
         """Make the deliveries of one callback that are due, until one fails or none is left."""
