@@ -493,6 +493,8 @@ def test_revisions_beyond_a_page_are_on_the_next_one(tab: Tab, api: Client, flow
     page = tab.go(f"/flows/{flow}/revisions")
     revisions = page.get_by_role("navigation", name="Revisions")
     expect(revisions).to_contain_text("102 revisions")
+    # By whom each was saved.
+    expect(revisions.get_by_role("link", name=re.compile("^103"))).to_contain_text("· root ·")
     revisions.get_by_role("link", name=re.compile("^4(?!\\d)")).click()
     expect(page.get_by_role("heading", name=re.compile("4.*2"))).to_be_visible()
     revisions.get_by_role("link", name="Next page").click()

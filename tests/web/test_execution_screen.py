@@ -237,6 +237,68 @@ def test_on_a_narrow_screen_a_button_above_the_graph_leads_to_the_approval(tab: 
         page.set_viewport_size({"width": 1440, "height": 860})
 
 
+def test_on_a_narrow_screen_a_button_above_the_graph_leads_to_the_error(tab: Tab, api: Client) -> None:
+    text = "nodes: {a: {type: fail, params: {error: e.e, message: Too late}}}"
+    id = api.run(api.new_flow(text, name="fails on a telephone"))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    page.set_viewport_size({"width": 390, "height": 700})
+    try:
+        expect(panel(page).get_by_text("Too late").first).not_to_be_in_viewport(ratio=1)
+        page.get_by_role("button", name="Show the error").click()
+        expect(panel(page).get_by_text("Too late").first).to_be_in_viewport(ratio=1)
+    finally:
+        page.set_viewport_size({"width": 1440, "height": 860})
+
+
+def test_a_flow_is_run_by_keys_from_its_executions(tab: Tab, api: Client) -> None:
+    text = "inputs: {who: {type: string}}\nnodes: {a: {type: wait, params: {key: go}}}\n"
+    flow = api.new_flow(text, name="is run by keys")
+    page = tab.go(f"/flows/{flow}/executions")
+    expect(page).to_have_title("is run by keys · Executions · FlowRunner")
+    page.get_by_role("button", name="Run…").press("Enter")
+    expect(page.get_by_role("dialog").get_by_label("who")).to_be_focused()
+    page.keyboard.type("Ada")
+    page.keyboard.press("Enter")
+
+    page.wait_for_url("**/executions/exec-*")
+    expect(page.get_by_role("heading", name="is run by keys", level=1)).to_be_focused()
+    expect(page).to_have_title("is run by keys · waiting · Graph · FlowRunner")
+    id = page.url.rpartition("/")[2]
+    took = page.locator(".facts").get_by_text("So far")
+    before = took.inner_text()
+    # It grows by the second.
+    expect(took).not_to_have_text(before, timeout=5000)
+    page.get_by_role("button", name="Cancel…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep it running").click()
+    api.post(f"/api/v1/executions/{id}/signals/go", {})
+    expect(page).to_have_title("is run by keys · completed · Graph · FlowRunner")
+    assert api.ended(id)["status"] == "completed"
+
+
+def test_rows_stay_under_the_pointer_that_moves_over_them(browser: Browser, server: Server, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="is pointed at")
+    api.ended(api.run(flow))
+    tab = Tab(browser, server.url)
+    try:
+        tab.page.clock.install()
+        page = tab.log_in().go(f"/flows/{flow}/executions")
+        rows = page.locator("tbody tr")
+        expect(rows).to_have_count(1)
+        api.ended(api.run(flow))
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/executions?" in request.url else None)
+        for x in range(20):
+            page.mouse.move(400 + x, 400)
+            page.clock.run_for(500)
+        assert asked == []
+        # Once it rests, the new one comes.
+        page.clock.run_for(6500)
+        expect(rows).to_have_count(2)
+    finally:
+        tab.close()
+
+
 def test_back_shows_a_list_where_it_was_left(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="in a long list")
     for id in [api.run(flow) for _ in range(45)]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -322,11 +323,49 @@ def test_a_list_shows_where_executions_wait_and_which_sub_flows_are(tab: Tab, ap
     api.delete(f"/api/v1/executions/{parent}")
 
 
+def test_an_error_of_a_list_leads_to_those_alike(tab: Tab, api: Client) -> None:
+    text = "nodes: {a: {type: fail, params: {error: shop.is.closed.until.further.notice, message: Closed}}}"
+    flow = api.new_flow(text, name="fails alike")
+    api.ended(api.run(flow))
+    page = tab.go(f"/flows/{flow}/executions")
+    page.get_by_role("link", name="shop.is.closed").click()
+    expect(page).to_have_url(re.compile(rf"/executions\?flow={flow}&error=shop\.is\.closed\.until\.further\.notice$"))
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", [1024, 1200, 1330])
+def test_no_column_and_no_moment_is_out_of_place_at_a_usual_width(
+    browser: Browser, site: Server, api: Client, width: int
+) -> None:
+    text = "nodes: {a: {type: fail, params: {error: warehouse.connection.refused, message: It is closed until Monday}}}"
+    flow = api.new_flow(text, name="synchronise-orders-of-all-subsidiaries")
+    labels = {"environment": "production-europe-west", "team": "core"}
+    started = api.post(f"/api/v1/flows/{flow}/run", {"input": {}, "labels": labels}).json
+    api.ended(started["execution_id"])
+    tab = Tab(browser, site.url, width=width)
+    try:
+        page = tab.log_in().go("/executions")
+        expect(page.locator("tbody tr").first).to_be_visible()
+        assert page.locator(".scroll").evaluate("list => list.scrollWidth - list.clientWidth") == 0
+        page = tab.go("")
+        moments = page.locator(".apart span:visible")
+        expect(moments.first).to_be_visible()
+        boxes = moments.evaluate_all(
+            "spans => spans.map(span => { const all = document.createRange(); all.selectNodeContents(span);"
+            " const { left, right } = all.getBoundingClientRect(); return [left, right] })"
+        )
+        assert all(right < left for (_, right), (left, _) in pairwise(boxes))
+    finally:
+        tab.close()
+
+
 def test_the_catalogue_names_the_values_of_a_parameter_once(tab: Tab) -> None:
     methods = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
     for of, shown in (("http.request", "GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE."), ("webhook", methods)):
         page = tab.go(f"/nodes?type={of}")
         method = page.locator("dl.params div").filter(has=page.get_by_text("method", exact=True))
         expect(method.locator("dd")).to_have_text(shown)
+    # Older forms are the last that is offered.
+    expect(page.locator(".type-list a").last).to_contain_text("condition")
     # A description with some of the values is no list of them.
     expect(tab.go("/nodes?type=foreach").get_by_role("article")).to_contain_text("fail, continue, collect")

@@ -212,6 +212,13 @@ def test_the_palette_opens_what_was_typed_though_the_answer_is_late(tab: Tab, ap
     find.press("Enter")
     page.wait_for_url("**/triggers?trigger=*")
     expect(page.get_by_role("dialog", name="hourly_beta")).to_contain_text("beta of the palette")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    find.fill("order_id=4711")
+    expect(results.get_by_role("option")).to_have_text(["order_id=4711Executions"])
+    find.press("Enter")
+    expect(page).to_have_url(re.compile(r"/executions\?input\.order_id=4711$"))
+    page.go_back()
     assert beta in (page.get_by_role("link", name="beta of the palette").first.get_attribute("href") or "")
 
 

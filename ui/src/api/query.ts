@@ -19,6 +19,10 @@ export interface Query<T> {
 
 /** Milliseconds after which a request that nothing has answered is given up for a new one. */
 const PATIENCE = 30_000;
+/** Milliseconds after a movement of the pointer in which nothing is loaded again by itself: a row must not move away before the click. */
+const AIM = 1000;
+let aimedAt = 0;
+if (typeof window !== "undefined") window.addEventListener("pointermove", () => (aimedAt = Date.now()), { passive: true });
 
 export class Loaded<T> implements Query<T> {
   private readonly state;
@@ -88,7 +92,7 @@ export function useQuery<T>(key: string, load: (signal: AbortSignal) => Promise<
   useEffect(() => {
     if (every === undefined) return;
     const timer = setInterval(() => {
-      if (document.visibilityState === "visible") query.tick();
+      if (document.visibilityState === "visible" && Date.now() - aimedAt > AIM) query.tick();
     }, every);
     return () => clearInterval(timer);
   }, [every]);

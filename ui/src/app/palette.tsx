@@ -5,6 +5,7 @@ import { api, ApiError } from "../api/client";
 import { useQuery } from "../api/query";
 import { Dialog } from "../parts/dialog";
 import { Icon, type IconName } from "../parts/icons";
+import { readTerm } from "../forms/labels";
 import { keys as texts } from "../texts/keys";
 import { open } from "./keys";
 import { allowed } from "./navigation";
@@ -104,13 +105,15 @@ function has(wanted: string, text: string): boolean {
   return wanted.toLowerCase().split(/\s+/).every((word) => text.toLowerCase().includes(word));
 }
 
-/** The choices with all words of the text, those that begin with it first, then what was found; an id leads to its execution. */
+/** The choices with all words of the text, those that begin with it first, then what was found; an id leads to its execution, and an input or a label to a list. */
 function matching(text: string, choices: Choice[], others: Choice[]): Choice[] {
   const wanted = text.trim().toLowerCase();
   if (/^exec-\w+$/.test(wanted)) return [{ label: wanted, kind: texts.execution, icon: "executions", run: () => go(to(`/executions/${wanted}`)) }];
   const found = choices.filter(({ label, kind }) => has(wanted, `${label} ${kind}`));
   const rank = ({ label }: Choice) => (label.toLowerCase().startsWith(wanted) ? 0 : 1);
-  return [...found.sort((a, b) => rank(a) - rank(b)), ...others].slice(0, MOST + others.length);
+  const term = readTerm(text);
+  const listed: Choice[] = term === undefined ? [] : [{ label: text.trim(), kind: texts.executions, icon: "executions", run: () => go(to("/executions", { [term[0]]: term[1] })) }];
+  return [...found.sort((a, b) => rank(a) - rank(b)), ...listed, ...others].slice(0, MOST + others.length);
 }
 
 function SingleKeys() {

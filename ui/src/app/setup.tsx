@@ -7,13 +7,16 @@ import { useSubmission } from "../parts/tools";
 import { common } from "../texts/common";
 import { login } from "../texts/login";
 import { shell } from "../texts/shell";
-import { go } from "./router";
+import { go, location } from "./router";
 import { logIn, open, setUpState } from "./session";
 
 export default function SetUpPage() {
   document.title = `${login.setUp} · ${common.product}`;
   const submission = useSubmission();
   const state = useQuery("set-up", setUpState);
+  // The address that the server prints may be pasted while this page is open: that loads nothing.
+  void location.value;
+  const token = window.location.hash.slice(1);
   function submit(event: TargetedEvent<HTMLFormElement, Event>): void {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
@@ -33,9 +36,9 @@ export default function SetUpPage() {
         <h1>{login.setUp}</h1>
         <Form error={submission.fault} denied="token" onSubmit={submit}>
           <Field label={login.setUpToken} hint={login.setUpHint}>
-            {(id, note) => <input id={id} aria-describedby={note} name="token" class="mono" autocomplete="off" spellcheck={false} required defaultValue={window.location.hash.slice(1)} />}
+            {(id, note) => <input id={id} aria-describedby={note} key={token} name="token" class="mono" autocomplete="off" spellcheck={false} required defaultValue={token} autofocus={token === ""} />}
           </Field>
-          <Field label={login.setUpName}>{(id) => <input id={id} name="name" autocomplete="name" required maxLength={200} />}</Field>
+          <Field label={login.setUpName}>{(id) => <input id={id} name="name" autocomplete="name" required maxLength={200} autofocus={token !== ""} />}</Field>
           <Field label={shell.email}>{(id) => <input id={id} name="email" type="email" autocomplete="username" required />}</Field>
           <Field label={login.setUpPassword} hint={login.setUpPasswordHint}>
             {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required minLength={12} />}

@@ -96,13 +96,21 @@ let readFor = location.peek().path;
 export function Head({ title, crumbs, beside, actions, children }: { title: string; crumbs?: ComponentChildren; beside?: ComponentChildren; actions?: ComponentChildren; children?: ComponentChildren }) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
-    document.title = `${title} · ${common.product}`;
     const { path } = location.peek();
     if (path === readFor || title.trim() === "") return;
     readFor = path;
     // A page that is loaded whole begins at its top, and has its title read; unless a field of the screen waits for keys.
     if (!document.activeElement?.closest("main")) heading.current?.focus({ preventScroll: true });
+    // The focus was lost with this head: the one that takes its place, such as when a screen has loaded, gets it.
+    return () => {
+      if (document.activeElement === document.body) readFor = "";
+    };
   }, [title]);
+  // Tabs of the browser with one flow or one execution differ by what is shown of it.
+  useEffect(() => {
+    const more = heading.current!.closest(".head")!.querySelectorAll(".title > .pill, .tabs [aria-current]");
+    document.title = [title, ...Array.from(more, (each) => each.textContent), common.product].join(" · ");
+  });
   return (
     <header class="head">
       {crumbs && <div class="crumbs">{crumbs}</div>}

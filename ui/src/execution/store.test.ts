@@ -8,12 +8,12 @@ const GRAPH = { nodes: [], edges: [] };
 const STEPS: Record<string, unknown[]> = { "": [{ id: 2, scope: "" }], "each.1[0]": [{ id: 5, scope: "each.1[0]" }] };
 
 /** Answer requests from these values; return the paths that were asked for, and a way to let the next steps fail. */
-function server(): { asked: string[]; fail: () => void } {
+function server(graph: object = GRAPH): { asked: string[]; fail: () => void } {
   const asked: string[] = [];
   let isFailing = false;
   vi.spyOn(api, "get").mockImplementation((async (path: string, { query }: { query?: { scope?: string } }) => {
     asked.push(path);
-    if (path.endsWith("/graph")) return GRAPH;
+    if (path.endsWith("/graph")) return graph;
     if (!path.endsWith("/steps")) return DETAIL;
     if (isFailing) {
       isFailing = false;
@@ -24,8 +24,8 @@ function server(): { asked: string[]; fail: () => void } {
   return { asked, fail: () => (isFailing = true) };
 }
 
-async function loaded(): Promise<ExecutionStore> {
-  const store = new ExecutionStore("exec-1", new GraphStates(() => undefined));
+async function loaded(states = new GraphStates(() => undefined)): Promise<ExecutionStore> {
+  const store = new ExecutionStore("exec-1", states);
   await vi.waitFor(() => expect(store.version.value).toBe(1));
   return store;
 }
@@ -66,6 +66,24 @@ describe("an execution that is shown", () => {
     await new Promise((done) => setTimeout(done, 10));
 
     expect(asked).toEqual([]);
+  });
+
+  it("keeps what was loaded of a node while its earlier events come", async () => {
+    const at = (second: number) => `2026-11-29T03:14:2${second}.000Z`;
+    server({ nodes: [{ id: "fetch", status: "completed", runs: { completed: 1 }, started_at: at(1), completed_at: at(3) }], edges: [] });
+    const states = new GraphStates((flush) => flush());
+    const store = await loaded(states);
+    const known = states.node("fetch").value;
+    store["apply"]([
+      { type: "execution_update", seq: 1, timestamp: at(1), step: "fetch.1", attempt: 1 },
+      { type: "node_completed", seq: 2, timestamp: at(3), step: "fetch.1" },
+    ]);
+    expect(known).toEqual({ status: "completed", time: "2.0 s" });
+    expect(states.node("fetch").value).toEqual(known);
+
+    store["apply"]([{ type: "execution_update", seq: 3, timestamp: at(4), step: "fetch.2", attempt: 1 }]);
+    expect(states.node("fetch").value).toEqual({ status: "running" });
+    store.close();
   });
 });
 

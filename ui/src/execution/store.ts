@@ -35,6 +35,8 @@ export class ExecutionStore {
   readonly decisive = signal<string | undefined>(undefined);
   /** Rounds and branches that were asked for beyond the steps that are listed. */
   private readonly scopes = new Set<string>();
+  /** When nodes have ended, as far as that was loaded. */
+  private readonly ended = new Map<string, string>();
   private timer: ReturnType<typeof setTimeout> | undefined;
   private isLoading = false;
   private isDue = false;
@@ -135,6 +137,7 @@ export class ExecutionStore {
     if (before === undefined || before.nodes.length !== graph.nodes.length) this.graph.value = graph;
     const isFinal = FINAL.has(detail.status);
     for (const node of graph.nodes) {
+      if (node.completed_at !== undefined) this.ended.set(node.id, node.completed_at);
       const ran = Object.values(node.runs as Record<string, number>).reduce((sum, runs) => sum + runs, 0);
       const failed = (node.runs as Record<string, number>)["failed"] ?? 0;
       const status = (node.parent !== undefined && failed > 0 ? "failed" : node.status ?? (isFinal ? "untaken" : "pending")) as NodeStatus;
@@ -154,7 +157,9 @@ export class ExecutionStore {
       if (event.step === undefined) continue;
       const status = statusOf(event);
       const isInScope = event.step.includes("/");
-      if (status !== undefined) this.states.change(pathOf(event.step), (before) => stateAfter(before, status, isInScope));
+      const path = pathOf(event.step);
+      // What was loaded knows more than the events before it.
+      if (status !== undefined && event.timestamp >= (this.ended.get(path) ?? "")) this.states.change(path, (before) => stateAfter(before, status, isInScope));
     }
     const hasEnded = events.some(({ type, status }) => type !== "log" && type !== "node_completed" && status !== undefined && FINAL.has(status));
     if (hasEnded) {
@@ -193,7 +198,7 @@ function ignoreMissing(error: unknown): undefined {
  * again, and so does a failure of one of them.
  */
 export function stateAfter(before: NodeState | undefined, status: NodeStatus, isInScope: boolean): NodeState {
-  if (isInScope && before?.status === "failed") return before;
+  if (before !== undefined && (before.status === status || (isInScope && before.status === "failed"))) return before;
   return { status, detail: before?.detail };
 }
 

@@ -7,17 +7,19 @@ interface Props {
   field: FormField;
   text: string;
   fault?: string;
+  /** A dialog begins with it. */
+  isFirst?: boolean;
   onText: (text: string) => void;
 }
 
 /** A labelled control with its description or its fault. */
-export function SchemaField({ field, text, fault, onText }: Props) {
+export function SchemaField({ field, text, fault, isFirst, onText }: Props) {
   const id = useId();
   const isChoice = field.kind === "choice" || field.kind === "boolean";
   const byDefault = field.default === undefined || isChoice ? undefined : texts.byDefault(JSON.stringify(field.default));
   const note = [field.description && asSentence(field.description), byDefault && `${byDefault}.`].filter(Boolean).join(" ");
   const describedBy = note !== "" || fault !== undefined ? `${id}-note` : undefined;
-  const shared = { id, "aria-describedby": describedBy, "aria-invalid": fault === undefined ? undefined : ("true" as const), "aria-required": field.isRequired ? ("true" as const) : undefined };
+  const shared = { id, "aria-describedby": describedBy, "aria-invalid": fault === undefined ? undefined : ("true" as const), "aria-required": field.isRequired ? ("true" as const) : undefined, autofocus: isFirst };
   return (
     <div class="field">
       <label for={id}>{field.name}{field.isRequired && <span class="muted"> · {texts.required}</span>}</label>
@@ -31,7 +33,7 @@ function asSentence(text: string): string {
   return /[.!?:]$/.test(text) ? text : `${text}.`;
 }
 
-function Control({ field, text, onText, shared }: { field: FormField; text: string; onText: (text: string) => void; shared: Record<string, string | undefined> }) {
+function Control({ field, text, onText, shared }: { field: FormField; text: string; onText: (text: string) => void; shared: { id: string; autofocus?: boolean } & Record<string, string | boolean | undefined> }) {
   const onInput = (event: { currentTarget: { value: string } }) => onText(event.currentTarget.value);
   const placeholder = field.default === undefined ? undefined : String(typeof field.default === "object" ? JSON.stringify(field.default) : field.default);
   const isExpression = field.takesExpression && text.includes("${");

@@ -68,6 +68,8 @@ export function Dialog({ title, wide, isAlone, onClose, actions, children }: Pro
 interface Question {
   title: string;
   action: string;
+  /** The other button, where "Cancel" would be taken for the action. */
+  keep?: string;
   busy?: boolean;
   onConfirm: () => void;
   onClose: () => void;
@@ -75,13 +77,13 @@ interface Question {
 }
 
 /** A question before something that cannot be undone. */
-export function Confirm({ title, action, busy, onConfirm, onClose, children }: Question) {
+export function Confirm({ title, action, keep = common.cancel, busy, onConfirm, onClose, children }: Question) {
   return (
     <Dialog
       title={title}
       onClose={onClose}
       actions={<>
-        <button class="btn" onClick={onClose}>{common.cancel}</button>
+        <button class="btn" onClick={onClose}>{keep}</button>
         <button class="btn danger" disabled={busy} onClick={onConfirm}>{action}</button>
       </>}
     >

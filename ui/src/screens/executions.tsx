@@ -3,7 +3,7 @@ import { useSignal, type Signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
-import { go, keepInEntry, keptInEntry, location, setQuery, to } from "../app/router";
+import { go, keepInEntry, keptInEntry, location, setQuery, to, withQuery } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { causeFirst, causeOf } from "../parts/causes";
@@ -150,7 +150,7 @@ export default function Executions() {
           ) : (
             <div class="card">
               {hasFilters ? (
-                <Empty title={ofList.noMatch}><button class="btn" onClick={() => go(to("/executions"), { replace: true })}>{texts.clear}</button></Empty>
+                <Empty title={ofList.noMatch}>{Object.keys(inputsOf(query)).length > 0 && <p>{ofList.onlySearchable}</p>}<button class="btn" onClick={() => go(to("/executions"), { replace: true })}>{texts.clear}</button></Empty>
               ) : (
                 <Empty title={texts.empty}><p>{ofList.emptyHint}</p><a class="btn" href={to("/flows")}>{ofList.toFlows}</a></Empty>
               )}
@@ -230,7 +230,7 @@ function TermInput({ onTerm }: { onTerm: (term: [string, string]) => void }) {
         onTerm(term);
       }}
     >
-      <input aria-label={ofList.labelFilter} title={ofList.labelFilter} placeholder={ofList.labelExample} size={16} maxLength={300} aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
+      <input aria-label={ofList.labelFilter} title={ofList.labelFilter} placeholder={ofList.labelExample} size={22} maxLength={300} pattern=".+[:=].+" aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
     </form>
   );
 }
@@ -251,7 +251,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
         <thead>
           <tr>
             {canSelect && <th class="tick"><input type="checkbox" aria-label={ofList.selectAll} checked={all} onChange={(event) => select(executions.map(({ id }) => id), event.currentTarget.checked)} /></th>}
-            <th>{texts.status}</th><th>{ofList.flow}</th>{isShown("where") && <th class="wide-only">{texts.where}</th>}{hasLabels && <th class="wide-only">{texts.labels}</th>}{isShown("startedBy") && <th class="wide-only">{texts.startedBy}</th>}{isShown("log") && <th class="wide-only">{texts.log}</th>}{isShown("started") && <SortHead label={texts.started} orders={["-started_at", OLDEST_FIRST]} usual="-started_at" />}{isShown("took") && <th class="num roomy-only">{texts.took}</th>}
+            <th>{texts.status}</th><th>{ofList.flow}</th>{isShown("where") && <th class="wide-only">{texts.where}</th>}{hasLabels && <th class="spare">{texts.labels}</th>}{isShown("startedBy") && <th class="wide-only">{texts.startedBy}</th>}{isShown("log") && <th class="wide-only">{texts.log}</th>}{isShown("started") && <SortHead label={texts.started} orders={["-started_at", OLDEST_FIRST]} usual="-started_at" />}{isShown("took") && <th class="num roomy-only took">{texts.took}</th>}
           </tr>
         </thead>
         <tbody>
@@ -261,7 +261,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
               <td><Status of={execution.status} /></td>
               <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && placeOf(execution) !== undefined && <span class="narrow-only small muted cut">{placeOf(execution)}</span>}</td>
               {isShown("where") && <td class="wide-only where"><Where of={execution} /></td>}
-              {hasLabels && <td class="wide-only"><LabelTags labels={execution.labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /></td>}
+              {hasLabels && <td class="spare"><LabelTags labels={execution.labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /></td>}
               {isShown("startedBy") && <td class="wide-only muted starter"><StartedBy of={execution} triggers={triggers} /></td>}
               {isShown("log") && <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>}
               {isShown("started") && <td class="muted nowrap"><Time at={execution.started_at} /></td>}
@@ -285,12 +285,15 @@ function waits({ type }: { type: string }): string {
 }
 
 /** Where it waits, or has failed, and that it has been repaired since. */
-export function Where({ of: { error, failed_node: node, error_type: type, repaired_by: repair, waiting_at: wait } }: { of: Execution }) {
+export function Where({ of: { flow_id: flow, error, failed_node: node, error_type: type, repaired_by: repair, waiting_at: wait } }: { of: Execution }) {
   if (wait !== undefined) return <span class="cut where-text" title={`${wait.node} ${waits(wait)}`}><b>{wait.node}</b> <span class="muted">{waits(wait)}</span></span>;
   if (error === undefined) return null;
+  const { path, query } = location.value;
+  const list = to("/executions");
+  const alike = withQuery(list, { ...(path === list ? Object.fromEntries(query) : { flow }), error: type ?? undefined, cursor: undefined });
   return (
     <span class="cut where-text" title={causeFirst(error)}>
-      {node !== undefined && <><b>{node}</b> </>}{type !== undefined && <><button class="muted" title={ofList.onlyError(type)} onClick={() => setQuery({ error: type, cursor: undefined })}>{type}</button> · </>}<span class="muted">{causeOf(error).what}</span>
+      {node !== undefined && <><b>{node}</b> </>}{type !== undefined && <><a class="muted" href={alike} title={ofList.onlyError(type)}>{type}</a> · </>}<span class="muted">{causeOf(error).what}</span>
       {repair !== undefined && <> · <a class="link" href={to(`/executions/${repair}`)}>{ofList.repaired}</a></>}
     </span>
   );

@@ -1,9 +1,11 @@
 /** The executions of one flow, the newest first. */
+import { useSignal } from "@preact/signals";
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
 import { location, to, type Parameters } from "../app/router";
 import { may } from "../app/session";
 import { duration, now, shortId } from "../parts/format";
+import { later } from "../parts/later";
 import { Pager } from "../parts/pager";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { common } from "../texts/common";
@@ -14,9 +16,10 @@ import { Where } from "./executions";
 import { StartedBy, useTriggers } from "./executions/started-by";
 import { FlowHead } from "./flow/head";
 import { Charts } from "./overview/charts";
-import { loadFlow } from "./flow/state";
+import { loadFlow, type Saved } from "./flow/state";
 
 const PAGE = 50;
+const RunDialog = later<{ flow: Saved["flow"]; definition: string; onClose: () => void }>(() => import("./flow/run").then((module) => module.RunDialog), { isAbove: true });
 
 export default function FlowExecutions({ parameters }: { parameters: Parameters }) {
   const id = parameters.id!;
@@ -24,10 +27,14 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
   const flow = useQuery(id, (signal) => loadFlow(id, signal));
   const list = useQuery(`${id} ${cursor}`, (signal) => api.get("/api/v1/executions", { query: { flow_id: id, limit: PAGE, cursor }, signal }), 5000);
   const numbers = useQuery(id, (signal) => api.get("/api/v1/executions/histogram", { query: { flow_id: id }, signal }), 30_000);
+  const isAsked = useSignal(false);
   const triggers = useTriggers(list.data?.executions.some(({ trigger }) => trigger !== undefined) ?? false);
   return (
     <>
-      <FlowHead id={id} name={flow.data?.flow.name ?? " "} actions={<a class="btn" href={to("/executions", { flow: id })}>{words.allFilters}</a>} />
+      <FlowHead id={id} name={flow.data?.flow.name ?? " "} actions={<>
+        <a class="btn" href={to("/executions", { flow: id })}>{words.allFilters}</a>
+        {flow.data !== undefined && may("operator") && <button class="btn primary" onClick={() => (isAsked.value = true)}>{words.run}</button>}
+      </>} />
       <div class="content">
         <Load query={list} rows={10}>
           {({ executions, next_cursor: next }) =>
@@ -38,7 +45,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
                 {cursor === "" && <Charts numbers={numbers.data} flow={id} />}
                 <div class="card scroll">
                   <table>
-                    <thead><tr><th>{texts.status}</th><th>{words.execution}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th class="num roomy-only">{words.revisionShort}</th><th>{texts.started}</th><th class="num roomy-only">{texts.took}</th></tr></thead>
+                    <thead><tr><th>{texts.status}</th><th>{words.execution}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th class="num roomy-only">{words.revisionShort}</th><th>{texts.started}</th><th class="num roomy-only took">{texts.took}</th></tr></thead>
                     <tbody>
                       {executions.map((execution) => (
                         <tr key={execution.id}>
@@ -61,6 +68,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
           }
         </Load>
       </div>
+      {isAsked.value && <RunDialog flow={flow.data!.flow} definition={flow.data!.flow.definition} onClose={() => (isAsked.value = false)} />}
     </>
   );
 }

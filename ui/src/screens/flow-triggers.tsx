@@ -21,7 +21,7 @@ export default function FlowTriggers({ parameters }: { parameters: Parameters })
         <Load query={list} rows={4}>
           {({ triggers }) =>
             triggers.length === 0 ? (
-              <div class="card"><Empty title={texts.none}><p>{texts.noneHint}</p><a class="btn" href={to(`/flows/${encodeURIComponent(id)}`)}>{may("editor") ? words.openEditor : words.readFlow}</a></Empty></div>
+              <div class="card"><Empty title={texts.none}><p>{texts.noneHint}</p><pre>{texts.example}</pre><a class="btn" href={to(`/flows/${encodeURIComponent(id)}`)}>{may("editor") ? words.openEditor : words.readFlow}</a></Empty></div>
             ) : (
               <TriggerTable triggers={triggers} reload={list.reload} />
             )

@@ -78,7 +78,7 @@ function NewInvitation({ place, onMade, onClose }: { place: Workspace; onMade: (
   if (made.value !== undefined) {
     const link = new URL(made.value.link, window.location.origin).href;
     return (
-      <Dialog title={texts.madeTitle(made.value.email)} onClose={onClose} actions={<><CopyButton text={link} /><button class="btn primary" onClick={onClose}>{common.close}</button></>}>
+      <Dialog title={texts.madeTitle(made.value.email)} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.close}</button><CopyButton text={link} look="btn primary" /></>}>
         <p class="muted">{texts.madeHint} {made.value.mailed ? texts.mailed : texts.notMailed}</p>
         <pre tabIndex={0}>{link}</pre>
       </Dialog>

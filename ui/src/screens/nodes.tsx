@@ -54,7 +54,7 @@ function TypePanel({ type, commonErrors }: { type: NodeType; commonErrors: reado
   const properties = propertiesOf(schema, schema.at([], {}), [], {});
   useEffect(() => {
     document.title = `${type.name} · ${texts.title} · ${common.product}`;
-  }, []);
+  });
   const marks = [type.pure && texts.pure, !type.pure && type.repeatable && texts.repeatable, type.child_scopes !== undefined && texts.child].filter(Boolean);
   return (
     <article class="card padded stack" aria-label={type.name}>

@@ -45,7 +45,7 @@ export default function Secrets() {
                   {secrets.map((secret) => (
                     <tr key={secret.key}>
                       <td class="name"><code>{secret.key}</code></td>
-                      <td class="wide-only muted" data-label={texts.created}><Time at={secret.created_at} /></td>
+                      <td class="wide-only muted" data-label={texts.created}><Time at={secret.created_at} how="relative" /></td>
                       <td class="muted nowrap" data-label={texts.changed}><Time at={secret.updated_at} how="relative" /></td>
                       <td class="wide-only muted nowrap" data-label={texts.used}>{secret.last_used_at === undefined ? texts.never : <Time at={secret.last_used_at} how="relative" />}</td>
                       <td class="wide-only muted where" data-label={texts.usedBy}>{secret.used_by.length === 0 ? texts.nobody : <span class="cut block" title={secret.used_by.map(({ name }) => name).join(", ")}>{secret.used_by.map(({ id: flow, name }, i) => <span key={flow}>{i > 0 && ", "}<a class="link" href={to(`/flows/${flow}`)}>{name}</a></span>)}</span>}</td>

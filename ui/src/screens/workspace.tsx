@@ -30,7 +30,7 @@ export default function WorkspaceScreen() {
   const tab = tabs.find((each) => each === asked) ?? "members";
   return (
     <>
-      <Head title={place.name} actions={<button class="btn" onClick={() => (isNew.value = true)}>{texts.newWorkspace}</button>}>
+      <Head title={texts.titleOf(place.name)} actions={<button class="btn" onClick={() => (isNew.value = true)}>{texts.newWorkspace}</button>}>
         <Tabs label={texts.tabs} tabs={tabs.map((name) => ({ label: texts[name], href: withQuery(to("/workspace"), { tab: name === "members" ? undefined : name }), current: name === tab }))} />
       </Head>
       <div class="content">

@@ -2,8 +2,8 @@
 export const executionList = {
   allFlows: "Any flow",
   flow: "Flow",
-  labelFilter: "Filter by a label, or by a searchable input as order_id=42",
-  labelExample: "Label, such as team:core",
+  labelFilter: "Filter by an input, as order_id=42, or by a label, as team:core",
+  labelExample: "order_id=42 or team:core",
   anyTime: "Any time",
   times: { "1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days" } as Record<string, string>,
   between: "Between…",
@@ -22,6 +22,7 @@ export const executionList = {
   toFlows: "Go to the flows",
   noMatchYet: "None of the executions searched so far matches. Older ones may.",
   noMatch: "No execution matches these filters",
+  onlySearchable: "Inputs are found if the flow declared them with searchable: true when the execution started.",
   view: "View",
   views: "Saved views",
   columns: "Columns",

@@ -4,6 +4,7 @@ export const flow = {
   newFlow: "New flow",
   tabs: { label: "Flow", edit: "Edit", read: "Text", executions: "Executions", triggers: "Triggers", revisions: "Revisions", settings: "Settings" },
   revision: (number: number) => `revision ${number}`,
+  run: "Run…",
   notSaved: "not saved yet",
   leave: "The unsaved text is too large to be kept in this browser. Leave and lose it?",
   saved: (name: string, revision: number) => `Saved ${name} as revision ${revision}`,

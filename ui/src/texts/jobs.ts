@@ -1,5 +1,6 @@
 /** Words of what is done to many executions at once. */
 export const jobs = {
+  keepRunning: "Keep them running",
   titles: { rerun: "Re-run these executions?", cancel: "Cancel these executions?", delete: "Delete these executions?" } as Record<string, string>,
   hints: {
     rerun: "Each runs again as a whole, with its input and the current revision of its flow.",

@@ -7,4 +7,5 @@ export const replay = {
   eventOf: (at: number, all: number) => `event ${at.toLocaleString("en")} of ${all.toLocaleString("en")}`,
   notBegun: "Nothing has happened yet.",
   moreEvents: (count: number) => `The first ${count.toLocaleString("en")} events`,
+  events: { execution_update: "has changed", node_completed: "has completed", log: "has logged", execution_completed: "The execution has completed", execution_failed: "The execution has failed" } as Record<string, string>,
 };

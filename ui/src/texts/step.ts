@@ -23,4 +23,10 @@ export const step = {
   waited: "waited to retry",
   retriesIn: "retries after",
   linesOfAttempt: (attempt: number) => `Lines of attempt ${attempt}`,
+  waitsForSignal: "It waits for the signal",
+  signalData: "Data of the signal",
+  signalHint: "JSON or YAML; the result of the step. Empty for none.",
+  signalFault: "This is not valid JSON or YAML",
+  sendSignal: "Send the signal",
+  signalSent: (name: string) => `The signal ${name} was sent`,
 };

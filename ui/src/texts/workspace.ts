@@ -1,5 +1,6 @@
 export const workspace = {
   title: "Workspace",
+  titleOf: (name: string) => `Workspace ${name}`,
   members: "Members",
   usage: "Usage",
   add: "Add a member",

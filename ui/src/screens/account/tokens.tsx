@@ -78,7 +78,7 @@ function NewToken({ onCreated, onClose }: { onCreated: () => Promise<void>; onCl
   }
   if (made.value !== undefined) {
     return (
-      <Dialog title={texts.createdTitle} onClose={onClose} actions={<><CopyButton text={made.value} /><button class="btn primary" onClick={onClose}>{common.close}</button></>}>
+      <Dialog title={texts.createdTitle} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.close}</button><CopyButton text={made.value} look="btn primary" /></>}>
         <p class="muted">{texts.createdHint}</p>
         <pre tabIndex={0}>{made.value}</pre>
       </Dialog>

@@ -107,7 +107,7 @@ export function Accounts() {
       )}
       {deleted.value !== undefined && <DeleteAccount of={deleted.value} onDeleted={list.reload} onClose={() => (deleted.value = undefined)} />}
       {resetLink.value !== undefined && (
-        <Dialog title={passwords.madeTitle(resetLink.value.name)} onClose={() => (resetLink.value = undefined)} actions={<><CopyButton text={resetLink.value.link} /><button class="btn primary" onClick={() => (resetLink.value = undefined)}>{common.close}</button></>}>
+        <Dialog title={passwords.madeTitle(resetLink.value.name)} onClose={() => (resetLink.value = undefined)} actions={<><button class="btn" onClick={() => (resetLink.value = undefined)}>{common.close}</button><CopyButton text={resetLink.value.link} look="btn primary" /></>}>
           <p class="muted">{passwords.madeHint}</p>
           <pre tabIndex={0}>{resetLink.value.link}</pre>
         </Dialog>

@@ -15,7 +15,7 @@ export const SIGNED: readonly Callback["format"][] = ["standard", "template"];
 /** A signing secret, which is shown once. */
 export function SecretDialog({ secret, onClose }: { secret: string; onClose: () => void }) {
   return (
-    <Dialog title={texts.secretTitle} onClose={onClose} actions={<><CopyButton text={secret} /><button class="btn primary" onClick={onClose}>{common.close}</button></>}>
+    <Dialog title={texts.secretTitle} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.close}</button><CopyButton text={secret} look="btn primary" /></>}>
       <p class="muted">{texts.secretHint}</p>
       <pre class="wrap" tabIndex={0}>{secret}</pre>
     </Dialog>

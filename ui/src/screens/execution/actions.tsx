@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
+import { readable } from "../../execution/names";
 import type { RerunProps } from "./rerun";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field } from "../../parts/form";
@@ -11,7 +12,7 @@ import { useStart } from "../../parts/start";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
-import { deletion as ofDeletion } from "../../texts/deletion";
+import { actions as ofActions } from "../../texts/execution-actions";
 import { executions as texts } from "../../texts/executions";
 
 type Body = Schemas["RerunBody"];
@@ -50,7 +51,7 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
         if (isWhole) body.input = input as Record<string, never>;
         else body.node_input = input;
       } catch {
-        fault.value = isWhole ? texts.rerunInputFault : texts.rerunNodeInputFault;
+        fault.value = isWhole ? ofActions.rerunInputFault : ofActions.rerunNodeInputFault;
         return;
       }
     }
@@ -65,37 +66,37 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
 
   return (
     <Dialog
-      title={texts.rerunTitle}
+      title={ofActions.rerunTitle}
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class="btn primary" disabled={starting.busy || whole.data === undefined} onClick={start}>{from.value === "" ? texts.rerun : texts.rerunFrom(from.value)}</button>
+        <button class="btn primary" disabled={starting.busy || whole.data === undefined} onClick={start}>{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value))}</button>
       </>}
     >
       {error.value !== undefined && <Failure error={error.value} />}
-      <Field label={texts.rerunBegin} hint={from.value === "" ? undefined : texts.rerunKept}>
+      <Field label={ofActions.rerunBegin} hint={from.value === "" ? undefined : ofActions.rerunKept}>
         {(id, note) => (
           <select id={id} aria-describedby={note} value={from.value} onChange={(event) => { from.value = event.currentTarget.value; text.value = fault.value = undefined; }}>
-            <option value="">{texts.rerunStart}</option>
-            {from.value !== "" && !steps.slice(0, 500).some(({ step }) => step === from.value) && <option value={from.value}>{from.value}</option>}
-            {steps.slice(0, 500).map(({ id: key, step }) => <option key={key} value={step}>{step}</option>)}
+            <option value="">{ofActions.rerunStart}</option>
+            {from.value !== "" && !steps.slice(0, 500).some(({ step }) => step === from.value) && <option value={from.value}>{readable(from.value)}</option>}
+            {steps.slice(0, 500).map(({ id: key, step }) => <option key={key} value={step}>{readable(step)}</option>)}
           </select>
         )}
       </Field>
       {whole.error !== undefined && <Failure error={whole.error} retry={whole.reload} />}
-      {isTooLong ? <p class="muted small">{texts.rerunTooLong}</p> : whole.error === undefined && (
-        <Field label={from.value === "" ? texts.rerunInput : texts.rerunNodeInput(from.value)} fault={fault.value} hint={from.value === "" ? undefined : texts.rerunNodeInputHint}>
+      {isTooLong ? <p class="muted small">{ofActions.rerunTooLong}</p> : whole.error === undefined && (
+        <Field label={from.value === "" ? ofActions.rerunInput : ofActions.rerunNodeInput(readable(from.value))} fault={fault.value} hint={from.value === "" ? undefined : ofActions.rerunNodeInputHint}>
           {(id, note) => (
             <textarea id={id} aria-describedby={note} aria-invalid={fault.value !== undefined} rows={8} spellcheck={false} value={shown} disabled={whole.data === undefined}
               onInput={(event) => { text.value = event.currentTarget.value; fault.value = undefined; }} />
           )}
         </Field>
       )}
-      <Field label={texts.rerunRevision}>
+      <Field label={ofActions.rerunRevision}>
         {(id) => (
           <select id={id} value={revision.value} onChange={(event) => (revision.value = event.currentTarget.value as "current" | "same")}>
-            <option value="current">{texts.rerunCurrent}</option>
-            <option value="same">{texts.rerunSame}</option>
+            <option value="current">{ofActions.rerunCurrent}</option>
+            <option value="same">{ofActions.rerunSame}</option>
           </select>
         )}
       </Field>
@@ -109,13 +110,13 @@ export function CancelDialog({ id, onDone, onClose }: { id: string; onDone: () =
   async function cancel(): Promise<void> {
     await api.delete("/api/v1/executions/{id}", { path: { id }, query: { force: isForced.value } });
     await onDone();
-    done(texts.cancelled);
+    done(ofActions.cancelled);
     onClose();
   }
   return (
-    <Confirm title={texts.cancelTitle} action={texts.cancelIt} busy={action.busy} onConfirm={() => action.run(cancel)} onClose={onClose}>
-      <p class="muted">{texts.cancelHint}</p>
-      <label class="check"><input type="checkbox" checked={isForced.value} onChange={(event) => (isForced.value = event.currentTarget.checked)} />{texts.cancelForce}</label>
+    <Confirm title={ofActions.cancelTitle} action={ofActions.cancelIt} keep={ofActions.keepRunning} busy={action.busy} onConfirm={() => action.run(cancel)} onClose={onClose}>
+      <p class="muted">{ofActions.cancelHint}</p>
+      <label class="check"><input type="checkbox" checked={isForced.value} onChange={(event) => (isForced.value = event.currentTarget.checked)} />{ofActions.cancelForce}</label>
     </Confirm>
   );
 }
@@ -126,12 +127,12 @@ export function DeleteDialog({ id, onClose }: { id: string; onClose: () => void 
     await api.delete("/api/v1/executions/{id}/record", { path: { id } });
     onClose();
     go(to("/executions"), { replace: true });
-    done(ofDeletion.deleted);
+    done(ofActions.deleted);
   }
   return (
-    <Confirm title={ofDeletion.title} action={ofDeletion.confirm} busy={action.busy} onConfirm={() => action.run(remove)} onClose={onClose}>
-      <p>{ofDeletion.hint}</p>
-      <p class="muted small">{ofDeletion.audited}</p>
+    <Confirm title={ofActions.deleteTitle} action={ofActions.deleteIt} busy={action.busy} onConfirm={() => action.run(remove)} onClose={onClose}>
+      <p>{ofActions.deleteHint}</p>
+      <p class="muted small">{ofActions.deleteAudited}</p>
     </Confirm>
   );
 }

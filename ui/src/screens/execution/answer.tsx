@@ -6,7 +6,7 @@ import { uniqueName } from "../../app/unique";
 import { Field } from "../../parts/form";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
-import { executions as texts } from "../../texts/executions";
+import { step as texts } from "../../texts/step";
 import { may } from "../../app/session";
 import type { Detail, Step } from "../../execution/store";
 import { visible } from "../../parts/visible";

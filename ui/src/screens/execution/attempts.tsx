@@ -10,7 +10,7 @@ import { Dialog } from "../../parts/dialog";
 import { bytes, duration } from "../../parts/format";
 import { Load, Status, Time } from "../../parts/parts";
 import { attempts as texts } from "../../texts/attempts";
-import { executions } from "../../texts/executions";
+import { comparison } from "../../texts/comparison";
 import { revisions } from "../../texts/revisions";
 
 export interface AttemptsProps {
@@ -92,7 +92,7 @@ function Texts({ name, values: [left = "", right = ""], note }: { name: string; 
     <section class="stack tight">
       <h3><Name name={name} differs={left !== right} /></h3>
       {note && <p class="muted small">{note}</p>}
-      {longest > MOST_LENGTH ? <p class="muted">{executions.tooLong(bytes(longest))}</p> : left === right ? <p class="muted small">{texts.alike}</p> : (
+      {longest > MOST_LENGTH ? <p class="muted">{comparison.tooLong(bytes(longest))}</p> : left === right ? <p class="muted small">{texts.alike}</p> : (
         <div class="card scroll" role="group" aria-label={name} tabIndex={0}>
           <table class="diff wrap" style={BESIDE}>
             <tbody>

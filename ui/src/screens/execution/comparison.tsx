@@ -6,7 +6,7 @@ import type { Detail, Step } from "../../execution/store";
 import { bytes } from "../../parts/format";
 import { Load, Time } from "../../parts/parts";
 import { TextDiff } from "../../parts/text-diff";
-import { executions as texts } from "../../texts/executions";
+import { comparison as texts } from "../../texts/comparison";
 
 interface Data {
   input?: unknown;

@@ -1,4 +1,5 @@
 /** What is known of an execution, below its name: when and by whom it was started, of which revision, and its log. */
+import { useEffect } from "preact/hooks";
 import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { personOf } from "../../app/people";
@@ -6,7 +7,7 @@ import { location, to, withQuery } from "../../app/router";
 import { may, workspace } from "../../app/session";
 import { FINAL, type Detail } from "../../execution/store";
 import { CurlButton } from "../../parts/curl";
-import { duration, now, shortId } from "../../parts/format";
+import { duration, now, shortId, tick } from "../../parts/format";
 import { Time } from "../../parts/parts";
 import { CopyButton } from "../../parts/tools";
 import { executions as texts } from "../../texts/executions";
@@ -16,11 +17,16 @@ import { LogLevels } from "./log-levels";
 
 export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => void }) {
   const triggers = useTriggers(detail.trigger !== undefined);
+  useEffect(() => {
+    if (FINAL.has(detail.status)) return;
+    const timer = setInterval(tick, 1000);
+    return () => clearInterval(timer);
+  }, [detail.status]);
   const logs = detail.logs as Record<string, number> | undefined;
   return (
     <>
       <span>{texts.started} <b><Time at={detail.started_at} /></b></span>
-      <span>{texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
+      <span>{detail.duration === undefined ? texts.soFar : texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
       <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? texts.openFlow : texts.readFlow}</a>
       {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
       {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
@@ -33,7 +39,7 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
         <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
       )}
       {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
-      {may("operator") && <ToApproval detail={detail} />}
+      <ToDrawer detail={detail} />
       <span title={detail.id}><CopyButton text={detail.id} label={shortId(detail.id)} look="btn quiet small-btn mono" /></span>
       <span class="wide-only"><CurlButton path={`/api/v1/executions/${detail.id}`} /></span>
       {FINAL.has(detail.status) && may("editor") && <button class="btn quiet small-btn" onClick={onDelete}>{texts.deleteRecord}</button>}
@@ -41,12 +47,13 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
   );
 }
 
-/** On a narrow screen the panel with the answers is below the picture, and the button of the head is there only if it shows another step. */
-function ToApproval({ detail }: { detail: Detail }) {
+/** On a narrow screen the panel with the error or the answers is below the picture, and the button of the head is there only if it shows another step. */
+function ToDrawer({ detail: { failure, waiting_for: waits } }: { detail: Detail }) {
   const { query } = location.value;
-  const first = detail.waiting_for?.find(({ type }) => type === "approval" || type === "signal");
-  const isBelow = first?.type === "approval" && (query.get("step") ?? first.step) === first.step && !["node", "loop"].some((name) => query.has(name)) && !["logs", "data"].includes(query.get("tab") ?? "");
-  return isBelow ? <button class="btn primary small-btn narrow-only" onClick={() => document.querySelector(".drawer")?.scrollIntoView({ block: "start", behavior: "smooth" })}>{texts.toApproval}</button> : null;
+  const first = waits?.find(({ type }) => type === "approval" || type === "signal");
+  const step = failure?.step ?? (first?.type === "approval" && may("operator") ? first.step : undefined);
+  const isBelow = step !== undefined && (query.get("step") ?? step) === step && !["node", "loop"].some((name) => query.has(name)) && !["logs", "data"].includes(query.get("tab") ?? "");
+  return isBelow ? <button class="btn primary small-btn narrow-only" onClick={() => document.querySelector(".drawer")?.scrollIntoView({ block: "start", behavior: "smooth" })}>{failure ? texts.toError : texts.toApproval}</button> : null;
 }
 
 /** Who has cancelled it, which the audit log of the workspace tells its admins. */

@@ -215,7 +215,7 @@ function numberOf(text: string | null): number | undefined {
 
 function LineDialog({ line, onClose }: { line: Line; onClose: () => void }) {
   return (
-    <Dialog title={line.step ?? line.node_id ?? line.level} wide onClose={onClose} actions={<>
+    <Dialog title={line.step === undefined ? line.node_id ?? line.level : readable(line.step)} wide onClose={onClose} actions={<>
       <CopyButton text={window.location.href} label={ofLogs.copyLink} />
       <CopyButton text={withoutSequences(line.message)} />
       {line.step !== undefined && <a class="btn" href={withQuery(to(location.value.path.replace(/^\/w\/[^/]*/, "")), { step: line.step })}>{ofLogs.showStep}</a>}

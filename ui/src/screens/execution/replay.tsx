@@ -154,7 +154,7 @@ export function ReplayPanel({ replayed }: { replayed: Replayed }) {
       {event === undefined ? <p class="muted">{words.notBegun}</p> : (
         <div class="stack tight">
           <h2 class="cut" title={event.step}>{event.step === undefined ? event.node_id ?? texts.title : readable(event.step)}</h2>
-          <p class="muted small">{texts.events[event.type] ?? event.type}{event.action !== undefined && event.action !== "default" && ` (${event.action})`}</p>
+          <p class="muted small">{words.events[event.type] ?? event.type}{event.action !== undefined && event.action !== "default" && ` (${event.action})`}</p>
           {event.error !== undefined && <div class="alert"><b>{causeFirst(event.error)}</b></div>}
           {event.type === "log" && <p>{causeFirst(event.message ?? "")}</p>}
           {result !== undefined && <Json label={texts.result} value={result} />}

@@ -37,7 +37,7 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
       title={texts.titles[batch.action]!}
       onClose={onClose}
       actions={<>
-        <button class="btn" onClick={onClose}>{common.cancel}</button>
+        <button class="btn" onClick={onClose}>{batch.action === "cancel" ? texts.keepRunning : common.cancel}</button>
         <button class={batch.action === "rerun" ? "btn primary" : "btn danger"} disabled={starting.busy || !total} onClick={start}>{texts.confirm[batch.action]!(total ?? 0)}</button>
       </>}
     >

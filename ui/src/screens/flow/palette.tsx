@@ -15,8 +15,9 @@ interface Props {
 export function matching(types: readonly NodeType[], text: string): readonly NodeType[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const fits = (type: NodeType) => words.every((word) => type.name.includes(word) || type.description.toLowerCase().includes(word));
-  const first = (type: NodeType) => (words.length > 0 && type.name.startsWith(words[0]!) ? 0 : 1);
-  return types.filter(fits).sort((a, b) => first(a) - first(b));
+  // Older forms come last: nobody begins with one.
+  const rank = (type: NodeType) => (words.length > 0 && type.name.startsWith(words[0]!) ? 0 : type.description.startsWith("An older form") ? 2 : 1);
+  return types.filter(fits).sort((a, b) => rank(a) - rank(b));
 }
 
 export function Palette({ title, types, onChoose, onClose }: Props) {

@@ -119,7 +119,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class="btn primary" type="submit" form="run-form" disabled={starting.busy}>{save === undefined ? texts.run : texts.saveAndRun}</button>
+        <button class="btn primary" type="submit" form="run-form" autofocus={fields.length === 0} disabled={starting.busy}>{save === undefined ? texts.run : texts.saveAndRun}</button>
       </>}
     >
       <div class="row tight" role="tablist" aria-label={texts.ways}>
@@ -140,8 +140,8 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
         <div id="run-panel" class="stack" role="tabpanel" aria-label={texts.tabs[tab.value]}>
           {tab.value === "form" && isJson && <p class="row">{texts.byJson}<button type="button" class="btn" onClick={() => (json.value = undefined)}>{texts.useForm}</button></p>}
           {tab.value === "form" && !isJson && fields.length === 0 && <p class="muted">{texts.noInputs}</p>}
-          {tab.value === "form" && !isJson && fields.map((field) => (
-            <SchemaField key={field.name} field={field} text={typed.value[field.name] ?? ""} fault={(isTried.value ? form.faults[field.name] : undefined) ?? refused.get(field.name)} onText={(value) => { typed.value = { ...typed.value, [field.name]: value }; error.value = undefined; }} />
+          {tab.value === "form" && !isJson && fields.map((field, i) => (
+            <SchemaField key={field.name} field={field} isFirst={i === 0} text={typed.value[field.name] ?? ""} fault={(isTried.value ? form.faults[field.name] : undefined) ?? refused.get(field.name)} onText={(value) => { typed.value = { ...typed.value, [field.name]: value }; error.value = undefined; }} />
           ))}
           {tab.value === "json" && (
             <div class="field">

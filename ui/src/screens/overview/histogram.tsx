@@ -32,7 +32,7 @@ export function Histogram({ buckets, flow }: { buckets: Bucket[] | undefined; fl
         ))}
       </div>
       {end !== undefined && (
-        <div class="row small muted apart" aria-hidden="true">{[...moments, end].map((at, i) => <span key={at} class={i % 2 === 1 ? "wide-only" : undefined}>{clock(at)}</span>)}</div>
+        <div class="row small muted apart" aria-hidden="true">{[...moments, end].map((at, i) => <span key={at} class={i % 2 === 1 ? "spare" : undefined}>{clock(at)}</span>)}</div>
       )}
       <ul class="sums small" aria-label={texts.legend}>
         {ORDER.filter((status) => sums[status]! > 0).map((status) => (

@@ -45,11 +45,14 @@ export function TriggerDialog({ trigger, reload, onClose }: { trigger: Trigger; 
   );
 }
 
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
 function NextTimes({ trigger }: { trigger: Trigger }) {
   const times = useQuery(`${trigger.id} ${trigger.next_at}`, (signal) => api.get("/api/v1/triggers/{id}/next", { path: { id: trigger.id }, query: { count: 5 }, signal }));
   return (
     <section class="stack tight">
       <h3>{texts.nextTimes}</h3>
+      {trigger.schedule?.timezone !== ZONE && <p class="muted small">{texts.zone(ZONE)}</p>}
       <Load query={times} rows={5}>
         {({ next }) => next.length === 0 ? <p class="muted">{texts.noTimes}</p> : <ol class="stack tight">{next.map((at) => <li key={at} class="row"><Time at={at} /><span class="muted small"><Time at={at} how="relative" /></span></li>)}</ol>}
       </Load>

@@ -1,0 +1,28 @@
+/** Words of the dialogs that re-run, cancel and delete an execution. */
+export const actions = {
+  rerunTitle: "Re-run with edits",
+  rerunInput: "Input",
+  rerunInputFault: "This is not a JSON object",
+  rerunBegin: "Begin at",
+  rerunStart: "the start",
+  rerunRevision: "Revision",
+  rerunCurrent: "the current one",
+  rerunSame: "the one that ran",
+  rerunKept: "What ran before that step is kept and does not run again.",
+  rerunNodeInput: (step: string) => `Input of ${step}`,
+  rerunNodeInputHint: "Expressions read it as ${input}. Results of other nodes and the execution's own input stay as they are.",
+  rerunNodeInputFault: "This is not JSON",
+  rerunTooLong: "The input is too long to be edited here, and stays as it is. The API and the command line take another one.",
+  cancelTitle: "Cancel this execution?",
+  cancelHint: "Running nodes are stopped, and waiting ones are abandoned. The flow's on_finish still runs.",
+  cancelForce: "Also stop on_failure and on_finish",
+  cancelled: "The execution is cancelled",
+  keepRunning: "Keep it running",
+  cancelIt: "Cancel the execution",
+
+  deleteTitle: "Delete this execution?",
+  deleteHint: "Its input, result, steps, log and events are deleted, and cannot be restored. The flow and other executions stay, its re-runs and sub-flows too.",
+  deleteAudited: "The audit log keeps that you have deleted it.",
+  deleteIt: "Delete the execution",
+  deleted: "The execution is deleted",
+};
