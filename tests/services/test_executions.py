@@ -319,8 +319,7 @@ async def test_only_executions_that_ended_long_ago_are_purged(
     await engine.until_ended(recent)
 
     rule = RetentionRule(max_age=timedelta(days=1))
-    store = SqlExecutions(engine.database)
-    assert await Retention(SqlRetention(engine.database), store, engine.clock, installation=rule).purge() == 450
+    assert await Retention(SqlRetention(engine.database), engine.clock, installation=rule).purge() == 450
 
     left = await executions.page(mara, ExecutionFilter(), ALL)
     assert ({e.id for e in left.items}, left.total) == ({parked, recent}, 2)
