@@ -186,9 +186,9 @@ async def test_asking_whether_the_server_is_ready_writes_seldom(tmp_path: Path) 
     async with program_at(tmp_path / "data") as program:
         sizes: list[int] = []
         program.database._on_commit = sizes.append
-        program.database._last_commit = (0.0, False)
+        program.database._writability._last_commit = (0.0, False)
 
         for _ in range(100):
             assert (await call(program.app, "GET", "/readyz")).status == 200
 
-    assert len(sizes) <= 3
+    assert 1 <= len(sizes) <= 3
