@@ -249,6 +249,26 @@ async def test_one_long_value_named_many_times_is_an_error_and_not_a_flood(engin
         assert "together" in end.error.message
 
 
+async def run_over_restarts(path: Path, flow: str, *, seconds: int, most: int) -> SteppingClock:
+    """Run an execution that waits again and again, and start the machine again after each wait; return its clock."""
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as engine:
+        await engine.save(flow)
+        await engine.start(input="x" * 100_000)
+        await engine.until_parked()
+    for _ in range(most):
+        clock.advance(seconds=seconds)
+        async with machine(path, clock=clock) as engine:
+            ended = asyncio.create_task(engine.until_ended())
+            parked = asyncio.create_task(engine.until_parked())
+            await asyncio.wait((ended, parked), return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            parked.cancel()
+            if (await engine.status()).is_final:
+                break
+    return clock
+
+
 async def test_what_an_execution_records_is_bounded_also_over_a_restart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,21 +279,7 @@ async def test_what_an_execution_records_is_bounded_also_over_a_restart(
       a: {type: transform, params: {value: "${flow.input}"}, next: b}
       b: {type: delay, params: {duration: 10s}, next: a}
     """
-    clock = SteppingClock()
-    async with machine(path, clock=clock) as engine:
-        await engine.save(flow)
-        await engine.start(input="x" * 100_000)
-        await engine.until_parked()
-    for _ in range(10):
-        clock.advance(seconds=11)
-        async with machine(path, clock=clock) as engine:
-            ended = asyncio.create_task(engine.until_ended())
-            parked = asyncio.create_task(engine.until_parked())
-            await asyncio.wait((ended, parked), return_when=asyncio.FIRST_COMPLETED)
-            ended.cancel()
-            parked.cancel()
-            if (await engine.status()).is_final:
-                break
+    clock = await run_over_restarts(path, flow, seconds=11, most=10)
 
     async with machine(path, clock=clock) as engine:
         assert isinstance(end := ending(await engine.events()), Failed)
@@ -359,21 +365,7 @@ async def test_parts_that_are_too_large_together_are_an_error_of_the_loop(
 async def test_parts_count_together_over_a_restart(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decide, "MAX_COLLECTED_BYTES", 500_000)
     flow = GATHER.format(type="while", params='when: "true", delay: 1h', collect="${flow.input}")
-    clock = SteppingClock()
-    async with machine(path, clock=clock) as engine:
-        await engine.save(flow)
-        await engine.start(input="x" * 100_000)
-        await engine.until_parked()
-    for _ in range(20):
-        clock.advance(seconds=3600)
-        async with machine(path, clock=clock) as engine:
-            ended = asyncio.create_task(engine.until_ended())
-            parked = asyncio.create_task(engine.until_parked())
-            await asyncio.wait((ended, parked), return_when=asyncio.FIRST_COMPLETED)
-            ended.cancel()
-            parked.cancel()
-            if (await engine.status()).is_final:
-                break
+    clock = await run_over_restarts(path, flow, seconds=3600, most=20)
 
     async with machine(path, clock=clock) as engine:
         assert "for 5 rounds together" in str(ending(await engine.events()).result)
