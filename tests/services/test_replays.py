@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowrunner.domain.errors import NotFound
+from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.events import Logged, Started
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.security.memory_room import FairMemory
@@ -62,6 +62,28 @@ async def test_a_read_that_fails_releases_the_lock() -> None:
         await replays.of(caller_of(MARA), ExecutionId("mara-gone"), len)
 
     assert await replays.of(caller_of(MARA), ExecutionId("mara-1"), len) == 1
+
+
+@pytest.mark.parametrize("way", ["of", "of_state", "read"])
+async def test_the_memory_of_what_cannot_be_evaluated_is_given_back(way: str) -> None:
+    class Large:
+        async def load(self, id: ExecutionId, take: Any, loading: Any) -> None:
+            await loading.take(MARA, 10 * 2**20)
+            await take([(Started(node="a", node_type="wait", input=None, cause=REQUESTED), NOON)])
+
+    def fail(_: object) -> None:
+        held.append(room.memory.held(MARA))
+        raise Conflict("It waits for nothing")
+
+    held: list[int] = []
+    room = FairMemory()
+    replays = Replays(Large(), room)  # type: ignore[arg-type] # as above
+    whose = () if way == "read" else (caller_of(MARA),)
+    with pytest.raises(Conflict):
+        await getattr(replays, way)(*whose, ExecutionId("mara-1"), fail)
+
+    assert held == [11]
+    assert room.memory.held(MARA) == 0
 
 
 class Line(Logged):
