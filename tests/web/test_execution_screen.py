@@ -369,6 +369,8 @@ def test_only_editors_delete_executions_and_viewers_read(browser: Browser, serve
     flow = api.new_flow(BROKEN, name="is only read")
     id = api.run(flow)
     api.ended(id)
+    asked = api.run(api.new_flow("nodes: {ask: {type: approval, params: {prompt: 'Ship it?'}}}", name="asks who reads"))
+    api.waiting_at(asked, "ask")
     home = f"/w/~{api.account_id[-8:]}"
     for role in ("viewer", "operator"):
         other = Tab(browser, server.url).log_in(member_of(api, role).email, PASSWORD)
@@ -378,6 +380,11 @@ def test_only_editors_delete_executions_and_viewers_read(browser: Browser, serve
         other.page.goto(f"{home}/executions?flow={flow}")
         expect(other.page.get_by_role("navigation", name="Pages")).to_contain_text("1 execution")
         expect(other.page.get_by_role("button", name="Delete…")).to_have_count(0)
+        other.page.goto(f"{home}/executions/{asked}")
+        expect(panel(other.page)).to_contain_text("Ship it?")
+        reason = panel(other.page).get_by_text("needs the role operator")
+        expect(reason).to_have_count(1 if role == "viewer" else 0)
+        expect(panel(other.page).get_by_role("button", name="Approve")).to_have_count(0 if role == "viewer" else 1)
         assert other.faults == []
         other.close()
 

@@ -73,7 +73,7 @@ function ProfileForm() {
       <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={own.name} required maxLength={200} autocomplete="name" />}</Field>
       <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" defaultValue={own.email} required autocomplete="email" />}</Field>
       {!own.email_confirmed && <p class="row"><span class="muted small">{texts.unconfirmed}</span><button class="btn small-btn right" type="button" disabled={action.busy} onClick={sendLink}>{texts.confirmAgain}</button></p>}
-      <div class="row"><span class="muted small">{texts.role}: {own.role}</span><button class="btn primary right" disabled={action.busy}>{common.save}</button></div>
+      <div class="row"><span class="muted small">{texts.role}: {own.role}</span><button class="btn right" disabled={action.busy}>{common.save}</button></div>
     </Form>
   );
 }

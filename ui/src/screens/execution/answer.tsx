@@ -6,6 +6,7 @@ import { uniqueName } from "../../app/unique";
 import { Field } from "../../parts/form";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
+import { approvals as ofApprovals } from "../../texts/approvals";
 import { step as texts } from "../../texts/step";
 import { may } from "../../app/session";
 import type { Detail, Step } from "../../execution/store";
@@ -21,7 +22,9 @@ export function Answer({ detail, step, reload }: { detail: Detail; step: Step; r
   return (
     <section class="stack tight">
       {wait.prompt && <p class="prompt">{visible(wait.prompt)}</p>}
-      {may("operator") && <Answering approval={{ execution_id: detail.id, flow_name: detail.flow_name ?? "", step: step.step, form: wait.form }} onAnswered={reload} />}
+      {may("operator")
+        ? <Answering approval={{ execution_id: detail.id, flow_name: detail.flow_name ?? "", step: step.step, form: wait.form }} onAnswered={reload} />
+        : <p class="muted">{ofApprovals.unanswerable}</p>}
       {wait.link && <ApprovalLink execution={detail.id} step={step.step} mayRevoke={may("operator")} onRevoked={reload} />}
     </section>
   );
