@@ -95,3 +95,26 @@ async def test_a_stream_that_is_about_to_be_admitted_as_all_are_closed_is_refuse
     with pytest.raises(Unavailable, match="connect again"):
         await admitted
     assert streams.count == 0
+
+
+@pytest.mark.parametrize("end", ["returns", "fails", "is cancelled"])
+async def test_a_stream_counts_until_it_has_ended_however_it_ends(end: str) -> None:
+    services: Any = SimpleNamespace(identity=Identity(), known_callers=KnownCallers())
+    streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
+    counted: list[int] = []
+
+    async def use() -> None:
+        with streams.until_left(await streams.admit(CALLER, [WorkspaceId("w")])):
+            counted.append(streams.count)
+            if end == "fails":
+                raise ConnectionError
+            await asyncio.sleep(0 if end == "returns" else 60)
+
+    using = asyncio.create_task(use())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    using.cancel()
+    await asyncio.gather(using, return_exceptions=True)
+
+    assert counted == [1]
+    assert streams.count == 0
