@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
-from web.browser import Tab, needs_chromium
+from web.browser import Tab, needs_chromium, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
@@ -250,3 +250,30 @@ def test_an_admin_deletes_its_own_account_and_another_one(new_tab: Tab, api: Cli
     expect(row).to_have_count(0)
     given = api.request("GET", "/api/v1/flows/by-name/given", headers={"Flowrunner-Workspace": removed.account_id})
     assert given.status == 200
+
+
+def test_everybody_sees_that_the_installation_is_paused(
+    tab: Tab, browser: Browser, site: Server, api: Client, spare: dict[str, Any]
+) -> None:
+    viewer = api.new_account()
+    api.post(f"/api/v1/workspaces/{spare['id']}/members", {"account": viewer.email, "role": "viewer"})
+    paused = "This installation is paused: it starts no new executions."
+    page = tab.go("/admin?tab=system")
+    page.get_by_role("button", name="Pause…").click()
+    page.get_by_role("button", name="Pause it").click()
+    banner = page.get_by_role("main").get_by_role("status").filter(has_text=paused)
+    expect(banner.get_by_role("link", name="System")).to_be_visible()
+    other = Tab(browser, site.url, width=390).log_in(viewer.email, PASSWORD)
+    for path in ("", "/executions"):
+        other.page.goto(f"/w/{spare['slug']}{path}")
+        seen = other.page.get_by_role("main").get_by_role("status").filter(has_text=paused)
+        expect(seen).to_be_visible()
+        expect(seen.get_by_role("link")).to_have_count(0)
+    assert other.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert violations(other.page) == []
+    assert other.faults == []
+    other.close()
+
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("This installation starts executions.")).to_be_visible()
+    expect(banner).to_have_count(0)

@@ -4,13 +4,16 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { Dialog } from "../parts/dialog";
 import { Icon } from "../parts/icons";
+import { later } from "../parts/later";
 import { shell } from "../texts/shell";
 import { common } from "../texts/common";
-import { counts, watchApprovals } from "./counts";
+import { counts } from "./counts";
 import { open } from "./keys";
 import { allowed, type Entry } from "./navigation";
 import { go, location, segmentOf, to } from "./router";
 import { account, workspace, workspaces } from "./session";
+
+const Notices = later(() => import("./notices").then((module) => module.Notices), { isAbove: true });
 
 const PALETTE_KEY = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘K" : "Ctrl K";
 
@@ -59,7 +62,6 @@ function MoreDialog({ onClose }: { onClose: () => void }) {
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const more = useSignal(false);
-  useEffect(watchApprovals, []);
   // Without a workspace, their addresses would lead nowhere.
   const entries = workspace.value === undefined ? [] : allowed();
   return (
@@ -79,7 +81,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
           </a>
         )}
       </nav>
-      <main class="page" id="content" tabIndex={-1}>{children}</main>
+      <main class="page" id="content" tabIndex={-1}><Notices />{children}</main>
       <nav class="bottom" aria-label={shell.mainNarrow}>
         {entries.filter((entry) => entry.narrow).map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
         {entries.some((entry) => !entry.narrow) && <button onClick={() => (more.value = true)}><Icon name="more" />{shell.more}</button>}

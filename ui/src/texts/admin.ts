@@ -52,7 +52,6 @@ export const admin = {
   kinds: { sqlite: "SQLite", postgresql: "PostgreSQL", local: "the servers themselves", temporal: "Temporal" } as Record<string, string>,
   pauseTitle: "Starts of executions",
   running: "This installation starts executions.",
-  paused: "This installation is paused: it starts no new executions.",
   pause: "Pause…",
   isPaused: "paused",
   pauseAsked: "Pause this installation?",

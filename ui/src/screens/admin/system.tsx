@@ -1,17 +1,24 @@
 /** The state of the installation, and the pause. */
 import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
+import { pausedAt } from "../../app/counts";
 import { Confirm } from "../../parts/dialog";
 import { bytes, count } from "../../parts/format";
 import { Load, Time } from "../../parts/parts";
 import { useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
+import { notices } from "../../texts/notices";
 
 export function System() {
   const system = useQuery("system", (signal) => api.get("/api/v1/system", { signal }), 5000);
   const asks = useSignal(false);
   const action = useAction();
+  const state = system.data;
+  useEffect(() => {
+    if (state !== undefined) pausedAt.value = state.paused_at;
+  }, [state]);
   function pause(paused: boolean): void {
     action.run(async () => {
       await api.put("/api/v1/admin/pause", { body: { paused } });
@@ -21,7 +28,7 @@ export function System() {
   }
   return (
     <Load query={system} rows={6}>
-      {({ version, paused, paused_at: pausedAt, details }) => (
+      {({ version, paused, paused_at: since, details }) => (
         <div class="columns">
           <section class="card padded stack">
             <h2>{texts.system}</h2>
@@ -42,7 +49,7 @@ export function System() {
           </section>
           <section class="card padded stack">
             <div class="row"><h2>{texts.pauseTitle}</h2><span class={`pill right ${paused ? "wait" : "ok"}`}>{paused ? texts.isPaused : texts.active}</span></div>
-            <p>{paused ? texts.paused : texts.running} {pausedAt !== undefined && <span class="muted">(<Time at={pausedAt} />)</span>}</p>
+            <p>{paused ? notices.paused : texts.running} {since !== undefined && <span class="muted">(<Time at={since} />)</span>}</p>
             <p class="muted small">{texts.pauseHint}</p>
             <div class="row"><button class={paused ? "btn primary" : "btn"} disabled={action.busy} onClick={() => (paused ? pause(false) : (asks.value = true))}>{paused ? texts.resume : texts.pause}</button></div>
             {asks.value && <Confirm title={texts.pauseAsked} action={texts.pauseIt} busy={action.busy} onConfirm={() => pause(true)} onClose={() => (asks.value = false)}><p class="muted">{texts.pauseHint}</p></Confirm>}

@@ -1,0 +1,1 @@
+var e={paused:`This installation is paused: it starts no new executions.`,since:`Since`,system:`System`};export{e as t};
