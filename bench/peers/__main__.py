@@ -39,6 +39,7 @@ class Peer:
     Attributes:
         pip: Packages for a venv, whose interpreter runs the program. The first has the version.
         npm: Packages for a folder; the program is run by this interpreter. The first has the version.
+        scripts: The only packages whose scripts npm runs; if there are none, it runs all.
         variant: The program is told it.
         like: The peer whose installation it shares.
     """
@@ -47,6 +48,7 @@ class Peer:
     program: str
     pip: Sequence[str] = ()
     npm: Sequence[str] = ()
+    scripts: Sequence[str] = ()
     variant: str = ""
     like: str | None = None
 
@@ -67,6 +69,8 @@ PEERS: Final = {
         title="Restate", program="restate_peer", npm=("@restatedev/restate-server", "@restatedev/restate-sdk")
     ),
     "node-red": Peer(title="Node-RED", program="node_red_peer", npm=("node-red",)),
+    # 2.41.3, the latest on 2026-11-29, needs a version of @n8n/agents that was not in the registry.
+    "n8n": Peer(title="n8n", program="n8n_peer", npm=("n8n@2.41.1",), scripts=("sqlite3", "isolated-vm")),
 }
 _ERROR: Final = re.compile(r"npm error|ERROR|Error|[\w.]+(Error|Failed)\b")
 # Its installation is measured; what runs is this tree.
@@ -92,18 +96,26 @@ def install(name: str, peer: Peer, directory: Path) -> Installed:
             _command(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *peer.pip)
         else:
             place.mkdir()
-            _command("npm", "install", "--prefix", str(place), "--no-audit", "--no-fund", *peer.npm)
+            # What is compiled is compiled for the interpreter that runs it.
+            root = node().parents[1]
+            headers = {"npm_config_nodedir": str(root)} if (root / "include" / "node").is_dir() else {}
+            in_place = ["--prefix", str(place), "--no-audit", "--no-fund"]
+            if peer.scripts:
+                _command("npm", "install", *in_place, "--ignore-scripts", *peer.npm)
+                _command("npm", "rebuild", *in_place, *peer.scripts, **headers)
+            else:
+                _command("npm", "install", *in_place, *peer.npm, **headers)
         (place / "installed").touch()
     size = sum(file.lstat().st_size for file in place.rglob("*"))
     return Installed(place=place, version=_version(peer, place), size_mb=size / 2**20)
 
 
-def _command(*command: str) -> None:
+def _command(*command: str, **variables: str) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     try:
         subprocess.run(
             command, check=True, capture_output=True, text=True, timeout=_INSTALL_SECONDS,
-            env={**os.environ, "PATH": path},
+            env={**os.environ, "PATH": path, **variables},
         )  # fmt: skip
     except subprocess.CalledProcessError as failed:
         raise BenchFailed(failed.stderr) from failed
@@ -113,7 +125,8 @@ def _command(*command: str) -> None:
 
 def _version(peer: Peer, place: Path) -> str:
     if peer.npm:
-        about = json.loads((place / "node_modules" / peer.npm[0] / "package.json").read_text())
+        name = peer.npm[0].rpartition("@")[0] or peer.npm[0]
+        about = json.loads((place / "node_modules" / name / "package.json").read_text())
         return str(about["version"])
     package = "flowrunner-server" if peer is _OURS else peer.pip[0]
     code = f"import importlib.metadata as m; print(m.version({package!r}))"

@@ -4,10 +4,11 @@ import asyncio
 import json
 import os
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
-from bench.peers.__main__ import PEERS, Comparison, Installed, reason
+from bench.peers.__main__ import PEERS, Comparison, Installed, Peer, install, reason
 from bench.peers.load import WORKLOADS, Task, report, run_all
 from bench.processes import BenchFailed
 
@@ -86,3 +87,21 @@ def test_each_peer_has_a_program_and_a_paragraph() -> None:
         assert (ROOT / "bench" / "peers" / "programs" / f"{peer.program}.py").exists()
         assert re.search(rf"^- \*\*{peer.title.partition(',')[0]}\*\*", readme, re.MULTILINE), peer.title
         assert bool(peer.pip) != bool(peer.npm)
+
+
+def test_npm_runs_only_the_scripts_of_the_packages_that_are_named(tmp_path: Path) -> None:
+    packages = []
+    for name in ("first-peer", "second-peer"):
+        source = tmp_path / name
+        source.mkdir()
+        about = {"name": name, "version": "1.2.3", "scripts": {"install": "touch compiled"}}
+        (source / "package.json").write_text(json.dumps(about))
+        with tarfile.open(tmp_path / f"{name}.tgz", "w:gz") as archive:
+            archive.add(source, "package")
+        packages.append(f"{name}@file:{tmp_path / name}.tgz")
+    peer = Peer(title="A peer", program="", npm=packages, scripts=["second-peer"])
+
+    installed = install("a-peer", peer, tmp_path)
+
+    assert installed.version == "1.2.3"
+    assert [one.parent.name for one in installed.place.rglob("compiled")] == ["second-peer"]
