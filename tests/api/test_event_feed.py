@@ -12,6 +12,8 @@ from flowrunner.api.event_feed import EventFeed
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.journal import Recorded
+from support.databases import MARA, OMAR
 
 ID = ExecutionId("exec-1")
 
@@ -55,3 +57,23 @@ async def test_a_notification_of_another_process_makes_it_look(monkeypatch: pyte
             await waiting
 
     assert journal.looks == 2
+
+
+async def test_many_readers_of_a_long_history_do_not_block_other_workspaces() -> None:
+    reads: list[ExecutionId] = []
+
+    class Long:
+        """A journal that answers in the order of the requests."""
+
+        async def events(self, id: ExecutionId, *, after: int, limit: int) -> list[Recorded]:
+            reads.append(id)
+            await asyncio.sleep(0)
+            return []
+
+    feed = EventFeed(cast("Any", Long()), LocalBroadcast())
+
+    await asyncio.gather(
+        *(feed.page(OMAR, ExecutionId("long"), 0, limit=9) for _ in range(100)), feed.page(MARA, ID, 0, limit=9)
+    )
+
+    assert reads.index(ID) < 10

@@ -61,6 +61,14 @@ async def test_s56_s76_each_call_counts_as_a_change_because_it_is_recorded(tmp_p
     assert listed.status == 200, "a list of tools is no call"
 
 
+async def start_of(program: Program, session: str) -> Any:
+    """The only execution, once there is one."""
+    async with asyncio.timeout(20):
+        while not (found := (await call(program.app, "GET", "/api/v1/executions", token=session)).json)["total"]:  # noqa: ASYNC110 # a list has no events
+            await asyncio.sleep(0.01)
+    return found["executions"][0]
+
+
 async def test_s09_s76_a_wait_ends_with_the_token_and_the_execution_goes_on(tmp_path: Path) -> None:
     async with program_at(tmp_path / "data") as program:
         session, token, id = await agent_of(program)
@@ -68,14 +76,27 @@ async def test_s09_s76_a_wait_ends_with_the_token_and_the_execution_goes_on(tmp_
         flow = saved.json["result"]["structuredContent"]["flow_id"]
 
         waiting = asyncio.create_task(send(program, token, called("run_flow", flow_id=flow, wait_seconds=60)))
-        async with asyncio.timeout(20):
-            while not (await call(program.app, "GET", "/api/v1/executions", token=session)).json["total"]:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await start_of(program, session)
         assert (await call(program.app, "DELETE", f"/api/v1/tokens/{id}", token=session)).status == 200
 
         assert error_in(await asyncio.wait_for(waiting, 20))["code"] == "unauthorized"
-        (execution,) = (await call(program.app, "GET", "/api/v1/executions", token=session)).json["executions"]
-        assert "completed_at" not in execution
+        assert "completed_at" not in await start_of(program, session)
+
+
+async def test_s62_a_wait_ends_when_its_client_leaves(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        session, token, _ = await agent_of(program)
+        saved = await send(program, token, called("save_flow", name="F", definition=NAP))
+        flow = saved.json["result"]["structuredContent"]["flow_id"]
+        leaves = asyncio.Event()
+
+        body = json.dumps(called("run_flow", flow_id=flow, wait_seconds=60)).encode()
+        waiting = asyncio.create_task(call(program.app, "POST", "/mcp", token=token, body=body, leaves=leaves))
+        await start_of(program, session)
+        leaves.set()
+
+        await asyncio.wait([waiting], timeout=20)
+        assert waiting.done()
 
 
 async def test_s57_a_bug_of_a_tool_is_told_by_an_id_alone(tmp_path: Path) -> None:

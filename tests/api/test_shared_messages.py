@@ -12,7 +12,7 @@ from flowrunner.api.live import send_feed
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Logged
 from flowrunner.ports.journal import Recorded
-from support.databases import NOON
+from support.databases import MARA, NOON
 
 
 @dataclass
@@ -32,7 +32,8 @@ async def test_subscribers_are_sent_the_same_text(kind: type[Heard], length: int
     journal = cast("Any", Written(lines[:1]))
     feed = EventFeed(journal, broadcast)
     sending = [
-        asyncio.create_task(send_feed(cast("Any", socket), feed.follow(ID, 0, has_ended=False))) for socket in sockets
+        asyncio.create_task(send_feed(cast("Any", socket), feed.follow(MARA, ID, 0, has_ended=False)))
+        for socket in sockets
     ]
     for socket in sockets:
         await socket.came.wait()

@@ -12,7 +12,7 @@ from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Completed, Logged
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
-from support.databases import NOON
+from support.databases import MARA, NOON
 
 ID = ExecutionId("exec-1")
 
@@ -51,7 +51,7 @@ class Heard:
 async def test_a_subscriber_misses_nothing_when_another_process_goes_on() -> None:
     journal, broadcast, socket = Written([recorded(1)]), LocalBroadcast(), Heard()
     feed = EventFeed(cast("Any", journal), broadcast)
-    sending = asyncio.create_task(send_feed(cast("Any", socket), feed.follow(ID, 0, has_ended=False)))
+    sending = asyncio.create_task(send_feed(cast("Any", socket), feed.follow(MARA, ID, 0, has_ended=False)))
     await socket.came.wait()
 
     # The process that has recorded the second and third is dead; this one goes on.
@@ -67,7 +67,7 @@ async def test_a_hole_between_two_batches_is_filled_before_what_follows_it() -> 
     """They are taken together, and only the first follows what was sent."""
     journal, broadcast, socket = Written([recorded(1)]), LocalBroadcast(), Heard()
     feed = EventFeed(cast("Any", journal), broadcast)
-    sending = asyncio.create_task(send_feed(cast("Any", socket), feed.follow(ID, 0, has_ended=False)))
+    sending = asyncio.create_task(send_feed(cast("Any", socket), feed.follow(MARA, ID, 0, has_ended=False)))
     await socket.came.wait()
 
     journal.records += [recorded(2), recorded(3), recorded(4), recorded(5, is_last=True)]

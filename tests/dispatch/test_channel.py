@@ -2,11 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import pytest
@@ -33,7 +33,7 @@ from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, Summary
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.flows import SqlFlows
-from support.databases import MARA, NOON
+from support.databases import MARA, NOON, OMAR, creation
 from support.dependencies import REQUESTED, machine
 
 
@@ -324,16 +324,24 @@ class Process:
         self.channel.abort()
 
 
+def open_engine(epoch: int, key: bytes) -> None:
+    pass
+
+
+def report(key: bytes) -> ProcessReport:
+    return ProcessReport()
+
+
+ALIVE: Final = {"open": open_engine, "report": report}
+
+
 async def test_a_process_that_hangs_while_it_starts_is_replaced_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_processes, "_START_SECONDS", 0.05)
     ended = []
 
-    def open(epoch: int, key: bytes) -> None:
-        pass
-
-    async with machine(tmp_path / "data.db") as alone, connected({"open": open}) as (ours, _), asyncio.timeout(30):
+    async with machine(tmp_path / "data.db") as alone, connected(ALIVE) as (ours, _), asyncio.timeout(30):
 
         async def start() -> Process:
             if not ended:
@@ -354,12 +362,48 @@ async def test_a_process_that_hangs_while_it_starts_is_replaced_by_another(
     assert (ended, running) == (["the first"], 1)
 
 
-async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died(
-    tmp_path: Path,
+async def test_a_process_that_does_not_take_a_new_secret_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = asyncio.get_running_loop()
-    pairs: list[tuple[Channel, Channel]] = []
+    """It would show the secret in what its executions log."""
+    monkeypatch.setattr(engine_processes, "_HIDE_SECONDS", 0.05)
 
+    def hide(workspace_id: WorkspaceId, values: Sequence[bytes]) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().create_future()
+
+    handlers = {**ALIVE, "hide": hide}
+    async with machine(tmp_path / "data.db") as alone, connected(handlers) as (ours, theirs), asyncio.timeout(30):
+
+        async def start() -> Process:
+            return Process(ours)
+
+        definitions = SqlFlows(alone.database)
+        parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
+        processes = EngineProcesses(FlowEngine(alone.deps), parts, start, count=1)
+        await processes.open()
+        await processes.hide(OMAR, ["a secret of a workspace that it has nothing of"])
+        before = theirs.lost.done()
+        await theirs.call("hidden", MARA, returns=list[bytes])
+        await processes.hide(MARA, ["a new secret"])
+        await asyncio.wait([theirs.lost], timeout=5)
+        after = theirs.lost.done()
+        await processes.close()
+
+    assert (before, after) == (False, True)
+
+
+Begin: TypeAlias = Callable[[Channel, PackedStart], Awaitable[bool]]
+
+
+@asynccontextmanager
+async def started_by(tmp_path: Path, *begins: Begin, **options: Any) -> AsyncIterator[object]:
+    """The outcome of a start by processes, each of which begins it in its own way.
+
+    Args:
+        begins: Given the channel of the process and what it is to begin.
+    """
+    loop = asyncio.get_running_loop()
+    left = list(begins)
     fails = [True]
 
     async def start() -> Process:
@@ -368,26 +412,17 @@ async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died
             fails.clear()
             raise Unavailable("it has ended")
         ours, theirs = Channel(), Channel()
+        own = left.pop(0)
 
-        def begin(number: int, start: PackedStart) -> bool:
-            if len(pairs) == 1:
-                # Before anything of the execution is sent.
-                theirs.abort()
-            return len(pairs) > 1
+        async def begin(number: int, start: PackedStart) -> bool:
+            return await own(theirs, start)
 
-        def open(epoch: int, key: bytes) -> None:
-            pass
-
-        def report(key: bytes) -> ProcessReport:
-            return ProcessReport()
-
-        theirs.serve({"open": open, "report": report, "begin": begin})
+        theirs.serve({**ALIVE, "begin": begin})
         for end, side in zip((ours, theirs), socket.socketpair(), strict=True):
             await loop.create_unix_connection(lambda end=end: end, sock=side)
-        pairs.append((ours, theirs))
         return Process(ours)
 
-    async with machine(tmp_path / "data.db") as alone, asyncio.timeout(30):
+    async with machine(tmp_path / "data.db", **options) as alone, asyncio.timeout(30):
         await alone.save("nodes: {a: {type: transform, params: {value: 1}}}")
         new = NewExecution(
             id=ExecutionId("exec-1"),
@@ -403,9 +438,50 @@ async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died
         processes = EngineProcesses(FlowEngine(alone.deps), parts, start, count=1)
         await processes.open()
         try:
-            begun = await processes.begin(new, flow, {}, at_once=True)
+            begun = await asyncio.gather(processes.begin(new, flow, {}, at_once=True), return_exceptions=True)
+            yield begun[0]
         finally:
             await processes.close()
 
-    assert begun is not None
-    assert len(pairs) == 2
+
+async def begin_well(channel: Channel, start: PackedStart) -> bool:
+    return True
+
+
+async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died(tmp_path: Path) -> None:
+    async def die(channel: Channel, start: PackedStart) -> bool:
+        # Before anything of the execution is sent.
+        channel.abort()
+        return False
+
+    async with started_by(tmp_path, die, begin_well) as begun:
+        assert isinstance(begun, RemoteExecution)
+
+
+async def test_a_start_whose_process_dies_while_it_is_stored_has_the_outcome_of_that(tmp_path: Path) -> None:
+    is_under_way, has_died = asyncio.Event(), asyncio.Event()
+
+    class Away:
+        def __init__(self, journal: Any) -> None:
+            self._journal = journal
+
+        async def append(self, append: Append) -> None:
+            is_under_way.set()
+            await has_died.wait()
+            raise Unavailable("the database is away")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    async def die(channel: Channel, start: PackedStart) -> bool:
+        append = creation("exec-1", epoch=1)
+        appending = asyncio.ensure_future(ServerJournal(channel).append(append))
+        await is_under_way.wait()
+        channel.abort()
+        await asyncio.wait([appending])
+        has_died.set()
+        return True
+
+    async with started_by(tmp_path, die, begin_well, wrap=lambda journal, _: Away(journal)) as begun:
+        assert isinstance(begun, Unavailable)
+        assert str(begun) == "the database is away"

@@ -1,15 +1,19 @@
 """Executions whose workers die again and again: Temporal waits for each longer than for the one before."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from datetime import timedelta
-from typing import NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
+from temporalio.api.enums.v1 import PendingWorkflowTaskState
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import PendingWorkflowTaskInfo
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse
 from temporalio.client import Client, WorkflowExecutionStatus
 
@@ -122,6 +126,35 @@ async def test_a_call_that_fails_in_a_sweep_holds_up_neither_other_executions_no
     found = [(await handle.describe()).status for handle in handles]
     ended, again = WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.RUNNING
     assert found == [ended, again, again]
+
+
+async def test_each_worker_that_begins_a_task_has_its_time_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lost_tasks, "_LOST_AFTER_SECONDS", 0.2)
+    task = PendingWorkflowTaskInfo(state=PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED, attempt=4)
+    described = SimpleNamespace(
+        status=WorkflowExecutionStatus.RUNNING,
+        run_id="run",
+        raw_description=SimpleNamespace(pending_workflow_task=task),
+    )
+
+    async def describe(**_: object) -> object:
+        return described
+
+    client: Any = SimpleNamespace(get_workflow_handle=lambda _: SimpleNamespace(describe=describe))
+    lost = LostTasks(client)
+
+    async def is_lost() -> bool:
+        return await lost.has_to_start(ExecutionId("e"), WorkspaceId("w"))
+
+    found = [await is_lost()]
+    for attempt in (5, 6):
+        await asyncio.sleep(0.25)
+        task.attempt = attempt
+        found.append(await is_lost())
+    await asyncio.sleep(0.25)
+
+    assert found == [False, False, False]
+    assert await is_lost()
 
 
 # Executions of which one pass over the running ones asks Temporal

@@ -107,6 +107,22 @@ async def test_a_server_that_was_suspended_does_not_take_a_purged_message_for_an
         await front.signals.send(front.caller, id, "go", 1)
 
 
+async def test_a_signal_that_no_worker_takes_in_time_is_refused_and_has_no_effect_later(
+    machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await front.save(FOR_EVER)
+    id = await front.start()
+    with monkeypatch.context() as hasty:
+        hasty.setattr("flowrunner.dispatch.temporal.dispatcher._ANSWER_SECONDS", 0.2)
+        with pytest.raises(Unavailable, match="No worker takes it"):
+            await front.signals.send(front.caller, id, "go", "first")
+    async with machines.worker():
+        await front.signals.send(front.caller, id, "go", "second")
+        assert await front.until_ended(id) == [Status.COMPLETED]
+
+    assert [event.payload for event in await front.events(id) if isinstance(event, SignalReceived)] == ["second"]
+
+
 async def test_of_two_answers_to_an_approval_the_first_counts(machines: Cluster, front: Front) -> None:
     await front.save("""
 nodes:

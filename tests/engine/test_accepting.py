@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from flowrunner.domain.errors import TooManyRequests, Unavailable
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.plugin import StepContext
-from flowrunner.ports.journal import DuplicateRequest
+from flowrunner.ports.journal import Append, DuplicateRequest
 from support.databases import rows_of
 from support.dependencies import Acting, FakeHttp, Machine, answer, machine, never
 from support.invariants import check_database
@@ -72,6 +74,44 @@ async def test_executions_beyond_the_limit_are_queued(path: Path) -> None:
     assert most == 3
     assert rows_of(path, "SELECT count(*) FROM executions WHERE status = 'completed'") == [(40,)]
     assert check_database(path) == []
+
+
+@pytest.mark.parametrize("active", [1, 2])
+async def test_starts_that_could_not_be_stored_take_no_place(path: Path, active: int) -> None:
+    """Neither one of those that advance, nor one in the queue behind them."""
+    is_away = False
+
+    class Away:
+        def __init__(self, journal: Any) -> None:
+            self._journal = journal
+
+        async def append(self, append: Append) -> None:
+            if is_away and append.create is not None:
+                raise Unavailable("the database is away")
+            await self._journal.append(append)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    limits = WorkspaceLimits(active=active, queued=2)
+    async with machine(path, wrap=lambda journal, _: Away(journal), limits=limits) as engine:
+        engine.http.at("http://peer/", never)
+        await engine.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
+        await engine.start(id="first")
+        is_away = True
+        for n in range(5):
+            with pytest.raises(Unavailable):
+                await engine.start(id=f"failed{n}")
+        is_away = False
+
+        async def are_forgotten() -> bool:
+            return engine.dispatcher.active == 1 and not engine.dispatcher.queued
+
+        await engine.until(are_forgotten)
+        for n in range(active + 1):
+            await engine.start(id=f"e{n}")
+        with pytest.raises(TooManyRequests):
+            await engine.start(id="one too many")
 
 
 async def test_queued_executions_survive_a_restart(path: Path) -> None:

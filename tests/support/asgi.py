@@ -31,12 +31,14 @@ async def call(
     headers: Mapping[str, str] | None = None,
     address: str = "127.0.0.1",
     before_body: Callable[[], Awaitable[object]] | None = None,
+    leaves: asyncio.Event | None = None,
 ) -> Reply:
     """One request to an ASGI application.
 
     Args:
         address: Where it comes from.
         before_body: Happens between the head of the request and its body.
+        leaves: Set when the client disconnects; without it, it stays until the answer has been read.
     """
     path, _, query = path.partition("?")
     sent = {"host": "localhost", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
@@ -64,8 +66,8 @@ async def call(
     async def receive() -> Any:
         nonlocal is_sent
         if is_sent:
-            # The client stays connected until the answer has been read.
-            await asyncio.Event().wait()
+            await (leaves or asyncio.Event()).wait()
+            return {"type": "http.disconnect"}
         if before_body is not None:
             await before_body()
         is_sent = True

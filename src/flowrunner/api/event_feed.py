@@ -30,16 +30,18 @@ from flowrunner.domain.events import (
     StepEvent,
 )
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, rfc3339
+from flowrunner.domain.values import ExecutionId, WorkspaceId, rfc3339
 from flowrunner.domain.waits import parse_signal_key
+from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, JournalReader, Recorded
 from flowrunner.ports.live import LiveEvents, Subscription
 
 # Most executions fit into the first page. Few subscribers read further pages at the same time, so that many
-# subscribers with a long history do not block other requests.
+# subscribers with a long history do not block other requests. Workspaces are served in turn.
 _FIRST_PAGE: Final = 20
 _PAGE: Final = 50
 _FIRST_PAGES_AT_ONCE: Final = 8
+_FIRST_PAGES_OF_A_WORKSPACE: Final = 6
 _PAGES_AT_ONCE: Final = 2
 # After this much, the reader yields to other tasks.
 CHARACTERS_AT_A_STRETCH: Final = 64 * 1024
@@ -72,24 +74,25 @@ class EventFeed:
     def __init__(self, journal: JournalReader, events: LiveEvents) -> None:
         self._journal = journal
         self._events = events
-        self._beginning = asyncio.Semaphore(_FIRST_PAGES_AT_ONCE)
-        self._catching_up = asyncio.Semaphore(_PAGES_AT_ONCE)
+        self._beginning = FairSlots(total=_FIRST_PAGES_AT_ONCE, share=_FIRST_PAGES_OF_A_WORKSPACE, sure=0)
+        self._catching_up = FairSlots(total=_PAGES_AT_ONCE, share=_PAGES_AT_ONCE, sure=0)
         # A message is kept while a subscriber has to send it. The latest short ones are kept for slower subscribers.
         self._messages: WeakValueDictionary[tuple[ExecutionId, int], EventMessage] = WeakValueDictionary()
         self._latest: deque[EventMessage] = deque(maxlen=_KEPT_MESSAGES)
 
     async def follow(
-        self, id: ExecutionId, after: int, *, has_ended: bool
+        self, workspace_id: WorkspaceId, id: ExecutionId, after: int, *, has_ended: bool
     ) -> AsyncGenerator[Iterable[EventMessage], None]:
         """Yield each event after ``after`` once, up to the last one.
 
         Args:
+            workspace_id: The workspace of the execution.
             has_ended: No event will be added.
         """
         subscription = self._events.subscribe(id)
         try:
             # Events recorded before the subscription, or missed by it, are in the journal.
-            page = await self._read(id, after, limit=_FIRST_PAGE, at_once=self._beginning)
+            page = await self._read(workspace_id, id, after, limit=_FIRST_PAGE, at_once=self._beginning)
             while True:
                 while page is not None:
                     yield page.messages
@@ -98,7 +101,7 @@ class EventFeed:
                         return
                     if not page.is_full:
                         break
-                    page = await self._next_page(id, after)
+                    page = await self._next_page(workspace_id, id, after)
                 if has_ended:
                     # The subscriber already knows the last event.
                     return
@@ -112,13 +115,13 @@ class EventFeed:
                         after = fresh[-1].seq
                     if _is_last(taken[-1]):
                         return
-                page = await self._next_page(id, after)
+                page = await self._next_page(workspace_id, id, after)
         finally:
             self._events.unsubscribe(id, subscription)
 
-    async def page(self, id: ExecutionId, after: int, *, limit: int) -> EventPage | None:
+    async def page(self, workspace_id: WorkspaceId, id: ExecutionId, after: int, *, limit: int) -> EventPage | None:
         """Return a page of the events after ``after``: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`."""
-        return await self._read(id, after, limit=limit, at_once=self._catching_up)
+        return await self._read(workspace_id, id, after, limit=limit, at_once=self._catching_up)
 
     async def until_more(self, id: ExecutionId, after: int) -> None:
         """Return when there is an event after ``after``."""
@@ -154,11 +157,13 @@ class EventFeed:
                 seconds = min(2 * seconds, _LONGEST_LOOK_SECONDS)
             look = True
 
-    async def _next_page(self, id: ExecutionId, after: int) -> EventPage | None:
-        return await self._read(id, after, limit=_PAGE, at_once=self._catching_up)
+    async def _next_page(self, workspace_id: WorkspaceId, id: ExecutionId, after: int) -> EventPage | None:
+        return await self._read(workspace_id, id, after, limit=_PAGE, at_once=self._catching_up)
 
-    async def _read(self, id: ExecutionId, after: int, *, limit: int, at_once: asyncio.Semaphore) -> EventPage | None:
-        async with at_once:
+    async def _read(
+        self, workspace_id: WorkspaceId, id: ExecutionId, after: int, *, limit: int, at_once: FairSlots
+    ) -> EventPage | None:
+        async with at_once.hold(workspace_id):
             records = await self._journal.events(id, after=after, limit=limit)
             if not records:
                 return None

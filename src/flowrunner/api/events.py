@@ -94,11 +94,12 @@ async def get_events(
     seq = parse_after(last_id or after)
     has_ended = (await services_of(request).executions.get(caller, execution_id)).status.is_final
     if media_type is not None:
-        if has_ended and await feed.page(execution_id, seq, limit=1) is None:
+        if has_ended and await feed.page(caller.workspace_id, execution_id, seq, limit=1) is None:
             return Reply(status_code=204)
         stream = await streams.admit(caller)
-        return _StreamedEvents(streams, stream, feed.follow(execution_id, seq, has_ended=has_ended), media_type)
-    page = await feed.page(execution_id, seq, limit=limit)
+        events = feed.follow(caller.workspace_id, execution_id, seq, has_ended=has_ended)
+        return _StreamedEvents(streams, stream, events, media_type)
+    page = await feed.page(caller.workspace_id, execution_id, seq, limit=limit)
     if page is None and wait and not has_ended:
         stream = await streams.admit(caller)
         with streams.until_left(stream):
@@ -106,7 +107,7 @@ async def get_events(
             code = await streams.serve(stream, more, until_disconnected(request.receive))
         if code == SESSION_ENDED:
             await raise_present_refusal(request, execution_id)
-        page = await feed.page(execution_id, seq, limit=limit)
+        page = await feed.page(caller.workspace_id, execution_id, seq, limit=limit)
     return _listed(page, seq, has_ended=has_ended)
 
 

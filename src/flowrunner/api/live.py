@@ -103,7 +103,7 @@ class Live:
             await record_refusal(websocket, error)
             await websocket.send_denial_response(answer_to(websocket.scope["request_id"], error))
             return
-        events = self._feed.follow(id, after, has_ended=execution.status.is_final)
+        events = self._feed.follow(caller.workspace_id, id, after, has_ended=execution.status.is_final)
         await self._serve(websocket, protocol, stream, send_feed(websocket, events))
 
     async def _serve(
