@@ -272,7 +272,7 @@ def test_the_page_lists_every_extra_and_which_of_them_are_in_the_image() -> None
 
 def test_the_page_names_the_browsers_that_the_interface_is_built_for() -> None:
     (browsers,) = [row[1] for row in rows(section(SERVER, "Requirements")) if row[0] == "browsers"]
-    (target,) = re.findall(r"target: \[([^\]]+)\]", (ROOT / "ui" / "vite.config.ts").read_text())
+    (target,) = re.findall(r"const target = \[([^\]]+)\]", (ROOT / "ui" / "vite.config.ts").read_text())
     built_for = dict(re.findall(r"([a-z]+)([0-9.]+)", target))
 
     assert dict(re.findall(r"(chrome|firefox|safari)\D* from ([0-9.]*[0-9])", browsers.lower())) == built_for

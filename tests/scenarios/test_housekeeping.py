@@ -9,7 +9,7 @@ import pytest
 from flowrunner.bootstrap import housekeeping
 from flowrunner.bootstrap.housekeeping import active_jobs, run_jobs
 from flowrunner.settings import Settings
-from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.retention import SqlRetention
 from support.asgi import program_at
 
 
@@ -58,7 +58,7 @@ async def test_executions_and_audit_entries_are_each_kept_for_their_own_time(
         return 0
 
     async with program_at(tmp_path / "data", retention=86400.0) as program:
-        monkeypatch.setattr(SqlExecutions, "purge", staticmethod(purge_executions))
+        monkeypatch.setattr(SqlRetention, "purge", staticmethod(purge_executions))
         monkeypatch.setattr(program.services.audit, "purge", purge_audit)
         async with asyncio.timeout(10), run_jobs(active_jobs(settings, program), program):
             for event in has_purged.values():

@@ -193,8 +193,12 @@ class SlidingWindow(Generic[K]):
         self._times.forget(key)
 
     def _recent(self, key: K, at: datetime) -> list[datetime]:
-        # The absolute value: the clock may have been set back.
-        return [time for time in self._times.get(key) or () if abs(at - time) < self._length]
+        times = self._times.get(key)
+        if times and times[-1] > at:
+            # The clock was set back. They count as of now, so that nobody gets new attempts by that, and nobody waits
+            # until the clock has caught up.
+            times[:] = [min(time, at) for time in times]
+        return [time for time in times or () if at - time < self._length]
 
 
 class Buckets(Generic[K]):
