@@ -251,6 +251,19 @@ def test_on_a_narrow_screen_a_button_above_the_graph_leads_to_the_error(tab: Tab
         page.set_viewport_size({"width": 1440, "height": 860})
 
 
+def test_the_title_has_the_focus_although_the_execution_comes_late(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="comes late")
+    id = api.post(f"/api/v1/flows/{flow}/run", {}).json["execution_id"]
+    page = tab.go("/executions")
+    page.route(f"**/api/v1/executions/{id}*", lambda _: None)
+    page.get_by_role("link", name="comes late").first.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    # Requests that were held go on by that.
+    page.unroute(f"**/api/v1/executions/{id}*")
+
+    expect(page.get_by_role("heading", name="comes late", level=1)).to_be_focused()
+
+
 def test_a_flow_is_run_by_keys_from_its_executions(tab: Tab, api: Client) -> None:
     text = "inputs: {who: {type: string}}\nnodes: {a: {type: wait, params: {key: go}}}\n"
     flow = api.new_flow(text, name="is run by keys")

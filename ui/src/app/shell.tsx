@@ -91,22 +91,22 @@ export function Shell({ children }: { children: ComponentChildren }) {
   );
 }
 
-/** The path whose screen has had its title read aloud. */
+/** The path whose screen has had its title read aloud, and the heading that had the focus for it. */
 let readFor = location.peek().path;
+let read: HTMLElement | null = null;
 
 /** The head of a screen, which also names the tab of the browser. */
 export function Head({ title, crumbs, beside, actions, children }: { title: string; crumbs?: ComponentChildren; beside?: ComponentChildren; actions?: ComponentChildren; children?: ComponentChildren }) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     const { path } = location.peek();
-    if (path === readFor || title.trim() === "") return;
+    // The focus is lost with a heading that goes, such as when a screen has loaded: the one that takes its place gets it.
+    const isLost = read?.isConnected === false && document.activeElement === document.body;
+    if ((path === readFor && !isLost) || title.trim() === "") return;
     readFor = path;
     // A page that is loaded whole begins at its top, and has its title read; unless a field of the screen waits for keys.
-    if (!document.activeElement?.closest("main")) heading.current?.focus({ preventScroll: true });
-    // The focus was lost with this head: the one that takes its place, such as when a screen has loaded, gets it.
-    return () => {
-      if (document.activeElement === document.body) readFor = "";
-    };
+    read = document.activeElement?.closest("main") ? null : heading.current;
+    read?.focus({ preventScroll: true });
   }, [title]);
   // Tabs of the browser with one flow or one execution differ by what is shown of it.
   useEffect(() => {
