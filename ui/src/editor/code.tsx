@@ -266,9 +266,8 @@ const expressions = ViewPlugin.fromClass(
 
 const theme = EditorView.theme({
   "&": { height: "100%", fontSize: "13px", color: "var(--text)", background: "var(--surface)" },
-  "&.cm-focused": { outline: "none" },
-  // Above the numbers of the lines, which would cover an outline.
-  "&.cm-focused::after": { content: '""', position: "absolute", inset: "0", border: "1px solid var(--accent)", pointerEvents: "none", zIndex: "300" },
+  // A border, or a layer above the text, makes a key take five times as long until it is painted.
+  "&.cm-focused": { outline: "1px solid var(--accent)", outlineOffset: "-1px" },
   ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.65", fontFeatureSettings: '"calt" 0' },
   ".cm-content": { padding: "12px 0", caretColor: "var(--text)" },
   ".cm-line": { padding: "0 16px 0 6px" },
