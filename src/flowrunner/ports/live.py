@@ -22,7 +22,7 @@ class Broadcast(Protocol):
 
 
 class Subscription(Generic[T]):
-    """What is published from now on, held until the subscriber takes it: at most `MAX_PENDING` items.
+    """A queue of what is published from now on, held until the subscriber takes it: at most `MAX_PENDING` items.
 
     A subscriber that falls behind loses nothing: it reads what it has missed where that is stored.
     """
