@@ -18,13 +18,13 @@ _REST_MS: Final = 20
 # 50 connections, each with a pause: about 500 a second.
 _FLOOD: Final = {"threads": 1, "connections": 50}
 _PAUSE_MS: Final = 100
-# The first guesses are tried; after them the address is throttled.
-_UNTIL_THROTTLED_SECONDS: Final = 6.0
+# More than an address may fail before it is throttled.
+_GUESSES: Final = 200
 _REFUSED: Final = 500
 # The flood comes from HOST, and nobody logs in from there meanwhile.
 _ELSEWHERE: Final = "127.0.0.2"
-# From here one name fails until it is throttled: the address of the flood is let in again every few seconds.
-_THROTTLED: Final = "127.0.0.3"
+# From one of these a name fails until it is throttled: the address of the flood is let in again every few seconds.
+_THROTTLED: Final = (f"127.0.0.{last}" for last in range(3, 250))
 _FAILURES: Final = 20
 
 
@@ -34,10 +34,12 @@ def measure(server: Server, seconds: float) -> dict[str, Any]:
     What is refused for want of a token is as cheap as an answer can be: what a flood of it costs the others, they
     pay for sharing a machine with any flood and with whoever makes it.
     """
+    throttled = next(_THROTTLED)
     alone = _lists(server, seconds)
-    control, _ = _beside(server, "no_token.lua", seconds, until=1.0)
-    logins, per_second = _beside(server, "failing_logins.lua", seconds, until=_UNTIL_THROTTLED_SECONDS)
-    _cpu_each(server, _FAILURES, "a-wrong-guess", source=_THROTTLED, status=401)
+    control, _ = _beside(server, "no_token.lua", seconds)
+    _fail_until_throttled(server)
+    logins, per_second = _beside(server, "failing_logins.lua", seconds)
+    _cpu_each(server, _FAILURES, "a-wrong-guess", source=throttled, status=401)
     return {
         "p99_ms": alone,
         "control_p99_ms": control,
@@ -45,21 +47,35 @@ def measure(server: Server, seconds: float) -> dict[str, Any]:
         "ratio": logins / alone,
         "flood_per_second": per_second,
         "login_cpu_ms": _cpu_each(server, _LOGINS, server.password, source=_ELSEWHERE, status=200),
-        "throttled_cpu_ms": _cpu_each(server, _REFUSED, server.password, source=_THROTTLED, status=429),
+        "throttled_cpu_ms": _cpu_each(server, _REFUSED, server.password, source=throttled, status=429),
     }
 
 
-def _beside(server: Server, flood: str, seconds: float, *, until: float) -> tuple[float, float]:
-    """How long lists take beside a flood that has gone on for so many seconds, and how many a second it makes."""
+def _fail_until_throttled(server: Server) -> None:
+    """Guess from HOST, however long the machine takes to try each guess, until it is throttled."""
+    connection = http.client.HTTPConnection(HOST, server.port, timeout=30)
+    for guess in range(_GUESSES):
+        body = json.dumps({"username": f"nobody-before-{guess}@example.com", "password": "a-wrong-guess"})
+        connection.request("POST", "/api/v1/auth/login", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        if response.status == 429:
+            connection.close()
+            return
+    raise BenchFailed(f"{_GUESSES} failed logins from one address were all tried")
+
+
+def _beside(server: Server, flood: str, seconds: float) -> tuple[float, float]:
+    """How long lists take beside a flood that has gone on for a second, and how many a second it makes."""
     made: dict[str, Any] = {}
 
     def make_flood() -> None:
-        made.update(wrk(server, flood, _PAUSE_MS, seconds=seconds + until + 1, **_FLOOD))
+        made.update(wrk(server, flood, _PAUSE_MS, seconds=seconds + 2, **_FLOOD))
 
     thread = threading.Thread(target=make_flood)
     thread.start()
     try:
-        time.sleep(until)
+        time.sleep(1)
         beside = _lists(server, seconds)
     finally:
         thread.join()
