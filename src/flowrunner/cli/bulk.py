@@ -50,6 +50,7 @@ def follow_job(client: Client, job: Mapping[str, Any]) -> int:
         click.echo(f"flowrunner: detached; it goes on: flowrunner api GET /jobs/{job['id']}", err=True)
         return INTERRUPTED
     for error in job["errors"]:
-        say(f"{error['item']}: {error['message']}")
+        # Without an item, the whole job could not go on.
+        say(f"{error['item']}: {error['message']}" if "item" in error else error["message"])
     show(job)
     return OK if job["status"] == "completed" and not job["failed"] else FAILED

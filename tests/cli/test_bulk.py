@@ -1,0 +1,31 @@
+"""Jobs that the command line follows, as the server answers them."""
+
+import json
+from datetime import UTC, datetime
+
+import click
+import msgspec
+import pytest
+
+from flowrunner.api.jobs import JobAnswer
+from flowrunner.cli.bulk import follow_job
+from flowrunner.client import Client
+from flowrunner.domain.jobs import Job, JobError, JobStatus
+from flowrunner.domain.values import AccountId, JobId, WorkspaceId
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+def test_a_job_that_could_not_go_on_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    job = Job(
+        id=JobId("job-1"), workspace_id=WorkspaceId("w"), account_id=AccountId("a"), type="executions.cancel",
+        status=JobStatus.FAILED, total=2, created_at=NOON, completed_at=NOON, done=1,
+        errors=(JobError(None, "Your role is viewer"), JobError("exec-1", "It has ended")),
+    )  # fmt: skip
+    answered = json.loads(msgspec.json.encode(JobAnswer.of(job)))
+    # Nothing listens there: a job that has ended is not asked for again.
+    with click.Context(click.Command("cancel")), Client("http://127.0.0.1:1") as client:
+        code = follow_job(client, answered)
+
+    assert code == 1
+    assert capsys.readouterr().err.splitlines() == ["Your role is viewer", "exec-1: It has ended"]
