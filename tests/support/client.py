@@ -41,6 +41,7 @@ class Client:
         self.token = token
         self.account_id = ""
         self.email = ""
+        self.password = ""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -92,13 +93,14 @@ class Client:
     def login(self, email: str, password: str) -> Self:
         reply = self.post("/api/v1/auth/login", {"username": email, "password": password})
         assert reply.status == 200, reply
-        self.token, self.account_id, self.email = reply.json["token"], reply.json["account_id"], email
+        self.token, self.account_id = reply.json["token"], reply.json["account_id"]
+        self.email, self.password = email, password
         return self
 
-    def new_account(self, role: str = "user") -> "Client":
+    def new_account(self, role: str = "user", name: str = "Somebody") -> "Client":
         """Another account, logged in. The caller must be an admin."""
         email = f"{secrets.token_hex(6)}@example.com"
-        body = {"name": "Somebody", "email": email, "password": PASSWORD, "role": role, "email_confirmed": True}
+        body = {"name": name, "email": email, "password": PASSWORD, "role": role, "email_confirmed": True}
         reply = self.post("/api/v1/accounts", body)
         assert reply.status == 201, reply
         return Client(self.url).login(email, PASSWORD)

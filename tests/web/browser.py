@@ -3,17 +3,20 @@
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as TooLate
 
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD
 
 CHROMIUM: Final = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="the tests of the interface need: apt install chromium")
+# The name of the account of a test.
+OWNER: Final = "The owner"
 # Generous, since other tests run beside these on two cores.
 PATIENCE_MILLISECONDS: Final = 20_000
 # Without a graphics card, one that is emulated takes a tenth of the time of all tests with pages.
@@ -101,6 +104,17 @@ def fill_login(page: Page, email: str = ADMIN_EMAIL, password: str = ADMIN_PASSW
         page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Log in").click()
+
+
+def go_by_keys(page: Page, key: str, path: str) -> None:
+    """Press `g` and another key; again if a busy machine takes more than the second that may be between them."""
+    for _ in range(10):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        with suppress(TooLate):
+            page.wait_for_url(f"**{path}", timeout=PATIENCE_MILLISECONDS / 10)
+            return
+    raise AssertionError(f"the keys do not lead to {path}")
 
 
 def settled(page: Page) -> Page:

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
-from web.browser import Tab, fill_login, needs_chromium
+from web.browser import Tab, fill_login, go_by_keys, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
@@ -222,6 +222,4 @@ def test_keys_without_ctrl_are_switched_off(tab: Tab) -> None:
     page.get_by_role("button", name="Keyboard").click()
     page.get_by_role("dialog").get_by_label("Keys without Ctrl").check()
     page.keyboard.press("Escape")
-    page.keyboard.press("g")
-    page.keyboard.press("e")
-    page.wait_for_url("**/executions")
+    go_by_keys(page, "e", "/executions")

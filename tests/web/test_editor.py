@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Error, Locator, Page, Route, expect
 from support.client import Client
 from support.server import Server
 from web import sample
-from web.browser import Tab, fill_login, needs_chromium, settled, violations
+from web.browser import OWNER, Tab, fill_login, needs_chromium, settled, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
@@ -134,7 +134,7 @@ def test_two_people_who_edit_one_flow_lose_nothing(
     tab: Tab, browser: Browser, server: Server, api: Client, flow: str
 ) -> None:
     mine = edited(tab, flow)
-    other = Tab(browser, server.url).log_in()
+    other = Tab(browser, server.url).log_in(api.email, api.password)
     theirs = edited(other, flow)
     write(theirs, definition(api, flow).replace("# The note of the author", "# Their note"))
     theirs.get_by_role("button", name="Save", exact=True).click()
@@ -231,7 +231,7 @@ def test_a_session_that_ends_while_a_flow_is_edited_loses_nothing(tab: Tab, api:
     page.get_by_role("button", name="Save", exact=True).click()
     dialog = page.get_by_role("dialog", name="Your session has ended")
     expect(dialog).to_be_visible()
-    fill_login(page)
+    fill_login(page, api.email, api.password)
     page.unroute(early)
     for other in others:
         # It has the cookie of before the login. One that the page has given up meanwhile is handled already.
@@ -494,7 +494,7 @@ def test_revisions_beyond_a_page_are_on_the_next_one(tab: Tab, api: Client, flow
     revisions = page.get_by_role("navigation", name="Revisions")
     expect(revisions).to_contain_text("102 revisions")
     # By whom each was saved.
-    expect(revisions.get_by_role("link", name=re.compile("^103"))).to_contain_text("· root ·")
+    expect(revisions.get_by_role("link", name=re.compile("^103"))).to_contain_text(f"· {OWNER} ·")
     revisions.get_by_role("link", name=re.compile("^4(?!\\d)")).click()
     expect(page.get_by_role("heading", name=re.compile("4.*2"))).to_be_visible()
     revisions.get_by_role("link", name="Next page").click()

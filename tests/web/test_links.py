@@ -153,7 +153,7 @@ def test_an_approval_is_answered_by_its_link_without_scripts(browser: Browser, a
     receiver = Receiver(tmp_path).start()
     try:
         id = admin.run(admin.new_flow(ASKS.replace("URL", receiver.url)))
-        wait_for(lambda: len(receiver.effects("/ok/tell")) == 1, 20.0)
+        wait_for(lambda: len(receiver.effects("/ok/tell")) == 1)
         link = receiver.effects("/ok/tell")[0].body.strip('"')
     finally:
         receiver.stop()

@@ -1,6 +1,7 @@
 """Lists, their order and filters, and the charts that lead to them, in a real Chromium against a real server."""
 
 import re
+import secrets
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final
@@ -10,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from support.client import Client
 from support.server import Server
-from web import sample
+from support.waiting import wait_for
 from web.browser import Tab, needs_chromium, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -25,11 +26,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running.start()
     finally:
         running.stop()
-
-
-@pytest.fixture(scope="module")
-def ids(api: Client) -> dict[str, Any]:
-    return sample.fill(api)
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +61,12 @@ def test_flows_are_sorted_by_the_heads_of_their_columns(tab: Tab, ids: dict[str,
 
 
 def test_a_sorted_list_is_read_in_pages(tab: Tab, api: Client) -> None:
-    made = api.post("/api/v1/workspaces", {"name": "Many", "slug": "many"}).json
+    made = api.post("/api/v1/workspaces", {"name": "Many", "slug": f"many-{secrets.token_hex(4)}"}).json
     for n in range(60):
         body = {"name": f"n{n * 7 % 60:02}", "definition": FLOW.replace("NAME", f"n{n * 7 % 60:02}")}
         assert api.post("/api/v1/flows", body, Flowrunner_Workspace=made["id"]).status == 201
     page = tab.page
-    page.goto("/w/many/flows?sort=-name")
+    page.goto(f"/w/{made['slug']}/flows?sort=-name")
     pages = page.get_by_role("navigation", name="Pages")
     expect(pages).to_contain_text("50 of 60")
     assert names(page) == [f"n{n:02}" for n in range(59, 9, -1)]
@@ -162,7 +158,7 @@ def test_bars_of_the_overview_lead_to_their_executions(tab: Tab, ids: dict[str, 
 
 def test_a_row_of_tabs_fades_out_where_there_is_more_of_it(browser: Browser, site: Server, api: Client) -> None:
     flow = api.new_flow("nodes: {done: {type: return, params: {value: 1}}}\n", name="has tabs")
-    narrow = Tab(browser, site.url, width=320).log_in()
+    narrow = Tab(browser, site.url, width=320).log_in(api.email, api.password)
     tabs = narrow.go(f"/flows/{flow}/executions").get_by_role("navigation", name="Flow", exact=True)
 
     def faded() -> tuple[str, ...]:
@@ -171,21 +167,18 @@ def test_a_row_of_tabs_fades_out_where_there_is_more_of_it(browser: Browser, sit
 
     expect(tabs.get_by_role("link", name="Settings")).to_be_visible()
     tabs.evaluate("(row) => { row.scrollLeft = 0 }")
-    narrow.page.wait_for_timeout(200)
-    assert faded() == ("0px", "40px")
+    wait_for(lambda: faded() == ("0px", "40px"))
     tabs.evaluate("(row) => { row.scrollLeft = 1000 }")
-    narrow.page.wait_for_timeout(200)
-    assert faded() == ("40px", "0px")
+    wait_for(lambda: faded() == ("40px", "0px"))
     narrow.page.set_viewport_size({"width": 1200, "height": 800})
-    narrow.page.wait_for_timeout(200)
-    assert faded() == ("0px", "0px")
+    wait_for(lambda: faded() == ("0px", "0px"))
     assert narrow.faults == []
     narrow.close()
 
 
 def test_the_actions_of_the_list_are_one_button_on_a_narrow_screen(browser: Browser, site: Server, api: Client) -> None:
     api.ended(api.run(api.new_flow(FLOW.replace("NAME", "acts"), name="acts")))
-    narrow = Tab(browser, site.url, width=390).log_in()
+    narrow = Tab(browser, site.url, width=390).log_in(api.email, api.password)
     page = narrow.go("/executions?status=completed")
     expect(page.locator("tbody td.name").first).to_be_visible()
     buttons = [page.get_by_role("button", name=name, exact=True) for name in ("View", "Actions…")]
@@ -213,7 +206,7 @@ def test_the_executions_of_a_flow_keep_their_columns_apart_on_the_narrowest_scre
 ) -> None:
     flow = api.new_flow(FLOW.replace("NAME", "is thin"), name="is thin")
     api.ended(api.run(flow))
-    narrow = Tab(browser, site.url, width=320).log_in()
+    narrow = Tab(browser, site.url, width=320).log_in(api.email, api.password)
     page = narrow.go(f"/flows/{flow}/executions")
     id, started = page.locator("tbody td.name a"), page.locator("tbody time")
     expect(id).to_be_visible()
@@ -247,7 +240,7 @@ def test_long_names_and_labels_push_no_column_out_of_sight(browser: Browser, sit
     api.ended(api.post(f"/api/v1/flows/{flow}/run", {"input": {}, "labels": labels}).json["execution_id"])
     (trigger,) = api.get("/api/v1/triggers", flow_id=flow).json["triggers"]
     api.ended(api.post(f"/api/v1/triggers/{trigger['id']}/run").json["execution_id"])
-    tab = Tab(browser, site.url, width=1280).log_in()
+    tab = Tab(browser, site.url, width=1280).log_in(api.email, api.password)
     page = tab.page
     for path in ("", "/flows", "/executions", "/triggers"):
         tab.go(path)
@@ -283,7 +276,7 @@ def test_a_list_says_who_has_started_each_execution(browser: Browser, site: Serv
     at = {"Flowrunner_Workspace": api.account_id}
     for path in (f"flows/{flow}/run", f"executions/{asked}/rerun", f"triggers/{triggers['nightly']['id']}/run"):
         api.ended(member.post(f"/api/v1/{path}", {} if "rerun" in path else None, **at).json["execution_id"])
-    tab = Tab(browser, site.url, width=1440).log_in()
+    tab = Tab(browser, site.url, width=1440).log_in(api.email, api.password)
     for path in (f"/executions?flow={flow}", f"/flows/{flow}/executions"):
         tab.go(path)
         expect(tab.page.get_by_role("columnheader", name="Started by")).to_be_visible()
@@ -335,7 +328,7 @@ def test_an_error_of_a_list_leads_to_those_alike(tab: Tab, api: Client) -> None:
 
 @pytest.mark.parametrize("width", [1024, 1200, 1330])
 def test_no_column_and_no_moment_is_out_of_place_at_a_usual_width(
-    browser: Browser, site: Server, api: Client, width: int
+    browser: Browser, site: Server, api: Client, ids: dict[str, Any], width: int
 ) -> None:
     text = "nodes: {a: {type: fail, params: {error: warehouse.connection.refused, message: It is closed until Monday}}}"
     flow = api.new_flow(text, name="synchronise-orders-of-all-subsidiaries")
@@ -344,7 +337,7 @@ def test_no_column_and_no_moment_is_out_of_place_at_a_usual_width(
     api.ended(started["execution_id"])
     tab = Tab(browser, site.url, width=width)
     try:
-        page = tab.log_in().go("/executions")
+        page = tab.log_in(api.email, api.password).go("/executions")
         expect(page.locator("tbody tr").first).to_be_visible()
         assert page.locator(".scroll").evaluate("list => list.scrollWidth - list.clientWidth") == 0
         page = tab.go("")

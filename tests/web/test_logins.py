@@ -41,6 +41,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str
         provider.stop()
 
 
+@pytest.fixture
+def linked(site: tuple[Server, str]) -> Iterator[Client]:
+    """An account whose links to those of the provider end with the test: another run links the same ones."""
+    admin = site[0].admin()
+    account = admin.new_account()
+    yield account
+    assert admin.delete(f"/api/v1/accounts/{account.account_id}/identities").status == 200
+
+
 def new_tab(browser: Browser, site: tuple[Server, str]) -> tuple[Tab, Client]:
     """A browser at the login page, and somebody with an account."""
     server, url = site
@@ -131,8 +140,10 @@ def test_a_passkey_is_added_and_logs_in(browser: Browser, site: tuple[Server, st
     tab.close()
 
 
-def test_a_provider_logs_in_and_is_linked_to_an_account(browser: Browser, site: tuple[Server, str]) -> None:
-    tab, account = new_tab(browser, site)
+def test_a_provider_logs_in_and_is_linked_to_an_account(
+    browser: Browser, site: tuple[Server, str], linked: Client
+) -> None:
+    tab, account = Tab(browser, site[1]), linked
     page = tab.page
 
     page.goto("/w/nothing/flows")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,17 +43,24 @@ def new_tab(one_tab: Tab) -> Iterator[Tab]:
 
 
 @pytest.fixture
-def tab(new_tab: Tab) -> Tab:
-    return new_tab.log_in()
+def tab(new_tab: Tab, api: Client) -> Tab:
+    return new_tab.log_in(api.email, api.password)
 
 
 @pytest.fixture
 def spare(api: Client, request: pytest.FixtureRequest) -> dict[str, Any]:
     """A shared workspace with the admin alone."""
-    slug = re.sub(r"\W|_", "-", request.node.name)[5:60].strip("-")
+    slug = re.sub(r"\W|_", "-", request.node.name)[5:50].strip("-") + f"-{secrets.token_hex(4)}"
     made = api.post("/api/v1/workspaces", {"name": f"Spare {slug}", "slug": slug})
     assert made.status == 201, made
     return dict(made.json)
+
+
+@pytest.fixture
+def _resumed(api: Client) -> Iterator[None]:
+    """A pause of the installation ends with the test, so that others can start executions."""
+    yield
+    assert api.put("/api/v1/admin/pause", {"paused": False}).status == 200
 
 
 def saved(page: Page, button: str, directory: Path) -> Path:
@@ -198,18 +206,18 @@ def test_the_executions_of_a_flow_are_kept_as_its_settings_say(tab: Tab, api: Cl
 
 
 def test_an_admin_of_the_installation_joins_a_workspace_and_replaces_keys(tab: Tab, api: Client) -> None:
-    owner = api.new_account()
-    made = owner.post("/api/v1/workspaces", {"name": "Not mine", "slug": "not-mine"}).json
+    owner, name = api.new_account(), f"Not mine {secrets.token_hex(4)}"
+    made = owner.post("/api/v1/workspaces", {"name": name}).json
     page = tab.go("/admin?tab=workspaces")
-    page.get_by_role("button", name="Add a member to Not mine").click()
+    page.get_by_role("button", name=f"Add a member to {name}").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Role").select_option("operator")
     dialog.get_by_role("button", name="Add a member").click()
-    toast(page, "is a member of Not mine")
+    toast(page, f"is a member of {name}")
     members = api.get(f"/api/v1/workspaces/{made['id']}/members").json["members"]
     assert {each["account_id"]: each["role"] for each in members}[api.account_id] == "operator"
     # It can be opened at once.
-    expect(page.get_by_label("Workspace", exact=True).locator("option", has_text="Not mine")).to_have_count(1)
+    expect(page.get_by_label("Workspace", exact=True).locator("option", has_text=name)).to_have_count(1)
 
     page.get_by_role("link", name="Keys").click()
     page.get_by_role("button", name="Rotate keys…").click()
@@ -237,7 +245,7 @@ def test_an_admin_deletes_its_own_account_and_another_one(new_tab: Tab, api: Cli
     page.wait_for_url("**/login")
     assert leaving.get("/api/v1/flows").status == 401
 
-    page = new_tab.renew().log_in().go("/admin")
+    page = new_tab.renew().log_in(api.email, api.password).go("/admin")
     row = page.locator("tbody tr", has_text=removed.email)
     row.get_by_role("button", name="Manage").click()
     dialog = page.get_by_role("dialog")
@@ -252,15 +260,16 @@ def test_an_admin_deletes_its_own_account_and_another_one(new_tab: Tab, api: Cli
     assert given.status == 200
 
 
+@pytest.mark.usefixtures("_resumed")
 def test_everybody_sees_that_the_installation_is_paused(
     tab: Tab, browser: Browser, site: Server, api: Client, spare: dict[str, Any]
 ) -> None:
     viewer = api.new_account()
     api.post(f"/api/v1/workspaces/{spare['id']}/members", {"account": viewer.email, "role": "viewer"})
-    paused = "This installation is paused: it starts no new executions."
     page = tab.go("/admin?tab=system")
     page.get_by_role("button", name="Pause…").click()
     page.get_by_role("button", name="Pause it").click()
+    paused = "This installation is paused: it starts no new executions."
     banner = page.get_by_role("main").get_by_role("status").filter(has_text=paused)
     expect(banner.get_by_role("link", name="System")).to_be_visible()
     other = Tab(browser, site.url, width=390).log_in(viewer.email, PASSWORD)

@@ -7,7 +7,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from support.client import PASSWORD, Client
-from support.server import ADMIN_EMAIL
 from web.browser import Tab, fill_login, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -50,14 +49,14 @@ def test_a_logout_reaches_the_other_tabs_and_loses_nothing_that_was_typed(tab: T
     assert asked.evaluate("(dialog) => getComputedStyle(dialog, '::backdrop').backgroundColor").startswith("rgb(")
     page.keyboard.press("Escape")
     expect(asked).to_be_visible()
-    fill_login(page)
+    fill_login(page, api.email, api.password)
     expect(asked).to_have_count(0)
     page.get_by_role("dialog").get_by_role("button", name="Save").click()
     expect(page.get_by_role("cell", name="TYPED_BEFORE_LOGOUT", exact=True)).to_be_visible()
     second.close()
 
 
-def test_an_ended_session_is_said_in_all_tabs_and_one_login_is_enough(tab: Tab) -> None:
+def test_an_ended_session_is_said_in_all_tabs_and_one_login_is_enough(tab: Tab, api: Client) -> None:
     page = tab.go("/secrets")
     type_a_secret(page, "TYPED_BEFORE_END")
     second = open_second(tab, "/nodes")
@@ -68,7 +67,7 @@ def test_an_ended_session_is_said_in_all_tabs_and_one_login_is_enough(tab: Tab) 
 
     for each in (page, second):
         expect(each.get_by_role("dialog", name="Your session has ended")).to_be_visible()
-    fill_login(second)
+    fill_login(second, api.email, api.password)
     expect(second.get_by_role("dialog")).to_have_count(0)
     # What was sent before is sent again.
     expect(page.get_by_role("dialog")).to_have_count(0)
@@ -92,13 +91,13 @@ def test_a_tab_does_nothing_as_the_account_that_another_tab_has_logged_in(tab: T
     page.wait_for_timeout(6_000)
     assert [url for url in sent if "/api/v1/" in url and "/auth/" not in url] == []
 
-    expect(asked.get_by_label("E-mail address")).to_have_value(ADMIN_EMAIL)
-    fill_login(page)
+    expect(asked.get_by_label("E-mail address")).to_have_value(api.email)
+    fill_login(page, api.email, api.password)
     expect(asked).to_have_count(0)
     expect(second.get_by_role("dialog", name=OTHER)).to_be_visible()
     second.get_by_role("button", name="Continue as the other account").click()
     second.wait_for_url("**/w/**")
-    expect(second.get_by_role("link", name=ADMIN_EMAIL)).to_be_visible()
+    expect(second.get_by_role("link", name=api.email)).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
     second.close()
 
