@@ -86,7 +86,7 @@ async def test_memory_does_not_grow_with_what_is_exported(tmp_path: Path) -> Non
     peaks = []
     async with team_at(tmp_path) as team:
         flow = await team.flow("nodes: {a: {type: return, params: {value: '${input.text}'}}}")
-        session = await team.accounts.program.services.identity.authenticate(team.mara.token or "")
+        session = await team.accounts.program.services.sessions.authenticate(team.mara.token or "")
         caller = session.acting_in(WorkspaceId(team.id))
         for count in (3, 27):
             for _ in range(count):
@@ -106,7 +106,7 @@ async def test_memory_does_not_grow_with_what_is_exported(tmp_path: Path) -> Non
 async def test_few_exports_of_a_workspace_are_read_at_a_time(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
         services = team.accounts.program.services
-        session = await services.identity.authenticate(team.mara.token or "")
+        session = await services.sessions.authenticate(team.mara.token or "")
         caller = session.acting_in(WorkspaceId(team.id))
         one, other = [(await services.exports.export(caller))[1] for _ in range(MAX_OPEN)]
         await anext(one)

@@ -162,14 +162,14 @@ LOGGING_OUT: Final = (
     """
 import sys
 import flowrunner.bootstrap.housekeeping
-from flowrunner.services.identity import Authentication
+from flowrunner.services.sessions import Sessions
 flowrunner.bootstrap.housekeeping.REFRESH_SECONDS = 3600.0
-family_of = Authentication.family_of
+family_of = Sessions.family_of
 async def logging_out(self, caller):
     family = await family_of(self, caller)
     await self.logout(caller)
     return family
-Authentication.family_of = logging_out
+Sessions.family_of = logging_out
 from flowrunner.cli.main import main
 sys.exit(main())
 """,

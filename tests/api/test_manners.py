@@ -16,7 +16,7 @@ from support.client import PASSWORD, Client
 
 async def token_for(program: Any) -> str:
     await program.services.accounts.create(name="U", email="u@example.com", password=PASSWORD, role="user")
-    return str((await program.services.identity.login("u@example.com", PASSWORD, address="127.0.0.1")).token)
+    return str((await program.services.sessions.login("u@example.com", PASSWORD, address="127.0.0.1")).token)
 
 
 async def test_each_answer_says_what_is_left_of_the_callers_requests(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ async def agent_of(program: Program) -> tuple[str, str, str]:
     """The session's token of a new account, a token for agents, and that one's id."""
     services = program.services
     await services.accounts.create(name="A", email="a@example.com", password=PASSWORD, role="user")
-    session = (await services.identity.login("a@example.com", PASSWORD, address="127.0.0.1")).token
+    session = (await services.sessions.login("a@example.com", PASSWORD, address="127.0.0.1")).token
     body = json.dumps({"name": "agent", "scopes": ["mcp", "read", "run", "write"]}).encode()
     made = (await call(program.app, "POST", "/api/v1/tokens", token=session, body=body)).json
     return session, made["token"], made["id"]

@@ -17,7 +17,7 @@ from flowrunner.services.known_callers import KnownCallers
 CALLER = cast("Caller", SimpleNamespace(account_id=AccountId("a"), admitted_to={"w"}))
 
 
-class Identity:
+class TwoSessions:
     """Two sessions of one account, of which one has ended."""
 
     def __init__(self) -> None:
@@ -34,24 +34,24 @@ class Identity:
 
 
 async def test_s61_each_session_is_looked_up_once_for_all_of_its_streams() -> None:
-    identity = Identity()
-    services: Any = SimpleNamespace(identity=identity, known_callers=KnownCallers())
+    sessions = TwoSessions()
+    services: Any = SimpleNamespace(sessions=sessions, known_callers=KnownCallers())
     streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
     opened = [await streams.admit(CALLER, [WorkspaceId("w")]) for _ in range(40)]
 
     await streams.end_sessions(AccountId("a"))
 
     assert [stream.ended.done() for stream in opened] == [True, False] * 20
-    assert identity.looks == {"ended": 1, "alive": 1}
+    assert sessions.looks == {"ended": 1, "alive": 1}
 
 
-class IdentityWithoutDatabase(Identity):
+class SessionsWithoutDatabase(TwoSessions):
     async def present(self, family: str) -> Caller | None:
         raise Unavailable("The database cannot be reached at the moment")
 
 
 async def test_a_stream_that_begins_as_the_database_goes_away_asks_its_client_to_come_again() -> None:
-    services: Any = SimpleNamespace(identity=IdentityWithoutDatabase(), known_callers=KnownCallers())
+    services: Any = SimpleNamespace(sessions=SessionsWithoutDatabase(), known_callers=KnownCallers())
     streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
     stream = await streams.admit(CALLER, [WorkspaceId("w")])
     begun: list[str] = []
@@ -69,7 +69,7 @@ async def test_a_stream_that_begins_as_the_database_goes_away_asks_its_client_to
     assert begun == []
 
 
-class SlowIdentity(Identity):
+class SlowSessions(TwoSessions):
     """It looks a session up only when it may."""
 
     def __init__(self) -> None:
@@ -83,14 +83,14 @@ class SlowIdentity(Identity):
 
 async def test_a_stream_that_is_about_to_be_admitted_as_all_are_closed_is_refused() -> None:
     """A server that steps down would never send it anything, and never close it."""
-    identity = SlowIdentity()
-    services: Any = SimpleNamespace(identity=identity, known_callers=KnownCallers())
+    sessions = SlowSessions()
+    services: Any = SimpleNamespace(sessions=sessions, known_callers=KnownCallers())
     streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
     admitted = asyncio.create_task(streams.admit(CALLER, [WorkspaceId("w")]))
     await asyncio.sleep(0)
 
     await streams.close()
-    identity.may_answer.set()
+    sessions.may_answer.set()
 
     with pytest.raises(Unavailable, match="connect again"):
         await admitted
@@ -99,7 +99,7 @@ async def test_a_stream_that_is_about_to_be_admitted_as_all_are_closed_is_refuse
 
 @pytest.mark.parametrize("end", ["returns", "fails", "is cancelled"])
 async def test_a_stream_counts_until_it_has_ended_however_it_ends(end: str) -> None:
-    services: Any = SimpleNamespace(identity=Identity(), known_callers=KnownCallers())
+    services: Any = SimpleNamespace(sessions=TwoSessions(), known_callers=KnownCallers())
     streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
     counted: list[int] = []
 

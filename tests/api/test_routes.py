@@ -150,7 +150,7 @@ async def test_s13_s15_s16_every_protected_route_refuses_whoever_may_not(tmp_pat
                 reason = ' error="invalid_token"' if is_of_agents and tokens[name] else ""
                 assert reply.headers["www-authenticate"] == f"Bearer{reason}", (name, method, path)
             # A login for each, since some of them end it.
-            token = (await program.services.identity.login("user@example.com", PASSWORD, address="127.0.0.1")).token
+            token = (await program.services.sessions.login("user@example.com", PASSWORD, address="127.0.0.1")).token
             reply = await call(program.app, method, address, token=token)
             assert reply.status != 401
             if reply.status == 403:
@@ -166,10 +166,10 @@ async def _callers(services: Any) -> dict[str, str | None]:
     for name in ("user", "logged out", "deleted"):
         email = f"{name.replace(' ', '')}@example.com"
         account = await services.accounts.create(name="U", email=email, password=PASSWORD, role="user")
-        token = await services.identity.login(email, PASSWORD, address="127.0.0.1")
+        token = await services.sessions.login(email, PASSWORD, address="127.0.0.1")
         tokens[name] = token.token
         if name == "logged out":
-            await services.identity.logout(await services.identity.authenticate(token.token))
+            await services.sessions.logout(await services.sessions.authenticate(token.token))
         if name == "deleted":
             await services.accounts.delete(account.id)
     return tokens
@@ -190,7 +190,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
         services = program.services
         token = (await _callers(services))["user"]
         await services.accounts.create(name="Boss", email="boss@example.com", password=PASSWORD, role="admin")
-        boss = (await services.identity.login("boss@example.com", PASSWORD, address="127.0.0.1")).token
+        boss = (await services.sessions.login("boss@example.com", PASSWORD, address="127.0.0.1")).token
         broken = dataclasses.replace(
             services,
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),

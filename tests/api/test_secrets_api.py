@@ -198,7 +198,7 @@ def test_a_moved_flow_uses_the_secrets_of_its_new_workspace(account: Client) -> 
 async def test_the_last_use_of_a_secret_is_written_later_and_without_a_write_for_each_step(tmp_path: Path) -> None:
     async with program_at(tmp_path) as program:
         await program.services.accounts.create(name="U", email="u@example.com", password=PASSWORD, role="user")
-        token = (await program.services.identity.login("u@example.com", PASSWORD, address="127.0.0.1")).token
+        token = (await program.services.sessions.login("u@example.com", PASSWORD, address="127.0.0.1")).token
 
         async def ask(method: str, to: str, body: Any = None) -> Any:
             data = b"" if body is None else json.dumps(body).encode()
@@ -225,7 +225,7 @@ async def test_the_secrets_of_flows_that_an_earlier_version_has_saved_are_read_i
 ) -> None:
     async with program_at(tmp_path) as program:
         await program.services.accounts.create(name="U", email="u@example.com", password=PASSWORD, role="user")
-        token = (await program.services.identity.login("u@example.com", PASSWORD, address="127.0.0.1")).token
+        token = (await program.services.sessions.login("u@example.com", PASSWORD, address="127.0.0.1")).token
         secret = json.dumps({"key": "A", "value": VALUE}).encode()
         await call(program.app, "POST", "/api/v1/accounts/me/secrets", token=token, body=secret)
         for number in range(25):

@@ -145,7 +145,7 @@ async def test_what_was_used_since_the_last_look_is_written_at_a_stop(tmp_path: 
     uses = "SELECT address, (SELECT count(last_used_at) FROM api_tokens) FROM sessions"
     async with program_at(tmp_path) as program:
         await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
-        login = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.1")).token
+        login = (await program.services.sessions.login("root@example.com", PASSWORD, address="192.0.2.1")).token
         body = json.dumps({"name": "CI", "scopes": ["read"]}).encode()
         token = (await call(program.app, "POST", "/api/v1/tokens", token=login, body=body)).json["token"]
         for used in (login, token):

@@ -47,7 +47,7 @@ async def test_one_execution_passes_through_every_file_that_is_named(tmp_path: P
     with files_that_run() as ran:
         async with program_at(tmp_path / "data") as program:
             await program.services.accounts.create_first(name="Ada", email="ada@example.com", password=PASSWORD)
-            login = await program.services.identity.login("ada@example.com", PASSWORD, address="127.0.0.1")
+            login = await program.services.sessions.login("ada@example.com", PASSWORD, address="127.0.0.1")
 
             async def ask(method: str, path: str, body: Any = None) -> Any:
                 sent = b"" if body is None else json.dumps(body).encode()

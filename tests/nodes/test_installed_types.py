@@ -110,7 +110,7 @@ async def test_a_flow_runs_a_node_type_of_an_installed_package(packages: Package
     packages.add("greetings", GREET, types={"greet": "Greet"})
     async with program_at(tmp_path / "data") as program:
         await program.services.accounts.create_first(name="Ada", email="ada@example.com", password=PASSWORD)
-        login = await program.services.identity.login("ada@example.com", PASSWORD, address="127.0.0.1")
+        login = await program.services.sessions.login("ada@example.com", PASSWORD, address="127.0.0.1")
 
         async def ask(method: str, path: str, body: Any = None) -> Any:
             sent = b"" if body is None else json.dumps(body).encode()

@@ -105,7 +105,7 @@ class Callers:
             assert gone.token is not None
             match name:
                 case "logged out":
-                    await self.services.identity.logout(await self.services.identity.authenticate(gone.token))
+                    await self.services.sessions.logout(await self.services.sessions.authenticate(gone.token))
                 case "expired":
                     self._sql("UPDATE sessions SET expires_at = 1 WHERE account_id = ?", gone.account_id)
                 case _:
@@ -153,18 +153,18 @@ class Callers:
         token = await self.log_in(email)
         if name != "expired":
             # Cached from here on, so whatever ends it must also drop it from the cache.
-            await self.services.identity.authenticate(token)
+            await self.services.sessions.authenticate(token)
         return self._add(CallerCase(name, rights, token, {}, id, refusal, email))
 
     async def log_in(self, email: str) -> str:
-        return (await self.services.identity.login(email, PASSWORD, address="127.0.0.1")).token
+        return (await self.services.sessions.login(email, PASSWORD, address="127.0.0.1")).token
 
     async def _token(self, name: str, role: Role, scopes: list[Scope], rights: frozenset[str]) -> CallerCase:
         id, email = await self._account(name, role)
-        by = await self.services.identity.authenticate(await self.log_in(email))
+        by = await self.services.sessions.authenticate(await self.log_in(email))
         _, token = await self.services.tokens.create(by, name="N", scopes=scopes, life=None)
         if name != "token: expired":
-            await self.services.identity.authenticate(token)
+            await self.services.sessions.authenticate(token)
         return self._add(CallerCase(name, rights, token, {}, id, 403 if rights else 401))
 
     def _add(self, caller: CallerCase) -> CallerCase:

@@ -69,7 +69,7 @@ async def prepare(data_dir: Path) -> dict[str, Any]:
             account = await program.services.accounts.create(
                 name="N", email=f"{n}@example.com", password="five-blue-otters-swim", role="user"
             )
-            token = await program.services.identity.login(account.email, "five-blue-otters-swim", address="127.0.0.1")
+            token = await program.services.sessions.login(account.email, "five-blue-otters-swim", address="127.0.0.1")
             known["tokens"].append(token.token)
             values = {f"KEY_{k}": f"the value {k} of account {n}" for k in range(SECRETS)}
             for key, value in values.items():
@@ -96,7 +96,7 @@ async def check(data_dir: Path, known: dict[str, Any]) -> None:
             for id, values in known["secrets"].items():
                 assert await program.vault.reveal(id, list(values)) == values, "a secret does not open"
             for token in known["tokens"]:
-                caller: Caller = await program.services.identity.authenticate(token)
+                caller: Caller = await program.services.sessions.authenticate(token)
                 assert caller.account_id in known["secrets"]
                 program.services.known_callers.forget(token)
 

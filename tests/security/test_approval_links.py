@@ -218,7 +218,7 @@ async def test_s73_a_link_depends_on_its_execution_and_on_no_account(links: Link
     await links.program.services.accounts.create(name="r", email="r@example.com", password=PASSWORD, role="admin")
     login = {"username": "r@example.com", "password": PASSWORD}
     token = (await links.api("POST", "/api/v1/auth/login", login)).json["token"]
-    owner = (await links.program.services.identity.authenticate(links.token)).account_id
+    owner = (await links.program.services.sessions.authenticate(links.token)).account_id
     links.token = token
 
     disabled = await links.api("PUT", f"/api/v1/accounts/{owner}", {"disabled": True})

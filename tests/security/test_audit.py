@@ -243,7 +243,7 @@ async def _change_everything(root: Caller) -> None:
         assert reply.status < 300, (method, route, reply)
         return reply.json if reply.body else None
 
-    me = (await root.program.services.identity.authenticate(root.token or "")).account_id
+    me = (await root.program.services.sessions.authenticate(root.token or "")).account_id
     flow = (await go("POST", flows, {"name": "N", "definition": NAP}))["id"]
     await go("PUT", one, {"definition": f"{NAP}# 2"}, id=flow)
     await go("PUT", f"{flows}/by-name/{{name}}", {"definition": NAP}, name="by name")
@@ -381,7 +381,7 @@ async def test_s60_a_change_of_an_account_says_what_was_changed(
 ) -> None:
     async with program_at(tmp_path / "data") as program:
         root, user = await two_of(program)
-        id = (await program.services.identity.authenticate(user.token or "")).account_id
+        id = (await program.services.sessions.authenticate(user.token or "")).account_id
         if change == {"disabled": False}:
             assert (await root.go("PUT", f"/api/v1/accounts/{id}", {"disabled": True})).status == 200
 
@@ -611,13 +611,13 @@ async def test_s56_s60_failed_logins_do_not_fill_the_log(tmp_path: Path) -> None
     async with program_at(tmp_path / "data") as program:
         await two_of(program)
         before = len(entries(tmp_path / "data" / "flowrunner.db"))
-        identity, log = program.services.identity, program.services.audit
+        sessions, log = program.services.sessions, program.services.audit
 
         for n in range(3_000):
             log.login_failed(None, address=f"192.0.2.{n % 250}")
         for name in ("root@example.com", "nobody@example.com"):
             with pytest.raises(Exception, match="wrong"):
-                await identity.login(name, "hunter2-hunter2-hunter2", address="198.51.100.1")
+                await sessions.login(name, "hunter2-hunter2-hunter2", address="198.51.100.1")
         await log.write_rejection_counts(at_once=True)
 
     rows = entries(tmp_path / "data" / "flowrunner.db")[before:]

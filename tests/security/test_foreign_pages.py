@@ -69,9 +69,9 @@ async def test_s53_a_foreign_page_opens_no_socket_by_any_way_in(tmp_path: Path) 
         mine = callers.by_name["user A"]
         assert mine.token is not None
         execution = await callers.create("executions", mine.account_id)
-        caller = await callers.services.identity.authenticate(mine.token)
+        caller = await callers.services.sessions.authenticate(mine.token)
         for origin in ("https://evil.example", "null", "http://localhost:81"):
-            ticket = (await callers.services.identity.issue_ticket(caller)).ticket
+            ticket = (await callers.services.sessions.issue_ticket(caller)).ticket
             reply = await connect(
                 callers.app,
                 f"/ws/executions/{execution}",

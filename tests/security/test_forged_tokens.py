@@ -36,7 +36,7 @@ async def test_s05_s06_s07_forged_tokens_are_refused_on_every_route(tmp_path: Pa
         assert mine.token is not None
         assert program.token is not None
         key = bytes.fromhex((tmp_path / "data" / "keys" / "signing.key").read_text().strip())
-        ticket = await callers.services.identity.issue_ticket(await callers.services.identity.authenticate(mine.token))
+        ticket = await callers.services.sessions.issue_ticket(await callers.services.sessions.authenticate(mine.token))
         forged = [
             *forgeries(mine.token, key),
             *forged_api_tokens(program.token),
@@ -65,7 +65,7 @@ async def test_s05_s06_s07_forged_tokens_are_refused_on_every_route(tmp_path: Pa
 
 async def test_s07_no_kind_of_token_stands_for_another(tmp_path: Path, scoreboard: Scoreboard) -> None:
     async with callers_at(tmp_path / "data") as callers:
-        identity, email = callers.services.identity, callers.by_name["user A"].email
+        sessions, email = callers.services.sessions, callers.by_name["user A"].email
         assert email is not None
         mine = callers.by_name["user A"].account_id
         execution = await callers.create("executions", mine)
@@ -74,11 +74,11 @@ async def test_s07_no_kind_of_token_stands_for_another(tmp_path: Path, scoreboar
             return await callers.log_in(email)
 
         async def api_token() -> str:
-            by = await identity.authenticate(await session())
+            by = await sessions.authenticate(await session())
             return (await callers.services.tokens.create(by, name="N", scopes=["read"], life=None))[1]
 
         async def ticket() -> str:
-            return (await identity.issue_ticket(await identity.authenticate(await session()))).ticket
+            return (await sessions.issue_ticket(await sessions.authenticate(await session()))).ticket
 
         async def set_up() -> str:
             return callers.program.setup.issue_token()

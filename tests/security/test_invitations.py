@@ -286,7 +286,7 @@ async def test_s73_no_invitation_creates_an_account_where_no_passwords_are_accep
 async def test_s73_no_token_for_programs_and_no_lower_role_invites(team: Team) -> None:
     body = {"name": "N", "scopes": ["read", "run", "write", "members", "admin"]}
     team.tokens["program"] = (await team.go("root", "POST", "/api/v1/tokens", body)).json["token"]
-    root = (await team.program.services.identity.authenticate(team.tokens["root"])).account_id
+    root = (await team.program.services.sessions.authenticate(team.tokens["root"])).account_id
     before = await team.state()
 
     assert (await team.invite("new@example.com", by="program", to=root)).status == 403
@@ -400,7 +400,7 @@ async def test_s73_no_name_adds_a_header_or_a_recipient(tmp_path: Path, name: st
         async with program_at(tmp_path / "data", allowed_hosts=("localhost",), **settings) as program:
             team = await Team(program).begin()
             await team.change("UPDATE accounts SET name = 'x'")
-            me = (await team.program.services.identity.authenticate(team.tokens["root"])).account_id
+            me = (await team.program.services.sessions.authenticate(team.tokens["root"])).account_id
             assert (await team.go("root", "PUT", f"/api/v1/accounts/{me}", {"name": name})).status == 200
             for email in ("lee@example.com", "a,b@example.com", '"x"@example.com', "<lee@example.org"):
                 assert (await team.invite(email, to=me)).status == 201

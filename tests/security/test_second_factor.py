@@ -411,7 +411,7 @@ async def test_s71_a_workspace_requires_a_second_factor_of_its_members(tmp_path:
         by_id = [f"/api/v1/executions/{execution}", f"/api/v1/flows/{flow.json['id']}"]
         refused = [*await opened(), *[await attack.send("GET", at, None, omar) for at in by_id]]
         assert {(reply.status, reply.error["code"]) for reply in refused} == {(403, "second_factor_missing")}
-        caller = await attack.program.services.identity.authenticate(omar)
+        caller = await attack.program.services.sessions.authenticate(omar)
         assert caller.admitted_to == (caller.account_id,)
         assert (await flows(program["token"])).status == 200
         assert (await flows(attack.token)).status == 200

@@ -306,7 +306,7 @@ async def test_s04_an_unknown_name_takes_as_long_as_a_wrong_password(
             address = f"192.0.2.{sum(map(len, times.values()))}"
             begun = time.perf_counter()
             with pytest.raises(Unauthorized) as refused:
-                await services.identity.login(names[kind], "a wrong password", address=address)
+                await services.sessions.login(names[kind], "a wrong password", address=address)
             times[kind].append(time.perf_counter() - begun)
             messages.add(str(refused.value))
         curves = {kind: area_under_curve(times["known"], times[kind]) for kind in ("unknown", "disabled")}
@@ -344,9 +344,9 @@ async def test_s08_of_many_refreshes_at_once_one_wins(services: AccountServices,
     rounds, at_once, wrong = 100, 20, 0
     token = (await services.login()).token
     for _ in range(rounds):
-        caller = await services.identity.authenticate(token)
+        caller = await services.sessions.authenticate(token)
         results = await asyncio.gather(
-            *(services.identity.refresh(caller) for _ in range(at_once)), return_exceptions=True
+            *(services.sessions.refresh(caller) for _ in range(at_once)), return_exceptions=True
         )
         winners = [result.token for result in results if not isinstance(result, BaseException)]
         assert all(isinstance(r, Unauthorized) for r in results if isinstance(r, BaseException))
@@ -355,7 +355,7 @@ async def test_s08_of_many_refreshes_at_once_one_wins(services: AccountServices,
     scoreboard.count("refreshes at once: rounds without one winner", cases=rounds * at_once, failures=wrong)
 
     assert wrong == 0
-    await services.identity.authenticate(token)
+    await services.sessions.authenticate(token)
 
 
 def test_s08_a_token_that_comes_back_after_two_refreshes_ends_the_login(account: Client) -> None:
@@ -388,19 +388,19 @@ def test_s08_the_second_of_two_requests_at_once_ends_nothing(account: Client) ->
 async def test_s08_a_token_that_comes_back_late_ends_the_login(services: AccountServices) -> None:
     await services.add("omar")
     old = (await services.login()).token
-    new = (await services.identity.refresh(await services.identity.authenticate(old))).token
+    new = (await services.sessions.refresh(await services.sessions.authenticate(old))).token
     services.clock.advance(seconds=11)
-    await services.identity.purge()
+    await services.sessions.purge()
     with pytest.raises(Unauthorized):
-        await services.identity.authenticate(old)
+        await services.sessions.authenticate(old)
 
-    await services.identity.refuse_refresh(new)
-    await services.identity.authenticate(new)
-    await services.identity.refuse_refresh(old)
+    await services.sessions.refuse_refresh(new)
+    await services.sessions.authenticate(new)
+    await services.sessions.refuse_refresh(old)
 
-    for identity in (services.identity, services.new_identity()):
+    for sessions in (services.sessions, services.new_sessions()):
         with pytest.raises(Unauthorized):
-            await identity.authenticate(new)
+            await sessions.authenticate(new)
 
 
 # Browsers

@@ -112,7 +112,7 @@ async def test_s72_a_login_by_a_real_provider_makes_an_account_with_the_roles_of
 ) -> None:
     async with program_with(tmp_path, ("real", real.issuer)) as program:
         await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
-        token = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        token = (await program.services.sessions.login("root@example.com", PASSWORD, address="192.0.2.9")).token
         team = json.dumps({"name": "Team", "slug": "team"}).encode()
         assert (await call(program.app, "POST", "/api/v1/workspaces", token=token, body=team)).status == 201
 
@@ -481,7 +481,7 @@ async def test_s72_accounts_are_linked_by_issuer_and_subject_and_never_by_their_
         assert (thief.is_logged_in, reply.headers["location"]) == (False, "/login?sign_on=email_taken")
 
         # The owner links it, with a recent login; from then on it logs in, whatever address it has.
-        token = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        token = (await program.services.sessions.login("root@example.com", PASSWORD, address="192.0.2.9")).token
         body = json.dumps({"provider": "liar", "next": "/w/x/account"}).encode()
         reply = await call(program.app, "POST", "/api/v1/identities", token=token, body=body, headers={"host": HOST})
         owner = Browser(program)
@@ -552,7 +552,7 @@ async def test_a_login_changes_the_roles_in_all_workspaces_of_its_groups(tmp_pat
     groups = [{"group": "eng", "workspace": slug, "role": "editor"} for slug in slugs]
     async with program_with(tmp_path, ("liar", liar.issuer), groups=groups) as program:
         await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
-        token = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        token = (await program.services.sessions.login("root@example.com", PASSWORD, address="192.0.2.9")).token
         for slug in slugs:
             body = json.dumps({"name": slug, "slug": slug}).encode()
             assert (await call(program.app, "POST", "/api/v1/workspaces", token=token, body=body)).status == 201
@@ -574,7 +574,7 @@ async def test_a_login_without_a_group_ends_what_an_earlier_one_reaches(tmp_path
     groups = [{"group": "eng", "workspace": "team", "role": "editor"}]
     async with program_with(tmp_path, ("liar", liar.issuer), groups=groups) as program:
         await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
-        token = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        token = (await program.services.sessions.login("root@example.com", PASSWORD, address="192.0.2.9")).token
         body = json.dumps({"name": "team", "slug": "team"}).encode()
         assert (await call(program.app, "POST", "/api/v1/workspaces", token=token, body=body)).status == 201
 

@@ -40,7 +40,7 @@ async def program_of(client: ApiClient, *scopes: str) -> ApiClient:
 
 
 async def account_of(accounts: TwoAccounts, client: ApiClient) -> Any:
-    caller = await accounts.program.services.identity.authenticate(client.token or "")
+    caller = await accounts.program.services.sessions.authenticate(client.token or "")
     return (await client.request("GET", f"{ACCOUNTS}/{caller.account_id}")).json
 
 

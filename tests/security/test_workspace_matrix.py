@@ -165,7 +165,7 @@ class Workspaces:
 
     async def _token(self, name: str, role: WorkspaceRole, workspace: WorkspaceId | None, *scopes: Any) -> Identity:
         id, login = await self._account(name, role, workspace == self.second, "user")
-        by = await self.callers.services.identity.authenticate(login)
+        by = await self.callers.services.sessions.authenticate(login)
         if workspace is not None:
             by = by.acting_in(workspace)
         scopes = scopes or ("read", "run", "write", "members")
@@ -177,7 +177,7 @@ class Workspaces:
 
     async def _add(self, identity: Identity) -> Identity:
         # Cached from here on, so whatever ends it must also drop it from the cache.
-        await self.callers.services.identity.authenticate(identity.token)
+        await self.callers.services.sessions.authenticate(identity.token)
         self.identities.append(identity)
         return identity
 

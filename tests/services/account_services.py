@@ -15,11 +15,11 @@ from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.email_confirmations import EmailConfirmations
-from flowrunner.services.identity import AccessToken, Authentication
 from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.password_check import PasswordCheck
+from flowrunner.services.sessions import AccessToken, Sessions
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
@@ -42,7 +42,7 @@ class AccountServices:
         self.passwords = PasswordCheck(store, audit=self.audit, hasher=self.hasher, clock=self.clock)
         self.uses = TokenUses(self.token_store)
         self.known_callers = KnownCallers()
-        self.identity = self._identity_with(self.known_callers)
+        self.sessions = self._sessions_with(self.known_callers)
         self.tokens = Tokens(self.token_store, self.uses, self.clock, on_end=self.known_callers.sessions_ended)
         self.deleted: list[AccountId] = []
 
@@ -60,12 +60,12 @@ class AccountServices:
             on_delete=on_delete,
         )
 
-    def new_identity(self) -> Authentication:
+    def new_sessions(self) -> Sessions:
         """Return the service as after a restart, with empty caches."""
-        return self._identity_with(KnownCallers())
+        return self._sessions_with(KnownCallers())
 
-    def _identity_with(self, known: KnownCallers) -> Authentication:
-        return Authentication(
+    def _sessions_with(self, known: KnownCallers) -> Sessions:
+        return Sessions(
             SqlAccounts(self.engine.database),
             SqlSessions(self.engine.database),
             self.token_store,
@@ -82,10 +82,10 @@ class AccountServices:
     async def add(self, name: str, *, role: Any = "user") -> Caller:
         email = f"{name}@example.com"
         account = await self.accounts.create(name=name, email=email, password=PASSWORD, role=role)
-        return await self.identity.authenticate((await self.login(account.email)).token)
+        return await self.sessions.authenticate((await self.login(account.email)).token)
 
     async def login(self, username: str = "omar@example.com", password: str = PASSWORD) -> AccessToken:
-        return await self.identity.login(username, password, address="192.0.2.7")
+        return await self.sessions.login(username, password, address="192.0.2.7")
 
 
 @asynccontextmanager

@@ -48,12 +48,12 @@ async def test_all_faults_of_an_account_are_reported_at_once(
 async def test_a_new_password_ends_every_session(services: AccountServices) -> None:
     caller = await services.add("omar")
     token = (await services.login()).token
-    await services.identity.authenticate(token)
+    await services.sessions.authenticate(token)
 
     await services.accounts.update(caller, caller.account_id, NEW_PASSWORD)
 
     with pytest.raises(Unauthorized):
-        await services.identity.authenticate(token)
+        await services.sessions.authenticate(token)
     with pytest.raises(Unauthorized):
         await services.login()
     await services.login(password=OTHER_PASSWORD)
@@ -99,7 +99,7 @@ async def test_a_demoted_admin_does_not_take_the_role_back_with_a_request_that_w
 async def test_a_login_with_the_old_password_opens_nothing_after_the_change(services: AccountServices) -> None:
     caller = await services.add("omar")
     hashing = HeldHasher(services.hasher)
-    services.passwords._hasher = services.identity._hasher = hashing
+    services.passwords._hasher = services.sessions._hasher = hashing
 
     login = asyncio.create_task(services.login())
     await hashing.begun.wait()
@@ -117,7 +117,7 @@ async def test_a_login_that_renews_an_outdated_hash_does_not_bring_the_old_passw
 ) -> None:
     caller = await services.add("omar")
     hashing = HeldHasher(services.hasher, finds_outdated=True)
-    services.passwords._hasher = services.identity._hasher = hashing
+    services.passwords._hasher = services.sessions._hasher = hashing
 
     login = asyncio.create_task(services.login())
     await hashing.begun.wait()
@@ -126,7 +126,7 @@ async def test_a_login_that_renews_an_outdated_hash_does_not_bring_the_old_passw
 
     with pytest.raises(Unauthorized):
         await login
-    services.passwords._hasher = services.identity._hasher = services.hasher
+    services.passwords._hasher = services.sessions._hasher = services.hasher
     await services.login(password=OTHER_PASSWORD)
 
 
@@ -255,13 +255,13 @@ async def test_only_an_admin_changes_roles(services: AccountServices) -> None:
 async def test_a_demoted_admin_is_one_no_longer_at_once(services: AccountServices) -> None:
     await services.add("omar", role="admin")
     token = (await services.login()).token
-    caller = await services.identity.authenticate(token)
+    caller = await services.sessions.authenticate(token)
     assert caller.is_admin
 
     await services.accounts.update(caller, caller.account_id, AccountUpdate(role="user"))
 
     with pytest.raises(Unauthorized):
-        await services.identity.authenticate(token)
+        await services.sessions.authenticate(token)
 
 
 async def test_others_accounts_do_not_exist_for_a_user(services: AccountServices) -> None:
@@ -283,7 +283,7 @@ async def test_a_deleted_account_ends_with_all_it_has(services: AccountServices)
     await services.accounts.delete(caller.account_id)
 
     with pytest.raises(Unauthorized):
-        await services.identity.authenticate(token)
+        await services.sessions.authenticate(token)
     with pytest.raises(Unauthorized):
         await services.login()
     assert services.deleted == [caller.account_id]

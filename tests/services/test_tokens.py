@@ -32,9 +32,9 @@ async def change(services: AccountServices, id: AccountId, **what: Any) -> None:
 
 async def refused(services: AccountServices, token: str) -> None:
     """Check that the token is rejected by a server that has cached it and by one that has not."""
-    for identity in (services.identity, services.new_identity()):
+    for sessions in (services.sessions, services.new_sessions()):
         with pytest.raises(Unauthorized):
-            await identity.authenticate(token)
+            await sessions.authenticate(token)
 
 
 async def test_a_token_stands_for_its_account_also_after_a_restart(services: AccountServices) -> None:
@@ -43,8 +43,8 @@ async def test_a_token_stands_for_its_account_also_after_a_restart(services: Acc
     id, token = await make(services, omar, "read", "run")
 
     assert token.startswith(PREFIX)
-    for identity in (services.identity, services.new_identity()):
-        found = await identity.authenticate(token)
+    for sessions in (services.sessions, services.new_sessions()):
+        found = await sessions.authenticate(token)
         assert (found.account_id, found.role) == (omar.account_id, "user")
         assert found.credential == ApiToken(id, frozenset({"read", "run"}))
 
@@ -66,7 +66,7 @@ async def test_each_request_of_a_token_has_the_address_that_it_comes_from(servic
     _, token = await make(services, await services.add("omar"))
     addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.1"]
 
-    assert [(await services.identity.authenticate(token, address=each)).address for each in addresses] == addresses
+    assert [(await services.sessions.authenticate(token, address=each)).address for each in addresses] == addresses
 
 
 async def test_no_two_tokens_are_alike(services: AccountServices) -> None:
@@ -81,13 +81,13 @@ async def test_no_two_tokens_are_alike(services: AccountServices) -> None:
 async def test_a_token_makes_no_token_and_is_no_session(services: AccountServices) -> None:
     omar = await services.add("omar", role="admin")
     _, token = await make(services, omar, "read", "write", "run", "admin")
-    program = await services.identity.authenticate(token)
+    program = await services.sessions.authenticate(token)
 
     for attempt in (
         services.tokens.create(program, name="N", scopes=["read"], life=None),
-        services.identity.refresh(program),
-        services.identity.issue_ticket(program),
-        services.identity.logout(program),
+        services.sessions.refresh(program),
+        services.sessions.issue_ticket(program),
+        services.sessions.logout(program),
     ):
         with pytest.raises(Forbidden, match="API token"):
             await attempt
@@ -145,31 +145,31 @@ async def test_a_revoked_token_ends_at_once_and_the_listener_is_called(services:
 
     omar = await services.add("omar")
     (id, token), (_, other) = await make(services, omar), await make(services, omar)
-    family = await services.identity.family_of(await services.identity.authenticate(token))
-    assert await services.identity.present(family) is not None
+    family = await services.sessions.family_of(await services.sessions.authenticate(token))
+    assert await services.sessions.present(family) is not None
     services.known_callers.on_end(listen)
 
     await services.tokens.revoke(omar, id)
 
     await refused(services, token)
-    assert await services.identity.present(family) is None
+    assert await services.sessions.present(family) is None
     assert told == [omar.account_id]
-    await services.identity.authenticate(other)
+    await services.sessions.authenticate(other)
 
 
 async def test_a_token_ends_at_its_time(services: AccountServices) -> None:
     omar = await services.add("omar")
     _, token = await make(services, omar, life=timedelta(minutes=1))
-    caller = await services.identity.authenticate(token)
-    family = await services.identity.family_of(caller)
+    caller = await services.sessions.authenticate(token)
+    family = await services.sessions.family_of(caller)
 
     services.clock.advance(seconds=61)
 
     await refused(services, token)
-    assert await services.identity.present(family) is None
+    assert await services.sessions.present(family) is None
     with pytest.raises(Unauthorized):
-        await services.identity.family_of(caller)
-    await services.identity.purge()
+        await services.sessions.family_of(caller)
+    await services.sessions.purge()
     assert rows_of(services.engine.path, "SELECT count(*) FROM api_tokens") == [(0,)]
 
 
@@ -178,34 +178,34 @@ async def test_a_token_without_an_end_outlives_its_login(services: AccountServic
     _, token = await make(services, omar)
 
     services.clock.advance(days=3000)
-    await services.identity.purge()
+    await services.sessions.purge()
 
-    for identity in (services.identity, services.new_identity()):
-        await identity.authenticate(token)
+    for sessions in (services.sessions, services.new_sessions()):
+        await sessions.authenticate(token)
 
 
 async def test_s10_a_new_password_ends_every_token(services: AccountServices) -> None:
     omar, other = await services.add("omar"), await services.add("ada")
     (_, token), (_, kept) = await make(services, omar), await make(services, other)
-    await services.identity.authenticate(token)
+    await services.sessions.authenticate(token)
 
     await change(services, omar.account_id, password=OTHER_PASSWORD)
 
     await refused(services, token)
     await change(services, omar.account_id, password=PASSWORD)
     await refused(services, token)
-    await services.identity.authenticate(kept)
+    await services.sessions.authenticate(kept)
 
 
 async def test_s10_a_new_role_holds_for_the_next_request_of_a_token(services: AccountServices) -> None:
     omar = await services.add("omar", role="admin")
     _, token = await make(services, omar, "read", "write", "admin")
-    assert (await services.identity.authenticate(token)).is_admin
+    assert (await services.sessions.authenticate(token)).is_admin
 
     await change(services, omar.account_id, role="user")
-    as_user = await services.identity.authenticate(token)
+    as_user = await services.sessions.authenticate(token)
     await change(services, omar.account_id, role="viewer")
-    as_viewer = await services.identity.authenticate(token)
+    as_viewer = await services.sessions.authenticate(token)
 
     assert {right.value for right in as_user.rights} == {"read", "write"}
     assert {right.value for right in as_viewer.rights} == {"read"}
@@ -216,8 +216,8 @@ async def test_s10_a_disabled_account_has_neither_login_nor_token(services: Acco
     session = (await services.login()).token
     _, token = await make(services, omar)
     for known in (session, token):
-        await services.identity.authenticate(known)
-    ticket = await services.identity.issue_ticket(omar)
+        await services.sessions.authenticate(known)
+    ticket = await services.sessions.issue_ticket(omar)
 
     await change(services, omar.account_id, is_disabled=True)
 
@@ -226,11 +226,11 @@ async def test_s10_a_disabled_account_has_neither_login_nor_token(services: Acco
     with pytest.raises(Unauthorized, match="The username or the password is wrong"):
         await services.login()
     with pytest.raises(Unauthorized):
-        await services.identity.redeem_ticket(ticket.ticket)
+        await services.sessions.redeem_ticket(ticket.ticket)
     with pytest.raises(Unauthorized):
         await make(services, omar)
     await change(services, omar.account_id, is_disabled=False)
-    await services.identity.authenticate(token)
+    await services.sessions.authenticate(token)
     await refused(services, session)
     await services.login()
 
@@ -248,7 +248,7 @@ async def test_a_deleted_account_leaves_no_token(services: AccountServices) -> N
 async def test_a_login_that_has_ended_makes_no_token_any_more(services: AccountServices) -> None:
     omar = await services.add("omar")
     await services.login()
-    await services.identity.logout(omar)
+    await services.sessions.logout(omar)
 
     with pytest.raises(Unauthorized):
         await make(services, omar)
@@ -264,7 +264,7 @@ async def test_tokens_of_others_do_not_exist(services: AccountServices) -> None:
         await services.tokens.revoke(ada, id)
 
     assert (await services.tokens.page(ada, page=ALL)) == ([], 0)
-    await services.identity.authenticate(token)
+    await services.sessions.authenticate(token)
 
 
 # Last use
@@ -275,7 +275,7 @@ async def test_the_last_use_is_written_now_and_then_and_not_with_each_request(se
     _, token = await make(services, omar)
     used = "SELECT last_used_at FROM api_tokens"
     for _ in range(10):
-        await services.identity.authenticate(token)
+        await services.sessions.authenticate(token)
     assert rows_of(services.engine.path, used) == [(None,)]
 
     await services.uses.write()
@@ -291,7 +291,7 @@ async def test_the_list_shows_the_last_use_of_before_a_moment(services: AccountS
     omar = await services.add("omar")
     await make(services, omar)
     _, token = await make(services, omar, "run", "read", life=timedelta(days=1))
-    await services.identity.authenticate(token)
+    await services.sessions.authenticate(token)
 
     (unused, used), total = await services.tokens.page(omar, page=ALL)
 

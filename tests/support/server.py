@@ -36,13 +36,13 @@ HASTY: Final = (
     "-c",
     """
 import datetime
-import flowrunner.api.http.connections, flowrunner.api.http.protocol, flowrunner.services.identity, flowrunner.serving
+import flowrunner.api.http.connections, flowrunner.api.http.protocol, flowrunner.services.sessions, flowrunner.serving
 import flowrunner.bootstrap.housekeeping, flowrunner.security.vault
 flowrunner.api.http.protocol.HEAD_SECONDS = flowrunner.serving.PING_SECONDS = 1.0
 flowrunner.api.http.connections.READ_SECONDS = 2.0
 flowrunner.bootstrap.housekeeping.SECRETS_SECONDS = 0.2
 flowrunner.security.vault.LEAST_KEPT = datetime.timedelta()
-flowrunner.services.identity.REFRESH_GRACE = datetime.timedelta(seconds=2)
+flowrunner.services.sessions.REFRESH_GRACE = datetime.timedelta(seconds=2)
 from flowrunner.cli.main import main
 main()
 """,

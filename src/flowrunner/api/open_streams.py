@@ -79,7 +79,7 @@ class OpenStreams:
 
         Raises: Unauthorized, TooManyRequests; Unavailable after `close`.
         """
-        family = await self._services.identity.family_of(caller)
+        family = await self._services.sessions.family_of(caller)
         if self._is_closed:
             # Its program ends, and nothing would reach it any more.
             raise Unavailable("The server is stopping or another one has become active: connect again")
@@ -165,7 +165,7 @@ class OpenStreams:
             if stream.family not in present:
                 if present:
                     await asyncio.sleep(0)
-                present[stream.family] = await self._services.identity.present(stream.family)
+                present[stream.family] = await self._services.sessions.present(stream.family)
             caller = present[stream.family]
             if caller is None or not stream.workspaces.issubset(caller.admitted_to):
                 stream.end(SESSION_ENDED)

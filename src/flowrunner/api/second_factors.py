@@ -12,7 +12,7 @@ from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute
 from flowrunner.api.http.state import services_of, state_of
-from flowrunner.api.identity import TokenAnswer, agent_of, token_answer
+from flowrunner.api.sessions import TokenAnswer, agent_of, token_answer
 from flowrunner.domain.account import Right
 from flowrunner.domain.second_factor import FactorType
 from flowrunner.domain.values import AccountId, FactorId, rfc3339

@@ -13,7 +13,7 @@ from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute
 from flowrunner.api.http.state import services_of, state_of
-from flowrunner.api.identity import agent_of
+from flowrunner.api.sessions import agent_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.sign_on import SignOnFailed
 from flowrunner.domain.values import AccountId, rfc3339
@@ -83,7 +83,7 @@ async def list_login_methods(request: Request) -> Reply[LoginMethods]:
         ProviderAnswer(id=provider.id, name=provider.name, start=f"/sign-on/{provider.id}")
         for provider in services.sign_on.providers
     ]
-    return answer(LoginMethods(password=services.identity.accepts_passwords, providers=providers))
+    return answer(LoginMethods(password=services.sessions.accepts_passwords, providers=providers))
 
 
 @browser.get("/{provider}", include_in_schema=False)

@@ -62,7 +62,7 @@ def assemble_accounts(
         await on_workspace_delete(personal_workspace(account_id))
 
     return AccountServices(
-        identity=logins.identity,
+        sessions=logins.sessions,
         known_callers=known,
         logins=Logins(stores.sessions, clock, on_end=known.sessions_ended),
         second_factors=logins.second_factors,

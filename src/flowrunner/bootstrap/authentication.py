@@ -20,7 +20,6 @@ from flowrunner.security.totp import TotpCodes
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.command_logins import CommandLogins
 from flowrunner.services.email_confirmations import EmailConfirmations
-from flowrunner.services.identity import Authentication
 from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
@@ -29,6 +28,7 @@ from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.password_resets import PasswordResets
 from flowrunner.services.second_factors import SecondFactors
 from flowrunner.services.second_step import FactorCheck, LoginChallenges
+from flowrunner.services.sessions import Sessions
 from flowrunner.services.sign_on import SignOn
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import TokenUses
@@ -45,7 +45,7 @@ _SIGN_ON: Final = WorkspaceId("sign-on")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginServices:
     passwords: PasswordCheck
-    identity: Authentication
+    sessions: Sessions
     known_callers: KnownCallers
     second_factors: SecondFactors
     sign_on: SignOn
@@ -84,11 +84,10 @@ def assemble_logins(
         clock=clock,
         throttle=Throttle(most_of_address=settings.anonymous_logins),
     )
-    sessions = stores.sessions
     known = KnownCallers()
-    identity = Authentication(
+    sessions = Sessions(
         accounts,
-        sessions,
+        stores.sessions,
         stores.tokens,
         uses,
         known,
@@ -104,12 +103,12 @@ def assemble_logins(
     )
     return LoginServices(
         passwords=passwords,
-        identity=identity,
+        sessions=sessions,
         known_callers=known,
         second_factors=SecondFactors(
             factors,
             accounts,
-            identity,
+            sessions,
             FactorCheck(factors, stored.vault, codes, passkeys, clock),
             clock,
             vault=stored.vault,
@@ -124,8 +123,8 @@ def assemble_logins(
             HttpOpenIdClient(http.of(_SIGN_ON), clock),
             SqlIdentities(stored.database),
             stores.workspaces,
-            identity,
-            sessions=sessions,
+            sessions,
+            session_store=stores.sessions,
             accounts=accounts,
             states=StateTokens(stored.signing_keys),
             login_mails=login_mails,
@@ -134,7 +133,7 @@ def assemble_logins(
             most_of_address=settings.anonymous_logins,
             on_access_change=known.sessions_ended,
         ),
-        command_logins=CommandLogins(sessions, identity, clock),
+        command_logins=CommandLogins(stores.sessions, sessions, clock),
         mails=mails,
         mailed_tokens=mailed_tokens,
         confirmations=EmailConfirmations(accounts, mails, mailed_tokens, clock),

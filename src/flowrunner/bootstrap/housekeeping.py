@@ -77,7 +77,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="hooks.refusals", every=_REFUSALS_SECONDS, run=services.refused_hooks.write),
         Background(name="tokens.uses", every=_USES_SECONDS, run=program.token_uses.write),
-        Background(name="sessions.uses", every=_USES_SECONDS, run=services.identity.session_uses.write),
+        Background(name="sessions.uses", every=_USES_SECONDS, run=services.sessions.session_uses.write),
         Background(name="secrets.uses", every=_USES_SECONDS, run=program.vault.write_uses),
         Background(name="secrets.forget", every=SECRETS_SECONDS, run=program.vault.forget_replaced),
         Background(
@@ -128,7 +128,7 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
         job(name="retention.jobs", run=purge_jobs),
         job(name="retention.request_keys", run=services.request_keys.purge),
         job(name="retention.flows", run=services.flows.purge),
-        job(name="retention.sessions", run=services.identity.purge),
+        job(name="retention.sessions", run=services.sessions.purge),
         job(name="retention.invitations", run=services.invitations.purge),
         job(name="retention.password_resets", run=services.password_resets.purge),
         job(name="retention.mails", run=services.outgoing_mails.purge),

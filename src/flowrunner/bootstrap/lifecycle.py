@@ -103,7 +103,7 @@ async def open_program(
                     # A server that has lost its leadership can no longer write.
                     with contextlib.suppress(Unavailable):
                         await program.token_uses.write()
-                        await program.services.identity.session_uses.write()
+                        await program.services.sessions.session_uses.write()
                         await program.vault.write_uses()
                         await program.services.audit.write_rejection_counts(at_once=True)
         finally:

@@ -24,7 +24,6 @@ from flowrunner.services.flows import Flows
 from flowrunner.services.hook_deliveries import HookDeliveries
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hooks import IncomingHooks
-from flowrunner.services.identity import Authentication
 from flowrunner.services.invitations import Invitations
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.keys import KeyRotations
@@ -44,6 +43,7 @@ from flowrunner.services.retention import Retention
 from flowrunner.services.schedules import Schedules
 from flowrunner.services.second_factors import SecondFactors
 from flowrunner.services.secrets import Secrets
+from flowrunner.services.sessions import Sessions
 from flowrunner.services.sign_on import SignOn
 from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
@@ -57,7 +57,7 @@ from flowrunner.services.workspaces import Workspaces
 class AccountServices:
     """Logins, accounts, workspaces, and what belongs to a workspace as a whole."""
 
-    identity: Authentication
+    sessions: Sessions
     known_callers: KnownCallers
     logins: Logins
     second_factors: SecondFactors

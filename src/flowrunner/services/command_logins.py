@@ -11,9 +11,9 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.sessions import NewSession, SessionStore
-from flowrunner.services.identity import AccessToken, Authentication, login_entry
 from flowrunner.services.logins import check_recent_login
 from flowrunner.services.rates import Allowance
+from flowrunner.services.sessions import AccessToken, Sessions, login_entry
 
 CODE_LIFE: Final = timedelta(minutes=2)
 # Each writes a row that stays until it expires.
@@ -32,9 +32,9 @@ class CommandLoginCode:
 class CommandLogins:
     """Use cases of these logins. A code is a ticket of the browser's session, so it ends with that."""
 
-    def __init__(self, sessions: SessionStore, identity: Authentication, clock: Clock) -> None:
+    def __init__(self, store: SessionStore, sessions: Sessions, clock: Clock) -> None:
+        self._store = store
         self._sessions = sessions
-        self._identity = identity
         self._clock = clock
         self._allowed: Allowance[str] = Allowance(
             _MOST_ALLOWED,
@@ -51,7 +51,7 @@ class CommandLogins:
         session = check_recent_login(caller, at=now)
         self._allowed.take(caller.account_id, at=now)
         code, expires_at = secrets.token_urlsafe(32), now + CODE_LIFE
-        await self._sessions.save_ticket(_digest(code, challenge), session, expires_at=expires_at)
+        await self._store.save_ticket(_digest(code, challenge), session, expires_at=expires_at)
         return CommandLoginCode(code=code, expires_at=expires_at)
 
     async def finish(self, code: str, verifier: str, *, address: str, agent: str) -> AccessToken:
@@ -65,15 +65,15 @@ class CommandLogins:
         def new(parent: Caller) -> NewSession:
             assert isinstance(parent.credential, Session), "found by a session"
             proof = parent.credential.proof
-            return self._identity.new_session(parent.account_id, parent.role, address=address, agent=agent, proof=proof)
+            return self._sessions.new_session(parent.account_id, parent.role, address=address, agent=agent, proof=proof)
 
         def audit(opened: NewSession | None) -> AuditEntry | None:
             return None if opened is None else login_entry(opened, at=now)
 
-        opened = await self._sessions.open_by_ticket(_digest(code, challenge), new, now=now, audit=audit)
+        opened = await self._store.open_by_ticket(_digest(code, challenge), new, now=now, audit=audit)
         if opened is None:
             raise Unauthorized(_GONE)
-        return self._identity.token_of(opened)
+        return self._sessions.token_of(opened)
 
 
 def _digest(code: str, challenge: str) -> str:

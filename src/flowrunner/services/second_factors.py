@@ -29,7 +29,6 @@ from flowrunner.ports.second_factors import (
 )
 from flowrunner.ports.secrets import ValueSealer
 from flowrunner.services.audit import AuditLog
-from flowrunner.services.identity import AccessToken, Authentication, login_entry
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
 from flowrunner.services.random_tokens import digest_of_token, new_token
@@ -40,6 +39,7 @@ from flowrunner.services.second_step import (
     recovery_digest,
     signed_challenge,
 )
+from flowrunner.services.sessions import AccessToken, Sessions, login_entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class SecondFactors:
         self,
         store: SecondFactorStore,
         accounts: AccountStore,
-        identity: Authentication,
+        sessions: Sessions,
         check: FactorCheck,
         clock: Clock,
         *,
@@ -84,7 +84,7 @@ class SecondFactors:
     ) -> None:
         self._store = store
         self._accounts = accounts
-        self._identity = identity
+        self._sessions = sessions
         self._check = check
         self._vault = vault
         self._codes = codes
@@ -105,7 +105,7 @@ class SecondFactors:
         try:
             use = await self._check.run(account_id, challenge, answer)
             account = await self._accounts.get(account_id)
-            session = self._identity.new_session(
+            session = self._sessions.new_session(
                 account.id, account.role, address=address, agent=agent, proof="second_factor"
             )
             now = self._clock.now()
@@ -120,7 +120,7 @@ class SecondFactors:
             raise
         except NotFound:
             raise Unauthorized("The account was changed in the meantime: log in again") from None
-        return self._identity.token_of(session)
+        return self._sessions.token_of(session)
 
     async def list(self, caller: Caller) -> tuple[Sequence[FactorView], int]:
         """Return the confirmed factors of the account, and how many recovery codes are left."""

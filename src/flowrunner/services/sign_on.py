@@ -24,12 +24,12 @@ from flowrunner.ports.sessions import SessionStore
 from flowrunner.ports.sign_on import Identity, IdentityStore, LoginState, OpenIdClient, StateSigner
 from flowrunner.ports.workspaces import WorkspaceStore
 from flowrunner.services.email_confirmations import confirmation_of
-from flowrunner.services.identity import AccessToken, Authentication, login_entry
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
 from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.services.rates import Allowance, source_of
+from flowrunner.services.sessions import AccessToken, Sessions, login_entry
 from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
 
 logger = structlog.get_logger()
@@ -83,9 +83,9 @@ class SignOn:
         client: OpenIdClient,
         store: IdentityStore,
         workspaces: WorkspaceStore,
-        identity: Authentication,
+        sessions: Sessions,
         *,
-        sessions: SessionStore,
+        session_store: SessionStore,
         accounts: AccountStore,
         states: StateSigner,
         login_mails: LoginMails,
@@ -98,8 +98,8 @@ class SignOn:
         self._client = client
         self._store = store
         self._workspaces = workspaces
-        self._identity = identity
         self._sessions = sessions
+        self._session_store = session_store
         self._accounts = accounts
         self._states = states
         self._login_mails = login_mails
@@ -192,7 +192,7 @@ class SignOn:
             with contextlib.suppress(NotFound):
                 await self._accounts.confirm_email(account.id, account.email, at=now, audit=entry)
         await self._apply_groups(provider, account, found)
-        session = self._identity.new_session(account.id, account.role, address=address, agent=agent, proof="provider")
+        session = self._sessions.new_session(account.id, account.role, address=address, agent=agent, proof="provider")
         now = self._clock.now()
         is_open = await self._store.open(
             identity,
@@ -204,7 +204,7 @@ class SignOn:
         )
         if not is_open:
             raise SignOnFailed("expired", "The login was used before, or the account was changed in the meantime")
-        return SignedOn(token=self._identity.token_of(session), next=state.next)
+        return SignedOn(token=self._sessions.token_of(session), next=state.next)
 
     def _state_of(self, provider: Provider, cookie: str | None, returned: ProviderReturn) -> LoginState:
         """Return the state that this browser has begun this login with, which it can do once."""
@@ -270,7 +270,7 @@ class SignOn:
     async def _link(
         self, provider: Provider, state: LoginState, session: SessionId, found: ProviderAccount, *, address: str
     ) -> None:
-        caller = await self._sessions.find(session)
+        caller = await self._session_store.find(session)
         if caller is None:
             raise SignOnFailed("expired", "The session that began to link the account has ended")
         identity, now = self._identity_of(provider, found, caller.account_id), self._clock.now()

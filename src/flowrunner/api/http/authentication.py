@@ -121,7 +121,7 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
         raise Unauthorized("Authentication is required: send 'Authorization: Bearer <token>'")
     if is_cookie and not is_safe:
         state_of(connection).browser.check_is_own(connection.headers)
-    caller = await services_of(connection).identity.authenticate(token, address=address_of(connection))
+    caller = await services_of(connection).sessions.authenticate(token, address=address_of(connection))
     READS_FOR.set(caller.account_id)
     if (surface := connection.scope.get(SURFACE)) is not None:
         caller = replace(caller, surface=surface)
@@ -159,7 +159,7 @@ async def admit_socket(websocket: WebSocket, right: Right, place: Place | None) 
     try:
         state_of(websocket).browser.check_is_not_foreign(websocket.headers)
         if ticket is not None:
-            caller = replace(await services_of(websocket).identity.redeem_ticket(ticket), address=address_of(websocket))
+            caller = replace(await services_of(websocket).sessions.redeem_ticket(ticket), address=address_of(websocket))
         else:
             caller = await authenticate(websocket, is_safe=False)
     except (Unauthorized, Forbidden):

@@ -1,4 +1,4 @@
-"""Authentication: login, refresh, logout, tickets, and the caller behind a token."""
+"""Sessions: login, refresh, logout, tickets, and the caller behind a token."""
 
 import contextlib
 import secrets
@@ -48,7 +48,7 @@ class Ticket:
     expires_at: datetime
 
 
-class Authentication:
+class Sessions:
     """Use cases of sessions, and the lookup of callers by token.
 
     Args:
@@ -61,7 +61,7 @@ class Authentication:
     def __init__(
         self,
         accounts: AccountStore,
-        sessions: SessionStore,
+        store: SessionStore,
         api_tokens: TokenStore,
         uses: TokenUses,
         known: KnownCallers,
@@ -77,11 +77,11 @@ class Authentication:
         accepts_passwords: bool = True,
     ) -> None:
         self._accounts = accounts
-        self._sessions = sessions
+        self._store = store
         self._api_tokens = api_tokens
         self._uses = uses
         self._known = known
-        self.session_uses = SessionUses(sessions)
+        self.session_uses = SessionUses(store)
         self._audit = audit
         self._passwords = passwords
         self._hasher = hasher
@@ -151,7 +151,7 @@ class Authentication:
         def audit(is_open: bool) -> AuditEntry | None:
             return entry if is_open else None
 
-        if not await self._sessions.open(session, at=now, password_hash=password_hash, audit=audit):
+        if not await self._store.open(session, at=now, password_hash=password_hash, audit=audit):
             self._audit.login_failed(account.id, address=address)
             raise Unauthorized("The account was changed in the meantime: log in again")
         return self.token_of(session)
@@ -195,7 +195,7 @@ class Authentication:
         return caller
 
     async def _find(self, id: SessionId) -> Caller:
-        caller = await self._sessions.find(id)
+        caller = await self._store.find(id)
         if caller is None:
             raise Unauthorized("The session has ended: log in again")
         return replace(caller, requires_second_factor=self._requires_second_factor)
@@ -208,7 +208,7 @@ class Authentication:
                 raise Unauthorized("The API token is not valid: it may have expired or been revoked")
             return _OF_TOKENS + credential.id
         assert isinstance(credential, Session), "a job sends no requests"
-        family = await self._sessions.family(credential.id)
+        family = await self._store.family(credential.id)
         if family is None:
             raise Unauthorized("The session has ended: log in again")
         return family
@@ -218,7 +218,7 @@ class Authentication:
         now = self._clock.now()
         if family.startswith(_OF_TOKENS):
             return await self._api_tokens.find_alive(TokenId(family.removeprefix(_OF_TOKENS)), now=now)
-        caller = await self._sessions.find_family(family, now=now)
+        caller = await self._store.find_family(family, now=now)
         return None if caller is None else replace(caller, requires_second_factor=self._requires_second_factor)
 
     async def refresh(self, caller: Caller, *, agent: str = "") -> AccessToken:
@@ -233,7 +233,7 @@ class Authentication:
         def audit(renewal: Renewal) -> AuditEntry | None:
             return replace(reuse, outcome="denied") if renewal is Renewal.REUSED else None
 
-        renewal = await self._sessions.replace(old, new, now=now, old_ends_at=now + REFRESH_GRACE, audit=audit)
+        renewal = await self._store.replace(old, new, now=now, old_ends_at=now + REFRESH_GRACE, audit=audit)
         self._known.credential_replaced(caller)
         if renewal is Renewal.REPLACED:
             return self.token_of(new)
@@ -260,7 +260,7 @@ class Authentication:
             entry = _of_session(id, account_id, "refresh.reused", at=now, address=address)
             return replace(entry, outcome="denied")
 
-        account_id = await self._sessions.end_if_replaced(id, audit=audit)
+        account_id = await self._store.end_if_replaced(id, audit=audit)
         if account_id is not None:
             await self._known.sessions_ended(account_id)
 
@@ -269,7 +269,7 @@ class Authentication:
         session = session_of(caller)
         now, id = self._clock.now(), caller.account_id
         entry = act_on_account(caller, "logout", "session", credential_of(caller), at=now, account_id=id)
-        await self._sessions.end(session, audit=entry)
+        await self._store.end(session, audit=entry)
         await self._known.sessions_ended(caller.account_id)
 
     async def issue_ticket(self, caller: Caller) -> Ticket:
@@ -277,12 +277,12 @@ class Authentication:
         session, ticket, now = session_of(caller), new_token(), self._clock.now()
         self._renewed.take(caller.account_id, at=now)
         expires_at = now + TICKET_LIFE
-        await self._sessions.save_ticket(digest_of_token(ticket), session, expires_at=expires_at)
+        await self._store.save_ticket(digest_of_token(ticket), session, expires_at=expires_at)
         return Ticket(ticket=ticket, expires_at=expires_at)
 
     async def redeem_ticket(self, ticket: str) -> Caller:
         """Raises: Unauthorized if it was used, has expired, or its session has ended."""
-        session_id = await self._sessions.take_ticket(digest_of_token(ticket), now=self._clock.now())
+        session_id = await self._store.take_ticket(digest_of_token(ticket), now=self._clock.now())
         if session_id is None:
             raise Unauthorized("The ticket is not valid: it can be used once, within 30 seconds")
         caller = await self._find(session_id)
@@ -293,7 +293,7 @@ class Authentication:
     async def purge(self) -> None:
         """Delete sessions, tickets and API tokens that have expired."""
         now = self._clock.now()
-        await self._sessions.purge(now=now)
+        await self._store.purge(now=now)
         await self._api_tokens.purge(now=now)
 
 

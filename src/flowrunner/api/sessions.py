@@ -16,7 +16,7 @@ from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import rfc3339
-from flowrunner.services.identity import AccessToken
+from flowrunner.services.sessions import AccessToken
 
 
 class RefreshRoute(ProtectedRoute):
@@ -28,7 +28,7 @@ class RefreshRoute(ProtectedRoute):
         except Unauthorized:
             token, _ = token_of(request)
             if token is not None:
-                await services_of(request).identity.refuse_refresh(token, address=address_of(request))
+                await services_of(request).sessions.refuse_refresh(token, address=address_of(request))
             raise
 
 
@@ -96,8 +96,8 @@ async def login(request: Request, body: Login) -> Reply[TokenAnswer]:
     `POST /api/v1/auth/second-factor`.
     """
     state_of(request).browser.check_is_not_foreign(request.headers)
-    identity = services_of(request).identity
-    login = identity.login(body.username, body.password, address=address_of(request), agent=agent_of(request))
+    sessions = services_of(request).sessions
+    login = sessions.login(body.username, body.password, address=address_of(request), agent=agent_of(request))
     token = await while_connected(request, login)
     return token_answer(request, token, as_cookie=body.cookie)
 
@@ -109,7 +109,7 @@ async def refresh(request: Request) -> Reply[TokenAnswer]:
 
     Refreshing the same token again later ends the whole session, because the token must have been stolen.
     """
-    token = await services_of(request).identity.refresh(caller_of(request), agent=agent_of(request))
+    token = await services_of(request).sessions.refresh(caller_of(request), agent=agent_of(request))
     return token_answer(request, token, as_cookie=is_by_cookie(request))
 
 
@@ -117,7 +117,7 @@ async def refresh(request: Request) -> Reply[TokenAnswer]:
 @RoutePolicy(right=Right.LOGIN)
 async def logout(request: Request) -> Reply[Message]:
     """Revoke the current token and every token of the same session."""
-    await services_of(request).identity.logout(caller_of(request))
+    await services_of(request).sessions.logout(caller_of(request))
     reply = answer(Message(message="Logged out successfully"))
     if is_by_cookie(request):
         state_of(request).browser.clear(reply)
@@ -132,7 +132,7 @@ async def logout(request: Request) -> Reply[Message]:
 @RoutePolicy(right=Right.SESSION)
 async def ticket(request: Request) -> Reply[TicketAnswer]:
     """Get a ticket that opens one WebSocket within 30 seconds, for clients that cannot set headers."""
-    made = await services_of(request).identity.issue_ticket(caller_of(request))
+    made = await services_of(request).sessions.issue_ticket(caller_of(request))
     # A ticket has no address of its own: it is the subprotocol of a WebSocket.
     return created(TicketAnswer(ticket=made.ticket, expires_at=rfc3339(made.expires_at)), request.url.path)
 

@@ -1,4 +1,4 @@
-"""Authentication: login, refresh, logout and tickets."""
+"""Sessions: login, refresh, logout and tickets."""
 
 import asyncio
 
@@ -19,8 +19,8 @@ async def test_a_login_gives_a_token_that_stands_for_its_account(services: Accou
     token = await services.login(" Omar@Example.com ")
 
     assert token.account_id == caller.account_id
-    assert (await services.identity.authenticate(token.token)).role == "user"
-    assert (await services.new_identity().authenticate(token.token)).account_id == caller.account_id
+    assert (await services.sessions.authenticate(token.token)).role == "user"
+    assert (await services.new_sessions().authenticate(token.token)).account_id == caller.account_id
 
 
 @pytest.mark.parametrize("username", ["omar@example.com", "nobody@example.com", "not an address", ""])
@@ -34,28 +34,28 @@ async def test_a_wrong_name_and_a_wrong_password_look_the_same(services: Account
 async def test_a_token_expires(services: AccountServices) -> None:
     await services.add("omar")
     token = (await services.login()).token
-    await services.identity.authenticate(token)
+    await services.sessions.authenticate(token)
 
     services.clock.advance(minutes=61)
 
-    for identity in (services.identity, services.new_identity()):
+    for sessions in (services.sessions, services.new_sessions()):
         with pytest.raises(Unauthorized):
-            await identity.authenticate(token)
+            await sessions.authenticate(token)
 
 
 async def test_a_logout_ends_the_token_at_once_and_after_a_restart(services: AccountServices) -> None:
     await services.add("omar")
     token = (await services.login()).token
-    caller = await services.identity.authenticate(token)
+    caller = await services.sessions.authenticate(token)
 
-    family = await services.identity.family_of(caller)
+    family = await services.sessions.family_of(caller)
 
-    await services.identity.logout(caller)
+    await services.sessions.logout(caller)
 
-    for identity in (services.identity, services.new_identity()):
+    for sessions in (services.sessions, services.new_sessions()):
         with pytest.raises(Unauthorized):
-            await identity.authenticate(token)
-    assert await services.identity.present(family) is None
+            await sessions.authenticate(token)
+    assert await services.sessions.present(family) is None
 
 
 class SlowSessions(SqlSessions):
@@ -77,53 +77,53 @@ async def test_a_token_whose_session_ends_while_it_is_looked_up_is_not_kept(
 ) -> None:
     await services.add("omar")
     token = (await services.login()).token
-    caller = await services.new_identity().authenticate(token)
-    monkeypatch.setattr(services.identity, "_sessions", sessions := SlowSessions(services.engine.database))
-    looking_up = asyncio.create_task(services.identity.authenticate(token))
-    await sessions.found.wait()
+    caller = await services.new_sessions().authenticate(token)
+    monkeypatch.setattr(services.sessions, "_store", store := SlowSessions(services.engine.database))
+    looking_up = asyncio.create_task(services.sessions.authenticate(token))
+    await store.found.wait()
 
-    await services.identity.logout(caller)
-    sessions.may_answer.set()
+    await services.sessions.logout(caller)
+    store.may_answer.set()
     await looking_up
 
     with pytest.raises(Unauthorized):
-        await services.identity.authenticate(token)
+        await services.sessions.authenticate(token)
 
 
 async def test_a_refresh_gives_a_new_token_and_the_old_one_lives_on_for_a_moment(services: AccountServices) -> None:
     await services.add("omar")
     old = (await services.login()).token
-    new = (await services.identity.refresh(await services.identity.authenticate(old))).token
+    new = (await services.sessions.refresh(await services.sessions.authenticate(old))).token
 
-    await services.identity.authenticate(old)
-    await services.identity.authenticate(new)
+    await services.sessions.authenticate(old)
+    await services.sessions.authenticate(new)
     services.clock.advance(seconds=11)
 
     with pytest.raises(Unauthorized):
-        await services.identity.authenticate(old)
-    await services.identity.authenticate(new)
+        await services.sessions.authenticate(old)
+    await services.sessions.authenticate(new)
 
 
 async def test_a_token_is_refreshed_once(services: AccountServices) -> None:
     await services.add("omar")
-    caller = await services.identity.authenticate((await services.login()).token)
-    await services.identity.refresh(caller)
+    caller = await services.sessions.authenticate((await services.login()).token)
+    await services.sessions.refresh(caller)
 
     with pytest.raises(Unauthorized, match="refreshed before"):
-        await services.identity.refresh(caller)
+        await services.sessions.refresh(caller)
 
 
 async def test_a_logout_ends_the_token_that_was_refreshed_too(services: AccountServices) -> None:
     await services.add("omar")
     old = (await services.login()).token
-    new = (await services.identity.refresh(await services.identity.authenticate(old))).token
-    await services.identity.authenticate(new)
+    new = (await services.sessions.refresh(await services.sessions.authenticate(old))).token
+    await services.sessions.authenticate(new)
 
-    await services.identity.logout(await services.identity.authenticate(old))
+    await services.sessions.logout(await services.sessions.authenticate(old))
 
     for token in (old, new):
         with pytest.raises(Unauthorized):
-            await services.identity.authenticate(token)
+            await services.sessions.authenticate(token)
 
 
 async def test_the_listener_is_called_when_sessions_end(services: AccountServices) -> None:
@@ -134,7 +134,7 @@ async def test_the_listener_is_called_when_sessions_end(services: AccountService
 
     caller = await services.add("omar")
     services.known_callers.on_end(listen)
-    await services.identity.logout(caller)
+    await services.sessions.logout(caller)
     await services.known_callers.sessions_ended(caller.account_id)
 
     assert told == [caller.account_id] * 2
@@ -142,20 +142,20 @@ async def test_the_listener_is_called_when_sessions_end(services: AccountService
 
 async def test_a_ticket_opens_once_within_half_a_minute(services: AccountServices) -> None:
     caller = await services.add("omar")
-    first, second = await services.identity.issue_ticket(caller), await services.identity.issue_ticket(caller)
+    first, second = await services.sessions.issue_ticket(caller), await services.sessions.issue_ticket(caller)
 
-    assert (await services.identity.redeem_ticket(first.ticket)).account_id == caller.account_id
+    assert (await services.sessions.redeem_ticket(first.ticket)).account_id == caller.account_id
     with pytest.raises(Unauthorized):
-        await services.identity.redeem_ticket(first.ticket)
+        await services.sessions.redeem_ticket(first.ticket)
     services.clock.advance(seconds=31)
     with pytest.raises(Unauthorized):
-        await services.identity.redeem_ticket(second.ticket)
+        await services.sessions.redeem_ticket(second.ticket)
 
 
 async def test_a_ticket_ends_with_its_session(services: AccountServices) -> None:
     caller = await services.add("omar")
-    ticket = await services.identity.issue_ticket(caller)
-    await services.identity.logout(caller)
+    ticket = await services.sessions.issue_ticket(caller)
+    await services.sessions.logout(caller)
 
     with pytest.raises(Unauthorized):
-        await services.identity.redeem_ticket(ticket.ticket)
+        await services.sessions.redeem_ticket(ticket.ticket)
