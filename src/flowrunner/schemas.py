@@ -6,6 +6,7 @@ The library holds the GIL while it works and has no limits, so `language.json_sc
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,7 @@ _UNCHECKED_FORMATS: Final = (
     "regex", "idn-email", "idn-hostname", "iri", "iri-reference", "uri-template", "json-pointer",
     "relative-json-pointer",
 )  # fmt: skip
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
 
 class RustSchemas:
@@ -279,10 +281,10 @@ def _hint_for_type(names: Sequence[str], value: Any) -> str | None:
 
 
 def _reads_as_number(text: str, *, whole: bool) -> bool:
-    try:
-        number = float(text)
-    except ValueError:
+    """Return whether a text is a number of JSON."""
+    if _NUMBER.fullmatch(text) is None:
         return False
+    number = float(text)
     return math.isfinite(number) and (number.is_integer() or not whole)
 
 

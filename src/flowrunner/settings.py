@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.sign_on import Provider, providers_of
+from flowrunner.domain.whole_numbers import is_whole_number
 
 PREFIX: Final = "FLOWRUNNER_"
 CONFIG_FILE: Final = "flowrunner.toml"
@@ -29,6 +30,7 @@ SECRET_PREFIX: Final = f"{PREFIX}SECRET_"
 
 
 _SIZE: Final = re.compile(r"([0-9]{1,18})(|KiB|MiB|GiB|TiB)")
+_MOST_DIGITS: Final = 18
 _LEAST_TOKEN: Final = 16
 MOST_PROCESSES: Final = 64
 _NAME: Final = re.compile(r"[a-z0-9._-]+")
@@ -61,10 +63,9 @@ def _text(value: str) -> str:
 
 
 def _whole_number(value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise ValueError("must be a whole number") from None
+    if not is_whole_number(value) or len(value) > _MOST_DIGITS:
+        raise ValueError("must be a whole number")
+    return int(value)
 
 
 def _token(value: str) -> str:

@@ -1,9 +1,10 @@
 """Query parameters are read as the framework reads them."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
+from fastapi._compat import ModelField
 from fastapi.dependencies.utils import request_params_to_args
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import QueryParams
@@ -82,6 +83,29 @@ async def test_a_query_gives_the_same_values_and_faults(route: BoundedRoute) -> 
     for query in requests_of(route):
         request = Request({"type": "http", "query_string": query.encode(), "headers": []})
         assert await outcome(read(request)) == await outcome(as_the_framework(route, query)), query
+
+
+def whole_numbers() -> Iterator[Any]:
+    """Return the parameters of routes that are whole numbers, in queries and paths."""
+    for route in (route for router in ROUTERS for route in router.routes if isinstance(route, BoundedRoute)):
+        takes = route.dependant
+        for field in (
+            *takes.path_params,
+            *takes.query_params,
+            *(f for d in takes.dependencies for f in d.query_params),
+        ):
+            if int in (field.field_info.annotation, *get_args(field.field_info.annotation)):
+                yield pytest.param(field, id=f"{route.name} {field.alias}")
+
+
+@pytest.mark.parametrize("field", list(whole_numbers()))
+def test_a_whole_number_has_ascii_digits_alone(field: ModelField) -> None:
+    for text in ("1_0", "٣", "+5", " 5", "5 ", "5\n", "5.0", ""):
+        _, errors = field.validate(text, {}, loc=("query", field.alias))
+        assert [error["type"] for error in errors or ()] == ["int_parsing"], text
+    assert field.validate("5", {}, loc=("query", field.alias)) == (5, [])
+    _, errors = field.validate("-5", {}, loc=("query", field.alias))
+    assert [error["type"] for error in errors or ()] == ["greater_than_equal"]
 
 
 def test_the_lists_that_are_read_most_are_read_without_the_framework() -> None:

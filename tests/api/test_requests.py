@@ -157,6 +157,9 @@ def test_the_place_of_a_mistake_in_json_is_told(account: Client) -> None:
          [("scopes.0", "must be one of: read, run, write, members, admin, mcp", None)]),
         ("GET", "/api/v1/flows?limit=5000", None, [("limit", "must be at most 1000", None)]),
         ("GET", "/api/v1/flows?limit=few", None, [("limit", "must be a whole number", None)]),
+        ("GET", "/api/v1/flows?limit=1_0&offset=%D9%A3", None,
+         [("limit", "must be a whole number", None), ("offset", "must be a whole number", None)]),
+        ("GET", "/api/v1/executions/x/steps/%205", None, [("step_id", "must be a whole number", None)]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_request_is_told_in_plain_words_and_once(

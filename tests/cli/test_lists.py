@@ -70,6 +70,12 @@ def test_all_contradicts_a_number(user: User) -> None:
     assert "--limit and --all contradict each other" in user("flow", "list", "--all", "-n", "5", code=2).stderr
 
 
+@pytest.mark.parametrize("number", ["1_0", "٣", "+5", " 5", "5 "])
+def test_a_number_has_ascii_digits_alone(user: User, number: str) -> None:
+    assert f"'{number}' is not a whole number" in user("flow", "list", "-n", number, code=2).stderr
+    assert f"'{number}' is not a whole number" in user("flow", "restore", "f00", number, code=2).stderr
+
+
 def test_all_goes_through_every_page(user: User) -> None:
     id = user.client.run(user.client.new_flow(ROUNDS))
     user.client.ended(id)

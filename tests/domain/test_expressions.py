@@ -207,6 +207,11 @@ def test_literals_are_evaluated_at_once(text: str, value: object) -> None:
     assert type(rendered(template, {})) is type(value)
 
 
+@pytest.mark.parametrize("text", ["${input.user.tags[١]}", "${1٣}", "${1.٣}"])
+def test_digits_of_other_scripts_are_left_to_the_engine_which_rejects_them(text: str) -> None:
+    assert len(codes_of(compile_text(text, PARAMETER_NAMES))) == 1
+
+
 # Valid and invalid templates
 
 

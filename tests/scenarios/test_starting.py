@@ -195,9 +195,10 @@ def test_a_value_that_is_none_is_told_by_its_name(command: Command, name: str, v
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("value", ["abc", "8_0", "٣", "+5", "9" * 5000])
 @pytest.mark.parametrize("name", ["PORT", "MAX_ACTIVE"])
-def test_a_number_that_is_none_is_told_in_words(command: Command, name: str) -> None:
-    done = command("config", **{f"FLOWRUNNER_{name}": "abc"})
+def test_a_number_that_is_none_is_told_in_words(command: Command, name: str, value: str) -> None:
+    done = command("config", **{f"FLOWRUNNER_{name}": value})
 
     assert f"FLOWRUNNER_{name}: must be a whole number" in done.stderr
     assert "literal" not in done.stderr

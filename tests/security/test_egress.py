@@ -628,6 +628,7 @@ async def test_s35_all_addresses_of_a_server_that_we_depend_on_are_closed_and_on
         ({"database_url": "postgresql://a.example:1,b.example/x"}, {("a.example", 1), ("b.example", 5432)}),
         ({"database_url": "postgresql://u@[::1]/x"}, {("::1", 5432)}),
         ({"database_url": "postgresql:///x?host=db.example&port=7"}, {("db.example", 7)}),
+        ({"database_url": "postgresql://db.example:²/x?port=³,٣"}, {("db.example", 5432)}),
         ({"database_url": "postgresql:///x?host=/run/postgresql"}, set()),
         ({"database_url": "postgresql://u@%2Frun%2Fpostgresql/x"}, set()),
         ({"database_url": "postgresql:///x"}, {("localhost", 5432)}),

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from flowrunner.domain.errors import Fault, InvalidInput, invalid
 from flowrunner.domain.strict_json import InvalidJson, loads
 from flowrunner.domain.values import JSON, left_after
+from flowrunner.domain.whole_numbers import natural_number_of
 
 FieldKind: TypeAlias = Literal["text", "lines", "number", "integer", "boolean", "choice", "date", "json"]
 PREFIX: Final = "field."
@@ -186,9 +187,10 @@ def _value_of(field: FormField, text: str) -> JSON:
                 raise ValueError(f"must be {_NUMBERS[field.kind]}")
             return number
         case "choice":
-            if not text.isascii() or not text.isdigit() or int(text[:9]) >= len(field.choices):
+            chosen = natural_number_of(text)
+            if chosen is None or chosen >= len(field.choices):
                 raise ValueError("must be one of the choices")
-            return field.choices[int(text[:9])]
+            return field.choices[chosen]
         case "json":
             try:
                 value: JSON = loads(text.encode())

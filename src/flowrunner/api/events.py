@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed, EventMessage, EventPage
 from flowrunner.api.http.answers import Answer, Reply, answer, errors
 from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.requests import DIGITS
 from flowrunner.api.http.routing import ProtectedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.live import SEND_SECONDS, parse_after
@@ -77,9 +78,11 @@ async def get_events(
     id: str,
     *,
     after: Annotated[str | None, Query(max_length=20, description="Only events with a higher `seq`.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of events of a page.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of events of a page."), DIGITS] = 100,
     wait: Annotated[
-        int, Query(ge=0, le=60, description="Seconds to wait for an event if there is none yet; only for a page.")
+        int,
+        Query(ge=0, le=60, description="Seconds to wait for an event if there is none yet; only for a page."),
+        DIGITS,
     ] = 0,
 ) -> Reply[EventList]:
     """Return events, as the WebSocket sends them.

@@ -28,6 +28,7 @@ from flowrunner.domain.events import (
     Started,
 )
 from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.ports.executions import ExecutionReader, ExecutionView
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import AllExecutions, Subscription
@@ -159,9 +160,9 @@ class ExecutionFeed:
         if after is None:
             return ()
         id, _, number = after.partition(".")
-        if id != self._id or not (number.isascii() and number.isdigit()) or len(number) > 15:
+        seq = natural_number_of(number)
+        if id != self._id or seq is None:
             return None
-        seq = int(number)
         oldest = self._latest[0].seq - 1 if len(self._latest) == _KEPT_MESSAGES else self._oldest
         if not oldest <= seq <= self._seq:
             return None

@@ -19,7 +19,7 @@ from flowrunner.api.http.answers import (
     stored,
 )
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Count, Cursor, Limit, Offset, page_of
+from flowrunner.api.http.requests import DEFAULT_LIMIT, DIGITS, Count, Cursor, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.errors import invalid
@@ -76,7 +76,9 @@ async def get_logs(
         Query(max_length=2000, description="Only lines of the step with this full name, and of the steps inside it."),
     ] = None,
     attempt: Annotated[
-        int | None, Query(ge=1, le=2**31, description="Only lines that an attempt with this number of any step wrote.")
+        int | None,
+        Query(ge=1, le=2**31, description="Only lines that an attempt with this number of any step wrote."),
+        DIGITS,
     ] = None,
     q: Annotated[
         str | None, Query(max_length=200, description="Only lines with this text in their message, in any case.")

@@ -18,6 +18,7 @@ from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStream, Ope
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
 from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.services.bundle import Services
 
 # After this many, the sender yields to other tasks and lets the connection report that its buffer is full.
@@ -141,9 +142,10 @@ def parse_after(text: str | None) -> int:
     """Return the `seq` after which a client wants events. Raises: InvalidInput."""
     if text is None:
         return 0
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
+    after = natural_number_of(text)
+    if after is None:
         raise invalid("after", "must be the seq of an event: a whole number from 0")
-    return int(text)
+    return after
 
 
 async def _send_messages(websocket: WebSocket, messages: Iterable[_Message]) -> None:

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from flowrunner.api.execution_answers import ExecutionStatus, WaitingFor
 from flowrunner.api.http.answers import Answer, Reply, answer, errors, present, stored
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.requests import Since, Until, moment_of, text_filter
+from flowrunner.api.http.requests import DIGITS, Since, Until, moment_of, text_filter
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import now_of, services_of
 from flowrunner.domain.status import Status
@@ -204,7 +204,7 @@ class HistogramAnswer(Answer, frozen=True, kw_only=True):
 @router.get("/overview", responses=errors(401, 403, 422))
 async def get_overview(
     request: Request,
-    flows: Annotated[int, Query(ge=1, le=100, description="The maximum number of flows to return.")] = 50,
+    flows: Annotated[int, Query(ge=1, le=100, description="The maximum number of flows to return."), DIGITS] = 50,
     flow_id: Annotated[
         list[str] | None,
         Query(max_length=100, description="Ids of the flows to return, instead of those with the newest executions."),
@@ -222,7 +222,9 @@ async def get_histogram(
     flow_id: Annotated[str | None, text_filter("Only executions of this flow.")] = None,
     since: Since = None,
     until: Until = None,
-    buckets: Annotated[int, Query(ge=1, le=MOST_BUCKETS, description="The number of buckets of equal length.")] = 48,
+    buckets: Annotated[
+        int, Query(ge=1, le=MOST_BUCKETS, description="The number of buckets of equal length."), DIGITS
+    ] = 48,
 ) -> Reply[HistogramAnswer]:
     """Count executions by status over time, of the last day if nothing else is asked for, and their durations."""
     found = await services_of(request).overviews.histogram(

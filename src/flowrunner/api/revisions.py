@@ -11,7 +11,7 @@ from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_MATCH, change_condition_of, with_etag
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy
-from flowrunner.api.http.requests import DRY_RUN, Paging, is_dry_run
+from flowrunner.api.http.requests import DIGITS, DRY_RUN, Paging, is_dry_run
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import FlowId, rfc3339
@@ -19,7 +19,7 @@ from flowrunner.ports.flows import RevisionView
 
 router = APIRouter(prefix="/api/v1/flows/{id}/revisions", tags=["Flows"], route_class=ProtectedRoute)
 
-RevisionNumber = Annotated[int, Path(ge=1, le=2**53)]
+RevisionNumber = Annotated[int, Path(ge=1, le=2**53), DIGITS]
 
 
 class RevisionAnswer(Answer, frozen=True, kw_only=True):
@@ -88,7 +88,9 @@ async def compare_revisions(
     id: str,
     number: RevisionNumber,
     against: Annotated[
-        int | None, Query(ge=1, le=2**53, description="The revision to compare against; the previous one if absent.")
+        int | None,
+        Query(ge=1, le=2**53, description="The revision to compare against; the previous one if absent."),
+        DIGITS,
     ] = None,
 ) -> Reply[DifferenceAnswer]:
     """Return the differences between two revisions."""

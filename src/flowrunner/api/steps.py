@@ -15,11 +15,13 @@ from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, 
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.policies import RoutePolicy
+from flowrunner.api.http.requests import DIGITS
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import PreviewAnswer
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import ExecutionId, rfc3339
+from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.services.run_graph import GraphEdge, GraphNode
 from flowrunner.services.step_values import ErrorView, Preview, ReceivedView, WaitView
 from flowrunner.services.steps import AttemptView, StepDetail, StepView
@@ -33,7 +35,7 @@ _SCOPE: Final = Meta(
     description="The round of a loop or the branch that it belongs to. Absent for the flow's own nodes."
 )
 _DURATION: Final = Meta(description="Milliseconds. Absent until it has ended.")
-_StepId: TypeAlias = Annotated[int, Path(ge=1, le=2**53, description="The number of the step's first event.")]
+_StepId: TypeAlias = Annotated[int, Path(ge=1, le=2**53, description="The number of the step's first event."), DIGITS]
 
 
 class StepError(Answer, frozen=True, kw_only=True):
@@ -266,7 +268,7 @@ async def list_steps(
     ] = None,
     step: Annotated[str | None, Query(max_length=2000, description="Only the step with this full name.")] = None,
     cursor: Annotated[str | None, Query(max_length=20, description="The `next_cursor` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of steps to return.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of steps to return."), DIGITS] = 100,
 ) -> Reply[StepList]:
     """List steps in the order of their starts. A page may be shorter than the limit and have a `next_cursor`."""
     views, next_id = await services_of(request).steps.page(
@@ -279,9 +281,10 @@ async def list_steps(
 def _after(cursor: str | None) -> int:
     if cursor is None:
         return 0
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
+    after = natural_number_of(cursor)
+    if after is None:
         raise invalid("cursor", "must be the `next_cursor` of an earlier page")
-    return int(cursor)
+    return after
 
 
 def _text(id: int | None) -> str | None:

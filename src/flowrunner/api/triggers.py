@@ -14,7 +14,7 @@ from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy
-from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, moment_of, text_filter
+from flowrunner.api.http.requests import DIGITS, DRY_RUN, Body, Paging, is_dry_run, moment_of, text_filter
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.jobs import JobAnswer
@@ -212,7 +212,7 @@ async def backfill_trigger(request: Request, id: str, body: Backfill) -> Reply[J
 async def next_times(
     request: Request,
     id: str,
-    count: Annotated[int, Query(ge=1, le=MAX_NEXT)] = 5,
+    count: Annotated[int, Query(ge=1, le=MAX_NEXT), DIGITS] = 5,
     after: Annotated[
         str | None, Query(max_length=50, description="Only later starts, such as those after the last one of a page.")
     ] = None,

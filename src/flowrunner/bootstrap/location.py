@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from flowrunner.dispatch.temporal.address import DEFAULT_PORT, TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.security.keys import UnsafeDataDir, explain_unwritable
 from flowrunner.settings import LOCAL, Settings
 from flowrunner.storage.location import Location, location_of
@@ -54,8 +55,8 @@ def own_servers(settings: Settings) -> frozenset[tuple[str, int]]:
         options = parse_qs(parts.query)
         hosts = [unquote(host) for host in parts.netloc.rpartition("@")[2].split(",") if host]
         hosts += [host for value in options.get("host", ()) for host in value.split(",")]
-        ports = [port for value in options.get("port", ()) for port in value.split(",") if port.isdigit()]
-        otherwise = int(ports[0]) if ports else _POSTGRES_PORT
+        ports = [natural_number_of(port) for value in options.get("port", ()) for port in value.split(",")]
+        otherwise = next((port for port in ports if port is not None), _POSTGRES_PORT)
         for host in hosts or ["localhost"]:
             # A path is a Unix socket.
             if not host.startswith("/"):
@@ -69,7 +70,8 @@ def _host_and_port(text: str, otherwise: int) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, ""
-    return host.strip("[]"), int(port) if port.isdigit() else otherwise
+    number = natural_number_of(port)
+    return host.strip("[]"), otherwise if number is None else number
 
 
 def make_private(path: Path) -> None:

@@ -16,7 +16,7 @@ def verify(settings: Settings, *, database: str | None, expect: str | None) -> b
     """Return whether the log is intact. Raises: FlowRunnerError if it cannot be checked."""
     expected = None
     if expect is not None:
-        found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64})", expect.strip().lower())
+        found = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", expect.strip().lower())
         if found is None:
             raise FlowRunnerError("--expect takes the number and the hash of an entry, such as 17:0f3a…")
         expected = int(found[1]), found[2]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from flowrunner.cli.common import say
+from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import show
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def limit_option(function: F) -> F:
 
     add_all = click.option("--all", "is_all", is_flag=True, help="List all of them.")
     add_limit = click.option(
-        "-n", "--limit", metavar="NUMBER", type=click.IntRange(1), help=f"Maximum number; {_DEFAULT} by default."
+        "-n", "--limit", metavar="NUMBER", type=WholeNumber(1), help=f"Maximum number; {_DEFAULT} by default."
     )
     return add_limit(add_all(limited))  # type: ignore[return-value] # the command that click calls
 

@@ -24,6 +24,7 @@ from flowrunner.cli.exits import DENIED
 from flowrunner.cli.output import show
 from flowrunner.client import ApiError, Client, ClientError
 from flowrunner.client.requests import segment
+from flowrunner.domain.whole_numbers import natural_number_of
 
 _ON_A_WRONG_LOGIN: Final = (
     "check both; on the machine of the server, 'flowrunner account reset-password EMAIL' sets another password"
@@ -90,7 +91,7 @@ def _login(client: Client, username: str) -> Mapping[str, Any]:
     if not code and (common().no_input or not sys.stdin.isatty()):
         raise CommandFailed("The account has a second factor: its code is the second line of the input", DENIED)
     code = (code or str(click.prompt("Code of the second factor, or a recovery code", err=True))).strip()
-    kind = "code" if code.isdigit() else "recovery_code"
+    kind = "recovery_code" if natural_number_of(code) is None else "code"
     body = {"challenge": step["challenge"], kind: code}
     return client.request("POST", "/auth/second-factor", json=body).object()
 

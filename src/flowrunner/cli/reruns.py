@@ -11,6 +11,7 @@ from flowrunner.cli.remote_run import read_inputs_of
 from flowrunner.cli.shared_options import labels_of
 from flowrunner.cli.waiting import show_start
 from flowrunner.client import Client
+from flowrunner.domain.whole_numbers import natural_number_of
 
 
 def rerun_one(
@@ -42,7 +43,8 @@ def rerun_one(
     if labels_set:
         body["labels"] = labels_of(labels_set, option="--set-label")
     if revision is not None:
-        body["revision"] = int(revision) if revision.isdigit() and len(revision) < 10 else revision
+        number = natural_number_of(revision, 9)
+        body["revision"] = revision if number is None else number
     if same_keys:
         body["idempotency"] = "same"
     started = client.request("POST", f"/executions/{id}/rerun", json=body, idempotency_key=True).object()

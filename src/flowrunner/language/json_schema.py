@@ -12,12 +12,12 @@ from typing import Any, Final, Protocol
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.values import JSON
+from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.language.yaml_source import Keys
 
 MAX_SUBSCHEMAS: Final = 2_000
 MAX_LEVELS: Final = 50
 MAX_PATTERN_CHARACTERS: Final = 1_000
-_MOST_DIGITS: Final = 9
 
 TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null")
 
@@ -345,16 +345,9 @@ def _target(root: JSON, reference: str) -> Keys | None:
         if isinstance(value, Mapping) and name in value:
             keys.append(name)
             value = value[name]
-        elif (
-            isinstance(value, list)
-            # Python rejects numbers of thousands of digits.
-            and len(name) <= _MOST_DIGITS
-            and name.isascii()
-            and name.isdigit()
-            and int(name) < len(value)
-        ):
-            keys.append(int(name))
-            value = value[int(name)]
+        elif isinstance(value, list) and (index := natural_number_of(name)) is not None and index < len(value):
+            keys.append(index)
+            value = value[index]
         else:
             return None
     return tuple(keys)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from flowrunner.domain.suggestions import is_suggestion
+from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.plugin import JSON, CodeKind, NodeType, Outcome, ParamFault, Params, StepContext
 
 DEFAULT: Final = "default"
@@ -114,7 +115,7 @@ def _sample(cases: Mapping[str, JSON], condition: str, compared: JSON) -> str:
         when, action = action, value if isinstance(value, str) else "one"
     else:
         value_of = compared.removeprefix("${").removesuffix("}") if isinstance(compared, str) else "input.x"
-        when = f"{value_of} === {action}" if action.isdecimal() else f"{value_of} === '{action}'"
+        when = f"{value_of} === {action}" if natural_number_of(action) is not None else f"{value_of} === '{action}'"
     return f'{{{condition}: "{when.strip()[:_MOST_SHOWN]}", action: {action[:_MOST_SHOWN]}}}'
 
 

@@ -5,6 +5,7 @@ from typing import Final, Generic, TypeVar
 
 from flowrunner.domain.errors import InvalidInput, invalid
 from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.whole_numbers import natural_number_of
 
 T = TypeVar("T")
 
@@ -74,14 +75,14 @@ class Page:
 
 # Above every number of an entry, and with more digits than any.
 _ABOVE_ALL: Final = 2**62
-_DIGITS: Final = 19
 
 
 def number_of(cursor: str) -> int:
     """Raises: InvalidInput."""
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < _DIGITS):
+    number = natural_number_of(cursor)
+    if number is None:
         raise _not_a_cursor()
-    return int(cursor)
+    return number
 
 
 def _not_a_cursor() -> InvalidInput:

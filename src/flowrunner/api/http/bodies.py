@@ -17,6 +17,7 @@ from flowrunner.api.http.headers import header_of
 from flowrunner.api.http.state import state_of
 from flowrunner.domain import strict_json
 from flowrunner.domain.values import JSON, WorkspaceId, memory_of_json, personal_workspace
+from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.threads import LONG_BYTES
 
@@ -35,7 +36,7 @@ _ZIP: Final = "application/zip"
 async def read_bounded(request: Request, most: int) -> bytes:
     """Return the body, of any type. Raises: InvalidRequest if it has more than ``most`` bytes, or was cut off."""
     length = header_of(request.scope, b"content-length")
-    if length is not None and (not length.isdigit() or int(length[:20]) > most):
+    if length is not None and ((announced := natural_number_of(length)) is None or announced > most):
         raise _too_large(most)
     chunks, size = [], 0
     try:

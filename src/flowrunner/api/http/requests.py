@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import invalid
+from flowrunner.domain.whole_numbers import is_whole_number
 from flowrunner.ports.page import Page
 
 MAX_LIMIT = 1000
@@ -93,8 +94,19 @@ def accepts(request: Request, media_type: str) -> bool:
     return any(one.partition(";")[0].strip().lower() == media_type for one in wanted)
 
 
-Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of entries to return.")]
-Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**53, description="The number of entries to skip.")]
+def _check_digits(value: Any) -> Any:
+    if isinstance(value, str) and not is_whole_number(value):
+        raise PydanticKnownError("int_parsing")
+    return value
+
+
+# The check of whole numbers in queries and paths; the framework alone would read `1_0`, ` 5` and `5.0` as numbers, too.
+# It stands behind the bounds, because the schema of a type that has a function shows none.
+DIGITS: Final = BeforeValidator(_check_digits)
+Limit: TypeAlias = Annotated[
+    int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of entries to return."), DIGITS
+]
+Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**53, description="The number of entries to skip."), DIGITS]
 Cursor: TypeAlias = Annotated[
     str | None,
     Query(

@@ -12,6 +12,7 @@ from flowrunner.cli.durations import seconds_of
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import execution_id
+from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import print_lines, show, show_value
 from flowrunner.cli.server_command import ServerCommand, ServerGroup
 from flowrunner.cli.shared_options import filter_of, filter_options, wait_options
@@ -74,7 +75,7 @@ def watch(execution: str, timeout: str | None) -> None:
 @click.option("--level", type=click.Choice(["debug", "info", "warn", "error"]), help="This level and above.")
 @click.option("--node", metavar="NODE", help="Lines of this node.")
 @click.option("--step", metavar="STEP", help="Lines of this step, such as each.1[4]/push.1, and of those inside it.")
-@click.option("--attempt", type=click.IntRange(min=1), help="Lines of this attempt.")
+@click.option("--attempt", metavar="NUMBER", type=WholeNumber(1), help="Lines of this attempt.")
 @click.option("--failed", is_flag=True, help="Lines of the node that failed.")
 @click.option("--search", "q", metavar="TEXT", help="Lines with this text in their message.")
 def logs(

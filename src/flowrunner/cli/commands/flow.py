@@ -12,6 +12,7 @@ from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id
+from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import print_bytes, print_text, show, shown
 from flowrunner.cli.server_command import ServerGroup
 
@@ -48,7 +49,7 @@ def list_(tags: tuple[str, ...], q: str | None, limit: Limit) -> None:
 @flow.command(short_help="Print a flow.", epilog=examples("flow get order-sync", "flow get order-sync --definition"))
 @flow_argument
 @click.option("--definition", is_flag=True, help="Print the document alone.")
-@click.option("--revision", type=int, metavar="NUMBER", help="An earlier revision.")
+@click.option("--revision", type=WholeNumber(1), metavar="NUMBER", help="An earlier revision.")
 def get(flow: str, revision: int | None, *, definition: bool) -> None:
     """Print a flow. Its document is in the JSON, or alone with --definition."""
     found = _found(connect(), flow, revision)
@@ -67,7 +68,7 @@ def get(flow: str, revision: int | None, *, definition: bool) -> None:
 @flow_argument
 @click.option("-f", "--file", type=click.Path(dir_okay=False, path_type=Path), help="Write it into this file.")
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
-@click.option("--revision", type=int, metavar="NUMBER", help="An earlier revision.")
+@click.option("--revision", type=WholeNumber(1), metavar="NUMBER", help="An earlier revision.")
 def export(flow: str, file: Path | None, revision: int | None, *, force: bool) -> None:
     """Print the document of a flow as it was saved, or write it into a file."""
     document = _found(connect(), flow, revision)["definition"].encode()
@@ -158,10 +159,16 @@ def revisions(flow: str, limit: Limit) -> None:
 @flow_argument
 @click.argument("document", metavar="[FILE]", required=False)
 @click.option(
-    "--revision", type=int, metavar="NUMBER", help="This revision instead of a file; the current one by default."
+    "--revision",
+    type=WholeNumber(1),
+    metavar="NUMBER",
+    help="This revision instead of a file; the current one by default.",
 )
 @click.option(
-    "--against", type=int, metavar="NUMBER", help="The revision to compare with; the previous one by default."
+    "--against",
+    type=WholeNumber(1),
+    metavar="NUMBER",
+    help="The revision to compare with; the previous one by default.",
 )
 def diff(flow: str, document: str | None, revision: int | None, against: int | None) -> None:
     """Print what a file would change, or what a revision changed."""
@@ -183,7 +190,7 @@ def diff(flow: str, document: str | None, revision: int | None, against: int | N
 
 @flow.command(short_help="Save an earlier revision again.", epilog=examples("flow restore order-sync 5"))
 @flow_argument
-@click.argument("revision", type=int)
+@click.argument("revision", type=WholeNumber(1))
 @yes_option
 def restore(flow: str, revision: int, *, yes: bool) -> None:
     """Save the document of an earlier revision again, as a new revision."""

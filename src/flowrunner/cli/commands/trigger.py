@@ -15,6 +15,7 @@ from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import INVALID
 from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id, object_id, trigger_id
+from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
 from flowrunner.cli.shared_options import wait_options
@@ -100,7 +101,7 @@ def run(trigger: str, timeout: str | None, *, wait: bool, follow: bool) -> None:
     "-n",
     "--count",
     metavar="NUMBER",
-    type=click.IntRange(1, 1000),
+    type=WholeNumber(1, 1000),
     default=5,
     show_default=True,
     help="Number of due times.",

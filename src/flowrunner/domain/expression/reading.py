@@ -44,11 +44,11 @@ OUTPUT_NAMES: Final = PARAMETER_NAMES | {"result"}
 
 _MOST_SHOWN: Final = 80
 _NAME: Final = r"[A-Za-z_$][A-Za-z0-9_$]*"
-_KEY: Final = re.compile(rf"""\s*(?:\.\s*({_NAME})|\[\s*(?:(\d{{1,9}})|"([^"\\\n\r]*)"|'([^'\\\n\r]*)')\s*\])""")
+_KEY: Final = re.compile(rf"""\s*(?:\.\s*({_NAME})|\[\s*(?:([0-9]{{1,9}})|"([^"\\\n\r]*)"|'([^'\\\n\r]*)')\s*\])""")
 _ROOT: Final = re.compile(rf"\s*({_NAME})")
 _MARK: Final = re.compile(r"\$\$\{|\$\{")
 _LITERAL: Final = re.compile(
-    r"""(?P<word>true|false|null)|(?P<number>-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?)|"(?P<double>[^"\\\n\r]*)"|'(?P<single>[^'\\\n\r]*)'"""
+    r"""(?P<word>true|false|null)|(?P<number>-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?)|"(?P<double>[^"\\\n\r]*)"|'(?P<single>[^'\\\n\r]*)'"""
 )
 # Inherited members of JavaScript values. A path that continues after one is left to the JavaScript engine.
 _INHERITED: Final = frozenset(
