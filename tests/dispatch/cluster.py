@@ -63,7 +63,8 @@ from services.callers import caller_of
 from support.databases import MARA, NOON, account, open_database
 from support.dependencies import FakeHttp, RecordingBroadcast
 
-PATIENCE_SECONDS: Final = 30.0
+# Temporal gives a task whose worker was too busy to another one only after some time, and then after a longer one.
+PATIENCE_SECONDS: Final = 120.0
 
 
 @dataclass

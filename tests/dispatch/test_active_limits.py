@@ -1,6 +1,7 @@
 """A workspace has no more executions in the memory of all workers together than it may."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +16,7 @@ from flowrunner.domain.events import NodeStarted
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
+from flowrunner.plugin import StepContext
 from flowrunner.ports.journal import Journal
 from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.appends import AppendOp
@@ -29,23 +31,36 @@ WAITS = "nodes: {ask: {type: wait, params: {key: go}, next: work}, work: {type: 
 
 @dataclass
 class Work:
-    """What steps of the type `test.work` do: they are under way until they are let go."""
+    """What steps of the type `test.work` do: they are under way until they are let go.
 
-    begun: list[object] = field(default_factory=list)
-    under_way: int = 0
+    On a busy machine Temporal may give an execution to a second worker before the first one notices. That is one
+    execution under way, with one slot.
+
+    Attributes:
+        values: Those of the executions that have begun, in that order.
+        most: Executions that were under way at the same time.
+    """
+
+    values: dict[str, object] = field(default_factory=dict)
+    under_way: Counter[str] = field(default_factory=Counter)
     most: int = 0
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def do(self, value: object, context: object) -> None:
-        self.begun.append(value)
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+    @property
+    def begun(self) -> list[object]:
+        return list(self.values.values())
+
+    async def do(self, value: object, context: StepContext) -> None:
+        id = context.execution_id
+        self.values.setdefault(id, value)
+        self.under_way[id] += 1
+        self.most = max(self.most, len(+self.under_way))
         try:
             await self.may_end.wait()
             # Long enough for others to come in, if they could.
             await asyncio.sleep(0.05)
         finally:
-            self.under_way -= 1
+            self.under_way[id] -= 1
 
 
 @pytest.fixture

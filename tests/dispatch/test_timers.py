@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from flowrunner.clock import SystemClock
+from flowrunner.dispatch import timers
 from flowrunner.dispatch.timers import Timers
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
@@ -83,13 +84,14 @@ class Waits:
 
     async def until_taken_up(self, *ids: str) -> None:
         # Less than the longest nap: nothing is found because it is looked for without a reason.
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(timers._LONGEST_NAP_SECONDS / 10):
             while not self.taken_up >= set(ids):  # noqa: ASYNC110 # it is the timers' own task that adds to it
                 await asyncio.sleep(0.01)
 
 
 @pytest.fixture
-async def waits(tmp_path: Path) -> AsyncIterator[Waits]:
+async def waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Waits]:
+    monkeypatch.setattr(timers, "_LONGEST_NAP_SECONDS", 600.0)
     database = open_database(add_flows(new_database_file(tmp_path / "flowrunner.db")))
     yield Waits(database)
     await database.close()
@@ -145,7 +147,7 @@ async def test_a_wait_that_ends_after_the_next_look_leaves_it_where_it_is(waits:
         await asyncio.sleep(0.05)
         looks = waits.due.looks
         for _ in range(20):
-            waits.timers.expect(SystemClock().now() + timedelta(minutes=1))
+            waits.timers.expect(SystemClock().now() + timedelta(hours=1))
             await asyncio.sleep(0.01)
 
         assert waits.due.looks == looks

@@ -46,7 +46,7 @@ async def test_what_cannot_be_done_while_temporal_is_away_does_not_fill_the_memo
             workflows.keep_trying(partial(workflows.begin, ExecutionId(id), MARA), "temporal.start_failed", id)
 
     async def until(holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not holds():  # noqa: ASYNC110 # they go on in their own time
                 await asyncio.sleep(0)
 
