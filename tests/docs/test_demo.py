@@ -17,7 +17,7 @@ def run_demo(directory: Path, temporary: Path) -> subprocess.CompletedProcess[st
         env=clean_environment(TMPDIR=str(temporary)),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
 

@@ -40,7 +40,7 @@ async def test_each_configuration_connects_an_agent_with_the_token_that_the_page
     assert found.keys() == {"http", "command"}
 
     async with (
-        httpx2.AsyncClient(headers=found["http"]["headers"]) as http,
+        httpx2.AsyncClient(headers=found["http"]["headers"], timeout=60) as http,
         mcp.Client(streamable_http_client(found["http"]["url"], http_client=http)) as client,
     ):
         over_http = {tool.name for tool in (await client.list_tools()).tools}
