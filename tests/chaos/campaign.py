@@ -39,8 +39,11 @@ _PAIRS: Final = 25
 _FINE_SECONDS: Final = 240.0
 # Between two looks at all machines, each of which they answer: looking all the time would be most of the load.
 _LOOK_SECONDS: Final = 0.2
-# Temporal asks for an attempt that failed again and again after at most thirty seconds.
+# Without any event for so long, nothing more comes of what is open. Temporal asks for an attempt that failed again and
+# again after at most thirty seconds, and a task whose workers have died takes a minute longer.
 PATIENCE_SECONDS: Final = 180.0
+# Multiples of this time after which what is open has to have ended, whatever goes on meanwhile.
+_MOST_PATIENCE: Final = 3
 # As a process without its claim says what it could not write.
 _LATE_WRITE: Final = re.compile(r"execution\.interrupted .*(Another server is active|owned by another process)")
 
@@ -138,7 +141,7 @@ async def campaign(
         strikes: Names of faults; several in one strike come at once.
         executions: How many are accepted at least.
         longest_pause: Seconds between two starts of one client at most.
-        patience: How many seconds after the last fault everything has to have ended.
+        patience: For how many seconds after the last fault nothing may go on in any execution while one is open.
     """
     draw, report = random.Random(seed), Report(installation=kind, version=flowrunner.__version__, seed=seed)
     began = time.monotonic()
@@ -173,6 +176,7 @@ async def campaign(
         healing_since = time.monotonic()
         stuck = await _until_ended(installation, loading, patience)
         report.healed_after = round(time.monotonic() - healing_since, 1)
+        waits = {id: await installation.what_it_waits_for(id) for id in stuck}
         still_waiting = _who_waits(installation, load)
         looking.cancel()
         told = await asyncio.to_thread(_what_is_told, installation, admin)
@@ -187,7 +191,7 @@ async def campaign(
             *nemesis.wrong,
             *wrong_stops,
             *lost,
-            *(f"{id} is stuck" for id in stuck),
+            *(f"{id} is stuck: {wait}" for id, wait in waits.items()),
             *([f"clients and subscribers still wait: {still_waiting}"] if not loading.done() else []),
             *(f"a client was answered {answer}" for answer in ledger.refused),
             *check_database(place),
@@ -244,12 +248,19 @@ def _what_is_told(installation: Installation, admin: Client) -> Told | None:
 
 
 async def _until_ended(installation: Installation, loading: "asyncio.Task[None]", seconds: float) -> Sequence[str]:
-    """Executions that have not ended although nothing has disturbed them for so long."""
-    ends_at = time.monotonic() + seconds
-    while time.monotonic() < ends_at:
+    """Executions that have not ended although nothing has disturbed them, and none has gone on for so long.
+
+    A busy machine takes long for many of them, but each that goes on shows that the others may.
+    """
+    began = last_at = time.monotonic()
+    count = 0
+    while (now := time.monotonic()) < min(last_at + seconds, began + _MOST_PATIENCE * seconds):
         still = await asyncio.to_thread(installation.open_executions)
         if loading.done() and not still:
             break
+        ((events,),) = await asyncio.to_thread(rows_of, installation.place, "SELECT count(*) FROM events")
+        if events != count:
+            count, last_at = events, now
         await asyncio.sleep(0.1)
     if loading.done():
         await loading

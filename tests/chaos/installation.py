@@ -8,9 +8,13 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias
+
+from temporalio.client import Client as Temporalio
+from temporalio.service import RPCError
 
 from support.client import Client
 from support.databases import Place, rows_of
@@ -170,6 +174,21 @@ class Installation:
     def open_executions(self) -> Sequence[str]:
         found = rows_of(self.place, "SELECT id FROM executions WHERE completed_at IS NULL ORDER BY id")
         return [id for (id,) in found]
+
+    async def what_it_waits_for(self, id: str) -> str:
+        """Return the last events of an execution, and what Temporal has for it."""
+        last = "SELECT seq, at, type FROM readable_events WHERE execution_id = ? ORDER BY seq DESC LIMIT 3"
+        found = f"its last events are {await asyncio.to_thread(rows_of, self.place, last, id)}"
+        if self._temporal is None:
+            return found
+        client = await Temporalio.connect(self._temporal.address)
+        try:
+            described = (await client.get_workflow_handle(id).describe()).raw_description
+        except RPCError as error:
+            return f"{found}; Temporal answers {error.status.name}"
+        info = described.workflow_execution_info
+        told = [info.status, described.pending_workflow_task, *described.pending_activities]
+        return f"{found}; Temporal has {' '.join(str(told).split())}, and it is {datetime.now(UTC)}"
 
     def stop(self) -> list[str]:
         """Stop servers and workers in good order; gives what was wrong with it."""
