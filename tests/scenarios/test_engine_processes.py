@@ -66,7 +66,7 @@ def run_many(admin: Client, definition: str, count: int) -> Sequence[str]:
 
 def until_under_way(receiver: Receiver, ids: Sequence[str]) -> None:
     keys = {f"{id}.slow.1" for id in ids}
-    wait_for(lambda: keys <= {effect.key for effect in receiver.effects("/slow")}, 20)
+    wait_for(lambda: keys <= {effect.key for effect in receiver.effects("/slow")})
 
 
 def metric(admin: Client, name: str) -> float:
@@ -139,9 +139,9 @@ def test_executions_of_a_killed_engine_process_go_on_in_another(
     os.kill(first, signal.SIGKILL)
 
     assert {admin.ended(id)["status"] for id in ids} == {"completed"}
-    wait_for(lambda: len(engine_processes_of(server.pid)) == 2, 30)
+    wait_for(lambda: len(engine_processes_of(server.pid)) == 2)
     assert second in engine_processes_of(server.pid)
-    wait_for(lambda: metric(admin, "flowrunner_engine_process_restarts") == restarts + 1, 30)
+    wait_for(lambda: metric(admin, "flowrunner_engine_process_restarts") == restarts + 1)
     marks = [effect.key for effect in receiver.effects("/ok/after-a-kill")]
     assert sorted(set(marks)) == sorted(f"{id}.mark.1" for id in ids)
     assert "engine_process.ended" in server.log
@@ -176,10 +176,10 @@ def test_executions_that_are_held_back_go_on_although_engine_processes_are_kille
 
         for number, id in enumerate(waiting):
             # No active slot is free, so it is loaded for its signal alone.
-            wait_for(partial(is_taken, id), 20)
+            wait_for(partial(is_taken, id))
             if number in (1, 4):
                 os.kill(engine_processes_of(server.pid)[0], signal.SIGKILL)
-                wait_for(lambda: engine_processes_of(server.pid), 30)
+                wait_for(lambda: bool(engine_processes_of(server.pid)))
 
         assert {admin.ended(id, 60)["status"] for id in (*waiting, *others)} == {"completed"}
         server.terminate()
@@ -196,15 +196,22 @@ def test_the_server_is_not_ready_without_an_engine_process_and_starts_wait_for_o
 ) -> None:
     flow_id = admin.new_flow("nodes: {a: {type: transform, params: {value: 1}}}")
 
-    for pid in engine_processes_of(server.pid):
+    pids, restarts = engine_processes_of(server.pid), metric(admin, "flowrunner_engine_process_restarts")
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: admin.get("/readyz").status == 503, 10)
+    # A busy machine may look only when there are others.
+    wait_for(
+        lambda: (
+            admin.get("/readyz").status == 503
+            or metric(admin, "flowrunner_engine_process_restarts") >= restarts + len(pids)
+        )
+    )
     problem = admin.get("/readyz")
     id = admin.run(flow_id)
 
     assert problem.status == 200 or "no engine process is running" in problem.error["message"]
     assert admin.ended(id)["status"] == "completed"
-    wait_for(lambda: admin.get("/readyz").status == 200, 30)
+    wait_for(lambda: admin.get("/readyz").status == 200)
 
 
 def test_engine_processes_end_with_a_killed_server(server: Server, receiver: Receiver) -> None:
@@ -216,7 +223,7 @@ def test_engine_processes_end_with_a_killed_server(server: Server, receiver: Rec
     os.kill(pids[0], signal.SIGSTOP)
 
     server.kill()
-    wait_for(lambda: not any(map(is_engine_process, pids)), 20)
+    wait_for(lambda: not any(map(is_engine_process, pids)))
     server.start()
 
     again = server.client(admin.token)
@@ -261,13 +268,13 @@ def test_an_engine_process_that_hangs_gets_nothing_new_and_its_executions_go_on_
         os.kill(hanging, signal.SIGSTOP)
         # On a busy machine some are further by now, and the end of such a step may not have been recorded.
         in_flight = {effect.key for effect in receiver.effects("/ok/after-a-hang")}
-        wait_for(lambda: "engine_process.silent" in server.log, 20)
+        wait_for(lambda: "engine_process.silent" in server.log)
         flow_id = admin.new_flow("nodes: {a: {type: return, params: {value: 1}}}")
-        later = {admin.ended(admin.run(flow_id))["status"] for _ in range(4)}
+        later = {admin.ended(id)["status"] for id in [admin.run(flow_id) for _ in range(4)]}
         still_hung = is_engine_process(hanging)
 
-        assert {admin.ended(id)["status"] for id in ids} == {"completed"}
-        wait_for(lambda: len(engine_processes_of(server.pid)) == 2, 30)
+        assert {admin.ended(id, 60)["status"] for id in ids} == {"completed"}
+        wait_for(lambda: len(engine_processes_of(server.pid)) == 2)
         assert later == {"completed"}
         assert still_hung, "new executions did not wait for the end of the one that hangs"
         assert hanging not in engine_processes_of(server.pid)

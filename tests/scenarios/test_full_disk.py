@@ -85,7 +85,7 @@ def test_a_full_disk_makes_the_server_not_ready_until_there_is_room(small_disk: 
         assert client.get("/healthz").status == 200
 
         (small_disk / "filler").unlink()
-        assert ready_in(client, 5, status=200)
+        assert ready_in(client, 60, status=200)
         assert account.run_to_end(SMALLEST)["status"] == "completed"
     finally:
         server.stop()
@@ -146,24 +146,23 @@ def test_nothing_that_was_acknowledged_is_lost_although_the_disk_fills_up_under_
                 clients.submit(run_again_and_again, account, flow)
             wait_for(lambda: len(accepted) > 50)
             fill(small_disk)
-            wait_for(lambda: answers[False, 503] > 50, 20)
+            wait_for(lambda: answers[False, 503] > 50)
             fill(small_disk)
             is_full = True
-            time.sleep(1.0)
+            wait_for(lambda: answers[True, 503] > 50)
             is_full = False
             if is_killed:
                 server.kill()
             (small_disk / "filler").unlink()
             if not is_killed:
                 before = len(accepted)
-                wait_for(lambda: len(accepted) > before + 50, 20)
+                wait_for(lambda: len(accepted) > before + 50)
             is_over.set()
         if is_killed:
             account = server.start().client(account.token)
 
         assert {account.ended(id, 60)["status"] for id in accepted} == {"completed"}
         assert {status for _, status in answers} == {201, 503}
-        assert answers[True, 503] > 50
         server.terminate()
         assert server.wait() == 0
         assert check_database(server.database) + check_accepted(server.database, accepted) == []

@@ -31,7 +31,7 @@ async def test_what_cannot_be_deleted_keeps_nothing_else_from_being_deleted(
         monkeypatch.setattr(program.services.audit, "purge", purge)
         jobs = active_jobs(Settings(data_dir=tmp_path / "data"), program)
 
-        async with asyncio.timeout(10), run_jobs(jobs, program):
+        async with asyncio.timeout(60), run_jobs(jobs, program):
             await has_purged.wait()
             failed = 'flowrunner_background_failures_total{name="retention.executions"} 1.0'
             while failed not in (await program.metrics.text())[0].decode():  # noqa: ASYNC110 # the job counts it
@@ -60,7 +60,7 @@ async def test_executions_and_audit_entries_are_each_kept_for_their_own_time(
     async with program_at(tmp_path / "data", retention=86400.0) as program:
         monkeypatch.setattr(SqlRetention, "purge", staticmethod(purge_executions))
         monkeypatch.setattr(program.services.audit, "purge", purge_audit)
-        async with asyncio.timeout(10), run_jobs(active_jobs(settings, program), program):
+        async with asyncio.timeout(60), run_jobs(active_jobs(settings, program), program):
             for event in has_purged.values():
                 await event.wait()
 

@@ -211,12 +211,12 @@ def test_the_server_is_unready_while_the_database_is_away_and_comes_back_by_itse
         flow_id = admin.new_flow(ECHO)
         before = admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"]
         postgres.kill()
-        away = wait_for(lambda: server.client().get("/readyz").status == 503, 10)
+        away = wait_for(lambda: server.client().get("/readyz").status == 503)
         assert server.client().get("/healthz").status == 200
         assert admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).status == 503
         time.sleep(2.0)
         postgres.start()
-        back = wait_for(lambda: server.client().get("/readyz").status == 200, 10)
+        back = wait_for(lambda: server.client().get("/readyz").status == 200)
         after = admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"]
         wait_for(lambda: admin.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
         server.stop()

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
@@ -18,10 +18,13 @@ from support.receiver import Receiver
 from support.server import Server
 from support.waiting import wait_for
 
+# Seconds for running nodes: far more than a stop that waits for none takes on a machine with other work.
+DRAIN_SECONDS: Final = 120
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    found = Server(tmp_path)
+    found = Server(tmp_path, {"DRAIN_TIME": f"{DRAIN_SECONDS}s"})
     try:
         yield found.start()
     finally:
@@ -41,7 +44,7 @@ def calling(receiver: Receiver, seconds: float, path: str, *, timeout: str = "60
 
 
 def until_under_way(receiver: Receiver, id: str) -> None:
-    wait_for(lambda: any(effect.key == f"{id}.slow.1" for effect in receiver.effects("/slow")), 10)
+    wait_for(lambda: any(effect.key == f"{id}.slow.1" for effect in receiver.effects("/slow")))
 
 
 def readiness(address: tuple[str, int]) -> int:
@@ -53,11 +56,11 @@ def readiness(address: tuple[str, int]) -> int:
 
 def test_a_stop_lets_the_running_node_end_and_the_next_start_goes_on(server: Server, receiver: Receiver) -> None:
     admin = server.admin()
-    id = admin.run(admin.new_flow(calling(receiver, 1.5, "after-stop")))
+    id = admin.run(admin.new_flow(calling(receiver, 6, "after-stop")))
     until_under_way(receiver, id)
 
     server.terminate()
-    wait_for(lambda: readiness(admin.address) == 503, 10)
+    wait_for(lambda: readiness(admin.address) == 503)
     assert not server.has_ended(), "it waits for the node"
     refused = admin.post("/api/v1/flows", {"name": "N", "definition": "nodes: {a: {type: return}}"})
     assert refused.status in (201, 503)
@@ -77,16 +80,18 @@ def test_a_stop_lets_the_running_node_end_and_the_next_start_goes_on(server: Ser
 def test_no_execution_is_accepted_while_the_server_stops(server: Server, receiver: Receiver) -> None:
     admin = server.admin()
     flow = admin.new_flow("nodes: {a: {type: return}}")
-    slow = admin.run(admin.new_flow(calling(receiver, 2, "busy")))
+    slow = admin.run(admin.new_flow(calling(receiver, 50, "busy")))
     until_under_way(receiver, slow)
     server.terminate()
-    wait_for(lambda: readiness(admin.address) == 503, 10)
+    wait_for(lambda: readiness(admin.address) == 503)
 
     reply = admin.post(f"/api/v1/flows/{flow}/run", {})
 
     assert reply.status == 503
     assert reply.error["code"] == "unavailable"
     assert reply.headers["retry-after"]
+    # Without the wait for the node.
+    server.terminate()
     assert server.wait() == 0
 
 
@@ -95,7 +100,7 @@ def test_subscribers_are_told_that_the_server_goes_away(server: Server) -> None:
     id = admin.run(admin.new_flow("nodes:\n  a: {type: delay, params: {duration: 1h}}\n"))
     admin.until_it_waits(id)
     with admin.watch(id) as connection:
-        first = json.loads(connection.recv(timeout=10))
+        first = json.loads(connection.recv(timeout=60))
         server.terminate()
         with pytest.raises(ConnectionClosedError):
             list(connection)
@@ -104,43 +109,37 @@ def test_subscribers_are_told_that_the_server_goes_away(server: Server) -> None:
     server.start()
     again = server.client(admin.token)
     with again.watch(id, query=f"?after={first['seq']}") as connection:
-        assert json.loads(connection.recv(timeout=10))["seq"] == first["seq"] + 1
+        assert json.loads(connection.recv(timeout=60))["seq"] == first["seq"] + 1
 
 
 def test_an_idle_server_stops_at_once(server: Server) -> None:
-    begun = time.monotonic()
     server.terminate()
 
-    assert server.wait() == 0
-    assert time.monotonic() - begun < 5
+    assert server.wait(DRAIN_SECONDS / 4) == 0
 
 
 def test_a_server_that_waits_for_timers_stops_at_once(server: Server) -> None:
     admin = server.admin()
     flow = admin.new_flow("nodes:\n  a: {type: delay, params: {duration: 900ms}, next: b}\n  b: {type: return}\n")
     ids = [admin.run(flow) for _ in range(10)]
-    begun = time.monotonic()
     server.terminate()
 
-    assert server.wait() == 0
-    assert time.monotonic() - begun < 5
+    assert server.wait(DRAIN_SECONDS / 4) == 0
     server.start()
     assert {server.client(admin.token).ended(id)["status"] for id in ids} == {"completed"}
 
 
 def test_a_second_signal_does_not_wait_any_longer(server: Server, receiver: Receiver) -> None:
     admin = server.admin()
-    id = admin.run(admin.new_flow(calling(receiver, 20, "hurried")))
+    id = admin.run(admin.new_flow(calling(receiver, 50, "hurried")))
     until_under_way(receiver, id)
-    begun = time.monotonic()
     server.terminate()
-    wait_for(lambda: readiness(admin.address) == 503, 10)
+    wait_for(lambda: readiness(admin.address) == 503)
     assert not server.has_ended()
 
     server.terminate()
 
-    assert server.wait() == 0
-    assert time.monotonic() - begun < 10
+    assert server.wait(DRAIN_SECONDS / 4) == 0
     assert "Traceback" not in server.log
     assert check_database(server.database, all_ended=False) == []
 
@@ -149,12 +148,12 @@ def test_the_drain_time_is_bounded(tmp_path: Path, receiver: Receiver) -> None:
     server = Server(tmp_path, {"DRAIN_TIME": "1s"})
     try:
         admin = server.start().admin()
-        id = admin.run(admin.new_flow(calling(receiver, 3, "drained")))
+        id = admin.run(admin.new_flow(calling(receiver, 10, "drained")))
         until_under_way(receiver, id)
         begun = time.monotonic()
         server.terminate()
         assert server.wait() == 0
-        assert 0.9 < time.monotonic() - begun < 10
+        assert time.monotonic() - begun > 0.9
         assert "dispatcher.drain_timed_out" in server.log
 
         # What was cut off runs again with the same key, and says that it was.
@@ -199,14 +198,15 @@ def test_a_stop_under_load_loses_and_repeats_nothing(server: Server, receiver: R
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for _ in range(4):
+    for n in range(4):
         time.sleep(0.7)
+        wait_for(lambda count=10 * (n + 1): len(accepted) > count)  # type: ignore[misc] # a default
         server.terminate()
         assert server.wait() == 0
         server.start()
     over.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     client = server.client(admin.token)
     statuses = {client.ended(id)["status"] for id in accepted}
     server.stop()
@@ -229,11 +229,9 @@ def test_clients_that_keep_connections_open_do_not_keep_the_server(server: Serve
         connection.sendall(data)
         idle.append(connection)
     time.sleep(0.2)
-    begun = time.monotonic()
     server.terminate()
     try:
-        assert server.wait() == 0
-        assert time.monotonic() - begun < 12
+        assert server.wait(DRAIN_SECONDS / 4) == 0
     finally:
         for connection in idle:
             connection.close()
