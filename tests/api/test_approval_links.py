@@ -58,7 +58,7 @@ class Asked:
         self.root = root
         before = len(receiver.effects("/ok/tell"))
         self.id = root.run(root.new_flow(definition.replace("URL", receiver.url)), {"id": 7})
-        wait_for(lambda: len(receiver.effects("/ok/tell")) > before, 20.0)
+        wait_for(lambda: len(receiver.effects("/ok/tell")) > before)
         self.told: Any = receiver.effects("/ok/tell")[before].json
         self.path = self.told["url"].removeprefix(PUBLIC)
         root.reaching(self.id, frozenset({"waiting"}))

@@ -36,7 +36,7 @@ def new_callback(client: Client, receiver: Receiver, **fields: Any) -> tuple[Any
 
 
 def arrived(receiver: Receiver, path: str, count: int = 1) -> Sequence[Effect]:
-    wait_for(lambda: len(receiver.effects(path)) >= count, 20.0)
+    wait_for(lambda: len(receiver.effects(path)) >= count)
     return receiver.effects(path)
 
 
@@ -270,7 +270,7 @@ def deliveries(client: Client, id: str, state: str, count: int = 1) -> list[Any]
         listed: list[Any] = client.get(f"{CALLBACKS}/{id}/deliveries", limit=1000).json["deliveries"]
         return [delivery for delivery in listed if delivery["state"] == state]
 
-    wait_for(lambda: len(found()) >= count, 20.0)
+    wait_for(lambda: len(found()) >= count)
     return found()
 
 
@@ -284,7 +284,7 @@ def test_a_failed_message_is_repeated_later_under_its_id(account: Client, receiv
     def effects() -> list[Effect]:
         return [effect for effect in receiver.effects("/status/503") if effect.query == query]
 
-    wait_for(lambda: len(effects()) >= 2, 20.0)
+    wait_for(lambda: len(effects()) >= 2)
 
     first, second = effects()[:2]
     assert first.json["id"] == second.json["id"]
@@ -342,7 +342,7 @@ def test_a_callback_that_is_deleted_during_its_test_is_not_found(account: Client
     callback = account.post(CALLBACKS, {"url": url, "events": ALL}).json
     with ThreadPoolExecutor(1) as pool:
         testing = pool.submit(account.post, f"{CALLBACKS}/{callback['id']}/test")
-        wait_for(lambda: any("of=deleted" in effect.query for effect in receiver.effects("/slow")), 10.0)
+        wait_for(lambda: any("of=deleted" in effect.query for effect in receiver.effects("/slow")))
         assert account.delete(f"{CALLBACKS}/{callback['id']}").status == 200
         reply = testing.result()
 

@@ -359,7 +359,7 @@ def test_an_execution_goes_on_with_the_definition_that_it_began_with(account: Cl
 
 def test_a_cancelled_execution_ends_within_a_second_of_a_slow_call(account: Client, receiver: Receiver) -> None:
     id = account.run(account.new_flow(SLOW.format(url=receiver.url)))
-    wait_for(lambda: any(effect.key == f"{id}.hang.1" for effect in receiver.effects("/slow")), 10)
+    wait_for(lambda: any(effect.key == f"{id}.hang.1" for effect in receiver.effects("/slow")))
     begun = time.monotonic()
 
     reply = account.delete(f"/api/v1/executions/{id}")
@@ -410,7 +410,7 @@ def test_a_repeated_cancellation_is_answered_as_the_first_and_changes_nothing(
 
     with ThreadPoolExecutor() as pool:
         first = pool.submit(account.delete, f"/api/v1/executions/{id}")
-        wait_for(lambda: any(effect.key == f"{id}.on_finish/tidy.1" for effect in receiver.effects("/slow")), 10)
+        wait_for(lambda: any(effect.key == f"{id}.on_finish/tidy.1" for effect in receiver.effects("/slow")))
         repeats = [pool.submit(account.delete, f"/api/v1/executions/{id}") for _ in range(3)]
     account.waiting_at(id, "after")
     late = account.delete(f"/api/v1/executions/{id}")

@@ -80,7 +80,7 @@ def settled(client: Client, id: str, count: int = 1) -> list[Any]:
     def known() -> list[Any]:
         return [each for each in deliveries(client, id)["deliveries"] if each["state"] != "received"]
 
-    wait_for(lambda: len(known()) >= count, 10.0)
+    wait_for(lambda: len(known()) >= count)
     return known()
 
 
@@ -252,7 +252,7 @@ def test_a_callback_that_comes_back_to_its_flow_ends(account: Client, receiver: 
     assert [reply.status for reply in replies] == [202, 202, 202, 422]
     assert "Chain too long" in replies[3].body.decode()
     assert [each["state"] for each in settled(account, id, 4)] == ["failed", "started", "started", "started"]
-    wait_for(lambda: len(receiver.effects("/ok/depths")) == 3, 20.0)
+    wait_for(lambda: len(receiver.effects("/ok/depths")) == 3)
     # Each message tells of one end more.
     assert sorted(int(effect.headers["flowrunner-depth"]) for effect in receiver.effects("/ok/depths")) == [1, 1, 21]
 
@@ -422,7 +422,7 @@ def test_a_verified_sender_learns_what_is_wrong_with_the_input_and_the_trigger_i
     trigger = account.get(f"/api/v1/triggers/{id}").json
     assert (trigger["state"], "got" in trigger["error"]) == ("failing", True)
     assert send(account, url, b"1").status == 202
-    wait_for(lambda: account.get(f"/api/v1/triggers/{id}").json["state"] == "armed", 10.0)
+    wait_for(lambda: account.get(f"/api/v1/triggers/{id}").json["state"] == "armed")
 
 
 @pytest.mark.parametrize(
@@ -656,7 +656,7 @@ def test_s63_long_requests_of_one_workspace_that_wait_for_results_delay_no_other
     long, headers = b"x" * 70_000, {"Content-Type": "text/plain"}
     with ThreadPoolExecutor(70) as pool:
         waiting = [pool.submit(send, account, slow, long, headers) for _ in range(70)]
-        wait_for(lambda: deliveries(account, id)["total"] >= 60, 15.0)
+        wait_for(lambda: deliveries(account, id)["total"] >= 60)
 
         reply = send(other, quick, long, headers)
 

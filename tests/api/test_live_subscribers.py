@@ -176,7 +176,7 @@ def test_subscribers_that_go_away_leave_nothing_behind(account: Client, server: 
         with deaf(account, id):
             pass
 
-    wait_for(lambda: _open_sockets(server) <= before, 10)
+    wait_for(lambda: _open_sockets(server) <= before)
 
 
 def _open_sockets(server: Server) -> float:

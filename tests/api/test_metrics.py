@@ -72,7 +72,7 @@ def test_whoever_has_the_token_sees_the_flows_that_run_most_by_name(closed: Serv
     def found() -> dict[tuple[str, str], float]:
         return flows(metrics(closed).body.decode())
 
-    wait_for(lambda: sum(found().values()) == 4, 10)
+    wait_for(lambda: sum(found().values()) == 4)
     named = {name for name, _ in found()}
     assert NAME in named
     assert len(named - {"other"}) == 2
@@ -127,7 +127,7 @@ def test_requests_are_counted_by_the_template_of_their_route(closed: Server) -> 
             if sample.name == "flowrunner_http_requests_total"
         }
 
-    wait_for(lambda: counted().get(("/api/v1/flows/{id}", "GET", "404")) == 20, 10)
+    wait_for(lambda: counted().get(("/api/v1/flows/{id}", "GET", "404")) == 20)
     assert counted()["other", "GET", "404"] == 20
     assert counted()["other", "other", "400"] == 3
     assert not any("flow-" in route or "place" in route for route, _, _ in counted())

@@ -259,7 +259,7 @@ def test_a_connection_is_used_again_and_not_after_the_server_has_closed_it() -> 
         client.get("/x")
         assert server.connections == 1
         closing.set()
-        wait_for(lambda: bool(client._transport._idle) and _is_closed(client), 20)
+        wait_for(lambda: bool(client._transport._idle) and _is_closed(client))
         # Sent once, although it may not be repeated: the closed connection is noticed before.
         client.request("POST", "/x", json={})
 

@@ -56,7 +56,7 @@ def user(traced: Server) -> Client:
 
 def found(collector: Collector, name: str, execution_id: str) -> Any:
     """The span, once it has arrived."""
-    wait_for(lambda: collector.span(name, execution_id) is not None, 20)
+    wait_for(lambda: collector.span(name, execution_id) is not None)
     return collector.span(name, execution_id)
 
 
@@ -104,7 +104,7 @@ def test_a_request_to_a_webhook_trigger_brings_its_trace(collector: Collector, t
     reply = traced.client().post(urlsplit(url).path, {}, traceparent=f"00-{TRACE}-{PARENT}-01")
     assert reply.status < 300, reply
 
-    wait_for(lambda: any(span.name == "flow Hooked" for span in collector.spans), 20)
+    wait_for(lambda: any(span.name == "flow Hooked" for span in collector.spans))
     (whole,) = [span for span in collector.spans if span.name == "flow Hooked"]
     assert ids(whole)[:2] == (TRACE, PARENT)
 
@@ -154,7 +154,7 @@ def test_a_child_is_in_the_trace_of_the_step_that_calls_it_and_linked_with_its_e
     id = start(user, user.new_flow(f"nodes: {{call: {{type: flow, params: {{flow: {child}}}}}}}", name="Parent"))
 
     whole, step = found(collector, "flow Parent", id), found(collector, "step call", id)
-    wait_for(lambda: any(span.name == "flow Child" for span in collector.spans), 20)
+    wait_for(lambda: any(span.name == "flow Child" for span in collector.spans))
     (called,) = [span for span in collector.spans if span.name == "flow Child"]
     (link,) = called.links
     assert ids(called)[:2] == (ids(whole)[0], ids(step)[2])
@@ -170,7 +170,7 @@ def test_an_execution_that_an_end_has_started_begins_a_trace_that_is_linked_with
     id = start(user, first, f"00-{TRACE}-{PARENT}-01")
 
     whole = found(collector, "flow First", id)
-    wait_for(lambda: any(span.name == "flow Second" for span in collector.spans), 20)
+    wait_for(lambda: any(span.name == "flow Second" for span in collector.spans))
     (second,) = [span for span in collector.spans if span.name == "flow Second"]
     (link,) = second.links
     assert second.trace_id != whole.trace_id
@@ -190,7 +190,7 @@ def test_a_delivery_of_a_callback_is_a_span_in_the_execution_that_it_tells_of(
     def delivered() -> list[Any]:
         return [span for span in collector.spans if span.name == "POST" and span.parent_span_id == whole.span_id]
 
-    wait_for(lambda: len(delivered()) == 1, 20)
+    wait_for(lambda: len(delivered()) == 1)
     (effect,) = receiver.effects("/ok/told")
     assert effect.headers["traceparent"] == f"00-{TRACE}-{ids(delivered()[0])[2]}-01"
     assert attributes(delivered()[0])["http.response.status_code"] == 200
@@ -232,7 +232,7 @@ def test_metrics_arrive_with_their_labels(collector: Collector, user: Client) ->
         names = {metric.name for metric in collector.metrics}
         return {"flowrunner_executions_ended", "flowrunner_step_seconds", "flowrunner_callbacks_pending"} <= names
 
-    wait_for(arrived, 20)
+    wait_for(arrived)
     ended = [metric for metric in collector.metrics if metric.name == "flowrunner_executions_ended"][-1]
     steps = [metric for metric in collector.metrics if metric.name == "flowrunner_step_seconds"][-1]
     assert ended.sum.is_monotonic
@@ -248,7 +248,7 @@ def test_events_of_the_log_arrive_with_their_fields_and_their_trace(collector: C
     def lines() -> list[Any]:
         return [record for record in collector.logs if attributes(record).get("execution_id") == id]
 
-    wait_for(lambda: bool(lines()), 20)
+    wait_for(lambda: bool(lines()))
     (line,) = lines()
     assert line.body.string_value == "execution.completed"
     assert line.severity_text == "INFO"
@@ -288,7 +288,7 @@ nodes:
     id = start(user, reply.json["id"])
 
     found(collector, "flow Leaks", id)
-    wait_for(lambda: any(attributes(record).get("execution_id") == id for record in collector.logs), 20)
+    wait_for(lambda: any(attributes(record).get("execution_id") == id for record in collector.logs))
     assert any(attributes(span).get("server.address") == "***.example.invalid" for span in collector.spans)
     assert not any(CANARY.encode() in raw for raw in collector.raw)
 
@@ -362,7 +362,7 @@ def test_metrics_are_exported_after_some_that_could_not_be() -> None:
         thread.put([])
         return exported.wait(0.01)
 
-    wait_for(is_exported, 10)
+    wait_for(is_exported)
     thread.close(10)
 
 

@@ -63,7 +63,7 @@ nodes:
     user.ended(id)
 
     names = ["GET", "flow Child", "flow Parent", "step a", "step call", "step sub"]
-    wait_for(lambda: sorted(span.name for span in collector.spans) == names, 20)
+    wait_for(lambda: sorted(span.name for span in collector.spans) == names)
     by_name = {span.name: span for span in collector.spans}
     parents = {"step call": "flow Parent", "step sub": "flow Parent", "GET": "step call", "flow Child": "step sub"}
     assert {span.trace_id.hex() for span in collector.spans} == {TRACE}

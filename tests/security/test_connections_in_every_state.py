@@ -102,7 +102,7 @@ def stubborn(server: Server) -> socket.socket:
 def test_s62_answers_that_nobody_reads_are_not_kept_for_ever(hasty_server: Server) -> None:
     with closing(stubborn(hasty_server)) as connection:
         connection.sendall(b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 16)
-        wait_for(lambda: is_kept(hasty_server, connection), 20)
+        wait_for(lambda: is_kept(hasty_server, connection))
         wait_for(lambda: not is_kept(hasty_server, connection), 40)
 
 

@@ -68,7 +68,7 @@ def test_s53_s56_sockets_of_an_account_and_of_all_are_counted_while_they_are_ope
         assert_limited(refusal(mara, hers), "account_sockets", 10)
         with watching(omar, his, 5):
             assert_limited(refusal(omar, his), "max_sockets", 15)
-    wait_for(lambda: "flowrunner_sockets_open 0.0" in admin.get("/metrics").body.decode(), 20)
+    wait_for(lambda: "flowrunner_sockets_open 0.0" in admin.get("/metrics").body.decode())
     with watching(mara, hers, 10):
         pass
 

@@ -127,7 +127,7 @@ def test_s26_s74_no_message_or_delivery_of_a_callback_shows_a_secret_that_a_serv
         effects = receiver.effects("/keep/all")
         return [str(effect) for effect in effects if effect.method == "POST" and "for=" in effect.query]
 
-    wait_for(lambda: len(messages()) >= 2 * len(kinds), 20.0)
+    wait_for(lambda: len(messages()) >= 2 * len(kinds))
     for kind, path in callbacks.items():
         sinks[f"test of {kind}"] = account.post(f"{path}/test").body
         sinks[f"deliveries of {kind}"] = account.get(f"{path}/deliveries").body
