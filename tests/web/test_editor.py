@@ -281,6 +281,29 @@ def test_a_flow_is_built_by_hand_and_keeps_its_comments(tab: Tab, api: Client, f
     expect(page.get_by_role("button", name="say, log, leads to done")).to_be_visible()
 
 
+def test_a_tooltip_closes_at_the_first_key_and_comes_back_with_the_mouse(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    append(page, "# ")
+    tooltip = page.locator(".cm-docs")
+    word = code(page).get_by_text("type", exact=True).first
+    word.hover()
+    expect(tooltip).to_be_visible()
+
+    page.keyboard.press("Shift")
+    expect(tooltip).to_be_visible()
+    page.keyboard.press("x")
+    expect(tooltip).to_have_count(0)
+    # Another key soon after the mouse was still: the tooltip was about to open.
+    code(page).hover(position={"x": 5, "y": 5})
+    word.hover()
+    page.keyboard.press("y")
+    page.wait_for_timeout(1000)
+    expect(tooltip).to_have_count(0)
+    code(page).hover(position={"x": 5, "y": 5})
+    word.hover()
+    expect(tooltip).to_be_visible()
+
+
 def test_an_edge_is_drawn_from_one_node_to_another(tab: Tab, flow: str) -> None:
     page = edited(tab, flow)
     source = page.locator("li", has=page.locator("[data-node=greet]"))

@@ -6,7 +6,7 @@ import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, indentOnInput,
 import { lintGutter, lintKeymap, nextDiagnostic, setDiagnostics, type Diagnostic } from "@codemirror/lint";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
 import { Compartment, EditorState, type StateCommand, type Text } from "@codemirror/state";
-import { crosshairCursor, Decoration, drawSelection, dropCursor, EditorView, highlightActiveLine, highlightActiveLineGutter, hoverTooltip, keymap, lineNumbers, MatchDecorator, rectangularSelection, ViewPlugin, type DecorationSet, type ViewUpdate } from "@codemirror/view";
+import { closeHoverTooltips, crosshairCursor, Decoration, drawSelection, dropCursor, EditorView, hasHoverTooltips, highlightActiveLine, highlightActiveLineGutter, hoverTooltip, keymap, lineNumbers, MatchDecorator, rectangularSelection, ViewPlugin, type DecorationSet, type ViewUpdate } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "preact/hooks";
 import { editor as texts } from "../texts/editor";
@@ -123,7 +123,7 @@ function extensions(latest: { readonly current: CodeProps }) {
     expressions,
     theme,
     autocompletion({ override: [(context) => completionsFor(context, latest.current)], icons: false, maxRenderedOptions: 60 }),
-    hoverTooltip((view, offset) => tooltipFor(view, offset, latest.current)),
+    tooltips(latest),
     EditorView.contentAttributes.of({ "aria-label": latest.current.label ?? texts.label, tabindex: "0" }),
     EditorView.domEventHandlers({ beforeinput: replaceSelection }),
     EditorView.updateListener.of((update) => report(update, latest.current)),
@@ -206,6 +206,25 @@ function completionsFor(context: CompletionContext, props: CodeProps) {
       }),
     ),
   };
+}
+
+/** Return whether a key types or moves; with Ctrl, a text of a tooltip may be copied. */
+const isTyped = ({ key, ctrlKey, metaKey }: KeyboardEvent) => !ctrlKey && !metaKey && !["Alt", "Control", "Meta", "Shift"].includes(key);
+
+function tooltips(latest: { readonly current: CodeProps }) {
+  // From a key until the mouse moves: a tooltip would cover what is typed.
+  let isTyping = false;
+  return [
+    hoverTooltip(async (view, offset) => (isTyping ? null : await tooltipFor(view, offset, latest.current))),
+    EditorView.domEventObservers({
+      mousemove: () => void (isTyping = false),
+      keydown: (event, view) => {
+        if (!isTyped(event)) return;
+        isTyping = true;
+        if (hasHoverTooltips(view.state)) view.dispatch({ effects: closeHoverTooltips });
+      },
+    }),
+  ];
 }
 
 async function tooltipFor(view: EditorView, offset: number, props: CodeProps) {
