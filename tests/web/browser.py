@@ -117,6 +117,21 @@ def go_by_keys(page: Page, key: str, path: str) -> None:
     raise AssertionError(f"the keys do not lead to {path}")
 
 
+def put_away(page: Page, button: str = "Done") -> str:
+    """Close the dialog with a text that is shown once; return the text. Only the button closes it."""
+    dialog = page.get_by_role("dialog")
+    text = dialog.locator("pre").inner_text()
+    # The browser closes a dialog at a second Escape by itself.
+    for _ in range(3):
+        page.keyboard.press("Escape")
+    page.mouse.click(5, 5)
+    expect(dialog.locator("pre")).to_have_text(text)
+    expect(dialog.get_by_role("button", name="Close")).to_have_count(0)
+    dialog.get_by_role("button", name=button).click()
+    expect(dialog.locator("pre")).to_have_count(0)
+    return text
+
+
 def settled(page: Page) -> Page:
     """Return the page once nothing of it is missing any more."""
     expect(page.locator("h1")).not_to_have_text(re.compile(r"^\s*$"))

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
-from web.browser import Tab, fill_login, go_by_keys, needs_chromium
+from web.browser import Tab, fill_login, go_by_keys, needs_chromium, put_away
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
@@ -185,6 +185,22 @@ def test_the_focus_stays_in_a_dialog_whose_content_is_replaced(tab: Tab) -> None
 
     expect(page.get_by_role("dialog").get_by_role("heading", level=2)).to_be_focused()
     expect(page.get_by_role("dialog").locator("pre")).to_be_visible()
+
+
+def test_a_text_that_is_shown_once_stays_until_it_is_put_away(tab: Tab, api: Client) -> None:
+    page = tab.go("/account?tab=tokens")
+    page.get_by_role("button", name="New token").first.click()
+    page.get_by_role("dialog").get_by_label("Name").fill("of a test")
+    page.get_by_role("dialog").get_by_role("button", name="New token").click()
+    expect(page.get_by_role("dialog", name="Copy the token now")).to_be_visible()
+    assert Client(api.url, put_away(page)).get("/api/v1/flows").status == 200
+
+    owner = api.new_account()
+    row = tab.go("/admin").get_by_role("row").filter(has_text=owner.email)
+    row.get_by_role("button", name="Manage Somebody").click()
+    page.get_by_role("dialog").get_by_role("button", name="Reset password").click()
+    expect(page.get_by_role("dialog", name="Link for Somebody")).to_be_visible()
+    assert put_away(page).startswith(api.url)
 
 
 def test_another_screen_has_the_focus_at_its_title(tab: Tab) -> None:

@@ -13,7 +13,7 @@ from support.mailbox import free_port
 from support.receiver import Receiver
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 from support.waiting import wait_for
-from web.browser import Tab, needs_chromium, violations
+from web.browser import Tab, needs_chromium, put_away, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
@@ -60,9 +60,9 @@ def test_a_person_is_invited_and_makes_an_account(tab: Tab, admin: Client, brows
     page.get_by_role("button", name="Invite", exact=True).click()
     page.get_by_label("E-mail address").fill(email)
     page.get_by_role("dialog").get_by_role("button", name="Invite", exact=True).click()
-    link = page.get_by_role("dialog").locator("pre").inner_text()
+    expect(page.get_by_role("dialog", name=f"{email} is invited")).to_be_visible()
     look(page, "invited")
-    page.get_by_role("dialog").locator(".dialog-foot").get_by_role("button", name="Close").click()
+    link = put_away(page)
     expect(page.get_by_role("button", name=f"Revoke {email}")).to_be_visible()
 
     guest = Tab(browser, site.url, width=390, height=800)

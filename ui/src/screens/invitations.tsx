@@ -7,8 +7,9 @@ import { Confirm, Dialog } from "../parts/dialog";
 import { Field, Form } from "../parts/form";
 import { Load, Time } from "../parts/parts";
 import { RoleOptions } from "../parts/roles";
+import { ShownOnce } from "../parts/shown-once";
 import { done } from "../parts/toast";
-import { CopyButton, useAction } from "../parts/tools";
+import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { invitation as texts } from "../texts/invitation";
 import { workspace as workspaceTexts } from "../texts/workspace";
@@ -77,12 +78,8 @@ function NewInvitation({ place, onMade, onClose }: { place: Workspace; onMade: (
   }
   if (made.value !== undefined) {
     const link = new URL(made.value.link, window.location.origin).href;
-    return (
-      <Dialog title={texts.madeTitle(made.value.email)} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.close}</button><CopyButton text={link} look="btn primary" /></>}>
-        <p class="muted">{texts.madeHint} {made.value.mailed ? texts.mailed : texts.notMailed}</p>
-        <pre tabIndex={0}>{link}</pre>
-      </Dialog>
-    );
+    const hint = `${texts.madeHint} ${made.value.mailed ? texts.mailed : texts.notMailed}`;
+    return <ShownOnce title={texts.madeTitle(made.value.email)} hint={hint} text={link} onClose={onClose} />;
   }
   return (
     <Dialog title={texts.invite} onClose={onClose}>

@@ -8,6 +8,7 @@ export const common = {
   cancel: "Cancel",
   confirmBy: (name: string) => `Type ${name} to confirm`,
   close: "Close",
+  done: "Done",
   save: "Save",
   saved: "Saved",
   delete: "Delete",

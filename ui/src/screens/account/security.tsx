@@ -8,8 +8,9 @@ import { withRecentLogin } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
 import { Load, Time } from "../../parts/parts";
+import { ShownOnce } from "../../parts/shown-once";
 import { done, warn } from "../../parts/toast";
-import { CopyButton, useAction } from "../../parts/tools";
+import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { security as texts } from "../../texts/security";
 
@@ -159,13 +160,7 @@ function NewPasskey({ onAdded, onClose }: Adding) {
 }
 
 function Codes({ codes, onClose }: { codes: string[]; onClose: () => void }) {
-  const text = codes.join("\n");
-  return (
-    <Dialog title={texts.codesTitle} actions={<><CopyButton text={text} /><button class="btn primary" onClick={onClose}>{texts.kept}</button></>}>
-      <p class="muted">{texts.codesHint}</p>
-      <pre tabIndex={0}>{text}</pre>
-    </Dialog>
-  );
+  return <ShownOnce title={texts.codesTitle} hint={texts.codesHint} text={codes.join("\n")} done={texts.kept} onClose={onClose} />;
 }
 
 function Identities() {

@@ -6,8 +6,9 @@ import { account, workspace, workspaces } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
 import { Empty, Load, Time } from "../../parts/parts";
+import { ShownOnce } from "../../parts/shown-once";
 import { done } from "../../parts/toast";
-import { CopyButton, useAction } from "../../parts/tools";
+import { useAction } from "../../parts/tools";
 import { account as texts } from "../../texts/account";
 import { common } from "../../texts/common";
 
@@ -77,12 +78,7 @@ function NewToken({ onCreated, onClose }: { onCreated: () => Promise<void>; onCl
     }, (reason) => (error.value = reason));
   }
   if (made.value !== undefined) {
-    return (
-      <Dialog title={texts.createdTitle} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.close}</button><CopyButton text={made.value} look="btn primary" /></>}>
-        <p class="muted">{texts.createdHint}</p>
-        <pre tabIndex={0}>{made.value}</pre>
-      </Dialog>
-    );
+    return <ShownOnce title={texts.createdTitle} hint={texts.createdHint} text={made.value} onClose={onClose} />;
   }
   return (
     <Dialog title={texts.newToken} onClose={onClose}>

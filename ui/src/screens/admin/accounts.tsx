@@ -6,8 +6,9 @@ import { account, withRecentLogin } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
 import { Load, Time } from "../../parts/parts";
+import { ShownOnce } from "../../parts/shown-once";
 import { done, failed } from "../../parts/toast";
-import { CopyButton, useAction } from "../../parts/tools";
+import { useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
 import { common } from "../../texts/common";
 import { passwords } from "../../texts/passwords";
@@ -107,10 +108,7 @@ export function Accounts() {
       )}
       {deleted.value !== undefined && <DeleteAccount of={deleted.value} onDeleted={list.reload} onClose={() => (deleted.value = undefined)} />}
       {resetLink.value !== undefined && (
-        <Dialog title={passwords.madeTitle(resetLink.value.name)} onClose={() => (resetLink.value = undefined)} actions={<><button class="btn" onClick={() => (resetLink.value = undefined)}>{common.close}</button><CopyButton text={resetLink.value.link} look="btn primary" /></>}>
-          <p class="muted">{passwords.madeHint}</p>
-          <pre tabIndex={0}>{resetLink.value.link}</pre>
-        </Dialog>
+        <ShownOnce title={passwords.madeTitle(resetLink.value.name)} hint={passwords.madeHint} text={resetLink.value.link} onClose={() => (resetLink.value = undefined)} />
       )}
       {isNew.value && <NewAccount onCreated={list.reload} onClose={() => (isNew.value = false)} />}
     </>

@@ -1,10 +1,9 @@
 /** What the list of callbacks and the details of one show. */
 import { api, type Schemas } from "../../api/client";
 import { may } from "../../app/session";
-import { Dialog } from "../../parts/dialog";
+import { ShownOnce } from "../../parts/shown-once";
 import { done, warn } from "../../parts/toast";
-import { CopyButton, useAction } from "../../parts/tools";
-import { common } from "../../texts/common";
+import { useAction } from "../../parts/tools";
 import { callbacks as texts } from "../../texts/callbacks";
 
 export type Callback = Schemas["CallbackAnswer"];
@@ -14,12 +13,7 @@ export const SIGNED: readonly Callback["format"][] = ["standard", "template"];
 
 /** A signing secret, which is shown once. */
 export function SecretDialog({ secret, onClose }: { secret: string; onClose: () => void }) {
-  return (
-    <Dialog title={texts.secretTitle} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.close}</button><CopyButton text={secret} look="btn primary" /></>}>
-      <p class="muted">{texts.secretHint}</p>
-      <pre class="wrap" tabIndex={0}>{secret}</pre>
-    </Dialog>
-  );
+  return <ShownOnce title={texts.secretTitle} hint={texts.secretHint} text={secret} onClose={onClose} />;
 }
 
 export function nameOf({ name, url }: Callback): string {
