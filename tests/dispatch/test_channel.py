@@ -16,7 +16,7 @@ from flowrunner.dispatch.processes import engine_processes
 from flowrunner.dispatch.processes.channel import Channel
 from flowrunner.dispatch.processes.engine_processes import EngineProcesses, ProcessReport
 from flowrunner.dispatch.processes.packed import PackedAppend, PackedSignal, PackedStart, pack_append, unpack_append
-from flowrunner.dispatch.processes.remote_execution import RemoteExecution
+from flowrunner.dispatch.processes.remote_execution import Entry, RemoteExecution
 from flowrunner.dispatch.processes.requests import ProcessRequests, ServerParts
 from flowrunner.dispatch.processes.server_ports import ServerJournal
 from flowrunner.domain.audit import AuditEntry
@@ -254,6 +254,31 @@ async def test_a_signal_to_a_process_that_dies_has_an_unknown_outcome_and_a_canc
             await signalled
         # The dispatcher repeats a cancellation, which has the same effect twice.
         assert not cancelled.done()
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_an_execution_whose_load_is_given_up_stays_in_no_process(*, is_cancelled: bool) -> None:
+    dropped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    asked = asyncio.Event()
+
+    async def load(number: int, id: ExecutionId) -> None:
+        asked.set()
+        if not is_cancelled:
+            raise Unavailable("the database does not answer")
+        await asyncio.Event().wait()
+
+    handlers = {"load": load, "drop": dropped.set_result}
+    async with connected(handlers) as (server, _), asyncio.timeout(10):
+        requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
+        held = requests.hold(ExecutionId("exec-1"), None)
+        loading = asyncio.ensure_future(Entry(requests, server, held, number=7, epoch=1).load())
+        await asked.wait()
+        if is_cancelled:
+            loading.cancel()
+        with pytest.raises(asyncio.CancelledError if is_cancelled else Unavailable):
+            await loading
+
+        assert await dropped == 7
 
 
 async def hides_nothing(workspace_id: WorkspaceId) -> Sequence[str]:

@@ -143,9 +143,13 @@ def test_nodes_and_keys_are_reported_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("n: 1", "n: true"), ("n: 1", "n: 1.0"), ("k: true", "k: 1"), ("n: 1", "n: '1'"), ("[{", "[1, {")]
-)
-def test_a_value_of_another_type_is_a_change(old: str, new: str) -> None:
+    ("old", "new"),
+    [
+        ("n: 1", "n: true"), ("n: 1", "n: 1.0"), ("k: true", "k: 1"), ("n: 1", "n: '1'"), ("[{", "[1, {"),
+        ("true}]", "true}, 2]"), ("[{k: true}]", "[]"), ("k: true", "k: true, l: 1"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_or_length_is_a_change(old: str, new: str) -> None:
     summary = difference(OLD, OLD.replace(old, new), names=NAMES).summary
 
     assert summary is not None

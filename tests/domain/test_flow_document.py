@@ -113,6 +113,15 @@ def test_the_node_that_nothing_leads_to_is_the_start() -> None:
     assert flow.start == "a"
 
 
+def test_a_node_that_leads_to_itself_may_be_the_start() -> None:
+    flow = flow_of(
+        "nodes:\n  b: {type: return}\n"
+        "  a: {type: switch, params: {cases: [{when: 'true', action: again}]}, next: {again: a, default: b}}\n"
+    )
+
+    assert flow.start == "a"
+
+
 def test_a_loop_through_all_nodes_starts_with_the_first() -> None:
     flow = flow_of(
         "nodes:\n  b: {type: log, params: {message: x}, next: a}\n  a: {type: log, params: {message: x}, next: b}\n"

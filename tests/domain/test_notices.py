@@ -1,5 +1,6 @@
 """The runs of the node that an approval notifies, as decisions from the events alone."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -7,11 +8,13 @@ from flowrunner.domain.causes import Requested
 from flowrunner.domain.decide import decide
 from flowrunner.domain.decisions import Decision, Record, Resume, Start, Wait
 from flowrunner.domain.events import (
+    ROOT,
     Event,
     NodeCompleted,
     NodeStarted,
     NodeWaiting,
     ScopeEnded,
+    ScopesOpened,
     SignalReceived,
     Started,
     Step,
@@ -86,6 +89,27 @@ def test_an_answer_stops_the_node_and_the_approval_goes_on() -> None:
     assert decided(state, running=running) == (cancelled, Resume(Step("ask", 1)))
     apply(state, cancelled.event, NOON)
     assert decided(state) == (Resume(Step("ask", 1)),)
+
+
+def test_the_node_is_inside_every_scope_that_its_approval_is_in() -> None:
+    """So it stops when a loop or a branch around the approval ends."""
+    round, of_notice = "each.1[0]", "each.1[0]/ask.1[notify.1]"
+    events = (
+        Started(node="each", node_type="foreach", input=None, cause=Requested(by=None)),
+        NodeStarted(node="each", node_type="foreach", iteration=1, attempt=1),
+        ScopesOpened(
+            node="each", node_type="foreach", iteration=1, attempt=1, keys=["0", "1"], inputs=[None, None],
+            concurrency=2, needed=2,
+        ),
+        *(replace(event, scope=round) for event in BEGINNING[1:]),
+        NodeStarted(node="tell", node_type="log", iteration=1, attempt=1, scope=of_notice),
+        NodeStarted(node="ask", node_type="approval", iteration=1, attempt=1, scope="each.1[1]"),
+    )  # fmt: skip
+    state = replay([(event, NOON) for event in events])
+
+    assert [frame.scope for frame in state.within(round)] == [round, of_notice]
+    assert [frame.scope for frame in state.within("each.1[1]")] == ["each.1[1]"]
+    assert len(list(state.within(ROOT))) == 4
 
 
 def test_a_revoked_link_is_sent_no_more_and_the_approval_waits_on() -> None:

@@ -3,15 +3,32 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from structlog.testing import capture_logs
 
+from flowrunner.domain.causes import Requested
 from flowrunner.domain.errors import RedactionLimit, Unavailable
-from flowrunner.domain.events import Completed
+from flowrunner.domain.events import (
+    ROOT,
+    Completed,
+    ErrorValue,
+    Failed,
+    InputEdited,
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeWaiting,
+    ScopeEnded,
+    ScopesOpened,
+    SignalReceived,
+    Started,
+)
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.domain.waits import ApprovalWait, SignalWait
+from flowrunner.engine.recorder import storable
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.dispatch import Signal
 from flowrunner.security.vault import AesVault, MasterKeys
@@ -215,6 +232,56 @@ RUN: Final = 600_000
 async def _hard_to_hide(engine: Machine) -> None:
     for number in range(ALIKE):
         await secret(engine, f"KEY_{number}", f"{number:08}" + "a" * 8000)
+
+
+class Exhausted:
+    """A redactor that finds secrets, and cannot hide them. Implements `ports.Redactor`."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+
+    def redact(self, value: JSON) -> JSON:
+        raise RedactionLimit("too often")
+
+    async def redact_soon(self, value: JSON) -> JSON:
+        raise RedactionLimit("too often")
+
+    def found_in(self, encoded: bytes) -> bool:
+        return b"the-secret" in encoded
+
+
+SECRET: Final = "the-secret"
+OF_STEP: Final[Any] = {"node": "n", "node_type": "t", "iteration": 1, "attempt": 1}
+HELD: Final = ErrorValue(type=f"x.{SECRET}", message=SECRET, data=[SECRET])
+EVENTS_WITH_SECRETS: Final = (
+    Started(node="n", node_type="t", input=SECRET, cause=Requested(by=None), labels={"l": SECRET}),
+    NodeCompleted(**OF_STEP, action=SECRET, result=SECRET, vars={"v": SECRET}, collected={"0": SECRET}),
+    NodeFailed(**OF_STEP, error=HELD),
+    NodeWaiting(**OF_STEP, wait_for=SignalWait(SECRET, {"type": "w", "d": SECRET}), result=SECRET, action=SECRET),
+    NodeWaiting(**OF_STEP, wait_for=ApprovalWait(SECRET, {"title": SECRET}, members=[SECRET])),
+    ScopesOpened(**OF_STEP, keys=["0"], inputs=[SECRET], concurrency=1, needed=1, details=SECRET),
+    ScopeEnded(scope=ROOT, outcome="completed", result=SECRET),
+    ScopeEnded(scope="n.1[0]", outcome="completed", result=SECRET, part_bytes=12),
+    ScopeEnded(scope="n.1[0]", outcome="failed", error=HELD),
+    SignalReceived(key=f"signal:{SECRET}", payload=SECRET),
+    InputEdited(node="n", iteration=1, input=SECRET),
+    Logged(level="info", message=SECRET, data=SECRET),
+    Completed(result=SECRET),
+    Failed(error=HELD, input=SECRET),
+)
+
+
+@pytest.mark.parametrize("event", EVENTS_WITH_SECRETS, ids=lambda event: type(event).__name__)
+def test_s26_nothing_is_stored_of_an_event_in_which_secrets_cannot_be_hidden(event: Any) -> None:
+    try:
+        stored = storable(event, Exhausted())
+    except RedactionLimit:
+        # Its sender gets the error.
+        assert isinstance(event, Started | SignalReceived | InputEdited)
+        return
+
+    assert SECRET.encode() not in stored.data
+    assert SECRET not in str(stored.event)
 
 
 async def test_s26_a_result_in_which_secrets_cannot_be_hidden_is_an_error_of_its_node(engine: Machine) -> None:

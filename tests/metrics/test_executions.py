@@ -167,6 +167,17 @@ def test_flows_that_run_more_take_the_places_of_those_that_run_least() -> None:
     assert named(ranking) == {"a": 3, "c": 1, "other": 4}
 
 
+def test_no_flow_makes_room_while_places_are_free() -> None:
+    ranking = FlowRanking(3, time := Time())
+    ends(ranking, ["a", "b"])
+    # Its executions count, although it cannot be named.
+    ends(ranking, [""] * 5)
+
+    time.now = 300.0
+
+    assert named(ranking) == {"a": 1, "b": 1, "other": 5}
+
+
 def test_a_flow_that_is_frequent_is_found_among_any_number_of_others() -> None:
     ranking = FlowRanking(1, time := Time())
     ends(ranking, ["first"])

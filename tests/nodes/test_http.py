@@ -399,7 +399,8 @@ async def test_a_body_is_sent_in_its_form(
 async def test_a_query_is_added_to_the_url(nodes: Nodes, peer: Peer, url: str, query: Any, sent: str) -> None:
     await nodes.request(peer.url + url, query=query)
 
-    assert urllib.parse.parse_qsl(peer.seen[0].query) == urllib.parse.parse_qsl(sent)
+    # The receiver shows spaces as what they are.
+    assert peer.seen[0].query == sent.replace("+", " ").replace("%20", " ")
 
 
 @pytest.mark.parametrize(

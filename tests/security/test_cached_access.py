@@ -305,10 +305,10 @@ CHANGES: Final[Mapping[str, Mapping[str, tuple[Callable[[Scene], Steps], Sequenc
 
 async def seen(program: Program, token: str, known: KnownCallers) -> Caller | None:
     """Return the caller of a token by what is known of it; None if the token is rejected."""
-    identity = copy(program.services.identity)
-    identity._known = known
+    sessions = copy(program.services.sessions)
+    sessions._known = known
     try:
-        return replace(await identity.authenticate(token), address="")
+        return replace(await sessions.authenticate(token), address="")
     except Unauthorized:
         return None
 
@@ -340,7 +340,7 @@ async def differences(at: Scene, change: Callable[[Scene], Steps], ends: Collect
         if (stored is None) is not (name in ends or before[name] is None):
             found[f"end of {name}"] = stored
     for name, stream in streams.items():
-        present = await program.services.identity.present(stream.family)
+        present = await program.services.sessions.present(stream.family)
         may_go_on = present is not None and stream.workspaces.issubset(present.admitted_to)
         if may_go_on is stream.ended.done():
             found[f"stream of {name}"] = "ended" if may_go_on else "open"

@@ -619,6 +619,25 @@ async def test_s35_all_addresses_of_a_server_that_we_depend_on_are_closed_and_on
         policy.check("10.1.2.4", 5432)
 
 
+async def test_s35_a_server_that_we_depend_on_stays_closed_while_its_name_is_not_found(
+    names: dict[str, list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names["db.example"] = [["10.1.2.3"]]
+    policy = EgressPolicy([ipaddress.ip_network("10.0.0.0/8")], own_servers={("db.example", 5432)})
+    await policy.prepare(5432)
+
+    def unknown(*args: Any, **options: Any) -> Any:
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    for _ in range(2):
+        policy._own_servers._known_until = 0.0
+        await policy.prepare(5432)
+
+    with pytest.raises(EgressForbidden, match="depends on"):
+        policy.check("10.1.2.3", 5432)
+
+
 @pytest.mark.parametrize(
     ("settings", "servers"),
     [

@@ -227,6 +227,20 @@ async def test_a_loop_is_found_when_it_is_saved(world: ChainSetup) -> None:
     assert "'third'" in refused.value.faults[0].message
 
 
+async def test_a_chain_that_its_document_no_longer_has_is_part_of_no_loop(world: ChainSetup) -> None:
+    first = await world.save(after("second", "first"))
+    await world.flows.update(world.caller, first, FlowDraft(definition=SYNC.replace("order-sync", "first")))
+
+    second = await world.save(after("first", "second"))
+    await world.run(first)
+    await world.settle()
+
+    assert len(await world.started_by(second)) == 1
+    # With it, it would be one again.
+    with pytest.raises(InvalidFlow):
+        await world.flows.update(world.caller, first, FlowDraft(definition=after("second", "first")))
+
+
 async def test_a_loop_of_one_deployment_is_found(world: ChainSetup) -> None:
     changers = [
         (await world.flows.changer(world.caller, FlowDraft(definition=after(of, name), is_whole=True))).named(name)

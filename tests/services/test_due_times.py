@@ -79,3 +79,20 @@ async def test_s63_due_times_and_backfills_share_the_searches_of_an_account(
 
     assert [len(times) for times in cast("Any", found[:4])] == [100] * 4
     assert searches.most == {"all": 1}
+
+
+async def test_a_backfill_has_the_first_moment_of_its_period_and_not_the_end(
+    engine: Machine, flows: Flows, mara: Caller
+) -> None:
+    one = await world(engine, flows, mara, "every: 15m")
+    store = SqlTriggers(engine.database)
+    service = Triggers(store, one.servers[0], engine.clock)
+    planner = Backfills(service, cast("Any", None), SqlExecutions(engine.database), engine.clock)
+    trigger, hour = await one.trigger(), timedelta(hours=1)
+
+    periods = [await planner.plan(mara, trigger.id, NOON - n * hour, NOON - (n - 1) * hour) for n in (2, 1)]
+
+    # Periods that follow each other share no due time, and leave none out.
+    assert [plan.total for plan in periods] == [4, 4]
+    found = [time for plan in periods for time in plan.first]
+    assert found == [NOON - 2 * hour + n * timedelta(minutes=15) for n in range(8)]

@@ -120,6 +120,14 @@ async def test_durations_are_distributed_between_their_shortest_and_longest() ->
     assert found.distribution == [(2, 5, 2), (5, 10, 0), (10, 20, 1), (20, 50, 0), (50, 100, 1)]
 
 
+async def test_a_duration_at_a_limit_belongs_to_what_begins_there() -> None:
+    reader = Given(durations=[0, 1, 1, 2, 5])
+
+    found = await Overviews(reader, Stopped()).histogram(CALLER, flow_id=None, since=None, until=None, buckets=1)
+
+    assert found.distribution == [(0, 1, 1), (1, 2, 2), (2, 5, 1), (5, 10, 1)]
+
+
 async def test_a_time_too_short_for_its_buckets_is_rejected() -> None:
     for since in (NOON, NOON + timedelta(days=1), NOON - timedelta(milliseconds=5)):
         with pytest.raises(InvalidInput):

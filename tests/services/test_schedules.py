@@ -265,6 +265,22 @@ async def test_a_trigger_that_cannot_be_read_stops_no_other_one(
     assert found.error is not None
 
 
+async def test_a_trigger_that_crashes_after_an_outage_fails_once_and_is_due_again_in_the_future(
+    engine: Machine, flows: Flows, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await world(engine, flows, mara, "every: 15m, missed: all")
+
+    async def crash(trigger: TriggerView, schedule: Schedule) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(one.servers[0], "_step", crash)
+    await one.advance(hours=5)
+
+    found = await one.trigger()
+    assert (found.failures, found.due_at) == (1, NOON + 21 * QUARTER)
+    assert found.error == "An internal error: see the log of the server"
+
+
 async def test_a_pause_of_a_trigger_and_its_end_begin_a_new_count_of_failures(
     engine: Machine, flows: Flows, mara: Caller
 ) -> None:

@@ -138,6 +138,19 @@ async def test_a_rule_belongs_to_its_workspace_and_is_replaced_as_a_whole(
         await store.set_of_workspace(WorkspaceId("nowhere"), rule)
 
 
+async def test_executions_that_are_too_many_for_one_commit_are_deleted_in_the_next_ones(
+    database: Database, ids: dict[str, str], path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.retention._EVENTS_A_COMMIT", 1)
+    store = SqlRetention(database)
+
+    found = [await store.purge(ended_before=NOON + 20 * DAY, limit=100) for _ in range(9)]
+
+    # The last one finds nothing.
+    assert found == [(1, True)] * 7 + [(1, False), (0, False)]
+    assert await left(path, ids) == "45"
+
+
 async def test_a_long_history_is_deleted_in_pages(database: Database, journal: SqlJournal, path: Place) -> None:
     epoch = await journal.claim()
     for n in range(450):

@@ -184,6 +184,17 @@ async def test_a_ticket_expires(sessions: SqlSessions) -> None:
     assert await sessions.take_ticket("digest", now=NOON) is None
 
 
+async def test_a_ticket_that_has_expired_opens_no_session(sessions: SqlSessions) -> None:
+    await log_in(sessions, session("s1"))
+    await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON)
+    late = NOON + timedelta(milliseconds=1)
+
+    assert await sessions.open_by_ticket("digest", lambda _: session("s2"), now=late) is None
+    assert await sessions.find(SessionId("s2")) is None
+    # It was used all the same.
+    assert await sessions.open_by_ticket("digest", lambda _: session("s2"), now=NOON) is None
+
+
 async def test_a_ticket_opens_one_session_which_is_as_old_as_its_login(sessions: SqlSessions) -> None:
     await log_in(sessions, session("s1"))
     await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON)
