@@ -281,6 +281,19 @@ def test_a_flow_is_built_by_hand_and_keeps_its_comments(tab: Tab, api: Client, f
     expect(page.get_by_role("button", name="say, log, leads to done")).to_be_visible()
 
 
+def test_nothing_covers_the_frame_of_the_focus(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    code(page).click()
+    editor = page.locator(".cm-editor")
+    expect(editor).to_have_css("outline-style", "solid")
+    frame, inner = editor.bounding_box(), page.locator(".cm-scroller").bounding_box()
+    assert frame is not None
+    assert inner is not None
+
+    assert (inner["x"], inner["y"]) == (frame["x"] + 1, frame["y"] + 1)
+    assert (inner["width"], inner["height"]) == (frame["width"] - 2, frame["height"] - 2)
+
+
 def test_a_tooltip_closes_at_the_first_key_and_comes_back_with_the_mouse(tab: Tab, flow: str) -> None:
     page = edited(tab, flow)
     append(page, "# ")

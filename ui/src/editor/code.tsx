@@ -284,7 +284,8 @@ const expressions = ViewPlugin.fromClass(
 );
 
 const theme = EditorView.theme({
-  "&": { height: "100%", fontSize: "13px", color: "var(--text)", background: "var(--surface)" },
+  // The numbers of the lines would cover an outline within them; the padding is its place.
+  "&": { height: "100%", padding: "1px", fontSize: "13px", color: "var(--text)", background: "var(--surface)" },
   // A border, or a layer above the text, makes a key take five times as long until it is painted.
   "&.cm-focused": { outline: "1px solid var(--accent)", outlineOffset: "-1px" },
   ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.65", fontFeatureSettings: '"calt" 0' },
