@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.storage.sqlite.database import TURNS_A_COMMIT, SqliteDatabase
+from flowrunner.storage.sqlite.database import ALONE_COMMITS, TURNS_A_COMMIT, SqliteDatabase
 from flowrunner.storage.transaction import Transaction, one_row
 from support.databases import open_database
 
@@ -61,6 +61,42 @@ async def test_what_is_submitted_in_a_few_turns_of_the_event_loop_shares_a_commi
     await database.close()
 
     assert sizes == [TURNS_A_COMMIT - 1]
+
+
+async def test_an_operation_is_committed_at_once_while_none_share_a_commit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(path)
+    for n in range(ALONE_COMMITS):
+        await insert(database, str(n))
+    monkeypatch.setattr("flowrunner.storage.sqlite.database._LONGEST_TURNS_SECONDS", 60.0)
+    monkeypatch.setattr("flowrunner.storage.sqlite.database.TURNS_A_COMMIT", 1_000_000_000)
+
+    await asyncio.wait_for(insert(database, "next"), 10)
+    await database.close()
+
+
+async def test_operations_wait_for_each_other_again_once_some_have_shared_a_commit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.sqlite.database._LONGEST_TURNS_SECONDS", 60.0)
+    sizes: list[int] = []
+    database = open_database(path, on_commit=sizes.append)
+    for n in range(ALONE_COMMITS):
+        await insert(database, str(n))
+    async with held(database):
+        shared = [insert(database, name) for name in ("a", "b")]
+    await asyncio.gather(*shared)
+    writes = []
+    for name in ("c", "d"):
+        writes.append(insert(database, name))
+        await asyncio.sleep(0)
+        # Time in which the writer could begin.
+        time.sleep(0.01)  # noqa: ASYNC251
+    await asyncio.gather(*writes)
+    await database.close()
+
+    assert sizes == [*[1] * (ALONE_COMMITS + 1), 2, 2]
 
 
 async def test_long_turns_do_not_delay_a_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

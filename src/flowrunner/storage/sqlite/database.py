@@ -3,7 +3,7 @@
 Every operation goes into the next transaction, and its caller continues once that is durable. While one commit waits
 for the disk, the next batch accumulates, so concurrent operations share the cost of a commit. So do all operations of
 a few turns of the event loop: on a fast disk a commit costs more than the rows of an operation, and turns are short
-while there is little to do.
+while there is little to do. An operation does not wait for these turns while commits have one operation each.
 """
 
 import asyncio
@@ -47,6 +47,8 @@ _SECONDS_A_COMMIT: Final = 0.01
 # longer turns are. The writer also competes with the event loop for the interpreter's lock, once for each row.
 TURNS_A_COMMIT: Final = 10
 _LONGEST_TURNS_SECONDS: Final = 0.01
+# Commits of one operation each, after which operations are handed over at once until some share a commit again.
+ALONE_COMMITS: Final = 8
 OLDEST_SQLITE: Final = (3, 38, 0)
 _UNREADABLE: Final = (
     sqlite3.SQLITE_IOERR_READ,
@@ -167,6 +169,8 @@ class SqliteDatabase:
         self._writes: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
         # Operations that are not handed over yet.
         self._submitted: list[Pending] = []
+        # The writer counts the last commits that had one operation each.
+        self._alone_commits = 0
         self._reads: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._done: deque[Pending] = deque()
         self._wakeup_is_due = False
@@ -202,6 +206,9 @@ class SqliteDatabase:
 
     def _add(self, pending: Pending) -> None:
         if not self._submitted:
+            if self._alone_commits >= ALONE_COMMITS:
+                self._writes.put([pending])
+                return
             self._loop.call_soon(self._end_turn, TURNS_A_COMMIT, time.monotonic() + _LONGEST_TURNS_SECONDS)
         self._submitted.append(pending)
 
@@ -330,6 +337,7 @@ class SqliteDatabase:
                     began = time.perf_counter()
                     self._commit(connection, files, batch)
                     self._on_duration("commit", time.perf_counter() - began)
+                    self._alone_commits = self._alone_commits + 1 if len(batch) == 1 else 0
                     self._return(batch)
                     # Otherwise the written data would stay in memory until the next operation, which may be long.
                     del batch
