@@ -24,7 +24,7 @@ from flowrunner.ids import new_id
 from flowrunner.ports.journal import Append, Journal
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite
-from flowrunner.storage.sqlite.database import SqliteDatabase, finish
+from flowrunner.storage.sqlite.database import SqliteDatabase, by_position, finish
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 from flowrunner.storage.usage import FreeStorage
 
@@ -59,7 +59,8 @@ class _Listening:
 
     async def run_many(self, statement: Statement, rows: Sequence[Row]) -> int:
         if rows:
-            self.calls.append((statement.sqlite, list(rows)))
+            text, in_order = by_position(statement.sqlite)
+            self.calls.append((text, list(rows if in_order is None else map(in_order, rows))))
         return len(rows)
 
     async def row(self, statement: str, values: object) -> Row:
@@ -105,9 +106,9 @@ def _for_any(row: Row, id: str) -> MakeRow:
     """Makes the same row for another execution."""
     if isinstance(row, dict) and [name for name, value in row.items() if value == id] == ["id"]:
         return lambda other: {**row, "id": other}
-    if isinstance(row, tuple) and [index for index, value in enumerate(row) if value == id] == [0]:
-        rest = row[1:]
-        return lambda other: (other, *rest)
+    if isinstance(row, tuple) and row.count(id) == 1:
+        before, after = row[: row.index(id)], row[row.index(id) + 1 :]
+        return lambda other: (*before, other, *after)
     raise BenchFailed(f"a row that does not name its execution once: {row}")
 
 

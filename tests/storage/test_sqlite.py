@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.storage.sqlite.database import ALONE_COMMITS, TURNS_A_COMMIT, SqliteDatabase
+from flowrunner.storage.sqlite.database import ALONE_COMMITS, TURNS_A_COMMIT, SqliteDatabase, by_position
 from flowrunner.storage.transaction import Transaction, one_row
 from support.databases import open_database
 
@@ -97,6 +97,14 @@ async def test_operations_wait_for_each_other_again_once_some_have_shared_a_comm
     await database.close()
 
     assert sizes == [*[1] * (ALONE_COMMITS + 1), 2, 2]
+
+
+def test_a_name_that_a_statement_repeats_is_one_parameter() -> None:
+    text, in_order = by_position("UPDATE t SET a = :a, b = :b WHERE id = :id AND a < :a")
+
+    assert text == "UPDATE t SET a = ?1, b = ?2 WHERE id = ?3 AND a < ?1"
+    assert in_order is not None
+    assert in_order({"id": 1, "b": 2, "a": 3}) == (3, 2, 1)
 
 
 async def test_long_turns_do_not_delay_a_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

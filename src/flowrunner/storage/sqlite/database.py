@@ -9,12 +9,15 @@ while there is little to do. An operation does not wait for these turns while co
 import asyncio
 import contextlib
 import queue
+import re
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -50,6 +53,7 @@ _LONGEST_TURNS_SECONDS: Final = 0.01
 # Commits of one operation each, after which operations are handed over at once until some share a commit again.
 ALONE_COMMITS: Final = 8
 OLDEST_SQLITE: Final = (3, 38, 0)
+_NAMED: Final = re.compile(r":([a-z_]+)")
 _UNREADABLE: Final = (
     sqlite3.SQLITE_IOERR_READ,
     sqlite3.SQLITE_IOERR_SHORT_READ,
@@ -83,8 +87,9 @@ class SqliteTransaction:
             raise Refused(str(error)) from error
 
     async def run_many(self, statement: Statement, values: Sequence[Values]) -> int:
+        text, in_order = by_position(statement.sqlite)
         try:
-            return self.connection.executemany(_text(statement), values).rowcount
+            return self.connection.executemany(text, values if in_order is None else map(in_order, values)).rowcount
         except sqlite3.IntegrityError as error:
             raise Refused(str(error)) from error
 
@@ -126,6 +131,19 @@ class SqliteTransaction:
 
 def _text(statement: Sql) -> str:
     return statement.sqlite if isinstance(statement, Statement) else statement
+
+
+@cache
+def by_position(statement: str) -> tuple[str, Callable[[Any], tuple[Any, ...]] | None]:
+    """Return the statement with numbered parameters, and a function that puts values by name into their order.
+
+    The function is None for a statement with fewer than two names, which stays as it is.
+    """
+    # By name, the driver looks each value up for each row: a tenth of the time of an insertion with thirty values.
+    names = list(dict.fromkeys(_NAMED.findall(statement)))
+    if len(names) < 2:
+        return statement, None
+    return _NAMED.sub(lambda found: f"?{names.index(found[1]) + 1}", statement), itemgetter(*names)
 
 
 def finish(awaitable: Awaitable[T]) -> T:
