@@ -609,6 +609,30 @@ def test_a_stored_request_can_be_replayed(account: Client) -> None:
     assert_error(missing, 404, "Delivery not found")
 
 
+@pytest.mark.parametrize(
+    ("inputs", "when", "answer"), [("type: integer", "true", (422, None)), ("", "trigger.body == 2", (202, False))]
+)
+def test_a_replay_that_starts_nothing_changes_nothing_of_the_delivery_and_its_trigger(
+    account: Client, inputs: str, when: str, answer: tuple[int, bool | None]
+) -> None:
+    url, id = new_hook(account)
+    send(account, url, b'"x"')
+    before = settled(account, id)
+    flow = account.get(f"/api/v1/triggers/{id}").json["flow_id"]
+    changed = FLOW.replace("{got: {}}", f"{{got: {{{inputs}}}}}") % (STANDARD, f"when: {json.dumps(when)}")
+    assert account.put(f"/api/v1/flows/{flow}", {"definition": changed}).status == 200
+    path = f"/api/v1/triggers/{id}/deliveries/{before[0]['id']}/replay"
+
+    # As many as make a trigger failing if senders cause them.
+    replays = [account.post(path) for _ in range(3)]
+
+    assert [(reply.status, reply.json.get("started")) for reply in replays] == [answer] * 3
+    # What becomes of a later request is recorded after all that was to be recorded of the replays.
+    send(account, url, b'"y"' if inputs else b"1")
+    assert settled(account, id, 2)[1:] == before
+    assert account.get(f"/api/v1/triggers/{id}").json["state"] == "armed"
+
+
 def test_deliveries_count_as_stored_bytes(account: Client) -> None:
     url, id = new_hook(account, more='when: "false"')
     before = account.get(f"/api/v1/workspaces/{account.account_id}/usage").json

@@ -21,7 +21,7 @@ from flowrunner.dispatch.processes.requests import ProcessRequests, ServerParts
 from flowrunner.dispatch.processes.server_ports import ServerJournal
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import LimitReached, NotFound, Unavailable
-from flowrunner.domain.events import NodeCompleted, NodeStarted
+from flowrunner.domain.events import Event, NodeCompleted, NodeStarted
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
@@ -30,9 +30,19 @@ from flowrunner.engine.event_log import Replay
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.event_codec import encode_event
-from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, Summary
+from flowrunner.ports.journal import (
+    Append,
+    Fenced,
+    NewExecution,
+    Quota,
+    Recorded,
+    StoredExecution,
+    Summary,
+    TakeEvents,
+)
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
 from support.databases import MARA, NOON, OMAR, creation
 from support.dependencies import REQUESTED, machine
 
@@ -313,6 +323,30 @@ async def test_the_memory_of_a_large_execution_is_held_until_it_leaves_the_proce
     assert before == 0
     assert loaded > 4
     assert memory.memory.held(MARA) == 0
+
+
+async def test_the_portions_of_an_execution_are_taken_in_order_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    async def load(journal: SqlJournal, id: ExecutionId, take: TakeEvents, loading: object) -> StoredExecution:
+        for number in (1, 2, 3):
+            await take([(NodeStarted(node="a", iteration=1, node_type="delay", attempt=1), NOON)] * number)
+        return await journal.stored(id)
+
+    async def take(events: Sequence[tuple[Event, datetime]]) -> None:
+        number = len(events)
+        seen.append(("begin", number))
+        # The earlier ones take longer.
+        await asyncio.sleep(0.04 / number)
+        seen.append(("end", number))
+
+    async with large_execution(tmp_path) as (_, _, process):
+        monkeypatch.setattr(SqlJournal, "load", load)
+        await ServerJournal(process).load(ExecutionId("exec-1"), take)
+
+    assert seen == [(what, number) for number in (1, 2, 3) for what in ("begin", "end")]
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -263,6 +263,27 @@ async def test_a_step_takes_one_slot_however_many_long_values_it_reads_at_the_sa
     assert slots.held(MARA) == 0
 
 
+async def test_a_step_that_ended_before_it_got_a_slot_for_long_values_gives_it_back(path: Path) -> None:
+    slots = FairSlots(total=2, share=2, sure=2)
+    # A type may keep its context.
+    left: list[tuple[asyncio.Task[None], StepContext]] = []
+
+    async def leave_waiting(params: Any, context: StepContext) -> None:
+        left.append((asyncio.create_task(context.hold_long_value()), context))
+        await asyncio.sleep(0.01)
+
+    async with machine(path, types=[Acting("leave", leave_waiting)]) as engine:
+        engine.http.long_values = slots
+        async with slots.hold(MARA, 2):
+            events = await engine.run("nodes: {a: {type: leave}}")
+            task = left[0][0]
+            assert not task.done()
+        await task
+
+    assert isinstance(ending(events), Completed)
+    assert slots.held(MARA) == 0
+
+
 def keeping(appends: list[Append]) -> Any:
     """Return a wrapper of journals that adds their appends to a list."""
 

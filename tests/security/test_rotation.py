@@ -2,28 +2,37 @@
 
 import asyncio
 import base64
+import importlib
 import json
 import os
+import pkgutil
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from inspect import get_annotations
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from flowrunner import security
 from flowrunner.bootstrap.data import open_data
 from flowrunner.domain.errors import Unauthorized
-from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.domain.values import AccountId, ExecutionId, SessionId
 from flowrunner.metrics import Metrics
+from flowrunner.ports.approval_links import ApprovalPlace
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import WrongKey
 from flowrunner.ports.sessions import NewSession
-from flowrunner.security.keys import forget_key
+from flowrunner.ports.sign_on import LoginState
+from flowrunner.security.approval_links import SignedApprovalLinks
+from flowrunner.security.credentials import JwtIssuer, StateTokens
+from flowrunner.security.keys import SIGNING, KeyRing, forget_key
+from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.security.vault import seal
 from flowrunner.settings import Settings
 from flowrunner.storage.secrets import SqlSecrets
@@ -175,6 +184,59 @@ async def test_s12_an_earlier_signing_key_is_forgotten_when_no_token_of_it_can_b
             stored.tokens.verify(token)
         assert stored.tokens.verify(newer) == "s-1"
     assert earlier == [1, 1, 0]
+
+
+def _signers(ring: KeyRing) -> dict[type, tuple[Callable[[], str], Callable[[str], bool]]]:
+    """Return two functions for each class that signs with a key: one signs something, one says if that is good."""
+
+    def is_good(read: Callable[[str], object]) -> Callable[[str], bool]:
+        def check(text: str) -> bool:
+            try:
+                return read(text) not in (None, False)
+            except Unauthorized:
+                return False
+
+        return check
+
+    at = _real_now() + timedelta(hours=1)
+    session = NewSession(id=SessionId("s-1"), account_id=AccountId("a"), role="user", expires_at=at)
+    state = LoginState(provider="p", state="s", nonce="n", verifier="v", next="/", session=None)
+    tokens, states, mailed = JwtIssuer(ring), StateTokens(ring), SignedMailedTokens(ring)
+    links = SignedApprovalLinks(ring, public_url="https://flows.example.com")
+    place = ApprovalPlace(ExecutionId("exec-" + "1" * 36), 3)
+    return {
+        JwtIssuer: (lambda: tokens.issue(session, now=_real_now()), is_good(tokens.verify)),
+        StateTokens: (lambda: states.sign(state, expires_at=at), is_good(states.open)),
+        SignedApprovalLinks: (lambda: str(links.url(place)).rpartition("/")[2], is_good(links.read)),
+        SignedMailedTokens: (lambda: mailed.mailed("token"), is_good(lambda text: mailed.read(text)[1])),
+    }
+
+
+def test_s12_what_an_earlier_key_has_signed_is_good_until_that_key_is_forgotten() -> None:
+    first, second = KeyRing(SIGNING, b"1" * 32), KeyRing(SIGNING, b"2" * 32)
+    begun, rotated = KeyRing(SIGNING, b"2" * 32, [b"1" * 32]), KeyRing(SIGNING, b"1" * 32)
+    rotated.use(rotated.learn(b"2" * 32))
+    signed = {which: sign() for which, (sign, _) in _signers(first).items()}
+    # Seeds of mailed tokens, which the texts of mails are made from later.
+    token, seed = SignedMailedTokens(first).new()
+
+    def good(ring: KeyRing) -> set[type]:
+        return {which for which, (_, is_good) in _signers(ring).items() if is_good(signed[which])}
+
+    everything = {
+        each
+        for module in pkgutil.iter_modules(security.__path__)
+        for each in vars(importlib.import_module(f"{security.__name__}.{module.name}")).values()
+        if isinstance(each, type) and next(iter(get_annotations(each.__init__).values()), None) is KeyRing
+    }
+    assert signed.keys() == everything
+    for ring in (first, begun, rotated):
+        assert good(ring) == everything
+        assert SignedMailedTokens(ring).derived(seed) == token
+    rotated.forget(first.id)
+    for ring in (second, rotated):
+        assert good(ring) == set()
+        assert SignedMailedTokens(ring).derived(seed) is None
 
 
 async def test_s12_a_kid_is_looked_up_among_the_keys_and_nowhere_else(tmp_path: Path) -> None:

@@ -96,7 +96,10 @@ async def test_logs_have_the_same_total_on_each_page(executions: SqlExecutions, 
 async def test_the_lines_of_a_step_are_its_own_and_those_of_the_steps_inside_it(
     executions: SqlExecutions, journal: SqlJournal
 ) -> None:
-    steps = (Step("a", 1), Step("a", 2), Step("b", 1, "a.1[4]"), Step("b", 1, "a.1[4]/b.1[x]"), Step("b", 1, "a.10[4]"))
+    steps = (
+        *(Step("a", 1), Step("a", 2), Step("b", 1, "a.1[4]"), Step("b", 1, "a.1[4]/b.1[x]"), Step("b", 1, "a.10[4]")),
+        *(Step("b", 1, "aa.1[4]"), Step("c", 1, "b.1[0]")),
+    )
     lines = [
         replace(log_line(str(n)), node=step.node, iteration=step.iteration, scope=step.scope)
         for n, step in enumerate(steps)
@@ -104,7 +107,7 @@ async def test_the_lines_of_a_step_are_its_own_and_those_of_the_steps_inside_it(
     nobody = replace(log_line("nobody"), node=None)
     await journal.append(following("e1", *lines, nobody, epoch=TOKENS_PER_EPOCH, after=2))
 
-    for step, numbers in (("a.1", "023"), ("a.2", "1"), ("a.1[4]/b.1", "23"), ("a", ""), ("a.1[4]", ""), ("%", "")):
+    for step, numbers in (("a.1", "023"), ("a.2", "1"), ("a.1[4]/b.1", "23"), ("b.1", "6"), ("a", ""), ("a.1[4]", "")):
         listed = await executions.logs(MARA, ExecutionId("e1"), LogFilter(step=step), ALL, most=10)
         assert [line.message for line in listed.items] == list(numbers), step
 

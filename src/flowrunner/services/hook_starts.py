@@ -108,7 +108,8 @@ class HookStarts:
         try:
             outcome = await self._start(hook, delivery, request, id=id, by=by, is_new=is_new)
         except FlowRunnerError as error:
-            if not isinstance(error, Unavailable):
+            # What becomes of a replay changes nothing of the delivery.
+            if by is None and not isinstance(error, Unavailable):
                 self.settle(replace(delivery, state="failed", execution_id=None, error=str(error)[:500]))
             self._count("failed")
             raise
