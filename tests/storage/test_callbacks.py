@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from functools import reduce
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,13 +14,16 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
 from flowrunner.ports.page import Page
+from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.storage.callbacks import SqlCallbacks, notify_callbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.secrets import SqlSecrets
 from storage.samples import ALL, sealing
+from support.database_work import WritesCounted, gather_statistics
 from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, following, log_line, rows_of
+from support.dependencies import SteppingClock
 
 EVENTS = ("execution.completed", "execution.waiting", "approval.requested")
 
@@ -310,12 +315,59 @@ async def test_old_deliveries_and_those_beyond_the_newest_are_deleted(callbacks:
         change(path, "UPDATE callback_deliveries SET noted_at = noted_at + ? WHERE id = ?", n, f"d{n}")
     change(path, "UPDATE callback_deliveries SET last_at = 0 WHERE id = 'd5'")
 
-    assert await callbacks.purge(before=at(-1), most=2, limit=100) == 2
+    (old,) = await callbacks.old(before=at(-1), limit=100)
+    await callbacks.delete_ended([old])
+    surplus, last = await callbacks.surplus(after=CallbackId(""), most=2, limit=100)
+    await callbacks.delete_ended(surplus)
 
+    assert (old, surplus, last) == ("d5", ["d1"], None)
     found, total = await callbacks.deliveries(MARA, view.id, page=Page(limit=2, offset=1))
     # d5 was old and d1 beyond the newest; what is pending stays.
     assert ([each.id for each in found], total) == (["d3", "d2"], 4)
-    assert await callbacks.purge(before=at(-1), most=4, limit=100) == 0
+    assert await callbacks.surplus(after=CallbackId(""), most=4, limit=100) == ([], None)
+
+
+async def test_the_deletion_of_deliveries_keeps_no_write_waiting_for_a_look_at_all_of_them(
+    callbacks: SqlCallbacks, database: Database, path: Place
+) -> None:
+    for n in range(10):
+        await create(callbacks, f"callback-{n}")
+    statement = """
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {number})
+INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, noted_at, state, last_at)
+SELECT '{callback}-' || i, 'account-mara', '{callback}', 'execution.completed', {noon} + i, 'delivered', {noon} FROM n
+"""
+    for callback, number in ((f"callback-{n}", 1041 if n == 5 else 1000) for n in range(10)):
+        values = {"{callback}": callback, "{number}": str(number), "{noon}": str(to_ms(NOON))}
+        change(path, reduce(lambda text, each: text.replace(*each), values.items(), statement))
+    gather_statistics(path)
+    counted, unused = WritesCounted(database), cast("Any", None)
+
+    await CallbackDeliveries(
+        SqlCallbacks(cast("Any", counted)),
+        *[unused] * 4,
+        clock=SteppingClock(NOON),
+        draw=unused,
+        on_attempt=unused,
+    ).purge()
+
+    # The newest 1,000 of each, and the one before them.
+    assert rows_of(path, "SELECT count(*) FROM callback_deliveries") == [(10_001,)]
+    # That many instructions of SQLite, or rows that PostgreSQL reads, are those of the 40 deletions.
+    assert 0 < sum(counted.work) <= (20_000 if isinstance(path, Path) else 1_000), counted.work
+
+
+async def test_a_delivery_that_is_due_again_is_not_deleted(callbacks: SqlCallbacks, path: Place) -> None:
+    view = await create(callbacks)
+    await add(callbacks, "d1", next_at=None)
+    change(path, "UPDATE callback_deliveries SET last_at = 0")
+    found = await callbacks.old(before=NOON, limit=100)
+    await callbacks.redeliver(MARA, view.id, found[0])
+
+    await callbacks.delete_ended(found)
+
+    (kept,), _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+    assert (kept.id, kept.state) == ("d1", "pending")
 
 
 async def test_pages_have_each_of_the_deliveries_that_were_noted_in_one_millisecond(callbacks: SqlCallbacks) -> None:

@@ -30,6 +30,7 @@ from flowrunner.storage.postgres.transaction import PostgresTransaction, transla
 from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.sqlite.database import SqliteTransaction
 from flowrunner.storage.transaction import NO_VALUES, Row, Sql, Statement, Transaction, Values
+from support.database_work import rows_read
 from support.databases import MARA, NOON, OMAR, Place, add_flows, change, creation, following, rows_of
 from support.postgres import connected
 
@@ -397,15 +398,6 @@ class Counting:
 
     def snapshot(self) -> AbstractAsyncContextManager[None]:
         return self.tx.snapshot()
-
-
-def rows_read(plan: Mapping[str, Any]) -> int:
-    """Return the rows that the parts of a plan that read tables have returned and rejected."""
-    own = 0
-    if "Relation Name" in plan:
-        rejected = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
-        own = round((plan["Actual Rows"] + rejected) * plan["Actual Loops"])
-    return own + sum(map(rows_read, plan.get("Plans", ())))
 
 
 async def test_the_work_for_a_page_is_limited_whatever_the_filter(

@@ -1,7 +1,9 @@
 """Stored requests of webhook triggers."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, cast
 
 import pytest
 
@@ -10,6 +12,9 @@ from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusal, Refusals
 from flowrunner.ports.page import Page
+from flowrunner.services import hook_deliveries
+from flowrunner.services.hook_deliveries import HookDeliveries
+from flowrunner.storage import surplus
 from flowrunner.storage.database import Database
 from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.journal import SqlJournal
@@ -17,7 +22,9 @@ from flowrunner.storage.rows import to_ms
 from flowrunner.storage.tables import deletions
 from flowrunner.storage.usage import SqlUsage
 from storage.samples import ALL
+from support.database_work import WritesCounted, gather_statistics
 from support.databases import MARA, NOON, OMAR, Place, change, creation, rows_of
+from support.dependencies import SteppingClock
 
 TRIGGER = TriggerId("trigger-1")
 
@@ -100,38 +107,83 @@ async def test_refused_requests_are_counted_and_the_last_few_kept(hooks: SqlHook
     assert await hooks.refusals(TRIGGER) == Refusals(102, tuple(reasons[3:]))
 
 
+def deliveries_of(hooks: SqlHooks, *, at: datetime = NOON) -> HookDeliveries:
+    """Return the service that deletes requests, which uses nothing else."""
+    unused = cast("Any", None)
+    clock = SteppingClock(at)
+    return HookDeliveries(hooks, unused, unused, library=unused, executions=unused, refused=unused, clock=clock)
+
+
 async def test_old_requests_and_those_beyond_the_newest_are_deleted(
-    hooks: SqlHooks, database: Database, path: Place
+    hooks: SqlHooks, database: Database, path: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hook_deliveries, "_MOST_KEPT", 2)
     before = await SqlUsage(database).stored(MARA)
     for n in range(6):
         await hooks.add(delivery(n), b"{}")
     await hooks.add_refusals({TriggerId("gone"): Refusals(1, ()), TRIGGER: Refusals(1, ())}, most=3)
 
-    old = NOON + timedelta(seconds=1)
     # A message is known for as long as it may be repeated.
-    assert await hooks.purge(before=old, recent=old, most=2, limit=100) == 1
-    assert await hooks.purge(before=old, recent=NOON + timedelta(hours=1), most=2, limit=100) == 2
+    await deliveries_of(hooks).purge()
+    assert len(rows_of(path, "SELECT id FROM hook_deliveries")) == 6
+    assert rows_of(path, "SELECT trigger_id FROM hook_refusals") == [(TRIGGER,)]
+    await deliveries_of(hooks, at=NOON + timedelta(hours=1)).purge()
 
     found, _ = await hooks.page(MARA, TRIGGER, page=ALL)
     assert [each.id for each in found] == ["hook-5", "hook-4", "hook-3"]
     assert await SqlUsage(database).stored(MARA) == before + 6
-    assert rows_of(path, "SELECT trigger_id FROM hook_refusals") == [(TRIGGER,)]
+    await deliveries_of(hooks, at=NOON + timedelta(days=7, seconds=4)).purge()
+    assert rows_of(path, "SELECT id FROM hook_deliveries") == [("hook-5",)]
 
 
-async def test_the_requests_of_a_trigger_that_is_gone_are_deleted_in_portions(hooks: SqlHooks, path: Place) -> None:
-    for n in range(6):
-        await hooks.add(delivery(n), b"{}")
+async def test_the_requests_of_triggers_that_are_gone_are_deleted(
+    hooks: SqlHooks, path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook_deliveries, "_FOUND_AT_ONCE", 4)
+    monkeypatch.setattr(surplus, "HOLDERS_AT_ONCE", 2)
+    for n in range(12):
+        await hooks.add(replace(delivery(n), trigger_id=TRIGGER if n < 6 else TriggerId(f"trigger-1{n % 4}")), b"{}")
     for statement in deletions("workspace"):
         # Only what the deletion of a workspace does with triggers and their requests.
         if isinstance(statement, str) and ("triggers" in statement or "hook_deliveries" in statement):
             change(path, statement.replace(":id", "?"), MARA)
-    assert len(rows_of(path, "SELECT id FROM hook_deliveries")) == 6
+    assert len(rows_of(path, "SELECT id FROM hook_deliveries")) == 12
 
-    purged = [await hooks.purge(before=NOON, recent=NOON, most=100, limit=4) for _ in range(3)]
+    await deliveries_of(hooks).purge()
 
-    assert purged == [4, 2, 0]
     assert rows_of(path, "SELECT id FROM hook_deliveries") == []
+
+
+# Requests of 40 webhooks, none of which has too many.
+MANY: Final = """
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, request, size)
+SELECT 'many-' || i, 'account-mara', 'many-' || (i % 40), {noon} - 3600000 + i, 'started', 'null', 4 FROM n
+"""
+THEIR_TRIGGERS: Final = """
+WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 39)
+INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, created_at)
+SELECT 'many-' || i, 'account-mara', 'flow-1', 'many-' || i, 'webhook', 'null', 0 FROM n
+"""
+
+
+async def test_the_deletion_of_requests_keeps_no_write_waiting_for_a_look_at_all_of_them(
+    hooks: SqlHooks, database: Database, path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook_deliveries, "_MOST_KEPT", 1000)
+    change(path, THEIR_TRIGGERS)
+    change(path, MANY.replace("{noon}", str(to_ms(NOON))))
+    for n in range(60):
+        gone = replace(delivery(n), trigger_id=TriggerId(f"gone-{n % 3}"))
+        await hooks.add(gone, b"{}")
+    gather_statistics(path)
+    counted = WritesCounted(database)
+
+    await deliveries_of(SqlHooks(cast("Any", counted)), at=NOON + timedelta(hours=1)).purge()
+
+    assert rows_of(path, "SELECT count(*) FROM hook_deliveries") == [(20_000,)]
+    # 20,000 requests take SQLite some 12 instructions each, and the deletion of one takes it about 200.
+    assert 0 < sum(counted.work) <= (30_000 if isinstance(path, Path) else 1_000), counted.work
 
 
 async def test_moved_requests_count_where_they_are(hooks: SqlHooks, database: Database, path: Place) -> None:

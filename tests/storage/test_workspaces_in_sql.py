@@ -41,8 +41,8 @@ EXCEPTIONS: Final = {
     },
     "retention and housekeeping delete rows of all workspaces by their age": {
         "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
-        "PURGE_OLD", "PURGE_MANY", "PURGE_GONE", "PURGE_REFUSALS", "PURGE_INVITATIONS", "RULED_FLOWS",
-        "COUNT_BEFORE",
+        "HOLDERS", "EARLIER", "DELETE_REQUESTS", "DELETE_ENDED", "REFUSALS_GONE", "PURGE_INVITATIONS",
+        "RULED_FLOWS", "COUNT_BEFORE",
     },
     "a background job delivers the callbacks of all workspaces": {
         "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING",

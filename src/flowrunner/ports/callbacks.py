@@ -194,9 +194,22 @@ class CallbackStore(Protocol):
         """Disable a callback after its failures, fail its pending deliveries, and report that to other callbacks."""
         ...
 
-    async def purge(self, *, before: datetime, most: int, limit: int) -> int:
-        """Delete at most ``limit`` deliveries that ended before then, or are not among the newest of a callback.
+    async def old(self, *, before: datetime, limit: int) -> Sequence[DeliveryId]:
+        """Return deliveries that ended before then, the first ones first."""
+        ...
 
-        Return the number of deleted ones.
+    async def surplus(
+        self, *, after: CallbackId, most: int, limit: int
+    ) -> tuple[Sequence[DeliveryId], CallbackId | None]:
+        """Return at most ``limit`` ended deliveries beyond the newest of their callbacks.
+
+        Also return the callback after which to go on once they are deleted; None at the end.
+
+        Args:
+            after: Leave out callbacks up to this id.
         """
+        ...
+
+    async def delete_ended(self, ids: Sequence[DeliveryId]) -> None:
+        """Delete deliveries, except those that are due again."""
         ...

@@ -85,12 +85,25 @@ class HookStore(Protocol):
 
     async def refusals(self, trigger_id: TriggerId) -> Refusals: ...
 
-    async def purge(self, *, before: datetime, recent: datetime, most: int, limit: int) -> int:
-        """Delete at most ``limit`` requests from before then, beyond the newest of a trigger, or of one that is gone.
+    async def old(self, *, before: datetime, limit: int) -> Sequence[HookDeliveryId]:
+        """Return requests from before then, the oldest first."""
+        ...
 
-        Return their number.
+    async def surplus(
+        self, *, after: TriggerId, recent: datetime, most: int, limit: int
+    ) -> tuple[Sequence[HookDeliveryId], TriggerId | None]:
+        """Return at most ``limit`` requests beyond the newest of their triggers, or of triggers that are gone.
+
+        Also return the trigger after which to go on once they are deleted; None at the end.
 
         Args:
+            after: Leave out triggers up to this id.
             recent: Requests since then are kept.
         """
+        ...
+
+    async def delete(self, ids: Sequence[HookDeliveryId]) -> None: ...
+
+    async def purge_refusals(self, *, limit: int) -> bool:
+        """Forget the rejected requests of at most ``limit`` triggers that are gone; return whether there are more."""
         ...

@@ -1,10 +1,21 @@
 """The store of idempotency keys. A change claims the key of its request in its own transaction, by its audit entry."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from flowrunner.domain.request_keys import ClaimedKey, KeptAnswer, RequestKey
 from flowrunner.domain.values import AccountId, WorkspaceId
+
+
+@dataclass(frozen=True, slots=True)
+class ForgettableKey:
+    """A key that is no longer needed, with the request that has claimed it."""
+
+    account_id: AccountId
+    key: str
+    request_id: str
 
 
 class RequestKeyStore(Protocol):
@@ -24,4 +35,14 @@ class RequestKeyStore(Protocol):
         """Keep the answer of a request, and claim its key if no change of the request has. None keeps no answer."""
         ...
 
-    async def purge(self, *, claimed_before: datetime) -> None: ...
+    async def old(self, *, claimed_before: datetime, limit: int) -> Sequence[ForgettableKey]:
+        """Return keys that were claimed before then, the oldest first."""
+        ...
+
+    async def without_owner(self, *, limit: int) -> Sequence[ForgettableKey]:
+        """Return keys of workspaces and accounts that were deleted."""
+        ...
+
+    async def forget(self, keys: Sequence[ForgettableKey]) -> None:
+        """Delete keys with their answers, unless other requests have claimed them meanwhile."""
+        ...

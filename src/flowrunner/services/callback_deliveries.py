@@ -42,6 +42,7 @@ from flowrunner.ports.secrets import ValueSealer, WrongKey
 from flowrunner.ports.telemetry import TRACEPARENT
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
+from flowrunner.services.short_commits import ShortDeletions
 
 logger = structlog.get_logger()
 
@@ -57,7 +58,8 @@ LOOK_SECONDS: Final = 1.0
 _UNREADABLE_SECONDS: Final = 60.0
 _KEPT_FOR: Final = timedelta(days=7)
 MOST_KEPT: Final = 1000
-_PURGE_BATCH: Final = 500
+# Ids of deliveries that are read together before these are deleted.
+_FOUND_AT_ONCE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +274,14 @@ class CallbackDeliveries:
 
     async def purge(self) -> None:
         """Delete deliveries that are older than a week, or beyond the newest of their callback."""
-        purged = _PURGE_BATCH
-        while purged:
-            purged = await self._store.purge(before=self._clock.now() - _KEPT_FOR, most=MOST_KEPT, limit=_PURGE_BATCH)
+        now = self._clock.now()
+        deletions = ShortDeletions(self._store.delete_ended)
+        while ids := await self._store.old(before=now - _KEPT_FOR, limit=_FOUND_AT_ONCE):
+            await deletions.run(ids)
+        after: CallbackId | None = CallbackId("")
+        while after is not None:
+            ids, after = await self._store.surplus(after=after, most=MOST_KEPT, limit=_FOUND_AT_ONCE)
+            await deletions.run(ids)
 
 
 def _is_persistent(callback: CallbackView, outcome: AttemptOutcome, now: datetime, *, is_given_up: bool) -> bool:

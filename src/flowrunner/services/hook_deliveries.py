@@ -1,7 +1,5 @@
 """Stored requests to webhook triggers: lists, replays, recovery after a crash, and their retention."""
 
-import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,15 +22,14 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.fair_batches import handle_fairly
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_starts import HookOutcome, HookStarts, OpenHook
+from flowrunner.services.short_commits import ShortDeletions, commit_in_portions
 
 logger = structlog.get_logger()
 
 _KEPT_FOR: Final = timedelta(days=7)
 _MOST_KEPT: Final = 1000
-# Requests that are deleted together. Other writes wait meanwhile, and a request may have a megabyte.
-_LEAST_PURGED: Final = 20
-_MOST_PURGED: Final = 500
-_PURGE_SECONDS: Final = 0.1
+# Ids of requests that are read together before these are deleted.
+_FOUND_AT_ONCE: Final = 5000
 # A message with an id of its own is accepted up to five minutes before or after the time of the server. Its id is
 # remembered for longer than that.
 _REPEATED_FOR: Final = timedelta(minutes=15)
@@ -158,18 +155,14 @@ class HookDeliveries:
 
     async def purge(self) -> None:
         """Delete requests that are older than a week, beyond the newest of their trigger, or of one that is gone."""
-        limit = _LEAST_PURGED
-        while True:
-            began = time.monotonic()
-            purged = await self._store.purge(
-                before=self._clock.now() - _KEPT_FOR,
-                recent=self._clock.now() - _REPEATED_FOR,
-                most=_MOST_KEPT,
-                limit=limit,
+        now = self._clock.now()
+        await commit_in_portions(lambda: self._store.purge_refusals(limit=_FOUND_AT_ONCE))
+        deletions = ShortDeletions(self._store.delete)
+        while ids := await self._store.old(before=now - _KEPT_FOR, limit=_FOUND_AT_ONCE):
+            await deletions.run(ids)
+        after: TriggerId | None = TriggerId("")
+        while after is not None:
+            ids, after = await self._store.surplus(
+                after=after, recent=now - _REPEATED_FOR, most=_MOST_KEPT, limit=_FOUND_AT_ONCE
             )
-            if not purged:
-                return
-            seconds = time.monotonic() - began
-            limit = max(limit // 2, _LEAST_PURGED) if seconds > _PURGE_SECONDS else min(2 * limit, _MOST_PURGED)
-            # Running executions write in between.
-            await asyncio.sleep(seconds)
+            await deletions.run(ids)

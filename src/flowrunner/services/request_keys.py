@@ -13,6 +13,7 @@ from flowrunner.domain.request_keys import ClaimedKey, KeptAnswer, RequestKey, k
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.request_keys import RequestKeyStore
+from flowrunner.services.short_commits import ShortDeletions
 
 KEPT_FOR: Final = timedelta(hours=24)
 # Longer answers are not kept.
@@ -20,6 +21,8 @@ MAX_ANSWER_CHARACTERS: Final = 8 * 1024
 # How long a repeat waits for the answer of a request that is being done.
 _LOOKS: Final = 20
 _LOOK_SECONDS: Final = 0.1
+# Keys that are read together before these are deleted.
+_FOUND_AT_ONCE: Final = 5000
 
 
 def digest_of_request(asked: JSON) -> str:
@@ -66,5 +69,10 @@ class RequestKeys:
         await self._store.keep(caller.account_id, caller.workspace_id, request, answer, at=self._clock.now())
 
     async def purge(self) -> None:
-        """Forget old keys with their answers."""
-        await self._store.purge(claimed_before=self._clock.now() - KEPT_FOR)
+        """Forget old keys, and those of deleted workspaces and accounts, with their answers."""
+        before = self._clock.now() - KEPT_FOR
+        deletions = ShortDeletions(self._store.forget)
+        while keys := await self._store.old(claimed_before=before, limit=_FOUND_AT_ONCE):
+            await deletions.run(keys)
+        while keys := await self._store.without_owner(limit=_FOUND_AT_ONCE):
+            await deletions.run(keys)

@@ -1,11 +1,18 @@
 """Long changes in short commits, between which running executions write."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
 
 # Of work that a request waits for.
 _PAUSE_SECONDS: Final = 0.005
+# Rows that are deleted together, which may have a megabyte each, and the time that their deletion may take.
+_LEAST_DELETED: Final = 20
+_MOST_DELETED: Final = 500
+_DELETION_SECONDS: Final = 0.1
 
 
 async def commit_in_portions(commit: Callable[[], Awaitable[bool]], *, pause_seconds: float = _PAUSE_SECONDS) -> None:
@@ -14,3 +21,24 @@ async def commit_in_portions(commit: Callable[[], Awaitable[bool]], *, pause_sec
     while has_more:
         has_more = await commit()
         await asyncio.sleep(pause_seconds)
+
+
+class ShortDeletions(Generic[T]):
+    """Deletion of many rows in commits whose length follows the time that they take."""
+
+    def __init__(self, delete: Callable[[Sequence[T]], Awaitable[None]]) -> None:
+        self._delete = delete
+        self._limit = _LEAST_DELETED
+
+    async def run(self, ids: Sequence[T]) -> None:
+        """Delete the rows in this order. Other writes happen in between, in half of the time."""
+        done = 0
+        while done < len(ids):
+            portion = ids[done : done + self._limit]
+            began = time.monotonic()
+            await self._delete(portion)
+            seconds = time.monotonic() - began
+            done += len(portion)
+            is_long = seconds > _DELETION_SECONDS
+            self._limit = max(self._limit // 2, _LEAST_DELETED) if is_long else min(2 * self._limit, _MOST_DELETED)
+            await asyncio.sleep(seconds)

@@ -23,6 +23,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.secrets import WORKSPACE_EXISTS, sealed_now, wrapped_key
+from flowrunner.storage.surplus import find_surplus
 from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
 
 CREATE: Final = """
@@ -162,19 +163,24 @@ SELECT 'delivery-' || replace(gen_random_uuid()::text, '-', ''), c.workspace_id,
                                      FROM flows f WHERE f.id = CAST(:flow_id AS text)))
 """,
 )
-PURGE_OLD: Final = """
-DELETE FROM callback_deliveries
- WHERE id IN (SELECT id FROM callback_deliveries WHERE next_at IS NULL AND last_at < :before LIMIT :limit)
+# Deliveries to delete are found outside of the transaction that deletes them: other writes wait for that one.
+OLD: Final = (
+    "SELECT id FROM callback_deliveries WHERE next_at IS NULL AND last_at < :before ORDER BY last_at LIMIT :limit"
+)
+# The next callbacks. Deliveries from before the newest `:most` are too many, unless they are pending.
+HOLDERS: Final = """
+SELECT c.id, (SELECT d.noted_at FROM callback_deliveries d WHERE d.callback_id = c.id
+               ORDER BY d.noted_at DESC, d.id DESC LIMIT 1 OFFSET :most)
+  FROM callbacks c WHERE c.id > :after ORDER BY c.id LIMIT :holders
 """
-# Deletes deliveries older than the newest `:most` of their callback.
-PURGE_MANY: Final = """
-DELETE FROM callback_deliveries
- WHERE id IN (SELECT d.id FROM callbacks c, callback_deliveries d
-               WHERE d.callback_id = c.id AND d.next_at IS NULL
-                 AND d.noted_at < (SELECT x.noted_at FROM callback_deliveries x WHERE x.callback_id = c.id
-                                    ORDER BY x.noted_at DESC, x.id DESC LIMIT 1 OFFSET :most)
-               LIMIT :limit)
+EARLIER: Final = """
+SELECT id FROM callback_deliveries WHERE callback_id = :holder AND noted_at < :before AND next_at IS NULL
+ ORDER BY noted_at, id LIMIT :limit
 """
+# One that has been made due again meanwhile stays.
+DELETE_ENDED: Final = Statement.with_texts(
+    "DELETE FROM callback_deliveries WHERE id IN (:ids) AND next_at IS NULL", "ids"
+)
 
 
 async def notify_callbacks(
@@ -365,12 +371,20 @@ class SqlCallbacks:
 
         await self._database.write(disable, audit=audit)
 
-    async def purge(self, *, before: datetime, most: int, limit: int) -> int:
-        async def purge(tx: Transaction) -> int:
-            old = await tx.run(PURGE_OLD, {"before": to_ms(before), "limit": limit})
-            return old + await tx.run(PURGE_MANY, {"most": most, "limit": limit})
+    async def old(self, *, before: datetime, limit: int) -> Sequence[DeliveryId]:
+        values = {"before": to_ms(before), "limit": limit}
+        return [DeliveryId(id) for (id,) in await self._database.read_long(lambda tx: tx.rows(OLD, values))]
 
-        return await self._database.write(purge)
+    async def surplus(
+        self, *, after: CallbackId, most: int, limit: int
+    ) -> tuple[Sequence[DeliveryId], CallbackId | None]:
+        ids, last = await self._database.read_long(
+            lambda tx: find_surplus(tx, HOLDERS, EARLIER, {"most": most}, after=after, limit=limit)
+        )
+        return [DeliveryId(id) for id in ids], None if last is None else CallbackId(last)
+
+    async def delete_ended(self, ids: Sequence[DeliveryId]) -> None:
+        await self._database.write(lambda tx: tx.run(DELETE_ENDED, {"ids": json.dumps(ids)}))
 
 
 async def _get(tx: Transaction, workspace_id: WorkspaceId, id: CallbackId) -> SealedCallback:

@@ -14,6 +14,7 @@ from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.surplus import find_surplus
 from flowrunner.storage.transaction import Row, Statement, Transaction
 from flowrunner.storage.trigger_events import notify_if_failing
 
@@ -68,27 +69,37 @@ SAVE_REFUSALS: Final = """
 INSERT INTO hook_refusals (trigger_id, count, last) VALUES (:trigger_id, :count, :last)
     ON CONFLICT (trigger_id) DO UPDATE SET count = :count, last = :last
 """
-# Those of a workspace that was deleted.
-PURGE_GONE: Final = """
-DELETE FROM hook_deliveries
- WHERE id IN (SELECT d.id FROM hook_deliveries d
-               WHERE NOT EXISTS (SELECT 1 FROM triggers t WHERE t.id = d.trigger_id) LIMIT :limit)
+# Requests to delete are found outside of the transaction that deletes them: other writes wait for that one.
+OLD: Final = "SELECT id FROM hook_deliveries WHERE received_at < :before ORDER BY received_at LIMIT :limit"
+# The next triggers that have requests, each found by one step in the index. Of a trigger that is gone with its
+# workspace or flow, all requests are too many, of another one those from before the newest `:most`.
+HOLDERS: Final = """
+WITH RECURSIVE holders (trigger_id, place) AS (
+    SELECT min(trigger_id), 1 FROM hook_deliveries WHERE trigger_id > :after
+     UNION ALL
+    SELECT (SELECT min(d.trigger_id) FROM hook_deliveries d WHERE d.trigger_id > h.trigger_id), h.place + 1
+      FROM holders h WHERE h.trigger_id IS NOT NULL AND h.place < :holders
+)
+SELECT h.trigger_id,
+       CASE WHEN EXISTS (SELECT 1 FROM triggers t WHERE t.id = h.trigger_id)
+            THEN (SELECT CASE WHEN d.received_at < :recent THEN d.received_at ELSE :recent END
+                    FROM hook_deliveries d WHERE d.trigger_id = h.trigger_id
+                   ORDER BY d.received_at DESC, d.id DESC LIMIT 1 OFFSET :most)
+            ELSE 9223372036854775807 END
+  FROM holders h WHERE h.trigger_id IS NOT NULL ORDER BY h.place
 """
-PURGE_OLD: Final = """
-DELETE FROM hook_deliveries
- WHERE id IN (SELECT id FROM hook_deliveries WHERE received_at < :before ORDER BY received_at LIMIT :limit)
+EARLIER: Final = """
+SELECT id FROM hook_deliveries WHERE trigger_id = :holder AND received_at < :before
+ ORDER BY received_at, id LIMIT :limit
 """
-# Those beyond the newest of each webhook.
-PURGE_MANY: Final = """
-DELETE FROM hook_deliveries
- WHERE id IN (SELECT d.id FROM triggers t, hook_deliveries d
-               WHERE t.type = 'webhook' AND d.trigger_id = t.id AND d.received_at < :recent
-                 AND d.received_at < (SELECT x.received_at FROM hook_deliveries x WHERE x.trigger_id = t.id
-                                       ORDER BY x.received_at DESC, x.id DESC LIMIT 1 OFFSET :most)
-               LIMIT :limit)
+DELETE_REQUESTS: Final = Statement.with_texts("DELETE FROM hook_deliveries WHERE id IN (:ids)", "ids")
+# Those whose trigger was deleted with its workspace or flow.
+REFUSALS_GONE: Final = """
+SELECT r.trigger_id FROM hook_refusals r
+ WHERE NOT EXISTS (SELECT 1 FROM triggers t WHERE t.id = r.trigger_id) LIMIT :limit
 """
-# Those whose trigger was deleted with its flow.
-PURGE_REFUSALS: Final = "DELETE FROM hook_refusals WHERE trigger_id NOT IN (SELECT id FROM triggers)"
+DELETE_REFUSALS: Final = Statement.with_texts("DELETE FROM hook_refusals WHERE trigger_id IN (:ids)", "ids")
+
 
 _decode_request: Final = BoundedDecoder[dict[str, Any]](dict[str, Any]).decode
 
@@ -167,14 +178,28 @@ class SqlHooks:
     async def refusals(self, trigger_id: TriggerId) -> Refusals:
         return _refusals(await self._database.read(lambda tx: tx.row(REFUSALS, {"trigger_id": trigger_id})))
 
-    async def purge(self, *, before: datetime, recent: datetime, most: int, limit: int) -> int:
-        async def purge(tx: Transaction) -> int:
-            await tx.run(PURGE_REFUSALS)
-            purged = await tx.run(PURGE_GONE, {"limit": limit})
-            purged += await tx.run(PURGE_OLD, {"before": to_ms(before), "limit": limit - purged})
-            return purged + await tx.run(PURGE_MANY, {"most": most, "limit": limit - purged, "recent": to_ms(recent)})
+    async def old(self, *, before: datetime, limit: int) -> Sequence[HookDeliveryId]:
+        values = {"before": to_ms(before), "limit": limit}
+        return [HookDeliveryId(id) for (id,) in await self._database.read_long(lambda tx: tx.rows(OLD, values))]
 
-        return await self._database.write(purge)
+    async def surplus(
+        self, *, after: TriggerId, recent: datetime, most: int, limit: int
+    ) -> tuple[Sequence[HookDeliveryId], TriggerId | None]:
+        values = {"recent": to_ms(recent), "most": most}
+        ids, last = await self._database.read_long(
+            lambda tx: find_surplus(tx, HOLDERS, EARLIER, values, after=after, limit=limit)
+        )
+        return [HookDeliveryId(id) for id in ids], None if last is None else TriggerId(last)
+
+    async def delete(self, ids: Sequence[HookDeliveryId]) -> None:
+        await self._database.write(lambda tx: tx.run(DELETE_REQUESTS, {"ids": json.dumps(ids)}))
+
+    async def purge_refusals(self, *, limit: int) -> bool:
+        rows = await self._database.read_long(lambda tx: tx.rows(REFUSALS_GONE, {"limit": limit}))
+        if rows:
+            ids = json.dumps([id for (id,) in rows])
+            await self._database.write(lambda tx: tx.run(DELETE_REFUSALS, {"ids": ids}))
+        return len(rows) == limit
 
 
 def _refusals(row: Row | None) -> Refusals:

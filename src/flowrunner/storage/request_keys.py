@@ -1,16 +1,19 @@
 """Idempotency keys of requests, and the answers to them."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from flowrunner.domain.request_keys import ClaimedKey, KeptAnswer, RequestKey
 from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.ports.request_keys import ForgettableKey
 from flowrunner.storage.database import Database
 from flowrunner.storage.key_claims import claim
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.transaction import Statement, Transaction
 
 FIND: Final = """
 SELECT digest, created_at, answer FROM request_keys WHERE account_id = :account_id AND key = :key
@@ -19,7 +22,29 @@ KEEP: Final = """
 UPDATE request_keys SET answer = :answer
  WHERE account_id = :account_id AND key = :key AND request_id = :request_id
 """
-PURGE: Final = "DELETE FROM request_keys WHERE created_at < :before"
+# Keys to delete are found outside of the transaction that deletes them: other writes wait for that one.
+OLD: Final = """
+SELECT account_id, key, request_id FROM request_keys WHERE created_at < :before ORDER BY created_at LIMIT :limit
+"""
+OF_DELETED_WORKSPACES: Final = """
+SELECT r.account_id, r.key, r.request_id FROM workspaces w JOIN request_keys r ON r.workspace_id = w.id
+ WHERE w.deleted_at IS NOT NULL LIMIT :limit
+"""
+OF_DELETED_ACCOUNTS: Final = """
+SELECT r.account_id, r.key, r.request_id FROM accounts a JOIN request_keys r ON r.account_id = a.id
+ WHERE a.deleted_at IS NOT NULL LIMIT :limit
+"""
+# A key that another request has claimed meanwhile stays.
+DELETE: Final = Statement(
+    sqlite="""
+DELETE FROM request_keys WHERE account_id = :account_id AND key = :key AND request_id = :request_id
+""",
+    postgres="""
+DELETE FROM request_keys r
+ USING unnest(:account_id::text[], :key::text[], :request_id::text[]) AS gone (account_id, key, request_id)
+ WHERE r.account_id = gone.account_id AND r.key = gone.key AND r.request_id = gone.request_id
+""",
+)
 
 _encode: Final = msgspec.json.Encoder().encode
 _answer: Final = msgspec.json.Decoder(KeptAnswer)
@@ -59,5 +84,15 @@ class SqlRequestKeys:
 
         await self._database.write(keep)
 
-    async def purge(self, *, claimed_before: datetime) -> None:
-        await self._database.write(lambda tx: tx.run(PURGE, {"before": to_ms(claimed_before)}))
+    async def old(self, *, claimed_before: datetime, limit: int) -> Sequence[ForgettableKey]:
+        return await self._found(OLD, {"before": to_ms(claimed_before), "limit": limit})
+
+    async def without_owner(self, *, limit: int) -> Sequence[ForgettableKey]:
+        of_workspaces = await self._found(OF_DELETED_WORKSPACES, {"limit": limit})
+        return of_workspaces or await self._found(OF_DELETED_ACCOUNTS, {"limit": limit})
+
+    async def _found(self, statement: str, values: Mapping[str, Any]) -> Sequence[ForgettableKey]:
+        return [ForgettableKey(*row) for row in await self._database.read_long(lambda tx: tx.rows(statement, values))]
+
+    async def forget(self, keys: Sequence[ForgettableKey]) -> None:
+        await self._database.write(lambda tx: tx.run_many(DELETE, [asdict(key) for key in keys]))

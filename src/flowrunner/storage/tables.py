@@ -155,7 +155,9 @@ TABLES: Final = (
         key=("id",),
         on_deletion={
             "account": "DELETE FROM api_tokens WHERE account_id = :id",
-            "workspace": "DELETE FROM api_tokens WHERE workspace_id = :id",
+            # Found by the index of the workspaces in which the tokens work.
+            "workspace": "DELETE FROM api_tokens"
+            " WHERE coalesce(workspace_id, account_id) = :id AND workspace_id = :id",
         },
     ),
     Table(
@@ -184,10 +186,8 @@ TABLES: Final = (
         name="request_keys",
         columns=("account_id", "key", "workspace_id", "request_id", "digest", "created_at", "answer"),
         key=("account_id", "key"),
-        on_deletion={
-            "account": "DELETE FROM request_keys WHERE account_id = :id",
-            "workspace": "DELETE FROM request_keys WHERE workspace_id = :id",
-        },
+        # There may be very many of one day, and other writes would wait for their deletion together.
+        on_deletion=Untouched("A background job deletes those of accounts and workspaces that are gone"),
     ),
     Table(
         name="key_rotations",
@@ -381,7 +381,11 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
             "state", "attempts", "retry_until", "next_at", "last_at", "status_code", "error",
         ),
         key=("id",),
-        on_deletion={"workspace": "DELETE FROM callback_deliveries WHERE workspace_id = :id"},
+        # Found by the index of their callbacks, because there may be many of other workspaces.
+        on_deletion={
+            "workspace": "DELETE FROM callback_deliveries"
+            " WHERE callback_id IN (SELECT id FROM callbacks WHERE workspace_id = :id)"
+        },
     ),
     Table(
         name="background_jobs",
