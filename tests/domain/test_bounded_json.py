@@ -22,9 +22,8 @@ _SOURCE: Final = Path(flowrunner.__file__).parent
 _WITHOUT_VALUES_OF_OTHERS: Final = {
     "api/execution_answers.py", "api/mcp/errors.py", "bootstrap/test_process.py", "bounded_json.py",
     "flowtest/local_runner.py", "services/approvals.py", "services/callback_messages.py",
-    "services/callback_secrets.py", "services/chains.py", "services/reruns.py", "storage/audit_chain.py",
-    "storage/execution_search.py", "storage/flow_changes.py", "storage/flow_pages.py", "storage/jobs.py",
-    "storage/request_keys.py", "storage/triggers.py",
+    "services/callback_secrets.py", "services/chains.py", "services/reruns.py", "storage/execution_search.py",
+    "storage/flow_changes.py", "storage/flow_pages.py", "storage/jobs.py", "storage/request_keys.py",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.callbacks import FAILURES_BEFORE_PAUSE, TEST_EVENT, delay_after
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryId, DeliveryView
 from flowrunner.security.vault import AesVault, MasterKeys
@@ -218,31 +219,49 @@ async def test_s63_a_callback_that_breaks_stops_no_other_one(installation: Insta
     assert (delivery.state, delivery.error, delivery.attempts) == ("pending", "internal", 1)
 
 
-async def test_s63_a_delivery_that_cannot_be_read_cancels_no_other_one(
+async def test_a_delivery_that_cannot_be_read_fails_alone(installation: Installation, tmp_path: Path) -> None:
+    installation.network.says("http://right", 200)
+    view = await installation.callback("http://right", pending=3)
+    change(tmp_path / "flowrunner.db", "UPDATE callback_deliveries SET details = '{' WHERE id = 'http://right-1'")
+
+    await installation.deliveries.deliver_due()
+
+    found, _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    assert {each.id: (each.state, each.error) for each in found} == {
+        "http://right-0": ("delivered", None),
+        "http://right-1": ("failed", "unreadable"),
+        "http://right-2": ("delivered", None),
+    }
+    # The receiver is not to blame.
+    assert (await installation.get(view)).failures == 0
+
+
+async def test_s63_a_callback_that_cannot_be_read_cancels_no_delivery_of_another_one(
     installation: Installation, tmp_path: Path
 ) -> None:
     sent, may_end, has_failed = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    due = installation.store.due
+    get = installation.store.get
 
     async def slow() -> HttpAnswer:
         sent.set()
         await may_end.wait()
         return HttpAnswer(status=200, headers={}, body=b"", url="http://right", redirects=0)
 
-    async def watched(id: CallbackId, **when: Any) -> Any:
+    async def watched(workspace_id: WorkspaceId, id: CallbackId) -> Any:
         try:
-            return await due(id, **when)
+            return await get(workspace_id, id)
         except Exception:
             has_failed.set()
             raise
 
     installation.network.answers["http://right"] = slow
-    installation.store.due = watched  # type: ignore[method-assign] # to see that it fails
+    installation.store.get = watched  # type: ignore[method-assign] # to see that it fails
     right = await installation.callback("http://right", pending=1)
     delivering = asyncio.create_task(installation.deliveries.deliver_due())
     await sent.wait()
     await installation.callback("http://broken", pending=1)
-    change(tmp_path / "flowrunner.db", "UPDATE callback_deliveries SET details = '{' WHERE id LIKE 'http://broken%'")
+    # No time that a calendar has.
+    change(tmp_path / "flowrunner.db", f"UPDATE callbacks SET updated_at = {2**62} WHERE id LIKE '%http://broken'")
     async with asyncio.timeout(30):
         await has_failed.wait()
     may_end.set()

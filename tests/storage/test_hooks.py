@@ -107,6 +107,18 @@ async def test_refused_requests_are_counted_and_the_last_few_kept(hooks: SqlHook
     assert await hooks.refusals(TRIGGER) == Refusals(102, tuple(reasons[3:]))
 
 
+async def test_refusals_that_cannot_be_read_keep_no_others_from_being_counted(hooks: SqlHooks, path: Place) -> None:
+    new, other = Refusals(1, (Refusal(NOON, "reason"),)), TriggerId("other")
+    await hooks.add_refusals({TRIGGER: new, other: new}, most=3)
+    change(path, "UPDATE hook_refusals SET last = '{' WHERE trigger_id = ?", TRIGGER)
+    assert await hooks.refusals(TRIGGER) == Refusals(1, ())
+
+    await hooks.add_refusals({TRIGGER: new, other: new}, most=3)
+
+    assert await hooks.refusals(TRIGGER) == Refusals(2, new.last)
+    assert (await hooks.refusals(other)).count == 2
+
+
 def deliveries_of(hooks: SqlHooks, *, at: datetime = NOON) -> HookDeliveries:
     """Return the service that deletes requests, which uses nothing else."""
     unused = cast("Any", None)

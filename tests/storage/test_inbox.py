@@ -10,7 +10,7 @@ from flowrunner.ports.dispatch import Cancel
 from flowrunner.storage.database import Database
 from flowrunner.storage.inbox import SqlInbox
 from flowrunner.storage.journal import SqlJournal
-from support.databases import NOON, Place, completion, creation, rows_of
+from support.databases import NOON, Place, change, completion, creation, rows_of
 
 ID = ExecutionId("e1")
 CANCEL = Cancel(reason="test")
@@ -47,6 +47,20 @@ async def test_only_the_owner_of_the_execution_discards_a_message(
     await inbox.discard(number, fencing_token)
 
     assert rows_of(path, "SELECT number FROM execution_inbox") == []
+
+
+async def test_a_message_that_cannot_be_read_stops_no_other_one(
+    journal: SqlJournal, database: Database, path: Place
+) -> None:
+    inbox, epoch = SqlInbox(database), await journal.claim()
+    for id in ("e1", "e2"):
+        await journal.append(creation(id, epoch=epoch))
+    broken, other = [await inbox.send(ExecutionId(id), CANCEL, at=NOON) for id in ("e1", "e2")]
+    change(path, "UPDATE execution_inbox SET content = '{' WHERE number = ?", broken)
+
+    assert [message.number for message in await inbox.unread([ID, ExecutionId("e2")])] == [other]
+    assert await inbox.answer(broken) is None
+    assert await inbox.cancel(broken)
 
 
 async def test_a_message_to_no_execution_is_rejected(journal: SqlJournal, database: Database) -> None:

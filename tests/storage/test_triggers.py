@@ -18,7 +18,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.triggers import SqlTriggers
-from support.databases import MARA, NOON, OMAR
+from support.databases import MARA, NOON, OMAR, Place, change
 
 from .samples import ALL, flow
 
@@ -86,6 +86,19 @@ async def test_a_trigger_that_is_saved_as_it_was_keeps_its_due_time_and_its_url(
     await save(flows, hours=5, often=HOURLY, pushed=HOOK)
 
     assert await named(triggers) == before
+
+
+async def test_a_chain_that_cannot_be_read_stops_no_save_and_is_repaired_by_the_next_one_of_its_flow(
+    flows: SqlFlows, triggers: SqlTriggers, path: Place
+) -> None:
+    await flows.create(MARA, saved(after=Chain(flow="other")))
+    change(path, "UPDATE triggers SET spec = '{'")
+
+    await flows.create(MARA, replace(flow("flow-2", revision="rev-2"), triggers=saved(then=Chain(flow="x")).triggers))
+    assert (await named(triggers))["after"].spec is None
+    await save(flows, after=Chain(flow="other"))
+
+    assert (await named(triggers))["after"].spec == Chain(flow="other")
 
 
 async def test_another_schedule_begins_anew(flows: SqlFlows, triggers: SqlTriggers) -> None:

@@ -14,6 +14,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView
 from flowrunner.services.executions import StartedExecution
+from flowrunner.stored_json import StoredJson
 
 ExecutionStatus: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in Status]})]
 _IF_ENDED: Final = Meta(description="Only with `Prefer: wait`, of an execution that has ended in time.")
@@ -110,9 +111,6 @@ class FirstWait(Answer, frozen=True, kw_only=True):
     node: str
 
 
-_LOG_COUNTS: Final = msgspec.json.Decoder(LogCounts)
-
-
 class ExecutionFields(Answer, frozen=True, kw_only=True):
     """The fields that lists and the execution itself have in common."""
 
@@ -182,9 +180,11 @@ def fields_of(execution: ExecutionView) -> dict[str, Any]:
         shown["completed_at"] = rfc3339(ended_at)
         shown["duration"] = _milliseconds(ended_at - execution.started_at)
     if log_counts is not None:
-        shown["logs"] = _log_counts(log_counts)
+        counts = _LOG_COUNTS.read(log_counts, id=execution.id)
+        shown["logs"] = UNSET if counts is None else counts
     if execution.labels is not None:
-        shown["labels"] = msgspec.Raw(execution.labels)
+        labels = _LABELS.read(execution.labels, id=execution.id)
+        shown["labels"] = UNSET if labels is None else labels
     for name, field in _IF_PRESENT:
         value = getattr(execution, field)
         if value is not None:
@@ -207,9 +207,10 @@ _IF_PRESENT: Final = (
 
 
 # Most executions of a flow write as many lines.
-@lru_cache(maxsize=1024)
-def _log_counts(text: bytes) -> LogCounts:
-    return _LOG_COUNTS.decode(text)
+_LOG_COUNTS: Final = StoredJson[LogCounts](
+    LogCounts, column="executions.log_counts", decode=lru_cache(maxsize=1024)(msgspec.json.Decoder(LogCounts).decode)
+)
+_LABELS: Final = StoredJson[dict[str, str]](dict[str, str], column="executions.labels")
 
 
 def _shortened(error: str) -> str:

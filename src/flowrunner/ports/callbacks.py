@@ -67,6 +67,7 @@ class DeliveryView:
     Attributes:
         seq: Number of the execution's event that it reports.
         details: The details of an event that belongs to no execution.
+        is_readable: False if there are details that cannot be read.
         noted_at: When the event was recorded.
         retry_until: No attempt begins later; None before the first one.
         next_at: When the next attempt is due; None if there is none.
@@ -82,6 +83,7 @@ class DeliveryView:
     seq: int | None = None
     subject: str | None = None
     details: Mapping[str, JSON] | None = None
+    is_readable: bool = True
     noted_at: datetime
     state: DeliveryState = "pending"
     attempts: int = 0

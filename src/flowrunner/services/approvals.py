@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -20,6 +20,7 @@ from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.approvals import ApprovalReader, WaitingExecution
 from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.services.account_locks import AccountLocks
+from flowrunner.stored_json import StoredJson
 
 # What one request examines at most; the account may answer only some of it.
 MOST_EXECUTIONS: Final = 1_000
@@ -164,7 +165,7 @@ def _pending_after(
     for execution in executions:
         placed: list[tuple[_Position, _Waiting]] = [
             ((execution.approval_at, execution.id, waiting.since or execution.approval_at, waiting.step), waiting)
-            for waiting in _waiting_in(execution)
+            for waiting in _WAITING_FOR.read(execution.waiting_for, id=execution.id) or ()
         ]
         for position, waiting in sorted(placed, key=lambda each: each[0], reverse=True):
             if (last is None or position < last) and may_answer(execution, waiting):
@@ -172,11 +173,13 @@ def _pending_after(
     return found
 
 
-def _waiting_in(execution: WaitingExecution) -> Iterator[_Waiting]:
-    waits: list[dict[str, Any]] = decode_json(execution.waiting_for)
-    for wait in waits:
-        if wait.get("type") == "approval":
-            yield msgspec.convert(wait, _Waiting)
+def _approvals_in(waiting_for: str | bytes) -> list[_Waiting]:
+    """Return the approvals among what an execution waits for. Raises: msgspec.MsgspecError."""
+    waits = msgspec.convert(decode_json(waiting_for), list[dict[str, Any]])
+    return [msgspec.convert(wait, _Waiting) for wait in waits if wait.get("type") == "approval"]
+
+
+_WAITING_FOR: Final = StoredJson[list[_Waiting]](None, column="executions.waiting_for", decode=_approvals_in)
 
 
 def _pending(execution: WaitingExecution, waiting: _Waiting, *, since: datetime) -> PendingApproval:

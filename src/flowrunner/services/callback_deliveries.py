@@ -186,7 +186,7 @@ class CallbackDeliveries:
                 retry_until=retry_until,
                 next_at=next_at,
                 paused_until=paused_until,
-                is_of_receiver=outcome.error != "template",
+                is_of_receiver=delivery.is_readable and outcome.error != "template",
                 status_code=outcome.status_code,
                 error=outcome.error,
             )
@@ -208,6 +208,8 @@ class CallbackDeliveries:
 
     async def attempt(self, found: SealedCallback, delivery: DeliveryView) -> AttemptOutcome:
         """Send a message once. Raises: Unavailable if it cannot be read now."""
+        if not delivery.is_readable:
+            return AttemptOutcome(error="unreadable", is_final=True)
         try:
             credentials = Credentials.opened(self._vault, found)
             event = await self._messages.event_of(delivery, workspace_name=found.workspace_name)

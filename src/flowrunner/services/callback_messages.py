@@ -183,6 +183,8 @@ class CallbackMessages:
                 return _json(teams_message(event))
             case "template":
                 scope = {**cloud_event(event, source=self.source(event)), "text": text_of(event), "link": event.link}
+                if callback.template is None:
+                    raise invalid("template", "cannot be read", hint="save the callback again, with its template")
                 value = await render_soon(compiled(callback.template), {"event": scope}, most=MOST_MESSAGE_CHARACTERS)
                 message = _text(value) if isinstance(value, str) else _json(value)
             case _:

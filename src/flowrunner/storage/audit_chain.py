@@ -17,6 +17,7 @@ from flowrunner.storage.key_claims import claim
 from flowrunner.storage.mail_queue import queue_mail
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction, one_row
+from flowrunner.stored_json import StoredJson
 
 LAST: Final = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
 ANCHOR: Final = "SELECT seq, hash FROM audit_anchor"
@@ -43,6 +44,7 @@ SELECT seq, at, actor, credential, address, action, object_kind, object_id, work
 _HASHED_COLUMNS: Final = 11
 _ROWS_AT_ONCE: Final = 5000
 _json: Final = msgspec.json.Encoder()
+_DETAILS: Final = StoredJson[dict[str, Any]](dict[str, Any], column="audit.details")
 
 
 async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
@@ -98,7 +100,7 @@ def audit_row(row: Sequence[Any]) -> AuditRow:
         object=(row[6], row[7]),
         workspace_id=None if row[8] is None else WorkspaceId(row[8]),
         outcome=row[9],
-        details=msgspec.json.decode(row[10]),
+        details=_DETAILS.read(row[10], id=str(row[0])) or {},
     )
     return AuditRow(seq=row[0], entry=entry, previous=row[11], hash=row[12])
 

@@ -25,6 +25,7 @@ from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_no
 from flowrunner.storage.secrets import WORKSPACE_EXISTS, sealed_now, wrapped_key
 from flowrunner.storage.surplus import find_surplus
 from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
+from flowrunner.stored_json import StoredJson
 
 CREATE: Final = """
 INSERT INTO callbacks (id, workspace_id, name, events, format, address, flow_id, tag, is_for_children, template,
@@ -181,6 +182,9 @@ SELECT id FROM callback_deliveries WHERE callback_id = :holder AND noted_at < :b
 DELETE_ENDED: Final = Statement.with_texts(
     "DELETE FROM callback_deliveries WHERE id IN (:ids) AND next_at IS NULL", "ids"
 )
+
+_TEMPLATE: Final = StoredJson[JSON](Any, column="callbacks.template")
+_DETAILS: Final = StoredJson[dict[str, Any]](dict[str, Any], column="callback_deliveries.details")
 
 
 async def notify_callbacks(
@@ -411,7 +415,7 @@ def _view(row: Sequence[Any]) -> CallbackView:
         flow_id=None if row[6] is None else FlowId(row[6]),
         tag=row[7],
         children=bool(row[8]),
-        template=None if row[9] is None else json.loads(row[9]),
+        template=None if row[9] is None else _TEMPLATE.read(row[9], id=row[0]),
         created_at=from_ms(row[10]),
         updated_at=from_ms(row[11]),
         disabled_at=from_ms_or_none(row[12]),
@@ -443,6 +447,7 @@ def _values(callback: CallbackView) -> dict[str, Any]:
 
 
 def _delivery(row: Sequence[Any]) -> DeliveryView:
+    details = None if row[7] is None else _DETAILS.read(row[7], id=row[0])
     return DeliveryView(
         id=DeliveryId(row[0]),
         workspace_id=WorkspaceId(row[1]),
@@ -451,7 +456,8 @@ def _delivery(row: Sequence[Any]) -> DeliveryView:
         execution_id=None if row[4] is None else ExecutionId(row[4]),
         seq=row[5],
         subject=row[6],
-        details=None if row[7] is None else json.loads(row[7]),
+        details=details,
+        is_readable=row[7] is None or details is not None,
         noted_at=from_ms(row[8]),
         state=row[9],
         attempts=row[10],

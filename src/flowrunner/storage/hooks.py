@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.triggers import TriggerId
@@ -17,6 +19,7 @@ from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.surplus import find_surplus
 from flowrunner.storage.transaction import Row, Statement, Transaction
 from flowrunner.storage.trigger_events import notify_if_failing
+from flowrunner.stored_json import StoredJson
 
 ADD: Final = """
 INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
@@ -101,6 +104,12 @@ SELECT r.trigger_id FROM hook_refusals r
 DELETE_REFUSALS: Final = Statement.with_texts("DELETE FROM hook_refusals WHERE trigger_id IN (:ids)", "ids")
 
 
+class _StoredRefusal(msgspec.Struct):
+    at: int
+    reason: str
+
+
+_LAST: Final = StoredJson[list[_StoredRefusal]](list[_StoredRefusal], column="hook_refusals.last")
 _decode_request: Final = BoundedDecoder[dict[str, Any]](dict[str, Any]).decode
 
 
@@ -168,7 +177,7 @@ class SqlHooks:
     async def add_refusals(self, counts: Mapping[TriggerId, Refusals], *, most: int) -> None:
         async def add(tx: Transaction) -> None:
             for trigger_id, new in counts.items():
-                before = _refusals(await tx.row(REFUSALS, {"trigger_id": trigger_id}))
+                before = _refusals(trigger_id, await tx.row(REFUSALS, {"trigger_id": trigger_id}))
                 last = [{"at": to_ms(each.at), "reason": each.reason} for each in (*before.last, *new.last)[-most:]]
                 values = {"trigger_id": trigger_id, "count": before.count + new.count, "last": json.dumps(last)}
                 await tx.run(SAVE_REFUSALS, values)
@@ -176,7 +185,8 @@ class SqlHooks:
         await self._database.write(add)
 
     async def refusals(self, trigger_id: TriggerId) -> Refusals:
-        return _refusals(await self._database.read(lambda tx: tx.row(REFUSALS, {"trigger_id": trigger_id})))
+        row = await self._database.read(lambda tx: tx.row(REFUSALS, {"trigger_id": trigger_id}))
+        return _refusals(trigger_id, row)
 
     async def old(self, *, before: datetime, limit: int) -> Sequence[HookDeliveryId]:
         values = {"before": to_ms(before), "limit": limit}
@@ -202,10 +212,11 @@ class SqlHooks:
         return len(rows) == limit
 
 
-def _refusals(row: Row | None) -> Refusals:
+def _refusals(id: TriggerId, row: Row | None) -> Refusals:
     if row is None:
         return Refusals(0, ())
-    return Refusals(row[0], tuple(Refusal(from_ms(each["at"]), each["reason"]) for each in json.loads(row[1])))
+    last = _LAST.read(row[1], id=id) or []
+    return Refusals(row[0], tuple(Refusal(from_ms(each.at), each.reason) for each in last))
 
 
 def _delivery(row: Row) -> HookDelivery:

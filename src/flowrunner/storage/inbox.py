@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.dispatch import Cancel, Signal
@@ -14,6 +13,7 @@ from flowrunner.ports.inbox import InboxMessage
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Statement
+from flowrunner.stored_json import StoredJson
 
 SEND: Final = """
 INSERT INTO execution_inbox (execution_id, workspace_id, sent_at, kind, content)
@@ -48,9 +48,9 @@ DELETE FROM execution_inbox
    AND (is_rejected OR NOT EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND completed_at IS NULL))
 """
 
-_CONTENTS: Final[Mapping[str, BoundedDecoder[Signal] | BoundedDecoder[Cancel]]] = {
-    "signal": BoundedDecoder(Signal),
-    "cancel": BoundedDecoder(Cancel),
+_CONTENTS: Final[Mapping[str, StoredJson[Signal] | StoredJson[Cancel]]] = {
+    "signal": StoredJson(Signal, column="execution_inbox.content"),
+    "cancel": StoredJson(Cancel, column="execution_inbox.content"),
 }
 
 
@@ -71,7 +71,12 @@ class SqlInbox:
     async def unread(self, ids: Collection[ExecutionId]) -> Sequence[InboxMessage]:
         values = {"ids": msgspec.json.encode(list(ids)).decode()}
         rows = await self._database.read(lambda tx: tx.rows(UNREAD, values))
-        return [InboxMessage(number, ExecutionId(id), _content(kind, text)) for number, id, kind, text in rows]
+        # The sender of a message that cannot be read gets no answer in time, and cancels it.
+        return [
+            InboxMessage(number, ExecutionId(id), content)
+            for number, id, kind, text in rows
+            if (content := _CONTENTS[kind].read(text, id=str(number))) is not None
+        ]
 
     async def reject(self, number: int, fencing_token: int) -> None:
         await self._write(REJECT, number=number, fencing_token=fencing_token)
@@ -98,7 +103,3 @@ class SqlInbox:
 
     async def _write(self, statement: str, **values: Any) -> int:
         return await self._database.write(lambda tx: tx.run(statement, values))
-
-
-def _content(kind: str, text: str) -> Signal | Cancel:
-    return _CONTENTS[kind].decode(text)

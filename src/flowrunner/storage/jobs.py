@@ -19,6 +19,7 @@ from flowrunner.storage.paging import AFTER_ALL, page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Row, Transaction, one_row
 from flowrunner.storage.workspaces import memberships
+from flowrunner.stored_json import StoredJson
 
 COUNT_RUNNING: Final = "SELECT count(*) FROM jobs WHERE workspace_id = :workspace_id AND completed_at IS NULL"
 CREATE: Final = """
@@ -61,7 +62,7 @@ SET_ERRORS: Final = "UPDATE jobs SET errors = :errors WHERE id = :id AND workspa
 PURGE: Final = "DELETE FROM jobs WHERE completed_at < :before"
 
 _encode: Final = msgspec.json.Encoder().encode
-_errors: Final = msgspec.json.Decoder(tuple[JobError, ...])
+_ERRORS: Final = StoredJson[tuple[JobError, ...]](tuple[JobError, ...], column="jobs.errors")
 
 
 class SqlJobs:
@@ -194,7 +195,7 @@ def _fields(row: Row) -> dict[str, Any]:
         "total": row[5],
         "done": row[6],
         "failed": row[7],
-        "errors": _errors.decode(row[8]),
+        "errors": _ERRORS.read(row[8], id=row[0]) or (),
         "created_at": from_ms(row[9]),
         "completed_at": from_ms_or_none(row[10]),
     }

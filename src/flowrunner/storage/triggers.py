@@ -20,6 +20,7 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Row, Statement, Transaction
 from flowrunner.storage.trigger_events import notify_of_trigger
+from flowrunner.stored_json import StoredJson
 
 ALL: Final = """
 SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_token, t.paused_at, t.removed_at,
@@ -84,12 +85,14 @@ PAUSE: Final = "UPDATE triggers SET paused_at = :paused_at, failures = 0, error 
 ROTATE: Final = "UPDATE triggers SET url_token = :url_token WHERE id = :id AND type = 'webhook'"
 
 # Paused triggers and those of disabled flows count as well: they may be armed without another check.
+CHAINS: Final = """
+SELECT t.id, t.flow_id, t.workspace_id, t.name, t.type, t.spec
+  FROM flows f JOIN triggers t ON t.workspace_id = f.workspace_id
+ WHERE f.id = :flow_id AND t.type = 'execution' AND t.removed_at IS NULL
+"""
+# The chains are given, because a stored form that cannot be read would make the statement fail.
 _LOOP: Final = """
-WITH RECURSIVE listening (flow_id, workspace_id, source, name) AS (
-    SELECT t.flow_id, t.workspace_id, SOURCE, t.name
-      FROM triggers t WHERE t.type = 'execution' AND t.removed_at IS NULL
-       AND t.workspace_id = (SELECT workspace_id FROM flows WHERE id = :flow_id)
-),
+WITH RECURSIVE listening (flow_id, workspace_id, source, name) AS (CHAINS),
 reached (id) AS (
     SELECT id FROM flows WHERE id = :flow_id
      UNION
@@ -99,9 +102,16 @@ SELECT l.name, f.name FROM listening l JOIN flows f ON l.source IN (f.id, NAME) 
  WHERE l.flow_id = :flow_id AND f.id IN (SELECT id FROM reached) AND f.deleted_at IS NULL
  LIMIT 1
 """
+_CHAINS_IN_SQLITE: Final = """
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:chains)
+"""
+_CHAINS_IN_POSTGRES: Final = """
+    SELECT (value ->> 0) COLLATE "C", (value ->> 1) COLLATE "C", (value ->> 2) COLLATE "C", value ->> 3
+      FROM json_array_elements(CAST(:chains AS json)) AS given (value)
+"""
 LOOP: Final = Statement(
-    sqlite=_LOOP.replace("SOURCE", "t.spec ->> '$.flow'").replace("NAME", "f.name"),
-    postgres=_LOOP.replace("SOURCE", "(t.spec::json ->> 'flow') COLLATE \"C\"").replace("NAME", 'f.name COLLATE "C"'),
+    sqlite=_LOOP.replace("CHAINS", _CHAINS_IN_SQLITE).replace("NAME", "f.name"),
+    postgres=_LOOP.replace("CHAINS", _CHAINS_IN_POSTGRES).replace("NAME", 'f.name COLLATE "C"'),
 )
 # 160 bits, so that URLs cannot be guessed.
 _TOKEN_BYTES: Final = 20
@@ -226,7 +236,13 @@ async def of_ids(tx: Transaction, ids: Collection[TriggerId]) -> Mapping[Trigger
 
 async def check_chains(tx: Transaction, flow_id: FlowId) -> None:
     """Raises: InvalidFlow if the end of an execution of the flow would start another one of the flow."""
-    row = await tx.row(LOOP, {"flow_id": flow_id})
+    rows = await tx.rows(CHAINS, {"flow_id": flow_id})
+    chains = [
+        (of, workspace_id, spec.flow, name)
+        for id, of, workspace_id, name, type, text in rows
+        if isinstance(spec := _spec(id, type, text), Chain)
+    ]
+    row = await tx.row(LOOP, {"flow_id": flow_id, "chains": msgspec.json.encode(chains).decode()})
     if row is not None:
         message = f"the chain is a loop: an end of this flow would start it again, by way of {quoted(row[1])}"
         hint = "let another event end the chain, or call the flow from a node"
@@ -269,16 +285,15 @@ def _stored_spec(trigger: Trigger) -> Schedule | Chain | None:
     return None if isinstance(trigger.spec, WebhookTrigger) else trigger.spec
 
 
-_SPECS: Final[Mapping[str, Any]] = {"schedule": Schedule, "execution": Chain, "webhook": None}
+_SPECS: Final[Mapping[str, StoredJson[Schedule | Chain | None]]] = {
+    type: StoredJson(of, column="triggers.spec")
+    for type, of in (("schedule", Schedule), ("execution", Chain), ("webhook", None))
+}
 
 
-def _spec(type: str, text: str) -> Schedule | Chain | None:
-    """Return what is stored of a trigger; None if it cannot be read, so that this stops no other trigger."""
-    try:
-        spec: Schedule | Chain | None = msgspec.json.decode(text, type=_SPECS[type])
-    except msgspec.DecodeError:
-        return None
-    return spec
+def _spec(id: str, type: str, text: str) -> Schedule | Chain | None:
+    """Return what is stored of a trigger; None if it cannot be read, until its flow is saved again."""
+    return _SPECS[type].read(text, id=id)
 
 
 async def _get(tx: Transaction, workspace_id: WorkspaceId, id: TriggerId) -> TriggerView:
@@ -296,7 +311,7 @@ def view(row: Row) -> TriggerView:
         flow_name=row[3],
         name=row[4],
         type=cast("TriggerType", row[5]),
-        spec=_spec(row[5], row[6]),
+        spec=_spec(row[0], row[5], row[6]),
         url_token=row[7],
         paused_at=from_ms_or_none(row[8]),
         removed_at=from_ms_or_none(row[9]),

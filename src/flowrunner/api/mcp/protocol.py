@@ -85,12 +85,12 @@ def _described(tool: Tool) -> types.Tool:
     )
 
 
-def _described_flow(flow: PublishedFlow) -> types.Tool:
+def _described_flow(flow: PublishedFlow, schema: dict[str, Any]) -> types.Tool:
     return types.Tool(
         name=flow.tool.name,
         title=title_of(flow),
         description=description_of(flow),
-        input_schema=schema_of(flow),
+        input_schema=schema,
         annotations=types.ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True),
     )
 
@@ -102,7 +102,8 @@ async def _list_tools(context: Context, params: types.PaginatedRequestParams | N
         flows = await _converted(call, published(call))
     except ToolError as error:
         raise MCPError(types.INTERNAL_ERROR, str(error), error.body) from None
-    return types.ListToolsResult(tools=[*tools, *map(_described_flow, flows)])
+    described = [_described_flow(flow, schema) for flow in flows if (schema := schema_of(flow)) is not None]
+    return types.ListToolsResult(tools=[*tools, *described])
 
 
 async def _call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:

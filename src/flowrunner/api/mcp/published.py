@@ -1,7 +1,6 @@
 """Flows as tools: those of the caller's workspace whose documents ask for it."""
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from flowrunner.api.mcp.errors import ToolError
 from flowrunner.api.mcp.tools import started
 from flowrunner.domain.account import Right
 from flowrunner.domain.flow_tools import PREFIX, PublishedFlow
+from flowrunner.stored_json import StoredJson
 
 _MOST_OF_TITLE: Final = 100
 _MOST_OF_DESCRIPTION: Final = 500
@@ -40,9 +40,12 @@ def description_of(flow: PublishedFlow) -> str:
     )
 
 
-def schema_of(flow: PublishedFlow) -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(flow.tool.inputs)
-    return schema
+_INPUTS: Final = StoredJson[dict[str, Any]](dict[str, Any], column="flows.tool_inputs")
+
+
+def schema_of(flow: PublishedFlow) -> dict[str, Any] | None:
+    """Return the schema of the inputs; None if it cannot be read, until the flow is saved again."""
+    return _INPUTS.read(flow.tool.inputs, id=flow.id)
 
 
 async def run(call: AgentCall, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
