@@ -119,6 +119,11 @@ async def source(tmp_path: Path) -> Path:
     asked = RequestKey("key", "request", "digest")
     await SqlRequestKeys(database).keep(AccountId(MARA), MARA, asked, KeptAnswer(201, {}, "é"), at=NOON)
     change(path, "INSERT INTO deleted_executions (id) VALUES ('gone')")
+    change(
+        path,
+        "INSERT INTO audit_counts (account_id, workspace_id, action, outcome, since, count)"
+        " VALUES ('account-mara', 'account-mara', 'execution.started', 'done', 1, 2)",
+    )
     audit = SqlAudit(database)
     for n in range(20):
         await audit.add(

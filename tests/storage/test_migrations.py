@@ -120,7 +120,7 @@ FROZEN = {
     "0026": ("0026_fewer_list_indexes.py", "eca6810c5d39f144426a64bb13fdcc4b519b745aa3cee3459ad709189be1599d"),
     "0027": ("0027_flows_by_change.py", "8ec7bc968a570f502776d2ded0043b83cf7641dcb147cf89b2ab482786479f50"),
     "0028": ("0028_who_started.py", "a938abeffc0e65815252ea422e5f0aa9b15d179c616be562fcf9fe191ccdca79"),
-    "0029": ("0029_keys_by_workspace.py", "f6a3afa7c6d5b07eddf8a8a28e9abfe7e6517b0ba9a83cd3393c7e82e67f320d"),
+    "0029": ("0029_counted_acts.py", "04f4e7f044cc992da7b3503b51386a50329c25c6d53afd7df185f46caa9fb650"),
 }
 
 

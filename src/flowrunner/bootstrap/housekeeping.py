@@ -19,6 +19,7 @@ _RETENTION_SECONDS: Final = 3600.0
 # Pending notifications are delivered first: a parent would never be notified of a deleted child.
 SETTLING_SECONDS: Final = 300.0
 _REJECTIONS_SECONDS: Final = 3600.0
+_ACTS_SECONDS: Final = 60.0
 _USES_SECONDS: Final = 60.0
 _UNREAD_SECONDS: Final = 3600.0
 _RECEIVED_SECONDS: Final = 30.0
@@ -73,6 +74,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
             run=services.outgoing_mails.send_due,
             where="one",
         ),
+        Background(name="audit.acts", every=_ACTS_SECONDS, run=services.audit.write_act_counts, where="one"),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="hooks.refusals", every=_REFUSALS_SECONDS, run=services.refused_hooks.write),

@@ -44,6 +44,13 @@ class AuditStore(Protocol):
         """
         ...
 
+    async def write_counts(self, *, since_before: datetime, at: datetime, limit: int) -> bool:
+        """Write an entry with the number for each kind of act of an account that was counted since before then.
+
+        Return whether there are more than ``limit``.
+        """
+        ...
+
     async def purge(self, *, before: datetime, limit: int) -> int:
         """Delete at most ``limit`` of the oldest entries from before then; return their number.
 

@@ -1,7 +1,8 @@
 """The audit log: reading, retention, and a bounded record of rejected requests.
 
-Every change writes its own entry in its own transaction. A rejected request changes nothing, so its entry is written
-alone; and a client may be rejected any number of times, so of many rejections only the number is kept.
+Every change writes its own entry in its own transaction; of more than an account's share, that transaction counts
+them, and the number is written later. A rejected request changes nothing, so its entry is written alone; and a client
+may be rejected any number of times, so of many rejections only the number is kept.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from flowrunner.domain.values import JSON, AccountId, personal_workspace, rfc333
 from flowrunner.ports.audit import AuditFilter, AuditStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Listed, Page
+from flowrunner.services.short_commits import commit_in_portions
 
 logger = structlog.get_logger()
 
@@ -32,6 +34,7 @@ MOST_GUESSES: Final = 60
 # Pairs of action and account or address that are counted in a window, to bound its memory.
 _KINDS: Final = 1000
 _PURGE_BATCH: Final = 1000
+_COUNTS_AT_ONCE: Final = 100
 # Entries of an export that are in memory.
 _ROWS_AT_ONCE: Final = 500
 
@@ -228,6 +231,13 @@ class AuditLog:
                 details={"count": count, "since": rfc3339(window.began_at)},
             )
             await self._store.add(entry)
+
+    async def write_act_counts(self) -> None:
+        """Write the numbers of acts beyond the shares of their accounts, at most one of each kind a minute."""
+        now = self._clock.now()
+        await commit_in_portions(
+            lambda: self._store.write_counts(since_before=now - WINDOW, at=now, limit=_COUNTS_AT_ONCE)
+        )
 
     def _write_later(self, entry: AuditEntry) -> None:
         self._do_later(self._store.add(entry))

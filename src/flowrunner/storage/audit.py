@@ -9,7 +9,7 @@ from typing import Any, Final
 from flowrunner.domain.audit import AuditEntry, AuditRow
 from flowrunner.ports.audit import AuditFilter
 from flowrunner.ports.page import Listed, Page
-from flowrunner.storage.audit_chain import audit_row
+from flowrunner.storage.audit_chain import audit_row, chain_counts
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Transaction, one_row
@@ -116,6 +116,9 @@ class SqlAudit:
                 )
 
         return await self._database.read_long(read)
+
+    async def write_counts(self, *, since_before: datetime, at: datetime, limit: int) -> bool:
+        return await self._database.write(lambda tx: chain_counts(tx, since_before=since_before, at=at, limit=limit))
 
     async def purge(self, *, before: datetime, limit: int) -> int:
         values: dict[str, Any] = {"before": to_ms(before), "limit": limit}

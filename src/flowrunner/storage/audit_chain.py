@@ -1,18 +1,19 @@
 """The hash chain of the audit log: each row contains a hash over itself and the row before, so that edits are detected.
 
 An entry is written in the transaction of the act that it records. There is one writer at a time, so the last row can be
-read first.
+read first. Acts beyond the share of their account are counted in a table of their own, and become one entry later.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from flowrunner.domain.audit import AuditEntry, AuditRow
-from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.domain.values import AccountId, WorkspaceId, rfc3339
 from flowrunner.storage.key_claims import claim
 from flowrunner.storage.mail_queue import queue_mail
 from flowrunner.storage.rows import from_ms, to_ms
@@ -41,6 +42,22 @@ SELECT seq, at, actor, credential, address, action, object_kind, object_id, work
   FROM audit WHERE seq > :after ORDER BY seq LIMIT :limit
 """
 
+# In the transaction of the acts, so that none is lost.
+COUNT_ACTS: Final = """
+INSERT INTO audit_counts (account_id, workspace_id, action, outcome, since, count)
+VALUES (:account_id, :workspace_id, :action, :outcome, :since, :count)
+    ON CONFLICT (account_id, workspace_id, action, outcome) DO UPDATE SET count = audit_counts.count + excluded.count
+"""
+ACT_COUNTS: Final = """
+SELECT account_id, workspace_id, action, outcome, since, count
+  FROM audit_counts WHERE since < :before OR since > :at
+ ORDER BY account_id, workspace_id, action, outcome LIMIT :limit
+"""
+FORGET_ACTS: Final = """
+DELETE FROM audit_counts
+ WHERE account_id = :account_id AND workspace_id = :workspace_id AND action = :action AND outcome = :outcome
+"""
+
 _HASHED_COLUMNS: Final = 11
 _ROWS_AT_ONCE: Final = 5000
 _json: Final = msgspec.json.Encoder()
@@ -50,10 +67,14 @@ _DETAILS: Final = StoredJson[dict[str, Any]](dict[str, Any], column="audit.detai
 async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
     """Append the entries in the open transaction, claim the keys of their requests, and queue their e-mails.
 
+    Those beyond the share of their account are counted instead: see `chain_counts`.
+
     Raises: RequestKeyTaken if an earlier request has the key.
     """
-    seq, previous = await tx.row(LAST) or await one_row(tx, ANCHOR)
-    rows = []
+    shares = tx.audit_shares
+    assert shares is not None, "the transaction writes"
+    written: list[AuditEntry] = []
+    counted: dict[tuple[str, str, str, str], list[AuditEntry]] = {}
     for entry in entries:
         if entry.request is not None:
             assert entry.actor is not None, "a request with a key has a caller"
@@ -61,6 +82,53 @@ async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
             await claim(tx, entry.actor, entry.workspace_id, entry.request, at=entry.at)
         for mail in entry.mails:
             await queue_mail(tx, mail)
+        if shares.has_room(entry):
+            written.append(entry)
+        else:
+            assert entry.actor is not None, "only accounts have shares"
+            counted.setdefault((entry.actor, entry.workspace_id or "", entry.action, entry.outcome), []).append(entry)
+    if written:
+        await _append(tx, written)
+    for key, acts in sorted(counted.items()):
+        await tx.run(COUNT_ACTS, _key(key) | {"since": to_ms(acts[0].at), "count": len(acts)})
+
+
+async def chain_counts(tx: Transaction, *, since_before: datetime, at: datetime, limit: int) -> bool:
+    """Append an entry with the number for each kind of act that was only counted; return whether there are more.
+
+    Args:
+        since_before: Only counts that began before then; those that began after ``at`` are of a clock that was set
+            back.
+    """
+    times = {"before": to_ms(since_before), "at": to_ms(at), "limit": limit}
+    rows = await tx.rows(ACT_COUNTS, times)
+    for row in rows:
+        await tx.run(FORGET_ACTS, _key(row[:4]))
+    entries = [
+        AuditEntry(
+            at=at,
+            actor=AccountId(account_id),
+            action=f"{action}.more",
+            object=("account", account_id),
+            workspace_id=WorkspaceId(workspace_id) if workspace_id else None,
+            outcome=outcome,
+            details={"count": count, "since": rfc3339(from_ms(since))},
+        )
+        for account_id, workspace_id, action, outcome, since, count in rows
+    ]
+    if entries:
+        await _append(tx, entries)
+    return len(rows) == limit
+
+
+def _key(values: Sequence[str]) -> dict[str, Any]:
+    return dict(zip(("account_id", "workspace_id", "action", "outcome"), values, strict=True))
+
+
+async def _append(tx: Transaction, entries: Sequence[AuditEntry]) -> None:
+    seq, previous = await tx.row(LAST) or await one_row(tx, ANCHOR)
+    rows = []
+    for entry in entries:
         seq += 1
         row = (
             seq,

@@ -405,6 +405,12 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
         on_deletion=Untouched("The log is append-only"),
     ),
     Table(
+        name="audit_counts",
+        columns=("account_id", "workspace_id", "action", "outcome", "since", "count"),
+        key=("account_id", "workspace_id", "action", "outcome"),
+        on_deletion=Untouched("A background job moves them into the log"),
+    ),
+    Table(
         name="audit_anchor",
         columns=("only", "seq", "hash"),
         key=Untouched("A migration creates its only row; `copying` sets it"),

@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, TypeAlias
 
+from flowrunner.storage.audit_shares import AuditShares
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -42,7 +44,13 @@ class Refused(Exception):
 
 
 class Transaction(Protocol):
-    """An open transaction. On SQLite no method ever suspends, so that callers run on threads without an event loop."""
+    """An open transaction. On SQLite no method ever suspends, so that callers run on threads without an event loop.
+
+    Attributes:
+        audit_shares: Decides which acts get an entry in the audit log; None in a transaction that only reads.
+    """
+
+    audit_shares: AuditShares | None
 
     async def run(self, statement: Sql, values: Values = NO_VALUES) -> int:
         """Execute the statement and return the number of changed rows. Raises: Refused."""

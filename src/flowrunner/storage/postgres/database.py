@@ -18,6 +18,7 @@ import structlog
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports.audit import Audit
+from flowrunner.storage.audit_shares import AuditShares
 from flowrunner.storage.batch import MAX_BATCH_BYTES, BatchLimit, Pending, Writability, by_kind, executions_of
 from flowrunner.storage.database import (
     Bulk,
@@ -89,6 +90,7 @@ class PostgresDatabase:
         self._on_duration = on_duration
         self._most_readers = readers
         self._reads = 0
+        self._audit_shares = AuditShares()
         # The server's own reads need connections, too, and so do other accounts.
         self._read_turns = ReadTurns(
             most=max(1, readers - 1), most_of_an_account=max(1, readers - 3), seconds=ACQUIRE_SECONDS
@@ -266,11 +268,11 @@ class PostgresDatabase:
     async def _commit_exclusive(self, batch: list[Pending]) -> None:
         """Run the operations in a transaction that excludes all other writers. Raises: Overtaken."""
         connection = await self._writing_connection()
-        tx = PostgresTransaction(connection)
+        tx = PostgresTransaction(connection, self._audit_shares)
         await self._begin(connection, batch)
         if not await self._apply_together(tx, batch):
             await connection.execute("ROLLBACK")
-            tx = PostgresTransaction(connection)
+            tx = PostgresTransaction(connection, self._audit_shares)
             await self._begin(connection, batch)
             for pending in batch:
                 await _apply_alone(tx, pending)

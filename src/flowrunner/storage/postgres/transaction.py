@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from flowrunner.storage.audit_shares import AuditShares
 from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Values
 
 _PARAMETER: Final = re.compile(r"(?<![\w:]):([a-z_]+)")
@@ -20,8 +21,9 @@ class PostgresTransaction:
         announced: The executions to notify other processes of, once this is durable.
     """
 
-    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+    def __init__(self, connection: "asyncpg.Connection[Any]", audit_shares: AuditShares | None = None) -> None:
         self.connection = connection
+        self.audit_shares = audit_shares
         self.announced: dict[str, None] = {}
 
     async def run(self, statement: Sql, values: Values = NO_VALUES) -> int:

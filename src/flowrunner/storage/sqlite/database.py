@@ -25,6 +25,7 @@ import structlog
 
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports.audit import Audit
+from flowrunner.storage.audit_shares import AuditShares
 from flowrunner.storage.batch import MAX_BATCH, BatchLimit, Pending, Writability, by_kind, executions_of
 from flowrunner.storage.database import Bulk, Call, ConnectionUse, OnDuration, WriteOp, unmeasured
 from flowrunner.storage.read_turns import ReadTurns
@@ -75,8 +76,9 @@ logger = structlog.get_logger()
 class SqliteTransaction:
     """A transaction whose coroutines never suspend. Implements `storage.transaction.Transaction`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, audit_shares: AuditShares | None = None) -> None:
         self.connection = connection
+        self.audit_shares = audit_shares
 
     # Each method has a `try` of its own: a context manager would take as long as a short statement.
 
@@ -181,6 +183,7 @@ class SqliteDatabase:
         self._on_commit = on_commit
         self._on_duration = on_duration
         self._long_reads = 0
+        self._audit_shares = AuditShares()
         # As many again as are read wait for the threads, which then need not wait for the event loop.
         self._read_turns = ReadTurns(most=2 * READERS, most_of_an_account=2 * READERS - 1)
         self._loop = asyncio.get_running_loop()
@@ -382,7 +385,7 @@ class SqliteDatabase:
                 connection.execute("ROLLBACK")
                 connection.execute("BEGIN IMMEDIATE")
                 for pending in batch:
-                    _apply_alone(connection, pending)
+                    _apply_alone(SqliteTransaction(connection, self._audit_shares), pending)
             connection.execute("COMMIT")
             files.check(connection)
         except Exception as error:
@@ -416,14 +419,14 @@ class SqliteDatabase:
         """Run all operations and return whether all succeeded; otherwise an unknown part of them is done."""
         try:
             for kind, works in by_kind(batch, self._bulk).items():
-                finish(self._bulk[kind](SqliteTransaction(connection), works))
+                finish(self._bulk[kind](SqliteTransaction(connection, self._audit_shares), works))
         except Exception as error:
             if _is_database_failure(error):
                 raise
             return False
         for pending in batch:
             if type(pending.work) not in self._bulk:
-                _apply_alone(connection, pending)
+                _apply_alone(SqliteTransaction(connection, self._audit_shares), pending)
         return True
 
     # On the readers' threads
@@ -490,17 +493,17 @@ async def _give_back(tx: Transaction) -> bool:
     return bool(free > _PAGES_A_COMMIT)
 
 
-def _apply_alone(connection: sqlite3.Connection, pending: Pending) -> None:
+def _apply_alone(tx: SqliteTransaction, pending: Pending) -> None:
     pending.result, pending.error = None, None
-    connection.execute("SAVEPOINT work")
+    tx.connection.execute("SAVEPOINT work")
     try:
-        pending.result = finish(pending.work.run(SqliteTransaction(connection)))
+        pending.result = finish(pending.work.run(tx))
     except Exception as error:
         if _is_database_failure(error):
             raise
         pending.error = error
-        connection.execute("ROLLBACK TO work")
-    connection.execute("RELEASE work")
+        tx.connection.execute("ROLLBACK TO work")
+    tx.connection.execute("RELEASE work")
 
 
 def _as_unavailable(error: Exception) -> Exception:
