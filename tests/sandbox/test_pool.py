@@ -4,10 +4,12 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,7 +21,7 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox import fork_server
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
-from support.processes import children, fork_servers, sandboxed
+from support.processes import children, descendants, fork_servers, sandboxed
 
 A: Final = WorkspaceId("a")
 B: Final = WorkspaceId("b")
@@ -587,14 +589,13 @@ async def test_a_repeated_script_has_the_time_that_was_left(
     alone: JailedSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed: list[float] = []
-    timeout = asyncio.timeout
+    answers = JailedSandbox._answers
 
-    def noted(seconds: float | None) -> asyncio.Timeout:
-        if seconds is not None:
-            allowed.append(seconds)
-        return timeout(seconds)
+    async def noted(self: JailedSandbox, worker: Worker, request: Any) -> Any:
+        allowed.append(request.seconds_left)
+        return await answers(self, worker, request)
 
-    monkeypatch.setattr("flowrunner.sandbox.pool.asyncio.timeout", noted)
+    monkeypatch.setattr(JailedSandbox, "_answers", noted)
     running = asyncio.create_task(outcome(alone, LOOP))
     await asyncio.sleep(0.3)
     (fork_server,) = fork_servers()
@@ -606,6 +607,78 @@ async def test_a_repeated_script_has_the_time_that_was_left(
     assert fault.limit == "time"
     first, second = allowed
     assert second < first - 0.25
+
+
+# Computes until it has seen so many different milliseconds, so that a pause brings it no nearer to its end.
+COMPUTING: Final = """(() => {
+  let seen = 0, last = 0
+  while (seen < 300) {
+    const now = Date.now()
+    if (now !== last) { seen++; last = now }
+  }
+  return 'computed'
+})()"""
+PAUSED_SECONDS: Final = 3.0
+
+
+# Says when it evaluates, and what became of it.
+PAUSED_PROGRAM: Final = """
+import asyncio, sys
+from flowrunner.domain.expression.script import Script
+from flowrunner.sandbox.pool import JailedSandbox
+
+async def main():
+    sandbox = JailedSandbox(workers=1)
+    await sandbox.evaluate("a", [Script("1")], {})
+    running = asyncio.create_task(sandbox.evaluate("a", [Script(source) for source in sys.argv[1:]], {}))
+    await asyncio.sleep(0)
+    print("evaluating", flush=True)
+    for found in await running:
+        print(found.error or found.value, flush=True)
+    await sandbox.close()
+
+asyncio.run(main())
+"""
+
+
+# One long script, several, and one that goes on when a promise is settled: each begins before the pause.
+@pytest.mark.parametrize("scripts", [[COMPUTING], [COMPUTING, "2"], [f"Promise.resolve({COMPUTING}).then(x => x)"]])
+def test_a_pause_of_all_processes_makes_no_script_fail(scripts: list[str]) -> None:
+    """As a machine that is suspended, or a debugger, stops them."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", PAUSED_PROGRAM, *scripts], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+    assert program.stdout is not None
+    try:
+        while program.stdout.readline() != "evaluating\n":
+            assert program.poll() is None
+        time.sleep(0.05)
+        stopped = [program.pid, *descendants(program.pid)]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(PAUSED_SECONDS)
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+
+        assert program.stdout.read().splitlines() == ["computed", "2"][: len(scripts)]
+    finally:
+        program.kill()
+        program.wait()
+        program.stdout.close()
+
+
+async def test_a_worker_that_is_stopped_while_the_server_goes_on_is_given_up(alone: JailedSandbox) -> None:
+    running = asyncio.create_task(outcome(alone, LOOP))
+    await asyncio.sleep(0.05)
+    (fork_server,) = fork_servers()
+    for pid in filter(is_busy, children(fork_server)):
+        os.kill(pid, signal.SIGSTOP)
+
+    fault = (await running).error
+
+    assert fault is not None
+    assert fault.limit == "time"
+    assert (await outcome(alone, "1")).value == 1
 
 
 async def test_what_a_worker_may_answer_is_counted_anew_for_what_it_is_sent_next(

@@ -21,6 +21,10 @@ logger = structlog.get_logger()
 
 # A worker without an answer after this time is killed. Normally the engine's own limit takes effect first.
 _WALL_SECONDS: Final = ENGINE_SECONDS + 0.3
+# The time that is left is looked at this often. If a look takes as long as a pause, the machine or its processes stood
+# still, as while a virtual machine is suspended, and it counts as if it had been in time.
+_LOOK_SECONDS: Final = 0.1
+_PAUSE_SECONDS: Final = 0.5
 _QUEUE_SECONDS: Final = 10.0
 # For this time after a script exceeded its limit, its workspace may not use all workers.
 _SLOW_SECONDS: Final = 10.0
@@ -48,7 +52,7 @@ class _Request:
         count: The number of answers.
         answers: All answers together. The caller cancels it to withdraw the request.
         worker: The worker that is evaluating it.
-        seconds_left: The remaining time.
+        seconds_left: The remaining time, without pauses.
         is_repeated: A worker has ended during it for an unknown reason.
     """
 
@@ -252,9 +256,7 @@ class JailedSandbox:
         if requests:
             worker.send(messages, sum(request.count for request in requests))
         for request in requests:
-            first_at = clock()
             answers = await self._answers(worker, request)
-            request.seconds_left -= clock() - first_at
             is_complete = len(answers) == request.count or is_over(answers)
             if not is_complete and request.is_wanted:
                 # The worker, and fresh ones with it, may have been killed for a reason unrelated to the scripts.
@@ -282,10 +284,7 @@ class JailedSandbox:
                 return []
             request.worker = worker
             try:
-                async with asyncio.timeout(request.seconds_left):
-                    await worker.until(request.count)
-            except TimeoutError:
-                late = True
+                late = not await _has_answered(worker, request)
             except WorkerLost:
                 lost = True
             finally:
@@ -363,6 +362,23 @@ class JailedSandbox:
             except OSError:
                 await fork_server.close()
         raise Unavailable("JavaScript cannot be evaluated now: no process can be started")
+
+
+async def _has_answered(worker: Worker, request: _Request) -> bool:
+    """Wait for the answers; return False once no time is left. Raises: WorkerLost."""
+    while request.seconds_left > 0:
+        # The loop's own clock may not advance in between.
+        began_at = time.perf_counter()
+        try:
+            async with asyncio.timeout(min(_LOOK_SECONDS, request.seconds_left)):
+                await worker.until(request.count)
+            return True
+        except TimeoutError:
+            continue
+        finally:
+            seconds = time.perf_counter() - began_at
+            request.seconds_left -= seconds if seconds < _PAUSE_SECONDS else _LOOK_SECONDS
+    return False
 
 
 def _batch_size(worker: Worker | None) -> int:
