@@ -11,11 +11,11 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import Seal, SealedSecret, WrappedKey
 from flowrunner.ports.sessions import NewSession
 from flowrunner.storage.sessions import SqlSessions
-from support.databases import MARA, NOON, Place, change
+from support.databases import MARA_ACCOUNT, NOON, Place, change
 
 
-def session(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> NewSession:
-    role: Role = "admin" if account_id == MARA else "user"
+def session(id: str, account_id: AccountId = MARA_ACCOUNT, *, seconds: float = 3600) -> NewSession:
+    role: Role = "admin" if account_id == MARA_ACCOUNT else "user"
     return NewSession(id=SessionId(id), account_id=account_id, role=role, expires_at=NOON + timedelta(seconds=seconds))
 
 
@@ -50,7 +50,7 @@ def flow(
         updated_at=NOON,
         definition=definition,
         revision_id=RevisionId(revision),
-        saved_by=AccountId(MARA),
+        saved_by=MARA_ACCOUNT,
     )
 
 

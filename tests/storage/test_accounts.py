@@ -21,13 +21,13 @@ from flowrunner.storage.tables import TABLES, Untouched
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.transaction import Refused
 from flowrunner.storage.workspaces import SqlWorkspaces
-from support.databases import MARA, NOON, OMAR, Place, account, change, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, OMAR_ACCOUNT, Place, account, change, rows_of
 
 from .samples import ALL, add_rows_of_identity, log_in, sealing, session
 
 
 async def test_an_account_is_read_back(accounts: SqlAccounts) -> None:
-    assert await accounts.get(MARA) == account(MARA)
+    assert await accounts.get(MARA_ACCOUNT) == account(MARA)
     credential = await accounts.credential("account-omar@example.com")
     assert credential is not None
     assert (credential.account, credential.password_hash) == (account(OMAR, role="user"), "hash-omar")
@@ -60,13 +60,13 @@ async def test_an_address_belongs_to_one_account(accounts: SqlAccounts) -> None:
     with pytest.raises(Conflict, match="e-mail address"):
         await accounts.create(account("third", email="account-mara@example.com"), password_hash="x")
     with pytest.raises(Conflict, match="e-mail address"):
-        await accounts.update(OMAR, AccountChanges(email="account-mara@example.com"), by=OMAR, at=NOON)
+        await accounts.update(OMAR_ACCOUNT, AccountChanges(email="account-mara@example.com"), by=OMAR_ACCOUNT, at=NOON)
 
-    assert (await accounts.get(OMAR)).email == "account-omar@example.com"
+    assert (await accounts.get(OMAR_ACCOUNT)).email == "account-omar@example.com"
 
 
 async def test_the_address_of_a_deleted_account_is_free(accounts: SqlAccounts) -> None:
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
 
     await accounts.create(account("third", email="account-omar@example.com"), password_hash="x")
 
@@ -83,35 +83,35 @@ async def test_only_the_first_account_is_the_first(database: Database) -> None:
 
 
 async def test_an_account_that_is_not_there_cannot_change(accounts: SqlAccounts) -> None:
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
 
     with pytest.raises(NotFound):
-        await accounts.update(OMAR, AccountChanges(password_hash="x"), by=OMAR, at=NOON)
+        await accounts.update(OMAR_ACCOUNT, AccountChanges(password_hash="x"), by=OMAR_ACCOUNT, at=NOON)
     with pytest.raises(NotFound):
-        await accounts.delete(OMAR, at=NOON)
+        await accounts.delete(OMAR_ACCOUNT, at=NOON)
     with pytest.raises(NotFound):
-        await accounts.get(OMAR)
+        await accounts.get(OMAR_ACCOUNT)
 
 
 async def test_a_password_stays_when_none_is_given(accounts: SqlAccounts, path: Place) -> None:
-    await accounts.update(OMAR, AccountChanges(name="Omar"), by=OMAR, at=NOON)
+    await accounts.update(OMAR_ACCOUNT, AccountChanges(name="Omar"), by=OMAR_ACCOUNT, at=NOON)
 
     assert rows_of(path, "SELECT name, password_hash FROM accounts WHERE id = ?", OMAR) == [("Omar", "hash-omar")]
 
 
 async def test_a_hash_is_renewed_only_over_the_one_that_was_verified(accounts: SqlAccounts, path: Place) -> None:
-    assert await accounts.rehash(OMAR, old="hash-omar", new="slower")
-    assert not await accounts.rehash(OMAR, old="hash-omar", new="from the old password")
+    assert await accounts.rehash(OMAR_ACCOUNT, old="hash-omar", new="slower")
+    assert not await accounts.rehash(OMAR_ACCOUNT, old="hash-omar", new="from the old password")
 
     assert rows_of(path, "SELECT password_hash FROM accounts WHERE id = ?", OMAR) == [("slower",)]
 
 
 async def test_changes_at_once_undo_nothing_of_each_other(accounts: SqlAccounts) -> None:
     await asyncio.gather(
-        accounts.update(OMAR, AccountChanges(role="admin"), by=MARA, at=NOON),
-        accounts.update(OMAR, AccountChanges(password_hash="new"), by=OMAR, at=NOON),
-        accounts.update(OMAR, AccountChanges(name="Omar"), by=OMAR, at=NOON),
-        accounts.update(OMAR, AccountChanges(email="omar@example.com"), by=OMAR, at=NOON),
+        accounts.update(OMAR_ACCOUNT, AccountChanges(role="admin"), by=MARA_ACCOUNT, at=NOON),
+        accounts.update(OMAR_ACCOUNT, AccountChanges(password_hash="new"), by=OMAR_ACCOUNT, at=NOON),
+        accounts.update(OMAR_ACCOUNT, AccountChanges(name="Omar"), by=OMAR_ACCOUNT, at=NOON),
+        accounts.update(OMAR_ACCOUNT, AccountChanges(email="omar@example.com"), by=OMAR_ACCOUNT, at=NOON),
     )
 
     credential = await accounts.credential("omar@example.com")
@@ -121,9 +121,9 @@ async def test_changes_at_once_undo_nothing_of_each_other(accounts: SqlAccounts)
 
 async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts: SqlAccounts) -> None:
     with pytest.raises(NotFound):
-        await accounts.update(MARA, AccountChanges(name="x"), by=OMAR, at=NOON)
+        await accounts.update(MARA_ACCOUNT, AccountChanges(name="x"), by=OMAR_ACCOUNT, at=NOON)
     with pytest.raises(Forbidden):
-        await accounts.update(OMAR, AccountChanges(role="admin"), by=OMAR, at=NOON)
+        await accounts.update(OMAR_ACCOUNT, AccountChanges(role="admin"), by=OMAR_ACCOUNT, at=NOON)
 
     assert [a.role for a in (await accounts.page(role=None, page=ALL))[0]] == ["admin", "user"]
 
@@ -131,20 +131,20 @@ async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts
 async def test_an_admin_who_is_disabled_meanwhile_changes_nobody_else_and_enables_nobody(
     accounts: SqlAccounts,
 ) -> None:
-    await accounts.update(OMAR, AccountChanges(role="admin"), by=MARA, at=NOON)
-    await accounts.update(OMAR, AccountChanges(is_disabled=True), by=MARA, at=NOON)
+    await accounts.update(OMAR_ACCOUNT, AccountChanges(role="admin"), by=MARA_ACCOUNT, at=NOON)
+    await accounts.update(OMAR_ACCOUNT, AccountChanges(is_disabled=True), by=MARA_ACCOUNT, at=NOON)
 
     with pytest.raises(NotFound):
-        await accounts.update(MARA, AccountChanges(is_disabled=True), by=OMAR, at=NOON)
+        await accounts.update(MARA_ACCOUNT, AccountChanges(is_disabled=True), by=OMAR_ACCOUNT, at=NOON)
     with pytest.raises(Forbidden):
-        await accounts.update(OMAR, AccountChanges(is_disabled=False), by=OMAR, at=NOON)
+        await accounts.update(OMAR_ACCOUNT, AccountChanges(is_disabled=False), by=OMAR_ACCOUNT, at=NOON)
 
-    assert (await accounts.get(OMAR)).is_disabled
-    assert not (await accounts.get(MARA)).is_disabled
+    assert (await accounts.get(OMAR_ACCOUNT)).is_disabled
+    assert not (await accounts.get(MARA_ACCOUNT)).is_disabled
 
 
 async def test_each_account_has_a_personal_workspace_with_its_id(accounts: SqlAccounts, path: Place) -> None:
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
 
     owned = "SELECT w.id, w.created_at = a.created_at FROM workspaces w JOIN accounts a ON a.id = w.id ORDER BY w.id"
     assert rows_of(path, owned) == [(MARA, True), (OMAR, True)]
@@ -155,7 +155,7 @@ async def test_each_account_has_a_personal_workspace_with_its_id(accounts: SqlAc
 async def test_a_deleted_account_leaves_nothing_that_tells_whose_it_was(accounts: SqlAccounts, path: Place) -> None:
     await accounts.create(account("third", role="user"), password_hash="hash-third")
 
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
     await accounts.delete(AccountId("third"), at=NOON)
 
     assert rows_of(path, "SELECT name, email, password_hash FROM accounts WHERE deleted_at IS NOT NULL") == [
@@ -167,26 +167,24 @@ async def test_a_deleted_account_leaves_nothing_that_tells_whose_it_was(accounts
 
 async def test_the_last_admin_stays(accounts: SqlAccounts) -> None:
     with pytest.raises(Conflict, match="last admin"):
-        await accounts.delete(MARA, at=NOON)
+        await accounts.delete(MARA_ACCOUNT, at=NOON)
     with pytest.raises(Conflict, match="last admin"):
-        await accounts.update(MARA, AccountChanges(role="user"), by=MARA, at=NOON)
+        await accounts.update(MARA_ACCOUNT, AccountChanges(role="user"), by=MARA_ACCOUNT, at=NOON)
 
-    await accounts.update(OMAR, AccountChanges(role="admin"), by=MARA, at=NOON)
-    await accounts.delete(MARA, at=NOON)
+    await accounts.update(OMAR_ACCOUNT, AccountChanges(role="admin"), by=MARA_ACCOUNT, at=NOON)
+    await accounts.delete(MARA_ACCOUNT, at=NOON)
 
 
 @pytest.mark.parametrize("how", ["delete", "demote"])
 async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqlAccounts, how: str) -> None:
-    await accounts.update(OMAR, AccountChanges(role="admin"), by=MARA, at=NOON)
+    await accounts.update(OMAR_ACCOUNT, AccountChanges(role="admin"), by=MARA_ACCOUNT, at=NOON)
 
-    def go(id: AccountId) -> object:
-        return (
-            accounts.delete(id, at=NOON)
-            if how == "delete"
-            else accounts.update(id, AccountChanges(role="user"), by=id, at=NOON)
-        )
+    async def go(id: AccountId) -> object:
+        if how == "delete":
+            return await accounts.delete(id, at=NOON)
+        return await accounts.update(id, AccountChanges(role="user"), by=id, at=NOON)
 
-    results = await asyncio.gather(go(MARA), go(OMAR), return_exceptions=True)  # type: ignore[arg-type]
+    results = await asyncio.gather(go(MARA_ACCOUNT), go(OMAR_ACCOUNT), return_exceptions=True)
 
     assert sorted(type(r).__name__ for r in results) == ["Conflict", "tuple"]
     assert (await accounts.page(role="admin", page=ALL))[1] == 1
@@ -198,17 +196,17 @@ async def test_an_admin_that_is_disabled_is_no_other_admin_of_a_workspace(
     workspaces, id, other = SqlWorkspaces(database), WorkspaceId("team"), AccountId("third")
     await accounts.create(account(other, role="user"), password_hash="hash-third")
     team = Workspace(id=id, name="Team", slug="team", role="admin", created_at=NOON)
-    await workspaces.create(team, admin=OMAR, most=9)
+    await workspaces.create(team, admin=OMAR_ACCOUNT, most=9)
     await workspaces.set_member(id, other, "admin", at=NOON, is_new=True, most_members=9, most_joined=9)
 
-    await accounts.update(other, AccountChanges(is_disabled=True), by=MARA, at=NOON)
+    await accounts.update(other, AccountChanges(is_disabled=True), by=MARA_ACCOUNT, at=NOON)
     with pytest.raises(Conflict, match="last admin of 'Team'"):
-        await accounts.delete(OMAR, at=NOON)
+        await accounts.delete(OMAR_ACCOUNT, at=NOON)
     with pytest.raises(Conflict, match="last admin of a workspace"):
-        await workspaces.remove_member(id, OMAR)
+        await workspaces.remove_member(id, OMAR_ACCOUNT)
 
-    await accounts.update(other, AccountChanges(is_disabled=False), by=MARA, at=NOON)
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.update(other, AccountChanges(is_disabled=False), by=MARA_ACCOUNT, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
 
 
 async def test_the_database_itself_keeps_the_last_admin(accounts: SqlAccounts, path: Place) -> None:
@@ -241,9 +239,9 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
     accounts: SqlAccounts, database: Database, path: Place
 ) -> None:
     sessions, secrets = SqlSessions(database), SqlSecrets(database)
-    await log_in(sessions, session("s1", OMAR))
-    token = TokenView(id=TokenId("t"), account_id=OMAR, name="T", scopes=("read",), created_at=NOON)
-    await SqlTokens(database).create(OMAR, token, digest="d", by=SessionId("s1"), most=5)
+    await log_in(sessions, session("s1", OMAR_ACCOUNT))
+    token = TokenView(id=TokenId("t"), account_id=OMAR_ACCOUNT, name="T", scopes=("read",), created_at=NOON)
+    await SqlTokens(database).create(OMAR_ACCOUNT, token, digest="d", by=SessionId("s1"), most=5)
     await secrets.save(OMAR, sealing(b"s"), at=NOON)
     add_rows_of_identity(path, OMAR)
     for statement in OF_A_WORKSPACE:
@@ -265,11 +263,15 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
             rows_of(path, f"SELECT count(*) FROM {name} WHERE {column} = ?", OMAR)[0][0] for name, column in emptied
         }
 
-    await SqlWorkspaces(database).set_member(MARA, OMAR, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9)
-    await SqlWorkspaces(database).set_member(OMAR, MARA, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9)
+    await SqlWorkspaces(database).set_member(
+        MARA, OMAR_ACCOUNT, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9
+    )
+    await SqlWorkspaces(database).set_member(
+        OMAR, MARA_ACCOUNT, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9
+    )
     assert counts() == {1}
 
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
 
     assert await sessions.find(SessionId("s1")) is None
     assert counts() == {0}

@@ -10,20 +10,20 @@ from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
-from support.databases import MARA, NOON, account
+from support.databases import MARA, MARA_ACCOUNT, NOON, account
 
 
 async def test_of_several_uses_of_a_token_the_last_one_counts(database: Database) -> None:
     tokens, later = SqlTokens(database), NOON + timedelta(hours=1)
     await SqlAccounts(database).create(account(MARA), password_hash="hash")
-    session = NewSession(id=SessionId("s"), account_id=MARA, role="admin", expires_at=later)
+    session = NewSession(id=SessionId("s"), account_id=MARA_ACCOUNT, role="admin", expires_at=later)
     await SqlSessions(database).open(session, at=NOON, password_hash="hash")
     for n in range(3):
         view = TokenView(id=TokenId(f"t{n}"), account_id=AccountId(MARA), name="CI", scopes=("read",), created_at=NOON)
-        await tokens.create(MARA, view, digest=str(n), by=session.id, most=10)
+        await tokens.create(MARA_ACCOUNT, view, digest=str(n), by=session.id, most=10)
 
     await tokens.note_uses({TokenId("t0"): NOON, TokenId("t1"): later})
     await tokens.note_uses({TokenId("t0"): later, TokenId("t1"): NOON, TokenId("gone"): NOON})
 
-    page, _ = await tokens.page(MARA, page=Page(limit=10, offset=0))
+    page, _ = await tokens.page(MARA_ACCOUNT, page=Page(limit=10, offset=0))
     assert [token.last_used_at for token in page] == [later, later, None]

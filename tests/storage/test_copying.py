@@ -23,7 +23,6 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SealedSecret, WrappedKey
 from flowrunner.ports.sessions import NewSession
 from flowrunner.ports.tokens import TokenView
-from flowrunner.storage import copying
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.audit_chain import check_chain
@@ -35,6 +34,7 @@ from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
 from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.postgres.transaction import storable
 from flowrunner.storage.preferences import SqlPreferences
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.secrets import SqlSecrets
@@ -44,8 +44,10 @@ from flowrunner.storage.workspaces import SqlWorkspaces
 from storage.samples import add_rows_of_identity, sealing
 from support.databases import (
     MARA,
+    MARA_ACCOUNT,
     NOON,
     OMAR,
+    OMAR_ACCOUNT,
     account,
     change,
     completion,
@@ -70,17 +72,25 @@ async def source(tmp_path: Path) -> Path:
     await accounts.create(account(OMAR, role="user"), password_hash="hash")
     await accounts.create(account("gone", role="user"), password_hash="hash")
     await accounts.delete(AccountId("gone"), at=NOON)
-    session = NewSession(id=SessionId("s"), account_id=MARA, role="admin", expires_at=NOON + timedelta(days=9999))
+    session = NewSession(
+        id=SessionId("s"), account_id=MARA_ACCOUNT, role="admin", expires_at=NOON + timedelta(days=9999)
+    )
     await SqlPreferences(database).put(AccountId(MARA), b'{"theme": "dark"}', at=NOON, check=lambda _: None)
     await SqlSessions(database).open(session, at=NOON, password_hash="hash")
     await SqlSessions(database).save_ticket("digest", session.id, expires_at=NOON)
     token = TokenView(id=TokenId("t"), account_id=AccountId(MARA), name="T", scopes=("read",), created_at=NOON)
-    await SqlTokens(database).create(MARA, token, digest="d", by=session.id, most=5)
+    await SqlTokens(database).create(MARA_ACCOUNT, token, digest="d", by=session.id, most=5)
     await SqlKeyRotations(database).request("data", replaces=None, at=NOON)
     for n in range(3):
         data_key = WrappedKey(version=1, master_key_id="m", wrapped=b"\0\xff")
         sealed = SealedSecret(key=f"K{n}", key_version=1, sealed=bytes([n] * 20))
-        await SqlSecrets(database).save(MARA, lambda newest, s=sealed, k=data_key: (s, newest or k), at=NOON)
+
+        def seal(
+            newest: WrappedKey | None, sealed: SealedSecret = sealed, key: WrappedKey = data_key
+        ) -> tuple[SealedSecret, WrappedKey]:
+            return sealed, newest or key
+
+        await SqlSecrets(database).save(MARA, seal, at=NOON)
     flow = SavedFlow(
         id=FlowId("flow-1"), name="é", description="", version="1", tags=["a"], created_at=NOON, updated_at=NOON,
         definition="nodes: …", revision_id=RevisionId("rev-1"), saved_by=AccountId(MARA),
@@ -89,7 +99,9 @@ async def source(tmp_path: Path) -> Path:
     triggers = {TriggerId("trig-1"): Trigger(name="often", spec=spec, input=prepared(Constant({})))}
     await SqlFlows(database).create(MARA, replace(flow, triggers=triggers))
     await database.write(lambda tx: tx.run("INSERT INTO trigger_outbox VALUES ('trig-1', 'e00')"))
-    await SqlWorkspaces(database).set_member(MARA, OMAR, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9)
+    await SqlWorkspaces(database).set_member(
+        MARA, OMAR_ACCOUNT, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9
+    )
     callback = CallbackView(
         id=CallbackId("callback-1"), workspace_id=MARA, name="é", events=["execution.completed"], format="standard",
         address="https://example.com/", created_at=NOON, updated_at=NOON, template={"a": 1},
@@ -129,7 +141,7 @@ async def source(tmp_path: Path) -> Path:
         await audit.add(
             AuditEntry(
                 at=NOON - timedelta(days=3650 - n),
-                actor=MARA,
+                actor=MARA_ACCOUNT,
                 credential="session",
                 address="::1",
                 action="a.b",
@@ -157,7 +169,7 @@ async def test_everything_arrives_and_goes_on_there(source: Path, target: str) -
     assert all(counts.values()), "something of every table"
     assert contents_of(source) == before
     for compared in (*COPIED, USAGE):
-        sent = [tuple(copying.storable(value) for value in row) for row in rows_of(source, compared.read)]
+        sent = [tuple(storable(value) for value in row) for row in rows_of(source, compared.read)]
         assert rows_of(target, compared.read) == sent, compared.table
     assert check_database(target, all_ended=False) == []
     database = open_database(target)

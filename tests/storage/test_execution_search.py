@@ -89,11 +89,12 @@ async def samples(database: Database, journal: SqlJournal, path: Place) -> list[
         )
         if sample.trigger is not None:
             change(path, f"UPDATE executions SET trigger_id = '{sample.trigger}' WHERE id = '{sample.id}'")
-        ending = {
+        endings: dict[Status, Completed | Failed | Cancelled] = {
             Status.COMPLETED: Completed(result=1),
             Status.FAILED: Failed(error=kind),
             Status.CANCELLED: Cancelled(reason=""),
-        }.get(status)
+        }
+        ending = endings.get(status)
         if ending is not None:
             await journal.append(following(sample.id, ending, epoch=epoch, after=2, at=at))
     await journal.append(creation("omars", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))

@@ -17,7 +17,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.transaction import Refused
 from flowrunner.storage.usage import SqlUsage
-from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, Place, change, completion, creation, rows_of
 from support.invariants import check_database
 
 from .samples import ALL, flow
@@ -86,7 +86,7 @@ async def test_a_flow_moves_with_its_revisions_and_executions(moves: Moves, path
     assert await moves.listed(OMAR) == ids
     assert await moves.listed(MARA) == []
     revisions, total = await moves.flows.revisions(OMAR, MOVED, page=ALL)
-    assert (total, {revision.created_by for revision in revisions}) == (3, {MARA})
+    assert (total, {revision.created_by for revision in revisions}) == (3, {MARA_ACCOUNT})
     assert await moves.flows.definition(OMAR, RevisionId("f-1")) == "é" * 100
     assert (await moves.executions.get(OMAR, ExecutionId("e000"))).revision == 1
     with pytest.raises(NotFound):

@@ -23,7 +23,7 @@ from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.flow_pages import _page_of
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.postgres.transaction import translated
-from support.databases import MARA, NOON, OMAR, Place, open_database, rows_of
+from support.databases import MARA, NOON, OMAR, OMAR_ACCOUNT, Place, open_database, rows_of
 from support.postgres import connected
 
 from .samples import ALL, flow
@@ -53,9 +53,12 @@ async def test_every_change_counts_and_a_new_definition_counts_twice(flows: SqlF
 
     # The store assigns the numbers, whatever the change contains.
     for revision, definition in (("rev-1", "one"), ("rev-2", "two"), ("rev-2", "two"), ("rev-3", "three")):
-        changed = await flows.update(
-            MARA, FlowId("flow-1"), lambda before, r=revision, d=definition: flow(revision=r, definition=d)
-        )
+        to = flow(revision=revision, definition=definition)
+
+        def change(before: SavedFlow, to: SavedFlow = to) -> SavedFlow:
+            return to
+
+        changed = await flows.update(MARA, FlowId("flow-1"), change)
         states.append(changed.state)
         assert (await flows.get(MARA, FlowId("flow-1"))).state == changed.state
 
@@ -76,7 +79,7 @@ async def test_a_change_that_fails_leaves_the_flow_as_it_was(flows: SqlFlows) ->
 
 
 async def test_no_flow_is_made_for_an_account_that_is_gone(flows: SqlFlows, accounts: SqlAccounts) -> None:
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
 
     with pytest.raises(NotFound):
         await flows.create(OMAR, flow())

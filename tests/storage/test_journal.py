@@ -30,6 +30,7 @@ from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
 from flowrunner.storage.transaction import Refused
 from support.databases import (
     MARA,
+    MARA_ACCOUNT,
     NOON,
     OMAR,
     REQUESTED,
@@ -471,7 +472,7 @@ async def test_nothing_is_created_of_a_deleted_flow(
         case "flow":
             await SqlFlows(database).delete(MARA, FlowId("flow-1"), at=NOON)
         case "account":
-            await SqlAccounts(database).delete(MARA, at=NOON)
+            await SqlAccounts(database).delete(MARA_ACCOUNT, at=NOON)
         case _:
             flow_id = "flow-omar"
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from flowrunner.domain.values import AccountId
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.keys import SqlKeyRotations
@@ -21,7 +22,7 @@ async def test_s24_a_replaced_signing_key_is_kept_until_the_last_token_has_expir
 ) -> None:
     sessions, rotations = SqlSessions(database), SqlKeyRotations(database)
     for owner, hours in zip((MARA, OMAR), lives, strict=False):
-        await log_in(sessions, session(f"s-{hours}", owner, seconds=hours * HOUR.total_seconds()))
+        await log_in(sessions, session(f"s-{hours}", AccountId(owner), seconds=hours * HOUR.total_seconds()))
     rotation, is_new = await rotations.request("signing", replaces="k", at=NOON)
 
     assert is_new

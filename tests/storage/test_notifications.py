@@ -1,6 +1,7 @@
 """Notifications between processes on one PostgreSQL database about new events."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -33,7 +34,7 @@ async def test_a_takeover_of_all_executions_notifies_every_process_of_a_gap(post
     listening = [
         asyncio.create_task(
             database.listen(
-                name=lambda: "flowrunner", on_notification=lambda execution_id: None, on_gap=lambda who=who: note(who)
+                name=lambda: "flowrunner", on_notification=lambda execution_id: None, on_gap=partial(note, who)
             )
         )
         for who, database in (("standby", standby), ("taker", taker))

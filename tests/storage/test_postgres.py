@@ -52,7 +52,7 @@ async def test_operations_that_fail_together_are_run_one_by_one(path: str) -> No
     finally:
         await database.close()
 
-    assert done == [1, 1]
+    assert list(done) == [1, 1]
     assert digests(path) >= {"a", "b"}
 
 

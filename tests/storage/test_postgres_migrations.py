@@ -1,6 +1,7 @@
 """Every PostgreSQL database is migrated to the newest schema, or stays unchanged."""
 
 import asyncio
+from operator import methodcaller
 
 import asyncpg
 import pytest
@@ -54,7 +55,7 @@ async def test_a_migration_that_fails_at_any_place_leaves_nothing_behind(postgre
     for n in range(1, len(statements)):
         broken = "\nCREATE ".join([*statements[:n], "NONSENSE", *statements[n:]])
         with pytest.raises(asyncpg.PostgresError):
-            connected(url, lambda connection, broken=broken: connection.execute(broken))
+            connected(url, methodcaller("execute", broken))
         tables = rows_of(url, "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")
         assert tables == [(0,)], f"before statement {n}"
 

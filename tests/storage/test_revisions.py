@@ -1,6 +1,7 @@
 """Lists, deletion and retention of the revisions of a flow."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,16 +11,21 @@ import pytest
 
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId
-from flowrunner.ports.flows import RevisionView
+from flowrunner.ports.flows import RevisionView, SavedFlow
 from flowrunner.ports.journal import DuplicateRequest
 from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import HAS_OPEN_EXECUTIONS, SqlFlows
 from flowrunner.storage.journal import SqlJournal
-from support.databases import MARA, NOON, OMAR, Place, completion, creation, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, Place, completion, creation, rows_of
 
 from .samples import ALL, flow
+
+
+def always(flow: SavedFlow) -> Callable[[SavedFlow], SavedFlow]:
+    """Return a change into this flow, whatever there was."""
+    return lambda before: flow
 
 
 async def add_revised(flows: SqlFlows, id: str) -> None:
@@ -28,7 +34,7 @@ async def add_revised(flows: SqlFlows, id: str) -> None:
     await flows.create(MARA, flow(id))
     for n in range(2, 5):
         later = replace(flow(id, revision=f"rev-{n}", definition=f"é{n}"), version=f"v{n}")
-        await flows.update(MARA, FlowId(id), lambda before, n=n, to=later: replace(to, updated_at=hours_after(n)))
+        await flows.update(MARA, FlowId(id), always(replace(later, updated_at=hours_after(n))))
 
 
 def hours_after(hours: int) -> datetime:
@@ -45,7 +51,9 @@ async def test_revisions_are_listed_the_newest_first(revised: SqlFlows) -> None:
     page, total = await revised.revisions(MARA, FlowId("flow-1"), page=Page(limit=2, offset=1))
 
     assert total == 4
-    third = RevisionView(number=3, version="v3", size=3, created_at=hours_after(3), created_by=MARA, is_current=False)
+    third = RevisionView(
+        number=3, version="v3", size=3, created_at=hours_after(3), created_by=MARA_ACCOUNT, is_current=False
+    )
     assert page[0] == third
     assert [(r.number, r.is_current) for r in page] == [(3, False), (2, False)]
     page, _ = await revised.revisions(MARA, FlowId("flow-1"), page=Page(limit=1, offset=0))

@@ -22,7 +22,7 @@ from flowrunner.storage.second_factors import SqlSecondFactors
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.workspaces import SqlWorkspaces
-from support.databases import MARA, NOON, OMAR, Place, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, OMAR_ACCOUNT, Place, rows_of
 
 from .samples import FIRST_KEY, log_in, sealing, session
 
@@ -36,7 +36,7 @@ def factor(id: str, *, is_confirmed: bool = False, credential: str | None = None
     )  # fmt: skip
 
 
-def strong(id: str, account_id: AccountId = OMAR) -> NewSession:
+def strong(id: str, account_id: AccountId = OMAR_ACCOUNT) -> NewSession:
     return replace(session(id, account_id), proof="second_factor")
 
 
@@ -50,10 +50,10 @@ async def factors(database: Database, sessions: SqlSessions) -> SqlSecondFactors
     """Return the store, with an account that has one factor, two recovery codes and a login."""
     store = SqlSecondFactors(database)
     for id in ("own", "other"):
-        await log_in(sessions, session(id, OMAR))
-    await store.add(OMAR, factor("f1"), sealing(b"1", "f1"), most=3)
+        await log_in(sessions, session(id, OMAR_ACCOUNT))
+    await store.add(OMAR_ACCOUNT, factor("f1"), sealing(b"1", "f1"), most=3)
     assert await store.confirm(
-        OMAR, FactorId("f1"), counter=10, session=SessionId("own"), recovery=("r1", "r2"), at=NOON
+        OMAR_ACCOUNT, FactorId("f1"), counter=10, session=SessionId("own"), recovery=("r1", "r2"), at=NOON
     )
     return store
 
@@ -65,14 +65,14 @@ async def test_the_first_factor_raises_its_login_and_ends_the_others(
     assert found is not None
     assert getattr(found.credential, "proof", None) == "second_factor"
     assert await sessions.find(SessionId("other")) is None
-    credential = await accounts.credential((await accounts.get(OMAR)).email)
+    credential = await accounts.credential((await accounts.get(OMAR_ACCOUNT)).email)
     assert credential is not None
     assert credential.has_second_factor
-    (stored,) = await factors.of_account(OMAR)
+    (stored,) = await factors.of_account(OMAR_ACCOUNT)
     assert (stored.view.counter, stored.sealed.sealed, stored.data_key) == (10, b"1", FIRST_KEY)
-    assert await factors.count_recovery_codes(OMAR) == 2
+    assert await factors.count_recovery_codes(OMAR_ACCOUNT) == 2
     # A refresh keeps what the login has shown.
-    renewed = session("renewed", OMAR)
+    renewed = session("renewed", OMAR_ACCOUNT)
     await sessions.replace(SessionId("own"), renewed, now=NOON, old_ends_at=LATER)
     found = await sessions.find(SessionId("renewed"))
     assert found is not None
@@ -83,23 +83,23 @@ async def test_a_factor_that_is_not_confirmed_is_replaced_and_others_are_counted
     factors: SqlSecondFactors, accounts: SqlAccounts
 ) -> None:
     for id in ("f2", "f3"):
-        await factors.add(OMAR, factor(id), sealing(b"2", id), most=3)
-    assert [stored.view.id for stored in await factors.of_account(OMAR)] == ["f1", "f3"]
+        await factors.add(OMAR_ACCOUNT, factor(id), sealing(b"2", id), most=3)
+    assert [stored.view.id for stored in await factors.of_account(OMAR_ACCOUNT)] == ["f1", "f3"]
     with pytest.raises(NotFound):
-        await factors.confirm(OMAR, FactorId("f2"), counter=1, session=SessionId("own"), recovery=(), at=NOON)
+        await factors.confirm(OMAR_ACCOUNT, FactorId("f2"), counter=1, session=SessionId("own"), recovery=(), at=NOON)
     with pytest.raises(NotFound):
-        await factors.confirm(MARA, FactorId("f3"), counter=1, session=SessionId("own"), recovery=(), at=NOON)
+        await factors.confirm(MARA_ACCOUNT, FactorId("f3"), counter=1, session=SessionId("own"), recovery=(), at=NOON)
     assert not await factors.confirm(
-        OMAR, FactorId("f3"), counter=1, session=SessionId("own"), recovery=("x",), at=NOON
+        OMAR_ACCOUNT, FactorId("f3"), counter=1, session=SessionId("own"), recovery=("x",), at=NOON
     )
-    assert await factors.count_recovery_codes(OMAR) == 2
+    assert await factors.count_recovery_codes(OMAR_ACCOUNT) == 2
     with pytest.raises(LimitReached):
-        await factors.add(OMAR, factor("f4"), sealing(b"4", "f4"), most=2)
-    await factors.remove(OMAR, FactorId("f1"))
-    await factors.remove(OMAR, FactorId("f3"))
-    assert await factors.count_recovery_codes(OMAR) == 0
+        await factors.add(OMAR_ACCOUNT, factor("f4"), sealing(b"4", "f4"), most=2)
+    await factors.remove(OMAR_ACCOUNT, FactorId("f1"))
+    await factors.remove(OMAR_ACCOUNT, FactorId("f3"))
+    assert await factors.count_recovery_codes(OMAR_ACCOUNT) == 0
     with pytest.raises(Conflict):
-        await factors.replace_recovery_codes(OMAR, ("x",), at=NOON)
+        await factors.replace_recovery_codes(OMAR_ACCOUNT, ("x",), at=NOON)
 
 
 async def test_a_passkey_belongs_to_one_account_and_takes_its_challenge(
@@ -114,49 +114,49 @@ async def test_a_passkey_belongs_to_one_account_and_takes_its_challenge(
         )  # fmt: skip
 
     for digest, owner in (("d1", MARA), ("d2", OMAR)):
-        await factors.open_challenge(digest, owner, purpose="passkey", expires_at=LATER)
+        await factors.open_challenge(digest, AccountId(owner), purpose="passkey", expires_at=LATER)
     with pytest.raises(Unauthorized):
-        await add(MARA, "p1", "d2", "mara")
-    assert await add(MARA, "p1", "d1", "mara")
+        await add(MARA_ACCOUNT, "p1", "d2", "mara")
+    assert await add(MARA_ACCOUNT, "p1", "d1", "mara")
     with pytest.raises(Unauthorized):
-        await add(MARA, "p2", "d1", "mara")
+        await add(MARA_ACCOUNT, "p2", "d1", "mara")
     with pytest.raises(Conflict, match="registered"):
-        await add(OMAR, "p3", "d2", "own")
+        await add(OMAR_ACCOUNT, "p3", "d2", "own")
 
 
 async def test_a_challenge_is_opened_for_the_password_that_was_checked_alone(
     factors: SqlSecondFactors, accounts: SqlAccounts
 ) -> None:
-    credential = await accounts.credential((await accounts.get(OMAR)).email)
+    credential = await accounts.credential((await accounts.get(OMAR_ACCOUNT)).email)
     assert credential is not None
     old = credential.password_hash
-    await factors.open_challenge("c1", OMAR, purpose="login", expires_at=LATER, password_hash=old)
-    assert await factors.count_attempt("c1", is_code=False, most=9, at=NOON) == OMAR
+    await factors.open_challenge("c1", OMAR_ACCOUNT, purpose="login", expires_at=LATER, password_hash=old)
+    assert await factors.count_attempt("c1", is_code=False, most=9, at=NOON) == OMAR_ACCOUNT
 
-    await accounts.update(OMAR, AccountChanges(password_hash="new"), by=OMAR, at=NOON)
+    await accounts.update(OMAR_ACCOUNT, AccountChanges(password_hash="new"), by=OMAR_ACCOUNT, at=NOON)
     with pytest.raises(Unauthorized):
         await factors.count_attempt("c1", is_code=False, most=9, at=NOON)
     with pytest.raises(Unauthorized):
-        await factors.open_challenge("c2", OMAR, purpose="login", expires_at=LATER, password_hash=old)
+        await factors.open_challenge("c2", OMAR_ACCOUNT, purpose="login", expires_at=LATER, password_hash=old)
     with pytest.raises(Unauthorized):
         await factors.count_attempt("c2", is_code=False, most=9, at=NOON)
-    await factors.open_challenge("c3", OMAR, purpose="login", expires_at=LATER, password_hash="new")
-    assert await factors.count_attempt("c3", is_code=False, most=9, at=NOON) == OMAR
+    await factors.open_challenge("c3", OMAR_ACCOUNT, purpose="login", expires_at=LATER, password_hash="new")
+    assert await factors.count_attempt("c3", is_code=False, most=9, at=NOON) == OMAR_ACCOUNT
 
 
 async def test_an_answer_counts_before_it_is_checked_and_a_code_once(factors: SqlSecondFactors, path: Place) -> None:
     async def open(digest: str) -> str:
-        await factors.open_challenge(digest, OMAR, purpose="login", expires_at=LATER)
+        await factors.open_challenge(digest, OMAR_ACCOUNT, purpose="login", expires_at=LATER)
         return digest
 
     async def count(digest: str, *, is_code: bool = True, at: datetime = NOON) -> AccountId:
         return await factors.count_attempt(digest, is_code=is_code, most=3, at=at)
 
     async def accept(digest: str, use: FactorUse, id: str) -> None:
-        await factors.accept(digest, OMAR, use, strong(id), at=NOON, audit=None)
+        await factors.accept(digest, OMAR_ACCOUNT, use, strong(id), at=NOON, audit=None)
 
     first, second = await open("c1"), await open("c2")
-    assert await count(first) == OMAR
+    assert await count(first) == OMAR_ACCOUNT
     with pytest.raises(Unauthorized):
         await count("unknown")
     with pytest.raises(Unauthorized):
@@ -165,7 +165,7 @@ async def test_an_answer_counts_before_it_is_checked_and_a_code_once(factors: Sq
         *(accept(digest, FactorUse(id=FactorId("f1"), counter=11), f"s-{digest}") for digest in (first, second)),
         return_exceptions=True,
     )
-    assert sorted(type(each) for each in at_once if each is not None) == [Unauthorized]
+    assert [type(each) for each in at_once if each is not None] == [Unauthorized]
     assert rows_of(path, "SELECT count(*) FROM wrong_codes") == [(0,)]
     left = first if at_once[0] is not None else second
     await accept(left, FactorUse(recovery_digest="r1"), "s3")
@@ -180,19 +180,19 @@ async def test_an_answer_counts_before_it_is_checked_and_a_code_once(factors: Sq
         await count(await open("w9"))
     assert caught.value.retry_after == timedelta(seconds=30)
     for _ in range(3):
-        assert await count("w9", is_code=False) == OMAR
+        assert await count("w9", is_code=False) == OMAR_ACCOUNT
     with pytest.raises(Unauthorized):
         await count("w9", is_code=False)
     at = NOON
     for _ in range(FREE_WRONG_CODES, MOST_WRONG_CODES):
         at += timedelta(hours=1)
-        await factors.open_challenge(f"x{at}", OMAR, purpose="login", expires_at=at + timedelta(minutes=5))
+        await factors.open_challenge(f"x{at}", OMAR_ACCOUNT, purpose="login", expires_at=at + timedelta(minutes=5))
         await count(f"x{at}", at=at)
     at += timedelta(days=365)
-    await factors.open_challenge("y", OMAR, purpose="login", expires_at=at + timedelta(minutes=5))
+    await factors.open_challenge("y", OMAR_ACCOUNT, purpose="login", expires_at=at + timedelta(minutes=5))
     with pytest.raises(TooManyRequests):
         await count("y", at=at)
-    assert await factors.reset(OMAR) == 1
+    assert await factors.reset(OMAR_ACCOUNT) == 1
     assert rows_of(path, "SELECT count(*) FROM sessions WHERE account_id = 'account-omar'") == [(0,)]
     with pytest.raises(NotFound):
         await factors.reset(AccountId("nobody"))
@@ -200,7 +200,7 @@ async def test_an_answer_counts_before_it_is_checked_and_a_code_once(factors: Sq
 
 async def test_a_new_data_key_seals_the_secrets_of_factors_again(factors: SqlSecondFactors, database: Database) -> None:
     secrets = SqlSecrets(database)
-    seen = []
+    seen: list[str] = []
 
     def reseal(workspace_id: WorkspaceId, version: int):  # type: ignore[no-untyped-def]
         def all_of(sealed):  # type: ignore[no-untyped-def]
@@ -212,12 +212,12 @@ async def test_a_new_data_key_seals_the_secrets_of_factors_again(factors: SqlSec
         return all_of
 
     assert await secrets.reseal_next(1, reseal) == OMAR
-    (stored,) = await factors.of_account(OMAR)
+    (stored,) = await factors.of_account(OMAR_ACCOUNT)
     assert "f1" in seen
     assert (stored.sealed.sealed, stored.sealed.key_version) == (b"new", 2)
 
 
-def identity(id: str, account_id: AccountId = OMAR, subject: str = "sub") -> Identity:
+def identity(id: str, account_id: AccountId = OMAR_ACCOUNT, subject: str = "sub") -> Identity:
     return Identity(id=id, account_id=account_id, provider="p", issuer="i", subject=subject, created_at=NOON)
 
 
@@ -225,7 +225,7 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
     database: Database, sessions: SqlSessions, accounts: SqlAccounts
 ) -> None:
     store = SqlIdentities(database)
-    await log_in(sessions, session("own", OMAR))
+    await log_in(sessions, session("own", OMAR_ACCOUNT))
 
     async def add(made: Identity, state: str, most: int = 9, by: str = "own") -> None:
         session = SessionId(by)
@@ -234,31 +234,31 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
     # As if a new password had ended the session since the browser left for the provider.
     with pytest.raises(Conflict, match="session"):
         await add(identity("i0"), "s0", by="ended")
-    assert await store.of_account(OMAR) == []
+    assert await store.of_account(OMAR_ACCOUNT) == []
     await add(identity("i1"), "s1")
     with pytest.raises(Conflict):
-        await add(identity("i2", MARA), "s2")
+        await add(identity("i2", MARA_ACCOUNT), "s2")
     with pytest.raises(Conflict):
         await add(identity("i3", subject="x"), "s1")
     with pytest.raises(LimitReached):
         await add(identity("i4", subject="y"), "s4", most=1)
     found = await store.find("i", "sub")
     assert found is not None
-    assert (found[0].id, found[1].id) == ("i1", OMAR)
+    assert (found[0].id, found[1].id) == ("i1", OMAR_ACCOUNT)
     assert await store.find("j", "sub") is None
 
     async def open(id: str, state: str, changed: NewSession | None = None) -> bool:
-        opened = changed or replace(session(id, OMAR), proof="provider")
+        opened = changed or replace(session(id, OMAR_ACCOUNT), proof="provider")
         return await store.open(identity("i1"), opened, state_digest=state, state_expires_at=LATER, at=NOON)
 
     assert await open("a", "s5")
     assert not await open("b", "s5")
-    assert not await open("c", "s6", replace(session("c", OMAR), role="admin"))
+    assert not await open("c", "s6", replace(session("c", OMAR_ACCOUNT), role="admin"))
     assert await open("d", "s6")
-    await store.remove(OMAR, "i1")
+    await store.remove(OMAR_ACCOUNT, "i1")
     await add(identity("i7", subject="z"), "s7")
-    await store.remove_all(OMAR)
-    assert await store.of_account(OMAR) == []
+    await store.remove_all(OMAR_ACCOUNT)
+    assert await store.of_account(OMAR_ACCOUNT) == []
     assert await sessions.find(SessionId("own")) is None
     with pytest.raises(NotFound):
         await store.remove_all(AccountId("account-none"))
@@ -272,7 +272,7 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
     with pytest.raises(Conflict, match="no password"):
         await store.remove(account.id, "i5")
     with pytest.raises(NotFound):
-        await store.remove(OMAR, "i5")
+        await store.remove(OMAR_ACCOUNT, "i5")
     await accounts.delete(account.id, at=NOON)
     assert await store.find("i", "new") is None
 
@@ -282,13 +282,13 @@ async def test_a_role_is_found_by_slug_or_id_and_a_workspace_requires_second_fac
 ) -> None:
     store, workspaces = SqlIdentities(database), SqlWorkspaces(database)
     made = Workspace(id=WorkspaceId("workspace-1"), name="T", slug="team", role="admin", created_at=NOON)
-    await workspaces.create(made, admin=MARA, most=9)
-    assert await store.role_in(MARA, "team") == ("workspace-1", "admin")
-    assert await store.role_in(OMAR, "workspace-1") == ("workspace-1", None)
-    assert await store.role_in(OMAR, OMAR) is None
+    await workspaces.create(made, admin=MARA_ACCOUNT, most=9)
+    assert await store.role_in(MARA_ACCOUNT, "team") == ("workspace-1", "admin")
+    assert await store.role_in(OMAR_ACCOUNT, "workspace-1") == ("workspace-1", None)
+    assert await store.role_in(OMAR_ACCOUNT, OMAR) is None
     for required in (True, None, False):
         await workspaces.update(made.id, requires_second_factor=required, at=NOON)
-        assert (await workspaces.get(MARA, made.id)).requires_second_factor is (required is not False)
+        assert (await workspaces.get(MARA_ACCOUNT, made.id)).requires_second_factor is (required is not False)
         await log_in(sessions, session(f"s{required}"))
         found = await sessions.find(SessionId(f"s{required}"))
         assert found is not None

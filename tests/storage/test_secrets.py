@@ -14,7 +14,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.transaction import Refused
-from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, rows_of
+from support.databases import MARA, NOON, OMAR, OMAR_ACCOUNT, Place, change, completion, creation, rows_of
 
 from .samples import FIRST_KEY, sealing
 
@@ -48,9 +48,7 @@ async def test_a_secret_that_is_replaced_under_a_newer_data_key_opens_with_that(
 
 async def test_only_the_secrets_that_are_asked_for_are_read(secrets: SqlSecrets) -> None:
     for key in ("A", "B", "C"):
-        await secrets.save(
-            MARA, lambda _, key=key: (SealedSecret(key=key, key_version=1, sealed=b"1"), FIRST_KEY), at=NOON
-        )
+        await secrets.save(MARA, sealing(b"1", key), at=NOON)
 
     assert {secret.key for secret, _ in await secrets.sealed(MARA, {"A", "C", "X"})} == {"A", "C"}
     assert await secrets.sealed(MARA, ()) == []
@@ -82,7 +80,7 @@ async def test_an_account_has_one_data_key_however_many_secrets_are_saved_at_onc
 async def test_no_secret_is_saved_for_an_account_that_is_not_there(
     secrets: SqlSecrets, accounts: SqlAccounts, path: Place, id: WorkspaceId
 ) -> None:
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
 
     with pytest.raises(NotFound):
         await secrets.save(id, sealing(b"s"), at=NOON)

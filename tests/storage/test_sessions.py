@@ -13,12 +13,12 @@ from flowrunner.ports.sessions import NewSession, Renewal
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.sessions import SqlSessions
-from support.databases import MARA, NOON, OMAR, Place, change, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, OMAR_ACCOUNT, Place, change, rows_of
 
 from .samples import log_in, session
 
 
-def caller(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> Caller:
+def caller(id: str, account_id: AccountId = MARA_ACCOUNT, *, seconds: float = 3600) -> Caller:
     opened = session(id, account_id, seconds=seconds)
     credential = Session(opened.id, logged_in_at=NOON)
     return Caller(account_id=account_id, role=opened.role, credential=credential, expires_at=opened.expires_at)
@@ -39,9 +39,9 @@ def sessions(database: Database, accounts: SqlAccounts) -> SqlSessions:
 
 
 async def test_an_opened_session_is_found(sessions: SqlSessions) -> None:
-    assert await log_in(sessions, session("s1", OMAR))
+    assert await log_in(sessions, session("s1", OMAR_ACCOUNT))
 
-    assert await sessions.find(SessionId("s1")) == caller("s1", OMAR)
+    assert await sessions.find(SessionId("s1")) == caller("s1", OMAR_ACCOUNT)
 
 
 @pytest.mark.parametrize("change", [{"role": "admin"}, {"password_hash": "hash-omar-2"}])
@@ -49,19 +49,19 @@ async def test_a_new_role_or_password_ends_the_sessions_together_with_its_own_co
     sessions: SqlSessions, accounts: SqlAccounts, path: Place, change: dict[str, Any]
 ) -> None:
     for id, owner in (("s1", OMAR), ("s2", OMAR), ("s3", MARA)):
-        await log_in(sessions, session(id, owner))
+        await log_in(sessions, session(id, AccountId(owner)))
 
-    _, has_ended_sessions = await accounts.update(OMAR, AccountChanges(**change), by=MARA, at=NOON)
+    _, has_ended_sessions = await accounts.update(OMAR_ACCOUNT, AccountChanges(**change), by=MARA_ACCOUNT, at=NOON)
 
     assert has_ended_sessions
     assert rows_of(path, "SELECT id FROM sessions") == [("s3",)]
 
 
 async def test_another_change_leaves_the_sessions_alone(sessions: SqlSessions, accounts: SqlAccounts) -> None:
-    await log_in(sessions, session("s1", OMAR))
+    await log_in(sessions, session("s1", OMAR_ACCOUNT))
 
     _, has_ended_sessions = await accounts.update(
-        OMAR, AccountChanges(name="O", email="o@example.com", role="user"), by=MARA, at=NOON
+        OMAR_ACCOUNT, AccountChanges(name="O", email="o@example.com", role="user"), by=MARA_ACCOUNT, at=NOON
     )
 
     assert not has_ended_sessions
@@ -73,11 +73,11 @@ async def test_no_session_opens_for_an_account_that_has_changed_since_the_proof(
     sessions: SqlSessions, accounts: SqlAccounts, change: dict[str, Any] | None
 ) -> None:
     if change is None:
-        await accounts.delete(OMAR, at=NOON)
+        await accounts.delete(OMAR_ACCOUNT, at=NOON)
     else:
-        await accounts.update(OMAR, AccountChanges(**change), by=MARA, at=NOON)
+        await accounts.update(OMAR_ACCOUNT, AccountChanges(**change), by=MARA_ACCOUNT, at=NOON)
 
-    assert not await log_in(sessions, session("s1", OMAR))
+    assert not await log_in(sessions, session("s1", OMAR_ACCOUNT))
 
     assert await sessions.find(SessionId("s1")) is None
 
@@ -148,7 +148,7 @@ async def test_s08_a_replaced_session_that_comes_back_late_ends_the_login(sessio
     await sessions.purge(now=NOON + timedelta(minutes=30))
 
     assert await sessions.end_if_replaced(SessionId("s2")) is None
-    assert await sessions.end_if_replaced(SessionId("s1")) == MARA
+    assert await sessions.end_if_replaced(SessionId("s1")) == MARA_ACCOUNT
 
     assert await sessions.find(SessionId("s2")) is None
 
@@ -201,7 +201,7 @@ async def test_a_ticket_opens_one_session_which_is_as_old_as_its_login(sessions:
     made = iter("abcde")
 
     def new(parent: Caller) -> NewSession:
-        assert parent.account_id == MARA
+        assert parent.account_id == MARA_ACCOUNT
         return session(next(made))
 
     opened = await asyncio.gather(*(sessions.open_by_ticket("digest", new, now=NOON) for _ in range(5)))
@@ -217,7 +217,7 @@ async def test_a_ticket_opens_one_session_which_is_as_old_as_its_login(sessions:
 async def test_a_ticket_opens_no_session_after_its_login_has_ended(
     sessions: SqlSessions, path: Place, ending: str
 ) -> None:
-    await log_in(sessions, session("s1", OMAR, seconds=30))
+    await log_in(sessions, session("s1", OMAR_ACCOUNT, seconds=30))
     await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON + timedelta(hours=1))
     if ending == "logout":
         await sessions.end(SessionId("s1"))
@@ -225,7 +225,7 @@ async def test_a_ticket_opens_no_session_after_its_login_has_ended(
         change(path, "UPDATE accounts SET disabled_at = 1 WHERE id = ?", OMAR)
     now = NOON + timedelta(seconds=30 if ending == "expiry" else 1)
 
-    assert await sessions.open_by_ticket("digest", lambda parent: session("a", OMAR), now=now) is None
+    assert await sessions.open_by_ticket("digest", lambda parent: session("a", OMAR_ACCOUNT), now=now) is None
     assert rows_of(path, "SELECT id FROM sessions WHERE id = 'a'") == []
 
 

@@ -28,7 +28,16 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.step_events import SqlStepEvents
 from services.callers import caller_of
-from support.databases import MARA, OMAR, Place, change, completion, creation, following, log_line
+from support.databases import (
+    MARA_ACCOUNT,
+    OMAR_ACCOUNT,
+    Place,
+    change,
+    completion,
+    creation,
+    following,
+    log_line,
+)
 
 ID = ExecutionId("e")
 
@@ -76,7 +85,7 @@ def steps(journal: SqlJournal, events: Counted) -> Steps:
 
 
 async def page(steps: Steps, *, after: int = 0, limit: int = 100, caller: Caller | None = None) -> Sequence[StepView]:
-    views, _ = await steps.page(caller or caller_of(MARA), ID, after=after, limit=limit, scope=None, step=None)
+    views, _ = await steps.page(caller or caller_of(MARA_ACCOUNT), ID, after=after, limit=limit, scope=None, step=None)
     return views
 
 
@@ -137,7 +146,7 @@ async def test_long_values_make_a_page_shorter(
     sizes = []
     after: int | None = 0
     while after is not None:
-        views, after = await steps.page(caller_of(MARA), ID, after=after, limit=100, scope=None, step=None)
+        views, after = await steps.page(caller_of(MARA_ACCOUNT), ID, after=after, limit=100, scope=None, step=None)
         found += [view.id for view in views]
         sizes.append(len(views))
         assert all(view.result is not None and len(view.result.text or "") <= 1024 for view in views[1:])
@@ -169,7 +178,7 @@ async def test_another_workspace_has_no_such_execution(journal: SqlJournal, step
 
     assert [view.step for view in await page(steps)] == ["a.1"]
     with pytest.raises(NotFound, match="Execution not found"):
-        await page(steps, caller=caller_of(OMAR))
+        await page(steps, caller=caller_of(OMAR_ACCOUNT))
 
 
 @pytest.mark.parametrize("is_indexed", [True, False])
@@ -220,14 +229,14 @@ async def test_a_page_of_a_long_loop_reads_its_own_steps_and_counts_the_rounds(
     assert each.result is not None
     assert each.result.value == b'["whole"]'
 
-    own, _ = await steps.page(caller_of(MARA), ID, after=0, limit=5, scope="", step=None)
+    own, _ = await steps.page(caller_of(MARA_ACCOUNT), ID, after=0, limit=5, scope="", step=None)
     assert [view.step for view in own] == ["a.1", "each.1", "b.1"]
-    named, _ = await steps.page(caller_of(MARA), ID, after=0, limit=5, scope=None, step="each.1[1999]/b.1")
+    named, _ = await steps.page(caller_of(MARA_ACCOUNT), ID, after=0, limit=5, scope=None, step="each.1[1999]/b.1")
     assert [view.input and view.input.value for view in named] == [b"1999"]
-    async with steps.step(caller_of(MARA), ID, named[0].id) as detail:
+    async with steps.step(caller_of(MARA_ACCOUNT), ID, named[0].id) as detail:
         assert (detail.view.parent, detail.view.result and detail.view.result.value) == (each.id, b"1999")
     with pytest.raises(NotFound, match="Step not found"):
-        async with steps.step(caller_of(MARA), ID, named[0].id + 1):
+        async with steps.step(caller_of(MARA_ACCOUNT), ID, named[0].id + 1):
             pass
     assert len(events.indexed) + len(events.picked) < 1100
 

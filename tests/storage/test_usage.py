@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import QUEUED, FreeStorage, SqlUsage
-from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
+from support.databases import MARA, NOON, OMAR, OMAR_ACCOUNT, Place, completion, creation, following, log_line, rows_of
 from support.invariants import check_database
 
 from .samples import flow, sealing
@@ -150,7 +151,7 @@ async def test_secrets_count_and_an_accounts_end_erases_them(
     assert await usage.stored(OMAR) == before + 4
     await secrets.delete(OMAR, "B")
     assert await usage.stored(OMAR) == before + 1
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
 
     assert await usage.stored(OMAR) == before
     assert await usage.stored(MARA) == of_mara
@@ -165,9 +166,7 @@ async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
         await flows.create(MARA, flow(id, revision=f"{id}-1"))
         for n in (2, 3):
             revision = RevisionId(f"{id}-{n}")
-            await flows.update(
-                MARA, FlowId(id), lambda old, new=revision: replace(old, definition=f"{new}", revision_id=new)
-            )
+            await flows.update(MARA, FlowId(id), partial(replace, definition=f"{revision}", revision_id=revision))
     for id in ("kept", "gone"):
         await journal.append(creation(f"of-{id}", epoch=epoch, flow_id=id))
         await flows.delete(MARA, FlowId(id), at=NOON)

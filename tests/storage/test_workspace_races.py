@@ -153,7 +153,7 @@ async def test_no_execution_starts_after_its_workspace_was_deleted(pair: Pair) -
         started = await asyncio.gather(journal.append(append), return_exceptions=True)
 
         assert await deleting == pair.count("executions WHERE workspace_id = ?", id)
-        assert (started == [None]) == (await deleting == 1), started
+        assert (list(started) == [None]) == (await deleting == 1), started
 
 
 async def test_no_account_that_was_deleted_is_a_member(pair: Pair) -> None:

@@ -169,7 +169,8 @@ class Client:
         options.setdefault("max_size", None)
         options.setdefault("additional_headers", {} if self.token is None else self.bearer())
         url = f"{self.url.replace('http', 'ws', 1)}/ws/executions/{id}{query}"
-        return connect(url, proxy=None, open_timeout=20, close_timeout=5, **options)
+        opened: ClientConnection = connect(url, proxy=None, open_timeout=20, close_timeout=5, **options)
+        return opened
 
     def bearer(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}

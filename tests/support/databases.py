@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast, overload
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -23,7 +23,7 @@ from flowrunner.domain.causes import Requested, StartCause
 from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Logged, NodeCompleted, NodeStarted, Started
 from flowrunner.domain.labels import NO_LABELS
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId, personal_workspace
 from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import Append, NewExecution, Recorded, Summary
 from flowrunner.storage.appends import AppendOp, append_together
@@ -39,9 +39,12 @@ from flowrunner.storage.transaction import Refused
 from support.postgres import PostgresServer, connected, query, sharing_a_connection
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
-MARA: Final = WorkspaceId("account-mara")
-REQUESTED: Final = Requested(by=AccountId(MARA))
-OMAR: Final = WorkspaceId("account-omar")
+# Accounts, and their personal workspaces, which have the same ids.
+MARA_ACCOUNT: Final = AccountId("account-mara")
+MARA: Final = personal_workspace(MARA_ACCOUNT)
+OMAR_ACCOUNT: Final = AccountId("account-omar")
+OMAR: Final = personal_workspace(OMAR_ACCOUNT)
+REQUESTED: Final = Requested(by=MARA_ACCOUNT)
 Place: TypeAlias = Path | str
 
 _TEMPLATE: Final = "newest_schema"
@@ -130,16 +133,28 @@ def add_flows(place: Place) -> Place:
             " VALUES (?, ?, ?, 'user', 'x', 0, 0)",
             *(id, id, f"{id}@example.com"),
         )
-    for id, owner in [*((f"flow-{n}", MARA) for n in range(3)), ("flow-omar", OMAR)]:
+    for flow_id, owner in [*((f"flow-{n}", MARA) for n in range(3)), ("flow-omar", OMAR)]:
         change(
             place,
             "INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at,"
             " updated_at) VALUES (?, ?, 'N', '', '1', '[]', 'rev-1', 0, 0)",
-            *(id, owner),
+            *(flow_id, owner),
         )
     return place
 
 
+@overload
+def open_database(
+    place: Path, *, on_commit: Callable[[int], None] = ..., on_duration: OnDuration = ...
+) -> SqliteDatabase: ...
+@overload
+def open_database(
+    place: str, *, on_commit: Callable[[int], None] = ..., on_duration: OnDuration = ...
+) -> PostgresDatabase: ...
+@overload
+def open_database(
+    place: Place, *, on_commit: Callable[[int], None] = ..., on_duration: OnDuration = ...
+) -> SqliteDatabase | PostgresDatabase: ...
 def open_database(
     place: Place, *, on_commit: Callable[[int], None] = lambda size: None, on_duration: OnDuration = unmeasured
 ) -> SqliteDatabase | PostgresDatabase:
@@ -231,7 +246,7 @@ async def _tables(connection: "asyncpg.Connection[Any]", schema: str = "public")
 
 def account(id: str = MARA, *, email: str | None = None, role: Role = "admin") -> Account:
     return Account(
-        id=WorkspaceId(id), name=id, email=email or f"{id}@example.com", role=role, created_at=NOON, updated_at=NOON,
+        id=AccountId(id), name=id, email=email or f"{id}@example.com", role=role, created_at=NOON, updated_at=NOON,
         is_email_confirmed=True,
     )  # fmt: skip
 
@@ -258,7 +273,7 @@ def creation(
     searchable: Sequence[str] = (),
 ) -> Append:
     """The first append of an execution, whose first node has started."""
-    events = [
+    events: list[Event] = [
         Started(node="a", node_type="log", input={"n": 1} if input is None else input, cause=cause, labels=labels),
         NodeStarted(node="a", node_type="log", iteration=1, attempt=1),
     ]

@@ -356,7 +356,9 @@ async def machine(
         broadcast = RecordingBroadcast()
         clock, http = clock or SteppingClock(), http or FakeHttp()
         vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))), clock)
-        scripts = sandbox or JailedSandbox(1)
+        own = JailedSandbox(1) if sandbox is None else None
+        scripts = sandbox or own
+        assert scripts is not None
         deps = EngineDependencies(
             journal=journal,
             library=library,
@@ -407,8 +409,8 @@ async def machine(
             )
         finally:
             await dispatcher.close()
-            if sandbox is None:
-                await scripts.close()
+            if own is not None:
+                await own.close()
     finally:
         await database.close()
 

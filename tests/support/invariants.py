@@ -127,7 +127,7 @@ def _executions(place: Place) -> Iterator[_Execution]:
         "SELECT id, status, started_at, completed_at, error, is_idle, wake_at, waiting_for, rerun_of, last_seq"
         " FROM executions ORDER BY id",
     ):
-        yield _Execution(*row, events=events[row[0]])
+        yield _Execution(*(*row, events[row[0]]))
 
 
 def _check_tables(place: Place) -> Iterator[str]:

@@ -61,7 +61,7 @@ class Scoreboard:
             self.tests[id][test] = passed and self.tests[id].get(test, True)
 
     def is_met(self, id: str) -> bool:
-        tests = self.tests.get(id)
+        tests = self.tests.get(id, {})
         return bool(tests) and all(tests.values())
 
     def table(self) -> str:

@@ -64,7 +64,12 @@ class StallMonitor:
     def take(self) -> Stalls:
         """Return the worst since the last call, including the running iteration. Must not be called on the loop."""
         has_beaten = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (self._end_iteration(), has_beaten.set()))
+
+        def end() -> None:
+            self._end_iteration()
+            has_beaten.set()
+
+        self._loop.call_soon_threadsafe(end)
         has_beaten.wait()
         with self._passes:
             # The first of them may have begun before the call.
