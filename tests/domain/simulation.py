@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypedDict, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 from zlib import crc32
 
 from hypothesis import strategies as st
@@ -391,15 +391,15 @@ def _shortened(value: JSON) -> JSON:
     return value if len(str(value)) < 60 else crc32(str(value).encode())
 
 
-def node(name: str, next: Mapping[str, str] | None = None, **settings: object) -> Node:
-    return Node(name=name, type="test", params=prepared(Constant({})), next=next or {}, **settings)  # type: ignore[arg-type]
+def node(name: str, next: Mapping[str, str] | None = None, **settings: Any) -> Node:
+    return Node(name=name, type="test", params=prepared(Constant({})), next=next or {}, **settings)
 
 
-def flow_with(*nodes: Node, **settings: object) -> Flow:
+def flow_with(*nodes: Node, **settings: Any) -> Flow:
     return Flow(
         name="", description="", version="", tags=(), vars={}, start=nodes[0].name, nodes={n.name: n for n in nodes},
         **settings,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def simulation(*nodes: Node, outcomes: Mapping[str, Sequence[str]] | None = None, **settings: object) -> Simulation:

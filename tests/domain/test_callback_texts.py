@@ -53,7 +53,7 @@ def waiting(wait: JSON, type: str = "execution.waiting") -> str:
         ("callback.test", {}, "This is a test of a FlowRunner callback."),
     ],
 )  # fmt: skip
-def test_each_event_is_a_sentence(type: str, data: Mapping[str, JSON], text: str) -> None:
+def test_each_event_is_a_sentence(type: str, data: Mapping[str, Any], text: str) -> None:
     assert text_of(event(type, **data)) == text
 
 

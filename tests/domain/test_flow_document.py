@@ -191,7 +191,7 @@ def test_a_post_is_retried_only_if_the_node_says_so() -> None:
 
 
 def test_timeouts_go_from_the_node_to_the_defaults_to_the_type() -> None:
-    def seconds(node: str, defaults: str) -> float:
+    def seconds(node: str, defaults: str) -> float | None:
         return flow_of(f"defaults: {defaults}\nnodes: {{a: {node}}}").nodes["a"].timeout_seconds
 
     assert seconds("{type: http.request, params: {url: 'http://x'}, timeout: 5s}", "{timeout: 9s}") == 5.0
@@ -207,8 +207,8 @@ def test_the_names_in_a_node_are_known() -> None:
     )
 
     a, b = (flow.nodes[name].params.mentions for name in "ab")
-    assert (a.roots, a.secrets) == ({"secrets", "input"}, {"KEY"})
-    assert (b.roots, b.nodes, b.any_node) == ({"nodes"}, {"a"}, False)
+    assert (a.roots, a.secrets) == (frozenset({"secrets", "input"}), frozenset({"KEY"}))
+    assert (b.roots, b.nodes, b.any_node) == (frozenset({"nodes"}), frozenset({"a"}), False)
     assert flow.nodes["a"].output == prepared(compile_text("${result}", OUTPUT_NAMES))
 
 
@@ -311,7 +311,7 @@ def test_no_text_raises_anything_but_its_faults(text: str) -> None:
 @given(st.permutations(["a", "b", "c", "d"]), st.data())
 def test_a_written_flow_reads_back(order: list[str], data: st.DataObject) -> None:
     """The reader returns random values unchanged."""
-    chain = {
+    chain: dict[str, dict[str, Any]] = {
         name: {
             "type": "http.request",
             "params": {"url": f"http://{name}", "body": data.draw(st.lists(st.integers(-9, 9), max_size=3))},

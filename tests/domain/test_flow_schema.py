@@ -200,7 +200,8 @@ def bad_documents() -> Iterator[Any]:
     for line in BAD_NODES.splitlines():
         path, text, why = (part.strip() for part in f" {line}".split(" | "))
         path = f"nodes.a.{path}".removesuffix(".")
-        yield pytest.param({"nodes": {"a": read_yaml(f"a: {text}").value["a"]}}, path, id=why)
+        node: Any = read_yaml(f"a: {text}").value
+        yield pytest.param({"nodes": node}, path, id=why)
     for line in BAD_DOCUMENTS.splitlines():
         path, text, why = (part.strip() for part in f" {line}".split(" | "))
         document: Any = read_yaml(text).value

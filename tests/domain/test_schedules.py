@@ -139,7 +139,7 @@ def test_every_due_time_is_that_of_a_count_of_all_minutes(zone: str) -> None:
         last = first + hours * HOUR
         wanted = list(MinuteByMinute(expression, zone).between(first, last))
 
-        found = list(itertools.takewhile(lambda due, end=last: due <= end, iterate(schedule, first - MINUTE)))
+        found = list(itertools.takewhile(last.__ge__, iterate(schedule, first - MINUTE)))
 
         assert found == wanted, (expression, zone, start)
         cases += 1

@@ -23,7 +23,7 @@ from flowrunner.ports.sandbox import Sandbox
 from flowrunner.storage.accounts import SqlAccounts
 from language.backend import NO_SHORT_WAIT, Backend, Process, Services, all_in, flows_on
 from services.callers import caller_of
-from support.databases import MARA, OMAR, account
+from support.databases import MARA, MARA_ACCOUNT, OMAR, account
 from support.dependencies import FakeHttp, SteppingClock
 
 _AT_ONCE: Final = Page(limit=200, offset=0)
@@ -92,7 +92,7 @@ class DistributedProcess(Process):
         return histories_text + await asyncio.to_thread(all_in, self.place)
 
     async def _executions(self) -> Sequence[ExecutionView]:
-        caller = caller_of(MARA, role="admin")
+        caller = caller_of(MARA_ACCOUNT, role="admin")
         return (await self.services.executions.page(caller, ExecutionFilter(), _AT_ONCE)).items
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import UNSET
 
@@ -18,7 +18,7 @@ from flowrunner.domain.events import Event, Failed, Logged
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.transitions import replay
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
 from flowrunner.domain.workspace import WORKSPACE_ROLES
 from flowrunner.nodes import built_in
 from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Outcome, StepContext
@@ -31,7 +31,7 @@ from language.backend import Backend, Process, Services
 from language.case import Case, Expectation
 from language.notation import by_scope, fits, in_order, lines_of, path_of, steps_of
 from services.callers import caller_of, member_caller_of
-from support.databases import MARA, OMAR
+from support.databases import MARA, MARA_ACCOUNT, OMAR
 from support.dependencies import Answer, FakeHttp, Request, SteppingClock, answer
 
 MAIN: Final = "main"
@@ -61,8 +61,8 @@ class Peers:
                 return self.never
             case {"error": str(kind), **rest}:
                 return NodeFailure(kind, str(rest.get("message", kind)))
-            case {"held": True, **rest}:
-                return self._held(url, _http_answer(rest))
+            case {"held": True, **held}:
+                return self._held(url, _http_answer({str(key): value for key, value in held.items()}))
             case dict():
                 return _http_answer(written)
             case _:
@@ -122,9 +122,9 @@ class Script:
             case "never":
                 return await self.peers.never()
             case {"error": {"type": str(kind), **rest}}:
-                raise NodeFailure(kind, str(rest.get("message", kind)), data=rest.get("data"))
+                raise NodeFailure(kind, str(rest.get("message", kind)), data=cast("JSON", rest.get("data")))
             case {"action": str(action), **rest}:
-                return Outcome(rest.get("result"), action)
+                return Outcome(cast("JSON", rest.get("result")), action)
             case {"result": result}:
                 return result
             case other:
@@ -454,7 +454,7 @@ async def rule_runner(
 def _caller(role: str) -> Caller:
     """Return Mara, whose workspace it is, for `admin`, or else Omar, a member with this role."""
     if role == "admin":
-        return caller_of(MARA)
+        return caller_of(MARA_ACCOUNT)
     (known,) = (known for known in WORKSPACE_ROLES if known == role)
     return member_caller_of(AccountId(OMAR), MARA, known)
 

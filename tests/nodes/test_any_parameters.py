@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
     "log": {"message": "m", "level": "warn", "data": [1]},
     "set": {"a": 1, "b": [1]},
 }  # fmt: skip
-INSIDE: Final = {
+INSIDE: Final[dict[str, dict[str, Any]]] = {
     "foreach": {"nodes": {"inner": {"type": "return"}}},
     "while": {"nodes": {"inner": {"type": "return"}}},
     "parallel": {"branches": {"l": {"nodes": {"a": {"type": "return"}}}, "r": {"nodes": {"b": {"type": "return"}}}}},
@@ -147,6 +147,7 @@ def document_of(type: str, params: Any) -> str:
 def test_every_parameter_of_every_node_type_is_among_them() -> None:
     for name, node_type in built_in().items():
         known = node_type.spec().params_schema().get("properties", {})
+        assert isinstance(known, Mapping)
         assert known.keys() <= TAKEN[name].keys(), name
     assert built_in().keys() == TAKEN.keys()
 

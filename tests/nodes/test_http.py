@@ -256,6 +256,7 @@ async def test_a_body_that_must_be_json_and_is_not_is_an_error(
 
     assert failure.type == "http.invalid_json"
     assert failure.message.startswith("The answer with status 200 is not valid JSON: ")
+    assert isinstance(failure.data, Mapping)
     assert failure.data["status_code"] == 200
     assert failure.data["body"] == sent.decode("latin-1" if "latin" in content_type else "utf-8", "replace")
 
@@ -265,6 +266,7 @@ async def test_a_failed_answer_keeps_its_status_whatever_its_body_is(nodes: Node
         failure = await nodes.failure(peer.give("/a", 502, "<html>", Content_Type=content_type), response="json")
 
         assert failure.type == "http.502"
+        assert isinstance(failure.data, Mapping)
         # Without a charset that is known, only those who ask for JSON get a guess.
         assert failure.data["body"] == ("PGh0bWw+" if content_type.startswith("text") else "<html>")
 
@@ -553,7 +555,7 @@ async def test_a_redirect_keeps_or_changes_the_method_as_http_says(
         peer.give("/a", status, Location="/b"),
         method=method,
         follow_redirects=True,
-        **params,  # type: ignore[arg-type]
+        **params,
     )
 
     last = peer.seen[-1]

@@ -11,6 +11,7 @@ from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.nodes import built_in
 from flowrunner.nodes.delay import parse_moment
 from flowrunner.plugin import (
+    JSON,
     ApprovalWait,
     NodeFailure,
     Outcome,
@@ -157,8 +158,8 @@ async def test_a_case_after_the_one_that_holds_may_be_an_error_and_one_before_ma
 def test_a_switch_has_the_actions_of_its_cases() -> None:
     cases = [{"when": "x", "action": "a"}, {"when": "y", "action": "b"}]
 
-    assert TYPES["switch"].actions_of({"cases": cases}) == {"a", "b", "default"}
-    assert TYPES["switch"].actions_of({"cases": cases, "default_action": "c"}) == {"a", "b", "c"}
+    assert TYPES["switch"].actions_of({"cases": cases}) == frozenset({"a", "b", "default"})
+    assert TYPES["switch"].actions_of({"cases": cases, "default_action": "c"}) == frozenset({"a", "b", "c"})
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ async def test_an_approval_suspends_with_what_it_asks_and_ends_with_the_answer(c
     wait = ApprovalWait("p", {"type": "object"}, ["admin"])
     assert asked == Suspend(wait_for=wait, action="timeout")
     for approved, action in ((True, "approved"), (False, "rejected")):
-        answer = {"approved": approved, "by": "x", "at": "y", "data": None}
+        answer: JSON = {"approved": approved, "by": "x", "at": "y", "data": None}
         assert await after_signal(client, "approval", Signalled(answer, wait)) == Outcome(answer, action)
 
 

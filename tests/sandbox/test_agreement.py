@@ -172,6 +172,8 @@ def test_numbers_are_turned_to_text_as_the_engine_does(engine: Engine, values: l
 
     for our, their in zip([*ours, render_text("${input}", scope)], theirs, strict=True):
         if our != their:
+            assert isinstance(our, str)
+            assert isinstance(their, str)
             # ECMAScript wants the shortest digits that tell the number from others; quickjs gives some a digit more.
             assert (json.loads(our), len(our) <= len(their)) == (json.loads(their), True)
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,7 +87,11 @@ async def outcome(
     ],
 )  # fmt: skip
 async def test_an_expression_has_the_value_that_json_gives_it(sandbox: JailedSandbox, source: str, value: Any) -> None:
-    scope = {"input": {"a": [1, {"b": None}]}, "text": 'ä€😀\x00\u2028"\\', "big": 12345678901234567890}
+    scope: Mapping[str, JSON] = {
+        "input": {"a": [1, {"b": None}]},
+        "text": 'ä€😀\x00\u2028"\\',
+        "big": 12345678901234567890,
+    }
 
     found = await outcome(sandbox, source, scope)
 
@@ -380,7 +384,7 @@ async def test_nothing_remains_of_a_script_for_the_next(sandbox: JailedSandbox) 
         is_body=True,
     )
     looking = Script("[typeof leaked, input.n, [1].map(x => x + 1), ({}).polluted ?? null, JSON.stringify([1])]")
-    scope = {"input": {"n": 1, "secret": "s3cret"}}
+    scope: Mapping[str, JSON] = {"input": {"n": 1, "secret": "s3cret"}}
 
     together = await sandbox.evaluate(A, [changing, looking], scope)
     later = await sandbox.evaluate(A, [looking], scope)
@@ -522,9 +526,12 @@ async def test_quick_requests_of_one_workspace_are_sent_together(
 ) -> None:
     sent: list[int] = []
     send = Worker.send
-    monkeypatch.setattr(
-        Worker, "send", lambda self, messages, count: (sent.append(len(messages)), send(self, messages, count))
-    )
+
+    def noted(self: Worker, messages: Sequence[bytes], count: int) -> None:
+        sent.append(len(messages))
+        send(self, messages, count)
+
+    monkeypatch.setattr(Worker, "send", noted)
 
     found = await asyncio.gather(*(outcome(alone, f"{n}") for n in range(20)))
 
@@ -686,7 +693,12 @@ async def test_what_a_worker_may_answer_is_counted_anew_for_what_it_is_sent_next
 ) -> None:
     used: list[Worker] = []
     send = Worker.send
-    monkeypatch.setattr(Worker, "send", lambda self, *sent: (used.append(self), send(self, *sent)))
+
+    def noted(self: Worker, *sent: Any) -> None:
+        used.append(self)
+        send(self, *sent)
+
+    monkeypatch.setattr(Worker, "send", noted)
     monkeypatch.setattr(fork_server, "_MAX_ANSWER", 10_000)
 
     for _ in range(5):
@@ -701,7 +713,12 @@ async def test_a_worker_that_has_checked_a_document_sees_no_other(
 ) -> None:
     used: list[Worker] = []
     send = Worker.send
-    monkeypatch.setattr(Worker, "send", lambda self, *sent: (used.append(self), send(self, *sent)))
+
+    def noted(self: Worker, *sent: Any) -> None:
+        used.append(self)
+        send(self, *sent)
+
+    monkeypatch.setattr(Worker, "send", noted)
 
     for _ in range(3):
         await sandbox.check([Script("a.b")])

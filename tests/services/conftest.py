@@ -14,7 +14,7 @@ from flowrunner.services.language import Language
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
-from support.databases import MARA, NOON
+from support.databases import MARA_ACCOUNT, NOON
 from support.dependencies import Machine, machine
 from support.flows import specs
 
@@ -37,7 +37,7 @@ async def services(tmp_path: Path) -> AsyncIterator[AccountServices]:
 @pytest.fixture
 def mara() -> Caller:
     """Return the admin that every database of these tests contains."""
-    return Caller(account_id=MARA, role="admin", credential=Session(SessionId("s-mara"), NOON), expires_at=NOON)
+    return Caller(account_id=MARA_ACCOUNT, role="admin", credential=Session(SessionId("s-mara"), NOON), expires_at=NOON)
 
 
 @pytest.fixture

@@ -3,16 +3,16 @@
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.services.account_locks import AccountLocks, Locks
 from services.callers import caller_of, member_caller_of
-from support.databases import MARA, OMAR
+from support.databases import MARA_ACCOUNT, OMAR_ACCOUNT
 
 
 def test_an_account_has_one_lock_in_all_of_its_workspaces() -> None:
     locks = AccountLocks()
-    own = locks.of(caller_of(MARA))
+    own = locks.of(caller_of(MARA_ACCOUNT))
 
-    assert locks.of(member_caller_of(MARA, WorkspaceId("ws-1"), "editor")) is own
-    assert locks.of(member_caller_of(MARA, WorkspaceId("ws-2"), "viewer")) is own
-    assert locks.of(caller_of(OMAR)) is not own
+    assert locks.of(member_caller_of(MARA_ACCOUNT, WorkspaceId("ws-1"), "editor")) is own
+    assert locks.of(member_caller_of(MARA_ACCOUNT, WorkspaceId("ws-2"), "viewer")) is own
+    assert locks.of(caller_of(OMAR_ACCOUNT)) is not own
 
 
 def test_a_lock_that_nobody_holds_is_forgotten() -> None:

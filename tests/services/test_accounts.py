@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import pytest
 
-from flowrunner.domain.account import Session
+from flowrunner.domain.account import Account, Session
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, TooManyRequests, Unauthorized
 from flowrunner.domain.values import SessionId
 from flowrunner.ports.page import Page
 from flowrunner.services.accounts import Accounts, AccountUpdate
 from flowrunner.services.setup import FirstAccount
 from flowrunner.services.throttle import FAILURES
-from support.databases import MARA, rows_of
+from support.databases import MARA_ACCOUNT, rows_of
 
 from .account_services import OTHER_PASSWORD, PASSWORD, AccountServices, HeldHasher
 from .callers import caller_of
@@ -68,7 +68,7 @@ async def test_a_slow_change_of_the_own_password_keeps_no_role_that_was_taken_me
 
     changing = asyncio.create_task(services.accounts.update(caller, caller.account_id, NEW_PASSWORD))
     await hashing.begun.wait()
-    admin = caller_of(MARA, role="admin")
+    admin = caller_of(MARA_ACCOUNT, role="admin")
     await services.accounts.update(admin, caller.account_id, AccountUpdate(name="O", role="user"))
     hashing.held.set()
     await changing
@@ -88,7 +88,7 @@ async def test_a_demoted_admin_does_not_take_the_role_back_with_a_request_that_w
     change = replace(NEW_PASSWORD, role="admin")
     changing = asyncio.create_task(services.accounts.update(caller, caller.account_id, change))
     await hashing.begun.wait()
-    admin = caller_of(MARA, role="admin")
+    admin = caller_of(MARA_ACCOUNT, role="admin")
     await services.accounts.update(admin, caller.account_id, AccountUpdate(role="user"))
     hashing.held.set()
 
@@ -103,7 +103,7 @@ async def test_a_login_with_the_old_password_opens_nothing_after_the_change(serv
 
     login = asyncio.create_task(services.login())
     await hashing.begun.wait()
-    await services.accounts.update(caller_of(MARA, role="admin"), caller.account_id, NEW_PASSWORD)
+    await services.accounts.update(caller_of(MARA_ACCOUNT, role="admin"), caller.account_id, NEW_PASSWORD)
     hashing.held.set()
 
     with pytest.raises(Unauthorized):
@@ -121,7 +121,7 @@ async def test_a_login_that_renews_an_outdated_hash_does_not_bring_the_old_passw
 
     login = asyncio.create_task(services.login())
     await hashing.begun.wait()
-    await services.accounts.update(caller_of(MARA, role="admin"), caller.account_id, NEW_PASSWORD)
+    await services.accounts.update(caller_of(MARA_ACCOUNT, role="admin"), caller.account_id, NEW_PASSWORD)
     hashing.held.set()
 
     with pytest.raises(Unauthorized):
@@ -180,7 +180,7 @@ async def test_s66_a_password_that_was_changed_meanwhile_is_not_changed_with_the
         services.accounts.update(caller, caller.account_id, replace(NEW_PASSWORD, password="a thief has chosen this"))
     )
     await hashing.begun.wait()
-    await services.accounts.update(caller_of(MARA, role="admin"), caller.account_id, NEW_PASSWORD)
+    await services.accounts.update(caller_of(MARA_ACCOUNT, role="admin"), caller.account_id, NEW_PASSWORD)
     hashing.held.set()
 
     with pytest.raises(Conflict, match="changed meanwhile"):
@@ -225,7 +225,7 @@ async def test_s66_an_account_can_probe_only_five_addresses_an_hour(services: Ac
     assert "no other account has" in answers[0]
     assert "at most 5 times an hour" in refused
     assert await tried("omar@elsewhere.example") == "changed"
-    admin = caller_of(MARA, role="admin")
+    admin = caller_of(MARA_ACCOUNT, role="admin")
     for n in range(10):
         change = AccountUpdate(email=f"omar-{n}@example.com")
         assert (await services.accounts.update(admin, caller.account_id, change)).email == change.email
@@ -243,7 +243,7 @@ async def test_an_address_of_before_a_rule_stays_until_it_is_changed(services: A
 
 async def test_only_an_admin_changes_roles(services: AccountServices) -> None:
     caller = await services.add("omar")
-    admin = caller_of(MARA, role="admin")
+    admin = caller_of(MARA_ACCOUNT, role="admin")
 
     with pytest.raises(Forbidden):
         await services.accounts.update(caller, caller.account_id, AccountUpdate(role="admin"))
@@ -268,9 +268,9 @@ async def test_others_accounts_do_not_exist_for_a_user(services: AccountServices
     caller = await services.add("omar")
 
     with pytest.raises(NotFound):
-        await services.accounts.get(caller, MARA)
+        await services.accounts.get(caller, MARA_ACCOUNT)
     with pytest.raises(NotFound):
-        await services.accounts.update(caller, MARA, AccountUpdate(name="x"))
+        await services.accounts.update(caller, MARA_ACCOUNT, AccountUpdate(name="x"))
     assert (await services.accounts.get(caller, caller.account_id)).name == "omar"
 
 
@@ -292,7 +292,7 @@ async def test_a_deleted_account_ends_with_all_it_has(services: AccountServices)
 
 async def test_the_last_admin_is_not_deleted_and_stays_logged_in(services: AccountServices) -> None:
     with pytest.raises(Conflict, match="last admin"):
-        await services.accounts.delete(MARA)
+        await services.accounts.delete(MARA_ACCOUNT)
 
     assert services.deleted == []
 
@@ -311,8 +311,8 @@ class _NobodyYet(Accounts):
     async def is_set_up(self) -> bool:
         return False
 
-    async def create_first(self, *, address: str, **given: Any) -> Any:
-        return await self.create(**given, role="admin")
+    async def create_first(self, *, name: str, email: str, password: str, address: str | None = None) -> Account:
+        return await self.create(name=name, email=email, password=password, role="admin")
 
 
 async def test_the_set_up_token_works_once_and_for_a_day(services: AccountServices) -> None:

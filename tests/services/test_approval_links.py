@@ -45,6 +45,7 @@ def test_a_link_answers_the_wait_that_it_was_made_for(length: int, seq: int, exp
     if expected is not None:
         assert found == expected
         return
+    assert not isinstance(found, str)
     current, _ = found
     assert isinstance(current, StepState)
     assert current.wait_seq == seq

@@ -1,6 +1,7 @@
 """Requests of other servers as values, and the answers to their URL verifications."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,8 @@ def test_flows_read_the_body_the_headers_and_the_query() -> None:
     ],
 )
 def test_flows_and_the_store_never_see_what_proves_an_identity(scheme: Scheme, header: str) -> None:
-    sent = request(authorization="Bearer x", cookie="a=b", x_kind="push", **{header.replace("-", "_"): "proof"})
+    proof: dict[str, Any] = {header.replace("-", "_"): "proof"}
+    sent = request(authorization="Bearer x", cookie="a=b", x_kind="push", **proof)
 
     assert sent.without_proof(scheme).headers == {"x-kind": "push"}
 

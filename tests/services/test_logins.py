@@ -8,7 +8,7 @@ from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.errors import RecentLoginRequired
 from flowrunner.domain.values import SessionId
 from flowrunner.services.logins import RECENT_LOGIN, check_recent_login
-from support.databases import MARA, NOON
+from support.databases import MARA_ACCOUNT, NOON
 
 MOMENT = timedelta(milliseconds=1)
 
@@ -17,7 +17,7 @@ MOMENT = timedelta(milliseconds=1)
     "age", [timedelta(0), RECENT_LOGIN, -RECENT_LOGIN, RECENT_LOGIN + MOMENT, -RECENT_LOGIN - MOMENT]
 )
 def test_s66_a_login_is_recent_for_a_while_also_by_a_clock_that_was_set_back(age: timedelta) -> None:
-    caller = Caller(account_id=MARA, role="user", credential=Session(SessionId("s"), NOON), expires_at=NOON)
+    caller = Caller(account_id=MARA_ACCOUNT, role="user", credential=Session(SessionId("s"), NOON), expires_at=NOON)
 
     if abs(age) <= RECENT_LOGIN:
         assert check_recent_login(caller, at=NOON + age) == "s"

@@ -10,7 +10,7 @@ from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.values import AccountId
 from flowrunner.services import rates
 from flowrunner.services.rates import Buckets, Rates
-from support.databases import MARA, OMAR
+from support.databases import MARA_ACCOUNT, OMAR_ACCOUNT
 from support.dependencies import SteppingClock
 
 SECOND = 1_000_000_000
@@ -121,15 +121,15 @@ def test_the_first_keys_are_forgotten_and_what_the_last_ones_took_is_not(monkeyp
 def test_accounts_and_addresses_are_counted_apart_and_a_network_of_ipv6_as_one() -> None:
     limits = Rates(SteppingClock(), most=2, most_anonymous=2)
     for _ in range(2):
-        limits.known(MARA)
+        limits.known(MARA_ACCOUNT)
         limits.anonymous("2001:db8::1")
 
     with pytest.raises(TooManyRequests, match="2 requests a minute") as refused:
-        limits.known(MARA)
+        limits.known(MARA_ACCOUNT)
     assert timedelta(0) < refused.value.retry_after <= timedelta(seconds=30)
     with pytest.raises(TooManyRequests):
         limits.anonymous("2001:db8::ffff:2")
-    limits.known(OMAR)
+    limits.known(OMAR_ACCOUNT)
     limits.anonymous("2001:db8:0:1::1")
 
 

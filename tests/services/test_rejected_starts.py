@@ -128,7 +128,7 @@ async def test_a_slot_that_is_taken_after_it_was_read_is_not_given_twice(
     tmp_path: Path, mara: Caller, redone: list[ExecutionId]
 ) -> None:
     path = tmp_path / "flowrunner.db"
-    async with machine(path, wrap_concurrency=Outdated) as engine:  # type: ignore[arg-type]
+    async with machine(path, wrap_concurrency=Outdated) as engine:
         full, queue = await engine.save(REJECTS, "full"), await engine.save(QUEUES, "queue")
         for flow in (full, queue):
             await engine.executions.run(mara, flow, {})
@@ -155,7 +155,7 @@ async def test_a_request_that_is_overtaken_by_another_with_its_key_gets_the_answ
                 await may_read.wait()
             return await self._concurrency.has_free_slot(slot)
 
-    async with machine(tmp_path / "flowrunner.db", wrap_concurrency=Late) as engine:  # type: ignore[arg-type]
+    async with machine(tmp_path / "flowrunner.db", wrap_concurrency=Late) as engine:
         full = await engine.save(REJECTS)
         overtaken = asyncio.ensure_future(engine.executions.run(mara, full, {}, idempotency_key="k"))
         await reached.wait()
@@ -179,7 +179,7 @@ async def test_a_request_that_is_overtaken_by_another_with_its_key_in_a_full_que
                 await may_read.wait()
             return await self._concurrency.has_free_slot(slot)
 
-    async with machine(tmp_path / "flowrunner.db", wrap_concurrency=Late) as engine:  # type: ignore[arg-type]
+    async with machine(tmp_path / "flowrunner.db", wrap_concurrency=Late) as engine:
         engine.executions._usage._limits = WorkspaceLimits(queued=1)
         queue = await engine.save(QUEUES)
         await engine.executions.run(mara, queue, {})
@@ -201,7 +201,7 @@ async def test_a_slot_that_becomes_free_after_it_was_read_is_given_to_the_execut
         async def has_free_slot(self, slot: ConcurrencySlot) -> bool:
             return False
 
-    async with machine(tmp_path / "flowrunner.db", wrap_concurrency=Early) as engine:  # type: ignore[arg-type]
+    async with machine(tmp_path / "flowrunner.db", wrap_concurrency=Early) as engine:
         queued = await engine.executions.run(mara, await engine.save(QUEUES.replace(HELD, SMALL)), {})
 
         assert await engine.until_ended(queued.id) is Status.COMPLETED

@@ -13,7 +13,7 @@ from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.services.replays import Replays
 from services.callers import caller_of
-from support.databases import MARA, NOON, OMAR, REQUESTED
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR_ACCOUNT, REQUESTED
 
 
 class SlowJournal:
@@ -42,8 +42,8 @@ async def test_an_account_reads_one_execution_at_a_time_and_keeps_no_other_from_
     async def read(account_id: AccountId, id: str) -> Any:
         return await replays.of(caller_of(account_id), ExecutionId(id), lambda events: events[0])
 
-    reads = [asyncio.create_task(read(MARA, f"mara-{n}")) for n in range(10)]
-    reads.append(asyncio.create_task(read(OMAR, "omar-1")))
+    reads = [asyncio.create_task(read(MARA_ACCOUNT, f"mara-{n}")) for n in range(10)]
+    reads.append(asyncio.create_task(read(OMAR_ACCOUNT, "omar-1")))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert journal.reading == {"mara": 1, "omar": 1}
@@ -59,9 +59,9 @@ async def test_a_read_that_fails_releases_the_lock() -> None:
     replays = Replays(journal, FairMemory())  # type: ignore[arg-type] # as above
 
     with pytest.raises(NotFound):
-        await replays.of(caller_of(MARA), ExecutionId("mara-gone"), len)
+        await replays.of(caller_of(MARA_ACCOUNT), ExecutionId("mara-gone"), len)
 
-    assert await replays.of(caller_of(MARA), ExecutionId("mara-1"), len) == 1
+    assert await replays.of(caller_of(MARA_ACCOUNT), ExecutionId("mara-1"), len) == 1
 
 
 @pytest.mark.parametrize("way", ["of", "of_state", "read"])
@@ -78,7 +78,7 @@ async def test_the_memory_of_what_cannot_be_evaluated_is_given_back(way: str) ->
     held: list[int] = []
     room = FairMemory()
     replays = Replays(Large(), room)  # type: ignore[arg-type] # as above
-    whose = () if way == "read" else (caller_of(MARA),)
+    whose = () if way == "read" else (caller_of(MARA_ACCOUNT),)
     with pytest.raises(Conflict):
         await getattr(replays, way)(*whose, ExecutionId("mara-1"), fail)
 
@@ -115,5 +115,5 @@ async def test_the_events_behind_a_state_are_not_kept() -> None:
     most_alive: list[int] = []
     replays = Replays(ManyPortions(), FairMemory())  # type: ignore[arg-type] # as above
 
-    assert await replays.of_state(caller_of(MARA), ExecutionId("e"), lambda state: state.log_lines) == 1000
+    assert await replays.of_state(caller_of(MARA_ACCOUNT), ExecutionId("e"), lambda state: state.log_lines) == 1000
     assert max(most_alive) <= 50

@@ -4,7 +4,7 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.events import Completed, Ending, NodeStarted, Step
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId
 from support.dependencies import Machine
 
 TWICE = """vars: {n: 0}
@@ -100,7 +100,7 @@ async def ending_of(engine: Machine, id: ExecutionId) -> Ending:
     ids=["a loop twice", "while", "nested", "errors", "older forms"],
 )
 async def test_a_rerun_from_any_step_ends_like_the_first_execution(
-    engine: Machine, mara: Caller, definition: str, result: object
+    engine: Machine, mara: Caller, definition: str, result: JSON
 ) -> None:
     flow_id = await engine.save(definition)
     first = await engine.start(flow_id, {})

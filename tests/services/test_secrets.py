@@ -4,6 +4,7 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
+from flowrunner.domain.values import personal_workspace
 from flowrunner.ports.page import Page
 from flowrunner.services.secrets import MAX_SECRETS, MAX_VALUE_BYTES, Secrets
 from flowrunner.storage.secrets import SqlSecrets
@@ -82,6 +83,6 @@ async def test_a_long_value_is_hidden_in_the_forms_that_files_travel_in(
     value = "-----BEGIN KEY-----\n" + "0123456789abcdef" * 100 + "\n-----END KEY-----"
     await secrets.set(mara, "PEM", value)
 
-    redactor = await engine.vault.redactor(mara.account_id)
+    redactor = await engine.vault.redactor(personal_workspace(mara.account_id))
 
     assert redactor.redact({"pem": f"got {value}!"}) == {"pem": "got ***!"}

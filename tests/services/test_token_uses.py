@@ -9,7 +9,7 @@ from flowrunner.domain.values import AccountId, TokenId
 from flowrunner.ports.page import Page
 from flowrunner.ports.tokens import TokenView
 from flowrunner.services.tokens import Tokens, TokenUses
-from support.databases import MARA, NOON
+from support.databases import MARA_ACCOUNT, NOON
 
 from .callers import caller_of
 
@@ -30,6 +30,6 @@ async def test_tokens_are_listed_even_if_their_uses_cannot_be_written() -> None:
     tokens = Tokens(store, uses, clock=Any, on_end=Any)  # type: ignore[arg-type] # neither is asked
     uses.note(TokenId("t"), NOON)
 
-    page, total = await tokens.page(caller_of(MARA), page=Page(limit=10, offset=0))
+    page, total = await tokens.page(caller_of(MARA_ACCOUNT), page=Page(limit=10, offset=0))
 
     assert ([token.name for token in page], total) == (["CI"], 1)

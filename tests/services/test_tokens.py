@@ -11,7 +11,7 @@ from flowrunner.domain.values import AccountId, TokenId
 from flowrunner.ports.page import Page
 from flowrunner.services.accounts import AccountUpdate
 from flowrunner.services.tokens import MAX_TOKENS, PREFIX
-from support.databases import MARA, contents_of, rows_of
+from support.databases import MARA_ACCOUNT, contents_of, rows_of
 
 from .account_services import OTHER_PASSWORD, PASSWORD, AccountServices
 from .callers import caller_of, token_caller_of
@@ -27,7 +27,7 @@ async def make(
 
 
 async def change(services: AccountServices, id: AccountId, **what: Any) -> None:
-    await services.accounts.update(caller_of(MARA, role="admin"), id, AccountUpdate(**what))
+    await services.accounts.update(caller_of(MARA_ACCOUNT, role="admin"), id, AccountUpdate(**what))
 
 
 async def refused(services: AccountServices, token: str) -> None:
@@ -303,4 +303,4 @@ async def test_the_list_shows_the_last_use_of_before_a_moment(services: AccountS
 
 
 def test_a_program_in_tests_authenticates_with_a_token() -> None:
-    assert not token_caller_of(MARA, "read", role="admin").is_admin
+    assert not token_caller_of(MARA_ACCOUNT, "read", role="admin").is_admin

@@ -17,7 +17,7 @@ from flowrunner.services.admission import InputForms
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
-from support.databases import OMAR
+from support.databases import OMAR_ACCOUNT
 from support.dependencies import Machine
 from support.flows import specs
 
@@ -44,7 +44,7 @@ def held() -> int:
 async def test_the_flows_of_one_account_take_no_more_memory_than_its_share_and_displace_no_other_s(
     flows: Flows, engine: Machine, mara: Caller, traced: None
 ) -> None:
-    omar, small = caller_of(OMAR), LARGE.replace("x" * 1_000_000, "x")
+    omar, small = caller_of(OMAR_ACCOUNT), LARGE.replace("x" * 1_000_000, "x")
     other = (await flows.create(omar, FlowDraft(definition=small))).revision_id
     mine = [(await flows.create(mara, FlowDraft(definition=LARGE))).revision_id for _ in range(12)]
     kept = await engine.library.get(omar.workspace_id, other)
