@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -76,7 +76,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         files.setdefault(item.path, []).append(item)
     waiting = [file for path, file in files.items() if path.parent.name == SCENARIOS]
     computing = [file for path, file in files.items() if path.parent.name != SCENARIOS]
-    items[:] = [item for pair in zip_longest(waiting, computing, fillvalue=[]) for file in pair for item in file]
+    pairs: Iterable[Sequence[list[pytest.Item]]] = zip_longest(waiting, computing, fillvalue=[])
+    items[:] = [item for pair in pairs for file in pair for item in file]
     for item in items:
         # `--reruns` is for tests with real processes, sockets and time, on a machine that has other work.
         if item.path.parent.name in _PURE:

@@ -117,7 +117,7 @@ async def test_delays_after_failures_grow_up_to_the_usual_one(monkeypatch: pytes
         await sleep(0)
 
     work = Work(*[OSError("planted")] * 5)
-    monkeypatch.setattr(background.asyncio, "sleep", note)
+    monkeypatch.setattr(asyncio, "sleep", note)
     async with running([job(work, every=7.0, first_after=0.0)], clock=SystemClock()), asyncio.timeout(20):
         await enough.wait()
 
@@ -139,7 +139,7 @@ async def test_a_run_that_succeeds_ends_the_delays_after_failures(monkeypatch: p
         if fails and fails.pop(0):
             raise OSError("planted")
 
-    monkeypatch.setattr(background.asyncio, "sleep", note)
+    monkeypatch.setattr(asyncio, "sleep", note)
     flaky = Background(name="job", every=7.0, run=run, first_after=0.0)
     async with running([flaky], clock=SystemClock()), asyncio.timeout(20):
         await enough.wait()

@@ -88,7 +88,7 @@ def test_servers_that_start_at_once_have_one_account(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for number in range(20):
             place = tmp_path / str(number)
-            accounts = set(pool.map(lambda _, at=place: open_dev_account(at), range(8)))  # type: ignore[misc]
+            accounts = set(pool.map(lambda _, at=place: open_dev_account(at), range(8)))
             assert len(accounts) == 1
             assert [path.name for path in place.iterdir()] == [FILE]
             assert json.loads((place / FILE).read_text())["password"] == accounts.pop().password

@@ -168,13 +168,13 @@ def test_a_paused_installation_is_warned_about(data_dir: Path, tmp_path: Path) -
 
 
 def test_a_data_directory_of_another_user_is_a_finding(data_dir: Path, tmp_path: Path) -> None:
-    nobody = {"user": 65534, "group": 65534, "extra_groups": ()} if os.geteuid() == 0 else {}
+    nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": ()} if os.geteuid() == 0 else {}
     if not nobody:
         data_dir.chmod(0o000)
     elif subprocess.run([sys.executable, "-c", "import flowrunner"], cwd="/", check=False, **nobody).returncode:
         pytest.skip("another user cannot run the program here")
     tmp_path.chmod(0o755)
-    command = [sys.executable, "-m", "flowrunner", "doctor", "-o", "json", "--port", "0", "--data-dir", data_dir]
+    command = [sys.executable, "-m", "flowrunner", "doctor", "-o", "json", "--port", "0", "--data-dir", str(data_dir)]
 
     done = subprocess.run(
         command, cwd="/", env=clean_environment(), capture_output=True, text=True, check=False, **nobody

@@ -36,7 +36,7 @@ except ModuleNotFoundError as error:
 
 
 def build(kind: str, directory: Path, target: Path) -> Path:
-    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", target]
+    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", str(target)]
     subprocess.run(command, cwd=directory, check=True, capture_output=True)
     (built,) = target.glob("*.whl" if kind == "wheel" else "*.tar.gz")
     return built
@@ -55,8 +55,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_runs_alone_against_a_server(wheel: Path, account: PlainClient, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps", wheel]
-    subprocess.run(pip, check=True, capture_output=True, env=clean_environment())
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True, env=clean_environment())
     done = subprocess.run(
         [python, "-c", PROGRAM, account.url, str(account.token)],
         cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False,

@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,8 @@ def test_lists_are_read_page_by_page(client: Client) -> None:
 def test_a_list_goes_on_where_its_page_says(path: str, end: str, parameter: str) -> None:
     with scripted(answer(200, {"found": [1], end: "p"}), answer(200, {"found": [2], end: None})) as server:
         with Client(server.url) as client:
-            assert list(client.entries(path)) == [1, 2]
+            entries: list[Any] = list(client.entries(path))
+            assert entries == [1, 2]
 
     assert f"{parameter}=p" in server.heads()[1]
 

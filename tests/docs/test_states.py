@@ -1,9 +1,10 @@
 """The diagrams of docs/states.md, compared with the transition tables and with what the code allows."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from docs.pages import DOCS, first_words, section
 from flowrunner.domain.causes import Requested
@@ -22,6 +23,8 @@ from flowrunner.domain.events import (
 from flowrunner.domain.status import STEP_TRANSITIONS, TRANSITIONS, Status, StepStatus
 from flowrunner.domain.transitions import IllegalEvent, replay
 from flowrunner.domain.waits import SignalWait
+
+E = TypeVar("E")
 
 STATES = DOCS / "states.md"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -55,6 +58,7 @@ def test_a_step_changes_exactly_as_its_table_says() -> None:
     waiting = event(NodeWaiting, wait_for=SignalWait("go"))
     opened = event(ScopesOpened, keys=(), inputs=(), concurrency=1, needed=0)
     retrying, skipped = replace(failed, retry_at=NOON), replace(completed, skipped=True)
+    assert waiting.signal_key is not None
     signal = SignalReceived(key=waiting.signal_key, payload=None)
     changes: Sequence[Event] = (
         replace(started, attempt=2), replace(started, attempt=2, interrupted=True),
@@ -93,7 +97,7 @@ def status_after(path: Sequence[Event]) -> StepStatus:
     return replay([(happened, NOON) for happened in (start, *path)]).at(Step("a", 1)).status
 
 
-def event(kind, **values):  # type: ignore[no-untyped-def]
+def event(kind: Callable[..., E], **values: Any) -> E:
     return kind(node="a", node_type="test", iteration=1, attempt=1, **values)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,7 +74,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return url
 
 
-def columns_of(place: Place) -> dict[str, Sequence[str]]:
+def columns_of(place: Place) -> Mapping[str, Sequence[str]]:
     """Return the stored columns of every table, by name."""
     if isinstance(place, Path):
         tables = [name for (name,) in rows_of(place, "SELECT name FROM sqlite_schema WHERE type = 'table'")]
