@@ -1,4 +1,7 @@
-"""The share of the audit log that one account takes. Beyond it, acts are counted."""
+"""The share of the audit log that acts of one account on executions take. Beyond it, they are counted.
+
+Other acts have limits of their own: see `account_changes` and the limits of logins.
+"""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -8,10 +11,9 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId
 
 WINDOW: Final = timedelta(hours=1)
-# Entries of one account in a window about one kind of object, such as executions. Kinds are apart, so that many starts
-# hide no change of a secret.
-MOST_ENTRIES: Final = 10_000
-# Pairs of account and kind that are counted in a window, to bound its memory.
+# Entries of one account in a window for one action. Actions are apart, so that many starts hide no cancellation.
+MOST_ENTRIES: Final = 100_000
+# Pairs of account and action that are counted in a window, to bound its memory.
 _MOST_SHARES: Final = 100_000
 
 
@@ -24,13 +26,13 @@ class AuditShares:
 
     def has_room(self, entry: AuditEntry) -> bool:
         """Count an entry; return whether it is written, and not only counted."""
-        if entry.actor is None:
+        if entry.actor is None or not entry.action.startswith("execution."):
             return True
         # The absolute value: the clock may have been set back.
         if self._began_at is None or abs(entry.at - self._began_at) >= WINDOW:
             self._began_at = entry.at
             self._written.clear()
-        share = entry.actor, entry.action.partition(".")[0]
+        share = entry.actor, entry.action
         if share not in self._written and len(self._written) >= _MOST_SHARES:
             return True
         self._written[share] += 1
