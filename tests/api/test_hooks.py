@@ -23,6 +23,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.standard_webhooks import signature
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.workspace import WORKSPACE_ROLES
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from flowrunner.storage.secrets import NAMED
 from flowrunner.storage.sqlite.database import SqliteTransaction
@@ -33,7 +34,7 @@ from support.receiver import Receiver
 from support.server import Server
 from support.waiting import wait_for
 
-from .test_workspaces_api import two_accounts_at
+from .test_workspaces_api import HEADER, team_at, two_accounts_at
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, or so").decode()
 FLOW: Final = """
@@ -561,7 +562,25 @@ def test_a_rotated_hook_is_known_by_its_new_url_only(account: Client) -> None:
     assert send(account, rotated.json["url"], b"1").status == 202
 
 
-def test_the_url_survives_a_save_and_its_secret_part_is_not_for_viewers(account: Client, admin: Client) -> None:
+async def test_the_secret_part_of_a_url_is_for_who_may_change_the_flow(tmp_path: Path) -> None:
+    shown = {}
+    async with team_at(tmp_path) as team:
+        await team.flow("triggers: {in: {type: webhook, verify: none}}\nnodes: {a: {type: return}}")
+        id = await team.join("viewer")
+        at = {HEADER: team.id}
+        (mine,) = (await team.mara.request("GET", "/api/v1/triggers", **at)).json["triggers"]
+        for role in WORKSPACE_ROLES:
+            await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": role})
+            (listed,) = (await team.omar.request("GET", "/api/v1/triggers", **at)).json["triggers"]
+            single = (await team.omar.request("GET", f"/api/v1/triggers/{mine['id']}", **at)).json
+            assert listed["url"] == single["url"]
+            shown[role] = listed["url"] == mine["url"]
+            assert shown[role] or listed["url"] == "/hooks/…"
+
+    assert shown == {"viewer": False, "operator": False, "editor": True, "admin": True}
+
+
+def test_the_url_survives_a_save(account: Client) -> None:
     url, _ = new_hook(account)
     flow = account.get("/api/v1/flows").json["flows"][0]["id"]
     account.put(f"/api/v1/flows/{flow}", {"definition": FLOW % (STANDARD, "description: again")})

@@ -1,10 +1,14 @@
 """Deployment of directories by `apply`, `diff` and `export`."""
 
+import itertools
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,8 @@ import pytest
 
 from cli.command import on_a_terminal
 from cli.servers import User
-from flowrunner.cli.flow_files import file_of, named_in, read_flow_files
+from flowrunner.cli import deployment
+from flowrunner.cli.flow_files import FlowFile, file_of, named_in, read_flow_files
 from support.client import Client
 from support.server import Server, clean_environment
 
@@ -262,6 +267,28 @@ def test_a_fault_in_any_of_several_requests_leaves_all_flows_as_they_were(user: 
     assert done.returncode == 6
     assert f"flows/{faulty}.yaml:2:13: error node.type" in done.stderr
     assert stored(user.client) == {}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_request_has_as_many_flows_as_fit(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(seed)
+    monkeypatch.setattr(deployment, "_MOST_FLOWS", 5)
+    monkeypatch.setattr(deployment, "_MOST_BYTES", 1000)
+    texts = ["é" * draw.randint(0, draw.choice((100, 450))) for _ in range(draw.randint(1, 60))]
+    files = [FlowFile(f"{n}.yaml", str(n), text) for n, text in enumerate(texts)]
+
+    def size(some: Sequence[FlowFile], separators: tuple[str, str]) -> int:
+        body = [{"name": file.name, "definition": file.definition} for file in some]
+        return len(json.dumps(body, ensure_ascii=False, separators=separators).encode())
+
+    portions = list(deployment._portions(files))
+
+    assert [file for portion in portions for file in portion] == files
+    for portion in portions:
+        assert len(portion) == 1 or (len(portion) <= 5 and size(portion, (",", ":")) <= 1000)
+    for portion, (first, *_) in itertools.pairwise(portions):
+        # The spaces are the room that is left.
+        assert len(portion) == 5 or size([*portion, first], (", ", ": ")) > 1000
 
 
 def test_an_export_is_what_apply_deploys(server: Server, user: User) -> None:

@@ -597,3 +597,17 @@ def test_a_reference_to_an_index_of_thousands_of_digits_leads_nowhere() -> None:
     fault = only(form_faults({"anyOf": [{"$ref": f"#/anyOf/{'9' * 5000}"}]}, SchemaBudget(ENGINE)))
 
     assert fault.code == "reference"
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "value"),
+    [
+        ("minimum", "maximum", 2), ("minLength", "maxLength", "ab"), ("minItems", "maxItems", [1, 1]),
+        ("minContains", "maxContains", [1, 1]), ("minProperties", "maxProperties", {"a": 1, "b": 1}),
+    ],
+)  # fmt: skip
+def test_bounds_may_be_equal_but_not_exclude_each_other(least: str, most: str, value: JSON) -> None:
+    one_size: Mapping[str, JSON] = {"contains": {"const": 1}, least: 2, most: 2}
+
+    assert check({"x": one_size}, {"x": value}) == {"x": value}
+    assert [fault.code for fault in inputs_faults({"x": {**one_size, least: 3}})] == ["range"]

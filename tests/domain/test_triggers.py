@@ -227,11 +227,17 @@ def test_a_jitter_that_makes_due_times_miss_is_a_warning(cron: str, jitter: str,
     assert found == ([("trigger.jitter", "triggers.t.jitter", True)] if is_told else [])
 
 
-def test_a_queue_beside_the_limit_of_the_flow_is_refused() -> None:
-    before = f"limits: {{concurrency: {{max: 1}}}}\n{NODES}"
+@pytest.mark.parametrize(("overlap", "fits"), [("allow", True), ("skip", True), ("queue", False), ("replace", False)])
+def test_what_an_overlap_would_end_or_hold_back_is_refused_beside_the_limit_of_the_flow(
+    overlap: str, fits: bool
+) -> None:
+    limited, written = (
+        f"limits: {{concurrency: {{max: 1}}}}\n{NODES}",
+        f"{{type: schedule, every: 1h, overlap: {overlap}}}",
+    )
 
-    assert [code for code, _, _ in told("{type: schedule, every: 1h, overlap: queue}", before)] == ["trigger.overlap"]
-    assert told("{type: schedule, every: 1h, overlap: allow}", before) == []
+    assert [code for code, _, _ in told(written, limited)] == ([] if fits else ["trigger.overlap"])
+    assert told(written, NODES) == []
 
 
 def test_a_stored_flow_runs_although_a_trigger_cannot_be_read_any_more() -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,12 +14,16 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from flowrunner.bootstrap.telemetry import open_exporters as open_if_on
-from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.errors import FlowRunnerError, RedactionLimit, Unavailable
 from flowrunner.domain.events import Step
 from flowrunner.domain.traces import span_id_of, trace_id_of
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.otel.export import open_exporters
 from flowrunner.otel.metrics import MetricThread
+from flowrunner.otel.spans import RequestSpans
+from flowrunner.ports.http import SentRequest
+from flowrunner.ports.secrets import Redactor
+from flowrunner.ports.telemetry import TRACEPARENT
 from flowrunner.settings import Settings
 from otel.collector import Collector, attributes, collecting, exporting_to
 from support.client import Client
@@ -397,3 +402,27 @@ def test_nothing_of_it_is_imported_unless_it_is_switched_on() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
 
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("failure", [Unavailable("the database"), RedactionLimit(5)])
+async def test_a_request_whose_secrets_cannot_be_read_succeeds_and_its_span_hides_the_host(failure: Exception) -> None:
+    emitted: list[str] = []
+    spans: Any = SimpleNamespace(end_request=lambda request, parent, context, host: emitted.append(host))
+
+    async def redactor_of(workspace_id: WorkspaceId) -> Redactor:
+        raise failure
+
+    requests = RequestSpans(spans, redactor_of, propagates=True)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    request = SentRequest(
+        workspace_id=WorkspaceId("w"), method="GET", host=CANARY, port=443, began_at=at, ended_at=at, status=200
+    )
+    inside = TRACEPARENT.set(f"00-{TRACE}-{PARENT}-01")
+    try:
+        requests.begin(request)
+        await requests.end(request)
+    finally:
+        TRACEPARENT.reset(inside)
+
+    assert len(emitted) == 1
+    assert CANARY not in emitted[0]
