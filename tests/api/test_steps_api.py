@@ -1,5 +1,6 @@
 """The steps of an execution, as a person looks at them."""
 
+import json
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -135,6 +136,25 @@ nodes:
     ]  # fmt: skip
     assert ["retry_at" in one for one in detail["each_attempt"]] == [True, True, False]
     assert_error(account.get(f"/api/v1/executions/{id}/steps/{first['id']}/result"), 409)
+
+
+def test_a_step_that_succeeds_in_the_end_shows_the_errors_of_its_attempts_alone(account: Client) -> None:
+    script = "if (nodes.a.attempts < 3) { throw new Error('again') } return 1"
+    id = finished(
+        account,
+        "nodes:\n  a:\n    type: transform\n    retry: {max: 2, delay: 1ms, errors: [script]}\n"
+        f"    params: {{script: {json.dumps(script)}}}\n    next: {{default: b, error: c}}\n"
+        "  b: {type: return}\n  c: {type: return}\n",
+    )
+
+    first, second = steps_of(account, id)
+
+    assert (first["status"], first["attempts"], first["result"]["value"]) == ("completed", 3, 1)
+    assert "error" not in first
+    assert second["step"] == "b.1"
+    detail = account.get(f"/api/v1/executions/{id}/steps/{first['id']}").json
+    assert "error" not in detail
+    assert ["error" in one for one in detail["each_attempt"]] == [True, True, False]
 
 
 def test_a_step_shows_what_it_waits_for_and_who_answered(account: Client) -> None:

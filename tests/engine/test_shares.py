@@ -1,9 +1,10 @@
 """What workspaces share: the processes that evaluate JavaScript."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import NodeCompleted
@@ -136,6 +137,56 @@ async def test_the_limit_of_active_executions_holds_however_many_get_signals(pat
             assert await engine.until_ended(id) is Status.COMPLETED
 
     assert most == 2
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0.005)
+
+
+async def test_an_execution_that_is_being_read_for_a_signal_is_not_read_again_when_there_is_room(path: Path) -> None:
+    reads: list[ExecutionId] = []
+    may_read, may_end = asyncio.Event(), asyncio.Event()
+    may_read.set()
+
+    class Slow:
+        def __init__(self, journal: Any) -> None:
+            self._journal = journal
+
+        async def load(self, id: ExecutionId, *more: Any) -> Any:
+            reads.append(id)
+            await may_read.wait()
+            return await self._journal.load(id, *more)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    async def work(value: object, context: object) -> None:
+        await may_end.wait()
+
+    limits, types = WorkspaceLimits(active=1), [Acting("test.work", work)]
+    async with machine(path, types=types, limits=limits, wrap=lambda journal, _: Slow(journal)) as engine:
+        await engine.save("nodes: {ask: {type: wait, params: {key: go}, next: work}, work: {type: test.work}}")
+        for id in ("e1", "e2"):
+            await engine.start(id=id)
+            await engine.until_parked(id)
+        for id in ("e1", "e2"):
+            await engine.signals.send(caller_of(MARA), ExecutionId(id), "go", None)
+        await until(lambda: engine.dispatcher.queued == 1)
+        reads.clear()
+        may_read.clear()
+
+        sending = asyncio.create_task(engine.signals.send(caller_of(MARA), ExecutionId("e2"), "more", None))
+        await until(lambda: reads == ["e2"])
+        may_end.set()
+        # The first one has left.
+        await until(lambda: engine.in_memory == 1)
+        may_read.set()
+        await sending
+        await until(lambda: engine.in_memory == 0)
+        assert reads == ["e2"]
+        assert [await engine.status(id) for id in ("e1", "e2")] == [Status.COMPLETED] * 2
 
 
 async def test_executions_do_not_read_in_the_turn_of_the_request_that_made_room_for_them(path: Path) -> None:

@@ -1,8 +1,10 @@
 """Each request that changes access: which credentials it ends, and that caches and open streams know it at once."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -10,6 +12,7 @@ import pytest
 
 from flowrunner.api.open_streams import OpenStream
 from flowrunner.bootstrap import housekeeping
+from flowrunner.bootstrap.housekeeping import session_jobs
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unauthorized
@@ -318,20 +321,52 @@ async def open_for(program: Program, caller: Caller) -> OpenStream:
     return await program.streams.admit(caller, caller.admitted_to, since=since)
 
 
-async def differences(at: Scene, change: Callable[[Scene], Steps], ends: Collection[str]) -> Mapping[str, Any]:
+class Deafness:
+    """A context in which a process learns nothing of changes, as of those that another process makes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_on = False
+        for name in ("sessions_ended", "workspace_changed", "credential_replaced", "forget"):
+            monkeypatch.setattr(KnownCallers, name, self._deaf(getattr(KnownCallers, name)))
+
+    def _deaf(self, learn: Callable[[KnownCallers, Any], Any]) -> Callable[[KnownCallers, Any], Any]:
+        if not iscoroutinefunction(learn):
+            return lambda known, changed: None if self.is_on else learn(known, changed)
+
+        async def learn_unless_deaf(known: KnownCallers, changed: Any) -> None:
+            if not self.is_on:
+                await learn(known, changed)
+
+        return learn_unless_deaf
+
+    def __enter__(self) -> None:
+        self.is_on = True
+
+    def __exit__(self, *failure: object) -> None:
+        self.is_on = False
+
+
+async def differences(
+    at: Scene, change: Callable[[Scene], Steps], ends: Collection[str], deafness: "Deafness | None"
+) -> Mapping[str, Any]:
     """Return, by credential, what is not as the database says after a change, or as it should.
 
     Args:
         ends: The credentials that are rejected from then on.
+        deafness: Given if the change is made as though in another process. None if it is made here.
     """
     program, known = at.program, at.program.services.known_callers
     steps = change(at)
     await anext(steps)
     before = {name: await seen(program, token, known) for name, token in at.tokens.items()}
     streams = {name: await open_for(program, caller) for name, caller in before.items() if caller is not None}
-    reply = await anext(steps)
+    with deafness or nullcontext():
+        reply = await anext(steps)
     assert reply is not None
     assert reply.status < 300, reply
+    if deafness is not None:
+        for job in session_jobs(program):
+            await job.run()
     found: dict[str, Any] = {}
     for name, token in at.tokens.items():
         cached, stored = await seen(program, token, known), await seen(program, token, KnownCallers())
@@ -348,11 +383,13 @@ async def differences(at: Scene, change: Callable[[Scene], Steps], ends: Collect
     return found
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another process"])
 async def test_s71_cached_callers_and_streams_are_as_the_database_says_after_every_change_of_access(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
 ) -> None:
     # The periodic look would hide what a change forgets.
     monkeypatch.setattr(housekeeping, "REFRESH_SECONDS", 3600.0)
+    deafness = Deafness(monkeypatch)
     wrong: dict[str, Any] = {}
     async with program_at(tmp_path / "data") as program:
         first = await program.services.accounts.create_first(name="R", email="root@example.com", password=PASSWORD)
@@ -361,7 +398,7 @@ async def test_s71_cached_callers_and_streams_are_as_the_database_says_after_eve
         for number, (route, variant) in enumerate(changes):
             at = await scene(program, root, number)
             at.ids = {**at.ids, "root": first.id}
-            if found := await differences(at, *CHANGES[route][variant]):
+            if found := await differences(at, *CHANGES[route][variant], deafness if elsewhere else None):
                 wrong[f"{route} {variant}"] = found
 
     assert wrong == {}
