@@ -5,14 +5,14 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.retention import RetentionRule
+from flowrunner.domain.retention import LONGEST_AGE, RetentionRule
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ids import new_id
 from flowrunner.services.retention import Retention
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.retention import SqlRetention
-from support.databases import MARA, NOON, OMAR, Place, completion, creation, rows_of
+from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, rows_of
 from support.dependencies import SteppingClock
 
 DAY = timedelta(days=1)
@@ -70,6 +70,19 @@ async def test_a_flow_keeps_executions_for_its_own_time(database: Database, ids:
     assert await purge(retention(database)) == 2
 
     assert await left(path, ids) == "02456789"
+
+
+async def test_an_age_that_no_rule_can_have_stops_the_purge_of_no_other_flow(
+    database: Database, ids: dict[str, str], path: Place
+) -> None:
+    await SqlRetention(database).set_of_flow(MARA, FlowId("flow-2"), RetentionRule(max_age=4 * DAY))
+    change(path, "UPDATE flows SET retention_age = ? WHERE id = 'flow-1'", 2**62)
+
+    assert await purge(retention(database)) == 2
+
+    assert await left(path, ids) == "02456789"
+    own, _ = await SqlRetention(database).of_flow(MARA, FlowId("flow-1"))
+    assert own.max_age == LONGEST_AGE
 
 
 async def test_a_workspace_has_a_rule_for_flows_that_have_none(

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.retention import RetentionRule
+from flowrunner.domain.retention import LONGEST_AGE, RetentionRule
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.retention import EndedExecutions, RuledFlow
@@ -183,4 +183,6 @@ async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
 
 
 def _rule(age: int | None, count: int | None) -> RetentionRule:
-    return RetentionRule(max_age=None if age is None else age * _MILLISECOND, max_count=count)
+    # A stored age that no rule can have must not stop the purge of all other flows.
+    max_age = None if age is None else min(age, LONGEST_AGE // _MILLISECOND) * _MILLISECOND
+    return RetentionRule(max_age=max_age, max_count=count)
