@@ -117,8 +117,14 @@ def hasty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         running.stop()
 
 
+@pytest.fixture
+def receiver(lasting_receiver: Receiver) -> Receiver:
+    """The receiver of all tests, with what arrives from now on: an earlier run of the test may have used its paths."""
+    return lasting_receiver.from_now()
+
+
 @pytest.fixture(scope="session")
-def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+def lasting_receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
     """One receiver for all tests: each uses paths of its own where it counts what arrived."""
     running = Receiver(tmp_path_factory.mktemp("receiver"))
     try:

@@ -92,7 +92,7 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Prometheus]:
+def prometheus(tmp_path_factory: pytest.TempPathFactory, lasting_receiver: Receiver) -> Iterator[Prometheus]:
     """A Prometheus that has scraped a server several times while all kinds of things happened on it."""
     directory = tmp_path_factory.mktemp("prometheus")
     server = Server(directory, {"METRICS_TOKEN": TOKEN}, program=PURGING)
@@ -118,7 +118,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> 
             )  # fmt: skip
         found = Prometheus(url)
         wait_for(found.is_ready, 30)
-        live_through(server.admin().new_account(), receiver, found)
+        live_through(server.admin().new_account(), lasting_receiver, found)
         yield found
     finally:
         if process is not None:

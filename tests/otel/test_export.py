@@ -54,8 +54,9 @@ def traced(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> It
         server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def user(traced: Server) -> Client:
+    """An account that nobody else uses."""
     return traced.admin().new_account()
 
 
@@ -109,9 +110,7 @@ def test_a_request_to_a_webhook_trigger_brings_its_trace(collector: Collector, t
     reply = traced.client().post(urlsplit(url).path, {}, traceparent=f"00-{TRACE}-{PARENT}-01")
     assert reply.status < 300, reply
 
-    wait_for(lambda: any(span.name == "flow Hooked" for span in collector.spans))
-    (whole,) = [span for span in collector.spans if span.name == "flow Hooked"]
-    assert ids(whole)[:2] == (TRACE, PARENT)
+    assert ids(found(collector, "flow Hooked", reply.json["execution_id"]))[:2] == (TRACE, PARENT)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +158,12 @@ def test_a_child_is_in_the_trace_of_the_step_that_calls_it_and_linked_with_its_e
     id = start(user, user.new_flow(f"nodes: {{call: {{type: flow, params: {{flow: {child}}}}}}}", name="Parent"))
 
     whole, step = found(collector, "flow Parent", id), found(collector, "step call", id)
-    wait_for(lambda: any(span.name == "flow Child" for span in collector.spans))
-    (called,) = [span for span in collector.spans if span.name == "flow Child"]
+
+    def calls() -> list[Any]:
+        return [each for each in collector.spans if each.name == "flow Child" and each.parent_span_id == step.span_id]
+
+    wait_for(lambda: bool(calls()))
+    (called,) = calls()
     (link,) = called.links
     assert ids(called)[:2] == (ids(whole)[0], ids(step)[2])
     assert (link.trace_id.hex(), link.span_id.hex()) == (ids(whole)[0], ids(whole)[2])
@@ -175,8 +178,13 @@ def test_an_execution_that_an_end_has_started_begins_a_trace_that_is_linked_with
     id = start(user, first, f"00-{TRACE}-{PARENT}-01")
 
     whole = found(collector, "flow First", id)
-    wait_for(lambda: any(span.name == "flow Second" for span in collector.spans))
-    (second,) = [span for span in collector.spans if span.name == "flow Second"]
+
+    def followers() -> list[Any]:
+        linked = [span for span in collector.spans if span.name == "flow Second"]
+        return [span for span in linked if whole.span_id in {link.span_id for link in span.links}]
+
+    wait_for(lambda: bool(followers()))
+    (second,) = followers()
     (link,) = second.links
     assert second.trace_id != whole.trace_id
     assert second.parent_span_id == b""

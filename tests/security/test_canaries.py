@@ -315,7 +315,7 @@ class Remains:
 
 
 @pytest.fixture(scope="module")
-def remains(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Remains:
+def remains(tmp_path_factory: pytest.TempPathFactory, lasting_receiver: Receiver) -> Remains:
     found = Remains()
     server = Server(
         tmp_path_factory.mktemp("canaries"), {"LOG_LEVEL": "debug", "LOG_FORMAT": "json"}, program=("-c", CRASHING)
@@ -325,8 +325,8 @@ def remains(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Rem
         account = admin.new_account()
         for name, value in CANARIES.items():
             account.new_secret(name, value)
-        prepare_answers(receiver)
-        began = len(receiver.effects())
+        prepare_answers(lasting_receiver)
+        receiver = lasting_receiver.from_now()
         _run_all(account, receiver, found)
         found.sinks["metrics"] = server.client().get("/metrics").body
         found.sinks["audit"] = admin.get("/api/v1/audit", limit=1000).body
@@ -337,7 +337,7 @@ def remains(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Rem
         for file in sorted(server.data_dir.glob("flowrunner.db*")):
             found.sinks[f"{file.name}, after a kill"] = file.read_bytes()
         server.start()
-        effects = receiver.effects()[began:]
+        effects = receiver.effects()
         found.sent = "".join(effect.body + str(effect.headers) + effect.query for effect in effects)
     finally:
         server.stop()

@@ -34,13 +34,13 @@ def said(value: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def account(admin: Client, receiver: Receiver) -> Client:
+def account(admin: Client, lasting_receiver: Receiver) -> Client:
     """An account with secrets, which the receiver knows although no flow sends them."""
     account = admin.new_account()
     for name, value in SECRETS.items():
         account.new_secret(name, value)
-        Client(receiver.url).request("PUT", f"/keep/{name}", json.dumps(said(value)).encode())
-    Client(receiver.url).request("PUT", "/keep/all", " ".join(SECRETS.values()).encode())
+        Client(lasting_receiver.url).request("PUT", f"/keep/{name}", json.dumps(said(value)).encode())
+    Client(lasting_receiver.url).request("PUT", "/keep/all", " ".join(SECRETS.values()).encode())
     return account
 
 

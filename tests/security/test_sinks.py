@@ -122,7 +122,7 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Seen:
+def seen(tmp_path_factory: pytest.TempPathFactory, lasting_receiver: Receiver) -> Seen:
     found = Seen()
     settings: dict[str, str | None] = {"LOG_LEVEL": "debug", "LOG_FORMAT": "json"}
     server = Server(tmp_path_factory.mktemp("sinks"), settings, program=("-c", CRASHING))
@@ -132,7 +132,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Seen:
         for number, value in enumerate(VALUES):
             account.new_secret(f"V{number}", value)
         account.new_flow("nodes: {r: {type: return, params: {value: '${flow.input}'}}}", name="Echoes")
-        ids = [_start(account, number, receiver) for number in range(len(VALUES))]
+        ids = [_start(account, number, lasting_receiver) for number in range(len(VALUES))]
         for number, id in enumerate(ids):
             _tell(account, number, id)
         for number, id in enumerate(ids):

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -51,7 +52,14 @@ class Receiver:
         self._ledger = directory / "effects.jsonl"
         self._port_file = directory / "port"
         self._process: subprocess.Popen[bytes] | None = None
+        self._start = 0
         self.url = ""
+
+    def from_now(self) -> Self:
+        """The same process, as a test sees it that has nothing to do with what it got before."""
+        later = copy(self)
+        later._start = self._ledger.stat().st_size if self._ledger.exists() else 0
+        return later
 
     def start(self) -> Self:
         root = Path(__file__).resolve().parent.parent
@@ -75,8 +83,9 @@ class Receiver:
         """What it got so far, in order, at paths that start so."""
         if not self._ledger.exists():
             return []
-        lines = self._ledger.read_text().splitlines()
-        found = [Effect(**json.loads(line)) for line in lines]
+        with self._ledger.open("rb") as ledger:
+            ledger.seek(self._start)
+            found = [Effect(**json.loads(line)) for line in ledger]
         return [effect for effect in found if effect.path.startswith(path)]
 
 
