@@ -89,7 +89,7 @@ class SqliteTransaction:
             raise Refused(str(error)) from error
 
     async def run_many(self, statement: Statement, values: Sequence[Values]) -> int:
-        text, in_order = by_position(statement.sqlite)
+        text, in_order = by_position(_text(statement))
         try:
             return self.connection.executemany(text, values if in_order is None else map(in_order, values)).rowcount
         except sqlite3.IntegrityError as error:
