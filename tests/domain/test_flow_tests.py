@@ -1,9 +1,13 @@
 """The tests section of a flow: its meaning, and its faults."""
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from flowrunner.flowtest.mismatches import same
 from flowrunner.language import study_flow
 from flowrunner.language.flow_tests import Expectation, MockedAnswer, MockedError, read_tests
 from support.flows import specs
@@ -165,3 +169,28 @@ def test_a_test_names_a_trigger_of_the_flow(test: str, faults: list[tuple[str, s
     found = study_flow(TRIGGERED.replace("TEST", test), specs()).faults
 
     assert [(fault.code, fault.path, fault.hint) for fault in found] == faults
+
+
+_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from([None, True, False, 0, 1, -0.0, 1.0, 0.5, "", "1", "true"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def text_of(value: Any) -> str:
+    """Return the same text for what is the same JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    return json.dumps(plain(value), sort_keys=True)
+
+
+@given(_VALUES, _VALUES)
+def test_values_are_the_same_if_they_are_the_same_json(one: Any, other: Any) -> None:
+    assert same(one, other) is (text_of(one) == text_of(other))
