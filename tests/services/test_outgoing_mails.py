@@ -12,6 +12,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId
 from flowrunner.mail import SmtpMailer
+from flowrunner.ports.outgoing_mails import MailFailed
 from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.services.mails import Mails
@@ -193,3 +194,18 @@ async def test_unsent_e_mails_of_an_account_are_bounded_and_the_change_is_made_a
     assert len(await office.unsent()) == MOST_OF_ACCOUNT
     entries = await office.database.read(lambda tx: tx.rows("SELECT 1 FROM audit WHERE action = 'login'"))
     assert len(entries) >= MOST_OF_ACCOUNT + 3
+
+
+@pytest.mark.parametrize(
+    ("refused", "error"),
+    [(("nobody", "busy"), "email.450"), (("busy", "nobody"), "email.450"), (("nobody", "nobody"), "email.550")],
+)
+async def test_an_email_that_one_recipient_could_get_later_is_tried_again(refused: Sequence[str], error: str) -> None:
+    to = [f"{name}@{number}.example.com" for number, name in enumerate(refused)]
+    with open_mailbox() as (mailbox, port):
+        mailer = SmtpMailer.of(f"smtp://127.0.0.1:{port}?from=f@example.com")
+        with pytest.raises(MailFailed, match=f"^{error}$"):
+            await mailer.send(to, "Subject", "Text", message_id="m-1")
+        await mailer.send([*to, "kim@example.com"], "Subject", "Text", message_id="m-2")
+
+    assert [envelope.rcpt_tos for envelope, _ in mailbox.arrived] == [["kim@example.com"]]

@@ -34,6 +34,8 @@ class Mailbox:
     ) -> str:
         if address.startswith("nobody@"):
             return "550 No such mailbox"
+        if address.startswith("busy@"):
+            return "450 Try again later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
