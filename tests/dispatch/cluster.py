@@ -60,7 +60,7 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
-from support.databases import MARA, NOON, account, open_database
+from support.databases import MARA, MARA_ACCOUNT, NOON, account, open_database
 from support.dependencies import FakeHttp, RecordingBroadcast
 
 # Temporal gives a task whose worker was too busy to another one only after some time, and then after a longer one.
@@ -269,7 +269,7 @@ class Front:
         self.client = side.client
         self.dispatcher = side.dispatcher
         self.signals = side.signals
-        self.caller: Caller = caller_of(MARA)
+        self.caller: Caller = caller_of(MARA_ACCOUNT)
 
     async def save(self, definition: str, id: str = "flow-1", *, workspace_id: WorkspaceId = MARA) -> None:
         saved = SavedFlow(

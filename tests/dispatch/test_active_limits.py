@@ -175,7 +175,7 @@ class LateLeaving:
 async def test_a_former_owner_cannot_free_the_slot_of_an_active_execution(machines: Cluster, work: Work) -> None:
     tokens: dict[ExecutionId, int] = {}
     machines.limits = WorkspaceLimits(active=2, queued=5)
-    machines.wrap = lambda journal, database: LateLeaving(journal, database, tokens)  # type: ignore[assignment,return-value]
+    machines.wrap = lambda journal, database: LateLeaving(journal, database, tokens)
     async with machines.server() as front:
         await front.save(WORKS)
         id = await front.start(input={"name": "x"})

@@ -43,8 +43,12 @@ from flowrunner.ports.journal import (
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
-from support.databases import MARA, NOON, OMAR, creation
-from support.dependencies import REQUESTED, machine
+from support.databases import MARA, NOON, OMAR, REQUESTED, creation
+from support.dependencies import machine
+
+
+def given(end: Channel) -> Callable[[], Channel]:
+    return lambda: end
 
 
 @asynccontextmanager
@@ -53,7 +57,7 @@ async def connected(handlers: Mapping[str, Any] | None = None) -> AsyncIterator[
     loop, ends = asyncio.get_running_loop(), (Channel(), Channel())
     ends[1].serve(handlers or {})
     for end, side in zip(ends, socket.socketpair(), strict=True):
-        await loop.create_unix_connection(lambda end=end: end, sock=side)
+        await loop.create_unix_connection(given(end), sock=side)
     try:
         yield ends
     finally:
@@ -391,14 +395,14 @@ def report(key: bytes) -> ProcessReport:
     return ProcessReport()
 
 
-ALIVE: Final = {"open": open_engine, "report": report}
+ALIVE: Final[Mapping[str, Any]] = {"open": open_engine, "report": report}
 
 
 async def test_a_process_that_hangs_while_it_starts_is_replaced_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_processes, "_START_SECONDS", 0.05)
-    ended = []
+    ended: list[str] = []
 
     async with machine(tmp_path / "data.db") as alone, connected(ALIVE) as (ours, _), asyncio.timeout(30):
 
@@ -478,7 +482,7 @@ async def started_by(tmp_path: Path, *begins: Begin, **options: Any) -> AsyncIte
 
         theirs.serve({**ALIVE, "begin": begin})
         for end, side in zip((ours, theirs), socket.socketpair(), strict=True):
-            await loop.create_unix_connection(lambda end=end: end, sock=side)
+            await loop.create_unix_connection(given(end), sock=side)
         return Process(ours)
 
     async with machine(tmp_path / "data.db", **options) as alone, asyncio.timeout(30):

@@ -18,7 +18,7 @@ def queue_of(**waiting: int) -> FairQueue:
 
 
 def taken(queue: FairQueue) -> list[str]:
-    order = []
+    order: list[str] = []
     while (found := queue.take()) is not None:
         order.append(found[0])
     return order

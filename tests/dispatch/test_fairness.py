@@ -7,7 +7,7 @@ import pytest
 
 from flowrunner.domain.values import FlowId
 from services.callers import caller_of
-from support.databases import OMAR
+from support.databases import OMAR, OMAR_ACCOUNT
 from support.dependencies import FakeHttp, Machine, machine, never
 
 MANY: Final = 1000
@@ -41,7 +41,7 @@ async def test_an_execution_of_another_workspace_starts_before_the_queued_ones(p
         await fill(engine)
 
         for n in range(3):
-            accepted = await engine.executions.run(caller_of(OMAR), FlowId("omar"), {})
+            accepted = await engine.executions.run(caller_of(OMAR_ACCOUNT), FlowId("omar"), {})
             await engine.until_ended(accepted.id)
             assert starts(http, "omar") == n + 1
 
@@ -54,7 +54,7 @@ async def test_after_a_restart_too(path: Path) -> None:
     http.at("http://peer/omar", never)
     async with machine(path, http=http, most_active=MOST_ACTIVE) as first:
         await fill(first)
-        accepted = await first.executions.run(caller_of(OMAR), FlowId("omar"), {})
+        accepted = await first.executions.run(caller_of(OMAR_ACCOUNT), FlowId("omar"), {})
         await first.until_requested("http://peer/omar")
     del http.answers["http://peer/omar"]
     async with machine(path, http=http, most_active=MOST_ACTIVE) as second:

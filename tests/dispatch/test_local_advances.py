@@ -232,6 +232,7 @@ async def test_temporal_gets_several_heartbeats_before_it_considers_a_worker_dea
 ) -> None:
     await front.save(WORKS)
     heard: set[float] = set()
+    id: ExecutionId
 
     async def is_heard_often() -> bool:
         described = await front.client.get_workflow_handle(id).describe()

@@ -11,7 +11,7 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
-from support.databases import MARA
+from support.databases import MARA, MARA_ACCOUNT
 from support.dependencies import answer
 
 MOST = 500_000
@@ -48,6 +48,6 @@ async def test_an_execution_that_cannot_store_a_signal_ends_and_the_sender_gets_
     machines.limits = WorkspaceLimits(stored=most)
     async with machines.server() as front, machines.worker():
         with pytest.raises(Conflict):
-            await front.signals.send(caller_of(MARA), id, "go", None)
+            await front.signals.send(caller_of(MARA_ACCOUNT), id, "go", None)
 
         assert await front.until_ended(id) == [Status.FAILED]

@@ -275,7 +275,7 @@ nodes:
   tidy: {type: wait, params: {key: tidied}}
 """)
     slow = SlowEnd(front.side.journal)
-    machines.wrap = lambda journal, _: slow  # type: ignore[assignment,return-value]
+    machines.wrap = lambda journal, _: slow
     async with machines.worker() as worker:
         id = await front.start()
         await front.until_waiting(id)

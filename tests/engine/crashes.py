@@ -20,7 +20,7 @@ from flowrunner.ports.sandbox import Sandbox
 from flowrunner.storage.database import Database
 from services.callers import caller_of
 from support.conformance import SEED
-from support.databases import MARA, NOON, Place, new_database_file, reading, rows_of
+from support.databases import MARA_ACCOUNT, NOON, Place, new_database_file, reading, rows_of
 from support.dependencies import Answer, FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.invariants import check_accepted, check_database, check_effects, fields_of
 
@@ -318,7 +318,7 @@ async def _nothing_is_open(process: Machine) -> None:
 # The parts of plans. Each part may be begun any number of times.
 
 Part = Callable[[Scenario, Machine], Awaitable[None]]
-ADMIN: Final = caller_of(MARA, role="admin")
+ADMIN: Final = caller_of(MARA_ACCOUNT, role="admin")
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def machine_on(url: str) -> Callable[..., Any]:
                     http,
                     machines.broadcast,
                     side.vault,
-                    side.library,
+                    side.library,  # type: ignore[arg-type]
                     types,
                     side.executions,
                     side.signals,

@@ -259,7 +259,7 @@ async def test_a_cancellation_that_did_not_become_durable_is_not_reported_as_don
     async def waits(value: Any, context: StepContext) -> Any:
         await asyncio.Event().wait()
 
-    async with machine(path, types=[Acting("act", waits)], wrap=lambda journal, _: Refusing(journal)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, types=[Acting("act", waits)], wrap=lambda journal, _: Refusing(journal)) as engine:
         await engine.save("nodes: {a: {type: act}}")
         id = await engine.start()
         engine.journal.refuses = True  # type: ignore[attr-defined]
@@ -287,7 +287,7 @@ async def test_a_cancellation_whose_outcome_is_unknown_says_so(path: Path, monke
             return getattr(self.journal, name)
 
     monkeypatch.setattr(local, "_ANSWER_SECONDS", 0.05)
-    async with machine(path, wrap=lambda journal, _: Stuck(journal)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: Stuck(journal)) as engine:
         await engine.save("nodes: {a: {type: wait, params: {key: go}}}")
         id = await engine.start()
         await engine.until_parked()

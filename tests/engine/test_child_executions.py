@@ -20,7 +20,7 @@ from flowrunner.plugin import ChildWait, StepContext, Suspend
 from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.dispatch import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Signal
 from flowrunner.ports.journal import Append, Journal
-from support.databases import change, rows_of
+from support.databases import Place, change, rows_of
 from support.dependencies import Acting, FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.invariants import check_database
 
@@ -74,10 +74,10 @@ class Slots:
 
 
 def gated(path: Path, **more: Any) -> Any:
-    return machine(path, wrap=lambda journal, _: Gate(journal), **more)  # type: ignore[arg-type,return-value]
+    return machine(path, wrap=lambda journal, _: Gate(journal), **more)
 
 
-def children(path: Path) -> list[ExecutionId]:
+def children(path: Place) -> list[ExecutionId]:
     return [
         ExecutionId(id) for (id,) in rows_of(path, "SELECT id FROM executions WHERE parent_id IS NOT NULL ORDER BY id")
     ]
@@ -133,7 +133,7 @@ class Unheard:
 async def test_a_parent_that_missed_the_end_of_its_child_is_notified_at_the_next_start(path: Path) -> None:
     http = FakeHttp()
     http.at("http://peer/", answer(body='"done"'))
-    async with machine(path, http=http, wrap=lambda journal, _: Deaf(journal)) as first:  # type: ignore[arg-type,return-value]
+    async with machine(path, http=http, wrap=lambda journal, _: Deaf(journal)) as first:
         await first.save(
             "nodes: {ask: {type: webhook, params: {url: 'http://peer/'}, output: '${result.body}'}}", "child"
         )
@@ -225,7 +225,7 @@ async def test_a_step_finds_the_child_that_it_has_started_before_a_crash_whateve
     path: Path, changes: list[str], wait: bool
 ) -> None:
     """The process dies when the child is durable, before the parent records that it has started it."""
-    async with machine(path, wrap=lambda journal, _: Unheard(journal)) as first:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: Unheard(journal)) as first:
         await first.save(WAITS, "child")
         await first.save(WAITS, "twin")
         change(path, "UPDATE flows SET name = 'small' WHERE id = 'child'")
@@ -421,7 +421,7 @@ async def test_a_long_parent_is_not_loaded_anew_for_the_end_of_each_child(
             loads.append(id)
             return await self._journal.load(id, *more)
 
-    async with machine(path, wrap=lambda journal, _: Counting(journal)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: Counting(journal)) as engine:
         await engine.save(WAITS, "child")
         await engine.save("""
             nodes:
@@ -477,7 +477,7 @@ async def test_a_restart_does_not_cut_off_how_a_cancelled_child_ends(path: Path)
         await first.dispatcher.cancel(PARENT, reason="by hand")
 
         async def tidies() -> bool:
-            return any(e.type == "node.waiting" and e.node == "rest" for e in await first.events(child))
+            return any(isinstance(e, NodeWaiting) and e.node == "rest" for e in await first.events(child))
 
         await first.until(tidies)
     for _ in range(2):
@@ -605,7 +605,7 @@ async def test_an_execution_whose_start_was_said_to_have_failed_takes_the_place_
             if append.create is not None and append.summary.is_queued:
                 raise Unavailable("The database cannot be written at the moment")
 
-    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:
         await engine.save("limits: {concurrency: {max: 1, on_limit: replace}}\n" + WAITS)
         first = await engine.executions.run(ADMIN, FlowId("flow-1"), {})
         with pytest.raises(Unavailable):
@@ -627,7 +627,7 @@ async def test_a_signal_with_an_unknown_outcome_is_not_sent_again(path: Path) ->
                 self.refusals -= 1
                 raise Unavailable("The database cannot be written at the moment")
 
-    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:
         await engine.save("""
             nodes:
               first: {type: wait, params: {key: go}, next: second}
@@ -659,7 +659,7 @@ async def test_subscribers_get_events_that_were_durable_although_the_append_fail
                 self.refusals -= 1
                 raise Unavailable("The database cannot be written at the moment")
 
-    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:
         engine.deps.broadcast = broadcast = LocalBroadcast()
         watched, other = broadcast.subscribe(PARENT), broadcast.subscribe(ExecutionId("exec-2"))
         engine.journal.refusals = 1  # type: ignore[attr-defined]
@@ -703,7 +703,7 @@ async def test_one_execution_that_cannot_be_read_does_not_delay_notifications_of
                 raise OSError("planted")
             return await self._journal.stored(id)
 
-    async with machine(path, wrap=lambda journal, _: Unreadable(journal)) as second:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: Unreadable(journal)) as second:
         assert await second.until_ended("parent-1") is Status.COMPLETED
         assert await second.until_ended("parent-2") is Status.COMPLETED
         assert await second.is_idle("parent-0")
@@ -734,7 +734,7 @@ async def test_an_execution_that_is_admitted_while_it_is_in_memory_advances(path
                 await go_on.wait()
             return found
 
-        engine.deps.journal.load = slow  # type: ignore[method-assign]
+        engine.deps.journal.load = slow  # type: ignore[method-assign, assignment]
         # An answer to an approval that it does not ask for: nothing is recorded of it.
         asking = asyncio.ensure_future(engine.dispatcher.signal(queued.id, UNASKED))
         await loaded.wait()
@@ -763,7 +763,7 @@ async def test_an_execution_that_was_admitted_although_that_was_said_to_have_fai
                 raise Unavailable("The database cannot be written at the moment")
             return admitted
 
-    async with machine(path, wrap_concurrency=Lossy) as engine:  # type: ignore[arg-type]
+    async with machine(path, wrap_concurrency=Lossy) as engine:
         engine.http.at("http://peer/never", never)
         await engine.save("""
             limits: {concurrency: {max: 1}}
@@ -803,8 +803,8 @@ async def test_an_execution_whose_start_seemed_to_fail_gets_its_slot(path: Path)
 
     async with machine(
         path,
-        wrap=lambda journal, _: Lossy(journal),  # type: ignore[arg-type,return-value]
-        wrap_concurrency=Noticed,  # type: ignore[arg-type]
+        wrap=lambda journal, _: Lossy(journal),
+        wrap_concurrency=Noticed,
     ) as engine:
         engine.http.at("http://peer/never", never)
         await engine.save("""

@@ -145,7 +145,7 @@ async def test_other_branches_go_on_while_what_a_loop_collects_cannot_be_evaluat
         await engine.until(has_gone_on, seconds=5)
         away.is_away = False
         assert await engine.until_ended() is Status.COMPLETED
-        result: Any = ending(await engine.events()).result  # type: ignore[union-attr]
+        result: Any = ending(await engine.events()).result
     assert result["one"] == [2, 3]
     assert check_database(path) == []
 

@@ -9,9 +9,18 @@ import pytest
 from flowrunner.domain import decide
 from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logged
 from flowrunner.domain.status import Status
-from flowrunner.plugin import NodeFailure, RunScopes, ScopesEnded, Signalled, SignalWait, StepContext, Suspend
+from flowrunner.plugin import (
+    HttpAnswer,
+    NodeFailure,
+    RunScopes,
+    ScopesEnded,
+    Signalled,
+    SignalWait,
+    StepContext,
+    Suspend,
+)
 from flowrunner.ports.dispatch import Signal
-from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, HttpAnswer, Request, answer, machine
+from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, answer, machine
 from support.invariants import check_database
 
 from .events import ending, of_type
@@ -82,7 +91,8 @@ async def test_a_result_that_can_be_json_is_made_it(path: Path, result: Any, kep
 )
 async def test_an_error_of_odd_parts_is_still_an_error(path: Path, failure: Any, kept: tuple[str, str]) -> None:
     async def act(value: Any, context: StepContext) -> Any:
-        raise NodeFailure(*failure, data={"when": object()})
+        no_json: Any = object()
+        raise NodeFailure(*failure, data={"when": no_json})
 
     error = failure_of(await run_acting(path, act))
 

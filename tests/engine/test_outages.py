@@ -91,8 +91,8 @@ async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_o
     async with machine(
         path,
         clock=clock,
-        wrap=lambda journal, _: Unreadable(journal),  # type: ignore[arg-type,return-value]
-        wrap_due=CountedDue,  # type: ignore[arg-type]
+        wrap=lambda journal, _: Unreadable(journal),
+        wrap_due=CountedDue,
     ):
         async with asyncio.timeout(10):
             await looked.wait()
@@ -128,7 +128,7 @@ async def test_one_that_could_not_be_loaded_once_goes_on_when_its_next_wait_is_o
         await first.until_parked()
         clock.advance(hours=2)
 
-    async with machine(path, clock=clock, wrap=lambda journal, _: UnreadableOnce(journal)) as second:  # type: ignore[arg-type,return-value]
+    async with machine(path, clock=clock, wrap=lambda journal, _: UnreadableOnce(journal)) as second:
 
         async def has_begun_the_second_wait() -> bool:
             return await second.rows("SELECT count(*) FROM events WHERE type = 'node.waiting'") == [(2,)]
@@ -157,7 +157,7 @@ async def test_who_asks_for_an_execution_that_does_not_load_is_not_kept_waiting_
 
     loading = asyncio.Event()
     loading.set()
-    async with machine(path, wrap=lambda journal, _: Hanging(journal)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: Hanging(journal)) as engine:
         await engine.save("nodes: {a: {type: wait, params: {key: go}}}")
         await engine.start()
         await engine.until_parked()

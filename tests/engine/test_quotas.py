@@ -16,7 +16,7 @@ from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.ports.journal import Append
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
-from support.databases import MARA, Place, new_postgres_database, rows_of
+from support.databases import MARA, MARA_ACCOUNT, Place, new_postgres_database, rows_of
 from support.dependencies import Acting, Machine, Request, answer, machine
 from support.invariants import check_database
 
@@ -168,8 +168,8 @@ async def test_a_signal_that_cannot_be_stored_is_refused_and_a_cancellation_is_n
         most = await kept(engine)
     async with machine(place, limits=WorkspaceLimits(stored=most)) as engine:
         with pytest.raises(LimitReached):
-            await engine.signals.send(caller_of(MARA), ExecutionId("e1"), "go", None)
-        await engine.executions.cancel(caller_of(MARA), ExecutionId("e2"))
+            await engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId("e1"), "go", None)
+        await engine.executions.cancel(caller_of(MARA_ACCOUNT), ExecutionId("e2"))
 
         assert await engine.until_ended("e1") == Status.FAILED
         assert await engine.until_ended("e2") == Status.CANCELLED

@@ -11,7 +11,7 @@ from flowrunner.domain.events import Cancelled, Completed, NodeStarted
 from flowrunner.domain.status import Status
 from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.storage.accounts import SqlAccounts
-from support.databases import MARA, account, rows_of
+from support.databases import MARA_ACCOUNT, account, rows_of
 from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, answer, machine, never
 from support.invariants import check_database
 
@@ -101,7 +101,7 @@ async def test_after_a_kill_nothing_of_a_deleted_account_goes_on(path: Path) -> 
         await engine.until_requested("http://peer/", 2)
         accounts = SqlAccounts(engine.database)
         await accounts.create(account("another", role="admin"), password_hash="x")
-        await accounts.delete(MARA, at=engine.clock.now())
+        await accounts.delete(MARA_ACCOUNT, at=engine.clock.now())
 
     async with machine(path, http=http, clock=engine.clock) as engine:
         for id in ("waiting", "running-1", "running-2", "queued"):

@@ -100,7 +100,7 @@ async def test_secrets_are_hidden_in_a_wait_but_not_its_type_and_its_step(
     (wait,) = json.loads(shown[0])
     wait.pop("since", None)
     assert wait == {"node": "approval", "step": "approval.1", "until": None, **described}
-    answer = {"approved": True, "by": MARA, "data": None}
+    answer: JSON = {"approved": True, "by": MARA, "data": None}
     assert await engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key=key, payload=answer, if_awaited=True))
     assert await engine.until_ended() is Status.COMPLETED
 
@@ -241,10 +241,10 @@ class Exhausted:
         self.lock = asyncio.Lock()
 
     def redact(self, value: JSON) -> JSON:
-        raise RedactionLimit("too often")
+        raise RedactionLimit(1)
 
     async def redact_soon(self, value: JSON) -> JSON:
-        raise RedactionLimit("too often")
+        raise RedactionLimit(1)
 
     def found_in(self, encoded: bytes) -> bool:
         return b"the-secret" in encoded

@@ -14,7 +14,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, WorkspaceId
 from flowrunner.ports.read_turns import READS_FOR
 from services.callers import caller_of
-from support.databases import MARA
+from support.databases import MARA_ACCOUNT
 from support.dependencies import Acting, machine
 
 
@@ -123,7 +123,7 @@ async def test_the_limit_of_active_executions_holds_however_many_get_signals(pat
             await engine.until_parked(id)
 
         # All are answered, and each signal is durable, while two are active.
-        told = (engine.signals.send(caller_of(MARA), ExecutionId(id), "go", None) for id in ids)
+        told = (engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId(id), "go", None) for id in ids)
         await asyncio.gather(*told)
 
         async def has_room_for_two() -> bool:

@@ -16,7 +16,7 @@ from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
 from flowrunner.ports.journal import Append
 from services.callers import caller_of
-from support.databases import MARA, rows_of
+from support.databases import MARA_ACCOUNT, rows_of
 from support.dependencies import Machine, machine
 from support.invariants import check_database, check_effects
 
@@ -96,7 +96,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("lost", APPENDS)
 async def test_everybody_learns_of_events_whose_append_was_not_answered(path: Path, lost: int) -> None:
-    async with machine(path, wrap=lambda journal, _: LosingAnswers(journal, at=lost)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: LosingAnswers(journal, at=lost)) as engine:
         await engine.save(CHILD, "child")
         await engine.save(FLOW)
         with contextlib.suppress(Unavailable):
@@ -105,7 +105,7 @@ async def test_everybody_learns_of_events_whose_append_was_not_answered(path: Pa
 
         errors: list[str] = []
         try:
-            await engine.signals.send(caller_of(MARA), ExecutionId("exec-1"), "go", 1)
+            await engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), "go", 1)
         except Unavailable as error:
             errors.append(str(error))
 
@@ -120,13 +120,13 @@ async def test_everybody_learns_of_events_whose_append_was_not_answered(path: Pa
 
 
 async def test_a_cancellation_whose_append_was_not_answered_is_reported_and_shown(path: Path) -> None:
-    async with machine(path, wrap=lambda journal, _: LosingAnswers(journal, at=3)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: LosingAnswers(journal, at=3)) as engine:
         await engine.save("nodes: {ask: {type: wait, params: {key: go}}}")
         await engine.start()
         await engine.until_parked()
         for _ in range(3):
             with contextlib.suppress(Unavailable):
-                await engine.executions.cancel(caller_of(MARA), ExecutionId("exec-1"))
+                await engine.executions.cancel(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"))
                 break
 
         assert await engine.status() is Status.CANCELLED
@@ -135,7 +135,7 @@ async def test_a_cancellation_whose_append_was_not_answered_is_reported_and_show
 
 
 async def test_an_end_by_the_engine_itself_whose_append_was_not_answered_is_shown(path: Path) -> None:
-    async with machine(path, wrap=lambda journal, _: LosingAnswers(journal, at=3)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap=lambda journal, _: LosingAnswers(journal, at=3)) as engine:
         await engine.save("nodes: {ask: {type: wait, params: {key: go}}}")
         id = await engine.start()
         await engine.until_parked()
@@ -156,9 +156,9 @@ async def test_an_admission_that_was_not_answered_is_found_and_the_execution_goe
             "limits: {concurrency: {max: 1}}\n"
             "nodes: {ask: {type: wait, params: {key: go}, next: done}, done: {type: return}}"
         )
-        ids = [(await engine.executions.run(caller_of(MARA), FlowId("flow-1"), {})).id for _ in range(3)]
+        ids = [(await engine.executions.run(caller_of(MARA_ACCOUNT), FlowId("flow-1"), {})).id for _ in range(3)]
         for id in ids:
-            await engine.signals.send(caller_of(MARA), id, "go", None)
+            await engine.signals.send(caller_of(MARA_ACCOUNT), id, "go", None)
 
         assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 3
     assert check_database(path) == []

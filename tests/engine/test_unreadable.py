@@ -13,7 +13,7 @@ from flowrunner.domain.status import Status
 from flowrunner.ports.event_codec import decode_event, stored_type
 from flowrunner.storage.accounts import SqlAccounts
 from services.callers import caller_of
-from support.databases import MARA, NOON, Place, account, change, new_postgres_database, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, Place, account, change, new_postgres_database, rows_of
 from support.dependencies import machine, never
 
 WAITS: Final = """
@@ -92,7 +92,7 @@ async def test_a_waiting_execution_takes_no_signal_and_can_be_cancelled(place: P
             spoil(place, id, *UNREADABLE[what])
 
         with capture_logs() as lines, pytest.raises(Conflict, match="has ended"):
-            await engine.signals.send(caller_of(MARA), signalled, "go", None)
+            await engine.signals.send(caller_of(MARA_ACCOUNT), signalled, "go", None)
         (line,) = [line for line in lines if line["event"] == "execution.failed"]
         assert (line["execution_id"], line["error_type"]) == (signalled, "events.unreadable")
         with pytest.raises(Conflict, match="it is failed"):
@@ -140,7 +140,7 @@ async def test_what_an_account_leaves_behind_ends_whatever_its_events_are(place:
                 spoil(place, id, *UNREADABLE[what])
         accounts = SqlAccounts(engine.database)
         await accounts.create(account("someone-else"), password_hash="x")
-        await accounts.delete(MARA, at=NOON, audit=None)
+        await accounts.delete(MARA_ACCOUNT, at=NOON, audit=None)
 
         await engine.executions.cancel_all(MARA)
 

@@ -14,14 +14,14 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.engine import actor
 from flowrunner.fair_slots import FairSlots
-from flowrunner.plugin import StepContext, Suspend, TimeWait
+from flowrunner.plugin import HttpAnswer, StepContext, Suspend, TimeWait
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.due_executions import SqlDueExecutions
 from services.callers import caller_of
-from support.databases import MARA, rows_of
-from support.dependencies import Acting, HttpAnswer, Machine, Request, SteppingClock, answer, machine, never
+from support.databases import MARA, MARA_ACCOUNT, rows_of
+from support.dependencies import Acting, Machine, Request, SteppingClock, answer, machine, never
 from support.invariants import check_database
 
 from .events import ending, of_type
@@ -71,11 +71,11 @@ async def test_a_wait_that_is_tried_again_later_waits_for_nothing_until_then(eng
     )
     await engine.start()
     await engine.until_parked()
-    await engine.signals.send(caller_of(MARA), ExecutionId("exec-1"), "go", "no number")
+    await engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), "go", "no number")
     await engine.until_parked()
     retrying = rows_of(engine.path, "SELECT status, waiting_for FROM executions")[0]
     # It is for the next attempt.
-    await engine.signals.send(caller_of(MARA), ExecutionId("exec-1"), "go", {"number": 7})
+    await engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), "go", {"number": 7})
     await engine.until_parked()
 
     engine.clock.advance(hours=1)
@@ -336,7 +336,7 @@ async def test_a_signal_whose_sender_has_given_up_while_it_was_redacted_is_not_r
     await engine.until_parked()
 
     async def send(payload: str) -> None:
-        await engine.signals.send(caller_of(MARA), ExecutionId("exec-1"), "go", payload)
+        await engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), "go", payload)
 
     # A long payload is redacted on a thread, one at a time for each account.
     redactor = await engine.vault.redactor(MARA)
