@@ -82,7 +82,7 @@ def test_the_schema_rejects_other_bytes_than_those_of_the_struct_but_further_fie
     document = document_of()
     schema = Draft202012Validator({"$ref": "#/components/schemas/Tree", "components": document["components"]})
 
-    assert schema.is_valid(json.loads(answer(Tree(kind="fir", felled_at=None, notes=1)).body))
+    assert schema.is_valid(json.loads(bytes(answer(Tree(kind="fir", felled_at=None, notes=1)).body)))
     for wrong in (
         {"kind": "fir"}, {"kind": "ash", "felled_at": None}, {"kind": "fir", "felled_at": None, "last_leaf": None},
     ):  # fmt: skip
@@ -144,7 +144,8 @@ async def test_a_long_list_has_the_bytes_of_its_struct(length: int, is_streamed:
 
 async def test_a_list_that_ends_behind_its_last_item_is_empty() -> None:
     async def none() -> AsyncIterator[Sequence[Answer]]:
-        for portion in ():
+        portions: Sequence[Sequence[Answer]] = ()
+        for portion in portions:
             yield portion
 
     reply = await long_listing(Forest([], total=3, limit=10, offset=10), none(), is_whole=True)

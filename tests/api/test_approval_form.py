@@ -66,7 +66,9 @@ def test_a_maximum_length_that_is_no_number_is_ignored() -> None:
 def test_no_keyword_of_another_type_breaks_the_page_or_its_answer(keyword: str) -> None:
     bases: tuple[dict[str, Any], ...] = ({}, {"type": "string"}, {"type": "object", "properties": {"y": {}}})
     for base, value in itertools.product(bases, VALUES):
-        for form in ({**base, keyword: value}, {"type": "object", "properties": {"n": {**base, keyword: value}}}):
+        inner: JSON = {**base, keyword: value}
+        outer: JSON = {"type": "object", "properties": {"n": inner}}
+        for form in (inner, outer):
             assert page_of(form).endswith("</html>")
             for text in ("", "0", "yes", "[1]", "2026-01-01"):
                 answered(form, text)

@@ -52,11 +52,12 @@ def test_the_check_sees_what_is_missing_and_what_is_another_kind() -> None:
     promised = {"a": 1, "b": [str], "c": MOMENT}
 
     assert mismatches(promised, {"a": 1, "b": ["x"], "c": "2023-01-01T12:00:00Z", "d": 1}) == []
-    for wrong in (
+    several: tuple[Any, ...] = (
         {"a": 1, "b": ["x"]}, {"a": "1", "b": ["x"], "c": "2023-01-01T12:00:00Z"},
         {"a": 1, "b": [1], "c": "2023-01-01T12:00:00Z"}, {"a": 1, "b": ["x", "y"], "c": "2023-01-01T12:00:00Z"},
         {"a": True, "b": ["x"], "c": "2023-01-01T12:00:00Z"}, {"a": 1, "b": ["x"], "c": "2023-01-01"}, [],
-    ):  # fmt: skip
+    )  # fmt: skip
+    for wrong in several:
         assert len(mismatches(promised, wrong)) == 1, wrong
 
 

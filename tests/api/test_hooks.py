@@ -28,13 +28,14 @@ from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from flowrunner.storage.secrets import NAMED
 from flowrunner.storage.sqlite.database import SqliteTransaction
 from flowrunner.storage.triggers import BY_URL
+from security.two_accounts import two_accounts_at
 from support.client import Client, Reply
 from support.proxy import Proxy
 from support.receiver import Receiver
 from support.server import Server
 from support.waiting import wait_for
 
-from .test_workspaces_api import HEADER, team_at, two_accounts_at
+from .test_workspaces_api import HEADER, team_at
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, or so").decode()
 FLOW: Final = """

@@ -15,10 +15,10 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.services import bulk_executions
 from flowrunner.services import jobs as job_service
 from flowrunner.storage import execution_search
-from security.two_accounts import ApiClient, TwoAccounts, until
+from security.two_accounts import ApiClient, TwoAccounts, two_accounts_at, until
 from support.client import Reply
 
-from .test_workspaces_api import HEADER, team_at, two_accounts_at
+from .test_workspaces_api import HEADER, team_at
 
 FAIL = "nodes: {a: {type: fail, params: {error: not.now, message: Not now}}}"
 BATCH = "/api/v1/executions:batch"

@@ -40,7 +40,8 @@ async def test_a_change_also_says_what_is_left_of_changes_and_a_stranger_what_is
     tmp_path: Path,
 ) -> None:
     async with program_at(tmp_path, account_requests=100, account_changes=50, anonymous_requests=10) as program:
-        token, policies = await token_for(program), []
+        token = await token_for(program)
+        policies: list[str] = []
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":

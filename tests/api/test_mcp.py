@@ -35,8 +35,11 @@ async def agent(request: Any, server: Server, account: Client) -> Any:
             await done.wait()
 
     holding = asyncio.create_task(hold())
-    await asyncio.wait({ready, holding}, return_when=asyncio.FIRST_COMPLETED)
-    yield ready.result() if ready.done() else await holding
+    both: set[asyncio.Future[Any]] = {ready, holding}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if not ready.done():
+        await holding
+    yield ready.result()
     done.set()
     await holding
 

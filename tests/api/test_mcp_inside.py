@@ -38,7 +38,7 @@ def error_in(reply: Reply) -> Any:
 async def test_s56_s76_the_requests_of_tools_count_towards_the_limit_of_the_account(tmp_path: Path) -> None:
     async with program_at(tmp_path / "data", account_requests=10) as program:
         _, token, _ = await agent_of(program)
-        replies = []
+        replies: list[Reply] = []
         while not replies or (replies[-1].status == 200 and not replies[-1].json["result"]["isError"]):
             replies.append(await send(program, token, called("search_flows")))
 

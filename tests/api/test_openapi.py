@@ -240,12 +240,13 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
             names = ("id", "account_id", "token_id", "delivery_id", "invitation_id", "key", "node", "name")
-            parts = dict.fromkeys(names, "x") | {"number": "1", "step_id": "1"}
+            parts: dict[str, Any] = dict.fromkeys(names, "x") | {"number": "1", "step_id": "1"}
             assert made.go(nobody, operation, **parts).status == 401
     return made.replies
 
 
 def _flows_and_executions(go: Go, account: Client) -> None:
+    body: Any
     flows, flow = "/api/v1/flows", "/api/v1/flows/{id}"
     faulty = "nodes:\n  a: {type: htp.request}\n  b: {next: c}\n"
     id = go(account, f"POST {flows}", {"name": "N", "definition": SMALLEST, "tags": ["t"]}).json["id"]
@@ -312,6 +313,7 @@ def _batches(go: Go, account: Client) -> None:
 
 
 def _deployment(go: Go, account: Client) -> None:
+    body: Any
     flows, flow, named = "/api/v1/flows", "/api/v1/flows/{id}", "/api/v1/flows/by-name/{name}"
     yaml = {"Content-Type": "application/yaml"}
     for conditions in ({"If-Match": "*"}, {"If-None-Match": "*"}, {"If-None-Match": "x"}, {"If-None-Match": "*"}, {}):
@@ -356,6 +358,7 @@ nodes:
 
 
 def _signals_and_reruns(go: Go, account: Client) -> None:
+    body: Any
     execution = "/api/v1/executions/{id}"
     signal, approval = f"POST {execution}/signals/{{key}}", f"POST {execution}/approvals/{{node}}"
     flow_id = account.new_flow(WAITING)
@@ -526,6 +529,7 @@ def _secrets(go: Go, account: Client) -> None:
 
 
 def _callbacks(go: Go, account: Client) -> None:
+    body: Any
     callbacks, one = "/api/v1/callbacks", "/api/v1/callbacks/{id}"
     body = {"url": "http://127.0.0.1:1/", "events": ["callback.disabled"], "format": "template", "template": {"a": 1}}
     id = go(account, f"POST {callbacks}", body).json["id"]
@@ -557,9 +561,9 @@ def _hooks(go: Go, nobody: Client, account: Client) -> None:
         go(nobody, "GET /hooks/{token}", query="?validationToken=x", token=target)
     for target in (hook["id"], "trigger-1"):
         for query in ("", "?limit=x"):
-            listed = go(account, f"GET {one}/deliveries", query=query, id=target)
-        listed = go(account, f"GET {one}/deliveries", id=target).json.get("deliveries") or [{"id": "hook-1"}]
-        for delivery in (listed[0]["id"], "hook-1"):
+            go(account, f"GET {one}/deliveries", query=query, id=target)
+        stored = go(account, f"GET {one}/deliveries", id=target).json.get("deliveries") or [{"id": "hook-1"}]
+        for delivery in (stored[0]["id"], "hook-1"):
             go(account, f"GET {one}/deliveries/{{delivery_id}}", id=target, delivery_id=delivery)
             go(account, f"POST {one}/deliveries/{{delivery_id}}/replay", id=target, delivery_id=delivery)
         go(account, f"POST {one}/rotate", id=target)
@@ -619,6 +623,7 @@ def _workspaces(go: Go, admin: Client, account: Client) -> None:
 
 
 def _invitations(go: Go, admin: Client, account: Client) -> None:
+    body: Any
     nobody, invited = Client(admin.url), "/api/v1/invitations"
     mine, path = "/api/v1/workspaces/{id}/invitations", {"id": account.account_id}
     for body in ({"email": admin.email, "role": "viewer"}, {"email": "x", "role": "viewer"}, b"{"):
@@ -708,6 +713,7 @@ def _pause(go: Go, admin: Client, account: Client) -> None:
 
 
 def _keys(go: Go, admin: Client, account: Client) -> None:
+    body: Any
     rotations = "/api/v1/keys/rotations"
     for body in ({"kinds": ["data", "master", "signing"]}, {"kinds": []}, {"kinds": ["x"]}, b"{"):
         for client in (admin, account):
@@ -724,6 +730,7 @@ def _keys(go: Go, admin: Client, account: Client) -> None:
 
 
 def _identity(go: Go, nobody: Client, account: Client) -> None:
+    body: Any
     for body in ({"username": account.email, "password": PASSWORD}, {"username": "x", "password": "y"}, {}, b"{"):
         go(nobody, "POST /api/v1/auth/login", body)
     for body in ({"token": "x", "name": "N", "email": "e@example.com", "password": PASSWORD}, {}, b"{"):
@@ -771,6 +778,7 @@ def _sign_on(go: Go, nobody: Client, account: Client) -> None:
 
 
 def _second_factors(go: Go, nobody: Client, account: Client) -> None:
+    body: Any
     factors = "/api/v1/second-factors"
     go(account, f"GET {factors}")
     for body in ({}, {"name": ""}, b"{"):

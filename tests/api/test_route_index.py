@@ -1,6 +1,7 @@
 """The index of routes: it finds the same route as the search through all of them."""
 
 from pathlib import Path
+from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.routing import Match, Route, Router, WebSocketRoute
@@ -51,7 +52,7 @@ async def test_a_direct_route_is_the_first_route_that_fits(tmp_path: Path) -> No
             for value in ("x", "validate", "a b", "ä%2F"):
                 address = "/".join(value if part.startswith("{") else part for part in path.split("/"))
                 for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
-                    scope = {"type": "http", "method": method, "path": address, "headers": []}
+                    scope: dict[str, Any] = {"type": "http", "method": method, "path": address, "headers": []}
                     route = index.direct(scope)
                     if route is not None:
                         direct.add(f"{method} {route.path}")

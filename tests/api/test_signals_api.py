@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -180,10 +181,14 @@ def test_another_signal_with_the_same_key_is_refused(account: Client, is_open: b
         assert "was used before, with another request" in reply.error["message"]
 
 
+def is_waiting(account: Client, id: str, step: str) -> bool:
+    return step in {wait.get("step") for wait in account.execution(id).get("waiting_for", ())}
+
+
 def test_an_answer_sent_again_with_its_key_is_answered_as_the_first_time(account: Client) -> None:
     id = started(account, EACH)
     for step, yes in (("each.1[0]/ask.1", True), ("each.1[1]/ask.1", False), ("each.1[2]/ask.1", True)):
-        wait_for(lambda step=step: step in {w.get("step") for w in account.execution(id).get("waiting_for", ())})
+        wait_for(partial(is_waiting, account, id, step))
         said = {"message": "Approved" if yes else "Rejected"}
         for _ in range(2):
             reply = keyed(account, id, f"approvals/{quote(step, safe='')}", {"approved": yes}, step)

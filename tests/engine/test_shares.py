@@ -172,12 +172,12 @@ async def test_an_execution_that_is_being_read_for_a_signal_is_not_read_again_wh
             await engine.start(id=id)
             await engine.until_parked(id)
         for id in ("e1", "e2"):
-            await engine.signals.send(caller_of(MARA), ExecutionId(id), "go", None)
+            await engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId(id), "go", None)
         await until(lambda: engine.dispatcher.queued == 1)
         reads.clear()
         may_read.clear()
 
-        sending = asyncio.create_task(engine.signals.send(caller_of(MARA), ExecutionId("e2"), "more", None))
+        sending = asyncio.create_task(engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId("e2"), "more", None))
         await until(lambda: reads == ["e2"])
         may_end.set()
         # The first one has left.
