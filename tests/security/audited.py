@@ -63,7 +63,7 @@ def plant(moment: str, number: int) -> None:
         # On SQLite nothing in a transaction waits, so it can be finished here and now.
         add(tx, entries)
 
-    database_module.add_to_chain = add_or_end
+    database_module.add_to_chain = add_or_end  # type: ignore[attr-defined] # planted where it is called
     SqliteDatabase._commit = around(SqliteDatabase._commit, "before the commit", "after the commit")  # type: ignore[method-assign]
 
 

@@ -236,19 +236,19 @@ class Callers:
                 await self.services.secrets.set(by, "KEY", "a value to keep")
                 return by.workspace_id
             case "members":
-                id, _ = await self._account(f"member-{self._number}", "user")
+                member, _ = await self._account(f"member-{self._number}", "user")
                 self._sql(
                     "INSERT INTO members (workspace_id, account_id, role, added_at) VALUES (?, ?, 'viewer', 0)",
                     by.workspace_id,
-                    id,
+                    member,
                 )
-                return id
+                return member
             case "accounts":
                 await self.services.secrets.set(by, "KEY", "a value to keep")
                 return owner
             case "new account":
-                id, _ = await self._account(f"thing-{self._number}", "user")
-                return id
+                thing, _ = await self._account(f"thing-{self._number}", "user")
+                return thing
             case "invitations":
                 invitation = f"invitation-{self._number}"
                 self._sql(

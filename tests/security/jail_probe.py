@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 import sys
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 
@@ -26,7 +27,7 @@ lacking = jail.enter()
 fork_server = os.getpid()
 
 
-def attempt(name, call):
+def attempt(name: str, call: Callable[[], object]) -> None:
     try:
         result = call()
     except OSError as error:
@@ -38,7 +39,7 @@ def attempt(name, call):
     os.write(0, f"{name}: {said}\n".encode())
 
 
-def more_memory():
+def more_memory() -> object:
     return bytearray(1024 * 1024 * 1024) and 0
 
 

@@ -18,6 +18,7 @@ from flowrunner.bootstrap.data import open_data
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.clock import SystemClock
 from flowrunner.domain.account import Caller
+from flowrunner.domain.values import personal_workspace
 from flowrunner.metrics import Metrics
 from flowrunner.ports.keys import KeyKind
 from flowrunner.settings import Settings
@@ -73,7 +74,7 @@ async def prepare(data_dir: Path) -> dict[str, Any]:
             known["tokens"].append(token.token)
             values = {f"KEY_{k}": f"the value {k} of account {n}" for k in range(SECRETS)}
             for key, value in values.items():
-                await program.vault.set(account.id, key, value, at=account.created_at)
+                await program.vault.set(personal_workspace(account.id), key, value, at=account.created_at)
             known["secrets"][account.id] = values
     return known
 

@@ -276,7 +276,7 @@ WITHIN: Final[Mapping[str, str]] = {"key": "KEY", "node": "nap", "number": "1", 
 def routes_of(app: FastAPI) -> Iterator[tuple[Route, APIRoute]]:
     for route in app.routes:
         if isinstance(route, APIRoute):
-            for method in sorted(route.methods):
+            for method in sorted(route.methods or ()):
                 yield (method, route.path_format), route
 
 

@@ -25,6 +25,7 @@ from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.services import approval_links
 from flowrunner.services.approval_links import MOST_REQUESTS
+from flowrunner.services.signals import checked_data
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.transaction import Transaction
 from support.asgi import call, program_at
@@ -172,7 +173,7 @@ async def test_s73_opening_a_link_answers_nothing(links: Links) -> None:
 
 async def test_s73_a_link_is_opened_a_bounded_number_of_times_a_minute(links: Links) -> None:
     # The allowance comes back with time, which a slow machine takes for sixty requests.
-    links.program.services.linked_approvals._clock = SteppingClock(datetime.now(UTC))  # type: ignore[assignment]
+    links.program.services.linked_approvals._clock = SteppingClock(datetime.now(UTC))
     statuses = Counter([(await links.get(links.path())).status for _ in range(MOST_REQUESTS + 3)])
 
     assert statuses == {200: MOST_REQUESTS, 429: 3}
@@ -204,7 +205,7 @@ async def test_s73_a_link_ends_with_its_approval(links: Links, how: str) -> None
         await links.until_it_waits(links.id, branches=1)
     else:
         # A day and a bit, at once.
-        links.program.services.linked_approvals._clock = _Later()  # type: ignore[assignment]
+        links.program.services.linked_approvals._clock = _Later()
     before = await links.state()
 
     replies = [await links.get(path), await links.post(path)]
@@ -368,7 +369,7 @@ async def test_s73_an_outage_makes_no_link_unknown(links: Links, monkeypatch: py
 async def test_s73_answers_by_links_of_a_workspace_are_checked_one_at_a_time(
     links: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check, counting = approval_links.checked_data, threading.Lock()
+    check, counting = checked_data, threading.Lock()
     checking = most = 0
 
     def counted(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngine) -> JSON:

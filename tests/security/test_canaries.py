@@ -252,7 +252,7 @@ def flows(receiver: Receiver) -> dict[str, dict[str, Any]]:
         "approval by roles": {**_node("approval", prompt=a, roles=[a, "user"], form={"enum": [b]}), "timeout": "50ms"},
         "approval with a form that is none": {**_node("approval", form={"type": a, "pattern": b}), "timeout": "50ms"},
     }  # fmt: skip
-    whole = {name: {"nodes": {"a": node}} for name, node in one.items()}
+    whole: dict[str, dict[str, Any]] = {name: {"nodes": {"a": node}} for name, node in one.items()}
     whole |= {
         "handlers": {
             "on_failure": "told", "on_finish": "tidy",
@@ -427,7 +427,7 @@ def test_the_secrets_did_go_where_the_flows_sent_them(remains: Remains) -> None:
     assert {"completed", "failed", "cancelled"} == set(remains.endings.values())
     for ending, least in (("completed", 60), ("failed", 60)):
         assert sum(found == ending for found in remains.endings.values()) > least
-    assert b"***" in remains.sinks["file flowrunner.db"]  # type: ignore[operator]
+    assert b"***" in remains.sinks["file flowrunner.db"]
     assert "node.crashed" in str(remains.sinks["server log"])
 
 

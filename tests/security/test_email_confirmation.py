@@ -200,7 +200,7 @@ async def test_s17_only_an_admin_confirms_an_address_without_its_mailbox(install
     assert (unnamed.status, unnamed.error["details"]["errors"][0]["path"]) == (422, "email")
     assert not await installation.is_confirmed("kim")
 
-    body = {"name": "N", "email": "n@example.com", "password": PASSWORD}
+    body: dict[str, object] = {"name": "N", "email": "n@example.com", "password": PASSWORD}
     made = await installation.go("POST", "/api/v1/accounts", body, by="root")
     body = {**body, "email": "o@example.com", "email_confirmed": True}
     known = await installation.go("POST", "/api/v1/accounts", body, by="root")

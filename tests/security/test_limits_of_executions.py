@@ -141,8 +141,8 @@ async def test_s56_an_account_that_keeps_too_much_starts_nothing_more_and_what_r
 
         await until(is_full)
         for method, address in (("POST", "/api/v1/flows"), ("PUT", f"/api/v1/flows/{flow}")):
-            body = {"name": "F", **definition}
-            assert_limited(await accounts.mara.request(method, address, body), "workspace_stored", 200_000, status=409)
+            refused = await accounts.mara.request(method, address, {"name": "F", **definition})
+            assert_limited(refused, "workspace_stored", 200_000, status=409)
         again = await accounts.mara.run(flow, Idempotency_Key="first")
         assert (again.status, again.json["execution_id"]) == (200, first.json["execution_id"])
         # A name can be changed, what runs ends as soon as it records more, and others are not concerned.

@@ -122,7 +122,7 @@ async def test_s56_long_bodies_of_one_account_leave_threads_to_another(tmp_path:
 
 async def test_s56_long_bodies_of_one_account_come_into_memory_as_there_is_room(tmp_path: Path) -> None:
     """Hold the memory of a body until its request is answered; each takes at least half of what an account may."""
-    long = {"input": {"x": [{}] * 200_000}}
+    long: dict[str, Any] = {"input": {"x": [{}] * 200_000}}
     async with two_accounts_at(tmp_path / "data") as accounts:
         flows = [await client.flow(RETURN) for client in (accounts.mara, accounts.omar)]
         executions, together = accounts.program.services.executions, Counter[str]()

@@ -52,7 +52,7 @@ class Authenticator:
     def create(
         self, challenge: str, *, rp: str = RP, flags: int = PRESENT, kind: str = "webauthn.create", **changes: Any
     ) -> dict[str, Any]:
-        public = ES256.from_cryptography_key(self.key.public_key())
+        public = ES256.from_cryptography_key(self.key.public_key())  # type: ignore[no-untyped-call]
         credential = AttestedCredentialData.create(Aaguid.NONE, self.id, public)
         data = AuthenticatorData.create(
             hashlib.sha256(rp.encode()).digest(), flags | AuthenticatorData.FLAG.AT, self.count, credential
@@ -66,7 +66,7 @@ class Authenticator:
         self, challenge: str, *, rp: str = RP, flags: int = PRESENT, kind: str = "webauthn.get", **changes: Any
     ) -> dict[str, Any]:
         self.count += 1
-        data = AuthenticatorData.create(hashlib.sha256(rp.encode()).digest(), flags, self.count)
+        data = AuthenticatorData.create(hashlib.sha256(rp.encode()).digest(), AuthenticatorData.FLAG(flags), self.count)
         client_data = self._client_data(kind, challenge, changes)
         signature = self.key.sign(bytes(data) + hashlib.sha256(client_data).digest(), ec.ECDSA(SHA256()))
         return self._credential({
@@ -93,6 +93,20 @@ async def step(attack: Attack, name: str) -> tuple[str, str]:
     return needed["challenge"], needed["passkey"]["challenge"]
 
 
+WRONG_ENROLMENTS: Final[dict[str, dict[str, Any]]] = {
+    "another origin": {"origin": "https://evil.example"}, "a port": {"origin": f"{ORIGIN}:8443"},
+    "a subdomain": {"origin": f"https://a.{RP}"}, "no TLS": {"origin": f"http://{RP}"},
+    "another party": {"rp": "evil.example"}, "an absent person": {"flags": 0},
+    "an answer to a login": {"kind": "webauthn.get"}, "another challenge": {"challenge_": "x"},
+}  # fmt: skip
+WRONG_SIGNATURES: Final[dict[str, dict[str, Any]]] = {
+    "another origin": {"origin": "https://evil.example"}, "a subdomain": {"origin": f"https://a.{RP}"},
+    "no TLS": {"origin": f"http://{RP}"}, "a frame of another origin": {"crossOrigin": True},
+    "another party": {"rp": "evil.example"}, "an absent person": {"flags": 0},
+    "an answer to an enrolment": {"kind": "webauthn.create"}, "no origin": {"origin": None},
+}  # fmt: skip
+
+
 async def test_s03_s07_s08_passkeys_sign_one_login_of_one_account_at_one_origin(
     tmp_path: Path, scoreboard: Scoreboard
 ) -> None:
@@ -108,12 +122,7 @@ async def test_s03_s07_s08_passkeys_sign_one_login_of_one_account_at_one_origin(
         attack.check(
             "another account's challenge", await attack.send("POST", f"{FACTORS}/passkeys", stolen, mara_token)
         )
-        for what, changes in {
-            "another origin": {"origin": "https://evil.example"}, "a port": {"origin": f"{ORIGIN}:8443"},
-            "a subdomain": {"origin": f"https://a.{RP}"}, "no TLS": {"origin": f"http://{RP}"},
-            "another party": {"rp": "evil.example"}, "an absent person": {"flags": 0},
-            "an answer to a login": {"kind": "webauthn.get"}, "another challenge": {"challenge_": "x"},
-        }.items():  # fmt: skip
+        for what, changes in WRONG_ENROLMENTS.items():
             if "challenge_" in changes:
                 started = (await attack.send("POST", f"{FACTORS}/passkeys/options", None, mara_token)).json
                 body = {"challenge": started["challenge"], "passkey": mara.create(text(b"x" * 32))}
@@ -136,12 +145,7 @@ async def test_s03_s07_s08_passkeys_sign_one_login_of_one_account_at_one_origin(
 
         await log_in("another account's passkey", omar)
         await log_in("a passkey that nobody has", Authenticator(b"unknown"))
-        for what, changes in {
-            "another origin": {"origin": "https://evil.example"}, "a subdomain": {"origin": f"https://a.{RP}"},
-            "no TLS": {"origin": f"http://{RP}"}, "a frame of another origin": {"crossOrigin": True},
-            "another party": {"rp": "evil.example"}, "an absent person": {"flags": 0},
-            "an answer to an enrolment": {"kind": "webauthn.create"}, "no origin": {"origin": None},
-        }.items():  # fmt: skip
+        for what, changes in WRONG_SIGNATURES.items():
             await log_in(f"signed with {what}", **changes)
         challenge, signed = await step(attack, "mara")
         other_challenge, other_signed = await step(attack, "mara")

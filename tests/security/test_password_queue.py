@@ -15,6 +15,7 @@ import pytest
 
 from api.shapes import assert_error
 from flowrunner.domain.errors import QueueFull, Unavailable
+from flowrunner.security.credentials import Argon2Hasher
 from flowrunner.security.hashing_queue import HashingQueue
 from flowrunner.storage.accounts import SqlAccounts
 from security.test_sessions import LOGIN, login_from
@@ -99,7 +100,9 @@ def test_s64_s03_who_comes_from_elsewhere_waits_for_one_login_of_each_address(ow
 @pytest.mark.usefixtures("real_hashes")
 async def test_s64_more_logins_than_may_wait_are_told_to_come_back(tmp_path: Path) -> None:
     async with two_accounts_at(tmp_path / "data") as accounts:
-        accounts.program.services.sessions._hasher._queue._most = most = 60
+        hasher = accounts.program.services.sessions._hasher
+        assert isinstance(hasher, Argon2Hasher)
+        hasher._queue._most = most = 60
         clients = [ApiClient(accounts.app, address=f"198.51.100.{n % ADDRESSES}") for n in range(120)]
         wrong = {"username": "nobody@example.com", "password": "a wrong password"}
         async with asyncio.TaskGroup() as group:
@@ -127,6 +130,7 @@ async def test_s64_s03_a_login_that_was_not_checked_is_no_failure(tmp_path: Path
     async with two_accounts_at(tmp_path / "data", anonymous_logins=400) as accounts:
         full = HashingQueue(1, most=1)
         hasher = accounts.program.services.sessions._hasher
+        assert isinstance(hasher, Argon2Hasher)
         usual, hasher._queue = hasher._queue, full
         release = threading.Event()
         held = [asyncio.create_task(full.run(release.wait, source="192.0.2.1")) for _ in range(2)]

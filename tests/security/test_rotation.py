@@ -15,14 +15,14 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from inspect import get_annotations
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from flowrunner import security
 from flowrunner.bootstrap.data import open_data
 from flowrunner.domain.errors import Unauthorized
-from flowrunner.domain.values import AccountId, ExecutionId, SessionId
+from flowrunner.domain.values import AccountId, ExecutionId, SessionId, personal_workspace
 from flowrunner.metrics import Metrics
 from flowrunner.ports.approval_links import ApprovalPlace
 from flowrunner.ports.page import Page
@@ -212,6 +212,11 @@ def _signers(ring: KeyRing) -> dict[type, tuple[Callable[[], str], Callable[[str
     }
 
 
+def _made_by(kind: Any) -> Callable[..., None]:
+    made_by: Callable[..., None] = kind.__init__
+    return made_by
+
+
 def test_s12_what_an_earlier_key_has_signed_is_good_until_that_key_is_forgotten() -> None:
     first, second = KeyRing(SIGNING, b"1" * 32), KeyRing(SIGNING, b"2" * 32)
     begun, rotated = KeyRing(SIGNING, b"2" * 32, [b"1" * 32]), KeyRing(SIGNING, b"1" * 32)
@@ -227,7 +232,7 @@ def test_s12_what_an_earlier_key_has_signed_is_good_until_that_key_is_forgotten(
         each
         for module in pkgutil.iter_modules(security.__path__)
         for each in vars(importlib.import_module(f"{security.__name__}.{module.name}")).values()
-        if isinstance(each, type) and next(iter(get_annotations(each.__init__).values()), None) is KeyRing
+        if isinstance(each, type) and next(iter(get_annotations(_made_by(each)).values()), None) is KeyRing
     }
     assert signed.keys() == everything
     for ring in (first, begun, rotated):
@@ -259,11 +264,11 @@ async def test_s24_what_cannot_be_opened_does_not_hold_up_a_rotation_and_is_kept
             )
             ids.append(account.id)
             for key in ("GOOD", "BAD"):
-                await program.vault.set(account.id, key, f"the value {key}", at=account.created_at)
+                await program.vault.set(personal_workspace(account.id), key, f"the value {key}", at=account.created_at)
         broken = "UPDATE secrets SET sealed = CAST(sealed || x'00' AS BLOB) WHERE key = 'BAD' AND workspace_id = ?"
         with closing(sqlite3.connect(tmp_path / "data" / "flowrunner.db")) as connection, connection:
             connection.execute(broken, (ids[0],))
-        sealed = {s.key: s for s, _ in await SqlSecrets(program.database).sealed(ids[0])}["BAD"]
+        sealed = {s.key: s for s, _ in await SqlSecrets(program.database).sealed(personal_workspace(ids[0]))}["BAD"]
 
         await program.services.keys.request(None, ["master", "data"])
         await program.services.keys.advance()
@@ -272,10 +277,10 @@ async def test_s24_what_cannot_be_opened_does_not_hold_up_a_rotation_and_is_kept
             r.kind for r in (await program.services.keys.page(Page(limit=9, offset=0)))[0] if r.completed_at is None
         ] == []
         for id in ids:
-            assert await program.vault.reveal(id, ["GOOD"]) == {"GOOD": "the value GOOD"}
+            assert await program.vault.reveal(personal_workspace(id), ["GOOD"]) == {"GOOD": "the value GOOD"}
         with pytest.raises(WrongKey):
-            await program.vault.reveal(ids[0], ["BAD"])
-        after = {s.key: s for s, _ in await SqlSecrets(program.database).sealed(ids[0])}["BAD"]
+            await program.vault.reveal(personal_workspace(ids[0]), ["BAD"])
+        after = {s.key: s for s, _ in await SqlSecrets(program.database).sealed(personal_workspace(ids[0]))}["BAD"]
         assert after == sealed, "it is as it was, with the key that it may open with one day"
 
 
@@ -285,7 +290,7 @@ async def test_s24_the_master_key_of_a_data_key_that_cannot_be_opened_is_kept(tm
         account = await program.services.accounts.create(
             name="N", email="n@example.com", password=PASSWORD, role="user"
         )
-        await program.vault.set(account.id, "KEY", "a value to keep", at=account.created_at)
+        await program.vault.set(personal_workspace(account.id), "KEY", "a value to keep", at=account.created_at)
     with closing(sqlite3.connect(data_dir / "flowrunner.db")) as connection, connection:
         (wrapped,) = connection.execute("SELECT wrapped FROM data_keys").fetchone()
         connection.execute("UPDATE data_keys SET wrapped = CAST(wrapped || x'00' AS BLOB)")
@@ -299,7 +304,9 @@ async def test_s24_the_master_key_of_a_data_key_that_cannot_be_opened_is_kept(tm
     with closing(sqlite3.connect(data_dir / "flowrunner.db")) as connection, connection:
         connection.execute("UPDATE data_keys SET wrapped = ?", (wrapped,))
     async with program_at(data_dir) as program:
-        assert await program.vault.reveal(account.id, ["KEY"]) == {"KEY": "a value to keep"}, "from a backup"
+        assert await program.vault.reveal(personal_workspace(account.id), ["KEY"]) == {"KEY": "a value to keep"}, (
+            "from a backup"
+        )
 
 
 async def test_s24_a_rotation_asked_for_twice_is_one(tmp_path: Path) -> None:
@@ -319,7 +326,9 @@ async def test_s24_a_secret_set_while_keys_change_opens_afterwards(tmp_path: Pat
 
         async def write(n: int) -> None:
             for turn in range(20):
-                await program.vault.set(account.id, f"KEY_{n}", f"the value {n} {turn}", at=account.created_at)
+                await program.vault.set(
+                    personal_workspace(account.id), f"KEY_{n}", f"the value {n} {turn}", at=account.created_at
+                )
 
         async def rotate() -> None:
             for _ in range(10):
@@ -329,7 +338,9 @@ async def test_s24_a_secret_set_while_keys_change_opens_afterwards(tmp_path: Pat
         await asyncio.gather(rotate(), *(write(n) for n in range(5)))
 
         names = [f"KEY_{n}" for n in range(5)]
-        assert await program.vault.reveal(account.id, names) == {name: f"the value {name[-1]} 19" for name in names}
+        assert await program.vault.reveal(personal_workspace(account.id), names) == {
+            name: f"the value {name[-1]} 19" for name in names
+        }
 
 
 def _real_now() -> datetime:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ import flowrunner.sandbox
 from docs.pages import ROOT
 from flowrunner.domain.expression.javascript import GLOBALS
 from flowrunner.domain.expression.script import Script, ScriptOutcome
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from security.scripts import HOSTILE, escapes
@@ -30,8 +30,8 @@ from support.scoreboard import Scoreboard
 from support.server import clean_environment
 from support.waiting import wait_for
 
-A: Final = AccountId("a")
-B: Final = AccountId("b")
+A: Final = WorkspaceId("a")
+B: Final = WorkspaceId("b")
 LOOP: Final = Script("(() => { for (;;); })()")
 CANARY: Final = "canary-7f3a91"
 SOURCE: Final = Path(flowrunner.sandbox.__file__).parent
@@ -115,7 +115,7 @@ async def test_s40_hostile_scripts_of_many_accounts_together_do_not_stop_the_oth
     ]
     async with longest_stall() as stall:
         hostile = [
-            asyncio.create_task(sandbox.evaluate(AccountId(f"h{n}"), [Script(source)], {}))
+            asyncio.create_task(sandbox.evaluate(WorkspaceId(f"h{n}"), [Script(source)], {}))
             for n, source in enumerate(sources)
         ]
         answers = [await sandbox.evaluate(B, [Script("1 + 1")], {}) for _ in range(100)]
@@ -212,7 +212,8 @@ class Audit:
         if not self._is_installed:
             self._is_installed = True
             sys.addaudithook(self._hook)
-        self._events = found = []
+        found: list[str] = []
+        self._events = found
         try:
             yield found
         finally:
@@ -358,7 +359,7 @@ async def test_s38_no_worker_has_the_socket_of_another(sandbox: JailedSandbox) -
     if os.geteuid() != 0:
         pytest.skip("only root may look")
     for number in range(5):
-        await sandbox.evaluate(AccountId(f"{number}"), [Script("1")], {})
+        await sandbox.evaluate(WorkspaceId(f"{number}"), [Script("1")], {})
     (fork_server,) = fork_servers()
 
     def sockets() -> list[str]:
@@ -381,7 +382,7 @@ CROWDED: Final = """
 import asyncio, contextlib, os, sys
 import uvloop
 from flowrunner.domain.expression.script import Script
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.sandbox.pool import JailedSandbox
 from support.processes import descendants, fork_servers
 
@@ -399,7 +400,7 @@ async def main():
         os.set_inheritable(fd, True)
     sandbox = JailedSandbox()
     for account in "abc":
-        await sandbox.evaluate(AccountId(account), [Script("1")], {})
+        await sandbox.evaluate(WorkspaceId(account), [Script("1")], {})
     (fork_server,) = fork_servers()
     # A worker that was just forked closes what it has inherited before it evaluates anything, and the fork server
     # closes the socket of one that it has just forked.
@@ -463,7 +464,7 @@ def probe(command: Sequence[str], canary: Path, port: int) -> dict[str, str]:
         ours.settimeout(20)
         process = subprocess.Popen(
             [*command, "-I", "-S", str(PROBE), str(SOURCE / "worker.py"), str(canary), str(port)],
-            stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={}, start_new_session=True,
+            stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={}, start_new_session=True,
         )  # fmt: skip
         theirs.close()
         said = b""
@@ -523,7 +524,7 @@ async def test_s41_evaluations_share_nothing(sandbox: JailedSandbox, scoreboard:
         """,
         is_body=True,
     )
-    scope = {"input": {"a": [1], "b": {"c": 2}}}
+    scope: Mapping[str, JSON] = {"input": {"a": [1], "b": {"c": 2}}}
     (before,) = await sandbox.evaluate(A, [picture], scope)
     assert before.error is None
     assert before.value[1] > 3000  # type: ignore[index, operator]
@@ -575,7 +576,7 @@ async def test_s38_workers_killed_all_the_time_harm_nobody_else(sandbox: JailedS
             await asyncio.sleep(0.02)
 
     killer = asyncio.create_task(kill())
-    outcomes = []
+    outcomes: list[ScriptOutcome] = []
     while time.monotonic() < until:
         outcomes += await sandbox.evaluate(A, [Script("1")], {})
     await killer

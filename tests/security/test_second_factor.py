@@ -12,6 +12,7 @@ from typing import Any
 
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.second_factor import FREE_WRONG_CODES, MOST_WRONG_CODES, wait_after
+from flowrunner.domain.values import personal_workspace
 from flowrunner.security.totp import TotpCodes
 from flowrunner.services.second_step import MOST_ANSWERS
 from support.asgi import call, connect, program_at
@@ -109,7 +110,7 @@ async def test_s03_s07_wrong_and_foreign_answers_open_no_session(tmp_path: Path,
         right = code_of(attack.secret, steps=1)
         sessions = attack.rows("SELECT count(*) FROM sessions")
 
-        for what, answer in {
+        answers: dict[str, dict[str, Any]] = {
             "no answer": {},
             "two answers": {"code": right, "recovery_code": attack.recovery[0]},
             "the code that confirmed the key": {"code": code_of(attack.secret)},
@@ -128,7 +129,8 @@ async def test_s03_s07_wrong_and_foreign_answers_open_no_session(tmp_path: Path,
             "a digest": {"recovery_code": attack.rows("SELECT digest FROM recovery_codes")[0][0][:40]},
             "an invented passkey": {"passkey": {"id": "x", "rawId": "x", "type": "public-key", "response": {}}},
             "an empty passkey": {"passkey": {}},
-        }.items():
+        }
+        for what, answer in answers.items():
             await attack.change("DELETE FROM wrong_codes")
             attack.check(what, await attack.answer(await attack.challenge(), **answer))
         await attack.change("DELETE FROM wrong_codes")
@@ -393,7 +395,11 @@ async def test_s71_a_workspace_requires_a_second_factor_of_its_members(tmp_path:
             await asyncio.sleep(0.01)
         assert [approval["workspace_id"] for approval in waiting] == [made.json["id"]]
         feed = f"/ws/executions?workspace={made.json['id']}"
-        sockets = ((feed, {}), ("/ws/executions", team), (f"/ws/executions/{execution}", {}))
+        sockets: tuple[tuple[str, dict[str, str]], ...] = (
+            (feed, {}),
+            ("/ws/executions", team),
+            (f"/ws/executions/{execution}", {}),
+        )
 
         async def opened() -> list[Reply]:
             return [await connect(attack.program.app, at, token=omar, headers=more) for at, more in sockets]
@@ -412,7 +418,7 @@ async def test_s71_a_workspace_requires_a_second_factor_of_its_members(tmp_path:
         refused = [*await opened(), *[await attack.send("GET", at, None, omar) for at in by_id]]
         assert {(reply.status, reply.error["code"]) for reply in refused} == {(403, "second_factor_missing")}
         caller = await attack.program.services.sessions.authenticate(omar)
-        assert caller.admitted_to == (caller.account_id,)
+        assert caller.admitted_to == (personal_workspace(caller.account_id),)
         assert (await flows(program["token"])).status == 200
         assert (await flows(attack.token)).status == 200
         await attack.enrol(omar)

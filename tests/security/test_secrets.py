@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from flowrunner.cli.database import copy
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId, personal_workspace
 from flowrunner.ports.secrets import WrongKey
 from flowrunner.security.vault import MasterKeys, seal, unseal
 from flowrunner.settings import InvalidSettings, Settings, load_settings
@@ -69,13 +69,13 @@ def test_s23_the_same_value_is_never_sealed_the_same() -> None:
 
 def test_s22_a_data_key_opens_for_its_account_and_version_alone() -> None:
     master = MasterKeys(bytes(range(32)))
-    wrapped = master.wrap(AccountId("account-1"), 1, b"k" * 32)
+    wrapped = master.wrap(WorkspaceId("account-1"), 1, b"k" * 32)
 
-    assert master.unwrap(AccountId("account-1"), wrapped) == b"k" * 32
+    assert master.unwrap(WorkspaceId("account-1"), wrapped) == b"k" * 32
     with pytest.raises(WrongKey):
-        master.unwrap(AccountId("account-2"), wrapped)
+        master.unwrap(WorkspaceId("account-2"), wrapped)
     with pytest.raises(WrongKey):
-        MasterKeys(bytes(32)).unwrap(AccountId("account-1"), wrapped)
+        MasterKeys(bytes(32)).unwrap(WorkspaceId("account-1"), wrapped)
 
 
 # Rows that somebody exchanged
@@ -115,14 +115,18 @@ async def test_s22_exchanged_rows_fail_closed(tmp_path: Path, exchange: str) -> 
             )
             ids.append(account.id)
             for key in ("ONE", "TWO"):
-                await program.vault.set(account.id, key, f"the value {key} of {name}", at=account.created_at)
-            assert (await program.vault.reveal(account.id, ["ONE"]))["ONE"] == f"the value ONE of {name}"
+                await program.vault.set(
+                    personal_workspace(account.id), key, f"the value {key} of {name}", at=account.created_at
+                )
+            assert (await program.vault.reveal(personal_workspace(account.id), ["ONE"]))[
+                "ONE"
+            ] == f"the value ONE of {name}"
 
         _exchange(tmp_path / "data" / "flowrunner.db", EXCHANGES[exchange])
 
         for id in ids:
             with pytest.raises(WrongKey) as caught:
-                await program.vault.reveal(id, ["ONE", "ONE_2"])
+                await program.vault.reveal(personal_workspace(id), ["ONE", "ONE_2"])
             assert "the value" not in str(caught.value)
 
 

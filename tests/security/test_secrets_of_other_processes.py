@@ -9,7 +9,7 @@ import pytest
 from flowrunner.bootstrap import housekeeping
 from flowrunner.bootstrap.notifications import watch_other_processes
 from flowrunner.clock import SystemClock
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.values import WorkspaceId, personal_workspace
 from flowrunner.ports.secrets import SealedSecret, WrappedKey
 from flowrunner.security.vault import AesVault
 from flowrunner.storage.secrets import SqlSecrets
@@ -30,10 +30,10 @@ async def test_a_secret_of_another_process_is_hidden_before_a_flow_uses_it_here(
         elsewhere = AesVault(SqlSecrets(program.database), program.vault._master_keys, SystemClock())
 
         async def shown() -> object:
-            return (await program.vault.redactor(owner.id)).redact(VALUE)
+            return (await program.vault.redactor(personal_workspace(owner.id))).redact(VALUE)
 
         assert await shown() == VALUE
-        await elsewhere.set(owner.id, "KEY", VALUE, at=SystemClock().now())
+        await elsewhere.set(personal_workspace(owner.id), "KEY", VALUE, at=SystemClock().now())
 
         async with asyncio.timeout(10):
             while await shown() != "***":  # noqa: ASYNC110 # the program looks by itself
@@ -46,10 +46,10 @@ async def test_a_secret_of_another_process_is_hidden_as_soon_as_a_step_has_read_
             name="Omar", email="omar@example.com", password=PASSWORD, role="user"
         )
         elsewhere = AesVault(SqlSecrets(program.database), program.vault._master_keys, SystemClock())
-        redactor = await program.vault.redactor(owner.id)
-        await elsewhere.set(owner.id, "KEY", VALUE, at=SystemClock().now())
+        redactor = await program.vault.redactor(personal_workspace(owner.id))
+        await elsewhere.set(personal_workspace(owner.id), "KEY", VALUE, at=SystemClock().now())
 
-        assert await program.vault.reveal(owner.id, ["KEY"]) == {"KEY": VALUE}
+        assert await program.vault.reveal(personal_workspace(owner.id), ["KEY"]) == {"KEY": VALUE}
 
         assert redactor.redact(VALUE) == "***"
 
@@ -67,13 +67,13 @@ async def test_a_secret_that_another_process_sets_while_the_others_are_read_is_h
             ) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
                 found = await super().sealed(workspace_id, names)
                 if not found:
-                    await elsewhere.set(owner.id, "KEY", VALUE, at=SystemClock().now())
+                    await elsewhere.set(personal_workspace(owner.id), "KEY", VALUE, at=SystemClock().now())
                     vault.mark_stale()
                 return found
 
         vault = AesVault(ReadBefore(program.database), program.vault._master_keys, SystemClock())
 
-        before = (await vault.redactor(owner.id)).redact(VALUE)
-        after = (await vault.redactor(owner.id)).redact(VALUE)
+        before = (await vault.redactor(personal_workspace(owner.id))).redact(VALUE)
+        after = (await vault.redactor(personal_workspace(owner.id))).redact(VALUE)
 
     assert (before, after) == (VALUE, "***")

@@ -260,7 +260,7 @@ async def test_s56_an_account_that_changes_its_password_without_end_leaves_hashe
 async def test_s56_refreshes_and_tickets_without_end_do_not_fill_the_database(tmp_path: Path) -> None:
     async with two_accounts_at(tmp_path / "data") as accounts:
         tickets = [await accounts.mara.request("POST", "/api/v1/auth/ws-ticket") for _ in range(590)]
-        refreshed = []
+        refreshed: list[Reply] = []
         while (
             len(refreshed) < 100
             and (reply := await accounts.mara.request("POST", "/api/v1/auth/refresh")).status == 200

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import pytest
 
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import HttpClient, NodeFailure
 from flowrunner.security import name_lookups
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
 from support.client import Client
-from support.databases import MARA, OMAR
+from support.databases import MARA, MARA_ACCOUNT, OMAR, OMAR_ACCOUNT
 from support.networks import LOOPBACK
 from support.receiver import Receiver
 from support.server import Server
@@ -127,13 +127,13 @@ async def ended(tasks: list["asyncio.Task[str]"]) -> None:
 
 async def test_s63_long_bodies_of_one_account_leave_requests_to_it_and_to_others(clients: EgressClients) -> None:
     async def hold(account: AccountId, *, is_long: bool) -> None:
-        async with clients.of(account).hold(is_long=is_long):
+        async with clients.of(personal_workspace(account)).hold(is_long=is_long):
             held[account, is_long] += 1
             await asyncio.Event().wait()
 
     held: Counter[tuple[AccountId, bool]] = Counter()
     ways = [(MARA, True)] * 100 + [(MARA, False), (OMAR, True)]
-    tasks = [asyncio.create_task(hold(account, is_long=is_long)) for account, is_long in ways]
+    tasks = [asyncio.create_task(hold(AccountId(account), is_long=is_long)) for account, is_long in ways]
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -193,7 +193,7 @@ async def test_s63_no_number_of_accounts_uses_up_the_lookups_of_another(
     clients: EgressClients, peer: Peer, names: SilentNames
 ) -> None:
     silent = [
-        ending(clients.of(AccountId(f"account {account}")), f"http://n{n}.silent/")
+        ending(clients.of(WorkspaceId(f"account {account}")), f"http://n{n}.silent/")
         for account in range(12)
         for n in range(10)
     ]
@@ -252,12 +252,12 @@ async def test_s63_no_number_of_accounts_uses_up_the_connections_of_another() ->
         for _ in range(256):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0):
-                    await slots.take(AccountId(f"{account}"))
+                    await slots.take(WorkspaceId(f"{account}"))
 
     async with asyncio.timeout(1):
         for _ in range(16):
             await slots.take(OMAR)
-    assert sum(slots.held(AccountId(f"{account}")) for account in range(20)) <= 1024 + 16 * 20
+    assert sum(slots.held(WorkspaceId(f"{account}")) for account in range(20)) <= 1024 + 16 * 20
 
 
 async def test_idle_connections_of_an_account_are_bounded(monkeypatch: Any) -> None:
@@ -300,7 +300,7 @@ async def test_accounts_that_have_no_requests_are_forgotten(
     monkeypatch.setattr("flowrunner.security.egress._KEPT_CLIENTS", 2)
     slow = asyncio.create_task(ending(clients.of(MARA), f"http://127.0.0.1:{peer.port}/slow"))
     for number in range(10):
-        assert await ending(clients.of(AccountId(f"{number}")), f"http://127.0.0.1:{peer.port}/") == "200"
+        assert await ending(clients.of(WorkspaceId(f"{number}")), f"http://127.0.0.1:{peer.port}/") == "200"
     await asyncio.sleep(0.1)
 
     assert peer.open <= 3
@@ -315,13 +315,22 @@ async def test_accounts_that_wait_are_served_round_robin() -> None:
     slots, order = FairSlots(total=1, share=1, sure=0), []
 
     async def use(account_id: AccountId) -> None:
-        async with slots.hold(account_id):
+        async with slots.hold(personal_workspace(account_id)):
             order.append(account_id)
             await asyncio.sleep(0)
 
-    await asyncio.gather(*(use(MARA) for _ in range(5)), *(use(OMAR) for _ in range(3)))
+    await asyncio.gather(*(use(MARA_ACCOUNT) for _ in range(5)), *(use(OMAR_ACCOUNT) for _ in range(3)))
 
-    assert order == [MARA, MARA, OMAR, MARA, OMAR, MARA, OMAR, MARA]
+    assert order == [
+        MARA_ACCOUNT,
+        MARA_ACCOUNT,
+        OMAR_ACCOUNT,
+        MARA_ACCOUNT,
+        OMAR_ACCOUNT,
+        MARA_ACCOUNT,
+        OMAR_ACCOUNT,
+        MARA_ACCOUNT,
+    ]
 
 
 async def test_who_waits_no_longer_leaves_no_slot_taken() -> None:
@@ -343,15 +352,22 @@ async def test_slots_that_are_taken_together_are_counted_together() -> None:
     slots, order = FairSlots(total=10, share=6, sure=0), []
 
     async def use(account_id: AccountId, count: int) -> None:
-        await slots.take(account_id, count)
-        order.append((account_id, count, slots.held(account_id)))
+        await slots.take(personal_workspace(account_id), count)
+        order.append((account_id, count, slots.held(personal_workspace(account_id))))
         await asyncio.sleep(0)
-        slots.give_back(account_id, count)
+        slots.give_back(personal_workspace(account_id), count)
 
-    await asyncio.gather(use(MARA, 4), use(MARA, 3), use(OMAR, 6), use(OMAR, 1), use(MARA, 100))
+    mara, omar = MARA_ACCOUNT, OMAR_ACCOUNT
+    await asyncio.gather(use(mara, 4), use(mara, 3), use(omar, 6), use(omar, 1), use(mara, 100))
 
     # What is more than a share is all of it.
-    assert order == [(MARA, 4, 4), (OMAR, 6, 6), (MARA, 3, 3), (OMAR, 1, 1), (MARA, 100, 6)]
+    assert order == [
+        (MARA_ACCOUNT, 4, 4),
+        (OMAR_ACCOUNT, 6, 6),
+        (MARA_ACCOUNT, 3, 3),
+        (OMAR_ACCOUNT, 1, 1),
+        (MARA_ACCOUNT, 100, 6),
+    ]
     assert slots.held(MARA) == slots.held(OMAR) == 0
 
 

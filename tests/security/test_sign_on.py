@@ -220,12 +220,13 @@ async def test_s72_codes_states_and_cookies_of_a_real_provider_are_no_use_to_oth
         await late.come_back("real", **parameters)
         check("an expired code", late)
 
-        for what, change in {
+        changes: dict[str, dict[str, str | None]] = {
             "no state": {"state": None}, "an empty state": {"state": ""}, "a longer state": {"state": "x" * 43},
             "no code": {"code": None}, "an invented code": {"code": "x" * 43},
             "a foreign issuer": {"iss": liar.issuer}, "no issuer although the provider names itself": {"iss": None},
             "an error beside the code": {"error": "access_denied"},
-        }.items():  # fmt: skip
+        }  # fmt: skip
+        for what, change in changes.items():
             browser, parameters = await returned()
             given = {name: value for name, value in {**parameters, **change}.items() if value is not None}
             await browser.come_back("real", **given)
@@ -409,7 +410,7 @@ async def test_s72_s36_answers_of_providers_are_bounded(
         "an error": (500, {}, b"{}"),
         "a refusal": (401, {}, b'{"error": "invalid_client"}'),
     }
-    discovered = {
+    discovered: dict[str, dict[str, Any]] = {
         "another issuer": {"issuer": evil.issuer}, "an issuer with a slash": {"issuer": f"{liar.issuer}/"},
         "no issuer": {"issuer": None}, "no token endpoint": {"token_endpoint": None},
         "a file": {"jwks_uri": "file:///etc/passwd"}, "a script": {"authorization_endpoint": "javascript:alert(1)"},

@@ -39,7 +39,7 @@ def anonymous_calls(app: Any) -> list[tuple[str, str, bytes, dict[str, str]]]:
     for route in app.routes:
         if isinstance(route, APIRoute):
             path = re.sub(r"\{[^}]*\}", "x", route.path_format)
-            methods = sorted(route.methods)
+            methods = sorted(route.methods or ())
             found += [(method, path, body, token) for method in methods for body in bodies for token in tokens]
     return found
 

@@ -78,7 +78,7 @@ class TwoAccounts:
 async def two_accounts_at(data_dir: Path, **settings: Any) -> AsyncIterator[TwoAccounts]:
     """Open a program with two accounts, which are created if they do not exist."""
     async with program_at(data_dir, egress_allow=EGRESS, **settings) as program:
-        clients = []
+        clients: list[ApiClient] = []
         for name in ("mara", "omar"):
             email = f"{name}@example.com"
             if not clients and not await program.services.accounts.is_set_up():
