@@ -324,7 +324,7 @@ def test_somebody_buries_what_the_sandbox_leaves_behind() -> None:
 
 
 def test_a_stop_has_the_time_that_a_drain_takes() -> None:
-    (drain,) = [field.default for field in fields(Settings) if field.name == "drain_time"]
+    drain = Settings().drain_time
     for service in our_services():
         assert float(service["stop_grace_period"].removesuffix("s")) > drain
     for deployment in workloads():
@@ -577,7 +577,7 @@ def test_the_network_policy_is_for_these_pods_and_closes_what_the_program_closes
 def unit_of_the_page() -> str:
     """Return the unit of `deploy/` with the credentials of the page."""
     (added,) = re.findall(r"```ini\n(.*?)```", section(SERVER, "Credentials of systemd"), re.DOTALL)
-    return (DEPLOY / "flowrunner.service").read_text() + added
+    return f"{(DEPLOY / 'flowrunner.service').read_text()}{added}"
 
 
 def test_settings_come_from_the_credentials_of_systemd_as_the_page_says(tmp_path: Path) -> None:
@@ -621,7 +621,7 @@ def test_a_log_that_is_rotated_as_the_page_says_goes_on_in_the_same_file(tmp_pat
         writer.stdin.flush()
         while not log.exists() or log.read_text() != "before\n":
             time.sleep(0.01)
-        rotate = ["logrotate", "--force", "--state", tmp_path / "state", rules]
+        rotate = ["logrotate", "--force", "--state", str(tmp_path / "state"), str(rules)]
         rotated = subprocess.run(rotate, capture_output=True, text=True, check=False)
         writer.stdin.write("after\n")
         writer.stdin.close()

@@ -31,7 +31,8 @@ nodes:
 
 
 def none_are_open(fleet: Fleet) -> bool:
-    return query(fleet.database, "SELECT count(*) FROM executions WHERE completed_at IS NULL")[0][0] == 0
+    ((count,),) = query(fleet.database, "SELECT count(*) FROM executions WHERE completed_at IS NULL")
+    return bool(count == 0)
 
 
 def start_some(admin: Client, flow_id: str, count: int) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 
 from api.shapes import SMALLEST, assert_error
 from flowrunner.ports.dispatch import CANCEL_UNKNOWN, OUTCOME_UNKNOWN
+from flowrunner.storage.sqlite.database import SqliteDatabase
 from support.asgi import call, program_at
 from support.client import Client
 from support.databases import rows_of
@@ -175,6 +176,7 @@ async def test_a_writer_that_has_ended_makes_the_server_not_ready(tmp_path: Path
     async with program_at(tmp_path / "data") as program:
         assert (await call(program.app, "GET", "/readyz")).status == 200
 
+        assert isinstance(program.database, SqliteDatabase)
         program.database._writes.put(None)
         program.database._threads[0].join(10)
 
@@ -184,6 +186,7 @@ async def test_a_writer_that_has_ended_makes_the_server_not_ready(tmp_path: Path
 async def test_asking_whether_the_server_is_ready_writes_seldom(tmp_path: Path) -> None:
     async with program_at(tmp_path / "data") as program:
         sizes: list[int] = []
+        assert isinstance(program.database, SqliteDatabase)
         program.database._on_commit = sizes.append
         program.database._writability._last_commit = (0.0, False)
 

@@ -137,6 +137,6 @@ def test_keys_are_not_replaced_behind_the_back_of_processes_that_run(fleet: Flee
 
 
 def rotate_by_command(fleet: Fleet, server: Server) -> "subprocess.CompletedProcess[str]":
-    settings = {f"FLOWRUNNER_{name}": value for name, value in fleet.settings.items()}
+    settings = {f"FLOWRUNNER_{name}": value for name, value in fleet.settings.items() if value is not None}
     command = ["-m", "flowrunner", "keys", "rotate", "master", "--data-dir", str(server.data_dir)]
     return run_forked(command, cwd=Path.cwd(), env=clean_environment(**settings))

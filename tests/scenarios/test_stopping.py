@@ -159,7 +159,7 @@ def test_the_drain_time_is_bounded(tmp_path: Path, receiver: Receiver) -> None:
         # What was cut off runs again with the same key, and says that it was.
         server.start()
         assert server.client(admin.token).ended(id)["status"] == "completed"
-        keys = [effect.key for effect in receiver.effects() if str(effect.key).startswith(id)]
+        keys = [str(effect.key) for effect in receiver.effects() if str(effect.key).startswith(id)]
         assert keys == [f"{id}.slow.1", f"{id}.slow.1", f"{id}.mark.1"]
     finally:
         server.stop()

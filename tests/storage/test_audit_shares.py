@@ -20,7 +20,7 @@ from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Transaction
 from security.two_accounts import RETURN, two_accounts_at
 from storage.samples import ALL
-from support.databases import MARA, NOON, OMAR, Place, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, Place, rows_of
 
 MINUTE = timedelta(minutes=1)
 COUNTS = "SELECT account_id, workspace_id, action, since, count FROM audit_counts ORDER BY action"
@@ -86,7 +86,7 @@ async def test_the_numbers_become_entries_of_the_log(accounts: SqlAccounts, data
     last, *_ = (await audit.page(AuditFilter(), ALL)).items
     assert (last.entry.action, last.entry.actor, last.entry.object, last.entry.workspace_id, last.entry.details) == (
         "execution.started.more",
-        MARA,
+        MARA_ACCOUNT,
         ("account", MARA),
         MARA,
         {"count": 2, "since": "2027-01-01T12:00:00.000Z"},

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 import pytest
 
 from flowrunner.domain.request_keys import KeptAnswer, RequestKey
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
 from flowrunner.services import request_keys, short_commits
 from flowrunner.services.request_keys import RequestKeys
@@ -17,7 +17,7 @@ from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.workspaces import SqlWorkspaces
 from support.database_work import WritesCounted, gather_statistics
-from support.databases import MARA, NOON, OMAR, Place, change, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, OMAR_ACCOUNT, Place, change, rows_of
 from support.dependencies import SteppingClock
 
 TEAM: Final = WorkspaceId("team")
@@ -42,11 +42,11 @@ SELECT 'many-' || i, 'account-mara', 'T', 'many-' || i, '["read"]', 0 FROM n
 async def workspaces(accounts: SqlAccounts, database: Database, path: Place) -> SqlWorkspaces:
     found = SqlWorkspaces(database)
     made = Workspace(id=TEAM, name="Team", slug="team", role="admin", created_at=NOON)
-    await found.create(made, admin=OMAR, most=9)
+    await found.create(made, admin=OMAR_ACCOUNT, most=9)
     return found
 
 
-async def keep(database: Database, account: WorkspaceId, workspace: WorkspaceId, *keys: str) -> None:
+async def keep(database: Database, account: AccountId, workspace: WorkspaceId, *keys: str) -> None:
     for key in keys:
         answer = KeptAnswer(201, {}, "{}")
         await SqlRequestKeys(database).keep(account, workspace, RequestKey(key, key, "d"), answer, at=NOON)
@@ -69,16 +69,16 @@ async def test_keys_of_deleted_workspaces_and_accounts_are_forgotten(
 ) -> None:
     monkeypatch.setattr(request_keys, "_FOUND_AT_ONCE", 3)
     monkeypatch.setattr(short_commits, "_LEAST_DELETED", 1)
-    await keep(database, MARA, MARA, "kept")
-    await keep(database, MARA, TEAM, *(f"team-{n}" for n in range(5)))
-    await keep(database, OMAR, OMAR, "omar-1", "omar-2")
+    await keep(database, MARA_ACCOUNT, MARA, "kept")
+    await keep(database, MARA_ACCOUNT, TEAM, *(f"team-{n}" for n in range(5)))
+    await keep(database, OMAR_ACCOUNT, OMAR, "omar-1", "omar-2")
 
     await keys_of(database).purge()
     assert len(left(path)) == 8
     await workspaces.delete(TEAM, at=NOON, only_if_empty=False)
     await keys_of(database).purge()
     assert left(path) == ["kept", "omar-1", "omar-2"]
-    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
     await keys_of(database).purge()
     assert left(path) == ["kept"]
     await keys_of(database, hours=24, seconds=1).purge()
@@ -89,7 +89,7 @@ async def test_a_key_that_another_request_has_claimed_meanwhile_is_not_forgotten
     accounts: SqlAccounts, database: Database, path: Place
 ) -> None:
     keys = SqlRequestKeys(database)
-    await keep(database, MARA, MARA, "k")
+    await keep(database, MARA_ACCOUNT, MARA, "k")
     found = await keys.old(claimed_before=NOON + timedelta(seconds=1), limit=9)
     change(path, "UPDATE request_keys SET request_id = 'another'")
 

@@ -1,7 +1,7 @@
 """Dialogs of the interface, and what is written in them, in a real Chromium."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
@@ -67,7 +67,7 @@ def test_a_new_secret_replaces_none_unless_that_is_chosen(tab: Tab, api: Client)
 
 def test_saved_views_outlive_a_load_that_failed_and_another_tab(tab: Tab, api: Client) -> None:
     preferences = "/api/v1/accounts/me/preferences"
-    kept = {"views": [{"name": "Kept", "query": "status=failed"}], "of a later version": 1}
+    kept: dict[str, Any] = {"views": [{"name": "Kept", "query": "status=failed"}], "of a later version": 1}
     assert api.put(preferences, {"preferences": kept}).status == 200
 
     def save(name: str) -> None:

@@ -96,9 +96,9 @@ def test_a_job_is_watched_and_stopped_by_whoever_comes_to_the_list(tab: Tab, api
     job = api.post("/api/v1/executions:batch", {"action": "rerun", "filter": {"flow_id": flow}}).json["id"]
     page = tab.page
     # A job as it is while it runs; the one of so few executions has ended at once.
+    running = {**api.get(f"/api/v1/jobs/{job}").json, "status": "running", "done": 12, "total": 30}
     page.route("**/api/v1/jobs?*", lambda route: route.fulfill(json={"jobs": [running], "limit": 20}))
     page.route(f"**/api/v1/jobs/{job}", lambda route: route.fulfill(json=running))
-    running = {**api.get(f"/api/v1/jobs/{job}").json, "status": "running", "done": 12, "total": 30}
     tab.go("/executions")
 
     expect(page.get_by_role("status").filter(has_text="Re-running")).to_contain_text("12 of 30 done")

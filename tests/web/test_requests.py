@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
@@ -46,7 +46,12 @@ def test_a_second_click_starts_no_second_rerun(tab: Tab, api: Client) -> None:
     for button in ("Re-run", "Re-run from here"):
         page = tab.go(f"/executions/{id}?step=done.1")
         asked: list[str] = []
-        page.on("request", lambda sent, asked=asked: asked.append(sent.url) if sent.method == "POST" else None)
+
+        def note(sent: Request, asked: list[str] = asked) -> None:
+            if sent.method == "POST":
+                asked.append(sent.url)
+
+        page.on("request", note)
 
         click_twice(page.get_by_role("button", name=button, exact=True))
 
