@@ -275,7 +275,7 @@ def test_each_request_has_as_many_flows_as_fit(seed: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(deployment, "_MOST_FLOWS", 5)
     monkeypatch.setattr(deployment, "_MOST_BYTES", 1000)
     texts = ["é" * draw.randint(0, draw.choice((100, 450))) for _ in range(draw.randint(1, 60))]
-    files = [FlowFile(f"{n}.yaml", str(n), text) for n, text in enumerate(texts)]
+    files = [FlowFile(file=f"{n}.yaml", name=str(n), definition=text) for n, text in enumerate(texts)]
 
     def size(some: Sequence[FlowFile], separators: tuple[str, str]) -> int:
         body = [{"name": file.name, "definition": file.definition} for file in some]
