@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from support.client import PASSWORD, Client
 from support.receiver import Receiver
@@ -109,6 +109,11 @@ def test_a_job_is_watched_and_stopped_by_whoever_comes_to_the_list(tab: Tab, api
     expect(page.get_by_role("status").filter(has_text="Re-running")).to_be_visible()
 
 
+def restore(page: Page) -> None:
+    page.get_by_role("button", name="Restore", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+
+
 def test_settings_and_restores_go_on_after_somebody_else_has_saved(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {a: {type: log, params: {message: one}}}", name="shared")
     page = tab.go(f"/flows/{flow}/settings")
@@ -122,9 +127,17 @@ def test_settings_and_restores_go_on_after_somebody_else_has_saved(tab: Tab, api
     tab.go(f"/flows/{flow}/revisions?number=1")
     expect(page.get_by_role("button", name="Restore", exact=True)).to_be_visible()
     api.put(f"/api/v1/flows/{flow}", {"definition": "nodes: {a: {type: log, params: {message: three}}}"})
-    for _ in range(2):
-        page.get_by_role("button", name="Restore", exact=True).click()
-        page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+    held: list[Route] = []
+    page.route(f"**/api/v1/flows/{flow}", lambda route: held.append(route))  # noqa: PLW0108 # no built-in
+    with page.expect_request(f"**/api/v1/flows/{flow}"):
+        restore(page)
+    # Who is told to try again can do so: what is current now has been loaded by then.
+    assert page.locator(".toast.bad").count() == 0
+    for route in held:
+        route.continue_()
+    page.unroute(f"**/api/v1/flows/{flow}")
+    expect(page.locator(".toast.bad")).to_be_visible()
+    restore(page)
     expect(page.get_by_text("restored", exact=False).first).to_be_visible()
     assert "message: one" in api.get(f"/api/v1/flows/{flow}").json["definition"]
 

@@ -40,9 +40,9 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
       await Promise.all([flow.reload(), list.reload()]);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      failed(error);
-      // Somebody else has saved it: what is current now is shown, and the next try is about that.
+      // Somebody else has saved it: what is current now is shown, and the next try, which the message asks for, is about that.
       if (error.status === 412) await Promise.all([flow.reload(), list.reload()]);
+      failed(error);
     }
   }
 
