@@ -14,6 +14,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from support.waiting import pause
 
+# What executions take on a machine with other work.
+PATIENCE_SECONDS: Final = 90.0
 PASSWORD: Final = "five-blue-otters-swim"
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 
@@ -125,18 +127,18 @@ class Client:
         assert reply.status == 200, reply
         return reply.json
 
-    def ended(self, id: str, seconds: float = 30.0) -> Any:
+    def ended(self, id: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """The execution, once it has ended."""
         return self.reaching(id, FINAL, seconds)
 
-    def reaching(self, id: str, statuses: frozenset[str], seconds: float = 30.0) -> Any:
+    def reaching(self, id: str, statuses: frozenset[str], seconds: float = PATIENCE_SECONDS) -> Any:
         began = time.monotonic()
         while (found := self.execution(id))["status"] not in statuses:
             assert time.monotonic() < began + seconds, f"still {found['status']}, wanted one of {sorted(statuses)}"
             pause(began)
         return found
 
-    def until_it_waits(self, id: str, seconds: float = 30.0) -> Any:
+    def until_it_waits(self, id: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """The execution, once it waits for anything but room, or has ended."""
         began = time.monotonic()
         while True:
@@ -146,7 +148,7 @@ class Client:
             assert time.monotonic() < began + seconds, f"still {found['status']}, and waits for nothing"
             pause(began)
 
-    def waiting_at(self, id: str, node: str, seconds: float = 30.0) -> Any:
+    def waiting_at(self, id: str, node: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """The execution, once it waits at a node."""
         began = time.monotonic()
         while True:

@@ -218,13 +218,13 @@ def test_two_tabs_that_edit_one_flow_have_a_draft_each(tab: Tab, api: Client, fl
 def test_a_session_that_ends_while_a_flow_is_edited_loses_nothing(tab: Tab, api: Client, flow: str) -> None:
     page = edited(tab, flow)
     append(page, "# typed before\n")
-    # The check of what was typed, or the number of approvals, would meet the end of the session before the click.
+    # The check of what was typed, or what the page reads by itself, would meet the end of the session before the click.
     others: list[Route] = []
 
     def hold(route: Route) -> None:
         others.append(route)
 
-    early = re.compile("/api/v1/(flows/validate|approvals)")
+    early = re.compile("/api/v1/(flows/validate|approvals|system|admin/pause)")
     page.route(early, hold)
     tab.context.clear_cookies()
     append(page, "# typed after\n")
