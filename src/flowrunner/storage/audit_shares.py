@@ -12,7 +12,7 @@ from flowrunner.domain.values import AccountId
 
 WINDOW: Final = timedelta(hours=1)
 # Entries of one account in a window for one action. Actions are apart, so that many starts hide no cancellation.
-MOST_ENTRIES: Final = 100_000
+MOST_ENTRIES: Final = 36_000
 # Pairs of account and action that are counted in a window, to bound its memory.
 _MOST_SHARES: Final = 100_000
 
