@@ -18,6 +18,8 @@ import pytest
 
 from cli.command import flowrunner, on_a_terminal, start_flowrunner
 from client.scripted import answer, scripted
+from flowrunner.cli.connection import Target, refreshed
+from flowrunner.cli.contexts import load_contexts
 from support.client import PASSWORD, Client
 from support.codes import code_of
 from support.tls import Issuer
@@ -241,6 +243,26 @@ def test_a_login_that_has_lived_for_half_its_time_is_renewed_once(account: Clien
     assert context["token"] != before
     assert context["refresh_at"] > time.time()
     assert flowrunner("whoami", at=tmp_path).returncode == 0
+
+
+def test_a_command_takes_the_token_that_another_one_got_while_it_waited(
+    account: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(account, tmp_path, "--name", "one")
+    stored = json.loads(contexts_file(tmp_path).read_text())
+    old = stored["contexts"]["one"]["token"]
+    stored["contexts"]["one"]["refresh_at"] = time.time() - 1
+    contexts_file(tmp_path).write_text(json.dumps(stored))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    read_before = load_contexts()
+    assert flowrunner("whoami", at=tmp_path).returncode == 0
+    new = json.loads(contexts_file(tmp_path).read_text())["contexts"]["one"]["token"]
+
+    target = refreshed(Target(url=account.url, token=old, name="one", is_stored=True), read_before)
+
+    assert target.token == new != old
+    assert json.loads(contexts_file(tmp_path).read_text())["contexts"]["one"]["token"] == new
 
 
 def test_a_login_that_waits_keeps_the_tokens_that_other_commands_exchange(account: Client, tmp_path: Path) -> None:
