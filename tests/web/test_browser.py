@@ -516,7 +516,7 @@ def test_a_viewer_is_told_who_changes_flows(browser: Browser, site: Server, api:
     expect(tab.page.get_by_role("heading", name="Read only")).to_be_visible()
 
     owner = api.new_account()
-    bare = owner.post("/api/v1/workspaces", {"name": "Bare"}).json
+    bare = owner.post("/api/v1/workspaces", {"name": f"Bare {secrets.token_hex(4)}"}).json
     owner.post(f"/api/v1/workspaces/{bare['id']}/members", {"account": viewer.email, "role": "viewer"})
     for screen in ("", "/flows", "/callbacks", "/secrets"):
         tab.page.goto(f"/w/{bare['slug']}{screen}")
