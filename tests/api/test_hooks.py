@@ -25,10 +25,11 @@ from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.domain.workspace import WORKSPACE_ROLES
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
+from flowrunner.services import hook_deliveries
 from flowrunner.storage.secrets import NAMED
 from flowrunner.storage.sqlite.database import SqliteTransaction
 from flowrunner.storage.triggers import BY_URL
-from security.two_accounts import two_accounts_at
+from security.two_accounts import ApiClient, two_accounts_at
 from support.client import Client, Reply
 from support.proxy import Proxy
 from support.receiver import Receiver
@@ -342,6 +343,53 @@ async def test_a_request_whose_server_ended_is_started_or_says_why_not(
         # Its server may still be at it.
         assert (await shown("young"))["state"] == "received"
         assert (await accounts.mara.request("GET", "/api/v1/executions")).json["total"] == 1
+
+
+@pytest.mark.parametrize("more", ["", "when: 'true'"], ids=["one_transaction", "stored_first"])
+async def test_requests_during_a_pause_are_accepted_and_each_starts_once_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        mara, services = accounts.mara, accounts.program.services
+        await mara.flow(FLOW % ("{scheme: none}", more))
+        (trigger,) = (await mara.request("GET", "/api/v1/triggers")).json["triggers"]
+        assert (await mara.request("PUT", "/api/v1/admin/pause", {"paused": True})).status == 200
+
+        replies = [await ApiClient(accounts.app).request("POST", trigger["url"], n) for n in range(2)]
+
+        # After another answer, the sender would repeat it, and each repeat would start the flow once more.
+        assert [(reply.status, reply.json) for reply in replies] == [(202, {"started": False})] * 2
+        path = f"/api/v1/triggers/{trigger['id']}/deliveries"
+        assert [each["state"] for each in (await mara.request("GET", path)).json["deliveries"]] == ["received"] * 2
+        assert (await mara.request("PUT", "/api/v1/admin/pause", {"paused": False})).status == 200
+        monkeypatch.setattr(hook_deliveries, "_GRACE", timedelta(minutes=-1))
+        await services.hook_deliveries.start_received()
+        started = (await mara.request("GET", path)).json["deliveries"]
+        assert [each["state"] for each in started] == ["started"] * 2
+        assert {(await mara.ended(each["execution_id"]))["input"]["got"] for each in started} == {0, 1}
+        assert (await mara.request("GET", "/api/v1/executions")).json["total"] == 2
+
+
+async def test_a_message_repeated_during_a_pause_starts_once_after_it(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        mara, sender = accounts.mara, ApiClient(accounts.app)
+        secret = {"key": "HOOK", "value": SECRET}
+        assert (await mara.request("POST", "/api/v1/accounts/me/secrets", secret)).status == 201
+        await mara.flow(FLOW % (STANDARD, ""))
+        (trigger,) = (await mara.request("GET", "/api/v1/triggers")).json["triggers"]
+        headers = signed(b"7", id="msg_1")
+
+        async def sent() -> Reply:
+            return await sender.request("POST", trigger["url"], 7, **headers)
+
+        await mara.request("PUT", "/api/v1/admin/pause", {"paused": True})
+        paused = [await sent(), await sent()]
+        await mara.request("PUT", "/api/v1/admin/pause", {"paused": False})
+        first, again = await sent(), await sent()
+
+        assert [(reply.status, reply.json) for reply in paused] == [(202, {"started": False})] * 2
+        assert (first.status, first.json["started"]) == (202, True)
+        assert (again.status, again.json["execution_id"]) == (200, first.json["execution_id"])
 
 
 async def test_requests_that_take_long_to_start_do_not_delay_those_of_another_workspace(

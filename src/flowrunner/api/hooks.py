@@ -77,7 +77,10 @@ _HOOK_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         "description": "A repeat; or `when` is false; or, with `respond.mode: result`, the result of the flow",
         "content": {"application/json": {"schema": {}}, **_CHALLENGE},
     },
-    202: {"description": "Started", **content_of(HookAnswer)},
+    202: {
+        "description": "Started; or stored, to be started once a pause of the installation ends",
+        **content_of(HookAnswer),
+    },
     **errors(400, 404, 409, 413, 422, 502),
 }
 
@@ -222,7 +225,7 @@ async def _until_end(
 def _accepted(outcome: HookOutcome) -> Response:
     started = outcome.started
     if started is None:
-        return answer(HookAnswer(started=False))
+        return answer(HookAnswer(started=False), 202 if outcome.is_left else 200)
     body = HookAnswer(started=not started.is_repeat, execution_id=started.id, status=started.status.value)
     return answer(body, 200 if started.is_repeat else 202)
 
@@ -243,7 +246,10 @@ class HookDeliveryAnswer(Answer, frozen=True, kw_only=True):
     received_at: str
     state: Annotated[
         Literal["received", "started", "skipped", "repeated", "failed"],
-        Meta(description="`received`: the server ended before it started anything; `skipped`: `when` was false."),
+        Meta(
+            description="`received`: the server ended before it started anything, or the installation is paused; "
+            "`skipped`: `when` was false."
+        ),
     ]
     execution_id: str | UnsetType = UNSET
     error: Annotated[str | UnsetType, Meta(description="Why it started nothing.")] = UNSET

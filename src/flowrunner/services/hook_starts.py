@@ -48,11 +48,13 @@ class HookOutcome:
     """The outcome of a request.
 
     Attributes:
-        started: The execution, or the earlier one of a repeat; None if `when` is false.
+        started: The execution, or the earlier one of a repeat; None if `when` is false, or the start is left.
+        is_left: The request is stored, and starts once a pause of the installation ends.
     """
 
     delivery_id: HookDeliveryId | None
     started: StartedExecution | None
+    is_left: bool = False
 
 
 class HookStarts:

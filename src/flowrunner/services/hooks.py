@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from flowrunner.domain.errors import FlowRunnerError, NotFound
+from flowrunner.domain.errors import FlowRunnerError, NotFound, StartsPaused
 from flowrunner.domain.expression import ExpressionFailed, render
 from flowrunner.domain.triggers import TriggerId, Verify, WebhookTrigger
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
@@ -192,7 +192,25 @@ class IncomingHooks:
                 return outcome
         if not await self._store.add(delivery, encoded):
             return await self._receive_again(hook, delivery_id, id)
-        return await self._starts.start_stored(hook, delivery, values, id=id, is_new=True)
+        return await self._start_stored(hook, delivery, values, id=id, is_new=True)
+
+    async def _start_stored(
+        self,
+        hook: OpenHook,
+        delivery: HookDelivery,
+        request: Mapping[str, JSON],
+        *,
+        id: ExecutionId,
+        is_new: bool = False,
+    ) -> HookOutcome:
+        """Start the execution of a stored request, or leave it for the end of a pause. Raises: as `receive`."""
+        try:
+            return await self._starts.start_stored(hook, delivery, request, id=id, is_new=is_new)
+        except StartsPaused:
+            if delivery.state != "received":
+                raise
+            # A sender that is told to repeat it would start one more execution each time.
+            return HookOutcome(delivery_id=delivery.id, started=None, is_left=True)
 
     async def _receive_again(self, hook: OpenHook, delivery_id: HookDeliveryId, id: ExecutionId) -> HookOutcome:
         """Return the outcome of a message that is stored already; one that has started nothing is tried again.
@@ -202,7 +220,7 @@ class IncomingHooks:
         workspace_id = hook.trigger.workspace_id
         delivery, request = await self._store.get(workspace_id, hook.trigger.id, delivery_id)
         if delivery.state in ("received", "failed"):
-            return await self._starts.start_stored(hook, delivery, request, id=id)
+            return await self._start_stored(hook, delivery, request, id=id)
         self._count("repeated")
         if delivery.execution_id is None:
             return HookOutcome(delivery_id=delivery_id, started=None)

@@ -4334,7 +4334,7 @@ export interface components {
             received_at: string;
             /**
              * State
-             * @description `received`: the server ended before it started anything; `skipped`: `when` was false.
+             * @description `received`: the server ended before it started anything, or the installation is paused; `skipped`: `when` was false.
              * @enum {string}
              */
             state: "failed" | "received" | "repeated" | "skipped" | "started";
@@ -10893,7 +10893,7 @@ export interface operations {
                     "text/plain; charset=utf-8": string;
                 };
             };
-            /** @description Started */
+            /** @description Started; or stored, to be started once a pause of the installation ends */
             202: {
                 headers: {
                     [name: string]: unknown;
