@@ -345,6 +345,36 @@ async def test_a_request_whose_server_ended_is_started_or_says_why_not(
         assert (await accounts.mara.request("GET", "/api/v1/executions")).json["total"] == 1
 
 
+async def test_a_stored_request_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        mara, received = accounts.mara, accounts.program.services.hook_deliveries
+        workspace = WorkspaceId((await mara.request("GET", "/api/v1/accounts/me")).json["id"])
+        await mara.flow(FLOW % ("{scheme: none}", ""))
+        (trigger,) = (await mara.request("GET", "/api/v1/triggers")).json["triggers"]
+        at = datetime.now(UTC) - timedelta(seconds=90)
+        stored = {"broken": b'{"body": ', "whole": b'{"body": 7, "headers": {}, "query": {}}'}
+        for seconds, (name, request) in enumerate(stored.items()):
+            delivery = HookDelivery(
+                id=HookDeliveryId(f"hook-{name}"),
+                workspace_id=workspace,
+                trigger_id=TriggerId(trigger["id"]),
+                received_at=at + timedelta(seconds=seconds),
+                state="received",
+                execution_id=ExecutionId(f"exec-{name}"),
+            )
+            assert await received._store.add(delivery, request)
+
+        await received.start_received()
+
+        path = f"/api/v1/triggers/{trigger['id']}/deliveries"
+        listed = {each["id"]: each for each in (await mara.request("GET", path)).json["deliveries"]}
+        assert listed["hook-whole"]["state"] == "started"
+        assert listed["hook-broken"]["state"] == "failed"
+        assert "The stored request cannot be read" in listed["hook-broken"]["error"]
+        assert_error(await mara.request("GET", f"{path}/hook-broken"), 409)
+        assert_error(await mara.request("POST", f"{path}/hook-broken/replay"), 409)
+
+
 @pytest.mark.parametrize("more", ["", "when: 'true'"], ids=["one_transaction", "stored_first"])
 async def test_requests_during_a_pause_are_accepted_and_each_starts_once_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str

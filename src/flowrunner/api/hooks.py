@@ -303,7 +303,7 @@ async def list_hook_deliveries(request: Request, id: str, page: Paging) -> Reply
     )
 
 
-@router.get("/deliveries/{delivery_id}", responses=errors(401, 403, 404))
+@router.get("/deliveries/{delivery_id}", responses=errors(401, 403, 404, 409))
 async def get_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookDeliveryAnswer]:
     """Return a delivery with its request."""
     deliveries = services_of(request).hook_deliveries

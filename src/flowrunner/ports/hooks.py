@@ -66,7 +66,7 @@ class HookStore(Protocol):
     async def get(
         self, workspace_id: WorkspaceId, trigger_id: TriggerId, id: HookDeliveryId
     ) -> tuple[HookDelivery, Mapping[str, JSON]]:
-        """Return a delivery and its request. Raises: NotFound."""
+        """Return a delivery and its request. Raises: NotFound; Conflict if it cannot be read."""
         ...
 
     async def received(

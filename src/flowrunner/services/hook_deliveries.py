@@ -74,7 +74,7 @@ class HookDeliveries:
     async def get(
         self, caller: Caller, id: TriggerId, delivery_id: HookDeliveryId
     ) -> tuple[HookDelivery, Mapping[str, JSON]]:
-        """Return a delivery and its request. Raises: NotFound."""
+        """Return a delivery and its request. Raises: NotFound; Conflict if it cannot be read."""
         await self._triggers.get(caller.workspace_id, id)
         return await self._store.get(caller.workspace_id, id, delivery_id)
 

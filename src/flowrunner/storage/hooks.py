@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.bounded_json import BoundedDecoder
-from flowrunner.domain.errors import NotFound
+from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusal, Refusals
@@ -110,7 +109,7 @@ class _StoredRefusal(msgspec.Struct):
 
 
 _LAST: Final = StoredJson[list[_StoredRefusal]](list[_StoredRefusal], column="hook_refusals.last")
-_decode_request: Final = BoundedDecoder[dict[str, Any]](dict[str, Any]).decode
+_REQUEST: Final = StoredJson[dict[str, Any]](dict[str, Any], column="hook_deliveries.request")
 
 
 class SqlHooks:
@@ -165,7 +164,10 @@ class SqlHooks:
         row = await self._database.read(lambda tx: tx.row(GET, values))
         if row is None:
             raise NotFound("delivery")
-        return _delivery(row[:-1]), _decode_request(row[-1])
+        request = _REQUEST.read(row[-1], id=id)
+        if request is None:
+            raise Conflict("The stored request cannot be read")
+        return _delivery(row[:-1]), request
 
     async def received(
         self, *, since: datetime, before: datetime, limit: int, outside: Collection[WorkspaceId] = ()
