@@ -59,13 +59,14 @@ async def test_acts_beyond_the_share_of_an_account_are_counted(
     accounts: SqlAccounts, database: Database, path: Place
 ) -> None:
     starts = [entry("execution.started") for _ in range(5)]
-    changes = [entry("secret.replaced") for _ in range(5)]
+    changes = [entry(action) for action in ("secret.replaced", "execution.deleted") for _ in range(5)]
     await write(database, *starts, entry("execution.cancelled"), *changes)
     await write(database, starts[0], entry("execution.started", OMAR))
 
-    # Neither another account nor another action is counted because of these, and changes never are.
+    # Neither another account nor another action is counted because of these; changes and deletions never are.
     assert await written(database) == [
         ("execution.cancelled", MARA),
+        *[("execution.deleted", MARA)] * 5,
         *[("execution.started", MARA)] * 3,
         ("execution.started", OMAR),
         *[("secret.replaced", MARA)] * 5,

@@ -1,6 +1,7 @@
 """The share of the audit log that acts of one account on executions take. Beyond it, they are counted.
 
-Other acts have limits of their own: see `account_changes` and the limits of logins.
+Other acts have limits of their own: see `account_changes` and the limits of logins. Nothing but its entry is left of an
+execution that was deleted.
 """
 
 from collections import Counter
@@ -26,7 +27,7 @@ class AuditShares:
 
     def has_room(self, entry: AuditEntry) -> bool:
         """Count an entry; return whether it is written, and not only counted."""
-        if entry.actor is None or not entry.action.startswith("execution."):
+        if entry.actor is None or not entry.action.startswith("execution.") or entry.action == "execution.deleted":
             return True
         # The absolute value: the clock may have been set back.
         if self._began_at is None or abs(entry.at - self._began_at) >= WINDOW:
