@@ -107,6 +107,14 @@ def test_a_name_that_a_statement_repeats_is_one_parameter() -> None:
     assert in_order({"id": 1, "b": 2, "a": 3}) == (3, 2, 1)
 
 
+def test_a_name_with_a_digit_is_another_name() -> None:
+    text, in_order = by_position("UPDATE t SET a = :a, b = :a1 WHERE id = :a_2")
+
+    assert text == "UPDATE t SET a = ?1, b = ?2 WHERE id = ?3"
+    assert in_order is not None
+    assert in_order({"a": 1, "a1": 2, "a_2": 3}) == (1, 2, 3)
+
+
 async def test_long_turns_do_not_delay_a_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flowrunner.storage.sqlite.database.TURNS_A_COMMIT", 1_000_000_000)
     database = open_database(path)

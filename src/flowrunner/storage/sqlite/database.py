@@ -54,7 +54,7 @@ _LONGEST_TURNS_SECONDS: Final = 0.01
 # Commits of one operation each, after which operations are handed over at once until some share a commit again.
 ALONE_COMMITS: Final = 8
 OLDEST_SQLITE: Final = (3, 38, 0)
-_NAMED: Final = re.compile(r":([a-z_]+)")
+_NAMED: Final = re.compile(r":([a-z_][a-z0-9_]*)")
 _UNREADABLE: Final = (
     sqlite3.SQLITE_IOERR_READ,
     sqlite3.SQLITE_IOERR_SHORT_READ,
