@@ -29,7 +29,7 @@ _FAILURES: Final = 20
 
 
 def measure(server: Server, seconds: float) -> dict[str, Any]:
-    """How long lists take alone, beside as many requests that show no token, and beside logins that are throttled.
+    """Return how long lists take alone, beside as many requests without a token, and beside throttled logins.
 
     What is refused for want of a token is as cheap as an answer can be: what a flood of it costs the others, they
     pay for sharing a machine with any flood and with whoever makes it.
@@ -66,7 +66,7 @@ def _fail_until_throttled(server: Server) -> None:
 
 
 def _beside(server: Server, flood: str, seconds: float) -> tuple[float, float]:
-    """How long lists take beside a flood that has gone on for a second, and how many a second it makes."""
+    """Return how long lists take beside a flood that has begun a second ago, and its requests in a second."""
     made: dict[str, Any] = {}
 
     def make_flood() -> None:

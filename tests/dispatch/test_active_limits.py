@@ -31,7 +31,7 @@ WAITS = "nodes: {ask: {type: wait, params: {key: go}, next: work}, work: {type: 
 
 @dataclass
 class Work:
-    """What steps of the type `test.work` do: they are under way until they are let go.
+    """Steps of the type `test.work`, which are under way until they are let go.
 
     On a busy machine Temporal may give an execution to a second worker before the first one notices. That is one
     execution under way, with one slot.
