@@ -1,6 +1,6 @@
 """An outage at each moment of each request that changes something: the answer says so, and a repeat succeeds.
 
-Only what is read for the answer after the change is left out: then nobody can know whether it was made.
+What fails once the change is made is no 503: a repeat would make it again, or find it made.
 """
 
 import asyncio
@@ -15,13 +15,24 @@ from typing import Any, Final
 import pytest
 from fastapi.routing import APIRoute
 
+from flowrunner.api.open_streams import TRY_AGAIN
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
 from flowrunner.fair_slots import FairSlots
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from security.test_audit import ACTIONS, Caller, _change_everything, two_of
-from support.asgi import call, program_at
+from security.two_accounts import RETURN
+from support.asgi import call, open_socket, program_at
 from support.client import Reply
+
+ANSWERING: Final = """
+triggers:
+  hook: {type: webhook, verify: none, respond: {mode: result}}
+nodes:
+  a: {type: return}
+"""
+NAPPING: Final = "nodes: {a: {type: delay, params: {duration: 1h}}}"
+OPEN_ONE: Final = "SELECT 1 FROM executions WHERE completed_at IS NULL"
 
 
 @dataclass
@@ -30,12 +41,10 @@ class Outage:
 
     after: int
     is_over: bool = False
-    has_written: bool = False
 
-    def begins(self, *, is_write: bool) -> bool:
-        if self.is_over or (self.has_written and not is_write):
+    def begins(self) -> bool:
+        if self.is_over:
             return False
-        self.has_written = self.has_written or is_write
         self.after -= 1
         self.is_over = self.after < 0
         return self.is_over
@@ -96,9 +105,7 @@ async def test_a_request_that_an_outage_has_ended_at_any_moment_can_be_repeated_
         slots.append(self)
 
     monkeypatch.setattr(FairSlots, "__init__", make)
-    # A short read, and whatever threads do.
-    for name in ("read", "_send"):
-        monkeypatch.setattr(SqliteDatabase, name, _failing(getattr(SqliteDatabase, name)))
+    _with_outages(monkeypatch)
     async with program_at(tmp_path / "data") as program:
         await two_of(program)
         root = Unlucky(program, "root@example.com")
@@ -119,10 +126,109 @@ async def test_a_request_that_an_outage_has_ended_at_any_moment_can_be_repeated_
     assert root.moments > len(ACTIONS)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("flows", {"name": "M", "definition": RETURN}, {}),
+        ("flows/{flow}/run", {"input": {}}, {"prefer": "wait=20"}),
+        ("executions/{execution}/rerun", {}, {"prefer": "wait=20"}),
+        ("{hook}", {}, {}),
+    ],
+    ids=["creation", "run_and_wait", "rerun_and_wait", "hook_with_result"],
+)
+async def test_each_request_that_is_answered_503_has_started_and_made_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, headers: dict[str, str]
+) -> None:
+    _with_outages(monkeypatch)
+    async with program_at(tmp_path / "data") as program:
+        root, _ = await two_of(program)
+        flow = (await root.go("POST", "/api/v1/flows", {"name": "N", "definition": ANSWERING})).json["id"]
+        run = await root.go("POST", f"/api/v1/flows/{flow}/run", {"input": {}})
+        hook = (await root.go("GET", "/api/v1/triggers")).json["triggers"][0]["url"].removeprefix("/")
+        named = path.format(flow=flow, execution=run.json["execution_id"], hook=hook)
+        url = f"/{named}" if path == "{hook}" else f"/api/v1/{named}"
+        statuses: list[int] = []
+        for number in itertools.count():
+            outage = Outage(number)
+            before = OUTAGE.set(outage)
+            try:
+                data = json.dumps(body).encode()
+                reply = await call(program.app, "POST", url, token=root.token, body=data, headers=headers)
+            finally:
+                OUTAGE.reset(before)
+                was_hit, outage.is_over = outage.is_over, True
+            if not was_hit:
+                break
+            statuses.append(reply.status)
+        kind = "flows" if path == "flows" else "executions"
+        made = (await root.go("GET", f"/api/v1/{kind}")).json["total"]
+
+    assert 503 in statuses
+    assert set(statuses) <= {503, 200, 201, 202}
+    # The first flow or execution, and that of the last request.
+    assert made == 2 + sum(status < 300 for status in statuses)
+
+
+async def test_streams_end_with_the_access_even_if_the_sessions_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_outages(monkeypatch)
+    async with program_at(tmp_path / "data") as program:
+        root, user = await two_of(program)
+        me = (await user.go("GET", "/api/v1/accounts/me")).json["id"]
+        team = (await root.go("POST", "/api/v1/workspaces", {"name": "T", "slug": "team"})).json["id"]
+        body = {"account": me, "role": "viewer"}
+        assert (await root.go("POST", f"/api/v1/workspaces/{team}/members", body)).status == 201
+        async with open_socket(program.app, "/ws/executions", token=user.token) as closed:
+            # The change itself is the first operation of the request.
+            before = OUTAGE.set(Outage(1))
+            try:
+                reply = await call(program.app, "DELETE", f"/api/v1/workspaces/{team}/members/{me}", token=root.token)
+            finally:
+                OUTAGE.reset(before)
+
+            assert reply.status == 200
+            async with asyncio.timeout(10):
+                assert await closed == TRY_AGAIN
+
+
+async def test_executions_of_a_deleted_workspace_end_although_an_outage_begins_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_outages(monkeypatch)
+    async with program_at(tmp_path / "data") as program:
+        root, _ = await two_of(program)
+        team = (await root.go("POST", "/api/v1/workspaces", {"name": "T", "slug": "team"})).json["id"]
+        body = json.dumps({"name": "N", "definition": NAPPING}).encode()
+        headers = {"flowrunner-workspace": team}
+        reply = await call(program.app, "POST", "/api/v1/flows", token=root.token, body=body, headers=headers)
+        run = f"/api/v1/flows/{reply.json['id']}/run"
+        assert (await call(program.app, "POST", run, token=root.token, body=b"{}")).status == 201
+        # Two reads and the change come before the executions are listed.
+        outage = Outage(3)
+        before = OUTAGE.set(outage)
+        try:
+            reply = await call(program.app, "DELETE", f"/api/v1/workspaces/{team}?name=T", token=root.token)
+        finally:
+            OUTAGE.reset(before)
+
+        assert outage.is_over
+        assert reply.status == 200
+        async with asyncio.timeout(20):
+            while await program.database.read(lambda tx: tx.row(OPEN_ONE)) is not None:  # noqa: ASYNC110 # nothing tells
+                await asyncio.sleep(0.05)
+
+
+def _with_outages(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A short read, and whatever threads do.
+    for name in ("read", "_send"):
+        monkeypatch.setattr(SqliteDatabase, name, _failing(getattr(SqliteDatabase, name)))
+
+
 def _failing(operation: Callable[..., Any]) -> Callable[..., Any]:
     def do(database: SqliteDatabase, what: Callable[..., Any], *more: Any) -> Any:
         outage = OUTAGE.get()
-        if outage is None or not outage.begins(is_write=what == database._add):
+        if outage is None or not outage.begins():
             return operation(database, what, *more)
         failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         failed.set_exception(Unavailable("The database cannot be reached at the moment"))

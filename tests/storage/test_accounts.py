@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import pytest
@@ -197,7 +198,10 @@ async def test_an_admin_that_is_disabled_is_no_other_admin_of_a_workspace(
     await accounts.create(account(other, role="user"), password_hash="hash-third")
     team = Workspace(id=id, name="Team", slug="team", role="admin", created_at=NOON)
     await workspaces.create(team, admin=OMAR_ACCOUNT, most=9)
-    await workspaces.set_member(id, other, "admin", at=NOON, is_new=True, most_members=9, most_joined=9)
+    set_member = partial(workspaces.set_member, id, other, at=NOON, most_members=9, most_joined=9)
+    added = await set_member("viewer", is_new=True)
+    assert (added.account_id, added.role, added.added_at, added.is_owner) == (other, "viewer", NOON, False)
+    assert await set_member("admin", is_new=False) == replace(added, role="admin")
 
     await accounts.update(other, AccountChanges(is_disabled=True), by=MARA_ACCOUNT, at=NOON)
     with pytest.raises(Conflict, match="last admin of 'Team'"):

@@ -136,12 +136,15 @@ async def test_a_rule_belongs_to_its_workspace_and_is_replaced_as_a_whole(
 ) -> None:
     store = SqlRetention(database)
     rule = RetentionRule(max_age=2 * DAY, max_count=7)
-    await store.set_of_flow(MARA, FlowId("flow-1"), rule)
+    assert await store.set_of_flow(MARA, FlowId("flow-1"), rule) == (rule, RetentionRule())
 
     assert await store.of_flow(MARA, FlowId("flow-1")) == (rule, RetentionRule())
-    await store.set_of_workspace(MARA, RetentionRule(max_count=9))
-    await store.set_of_flow(MARA, FlowId("flow-1"), RetentionRule(max_age=DAY))
-    assert await store.of_flow(MARA, FlowId("flow-1")) == (RetentionRule(max_age=DAY), RetentionRule(max_count=9))
+    around = RetentionRule(max_count=9)
+    assert await store.set_of_workspace(MARA, around) == around
+    assert await store.of_workspace(MARA) == around
+    rule = RetentionRule(max_age=DAY)
+    assert await store.set_of_flow(MARA, FlowId("flow-1"), rule) == (rule, around)
+    assert await store.of_flow(MARA, FlowId("flow-1")) == (rule, around)
     for workspace, flow in ((OMAR, "flow-1"), (MARA, "flow-none"), (WorkspaceId("nowhere"), "flow-1")):
         with pytest.raises(NotFound):
             await store.of_flow(workspace, FlowId(flow))

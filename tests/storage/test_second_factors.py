@@ -287,7 +287,8 @@ async def test_a_role_is_found_by_slug_or_id_and_a_workspace_requires_second_fac
     assert await store.role_in(OMAR_ACCOUNT, "workspace-1") == ("workspace-1", None)
     assert await store.role_in(OMAR_ACCOUNT, OMAR) is None
     for required in (True, None, False):
-        await workspaces.update(made.id, requires_second_factor=required, at=NOON)
+        changed = await workspaces.update(MARA_ACCOUNT, made.id, requires_second_factor=required, at=NOON)
+        assert changed == replace(made, requires_second_factor=required is not False)
         assert (await workspaces.get(MARA_ACCOUNT, made.id)).requires_second_factor is (required is not False)
         await log_in(sessions, session(f"s{required}"))
         found = await sessions.find(SessionId(f"s{required}"))

@@ -1,6 +1,7 @@
 """Flows over REST."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
@@ -50,7 +51,7 @@ from flowrunner.api.http.requests import (
 )
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
-from flowrunner.domain.errors import invalid
+from flowrunner.domain.errors import Unavailable, invalid
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.language.difference import ChangeSummary
 from flowrunner.language.mermaid import mermaid_of
@@ -338,7 +339,10 @@ async def create_flow(request: Request, body: CreateFlow) -> Reply[FlowAnswer]:
     """Save a new flow. A dry run is answered with 200."""
     caller, flows, dry_run = caller_of(request), services_of(request).flows, is_dry_run(request)
     flow = await flows.create(caller, draft_of(request, body), dry_run=dry_run)
-    others = await flows.others_with_its_name(caller, flow)
+    others: Sequence[FlowId] = ()
+    # The flow is saved, which an outage must not hide.
+    with contextlib.suppress(Unavailable):
+        others = await flows.others_with_its_name(caller, flow)
     if dry_run:
         return await planned(request, FlowChange(None, flow), same_name=others)
     return saved(flow, 201, same_name=others)

@@ -206,6 +206,7 @@ async def _until_end(
     try:
         async with asyncio.timeout(hook.spec.respond.timeout_seconds):
             last = await state_of(request).feed.until_end(id, subscription, look=look)
+        detail = await services_of(request).hooks.ended(hook, id) if last is None else None
     except (TimeoutError, Unavailable):
         return None
     match last:
@@ -216,7 +217,7 @@ async def _until_end(
         case Cancelled():
             return _End(Status.CANCELLED, None)
         case None:
-            detail = await services_of(request).hooks.ended(hook, id)
+            assert detail is not None, "the journal alone has its end"
             return _End(detail.status, detail.result)
         case _:
             assert_never(last)

@@ -141,22 +141,33 @@ class OpenStreams:
             await asyncio.gather(sent, gone, return_exceptions=True)
 
     async def end_sessions(self, account_id: AccountId) -> None:
-        """End the account's streams whose session has ended."""
-        await self._end_unless_alive(list(self._open.get(account_id, ())))
+        """End the account's streams whose session has ended; all of them if that cannot be read."""
+        await self._end_unless_known_alive(self._of_account(account_id))
 
     async def revalidate_workspace(self, id: WorkspaceId) -> None:
-        """End the streams of a workspace that their callers may no longer read."""
-        await self._end_unless_alive(
+        """End the streams of a workspace that their callers may no longer read; all of them if that is not known."""
+        await self._end_unless_known_alive(
             [stream for streams in self._open.values() for stream in streams if id in stream.workspaces]
         )
 
     async def revalidate_sessions(self) -> None:
         """End every stream whose session has ended in any process."""
         for account_id in list(self._open):
-            await self.end_sessions(account_id)
+            await self._end_unless_alive(self._of_account(account_id))
+
+    def _of_account(self, account_id: AccountId) -> Sequence[OpenStream]:
+        return list(self._open.get(account_id, ()))
 
     async def end_unless_alive(self, stream: OpenStream) -> None:
         await self._end_unless_alive([stream])
+
+    async def _end_unless_known_alive(self, streams: Sequence[OpenStream]) -> None:
+        """End streams after a change of their access, which is made whether or not the sessions can be read."""
+        try:
+            await self._end_unless_alive(streams)
+        except Unavailable:
+            for stream in streams:
+                stream.end(TRY_AGAIN)
 
     async def _end_unless_alive(self, streams: Sequence[OpenStream]) -> None:
         """Look up each session once: an account may have a thousand streams, and a look may not suspend."""

@@ -1,6 +1,7 @@
 """Waiting for the end of an execution in the request that starts it: `Prefer: wait=30`."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
@@ -58,7 +59,12 @@ async def start_and_wait(
     if started.is_repeat:
         with feed.subscribed(started.id) as subscription:
             has_ended = await _has_ended(request, started.id, subscription, look=True, seconds=seconds)
-    return started, await services.executions.get(caller_of(request), started.id) if has_ended else None
+    ended = None
+    if has_ended:
+        # It has started, which an outage must not hide: the client can ask for its end.
+        with contextlib.suppress(Unavailable):
+            ended = await services.executions.get(caller_of(request), started.id)
+    return started, ended
 
 
 async def _has_ended(
@@ -75,7 +81,8 @@ async def _has_ended(
         end = _end(state.feed, id, subscription, look=look, seconds=seconds)
         code = await state.streams.serve(stream, end, until_disconnected(request.receive))
     if code == SESSION_ENDED:
-        await raise_present_refusal(request, id)
+        with contextlib.suppress(Unavailable):
+            await raise_present_refusal(request, id)
     return code == NORMAL_CLOSE
 
 

@@ -47,14 +47,14 @@ class RetentionStore(Protocol):
         """Return the rules of a flow and of its workspace. Raises: NotFound."""
         ...
 
-    async def set_of_workspace(self, id: WorkspaceId, rule: RetentionRule, *, audit: Audit = None) -> None:
-        """Raises: NotFound."""
+    async def set_of_workspace(self, id: WorkspaceId, rule: RetentionRule, *, audit: Audit = None) -> RetentionRule:
+        """Replace the rule of a workspace, and return it. Raises: NotFound."""
         ...
 
     async def set_of_flow(
         self, workspace_id: WorkspaceId, id: FlowId, rule: RetentionRule, *, audit: Audit = None
-    ) -> None:
-        """Raises: NotFound."""
+    ) -> tuple[RetentionRule, RetentionRule]:
+        """Replace the rule of a flow, and return what `of_flow` would. Raises: NotFound."""
         ...
 
     async def ruled_flows(self, *, after: str, limit: int, is_every: bool) -> Sequence[RuledFlow]:

@@ -42,6 +42,7 @@ class WorkspaceStore(Protocol):
 
     async def update(
         self,
+        account_id: AccountId,
         id: WorkspaceId,
         *,
         name: str | None = None,
@@ -49,8 +50,8 @@ class WorkspaceStore(Protocol):
         requires_second_factor: bool | None = None,
         at: datetime,
         audit: Audit = None,
-    ) -> None:
-        """Change the given fields.
+    ) -> Workspace:
+        """Change the given fields, and return the workspace as a member sees it.
 
         Raises: NotFound; Conflict if the slug is taken, or if name or slug of a personal workspace is given.
         """
@@ -73,10 +74,6 @@ class WorkspaceStore(Protocol):
         """Return which of these workspaces has the object; None if none has it."""
         ...
 
-    async def member(self, id: WorkspaceId, account_id: AccountId) -> Member | None:
-        """Return a member, or the owner of a personal workspace; None if the account is neither."""
-        ...
-
     async def members(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[Member], int]:
         """Return a page of members and the total. The owner comes first, the others by the ids of their accounts."""
         ...
@@ -97,8 +94,8 @@ class WorkspaceStore(Protocol):
         most_joined: int,
         most_administered: int | None = None,
         audit: Audit = None,
-    ) -> None:
-        """Add a member, or change the role of one.
+    ) -> Member:
+        """Add a member, or change the role of one, and return it.
 
         Args:
             is_new: Add the account; otherwise change its role.

@@ -1,10 +1,13 @@
 """Executions: start, read and cancel."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from typing import Final
+
+import structlog
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
@@ -15,6 +18,7 @@ from flowrunner.domain.errors import (
     QueueFull,
     StartsPaused,
     TooManyRequests,
+    Unavailable,
     invalid,
     quoted,
 )
@@ -45,6 +49,7 @@ from flowrunner.ports.journal import DuplicateRequest, NewExecution
 from flowrunner.ports.page import Listed, Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import TriggerFire
+from flowrunner.retrying import retry, rising
 from flowrunner.services.admission import InputForms, concurrency_slot_of
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.start_slots import StartSlots
@@ -53,6 +58,9 @@ from flowrunner.services.usage import UsageLimits
 # A line may have 64 KiB: longer pages are read and sent in portions.
 LINES_AT_ONCE: Final = 50
 _CANCELLED_AT_ONCE: Final = 200
+_OUTAGE_DELAY: Final = rising(1.0, 5.0, 30.0)
+
+logger = structlog.get_logger()
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +140,7 @@ class Executions:
         self._usage = usage
         self._slots = StartSlots()
         self._clock = clock
+        self._cancelling: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
@@ -370,7 +379,22 @@ class Executions:
         await self._dispatcher.cancel(id, reason="cancelled by a user", audit=entry, force=force)
 
     async def cancel_all(self, workspace_id: WorkspaceId) -> None:
-        """Cancel all open executions of a workspace that was deleted."""
+        """Cancel all open executions of a workspace that was deleted; after an outage those that are left."""
+        try:
+            await self._cancel_open(workspace_id)
+        except Unavailable:
+            # The workspace is deleted: a repeated request would not find it.
+            task = asyncio.create_task(self._cancel_left(workspace_id), name=f"cancel executions of {workspace_id}")
+            self._cancelling.add(task)
+            task.add_done_callback(self._cancelling.discard)
+
+    async def _cancel_left(self, workspace_id: WorkspaceId) -> None:
+        def log(error: Exception, attempts: int) -> None:
+            logger.warning("executions.cancel_put_off", workspace_id=workspace_id, reason=str(error))
+
+        await retry(lambda: self._cancel_open(workspace_id), on=Unavailable, delay=_OUTAGE_DELAY, on_failure=log)
+
+    async def _cancel_open(self, workspace_id: WorkspaceId) -> None:
         is_open = ExecutionFilter(statuses=(Status.RUNNING, Status.WAITING))
         page = Page(limit=_CANCELLED_AT_ONCE, cursor="", counts=False)
         while open_ones := (await self._reader.page(workspace_id, is_open, page)).items:

@@ -51,11 +51,13 @@ class FlowMoves:
         flow = await self._flows.get(caller, id)
         if source != to:
             authorise(caller, Right.MEMBERS)
+        # Read before the move: an outage after it must not hide that it was made.
+        missing = await self._flows.missing_secrets(target, flow.definition)
+        moved = MovedFlow(flow=flow, workspace_id=to, missing_secrets=missing)
         if dry_run:
             if source != to:
                 await self._store.check(source, id, to, limits=self._limits)
-            missing = await self._flows.missing_secrets(target, flow.definition)
-            return MovedFlow(flow=flow, workspace_id=to, missing_secrets=missing)
+            return moved
         await self._complete(id)
         if source != to:
             now = self._clock.now()
@@ -65,9 +67,7 @@ class FlowMoves:
             ]
             await self._store.begin(source, id, to, limits=self._limits, audit=lambda _: entries)
             await self._complete(id)
-        flow = await self._flows.get(target, id)
-        missing = await self._flows.missing_secrets(target, flow.definition)
-        return MovedFlow(flow=flow, workspace_id=to, missing_secrets=missing)
+        return moved
 
     async def complete_all(self) -> None:
         """Complete the moves that were cut off."""

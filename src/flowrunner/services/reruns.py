@@ -1,5 +1,6 @@
 """Reruns: executions that repeat another one, as a whole, with other input, or from one of its steps."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -10,7 +11,7 @@ import msgspec
 from flowrunner.bounded_json import decode_json
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import Rerun, keys_of
-from flowrunner.domain.errors import Conflict, invalid
+from flowrunner.domain.errors import Conflict, Unavailable, invalid
 from flowrunner.domain.events import InputEdited, Started
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.labels import NO_LABELS, checked_labels
@@ -141,7 +142,10 @@ class Reruns:
             )
         except IllegalEvent as error:
             raise _does_not_fit(revision, str(error)) from None
-        return await self._with_revision(caller, accepted)
+        # It has started, which an outage must not hide: then the answer does not name the revision.
+        with contextlib.suppress(Unavailable):
+            return await self._with_revision(caller, accepted)
+        return accepted
 
     async def _kept_before(
         self, caller: Caller, id: ExecutionId, step: str, edit: _Edit | None, revision_id: RevisionId | None

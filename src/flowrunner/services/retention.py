@@ -16,6 +16,7 @@ from flowrunner.ids import first_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.retention import EndedExecutions, RetentionStore, RuledFlow
 
+_NO_RULE: Final = RetentionRule()
 _BATCH: Final = 200
 _FLOWS_AT_ONCE: Final = 500
 _SHORTEST_PAUSE_SECONDS: Final = 0.02
@@ -61,8 +62,7 @@ class Retention:
 
     async def of_flow(self, caller: Caller, id: FlowId) -> RetentionInForce:
         """Return the rule of a flow. Raises: NotFound."""
-        own, around = await self._store.of_flow(caller.workspace_id, id)
-        return RetentionInForce(own=own, in_force=own.within(around).in_installation(self._installation))
+        return self._in_force(*await self._store.of_flow(caller.workspace_id, id))
 
     async def set_of_flow(
         self, caller: Caller, id: FlowId, rule: RetentionRule, *, dry_run: bool = False
@@ -70,24 +70,24 @@ class Retention:
         """Replace the rule of a flow; a dry run returns what would be in force. Raises: NotFound."""
         if dry_run:
             _, around = await self._store.of_flow(caller.workspace_id, id)
-            return RetentionInForce(own=rule, in_force=rule.within(around).in_installation(self._installation))
+            return self._in_force(rule, around)
         audit = self._entry(caller, "flow", id, rule)
-        await self._store.set_of_flow(caller.workspace_id, id, rule, audit=audit)
-        return await self.of_flow(caller, id)
+        return self._in_force(*await self._store.set_of_flow(caller.workspace_id, id, rule, audit=audit))
 
     async def of_workspace(self, caller: Caller) -> RetentionInForce:
         """Return the rule of the workspace. Raises: NotFound."""
-        own = await self._store.of_workspace(caller.workspace_id)
-        return RetentionInForce(own=own, in_force=own.in_installation(self._installation))
+        return self._in_force(await self._store.of_workspace(caller.workspace_id))
 
     async def set_of_workspace(self, caller: Caller, rule: RetentionRule, *, dry_run: bool = False) -> RetentionInForce:
         """Replace the rule of the workspace; a dry run returns what would be in force. Raises: NotFound."""
         if dry_run:
             await self._store.of_workspace(caller.workspace_id)
-            return RetentionInForce(own=rule, in_force=rule.in_installation(self._installation))
+            return self._in_force(rule)
         audit = self._entry(caller, "workspace", caller.workspace_id, rule)
-        await self._store.set_of_workspace(caller.workspace_id, rule, audit=audit)
-        return await self.of_workspace(caller)
+        return self._in_force(await self._store.set_of_workspace(caller.workspace_id, rule, audit=audit))
+
+    def _in_force(self, own: RetentionRule, around: RetentionRule = _NO_RULE) -> RetentionInForce:
+        return RetentionInForce(own=own, in_force=own.within(around).in_installation(self._installation))
 
     def _entry(self, caller: Caller, kind: str, id: str, rule: RetentionRule) -> AuditEntry:
         details: dict[str, JSON] = {

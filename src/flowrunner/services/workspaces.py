@@ -160,12 +160,18 @@ class Workspaces:
             return replace(await self._store.get(caller.account_id, id), **given_fields)
         given: list[JSON] = [field for field, value in fields.items() if value is not None]
         entry = self._entry(caller, "workspace.updated", {"given": given})
-        await self._store.update(
-            id, name=name, slug=slug, requires_second_factor=requires_second_factor, at=now, audit=entry
+        changed = await self._store.update(
+            caller.account_id,
+            id,
+            name=name,
+            slug=slug,
+            requires_second_factor=requires_second_factor,
+            at=now,
+            audit=entry,
         )
         if slug is not None or requires_second_factor is not None:
             await self._on_change(id)
-        return await self._store.get(caller.account_id, id)
+        return changed
 
     async def delete(self, caller: Caller, *, name: str | None) -> None:
         """Delete the workspace, with all that it holds if its name is given.
@@ -200,13 +206,12 @@ class Workspaces:
         Raises: NotFound if there is no such account; Conflict; TooManyRequests.
         """
         account_id = await self._account_named(caller, account)
-        await self._set(caller, caller.workspace_id, account_id, role, is_new=True, most_administered=self._most)
-        return await self._member(caller.workspace_id, account_id)
+        return await self._set(caller, caller.workspace_id, account_id, role, is_new=True, most_administered=self._most)
 
     async def change(self, caller: Caller, account_id: AccountId, role: WorkspaceRole) -> Member:
         """Change the role of a member. Raises: NotFound, Conflict."""
-        await self._set(caller, caller.workspace_id, account_id, role, is_new=False, most_administered=self._most)
-        return await self._member(caller.workspace_id, account_id)
+        id, most = caller.workspace_id, self._most
+        return await self._set(caller, id, account_id, role, is_new=False, most_administered=most)
 
     async def remove(self, caller: Caller, account_id: AccountId) -> None:
         """Remove a member; its API tokens and sockets for the workspace end. Raises: NotFound, Conflict."""
@@ -225,8 +230,7 @@ class Workspaces:
         """
         authorise(caller, Right.APPOINT)
         account_id = await self._account_named(caller, account)
-        await self._set(caller, id, account_id, role, is_new=True, most_administered=None)
-        return await self._member(id, account_id)
+        return await self._set(caller, id, account_id, role, is_new=True, most_administered=None)
 
     async def all(self, caller: Caller, *, page: Page) -> tuple[Sequence[SharedWorkspace], int]:
         """Return a page of all workspaces but the personal ones, and the total. Raises: Forbidden."""
@@ -261,10 +265,10 @@ class Workspaces:
         *,
         is_new: bool,
         most_administered: int | None,
-    ) -> None:
+    ) -> Member:
         action = "member.added" if is_new else "member.changed"
         entry = self._entry(caller, action, {"role": role}, of=account_id, workspace_id=id)
-        await self._store.set_member(
+        member = await self._store.set_member(
             id,
             account_id,
             role,
@@ -276,12 +280,7 @@ class Workspaces:
             audit=entry,
         )
         await self._on_access_change(account_id)
-
-    async def _member(self, id: WorkspaceId, account_id: AccountId) -> Member:
-        found = await self._store.member(id, account_id)
-        if found is None:
-            raise NotFound("member")
-        return found
+        return member
 
     def _entry(
         self,

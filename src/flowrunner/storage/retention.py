@@ -85,33 +85,26 @@ class SqlRetention:
         self._database = database
 
     async def of_workspace(self, id: WorkspaceId) -> RetentionRule:
-        row = await self._database.read(lambda tx: tx.row(OF_WORKSPACE, {"workspace_id": id}))
-        if row is None:
-            raise NotFound("workspace")
-        return _rule(*row)
+        return await self._database.read(lambda tx: _of_workspace(tx, id))
 
     async def of_flow(self, workspace_id: WorkspaceId, id: FlowId) -> tuple[RetentionRule, RetentionRule]:
-        row = await self._database.read(lambda tx: tx.row(OF_FLOW, {"id": id, "workspace_id": workspace_id}))
-        if row is None:
-            raise NotFound("flow")
-        return _rule(*row[:2]), _rule(*row[2:])
+        return await self._database.read(lambda tx: _of_flow(tx, workspace_id, id))
 
-    async def set_of_workspace(self, id: WorkspaceId, rule: RetentionRule, *, audit: Audit = None) -> None:
-        await self._set(SET_OF_WORKSPACE, {"workspace_id": id}, rule, "workspace", audit)
+    async def set_of_workspace(self, id: WorkspaceId, rule: RetentionRule, *, audit: Audit = None) -> RetentionRule:
+        async def set(tx: Transaction) -> RetentionRule:
+            await tx.run(SET_OF_WORKSPACE, {"workspace_id": id, **_columns(rule)})
+            return await _of_workspace(tx, id)
+
+        return await self._database.write(set, audit=audit)
 
     async def set_of_flow(
         self, workspace_id: WorkspaceId, id: FlowId, rule: RetentionRule, *, audit: Audit = None
-    ) -> None:
-        await self._set(SET_OF_FLOW, {"workspace_id": workspace_id, "id": id}, rule, "flow", audit)
+    ) -> tuple[RetentionRule, RetentionRule]:
+        async def set(tx: Transaction) -> tuple[RetentionRule, RetentionRule]:
+            await tx.run(SET_OF_FLOW, {"workspace_id": workspace_id, "id": id, **_columns(rule)})
+            return await _of_flow(tx, workspace_id, id)
 
-    async def _set(self, statement: str, of: Mapping[str, str], rule: RetentionRule, kind: str, audit: Audit) -> None:
-        age = None if rule.max_age is None else rule.max_age // _MILLISECOND
-
-        async def set(tx: Transaction) -> None:
-            if not await tx.run(statement, {**of, "age": age, "count": rule.max_count}):
-                raise NotFound(kind)
-
-        await self._database.write(set, audit=audit)
+        return await self._database.write(set, audit=audit)
 
     async def ruled_flows(self, *, after: str, limit: int, is_every: bool) -> Sequence[RuledFlow]:
         values = {"after": after, "limit": limit, "is_every": is_every}
@@ -166,6 +159,20 @@ class SqlRetention:
         return await self._database.give_space_back()
 
 
+async def _of_workspace(tx: Transaction, id: WorkspaceId) -> RetentionRule:
+    row = await tx.row(OF_WORKSPACE, {"workspace_id": id})
+    if row is None:
+        raise NotFound("workspace")
+    return _rule(*row)
+
+
+async def _of_flow(tx: Transaction, workspace_id: WorkspaceId, id: FlowId) -> tuple[RetentionRule, RetentionRule]:
+    row = await tx.row(OF_FLOW, {"id": id, "workspace_id": workspace_id})
+    if row is None:
+        raise NotFound("flow")
+    return _rule(*row[:2]), _rule(*row[2:])
+
+
 async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
     """Delete ended executions in this order; return the number of deleted ones, and whether all were deleted."""
     until, events = time.monotonic() + _SECONDS_A_COMMIT, 0
@@ -180,6 +187,10 @@ async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
         if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
             return done + 1, done + 1 == len(ids)
     return len(ids), True
+
+
+def _columns(rule: RetentionRule) -> Mapping[str, int | None]:
+    return {"age": None if rule.max_age is None else rule.max_age // _MILLISECOND, "count": rule.max_count}
 
 
 def _rule(age: int | None, count: int | None) -> RetentionRule:

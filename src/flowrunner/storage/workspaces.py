@@ -160,11 +160,7 @@ class SqlWorkspaces:
         await self._database.write(create, audit=audit)
 
     async def get(self, account_id: AccountId, id: WorkspaceId) -> Workspace:
-        values = {"account_id": account_id, "workspace_id": id}
-        row = await self._database.read(lambda tx: tx.row(GET, values))
-        if row is None:
-            raise NotFound("workspace")
-        return _workspace(row)
+        return await self._database.read(lambda tx: _get(tx, account_id, id))
 
     async def page(
         self, account_id: AccountId, *, only: WorkspaceId | None = None, page: Page
@@ -185,6 +181,7 @@ class SqlWorkspaces:
 
     async def update(
         self,
+        account_id: AccountId,
         id: WorkspaceId,
         *,
         name: str | None = None,
@@ -192,15 +189,16 @@ class SqlWorkspaces:
         requires_second_factor: bool | None = None,
         at: datetime,
         audit: Audit = None,
-    ) -> None:
+    ) -> Workspace:
         values = {"workspace_id": id, "name": name, "slug": slug, "required": requires_second_factor, "at": to_ms(at)}
 
-        async def update(tx: Transaction) -> None:
+        async def update(tx: Transaction) -> Workspace:
             await _check_names(tx, id, name=name, slug=slug)
             with _slug_taken(slug):
                 await tx.run(UPDATE, values)
+            return await _get(tx, account_id, id)
 
-        await self._database.write(update, audit=audit)
+        return await self._database.write(update, audit=audit)
 
     async def check_update(self, id: WorkspaceId, *, name: str | None, slug: str | None) -> None:
         async def check(tx: Transaction) -> None:
@@ -232,11 +230,6 @@ class SqlWorkspaces:
         row = await self._database.read(lambda tx: tx.row(WORKSPACE_OF[kind], values))
         return None if row is None else WorkspaceId(row[0])
 
-    async def member(self, id: WorkspaceId, account_id: AccountId) -> Member | None:
-        values = {"workspace_id": id, "account_id": account_id}
-        row = await self._database.read(lambda tx: tx.row(MEMBER, values))
-        return None if row is None else _member(row)
-
     async def members(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[Member], int]:
         values = {"workspace_id": id, "after": page.after}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, page, MEMBERS, COUNT_MEMBERS, values))
@@ -258,15 +251,16 @@ class SqlWorkspaces:
         most_joined: int,
         most_administered: int | None = None,
         audit: Audit = None,
-    ) -> None:
+    ) -> Member:
         values = {"workspace_id": id, "account_id": account_id, "role": role, "at": to_ms(at)}
 
-        async def add(tx: Transaction) -> None:
+        async def add(tx: Transaction) -> Member:
             await _add_member(tx, values, most_members=most_members, most_joined=most_joined)
             if role == "admin":
                 await _check_administered(tx, account_id, most_administered, is_counted=True)
+            return _member(await one_row(tx, MEMBER, values))
 
-        async def change(tx: Transaction) -> None:
+        async def change(tx: Transaction) -> Member:
             await _check_is_not_owner(tx, id, account_id, "remains an admin of it")
             before = await tx.row(ROLE, values)
             if before is None:
@@ -276,8 +270,9 @@ class SqlWorkspaces:
             elif before[0] != role:
                 await _check_administered(tx, account_id, most_administered)
             await tx.run(CHANGE_ROLE, values)
+            return _member(await one_row(tx, MEMBER, values))
 
-        await self._database.write(add if is_new else change, audit=audit)
+        return await self._database.write(add if is_new else change, audit=audit)
 
     async def remove_member(self, id: WorkspaceId, account_id: AccountId, *, audit: Audit = None) -> None:
         values = {"workspace_id": id, "account_id": account_id}
@@ -294,6 +289,13 @@ class SqlWorkspaces:
 
     async def contents(self, id: WorkspaceId) -> Mapping[str, int]:
         return await self._database.read(lambda tx: _contents(tx, id))
+
+
+async def _get(tx: Transaction, account_id: AccountId, id: WorkspaceId) -> Workspace:
+    row = await tx.row(GET, {"account_id": account_id, "workspace_id": id})
+    if row is None:
+        raise NotFound("workspace")
+    return _workspace(row)
 
 
 async def join(
