@@ -400,6 +400,30 @@ async def test_requests_during_a_pause_are_accepted_and_each_starts_once_after_i
         assert (await mara.request("GET", "/api/v1/executions")).json["total"] == 2
 
 
+async def test_a_rejected_request_whose_failure_cannot_be_recorded_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        mara, store = accounts.mara, accounts.program.services.hook_deliveries._store
+        await mara.flow((FLOW % ("{scheme: none}", "")).replace("got: {}", "got: {type: string}"))
+        (trigger,) = (await mara.request("GET", "/api/v1/triggers")).json["triggers"]
+
+        async def away(_: Any) -> Any:
+            raise Unavailable("The database cannot be written at the moment")
+
+        with monkeypatch.context() as outage:
+            outage.setattr(store, "settle", away)
+            kept = await ApiClient(accounts.app).request("POST", trigger["url"], 7)
+        rejected = await ApiClient(accounts.app).request("POST", trigger["url"], 7)
+
+        # It is tried again later, and after another answer its sender would repeat it too.
+        assert (kept.status, kept.json) == (202, {"started": False})
+        assert rejected.status == 422
+        path = f"/api/v1/triggers/{trigger['id']}/deliveries"
+        listed = (await mara.request("GET", path)).json["deliveries"]
+        assert [each["state"] for each in listed] == ["failed", "received"]
+
+
 async def test_a_message_repeated_during_a_pause_starts_once_after_it(tmp_path: Path) -> None:
     async with two_accounts_at(tmp_path) as accounts:
         mara, sender = accounts.mara, ApiClient(accounts.app)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,15 +20,20 @@ from flowrunner.api.open_streams import TRY_AGAIN
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
 from flowrunner.fair_slots import FairSlots
+from flowrunner.services import hook_deliveries
+from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from security.test_audit import ACTIONS, Caller, _change_everything, two_of
 from security.two_accounts import RETURN
 from support.asgi import call, open_socket, program_at
 from support.client import Reply
+from support.postgres import PostgresServer
 
 ANSWERING: Final = """
 triggers:
-  hook: {type: webhook, verify: none, respond: {mode: result}}
+  result: {type: webhook, verify: none, respond: {mode: result}}
+  simple: {type: webhook, verify: none}
+  stored: {type: webhook, verify: none, when: "${1 == 1}"}
 nodes:
   a: {type: return}
 """
@@ -126,27 +132,42 @@ async def test_a_request_that_an_outage_has_ended_at_any_moment_can_be_repeated_
     assert root.moments > len(ACTIONS)
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    if request.param == "sqlite":
+        return {}
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    return {"database_url": postgres.new_database()}
+
+
 @pytest.mark.parametrize(
-    ("path", "body", "headers"),
+    "asked",
     [
         ("flows", {"name": "M", "definition": RETURN}, {}),
         ("flows/{flow}/run", {"input": {}}, {"prefer": "wait=20"}),
         ("executions/{execution}/rerun", {}, {"prefer": "wait=20"}),
-        ("{hook}", {}, {}),
+        ("{result}", {}, {}),
+        ("{simple}", {}, {}),
+        ("{stored}", {}, {}),
     ],
-    ids=["creation", "run_and_wait", "rerun_and_wait", "hook_with_result"],
+    ids=["creation", "run_and_wait", "rerun_and_wait", "hook_with_result", "hook", "hook_stored_first"],
 )
 async def test_each_request_that_is_answered_503_has_started_and_made_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, headers: dict[str, str]
+    tmp_path: Path,
+    settings: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: tuple[str, Any, dict[str, str]],
 ) -> None:
+    path, body, headers = asked
     _with_outages(monkeypatch)
-    async with program_at(tmp_path / "data") as program:
+    async with program_at(tmp_path / "data", **settings) as program:
         root, _ = await two_of(program)
         flow = (await root.go("POST", "/api/v1/flows", {"name": "N", "definition": ANSWERING})).json["id"]
         run = await root.go("POST", f"/api/v1/flows/{flow}/run", {"input": {}})
-        hook = (await root.go("GET", "/api/v1/triggers")).json["triggers"][0]["url"].removeprefix("/")
-        named = path.format(flow=flow, execution=run.json["execution_id"], hook=hook)
-        url = f"/{named}" if path == "{hook}" else f"/api/v1/{named}"
+        listed = (await root.go("GET", "/api/v1/triggers")).json["triggers"]
+        hooks = {each["name"]: each["url"] for each in listed}
+        named = path.format(flow=flow, execution=run.json["execution_id"], **hooks)
+        url = named if named.startswith("/") else f"/api/v1/{named}"
         statuses: list[int] = []
         for number in itertools.count():
             outage = Outage(number)
@@ -160,6 +181,9 @@ async def test_each_request_that_is_answered_503_has_started_and_made_nothing(
             if not was_hit:
                 break
             statuses.append(reply.status)
+        # As long after the requests as it takes.
+        monkeypatch.setattr(hook_deliveries, "_GRACE", timedelta(minutes=-1))
+        await program.services.hook_deliveries.start_received()
         kind = "flows" if path == "flows" else "executions"
         made = (await root.go("GET", f"/api/v1/{kind}")).json["total"]
 
@@ -223,10 +247,12 @@ def _with_outages(monkeypatch: pytest.MonkeyPatch) -> None:
     # A short read, and whatever threads do.
     for name in ("read", "_send"):
         monkeypatch.setattr(SqliteDatabase, name, _failing(getattr(SqliteDatabase, name)))
+    for name in ("read", "read_long", "submit"):
+        monkeypatch.setattr(PostgresDatabase, name, _failing(getattr(PostgresDatabase, name)))
 
 
 def _failing(operation: Callable[..., Any]) -> Callable[..., Any]:
-    def do(database: SqliteDatabase, what: Callable[..., Any], *more: Any) -> Any:
+    def do(database: Any, what: Callable[..., Any], *more: Any) -> Any:
         outage = OUTAGE.get()
         if outage is None or not outage.begins():
             return operation(database, what, *more)

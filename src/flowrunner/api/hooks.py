@@ -78,7 +78,7 @@ _HOOK_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         "content": {"application/json": {"schema": {}}, **_CHALLENGE},
     },
     202: {
-        "description": "Started; or stored, to be started once a pause of the installation ends",
+        "description": "Started; or stored, to be started once a pause of the installation or an outage ends",
         **content_of(HookAnswer),
     },
     **errors(400, 404, 409, 413, 422, 502),
@@ -248,8 +248,8 @@ class HookDeliveryAnswer(Answer, frozen=True, kw_only=True):
     state: Annotated[
         Literal["received", "started", "skipped", "repeated", "failed"],
         Meta(
-            description="`received`: the server ended before it started anything, or the installation is paused; "
-            "`skipped`: `when` was false."
+            description="`received`: it has not started anything yet: the server ended, an outage began, or the "
+            "installation is paused; `skipped`: `when` was false."
         ),
     ]
     execution_id: str | UnsetType = UNSET

@@ -710,8 +710,8 @@ class HookDelivery(Model):
     """The schema `HookDeliveryAnswer` of the API.
 
     Attributes:
-        state: `received`: the server ended before it started anything, or the installation is paused; `skipped`:
-            `when` was false.
+        state: `received`: it has not started anything yet: the server ended, an outage began, or the installation
+            is paused; `skipped`: `when` was false.
         error: Why it started nothing.
         size: Bytes of the stored request.
         request: `method`, `body`, `headers` and `query`, without secrets; not in lists.

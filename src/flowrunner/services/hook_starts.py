@@ -49,7 +49,7 @@ class HookOutcome:
 
     Attributes:
         started: The execution, or the earlier one of a repeat; None if `when` is false, or the start is left.
-        is_left: The request is stored, and starts once a pause of the installation ends.
+        is_left: The request is stored, and starts later: after a pause of the installation, or an outage.
     """
 
     delivery_id: HookDeliveryId | None

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from flowrunner.domain.errors import FlowRunnerError, NotFound, StartsPaused
+from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
 from flowrunner.domain.expression import ExpressionFailed, render
 from flowrunner.domain.triggers import TriggerId, Verify, WebhookTrigger
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
@@ -203,13 +203,15 @@ class IncomingHooks:
         id: ExecutionId,
         is_new: bool = False,
     ) -> HookOutcome:
-        """Start the execution of a stored request, or leave it for the end of a pause. Raises: as `receive`."""
+        """Start the execution of a stored request, or leave it to `HookDeliveries`. Raises: as `receive`."""
         try:
             return await self._starts.start_stored(hook, delivery, request, id=id, is_new=is_new)
-        except StartsPaused:
-            if delivery.state != "received":
+        except FlowRunnerError as error:
+            has_failed = not isinstance(error, Unavailable) and await self._starts.is_settled(delivery.id)
+            if delivery.state != "received" or has_failed:
                 raise
-            # A sender that is told to repeat it would start one more execution each time.
+            # It remains stored as received, and starts later. A sender that is told to repeat it would start one more
+            # execution each time.
             return HookOutcome(delivery_id=delivery.id, started=None, is_left=True)
 
     async def _receive_again(self, hook: OpenHook, delivery_id: HookDeliveryId, id: ExecutionId) -> HookOutcome:

@@ -4334,7 +4334,7 @@ export interface components {
             received_at: string;
             /**
              * State
-             * @description `received`: the server ended before it started anything, or the installation is paused; `skipped`: `when` was false.
+             * @description `received`: it has not started anything yet: the server ended, an outage began, or the installation is paused; `skipped`: `when` was false.
              * @enum {string}
              */
             state: "failed" | "received" | "repeated" | "skipped" | "started";
@@ -10902,7 +10902,7 @@ export interface operations {
                     "text/plain; charset=utf-8": string;
                 };
             };
-            /** @description Started; or stored, to be started once a pause of the installation ends */
+            /** @description Started; or stored, to be started once a pause of the installation or an outage ends */
             202: {
                 headers: {
                     [name: string]: unknown;
