@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,24 @@ IMPATIENT = (
     """
 from flowrunner.dispatch.processes import engine_processes as processes
 processes._REPORT_SECONDS, processes._SILENCE_SECONDS, processes._LONGEST_SILENCE_SECONDS = 0.3, 0.5, 12.0
+from flowrunner.cli.main import main
+main()
+""",
+)
+# The usual program, in which the first append of a signal takes four seconds.
+SLOW_AT_A_SIGNAL = (
+    "-c",
+    """
+import asyncio
+from flowrunner.storage.journal import SqlJournal
+append_at_once = SqlJournal.append
+async def append(self, appended):
+    if any(record.event.type == "signal.received" for record in appended.records):
+        print("append.waits", flush=True)
+        SqlJournal.append = append_at_once
+        await asyncio.sleep(4)
+    await append_at_once(self, appended)
+SqlJournal.append = append
 from flowrunner.cli.main import main
 main()
 """,
@@ -146,6 +165,30 @@ def test_executions_of_a_killed_engine_process_go_on_in_another(
     assert sorted(marks) == sorted(f"{id}.mark.1" for id in ids)
     assert "engine_process.ended" in server.log
     assert "Traceback" not in server.log, "an end of a process is no fault of the server"
+
+
+def test_an_append_of_a_killed_engine_process_that_takes_long_is_durable_before_its_execution_goes_on(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    server = Server(tmp_path, {"PROCESSES": "2"}, program=SLOW_AT_A_SIGNAL)
+    try:
+        admin = server.start().admin()
+        mark = f'{{type: webhook, params: {{url: "{receiver.url}/ok/late"}}}}'
+        id = admin.run(
+            admin.new_flow(f"nodes:\n  w: {{type: wait, params: {{key: go}}, next: mark}}\n  mark: {mark}\n")
+        )
+        admin.waiting_at(id, "w")
+        with ThreadPoolExecutor(1) as sending:
+            sent = sending.submit(admin.post, f"/api/v1/executions/{id}/signals/go", {"payload": 1})
+            wait_for(lambda: "append.waits" in server.log)
+            for pid in engine_processes_of(server.pid):
+                os.kill(pid, signal.SIGKILL)
+            assert sent.result().status == 503
+
+        assert admin.ended(id)["status"] == "completed"
+        assert [effect.key for effect in receiver.effects("/ok/late")] == [f"{id}.mark.1"]
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("processes", [2, 3])

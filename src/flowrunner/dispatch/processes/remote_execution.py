@@ -67,6 +67,8 @@ class Entry:
         except BaseException as error:
             # The process may have it in memory by now, where nothing would advance it.
             self._channel.notify("drop", self._number)
+            if isinstance(error, Unavailable):
+                await self._held.settle()
             if isinstance(error, Exception) and self._held.new is not None and self._held.refusal is not None:
                 # The caller distinguishes more kinds of rejections of a new execution than the process.
                 raise self._held.refusal from None
@@ -126,6 +128,10 @@ class RemoteExecution:
         try:
             due_at: datetime | None = await self._channel.call("advance", self._number, returns=datetime | None)
             return due_at
+        except Unavailable:
+            # Loaded before what the process has begun is durable, it would go on without it.
+            await self._held.settle()
+            raise
         finally:
             self._requests.leave(self._held)
 

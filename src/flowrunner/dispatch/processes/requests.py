@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -89,6 +89,7 @@ class HeldExecution:
         new: The execution that the process is to begin; None if it loads one.
         refusal: The error of its last append, if that failed.
         creating: Done when the append that creates it is stored or rejected; None before that append has arrived.
+        writing: The requests of the process for it that may still make something durable.
     """
 
     id: ExecutionId
@@ -98,6 +99,23 @@ class HeldExecution:
     new: NewExecution | None = None
     refusal: Exception | None = None
     creating: "asyncio.Future[None] | None" = None
+    writing: "set[asyncio.Task[Any]]" = field(default_factory=set)
+
+    @contextlib.contextmanager
+    def is_writing(self) -> Iterator[None]:
+        """Count the current task among those that may make something durable."""
+        task = asyncio.current_task()
+        assert task is not None, "requests are tasks"
+        self.writing.add(task)
+        try:
+            yield
+        finally:
+            self.writing.discard(task)
+
+    async def settle(self) -> None:
+        """Wait until nothing that a process which has ended asked for can become durable any more."""
+        if self.writing:
+            await asyncio.wait(self.writing)
 
 
 class ProcessRequests:
@@ -163,7 +181,8 @@ class ProcessRequests:
         )
         creating = held.creating = asyncio.get_running_loop().create_future() if packed.creates else held.creating
         try:
-            await self._deps.journal.append(append)
+            with held.is_writing():
+                await self._deps.journal.append(append)
         except Exception as error:
             held.refusal = error
             raise
@@ -248,7 +267,9 @@ class ProcessRequests:
         TRACEPARENT.set(traceparent)
         given = _decode_input(input)
         flow, version = called
-        return await self._deps.flows.start(workspace_id, cause, flow, version=version, input=given)
+        held = self.executions.get(cause.execution_id)
+        with contextlib.nullcontext() if held is None else held.is_writing():
+            return await self._deps.flows.start(workspace_id, cause, flow, version=version, input=given)
 
     def _child_ended(self, parent_id: ExecutionId, signal: PackedSignal) -> None:
         self._deps.links.child_ended(parent_id, unpack_signal(signal))
