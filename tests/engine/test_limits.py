@@ -259,6 +259,7 @@ async def run_over_restarts(path: Path, flow: str, *, seconds: int, most: int) -
     for _ in range(most):
         clock.advance(seconds=seconds)
         async with machine(path, clock=clock) as engine:
+            await engine.until_timers_have_looked()
             ended = asyncio.create_task(engine.until_ended())
             parked = asyncio.create_task(engine.until_parked())
             await asyncio.wait((ended, parked), return_when=asyncio.FIRST_COMPLETED)
