@@ -119,6 +119,12 @@ def _written_in_the_future(data: Path) -> None:
         database.execute("UPDATE audit SET at = at + 86400000")
 
 
+def _written_beyond_the_calendar(data: Path) -> None:
+    _written_in_the_future(data)
+    with closing(sqlite3.connect(data / "flowrunner.db")) as database, database:
+        database.execute("UPDATE audit SET at = 9400000000000000")
+
+
 @pytest.mark.parametrize(
     ("spoil", "check", "hint"),
     [
@@ -130,6 +136,7 @@ def _written_in_the_future(data: Path) -> None:
         (_damaged, "integrity", "flowrunner restore"),
         (_newer, "database", "the version of FlowRunner that wrote it"),
         (_written_in_the_future, "clock", "set the clock"),
+        (_written_beyond_the_calendar, "clock", "set the clock"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )

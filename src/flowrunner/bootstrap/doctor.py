@@ -23,6 +23,7 @@ from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, read_keys
 from flowrunner.settings import CONFIG_FILE, PREFIX, Settings, without_credentials
 from flowrunner.storage.location import Location
 from flowrunner.storage.pause import SqlPause
+from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.sqlite.quick_check import OLDEST, VERSION, faults_of, last_written_at
 
 State: TypeAlias = Literal["ok", "warn", "fail"]
@@ -35,6 +36,8 @@ _WANTED_FREE: Final = 2**30
 _WANTED_FILES: Final = 10_000
 _OLDEST_KEY: Final = timedelta(days=366)
 _SKEW: Final = timedelta(minutes=1)
+# The latest time that is shown.
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 # A random key has fewer different bytes than this in one of 10**18 cases.
 _LEAST_VARIED: Final = 16
 
@@ -217,8 +220,8 @@ def _clock(settings: Settings) -> Iterator[Finding]:
     written = None
     if settings.database_url is None and (settings.data_dir / DATABASE_FILE).exists():
         written = last_written_at(settings.data_dir / DATABASE_FILE)
-    if written is not None and datetime.fromtimestamp(written / 1000, UTC) > now + _SKEW:
-        last = datetime.fromtimestamp(written / 1000, UTC)
+    if written is not None and written > to_ms(now + _SKEW):
+        last = from_ms(min(written, to_ms(_LATEST)))
         message = (
             f"it is {now:%Y-%m-%d %H:%M:%S} UTC, and the last entry of the audit log is of {last:%Y-%m-%d %H:%M:%S}"
         )
