@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,14 +16,29 @@ from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
 from flowrunner.ports.page import Page
 from flowrunner.services.callback_deliveries import CallbackDeliveries
+from flowrunner.services.callbacks import Callbacks
 from flowrunner.storage.callbacks import SqlCallbacks, notify_callbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.secrets import SqlSecrets
+from services.callers import caller_of
 from storage.samples import ALL, sealing
 from support.database_work import WritesCounted, gather_statistics
-from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, following, log_line, rows_of
+from support.databases import (
+    MARA,
+    MARA_ACCOUNT,
+    NOON,
+    OMAR,
+    OMAR_ACCOUNT,
+    Place,
+    change,
+    completion,
+    creation,
+    following,
+    log_line,
+    rows_of,
+)
 from support.dependencies import SteppingClock
 
 EVENTS = ("execution.completed", "execution.waiting", "approval.requested")
@@ -218,6 +234,17 @@ async def add(callbacks: SqlCallbacks, id: str, *, next_at: float | None = 0, ca
     )
 
 
+def add_many(path: Place, callback: str, number: int) -> None:
+    """Add deliveries that have ended."""
+    statement = """
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {number})
+INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, noted_at, state, last_at)
+SELECT '{callback}-' || i, 'account-mara', '{callback}', 'execution.completed', {noon} + i, 'delivered', {noon} FROM n
+"""
+    values = {"{callback}": callback, "{number}": str(number), "{noon}": str(to_ms(NOON))}
+    change(path, reduce(lambda text, each: text.replace(*each), values.items(), statement))
+
+
 def attempt(id: str, seconds: float, **fields: Any) -> DeliveryAttempt:
     outcome = DeliveryAttempt(
         id=DeliveryId(id), callback_id=CallbackId("callback-1"), at=at(seconds), has_succeeded=False, retry_until=at(99)
@@ -332,14 +359,8 @@ async def test_the_deletion_of_deliveries_keeps_no_write_waiting_for_a_look_at_a
 ) -> None:
     for n in range(10):
         await create(callbacks, f"callback-{n}")
-    statement = """
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {number})
-INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, noted_at, state, last_at)
-SELECT '{callback}-' || i, 'account-mara', '{callback}', 'execution.completed', {noon} + i, 'delivered', {noon} FROM n
-"""
-    for callback, number in ((f"callback-{n}", 1041 if n == 5 else 1000) for n in range(10)):
-        values = {"{callback}": callback, "{number}": str(number), "{noon}": str(to_ms(NOON))}
-        change(path, reduce(lambda text, each: text.replace(*each), values.items(), statement))
+    for n in range(10):
+        add_many(path, f"callback-{n}", 1041 if n == 5 else 1000)
     gather_statistics(path)
     counted, unused = WritesCounted(database), cast("Any", None)
 
@@ -355,6 +376,36 @@ SELECT '{callback}-' || i, 'account-mara', '{callback}', 'execution.completed', 
     assert rows_of(path, "SELECT count(*) FROM callback_deliveries") == [(10_001,)]
     # That many instructions of SQLite, or rows that PostgreSQL reads, are those of the 40 deletions.
     assert 0 < sum(counted.work) <= (20_000 if isinstance(path, Path) else 1_000), counted.work
+
+
+async def test_the_deliveries_of_a_callback_are_deleted_in_short_commits_before_it(
+    callbacks: SqlCallbacks, database: Database, path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for id in ("callback-1", "callback-2"):
+        await create(callbacks, id)
+    add_many(path, "callback-1", 3_000)
+    await add(callbacks, "other", callback="callback-2")
+    unused, write, left = cast("Any", None), database.write, [3_000]
+    service = Callbacks(
+        callbacks, unused, unused, unused, SteppingClock(NOON), sends_mail=False, refusal=lambda _: None
+    )
+
+    async def counted(function: Any, **more: Any) -> Any:
+        done = await write(function, **more)
+        ((count,),) = rows_of(path, "SELECT count(*) FROM callback_deliveries WHERE callback_id = 'callback-1'")
+        left.append(count)
+        return done
+
+    monkeypatch.setattr(database, "write", counted)
+    with pytest.raises(NotFound):
+        await service.delete(caller_of(OMAR_ACCOUNT), CallbackId("callback-1"))
+    assert left == [3_000]
+    await service.delete(caller_of(MARA_ACCOUNT), CallbackId("callback-1"))
+
+    assert left[-1] == 0
+    assert max(before - after for before, after in pairwise(left)) <= 500
+    assert rows_of(path, "SELECT id FROM callbacks") == [("callback-2",)]
+    assert rows_of(path, "SELECT callback_id FROM callback_deliveries") == [("callback-2",)]
 
 
 async def test_a_delivery_that_is_due_again_is_not_deleted(callbacks: SqlCallbacks, path: Place) -> None:

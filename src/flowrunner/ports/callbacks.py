@@ -155,8 +155,14 @@ class CallbackStore(Protocol):
         ...
 
     async def delete(self, workspace_id: WorkspaceId, id: CallbackId, *, audit: Audit = None) -> None:
-        """Raises: NotFound."""
+        """Delete a callback with its deliveries, of which there may be few: other writes wait. Raises: NotFound."""
         ...
+
+    async def some_deliveries(self, workspace_id: WorkspaceId, id: CallbackId, *, limit: int) -> Sequence[DeliveryId]:
+        """Return at most ``limit`` deliveries of a callback, in no order."""
+        ...
+
+    async def delete_deliveries(self, workspace_id: WorkspaceId, ids: Sequence[DeliveryId]) -> None: ...
 
     async def deliveries(
         self, workspace_id: WorkspaceId, id: CallbackId, *, page: Page

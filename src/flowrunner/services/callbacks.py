@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -21,10 +22,14 @@ from flowrunner.ports.secrets import ValueSealer
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callback_messages import compiled
 from flowrunner.services.callback_secrets import Credentials, shown_address
+from flowrunner.services.short_commits import ShortDeletions
 
 MAX_CALLBACKS: Final = 100
 # A message is retried for a day, and its receiver may be told of the new secret after it was made.
 PREVIOUS_FOR: Final = timedelta(days=1)
+# Deliveries that are deleted with their callback, and those whose ids are read together before.
+_FEW: Final = 100
+_FOUND_AT_ONCE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +203,11 @@ class Callbacks:
         return credentials.secret, until
 
     async def delete(self, caller: Caller, id: CallbackId) -> None:
-        """Raises: NotFound."""
+        """Delete a callback, its deliveries first, in portions. Raises: NotFound."""
+        workspace_id = caller.workspace_id
+        deletions = ShortDeletions[DeliveryId](partial(self._store.delete_deliveries, workspace_id))
+        while len(ids := await self._store.some_deliveries(workspace_id, id, limit=_FOUND_AT_ONCE)) > _FEW:
+            await deletions.run(ids)
         entry = act(caller, "callback.deleted", "callback", id, at=self._clock.now())
         await self._store.delete(caller.workspace_id, id, audit=entry)
 

@@ -62,6 +62,12 @@ SEAL_AGAIN: Final = """
 UPDATE callbacks SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND id = :id
 """
 DELETE_DELIVERIES: Final = "DELETE FROM callback_deliveries WHERE workspace_id = :workspace_id AND callback_id = :id"
+SOME_DELIVERIES: Final = """
+SELECT id FROM callback_deliveries WHERE workspace_id = :workspace_id AND callback_id = :id LIMIT :limit
+"""
+DELETE_SOME: Final = Statement.with_texts(
+    "DELETE FROM callback_deliveries WHERE workspace_id = :workspace_id AND id IN (:ids)", "ids"
+)
 DELETE: Final = "DELETE FROM callbacks WHERE workspace_id = :workspace_id AND id = :id"
 
 DELIVERIES: Final = """
@@ -273,6 +279,15 @@ class SqlCallbacks:
                 raise NotFound("callback")
 
         await self._database.write(delete, audit=audit)
+
+    async def some_deliveries(self, workspace_id: WorkspaceId, id: CallbackId, *, limit: int) -> Sequence[DeliveryId]:
+        values = {"workspace_id": workspace_id, "id": id, "limit": limit}
+        rows = await self._database.read_long(lambda tx: tx.rows(SOME_DELIVERIES, values))
+        return [DeliveryId(id) for (id,) in rows]
+
+    async def delete_deliveries(self, workspace_id: WorkspaceId, ids: Sequence[DeliveryId]) -> None:
+        values = {"workspace_id": workspace_id, "ids": json.dumps(ids)}
+        await self._database.write(lambda tx: tx.run(DELETE_SOME, values))
 
     async def deliveries(
         self, workspace_id: WorkspaceId, id: CallbackId, *, page: Page
