@@ -119,6 +119,8 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
   useEffect(() => {
     if (!isPlaying.value) return;
     const timer = setInterval(() => {
+      // On a busy page the timer may be overdue when somebody chooses a moment, and comes before it is cleared.
+      if (!isPlaying.peek()) return;
       const current = replayed.peek();
       if (current === undefined || current.at >= current.events.length) isPlaying.value = false;
       else replayed.value = { ...current, at: current.at + Math.max(1, Math.round(current.events.length / 100)) };
