@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -14,20 +14,28 @@ from playwright.sync_api import TimeoutError as TooLate
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD
 
 CHROMIUM: Final = shutil.which("chromium")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="the tests of the interface need: apt install chromium")
+# The same engine without a user interface of its own, which takes about half of the processor time of tests with pages.
+HEADLESS: Final = shutil.which("chromium-headless-shell") or CHROMIUM
+needs_chromium = pytest.mark.skipif(
+    HEADLESS is None, reason="the tests of the interface need: apt install chromium-headless-shell"
+)
 # The name of the account of a test.
 OWNER: Final = "The owner"
-# Generous, since other tests run beside these on two cores.
-PATIENCE_MILLISECONDS: Final = 20_000
+# Generous, since other tests run beside these on two cores that may be slow.
+PATIENCE_MILLISECONDS: Final = 60_000
+# Until keys that did not lead to another page are pressed again.
+_KEYS_MILLISECONDS: Final = 2_000
 # Without a graphics card, one that is emulated takes a tenth of the time of all tests with pages.
 _ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-software-rasterizer"]
+# A page after another needs no process of its own.
+ONE_PROCESS: Final = ("--renderer-process-limit=1",)
 
 
 @contextmanager
-def opened_browser() -> Iterator[Browser]:
+def opened_browser(program: str | None = CHROMIUM, arguments: Sequence[str] = ()) -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE_MILLISECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=program, args=[*_ARGUMENTS, *arguments])
         try:
             yield browser
         finally:
@@ -108,11 +116,11 @@ def fill_login(page: Page, email: str = ADMIN_EMAIL, password: str = ADMIN_PASSW
 
 def go_by_keys(page: Page, key: str, path: str) -> None:
     """Press `g` and another key; again if a busy machine takes more than the second that may be between them."""
-    for _ in range(10):
+    for _ in range(30):
         page.keyboard.press("g")
         page.keyboard.press(key)
         with suppress(TooLate):
-            page.wait_for_url(f"**{path}", timeout=PATIENCE_MILLISECONDS / 10)
+            page.wait_for_url(f"**{path}", timeout=_KEYS_MILLISECONDS)
             return
     raise AssertionError(f"the keys do not lead to {path}")
 

@@ -13,12 +13,12 @@ from playwright.sync_api import Browser
 from support.client import Client
 from support.server import Server
 from web import sample
-from web.browser import OWNER, Tab, opened_browser
+from web.browser import HEADLESS, ONE_PROCESS, OWNER, Tab, opened_browser
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with opened_browser() as opened:
+    with opened_browser(HEADLESS, ONE_PROCESS) as opened:
         yield opened
 
 

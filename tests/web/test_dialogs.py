@@ -10,7 +10,7 @@ from support.client import PASSWORD, Client
 from support.server import Server
 from web.browser import Tab, fill_login, go_by_keys, needs_chromium, put_away
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 SHORT: Final = "nodes: {done: {type: return, params: {value: done}}}\n"
 KEY: Final = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----\n"

@@ -13,7 +13,7 @@ from support.server import Server
 from web import sample
 from web.browser import OWNER, Tab, fill_login, needs_chromium, settled, violations
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 FLOW: Final = """\
 # The note of the author

@@ -12,7 +12,7 @@ from support.server import Server
 from web import sample
 from web.browser import Tab, needs_chromium, violations
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 
 def panel(page: Page) -> Locator:

@@ -15,7 +15,7 @@ from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 from support.waiting import wait_for
 from web.browser import Tab, needs_chromium, put_away, violations
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from support.server import Server
 from support.waiting import wait_for
 from web.browser import Tab, needs_chromium, violations
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 FLOW: Final = "metadata: {name: NAME}\nnodes: {done: {type: return, params: {value: 1}}}\n"
 

@@ -17,7 +17,7 @@ from support.openid import CLIENT, RealProvider
 from support.server import Server
 from web.browser import Tab, fill_login, needs_chromium, put_away, violations
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

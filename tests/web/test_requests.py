@@ -12,7 +12,7 @@ from support.server import Server
 from support.waiting import wait_for
 from web.browser import Tab, needs_chromium
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 SHORT: Final = "nodes: {done: {type: return, params: {value: done}}}\n"
 

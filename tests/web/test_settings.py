@@ -15,7 +15,7 @@ from support.client import PASSWORD, Client
 from support.server import Server
 from web.browser import Tab, needs_chromium, violations
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 FLOW: Final = "metadata: {name: NAME}\nnodes: {done: {type: return, params: {value: 1}}}\n"
 DAY: Final = 86_400

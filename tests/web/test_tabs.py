@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from support.client import PASSWORD, Client
 from web.browser import Tab, fill_login, needs_chromium
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 LEFT: Final = "You have logged out in another tab"
 OTHER: Final = "Another account has logged in in another tab"
