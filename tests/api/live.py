@@ -10,6 +10,7 @@ from websockets.sync.client import ClientConnection
 
 from api.shapes import CODES, NAP
 from support.client import Client
+from support.waiting import PATIENCE_SECONDS
 
 
 def waiting(account: Client) -> str:
@@ -29,7 +30,7 @@ def chain(*nodes: str) -> str:
 
 
 def read(connection: ClientConnection, count: int) -> list[Any]:
-    return [json.loads(connection.recv(timeout=20)) for _ in range(count)]
+    return [json.loads(connection.recv(timeout=PATIENCE_SECONDS)) for _ in range(count)]
 
 
 def close_code(connection: ClientConnection, seconds: float = 10.0) -> int | None:

@@ -24,6 +24,7 @@ from flowrunner.domain.errors import QueueFull
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.services import start_slots
 from flowrunner.services.start_slots import StartSlots
+from support.waiting import PATIENCE_SECONDS
 
 PATH: Final = "/api/v1/flows/flow-1/run"
 CALLER: Final = cast("Caller", SimpleNamespace(workspace_id=WorkspaceId("ws-1"), account_id=AccountId("acc-1")))
@@ -126,7 +127,7 @@ def endless_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():  # noqa: ASYNC110 # the server has no events
             await asyncio.sleep(0.001)
 
@@ -397,7 +398,7 @@ async def test_an_answer_that_cannot_be_sent_delays_no_other() -> None:
     assert queue.delay(fail)
     assert queue.delay(sent.set)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await sent.wait()
     assert failures == [error]
 

@@ -14,6 +14,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
 from support.databases import MARA, OMAR
+from support.waiting import PATIENCE_SECONDS
 
 ID = ExecutionId("exec-1")
 
@@ -36,7 +37,7 @@ async def test_an_end_whose_notification_was_lost_is_found(monkeypatch: pytest.M
     feed = EventFeed(cast("Any", journal), LocalBroadcast())
 
     with feed.subscribed(ID) as subscription:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await feed.until_end(ID, subscription, look=False)
 
     assert journal.looks == 1
@@ -53,7 +54,7 @@ async def test_a_notification_of_another_process_makes_it_look(monkeypatch: pyte
             await asyncio.sleep(0)
         journal.status = Status.FAILED
         broadcast.mark_stale(ID)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await waiting
 
     assert journal.looks == 2

@@ -13,7 +13,7 @@ import pytest
 from api.live import chain, waiting
 from api.shapes import assert_error
 from support.client import Client
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 SHORT: Final = chain("type: transform, params: {value: 1}", "type: transform, params: {value: 2}")
 SSE: Final = "text/event-stream"
@@ -40,7 +40,7 @@ def events(account: Client, id: str, **query: Any) -> Any:
 
 @contextmanager
 def opened(account: Client, path: str, accept: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
-    connection = http.client.HTTPConnection(*account.address, timeout=20)
+    connection = http.client.HTTPConnection(*account.address, timeout=PATIENCE_SECONDS)
     try:
         connection.request("GET", path, headers={**account.bearer(), "Accept": accept, **headers})
         yield connection.getresponse()

@@ -24,7 +24,7 @@ from support.client import Client
 from support.databases import MARA, NOON, OMAR, REQUESTED
 from support.receiver import Receiver
 
-PATIENCE: Final = 20
+PATIENCE: Final = 60
 ASKS_BESIDE_A_CALL: Final = """
 nodes:
   both:
@@ -38,7 +38,7 @@ nodes:
 @contextlib.contextmanager
 def listening(client: Client, **query: str) -> Iterator[ClientConnection]:
     url = f"{client.url.replace('http', 'ws', 1)}/ws/executions?{urlencode(query)}"
-    with connect(url, proxy=None, open_timeout=20, additional_headers=client.bearer()) as socket:
+    with connect(url, proxy=None, open_timeout=PATIENCE, additional_headers=client.bearer()) as socket:
         yield socket
 
 

@@ -11,6 +11,7 @@ from api.shapes import assert_error
 from flowrunner.bootstrap.test_process import TestProcesses
 from flowrunner.domain.errors import InvalidInput
 from support.client import Client
+from support.waiting import PATIENCE_SECONDS
 
 TEST: Final = "/api/v1/flows/test"
 TESTED: Final = """nodes:
@@ -84,7 +85,7 @@ def test_who_may_only_read_runs_no_tests(admin: Client) -> None:
 async def test_tests_that_do_not_end_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWRUNNER_ADMIN_PASSWORD", "not for tests")
     running = asyncio.create_task(TestProcesses(most_seconds=3).run(ENDLESS))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (found := processes()):  # noqa: ASYNC110 # seen in the list of processes
             await asyncio.sleep(0.02)
     environment = Path(f"/proc/{found[0]}/environ").read_bytes()  # noqa: ASYNC240 # no real file

@@ -34,7 +34,7 @@ from support.client import Client, Reply
 from support.proxy import Proxy
 from support.receiver import Receiver
 from support.server import Server
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 from .test_workspaces_api import HEADER, team_at
 
@@ -477,7 +477,7 @@ async def test_requests_that_take_long_to_start_do_not_delay_those_of_another_wo
             return await accept(asked)
 
         monkeypatch.setattr(services.executions, "accept", busy)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await services.hook_deliveries.start_received()
 
     assert accepted == [of["quick"]] + [of["slow"]] * 20

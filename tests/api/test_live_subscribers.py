@@ -17,7 +17,7 @@ from api.live import chain, close_code, refused, waiting
 from api.shapes import SMALLEST
 from support.client import Client
 from support.server import Server
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 # From where
 
@@ -117,7 +117,7 @@ def deaf(account: Client, id: str) -> Iterator[socket.socket]:
     """A subscriber that asks, and then never takes anything."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.settimeout(20)
+    connection.settimeout(PATIENCE_SECONDS)
     try:
         connection.connect(account.address)
         key = base64.b64encode(secrets.token_bytes(16)).decode()

@@ -7,6 +7,7 @@ import pytest
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from flowrunner.api.http.websockets import SocketProtocol
+from support.waiting import PATIENCE_SECONDS
 
 LONG = "x" * 10_000_000
 
@@ -36,7 +37,7 @@ async def test_a_client_that_stops_to_read_before_its_turn_holds_up_no_other(mon
     # The answers to its pings, for example, have filled its buffer.
     slow.writable.clear()
     turn.release()
-    await asyncio.wait([sending[1]], timeout=5)
+    await asyncio.wait([sending[1]], timeout=PATIENCE_SECONDS)
     before = [*sent]
     slow.writable.set()
     await asyncio.gather(*sending)

@@ -14,6 +14,7 @@ from flowrunner.api.mcp import route
 from flowrunner.bootstrap.program import Program
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
+from support.waiting import PATIENCE_SECONDS
 
 
 async def agent_of(program: Program) -> tuple[str, str, str]:
@@ -63,7 +64,7 @@ async def test_s56_s76_each_call_counts_as_a_change_because_it_is_recorded(tmp_p
 
 async def start_of(program: Program, session: str) -> Any:
     """The only execution, once there is one."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (found := (await call(program.app, "GET", "/api/v1/executions", token=session)).json)["total"]:  # noqa: ASYNC110 # a list has no events
             await asyncio.sleep(0.01)
     return found["executions"][0]
@@ -79,7 +80,7 @@ async def test_s09_s76_a_wait_ends_with_the_token_and_the_execution_goes_on(tmp_
         await start_of(program, session)
         assert (await call(program.app, "DELETE", f"/api/v1/tokens/{id}", token=session)).status == 200
 
-        assert error_in(await asyncio.wait_for(waiting, 20))["code"] == "unauthorized"
+        assert error_in(await asyncio.wait_for(waiting, PATIENCE_SECONDS))["code"] == "unauthorized"
         assert "completed_at" not in await start_of(program, session)
 
 
@@ -95,7 +96,7 @@ async def test_s62_a_wait_ends_when_its_client_leaves(tmp_path: Path) -> None:
         await start_of(program, session)
         leaves.set()
 
-        await asyncio.wait([waiting], timeout=20)
+        await asyncio.wait([waiting], timeout=PATIENCE_SECONDS)
         assert waiting.done()
 
 

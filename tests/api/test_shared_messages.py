@@ -13,6 +13,7 @@ from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Logged
 from flowrunner.ports.journal import Recorded
 from support.databases import MARA, NOON
+from support.waiting import PATIENCE_SECONDS
 
 
 @dataclass
@@ -39,7 +40,7 @@ async def test_subscribers_are_sent_the_same_text(kind: type[Heard], length: int
         await socket.came.wait()
 
     broadcast.publish(ID, [*lines[1:], recorded(3, is_last=True)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await asyncio.gather(*sending)
 
     first, *others = sockets

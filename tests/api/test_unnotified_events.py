@@ -13,6 +13,7 @@ from flowrunner.domain.events import Completed, Logged
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
 from support.databases import MARA, NOON
+from support.waiting import PATIENCE_SECONDS
 
 ID = ExecutionId("exec-1")
 
@@ -57,7 +58,7 @@ async def test_a_subscriber_misses_nothing_when_another_process_goes_on() -> Non
     # The process that has recorded the second and third is dead; this one goes on.
     journal.records += [recorded(2), recorded(3), recorded(4, is_last=True)]
     broadcast.publish(ID, journal.records[3:])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await sending
 
     assert [json.loads(text)["seq"] for text in socket.texts] == [1, 2, 3, 4]
@@ -76,7 +77,7 @@ async def test_a_hole_between_two_batches_is_filled_before_what_follows_it() -> 
     socket.came.clear()
     await socket.came.wait()
     broadcast.publish(ID, journal.records[4:])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await sending
 
     assert [json.loads(text)["seq"] for text in socket.texts] == [1, 2, 3, 4, 5]

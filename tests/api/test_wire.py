@@ -12,6 +12,7 @@ from api.shapes import assert_error
 from security.crowd import upgrade
 from support.client import Client, Reply, send_raw
 from support.server import Server
+from support.waiting import PATIENCE_SECONDS
 
 LIMIT: Final = 64 * 1024
 # The one that is being answered is not among those that wait.
@@ -77,7 +78,7 @@ def test_a_head_that_is_just_small_enough_is_served(server: Server) -> None:
 
 def test_many_requests_on_one_connection_are_no_large_head(server: Server) -> None:
     one = head(b"X: " + b"a" * 5000)
-    with closing(socket.create_connection(server.client().address, timeout=20)) as connection:
+    with closing(socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)) as connection:
         for _ in range(5):
             connection.sendall(one * PIPELINED)
             received = b""
@@ -95,7 +96,7 @@ def test_s62_with_too_many_requests_at_once_the_connection_ends_with_the_answers
 
 def test_megabytes_of_headers_are_not_taken_in(server: Server) -> None:
     before = resident_bytes(server)
-    with closing(socket.create_connection(server.client().address, timeout=20)) as connection:
+    with closing(socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
         with suppress(OSError):
             for number in range(60):
@@ -193,7 +194,7 @@ def test_a_head_that_does_not_end_is_not_waited_for(hasty_server: Server) -> Non
 
 
 def test_a_connection_is_kept_between_requests(hasty_server: Server) -> None:
-    with closing(socket.create_connection(hasty_server.client().address, timeout=20)) as connection:
+    with closing(socket.create_connection(hasty_server.client().address, timeout=PATIENCE_SECONDS)) as connection:
         for _ in range(5):
             connection.sendall(head())
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
@@ -240,7 +241,7 @@ def test_what_takes_long_to_read_for_its_size_is_refused(server: Server, data: b
 def test_a_head_in_one_piece_with_the_request_before_has_the_same_bounds(
     server: Server, before: bytes, data: bytes
 ) -> None:
-    with closing(socket.create_connection(server.client().address, timeout=20)) as connection:
+    with closing(socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)) as connection:
         connection.sendall(before + data)
         answer = until_closed(connection)
 

@@ -17,6 +17,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.storage.background import SqlJobClaims
 from flowrunner.storage.database import Database
 from support.databases import Place, change, open_database, rows_of
+from support.waiting import PATIENCE_SECONDS
 
 ROW = "SELECT claimed_until, fencing_token, failures, last_error FROM background_jobs WHERE name = 'job'"
 
@@ -49,7 +50,7 @@ class Work:
             raise self.errors.pop(0)
 
     async def ran(self, times: int) -> None:
-        async with asyncio.timeout(20), self._began:
+        async with asyncio.timeout(PATIENCE_SECONDS), self._began:
             await self._began.wait_for(lambda: self.runs >= times)
 
 
@@ -118,7 +119,7 @@ async def test_delays_after_failures_grow_up_to_the_usual_one(monkeypatch: pytes
 
     work = Work(*[OSError("planted")] * 5)
     monkeypatch.setattr(asyncio, "sleep", note)
-    async with running([job(work, every=7.0, first_after=0.0)], clock=SystemClock()), asyncio.timeout(20):
+    async with running([job(work, every=7.0, first_after=0.0)], clock=SystemClock()), asyncio.timeout(PATIENCE_SECONDS):
         await enough.wait()
 
     assert delays[:7] == [0.0, 1.0, 2.0, 4.0, 7.0, 7.0, 7.0]
@@ -141,7 +142,7 @@ async def test_a_run_that_succeeds_ends_the_delays_after_failures(monkeypatch: p
 
     monkeypatch.setattr(asyncio, "sleep", note)
     flaky = Background(name="job", every=7.0, run=run, first_after=0.0)
-    async with running([flaky], clock=SystemClock()), asyncio.timeout(20):
+    async with running([flaky], clock=SystemClock()), asyncio.timeout(PATIENCE_SECONDS):
         await enough.wait()
 
     assert delays[:7] == [0.0, 1.0, 2.0, 7.0, 1.0, 2.0, 7.0]
@@ -305,7 +306,7 @@ async def test_a_job_of_one_process_never_runs_twice_at_once(path: Place) -> Non
             has_run.set()
 
     one = Background(name="job", every=0.001, run=run, where="one")
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
 
         async def take_part(database: Database) -> None:
             async with running([one], clock=SystemClock(), claims=SqlJobClaims(database)):
@@ -324,7 +325,7 @@ async def test_the_pause_counts_for_all_processes_and_for_those_that_start_later
 ) -> None:
     first, second = Work(), Work()
 
-    async with running_one(first, database, every=60.0, first_after=0.0), asyncio.timeout(20):
+    async with running_one(first, database, every=60.0, first_after=0.0), asyncio.timeout(PATIENCE_SECONDS):
         while not rows_of(path, f"{ROW} AND last_run_at > 0"):  # noqa: ASYNC110 # the job writes it
             await asyncio.sleep(0.01)
     async with running_one(second, database, every=60.0, first_after=0.0):

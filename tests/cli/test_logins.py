@@ -23,6 +23,7 @@ from flowrunner.cli.contexts import load_contexts
 from support.client import PASSWORD, Client
 from support.codes import code_of
 from support.tls import Issuer
+from support.waiting import PATIENCE_SECONDS
 
 TESTS = Path(__file__).parents[1]
 
@@ -364,7 +365,7 @@ class BrowserLogin:
         return code
 
     def hand_over(self, path: str = "/", **query: str) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", int(self.asked["port"]), timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.asked["port"]), timeout=PATIENCE_SECONDS)
         with closing(connection):
             connection.request("GET", f"{path}?{urlencode(query)}")
             return connection.getresponse().status

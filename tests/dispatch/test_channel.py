@@ -45,6 +45,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from support.databases import MARA, NOON, OMAR, REQUESTED, creation
 from support.dependencies import machine
+from support.waiting import PATIENCE_SECONDS
 
 
 def given(end: Channel) -> Callable[[], Channel]:
@@ -63,7 +64,7 @@ async def connected(handlers: Mapping[str, Any] | None = None) -> AsyncIterator[
     finally:
         for end in ends:
             end.close()
-        await asyncio.wait([end.lost for end in ends], timeout=5)
+        await asyncio.wait([end.lost for end in ends], timeout=PATIENCE_SECONDS)
 
 
 async def test_results_of_functions_coroutines_and_futures_come_back() -> None:
@@ -143,7 +144,7 @@ async def test_a_cancelled_call_is_cancelled_on_the_other_side() -> None:
         finally:
             ended.set()
 
-    async with connected({"wait": wait, "answer": lambda: answer}) as (caller, _), asyncio.timeout(10):
+    async with connected({"wait": wait, "answer": lambda: answer}) as (caller, _), asyncio.timeout(PATIENCE_SECONDS):
         call, asked = caller.call("wait"), caller.call("answer")
         await began.wait()
         call.cancel()
@@ -160,7 +161,7 @@ async def test_calls_fail_when_the_other_side_ends_and_what_it_had_asked_for_goe
         await may_end.wait()
         done.set()
 
-    async with connected() as (server, process), asyncio.timeout(10):
+    async with connected() as (server, process), asyncio.timeout(PATIENCE_SECONDS):
         server.serve({"store": store})
         asked = process.call("store")
         waiting = server.call("never answered")
@@ -207,7 +208,7 @@ async def test_values_that_cannot_be_sent_fail_their_call_alone(monkeypatch: pyt
     [b"\xff\xff\xff\xff", b"\x00\x00\x00\x03abc", b"\x00\x00\x00\x01\x01", b"\x00\x00\x00\x05\x80\x04K\x01."],
 )
 async def test_bytes_that_are_no_message_close_the_connection(frame: bytes) -> None:
-    async with connected() as (caller, served), asyncio.timeout(10):
+    async with connected() as (caller, served), asyncio.timeout(PATIENCE_SECONDS):
         assert caller._transport is not None
         caller._transport.write(frame)
         await served.lost
@@ -256,7 +257,7 @@ async def test_a_signal_to_a_process_that_dies_has_an_unknown_outcome_and_a_canc
         return loop.create_future()
 
     unanswered = {"receive": receive, "cancel": cancel}
-    async with remote(unanswered) as (execution, process), asyncio.timeout(10):
+    async with remote(unanswered) as (execution, process), asyncio.timeout(PATIENCE_SECONDS):
         signalled: asyncio.Future[bool] = loop.create_future()
         cancelled: asyncio.Future[bool] = loop.create_future()
         execution.receive(Signal(key="signal:go", payload=None), signalled)
@@ -282,7 +283,7 @@ async def test_an_execution_whose_load_is_given_up_stays_in_no_process(*, is_can
         await asyncio.Event().wait()
 
     handlers = {"load": load, "drop": dropped.set_result}
-    async with connected(handlers) as (server, _), asyncio.timeout(10):
+    async with connected(handlers) as (server, _), asyncio.timeout(PATIENCE_SECONDS):
         requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
         held = requests.hold(ExecutionId("exec-1"), None)
         loading = asyncio.ensure_future(Entry(requests, server, held, number=7, epoch=1).load())
@@ -302,7 +303,11 @@ async def hides_nothing(workspace_id: WorkspaceId) -> Sequence[str]:
 @asynccontextmanager
 async def large_execution(tmp_path: Path) -> AsyncIterator[tuple[FairMemory, ProcessRequests, Channel]]:
     """The memory of a server with a large execution `exec-1` that waits, and a process that may ask for it."""
-    async with machine(tmp_path / "data.db") as engine, connected() as (server, process), asyncio.timeout(30):
+    async with (
+        machine(tmp_path / "data.db") as engine,
+        connected() as (server, process),
+        asyncio.timeout(PATIENCE_SECONDS),
+    ):
         memory = engine.deps.memory = FairMemory()
         await engine.save("nodes: {a: {type: delay, params: {duration: 2h}}}")
         await engine.start(id="exec-1", input=[[]] * 60_000)
@@ -404,7 +409,7 @@ async def test_a_process_that_hangs_while_it_starts_is_replaced_by_another(
     monkeypatch.setattr(engine_processes, "_START_SECONDS", 0.05)
     ended: list[str] = []
 
-    async with machine(tmp_path / "data.db") as alone, connected(ALIVE) as (ours, _), asyncio.timeout(30):
+    async with machine(tmp_path / "data.db") as alone, connected(ALIVE) as (ours, _), asyncio.timeout(PATIENCE_SECONDS):
 
         async def start() -> Process:
             if not ended:
@@ -435,7 +440,11 @@ async def test_a_process_that_does_not_take_a_new_secret_is_ended(
         return asyncio.get_running_loop().create_future()
 
     handlers = {**ALIVE, "hide": hide}
-    async with machine(tmp_path / "data.db") as alone, connected(handlers) as (ours, theirs), asyncio.timeout(30):
+    async with (
+        machine(tmp_path / "data.db") as alone,
+        connected(handlers) as (ours, theirs),
+        asyncio.timeout(PATIENCE_SECONDS),
+    ):
 
         async def start() -> Process:
             return Process(ours)
@@ -448,7 +457,7 @@ async def test_a_process_that_does_not_take_a_new_secret_is_ended(
         before = theirs.lost.done()
         await theirs.call("hidden", MARA, returns=list[bytes])
         await processes.hide(MARA, ["a new secret"])
-        await asyncio.wait([theirs.lost], timeout=5)
+        await asyncio.wait([theirs.lost], timeout=PATIENCE_SECONDS)
         after = theirs.lost.done()
         await processes.close()
 
@@ -485,7 +494,7 @@ async def started_by(tmp_path: Path, *begins: Begin, **options: Any) -> AsyncIte
             await loop.create_unix_connection(given(end), sock=side)
         return Process(ours)
 
-    async with machine(tmp_path / "data.db", **options) as alone, asyncio.timeout(30):
+    async with machine(tmp_path / "data.db", **options) as alone, asyncio.timeout(PATIENCE_SECONDS):
         await alone.save("nodes: {a: {type: transform, params: {value: 1}}}")
         new = NewExecution(
             id=ExecutionId("exec-1"),

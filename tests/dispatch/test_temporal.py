@@ -426,7 +426,7 @@ async def test_no_more_executions_are_under_way_than_may_be(machines: Cluster, f
         under_way[context.execution_id] += 1
         most = max(most, len(+under_way))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while most < 2:  # noqa: ASYNC110 # the other one comes from elsewhere
                     await asyncio.sleep(0.01)
         under_way[context.execution_id] -= 1

@@ -21,7 +21,7 @@ _EXAMPLE: Final = re.compile(r"^```http\n(.*?)^```\n\n```json (\d{3})\n(.*?)^```
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _SHORTENED: Final = re.compile(r"[\w-]+…")
 # How long an execution may take to come to what an example shows.
-_PATIENCE_SECONDS: Final = 20.0
+_PATIENCE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

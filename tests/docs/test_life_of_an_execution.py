@@ -13,6 +13,7 @@ from typing import Any, Final
 from docs.pages import DOCS, ROOT, first_words, section
 from support.asgi import call, connect, program_at
 from support.client import PASSWORD
+from support.waiting import PATIENCE_SECONDS
 
 PAGE: Final = DOCS / "life-of-an-execution.md"
 EDGE: Final = "The request"
@@ -58,7 +59,7 @@ async def test_one_execution_passes_through_every_file_that_is_named(tmp_path: P
             await ask("POST", "flows/unknown/run", {"input": {}})
             started = await ask("POST", f"flows/{flow['id']}/run", {"input": {"name": "Ada"}})
             path = f"executions/{started['execution_id']}"
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while (execution := await ask("GET", path))["status"] == "running":  # noqa: ASYNC110 # seen by REST
                     await asyncio.sleep(0.05)
             await connect(program.app, f"/ws/{path}", token=login.token)

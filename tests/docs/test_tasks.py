@@ -16,6 +16,7 @@ from docs.pages import DOCS, blocks
 from support.client import Client
 from support.receiver import Receiver
 from support.server import clean_environment
+from support.waiting import PATIENCE_SECONDS
 
 PAGE: Final = DOCS / "tasks.md"
 PROGRAMS: Final = ("bash", "git")
@@ -69,7 +70,7 @@ def test_the_other_server_of_the_page_answers_what_the_tasks_expect(tmp_path: Pa
             port = int(process.stdout.readline())
             answers = []
             for method, path, body in (("GET", "/ok", None), ("POST", "/ok", b"{}"), ("GET", "/status/404", None)):
-                with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)) as connection:
                     connection.request(method, path, body)
                     answers.append(connection.getresponse().status)
         finally:

@@ -21,7 +21,7 @@ from flowrunner.storage.database import Database
 from services.callers import caller_of
 from support.conformance import SEED
 from support.databases import MARA_ACCOUNT, NOON, Place, new_database_file, reading, rows_of
-from support.dependencies import Answer, FakeHttp, Machine, SteppingClock, answer, machine, never
+from support.dependencies import PATIENCE_SECONDS, Answer, FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.invariants import check_accepted, check_database, check_effects, fields_of
 
 # Before: nothing was written. After: it was, and whoever waits for the answer never gets it. Between
@@ -163,7 +163,7 @@ class Scenario:
     sandbox: Sandbox | None = None
     wrap: Wrap = lambda inner, fate, database: CrashingJournal(inner, fate)
     opens: Opens = machine
-    patience_seconds: float = 20.0
+    patience_seconds: float = PATIENCE_SECONDS
     clock: SteppingClock = field(default_factory=SteppingClock)
     http: FakeHttp = field(default_factory=FakeHttp)
     accepted: dict[str, ExecutionId] = field(default_factory=dict)

@@ -48,7 +48,7 @@ async def start_and_go_away(engine: Machine) -> None:
     async def none_is_open() -> bool:
         return rows_of(engine.path, "SELECT count(*) FROM executions WHERE completed_at IS NULL") == [(0,)]
 
-    await engine.until(none_is_open, seconds=5)
+    await engine.until(none_is_open)
 
 
 async def test_executions_beyond_the_limit_are_queued(path: Path) -> None:

@@ -21,7 +21,7 @@ from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.dispatch import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Signal
 from flowrunner.ports.journal import Append, Journal
 from support.databases import Place, change, rows_of
-from support.dependencies import Acting, FakeHttp, Machine, SteppingClock, answer, machine, never
+from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.invariants import check_database
 
 from .crashes import ADMIN
@@ -397,10 +397,10 @@ async def test_a_stop_while_a_child_is_asked_for_leaves_the_step_to_the_next_sta
         await first.save(CALLS)
         await first.start(input={})
         await first.journal.reached.wait()
-        draining = asyncio.ensure_future(first.dispatcher.drain(seconds=10))
+        draining = asyncio.ensure_future(first.dispatcher.drain(seconds=10 * PATIENCE_SECONDS))
         await asyncio.sleep(0)
         first.journal.opened.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await draining
         assert not any(event.type == "node.failed" for event in await first.events())
     async with machine(path, http=http) as second:
@@ -459,8 +459,8 @@ async def test_a_long_execution_that_waits_holds_up_no_stop(path: Path, monkeypa
 
         await engine.until(waits)
         assert engine.dispatcher.active == 1
-        async with asyncio.timeout(5):
-            await engine.dispatcher.drain(seconds=30)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await engine.dispatcher.drain(seconds=10 * PATIENCE_SECONDS)
         assert engine.dispatcher.active == 0
 
 
@@ -670,7 +670,7 @@ async def test_subscribers_get_events_that_were_durable_although_the_append_fail
             with contextlib.suppress(Unavailable):
                 await engine.signals.send(ADMIN, ExecutionId(id), "go", None)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await watched.take() is not None:
                 pass
             while not any(isinstance(recorded.event, Completed) for recorded in await other.take() or ()):
@@ -823,5 +823,5 @@ async def test_slots_of_executions_that_have_ended_meanwhile_are_reconciled_at_a
     """They were listed as queued, and have ended when they are read."""
     async with machine(path) as engine:
         settling = asyncio.ensure_future(engine.dispatcher._reconcile_queue("a key of none"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await settling

@@ -160,7 +160,7 @@ async def test_an_execution_whose_start_was_refused_never_stands_still(tmp_path:
         async def none_is_open() -> bool:
             return rows_of(path, "SELECT count(*) FROM executions WHERE completed_at IS NULL") == [(0,)]
 
-        await process.until(none_is_open, seconds=5)
+        await process.until(none_is_open)
 
     assert rows_of(path, "SELECT count(*) FROM executions") == [(0 if moment == "before" else 1,)]
 

@@ -16,7 +16,7 @@ from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.engine import dependencies
 from flowrunner.ports.dispatch import Signal
 from flowrunner.sandbox.pool import JailedSandbox
-from support.dependencies import FakeHttp, machine, never
+from support.dependencies import PATIENCE_SECONDS, FakeHttp, machine, never
 from support.invariants import check_database
 
 from .events import ending, of_type
@@ -94,7 +94,7 @@ async def test_an_execution_is_cancelled_while_its_outputs_cannot_be_evaluated(p
         id = await engine.start()
         await away.asked.wait()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await engine.dispatcher.cancel(id, reason="no")
 
         assert ending(await engine.events()) == Cancelled(reason="no")
@@ -113,7 +113,7 @@ async def test_an_execution_times_out_while_what_a_loop_collects_cannot_be_evalu
         # A message wakes it, as its clock is moved by hand.
         await engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key="signal:any", payload=None))
 
-        assert await engine.until_ended(seconds=5) is Status.FAILED
+        assert await engine.until_ended() is Status.FAILED
         end = ending(await engine.events())
     assert isinstance(end, Failed)
     assert end.error.type == "timeout"
@@ -136,13 +136,13 @@ async def test_other_branches_go_on_while_what_a_loop_collects_cannot_be_evaluat
         id = await engine.start()
         await away.asked.wait()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert await engine.dispatcher.signal(id, Signal(key="signal:go", payload=7))
 
         async def has_gone_on() -> bool:
             return "after" in [event.node for event in of_type(NodeCompleted, await engine.events())]
 
-        await engine.until(has_gone_on, seconds=5)
+        await engine.until(has_gone_on)
         away.is_away = False
         assert await engine.until_ended() is Status.COMPLETED
         result: Any = ending(await engine.events()).result

@@ -17,7 +17,7 @@ from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.journal import Journal
 from flowrunner.security.vault import AesVault
-from support.dependencies import Machine, SteppingClock, machine, secret
+from support.dependencies import PATIENCE_SECONDS, Machine, SteppingClock, machine, secret
 
 
 @pytest.mark.parametrize("node", ["{type: webhook, params: {url: 'http://peer/', body: '${secrets.KEY}'}}",
@@ -94,7 +94,7 @@ async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_o
         wrap=lambda journal, _: Unreadable(journal),
         wrap_due=CountedDue,
     ):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await looked.wait()
         assert attempts == [1, 2, 3]
         assert looks == 3
@@ -138,7 +138,7 @@ async def test_one_that_could_not_be_loaded_once_goes_on_when_its_next_wait_is_o
         clock.advance(hours=2)
         second.look_at_timers()
 
-        assert await second.until_ended(seconds=10) is Status.COMPLETED
+        assert await second.until_ended() is Status.COMPLETED
 
 
 async def test_who_asks_for_an_execution_that_does_not_load_is_not_kept_waiting_by_a_stop(path: Path) -> None:
@@ -168,5 +168,5 @@ async def test_who_asks_for_an_execution_that_does_not_load_is_not_kept_waiting_
         await engine.dispatcher.close()
 
         with pytest.raises(Unavailable):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await asking

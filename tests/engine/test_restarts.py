@@ -129,7 +129,7 @@ async def test_a_stop_lets_steps_end_and_begins_no_other(path: Path) -> None:
         )
         await first.start()
         await first.until_requested("http://peer/a")
-        draining = asyncio.ensure_future(first.dispatcher.drain(seconds=10))
+        draining = asyncio.ensure_future(first.dispatcher.drain(seconds=PATIENCE_SECONDS))
         await asyncio.sleep(0.05)
         with pytest.raises(Unavailable):
             await first.start(id="e2")
@@ -153,7 +153,7 @@ async def test_a_stop_does_not_wait_for_ever(path: Path) -> None:
         await first.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
         await first.start()
         await first.until_requested("http://peer/")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await first.dispatcher.drain(seconds=0.1)
     async with machine(path, http=http) as second:
         assert await second.until_ended() is Status.COMPLETED

@@ -15,7 +15,7 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId, WorkspaceId
 from flowrunner.ports.read_turns import READS_FOR
 from services.callers import caller_of
 from support.databases import MARA_ACCOUNT
-from support.dependencies import Acting, machine
+from support.dependencies import PATIENCE_SECONDS, Acting, machine
 
 
 class BusySandbox:
@@ -140,7 +140,7 @@ async def test_the_limit_of_active_executions_holds_however_many_get_signals(pat
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds():  # noqa: ASYNC110 # nothing tells
             await asyncio.sleep(0.005)
 

@@ -86,7 +86,7 @@ async def until_shown(engine: Machine) -> None:
     async def is_shown() -> bool:
         return not unseen(engine)
 
-    await engine.until(is_shown, seconds=5)
+    await engine.until(is_shown)
 
 
 @pytest.fixture(autouse=True)

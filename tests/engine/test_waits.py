@@ -21,7 +21,7 @@ from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.due_executions import SqlDueExecutions
 from services.callers import caller_of
 from support.databases import MARA, MARA_ACCOUNT, rows_of
-from support.dependencies import Acting, Machine, Request, SteppingClock, answer, machine, never
+from support.dependencies import PATIENCE_SECONDS, Acting, Machine, Request, SteppingClock, answer, machine, never
 from support.invariants import check_database
 
 from .events import ending, of_type
@@ -342,7 +342,7 @@ async def test_a_signal_whose_sender_has_given_up_while_it_was_redacted_is_not_r
     redactor = await engine.vault.redactor(MARA)
     async with redactor.lock:
         sending = asyncio.create_task(send("x" * 2 * LONG_BYTES))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not redactor.lock._waiters:  # noqa: ASYNC110 # the engine's own task waits for the lock
                 await asyncio.sleep(0.001)
         sending.cancel()

@@ -26,6 +26,7 @@ from flowrunner.security.egress_policy import EgressPolicy
 from support.contexts import PlainContext
 from support.databases import NOON
 from support.networks import LOOPBACK, unused_port
+from support.waiting import PATIENCE_SECONDS
 
 from .conftest import Peer, bomb
 
@@ -94,7 +95,7 @@ async def test_a_body_is_written_when_the_request_has_a_slot(
     nodes.context.http = queued
     send = nodes.request if kind == "request" else nodes.webhook
     sending = asyncio.create_task(send(f"{peer.url}/ok", method="POST", body=[[]] * length))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not queued.requested:  # noqa: ASYNC110 # it takes a few iterations of the loop
             await asyncio.sleep(0)
 
@@ -706,7 +707,8 @@ async def test_a_cancelled_request_ends_at_once(nodes: Nodes, peer: Peer) -> Non
     await peer.was_asked.wait()
 
     running.cancel()
-    async with asyncio.timeout(1):
+    # Not after the 30 s that a request may take.
+    async with asyncio.timeout(10):
         await asyncio.wait([running])
 
     assert running.cancelled()
@@ -760,7 +762,7 @@ async def test_a_larger_answer_is_an_error(nodes: Nodes, peer: Peer) -> None:
 
 
 async def test_an_answer_without_end_is_an_error(nodes: Nodes, peer: Peer) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         failure = await nodes.failure(peer.url + "/endless")
 
     assert failure.type == "http.too_large"

@@ -15,6 +15,7 @@ from flowrunner.nodes import built_in, installed
 from support.asgi import call, program_at
 from support.client import PASSWORD
 from support.server import clean_environment
+from support.waiting import PATIENCE_SECONDS
 
 GREET: Final = """
 from flowrunner.plugin import JSON, NodeType, Params, StepContext
@@ -119,7 +120,7 @@ async def test_a_flow_runs_a_node_type_of_an_installed_package(packages: Package
         definition = "metadata: {name: Greeting}\nnodes: {a: {type: greet, params: {name: Ada}}}"
         flow = await ask("POST", "flows", {"definition": definition})
         started = await ask("POST", f"flows/{flow['id']}/run", {"input": {}})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (ran := await ask("GET", f"executions/{started['execution_id']}"))["status"] == "running":  # noqa: ASYNC110 # seen by REST
                 await asyncio.sleep(0.02)
         listed = {one["name"]: one for one in (await ask("GET", "node-types"))["node_types"]}

@@ -22,6 +22,7 @@ from flowrunner.sandbox import fork_server
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from support.processes import children, descendants, fork_servers, sandboxed
+from support.waiting import PATIENCE_SECONDS
 
 A: Final = WorkspaceId("a")
 B: Final = WorkspaceId("b")
@@ -811,7 +812,7 @@ async def test_the_workers_of_the_workspaces_that_were_last_active_are_kept() ->
 async def test_a_fork_server_that_is_killed_is_replaced(sandbox: JailedSandbox) -> None:
     killed: set[int] = set()
     for _ in range(3):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             # The one before may take a moment to end.
             while len(found := fork_servers() - killed) != 1:
                 assert (await outcome(sandbox, "1")).value == 1

@@ -20,6 +20,7 @@ from support.proxy import (
     SlowClose,
     Timeout,
 )
+from support.waiting import PATIENCE_SECONDS
 
 MESSAGE = bytes(range(256)) * 4
 
@@ -60,7 +61,7 @@ def connection(proxy: Proxy) -> Iterator[socket.socket]:
 
 
 def dial(proxy: Proxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_SECONDS)
 
 
 def ask(connection: socket.socket, message: bytes = MESSAGE) -> bytes:
@@ -133,7 +134,7 @@ def test_a_black_hole_keeps_what_is_sent_until_it_is_gone(proxy: Proxy, connecti
         connection.sendall(MESSAGE)
         with pytest.raises(TimeoutError):
             connection.recv(1)
-    connection.settimeout(20)
+    connection.settimeout(PATIENCE_SECONDS)
     assert read(connection, len(MESSAGE)) == MESSAGE
 
 

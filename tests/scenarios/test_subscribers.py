@@ -12,7 +12,7 @@ from support.client import Client
 from support.fleet import Fleet, is_standby
 from support.postgres import PostgresServer
 from support.proxy import Proxy, Timeout
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def fleet(lasting_postgres: PostgresServer, tmp_path: Path) -> Iterator[Fleet]:
 
 def connecting(client: Client, id: str) -> connect:
     address = f"{client.url.replace('http', 'ws', 1)}/ws/executions/{id}"
-    return connect(address, additional_headers=client.bearer(), proxy=None, open_timeout=20)
+    return connect(address, additional_headers=client.bearer(), proxy=None, open_timeout=PATIENCE_SECONDS)
 
 
 async def end_of(socket: ClientConnection, *, seconds: float = 120.0) -> int:

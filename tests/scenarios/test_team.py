@@ -15,7 +15,7 @@ from support.fleet import Fleet
 from support.invariants import check_database
 from support.postgres import PostgresServer
 from support.server import Server
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 BROKEN = """
 metadata: {name: Invoices, version: "1"}
@@ -58,7 +58,7 @@ def new_team(admin: Client) -> tuple[str, dict[str, Client]]:
 def close_code(socket: ClientConnection) -> int | None:
     with contextlib.suppress(ConnectionClosed):
         while True:
-            socket.recv(timeout=20)
+            socket.recv(timeout=PATIENCE_SECONDS)
     return socket.close_code
 
 

@@ -21,7 +21,7 @@ from security.test_loop_iterations import MOST_BYTES, MonitoredServer
 from support.client import PASSWORD, Client
 from support.scoreboard import Scoreboard
 from support.server import Server
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 WAITS: Final = "nodes: {a: {type: wait, params: {key: s}}}"
 FEW: Final = 400
@@ -68,7 +68,7 @@ def is_kept(server: Server, connection: socket.socket) -> bool:
     ],
 )
 def test_s62_a_handshake_that_is_refused_is_answered_and_ends(server: Server, data: bytes, status: int) -> None:
-    with closing(socket.create_connection(server.client().address, timeout=20)) as connection:
+    with closing(socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)) as connection:
         connection.sendall(data)
         reply = reply_of(until_closed(connection))
 
@@ -79,7 +79,7 @@ def test_s62_a_handshake_that_is_refused_is_answered_and_ends(server: Server, da
 
 def test_s62_a_handshake_behind_a_request_that_is_not_answered_ends_with_its_answer(server: Server) -> None:
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with closing(socket.create_connection(server.client().address, timeout=20)) as connection:
+    with closing(socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)) as connection:
         connection.sendall(request + upgrade("x"))
         answer = until_closed(connection)
 
@@ -94,7 +94,7 @@ def stubborn(server: Server) -> socket.socket:
     """A connection that takes little and reads nothing."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.settimeout(30)
+    connection.settimeout(PATIENCE_SECONDS)
     connection.connect(server.client().address)
     return connection
 
@@ -147,7 +147,7 @@ async def test_s62_a_client_that_stops_in_the_middle_of_an_answer_is_disconnecte
             await reader.readexactly(64 * 1024)
             await asyncio.sleep(0.01)
         assert not lost.is_set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await lost.wait()
         writer.close()
 

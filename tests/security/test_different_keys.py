@@ -17,6 +17,7 @@ from flowrunner.settings import Settings
 from flowrunner.storage.keys import name_of
 from support.databases import new_postgres_database
 from support.postgres import PostgresServer, query
+from support.waiting import PATIENCE_SECONDS
 
 
 @asynccontextmanager
@@ -41,7 +42,7 @@ async def at_work(data_dir: Path, url: str) -> AsyncIterator[None]:
                 on_gap=is_known.set,
             )
         )
-        await asyncio.wait_for(is_known.wait(), 5)
+        await asyncio.wait_for(is_known.wait(), PATIENCE_SECONDS)
         yield
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)

@@ -26,6 +26,7 @@ from support.networks import unused_port
 from support.postgres import PostgresServer
 from support.scoreboard import Scoreboard
 from support.server import Server
+from support.waiting import PATIENCE_SECONDS
 
 REDIRECTOR: Final = "127.0.0.9"
 PUBLIC: Final = "8.8.8.8"
@@ -133,7 +134,7 @@ class Trap:
                 return
             self.reached += 1
             with connection:
-                connection.settimeout(2)
+                connection.settimeout(10)
                 connection.recv(65536)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntrap")
 
@@ -183,7 +184,7 @@ async def attempt(url: str, policy: EgressPolicy, *, redirects: int = 0) -> str:
 
 async def attempt_with(client: EgressClient, url: str, *, redirects: int = 0) -> str:
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             answer = await client.request("GET", url, headers={}, max_redirects=redirects)
         return str(answer.status)
     except NodeFailure as failure:

@@ -29,7 +29,7 @@ class Wire:
             except OSError:
                 return
             with connection:
-                connection.settimeout(1.0)
+                connection.settimeout(10.0)
                 data = b""
                 try:
                     while b"\r\n\r\n" not in data and (chunk := connection.recv(65536)):

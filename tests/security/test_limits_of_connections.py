@@ -22,7 +22,7 @@ from support.client import PASSWORD, Client, Reply
 from support.postgres import PostgresServer
 from support.scoreboard import Scoreboard
 from support.server import Server
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 SOCKETS: Final = 10_000
 
@@ -106,7 +106,7 @@ def test_s53_a_message_of_more_than_64_kib_ends_its_socket(account: Client) -> N
         socket.send("x" * 65_537)
         with suppress(ConnectionClosed):
             while True:
-                socket.recv(timeout=20)
+                socket.recv(timeout=PATIENCE_SECONDS)
     assert socket.close_code == 1009
 
 
@@ -121,7 +121,7 @@ def test_s53_a_socket_whose_other_side_is_not_there_any_more_is_closed(hasty_ser
     execution = account.run(account.new_flow(WAITS))
     with (
         account.watch(execution, ping_interval=None) as alive,
-        closing(socket.create_connection(account.address, timeout=20)) as dead,
+        closing(socket.create_connection(account.address, timeout=PATIENCE_SECONDS)) as dead,
     ):
         dead.sendall(upgrade(account.url, execution, f"Authorization: Bearer {account.token}"))
         received = b""
@@ -137,7 +137,7 @@ def test_s53_a_socket_whose_other_side_is_not_there_any_more_is_closed(hasty_ser
 
 def test_s53_who_does_not_say_who_they_are_in_time_is_let_go(hasty_server: Server) -> None:
     begun = time.monotonic()
-    with closing(socket.create_connection(hasty_server.client().address, timeout=20)) as connection:
+    with closing(socket.create_connection(hasty_server.client().address, timeout=PATIENCE_SECONDS)) as connection:
         connection.sendall(upgrade(hasty_server.url, "x").removesuffix(b"\r\n"))
         with suppress(ConnectionResetError):
             assert connection.recv(65536) == b""
@@ -159,7 +159,7 @@ def crowd(server: Server, count: int) -> Iterator[list[socket.socket]]:
     opened: list[socket.socket] = []
     try:
         for n in range(count):
-            connection = socket.create_connection(server.client().address, timeout=20)
+            connection = socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)
             opened.append(connection)
             with suppress(ConnectionError):
                 connection.sendall(said[n % len(said)])
@@ -174,7 +174,7 @@ def assert_served(account: Client, execution: str) -> None:
     assert Client(account.url).get("/healthz").status == 200
     assert Client(account.url).login(account.email, PASSWORD).token
     with account.watch(execution) as watched:
-        assert json.loads(watched.recv(timeout=20))["type"] == "execution_update"
+        assert json.loads(watched.recv(timeout=PATIENCE_SECONDS))["type"] == "execution_update"
         assert account.run_to_end(RETURN)["status"] == "completed"
 
 

@@ -14,6 +14,7 @@ import pytest
 from flowrunner.logs import Sampling
 from security.crowd import upgrade
 from support.server import Server
+from support.waiting import PATIENCE_SECONDS
 
 HANDSHAKE_TO_NOWHERE: Final = upgrade("x")
 
@@ -29,7 +30,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def reset(address: tuple[str, int], data: bytes, *, pause: float = 0.0) -> None:
     """Send, and end the connection so that whatever the server does with it then fails."""
-    with closing(socket.create_connection(address, timeout=20)) as connection:
+    with closing(socket.create_connection(address, timeout=PATIENCE_SECONDS)) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sendall(data)
         time.sleep(pause)
@@ -37,7 +38,7 @@ def reset(address: tuple[str, int], data: bytes, *, pause: float = 0.0) -> None:
 
 def leave(address: tuple[str, int], data: bytes) -> None:
     """Send, and go in good order with the first piece of an answer."""
-    with closing(socket.create_connection(address, timeout=20)) as connection:
+    with closing(socket.create_connection(address, timeout=PATIENCE_SECONDS)) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         connection.recv(100)
@@ -107,7 +108,7 @@ def test_s62_subscribers_that_vanish_leave_no_traceback(fresh: Server) -> None:
     for frames in bad_frames:
         for _ in range(20):
             reset(account.address, handshake + frames)
-            with closing(socket.create_connection(account.address, timeout=20)) as connection:
+            with closing(socket.create_connection(account.address, timeout=PATIENCE_SECONDS)) as connection:
                 connection.sendall(handshake)
                 connection.recv(65536)
                 connection.sendall(frames)

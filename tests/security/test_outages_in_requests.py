@@ -28,6 +28,7 @@ from security.two_accounts import RETURN
 from support.asgi import call, open_socket, program_at
 from support.client import Reply
 from support.postgres import PostgresServer
+from support.waiting import PATIENCE_SECONDS
 
 ANSWERING: Final = """
 triggers:
@@ -121,7 +122,7 @@ async def test_a_request_that_an_outage_has_ended_at_any_moment_can_be_repeated_
             if path.startswith("/api/") and "{" not in path:
                 await root.go("GET", path)
         # All slots that requests and executions share.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while any(each._all_held for each in slots):  # noqa: ASYNC110 # nothing tells
                 await asyncio.sleep(0.01)
 

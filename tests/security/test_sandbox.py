@@ -28,7 +28,7 @@ from security.scripts import HOSTILE, escapes
 from support.processes import children, descendants, fork_servers, is_alive, sandboxed
 from support.scoreboard import Scoreboard
 from support.server import clean_environment
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 A: Final = WorkspaceId("a")
 B: Final = WorkspaceId("b")
@@ -371,7 +371,7 @@ async def test_s38_no_worker_has_the_socket_of_another(sandbox: JailedSandbox) -
         return found
 
     # A worker that has just been forked lets go of the fork server's in a moment, before it is given anything.
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(set(sockets())) < len(sockets()):  # noqa: ASYNC110 # others do it
             await asyncio.sleep(0.02)
     assert len(sockets()) >= 4
@@ -461,7 +461,7 @@ def test_s38_a_server_that_is_not_root_has_the_same_jail(canaries: socket.socket
 def probe(command: Sequence[str], canary: Path, port: int) -> dict[str, str]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.settimeout(20)
+        ours.settimeout(PATIENCE_SECONDS)
         process = subprocess.Popen(
             [*command, "-I", "-S", str(PROBE), str(SOURCE / "worker.py"), str(canary), str(port)],
             stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={}, start_new_session=True,

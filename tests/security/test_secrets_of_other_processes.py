@@ -15,6 +15,7 @@ from flowrunner.security.vault import AesVault
 from flowrunner.storage.secrets import SqlSecrets
 from support.asgi import program_at
 from support.client import PASSWORD
+from support.waiting import PATIENCE_SECONDS
 
 VALUE = "a-value-of-some-length"
 
@@ -35,7 +36,7 @@ async def test_a_secret_of_another_process_is_hidden_before_a_flow_uses_it_here(
         assert await shown() == VALUE
         await elsewhere.set(personal_workspace(owner.id), "KEY", VALUE, at=SystemClock().now())
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await shown() != "***":  # noqa: ASYNC110 # the program looks by itself
                 await asyncio.sleep(0.01)
 

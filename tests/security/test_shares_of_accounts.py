@@ -23,6 +23,7 @@ from support.databases import MARA, MARA_ACCOUNT, OMAR, OMAR_ACCOUNT
 from support.networks import LOOPBACK
 from support.receiver import Receiver
 from support.server import Server
+from support.waiting import PATIENCE_SECONDS
 
 LOOKUP_THREAD: Final = "name lookup"
 
@@ -113,7 +114,7 @@ def lookups_under_way() -> int:
 
 async def begun(count: int, *coroutines: Any) -> list["asyncio.Task[str]"]:
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while lookups_under_way() < count:  # noqa: ASYNC110 # threads begin in their own time
             await asyncio.sleep(0.01)
     return tasks
@@ -235,7 +236,7 @@ async def test_a_name_is_looked_up_once_for_many_requests_of_an_account(
 
 async def test_s63_slow_servers_of_one_account_leave_connections_to_others(clients: EgressClients, peer: Peer) -> None:
     slow = [asyncio.create_task(ending(clients.of(MARA), f"http://127.0.0.1:{peer.port}/slow")) for _ in range(400)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while peer.open < 256:  # noqa: ASYNC110 # the peer counts
             await asyncio.sleep(0.01)
 
@@ -254,7 +255,7 @@ async def test_s63_no_number_of_accounts_uses_up_the_connections_of_another() ->
                 async with asyncio.timeout(0):
                     await slots.take(WorkspaceId(f"{account}"))
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         for _ in range(16):
             await slots.take(OMAR)
     assert sum(slots.held(WorkspaceId(f"{account}")) for account in range(20)) <= 1024 + 16 * 20
@@ -380,7 +381,7 @@ async def test_who_waits_for_many_slots_no_longer_lets_those_behind_it_in() -> N
     assert not one.done()
 
     many.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await one
     assert slots.held(MARA) == 2
 

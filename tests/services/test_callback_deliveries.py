@@ -28,6 +28,7 @@ from flowrunner.storage.secrets import SqlSecrets
 from storage.samples import ALL
 from support.databases import MARA, NOON, OMAR, add_flows, change, new_database_file, open_database
 from support.dependencies import SteppingClock
+from support.waiting import PATIENCE_SECONDS
 
 
 class Network:
@@ -262,7 +263,7 @@ async def test_s63_a_callback_that_cannot_be_read_cancels_no_delivery_of_another
     await installation.callback("http://broken", pending=1)
     # No time that a calendar has.
     change(tmp_path / "flowrunner.db", f"UPDATE callbacks SET updated_at = {2**62} WHERE id LIKE '%http://broken'")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await has_failed.wait()
     may_end.set()
     # The error would have cancelled it by then.
@@ -293,7 +294,7 @@ async def test_s63_slow_receivers_of_a_workspace_leave_room_for_others(
     other = await installation.callback("http://other", pending=30, workspace_id=OMAR)
 
     running = asyncio.create_task(installation.deliveries.deliver_due())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await installation.states(other) != {"delivered": 30}:  # noqa: ASYNC110 # nothing tells
             await asyncio.sleep(0.01)
     assert installation.network.asked == {"http://other": 30, "http://a0": 1, "http://a1": 1}
@@ -325,7 +326,7 @@ async def test_a_slow_receiver_delays_no_other_one(installation: Installation) -
     quick = await installation.callback("http://quick", pending=30)
 
     running = asyncio.create_task(installation.deliveries.deliver_due())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await installation.states(quick) != {"delivered": 30}:  # noqa: ASYNC110 # nothing tells
             await asyncio.sleep(0.01)
     assert not running.done()

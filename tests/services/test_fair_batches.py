@@ -11,6 +11,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.services.fair_batches import handle_fairly
+from support.waiting import PATIENCE_SECONDS
 
 MARA, OMAR = WorkspaceId("mara"), WorkspaceId("omar")
 
@@ -39,7 +40,7 @@ class Queue:
 
 async def fairly(queue: Queue) -> None:
     slots = FairSlots(total=4, share=3, sure=1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await handle_fairly(
             queue.read, queue.handle, key=lambda item: item, workspace=lambda item: item.workspace, slots=slots
         )

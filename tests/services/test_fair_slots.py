@@ -8,6 +8,7 @@ import pytest
 
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
+from support.waiting import PATIENCE_SECONDS
 
 TOTAL: Final = 12
 SHARE: Final = 8
@@ -43,7 +44,7 @@ async def test_all_slots_come_back_however_their_holders_end(seed: int) -> None:
         if chance.random() < 0.5:
             # While it waits, is admitted or holds them, or after that.
             chance.choice(tasks[-10:]).cancel()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # One workspace may hold more than there are: what is sure to it, or the only request that it makes.

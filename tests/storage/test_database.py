@@ -13,6 +13,7 @@ from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Refused, Transaction
 from support.databases import Place, open_database
+from support.waiting import PATIENCE_SECONDS
 
 from .tickets import INSERT, digests, held, insert
 
@@ -143,7 +144,7 @@ async def test_what_was_written_or_read_does_not_stay_in_memory_until_the_next_t
         await submit(partial(count, held_by_work))
         del held_by_work
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         # The threads drop the reference right after they have reported the outcome.
         while any(ref() is not None for ref in gone):  # noqa: ASYNC110
             await asyncio.sleep(0.001)

@@ -12,6 +12,7 @@ from flowrunner.storage.postgres import notifications
 from support.databases import new_postgres_database, open_database
 from support.dependencies import machine
 from support.postgres import PostgresServer
+from support.waiting import PATIENCE_SECONDS
 
 
 async def test_a_takeover_of_all_executions_notifies_every_process_of_a_gap(postgres: PostgresServer) -> None:
@@ -26,7 +27,7 @@ async def test_a_takeover_of_all_executions_notifies_every_process_of_a_gap(post
         is_notified.set()
 
     async def until_noted(expected: list[str]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while sorted(gaps) != expected:
                 is_notified.clear()
                 await is_notified.wait()
@@ -70,13 +71,13 @@ async def test_loading_an_execution_notifies_of_events_of_another_process(
         listener.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
     )
     try:
-        await asyncio.wait_for(is_listening.wait(), 5)
+        await asyncio.wait_for(is_listening.wait(), PATIENCE_SECONDS)
         async with machine(place) as second:
             # The execution has ended, so no further event is recorded.
             with pytest.raises(Conflict):
                 await second.dispatcher.cancel(ExecutionId("exec-1"), reason="late")
 
-            await asyncio.wait_for(is_notified.wait(), 5)
+            await asyncio.wait_for(is_notified.wait(), PATIENCE_SECONDS)
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
@@ -98,7 +99,7 @@ async def test_listening_goes_on_after_an_error_of_any_kind(
         )
     )
     try:
-        await asyncio.wait((listening, waiting := asyncio.create_task(is_listening.wait())), timeout=10,
+        await asyncio.wait((listening, waiting := asyncio.create_task(is_listening.wait())), timeout=PATIENCE_SECONDS,
                            return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
         assert not listening.done()
         assert waiting.done()
@@ -121,14 +122,14 @@ async def test_sending_goes_on_after_an_error_of_any_kind(
         )
     )
     try:
-        await asyncio.wait_for(is_listening.wait(), 5)
+        await asyncio.wait_for(is_listening.wait(), PATIENCE_SECONDS)
         with monkeypatch.context() as broken:
             broken.setattr(notifications, "NOTIFY", "SELECT no_such_function($1, $2::text[])")
             sender.notify(["exec-1"])
             await asyncio.sleep(0.2)
         assert not is_notified.is_set()
 
-        await asyncio.wait_for(is_notified.wait(), 5)
+        await asyncio.wait_for(is_notified.wait(), PATIENCE_SECONDS)
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)

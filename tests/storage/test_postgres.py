@@ -13,6 +13,7 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.transaction import Transaction
 from support.databases import add_flows, change, completion, creation, open_database, rows_of
+from support.waiting import PATIENCE_SECONDS
 
 from .tickets import digests, insert
 
@@ -75,7 +76,7 @@ async def test_no_append_reads_a_whole_table_however_small(path: str) -> None:
 
     statement = "SELECT relname, n_tup_ins, seq_scan FROM pg_stat_user_tables WHERE relname IN ('executions', 'events')"
     found: dict[str, tuple[int, int]] = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while [added for added, _ in found.values()] != [80, 20]:
             # The server updates its statistics asynchronously.
             await asyncio.sleep(0.05)

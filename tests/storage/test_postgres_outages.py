@@ -14,7 +14,7 @@ from flowrunner.storage.transaction import Transaction
 from support.databases import new_postgres_database, open_database
 from support.postgres import PostgresServer, query
 from support.proxy import Down, Proxy, Timeout
-from support.waiting import eventually
+from support.waiting import PATIENCE_SECONDS, eventually
 
 from .tickets import digests, insert
 
@@ -76,7 +76,7 @@ async def test_nothing_waits_indefinitely_for_a_server_that_hangs(own_server: Po
     own_server.pause()
     try:
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(insert(database, "meanwhile"), 15)
+            await asyncio.wait_for(insert(database, "meanwhile"), PATIENCE_SECONDS)
     finally:
         own_server.resume()
 
@@ -96,10 +96,10 @@ async def test_sessions_that_the_server_ends_are_reopened(database: PostgresData
 async def test_an_owner_comes_back_after_a_restart_of_the_server(own_server: PostgresServer) -> None:
     async with ownership_of(new_postgres_database(own_server)) as ownership:
         own_server.kill()
-        await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), 5)
+        await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), PATIENCE_SECONDS)
         await asyncio.to_thread(own_server.start)
 
-        await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 5)
+        await asyncio.wait_for(ownership.until(lambda: ownership.is_held), PATIENCE_SECONDS)
 
 
 async def test_an_owner_whose_connection_is_cut_requests_the_lock_again(path: str) -> None:
@@ -108,10 +108,10 @@ async def test_an_owner_whose_connection_is_cut_requests_the_lock_again(path: st
             async with ownership_of(path) as other:
                 assert (ownership.is_held, other.is_held) == (True, False)
                 with proxy.toxic(Down()):
-                    await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), 5)
-                    await asyncio.wait_for(other.until(lambda: other.is_held), 5)
+                    await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), PATIENCE_SECONDS)
+                    await asyncio.wait_for(other.until(lambda: other.is_held), PATIENCE_SECONDS)
 
-            await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 10)
+            await asyncio.wait_for(ownership.until(lambda: ownership.is_held), PATIENCE_SECONDS)
 
 
 async def test_an_owner_that_gets_no_answer_gives_the_lock_up_before_another_has_it(path: str) -> None:
@@ -125,7 +125,7 @@ async def test_an_owner_that_gets_no_answer_gives_the_lock_up_before_another_has
                     was_held_by_both |= ownership.is_held and other.is_held
                     return other.is_held
 
-                await asyncio.wait_for(other.until(is_taken), 15)
+                await asyncio.wait_for(other.until(is_taken), PATIENCE_SECONDS)
 
             assert not was_held_by_both
 
@@ -135,9 +135,9 @@ async def test_checks_of_the_lock_go_on_after_an_error_of_any_kind(path: str, mo
         with monkeypatch.context() as broken:
             # The driver raises an error that is neither one of the server nor of the connection.
             broken.setattr("flowrunner.storage.postgres.ownership.HAS_EPOCH", 0)
-            await asyncio.wait_for(owner.until(lambda: not owner.is_held), 5)
+            await asyncio.wait_for(owner.until(lambda: not owner.is_held), PATIENCE_SECONDS)
 
-        await asyncio.wait_for(owner.until(lambda: owner.is_held), 5)
+        await asyncio.wait_for(owner.until(lambda: owner.is_held), PATIENCE_SECONDS)
 
 
 async def test_a_process_whose_login_is_rejected_for_a_while_recovers(postgres: PostgresServer, path: str) -> None:
@@ -151,10 +151,10 @@ async def test_a_process_whose_login_is_rejected_for_a_while_recovers(postgres: 
         database.listen(name=lambda: "flowrunner", on_notification=lambda execution_id: None, on_gap=is_listening.set)
     )
     async with ownership_of(url) as ownership:
-        await asyncio.wait_for(is_listening.wait(), 5)
+        await asyncio.wait_for(is_listening.wait(), PATIENCE_SECONDS)
         query(path, f"ALTER ROLE {role} NOLOGIN")
         query(path, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
-        await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), 5)
+        await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), PATIENCE_SECONDS)
         with pytest.raises(Unavailable):
             await database.read(lambda tx: tx.row("SELECT 1"))
         with pytest.raises(UnfitServer, match="not permitted to log in"):
@@ -165,8 +165,8 @@ async def test_a_process_whose_login_is_rejected_for_a_while_recovers(postgres: 
         is_listening.clear()
         query(path, f"ALTER ROLE {role} LOGIN")
 
-        await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 5)
-        await asyncio.wait_for(is_listening.wait(), 5)
+        await asyncio.wait_for(ownership.until(lambda: ownership.is_held), PATIENCE_SECONDS)
+        await asyncio.wait_for(is_listening.wait(), PATIENCE_SECONDS)
         assert await database.read(lambda tx: tx.row("SELECT 1")) == (1,)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)

@@ -10,6 +10,7 @@ from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.postgres.ownership import PostgresOwnership, ownership_of
 from support.networks import unused_port
 from support.postgres import PostgresServer, query
+from support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.only("postgres")
 
@@ -80,7 +81,7 @@ async def test_a_lock_whose_session_was_ended_is_no_longer_held(path: str, is_sh
     query(
         path, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'flowrunner ownership'"
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         # The driver notices the end by itself, before anything is asked.
         while not first._connection.is_closed():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -20,7 +20,7 @@ from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, PostgresOwnership, ownership_of
 from flowrunner.storage.transaction import Transaction
 from support.databases import add_flows, completion, contents_of, creation, open_database, rows_of
-from support.waiting import eventually
+from support.waiting import PATIENCE_SECONDS, eventually
 
 from .tickets import INSERT, digests, insert
 
@@ -79,7 +79,7 @@ async def test_appends_of_two_processes_do_not_wait_for_each_other(path: str) ->
         async with other.transaction():
             await other.execute("SELECT flowrunner_lock_shared()")
             await other.execute("UPDATE executions SET size = size + 1 WHERE id = 'theirs'")
-            await asyncio.wait_for(journal.append(completion("ours", epoch=epoch)), 5)
+            await asyncio.wait_for(journal.append(completion("ours", epoch=epoch)), PATIENCE_SECONDS)
     finally:
         await other.close()
         await database.close()
@@ -146,7 +146,7 @@ async def test_nothing_is_acquired_under_an_epoch_that_ends_during_the_wait(path
 
 
 async def _until_somebody_waits_for_a_lock(path: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while rows_of(path, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == []:  # noqa: ASYNC110 # it is the server who knows
             await asyncio.sleep(0.01)
 
@@ -195,7 +195,7 @@ async def test_one_of_two_owns_a_database_until_it_releases_it(path: str) -> Non
     async with ownership_of(path) as second:
         assert (first.is_held, second.is_held) == (True, False)
         await first.close()
-        await asyncio.wait_for(second.until(lambda: second.is_held), 5)
+        await asyncio.wait_for(second.until(lambda: second.is_held), PATIENCE_SECONDS)
 
 
 async def test_an_owner_that_hangs_loses_the_ownership_soon(path: str) -> None:
@@ -218,8 +218,8 @@ async def test_an_owner_whose_process_hung_says_that_its_session_has_ended(path:
             await asyncio.sleep(0.1)
             # Like a machine that is suspended: the end of the session is seen just before the next look.
             time.sleep(SILENCE_SECONDS + 1)  # noqa: ASYNC251 # that is what is tested
-            await asyncio.wait_for(hung.until(lambda: not hung.is_held), 5)
-            await asyncio.wait_for(hung.until(lambda: hung.is_held), 5)
+            await asyncio.wait_for(hung.until(lambda: not hung.is_held), PATIENCE_SECONDS)
+            await asyncio.wait_for(hung.until(lambda: hung.is_held), PATIENCE_SECONDS)
     (line,) = lines
     assert (line["event"], line["error"]) == ("ownership.check_failed", "The database has ended the session")
 
@@ -232,7 +232,7 @@ async def test_those_that_share_a_database_are_never_beside_one_that_has_it_alon
         assert (one.is_held, two.is_held, alone.is_held) == (True, True, False)
         await one.close()
         await two.close()
-        await asyncio.wait_for(alone.until(lambda: alone.is_held), 5)
+        await asyncio.wait_for(alone.until(lambda: alone.is_held), PATIENCE_SECONDS)
         async with ownership_of(path, is_shared=True) as late:
             assert not late.is_held
 
@@ -273,10 +273,10 @@ async def test_other_processes_are_notified_of_new_events_once_they_are_durable(
     )
     journal = SqlJournal(database)
     epoch = await journal.claim()
-    await asyncio.wait_for(is_listening.wait(), 5)
+    await asyncio.wait_for(is_listening.wait(), PATIENCE_SECONDS)
 
     await asyncio.gather(*(journal.append(creation(f"e{n}", epoch=epoch)) for n in range(250)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(set(received)) < 250:
             is_notified.clear()
             await is_notified.wait()
@@ -301,11 +301,11 @@ async def test_a_process_ignores_its_own_notifications(path: str) -> None:
     listening = asyncio.create_task(
         database.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
     )
-    await asyncio.wait_for(is_listening.wait(), 5)
+    await asyncio.wait_for(is_listening.wait(), PATIENCE_SECONDS)
     journal = SqlJournal(database)
     await journal.append(creation("own", epoch=await journal.claim()))
     SqlJournal(other).announce(ExecutionId("other"))
-    await asyncio.wait_for(is_other_received.wait(), 5)
+    await asyncio.wait_for(is_other_received.wait(), PATIENCE_SECONDS)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     await database.close()
@@ -341,12 +341,12 @@ async def test_notifications_that_fail_are_sent_later(path: str, monkeypatch: py
     listening = asyncio.create_task(
         other.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
     )
-    await asyncio.wait_for(is_listening.wait(), 5)
+    await asyncio.wait_for(is_listening.wait(), PATIENCE_SECONDS)
     database.notify(["e1"])
     await asyncio.sleep(0)
     database.notify(["e2"])
 
-    await asyncio.wait_for(is_notified.wait(), 5)
+    await asyncio.wait_for(is_notified.wait(), PATIENCE_SECONDS)
     assert failures == 2
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)

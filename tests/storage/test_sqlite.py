@@ -16,6 +16,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.storage.sqlite.database import ALONE_COMMITS, TURNS_A_COMMIT, SqliteDatabase, by_position
 from flowrunner.storage.transaction import Transaction, one_row
 from support.databases import open_database
+from support.waiting import PATIENCE_SECONDS
 
 from .tickets import digests, held, insert
 
@@ -154,9 +155,9 @@ async def test_running_out_of_memory_rejects_the_batch_and_the_writer_survives(
         raise MemoryError
 
     with pytest.raises(Unavailable):
-        await asyncio.wait_for(database.write(gluttonous), 5)
+        await asyncio.wait_for(database.write(gluttonous), PATIENCE_SECONDS)
 
-    assert await asyncio.wait_for(insert(database, "after"), 5) == 1
+    assert await asyncio.wait_for(insert(database, "after"), PATIENCE_SECONDS) == 1
 
 
 async def test_a_locked_database_is_unavailable_and_then_works_again(path: Path) -> None:
@@ -268,7 +269,7 @@ async def test_work_is_answered_although_the_file_was_lost_before_the_threads_be
         thread.start()
 
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             with contextlib.suppress(Unavailable):
                 await database.read_long(lambda tx: tx.row("SELECT count(*) FROM accounts"))
             with pytest.raises(Unavailable):

@@ -171,7 +171,7 @@ class Client:
         options.setdefault("max_size", None)
         options.setdefault("additional_headers", {} if self.token is None else self.bearer())
         url = f"{self.url.replace('http', 'ws', 1)}/ws/executions/{id}{query}"
-        opened: ClientConnection = connect(url, proxy=None, open_timeout=20, close_timeout=5, **options)
+        opened: ClientConnection = connect(url, proxy=None, open_timeout=PATIENCE_SECONDS, close_timeout=5, **options)
         return opened
 
     def bearer(self) -> dict[str, str]:

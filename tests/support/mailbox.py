@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-_PATIENCE_SECONDS: Final = 30
+_PATIENCE_SECONDS: Final = 60
 
 
 def free_port(host: str) -> int:

@@ -73,7 +73,7 @@ class RealProvider:
 
     def change(self, **changed: Any) -> None:
         """Replace accounts, or the keys."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("POST", "/control", json.dumps(changed))
         assert connection.getresponse().status == 204
         connection.close()
@@ -89,7 +89,7 @@ class RealProvider:
             sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
             if body is not None:
                 sent["Content-Type"] = "application/x-www-form-urlencoded"
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             connection.request(method, f"{parts.path}?{parts.query}", body, sent)
             response = connection.getresponse()
             response.read()

@@ -214,11 +214,11 @@ def connected(url: str, work: "Callable[[asyncpg.Connection[Any]], Awaitable[T]]
     """What ``work`` gives with a connection; also where an event loop is running already."""
 
     async def connect_and_work() -> T:
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, timeout=_PATIENCE_SECONDS)
         try:
             return await work(connection)
         finally:
-            await connection.close(timeout=5)
+            await connection.close(timeout=_PATIENCE_SECONDS)
 
     async def work_on(connection: "asyncpg.Connection[Any]") -> T:
         return await work(connection)
@@ -241,7 +241,7 @@ def sharing_a_connection(url: str) -> Iterator[None]:
         return
 
     async def connect() -> "asyncpg.Connection[Any]":
-        return await asyncpg.connect(url, timeout=5)
+        return await asyncpg.connect(url, timeout=_PATIENCE_SECONDS)
 
     runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
     try:
@@ -251,7 +251,7 @@ def sharing_a_connection(url: str) -> Iterator[None]:
             yield
         finally:
             del _shared[url]
-            _in_a_thread(lambda: runner.run(connection.close(timeout=5)))
+            _in_a_thread(lambda: runner.run(connection.close(timeout=_PATIENCE_SECONDS)))
     finally:
         # Where an event loop runs already, another one cannot be run to its end.
         _in_a_thread(runner.close)

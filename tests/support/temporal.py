@@ -12,7 +12,7 @@ from typing import Final
 from support.networks import unused_port
 
 HOST: Final = "127.0.0.1"
-_START_SECONDS: Final = 30.0
+_START_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 10.0
 # Its defaults keep a laptop quiet: a task may wait for a second until it is looked at.
 _SETTINGS: Final = {"history.transferProcessorMaxPollRPS": "500", "history.timerProcessorMaxPollRPS": "500"}

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from flowrunner.domain.errors import Unavailable
 
 T = TypeVar("T")
+# How long anything may take that must come, on a machine that is slow and has other work. A test has 300 s in all.
+PATIENCE_SECONDS: Final = 60.0
 
 
 def pause(since: float) -> None:
@@ -15,7 +17,7 @@ def pause(since: float) -> None:
     time.sleep(min(0.1, max(0.005, (time.monotonic() - since) / 10)))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> float:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> float:
     """How long it took until the condition held."""
     start = time.monotonic()
     while not condition():
@@ -24,7 +26,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> float:
     return time.monotonic() - start
 
 
-async def eventually(work: Callable[[], Awaitable[T]], *, seconds: float = 5.0) -> T:
+async def eventually(work: Callable[[], Awaitable[T]], *, seconds: float = PATIENCE_SECONDS) -> T:
     """What the work gives once it does not raise `Unavailable` any more."""
     async with asyncio.timeout(seconds):
         while True:
