@@ -67,6 +67,36 @@ async def test_an_export_has_all_that_a_workspace_holds_but_values_of_secrets(tm
     assert audit.json["total"] == 1
 
 
+async def test_an_export_lacks_what_was_deleted(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        gone, flow = await team.flow(), await team.flow()
+        for number in (2, 3):
+            await team.mara.request("PUT", f"/api/v1/flows/{flow}", {"definition": f"{RETURN} # {number}\n"})
+        await team.mara.request("POST", f"{team.path}/secrets", {"key": "TOKEN", "value": SECRET})
+        callback = {"url": "https://a.example/in", "events": ["execution.failed"]}
+        made = await team.mara.request("POST", "/api/v1/callbacks", callback, **{HEADER: team.id})
+        execution = (await team.mara.run(flow)).json["execution_id"]
+        await team.mara.ended(execution)
+        deleted = [
+            await team.mara.request("DELETE", path)
+            for path in (
+                f"/api/v1/flows/{gone}",
+                f"/api/v1/flows/{flow}/revisions/2",
+                f"{team.path}/secrets/TOKEN",
+                f"/api/v1/callbacks/{made.json['id']}",
+                f"/api/v1/executions/{execution}/record",
+            )
+        ]
+        reply = await export(team.mara, team)
+
+    assert {one.status for one in deleted} == {200}
+    archive = zipfile.ZipFile(io.BytesIO(reply.body))
+    documents = {name for name in archive.namelist() if name.startswith("flows/")}
+    assert documents == {f"flows/{flow}/{name}.yaml" for name in ("flow", "revisions/1", "revisions/3")}
+    for name in ("secrets", "callbacks", "executions", "events"):
+        assert lines(archive, f"{name}.ndjson") == [], name
+
+
 async def test_only_admins_who_have_logged_in_export_a_workspace(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
         hidden = await export(team.omar, team)

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from flowrunner.dispatch.processes import channel as channel_module
 from flowrunner.dispatch.processes import engine_processes
@@ -467,6 +468,17 @@ async def test_a_process_that_does_not_take_a_new_secret_is_ended(
 Begin: TypeAlias = Callable[[Channel, PackedStart], Awaitable[bool]]
 
 
+def new_execution(id: str) -> NewExecution:
+    return NewExecution(
+        id=ExecutionId(id),
+        workspace_id=MARA,
+        flow_id=FlowId("flow-1"),
+        revision_id=RevisionId("rev-flow-1"),
+        started_at=NOON,
+        cause=REQUESTED,
+    )
+
+
 @asynccontextmanager
 async def started_by(tmp_path: Path, *begins: Begin, **options: Any) -> AsyncIterator[object]:
     """The outcome of a start by processes, each of which begins it in its own way.
@@ -496,14 +508,7 @@ async def started_by(tmp_path: Path, *begins: Begin, **options: Any) -> AsyncIte
 
     async with machine(tmp_path / "data.db", **options) as alone, asyncio.timeout(PATIENCE_SECONDS):
         await alone.save("nodes: {a: {type: transform, params: {value: 1}}}")
-        new = NewExecution(
-            id=ExecutionId("exec-1"),
-            workspace_id=MARA,
-            flow_id=FlowId("flow-1"),
-            revision_id=RevisionId("rev-flow-1"),
-            started_at=NOON,
-            cause=REQUESTED,
-        )
+        new = new_execution("exec-1")
         flow = await alone.library.get(MARA, new.revision_id)
         definitions = SqlFlows(alone.database)
         parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
@@ -557,3 +562,53 @@ async def test_a_start_whose_process_dies_while_it_is_stored_has_the_outcome_of_
     async with started_by(tmp_path, die, begin_well, wrap=lambda journal, _: Away(journal)) as begun:
         assert isinstance(begun, Unavailable)
         assert str(begun) == "the database is away"
+
+
+async def test_a_process_that_does_not_answer_gets_a_start_only_if_none_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_processes, "_SILENCE_SECONDS", 0.01)
+    monkeypatch.setattr(engine_processes, "_REPORT_SECONDS", 0.01)
+    loop = asyncio.get_running_loop()
+    silent: set[int] = set()
+    starts: list[int] = []
+    numbers = iter(range(2))
+
+    async def start() -> Process:
+        number = next(numbers)
+
+        async def report(key: bytes) -> ProcessReport:
+            if number in silent:
+                await loop.create_future()
+            return ProcessReport()
+
+        async def begin(_: int, start: PackedStart) -> bool:
+            starts.append(number)
+            return True
+
+        ours, theirs = Channel(), Channel()
+        theirs.serve({"open": open_engine, "report": report, "begin": begin})
+        for end, side in zip((ours, theirs), socket.socketpair(), strict=True):
+            await loop.create_unix_connection(given(end), sock=side)
+        return Process(ours)
+
+    async with machine(tmp_path / "data.db") as alone, asyncio.timeout(30):
+        await alone.save("nodes: {a: {type: transform, params: {value: 1}}}")
+        flow = await alone.library.get(MARA, RevisionId("rev-flow-1"))
+        definitions = SqlFlows(alone.database)
+        parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
+        processes = EngineProcesses(FlowEngine(alone.deps), parts, start, count=2)
+        await processes.open()
+        try:
+            for number in (0, 1):
+                with capture_logs() as logs:
+                    silent.add(number)
+                    await until(lambda: any(log["event"] == "engine_process.silent" for log in logs))
+                for count in range(3):
+                    new = new_execution(f"exec-{number}-{count}")
+                    await processes.begin(new, flow, {}, at_once=True)
+        finally:
+            await processes.close()
+
+    # The second process has three executions by then, and the first one none.
+    assert starts == [1, 1, 1, 0, 0, 0]

@@ -58,7 +58,10 @@ class Peer:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers: dict[str, str] = {}
+        for name, value in request.headers.items():
+            # A header that is sent twice is seen as a list (RFC 9110, 5.3).
+            headers[name.lower()] = f"{headers[name.lower()]}, {value}" if name.lower() in headers else value
         self.seen.append(Seen(request.method, request.path, request.query_string, headers, body))
         self.was_asked.set()
         match request.path:

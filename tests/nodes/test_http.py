@@ -375,6 +375,9 @@ async def test_every_method_is_sent(nodes: Nodes, peer: Peer, method: str) -> No
         ({"body": "<a/>", "headers": {"content-type": "text/xml"}}, b"<a/>", "text/xml"),
         ({"form": {"a": "b c", "d": 1, "e": True}}, b"a=b+c&d=1&e=true", "application/x-www-form-urlencoded"),
         ({"form": {}}, b"", "application/x-www-form-urlencoded"),
+        ({"form": {"a": 1}, "headers": {"content-type": "a/b"}}, b"a=1", "a/b"),
+        ({"form": {"a": 1}, "headers": {"Content-Type": "a/b"}}, b"a=1", "a/b"),
+        ({"body": [1], "headers": {"CONTENT-TYPE": "a/b"}}, b"[1]", "a/b"),
     ],
 )
 async def test_a_body_is_sent_in_its_form(
@@ -420,8 +423,10 @@ async def test_credentials_are_sent_in_their_header(
     nodes: Nodes, peer: Peer, auth: Any, header: str, value: str
 ) -> None:
     await nodes.request(peer.url + "/a", auth=auth)
+    # They take the place of a header of that name, in whatever case.
+    await nodes.request(peer.url + "/a", auth=auth, headers={header: "another", header.upper(): "a third"})
 
-    assert peer.seen[0].headers[header] == value
+    assert [seen.headers[header] for seen in peer.seen] == [value, value]
 
 
 async def test_headers_are_sent_as_text(nodes: Nodes, peer: Peer) -> None:
@@ -860,7 +865,8 @@ async def test_a_webhook_s_own_body_wins(nodes: Nodes, peer: Peer, params: Any, 
     ],
 )
 async def test_a_webhook_is_signed_as_standard_webhooks_say(nodes: Nodes, peer: Peer, secret: str, key: bytes) -> None:
-    await nodes.webhook(peer.url + "/hook", input={"a": "é"}, secret=secret)
+    forged = {"Webhook-Id": "x", "WEBHOOK-TIMESTAMP": "1", "webhook-signature": "v1,x"}
+    await nodes.webhook(peer.url + "/hook", input={"a": "é"}, secret=secret, headers=forged)
 
     seen = peer.seen[0]
     id, timestamp = seen.headers["webhook-id"], seen.headers["webhook-timestamp"]

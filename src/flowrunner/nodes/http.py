@@ -137,4 +137,15 @@ def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[s
         body, kind = value.encode(), "text/plain; charset=utf-8"
     else:
         body, kind = msgspec.json.encode(value), "application/json"
-    return body, headers if _has(headers, "content-type") else {**headers, "Content-Type": kind}
+    return body, with_content_type(headers, kind)
+
+
+def with_content_type(headers: Mapping[str, str], kind: str) -> Mapping[str, str]:
+    """Return headers with the type of the body, unless they have one of their own."""
+    return headers if _has(headers, "content-type") else {**headers, "Content-Type": kind}
+
+
+def with_headers(headers: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers with those of the node's own in place of the ones that are called the same, in any case."""
+    names = {name.lower() for name in own}
+    return {**{name: value for name, value in headers.items() if name.lower() not in names}, **own}

@@ -19,6 +19,8 @@ from flowrunner.nodes.http import (
     json_body_soon,
     on_thread,
     send,
+    with_content_type,
+    with_headers,
 )
 from flowrunner.nodes.http_answers import ResponseKind, read_body
 from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
@@ -162,10 +164,10 @@ async def _written(params: HttpRequestParams) -> tuple[bytes | None, Mapping[str
     """Return the body and the headers of a request."""
     headers: Mapping[str, str] = header_texts(params.headers)
     if params.auth is not None:
-        headers = {**headers, **params.auth.headers()}
+        headers = with_headers(headers, params.auth.headers())
     if params.form is not None:
         body = (await encoded_soon(params.form)).encode()
-        return body, {"Content-Type": "application/x-www-form-urlencoded", **headers}
+        return body, with_content_type(headers, "application/x-www-form-urlencoded")
     if params.body is not None:
         return await json_body_soon(params.body, headers)
     return None, headers

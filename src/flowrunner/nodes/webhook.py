@@ -14,6 +14,7 @@ from flowrunner.nodes.http import (
     is_long_value,
     json_body_soon,
     send,
+    with_headers,
 )
 from flowrunner.nodes.http_request import Headers, header_texts, url_faults
 from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
@@ -61,7 +62,7 @@ class Webhook(NodeType[WebhookParams]):
             body, headers = await json_body_soon(value, header_texts(params.headers))
             if params.secret is not None:
                 timestamp = str(int(context.now().timestamp()))
-                headers = {**headers, **_signature(params.secret, context.idempotency_key, timestamp, body)}
+                headers = with_headers(headers, _signature(params.secret, context.idempotency_key, timestamp, body))
             return body, headers
 
         return await send(
