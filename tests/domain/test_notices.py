@@ -1,16 +1,22 @@
 """The runs of the node that an approval notifies, as decisions from the events alone."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+import pytest
 
 from flowrunner.domain.causes import Requested
 from flowrunner.domain.decide import decide
 from flowrunner.domain.decisions import Decision, Record, Resume, Start, Wait
 from flowrunner.domain.events import (
     ROOT,
+    ErrorValue,
     Event,
     NodeCompleted,
+    NodeFailed,
     NodeStarted,
     NodeWaiting,
     ScopeEnded,
@@ -20,7 +26,7 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState
-from flowrunner.domain.step_state import MOST_NOTICES
+from flowrunner.domain.step_state import MOST_NOTICES, StepState
 from flowrunner.domain.transitions import apply, replay
 from flowrunner.domain.waits import ApprovalWait
 from flowrunner.language import read_flow
@@ -136,3 +142,39 @@ def test_the_deadline_ends_the_wait_and_the_node_that_still_runs() -> None:
     assert cancelled == Record(ScopeEnded(scope="ask.1[notify.1]", outcome="cancelled"))
     assert isinstance(ended, Record)
     assert isinstance(ended.event, NodeCompleted)
+
+
+REVOKED: Final = SignalReceived(key="link:ask.1", payload=None, by="account-1")
+# Fields that count the attempts, or tell of the last one.
+COUNTS: Final = ("attempts", "failures", "error", "wait_seq", "waiting")
+
+
+@pytest.mark.parametrize("before", [(), notice(1), (REVOKED,), (*notice(1), *notice(2), REVOKED)])
+@pytest.mark.parametrize("answers", [1, 2])
+def test_nothing_of_an_earlier_attempt_is_left_when_an_approval_waits_again(
+    before: Sequence[Event], answers: int
+) -> None:
+    """Its answers are needed anew, its link is valid, and its node is told again."""
+    first, second = (
+        NodeWaiting(
+            node="ask", node_type="approval", iteration=1, attempt=attempt, deadline=NOON + 10 * HOUR,
+            wait_for=replace(WAIT, count=answers),
+        )
+        for attempt in (1, 2)
+    )  # fmt: skip
+    failed = NodeFailed(
+        node="ask", node_type="approval", iteration=1, attempt=1, retry_at=NOON,
+        error=ErrorValue(type="expression", message="its post hook failed"),
+    )  # fmt: skip
+    began, given = BEGINNING[:2], [replace(ANSWER, by=f"account-{number}") for number in range(answers)]
+    again = (failed, replace(BEGINNING[1], attempt=2), second)
+
+    new = replay([(event, NOON) for event in (*began, first)])
+    retried = replay([(event, NOON) for event in (*began, first, *before, *given, *again)])
+
+    step = Step("ask", 1)
+    fields = [field.name for field in dataclasses.fields(StepState) if field.name not in COUNTS]
+    assert {name: getattr(retried.at(step), name) for name in fields} == {
+        name: getattr(new.at(step), name) for name in fields
+    }
+    assert decided(retried) == decided(new) == (Start(notice(1)[0]),)
