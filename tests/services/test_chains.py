@@ -130,6 +130,22 @@ async def test_only_the_wanted_ends_start_it(world: ChainSetup) -> None:
     assert (cause.of, value["status"], value["error"]) == (failed, "failed", "closed")
 
 
+async def test_every_trigger_that_waits_for_an_end_starts_its_own_execution_of_it(world: ChainSetup) -> None:
+    sync = await world.save(SYNC)
+    twice = json.loads(after(name="twice"))
+    twice["triggers"]["u"] = twice["triggers"]["t"]
+    listeners = [await world.save(after(name="first")), await world.save(after(name="second"))]
+    listeners.append(await world.save(json.dumps(twice)))
+
+    ended = [await world.run(sync), await world.run(sync)]
+    await world.settle()
+
+    causes = [[cause for cause, _ in await world.started_by(listener)] for listener in listeners]
+    assert [sorted((cause.name, cause.of) for cause in each) for each in causes] == [
+        sorted((name, id) for name in names for id in ended) for names in ("t", "t", "tu")
+    ]
+
+
 async def test_a_flow_is_named_by_its_id_as_well(world: ChainSetup) -> None:
     sync = await world.save(SYNC)
     listener = await world.save(after(of=sync))
