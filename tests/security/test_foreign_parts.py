@@ -1,5 +1,6 @@
 """What belongs to something else is not found below a path of one's own, and stays as it is."""
 
+import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 from api.shapes import SMALLEST
 from api.test_workspaces_api import HEADER, team_at
+from flowrunner.api.http.authentication import place_of
 from flowrunner.bootstrap.location import DATABASE_FILE
 from security.two_accounts import ApiClient, until
 
@@ -105,3 +107,39 @@ async def test_s71_what_another_workspace_of_the_same_admin_holds_is_not_found_b
     assert after == before
     assert own == 200
     assert nested == ROUTES.keys()
+
+
+async def test_s71_a_path_and_a_header_that_name_two_workspaces_reach_neither(tmp_path: Path) -> None:
+    """The caller is an admin of both, so that the rights hold nothing back."""
+    async with team_at(tmp_path) as team:
+        mara, omar = team.mara, await team.omars_id()
+        second = (await done(mara, "POST", "/api/v1/workspaces", {"name": "Second"}))["id"]
+        here = await furnish(mara, team.id, omar)
+        flows = (await done(mara, "GET", "/api/v1/flows", **{HEADER: team.id}))["flows"]
+        runs = (await done(mara, "GET", "/api/v1/executions", **{HEADER: team.id}))["executions"]
+        own = {
+            "workspace": team.id,
+            "account": (await done(mara, "GET", "/api/v1/accounts/me"))["id"],
+            "flow": flows[0]["id"],
+            "execution": runs[0]["id"],
+            "trigger": here["trigger"],
+            "callback": here["callback"],
+            "job": "job-1",
+        }
+        before, reached, kinds = stored(tmp_path), {}, set()
+        for route in team.accounts.app.routes:
+            if not getattr(route, "acts_in_workspace", False) or (place := place_of(route.path_format)) is None:
+                continue
+            kinds.add(place.kind)
+            path = re.sub(r"{[^}]*}", "x", route.path_format.replace(f"{{{place.parameter}}}", own[place.kind]))
+            for method in sorted(getattr(route, "methods", None) or ()):
+                status = (await mara.request(method, path, {}, **{HEADER: second})).status
+                # Those of other kinds act where the header says, and do not find the object there.
+                wanted = (404,) if place.kind in ("workspace", "account") else (404, 422)
+                if status not in wanted:
+                    reached[f"{method} {route.path_format}"] = status
+        after = stored(tmp_path)
+
+    assert kinds == own.keys()
+    assert reached == {}
+    assert after == before
