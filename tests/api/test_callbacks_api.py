@@ -383,6 +383,11 @@ def test_a_receiver_that_is_gone_disables_its_callback_and_others_are_told(accou
     assert effect.json["data"] == {"name": "Old", "reason": "the receiver answered 410 Gone"}
     read = account.get(f"{CALLBACKS}/{gone['id']}").json
     assert (read["enabled"], read["disabled_reason"]) == (False, "the receiver answered 410 Gone")
+    assert read["failures"] > 0
+    # It begins anew: its earlier failures would disable it at the next one.
+    enabled = account.put(f"{CALLBACKS}/{gone['id']}", {"enabled": True}).json
+    assert (enabled["enabled"], enabled["failures"]) == (True, 0)
+    assert not enabled.keys() & {"disabled_reason", "failing_since"}
 
 
 def test_a_change_keeps_what_it_does_not_name(account: Client, receiver: Receiver) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from flowrunner.api.open_streams import TRY_AGAIN, OpenStreams
+from flowrunner.api.open_streams import GOING_AWAY, SESSION_ENDED, TRY_AGAIN, OpenStreams
 from flowrunner.clock import SystemClock
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable
@@ -118,3 +119,40 @@ async def test_a_stream_counts_until_it_has_ended_however_it_ends(end: str) -> N
 
     assert counted == [1]
     assert streams.count == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("sent", 1000), ("gone", None), ("stopped", GOING_AWAY), ("expired", SESSION_ENDED)]
+)
+async def test_a_stream_ends_at_the_first_of_its_ends_and_leaves_nothing_running(end: str, code: int | None) -> None:
+    """A session that expires is not looked up: nothing announces its end."""
+    clock, sessions = SystemClock(), TwoSessions()
+    life = timedelta(seconds=0.05 if end == "expired" else 60)
+    caller = cast("Caller", SimpleNamespace(**vars(CALLER), expires_at=clock.now() + life))
+    known = KnownCallers()
+    services: Any = SimpleNamespace(sessions=sessions, known_callers=known)
+    streams = OpenStreams(services, clock, most=100, most_of_account=100)
+    stream = await streams.admit(caller, [WorkspaceId("w")], since=known.changes)
+    cancelled: list[str] = []
+
+    async def go_on(name: str) -> None:
+        if name == end:
+            return
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            cancelled.append(name)
+            raise
+
+    async def send() -> int:
+        await go_on("sent")
+        return 1000
+
+    if end == "stopped":
+        asyncio.get_running_loop().call_later(0.01, streams.end_all, GOING_AWAY)
+    async with asyncio.timeout(10):
+        ended = await streams.serve(stream, send(), go_on("gone"))
+
+    assert ended == code
+    assert cancelled == [name for name in ("sent", "gone") if name != end]
+    assert not sessions.looks

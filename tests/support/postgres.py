@@ -85,7 +85,7 @@ def _prepared() -> tuple[Path, Path]:
     data = directory / "data"
     command = [str(binaries / "initdb"), "-D", str(data), "-U", USER, "-E", "UTF8", "-A", "trust", "--no-sync"]
     # In the order of a language, as of most installations, names are not in the order of their characters: a statement
-    # that has to say its order and does not is noticed. A server that was built without ICU has the order of the system.
+    # that has to say its order and does not is noticed. A server that was built without ICU has the system's order.
     ran = subprocess.run(
         [*command, "--locale-provider=icu", "--icu-locale=de"],
         capture_output=True,
