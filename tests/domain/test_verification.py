@@ -206,7 +206,7 @@ def test_s54_a_repeat_is_known_by_its_id_and_by_its_signature() -> None:
 
 
 # The headers of a sender that signs with several keys, with these signatures.
-SEVERAL: Final[Mapping[str, Callable[[Sequence[str]], Mapping[str, str]]]] = {
+SEVERAL: Final[Mapping[str, Callable[[Sequence[str]], dict[str, str]]]] = {
     "standard": lambda sent: {"webhook-signature": " ".join(f"v1,{one}" for one in sent)},
     "stripe": lambda sent: {"stripe-signature": ",".join([f"t={STRIPE_TIME}", *(f"v1={one}" for one in sent)])},
 }
