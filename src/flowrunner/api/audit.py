@@ -19,8 +19,9 @@ from flowrunner.api.http.answers import (
     part_of,
 )
 from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.negotiation import preferred
 from flowrunner.api.http.policies import RoutePolicy
-from flowrunner.api.http.requests import Paging, Since, Until, accepts, moment_of, text_filter
+from flowrunner.api.http.requests import Paging, Since, Until, moment_of, text_filter
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute
 from flowrunner.api.http.state import now_of, services_of
 from flowrunner.domain.account import Right
@@ -116,7 +117,7 @@ async def list_entries(
     """
     audit, caller = services_of(request).audit, caller_of(request)
     wanted = replace(wanted, workspace_id=account_id)
-    if accepts(request, NDJSON):
+    if preferred(request.headers.get("accept", ""), (NDJSON,)):
         return await lines(_answers(audit.all(caller, wanted)))
     return _listing(request, page, await audit.page(caller, wanted, page))
 
@@ -135,7 +136,7 @@ async def list_entries_of_workspace(
     With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
     """
     audit, caller = services_of(request).audit, caller_of(request)
-    if accepts(request, NDJSON):
+    if preferred(request.headers.get("accept", ""), (NDJSON,)):
         return await lines(_answers(audit.all_of_workspace(caller, wanted)))
     return _listing(request, page, await audit.page_of_workspace(caller, wanted, page))
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Annotated, Final
 
@@ -14,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed, EventMessage, EventPage
 from flowrunner.api.http.answers import Answer, Reply, answer, errors
 from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.negotiation import preferred
 from flowrunner.api.http.requests import DIGITS
 from flowrunner.api.http.routing import ProtectedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
@@ -29,7 +29,6 @@ _EVENT_STREAM: Final = "text/event-stream"
 _LINES: Final = "application/x-ndjson"
 # A comment or an empty line, so that proxies keep a silent connection open.
 _SILENT_SECONDS: Final = 15.0
-_WEIGHT: Final = re.compile(r"[01](\.[0-9]{0,3})?")
 
 
 class EventAnswer(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False):
@@ -92,7 +91,7 @@ async def get_events(
     """
     caller, execution_id = caller_of(request), ExecutionId(id)
     feed, streams = state_of(request).feed, state_of(request).streams
-    media_type = _media_type(request.headers.get("accept", ""))
+    media_type = preferred(request.headers.get("accept", ""), _FORMS)
     last_id = request.headers.get("last-event-id") if media_type is not None else None
     seq = parse_after(last_id or after)
     has_ended = (await services_of(request).executions.get(caller, execution_id)).status.is_final
@@ -112,24 +111,6 @@ async def get_events(
             await raise_present_refusal(request, execution_id)
         page = await feed.page(caller.workspace_id, execution_id, seq, limit=limit)
     return _listed(page, seq, has_ended=has_ended)
-
-
-def _media_type(accept: str) -> str | None:
-    """Return the streamed media type that the client prefers, or asks for first; None for a page."""
-    wanted = sorted(map(_weighed, accept.split(",")), key=lambda each: -each[1])
-    for kind, weight in wanted:
-        if kind in ("application/json", "*/*", "application/*") or weight <= 0:
-            return None
-        if kind in _FORMS:
-            return kind
-    return None
-
-
-def _weighed(part: str) -> tuple[str, float]:
-    """Return a media type and its `q`, which is 1 without one, or with one that cannot be read."""
-    kind, *parameters = part.lower().split(";")
-    weight = next((value for name, _, value in (each.partition("=") for each in parameters) if name.strip() == "q"), "")
-    return kind.strip(), float(weight) if _WEIGHT.fullmatch(weight.strip()) else 1.0
 
 
 async def _more(feed: EventFeed, id: ExecutionId, after: int, *, seconds: float) -> int:

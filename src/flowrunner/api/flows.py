@@ -35,6 +35,7 @@ from flowrunner.api.http.conditions import (
     with_etag,
 )
 from flowrunner.api.http.errors import etag
+from flowrunner.api.http.negotiation import preferred
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import (
@@ -45,7 +46,6 @@ from flowrunner.api.http.requests import (
     Cursor,
     Limit,
     Offset,
-    accepts,
     is_dry_run,
     page_of,
 )
@@ -312,7 +312,7 @@ async def get_flow_graph(request: Request, id: str) -> Reply[FlowGraphAnswer]:
 
     With `Accept: image/svg+xml` the answer is a picture, in the layout of the web interface.
     """
-    if accepts(request, _SVG):
+    if preferred(request.headers.get("accept", ""), (_SVG,)):
         svg = await services_of(request).flows.picture(caller_of(request), FlowId(id))
         return Reply(svg.encode(), 200, _PICTURE_HEADERS, _SVG)
     sketch = await services_of(request).flows.graph(caller_of(request), FlowId(id))

@@ -1,14 +1,18 @@
 """Health, readiness and metrics of the server."""
 
 from hmac import compare_digest
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 from flowrunner.api.http.answers import Health, Reply, answer, errors
+from flowrunner.api.http.negotiation import takes
 from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.errors import Unauthorized, Unavailable
+
+_OPENMETRICS: Final = "application/openmetrics-text"
 
 router = APIRouter(tags=["Operation"], route_class=ProbeRoute)
 
@@ -48,6 +52,7 @@ async def metrics(request: Request) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not compare_digest(token.strip().encode(), state.metrics_token.encode()):
             raise Unauthorized("The metrics need the token of the setting metrics_token as a bearer token")
-    text, content_type = await state.metrics(request.headers.get("accept", ""))
+    is_open = takes(request.headers.get("accept", ""), _OPENMETRICS)
+    text, content_type = await state.metrics(_OPENMETRICS if is_open else "")
     # The framework would add another charset.
     return Response(text, headers={"Content-Type": content_type})

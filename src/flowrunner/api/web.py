@@ -15,6 +15,7 @@ from flowrunner.api.http.assets import read_assets
 from flowrunner.api.http.conditions import is_known, not_modified
 from flowrunner.api.http.edge import API_PAGE_HEADERS, OWN_HEADERS, PAGE_HEADERS
 from flowrunner.api.http.errors import etag
+from flowrunner.api.http.negotiation import takes
 from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.api.http.state import state_of
 from flowrunner.domain.errors import NotFound
@@ -38,7 +39,7 @@ async def _answer(request: Request, name: str) -> Response:
     if is_known(request, asset.state):
         return not_modified(asset.state)
     headers = {"ETag": etag(asset.state), "Vary": "Accept-Encoding"}
-    if asset.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+    if asset.packed is not None and takes(request.headers.get("accept-encoding", ""), "gzip"):
         return Response(asset.packed, media_type=asset.media_type, headers={**headers, "Content-Encoding": "gzip"})
     return Response(asset.content, media_type=asset.media_type, headers=headers)
 
@@ -70,7 +71,7 @@ def or_shell(not_found: ASGIApp) -> ASGIApp:
     async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET" and _FOR_PROGRAMS.match(scope["path"]) is None:
             request = Request(scope, receive, send)
-            if "text/html" in request.headers.get("accept", ""):
+            if takes(request.headers.get("accept", ""), "text/html"):
                 response = await _answer(request, _SHELL)
                 response.headers["Vary"] = "Accept-Encoding, Accept"
                 await response(scope, receive, send)

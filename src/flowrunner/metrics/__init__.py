@@ -125,13 +125,13 @@ class Metrics:
         if count:
             self._due_times.labels(outcome).inc(count)
 
-    async def text(self, accept: str = "") -> tuple[bytes, str]:
+    async def text(self, media_type: str = "") -> tuple[bytes, str]:
         """Return the metrics and their content type; for a moment after that, the same ones again.
 
         Args:
-            accept: The value of the `Accept` header, which may ask for OpenMetrics.
+            media_type: That of OpenMetrics, if the client takes it.
         """
-        is_open = _OPENMETRICS in accept
+        is_open = media_type == _OPENMETRICS
         # One answer for all who ask meanwhile.
         async with self._writing:
             made_at, text = self._texts.get(is_open, (0.0, b""))

@@ -88,12 +88,6 @@ def is_dry_run(request: Request) -> bool:
     raise invalid("dry_run", "must be true or false", code="bool_parsing")
 
 
-def accepts(request: Request, media_type: str) -> bool:
-    """Return whether the header `Accept` names a type of answers that is not sent otherwise."""
-    wanted = request.headers.get("accept", "").split(",")
-    return any(one.partition(";")[0].strip().lower() == media_type for one in wanted)
-
-
 def _check_digits(value: Any) -> Any:
     if isinstance(value, str) and not is_whole_number(value):
         raise PydanticKnownError("int_parsing")

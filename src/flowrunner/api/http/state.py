@@ -58,7 +58,7 @@ class AppState:
     """The services and settings of an application.
 
     Attributes:
-        metrics: Returns the metrics and their content type, for a value of the `Accept` header.
+        metrics: Returns the metrics and their content type, as OpenMetrics if the media type of that is given.
         metrics_token: The token that readers of the metrics need; None if any client may read them.
         refused: Called with the name of each limit that rejects a request.
         start_refused: Called with each request to start an execution that is refused because too many wait.

@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from flowrunner.api.http.edge import COMMON_HEADERS, NO_STORE, OWN_HEADERS
 from flowrunner.api.http.headers import header_of
+from flowrunner.api.http.negotiation import takes
 
 AGAIN_SECONDS: Final = 5
 # Of its own: without a program, no file of the interface is served.
@@ -32,7 +33,7 @@ _HEADERS: Final = (
 def wants_page(scope: Scope) -> bool:
     """Return True for the request of a browser that opens an address."""
     accept = header_of(scope, b"accept") or ""
-    return scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and "text/html" in accept
+    return scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and takes(accept, "text/html")
 
 
 def unready_page(scope: Scope, message: str) -> HTMLResponse:

@@ -1,0 +1,34 @@
+"""Negotiation of answers by the headers `Accept` and `Accept-Encoding`."""
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Final
+
+_WEIGHT: Final = re.compile(r"[01](\.[0-9]{0,3})?")
+_JSON: Final = ("application/json", "*/*", "application/*")
+
+
+def preferred(accept: str, media_types: Collection[str]) -> str | None:
+    """Return which of these types the client prefers to JSON, or asks for before it; None for none of them."""
+    for name, _ in sorted(_weighed(accept), key=lambda each: -each[1]):
+        if name in _JSON:
+            return None
+        if name in media_types:
+            return name
+    return None
+
+
+def takes(header: str, name: str) -> bool:
+    """Return whether a header of the request names this type or encoding, other than with `q=0`."""
+    return any(each == name for each, _ in _weighed(header))
+
+
+def _weighed(header: str) -> Sequence[tuple[str, float]]:
+    """Return the names that the client takes, each with its `q`: 1 without one, or with one that cannot be read."""
+    weighed = []
+    for part in header.lower().split(","):
+        name, *parameters = part.split(";")
+        pairs = (each.partition("=") for each in parameters)
+        weight = next((value.strip() for key, _, value in pairs if key.strip() == "q"), "")
+        weighed.append((name.strip(), float(weight) if _WEIGHT.fullmatch(weight) else 1.0))
+    return [each for each in weighed if each[1] > 0]
