@@ -85,8 +85,8 @@ async def test_a_query_gives_the_same_values_and_faults(route: BoundedRoute) -> 
         assert await outcome(read(request)) == await outcome(as_the_framework(route, query)), query
 
 
-def whole_numbers() -> Iterator[Any]:
-    """Return the parameters of routes that are whole numbers, in queries and paths."""
+def parameters_of(kind: type) -> Iterator[Any]:
+    """Return the parameters of routes that have this type, in queries and paths."""
     for route in (route for router in ROUTERS for route in router.routes if isinstance(route, BoundedRoute)):
         takes = route.dependant
         for field in (
@@ -94,11 +94,11 @@ def whole_numbers() -> Iterator[Any]:
             *takes.query_params,
             *(f for d in takes.dependencies for f in d.query_params),
         ):
-            if int in (field.field_info.annotation, *get_args(field.field_info.annotation)):
+            if kind in (field.field_info.annotation, *get_args(field.field_info.annotation)):
                 yield pytest.param(field, id=f"{route.name} {field.alias}")
 
 
-@pytest.mark.parametrize("field", list(whole_numbers()))
+@pytest.mark.parametrize("field", list(parameters_of(int)))
 def test_a_whole_number_has_ascii_digits_alone(field: ModelField) -> None:
     for text in ("1_0", "٣", "+5", " 5", "5 ", "5\n", "5.0", ""):
         _, errors = field.validate(text, {}, loc=("query", field.alias))
@@ -106,6 +106,15 @@ def test_a_whole_number_has_ascii_digits_alone(field: ModelField) -> None:
     assert field.validate("5", {}, loc=("query", field.alias)) == (5, [])
     _, errors = field.validate("-5", {}, loc=("query", field.alias))
     assert [error["type"] for error in errors or ()] == ["greater_than_equal"]
+
+
+@pytest.mark.parametrize("field", list(parameters_of(bool)))
+def test_a_choice_is_true_or_false_alone(field: ModelField) -> None:
+    for text in ("yes", "no", "on", "off", "1", "0", "t", "True", "FALSE", " true", ""):
+        _, errors = field.validate(text, {}, loc=("query", field.alias))
+        assert [error["type"] for error in errors or ()] == ["bool_parsing"], text
+    for text in ("true", "false"):
+        assert field.validate(text, {}, loc=("query", field.alias)) == (text == "true", [])
 
 
 def test_the_lists_that_are_read_most_are_read_without_the_framework() -> None:

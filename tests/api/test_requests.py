@@ -159,6 +159,9 @@ def test_the_place_of_a_mistake_in_json_is_told(account: Client) -> None:
         ("GET", "/api/v1/flows?limit=few", None, [("limit", "must be a whole number", None)]),
         ("GET", "/api/v1/flows?limit=1_0&offset=%D9%A3", None,
          [("limit", "must be a whole number", None), ("offset", "must be a whole number", None)]),
+        ("GET", "/api/v1/executions?unrepaired=yes&cursor=&count=1", None,
+         [("unrepaired", "must be true or false", None), ("count", "must be true or false", None)]),
+        ("DELETE", "/api/v1/executions/x?force=on", None, [("force", "must be true or false", None)]),
         ("GET", "/api/v1/executions/x/steps/%205", None, [("step_id", "must be a whole number", None)]),
     ],
 )  # fmt: skip

@@ -22,6 +22,7 @@ from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.query_names import Repeatable
 from flowrunner.api.http.requests import (
     DEFAULT_LIMIT,
+    TRUE_OR_FALSE,
     Count,
     Cursor,
     Limit,
@@ -61,7 +62,9 @@ async def list_executions(
     trigger: Annotated[str | None, text_filter("Only executions that this trigger started.")] = None,
     rerun_of: Annotated[str | None, text_filter("Only reruns of this execution.")] = None,
     unrepaired: Annotated[
-        bool, Query(description="Only failed executions that have no `repaired_by`, the completed rerun.")
+        bool,
+        Query(description="Only failed executions that have no `repaired_by`, the completed rerun."),
+        TRUE_OR_FALSE,
     ] = False,
     sort: Annotated[
         Literal["started_at", "-started_at"], Query(description="Oldest first, or newest first.")
@@ -141,7 +144,9 @@ async def cancel_execution(
     request: Request,
     id: str,
     force: Annotated[
-        bool, Query(description="End the execution immediately: skip `on_finish`, or interrupt handlers that run.")
+        bool,
+        Query(description="End the execution immediately: skip `on_finish`, or interrupt handlers that run."),
+        TRUE_OR_FALSE,
     ] = False,
 ) -> Reply[Message]:
     """Cancel an execution. Its flow has ended when this returns; `on_finish` may still run.

@@ -24,6 +24,7 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "int_parsing": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_attributes_type": "must be an object",

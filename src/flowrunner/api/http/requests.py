@@ -94,9 +94,17 @@ def _check_digits(value: Any) -> Any:
     return value
 
 
+def _check_words(value: Any) -> Any:
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise PydanticKnownError("bool_parsing")
+    return value
+
+
 # The check of whole numbers in queries and paths; the framework alone would read `1_0`, ` 5` and `5.0` as numbers, too.
 # It stands behind the bounds, because the schema of a type that has a function shows none.
 DIGITS: Final = BeforeValidator(_check_digits)
+# The framework alone would read `yes`, `on`, `1` and `True`, too.
+TRUE_OR_FALSE: Final = BeforeValidator(_check_words)
 Limit: TypeAlias = Annotated[
     int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of entries to return."), DIGITS
 ]
@@ -109,7 +117,7 @@ Cursor: TypeAlias = Annotated[
         "repeats nothing when entries are added.",
     ),
 ]
-Count: TypeAlias = Annotated[bool, Query(description="With `cursor`: return the `total` too.")]
+Count: TypeAlias = Annotated[bool, Query(description="With `cursor`: return the `total` too."), TRUE_OR_FALSE]
 Since: TypeAlias = Annotated[
     str | None,
     Query(
