@@ -1,16 +1,20 @@
 """The acceptance of executions: once for each request, and queued beyond the limit."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flowrunner.dispatch import local
 from flowrunner.domain.errors import TooManyRequests, Unavailable
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.plugin import StepContext
 from flowrunner.ports.journal import Append, DuplicateRequest
+from flowrunner.storage import appends
+from flowrunner.storage.active_slots import assign_active_slots
 from support.databases import rows_of
 from support.dependencies import Acting, FakeHttp, Machine, answer, machine, never
 from support.invariants import check_database
@@ -49,6 +53,39 @@ async def start_and_go_away(engine: Machine) -> None:
         return rows_of(engine.path, "SELECT count(*) FROM executions WHERE completed_at IS NULL") == [(0,)]
 
     await engine.until(none_is_open)
+
+
+async def test_a_start_that_is_cut_off_while_it_is_being_written_goes_on_once_it_is_durable(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_reached, is_released = threading.Event(), threading.Event()
+
+    async def assign_late(tx: Any, created: Any) -> None:
+        if any(new.id == "late" for new, _ in created):
+            # On the thread that writes.
+            is_reached.set()
+            is_released.wait(20)
+        await assign_active_slots(tx, created)
+
+    monkeypatch.setattr(appends, "assign_active_slots", assign_late)
+    monkeypatch.setattr(local, "seconds_after", lambda attempts: 0.0)
+    async with machine(path) as engine:
+        await engine.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
+        starting = asyncio.ensure_future(engine.start(id="late"))
+        try:
+            await asyncio.to_thread(is_reached.wait, 20)
+            starting.cancel()
+            # Time in which an execution that is not durable yet could be looked for.
+            await asyncio.sleep(0.3)
+        finally:
+            is_released.set()
+        await asyncio.gather(starting, return_exceptions=True)
+
+        async def has_ended() -> bool:
+            return rows_of(engine.path, "SELECT status FROM executions WHERE id = 'late'") == [("completed",)]
+
+        await engine.until(has_ended, seconds=5)
+    assert check_database(path) == []
 
 
 async def test_executions_beyond_the_limit_are_queued(path: Path) -> None:

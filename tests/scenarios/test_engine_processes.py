@@ -50,6 +50,23 @@ from flowrunner.cli.main import main
 main()
 """,
 )
+# The usual program, in which the creation of a sub-flow's execution is written for four seconds.
+SLOW_AT_A_CHILD = (
+    "-c",
+    """
+import time
+from flowrunner.domain.causes import ChildOf
+from flowrunner.storage import appends
+assign_at_once = appends.assign_active_slots
+async def assign(tx, created):
+    if any(isinstance(new.cause, ChildOf) for new, _ in created):
+        time.sleep(4)
+    await assign_at_once(tx, created)
+appends.assign_active_slots = assign
+from flowrunner.cli.main import main
+main()
+""",
+)
 SECRET = "the-value-of-a-late-secret"
 
 
@@ -187,6 +204,26 @@ def test_an_append_of_a_killed_engine_process_that_takes_long_is_durable_before_
 
         assert admin.ended(id)["status"] == "completed"
         assert [effect.key for effect in receiver.effects("/ok/late")] == [f"{id}.mark.1"]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_sub_flow_goes_on_although_the_step_that_starts_it_ends_before_it_is_durable(
+    tmp_path: Path, processes: str
+) -> None:
+    server = Server(tmp_path, {"PROCESSES": processes}, program=SLOW_AT_A_CHILD)
+    try:
+        admin = server.start().admin()
+        child = admin.new_flow("nodes: {a: {type: delay, params: {duration: 10ms}}}", name="late")
+
+        ended = admin.run_to_end(
+            "nodes: {call: {type: flow, timeout: 1s, params: {flow: late, input: {}, wait: false}}}"
+        )
+
+        assert ended["error_type"] == "timeout"
+        found = admin.get(f"/api/v1/executions?flow_id={child}").json["executions"]
+        assert [admin.ended(execution["id"])["status"] for execution in found] == ["completed"]
     finally:
         server.stop()
 

@@ -363,6 +363,20 @@ async def test_of_two_appends_behind_the_same_event_one_wins(journal: SqlJournal
     assert rows_of(path, "SELECT count(*) FROM events") == [(3,)]
 
 
+async def test_a_cancelled_append_raises_once_it_is_durable(journal: SqlJournal, path: Place) -> None:
+    epoch = await journal.claim()
+    appending = asyncio.ensure_future(journal.append(creation("e1", epoch=epoch)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        appending.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await appending
+
+    assert (await journal.stored(ExecutionId("e1"))).last_seq == 2
+    assert rows_of(path, "SELECT count(*) FROM events") == [(2,)]
+
+
 async def test_an_execution_is_created_once(journal: SqlJournal, path: Place) -> None:
     epoch = await journal.claim()
     await journal.append(creation("e1", epoch=epoch))

@@ -252,6 +252,8 @@ class Journal(JournalReader, Protocol):
     def append(self, append: Append) -> Awaitable[None]:
         """Make events durable. An execution changes only by appends.
 
+        A call that is cancelled raises that once nothing of it can become durable any more.
+
         Raises:
             Fenced: Nothing was written: the epoch is old, or ``after`` is not the last event.
             DuplicateRequest: Nothing was written: the idempotency key is taken.

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -81,8 +81,22 @@ class SqlJournal:
         self._database = database
         self._free_storage = FreeStorage()
 
-    def append(self, append: Append) -> Awaitable[None]:
-        return self._database.submit(AppendOp(append, self._free_storage))
+    async def append(self, append: Append) -> None:
+        try:
+            await self._database.submit(AppendOp(append, self._free_storage))
+        except asyncio.CancelledError:
+            await self._settle()
+            raise
+
+    async def _settle(self) -> None:
+        """Wait until all that was submitted before is written or has failed. A cancellation does not shorten this."""
+        # Operations are written in the order in which they are submitted.
+        last = asyncio.ensure_future(self._database.write(_nothing))
+        while not last.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((last,))
+        # Mark an exception as retrieved: the operations before have failed, too.
+        last.exception()
 
     async def claim(self) -> int:
         released = 0
@@ -163,6 +177,10 @@ class SqlJournal:
 
     def announce(self, id: ExecutionId) -> None:
         self._database.notify([id])
+
+
+async def _nothing(tx: Transaction) -> None:
+    """Do nothing."""
 
 
 async def _page(tx: Transaction, id: ExecutionId, after: int) -> list[Row]:

@@ -67,7 +67,7 @@ class Entry:
         except BaseException as error:
             # The process may have it in memory by now, where nothing would advance it.
             self._channel.notify("drop", self._number)
-            if isinstance(error, Unavailable):
+            if isinstance(error, Unavailable | asyncio.CancelledError):
                 await self._held.settle()
             if isinstance(error, Exception) and self._held.new is not None and self._held.refusal is not None:
                 # The caller distinguishes more kinds of rejections of a new execution than the process.
