@@ -287,6 +287,27 @@ async def test_what_is_being_read_while_the_last_listener_goes_is_sent_to_the_ne
 
 
 @pytest.mark.usefixtures("quick")
+async def test_a_summary_that_cannot_be_read_ends_no_feed() -> None:
+    class Failing(Stored):
+        async def summaries(self, ids: Sequence[ExecutionId]) -> Sequence[tuple[WorkspaceId, ExecutionView]]:
+            found = await super().summaries(ids)
+            if len(self.asked) == 1:
+                raise KeyError("a status of a newer version")
+            return found
+
+    broadcast = LocalBroadcast()
+    feed = ExecutionFeed(Failing(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    messages = feed.follow([MARA], None)
+    await texts(messages)
+    published(broadcast, 1)
+
+    assert [message["type"] for message in await texts(messages)] == ["reset"]
+    published(broadcast, 1)
+    assert [message["id"] for message in await texts(messages)] == ["exec-00000"]
+    await messages.aclose()
+
+
+@pytest.mark.usefixtures("quick")
 async def test_who_comes_back_after_changes_were_no_longer_followed_reads_the_list_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

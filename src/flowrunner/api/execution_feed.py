@@ -208,6 +208,10 @@ class ExecutionFeed:
                 except Unavailable as error:
                     logger.warning("execution_feed.unavailable", reason=str(error))
                     self._miss()
+                except Exception as error:
+                    # Continue after any error: without this task, no listener would get another change.
+                    logger.error("execution_feed.failed", exc_info=error)
+                    self._miss()
                 except asyncio.CancelledError:
                     # The next listener reads them.
                     self._changed |= dict.fromkeys(together)
