@@ -10,6 +10,7 @@ import pytest
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
+from flowrunner.services import fair_batches
 from flowrunner.services.fair_batches import handle_fairly
 from support.waiting import PATIENCE_SECONDS
 
@@ -113,6 +114,31 @@ async def test_what_cannot_be_done_is_not_tried_again_at_once() -> None:
     await fairly(Stuck(Work(MARA, 0)))
 
     assert tries == 1
+
+
+async def test_what_has_failed_is_tried_again_although_other_work_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_batches, "_REST_SECONDS", 0.01)
+    tries = 0
+
+    class Endless(Queue):
+        async def handle(self, item: Work) -> None:
+            nonlocal tries
+            if item.workspace == OMAR:
+                tries += 1
+                if tries == 1:
+                    raise Unavailable("not now")
+            await super().handle(item)
+            if item.workspace == MARA and item.number < 2000 and tries < 2:
+                await asyncio.sleep(0.001)
+                self.items.append(Work(MARA, item.number + 1))
+
+    queue = Endless(Work(OMAR, 0), Work(MARA, 0))
+
+    with pytest.raises(Unavailable):
+        await fairly(queue)
+
+    assert tries == 2
+    assert len(queue.done) < 2000
 
 
 async def test_what_was_handled_long_ago_is_forgotten() -> None:

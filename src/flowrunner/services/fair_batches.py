@@ -136,3 +136,5 @@ class _FairRun(Generic[T]):
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._error = self._error or error
                 self._resting[id] = self._loop.time() + _REST_SECONDS
+                # It is tried again after the rest: others may always have work, so that this run does not end.
+                self._handled.pop(id, None)
