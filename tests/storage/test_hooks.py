@@ -133,6 +133,8 @@ async def test_old_requests_and_those_beyond_the_newest_are_deleted(
     before = await SqlUsage(database).stored(MARA)
     for n in range(6):
         await hooks.add(delivery(n), b"{}")
+    # One has not started anything yet, and its sender was told that it will.
+    change(path, "UPDATE hook_deliveries SET state = 'started' WHERE id <> 'hook-1'")
     await hooks.add_refusals({TriggerId("gone"): Refusals(1, ()), TRIGGER: Refusals(1, ())}, most=3)
 
     # A message is known for as long as it may be repeated.
@@ -142,8 +144,8 @@ async def test_old_requests_and_those_beyond_the_newest_are_deleted(
     await deliveries_of(hooks, at=NOON + timedelta(hours=1)).purge()
 
     found, _ = await hooks.page(MARA, TRIGGER, page=ALL)
-    assert [each.id for each in found] == ["hook-5", "hook-4", "hook-3"]
-    assert await SqlUsage(database).stored(MARA) == before + 6
+    assert [each.id for each in found] == ["hook-5", "hook-4", "hook-3", "hook-1"]
+    assert await SqlUsage(database).stored(MARA) == before + 8
     await deliveries_of(hooks, at=NOON + timedelta(days=7, seconds=4)).purge()
     assert rows_of(path, "SELECT id FROM hook_deliveries") == [("hook-5",)]
 

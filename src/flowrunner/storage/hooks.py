@@ -90,9 +90,13 @@ SELECT h.trigger_id,
             ELSE 9223372036854775807 END
   FROM holders h WHERE h.trigger_id IS NOT NULL ORDER BY h.place
 """
+# Those that have not started anything yet stay, unless their trigger is gone: their senders were told that they will.
 EARLIER: Final = """
-SELECT id FROM hook_deliveries WHERE trigger_id = :holder AND received_at < :before
- ORDER BY received_at, id LIMIT :limit
+SELECT d.id FROM hook_deliveries d
+ WHERE d.trigger_id = :holder AND d.received_at < :before
+   AND (:before = 9223372036854775807 OR d.state <> 'received'
+        OR EXISTS (SELECT 1 FROM executions x WHERE x.id = d.execution_id))
+ ORDER BY d.received_at, d.id LIMIT :limit
 """
 DELETE_REQUESTS: Final = Statement.with_texts("DELETE FROM hook_deliveries WHERE id IN (:ids)", "ids")
 # Those whose trigger was deleted with its workspace or flow.
