@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 from flowrunner.api.open_streams import TRY_AGAIN
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.services import hook_deliveries
 from flowrunner.storage.postgres.database import PostgresDatabase
@@ -242,6 +243,22 @@ async def test_executions_of_a_deleted_workspace_end_although_an_outage_begins_m
         async with asyncio.timeout(20):
             while await program.database.read(lambda tx: tx.row(OPEN_ONE)) is not None:  # noqa: ASYNC110 # nothing tells
                 await asyncio.sleep(0.05)
+
+
+async def test_a_program_that_ends_in_an_outage_leaves_what_it_had_to_cancel_to_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with program_at(tmp_path / "data") as program:
+        executions = program.services.executions
+
+        async def away(_: WorkspaceId) -> None:
+            raise Unavailable("The database cannot be reached at the moment")
+
+        monkeypatch.setattr(executions, "_cancel_open", away)
+        await executions.cancel_all(WorkspaceId("team"))
+        assert len(executions._cancelling) == 1
+
+    assert not executions._cancelling
 
 
 def _with_outages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,7 @@ async def open_program(
                 finally:
                     # However it ends: nothing more would reach a subscriber of this program.
                     await program.streams.close()
+                    await program.services.executions.close()
                     if program.advancing is not program.dispatcher:
                         await program.advancing.close()
                     await program.dispatcher.close()

@@ -388,6 +388,12 @@ class Executions:
             self._cancelling.add(task)
             task.add_done_callback(self._cancelling.discard)
 
+    async def close(self) -> None:
+        """Give up what an outage has left to cancel: the next process to load it finds that its workspace is gone."""
+        for task in self._cancelling:
+            task.cancel()
+        await asyncio.gather(*self._cancelling, return_exceptions=True)
+
     async def _cancel_left(self, workspace_id: WorkspaceId) -> None:
         def log(error: Exception, attempts: int) -> None:
             logger.warning("executions.cancel_put_off", workspace_id=workspace_id, reason=str(error))
