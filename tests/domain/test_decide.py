@@ -2,9 +2,9 @@
 
 import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import given, settings
@@ -25,8 +25,8 @@ from domain.simulation import (
     simulation,
     with_steps,
 )
-from flowrunner.domain.decide import MAX_INTERRUPTIONS, decide
-from flowrunner.domain.decisions import Finish, Record, Start, Wait
+from flowrunner.domain.decide import MAX_INTERRUPTIONS, about_to_resume, decide
+from flowrunner.domain.decisions import Finish, Record, Resume, Start, Wait
 from flowrunner.domain.events import (
     EVENT_TYPES,
     HANDLERS,
@@ -39,8 +39,10 @@ from flowrunner.domain.events import (
     NodeCompleted,
     NodeFailed,
     NodeStarted,
+    NodeWaiting,
     ScopeEnded,
     ScopesOpened,
+    SignalReceived,
     Started,
     Step,
 )
@@ -50,7 +52,9 @@ from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.status import Status
 from flowrunner.domain.transitions import IllegalEvent, apply, replay
 from flowrunner.domain.values import memory_of
+from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, WaitFor
 from support.conformance import SHARE
+from support.flows import flow_of
 
 # For each possible point of a crash, whether the process crashes there; from a seed, like the plans.
 crashes = st.builds(
@@ -401,6 +405,45 @@ def test_an_interrupted_step_that_must_not_run_twice_fails_as_interrupted() -> N
     assert isinstance(run.run(), Completed)
     failures = [e for e, _ in run.journal if isinstance(e, NodeFailed)]
     assert [(e.error.type, e.retry_at) for e in failures] == [("interrupted", None)]
+
+
+RESUMED: Final[Mapping[str, tuple[str, WaitFor, str]]] = {
+    "approval": ("{prompt: x}", ApprovalWait("x"), "approval:a.1"),
+    "wait": ("{key: k}", SignalWait("k"), "signal:k"),
+    "flow": ("{flow: other}", ChildWait("exec-2", "flow-2"), "flow:exec-2"),
+}
+
+
+@pytest.mark.parametrize("type", RESUMED)
+@pytest.mark.parametrize("has_effects", [False, True])
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_a_step_that_was_about_to_resume_at_a_crash_fails_only_if_that_may_have_an_effect(
+    type: str, has_effects: bool, repeatable: bool
+) -> None:
+    params, wait, key = RESUMED[type]
+    flow = flow_of(f"nodes: {{a: {{type: {type}, params: {params}, idempotent: {str(repeatable).lower()}}}}}")
+    if has_effects:
+        # As a node type of another package may.
+        flow = replace(flow, nodes={"a": replace(flow.nodes["a"], resumes_purely=False)})
+    events: list[Event] = [
+        Started(node="a", node_type=type, input=None, cause=REQUESTED),
+        NodeStarted(node="a", node_type=type, iteration=1, attempt=1),
+        NodeWaiting(node="a", node_type=type, iteration=1, attempt=1, wait_for=wait),
+        SignalReceived(key=key, payload={"approved": True}, by="account-1"),
+    ]
+    state = replay([(event, NOON) for event in events])
+
+    here = decide(flow, state, running=(), now=NOON)
+    (after_crash,) = decide(flow, state, running=(), now=NOON, cut_off=about_to_resume(state))
+
+    assert here == (Resume(Step("a", 1)),)
+    assert isinstance(after_crash, Start | Record)
+    if has_effects and not repeatable:
+        assert isinstance(after_crash.event, NodeFailed)
+        assert after_crash.event.error.type == "interrupted"
+    else:
+        assert isinstance(after_crash.event, NodeStarted)
+        assert (after_crash.event.attempt, after_crash.event.interrupted) == (2, True)
 
 
 def test_a_node_that_keeps_ending_the_process_fails_in_the_end() -> None:
