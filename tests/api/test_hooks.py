@@ -234,6 +234,19 @@ def test_a_key_of_one_s_own_holds_besides_the_id_of_a_message(account: Client) -
     assert [each["state"] for each in settled(account, id, 3)] == ["started", "repeated", "started"]
 
 
+def test_a_message_that_is_sent_to_two_webhooks_starts_both_once(account: Client) -> None:
+    for more in ("", "dedupe: \"${trigger.headers['x-order']}\""):
+        hooks = [new_hook(account, more=more, flow=f"metadata: {{name: '{n} {len(more)}'}}\n{FLOW}") for n in (1, 2)]
+        headers = signed(b"1", id="msg_1") | {"X-Order": "a"}
+
+        replies = [send(account, url, b"1", headers) for url, _ in hooks * 2]
+
+        assert [reply.status for reply in replies] == [202, 202, 200, 200]
+        first, second, *repeats = [reply.json["execution_id"] for reply in replies]
+        assert first != second
+        assert repeats == [first, second]
+
+
 def test_a_message_that_failed_is_tried_again_as_it_was_stored(account: Client) -> None:
     url, id = new_hook(account, flow=FLOW.replace("inputs: {got: {}}", "inputs: {got: {type: integer}}"))
     assert send(account, url, b'"x"', signed(b'"x"', id="msg_1")).status == 422
