@@ -570,16 +570,17 @@ async def test_a_process_that_does_not_answer_gets_a_start_only_if_none_answers(
     monkeypatch.setattr(engine_processes, "_SILENCE_SECONDS", 0.01)
     monkeypatch.setattr(engine_processes, "_REPORT_SECONDS", 0.01)
     loop = asyncio.get_running_loop()
-    silent: set[int] = set()
-    starts: list[int] = []
+    answers = [asyncio.Event(), asyncio.Event()]
+    reports, starts = [0, 0], list[int]()
     numbers = iter(range(2))
 
     async def start() -> Process:
         number = next(numbers)
+        answers[number].set()
 
         async def report(key: bytes) -> ProcessReport:
-            if number in silent:
-                await loop.create_future()
+            await answers[number].wait()
+            reports[number] += 1
             return ProcessReport()
 
         async def begin(_: int, start: PackedStart) -> bool:
@@ -598,17 +599,26 @@ async def test_a_process_that_does_not_answer_gets_a_start_only_if_none_answers(
         definitions = SqlFlows(alone.database)
         parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
         processes = EngineProcesses(FlowEngine(alone.deps), parts, start, count=2)
+
+        async def begin(count: int) -> None:
+            for _ in range(count):
+                new = new_execution(f"exec-{len(starts)}")
+                await processes.begin(new, flow, {}, at_once=True)
+
         await processes.open()
         try:
-            for number in (0, 1):
+            for number, count in enumerate((3, 4)):
                 with capture_logs() as logs:
-                    silent.add(number)
+                    answers[number].clear()
                     await until(lambda: any(log["event"] == "engine_process.silent" for log in logs))
-                for count in range(3):
-                    new = new_execution(f"exec-{number}-{count}")
-                    await processes.begin(new, flow, {}, at_once=True)
+                await begin(count)
+            reports[0] = 0
+            answers[0].set()
+            # With the second report it is known to answer again.
+            await until(lambda: reports[0] >= 2)
+            await begin(1)
         finally:
             await processes.close()
 
-    # The second process has three executions by then, and the first one none.
-    assert starts == [1, 1, 1, 0, 0, 0]
+    # The one that does not answer has fewer executions each time.
+    assert starts == [1, 1, 1, 0, 0, 0, 0, 0]
