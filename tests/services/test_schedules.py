@@ -112,6 +112,27 @@ async def test_a_due_time_is_started_once_and_not_before(engine: Machine, flows:
     assert json.loads(execution.result or b"null") == {"due": "2027-01-01T12:15:00.000Z", "by": "t"}
 
 
+async def test_schedules_that_are_due_together_each_start_their_own_execution(
+    engine: Machine, flows: Flows, mara: Caller
+) -> None:
+    """Two triggers of one flow, one of another, and a late start of each: none is a repeat of another one's."""
+    twice = "triggers: {t: {type: schedule, every: 15m}, u: {type: schedule, every: 15m}}"
+    created = [
+        await flows.create(mara, FlowDraft(definition=f"metadata: {{name: {name}}}\n{QUICK}\n{triggers}"))
+        for name, triggers in (("one", twice), ("two", "triggers: {t: {type: schedule, every: 15m}}"))
+    ]
+    server = server_of(engine)
+    engine.clock.advance(minutes=15)
+    await server.start_due()
+    found, _ = await SqlTriggers(engine.database).page(MARA, flow_id=None, type=None, page=ALL)
+    late = [await server.start_late(mara, trigger, NOON - QUARTER) for trigger in found for _ in range(2)]
+
+    assert {trigger.flow_id for trigger in found} == {flow.id for flow in created}
+    started = rows_of(engine.path, "SELECT trigger_id, count(*) FROM executions GROUP BY trigger_id")
+    assert dict(started) == {trigger.id: 2 for trigger in found}
+    assert len({each.id for each in late}) == len(found) == 3
+
+
 async def test_several_servers_start_a_due_time_once(engine: Machine, flows: Flows, mara: Caller) -> None:
     one = await world(engine, flows, mara, "every: 15m, overlap: allow")
     one.servers += [server_of(engine, one.outcomes) for _ in range(4)]
