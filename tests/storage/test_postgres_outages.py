@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from flowrunner.domain.errors import Unavailable
@@ -82,6 +83,34 @@ async def test_nothing_waits_indefinitely_for_a_server_that_hangs(own_server: Po
 
     assert await eventually(lambda: insert(database, "after")) == 1
     await database.close()
+
+
+class Lost:
+    """A connection that the server ends while it is being closed."""
+
+    def is_closed(self) -> bool:
+        return False
+
+    async def execute(self, statement: str, **more: object) -> str:
+        raise ConnectionResetError("Connection lost")
+
+    async def close(self, **options: float) -> None:
+        raise asyncpg.InternalClientError("not connected")
+
+    def terminate(self) -> None: ...
+
+
+async def test_writing_goes_on_after_a_connection_that_cannot_be_closed(database: PostgresDatabase, path: str) -> None:
+    await insert(database, "before")
+    writer, database._writer = database._writer, Lost()
+    try:
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(insert(database, "meanwhile"), PATIENCE_SECONDS)
+
+        assert await asyncio.wait_for(insert(database, "after"), PATIENCE_SECONDS) == 1
+    finally:
+        writer.terminate()
+    assert digests(path) == {"before", "after"}
 
 
 async def test_sessions_that_the_server_ends_are_reopened(database: PostgresDatabase, path: str) -> None:

@@ -184,5 +184,7 @@ async def close(connection: Any) -> None:
     """Close the connection, or abort it if that takes long."""
     try:
         await connection.close(timeout=1.0)
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except Exception:
+        # The driver raises errors of many kinds, such as InternalClientError if the connection is lost meanwhile. None
+        # may end the task that writes.
         connection.terminate()
