@@ -268,7 +268,9 @@ async def test_console_gives_lines_with_their_levels(sandbox: JailedSandbox) -> 
 
 async def test_lines_are_there_when_the_script_fails_or_goes_over_a_limit(sandbox: JailedSandbox) -> None:
     failed = await outcome(sandbox, "console.log('before'); null.x", is_body=True)
-    too_big = await outcome(sandbox, "console.log('before'); const a = []; for (;;) a.push({})", is_body=True)
+    # With long texts it is at the limit of its memory long before that of its time.
+    flood = "console.log('before'); const a = []; for (let i = 0;; i++) a.push('x'.repeat(1e5) + i)"
+    too_big = await outcome(sandbox, flood, is_body=True)
 
     assert failed.lines == too_big.lines == (("info", "before"),)
     assert too_big.error is not None
@@ -496,16 +498,20 @@ async def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch, sandb
 
 
 async def test_a_cancelled_evaluation_frees_its_place(sandbox: JailedSandbox) -> None:
+    waits = []
     for _ in range(3):
-        loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(4)]
-        await asyncio.sleep(0.05)
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        for _ in range(3):
+            loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(4)]
+            await asyncio.sleep(0.05)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
 
-    began = time.monotonic()
-    assert (await sandbox.evaluate(A, [Script("1")], {}))[0].value == 1
-    assert time.monotonic() - began < 0.5
+        began = time.monotonic()
+        assert (await sandbox.evaluate(A, [Script("1")], {}))[0].value == 1
+        waits.append(time.monotonic() - began)
+    # The shortest, so that a moment in which this machine did something else does not count.
+    assert min(waits) < 0.5
 
 
 async def quickened(sandbox: JailedSandbox) -> None:
