@@ -1,9 +1,10 @@
 """What tests from outside share: a running server, somebody for it to call, and accounts."""
 
+import gc
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -64,6 +65,17 @@ def _has_room(directory: Path) -> bool:
         and not os.statvfs(directory).f_flag & os.ST_NOEXEC
         and shutil.disk_usage(directory).free >= _LEAST_ROOM
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage: all of what is collected stays, and is left alone from then on."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
