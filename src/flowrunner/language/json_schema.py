@@ -111,6 +111,18 @@ _PAIRS: Final = (
 _DEFINITIONS: Final = ("$defs", "definitions")
 
 
+def looks_like_fields(schema: Mapping[str, JSON]) -> bool:
+    """Return True for a map of names to schemas where a schema belongs: only the values have keywords."""
+    return bool(schema) and all(
+        key not in _KEYWORDS and key not in _UNSUPPORTED and not key.startswith("x-") and _has_keyword(value)
+        for key, value in schema.items()
+    )
+
+
+def _has_keyword(value: JSON) -> bool:
+    return isinstance(value, Mapping) and any(key in _KEYWORDS for key in value)
+
+
 @dataclass(slots=True)
 class _SchemaReader:
     """Reader of one schema."""

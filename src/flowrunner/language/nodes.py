@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from flowrunner.domain.errors import quoted
 from flowrunner.domain.expression import OUTPUT_NAMES, PARAMETER_NAMES
 from flowrunner.domain.expression.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.flow import ChildScopesKey, Graph, Node, NodeTypeSpec
@@ -15,6 +16,7 @@ from flowrunner.language.document import MAX_NAME_CHARACTERS, Document, is_name
 from flowrunner.language.edges import check_reach, check_start, first_nodes, only_after_errors, read_edges
 from flowrunner.language.expressions import CONDITION, Expressions, strings_in
 from flowrunner.language.foreign_forms import OF_NODES, OF_TYPES, is_edge
+from flowrunner.language.json_schema import looks_like_fields
 from flowrunner.language.legacy import NODE_KEYS as OLDER_NODE_KEYS
 from flowrunner.language.legacy import PARAMETER_NAMES as OLDER_PARAMETER_NAMES
 from flowrunner.language.legacy import read_hooks
@@ -283,8 +285,16 @@ class NodeReader:
             self.document.dangling_edges += 1
         for key in spec.schemas:
             # A value with expressions is a schema only after they are evaluated.
-            if isinstance(params.get(key), dict) and not any("${" in text for _, text in strings_in(params[key], ())):
-                self.document.schema(params[key], (*at, key))
+            schema = params.get(key)
+            if not isinstance(schema, dict) or any("${" in text for _, text in strings_in(schema, ())):
+                continue
+            if looks_like_fields(schema):
+                name = quoted(next(iter(schema)))
+                message = f"'{key}' has no fields: {name} is not a keyword of JSON Schema"
+                hint = f"write {key}: {{type: object, properties: {{…}}}}, with {name} in properties"
+                self.document.warn((*at, key), "schema.fields", message, hint, key=True)
+            else:
+                self.document.schema(schema, (*at, key))
 
     def child_scopes(
         self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: ScopeContext, *, is_reported: bool
