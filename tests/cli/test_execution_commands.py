@@ -104,6 +104,27 @@ def test_executions_have_labels_and_are_found_by_them(user: User) -> None:
     assert "--label takes" in user("run", "asking", "--label", "team", code=2).stderr
 
 
+def test_executions_are_found_by_the_values_of_their_inputs(user: User) -> None:
+    inputs = "inputs: {order_id: {type: string, searchable: true}, region: {type: string, searchable: true}}"
+    user("flow", "create", "-", stdin=f"metadata: {{name: orders}}\n{inputs}\nnodes: {{a: {{type: fail}}}}\n")
+    ids = {id: user("run", "orders", "-i", f"order_id={id}", "-i", "region=eu", "-o", "name").stdout for id in "12"}
+    for id in ids.values():
+        user("watch", id.strip(), code=3)
+
+    def found(*given: str) -> str:
+        return user(
+            "executions", "list", *(part for one in given for part in ("--with-input", one)), "-o", "name"
+        ).stdout
+
+    assert found("order_id=2") == found("order_id=2", "region=eu") == ids["2"]
+    assert found("region=eu") == ids["2"] + ids["1"]
+    assert found("order_id=2", "region=us") == ""
+    assert "searchable: true" in user("executions", "list", "--with-input", "order_id=3").stderr
+    assert "--with-input takes a name and a value" in user("executions", "list", "--with-input", "2", code=2).stderr
+    selected = ("--with-input", "order_id=2", "--status", "failed", "--unrepaired")
+    assert user.json("rerun", *selected, "-y")["done"] == 1
+
+
 def test_an_execution_is_named_by_the_beginning_of_its_id(user: User) -> None:
     id = failed(user)
 

@@ -1,6 +1,6 @@
 """Options that several commands have: which executions, how many entries, how long to wait."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import click
@@ -46,6 +46,8 @@ def labels_of(given: Sequence[str], *, option: str = "--label") -> dict[str, str
 def filter_options(function: F) -> F:
     """Add the options that select executions."""
     function = label_option("With this label; repeat to require several.")(function)
+    help = "With this value of a searchable input; repeat to require several."
+    function = click.option("--with-input", "with_inputs", metavar="NAME=VALUE", multiple=True, help=help)(function)
     function = click.option("--unrepaired", is_flag=True, help="Failed, and not since re-run successfully.")(function)
     for name, metavar, help in reversed(_FILTERS):
         function = click.option(name, metavar=metavar, help=help)(function)
@@ -53,9 +55,28 @@ def filter_options(function: F) -> F:
 
 
 def filter_of(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the options that select executions out of ``options``; return them as the API takes them."""
+    """Take the options that select executions out of ``options``; return them as the filter of a job.
+
+    Raises: click.UsageError.
+    """
     found = {name: options.pop(name) for name in _NAMES}
     found |= {"unrepaired": options.pop("unrepaired") or None}
     found |= {name: moment_of(found[name], f"--{name}") for name in ("since", "until")}
     labels = [f"{name}:{value}" for name, value in labels_of(options.pop("labels")).items()]
-    return {name: value for name, value in {**found, "label": labels}.items() if value not in (None, [])}
+    inputs = dict(_input_of(given) for given in options.pop("with_inputs"))
+    more = {"label": labels, "input": inputs}
+    return {name: value for name, value in {**found, **more}.items() if value not in (None, [], {})}
+
+
+def _input_of(given: str) -> tuple[str, str]:
+    """Raises: click.UsageError."""
+    name, separator, value = given.partition("=")
+    if not name or not separator:
+        raise click.UsageError(f"--with-input takes a name and a value, as in order_id=42, and not '{given}'")
+    return name, value
+
+
+def as_query(selected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `filter_of` returns as the parameters of a list."""
+    plain = {name: value for name, value in selected.items() if name != "input"}
+    return {**plain, **{f"input.{name}": value for name, value in selected.get("input", {}).items()}}
