@@ -726,6 +726,7 @@ def test_executions_are_found_by_flow_status_error_time_and_rerun(account: Clien
     assert found("flow=nothing") == set()
     assert found("status=failed&status=completed") == found("status=failed,completed") == {completed, failed, rerun}
     assert found("error_type=orders.none") == found("node=stop") == found("unrepaired=true") == {failed, rerun}
+    assert found("unrepaired=true&status=failed") == {failed, rerun}
     assert found("error_type=other") == found("trigger=none") == set()
     assert found(f"rerun_of={failed}") == {rerun}
     assert found(f"since={started_at}") == {failed, waiting, rerun}
@@ -735,4 +736,4 @@ def test_executions_are_found_by_flow_status_error_time_and_rerun(account: Clien
     assert_error(account.get("/api/v1/executions?flow=Returns"), 422)
     assert_error(account.get(f"/api/v1/executions?flow=Orders&flow_id={bad}"), 422)
     assert_error(account.get("/api/v1/executions?since=yesterday"), 422)
-    assert_error(account.get("/api/v1/executions?unrepaired=true&status=failed"), 422)
+    assert_error(account.get("/api/v1/executions?unrepaired=true&status=failed,completed"), 422)

@@ -49,11 +49,13 @@ def filter_of(
 
     Raises: InvalidInput.
     """
-    if unrepaired and statuses:
-        raise invalid(f"{within}status", "cannot be combined with unrepaired, which selects failed executions")
+    chosen = _statuses_of(statuses, f"{within}status")
+    if unrepaired and set(chosen) - {Status.FAILED}:
+        raise invalid(f"{within}status", "must be failed or absent beside unrepaired, which selects failed executions")
     return ExecutionFilter(
         flow_id=None if flow_id is None else FlowId(flow_id),
-        statuses=_statuses_of(statuses, f"{within}status"),
+        # One condition says it: with another one, fewer executions are looked through.
+        statuses=[] if unrepaired else chosen,
         error_type=error_type,
         failed_node=node,
         trigger_id=trigger,
