@@ -210,8 +210,12 @@ def test_another_screen_has_the_focus_at_its_title(tab: Tab) -> None:
         main.get_by_role("link", name=name, exact=True).press("Enter")
         expect(page.get_by_role("heading", name=title, level=1)).to_be_focused()
 
-    # A field that waits for keys keeps them.
+    # A field that waits for keys keeps them; the same keys begin another search.
     page.keyboard.press("Control+k")
+    page.get_by_role("combobox").press_sequentially("flows")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("secrets")
+    expect(page.get_by_role("combobox")).to_have_value("secrets")
     page.get_by_role("combobox").press("Escape")
     page.go_back()
     expect(page.get_by_role("heading", name="Secrets", level=1)).to_be_focused()

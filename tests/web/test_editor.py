@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, Error, Locator, Page, Route, expect
 
 from support.client import Client
@@ -178,9 +179,22 @@ def test_unsaved_text_outlives_a_reload(tab: Tab, api: Client, flow: str) -> Non
 
     expect(page.get_by_text("were restored")).to_be_visible()
     expect(code(page)).to_contain_text("# not saved yet")
-    page.get_by_role("button", name="Discard them").click()
+    expect(page.get_by_role("button", name="Discard them")).to_be_visible()
+    append(page, "# and more\n")
+    page.get_by_role("button", name="Discard all unsaved changes").click()
     expect(code(page)).not_to_contain_text("# not saved yet")
     assert "not saved" not in definition(api, flow)
+
+
+def test_a_text_that_the_server_could_not_check_is_checked_again(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    page.route("**/api/v1/flows/validate", lambda route: route.abort())
+    append(page, "nowhere: 1\n")
+    expect(page.get_by_text("The server could not check this text")).to_be_visible()
+
+    page.unroute("**/api/v1/flows/validate")
+
+    expect(page.get_by_text("unknown key 'nowhere'")).to_be_visible(timeout=20_000)
 
 
 def another(tab: Tab) -> Page:
@@ -279,6 +293,65 @@ def test_a_flow_is_built_by_hand_and_keeps_its_comments(tab: Tab, api: Client, f
     assert "      message: said ${input}\n" in saved
     assert "      level: warn\n" in saved
     expect(page.get_by_role("button", name="say, log, leads to done")).to_be_visible()
+
+
+FORMS: Final = """\
+metadata: {name: NAME}
+nodes:
+  values:
+    type: set
+    params: {page: 1}
+    next: loop
+  loop:
+    type: while
+    params:
+      when: "false"
+    nodes:
+      say:
+        type: log
+        params:
+          message: ${input}
+        next: wait
+      wait:
+        type: wait
+        params:
+          key: paid
+    next: count
+  count:
+    type: transform
+    params:
+      script: |
+        return 1
+"""
+
+
+def test_text_code_and_conditions_are_written_as_they_are_typed(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(FORMS.replace("NAME", "typed"), name="typed")
+    page = tab.go(f"/flows/{flow}")
+
+    def typed(node: str, label: str, text: str) -> None:
+        page.locator(f"[data-node$={node}]").click()
+        field = page.get_by_role("region", name=f"Node {node}").get_by_label(label, exact=True).first
+        field.fill(text)
+        field.press("Tab")
+
+    typed("values", "params", "page: 2\nname: Bo")
+    typed("loop", "when · required", "vars.page != null")
+    typed("say", "message · required", "# Total: 5\n[urgent] 007")
+    typed("wait", "timeout", "30s")
+    count = page.get_by_role("region", name="Node count")
+    page.locator("[data-node=count]").click()
+    expect(count.get_by_label("script", exact=True)).to_have_value("return 1\n")
+    typed("count", "script", "const x = 1;\nreturn {x: x};\n")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("revision 2", exact=True)).to_be_visible()
+
+    nodes = yaml.safe_load(definition(api, flow))["nodes"]
+    assert nodes["values"]["params"] == {"page": 2, "name": "Bo"}
+    assert nodes["loop"]["params"] == {"when": "vars.page != null"}
+    assert nodes["loop"]["nodes"]["say"]["params"] == {"message": "# Total: 5\n[urgent] 007"}
+    assert nodes["loop"]["nodes"]["wait"]["params"] == {"key": "paid", "timeout": "30s"}
+    assert nodes["count"]["params"] == {"script": "const x = 1;\nreturn {x: x};\n"}
 
 
 def test_nothing_covers_the_frame_of_the_focus(tab: Tab, flow: str) -> None:

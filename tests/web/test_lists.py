@@ -326,6 +326,49 @@ def test_an_error_of_a_list_leads_to_those_alike(tab: Tab, api: Client) -> None:
     expect(page.locator("tbody tr")).to_have_count(1)
 
 
+def test_failed_executions_that_were_repaired_are_told_apart(tab: Tab, api: Client) -> None:
+    text = """
+inputs: {ok: {type: boolean}}
+nodes:
+  a: {type: switch, params: {cases: [{when: flow.input.ok, action: ok}]}, next: {ok: b, default: c}}
+  b: {type: return}
+  c: {type: fail}
+"""
+    flow = api.new_flow(text, name="repaired")
+    first, second = (api.run(flow, {"ok": False}) for _ in range(2))
+    for id in (first, second):
+        api.ended(id)
+    api.ended(api.post(f"/api/v1/executions/{first}/rerun", {"input": {"ok": True}}).json["execution_id"])
+    page = tab.go(f"/executions?flow={flow}&status=failed")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    page.get_by_role("button", name="Re-run…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("1 of them has since been re-run successfully")
+    page.keyboard.press("Escape")
+
+    page.get_by_role("button", name="not repaired").click()
+    expect(rows).to_have_count(1)
+    expect(page.get_by_role("button", name="failed", pressed=True)).to_be_visible()
+    page.get_by_role("button", name="Re-run…").click()
+    expect(page.get_by_role("button", name="Re-run 1 execution", exact=True)).to_be_visible()
+    expect(page.get_by_role("dialog")).not_to_contain_text("re-run successfully")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="completed").click()
+    expect(page.get_by_role("button", name="not repaired")).to_have_attribute("aria-pressed", "false")
+    expect(rows).to_have_count(3)
+
+
+def test_a_trigger_names_its_flow_at_each_width(tab: Tab, api: Client) -> None:
+    text = "triggers: {hourly: {type: schedule, cron: '0 * * * *'}}\nnodes: {a: {type: return}}"
+    for name in ("one of two", "two of two"):
+        api.new_flow(text, name=name)
+    page = tab.go("/triggers")
+    for width in (1280, 901, 720, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        for name in ("one of two", "two of two"):
+            expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
+
+
 @pytest.mark.parametrize("width", [1024, 1200, 1330])
 def test_no_column_and_no_moment_is_out_of_place_at_a_usual_width(
     browser: Browser, site: Server, api: Client, ids: dict[str, Any], width: int

@@ -35,6 +35,8 @@ export function listenToKeys(): () => void {
     if (event.key.toLowerCase() === "k" && (event.metaKey || event.ctrlKey) && !event.shiftKey && !event.altKey) {
       event.preventDefault();
       if (document.querySelector("dialog[open]") === null) open.value = "palette";
+      // Pressed again, it begins another search.
+      else document.querySelector<HTMLInputElement>("dialog[open] input[aria-controls=palette]")?.select();
       return;
     }
     // Composed, because an editor has its text in a shadow root.

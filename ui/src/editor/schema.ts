@@ -23,6 +23,11 @@ export class FlowSchema {
     return applied;
   }
 
+  /** Return the schemas of a key whatever its value is. */
+  below(path: Keys, key: string, data: unknown): Applied {
+    return this.at(path, data).flatMap((schema) => this.child(schema, key).flatMap((each) => this.expand(each, undefined, 0)));
+  }
+
   private child(schema: Readonly<Record<string, unknown>>, key: string | number): Schema[] {
     if (typeof key === "number") return Array.isArray(schema.items) ? [schema.items[key] as Schema] : present(schema.items);
     if (isMap(schema.properties) && key in schema.properties) return present(schema.properties[key]);

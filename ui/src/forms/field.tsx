@@ -1,5 +1,6 @@
 /** Fields of a form, made from a JSON Schema. */
 import { useId } from "preact/hooks";
+import { Prose } from "../parts/prose";
 import { forms as texts } from "../texts/forms";
 import type { FormField } from "./fields";
 
@@ -12,11 +13,14 @@ interface Props {
   onText: (text: string) => void;
 }
 
+/** Defaults that say no more than an empty field. */
+const NOTHING = ['""', "{}", "[]"];
+
 /** A labelled control with its description or its fault. */
 export function SchemaField({ field, text, fault, isFirst, onText }: Props) {
   const id = useId();
   const isChoice = field.kind === "choice" || field.kind === "boolean";
-  const byDefault = field.default === undefined || isChoice ? undefined : texts.byDefault(JSON.stringify(field.default));
+  const byDefault = field.default === undefined || isChoice || NOTHING.includes(JSON.stringify(field.default)) ? undefined : texts.byDefault(JSON.stringify(field.default));
   const note = [field.description && asSentence(field.description), byDefault && `${byDefault}.`].filter(Boolean).join(" ");
   const describedBy = note !== "" || fault !== undefined ? `${id}-note` : undefined;
   const shared = { id, "aria-describedby": describedBy, "aria-invalid": fault === undefined ? undefined : ("true" as const), "aria-required": field.isRequired ? ("true" as const) : undefined, autofocus: isFirst };
@@ -24,7 +28,7 @@ export function SchemaField({ field, text, fault, isFirst, onText }: Props) {
     <div class="field">
       <label for={id}>{field.name}{field.isRequired && <span class="muted"> · {texts.required}</span>}</label>
       <Control field={field} text={text} onText={onText} shared={shared} />
-      {describedBy && <span id={describedBy} class={fault === undefined ? "hint" : "fault"}>{fault ?? note}</span>}
+      {describedBy && <span id={describedBy} class={fault === undefined ? "hint" : "fault"}>{fault ?? <Prose text={note} />}</span>}
     </div>
   );
 }

@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { inputFields, textOf, valueOf } from "./fields";
+import fixture from "../editor/schema.fixture.json";
+import { FlowSchema } from "../editor/schema";
+import { fieldOf, inputFields, textOf, valueOf } from "./fields";
 
 const fields = inputFields({
   region: { type: "string", enum: ["eu", "us"], default: "eu" },
@@ -37,6 +39,64 @@ test("a number that JSON cannot hold is no number", () => {
 
 test("a value is shown as it can be typed again", () => {
   for (const value of [["a", 1], { a: { b: [1] } }, 3, true, "text"]) expect(valueOf(any!, textOf(any!, value))).toEqual({ value });
+});
+
+/** Return the field of a node's parameter, or of a key of the node itself. */
+function nodeField(type: string, name: string, value?: unknown) {
+  const isParam = name !== "if" && name !== "params";
+  const node = { type, params: isParam ? { [name]: value } : {} };
+  const data = { nodes: { a: node } };
+  const path = ["nodes", "a", ...(isParam ? ["params"] : [])];
+  return fieldOf(name, new FlowSchema(fixture).below(path, name, data), false, true);
+}
+
+test("a message is text as it was typed, also in place of an expression", () => {
+  for (const [type, name] of [["log", "message"], ["approval", "prompt"], ["fail", "message"]] as const) {
+    for (const now of [undefined, "${input.text}"]) {
+      const field = nodeField(type, name, now);
+      expect(field.kind).toBe("lines");
+      for (const text of ["Total: 5", "007", "[urgent] look", "# 1", "it's \"q\" # c", "two\nlines", "a: b: c"]) expect(valueOf(field, text)).toEqual({ value: text });
+    }
+  }
+});
+
+test("a script is text", () => {
+  const field = nodeField("transform", "script");
+  const script = "const x = input.a;\nreturn {x: x, s: 'a: b'}";
+  expect(valueOf(field, script)).toEqual({ value: script });
+  expect(textOf(field, script)).toBe(script);
+});
+
+test("a condition is typed", () => {
+  for (const field of [nodeField("while", "when"), nodeField("log", "if")]) {
+    expect(field.kind).toBe("text");
+    expect(field.choices).toEqual(["true", "false"]);
+    expect(valueOf(field, "vars.page != null")).toEqual({ value: "vars.page != null" });
+    expect(valueOf(field, "false")).toEqual({ value: false });
+  }
+});
+
+test("text or a number is what was typed", () => {
+  for (const [type, name] of [["http.request", "timeout"], ["wait", "timeout"]] as const) {
+    expect(valueOf(nodeField(type, name), "30s")).toEqual({ value: "30s" });
+    expect(valueOf(nodeField(type, name), "30")).toEqual({ value: 30 });
+  }
+  expect(valueOf(nodeField("flow", "version"), "1.2.0")).toEqual({ value: "1.2.0" });
+  expect(valueOf(nodeField("flow", "version"), "3")).toEqual({ value: 3 });
+  expect(valueOf(nodeField("parallel", "join"), "2")).toEqual({ value: 2 });
+  expect(valueOf(nodeField("parallel", "join"), "any")).toEqual({ value: "any" });
+  const [price] = inputFields({ price: { type: ["number", "string"] } });
+  expect(price!.kind).toBe("text");
+  for (const [text, value] of [["3.5", 3.5], ["007", "007"], ["1.0", "1.0"], ["Infinity", "Infinity"], ["x", "x"]] as const) expect(valueOf(price!, text)).toEqual({ value });
+});
+
+test("an expression beside a number, a word or a map changes nothing of its field", () => {
+  expect(nodeField("foreach", "concurrency").kind).toBe("number");
+  expect(nodeField("log", "level").kind).toBe("choice");
+  expect(nodeField("http.request", "response").choices).toEqual(["json", "text", "base64"]);
+  expect(nodeField("http.request", "follow_redirects").kind).toBe("boolean");
+  expect(nodeField("http.request", "headers", "${vars.headers}").kind).toBe("structure");
+  expect(nodeField("set", "params").kind).toBe("structure");
 });
 
 test("there are no fields for a flow without inputs", () => {

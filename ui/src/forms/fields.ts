@@ -21,15 +21,18 @@ export interface FormField {
   readonly types: readonly string[];
 }
 
+// A type that takes all of these turns what is no text into text.
+const EVERYTHING = ["string", "number", "boolean", "object", "array"];
+
 /** Return the field for a value. Args: applied: The schemas that apply to it. */
 export function fieldOf(name: string, applied: Applied, isRequired: boolean, takesExpression: boolean): FormField {
-  const types = [...new Set(applied.flatMap(({ type }) => (Array.isArray(type) ? type : type === undefined ? [] : [type])).map(String))].filter((type) => type !== "null");
-  const enumerated = applied.flatMap((each) => (Array.isArray(each.enum) ? each.enum.map(String) : []));
+  const types = [...new Set(applied.filter((each) => !isExpression(each)).flatMap(typesIn))].filter((type) => type !== "null");
+  const enumerated = applied.flatMap((each) => (Array.isArray(each.enum) ? each.enum.filter((choice) => choice !== null).map(String) : []));
   const choices = enumerated.length > 0 ? enumerated : takesExpression ? choicesOf(applied).map(({ value }) => value) : [];
   const number = (key: string) => applied.map((each) => each[key]).find((value) => typeof value === "number");
   return {
     name,
-    kind: kindOf(name, types, enumerated, applied),
+    kind: kindOf(name, types, applied),
     isRequired,
     description: describe(applied),
     choices,
@@ -42,14 +45,24 @@ export function fieldOf(name: string, applied: Applied, isRequired: boolean, tak
   };
 }
 
-function kindOf(name: string, types: readonly string[], choices: readonly string[], applied: Applied): FieldKind {
-  if (choices.length > 0) return "choice";
-  const plain = types.filter((type) => type !== "string");
-  const isOnly = (type: string) => plain.length > 0 && plain.every((each) => each === type);
-  if (plain.length > 0 && (plain.includes("object") || plain.includes("array"))) return "structure";
-  if (isOnly("boolean")) return "boolean";
-  if (isOnly("number") || isOnly("integer")) return "number";
-  if (types.length === 0) return "structure";
+function typesIn({ type }: Applied[number]): string[] {
+  return (Array.isArray(type) ? type : type === undefined ? [] : [type]).map(String);
+}
+
+/** Return true for the alternative that lets an expression stand for the value. */
+function isExpression({ pattern }: Applied[number]): boolean {
+  return pattern === "\\$\\{";
+}
+
+function kindOf(name: string, types: readonly string[], applied: Applied): FieldKind {
+  const isListed = applied.some(({ enum: listed }) => Array.isArray(listed));
+  // One more alternative, such as a number beside two words, is typed.
+  if (isListed && applied.every((each) => Array.isArray(each.enum) || isExpression(each) || typesIn(each).length === 0)) return "choice";
+  if (EVERYTHING.every((type) => types.includes(type))) return "lines";
+  if (types.includes("object") || types.includes("array")) return "structure";
+  if (types.length === 0) return /(^|_)script$/.test(name) ? "lines" : "structure";
+  if (types.every((type) => type === "boolean")) return "boolean";
+  if (types.every((type) => type === "number" || type === "integer")) return "number";
   if (applied.some(({ format }) => format === "date")) return "date";
   return ["script", "body", "prompt", "template", "query"].includes(name) ? "lines" : "text";
 }
@@ -93,14 +106,24 @@ export function valueOf(field: FormField, text: string): Typed {
       return structure(field, text);
     case "choice":
       return { value: field.types.length > 0 && !field.types.includes("string") ? parse(text) : text };
+    case "text":
+      return { value: scalar(field, text) };
     default:
       return { value: text };
   }
 }
 
+/** Return true, false or a number if that was typed and the type takes it beside text. */
+function scalar({ types }: FormField, text: string): unknown {
+  if (types.includes("boolean") && (text === "true" || text === "false")) return text === "true";
+  const takesNumber = types.includes("number") || (types.includes("integer") && /^-?\d+$/.test(text));
+  // "007" and "1.0" stay text.
+  return takesNumber && String(Number(text)) === text && Number.isFinite(Number(text)) ? Number(text) : text;
+}
+
 function structure(field: FormField, text: string): Typed {
   try {
-    const value = parse(text) as unknown;
+    const value = parse(text, { logLevel: "error" }) as unknown;
     if (field.types.length === 0 || field.types.includes("string")) return { value };
     if (field.types.includes("object") && isMap(value)) return { value };
     if (field.types.includes("array") && Array.isArray(value)) return { value };

@@ -185,7 +185,8 @@ function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasF
   }
   function toggle(status: string): void {
     const next = chosen.includes(status) ? chosen.filter((each) => each !== status) : [...chosen, status];
-    set({ status: next.join(",") || undefined });
+    // "not repaired" is about failed ones.
+    set({ status: next.join(",") || undefined, ...(next.some((each) => each !== "failed") ? { unrepaired: undefined } : {}) });
   }
   const counts = useCounts(query);
   const triggers = useTriggers(query.has("trigger"));
@@ -197,7 +198,7 @@ function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasF
   return (
     <div class="filters" role="group" aria-label={ofList.withStatus}>
       {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}{counts[status] !== undefined && <> <b>{counts[status]}</b></>}</button>)}
-      <button class="chip" aria-pressed={isUnrepaired} onClick={() => set({ unrepaired: isUnrepaired ? undefined : "1" })}>{ofList.unrepaired}</button>
+      <button class="chip" aria-pressed={isUnrepaired} onClick={() => set(isUnrepaired ? { unrepaired: undefined } : { unrepaired: "1", status: chosen.includes("failed") ? "failed" : undefined })}>{ofList.unrepaired}</button>
       {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={texts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
       {termsOf(query).map(({ key, kind, name, value }) => {
         const shown = kind === "label" ? `${name}: ${value}` : `${name} = ${value}`;

@@ -77,7 +77,7 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
       {model.restored.value !== undefined && (
         <div class="note-bar" role="status">
           {texts.draftRestored(moment(model.restored.value.at, now.value))}
-          <button class="btn" onClick={() => { model.discard(); code.current?.replace(model.text.peek()); }}>{texts.discard}</button>
+          <button class="btn" onClick={() => { model.discard(); code.current?.replace(model.text.peek()); }}>{model.text.value === model.restored.value.text ? texts.discard : texts.discardAll}</button>
         </div>
       )}
       {!model.isKept.value && <div class="note-bar" role="status">{words.notKept}</div>}

@@ -17,6 +17,7 @@ export const editor = {
   saved: "saved",
   draftRestored: (time: string) => `Unsaved changes from ${time} were restored.`,
   discard: "Discard them",
+  discardAll: "Discard all unsaved changes",
   save: "Save",
   format: "Format",
   test: "Test",

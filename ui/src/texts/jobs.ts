@@ -14,6 +14,7 @@ export const jobs = {
   } as Record<string, (count: number) => string>,
   none: "No execution matches: there is nothing to do.",
   counting: "Counting…",
+  repaired: (count: number) => `${count.toLocaleString("en")} of them ${count === 1 ? "has" : "have"} since been re-run successfully, and would run once more. The filter “not repaired” leaves ${count === 1 ? "it" : "them"} out.`,
   first: "Among them",
   allMatching: "All that match the filters",
   onlySelected: (count: number) => `Only the ${count} selected`,

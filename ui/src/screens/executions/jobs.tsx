@@ -25,6 +25,11 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
   const plan = useQuery(JSON.stringify(batch), async (signal) => {
     return (await api.post("/api/v1/executions:batch", { query: { dry_run: true }, body: batch, signal })) as Schemas["PlannedJob"];
   });
+  const filter = batch.action === "rerun" && batch.filter?.status === "failed" && batch.filter.unrepaired === undefined ? batch.filter : undefined;
+  const unrepaired = useQuery(`${JSON.stringify(filter)} unrepaired`, async (signal) => {
+    if (filter === undefined) return undefined;
+    return (await api.post("/api/v1/executions:batch", { query: { dry_run: true }, body: { ...batch, filter: { ...filter, unrepaired: true } }, signal })) as Schemas["PlannedJob"];
+  });
   function start(): void {
     starting.run(batch, async (headers) => {
       const job = (await api.post("/api/v1/executions:batch", { body: batch, headers })) as Schemas["JobAnswer"];
@@ -32,6 +37,7 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
     });
   }
   const total = plan.data?.total;
+  const repaired = total === undefined || unrepaired.data === undefined ? 0 : total - unrepaired.data.total;
   return (
     <Dialog
       title={texts.titles[batch.action]!}
@@ -45,6 +51,7 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
       {plan.error && <Failure error={plan.error} />}
       {plan.data === undefined && !plan.error && <p class="muted">{texts.counting}</p>}
       {total === 0 && <p>{texts.none}</p>}
+      {repaired > 0 && <p class="alert note">{texts.repaired(repaired)}</p>}
       {plan.data !== undefined && plan.data.executions.length > 0 && (
         <section class="stack tight">
           <h3>{texts.first}</h3>

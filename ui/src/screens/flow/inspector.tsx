@@ -38,7 +38,9 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
   const paramsPath = [...node.keys, "params"];
   const properties = propertiesOf(language.schema, language.schema.at(paramsPath, reading.value), paramsPath, reading.value).filter(({ isDeprecated }) => !isDeprecated);
   const params = isMap(value.params) ? value.params : {};
-  const fieldAt = (path: readonly string[], name: string, isRequired: boolean) => fieldOf(name, language.schema.at([...path, name], reading.value), isRequired, true);
+  const fieldAt = (path: readonly string[], name: string, isRequired: boolean) => fieldOf(name, language.schema.below(path, name, reading.value), isRequired, true);
+  // A type such as `set` has no names of its own: its parameters are one map.
+  const open = properties.length > 0 ? undefined : language.schema.at(paramsPath, reading.value).find(({ additionalProperties }) => additionalProperties === true || isMap(additionalProperties));
   const set = (keys: readonly string[], next: unknown) => write(withValue(model.text.peek(), keys, next));
   const isTrying = useSignal(false);
   const isLocked = isBroken || isReadOnly;
@@ -67,7 +69,8 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
         {type === undefined ? <p class="muted">{texts.unknownType(node.type)}</p> : <p class="muted small"><Prose text={type.description} /></p>}
         {type !== undefined && (
           <section class="stack" aria-label={texts.params}>
-            {properties.length === 0 && <p class="muted small">{texts.noParams}</p>}
+            {properties.length === 0 && open === undefined && <p class="muted small">{texts.noParams}</p>}
+            {open !== undefined && <NodeField key={`${node.id} params`} model={model} field={fieldOf("params", [open], false, false)} value={value.params} onValue={(next) => set(paramsPath, next)} />}
             {properties.map(({ name, isRequired }) => (
               <NodeField key={`${node.id} ${name}`} model={model} field={fieldAt(paramsPath, name, isRequired)} value={params[name]} onValue={(next) => set([...paramsPath, name], next)} />
             ))}

@@ -10,6 +10,8 @@ import { Trial } from "./trial-state";
 
 const RELAYOUT_MS = 120;
 const CHECK_MS = 350;
+/** Until a text is sent again that the server could not check. */
+const CHECK_AGAIN_MS = 5000;
 const KEEP_MS = 600;
 
 /** A flow as it was last loaded or saved. */
@@ -165,6 +167,7 @@ export class FlowEditor {
       if (checks.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       this.check.value = "failed";
+      if (error.passes) this.later("check", Math.max(CHECK_AGAIN_MS, (error.retryAfter ?? 0) * 1000), () => void this.validate());
     }
   }
 
