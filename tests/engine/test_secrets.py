@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +44,24 @@ from .events import ending
 def reopened(engine: Machine) -> AesVault:
     """The vault of another process on the database."""
     return AesVault(SqlSecrets(engine.database), MasterKeys(bytes(range(32))), engine.clock)
+
+
+async def test_a_process_that_begins_while_others_are_told_of_a_secret_hides_it_too(engine: Machine) -> None:
+    began: list[bool] = []
+
+    class OneThatBegins:
+        """Processes, of which one asks for the values of the workspace while another one is told of a new one."""
+
+        async def hide(self, workspace_id: WorkspaceId, values: Collection[str]) -> None:
+            began.append("value-of-a-new-secret" in await engine.vault.hidden(workspace_id))
+
+        def forget(self, workspace_id: WorkspaceId) -> None: ...
+
+    engine.vault.watcher = OneThatBegins()
+
+    await secret(engine, "KEY", "value-of-a-new-secret")
+
+    assert began == [True]
 
 
 async def test_secrets_are_hidden_in_every_event(engine: Machine, path: Path) -> None:

@@ -6,13 +6,12 @@ import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from flowrunner.bootstrap.engine_process import ProcessSettings
 from flowrunner.dispatch.processes.channel import Channel
 from flowrunner.dispatch.processes.engine_processes import EngineProcesses, StartProcess
 from flowrunner.dispatch.processes.requests import ServerParts
-from flowrunner.domain.values import WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.ports.dispatch import Engine
@@ -55,10 +54,7 @@ def engine_of(
     if start is None:
         return engine, None
 
-    async def hidden(workspace_id: WorkspaceId) -> Collection[str]:
-        return list((await vault.redactor(workspace_id)).values)
-
-    parts = ServerParts(deps=deps, definitions=flows, hidden=hidden, link_key=lambda: links.key)
+    parts = ServerParts(deps=deps, definitions=flows, hidden=vault.hidden, link_key=lambda: links.key)
     processes = EngineProcesses(engine, parts, start, count=settings.processes - 1)
     vault.watcher = processes
     return processes, processes

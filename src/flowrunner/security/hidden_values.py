@@ -30,6 +30,11 @@ class HiddenValues:
         self._is_building = asyncio.Lock()
 
     @property
+    def known(self) -> Set[str]:
+        """Return the values that are redacted, and those that are about to be."""
+        return self.redactor.values | self._replaced_at.keys()
+
+    @property
     def has_replaced(self) -> bool:
         return any(at is not None for at in self._replaced_at.values())
 

@@ -177,6 +177,13 @@ class AesVault:
     async def redactor(self, workspace_id: WorkspaceId) -> SecretRedactor:
         return (await self._hidden_values(workspace_id)).redactor
 
+    async def hidden(self, workspace_id: WorkspaceId) -> Collection[str]:
+        """Return the values that a process has to redact which begins to show something of the workspace.
+
+        Those that the watcher is being told of are among them: it may have looked at its processes before.
+        """
+        return (await self._hidden_values(workspace_id)).known
+
     async def _hidden_values(self, workspace_id: WorkspaceId) -> HiddenValues:
         hidden = self._hidden.get(workspace_id)
         if hidden is None:
