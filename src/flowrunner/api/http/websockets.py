@@ -32,12 +32,15 @@ class FrameReading:
         self._waiting.append(protocol)
 
     def _read(self) -> None:
-        for _ in range(min(_SLICES_PER_PASS, len(self._waiting))):
-            protocol = self._waiting.popleft()
-            if protocol.read_slice():
-                self._waiting.append(protocol)
-        if self._waiting:
-            self._waiting[0].loop.call_soon(self._read)
+        try:
+            for _ in range(min(_SLICES_PER_PASS, len(self._waiting))):
+                protocol = self._waiting.popleft()
+                if protocol.read_slice():
+                    self._waiting.append(protocol)
+        finally:
+            # One that fails keeps no other from being read.
+            if self._waiting:
+                self._waiting[0].loop.call_soon(self._read)
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -133,6 +136,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if not self._is_queued and not self._is_write_paused:
             self._is_queued = True
             self._reading.add(self)
+
+    def handle_parser_exception(self) -> None:
+        if self.conn.close_sent is not None:
+            super().handle_parser_exception()
+            return
+        # Before the end of the handshake no close frame is sent, which uvicorn expects.
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self.transport.close()
 
     def handle_text(self, event: Frame) -> None:
         pass
