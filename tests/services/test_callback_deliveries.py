@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.callbacks import FAILURES_BEFORE_PAUSE, TEST_EVENT, delay_after
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure
-from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryId, DeliveryView
+from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services import callback_deliveries
 from flowrunner.services.callback_deliveries import CallbackDeliveries
@@ -274,6 +275,45 @@ async def test_s63_a_callback_that_cannot_be_read_cancels_no_delivery_of_another
     assert installation.network.asked == {"http://right": 1}
     delivering.cancel()
     await asyncio.gather(delivering, return_exceptions=True)
+
+
+async def test_an_attempt_that_cannot_be_recorded_cuts_off_no_message_that_is_being_sent(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_deliveries, "_seconds_after_outages", lambda outages: 0.0)
+    is_recorded, record = asyncio.Event(), installation.store.record
+    refused: list[DeliveryId] = []
+
+    async def record_later(attempt: DeliveryAttempt) -> None:
+        if not refused and attempt.callback_id == "callback-http://quick":
+            refused.append(attempt.id)
+            is_recorded.set()
+            raise Unavailable("The database cannot be written at the moment")
+        await record(attempt)
+
+    async def answer_late() -> HttpAnswer:
+        await is_recorded.wait()
+        await asyncio.sleep(0.1)
+        return HttpAnswer(status=200, headers={}, body=b"", url="http://slow", redirects=0)
+
+    async def answer_the_first_at_once() -> HttpAnswer:
+        return await (answer_late() if len(installation.network.ids["http://quick"]) > 1 else quick())
+
+    installation.network.says("http://quick", 200)
+    quick = installation.network.answers["http://quick"]
+    installation.network.answers |= {"http://slow": answer_late, "http://quick": answer_the_first_at_once}
+    monkeypatch.setattr(installation.store, "record", record_later)
+    views = [
+        await installation.callback("http://quick", pending=2),
+        await installation.callback("http://slow", pending=1),
+    ]
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await installation.deliveries.deliver_due()
+
+    assert [await installation.states(view) for view in views] == [{"delivered": 2}, {"delivered": 1}]
+    assert installation.network.asked == {"http://quick": 3, "http://slow": 1}
+    assert Counter(installation.network.ids["http://quick"])[refused[0]] == 2
 
 
 async def test_s63_slow_receivers_of_a_workspace_leave_room_for_others(

@@ -6,7 +6,8 @@ and its callback is disabled in the end.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -40,6 +41,7 @@ from flowrunner.ports.http import HttpClients
 from flowrunner.ports.outgoing_mails import Mailer, MailFailed
 from flowrunner.ports.secrets import ValueSealer, WrongKey
 from flowrunner.ports.telemetry import TRACEPARENT
+from flowrunner.retrying import rising
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
 from flowrunner.services.short_commits import ShortDeletions
@@ -56,6 +58,8 @@ _PORTION: Final = 20
 LOOK_SECONDS: Final = 1.0
 # The delay before a callback whose rows cannot be read is tried again.
 _UNREADABLE_SECONDS: Final = 60.0
+# The delay after so many outages in a row: a message whose attempt cannot be recorded is sent again after it.
+_seconds_after_outages: Final = rising(1.0, 2.0, 4.0, 8.0, 10.0)
 _KEPT_FOR: Final = timedelta(days=7)
 MOST_KEPT: Final = 1000
 # Ids of deliveries that are read together before these are deleted.
@@ -119,26 +123,46 @@ class CallbackDeliveries:
         return soon if at is None else min(at, soon)
 
     async def deliver_due(self) -> None:
-        """Make all deliveries that are due, and return when none is."""
+        """Make all deliveries that are due, and return when none is. Raises: Unavailable."""
         tasks: dict[CallbackId, asyncio.Task[None]] = {}
-        async with asyncio.TaskGroup() as group:
+        outages: Counter[CallbackId] = Counter()
+        try:
             while True:
+                due = await self._due_callbacks(are_some_running=bool(tasks))
                 free = _CALLBACKS_AT_ONCE - len(tasks)
-                due = await self._store.due_callbacks(
-                    now=self._clock.now(), limit=_CALLBACKS_AT_ONCE * 2, most=_CALLBACKS_OF_A_WORKSPACE
-                )
                 for workspace_id, id in [(w, id) for w, id in due if id not in tasks][:free]:
-                    tasks[id] = group.create_task(self._deliver_if_readable(workspace_id, id), name=f"deliver {id}")
+                    deliver = self._deliver_if_readable(workspace_id, id, outages)
+                    tasks[id] = asyncio.create_task(deliver, name=f"deliver {id}")
                 if not tasks:
                     return
                 await asyncio.wait(tasks.values(), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 tasks = {id: task for id, task in tasks.items() if not task.done()}
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    async def _deliver_if_readable(self, workspace_id: WorkspaceId, id: CallbackId) -> None:
+    async def _due_callbacks(self, *, are_some_running: bool) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+        """Raises: Unavailable, unless messages are being sent: these would be sent again if they were cut off."""
+        try:
+            return await self._store.due_callbacks(
+                now=self._clock.now(), limit=_CALLBACKS_AT_ONCE * 2, most=_CALLBACKS_OF_A_WORKSPACE
+            )
+        except Unavailable:
+            if not are_some_running:
+                raise
+            return ()
+
+    async def _deliver_if_readable(
+        self, workspace_id: WorkspaceId, id: CallbackId, outages: Counter[CallbackId]
+    ) -> None:
         try:
             await self._deliver_all(workspace_id, id)
-        except Unavailable:
-            raise
+            outages.pop(id, None)
+        except Unavailable as error:
+            outages[id] += 1
+            logger.warning("callback.interrupted", callback_id=id, reason=str(error), outages=outages[id])
+            await asyncio.sleep(_seconds_after_outages(outages[id]))
         except Exception as error:
             # Such as a row that cannot be read. It must not cancel the deliveries of others, and it is still due.
             logger.error("callback.crashed", callback_id=id, exc_info=error)
@@ -158,12 +182,21 @@ class CallbackDeliveries:
                 return
             for first in range(0, len(due), at_once):
                 portion = due[first : first + at_once]
-                results = await asyncio.gather(*[self._deliver(found, each) for each in portion])
+                results = await self._deliver_together(found, portion)
                 await asyncio.sleep(PAUSES[found.view.format] * len(portion))
                 if not all(results):
                     break
             if failures + 1 >= FAILURES_BEFORE_PAUSE and not all(results):
                 return
+
+    async def _deliver_together(self, found: SealedCallback, portion: Sequence[DeliveryView]) -> Sequence[bool]:
+        """Make one attempt for each; return which of them succeeded. Raises: the first error, once all have ended."""
+        # What is being sent must not be sent again beside that.
+        results = await asyncio.gather(*[self._deliver(found, each) for each in portion], return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result is True for result in results]
 
     async def _deliver(self, found: SealedCallback, delivery: DeliveryView) -> bool:
         """Make one attempt and record it; return whether it succeeded."""
