@@ -183,13 +183,14 @@ def test_pruning_deletes_what_has_no_file_and_asks_before(user: User) -> None:
 
     refused = user("apply", "-f", "flows", "--prune", code=2)
     assert "Delete 2 flows without a file: 'old', 'older'?" in refused.stderr
-    assert sorted(stored(user.client)) == ["a", "old", "older"]
+    # Nothing was saved either.
+    assert sorted(stored(user.client)) == ["old", "older"]
     assert "# old: pruned" in user("diff", "-f", "flows", "--prune").stdout
     assert user.json("apply", "-f", "flows", "--prune", "--dry-run")["pruned"] == 2
-    assert sorted(stored(user.client)) == ["a", "old", "older"]
+    assert sorted(stored(user.client)) == ["old", "older"]
 
     done = user("apply", "-f", "flows", "--prune", "--yes")
-    assert done.stderr == "3 flows: 1 unchanged, 2 pruned\n"
+    assert done.stderr == "3 flows: 1 created, 2 pruned\n"
     assert list(stored(user.client)) == ["a"]
 
 

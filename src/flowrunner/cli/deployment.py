@@ -34,10 +34,16 @@ def apply(places: Sequence[str], *, prune: bool, dry_run: bool, yes: bool) -> No
     """Create, change and prune flows, and print what was done."""
     files = _read(places, prune=prune)
     client = connect()
+    extra = _without_file(client, files) if prune else []
+    if extra and not dry_run:
+        # Asked before anything is saved: a refusal changes nothing.
+        names = ", ".join(f"'{flow['name']}'" for flow in extra[:10]) + (", …" if len(extra) > 10 else "")
+        ask(f"Delete {counted(len(extra), 'flow')} without a file: {names}?", yes=yes)
     done = _deploy(client, files, dry_run=dry_run)
-    if prune:
-        done += _prune(client, files, dry_run=dry_run, yes=yes)
-    _report(done, files, dry_run=dry_run)
+    if not dry_run:
+        for flow in extra:
+            client.flows.delete(flow["id"])
+    _report([*done, *_pruned(extra)], files, dry_run=dry_run)
 
 
 def diff(places: Sequence[str], *, prune: bool, exit_code: bool) -> None:
@@ -46,7 +52,7 @@ def diff(places: Sequence[str], *, prune: bool, exit_code: bool) -> None:
     client = connect()
     done = _deploy(client, files, dry_run=True)
     if prune:
-        done += _prune(client, files, dry_run=True, yes=True)
+        done += _pruned(_without_file(client, files))
     if common().output is None and common().query is None:
         for flow in done:
             print_lines("".join(_difference(flow)).removesuffix("\n")) if flow["action"] != "none" else None
@@ -153,18 +159,15 @@ def _faults(error: ValidationError, files: Sequence[FlowFile]) -> Iterator[Valid
             yield ValidationReport(file.file, faults)
 
 
-def _prune(client: Client, files: Sequence[FlowFile], *, dry_run: bool, yes: bool) -> list[dict[str, Any]]:
-    """Delete the flows of the workspace that no file has, after a question."""
+def _without_file(client: Client, files: Sequence[FlowFile]) -> list[Mapping[str, Any]]:
+    """Return the flows of the workspace that no file has."""
     # The server saves a name in one form, and keeps those that it has in another one.
     kept = {form for file in files for form in (file.name, composed(file.name))}
-    extra = [flow for flow in client.entries("/flows") if flow["name"] not in kept]
-    if extra and not dry_run:
-        names = ", ".join(f"'{flow['name']}'" for flow in extra[:10]) + (", …" if len(extra) > 10 else "")
-        ask(f"Delete {counted(len(extra), 'flow')} without a file: {names}?", yes=yes)
-    for flow in extra:
-        if not dry_run:
-            client.flows.delete(flow["id"])
-    return [{"id": flow["id"], "name": flow["name"], "action": "delete"} for flow in extra]
+    return [flow for flow in client.entries("/flows") if flow["name"] not in kept]
+
+
+def _pruned(flows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"id": flow["id"], "name": flow["name"], "action": "delete"} for flow in flows]
 
 
 def _report(done: Sequence[Mapping[str, Any]], files: Sequence[FlowFile], *, dry_run: bool) -> None:
