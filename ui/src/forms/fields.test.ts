@@ -87,7 +87,7 @@ test("text or a number is what was typed", () => {
   expect(valueOf(nodeField("parallel", "join"), "any")).toEqual({ value: "any" });
   const [price] = inputFields({ price: { type: ["number", "string"] } });
   expect(price!.kind).toBe("text");
-  for (const [text, value] of [["3.5", 3.5], ["007", "007"], ["1.0", "1.0"], ["Infinity", "Infinity"], ["x", "x"]] as const) expect(valueOf(price!, text)).toEqual({ value });
+  for (const [text, value] of [["3.5", 3.5], ["3.50", 3.5], ["007", "007"], ["1e999", "1e999"], ["Infinity", "Infinity"], ["x", "x"]] as const) expect(valueOf(price!, text)).toEqual({ value });
 });
 
 test("an expression beside a number, a word or a map changes nothing of its field", () => {

@@ -113,12 +113,14 @@ export function valueOf(field: FormField, text: string): Typed {
   }
 }
 
+/** A number of JSON, as commands read it too: "007" is text. */
+const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+
 /** Return true, false or a number if that was typed and the type takes it beside text. */
 function scalar({ types }: FormField, text: string): unknown {
   if (types.includes("boolean") && (text === "true" || text === "false")) return text === "true";
-  const takesNumber = types.includes("number") || (types.includes("integer") && /^-?\d+$/.test(text));
-  // "007" and "1.0" stay text.
-  return takesNumber && String(Number(text)) === text && Number.isFinite(Number(text)) ? Number(text) : text;
+  const isNumber = (types.includes("number") || (types.includes("integer") && /^-?\d+$/.test(text))) && NUMBER.test(text);
+  return isNumber && Number.isFinite(Number(text)) ? Number(text) : text;
 }
 
 function structure(field: FormField, text: string): Typed {

@@ -77,7 +77,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
             }}
           >
             <h2>{texts.details}</h2>
-            <Field label={texts.name}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={flow.name} />}</Field>
+            <Field label={texts.name} hint={texts.nameHint}>{(field, note) => <input id={field} aria-describedby={note} name="name" required maxLength={200} defaultValue={flow.name} />}</Field>
             <Field label={texts.tags} hint={texts.tagsHint}>{(field, note) => <input id={field} name="tags" aria-describedby={note} defaultValue={flow.tags.join(", ")} />}</Field>
             {mayEdit && <div class="row"><button class="btn right" disabled={action.busy}>{texts.save}</button></div>}
           </Form>

@@ -10,6 +10,7 @@ export const settings = {
   details: "Name and tags",
   name: "Name",
   tags: "Tags",
+  nameHint: "If the text has a name too, it replaces this one at the next save.",
   tagsHint: "Separated by commas. If the text has tags too, they replace these at the next save.",
   save: "Save",
   saved: "Saved",
