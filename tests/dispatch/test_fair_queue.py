@@ -57,6 +57,17 @@ def test_what_was_removed_is_not_taken() -> None:
     assert taken(queue) == ["mara-0", "mara-2"]
 
 
+def test_what_comes_back_has_its_place_again() -> None:
+    queue = queue_of(mara=4)
+    times = {id: queue.remove(ExecutionId(id)) for id in ("mara-0", "mara-2")}
+
+    for id in ("mara-2", "mara-0"):
+        queue.add(ExecutionId(id), MARA, since=times[id])
+
+    assert queue.remove(ExecutionId("unknown")) is None
+    assert taken(queue) == ["mara-0", "mara-1", "mara-2", "mara-3"]
+
+
 @given(st.lists(st.sampled_from(["a", "b", "c"])))
 def test_everything_comes_out_once_and_in_the_order_of_its_workspace(workspaces: list[str]) -> None:
     queue = FairQueue()

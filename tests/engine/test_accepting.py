@@ -11,12 +11,13 @@ from flowrunner.dispatch import local
 from flowrunner.domain.errors import TooManyRequests, Unavailable
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
-from flowrunner.plugin import StepContext
+from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.ports.journal import Append, DuplicateRequest
 from flowrunner.storage import appends
 from flowrunner.storage.active_slots import assign_active_slots
-from support.databases import rows_of
-from support.dependencies import Acting, FakeHttp, Machine, answer, machine, never
+from services.callers import caller_of
+from support.databases import MARA_ACCOUNT, rows_of
+from support.dependencies import Acting, FakeHttp, Machine, Request, answer, machine, never
 from support.invariants import check_database
 
 
@@ -111,6 +112,28 @@ async def test_executions_beyond_the_limit_are_queued(path: Path) -> None:
     assert most == 3
     assert rows_of(path, "SELECT count(*) FROM executions WHERE status = 'completed'") == [(40,)]
     assert check_database(path) == []
+
+
+async def test_a_message_to_a_queued_execution_does_not_change_its_place(path: Path) -> None:
+    is_let_go = asyncio.Event()
+
+    async def slow(request: Request) -> HttpAnswer:
+        await is_let_go.wait()
+        return answer()
+
+    async with machine(path, limits=WorkspaceLimits(active=1, queued=9)) as engine:
+        engine.http.at("http://peer/", slow, answer())
+        await engine.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
+        ids = [await engine.start(id=f"e{n}") for n in range(5)]
+        await engine.until_requested("http://peer/")
+        for id in (ids[2], ids[1]):
+            await engine.signals.send(caller_of(MARA_ACCOUNT), id, "go", 1)
+        is_let_go.set()
+
+        for id in ids:
+            assert await engine.until_ended(id) is Status.COMPLETED
+
+    assert [request.key for request in engine.http.requests] == [f"{id}.a.1" for id in ids]
 
 
 @pytest.mark.parametrize("active", [1, 2])

@@ -24,14 +24,23 @@ class FairQueue:
     def __contains__(self, id: ExecutionId) -> bool:
         return id in self._workspaces
 
-    def add(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
-        self._workspaces[id] = workspace_id
-        self._waiting.setdefault(workspace_id, OrderedDict())[id] = time.monotonic()
+    def add(self, id: ExecutionId, workspace_id: WorkspaceId, *, since: float | None = None) -> None:
+        """Add an execution, as the last one of its workspace.
 
-    def remove(self, id: ExecutionId) -> None:
+        Args:
+            since: As `remove` has returned it: the execution comes before those that were added later.
+        """
+        self._workspaces[id] = workspace_id
+        waiting = self._waiting.setdefault(workspace_id, OrderedDict())
+        waiting[id] = time.monotonic() if since is None else since
+        if since is not None:
+            for later in [other for other, at in waiting.items() if at > since]:
+                waiting.move_to_end(later)
+
+    def remove(self, id: ExecutionId) -> float | None:
+        """Remove an execution; return since when it has waited, or None if it does not."""
         workspace_id = self._workspaces.pop(id, None)
-        if workspace_id is not None:
-            self._drop(workspace_id, id)
+        return None if workspace_id is None else self._drop(workspace_id, id)
 
     @property
     def oldest_seconds(self) -> float:
@@ -59,11 +68,12 @@ class FairQueue:
         self._waiting.clear()
         self._workspaces.clear()
 
-    def _drop(self, workspace_id: WorkspaceId, id: ExecutionId) -> None:
+    def _drop(self, workspace_id: WorkspaceId, id: ExecutionId) -> float:
         waiting = self._waiting[workspace_id]
-        del waiting[id]
+        since = waiting.pop(id)
         if not waiting:
             del self._waiting[workspace_id]
+        return since
 
 
 class ActiveLimit:

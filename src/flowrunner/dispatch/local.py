@@ -63,12 +63,14 @@ class _Slot:
         workspace_id: The workspace it is counted for; None until that is known, or if it only processes messages.
         messages: Messages that arrived before it was loaded, each with the future for its answer.
         reload: Load it again after it has left memory: it may have missed a change.
+        queued_since: Its time in the queue that a message has taken it from, if one has.
         has_left: Set when it has left memory.
     """
 
     workspace_id: WorkspaceId | None
     execution: ActiveExecution | None = None
     reload: bool = False
+    queued_since: float | None = None
     messages: "list[tuple[Signal | Cancel, asyncio.Future[bool]]]" = field(default_factory=list)
     has_left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -304,8 +306,9 @@ class LocalDispatcher(LinkingDispatcher):
         if slot is None:
             if self._engine.is_stopping or self._tasks is None:
                 raise Unavailable("The server is stopping: try again in a moment")
-            self._queue.remove(id)
+            queued_since = self._queue.remove(id)
             slot = self._take_slot(id, None)
+            slot.queued_since = queued_since
             self._spawn(self._resume(id, slot), id, slot)
         return slot
 
@@ -374,12 +377,12 @@ class LocalDispatcher(LinkingDispatcher):
             slot.execution is not None and not slot.execution.status.is_final and not self._engine.is_stopping
         )
         if slot.reload and slot.execution is not None and is_unfinished:
-            self._enqueue(id, slot.execution.workspace_id)
+            self._enqueue(id, slot.execution.workspace_id, since=slot.queued_since)
         self._fill()
 
-    def _enqueue(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
+    def _enqueue(self, id: ExecutionId, workspace_id: WorkspaceId, *, since: float | None = None) -> None:
         if id not in self._slots and id not in self._queue:
-            self._queue.add(id, workspace_id)
+            self._queue.add(id, workspace_id, since=since)
             self._fill()
 
     def _take_up(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
