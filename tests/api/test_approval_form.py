@@ -1,6 +1,8 @@
 """The form of a link's page: any schema that expressions may resolve to makes a page, in bounded time."""
 
+import html
 import itertools
+import re
 from datetime import timedelta
 from typing import Any, Final
 
@@ -72,6 +74,42 @@ def test_no_keyword_of_another_type_breaks_the_page_or_its_answer(keyword: str) 
             assert page_of(form).endswith("</html>")
             for text in ("", "0", "yes", "[1]", "2026-01-01"):
                 answered(form, text)
+
+
+def test_text_beside_numbers_or_null_is_typed_as_it_is() -> None:
+    types: dict[str, JSON] = {
+        "note": ["string", "null"], "count": ["integer", "null"], "amount": ["integer", "string"],
+        "price": ["string", "number", "boolean"],
+    }  # fmt: skip
+    fields = fields_of({"properties": {name: {"type": each} for name, each in types.items()}})
+    assert [field.kind for field in fields] == ["text", "integer", "scalar", "scalar"]
+
+    def read(**sent: str) -> JSON:
+        return data_of(fields, {f"field.{name}": text for name, text in sent.items()})
+
+    assert read(note="12 pieces", count="3", amount="12 pieces", price="free") == {
+        "note": "12 pieces", "count": 3, "amount": "12 pieces", "price": "free",
+    }  # fmt: skip
+    assert read(amount="12", price="0.5") == {"amount": 12, "price": 0.5}
+    assert read(amount="1.5", price="true") == {"amount": "1.5", "price": True}
+    assert read(amount="true", price="007") == {"amount": "true", "price": "007"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "example"),
+    [
+        ({"type": "array", "items": {"type": "string"}}, '["a", "b"]'),
+        ({"type": ["array", "null"]}, "[1, 2]"),
+        ({"type": "object", "properties": {"street": {"type": "string"}}}, '{"street": "…"}'),
+        ({}, '"text", 12 or [1, 2]'),
+    ],
+)
+def test_a_field_of_json_says_what_to_write(schema: JSON, example: str) -> None:
+    form: JSON = {"properties": {"tags": schema}}
+
+    assert f"Write JSON, such as {html.escape(example)}" in page_of(form)
+    with pytest.raises(InvalidInput, match=re.escape(f"must be JSON, such as {example}")):
+        data_of(fields_of(form), {"field.tags": "a, b"})
 
 
 @pytest.mark.parametrize("form", VALUES)

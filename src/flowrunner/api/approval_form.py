@@ -11,7 +11,7 @@ from flowrunner.domain.strict_json import InvalidJson, loads
 from flowrunner.domain.values import JSON, left_after
 from flowrunner.domain.whole_numbers import natural_number_of
 
-FieldKind: TypeAlias = Literal["text", "lines", "number", "integer", "boolean", "choice", "date", "json"]
+FieldKind: TypeAlias = Literal["text", "lines", "number", "integer", "boolean", "choice", "date", "scalar", "json"]
 PREFIX: Final = "field."
 DECISION: Final = "answer"
 APPROVE, REJECT = "approve", "reject"
@@ -28,6 +28,7 @@ _MOST_DEFAULT: Final = 16 * 1024
 # From this length on, a text is edited in several lines.
 _LONG_TEXT: Final = 200
 _NUMBERS: Final = {"number": "a number, such as 12 or 0.5", "integer": "a whole number, such as 12"}
+_SCALARS: Final = ("string", "number", "integer", "boolean")
 # Name of the one field of a schema that is no object with properties.
 _WHOLE: Final = ""
 
@@ -39,6 +40,8 @@ class FormField:
     Attributes:
         name: The property; "" for the whole data as JSON.
         choices: The values to choose from, each chosen by its place.
+        types: The types of JSON that a scalar takes beside text.
+        example: A value of JSON, as it is typed.
     """
 
     name: str
@@ -48,6 +51,8 @@ class FormField:
     hint: str = ""
     choices: Sequence[JSON] = ()
     default: JSON = None
+    types: Sequence[str] = ()
+    example: str = ""
 
     @property
     def key(self) -> str:
@@ -68,7 +73,7 @@ def fields_of(schema: JSON) -> list[FormField]:
         or not 0 < len(properties) <= MOST_FIELDS
         or not all(0 < len(name) <= _MOST_NAME for name in properties)
     ):
-        return [FormField(name=_WHOLE, label="Data (JSON)", kind="json")]
+        return [FormField(name=_WHOLE, label="Data (JSON)", kind="json", example=_example_of(schema))]
     assert isinstance(schema, Mapping), "it has properties"
     required = schema.get("required")
     names = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
@@ -92,7 +97,32 @@ def _field(name: str, schema: JSON, left: int, *, is_required: bool) -> FormFiel
         hint=_cut(known.get("description"), _MOST_HINT),
         choices=choices if kind == "choice" and isinstance(choices, list) else (),
         default=None if left_after(default, _MOST_DEFAULT) < 0 else default,
+        types=_types_of(known) if kind == "scalar" else (),
+        example=_example_of(known) if kind == "json" else "",
     )
+
+
+def _types_of(schema: Mapping[str, Any]) -> list[str]:
+    """Return the types of a schema but null, which an empty field stands for."""
+    types = schema.get("type")
+    return [
+        each for each in (types if isinstance(types, list) else [types]) if isinstance(each, str) and each != "null"
+    ]
+
+
+def _example_of(schema: JSON) -> str:
+    """Return a value of JSON for people who do not know how it is written."""
+    known: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
+    items = known.get("items")
+    match _types_of(known):
+        case ["array"]:
+            return '["a", "b"]' if isinstance(items, Mapping) and items.get("type") == "string" else "[1, 2]"
+        case ["object"]:
+            properties = known.get("properties")
+            name = next(iter(properties), "key") if isinstance(properties, Mapping) else "key"
+            return json.dumps({_cut(name, 40): "…"}, ensure_ascii=False)
+        case _:
+            return '"text", 12 or [1, 2]'
 
 
 def _cut(text: JSON, most: int) -> str:
@@ -107,7 +137,10 @@ def _kind_of(schema: Mapping[str, Any], left: int) -> FieldKind:
     is_few = isinstance(choices, list) and 0 < len(choices) <= MOST_CHOICES
     if is_few and left_after(choices, left) >= 0:
         return "choice"
-    match schema.get("type"):
+    types = _types_of(schema)
+    if len(types) > 1 and "string" in types and all(each in _SCALARS for each in types):
+        return "scalar"
+    match types[0] if len(types) == 1 else None:
         case "string" if schema.get("format") == "date":
             return "date"
         case "string":
@@ -195,10 +228,25 @@ def _value_of(field: FormField, text: str) -> JSON:
             try:
                 value: JSON = loads(text.encode())
             except InvalidJson as error:
-                raise ValueError(f"must be JSON, such as [1, 2]: {error}") from None
+                raise ValueError(f"must be JSON, such as {field.example}: {error}") from None
             return value
+        case "scalar":
+            return _scalar(field.types, text.replace("\r\n", "\n"))
         case _:
             return text.replace("\r\n", "\n")
+
+
+def _scalar(types: Sequence[str], text: str) -> JSON:
+    """Return a number, true or false that was typed where the type takes it, or else the text."""
+    try:
+        value: JSON = loads(text.strip().encode())
+    except InvalidJson:
+        return text
+    if isinstance(value, bool):
+        return value if "boolean" in types else text
+    if isinstance(value, int) and "integer" in types:
+        return value
+    return value if isinstance(value, int | float) and "number" in types else text
 
 
 def shown_value(field: FormField, value: JSON) -> str:

@@ -128,8 +128,9 @@ def _page(title: str, content: str, *, status: int = 200) -> HTMLResponse:
 def _field(field: FormField, text: str | None, *, is_wrong: bool = False) -> str:
     """Return a field with its label. Args: text: What was sent before; None for its default."""
     key, hint = escape(field.key), ""
-    if field.hint:
-        hint = f'<span class="hint">{_shown(field.hint)}</span>'
+    how = f"Write JSON, such as {field.example}" if field.kind == "json" else ""
+    if field.hint or how:
+        hint = "".join(f'<span class="hint">{_shown(each)}</span>' for each in (field.hint, how) if each)
     is_required = field.is_required and field.kind != "boolean"
     required = (" required" if is_required else "") + (' aria-invalid="true"' if is_wrong else "")
     value = escape(shown_value(field, field.default) if text is None else text)
