@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from api.shapes import assert_error
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.services.exports import MAX_OPEN
@@ -65,6 +67,37 @@ async def test_an_export_has_all_that_a_workspace_holds_but_values_of_secrets(tm
     assert not any(other in name for name in archive.namelist())
     assert not any(SECRET.encode() in archive.read(name) for name in archive.namelist())
     assert audit.json["total"] == 1
+
+
+async def test_an_export_is_complete_in_however_many_portions_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_FLOWS_AT_ONCE", "_EXECUTIONS_AT_ONCE", "_ROWS_AT_ONCE"):
+        monkeypatch.setattr(f"flowrunner.services.exports.{name}", 2)
+    monkeypatch.setattr("flowrunner.storage.exports._EVENTS_AT_ONCE", 2)
+    async with team_at(tmp_path) as team:
+        hourly = "triggers: {hourly: {type: schedule, every: 1h}}"
+        flows = [await team.flow(f"{RETURN}\n{hourly} # {number}\n") for number in range(5)]
+        executions = [(await team.mara.run(flow)).json["execution_id"] for flow in flows]
+        lengths = {}
+        for execution in executions:
+            await team.mara.ended(execution)
+            page = await team.mara.request("GET", f"/api/v1/executions/{execution}/events")
+            lengths[execution] = page.json["events"][-1]["seq"]
+        reply = await export(team.mara, team)
+
+    archive = zipfile.ZipFile(io.BytesIO(reply.body))
+    assert [flow["id"] for flow in lines(archive, "flows.ndjson")] == sorted(flows)
+    assert {name for name in archive.namelist() if name.endswith("/1.yaml")} == {
+        f"flows/{flow}/revisions/1.yaml" for flow in flows
+    }
+    assert sorted(trigger["flow_id"] for trigger in lines(archive, "triggers.ndjson")) == sorted(flows)
+    assert [execution["id"] for execution in lines(archive, "executions.ndjson")] == sorted(executions)
+    seqs: dict[str, list[int]] = {}
+    for event in lines(archive, "events.ndjson"):
+        seqs.setdefault(event["execution_id"], []).append(event["seq"])
+    assert min(lengths.values()) > 2
+    assert seqs == {id: list(range(1, length + 1)) for id, length in lengths.items()}
 
 
 async def test_an_export_lacks_what_was_deleted(tmp_path: Path) -> None:
