@@ -305,6 +305,19 @@ async def test_an_execution_admitted_by_a_process_that_died_is_nudged_again(
     assert described.status is WorkflowExecutionStatus.RUNNING
 
 
+async def test_a_sweep_fills_every_free_slot(machines: Cluster, front: Front, work: Work) -> None:
+    """Such as after a start with a higher limit, when no execution that ends would admit more than one."""
+    await front.save(WORKS)
+    ids = await start(front, "0", "1", "2", "3", "4")
+    machines.limits = WorkspaceLimits(active=4, queued=5)
+    async with machines.server() as wider:
+        await wider.side.admission.sweep(late=machines.clock.now(), limit=10)
+
+        handles = [wider.client.get_workflow_handle(id) for id in ids[2:4]]
+        assert [(await handle.describe()).status for handle in handles] == [WorkflowExecutionStatus.RUNNING] * 2
+        assert await wider.side.slots.admit_next(wider.caller.workspace_id, most=5) == ids[4]
+
+
 async def test_a_forgotten_slot_is_freed(machines: Cluster, front: Front, work: Work) -> None:
     """The worker dies before it has left, and Temporal has lost the execution as well."""
     machines.limits = WorkspaceLimits(active=1)
