@@ -819,6 +819,24 @@ async def test_an_execution_whose_start_seemed_to_fail_gets_its_slot(path: Path)
         await engine.until_requested("http://peer/other")
 
 
+async def test_every_slot_that_is_free_at_a_start_is_taken(path: Path) -> None:
+    """The process before died between the ends of several executions and the admission of others."""
+    async with machine(path) as engine:
+        await engine.save("limits: {concurrency: {max: 3}}\n" + WAITS)
+        ids = [(await engine.executions.run(ADMIN, FlowId("flow-1"), {})).id for _ in range(6)]
+    for id in ids[:3]:
+        # It has ended, and nothing of that has reached the queue.
+        statement = "UPDATE executions SET status = 'completed', completed_at = started_at, is_idle = false"
+        change(path, f"{statement}, waiting_for = NULL WHERE id = ?", id)
+    async with machine(path) as engine:
+
+        async def have_slots() -> bool:
+            rows = rows_of(path, "SELECT id FROM executions WHERE completed_at IS NULL AND NOT is_queued ORDER BY id")
+            return [id for (id,) in rows] == ids[3:]
+
+        await engine.until(have_slots)
+
+
 async def test_slots_of_executions_that_have_ended_meanwhile_are_reconciled_at_a_start(path: Path) -> None:
     """They were listed as queued, and have ended when they are read."""
     async with machine(path) as engine:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flowrunner.dispatch import local
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Cancelled, Completed, NodeStarted
 from flowrunner.domain.status import Status
@@ -68,6 +69,25 @@ async def test_what_was_recorded_before_a_restart_is_not_done_again(path: Path) 
 
     assert [r.url for r in http.requests] == ["http://peer/a", "http://peer/b", "http://peer/b"]
     assert http.requests[1].body == http.requests[2].body == b"200"
+
+
+async def test_every_execution_goes_on_after_a_restart_however_many_there_are(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_PAGE", 2)
+    http, ids = FakeHttp(), [f"exec-{number}" for number in range(5)]
+    http.at("http://peer/", *[never] * len(ids), answer())
+    async with machine(path, http=http) as first:
+        await first.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
+        for id in ids:
+            await first.start(id=id)
+
+        async def have_asked() -> bool:
+            return len(http.requests) == len(ids)
+
+        await first.until(have_asked)
+    async with machine(path, http=http) as second:
+        assert [await second.until_ended(id) for id in ids] == [Status.COMPLETED] * len(ids)
 
 
 async def test_a_flow_that_can_no_longer_be_read_fails_its_executions(path: Path) -> None:

@@ -29,6 +29,7 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import WrongKey
 from flowrunner.ports.sessions import NewSession
 from flowrunner.ports.sign_on import LoginState
+from flowrunner.security import rotation
 from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.credentials import JwtIssuer, StateTokens
 from flowrunner.security.keys import SIGNING, KeyRing, forget_key
@@ -316,6 +317,24 @@ async def test_s24_a_rotation_asked_for_twice_is_one(tmp_path: Path) -> None:
         await program.services.keys.advance()
         again = await program.services.keys.request(None, ["master", "data", "signing"])
         assert not {r.id for r in again} & {r.id for r in asked[0]}
+
+
+async def test_s24_a_rotation_wraps_every_data_key_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "_REWRAPPED_AT_ONCE", 1)
+    async with program_at(tmp_path / "data") as program:
+        accounts = [
+            await program.services.accounts.create(
+                name="N", email=f"n{number}@example.com", password=PASSWORD, role="user"
+            )
+            for number in range(3)
+        ]
+        for account in accounts:
+            await program.vault.set(personal_workspace(account.id), "KEY", "a value to keep", at=account.created_at)
+        await program.services.keys.request(None, ["master"])
+        await program.services.keys.advance()
+
+    with closing(sqlite3.connect(tmp_path / "data" / "flowrunner.db")) as connection:
+        assert connection.execute("SELECT count(*), count(DISTINCT master_key_id) FROM data_keys").fetchone() == (3, 1)
 
 
 async def test_s24_a_secret_set_while_keys_change_opens_afterwards(tmp_path: Path) -> None:

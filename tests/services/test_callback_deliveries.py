@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from flowrunner.services import callback_deliveries
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
+from flowrunner.storage import surplus
 from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
@@ -83,10 +84,10 @@ class Installation:
             await self.pend(view, f"{url}-{n}")
         return view
 
-    async def pend(self, view: CallbackView, id: str) -> None:
+    async def pend(self, view: CallbackView, id: str, *, noted_at: datetime = NOON) -> None:
         delivery = DeliveryView(
             id=DeliveryId(id), workspace_id=view.workspace_id, callback_id=view.id, event=TEST_EVENT, subject="s",
-            details={}, noted_at=NOON, next_at=NOON,
+            details={}, noted_at=noted_at, next_at=NOON,
         )  # fmt: skip
         await self.store.add_delivery(delivery)
 
@@ -386,3 +387,22 @@ def test_intervals_double_up_to_an_hour_with_a_fifth_by_chance() -> None:
     assert [delay_after(n, draw=0.5) for n in (1, 2, 3, 12, 13, 100, 10**9)] == [1, 2, 4, 2048, 3600, 3600, 3600]
     assert delay_after(1, draw=0.0) == pytest.approx(0.8)
     assert delay_after(1, draw=1.0) == pytest.approx(1.2)
+
+
+async def test_the_deliveries_of_every_callback_are_bounded_however_many_callbacks_there_are(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_deliveries, "MOST_KEPT", 1)
+    monkeypatch.setattr(surplus, "HOLDERS_AT_ONCE", 1)
+    views = []
+    for number in range(3):
+        installation.network.says(f"http://{number}", 204)
+        views.append(view := await installation.callback(f"http://{number}", pending=0))
+        for second in range(4):
+            await installation.pend(view, f"{number}-{second}", noted_at=NOON + timedelta(seconds=second))
+    await installation.deliveries.deliver_due()
+
+    await installation.deliveries.purge()
+
+    # What is older than the first one beyond the limit is deleted.
+    assert [await installation.states(view) for view in views] == [{"delivered": 2}] * 3

@@ -15,8 +15,9 @@ from flowrunner.domain.audit import AuditEntry, AuditRow
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.ports.audit import AuditFilter
 from flowrunner.ports.page import Listed, Page
+from flowrunner.storage import audit_chain
 from flowrunner.storage.audit import _EXAMINED, FIRST_AFTER, LAST_BEFORE, SqlAudit, search_of
-from flowrunner.storage.audit_chain import add_to_chain
+from flowrunner.storage.audit_chain import ChainReport, add_to_chain, check_chain
 from flowrunner.storage.database import Database
 from flowrunner.storage.postgres.transaction import translated
 from flowrunner.storage.transaction import Transaction
@@ -192,3 +193,20 @@ _SOME: dict[str, Any] = {
 
 def _names(text: str) -> set[str]:
     return set(re.findall(r":(\w+)", text))
+
+
+async def test_the_whole_chain_is_checked_however_long_it_is(
+    audit: SqlAudit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_chain, "_ROWS_AT_ONCE", 2)
+    newest, *older = (await audit.page(AuditFilter(), Page(limit=100))).items
+    last = newest.seq, newest.hash.hex()
+
+    async def check(expected: tuple[int, str]) -> ChainReport:
+        return await database.read_long(lambda tx: check_chain(tx, expected=expected))
+
+    found, other = await check(last), await check((newest.seq, "00"))
+
+    assert (found.rows, found.broken) == (len(older) + 1, None)
+    assert (found.last[0], found.last[1].hex()) == last
+    assert other.broken == (newest.seq, "its hash is not the expected one")

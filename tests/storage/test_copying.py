@@ -23,6 +23,7 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SealedSecret, WrappedKey
 from flowrunner.ports.sessions import NewSession
 from flowrunner.ports.tokens import TokenView
+from flowrunner.storage import copying
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.audit_chain import check_chain
@@ -60,6 +61,12 @@ from support.databases import (
 )
 from support.invariants import check_database
 from support.postgres import PostgresServer
+
+
+@pytest.fixture(autouse=True)
+def _small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test copy and compare in more than one portion."""
+    monkeypatch.setattr(copying, "_ROWS_AT_ONCE", 2)
 
 
 @pytest.fixture

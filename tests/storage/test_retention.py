@@ -8,6 +8,7 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.retention import LONGEST_AGE, RetentionRule
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ids import new_id
+from flowrunner.services import retention as retention_module
 from flowrunner.services.retention import Retention
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
@@ -17,6 +18,13 @@ from support.dependencies import SteppingClock
 
 DAY = timedelta(days=1)
 MONTH = RetentionRule(max_age=30 * DAY)
+
+
+@pytest.fixture(autouse=True)
+def _small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test read and delete in more than one portion."""
+    monkeypatch.setattr(retention_module, "_FLOWS_AT_ONCE", 1)
+    monkeypatch.setattr(retention_module, "_BATCH", 2)
 
 
 @pytest.fixture
