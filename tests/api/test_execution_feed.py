@@ -244,6 +244,23 @@ async def test_too_many_changes_at_once_ask_to_read_the_list_again() -> None:
 
 
 @pytest.mark.usefixtures("quick")
+async def test_all_that_changes_together_is_sent_in_however_many_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution_feed, "_READ_TOGETHER", 2)
+    broadcast = LocalBroadcast()
+    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    messages = feed.follow([MARA, OMAR], None)
+    await texts(messages)
+    published(broadcast, 5)
+
+    found: list[str] = []
+    while len(found) < 5:
+        found += [message["id"] for message in await texts(messages)]
+
+    assert found == [f"exec-{number:05}" for number in range(5)]
+    await messages.aclose()
+
+
+@pytest.mark.usefixtures("quick")
 async def test_what_changes_between_two_listeners_is_sent_to_the_second() -> None:
     broadcast = LocalBroadcast()
     feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read

@@ -10,6 +10,7 @@ from flowrunner.domain.errors import InvalidFlows
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.language import Reading
 from flowrunner.schemas import RustSchemas
+from flowrunner.services import flow_batches
 from flowrunner.services.flow_batches import FlowBatches, FlowDocument
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
@@ -96,6 +97,21 @@ async def test_what_is_remembered_belongs_to_one_workspace(
 
     assert mara.workspace_id != omar.workspace_id
     assert language.read_texts == [DESCRIBED, DESCRIBED]
+
+
+async def test_the_documents_of_all_flows_are_returned_in_however_many_portions(
+    batches: FlowBatches, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_batches, "_NAMES_AT_ONCE", 2)
+    saved = documents(**dict.fromkeys("abcde", DESCRIBED))
+    await batches.save(mara, saved)
+
+    count, found = await batches.documents(mara)
+
+    assert count == 5
+    assert [(document.name, document.definition) async for document in found] == [
+        (document.name, document.definition) for document in saved
+    ]
 
 
 async def test_two_forms_of_a_name_are_the_same_flow(batches: FlowBatches, mara: Caller) -> None:
