@@ -262,9 +262,11 @@ async def test_s63_a_callback_that_cannot_be_read_cancels_no_delivery_of_another
     right = await installation.callback("http://right", pending=1)
     delivering = asyncio.create_task(installation.deliveries.deliver_due())
     await sent.wait()
-    await installation.callback("http://broken", pending=1)
+    broken = await installation.callback("http://broken", pending=0)
     # A list for SQLite, which reads more than JSON.
     change(tmp_path / "flowrunner.db", "UPDATE callbacks SET events = '[1,]' WHERE id LIKE '%http://broken'")
+    # Only now is it looked at.
+    await installation.pend(broken, "broken")
     async with asyncio.timeout(PATIENCE_SECONDS):
         await has_failed.wait()
     may_end.set()
