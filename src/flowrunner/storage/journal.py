@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -81,9 +81,13 @@ class SqlJournal:
         self._database = database
         self._free_storage = FreeStorage()
 
-    async def append(self, append: Append) -> None:
+    def append(self, append: Append) -> Awaitable[None]:
+        # Submitted by the call itself: no later operation overtakes it.
+        return self._written(self._database.submit(AppendOp(append, self._free_storage)))
+
+    async def _written(self, submitted: Awaitable[None]) -> None:
         try:
-            await self._database.submit(AppendOp(append, self._free_storage))
+            await submitted
         except asyncio.CancelledError:
             await self._settle()
             raise
