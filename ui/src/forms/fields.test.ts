@@ -99,6 +99,27 @@ test("an expression beside a number, a word or a map changes nothing of its fiel
   expect(nodeField("set", "params").kind).toBe("structure");
 });
 
+test("a map and a list with expressions inside are no text", () => {
+  const value = nodeField("transform", "value");
+  const headers = nodeField("http.request", "headers");
+  expect(valueOf(headers, "Authorization: Bearer ${secrets.T}\nX-A: b")).toEqual({ value: { Authorization: "Bearer ${secrets.T}", "X-A": "b" } });
+  expect(valueOf(value, "id: ${input.id}\nall: [\"${input.a}\", 1]")).toEqual({ value: { id: "${input.id}", all: ["${input.a}", 1] } });
+  expect(valueOf(nodeField("approval", "roles"), "- ${input.role}")).toEqual({ value: ["${input.role}"] });
+  for (const field of [value, headers]) {
+    for (const text of ["{x: ${input.y}}", "a: ${b ? 'c: d' : e}"]) expect(valueOf(field, text)).toEqual({ fault: "This is not valid JSON or YAML" });
+    for (const text of ["${vars.headers}", "${ {a: 1, b: [2]} }"]) expect(valueOf(field, text)).toEqual({ value: text });
+  }
+  for (const text of ["Order ${input.id} is paid", "see https://example.com/${input.id}", "${a}: b", "two ${a}\nlines", "Order ${input.id}: paid"]) expect(valueOf(value, text)).toEqual({ value: text });
+  expect(valueOf(value, '"id: ${input.id}"')).toEqual({ value: "id: ${input.id}" });
+});
+
+test("a value with expressions is shown as it can be typed again", () => {
+  const field = nodeField("transform", "value");
+  for (const value of [{ id: "${input.id}", all: ["${a}", { b: "x ${c}" }] }, ["${a}"], "${input}", "id: ${input.id}", "- ${a}", "'${a}'", "Order ${a}", "two ${a}\nlines", "a: ${b}\nlines"]) {
+    expect(valueOf(field, textOf(field, value))).toEqual({ value });
+  }
+});
+
 test("there are no fields for a flow without inputs", () => {
   expect(inputFields(undefined)).toEqual([]);
   expect(inputFields([1])).toEqual([]);

@@ -80,9 +80,15 @@ export function inputFields(inputs: unknown): FormField[] {
 /** Return how a value is shown in its field. */
 export function textOf(field: FormField, value: unknown): string {
   if (value === undefined) return "";
-  if (typeof value === "string" && (field.kind !== "structure" || value.includes("${"))) return value;
+  if (typeof value === "string" && (field.kind !== "structure" || (value.includes("${") && isReadAs(field, value)))) return value;
   if (field.kind === "structure") return stringify(value, { lineWidth: 0 }).trimEnd();
   return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** Return true if a text, typed without quotes, is that text. */
+function isReadAs(field: FormField, text: string): boolean {
+  const typed = valueOf(field, text);
+  return "value" in typed && typed.value === text;
 }
 
 export type Typed = { readonly value: unknown } | { readonly fault: string };
@@ -90,7 +96,7 @@ export type Typed = { readonly value: unknown } | { readonly fault: string };
 /** Return the value that was typed; undefined for an empty field. */
 export function valueOf(field: FormField, text: string): Typed {
   if (text.trim() === "") return { value: field.kind === "text" && text !== "" ? text : undefined };
-  if (field.takesExpression && text.includes("${")) return { value: text };
+  if (field.takesExpression && field.kind !== "structure" && text.includes("${")) return { value: text };
   switch (field.kind) {
     case "boolean":
       return { value: text === "true" };
@@ -123,14 +129,25 @@ function scalar({ types }: FormField, text: string): unknown {
   return isNumber && Number.isFinite(Number(text)) ? Number(text) : text;
 }
 
+/** The beginning of a map, a list, or a text in quotes. */
+const WRITTEN = /^\s*([[{"'|>]|- |[^\s:]+:(\s|$))/;
+const QUOTED = /^\s*["'|>]/;
+
 function structure(field: FormField, text: string): Typed {
+  const isTemplate = field.takesExpression && text.includes("${");
+  // One expression is the value itself.
+  if (isTemplate && text.trimStart().startsWith("${")) return { value: text };
+  let value: unknown;
   try {
-    const value = parse(text, { logLevel: "error" }) as unknown;
-    if (field.types.length === 0 || field.types.includes("string")) return { value };
-    if (field.types.includes("object") && isMap(value)) return { value };
-    if (field.types.includes("array") && Array.isArray(value)) return { value };
-    return field.types.some((type) => type !== "object" && type !== "array") ? { value } : { fault: field.types.includes("array") ? texts.writeList : texts.writeMap };
+    value = parse(text, { logLevel: "error" });
   } catch {
-    return { fault: texts.notYaml };
+    return isTemplate && !WRITTEN.test(text) ? { value: text } : { fault: texts.notYaml };
   }
+  if (isTemplate && typeof value === "string") return { value: QUOTED.test(text) ? value : text };
+  // Keys take no expressions: "Order ${input.id}: paid" is a text.
+  if (isTemplate && isMap(value) && Object.keys(value).some((key) => key.includes("${"))) return { value: text };
+  if (field.types.length === 0 || field.types.includes("string")) return { value };
+  if (field.types.includes("object") && isMap(value)) return { value };
+  if (field.types.includes("array") && Array.isArray(value)) return { value };
+  return field.types.some((type) => type !== "object" && type !== "array") ? { value } : { fault: field.types.includes("array") ? texts.writeList : texts.writeMap };
 }
