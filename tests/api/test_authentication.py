@@ -327,7 +327,7 @@ def test_times_of_an_account_are_told(account: Client) -> None:
 
 def test_s03_guesses_are_throttled_and_the_owner_logs_in_from_elsewhere(account: Client) -> None:
     def log_in(password: str, source: str) -> int:
-        connection = http.client.HTTPConnection(*account.address, timeout=30, source_address=(source, 0))
+        connection = http.client.HTTPConnection(*account.address, timeout=60, source_address=(source, 0))
         try:
             body = json.dumps({"username": account.email, "password": password})
             connection.request("POST", "/api/v1/auth/login", body, {"Content-Type": "application/json"})

@@ -396,7 +396,7 @@ async def test_s62_a_client_that_leaves_ends_its_wait_but_not_the_execution(acco
         connection = socket.create_connection(agent.address)
         connection.sendall(head + body)
         leaving.append(connection)
-    for _ in range(200):
+    for _ in range(1200):
         if account.get("/api/v1/executions").json["total"] == 20:
             break
         await asyncio.sleep(0.05)

@@ -418,7 +418,7 @@ def test_a_query_parameter_with_one_value_is_given_once(account: Client) -> None
 
 def test_a_request_that_names_two_workspaces_acts_in_none(account: Client) -> None:
     parts = urlsplit(account.url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     statuses = []
     for times in (1, 2):
         connection.putrequest("GET", "/api/v1/flows")

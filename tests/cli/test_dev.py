@@ -30,7 +30,7 @@ def running(at: Path, *arguments: str, **environment: str) -> Iterator[tuple[dic
         yield said(process.stdout), process
     finally:
         process.send_signal(signal.SIGINT)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=60)
         assert process.returncode == 0, log
 
 
@@ -136,6 +136,6 @@ def test_ctrl_c_while_the_account_is_made_ends_it_quietly(tmp_path: Path) -> Non
     assert process.stdout is not None
     assert process.stdout.readline().startswith("FlowRunner")
     process.send_signal(signal.SIGINT)
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in log

@@ -76,7 +76,7 @@ def test_the_standard_output_holds_messages_alone_and_the_end_of_the_input_ends_
         process.stdin.flush()
         answers = [json.loads(process.stdout.readline()) for _ in range(3)]
         process.stdin.close()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=60) == 0
         assert process.stdout.read() == ""
 
     by_id = {answer["id"]: answer for answer in answers}

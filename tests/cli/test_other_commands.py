@@ -198,7 +198,7 @@ def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, tri
     assert user.client.post(f"{url}?a=1", {"order": 7}).status == 202
     assert "Forwarded: 204" in listening.stderr.readline()
     listening.send_signal(signal.SIGINT)
-    listening.communicate(timeout=30)
+    listening.communicate(timeout=60)
     assert listening.returncode == 130
     sink.shutdown()
     sink.server_close()

@@ -122,7 +122,7 @@ def test_each_due_time_is_started_once_although_processes_are_killed(processes: 
         return bool(ended == len(found)) and rows_of(server.place, count_heard) == [(ended, ended)]
 
     # Workers of Temporal that were killed have left a backlog.
-    wait_for(is_heard, seconds=60.0 + 15.0 * KILLS)
+    wait_for(is_heard, seconds=240.0 + 15.0 * KILLS)
     for process in processes:
         process.stop()
     assert check_database(server.place, all_ended=False) == []

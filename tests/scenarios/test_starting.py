@@ -386,7 +386,7 @@ def test_that_the_client_of_temporal_is_missing_is_told_before_anything_is_touch
         env=clean_environment(
             FLOWRUNNER_DISPATCH="temporal://127.0.0.1:1", FLOWRUNNER_DATABASE_URL="postgresql://127.0.0.1:1/none"
         ),
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
     assert (done.returncode, "pip install" in done.stderr) == (1, True), done.stderr

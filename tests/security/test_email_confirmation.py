@@ -128,7 +128,7 @@ async def test_s73_an_account_that_claims_an_address_is_no_approver_member_or_in
         "POST", f"/api/v1/flows/{flow.json['id']}/run", {"input": {}}, by="root", headers=inside
     )
     execution = f"/api/v1/executions/{started.json['execution_id']}"
-    for _ in range(1000):
+    for _ in range(6000):
         if (await installation.go("GET", execution, by="root", headers=inside)).json["status"] == "waiting":
             break
         await asyncio.sleep(0.01)

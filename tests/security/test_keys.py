@@ -56,7 +56,7 @@ load_keys(Path(sys.argv[1]), has_data=False)
 def test_a_kill_while_the_keys_are_made_leaves_an_installation_that_starts(
     tmp_path: Path, call: str, number: int
 ) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), call, str(number)], check=False, timeout=30)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), call, str(number)], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
     made = {path.name: path.read_text() for path in (tmp_path / "keys").glob("*.key")}
 

@@ -81,7 +81,7 @@ def test_what_libraries_tell_is_an_event_on_a_line_of_its_own(log_format: Litera
         "logging.getLogger('library').info('of no interest')\n"
     )
     (line,) = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     ).stderr.splitlines()
 
     if log_format == "json":

@@ -445,7 +445,7 @@ async def test_the_operator_makes_a_link_beside_the_running_server(tmp_path: Pat
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
         assert typed not in done.stderr
         # The server has just seen the token, and keeps what it knows of it for a while.
-        for _ in range(300):
+        for _ in range(600):
             if (old := await accounts.go("GET", "/api/v1/flows", by="kim")).status == 401:
                 break
             await asyncio.sleep(0.1)

@@ -389,7 +389,7 @@ async def test_s71_a_workspace_requires_a_second_factor_of_its_members(tmp_path:
         path = f"/api/v1/flows/{flow.json['id']}/run"
         ran = await attack.send("POST", path, {"input": {}}, attack.token)
         execution = ran.json["execution_id"]
-        for _ in range(1000):
+        for _ in range(6000):
             if waiting := (await attack.send("GET", "/api/v1/approvals", None, omar)).json["approvals"]:
                 break
             await asyncio.sleep(0.01)

@@ -21,7 +21,7 @@ RETURN: Final = "nodes: {a: {type: return}}"
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(2000):
+    for _ in range(6000):
         if await holds():
             return
         await asyncio.sleep(0.01)

@@ -105,7 +105,7 @@ async def test_the_events_behind_a_state_are_not_kept() -> None:
 
     async def still_alive() -> int:
         """Return how many lines are in memory; the thread that has taken the last ones lets go of them in a moment."""
-        for _ in range(100):
+        for _ in range(6000):
             if (count := sum(line() is not None for line in seen)) <= 50:
                 break
             await asyncio.sleep(0.01)

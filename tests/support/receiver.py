@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
+
+_PATIENCE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Receiver:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "support.receiver", str(self._ledger), str(self._port_file)], cwd=root
         )
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while not self._port_file.exists():
             assert self._process.poll() is None, "the receiver did not start"
             assert time.monotonic() < deadline, "the receiver is not ready"
@@ -77,7 +79,7 @@ class Receiver:
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(10)
+            self._process.wait(_PATIENCE_SECONDS)
 
     def effects(self, path: str = "") -> Sequence[Effect]:
         """What it got so far, in order, at paths that start so."""
