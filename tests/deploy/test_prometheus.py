@@ -77,7 +77,7 @@ class Prometheus:
     def wait_for_scrape(self) -> None:
         """Wait until it has the numbers that the server has now."""
         now, query = time.time(), 'timestamp(up{job="flowrunner"})'
-        wait_for(lambda: any(float(one["value"][1]) > now for one in self.ask(query)), 30)
+        wait_for(lambda: any(float(one["value"][1]) > now for one in self.ask(query)))
 
     def _get(self, path: str, **values: str) -> Any:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(values)}"
@@ -117,7 +117,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, lasting_receiver: Recei
                 stdout=log, stderr=log,
             )  # fmt: skip
         found = Prometheus(url)
-        wait_for(found.is_ready, 30)
+        wait_for(found.is_ready)
         live_through(server.admin().new_account(), lasting_receiver, found)
         yield found
     finally:

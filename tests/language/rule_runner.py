@@ -35,7 +35,7 @@ from support.databases import MARA, MARA_ACCOUNT, OMAR
 from support.dependencies import Answer, FakeHttp, Request, SteppingClock, answer
 
 MAIN: Final = "main"
-PATIENCE_SECONDS: Final = 45.0
+PATIENCE_SECONDS: Final = 60.0
 # Shorter timeouts of nodes are waited for, because they use the real time.
 _REAL_SECONDS: Final = 1.5
 # How far the clock may be ahead, because it moves each time it is read.
