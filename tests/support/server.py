@@ -20,7 +20,7 @@ ADMIN_EMAIL: Final = "root@example.com"
 ADMIN_PASSWORD: Final = "seven-grey-herons-wade"
 LOOPBACK: Final = "127.0.0.0/8,::1/128"
 _STARTED: Final = re.compile(r'(?:server\.started\s.*?url=|"url": ")(http://[^\s"]+)')
-_PATIENCE_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 120.0
 Process: TypeAlias = "subprocess.Popen[bytes] | ForkedProcess"
 
 
