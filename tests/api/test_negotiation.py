@@ -40,6 +40,13 @@ def test_an_encoding_is_taken_if_it_is_named_without_a_weight_of_zero(header: st
     assert takes(header, "gzip") is expected
 
 
+def test_no_more_of_a_header_is_read_than_any_client_sends() -> None:
+    assert takes("a," * 99 + "gzip", "gzip")
+    assert not takes("a," * 100 + "gzip", "gzip")
+    assert takes("gzip" + ";a" * 20 + ";q=0", "gzip")
+    assert not takes("gzip" + ";a" * 5 + ";q=0", "gzip")
+
+
 def test_what_a_client_excludes_is_not_sent(account: Client, admin: Client) -> None:
     flow = account.new_flow(SMALLEST)
     run = account.run(flow)

@@ -5,6 +5,9 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 _WEIGHT: Final = re.compile(r"[01](\.[0-9]{0,3})?")
+# No client sends as many. Anybody may send 64 KiB of commas or semicolons.
+_MOST_NAMES: Final = 100
+_MOST_PARAMETERS: Final = 10
 _JSON: Final = ("application/json", "*/*", "application/*")
 
 
@@ -24,10 +27,13 @@ def takes(header: str, name: str) -> bool:
 
 
 def _weighed(header: str) -> Sequence[tuple[str, float]]:
-    """Return the names that the client takes, each with its `q`: 1 without one, or with one that cannot be read."""
+    """Return the names that the client takes, each with its `q`: 1 without one, or with one that cannot be read.
+
+    Names after the first hundred are ignored, and so is a weight after ten parameters.
+    """
     weighed = []
-    for part in header.lower().split(","):
-        name, *parameters = part.split(";")
+    for part in header.lower().split(",", _MOST_NAMES)[:_MOST_NAMES]:
+        name, *parameters = part.split(";", _MOST_PARAMETERS)
         pairs = (each.partition("=") for each in parameters)
         weight = next((value.strip() for key, _, value in pairs if key.strip() == "q"), "")
         weighed.append((name.strip(), float(weight) if _WEIGHT.fullmatch(weight) else 1.0))
