@@ -137,9 +137,10 @@ async def test_a_filter_selects_as_the_list_of_executions_does(tmp_path: Path) -
         for each in filters:
             usual = {} if each.keys() & {"status", "unrepaired"} else {"status": "failed"}
             values = {name: "true" if value is True else value for name, value in each.items()}
-            listed.append(len(await many.executions(**usual, **values)))
+            # The first has been rerun since.
+            listed.append(sum(one["id"] != many.failed[0] for one in await many.executions(**usual, **values)))
 
-    assert totals == [4, 0, 0, 4, 4, 0, 4, 1, 4, 0, 0]
+    assert totals == [3, 0, 0, 3, 3, 0, 3, 1, 3, 0, 0]
     assert listed == totals
 
 

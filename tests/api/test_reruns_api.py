@@ -255,6 +255,26 @@ def test_a_rerun_can_be_rerun(account: Client, receiver: Receiver) -> None:
     assert len(receiver.effects(path)) == 1
 
 
+def test_many_are_rerun_by_a_filter_without_those_that_have_been_rerun_since(account: Client) -> None:
+    flow_id = account.new_flow("nodes: {no: {type: fail, params: {error: bad, message: bad}}}")
+    first, other = (account.run(flow_id) for _ in range(2))
+    account.ended(first)
+    account.ended(other)
+    again = rerun_to_end(account, first)["id"]
+    last = rerun_to_end(account, again)["id"]
+
+    def selected(action: str, **selection: Any) -> list[str]:
+        plan = account.post("/api/v1/executions:batch?dry_run=true", {"action": action, **selection}).json
+        assert plan["total"] == len(plan["executions"])
+        return [each["id"] for each in plan["executions"]]
+
+    assert selected("rerun", filter={"flow_id": flow_id}) == [other, last]
+    assert selected("rerun", filter={"unrepaired": True}) == [other, last]
+    assert selected("rerun", filter={"rerun_of": first}) == []
+    assert selected("rerun", ids=[first, again]) == [first, again]
+    assert selected("delete", filter={"flow_id": flow_id}) == [first, other, again, last]
+
+
 @pytest.mark.parametrize("step", ["nobody", "done", "second.2", "first.0", "each.1[0]/push.1", "' OR 1=1", "\u2028"])
 def test_a_step_that_did_not_run_is_told(account: Client, receiver: Receiver, step: str) -> None:
     first = account.ended(account.run(account.new_flow(CHAIN.format(url=f"{receiver.url}/ok/s")), {"n": 1}))

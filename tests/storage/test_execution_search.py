@@ -108,17 +108,21 @@ def terms_of_kind(sample: Sample, kind: str) -> list[tuple[str, str]]:
     return [(name.removeprefix(f"{kind}."), value) for name, value in sample.terms if name.startswith(f"{kind}.")]
 
 
-def repaired_by(sample: Sample, samples: Sequence[Sample]) -> str | None:
-    """Return the first completed execution of the same chain, after this one or after the first of the chain."""
+def later_repeats(sample: Sample, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the later executions of the same chain."""
     by_id = {one.id: one for one in samples}
 
     def original(one: Sample) -> str:
         return one.id if one.rerun_of is None else original(by_id[one.rerun_of])
 
+    return [one for one in samples if one.id > sample.id and original(one) == original(sample)]
+
+
+def repaired_by(sample: Sample, samples: Sequence[Sample]) -> str | None:
+    """Return the first completed execution of the same chain, after this one or after the first of the chain."""
     if sample.status not in (Status.FAILED, Status.CANCELLED):
         return None
-    of_chain = [one for one in samples if original(one) == original(sample) and one.id > sample.id]
-    return next((one.id for one in of_chain if one.status is Status.COMPLETED), None)
+    return next((one.id for one in later_repeats(sample, samples) if one.status is Status.COMPLETED), None)
 
 
 def fitting(wanted: ExecutionFilter, samples: Sequence[Sample]) -> list[str]:
@@ -135,6 +139,7 @@ def fitting(wanted: ExecutionFilter, samples: Sequence[Sample]) -> list[str]:
         and (wanted.error_type is None or (one.error is not None and one.error.type == wanted.error_type))
         and (wanted.failed_node is None or (one.error is not None and one.error.node == wanted.failed_node))
         and (not wanted.is_unrepaired or repaired_by(one, samples) is None)
+        and (not wanted.is_latest or not later_repeats(one, samples))
         and one.terms >= frozenset(wanted.terms)
     ]
 
@@ -151,6 +156,7 @@ def filters() -> Iterator[ExecutionFilter]:
         {"rerun_of": ExecutionId("exec-003")},
         {"first_id": "exec-02", "end_id": "exec-05"},
         {"statuses": (Status.FAILED,), "is_unrepaired": True},
+        {"statuses": (Status.FAILED, Status.CANCELLED), "is_latest": True},
         {"terms": (("label.team", "core"),)},
         {"terms": (("label.env", "prod"), ("input.order", "42"), ("label.team", "web"))},
     ]
@@ -376,6 +382,7 @@ def crowded() -> Iterator[ExecutionFilter]:
         {"terms": (("label.customer", "01"),)},
         {"terms": (("label.team", "core"), ("label.customer", "02"), ("input.order", "000002"))},
         {"terms": (("label.team", "none"),)},
+        {"statuses": (Status.FAILED,), "is_latest": True},
     ]
     chosen = [(one,) for one in some] + random.Random(5).sample(list(itertools.combinations(some, 2)), 25)
     status_label_flow_and_time = (some[1], some[10], some[0], some[8])

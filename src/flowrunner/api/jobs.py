@@ -45,7 +45,7 @@ def _one_text(statuses: object) -> object:
 
 
 class SelectExecutions(Body):
-    """The filters of `GET /api/v1/executions`."""
+    """The filters of `GET /api/v1/executions`. For `rerun`, those that have been rerun since are left out."""
 
     flow_id: str | None = Field(default=None, min_length=1, max_length=200)
     flow: str | None = Field(default=None, min_length=1, max_length=200, description="The id or the name of a flow.")

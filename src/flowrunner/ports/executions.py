@@ -70,6 +70,7 @@ class ExecutionFilter:
         trigger_id: Those that a trigger started.
         rerun_of: Those that repeat an execution.
         is_unrepaired: Those without a completed repeat.
+        is_latest: Those without a later repeat: of an execution and its repeats the last one.
         terms: Those with all of these labels and searchable inputs, which `domain.labels` makes.
     """
 
@@ -82,6 +83,7 @@ class ExecutionFilter:
     trigger_id: str | None = None
     rerun_of: ExecutionId | None = None
     is_unrepaired: bool = False
+    is_latest: bool = False
     terms: Sequence[tuple[str, str]] = ()
 
 

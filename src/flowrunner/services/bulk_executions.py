@@ -45,7 +45,7 @@ class Selection:
     """The executions of a request: those with the ids, or those that a list with the filter has.
 
     Attributes:
-        filter: If it names no status, those that suit the action.
+        filter: If it names no status, those that suit the action. A rerun leaves out what has been rerun since.
         flow: See `Executions.page`; as ``since`` and ``until``.
     """
 
@@ -96,6 +96,9 @@ class BulkExecutions:
         wanted = selection.filter
         if not wanted.statuses and not wanted.is_unrepaired:
             wanted = replace(wanted, statuses=_STATUSES[action])
+        if action == "rerun":
+            # What has been repeated since is not repeated beside that.
+            wanted = replace(wanted, is_latest=True)
         # An account searches for one selection at a time.
         async with self._locks.of(caller):
             return await self._matching(caller, wanted, selection)

@@ -38,6 +38,14 @@ WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'comp
   AND later.workspace_id = x.workspace_id
 """
 _IS_UNREPAIRED: Final = "AND (SELECT count(*) FROM (SELECT 1 {repairs} LIMIT 1) AS repairs) = 0"
+# With each status, so that one entry of the index is read for each, however many repeats there are.
+_IS_LATEST: Final = """
+AND (SELECT count(*) FROM (
+       SELECT 1 FROM executions later
+        WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status IN ({statuses})
+          AND later.id > x.id AND later.workspace_id = x.workspace_id
+        LIMIT 1) AS repeats) = 0
+"""
 # Conditions that are columns of an index between the workspace and the id. Statuses have one alone and with the flow.
 _INDEXED: Final[Mapping[str, str]] = {
     "rerun_of": "AND e.rerun_of = :rerun_of",
@@ -55,6 +63,7 @@ _EXAMINED: Final[Mapping[str, str]] = {
     "flow_id": "AND x.flow_id = :flow_id",
     "statuses": "AND :statuses LIKE '%,' || x.status || ',%'",
     "is_unrepaired": _IS_UNREPAIRED.replace("{repairs}", REPAIRS),
+    "is_latest": _IS_LATEST.replace("{statuses}", ", ".join(f"'{status.value}'" for status in Status)),
 }
 # Lookups of one row each. They count it, because PostgreSQL would turn an EXISTS into a join with the whole table.
 _EXAMINED_EXECUTION: Final = "AND (SELECT count(*) FROM executions x WHERE x.id = {id} {conditions}) = 1"

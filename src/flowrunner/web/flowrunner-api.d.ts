@@ -5786,7 +5786,7 @@ export interface components {
         };
         /**
          * SelectExecutions
-         * @description The filters of `GET /api/v1/executions`.
+         * @description The filters of `GET /api/v1/executions`. For `rerun`, those that have been rerun since are left out.
          */
         SelectExecutions: {
             /** Flow Id */

@@ -203,7 +203,7 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 @wait_options
 @yes_option
 def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
-    """Re-run one execution by its id, or all that the options select."""
+    """Re-run one execution by its id, or all that the options select and that have not been re-run since."""
     from flowrunner.cli.bulk import change_many, required
     from flowrunner.cli.reruns import rerun_one
 

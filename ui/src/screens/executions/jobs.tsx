@@ -25,11 +25,6 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
   const plan = useQuery(JSON.stringify(batch), async (signal) => {
     return (await api.post("/api/v1/executions:batch", { query: { dry_run: true }, body: batch, signal })) as Schemas["PlannedJob"];
   });
-  const filter = batch.action === "rerun" && batch.filter?.status === "failed" && batch.filter.unrepaired === undefined ? batch.filter : undefined;
-  const unrepaired = useQuery(`${JSON.stringify(filter)} unrepaired`, async (signal) => {
-    if (filter === undefined) return undefined;
-    return (await api.post("/api/v1/executions:batch", { query: { dry_run: true }, body: { ...batch, filter: { ...filter, unrepaired: true } }, signal })) as Schemas["PlannedJob"];
-  });
   function start(): void {
     starting.run(batch, async (headers) => {
       const job = (await api.post("/api/v1/executions:batch", { body: batch, headers })) as Schemas["JobAnswer"];
@@ -37,7 +32,7 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
     });
   }
   const total = plan.data?.total;
-  const repaired = total === undefined || unrepaired.data === undefined ? 0 : total - unrepaired.data.total;
+  const scope = batch.ids !== undefined ? texts.onlySelected(batch.ids.length) : batch.action === "rerun" ? texts.allNotRerun : texts.allMatching;
   return (
     <Dialog
       title={texts.titles[batch.action]!}
@@ -47,11 +42,10 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
         <button class={batch.action === "rerun" ? "btn primary" : "btn danger"} disabled={starting.busy || !total} onClick={start}>{texts.confirm[batch.action]!(total ?? 0)}</button>
       </>}
     >
-      <p class="muted">{texts.hints[batch.action]} {batch.ids === undefined ? `${texts.allMatching}.` : `${texts.onlySelected(batch.ids.length)}.`}</p>
+      <p class="muted">{texts.hints[batch.action]} {scope}.</p>
       {plan.error && <Failure error={plan.error} />}
       {plan.data === undefined && !plan.error && <p class="muted">{texts.counting}</p>}
       {total === 0 && <p>{texts.none}</p>}
-      {repaired > 0 && <p class="alert note">{texts.repaired(repaired)}</p>}
       {plan.data !== undefined && plan.data.executions.length > 0 && (
         <section class="stack tight">
           <h3>{texts.first}</h3>
