@@ -119,11 +119,10 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a run is answered before it is committed",
-        [Change(_JOURNAL, "        return self._database.submit(AppendOp(append, self._free_storage))\n",
-                "        import asyncio\n"
+        [Change(_JOURNAL, "        return self._written(self._database.submit(AppendOp(append, self._free_storage)))\n",
                 "        appending = self._database.submit(AppendOp(append, self._free_storage))\n"
                 "        if append.create is None:\n"
-                "            return appending\n"
+                "            return self._written(appending)\n"
                 "        appending.add_done_callback(lambda done: done.cancelled() or done.exception())\n"
                 "        return asyncio.sleep(0)\n")],
         "server killed at its answer,PostgreSQL killed",
