@@ -58,7 +58,8 @@ async def test_a_reader_that_is_cancelled_after_its_connection_was_lost_ends(
 
     async def lose_it(tx: Transaction) -> None:
         await asyncio.to_thread(own_server.kill)
-        with pytest.raises(Exception, match="connection"):
+        # In the words of the driver, which speaks of its own states if the connection is lost at the very moment.
+        with pytest.raises(Exception, match=r"connection|another operation"):
             await tx.row("SELECT 1")
         is_lost.set()
         await asyncio.Event().wait()
