@@ -177,7 +177,7 @@ OLD: Final = (
 # The next callbacks. Deliveries from before the newest `:most` are too many, unless they are pending.
 HOLDERS: Final = """
 SELECT c.id, (SELECT d.noted_at FROM callback_deliveries d WHERE d.callback_id = c.id
-               ORDER BY d.noted_at DESC, d.id DESC LIMIT 1 OFFSET :most)
+               ORDER BY d.noted_at DESC, d.id DESC LIMIT 1 OFFSET :most - 1)
   FROM callbacks c WHERE c.id > :after ORDER BY c.id LIMIT :holders
 """
 EARLIER: Final = """

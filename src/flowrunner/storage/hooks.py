@@ -86,7 +86,7 @@ SELECT h.trigger_id,
        CASE WHEN (SELECT t.id FROM triggers t WHERE t.id = h.trigger_id) IS NOT NULL
             THEN (SELECT CASE WHEN d.received_at < :recent THEN d.received_at ELSE :recent END
                     FROM hook_deliveries d WHERE d.trigger_id = h.trigger_id
-                   ORDER BY d.received_at DESC, d.id DESC LIMIT 1 OFFSET :most)
+                   ORDER BY d.received_at DESC, d.id DESC LIMIT 1 OFFSET :most - 1)
             ELSE 9223372036854775807 END
   FROM holders h WHERE h.trigger_id IS NOT NULL ORDER BY h.place
 """
