@@ -17,6 +17,7 @@ from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt
 from flowrunner.ports.page import Page
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
+from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.callbacks import SqlCallbacks, notify_callbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
@@ -406,6 +407,40 @@ async def test_the_deliveries_of_a_callback_are_deleted_in_short_commits_before_
     assert max(before - after for before, after in pairwise(left)) <= 500
     assert rows_of(path, "SELECT id FROM callbacks") == [("callback-2",)]
     assert rows_of(path, "SELECT callback_id FROM callback_deliveries") == [("callback-2",)]
+
+
+async def test_the_deliveries_of_a_deleted_workspace_are_deleted_in_short_commits_after_it(
+    callbacks: SqlCallbacks, database: Database, path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(callbacks, "callback-1")
+    await create(callbacks, "callback-2", workspace_id=OMAR)
+    add_many(path, "callback-1", 1)
+    add_many(path, "callback-2", 3_000)
+    change(path, "UPDATE callback_deliveries SET workspace_id = ? WHERE callback_id = 'callback-2'", OMAR)
+    change(path, "UPDATE callback_deliveries SET state = 'pending', next_at = 0 WHERE id = 'callback-2-7'")
+    unused, write, left = cast("Any", None), database.write, [3_000]
+    clock = SteppingClock(NOON)
+
+    async def counted(function: Any, **more: Any) -> Any:
+        done = await write(function, **more)
+        ((count,),) = rows_of(path, "SELECT count(*) FROM callback_deliveries WHERE callback_id = 'callback-2'")
+        left.append(count)
+        return done
+
+    monkeypatch.setattr(database, "write", counted)
+    await SqlAccounts(database).delete(OMAR_ACCOUNT, at=NOON)
+
+    assert left == [3_000, 3_000]
+    # Nothing is sent, and nothing is left that anything could be sent with.
+    assert await callbacks.due_callbacks(now=NOON, limit=9, most=9) == []
+    assert rows_of(path, "SELECT name, address, length(sealed) FROM callbacks WHERE id = 'callback-2'") == [("", "", 0)]
+    with pytest.raises(NotFound):
+        await callbacks.get(OMAR, CallbackId("callback-2"))
+    await CallbackDeliveries(callbacks, *[unused] * 4, clock=clock, draw=unused, on_attempt=unused).purge()
+    assert left[-1] == 0
+    assert max(before - after for before, after in pairwise(left)) <= 500
+    assert rows_of(path, "SELECT id FROM callbacks") == [("callback-1",)]
+    assert rows_of(path, "SELECT callback_id FROM callback_deliveries") == [("callback-1",)]
 
 
 async def test_a_delivery_that_is_due_again_is_not_deleted(callbacks: SqlCallbacks, path: Place) -> None:

@@ -158,6 +158,10 @@ class CallbackStore(Protocol):
         """Delete a callback with its deliveries, of which there may be few: other writes wait. Raises: NotFound."""
         ...
 
+    async def of_deleted_workspaces(self, *, limit: int) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+        """Return at most ``limit`` callbacks whose workspaces were deleted; nothing is sent by them."""
+        ...
+
     async def some_deliveries(self, workspace_id: WorkspaceId, id: CallbackId, *, limit: int) -> Sequence[DeliveryId]:
         """Return at most ``limit`` deliveries of a callback, in no order."""
         ...

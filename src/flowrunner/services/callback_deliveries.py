@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -28,11 +29,13 @@ from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.retry import seconds_asked_for
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import NodeFailure
+from flowrunner.ports.audit import Audit
 from flowrunner.ports.callbacks import (
     CallbackId,
     CallbackStore,
     CallbackView,
     DeliveryAttempt,
+    DeliveryId,
     DeliveryView,
     SealedCallback,
 )
@@ -64,6 +67,8 @@ _KEPT_FOR: Final = timedelta(days=7)
 MOST_KEPT: Final = 1000
 # Ids of deliveries that are read together before these are deleted.
 _FOUND_AT_ONCE: Final = 5000
+# Deliveries that are deleted in one commit with their callback.
+_FEW: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +313,10 @@ class CallbackDeliveries:
         await self._store.disable(callback.id, at=now, reason=reason, notice=notice, audit=entry)
 
     async def purge(self) -> None:
-        """Delete deliveries that are older than a week, or beyond the newest of their callback."""
+        """Delete deliveries that are older than a week, beyond the newest of their callback, or of no workspace."""
+        while gone := await self._store.of_deleted_workspaces(limit=_FOUND_AT_ONCE):
+            for workspace_id, id in gone:
+                await delete_callback(self._store, workspace_id, id)
         now = self._clock.now()
         deletions = ShortDeletions(self._store.delete_ended)
         while ids := await self._store.old(before=now - _KEPT_FOR, limit=_FOUND_AT_ONCE):
@@ -317,6 +325,16 @@ class CallbackDeliveries:
         while after is not None:
             ids, after = await self._store.surplus(after=after, most=MOST_KEPT, limit=_FOUND_AT_ONCE)
             await deletions.run(ids)
+
+
+async def delete_callback(
+    store: CallbackStore, workspace_id: WorkspaceId, id: CallbackId, *, audit: Audit = None
+) -> None:
+    """Delete a callback, its deliveries first, in portions. Raises: NotFound."""
+    deletions = ShortDeletions[DeliveryId](partial(store.delete_deliveries, workspace_id))
+    while len(ids := await store.some_deliveries(workspace_id, id, limit=_FOUND_AT_ONCE)) > _FEW:
+        await deletions.run(ids)
+    await store.delete(workspace_id, id, audit=audit)
 
 
 def _is_persistent(callback: CallbackView, outcome: AttemptOutcome, now: datetime, *, is_given_up: bool) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -19,17 +18,13 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import FlowStore
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import ValueSealer
-from flowrunner.services.callback_deliveries import CallbackDeliveries
+from flowrunner.services.callback_deliveries import CallbackDeliveries, delete_callback
 from flowrunner.services.callback_messages import compiled
 from flowrunner.services.callback_secrets import Credentials, shown_address
-from flowrunner.services.short_commits import ShortDeletions
 
 MAX_CALLBACKS: Final = 100
 # A message is retried for a day, and its receiver may be told of the new secret after it was made.
 PREVIOUS_FOR: Final = timedelta(days=1)
-# Deliveries that are deleted with their callback, and those whose ids are read together before.
-_FEW: Final = 100
-_FOUND_AT_ONCE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,12 +199,8 @@ class Callbacks:
 
     async def delete(self, caller: Caller, id: CallbackId) -> None:
         """Delete a callback, its deliveries first, in portions. Raises: NotFound."""
-        workspace_id = caller.workspace_id
-        deletions = ShortDeletions[DeliveryId](partial(self._store.delete_deliveries, workspace_id))
-        while len(ids := await self._store.some_deliveries(workspace_id, id, limit=_FOUND_AT_ONCE)) > _FEW:
-            await deletions.run(ids)
         entry = act(caller, "callback.deleted", "callback", id, at=self._clock.now())
-        await self._store.delete(caller.workspace_id, id, audit=entry)
+        await delete_callback(self._store, caller.workspace_id, id, audit=entry)
 
     async def test(self, caller: Caller, id: CallbackId) -> DeliveryView:
         """Send a message at once, and return its delivery. Raises: NotFound, also if it is deleted meanwhile."""

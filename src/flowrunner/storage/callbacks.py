@@ -48,6 +48,7 @@ SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c
        c.key_version, c.sealed, d.version, d.master_key_id, d.wrapped
   FROM callbacks c LEFT JOIN data_keys d ON d.workspace_id = c.workspace_id AND d.version = c.key_version
  WHERE c.workspace_id = :workspace_id AND c.id = :id
+   AND EXISTS (SELECT 1 FROM workspaces w WHERE w.id = c.workspace_id AND w.deleted_at IS NULL)
 """
 # A callback that is enabled again starts without failures.
 CHANGE: Final = """
@@ -69,6 +70,10 @@ DELETE_SOME: Final = Statement.with_texts(
     "DELETE FROM callback_deliveries WHERE workspace_id = :workspace_id AND id IN (:ids)", "ids"
 )
 DELETE: Final = "DELETE FROM callbacks WHERE workspace_id = :workspace_id AND id = :id"
+OF_DELETED_WORKSPACES: Final = """
+SELECT c.workspace_id, c.id FROM workspaces w JOIN callbacks c ON c.workspace_id = w.id
+ WHERE w.deleted_at IS NOT NULL LIMIT :limit
+"""
 
 DELIVERIES: Final = """
 SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
@@ -279,6 +284,10 @@ class SqlCallbacks:
                 raise NotFound("callback")
 
         await self._database.write(delete, audit=audit)
+
+    async def of_deleted_workspaces(self, *, limit: int) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+        rows = await self._database.read_long(lambda tx: tx.rows(OF_DELETED_WORKSPACES, {"limit": limit}))
+        return [(WorkspaceId(workspace_id), CallbackId(id)) for workspace_id, id in rows]
 
     async def some_deliveries(self, workspace_id: WorkspaceId, id: CallbackId, *, limit: int) -> Sequence[DeliveryId]:
         values = {"workspace_id": workspace_id, "id": id, "limit": limit}

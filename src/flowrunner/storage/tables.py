@@ -75,6 +75,12 @@ RESEAL_CALLBACK: Final = """
 UPDATE callbacks SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND id = :key
 """
 
+# The rows stay until a background job has deleted their deliveries, which refer to them.
+_ERASE_CALLBACKS: Final = """
+UPDATE callbacks
+   SET name = '', address = '', template = NULL, sealed = NOTHING, disabled_at = coalesce(disabled_at, :at)
+ WHERE workspace_id = :id
+"""
 # The same for second factors, which are sealed under the data keys of the personal workspaces.
 SEALED_FACTORS: Final = """
 SELECT f.id, f.key_version, f.sealed, d.version, d.master_key_id, d.wrapped
@@ -371,7 +377,11 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
         ),
         booleans=frozenset({"is_for_children"}),
         key=("id",),
-        on_deletion={"workspace": "DELETE FROM callbacks WHERE workspace_id = :id"},
+        # Nothing is sent any more, and neither URL nor signing secret is left.
+        on_deletion={"workspace": Statement(
+            sqlite=_ERASE_CALLBACKS.replace("NOTHING", "X''"),
+            postgres=_ERASE_CALLBACKS.replace("NOTHING", "CAST('' AS bytea)"),
+        )},
         sealed=SealedValues(read=SEALED_CALLBACKS, replace=RESEAL_CALLBACK),
     ),
     Table(
@@ -381,11 +391,8 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
             "state", "attempts", "retry_until", "next_at", "last_at", "status_code", "error",
         ),
         key=("id",),
-        # Found by the index of their callbacks, because there may be many of other workspaces.
-        on_deletion={
-            "workspace": "DELETE FROM callback_deliveries"
-            " WHERE callback_id IN (SELECT id FROM callbacks WHERE workspace_id = :id)"
-        },
+        # There may be very many, and other writes would wait for their deletion together.
+        on_deletion=Untouched("A background job deletes those of workspaces that are gone, with their callbacks"),
     ),
     Table(
         name="background_jobs",
