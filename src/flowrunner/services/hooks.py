@@ -37,6 +37,7 @@ from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookStore
 from flowrunner.ports.secrets import Vault
 from flowrunner.ports.triggers import TriggerStore
+from flowrunner.retrying import retry, rising
 from flowrunner.services.executions import Executions, StartedExecution
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_requests import HookRequest, challenge_of, trigger_values
@@ -48,6 +49,9 @@ logger = structlog.get_logger()
 
 _NOBODY: Final = WorkspaceId("")
 _STAND_IN: Final = "a secret that no sender has"
+# Attempts to store a request, and the delays after those that failed.
+_MOST_ATTEMPTS: Final = 3
+_OUTAGE_DELAY: Final = rising(0.1, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +194,24 @@ class IncomingHooks:
             outcome = await self._starts.store_and_start(hook, delivery, values, encoded, id=id)
             if outcome is not None:
                 return outcome
-        if not await self._store.add(delivery, encoded):
+        if not await self._add(delivery, encoded):
             return await self._receive_again(hook, delivery_id, id)
         return await self._start_stored(hook, delivery, values, id=id, is_new=True)
+
+    async def _add(self, delivery: HookDelivery, request: bytes) -> bool:
+        """Store a request; return False if it is stored already. Raises: Unavailable.
+
+        An attempt that failed may have stored it. Its sender would then start another execution by repeating it, so the
+        attempt is repeated first, with the same id.
+        """
+
+        def give_up(error: Exception, attempts: int) -> None:
+            if attempts == _MOST_ATTEMPTS:
+                raise error
+
+        return await retry(
+            lambda: self._store.add(delivery, request), on=Unavailable, delay=_OUTAGE_DELAY, on_failure=give_up
+        )
 
     async def _start_stored(
         self,
@@ -223,7 +242,9 @@ class IncomingHooks:
         delivery, request = await self._store.get(workspace_id, hook.trigger.id, delivery_id)
         if delivery.state in ("received", "failed"):
             return await self._start_stored(hook, delivery, request, id=id)
-        self._count("repeated")
+        # The commit that stored this request with its start may have been reported as failed.
+        is_repeat = delivery.execution_id != id
+        self._count("repeated" if is_repeat else "started")
         if delivery.execution_id is None:
             return HookOutcome(delivery_id=delivery_id, started=None)
         try:
@@ -232,7 +253,7 @@ class IncomingHooks:
             # Its execution was deleted since.
             return HookOutcome(delivery_id=delivery_id, started=None)
         started = StartedExecution(
-            id=found.id, flow_id=found.flow_id, status=found.status, created_at=found.started_at, is_repeat=True
+            id=found.id, flow_id=found.flow_id, status=found.status, created_at=found.started_at, is_repeat=is_repeat
         )
         return HookOutcome(delivery_id=delivery_id, started=started)
 
