@@ -312,6 +312,8 @@ async def test_a_request_whose_server_ended_is_started_or_says_why_not(
 ) -> None:
     async with two_accounts_at(tmp_path) as accounts:
         services, found = accounts.program.services, {}
+        # A request may become durable long after it was received: its server was suspended, for example.
+        await services.hook_deliveries.start_received()
         workspace = WorkspaceId((await accounts.mara.request("GET", "/api/v1/accounts/me")).json["id"])
         for name in ("open", "paused", "young"):
             flow = await accounts.mara.flow(FLOW % ("none", ""))
@@ -411,6 +413,37 @@ async def test_requests_during_a_pause_are_accepted_and_each_starts_once_after_i
         assert [each["state"] for each in started] == ["started"] * 2
         assert {(await mara.ended(each["execution_id"]))["input"]["got"] for each in started} == {0, 1}
         assert (await mara.request("GET", "/api/v1/executions")).json["total"] == 2
+
+
+@pytest.mark.parametrize("more", ["", "when: 'true'"], ids=["one_transaction", "stored_first"])
+async def test_a_request_whose_commit_is_reported_as_failed_starts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        mara, services = accounts.mara, accounts.program.services
+        await mara.flow(FLOW % ("{scheme: none}", more))
+        (trigger,) = (await mara.request("GET", "/api/v1/triggers")).json["triggers"]
+        # The first commit of the request: that of its start, or that of the request alone.
+        owner, name = (services.hooks._store, "add") if more else (services.executions, "accept")
+        commit, done = getattr(owner, name), list[Any]()
+
+        async def loses_its_answer(*given: Any) -> Any:
+            done.append(await commit(*given))
+            if len(done) == 1:
+                raise Unavailable("The database cannot be written at the moment")
+            return done[-1]
+
+        monkeypatch.setattr(owner, name, loses_its_answer)
+
+        reply = await ApiClient(accounts.app).request("POST", trigger["url"], 7)
+
+        # After a 503 the sender would repeat it, under another id.
+        assert (reply.status, reply.json["started"]) == (202, True)
+        monkeypatch.setattr(hook_deliveries, "_GRACE", timedelta(minutes=-1))
+        await services.hook_deliveries.start_received()
+        (delivery,) = (await mara.request("GET", f"/api/v1/triggers/{trigger['id']}/deliveries")).json["deliveries"]
+        assert (delivery["state"], delivery["execution_id"]) == ("started", reply.json["execution_id"])
+        assert (await mara.request("GET", "/api/v1/executions")).json["total"] == 1
 
 
 async def test_a_rejected_request_whose_failure_cannot_be_recorded_is_accepted(

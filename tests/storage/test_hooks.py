@@ -1,5 +1,7 @@
 """Stored requests of webhook triggers."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +18,7 @@ from flowrunner.services import hook_deliveries
 from flowrunner.services.hook_deliveries import HookDeliveries
 from flowrunner.storage import surplus
 from flowrunner.storage.database import Database
-from flowrunner.storage.hooks import SqlHooks
+from flowrunner.storage.hooks import RECEIVED, SqlHooks
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.tables import deletions
@@ -198,6 +200,16 @@ async def test_the_deletion_of_requests_keeps_no_write_waiting_for_a_look_at_all
     assert rows_of(path, "SELECT count(*) FROM hook_deliveries") == [(20_000,)]
     # 20,000 requests take SQLite some 12 instructions each, and the deletion of one takes it about 200.
     assert 0 < sum(counted.work) <= (30_000 if isinstance(path, Path) else 1_000), counted.work
+
+
+@pytest.mark.only("sqlite")
+def test_requests_without_a_start_are_found_among_themselves(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        values = {"before": 1, "limit": 1, "outside": "[]"}
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {RECEIVED.sqlite}", values)]
+
+    assert plan[0] == "SEARCH d USING INDEX hook_deliveries_received (received_at<?)", plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
 
 
 async def test_moved_requests_count_where_they_are(hooks: SqlHooks, database: Database, path: Place) -> None:

@@ -70,9 +70,9 @@ class HookStore(Protocol):
         ...
 
     async def received(
-        self, *, since: datetime, before: datetime, limit: int, outside: Collection[WorkspaceId] = ()
+        self, *, before: datetime, limit: int, outside: Collection[WorkspaceId] = ()
     ) -> Sequence[HookDelivery]:
-        """Return requests of that time without a known outcome, the oldest first, without their executions.
+        """Return requests from before then without a known outcome, the oldest first, without their executions.
 
         Args:
             outside: Leave these workspaces out.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -38,7 +38,6 @@ _GRACE: Final = timedelta(minutes=1)
 _PORTION: Final = 500
 _CONCURRENT: Final = 16
 _CONCURRENT_OF_A_WORKSPACE: Final = 4
-_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HookDeliveries:
@@ -60,8 +59,6 @@ class HookDeliveries:
         self._executions = executions
         self._refused = refused
         self._clock = clock
-        # No request from before is left to start.
-        self._recovered_until = _FIRST
         self._slots = FairSlots(total=_CONCURRENT, share=_CONCURRENT_OF_A_WORKSPACE, sure=1)
 
     async def page(self, caller: Caller, id: TriggerId, *, page: Page) -> tuple[Sequence[HookDelivery], int, Refusals]:
@@ -113,45 +110,35 @@ class HookDeliveries:
 
     async def start_received(self) -> None:
         """Start the requests whose server ended before it could, or record why they start nothing."""
-        until, since = self._clock.now() - _GRACE, self._recovered_until
-        if until < since:
-            # The clock was set back.
-            since = _FIRST
-        left = False
-
-        async def recover(delivery: HookDelivery) -> None:
-            nonlocal left
-            if not await self._recover(delivery):
-                left = True
-
+        before = self._clock.now() - _GRACE
         await handle_fairly(
-            lambda outside: self._store.received(since=since, before=until, limit=_PORTION, outside=outside),
-            recover,
+            lambda outside: self._store.received(before=before, limit=_PORTION, outside=outside),
+            self._recover,
             key=lambda delivery: delivery.id,
             workspace=lambda delivery: delivery.workspace_id,
             slots=self._slots,
         )
-        self._recovered_until = since if left else until
 
-    async def _recover(self, delivery: HookDelivery) -> bool:
-        """Start a request, or record why it starts nothing; return False if it has to be tried again."""
+    async def _recover(self, delivery: HookDelivery) -> None:
+        """Start a request, or record why it starts nothing. In an outage it stays as it is, for the next run."""
         try:
             trigger = await self._triggers.get(delivery.workspace_id, delivery.trigger_id)
             hook = await self._armed(trigger)
             _, request = await self._store.get(delivery.workspace_id, delivery.trigger_id, delivery.id)
         except Unavailable:
-            return False
+            return
         except FlowRunnerError as error:
             reason = f"The server ended before it could start this request. {error}"[:500]
             self._starts.settle(replace(delivery, state="failed", execution_id=None, error=reason))
-            return await self._starts.is_settled(delivery.id)
+            await self._starts.is_settled(delivery.id)
+            return
         try:
             await self._starts.start_stored(hook, delivery, request, id=self._executions.new_execution_id())
         except Unavailable:
-            return False
+            return
         except FlowRunnerError as error:
             logger.warning("hook.not_started", delivery=delivery.id, reason=str(error))
-        return await self._starts.is_settled(delivery.id)
+        await self._starts.is_settled(delivery.id)
 
     async def purge(self) -> None:
         """Delete requests that are older than a week, beyond the newest of their trigger, or of one that is gone."""

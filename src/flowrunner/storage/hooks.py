@@ -50,7 +50,7 @@ SELECT d.id, d.workspace_id, d.trigger_id, d.received_at,
 """
 _RECEIVED: Final = """
 SELECT d.id, d.workspace_id, d.trigger_id, d.received_at, d.state, NULL, d.error, d.size FROM hook_deliveries d
- WHERE d.received_at >= :since AND d.received_at < :before AND d.state = 'received'
+ WHERE d.received_at < :before AND d.state = 'received'
    AND d.workspace_id NOT IN (OUTSIDE)
    AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.id = d.execution_id)
  ORDER BY d.received_at, d.id LIMIT :limit
@@ -174,10 +174,9 @@ class SqlHooks:
         return _delivery(row[:-1]), request
 
     async def received(
-        self, *, since: datetime, before: datetime, limit: int, outside: Collection[WorkspaceId] = ()
+        self, *, before: datetime, limit: int, outside: Collection[WorkspaceId] = ()
     ) -> Sequence[HookDelivery]:
-        times = {"since": to_ms(since), "before": to_ms(before)}
-        values = {**times, "limit": limit, "outside": json.dumps(list(outside))}
+        values = {"before": to_ms(before), "limit": limit, "outside": json.dumps(list(outside))}
         return [_delivery(row) for row in await self._database.read_long(lambda tx: tx.rows(RECEIVED, values))]
 
     async def add_refusals(self, counts: Mapping[TriggerId, Refusals], *, most: int) -> None:
