@@ -1,6 +1,7 @@
 """How far lists go: fifty entries by default, and never without a word about the others."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import click
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from cli.servers import User
 from flowrunner.cli.lazy import LazyCommand
 from flowrunner.cli.main import main
+from flowrunner.cli.text import relative
+from support.databases import NOON
 
 NOTICE = "Only the first 50 entries are listed: -n NUMBER lists more, and --all lists all\n"
 PLAIN = "nodes:\n  a: {type: return, params: {value: 1}}\n"
@@ -105,3 +108,14 @@ def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command
             yield from commands(command, f"{path}{name} ")
         else:
             yield f"{path}{name}", command
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.4, "now"), (-9.4, "in 9 s"), (9.6, "10 s ago"), (59.7, "1 min ago"), (-119, "in 1 min"),
+        (3599.4, "59 min ago"), (3599.6, "1 h ago"), (-47 * 3600, "in 1 d"), (40 * 86400, "40 d ago"),
+    ],
+)  # fmt: skip
+def test_a_distance_in_time_is_rounded_as_in_the_web_interface(seconds: float, shown: str) -> None:
+    assert relative((NOON - timedelta(seconds=seconds)).isoformat(), NOON) == shown

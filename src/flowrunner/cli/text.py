@@ -1,11 +1,12 @@
 """Text for terminals: escaped, coloured, and as wide as it looks."""
 
+import math
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-_UNITS: Final = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+_UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def plain(text: str) -> str:
@@ -41,7 +42,10 @@ def pad(text: str, columns: int) -> str:
 
 
 def relative(moment: str, now: datetime) -> str:
-    """Return an RFC 3339 time as the distance from now: `3 min ago`, `in 2 h`. Other text stays as it is."""
+    """Return an RFC 3339 time as the distance from now: `3 min ago`, `in 2 h`. Other text stays as it is.
+
+    As in the web interface, seconds are rounded to whole ones, and longer units down.
+    """
     try:
         at = datetime.fromisoformat(moment)
     except ValueError:
@@ -49,7 +53,9 @@ def relative(moment: str, now: datetime) -> str:
     seconds = (now - at.replace(tzinfo=at.tzinfo or UTC)).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    distance = short_duration(abs(seconds))
+    whole = math.floor(abs(seconds) + 0.5)
+    name, size = next((name, size) for name, size in _UNITS if whole >= size)
+    distance = f"{whole // size} {name}"
     return f"{distance} ago" if seconds > 0 else f"in {distance}"
 
 

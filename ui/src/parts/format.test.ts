@@ -27,6 +27,10 @@ it("says how long ago something was", () => {
   expect(relative("2027-01-31T11:59:51Z", present)).toBe("9 s ago");
   expect(relative("2027-01-31T11:19:00Z", present)).toBe("41 m ago");
   expect(relative("2027-01-31T12:02:00Z", present)).toBe("in 2 m");
+  // As the command line rounds: tests/cli/test_lists.py.
+  expect(relative("2027-01-31T12:01:59Z", present)).toBe("in 1 m");
+  expect(relative("2027-01-31T11:00:00.400Z", present)).toBe("1 h ago");
+  expect(relative("2027-02-02T11:00:00Z", present)).toBe("in 1 d");
 });
 
 it("shortens ids in the middle", () => {
