@@ -75,6 +75,10 @@ def test_a_single_fault_is_said_once(user: User) -> None:
     user("flow", "create", "-", stdin="metadata: {name: one-input}\ninputs: {a: {}}\nnodes: {b: {type: return}}\n")
     unknown = user("run", "one-input", "-i", "c=1", code=6).stderr
     assert (unknown.count("the flow has no input 'c'"), unknown.count("known inputs: a")) == (1, 1)
+    query = user("api", "GET", "/executions", "-p", "colour=red", code=6).stderr
+    assert (query.count("is not a query parameter"), query.count("known parameters: ")) == (1, 1)
+    missing = user("api", "POST", "/flows", "-i", "{}", code=6).stderr
+    assert missing.count("Definition is required") == 1
     both = user("secret", "set", "no-name", stdin="short", code=6).stderr
     assert "2 faults" in both
     assert both.count("must have at least 8 characters") == 1

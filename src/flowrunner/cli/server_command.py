@@ -1,6 +1,7 @@
 """Commands that talk to a server: their common options, and the exit codes of the answers."""
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -67,7 +68,7 @@ def exit_code(error: "ClientError") -> int:
 
 
 def _report(error: "ClientError") -> None:
-    from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, NOT_TRUSTED, advice_on, message_of
+    from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, NOT_TRUSTED, advice_on, advice_on_fault, message_of
     from flowrunner.client import ApiError, ServerUnreachable, UnreadableAnswer
     from flowrunner.client.errors import NO_TRUST
 
@@ -80,23 +81,32 @@ def _report(error: "ClientError") -> None:
             click.echo(f"  hint: {NOT_AN_API}", err=True)
         return
     click.echo(f"flowrunner: {plain(message_of(error))}", err=True)
-    advice = advice_on(error)
-    # The message and the hint may be all that there is to a single fault.
-    said = (error.message, f"{error.message} ({advice})")
-    for fault in (_fault(fault) for fault in error.errors):
-        if fault not in said:
-            click.echo(f"  {plain(fault)}", err=True)
+    advice, faults = advice_on(error), error.errors
+    if len(faults) == 1 and _is_said(faults[0], error.message):
+        # Its hint is closer than that about all such answers.
+        advice, faults = advice_on_fault(faults[0]) or advice, ()
+    for fault in faults:
+        click.echo(f"  {plain(_fault(fault))}", err=True)
     docs = error.docs and f"{common().address.rstrip('/')}{error.docs}"
     for name, text in (("hint", advice), ("docs", docs), ("request", error.request_id)):
         if text and (name != "request" or error.status >= 500):
             click.echo(f"  {name}: {plain(text)}", err=True)
 
 
-def _fault(fault: Any) -> str:
+def _fault(fault: Mapping[str, Any]) -> str:
     from flowrunner.cli.advice import advice_on_fault
 
-    flow, path, line = (fault.get(name) for name in ("flow", "path", "line"))
     hint = advice_on_fault(fault)
+    return f"{_without_hint(fault)}{f' ({hint})' if hint else ''}"
+
+
+def _is_said(fault: Mapping[str, Any], message: str) -> bool:
+    """Return whether a message says all of a fault but its hint."""
+    return message == _without_hint(fault) or (message == fault.get("message") and not fault.get("line"))
+
+
+def _without_hint(fault: Mapping[str, Any]) -> str:
+    flow, path, line = (fault.get(name) for name in ("flow", "path", "line"))
     place = f"{line}:{fault.get('column')}: " if line else ""
     prefix = "".join(f"{part}: " for part in (flow, path or fault.get("pointer")) if part)
-    return f"{place}{prefix}{fault.get('message')}{f' ({hint})' if hint else ''}"
+    return f"{place}{prefix}{fault.get('message')}"
