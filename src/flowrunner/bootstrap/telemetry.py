@@ -232,9 +232,10 @@ def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispa
         }
 
     def late() -> float:
-        if backlog.last is None or backlog.last.due_since is None:
-            return 0.0
-        return max(0.0, (clock.now() - backlog.last.due_since).total_seconds())
+        if backlog.last is None:
+            return float("nan")
+        since = backlog.last.due_since
+        return 0.0 if since is None else max(0.0, (clock.now() - since).total_seconds())
 
     metrics.add(
         Gauges(

@@ -1,0 +1,90 @@
+"""Gauges of the parts of a program, also while the database does not answer."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flowrunner.bootstrap import telemetry
+from flowrunner.bootstrap.telemetry import StoredBacklog
+from flowrunner.dispatch.processes.engine_processes import ProcessReport
+from flowrunner.domain.errors import Unavailable
+from flowrunner.metrics import Metrics
+from flowrunner.ports.system import Backlog
+from flowrunner.settings import Settings
+from support.databases import NOON
+
+LATE = Backlog(
+    is_paused=True, callbacks=3, due_since=NOON - timedelta(seconds=90),
+    waiting_for_slot_since=NOON - timedelta(seconds=5), waiting_for_concurrency_since=NOON - timedelta(seconds=7),
+    job_runs={"jobs": NOON},
+)  # fmt: skip
+PARTS: Any = {
+    "dispatcher": SimpleNamespace(oldest_queued_seconds=1.0), "clock": SimpleNamespace(now=lambda: NOON),
+}  # fmt: skip
+
+
+class Inspector:
+    """The inspector of a database that answers, or does not."""
+
+    def __init__(self, *answers: Backlog | None) -> None:
+        self._answers = iter(answers)
+
+    async def backlog(self) -> Backlog:
+        found = next(self._answers)
+        if found is None:
+            raise Unavailable("The database does not answer")
+        return found
+
+
+async def test_the_backlog_is_not_known_while_the_database_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_BACKLOG_SECONDS", 0.0)
+    inspector: Any = Inspector(LATE, None, LATE)
+    backlog, metrics = StoredBacklog(inspector), Metrics()
+    telemetry._add_backlog(metrics, backlog, **PARTS)
+
+    seen = []
+    for _ in range(3):
+        await backlog.refresh()
+        seen.append({name: value for name, value in _values(metrics).items() if name[0].startswith(BACKLOG)})
+
+    known = {
+        ("flowrunner_oldest_queued_seconds", "active"): "5.0",
+        ("flowrunner_oldest_queued_seconds", "concurrency"): "7.0",
+        ("flowrunner_schedule_lag_seconds",): "90.0",
+        ("flowrunner_paused",): "1.0",
+        ("flowrunner_callbacks_pending",): "3.0",
+        ("flowrunner_background_last_run_timestamp_seconds", "jobs"): str(NOON.timestamp()),
+    }
+    unknown = {
+        ("flowrunner_oldest_queued_seconds", "active"): "1.0",
+        ("flowrunner_schedule_lag_seconds",): "nan",
+        ("flowrunner_paused",): "nan",
+        ("flowrunner_callbacks_pending",): "nan",
+    }
+    assert seen == [known, unknown, known]
+
+
+BACKLOG = tuple(
+    f"flowrunner_{name}" for name in ("oldest_", "schedule_", "paused", "callbacks_pending", "background_last_")
+)
+
+
+def _values(metrics: Metrics) -> dict[tuple[str, ...], str]:
+    return {
+        (sample.name, *sample.labels.values()): str(sample.value)
+        for family in metrics.collect()
+        for sample in family.samples
+    }
+
+
+def test_scripts_of_all_processes_are_counted_together() -> None:
+    sandbox: Any = SimpleNamespace(busy=1, waiting=2)
+    reports = [ProcessReport(busy_scripts=3, waiting_scripts=5), ProcessReport(waiting_scripts=1)]
+    settings, processes = Settings(script_workers=4), SimpleNamespace(reports=reports)
+
+    alone = telemetry._script_workers(settings, sandbox, None)
+    together = telemetry._script_workers(settings, sandbox, processes)  # type: ignore[arg-type]
+
+    assert (alone, together) == ({"most": 4, "busy": 1, "waiting": 2}, {"most": 4, "busy": 4, "waiting": 8})
