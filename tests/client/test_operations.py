@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from types import UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -274,3 +275,33 @@ def test_the_synchronous_client_is_made_of_the_present_asynchronous_one() -> Non
     for source in program["SOURCES"]:
         written = program["target_of"](source).read_text()
         assert written == program["synchronous"](source), "the asynchronous client has changed: make client"
+
+
+def test_a_method_sends_each_parameter_under_its_own_name() -> None:
+    wrong = []
+    for name, method in METHODS.items():
+        hints = get_type_hints(method.make)
+        given = {
+            one: f"the {one}" if str in (hints[one], *get_args(hints[one])) else sample(hints[one])
+            for one in inspect.signature(method.make).parameters
+            if one != "self"
+        }
+        made = method.make(None, **given)
+        request: Any = (made.page({}) if isinstance(made, Listing) else made).request
+        sent = dict(parse_qsl(request.target.partition("?")[2]))
+        if request.headers.get("Content-Type") == "application/json":
+            sent |= json.loads(request.body)
+        wrong += [
+            (name, one, sent[wire_name(one)])
+            for one, value in given.items()
+            if isinstance(value, str) and sent.get(wire_name(one), value) != value
+        ]
+
+    assert wrong == []
+
+
+def test_a_method_that_waits_gives_the_server_that_time() -> None:
+    waits = {name: method for name, method in METHODS.items() if "wait" in inspect.signature(method.make).parameters}
+
+    assert {"flows.run", "flows.run_by_name", "executions.rerun", "executions.events_page"} <= waits.keys()
+    assert {name: made_by(method).seconds for name, method in waits.items()} == dict.fromkeys(waits, 7)

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrunner.flowtest.mismatches import same
+from flowrunner.domain.events import ErrorValue, Failed, Logged, NodeStarted
+from flowrunner.flowtest.mismatches import mismatches, same
 from flowrunner.language import study_flow
 from flowrunner.language.flow_tests import Expectation, MockedAnswer, MockedError, read_tests
+from flowrunner.language.reading import read_flow
 from support.flows import specs
 
 NODES: Any = {
@@ -194,3 +196,33 @@ def text_of(value: Any) -> str:
 @given(_VALUES, _VALUES)
 def test_values_are_the_same_if_they_are_the_same_json(one: Any, other: Any) -> None:
     assert same(one, other) is (text_of(one) == text_of(other))
+
+
+FLOW_NODES: Any = {"a": {"type": "return"}, "b": {"type": "log"}}
+FLOW = read_flow("nodes: {a: {type: return}, b: {type: log, params: {message: x}}}\non_finish: b\n", specs())
+LINE = Logged(level="info", message="All is well")
+HANDLED = NodeStarted(node="b", node_type="log", iteration=1, attempt=1, scope="on_finish")
+FAILED = Failed(error=ErrorValue(type="http.503", message="Busy, come again", node="a"))
+
+
+@pytest.mark.parametrize(
+    ("expect", "what"),
+    [
+        ({"logs": ["is well"]}, []),
+        ({"logs": [{"level": "info", "message": "well"}]}, []),
+        ({"logs": [{"level": "error", "message": "well"}]}, ["logs"]),
+        ({"handlers": ["b"]}, []),
+        ({"handlers": []}, ["handlers"]),
+        ({"error": "http.5xx"}, []),
+        ({"error": {"node": "a", "message": "come"}}, []),
+        ({"error": {"node": "b"}}, ["error"]),
+        ({"error": {"message": "go"}}, ["error"]),
+        ({"error": "timeout"}, ["error"]),
+    ],
+)
+def test_each_part_of_an_expectation_is_compared(expect: dict[str, Any], what: list[str]) -> None:
+    tests, faults = read_tests({"t": {"expect": {"status": "failed", **expect}}}, FLOW_NODES)
+
+    found = mismatches(FLOW, [LINE, HANDLED, FAILED], tests["t"].expect)
+
+    assert (faults, [one.what for one in found]) == ((), what)

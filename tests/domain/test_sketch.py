@@ -99,3 +99,11 @@ def test_no_bad_document_is_too_bad_to_be_drawn() -> None:
         assert all({edge.source, edge.target} <= known for edge in drawn.edges)
         if (flow := study(text).flow) is not None:
             assert set(flow.nodes) == {node.id for node in drawn.nodes if node.parent is None}
+
+
+def test_a_node_that_handles_an_end_begins_nothing() -> None:
+    drawn = sketch("on_failure: f\non_finish: g\nnodes: {f: {type: log}, g: {type: log}, a: {type: log}}").nodes
+
+    assert [(node.id, node.handles, node.is_start) for node in drawn] == [
+        ("f", "failure", False), ("g", "finish", False), ("a", None, True),
+    ]  # fmt: skip

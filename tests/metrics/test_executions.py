@@ -25,6 +25,7 @@ from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.language.error_types import class_of_error
 from flowrunner.metrics.executions import ExecutionMetrics
 from flowrunner.metrics.flow_series import FlowRanking, displayed
+from flowrunner.metrics.histograms import Histogram, histogram_family
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.telemetry import ObservedExecution
 from support.databases import NOON
@@ -210,3 +211,27 @@ def test_a_flow_whose_name_is_not_known_is_not_named() -> None:
 def test_a_name_is_one_short_line() -> None:
     assert displayed("Orders of\nParis\x1b[2J\u202e") == "Orders of_Paris_[2J_"
     assert displayed("x" * 100) == "x" * 63 + "…"
+
+
+def test_executions_of_before_the_last_ranking_keep_no_place() -> None:
+    ranking = FlowRanking(1, time := Time())
+    ends(ranking, ["was busy"] * 9)
+    time.now = 300.0
+    named(ranking)
+
+    ends(ranking, ["is busy"] * 3)
+    time.now = 600.0
+    named(ranking)
+    ends(ranking, ["is busy"])
+
+    assert named(ranking) == {"is busy": 1, "other": 3}
+
+
+def test_a_bound_of_a_histogram_is_part_of_its_bucket() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 2.0, 2.5):
+        histogram.observe(value)
+
+    (family,) = [histogram_family("name", "help", (), {(): histogram})]
+    buckets = {sample.labels["le"]: sample.value for sample in family.samples if sample.name == "name_bucket"}
+    assert buckets == {"1.0": 2, "2.0": 4, "+Inf": 5}
