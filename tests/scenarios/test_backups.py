@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +17,9 @@ from typing import Final
 import pytest
 
 from cli import command
+from flowrunner.security.key_files import are_key_files, with_earlier
+from flowrunner.security.keys import MASTER, key_id
+from flowrunner.security.sealing import seal, unseal
 from support.invariants import check_accepted, check_database
 from support.postgres import PostgresServer
 from support.server import Server, clean_environment
@@ -455,3 +459,21 @@ def test_a_postgresql_database_is_paused_backed_up_and_restored_beside_its_serve
         assert check_database(empty) == []
     finally:
         postgres.stop()
+
+
+def test_a_key_that_a_rotation_replaces_during_the_copy_is_in_the_backup() -> None:
+    earlier = {"master.key": "a" * 64, "signing.key": "b" * 64}
+    files = {"master.key": "c" * 64, "signing.key": "b" * 64}
+
+    kept = with_earlier(files, earlier)
+
+    assert kept == {**files, f"master.{key_id(MASTER, bytes.fromhex('a' * 64))}.key": "a" * 64}
+    assert are_key_files(kept.items())
+
+
+def test_a_passphrase_opens_keys_however_its_characters_are_composed() -> None:
+    passphrase = "nine grün otters"
+
+    sealed = seal(b"the keys", unicodedata.normalize("NFC", passphrase), bound_to=b"x")
+
+    assert unseal(sealed, unicodedata.normalize("NFD", passphrase), bound_to=b"x") == b"the keys"

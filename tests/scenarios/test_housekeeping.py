@@ -1,6 +1,7 @@
 """What servers delete by themselves."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -67,19 +68,24 @@ async def test_executions_and_audit_entries_are_each_kept_for_their_own_time(
     assert kept == {"executions": timedelta(days=1), "audit": timedelta(days=3)}
 
 
-async def test_uses_of_tokens_and_counts_of_rejections_are_written_at_the_end(
+async def test_uses_and_counts_of_rejections_are_written_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
 
-    async def write_uses() -> None:
-        written.append("uses")
+    def writing(what: str) -> Callable[[], Awaitable[None]]:
+        async def write() -> None:
+            written.append(what)
+
+        return write
 
     async def write_counts(*, at_once: bool = False) -> None:
         written.append(f"counts {at_once}")
 
     async with program_at(tmp_path / "data") as program:
-        monkeypatch.setattr(program.token_uses, "write", write_uses)
+        monkeypatch.setattr(program.token_uses, "write", writing("tokens"))
+        monkeypatch.setattr(program.services.sessions.session_uses, "write", writing("sessions"))
+        monkeypatch.setattr(program.vault, "write_uses", writing("secrets"))
         monkeypatch.setattr(program.services.audit, "write_rejection_counts", write_counts)
 
-    assert written == ["uses", "counts True"]
+    assert written == ["tokens", "sessions", "secrets", "counts True"]

@@ -1,6 +1,7 @@
 """The values that are hidden for an account: when they begin to be, when they are forgotten, and at what cost."""
 
 import asyncio
+import hashlib
 import threading
 import time
 from collections.abc import Iterable
@@ -135,3 +136,13 @@ def test_what_replaces_a_value_among_many_is_hidden_and_that_value_no_longer(gon
 
 def _long(number: int) -> str:
     return f"{number:08}" + "a" * (LONG - 8)
+
+
+def test_a_long_value_whose_beginning_is_escaped_is_found_beside_many_others() -> None:
+    long = "secret " + hashlib.sha512(b"a long value").hexdigest() * 3
+    redactor = SecretRedactor()
+    redactor.add([long, *(f"value number {number}" for number in range(FEW))])
+
+    redactor.add(["one more"])
+
+    assert redactor.redact(f"%73{long[1:]} is not shown") == "*** is not shown"

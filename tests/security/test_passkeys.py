@@ -18,6 +18,8 @@ from fido2.webauthn import (
     CollectedClientData,
 )
 
+from flowrunner.domain.values import AccountId
+from flowrunner.security.passkeys import Fido2Passkeys
 from security.test_second_factor import FACTORS, Attack
 from support.asgi import program_at
 from support.client import Reply
@@ -180,3 +182,13 @@ async def test_s03_passkeys_need_an_address_that_they_belong_to(tmp_path: Path) 
 
             assert (await attack.send("POST", f"{FACTORS}/passkeys/options", None, token)).status == 409
             assert (await attack.send("GET", FACTORS, None, token)).json["passkeys"] is False
+
+
+def test_a_browser_is_told_of_the_passkeys_that_an_account_has() -> None:
+    passkeys, known = Fido2Passkeys(ORIGIN), [text(b"one passkey"), text(b"another one")]
+
+    made = passkeys.creation(bytes(32), AccountId("account-1"), name="ada@example.com", known=known)
+    asked = passkeys.request(bytes(32), known=known)
+
+    assert [one["id"] for one in made["excludeCredentials"]] == known
+    assert [one["id"] for one in asked["allowCredentials"]] == known

@@ -36,6 +36,7 @@ from flowrunner.security.keys import SIGNING, KeyRing, forget_key
 from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.security.vault import seal
 from flowrunner.settings import Settings
+from flowrunner.storage.keys import SqlKeyRotations
 from flowrunner.storage.secrets import SqlSecrets
 from support.asgi import call, program_at
 from support.client import PASSWORD, Client
@@ -383,3 +384,17 @@ def test_s23_no_nonce_comes_twice() -> None:
     # Every bit of it is drawn.
     for position in range(12):
         assert len({nonce[position] for nonce in nonces}) == 256
+
+
+async def test_s24_no_key_is_used_while_the_processes_that_need_it_are_not_seen(tmp_path: Path) -> None:
+    settings, clock = Settings(data_dir=tmp_path / "data"), SteppingClock(_real_now())
+    async with open_data(settings, clock=clock, metrics=Metrics()) as stored:  # type: ignore[arg-type]
+        # As beside other processes whose connections to the database are lost at the moment.
+        stored.rotator._is_shared = True
+        await stored.keys.request(None, ["master", "signing"])
+        for _ in range(2):
+            await stored.keys.advance()
+            clock.advance(minutes=1)
+
+        assert [each.switched_at for each in await SqlKeyRotations(stored.database).under_way()] == [None, None]
+        assert stored.rotator.is_waiting

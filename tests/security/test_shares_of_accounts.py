@@ -7,17 +7,20 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
+from flowrunner.domain.values import AccountId, ExecutionId, WorkspaceId, personal_workspace
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import HttpClient, NodeFailure
 from flowrunner.security import name_lookups
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.memory_room import FairMemory
+from flowrunner.security.parsing_budget import ParsingBudget
 from support.client import Client
 from support.databases import MARA, MARA_ACCOUNT, OMAR, OMAR_ACCOUNT
 from support.networks import LOOPBACK
@@ -432,3 +435,28 @@ def test_s63_flows_of_others_go_on_while_one_account_asks_for_silent_names(tmp_p
 
 def call(client: Client, url: str) -> Any:
     return client.run_to_end(f'nodes:\n  a: {{type: http.request, params: {{url: "{url}"}}}}\n')
+
+
+async def test_an_execution_gives_back_the_memory_that_it_has_kept() -> None:
+    memory, workspace = FairMemory(), WorkspaceId("a")
+    loading = memory.loading()
+
+    held = []
+    await loading.take(workspace, 20 * 1024 * 1024)
+    held.append(memory.memory.held(workspace))
+    loading.keep(ExecutionId("exec-1"), 3 * 1024 * 1024)
+    held.append(memory.memory.held(workspace))
+    loading.give_back()
+    held.append(memory.memory.held(workspace))
+
+    assert held == [21, 4, 0]
+
+
+async def test_answers_that_are_parsed_later_are_served_round_robin() -> None:
+    budget, parsed = ParsingBudget(), list[str]()
+    for workspace in ("a", "a", "a", "b"):
+        budget.defer(WorkspaceId(workspace), partial(parsed.append, workspace))
+
+    await asyncio.sleep(0)
+
+    assert parsed == ["a", "b", "a", "a"]
