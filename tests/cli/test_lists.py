@@ -1,5 +1,6 @@
 """How far lists go: fifty entries by default, and never without a word about the others."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ import pytest
 from cli.servers import User
 from flowrunner.cli.lazy import LazyCommand
 from flowrunner.cli.main import main
+from flowrunner.cli.output import show
 from flowrunner.cli.text import relative
 from support.databases import NOON
 
@@ -119,3 +121,15 @@ def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command
 )  # fmt: skip
 def test_a_distance_in_time_is_rounded_as_in_the_web_interface(seconds: float, shown: str) -> None:
     assert relative((NOON - timedelta(seconds=seconds)).isoformat(), NOON) == shown
+
+
+def test_a_table_shows_values_as_people_read_them(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"id": "a", "duration": 1500, "size": 2048, "tags": ["b", "c"], "disabled": False, "error": None}
+    with click.Context(click.Command("list")):
+        show([row, {**row, "duration": 90.4, "disabled": True, "tags": []}])
+
+    assert [re.split(" {2,}", line.rstrip()) for line in capsys.readouterr().out.splitlines()] == [
+        ["ID", "DURATION", "SIZE", "TAGS", "DISABLED", "ERROR"],
+        ["a", "1.5 s", "2 KiB", "b, c", "no", "-"],
+        ["a", "90 ms", "2 KiB", "-", "yes", "-"],
+    ]

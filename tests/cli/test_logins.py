@@ -14,12 +14,14 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import click
 import pytest
 
 from cli.command import flowrunner, on_a_terminal, start_flowrunner
 from client.scripted import answer, scripted
-from flowrunner.cli.connection import Target, refreshed
-from flowrunner.cli.contexts import load_contexts
+from flowrunner.cli.common import common
+from flowrunner.cli.connection import Target, find_target, refreshed
+from flowrunner.cli.contexts import Context, Contexts, load_contexts
 from support.client import PASSWORD, Client
 from support.codes import code_of
 from support.tls import Issuer
@@ -460,3 +462,26 @@ def test_a_login_is_kept_under_the_context_that_is_named(account: Client, tmp_pa
     log_in(account, tmp_path, "--context", "work")
 
     assert list(json.loads(contexts_file(tmp_path).read_text())["contexts"]) == ["work"]
+
+
+def test_the_nearer_a_workspace_is_named_the_more_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    contexts = Contexts("mine", {"mine": Context(url="http://127.0.0.1:1", workspace="of-the-context")})
+    found = []
+    with click.Context(click.Command("list")):
+        found.append(find_target(contexts).workspace)
+        monkeypatch.setenv("FLOWRUNNER_WORKSPACE", "of-the-variable")
+        found.append(find_target(contexts).workspace)
+        common().workspace = "of-the-option"
+        found.append(find_target(contexts).workspace)
+
+    assert found == ["of-the-context", "of-the-variable", "of-the-option"]
+
+
+def test_a_login_in_a_context_keeps_its_workspace(account: Client, tmp_path: Path) -> None:
+    flowrunner("context", "add", "mine", "--url", account.url, "--workspace", "ops", at=tmp_path)
+
+    done = flowrunner("login", "--username", account.email, at=tmp_path, stdin=f"{PASSWORD}\n")
+
+    assert done.returncode == 0, done.stderr
+    [context] = json.loads(flowrunner("context", "list", "-o", "json", at=tmp_path).stdout)
+    assert (context["name"], context["workspace"], context["is_logged_in"]) == ("mine", "ops", True)

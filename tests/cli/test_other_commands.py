@@ -454,6 +454,8 @@ def test_shells_complete_names_of_the_server_from_a_cache(user: User, triggered:
     [file] = (user.home / ".cache" / "flowrunner" / "completion").iterdir()
     assert file.stat().st_mode & 0o077 == 0
     assert "triggered" in file.read_text()
+    # What one workspace has is offered in no other one.
+    assert user(environment={**words, "FLOWRUNNER_WORKSPACE": "nowhere"}).stdout.strip() == ""
     # Without a server there is nothing to complete, and nothing to say.
     silent = user(environment={**words, "FLOWRUNNER_URL": "http://127.0.0.1:1"})
     assert (silent.stdout.strip(), silent.stderr) == ("", "")

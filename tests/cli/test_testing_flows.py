@@ -144,10 +144,11 @@ def test_flows_may_start_the_others_that_are_given(tmp_path: Path) -> None:
         """\
 metadata: {name: parent}
 nodes:
-  call: {type: flow, params: {flow: child, input: {n: 2}}, next: done}
+  call: {type: flow, params: {flow: child, input: {n: 2}}, retry: {max: 1}, next: done}
   done: {type: return, params: {value: "${input + 1}"}}
 tests:
   whole: {flows: {child: {mocks: {ask: {result: {body: 20}}}}}, expect: {result: 21}}
+  again: {flows: {child: {mocks: {ask: [{error: http.503}, {result: {body: 20}}]}}}, expect: {tries: {call: 2}}}
   mocked: {mocks: {call: {result: 5}}, expect: {result: 6}}
 """
     )
@@ -165,8 +166,8 @@ tests:
     together = flowrunner("test", "parent.yaml", "child.yaml", at=tmp_path)
     alone = flowrunner("test", "parent.yaml", at=tmp_path)
 
-    assert (together.returncode, together.stderr) == (0, "3 passed, 0 failed\n")
-    assert (alone.returncode, alone.stderr) == (1, "1 passed, 1 failed\n")
+    assert (together.returncode, together.stderr) == (0, "4 passed, 0 failed\n")
+    assert (alone.returncode, alone.stderr) == (1, "1 passed, 2 failed\n")
     assert "'flows' names the flow 'child', which is not among the given files" in alone.stdout
 
 

@@ -24,6 +24,8 @@ from flowrunner.client import (
     UnauthorizedError,
     UnavailableError,
     UnreadableAnswer,
+    async_client,
+    sync_client,
 )
 from flowrunner.client.answers import Answer
 from flowrunner.client.following import EventPosition, Lines
@@ -443,3 +445,22 @@ def test_a_token_that_is_no_token_is_rejected_without_being_shown(token: str) ->
             kind("http://127.0.0.1:1", token)
 
         assert len(token) < 2 or token not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_that_has_fallen_silent_is_lost(is_async: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_client if is_async else sync_client, "SILENT_STREAM_SECONDS", 0.2)
+    has_ended = threading.Event()
+
+    def be_silent(connection: Any) -> None:
+        connection.sendall(stream("x", ends=False))
+        has_ended.wait(30)
+
+    async def read(url: str) -> list[bytes]:
+        async with asyncio.timeout(20), AsyncClient(url, TOKEN) as client:
+            return [line async for line in client.lines("/x")]
+
+    with scripted(be_silent) as server, Client(server.url, TOKEN) as client:
+        with pytest.raises(ServerUnreachable):
+            asyncio.run(read(server.url)) if is_async else list(client.lines("/x"))
+        has_ended.set()

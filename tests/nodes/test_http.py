@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -899,3 +900,12 @@ async def test_a_webhook_that_fails_says_so(nodes: Nodes, peer: Peer) -> None:
 
     assert failure.value.type == "http.500"
     assert failure.value.message == "HTTP request failed with status 500"
+
+
+async def test_the_time_of_a_request_is_in_milliseconds(
+    nodes: Nodes, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((10.0, 10.0125))
+    monkeypatch.setattr(http, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+
+    assert (await nodes.request(f"{peer.url}/ok"))["metadata"]["timing_ms"] == 12.5

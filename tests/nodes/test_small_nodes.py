@@ -182,7 +182,7 @@ async def test_a_foreach_opens_a_scope_for_each_element(client: EgressClient) ->
     ("details", "result"), [("collect", [1, {"error": {"type": "x"}}, None]), ("continue", [1, None, None])]
 )
 async def test_a_foreach_gives_what_its_runs_gave_in_order(client: EgressClient, details: str, result: Any) -> None:
-    event = ScopesEnded(["0", "1", "2"], {"2": None, "0": 1}, {"1": {"type": "x"}}, details)
+    event = ScopesEnded(["8", "9", "10"], {"10": None, "8": 1}, {"9": {"type": "x"}}, details)
 
     assert await after_scopes(client, "foreach", event) == result
 
@@ -385,3 +385,12 @@ def test_pure_nodes_may_run_twice() -> None:
         "approval", "condition", "delay", "fail", "foreach", "log", "parallel", "return", "set", "switch", "transform",
         "wait", "while",
     }  # fmt: skip
+
+
+def test_a_parameter_with_an_expression_is_not_checked_before_its_value_is_known() -> None:
+    faults = {
+        text: TYPES["foreach"].check({"items": [], "concurrency": text}) for text in ("${input.n}", "$${input.n}")
+    }
+
+    assert not faults["${input.n}"]
+    assert faults["$${input.n}"]
