@@ -13,11 +13,13 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from flowrunner.bootstrap.telemetry import exporting_metrics
 from flowrunner.bootstrap.telemetry import open_exporters as open_if_on
 from flowrunner.domain.errors import FlowRunnerError, RedactionLimit, Unavailable
 from flowrunner.domain.events import Step
 from flowrunner.domain.traces import span_id_of, trace_id_of
 from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.metrics import Metrics
 from flowrunner.otel.export import open_exporters
 from flowrunner.otel.metrics import MetricThread
 from flowrunner.otel.spans import RequestSpans
@@ -226,7 +228,10 @@ nodes:
     assert [span.parent_span_id for span in attempts] == [step.span_id] * 2
     assert [attributes(span)["flowrunner.attempt"] for span in attempts] == [1, 2]
     assert (attributes(step)["flowrunner.attempt"], attributes(step)["error.type"]) == (3, "http.503")
-    assert {span.status.code for span in (*attempts, step, whole)} == {2}
+    within = {span.span_id for span in (*attempts, step)}
+    requests = [span for span in collector.spans if span.name == "GET" and span.parent_span_id in within]
+    assert [attributes(span)["http.response.status_code"] for span in requests] == [503] * 3
+    assert {span.status.code for span in (*requests, *attempts, step, whole)} == {2}
 
 
 def test_flows_cannot_send_anything_to_the_collector(collector: Collector, user: Client) -> None:
@@ -434,3 +439,26 @@ async def test_a_request_whose_secrets_cannot_be_read_succeeds_and_its_span_hide
 
     assert len(emitted) == 1
     assert CANARY not in emitted[0]
+
+
+def test_the_time_between_two_exports_is_in_milliseconds() -> None:
+    off = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+
+    found = {
+        given: open_exporters({**off, "OTEL_METRIC_EXPORT_INTERVAL": given}).metric_seconds
+        for given in ("10000", "500", "0", "-1", "soon")
+    }
+
+    assert found == {"10000": 10.0, "500": 0.5, "0": 60.0, "-1": 60.0, "soon": 60.0}
+
+
+async def test_what_was_counted_since_the_last_export_is_exported_at_the_end() -> None:
+    metrics, sets = Metrics(), list[Any]()
+    exporters: Any = SimpleNamespace(metrics=SimpleNamespace(put=sets.append), metric_seconds=3600.0)
+
+    async with exporting_metrics(exporters, metrics):
+        metrics.hook_requested("started")
+
+    ((*families,),) = sets
+    (hooks,) = [family for family in families if family.name == "flowrunner_hook_requests"]
+    assert 1.0 in {sample.value for sample in hooks.samples if sample.labels == {"outcome": "started"}}

@@ -455,3 +455,9 @@ async def test_the_operator_makes_a_link_beside_the_running_server(tmp_path: Pat
         assert [(e["action"], e["credential"]) for e in audit if e["action"].startswith("password.")][:2] == [
             ("password.reset", "server"), ("password.reset_created", "server"),
         ]  # fmt: skip
+
+
+async def test_a_server_without_passwords_mails_no_link_to_set_one(tmp_path: Path) -> None:
+    smtp_url = "smtp://127.0.0.1:9?from=f@example.com"
+    async with program_at(tmp_path, password_login=False, smtp_url=smtp_url, public_url=PUBLIC) as program:
+        assert not program.services.password_resets.are_mailed
