@@ -115,6 +115,14 @@ def test_a_node_in_a_loop_reads_the_element(account: Client) -> None:
     assert found["status"] == "completed"
 
 
+def test_a_while_reads_the_number_of_its_round(account: Client) -> None:
+    node = "{type: while, params: {when: index === 0}, nodes: {a: {type: log, params: {message: m}}}}"
+
+    reply = account.post(TRY, {"definition": f"nodes: {{poll: {node}}}", "node": "poll"})
+
+    assert (reply.status, reply.json["status"], reply.json.get("scopes")) == (200, "opened", ["0"]), reply
+
+
 def test_a_node_reads_its_own_previous_result(account: Client) -> None:
     assert trial(account, "again", results={"again": "before"})["params"] == {"message": "before"}
 

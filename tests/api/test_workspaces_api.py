@@ -186,6 +186,17 @@ async def test_a_workspace_always_has_an_admin(tmp_path: Path) -> None:
     assert (same.status, left.status, gone.status) == (200, 200, 404)
 
 
+async def test_an_admin_who_is_disabled_is_no_other_admin_of_a_workspace(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.join("admin")
+        disabled = await team.mara.request("PUT", f"/api/v1/accounts/{id}", {"disabled": True})
+        kept = await team.mara.request("POST", f"{team.path}/leave")
+        enabled = await team.mara.request("PUT", f"/api/v1/accounts/{id}", {"disabled": False})
+        left = await team.mara.request("POST", f"{team.path}/leave")
+
+    assert [reply.status for reply in (disabled, kept, enabled, left)] == [200, 409, 200, 200]
+
+
 async def test_an_account_is_an_admin_of_so_many_workspaces_whoever_makes_it_one(tmp_path: Path) -> None:
     async with team_at(tmp_path, account_workspaces=1) as team:
         mara, omar = team.mara, team.omar
@@ -226,6 +237,17 @@ async def test_a_workspace_that_is_not_empty_is_deleted_by_its_name(tmp_path: Pa
     assert [reply.status for reply in replies] == [409, 422, 200]
     assert [reply.status for reply in after] == [404, 404]
     assert again.status == 201
+
+
+async def test_a_workspace_with_an_open_execution_is_not_empty_although_its_flow_was_deleted(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.flow("nodes: {ask: {type: wait, params: {key: go}}}")
+        assert (await team.mara.run(flow, **{HEADER: team.id})).status == 201
+        assert (await team.mara.request("DELETE", f"/api/v1/flows/{flow}")).status == 200
+
+        refused = await team.mara.request("DELETE", team.path)
+
+    assert (refused.status, "1 open execution" in refused.error["message"]) == (409, True)
 
 
 async def test_a_personal_workspace_is_shared_but_neither_renamed_nor_deleted(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -16,10 +17,19 @@ from flowrunner.dispatch.processes import channel as channel_module
 from flowrunner.dispatch.processes import engine_processes
 from flowrunner.dispatch.processes.channel import Channel
 from flowrunner.dispatch.processes.engine_processes import EngineProcesses, ProcessReport
-from flowrunner.dispatch.processes.packed import PackedAppend, PackedSignal, PackedStart, pack_append, unpack_append
+from flowrunner.dispatch.processes.packed import (
+    PackedAppend,
+    PackedSignal,
+    PackedStart,
+    pack_append,
+    pack_start,
+    unpack_append,
+    unpack_start,
+)
 from flowrunner.dispatch.processes.remote_execution import Entry, RemoteExecution
 from flowrunner.dispatch.processes.requests import ProcessRequests, ServerParts
-from flowrunner.dispatch.processes.server_ports import ServerJournal
+from flowrunner.dispatch.processes.served_engine import ServedEngine
+from flowrunner.dispatch.processes.server_ports import ServerJournal, ServerMemory
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import LimitReached, NotFound, Unavailable
 from flowrunner.domain.events import Event, NodeCompleted, NodeStarted
@@ -28,7 +38,8 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.event_log import Replay
-from flowrunner.plugin import NodeFailure
+from flowrunner.plugin import NodeFailure, StepContext
+from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import (
@@ -45,7 +56,8 @@ from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from support.databases import MARA, NOON, OMAR, REQUESTED, creation
-from support.dependencies import machine
+from support.dependencies import Acting, machine
+from support.flows import flow_of
 from support.waiting import PATIENCE_SECONDS
 
 
@@ -622,3 +634,66 @@ async def test_a_process_that_does_not_answer_gets_a_start_only_if_none_answers(
 
     # The one that does not answer has fewer executions each time.
     assert starts == [1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_a_start_is_the_same_after_it_was_packed() -> None:
+    slot = ConcurrencySlot("key", 2, is_queued=True)
+    new = replace(new_execution("exec-1"), flow_name="Orders", labels={"team": "core"}, slot=slot)
+    started = new.first_event(flow_of("nodes: {a: {type: transform, params: {value: 1}}}"), {"n": 1}, "00-1-2-01")
+
+    sent = msgspec.msgpack.decode(msgspec.msgpack.encode(pack_start(new, started)), type=PackedStart)
+
+    assert unpack_start(sent) == (new, started)
+
+
+async def test_an_earlier_stay_of_an_execution_in_a_process_does_not_end_a_later_one() -> None:
+    async with connected() as (server, _):
+        requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
+        earlier, later = (requests.hold(ExecutionId("exec-1"), None) for _ in range(2))
+
+        requests.leave(earlier)
+
+        assert requests.executions == {"exec-1": later}
+        requests.leave(later)
+        assert requests.executions == {}
+
+
+@pytest.mark.parametrize(("elements", "stays"), [(1, True), (60_000, False)])
+async def test_a_large_new_execution_is_left_to_the_server_that_reserves_its_memory(
+    tmp_path: Path, elements: int, stays: bool
+) -> None:
+    async with machine(tmp_path / "data.db") as alone, connected() as (_, process):
+        await alone.save("nodes: {a: {type: wait, params: {key: go}}}")
+        new = new_execution("exec-1")
+        flow = await alone.library.get(MARA, new.revision_id)
+        served = ServedEngine(FlowEngine(replace(alone.deps, memory=ServerMemory(process))), alone.library)
+
+        begun = await served.handlers["begin"](1, pack_start(new, new.first_event(flow, [[]] * elements, "")))
+        served.handlers["drop"](1)
+
+    assert begun is stays
+
+
+async def test_an_execution_that_the_server_drops_does_not_go_on_in_its_process(tmp_path: Path) -> None:
+    has_begun, goes_on, is_stopped = (asyncio.Event() for _ in range(3))
+
+    async def act(value: Any, context: StepContext) -> None:
+        has_begun.set()
+        try:
+            await goes_on.wait()
+        except asyncio.CancelledError:
+            is_stopped.set()
+            raise
+
+    types = [Acting("act", act)]
+    async with machine(tmp_path / "data.db", types=types) as alone, asyncio.timeout(PATIENCE_SECONDS):
+        await alone.save("nodes: {a: {type: act}}")
+        new = new_execution("exec-1")
+        flow = await alone.library.get(MARA, new.revision_id)
+        served = ServedEngine(FlowEngine(alone.deps), alone.library)
+        assert await served.handlers["begin"](1, pack_start(new, new.first_event(flow, {}, "")))
+        await has_begun.wait()
+
+        served.handlers["drop"](1)
+
+        await is_stopped.wait()

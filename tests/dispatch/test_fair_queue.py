@@ -1,5 +1,7 @@
 """The fair queue serves workspaces round-robin, and none starves the others."""
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,3 +137,13 @@ def test_the_ones_of_a_workspace_are_counted_while_they_wait() -> None:
     queue.remove(ExecutionId("mara-2"))
 
     assert (queue.count(MARA), queue.count(LENA), queue.count(WorkspaceId("omar"))) == (1, 1, 0)
+
+
+def test_the_longest_wait_is_that_of_the_execution_that_was_added_first() -> None:
+    queue, now = FairQueue(), time.monotonic()
+    assert queue.oldest_seconds == 0
+
+    for workspace_id, seconds in ((MARA, 5), (MARA, 90), (LENA, 40)):
+        queue.add(ExecutionId(f"{workspace_id}-{seconds}"), workspace_id, since=now - seconds)
+
+    assert 90 <= queue.oldest_seconds < 180

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from flowrunner.dispatch.attempts import attempt_until_outage
+from flowrunner.dispatch.attempts import attempt_until_outage, raise_first
 from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.retrying import retry, rising
 
@@ -81,3 +81,14 @@ async def test_an_outage_is_when_all_work_fails_and_not_when_half_of_it_does(is_
     assert len(errors) == (len(done) if is_outage else 30)
     # The others are under way when the eighth has failed.
     assert len(done) <= 15 if is_outage else len(done) == 60
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_errors_one_that_is_a_bug_is_raised_rather_than_an_outage(order: int) -> None:
+    errors = [Unavailable("away"), ZeroDivisionError("a bug")]
+
+    with pytest.raises(ZeroDivisionError):
+        raise_first(errors[::order])
+    with pytest.raises(Unavailable):
+        raise_first(errors[:1])
+    raise_first([])

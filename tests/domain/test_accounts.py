@@ -107,6 +107,8 @@ def test_every_password_gets_a_verdict(password: str) -> None:
         ("\uff4d\uff41\uff52\uff41\uff20example.com\u3000", "mara@example.com"),
         ("o\ufb03ce@example.com", "office@example.com"),
         ("\u212aim@example.com", "kim@example.com"),
+        # In lower case, its dot is a mark of its own, which stands behind the one below.
+        ("\u0130\u0325nci@example.com", "i\u0325\u0307nci@example.com"),
         ("\u0438\u0432\u0430\u043d@\u043f\u0440\u0438\u043c\u0435\u0440.\u0440\u0444",) * 2,
         ("\u5c71\u7530\u3055\u3093@\u4f8b.\u30c6\u30b9\u30c8",) * 2,
         ("\uae40\u91d1@\uc608.\ud55c\uad6d",) * 2,

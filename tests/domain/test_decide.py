@@ -446,6 +446,53 @@ def test_a_step_that_was_about_to_resume_at_a_crash_fails_only_if_that_may_have_
         assert (after_crash.event.attempt, after_crash.event.interrupted) == (2, True)
 
 
+def loop_of_rounds(number: int) -> list[Event]:
+    """Return the events of a `while` that opens its rounds one by one, to the end of the last one."""
+    events: list[Event] = [
+        Started(node="each", node_type="test", input=None, cause=REQUESTED),
+        NodeStarted(node="each", node_type="test", iteration=1, attempt=1),
+    ]
+    for key in map(str, range(number)):
+        scope = f"each.1[{key}]"
+        opened = ScopesOpened(
+            node="each", node_type="test", iteration=1, attempt=1, keys=[key], inputs=[None], concurrency=1, needed=1
+        )
+        ran = NodeCompleted(
+            node="in", node_type="test", iteration=1, attempt=1, action="default", result=key, scope=scope
+        )
+        events += [
+            opened,
+            NodeStarted(node="in", node_type="test", iteration=1, attempt=1, scope=scope),
+            *(ran, ScopeEnded(scope=scope, outcome="completed")),
+        ]
+    return events
+
+
+def test_a_loop_whose_round_has_ended_is_about_to_resume() -> None:
+    events = loop_of_rounds(2)
+    states = [replay([(event, NOON) for event in events[:count]]) for count in range(1, len(events) + 1)]
+
+    found = [event for event, state in zip(events, states, strict=True) if about_to_resume(state)]
+
+    assert found == [event for event in events if isinstance(event, ScopeEnded)]
+    assert about_to_resume(states[-1]) == {Step("each", 1): 1}
+
+
+def test_crashes_of_a_loop_are_counted_from_its_last_round_on() -> None:
+    state = replay([(event, NOON) for event in loop_of_rounds(1)])
+    for attempt in (2, 3):
+        again = NodeStarted(node="each", node_type="test", iteration=1, attempt=attempt, interrupted=True)
+        apply(state, again, NOON)
+    before = state.at(Step("each", 1)).interruptions
+    opened = ScopesOpened(
+        node="each", node_type="test", iteration=1, attempt=3, keys=["1"], inputs=[None], concurrency=1, needed=1
+    )
+
+    apply(state, opened, NOON)
+
+    assert (before, state.at(Step("each", 1)).interruptions) == (2, 0)
+
+
 def test_a_node_that_keeps_ending_the_process_fails_in_the_end() -> None:
     run = simulation(node("a"))
     run.record(Started(node="a", node_type="test", input=None, cause=REQUESTED))
@@ -543,6 +590,9 @@ def test_a_variable_keeps_its_value_until_it_is_set_again() -> None:
         run.record(done)
 
     assert run.state.vars == {"x": 1, "y": 2}
+    # The memory of a value that was replaced is free again.
+    steps = sum(step.all_held_bytes for step in run.state.root.steps.values())
+    assert run.state.held_bytes == memory_of(run.state.input) + memory_of(1) + memory_of(2) + steps
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Graph
-from flowrunner.domain.rerun import NoSuchStep, find_step, kept_before, with_input
+from flowrunner.domain.rerun import NoSuchStep, find_step, kept_before, misfit, with_input
 from flowrunner.domain.transitions import apply, replay
 from support.conformance import SHARE
 
@@ -187,3 +187,33 @@ def test_a_rerun_cannot_start_in_a_handler() -> None:
     again.run()
     assert kept == []
     assert not isinstance(again.state.ending, Cancelled)
+
+
+def test_of_two_edits_of_an_input_the_last_one_counts() -> None:
+    run = simulation(node("a", {"default": "b"}), node("b"))
+    run.run()
+    start = Step("b", 1)
+    kept = kept_before(run.journal, start)
+    for number in (1, 2):
+        kept = with_input(kept, InputEdited(node="b", iteration=1, input=number), run.journal[-1][1])
+
+    again = Simulation(run.plan)
+    again.begin(kept)
+    again.run()
+
+    assert [event.input for event, _ in kept if isinstance(event, InputEdited)] == [2]
+    assert again.state.at(start).input == 2
+
+
+def test_an_input_cannot_be_edited_of_a_step_to_which_the_kept_results_do_not_lead() -> None:
+    run = simulation(node("a", {"default": "b"}), node("b"), node("c"))
+    run.run()
+    start, edited = Step("b", 1), InputEdited(node="b", iteration=1, input=1)
+    kept = kept_before(run.journal, start)
+    other = flow_with(node("a", {"default": "c"}), node("b"), node("c"))
+
+    assert misfit(with_input(kept, edited, run.journal[-1][1]), start, run.flow) is None
+    assert misfit(kept, start, other) is None
+    assert misfit(with_input(kept, edited, run.journal[-1][1]), start, other) == (
+        "the kept results do not lead to its node 'b', whose input was edited"
+    )

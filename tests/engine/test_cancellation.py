@@ -238,6 +238,20 @@ async def test_force_ends_a_flow_without_its_handlers(engine: Machine) -> None:
     assert any("were skipped" in line.message for line in of_type(Logged, events))
 
 
+@pytest.mark.parametrize("forces", [(False, True), (True, False)])
+async def test_of_cancellations_that_arrive_together_one_with_force_decides(
+    engine: Machine, forces: tuple[bool, bool]
+) -> None:
+    await engine.save(TIDY % "wait, params: {key: go}")
+    id = await engine.start()
+    await engine.until_parked()
+
+    await asyncio.gather(*(engine.dispatcher.cancel(id, reason=f"force={f}", force=f) for f in forces))
+
+    assert ending(await engine.events()) == Cancelled(reason="force=True")
+    assert engine.http.requests == []
+
+
 async def test_a_cancellation_that_did_not_become_durable_is_not_reported_as_done(path: Path) -> None:
     class Refusing:
         """A journal that takes nothing more once it is told to."""

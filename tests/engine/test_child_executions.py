@@ -8,19 +8,28 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.broadcast import LocalBroadcast
-from flowrunner.dispatch import local
-from flowrunner.domain.causes import awaiting_parent
+from flowrunner.dispatch import attempts, local
+from flowrunner.domain.causes import ChildOf, Hook, awaiting_parent
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.events import Cancelled, Completed, NodeCompleted, NodeWaiting, SignalReceived
+from flowrunner.domain.events import (
+    Cancelled,
+    Completed,
+    NodeCompleted,
+    NodeStarted,
+    NodeWaiting,
+    SignalReceived,
+    Started,
+)
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId
 from flowrunner.engine import actor
 from flowrunner.nodes.subflow import SubflowNode
-from flowrunner.plugin import ChildWait, StepContext, Suspend
+from flowrunner.plugin import ChildWait, NodeFailure, StepContext, Suspend
 from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.dispatch import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Signal
-from flowrunner.ports.journal import Append, Journal
-from support.databases import Place, change, rows_of
+from flowrunner.ports.journal import Append, Journal, NewExecution
+from support.databases import MARA, NOON, Place, change, rows_of
 from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.invariants import check_database
 
@@ -176,6 +185,51 @@ async def test_a_child_whose_parent_went_on_without_it_is_cancelled_at_the_next_
     async with machine(path, clock=clock) as second:
         assert await end_of(second, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
         assert await second.is_idle()
+
+
+async def test_the_child_of_a_failed_attempt_is_cancelled_although_the_next_attempt_runs(path: Path) -> None:
+    """The process dies before it looks for the children of the failed attempt."""
+
+    async def calls(value: Any, context: StepContext) -> Any:
+        if context.failures == 0:
+            await context.flows.start("child", version=None, input={}, wait=True)
+            raise NodeFailure("app.bad", "after the start of the child")
+        await asyncio.Event().wait()
+
+    types = [Acting("calls", calls, starts_executions=True)]
+    async with machine(path, types=types) as first:
+        await first.save(WAITS, "child")
+        await first.save("nodes: {call: {type: calls, retry: {max: 1, delay: 0s, errors: ['*']}}}")
+        first.dispatcher.reconcile_children = lambda *_: None  # type: ignore[method-assign]
+        await first.start(input={})
+
+        async def next_attempt_runs() -> bool:
+            return [e.attempt for e in await first.events() if isinstance(e, NodeStarted)] == [1, 2]
+
+        await first.until(next_attempt_runs)
+    (child,) = children(path)
+    async with machine(path, types=types) as second:
+        assert await end_of(second, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
+        assert await second.status() is Status.RUNNING
+
+
+async def test_a_child_is_as_far_from_the_first_request_as_its_parent(path: Path) -> None:
+    cause = Hook(trigger=TriggerId("trig-1"), name="in", delivery="hook-1", depth=5)
+    async with machine(path) as engine:
+        await engine.save("nodes: {a: {type: return}}", "child")
+        await engine.save(CALLS)
+        new = NewExecution(
+            id=PARENT, workspace_id=MARA, flow_id=FlowId("flow-1"), revision_id=RevisionId("rev-flow-1"),
+            started_at=NOON, cause=cause,
+        )  # fmt: skip
+        await engine.dispatcher.start(new, await engine.library.get(MARA, new.revision_id), {})
+        await engine.until_ended(PARENT)
+        (child,) = children(path)
+        started, *_ = await engine.events(child)
+
+    assert isinstance(started, Started)
+    assert isinstance(started.cause, ChildOf)
+    assert (started.cause.depth, started.cause.flows) == (5, ("flow-1",))
 
 
 async def test_few_of_many_children_are_in_memory_to_be_cancelled(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -680,8 +734,12 @@ async def test_subscribers_get_events_that_were_durable_although_the_append_fail
 # Settling
 
 
-async def test_one_execution_that_cannot_be_read_does_not_delay_notifications_of_others(path: Path) -> None:
-    """At a start, of many parents that missed the ends of their children, the first cannot be read."""
+async def test_one_execution_that_cannot_be_read_does_not_delay_notifications_of_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a start, of many parents that missed the ends of their children, the first cannot be read for a while."""
+    monkeypatch.setattr(attempts, "seconds_after", lambda attempts: 0.01)
+    is_away = True
     async with machine(path) as first:
         await first.save(WAITS, "child")
         await first.save(CALLS)
@@ -699,7 +757,7 @@ async def test_one_execution_that_cannot_be_read_does_not_delay_notifications_of
 
     class Unreadable(Gate):
         async def stored(self, id: ExecutionId) -> Any:
-            if id == children(path)[0]:
+            if is_away and id == children(path)[0]:
                 raise OSError("planted")
             return await self._journal.stored(id)
 
@@ -707,6 +765,8 @@ async def test_one_execution_that_cannot_be_read_does_not_delay_notifications_of
         assert await second.until_ended("parent-1") is Status.COMPLETED
         assert await second.until_ended("parent-2") is Status.COMPLETED
         assert await second.is_idle("parent-0")
+        is_away = False
+        assert await second.until_ended("parent-0") is Status.COMPLETED
 
 
 async def test_an_execution_that_is_admitted_while_it_is_in_memory_advances(path: Path) -> None:

@@ -56,6 +56,8 @@ async def test_a_result_that_is_too_large_is_an_error_of_its_node(engine: Machin
     )
 
     assert ending(events) == Completed(result="node.result_too_large")
+    (line,) = [line for line in of_type(Logged, events) if line.level == "error"]
+    assert (line.node, line.message.partition(" 3000")[0]) == ("a", "The result has")
 
 
 async def test_what_flows_into_many_branches_is_counted_before_it_is_written(engine: Machine) -> None:

@@ -194,6 +194,26 @@ async def test_each_attempt_of_a_step_gets_its_edited_input_also_in_another_proc
         assert events[-1] == Completed(result=7)
 
 
+async def test_an_edited_input_of_the_first_step_of_a_round_is_the_element(engine: Machine) -> None:
+    await engine.run(
+        """
+        nodes:
+          each:
+            type: foreach
+            params: {items: [1, 2, 3]}
+            nodes:
+              a: {type: transform, params: {value: "${item * 10}"}, next: b}
+              b: {type: transform, params: {value: ["${item}", "${input}"]}}
+        """,
+        {},
+    )
+
+    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="each.1[1]/a.1", node_input=NodeInput(7))
+    await engine.until_ended(again.id)
+
+    assert (await engine.events(again.id))[-1] == Completed(result=[[1, 10], [7, 70], [3, 30]])
+
+
 async def test_others_go_on_while_what_is_kept_is_searched_for_secrets(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

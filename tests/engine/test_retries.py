@@ -99,3 +99,15 @@ async def test_a_node_that_takes_too_long_times_out(engine: Machine) -> None:
     )
 
     assert ending(events) == Completed(result="The node did not end within 0.05 seconds")
+
+
+async def test_a_retried_attempt_lasts_since_its_own_start_and_a_failed_step_since_its_first(engine: Machine) -> None:
+    engine.http.at("http://peer/", answer(503))
+    await engine.run("nodes: {a: {type: http.request, params: {url: 'http://peer/'}, retry: {max: 2, delay: 5ms}}}")
+
+    records = engine.broadcast.published[ExecutionId("exec-1")]
+    starts = [record.at for record in records if isinstance(record.event, NodeStarted)]
+    since = [record.since for record in records if isinstance(record.event, NodeFailed)]
+
+    assert since == [starts[0], starts[1], starts[0]]
+    assert len(set(starts)) == 3

@@ -26,10 +26,11 @@ from flowrunner.domain.events import (
     SignalReceived,
     Started,
 )
+from flowrunner.domain.link_tokens import LINK_TOKEN_PREFIX
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.domain.waits import ApprovalWait, SignalWait
-from flowrunner.engine.recorder import storable
+from flowrunner.engine.recorder import LinkHidingRedactor, storable
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.dispatch import Signal
 from flowrunner.security.vault import AesVault, MasterKeys
@@ -122,6 +123,15 @@ async def test_secrets_are_hidden_in_a_wait_but_not_its_type_and_its_step(
     answer: JSON = {"approved": True, "by": MARA, "data": None}
     assert await engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key=key, payload=answer, if_awaited=True))
     assert await engine.until_ended() is Status.COMPLETED
+
+
+async def test_a_link_that_answers_an_approval_is_hidden_wherever_it_stands(engine: Machine) -> None:
+    link = f"{LINK_TOKEN_PREFIX}exec-1.abc_def"
+    value: JSON = {link: [f"see {link}", {"n": 1, "deep": [{link: link}]}], "n": 2}
+    redactor = LinkHidingRedactor(await engine.vault.redactor(MARA))
+
+    hidden = {"***": ["see ***", {"n": 1, "deep": [{"***": "***"}]}], "n": 2}
+    assert redactor.redact(value) == await redactor.redact_soon(value) == hidden
 
 
 async def test_an_unknown_secret_is_an_error_that_names_it(engine: Machine) -> None:

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.events import Completed, Logged
 from flowrunner.domain.status import Status
+from flowrunner.domain.values import FlowId
 from flowrunner.ports.event_codec import decode_event, stored_type
 from flowrunner.storage.accounts import SqlAccounts
 from services.callers import caller_of
@@ -128,6 +129,27 @@ async def test_its_parent_is_notified_and_its_children_end(place: Place) -> None
         assert await engine.until_ended(parent) is Status.COMPLETED
         assert (await engine.events(parent))[-1] == Completed(result="events.unreadable")
         assert await engine.until_ended(child) is Status.CANCELLED
+
+
+async def test_a_queued_one_ends_and_leaves_its_place_to_the_next(place: Place) -> None:
+    caller = caller_of(MARA_ACCOUNT)
+    async with machine(place) as engine:
+        await engine.save("limits: {concurrency: {max: 1}}\n" + WAITS)
+        first, queued, last = [(await engine.executions.run(caller, FlowId("flow-1"), {})).id for _ in range(3)]
+        await engine.until_parked(first)
+        spoil(place, queued, *UNREADABLE["an unknown kind"])
+
+        with pytest.raises(Conflict, match="it is failed"):
+            await engine.dispatcher.cancel(queued, reason="by hand")
+        await engine.signals.send(caller, first, "go", None)
+        await engine.until_ended(first)
+
+        async def has_its_slot() -> bool:
+            return not rows_of(place, "SELECT 1 FROM executions WHERE completed_at IS NULL AND is_queued")
+
+        await engine.until(has_its_slot)
+        assert told(place, queued)[0] == "failed"
+        assert not (await engine.journal.stored(last)).status.is_final
 
 
 async def test_what_an_account_leaves_behind_ends_whatever_its_events_are(place: Place) -> None:

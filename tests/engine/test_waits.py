@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.domain.errors import Conflict
-from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting, SignalReceived
+from flowrunner.domain.events import Completed, Logged, NodeStarted, NodeWaiting, SignalReceived
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.engine import actor
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import HttpAnswer, StepContext, Suspend, TimeWait
@@ -352,6 +352,23 @@ async def test_a_signal_whose_sender_has_given_up_while_it_was_redacted_is_not_r
 
     assert await engine.until_ended() is Status.COMPLETED
     assert [signal.payload for signal in of_type(SignalReceived, await engine.events())] == ["again"]
+
+
+async def test_each_answer_is_logged_once_although_the_link_is_revoked_after_it(path: Path) -> None:
+    async with machine(path) as engine:
+        await engine.save(
+            "nodes: {ask: {type: approval, params: {prompt: ok?, count: 2, link: true, notify: tell}},"
+            " tell: {type: log, params: {message: asked}}}"
+        )
+        id = await engine.start()
+        await engine.until_parked()
+        answer: JSON = {"approved": True, "by": MARA, "data": None}
+        for key, payload in (("approval:ask.1", answer), ("link:ask.1", None)):
+            signal = Signal(key=key, payload=payload, by=MARA_ACCOUNT, if_awaited=True)
+            assert await engine.dispatcher.signal(id, signal)
+        lines = [line.message for line in of_type(Logged, await engine.events())]
+
+    assert lines == ["Execution started", "asked", f"Approved by {MARA} (1 of 2)"]
 
 
 async def test_a_signal_that_comes_while_all_slots_are_taken_is_no_interruption(path: Path) -> None:

@@ -306,6 +306,16 @@ async def test_attempts_are_counted_for_the_delivery_and_its_callback(callbacks:
     assert (healthy.failures, healthy.failing_since) == (0, None)
 
 
+async def test_a_callback_that_begins_anew_does_not_wait_for_the_end_of_its_pause(callbacks: SqlCallbacks) -> None:
+    view = await create(callbacks)
+    await add(callbacks, "d1")
+    await callbacks.record(attempt("d1", 1, next_at=at(2), paused_until=at(3600), error="timeout"))
+
+    for fields, due in ({"name": "N"}, []), ({"failures": 0, "failing_since": None}, [(MARA, view.id)]):
+        await callbacks.change(MARA, view.id, lambda before, fields=fields: replace(before, **fields))  # type: ignore[misc]
+        assert await callbacks.due_callbacks(now=at(5), limit=9, most=9) == due
+
+
 async def test_a_delivery_is_made_due_again(callbacks: SqlCallbacks) -> None:
     view = await create(callbacks)
     await add(callbacks, "d1")

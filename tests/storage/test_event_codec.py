@@ -48,7 +48,7 @@ from support.databases import MARA, Place, add_flows, change, rows_of
 
 BY_MARA = Requested(by=AccountId("account-mara"))
 CHILD = ChildOf(
-    execution_id=ExecutionId("exec-1"), step="call.1", failures=2, flows=(FlowId("flow-1"),), is_awaited=False
+    execution_id=ExecutionId("exec-1"), step="call.1", failures=2, flows=(FlowId("flow-1"),), is_awaited=False, depth=4
 )
 WHOLE = Rerun(by=AccountId("account-mara"), of=ExecutionId("exec-1"))
 FROM_A_STEP = Rerun(
@@ -57,8 +57,10 @@ FROM_A_STEP = Rerun(
 NOON = datetime(2026, 12, 24, 12, tzinfo=UTC)
 NIGHTLY = Scheduled(trigger=TriggerId("trig-1"), name="nightly", due_at=NOON)
 BY_HAND = Scheduled(trigger=TriggerId("trig-1"), name="nightly", due_at=NOON, by=AccountId("account-mara"))
-PUSHED = Hook(trigger=TriggerId("trig-2"), name="pushed", delivery="deliv-1")
-AFTER = Chained(trigger=TriggerId("trig-3"), name="after", of=ExecutionId("exec-1"), depth=2)
+PUSHED = Hook(trigger=TriggerId("trig-2"), name="pushed", delivery="deliv-1", by=AccountId("account-mara"), depth=3)
+AFTER = Chained(
+    trigger=TriggerId("trig-3"), name="after", of=ExecutionId("exec-1"), depth=2, by=AccountId("account-mara")
+)
 CAUSES: tuple[StartCause, ...] = (
     BY_MARA, Requested(by=None), CHILD, WHOLE, FROM_A_STEP, NIGHTLY, BY_HAND, PUSHED, AFTER,
 )  # fmt: skip
@@ -66,6 +68,12 @@ CAUSES: tuple[StartCause, ...] = (
 
 def started(cause: StartCause) -> Started:
     return Started(node="a", node_type="log", input={"n": [1]}, cause=cause, is_queued=True, flow_name="Sync")
+
+
+def test_each_field_of_a_cause_is_tried_with_another_value_than_its_default() -> None:
+    for kind in get_args(StartCause):
+        for field in fields(kind):
+            assert any(getattr(cause, field.name) != field.default for cause in CAUSES if type(cause) is kind), field
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: type(cause).__name__)
@@ -288,8 +296,9 @@ def test_every_kind_of_wait_is_tried() -> None:
 @pytest.mark.parametrize("wait", WAITS, ids=lambda wait: type(wait).__name__)
 def test_a_wait_is_read_as_it_was_written(wait: WaitFor) -> None:
     event = NodeWaiting(
-        node="a", node_type="t", iteration=1, attempt=1, wait_for=wait, deadline=NOON, action="timeout", scope="b.1[0]"
-    )
+        node="a", node_type="t", iteration=2, attempt=3, wait_for=wait, deadline=NOON, result=1, action="timeout",
+        fail_at_deadline=True, scope="b.1[0]",
+    )  # fmt: skip
 
     assert decode_event(NodeWaiting.type, encode_event(event)) == event
 

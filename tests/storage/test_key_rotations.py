@@ -29,3 +29,14 @@ async def test_s24_a_replaced_signing_key_is_kept_until_the_last_token_has_expir
     assert await rotations.keep_until(rotation.id, NOON + 2 * HOUR) == NOON + until * HOUR
     (found,) = await rotations.under_way()
     assert found.needed_until == NOON + until * HOUR
+
+
+async def test_the_first_process_decides_by_which_key_another_one_is_replaced(
+    database: Database, accounts: SqlAccounts
+) -> None:
+    rotations = SqlKeyRotations(database)
+    rotation, _ = await rotations.request("signing", replaces="k", at=NOON)
+
+    assert [await rotations.replace_by(rotation.id, key) for key in ("first", "second")] == ["first", "first"]
+
+    assert [found.replaced_by for found in await rotations.replacements()] == ["first"]

@@ -17,11 +17,12 @@ from flowrunner.domain.events import Logged
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine.event_log import Replay
 from flowrunner.ports.journal import Unreadable, load_whole
+from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.journal import PAGE_OF_EVENTS, SqlJournal
 from flowrunner.storage.step_events import OF_SCOPES, PAGE_WITHOUT_LOGS
 from flowrunner.storage.transaction import Statement
-from support.databases import Place, change, completion, creation, following, log_line
+from support.databases import MARA, Place, change, completion, creation, following, log_line
 
 LONGEST_TURN_SECONDS: Final = 0.25
 MANY: Final = 100_000
@@ -47,12 +48,12 @@ async def longest_iteration(work: Awaitable[T]) -> tuple[float, T]:
         gc.unfreeze()
 
 
-async def add_events(place: Place, journal: SqlJournal, count: int) -> ExecutionId:
+async def add_events(place: Place, journal: SqlJournal, count: int, *, large_ones: int = LARGE) -> ExecutionId:
     """Create an open execution with that many log lines, the last ones large."""
     epoch = await journal.claim()
     await journal.append(creation("long", epoch=epoch))
     small, large = '{"level":"info","message":"x"}', f'{{"level":"info","message":"{"x" * 900_000}"}}'
-    size = (count - LARGE) * len(small) + LARGE * len(large)
+    size = (count - large_ones) * len(small) + large_ones * len(large)
     change(place, "UPDATE executions SET last_seq = last_seq + ?, size = size + ? WHERE id = 'long'", count, size)
     numbers = f"SELECT n FROM generate_series(1, {count}) AS numbers (n)"
     if isinstance(place, Path):
@@ -60,7 +61,7 @@ async def add_events(place: Place, journal: SqlJournal, count: int) -> Execution
     change(
         place,
         "INSERT INTO events (execution_id, seq, at, type, data) SELECT 'long', n + 2, n, 'log',"
-        f" CASE WHEN n > {count - LARGE} THEN '{large}' ELSE '{small}' END FROM ({numbers}) AS numbered",
+        f" CASE WHEN n > {count - large_ones} THEN '{large}' ELSE '{small}' END FROM ({numbers}) AS numbered",
     )
     return ExecutionId("long")
 
@@ -92,6 +93,21 @@ async def test_a_long_execution_is_loaded_in_little_memory(journal: SqlJournal, 
     assert stored.last_seq == 5_002
     # The large events alone have 36 MB.
     assert peak <= 12 * 1024 * 1024
+
+
+async def test_room_is_taken_for_all_events_although_a_part_of_them_is_read_at_a_time(
+    journal: SqlJournal, path: Place
+) -> None:
+    id = await add_events(path, journal, 20, large_ones=8)
+    memory = FairMemory()
+    loading = memory.loading()
+
+    stored = await journal.load(id, Replay().add, loading)
+
+    # In MiB.
+    assert memory.memory.held(MARA) >= stored.size / 1024**2
+    loading.give_back()
+    assert memory.memory.held(MARA) == 0
 
 
 @pytest.mark.parametrize("page", [PAGE_OF_EVENTS, PAGE_WITHOUT_LOGS, OF_SCOPES])

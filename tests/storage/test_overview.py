@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from flowrunner.domain.events import ErrorValue, Failed
+from flowrunner.domain.events import Cancelled, ErrorValue, Failed
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId
 from flowrunner.ids import first_id, new_id
@@ -35,7 +35,19 @@ async def ran(journal: SqlJournal, seconds: int, *, outcome: str = "completed", 
     elif outcome == "failed":
         error = ErrorValue(type="http.503", message="Nobody answers", node="a")
         await journal.append(following(id, Failed(error=error), epoch=epoch, after=2, at=after))
+    elif outcome == "cancelled":
+        await journal.append(following(id, Cancelled(reason="enough"), epoch=epoch, after=2, at=after))
     return id
+
+
+async def test_a_flow_is_failing_while_its_last_end_is_a_failure(database: Database, journal: SqlJournal) -> None:
+    found = {}
+    for n, outcome in enumerate(("failed", "completed", "running", "failed", "cancelled", "failed", "running")):
+        await ran(journal, n, outcome=outcome)
+        activity = await SqlOverview(database).activity(MARA, flows=5, of_each=3, open_ones=5)
+        found[f"{n} {outcome}"] = activity.failing_flows
+
+    assert list(found.values()) == [1, 0, 0, 1, 0, 1, 1], found
 
 
 async def test_the_activity_has_the_latest_of_each_flow_and_what_is_open(
