@@ -206,7 +206,7 @@ def test_faults_of_the_settings_are_findings(tmp_path: Path) -> None:
     code, found = examine(tmp_path, PORT="many", RETENTION="soon")
     assert (code, found["settings"]["state"]) == (1, "fail")
 
-    code, found = examine(tmp_path, TRUSTED_PROXIES="0.0.0.0/0", PUBLIC_URL="http://flows.example.com")
+    code, found = examine(tmp_path, TRUSTED_PROXIES="10.0.0.1,0.0.0.0/0", PUBLIC_URL="http://flows.example.com")
     assert code == 1
     assert found["trusted_proxies"]["state"] == "fail"
     assert found["public_url"]["state"] == "warn"

@@ -92,3 +92,18 @@ def test_while_nothing_happens_the_time_goes_on_to_be_drawn(monkeypatch: pytest.
         has_ended.set()
 
     assert drawn > 3
+
+
+def test_events_are_read_portion_by_portion() -> None:
+    portions = [
+        {"events": [{"seq": 1}, {"seq": 2}], "after": 2, "has_ended": False},
+        {"events": [{"seq": 3}], "after": 3, "has_ended": False},
+        {"events": [], "after": 3, "has_ended": False},
+    ]
+    with scripted(*(answer(200, each) for each in portions)) as server, Client(server.url) as client:
+        events = list(log_lines.recorded_events(client, "/executions/exec-1"))
+
+    assert events == [{"seq": 1}, {"seq": 2}, {"seq": 3}]
+    assert [head.split()[1].partition("?")[2] for head in server.heads()] == [
+        f"after={after}&limit=500" for after in (0, 2, 3)
+    ]

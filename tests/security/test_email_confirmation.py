@@ -259,8 +259,10 @@ async def test_the_operator_confirms_addresses_beside_the_running_server(
 
     unknown = run(VICTIM, "nobody@example.com")
     assert (unknown.returncode, await installation.is_confirmed("kim")) == (5, False)
-    done = run(VICTIM.upper())
-    assert (done.returncode, await installation.is_confirmed("kim")) == (0, True), done.stderr
+    await installation.change("root", {"email": "root@new.example"})
+    done = run(VICTIM.upper(), "root@new.example")
+    confirmed = [await installation.is_confirmed(name) for name in ("kim", "root")]
+    assert (done.returncode, confirmed) == (0, [True, True]), done.stderr
 
 
 async def test_claims_of_an_address_keep_its_owner_from_no_link(installation: Installation) -> None:
