@@ -2,7 +2,7 @@
 
 A bare loop that writes, for executions of two no-op nodes, the rows that the product writes: the
 same schema, statements and pragmas, 100 executions in flight, each transaction holding the next
-append of every one of them. There is no engine, no thread and no event loop.
+append of every one of them, with a statement for each row. There is no engine, no thread and no event loop.
 
     python -m bench.limit DIRECTORY SECONDS
 """

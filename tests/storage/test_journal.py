@@ -3,10 +3,11 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.inbox import SqlInbox
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
+from flowrunner.storage.sqlite.database import BATCH_SIZES
 from flowrunner.storage.transaction import Refused
 from support.databases import (
     MARA,
@@ -47,6 +49,8 @@ from support.databases import (
     rows_of,
 )
 from support.invariants import check_database
+
+from .test_statements import texts_for_sqlite
 
 
 async def test_an_append_is_read_back_as_it_was_written(journal: SqlJournal, path: Place) -> None:
@@ -649,14 +653,62 @@ async def test_an_append_with_the_same_summary_is_fenced_as_others_are(journal: 
     assert contents_of(path) == before
 
 
+async def test_appends_that_share_a_transaction_write_what_each_would_alone(path: Place) -> None:
+    commits: list[int] = []
+    # A batch of each size, and a rest.
+    together = [f"e{number:03}" for number in range(sum(BATCH_SIZES) + 3)]
+    add_flows(path)
+    database = open_database(path, on_commit=commits.append)
+    try:
+        journal = SqlJournal(database)
+        epoch = await journal.claim()
+        steps: list[Callable[..., Append]] = [
+            partial(creation, labels={"team": "a"}),
+            partial(extension, after=2),
+            partial(completion, after=3, result={"n": [1, None]}),
+        ]
+        for step in steps:
+            await asyncio.gather(*(journal.append(step(id, epoch=epoch)) for id in together))
+            await journal.append(step("alone", epoch=epoch))
+    finally:
+        await database.close()
+
+    assert max(commits) >= len(together)
+    columns = "status, completed_at, is_idle, wake_at, epoch, last_seq, size, labels, is_queued, started_by"
+    rows = rows_of(path, f"SELECT {columns}, workspace_id, flow_id, original_id, queue_position FROM executions")
+    assert rows == [rows[0]] * (len(together) + 1)
+    events = rows_of(path, "SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq")
+    alone = [tuple(row[1:]) for row in events if row[0] == "alone"]
+    assert len(alone) == 5
+    for id in together:
+        assert [tuple(row[1:]) for row in events if row[0] == id] == alone
+    assert check_database(path) == []
+
+
+async def test_of_many_appends_that_share_a_transaction_one_that_is_fenced_fails_alone(
+    journal: SqlJournal, path: Place
+) -> None:
+    old = await journal.claim()
+    epoch = await journal.claim()
+    many = [f"e{number:03}" for number in range(sum(BATCH_SIZES) + 3)]
+    for step in (creation, partial(extension, after=2), partial(completion, after=3)):
+        wrong = [step("late", epoch=old), step(many[-1], epoch=old)]
+        appends = [journal.append(append) for append in (*(step(id, epoch=epoch) for id in many), *wrong)]
+        results = await asyncio.gather(*appends, return_exceptions=True)
+        assert results[:-2] == [None] * len(many)
+        assert [type(each) for each in results[-2:]] == [Fenced, Fenced]
+
+    assert rows_of(path, "SELECT count(*), min(last_seq), max(last_seq) FROM executions") == [(len(many), 5, 5)]
+
+
 @pytest.mark.only("sqlite")
 def test_an_append_with_the_same_summary_writes_no_index(path: Path) -> None:
     values = dict.fromkeys(("id", "epoch", "after", "last_seq", "size", "is_queued"))
     with closing(sqlite3.connect(path)) as connection:
         names = dict(connection.execute("SELECT rootpage, name FROM sqlite_schema"))
-        steps = connection.execute(f"EXPLAIN {EXTEND.sqlite}", values).fetchall()
-
-    assert [names[root] for _, code, _, root, *_ in steps if code == "OpenWrite"] == ["executions", "usage"]
+        for text in texts_for_sqlite(EXTEND):
+            steps = connection.execute(f"EXPLAIN {text}", values).fetchall()
+            assert [names[root] for _, code, _, root, *_ in steps if code == "OpenWrite"] == ["executions", "usage"]
 
 
 @pytest.mark.only("sqlite")

@@ -13,6 +13,7 @@ import pytest
 
 from flowrunner import storage
 from flowrunner.storage.postgres.transaction import translated
+from flowrunner.storage.sqlite.database import BATCH_SIZES
 from flowrunner.storage.transaction import Sql, Statement
 from support.databases import Place
 from support.postgres import connected
@@ -37,6 +38,16 @@ def statements() -> Iterator[tuple[str, Sql]]:
                     yield f"{module.name}.{name}", each
 
 
+def texts_for_sqlite(statement: Sql) -> list[str]:
+    """Return the forms of a statement in SQLite, without parameters by position."""
+    if isinstance(statement, str):
+        return [statement.replace("?", "NULL")]
+    batches = (
+        [] if statement.sqlite_batch is None else [statement.sqlite_batch.for_rows(count) for count in BATCH_SIZES]
+    )
+    return [text.replace("?", "NULL") for text in (statement.sqlite, *batches)]
+
+
 @pytest.mark.only("postgres")
 def test_postgresql_parses_every_statement(path: str) -> None:
     async def refused(connection: "asyncpg.Connection[Any]") -> list[str]:
@@ -57,13 +68,11 @@ def test_sqlite_parses_every_statement(path: Path) -> None:
     found = []
     with closing(sqlite3.connect(path)) as connection:
         for where, statement in statements():
-            text = statement.sqlite if isinstance(statement, Statement) else statement
-            if text.count("?"):
-                text = text.replace("?", "NULL")
-            try:
-                connection.execute(f"EXPLAIN {text}", _Anything())
-            except sqlite3.Error as error:
-                found.append(f"{where}: {error}")
+            for text in texts_for_sqlite(statement):
+                try:
+                    connection.execute(f"EXPLAIN {text}", _Anything())
+                except sqlite3.Error as error:
+                    found.append(f"{where}: {error}")
 
     assert found == []
 
@@ -74,10 +83,10 @@ def test_no_statement_looks_for_open_executions_among_all_that_ever_were(path: P
     found = []
     with closing(sqlite3.connect(path)) as connection:
         for where, statement in statements():
-            text = statement.sqlite if isinstance(statement, Statement) else statement
-            if "executions" in text and "?" not in text:
-                plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", _Anything())]
-                found += [where for step in plan if step in WHOLE]
+            for text in texts_for_sqlite(statement):
+                if "executions" in text:
+                    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", _Anything())]
+                    found += [where for step in plan if step in WHOLE]
 
     assert found == []
 

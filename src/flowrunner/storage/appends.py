@@ -18,7 +18,7 @@ from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecut
 from flowrunner.storage.active_slots import assign_active_slots
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.concurrency import HAS_FREE_SLOT
-from flowrunner.storage.execution_columns import with_columns
+from flowrunner.storage.execution_columns import statement_on_rows
 from flowrunner.storage.execution_terms import ADD_TERM, terms_of_start
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
@@ -28,8 +28,8 @@ from flowrunner.storage.usage import STORED, FreeStorage
 # Creates nothing if another process has taken over the claim, or the flow or the revision was deleted: without the
 # definition the execution could not continue after a crash. (Deleting a workspace deletes its flows.) The last queue
 # position of a key is at one of two places of an index, however many executions wait.
-CREATE: Final = Statement(
-    sqlite=with_columns("""
+CREATE: Final = statement_on_rows(
+    one="""
 INSERT INTO executions ({new_columns}, original_id, queue_position)
 SELECT {new_values},
        coalesce((SELECT original_id FROM executions WHERE id = :rerun_of), :rerun_of),
@@ -46,18 +46,20 @@ SELECT {new_values},
    AND (:concurrency_key IS NULL OR :is_queued
         OR :concurrency_limit > (SELECT count(*) FROM executions
                           WHERE concurrency_key = :concurrency_key AND completed_at IS NULL))
-"""),
-    postgres=with_columns("""
+""",
+    many="""
 INSERT INTO executions ({new_columns}, original_id, queue_position)
 SELECT new.*, coalesce((SELECT x.original_id FROM executions x WHERE x.id = new.rerun_of), new.rerun_of),
        CASE WHEN new.concurrency_key IS NOT NULL
             THEN 1 + coalesce(
-                greatest((SELECT max(x.queue_position) FROM executions x
-                           WHERE x.concurrency_key = new.concurrency_key
-                             AND x.completed_at IS NULL AND NOT x.is_queued),
-                         (SELECT max(x.queue_position) FROM executions x
-                           WHERE x.concurrency_key = new.concurrency_key
-                             AND x.completed_at IS NULL AND x.is_queued)), 0) END
+                (SELECT max(last.position)
+                   FROM (SELECT max(x.queue_position) AS position FROM executions x
+                          WHERE x.concurrency_key = new.concurrency_key
+                            AND x.completed_at IS NULL AND x.is_queued = false
+                          UNION ALL
+                         SELECT max(x.queue_position) FROM executions x
+                          WHERE x.concurrency_key = new.concurrency_key
+                            AND x.completed_at IS NULL AND x.is_queued = true) AS last), 0) END
   FROM {new_rows}
  WHERE new.epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows f
@@ -66,7 +68,7 @@ SELECT new.*, coalesce((SELECT x.original_id FROM executions x WHERE x.id = new.
    AND (new.concurrency_key IS NULL OR new.is_queued
         OR new.concurrency_limit > (SELECT count(*) FROM executions x
                              WHERE x.concurrency_key = new.concurrency_key AND x.completed_at IS NULL))
-"""),
+""",
 )
 FLOW_EXISTS: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND workspace_id = :workspace_id AND deleted_at IS NULL
@@ -77,37 +79,37 @@ SELECT 1 FROM revisions WHERE id = :revision_id AND workspace_id = :workspace_id
 
 # Advances a summary only from the expected last event, and only for the owner of the execution: a late write finds no
 # row. An execution that was acquired before the last claim has no owner.
-ADVANCE: Final = Statement(
-    sqlite=with_columns("""
+ADVANCE: Final = statement_on_rows(
+    one="""
 UPDATE executions
    SET {summary_values}, last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
    AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
-"""),
-    postgres=with_columns("""
+""",
+    many="""
 UPDATE executions
    SET {summary_of_row}, last_seq = new.last_seq, size = executions.size + new.size
   FROM {appends_with_summary}
- WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
+ WHERE {are_new} executions.id = new.id AND executions.last_seq = new.after
    AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
    AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
-"""),
+""",
 )
 
 # The same if the rest of the row is unchanged. Otherwise SQLite would write all indexes of the columns again.
-EXTEND: Final = Statement(
-    sqlite="""
+EXTEND: Final = statement_on_rows(
+    one="""
 UPDATE executions SET last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
    AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
 """,
-    postgres=with_columns("""
+    many="""
 UPDATE executions SET last_seq = new.last_seq, size = executions.size + new.size
   FROM {appends}
- WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
+ WHERE {are_new} executions.id = new.id AND executions.last_seq = new.after
    AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
    AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
-"""),
+""",
 )
 
 # With `OR FAIL`, SQLite keeps no copy of the pages for undoing a single row: the transaction is undone in any case.

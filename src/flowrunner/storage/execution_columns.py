@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from flowrunner.storage.transaction import BatchStatement, Statement
+
 # Each with its type in PostgreSQL.
 _SUMMARY: Final = {
     "status": "text",
@@ -48,6 +50,8 @@ _APPEND: Final = {
     "epoch": "bigint",
     "is_queued": "boolean",
 }
+_ROWS: Final = {"{new_rows}": NEW, "{appends}": _APPEND, "{appends_with_summary}": {**_APPEND, **_SUMMARY}}
+_VALUES: Final = "(SELECT {named} FROM (VALUES {rows})) AS new"
 
 
 def _rows(columns: Mapping[str, str]) -> str:
@@ -59,11 +63,9 @@ def _rows(columns: Mapping[str, str]) -> str:
 _PARTS: Final = {
     "{new_columns}": ", ".join(NEW),
     "{new_values}": ", ".join(f":{name}" for name in NEW),
-    "{new_rows}": _rows(NEW),
     "{summary_values}": ", ".join(f"{name} = :{name}" for name in _SUMMARY),
     "{summary_of_row}": ", ".join(f"{name} = new.{name}" for name in _SUMMARY),
-    "{appends}": _rows(_APPEND),
-    "{appends_with_summary}": _rows({**_APPEND, **_SUMMARY}),
+    **{name: _rows(columns) for name, columns in _ROWS.items()},
 }
 
 
@@ -72,3 +74,16 @@ def with_columns(statement: str) -> str:
     for name, part in _PARTS.items():
         statement = statement.replace(name, part)
     return statement
+
+
+def statement_on_rows(*, one: str, many: str) -> Statement:
+    """Return a statement of appends, given its form for one row, on SQLite, and for many rows, called `new`."""
+    [(name, columns)] = [(name, columns) for name, columns in _ROWS.items() if name in many]
+    named = ", ".join(f"column{number} AS {column}" for number, column in enumerate(columns, start=1))
+    batch = with_columns(many.replace(name, _VALUES.replace("{named}", named))).replace("{are_new} ", "")
+    return Statement(
+        sqlite=with_columns(one),
+        # Without the array of ids, PostgreSQL may read the whole table.
+        postgres=with_columns(many).replace("{are_new}", "executions.id = ANY(:id) AND"),
+        sqlite_batch=BatchStatement(batch, tuple(columns)),
+    )
