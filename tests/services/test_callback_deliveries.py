@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -343,6 +344,57 @@ async def test_s63_slow_receivers_of_a_workspace_leave_room_for_others(
     assert installation.network.asked == {"http://other": 30, "http://a0": 1, "http://a1": 1}
     done.set()
     await running
+
+
+async def test_nothing_more_is_sent_once_somebody_has_disabled_the_callback(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_deliveries, "_PORTION", 4)
+    view = await installation.callback("http://alive", pending=9)
+
+    async def disable() -> HttpAnswer:
+        await installation.store.change(MARA, view.id, lambda before: replace(before, disabled_at=NOON))
+        return HttpAnswer(status=200, headers={}, body=b"", url="http://alive", redirects=0)
+
+    installation.network.answers["http://alive"] = disable
+    await installation.deliveries.deliver_due()
+
+    # Those that were being sent.
+    assert await installation.states(view) == {"delivered": 4, "pending": 5}
+
+
+@pytest.mark.parametrize(
+    ("error", "failing", "failures", "is_given_up", "expected"),
+    [
+        ("http.500", timedelta(hours=23), 9, True, True),
+        ("http.500", timedelta(hours=22), 9, True, False),
+        ("http.500", timedelta(hours=24), FAILURES_BEFORE_PAUSE - 1, False, True),
+        ("http.500", timedelta(hours=24), FAILURES_BEFORE_PAUSE - 2, False, False),
+        ("http.500", timedelta(hours=23), 9, False, False),
+        # The receiver is not to blame for a template without a value.
+        ("template", timedelta(hours=30), 9, True, False),
+        (None, timedelta(hours=30), 9, False, False),
+        ("http.500", None, 0, True, False),
+    ],
+)
+def test_a_callback_is_given_up_only_if_its_receiver_has_failed_for_a_day(
+    error: str | None, failing: timedelta | None, failures: int, is_given_up: bool, expected: bool
+) -> None:
+    view = CallbackView(
+        id=CallbackId("c"), workspace_id=MARA, name="C", events=(), format="standard", address="", created_at=NOON,
+        updated_at=NOON, failures=failures, failing_since=None if failing is None else NOON - failing,
+    )  # fmt: skip
+
+    outcome = callback_deliveries.AttemptOutcome(error=error)
+
+    assert callback_deliveries._is_persistent(view, outcome, NOON, is_given_up=is_given_up) is expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(-1, "old"), (0, None), (1, None)])
+def test_a_secret_that_was_replaced_signs_until_its_end(seconds: int, expected: str | None) -> None:
+    credentials = replace(Credentials.new("http://a"), secret="old").rotated(until=NOON)
+
+    assert credentials.previous_at(NOON + timedelta(seconds=seconds)) == expected
 
 
 async def test_a_receiver_that_asks_for_time_gets_it(installation: Installation) -> None:

@@ -118,6 +118,21 @@ async def test_the_end_of_an_execution_starts_the_flow_that_waits_for_it_once(wo
     assert (trigger.state, trigger.error) == ("armed", None)
 
 
+async def test_an_end_whose_execution_was_started_before_is_done(world: ChainSetup) -> None:
+    sync, listener = await world.save(SYNC), await world.save(after())
+    ended = await world.run(sync)
+    await world.settle()
+    # A restored backup may have it again.
+    trigger = await world.trigger_of(listener)
+    statement = "INSERT INTO trigger_outbox (trigger_id, execution_id) VALUES (?, ?)"
+    change(world.engine.path, statement, trigger.id, ended)
+
+    await world.servers[0].start_all()
+
+    assert rows_of(world.engine.path, "SELECT 1 FROM trigger_outbox") == []
+    assert len(await world.started_by(listener)) == 1
+
+
 async def test_only_the_wanted_ends_start_it(world: ChainSetup) -> None:
     listener = await world.save(after(status=["failed"]))
     fine, failing = await world.save(SYNC), await world.save(FAILING)

@@ -2,11 +2,12 @@
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import InvalidFlows
+from flowrunner.domain.errors import InvalidFlows, LimitReached
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.language import Reading
 from flowrunner.schemas import RustSchemas
@@ -17,6 +18,7 @@ from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.usage import SqlUsage
+from support.databases import rows_of
 from support.dependencies import Machine
 from support.flows import specs
 
@@ -74,6 +76,25 @@ async def test_a_description_that_was_changed_beside_the_document_comes_back(
     ((again, _),) = await batches.save(mara, documents(a=DESCRIBED))
 
     assert (again.after.description, list(again.after.tags)) == ("D", ["a"])
+
+
+async def test_a_deployment_without_a_change_adds_nothing_to_the_audit_log(
+    batches: FlowBatches, engine: Machine, mara: Caller
+) -> None:
+    for _ in range(2):
+        await batches.save(mara, documents(a=DESCRIBED))
+
+    assert rows_of(engine.path, "SELECT action FROM audit WHERE action LIKE 'flow.%'") == [("flow.created",)]
+
+
+async def test_a_deployment_may_not_exceed_the_storage_limit(flows: Flows, engine: Machine, mara: Caller) -> None:
+    usage = SqlUsage(engine.database)
+    limits = replace(UNLIMITED, stored=await usage.stored(mara.workspace_id) + 2 * len(DESCRIBED) - 1)
+    batches = FlowBatches(flows, SqlFlows(engine.database), engine.clock, usage=usage, limits=limits)
+
+    with pytest.raises(LimitReached):
+        await batches.save(mara, documents(a=DESCRIBED, b=DESCRIBED))
+    await batches.save(mara, documents(a=DESCRIBED))
 
 
 async def test_flows_of_one_document_have_triggers_of_their_own(batches: FlowBatches, mara: Caller) -> None:

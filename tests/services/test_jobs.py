@@ -66,6 +66,8 @@ async def test_computed_items_are_done_once_each(engine: Machine, mara: Caller) 
     # Both a number of whole pages, and one beyond.
     made = [await created(jobs, mara, count) for count in (10, 11)]
 
+    # The background job begins at once.
+    assert jobs.requested.is_set()
     await jobs.advance()
 
     for job, count in zip(made, (10, 11), strict=True):

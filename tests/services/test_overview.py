@@ -88,6 +88,7 @@ async def test_a_flow_is_failing_if_the_last_execution_that_has_ended_failed(
 def test_a_percentile_is_one_of_the_durations() -> None:
     assert Percentiles.of([]) is None
     assert Percentiles.of([7]) == Percentiles(sample=1, p50=7, p95=7)
+    assert Percentiles.of([3, 1, 2]) == Percentiles(sample=3, p50=2, p95=3)
     assert Percentiles.of([*range(100, 0, -1)]) == Percentiles(sample=100, p50=50, p95=95)
 
 

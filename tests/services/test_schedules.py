@@ -19,6 +19,7 @@ from flowrunner.ports.triggers import TriggerView
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.schedules import Schedules
+from flowrunner.services.triggers import Triggers
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.schedules import SqlSchedules
 from flowrunner.storage.triggers import SqlTriggers
@@ -269,6 +270,18 @@ async def test_a_trigger_that_fails_again_and_again_says_why(engine: Machine, fl
     assert (repaired.state, repaired.error, repaired.failures) == ("armed", None, 0)
 
 
+async def test_due_times_that_are_missed_count_although_the_start_after_them_fails(
+    engine: Machine, flows: Flows, mara: Caller
+) -> None:
+    one = await world(engine, flows, mara, 'every: 15m, missed: latest, input: {n: "${trigger.due_at.x.y}"}')
+
+    await one.advance(hours=1)
+
+    found = await one.trigger()
+    assert (found.failures, found.missed) == (1, 3)
+    assert one.outcomes == {"failed": 1, "missed": 3}
+
+
 @pytest.mark.parametrize("stored", ["{broken", '{"cron": 5}', '{"cron": "* * * * *", "timezone": "Mars/Phobos"}'])
 async def test_a_trigger_that_cannot_be_read_stops_no_other_one(
     engine: Machine, flows: Flows, mara: Caller, stored: str
@@ -306,13 +319,17 @@ async def test_a_pause_of_a_trigger_and_its_end_begin_a_new_count_of_failures(
     engine: Machine, flows: Flows, mara: Caller
 ) -> None:
     one = await world(engine, flows, mara, 'every: 15m, input: {n: "${trigger.due_at.x.y}"}')
-    triggers = SqlTriggers(engine.database)
+    server = one.servers[0]
+    triggers = Triggers(SqlTriggers(engine.database), server, engine.clock)
     counts = []
     for paused in (True, False):
         await one.advance(minutes=15)
         before = await one.trigger()
-        after = await triggers.set_paused(MARA, before.id, paused=paused, at=engine.clock.now())
+        server.changed.clear()
+        after = await triggers.set_paused(mara, before.id, paused=paused)
         counts.append((before.failures, after.failures, after.error))
+        # One that is armed again may be due before the server would look next.
+        assert server.changed.is_set()
 
     assert counts == [(1, 0, None), (0, 0, None)]
 

@@ -1,10 +1,14 @@
-"""The idempotency key of a step that starts an execution."""
+"""The idempotency key of a step that starts an execution, and how deep such steps may be."""
+
+import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import ChildOf
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.plugin import NodeFailure
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
+from flowrunner.services.subflows import MAX_DEPTH, MAX_RECURSION, check_depth
 from support.databases import rows_of
 from support.dependencies import Machine
 
@@ -25,3 +29,22 @@ async def test_a_step_however_deep_within_others_has_a_key_that_any_database_tak
     keys = [key for (key,) in rows_of(engine.path, "SELECT idempotency_key FROM executions")]
     assert len(set(keys)) == 2
     assert max(map(len, keys)) <= 255
+
+
+@pytest.mark.parametrize(
+    ("flows", "error"),
+    [
+        ([f"flow-{n}" for n in range(MAX_DEPTH)], "flow.too_deep"),
+        (["flow-0"] * MAX_RECURSION, "flow.recursion"),
+    ],
+)
+def test_flows_call_each_other_only_so_deep(flows: list[str], error: str) -> None:
+    def check(number: int) -> None:
+        above = tuple(map(FlowId, flows[:number]))
+        check_depth(ChildOf(execution_id=ExecutionId("e"), step="a.1", failures=0, flows=above), FlowId("flow-0"), "F")
+
+    check(len(flows) - 1)
+    with pytest.raises(NodeFailure) as failure:
+        check(len(flows))
+
+    assert failure.value.type == error
