@@ -244,6 +244,29 @@ async def test_too_many_changes_at_once_ask_to_read_the_list_again() -> None:
 
 
 @pytest.mark.usefixtures("quick")
+async def test_who_comes_back_after_more_messages_than_are_kept_reads_the_list_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(execution_feed, "_KEPT_MESSAGES", 3)
+    broadcast = LocalBroadcast()
+    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    messages = feed.follow([MARA, OMAR], None)
+    (ready,) = await texts(messages)
+    published(broadcast, 4)
+    found: list[Any] = []
+    while len(found) < 4:
+        found += await texts(messages)
+
+    late, too_late = (feed.follow([MARA, OMAR], last["cursor"]) for last in (found[0], ready))
+
+    begin, *missed = await texts(late)
+    assert (begin["type"], [message["id"] for message in missed]) == ("ready", [each["id"] for each in found[1:]])
+    assert [message["type"] for message in await texts(too_late)] == ["reset"]
+    for one in (messages, late, too_late):
+        await one.aclose()
+
+
+@pytest.mark.usefixtures("quick")
 async def test_all_that_changes_together_is_sent_in_however_many_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution_feed, "_READ_TOGETHER", 2)
     broadcast = LocalBroadcast()

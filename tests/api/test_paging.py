@@ -4,8 +4,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
+from starlette.requests import Request
 
 from api.shapes import SMALLEST, assert_error
+from flowrunner.api.http.answers import link_to_next
+from flowrunner.api.http.requests import page_of
 from support.client import Client
 
 LOGGING: Final = """nodes:
@@ -126,6 +129,31 @@ def test_a_cursor_that_is_none_is_an_error(account: Client, of: Callable[[Client
     path = of(account)
     assert_error(account.get(f"{path}?cursor=none"), 422)
     assert_error(account.get(f"{path}?cursor=&offset=1"), 422)
+
+
+@pytest.mark.parametrize(
+    ("query", "link"),
+    [
+        ("limit=2", "limit=2&cursor=c+1"),
+        # A filter may be given several times.
+        ("tag=a&limit=2&tag=b", "tag=a&limit=2&tag=b&cursor=c+1"),
+        # A cursor cannot be combined with an offset.
+        ("offset=4&limit=2", "limit=2&cursor=c+1"),
+        ("cursor=b&limit=2", "limit=2&cursor=c+1"),
+        ("after=b&limit=2", "limit=2&cursor=c+1"),
+    ],
+)
+def test_the_link_to_the_next_page_keeps_the_filters_and_replaces_the_place(query: str, link: str) -> None:
+    request = Request({"type": "http", "path": "/api/v1/flows", "query_string": query.encode(), "headers": []})
+
+    assert link_to_next(request, "c 1") == {"Link": f'</api/v1/flows?{link}>; rel="next"'}
+    assert link_to_next(request, None) == {}
+
+
+def test_a_page_by_a_cursor_has_the_total_if_it_is_asked_for() -> None:
+    assert [page_of(2, 0, cursor, count=count).counts for cursor in (None, "", "c") for count in (False, True)] == [
+        True, True, False, True, False, True,
+    ]  # fmt: skip
 
 
 def test_flows_are_found_by_name_text_and_several_tags(account: Client) -> None:

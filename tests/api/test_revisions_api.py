@@ -4,8 +4,11 @@ import threading
 from typing import Any, Final
 
 import pytest
+from starlette.requests import Request
 
 from api.shapes import NAP, SMALLEST, assert_error, assert_recent
+from flowrunner.api.http.conditions import change_condition_of, is_known
+from flowrunner.services.preconditions import Precondition
 from support.client import Client, Reply
 
 NEXT: Final = SMALLEST + "  # the second\n"
@@ -210,6 +213,14 @@ def test_what_the_caller_has_already_is_not_sent(account: Client, condition: str
     if status == 304:
         assert reply.body == b""
         assert reply.headers["etag"] == '"1.1"'
+
+
+def test_several_headers_with_a_condition_are_one_list() -> None:
+    headers = [(b"if-match", b'"a"'), (b"if-none-match", b'"c"'), (b"if-match", b'W/"x" ,"b"')]
+    request = Request({"type": "http", "headers": headers})
+
+    assert change_condition_of(request) == Precondition(states=frozenset({"a", "b"}))
+    assert is_known(request, "c")
 
 
 def test_of_a_flow_that_is_not_there_no_condition_tells_anything(account: Client, other: Client) -> None:

@@ -213,7 +213,7 @@ nodes:
       a: {type: transform, params: {value: 1}, next: b}
       b: {type: transform, params: {value: 2}}
     next: broken
-  broken: {type: fail, params: {error: http.404, message: no}, next: {error.http: caught}}
+  broken: {type: fail, params: {error: http.404, message: no}, next: {error.http: never, error.http.404: caught}}
   caught: {type: transform, params: {value: 1}}
   never: {type: transform, params: {value: 1}}
 """
@@ -233,7 +233,9 @@ nodes:
         ("check", "never"): ("default", 0),
         ("each/a", "each/b"): ("default", 2),
         ("each", "broken"): ("default", 1),
-        ("broken", "caught"): ("error.http", 1),
+        # The most particular one.
+        ("broken", "caught"): ("error.http.404", 1),
+        ("broken", "never"): ("error.http", 0),
     }
     latest = account.get(f"/api/v1/executions/{id}/steps/{nodes['each/b']['step']}").json
     assert latest["step"] == "each.1[1]/b.1"

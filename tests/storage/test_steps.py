@@ -12,7 +12,15 @@ from msgspec import structs
 from domain.simulation import Plan, Simulation, plans
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import Event, NodeCompleted, NodeStarted, ScopeEnded, ScopesOpened
+from flowrunner.domain.events import (
+    ErrorValue,
+    Event,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    ScopeEnded,
+    ScopesOpened,
+)
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import Recorded
@@ -30,6 +38,7 @@ from flowrunner.storage.step_events import SqlStepEvents
 from services.callers import caller_of
 from support.databases import (
     MARA_ACCOUNT,
+    NOON,
     OMAR_ACCOUNT,
     Place,
     change,
@@ -152,6 +161,24 @@ async def test_long_values_make_a_page_shorter(
         assert all(view.result is not None and len(view.result.text or "") <= 1024 for view in views[1:])
     assert len(found) == len(set(found)) == 10
     assert max(sizes) <= 4
+
+
+async def test_of_many_attempts_the_last_ones_are_shown(
+    journal: SqlJournal, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "KEPT_ATTEMPTS", 2)
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    step: Any = {"node": "a", "node_type": "log", "iteration": 1}
+    error = ErrorValue(type="http.500", message="no")
+    failed = [NodeFailed(**step, attempt=n, error=error, retry_at=NOON) for n in range(1, 4)]
+    started = [NodeStarted(**step, attempt=n) for n in range(2, 5)]
+    tries = [event for pair in zip(failed, started, strict=True) for event in pair]
+    await journal.append(following("e", *tries, epoch=epoch, after=2))
+
+    async with steps.step(caller_of(MARA_ACCOUNT), ID, 2) as detail:
+        assert [(each.attempt, each.status) for each in detail.attempts] == [(3, "failed"), (4, "running")]
+        assert detail.view.attempts == 4
 
 
 async def test_events_that_are_large_together_are_indexed_in_pages_of_a_limited_size(

@@ -1,0 +1,91 @@
+"""The index of an execution's steps, made of its events."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from flowrunner.domain.causes import Requested
+from flowrunner.domain.events import (
+    ErrorValue,
+    Event,
+    NodeFailed,
+    NodeStarted,
+    NodeWaiting,
+    ScopesOpened,
+    SignalReceived,
+    Started,
+)
+from flowrunner.domain.waits import ApprovalWait, SignalWait, signal_key
+from flowrunner.ports.event_codec import encode_event, stored_type
+from flowrunner.ports.steps import StoredEvent
+from flowrunner.services.step_index import StepIndex
+from support.databases import MARA_ACCOUNT, NOON
+
+STEP: Any = {"node": "a", "node_type": "approval", "iteration": 1, "attempt": 1}
+
+
+def index_of(*events: Event) -> StepIndex:
+    """Index an execution with these events after its start, a second apart."""
+    started = Started(node="a", node_type="approval", input={}, cause=Requested(by=MARA_ACCOUNT))
+    index = StepIndex()
+    index.add(
+        [
+            StoredEvent(seq, at(seq), stored_type(event), encode_event(event))
+            for seq, event in enumerate([started, *events], start=1)
+        ]
+    )
+    return index
+
+
+def at(seq: int) -> datetime:
+    return NOON + timedelta(seconds=seq)
+
+
+def answered(*, approved: bool) -> SignalReceived:
+    return SignalReceived(key=signal_key("approval", "a.1"), payload={"approved": approved})
+
+
+def test_an_approval_by_two_waits_for_both_but_ends_with_one_rejection() -> None:
+    waiting = NodeWaiting(**STEP, wait_for=ApprovalWait("Well?", count=2))
+
+    for answers, status in (
+        ((), "waiting"),
+        ((True,), "waiting"),
+        ((True, True), "running"),
+        ((False,), "running"),
+        ((True, False), "running"),
+    ):
+        index = index_of(NodeStarted(**STEP), waiting, *(answered(approved=answer) for answer in answers))
+        assert index[2].status == status, answers
+
+
+def test_a_signal_goes_to_no_step_that_has_failed_while_it_waited() -> None:
+    waiting = NodeWaiting(**STEP, wait_for=SignalWait("go"))
+    failed = NodeFailed(**STEP, error=ErrorValue(type="timeout", message="too late"), retry_at=at(9))
+    again = {**STEP, "attempt": 2}
+    other = {**STEP, "node": "b"}
+
+    index = index_of(
+        NodeStarted(**STEP),
+        waiting,
+        failed,
+        NodeStarted(**other),
+        NodeWaiting(**other, wait_for=SignalWait("go")),
+        SignalReceived(key=signal_key("signal", "go"), payload=1),
+        NodeStarted(**again),
+    )
+
+    assert [wait.received_seq for wait in index[2].waits] == [None]
+    assert [wait.received_seq for wait in index[5].waits] == [7]
+    assert [(attempt.number, attempt.status) for attempt in index[2].attempts] == [(1, "failed"), (2, "running")]
+
+
+def test_rounds_that_may_not_start_yet_are_not_ready_before() -> None:
+    inner = {**STEP, "node": "b", "scope": "a.1[0]"}
+    for not_before, ready_at in ((None, at(3)), (at(1), at(3)), (at(60), at(60))):
+        opened = ScopesOpened(
+            **STEP, keys=["0"], inputs=[7], concurrency=1, needed=1, not_before=not_before
+        )  # fmt: skip
+
+        index = index_of(NodeStarted(**STEP), opened, NodeStarted(**inner))
+
+        assert index[4].ready_at == ready_at
