@@ -64,6 +64,18 @@ def test_a_maximum_length_that_is_no_number_is_ignored() -> None:
     assert '<input id="field.note" name="field.note" value="">' in page
 
 
+def test_a_field_with_a_default_may_be_left_empty() -> None:
+    properties: JSON = {
+        "note": {"type": "string"},
+        "size": {"type": "integer", "default": 3},
+        "tag": {"type": "string"},
+    }
+
+    fields = fields_of({"properties": properties, "required": ["note", "size"]})
+
+    assert [(field.name, field.is_required) for field in fields] == [("note", True), ("size", False), ("tag", False)]
+
+
 @pytest.mark.parametrize("keyword", KEYWORDS)
 def test_no_keyword_of_another_type_breaks_the_page_or_its_answer(keyword: str) -> None:
     bases: tuple[dict[str, Any], ...] = ({}, {"type": "string"}, {"type": "object", "properties": {"y": {}}})

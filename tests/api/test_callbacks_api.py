@@ -4,14 +4,20 @@ import json
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
+from msgspec import UNSET
 
 from api.shapes import SMALLEST, assert_error, assert_recent
+from flowrunner.api.callbacks import DeliveryAnswer
+from flowrunner.domain.values import rfc3339
 from flowrunner.domain.verification import Standard, Verified, verify
+from flowrunner.ports.callbacks import CallbackId, DeliveryId, DeliveryView
 from support.client import Client
+from support.databases import MARA, NOON
 from support.receiver import Effect, Receiver
 from support.waiting import wait_for
 
@@ -94,6 +100,21 @@ def test_a_rotated_secret_signs_beside_the_one_before_it_and_no_older_one(accoun
     assert 23 < left.total_seconds() / 3600 < 25
     assert known[2] not in account.get(f"{CALLBACKS}/{callback['id']}").body.decode()
     assert_error(account.post(f"{CALLBACKS}/callback-none/rotate"), 404)
+
+
+def test_each_time_of_a_delivery_is_its_own() -> None:
+    delivery = DeliveryView(
+        id=DeliveryId("d"), workspace_id=MARA, callback_id=CallbackId("c"), event="execution.failed", attempts=2,
+        noted_at=NOON, last_at=NOON + timedelta(minutes=1), next_at=NOON + timedelta(minutes=5), error="http.503",
+    )  # fmt: skip
+
+    shown = DeliveryAnswer.of(delivery)
+
+    times = (shown.created_at, shown.last_attempt_at, shown.next_attempt_at)
+    assert times == tuple(rfc3339(NOON + timedelta(minutes=n)) for n in (0, 1, 5))
+    # One that is due at once has no time of its own.
+    due = DeliveryAnswer.of(replace(delivery, last_at=None, next_at=datetime(1970, 1, 1, tzinfo=UTC)))
+    assert (due.last_attempt_at, due.next_attempt_at) == (UNSET, rfc3339(NOON))
 
 
 def test_saving_a_url_that_nothing_can_be_sent_to_is_a_warning(account: Client, receiver: Receiver) -> None:

@@ -31,7 +31,12 @@ def test_an_overview_shows_what_runs_waits_and_fails(account: Client) -> None:
     assert (waiting["id"], waiting["waiting_for"][0]["prompt"]) == (asking, "Ship it?")
     flows = {flow["name"]: flow for flow in found["flows"]}
     assert list(flows) == ["ask", "nap", "bad", "good"]
-    assert [one["id"] for one in flows["good"]["executions"]] == fine[::-1]
+    listed = account.get("/api/v1/executions", flow_id=flows["good"]["flow_id"]).json["executions"]
+    assert [(one["id"], one["duration"]) for one in flows["good"]["executions"]] == [
+        (one["id"], one["duration"]) for one in listed
+    ]
+    assert [one["id"] for one in listed] == fine[::-1]
+    assert sum(one["duration"] for one in listed) > 0
     assert flows["good"]["durations"]["sample"] == 3
     assert "failing" not in flows["good"]
     failing = flows["bad"]["failing"]

@@ -272,6 +272,33 @@ async def test_a_personal_workspace_is_shared_but_neither_renamed_nor_deleted(tm
     assert [reply.status for reply in refused] == [409, 409, 409]
 
 
+async def test_the_owner_of_a_personal_workspace_is_the_first_of_its_members(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        path = f"/api/v1/workspaces/{(await accounts.omar.request('GET', '/api/v1/accounts/me')).json['id']}/members"
+        member = {"account": "mara@example.com", "role": "viewer"}
+        assert (await accounts.omar.request("POST", path, member)).status == 201
+        first = (await accounts.omar.request("GET", f"{path}?limit=1&cursor=")).json
+        second = (await accounts.omar.request("GET", f"{path}?limit=1&cursor={first['next_cursor']}")).json
+
+    assert [(one["name"], one["owner"]) for page in (first, second) for one in page["members"]] == [
+        ("omar", True), ("mara", False),
+    ]  # fmt: skip
+    assert "next_cursor" not in second
+    # The older account would be the first by its id.
+    assert second["members"][0]["account_id"] < first["members"][0]["account_id"]
+
+
+async def test_the_usage_of_a_workspace_is_shown_beside_its_limits(tmp_path: Path) -> None:
+    limits = {"active": 11, "queued": 12, "flows": 13, "stored": 14_000_000}
+    async with team_at(tmp_path, **{f"workspace_{name}": most for name, most in limits.items()}) as team:
+        await team.flow()
+        await team.join("viewer")
+        usage = (await team.omar.request("GET", f"{team.path}/usage")).json
+
+    assert usage.pop("stored") > 0
+    assert usage == {"flows": 1, "secrets": 0, "open_executions": 0, "members": 2, "limits": limits}
+
+
 async def test_an_admin_of_the_installation_sees_a_workspace_once_it_has_a_role(tmp_path: Path) -> None:
     async with two_accounts_at(tmp_path) as accounts:
         made = (await accounts.omar.request("POST", "/api/v1/workspaces", {"name": "Quiet"})).json
