@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from api.agents import called, message
-from api.shapes import NAP, assert_refused
-from flowrunner.api.mcp import route
+from api.shapes import NAP, SMALLEST, assert_refused
+from flowrunner.api.mcp import route, tools
+from flowrunner.api.mcp.inner_requests import InnerAnswer, InnerRequests
 from flowrunner.bootstrap.program import Program
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
@@ -98,6 +99,47 @@ async def test_s62_a_wait_ends_when_its_client_leaves(tmp_path: Path) -> None:
 
         await asyncio.wait([waiting], timeout=PATIENCE_SECONDS)
         assert waiting.done()
+
+
+async def test_a_flow_that_changes_while_an_agent_saves_it_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with program_at(tmp_path / "data") as program:
+        session, token, _ = await agent_of(program)
+        saved = await send(program, token, called("save_flow", name="F", definition=SMALLEST))
+        flow = saved.json["result"]["structuredContent"]["flow_id"]
+        path, sent = f"/api/v1/flows/{flow}", InnerRequests.send
+
+        async def change_before(api: InnerRequests, method: str, *parts: str, **more: Any) -> InnerAnswer:
+            if method == "PUT":
+                body = json.dumps({"name": "Theirs"}).encode()
+                assert (await call(program.app, "PUT", path, token=session, body=body)).status == 200
+            return await sent(api, method, *parts, **more)
+
+        monkeypatch.setattr(InnerRequests, "send", change_before)
+        reply = await send(program, token, called("save_flow", flow_id=flow, revision=1, definition=NAP))
+
+        assert error_in(reply)["code"] == "precondition_failed"
+        found = (await call(program.app, "GET", path, token=session)).json
+        assert (found["name"], found["definition"]) == ("Theirs", SMALLEST)
+
+
+async def test_an_agent_is_told_of_steps_that_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "_MOST_STEPS", 2)
+    nodes = [f"  n{n}: {{type: transform, params: {{value: 1}}, next: n{n + 1}}}" for n in range(2)]
+    definition = "\n".join(["nodes:", *nodes, "  n2: {type: return}", ""])
+    async with program_at(tmp_path / "data") as program:
+        _, token, _ = await agent_of(program)
+        found = []
+        for text in (definition, SMALLEST):
+            saved = await send(program, token, called("save_flow", name="F", definition=text))
+            flow = saved.json["result"]["structuredContent"]["flow_id"]
+            ended = await send(program, token, called("run_flow", flow_id=flow, wait_seconds=60))
+            id = ended.json["result"]["structuredContent"]["execution_id"]
+            reply = await send(program, token, called("get_execution", execution_id=id))
+            found.append(reply.json["result"]["structuredContent"])
+
+    assert [(len(one["steps"]), one.get("steps_left_out")) for one in found] == [(2, True), (1, None)]
 
 
 async def test_s57_a_bug_of_a_tool_is_told_by_an_id_alone(tmp_path: Path) -> None:
