@@ -20,9 +20,9 @@ from fido2.webauthn import (
 
 from flowrunner.domain.values import AccountId
 from flowrunner.security.passkeys import Fido2Passkeys
-from security.test_second_factor import FACTORS, Attack
+from security.test_second_factor import FACTORS, LOGIN, Attack
 from support.asgi import program_at
-from support.client import Reply
+from support.client import PASSWORD, Reply
 from support.scoreboard import Scoreboard
 
 ORIGIN: Final = "https://flows.example.test"
@@ -172,6 +172,21 @@ async def test_s03_s07_s08_passkeys_sign_one_login_of_one_account_at_one_origin(
     scoreboard.count("passkeys: attacks that succeeded", cases=attack.tried, failures=len(attack.taken))
     assert attack.taken == []
     assert attack.tried >= 30
+
+
+async def test_a_second_passkey_keeps_the_recovery_codes_and_an_app_counts_once_it_is_confirmed(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data", public_url=ORIGIN) as program:
+        attack = Attack(program, tmp_path / "data" / "flowrunner.db")
+        token = await attack.new_account("mara")
+        added = [await add(attack, token, Authenticator(name)) for name in (b"first", b"second")]
+        assert (await attack.send("POST", f"{FACTORS}/totp", {}, token)).status == 201
+        body = {"username": "mara@example.com", "password": PASSWORD}
+        needed = (await attack.send("POST", LOGIN, body)).error["details"]["second_factor"]
+        first = await attack.answer(needed["challenge"], recovery_code=added[0].json["recovery_codes"][0])
+
+    assert [(reply.status, len(reply.json["recovery_codes"])) for reply in added] == [(201, 10), (201, 0)]
+    assert needed["methods"] == ["passkey", "recovery_code"]
+    assert first.status == 200
 
 
 async def test_s03_passkeys_need_an_address_that_they_belong_to(tmp_path: Path) -> None:

@@ -155,6 +155,20 @@ async def test_s03_s07_wrong_and_foreign_answers_open_no_session(tmp_path: Path,
     assert attack.taken == []
 
 
+async def test_s03_s60_a_factor_counts_once_it_is_confirmed_and_guesses_are_told(tmp_path: Path) -> None:
+    async with attack_at(tmp_path) as attack:
+        account_id = attack.account_id
+        assert (await attack.send("POST", f"{FACTORS}/totp", {"name": "pending"}, attack.token)).status == 201
+        listed = (await attack.send("GET", FACTORS, None, attack.token)).json["second_factors"]
+        assert [factor["name"] for factor in listed] == ["Authenticator app"]
+
+        for answer in ({"code": wrong_code(attack.secret)}, {"recovery_code": "aaaa-bbbb-cccc-dddd"}):
+            assert (await attack.answer(await attack.challenge(), **answer)).status == 401
+        await attack.program.services.audit.settle()
+
+        assert attack.rows("SELECT workspace_id FROM audit WHERE action = 'login.failed'") == [(account_id,)] * 2
+
+
 async def test_s08_codes_and_challenges_count_once(tmp_path: Path, scoreboard: Scoreboard) -> None:
     async with attack_at(tmp_path) as attack:
         challenges = [await attack.challenge() for _ in range(8)]
