@@ -13,6 +13,9 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.bootstrap.program import Program
+from flowrunner.domain.account import Account
+from flowrunner.domain.values import AccountId
+from flowrunner.ports.password_resets import PasswordReset
 from flowrunner.services import password_resets
 from flowrunner.services.password_resets import MOST_ASKED, MOST_LINKS, MOST_MAILS
 from flowrunner.services.random_tokens import digest_of_token
@@ -20,6 +23,7 @@ from flowrunner.storage.transaction import Transaction
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
 from support.codes import code_of
+from support.databases import NOON
 from support.mailbox import Mailbox, open_mailbox, text_of
 from support.scoreboard import Scoreboard
 from support.server import clean_environment
@@ -303,6 +307,23 @@ async def test_s66_a_link_neither_removes_nor_replaces_a_second_factor_and_the_o
     }
     assert "These are as before: a second factor, a linked account of 'corp'." in " ".join(told)
     assert not any(secret in text for text in told for secret in (codes[0], made["secret"], challenge, NEW))
+
+
+@pytest.mark.parametrize(
+    ("second_factors", "providers", "said"),
+    [
+        (0, [], "It logs in with nothing else."),
+        (1, [], "These are as before: a second factor."),
+        (2, ["corp"], "These are as before: 2 second factors, a linked account of 'corp'."),
+        (0, ["corp", "a"], "These are as before: a linked account of 'corp', a linked account of 'a'."),
+    ],
+)
+def test_an_email_about_a_new_password_names_what_else_logs_in(
+    second_factors: int, providers: list[str], said: str
+) -> None:
+    account = Account(id=AccountId("a"), name="N", email=KIM, role="user", created_at=NOON, updated_at=NOON)
+
+    assert password_resets._besides(PasswordReset(account, second_factors, providers)) == said
 
 
 async def test_s60_an_admin_ends_the_links_to_providers_of_another_account(
