@@ -121,6 +121,14 @@ def test_without_a_token_the_answer_is_401(server: Server, header: str | None) -
     assert reply.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_of_a_token_is_taken_in_any_case(account: Client, scheme: str) -> None:
+    assert Client(account.url).get("/api/v1/flows").status == 401
+    reply = Client(account.url).request("GET", "/api/v1/flows", headers={"Authorization": f"{scheme} {account.token}"})
+
+    assert reply.status == 200
+
+
 def test_s11_no_token_is_taken_from_a_url(account: Client) -> None:
     nobody = Client(account.url)
 
