@@ -40,7 +40,11 @@ _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
 _MOST_ENDED_EXECUTIONS: Final = 60
 # Messages of uvicorn about requests that already have a `request.finished` with their id.
 _REDUNDANT: Final = frozenset(
-    {"Invalid HTTP request received.", "ASGI callable returned without completing handshake."}
+    {
+        "Invalid HTTP request received.",
+        "ASGI callable returned without completing handshake.",
+        "ASGI callable returned without completing response.",
+    }
 )
 # Limit for lines that wait to be written. Further lines are dropped.
 _MOST_WAITING_BYTES: Final = 4 * 2**20

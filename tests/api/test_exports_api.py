@@ -15,6 +15,7 @@ from api.shapes import assert_error
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.services.exports import MAX_OPEN
 from security.two_accounts import RETURN, ApiClient, assert_limited
+from support.asgi import call
 
 from .test_workspaces_api import HEADER, Team, team_at
 
@@ -142,6 +143,35 @@ async def test_only_admins_who_have_logged_in_export_a_workspace(tmp_path: Path)
     assert_error(hidden, 404, "Workspace not found")
     assert_error(as_editor, 403)
     assert_error(by_token, 403)
+
+
+@pytest.mark.parametrize("path", ["/export", "/audit"])
+async def test_what_a_removed_admin_still_reads_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("flowrunner.services.audit._ROWS_AT_ONCE", 1)
+    async with team_at(tmp_path) as team:
+        omar = await team.join("admin")
+        pieces = 0
+
+        async def remove() -> None:
+            nonlocal pieces
+            pieces += 1
+            if pieces == 1:
+                assert (await team.mara.request("DELETE", f"{team.path}/members/{omar}")).status == 200
+
+        headers = {"accept": "application/x-ndjson"}
+        with pytest.raises(EOFError):
+            await call(
+                team.accounts.app,
+                "GET",
+                f"{team.path}{path}",
+                token=team.omar.token,
+                headers=headers,
+                after_piece=remove,
+            )
+
+    assert pieces == 1
 
 
 async def test_memory_does_not_grow_with_what_is_exported(tmp_path: Path) -> None:

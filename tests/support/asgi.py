@@ -31,6 +31,7 @@ async def call(
     headers: Mapping[str, str] | None = None,
     address: str = "127.0.0.1",
     before_body: Callable[[], Awaitable[object]] | None = None,
+    after_piece: Callable[[], Awaitable[object]] | None = None,
     leaves: asyncio.Event | None = None,
 ) -> Reply:
     """One request to an ASGI application.
@@ -38,7 +39,10 @@ async def call(
     Args:
         address: Where it comes from.
         before_body: Happens between the head of the request and its body.
+        after_piece: Happens after each piece of the answer's body.
         leaves: Set when the client disconnects; without it, it stays until the answer has been read.
+
+    Raises: EOFError if the application does not end the answer.
     """
     path, _, query = path.partition("?")
     sent = {"host": "localhost", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
@@ -75,8 +79,12 @@ async def call(
 
     async def send(message: Any) -> None:
         answers.append(message)
+        if after_piece is not None and message.get("body"):
+            await after_piece()
 
     await app(scope, receive, send)
+    if answers[-1].get("more_body"):
+        raise EOFError("The application has not ended the answer")
     start = answers[0]
     found: dict[str, str] = {}
     for name, value in start["headers"]:

@@ -24,6 +24,7 @@ from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Paging, Since, Until, moment_of, text_filter
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute
 from flowrunner.api.http.state import now_of, services_of
+from flowrunner.api.long_answers import while_allowed
 from flowrunner.domain.account import Right
 from flowrunner.domain.audit import AuditRow, Outcome
 from flowrunner.domain.values import JSON, rfc3339
@@ -118,7 +119,7 @@ async def list_entries(
     audit, caller = services_of(request).audit, caller_of(request)
     wanted = replace(wanted, workspace_id=account_id)
     if preferred(request.headers.get("accept", ""), (NDJSON,)):
-        return await lines(_answers(audit.all(caller, wanted)))
+        return await lines(await while_allowed(request, Right.ADMIN, _answers(audit.all(caller, wanted))))
     return _listing(request, page, await audit.page(caller, wanted, page))
 
 
@@ -137,7 +138,8 @@ async def list_entries_of_workspace(
     """
     audit, caller = services_of(request).audit, caller_of(request)
     if preferred(request.headers.get("accept", ""), (NDJSON,)):
-        return await lines(_answers(audit.all_of_workspace(caller, wanted)))
+        entries = _answers(audit.all_of_workspace(caller, wanted))
+        return await lines(await while_allowed(request, Right.MEMBERS, entries))
     return _listing(request, page, await audit.page_of_workspace(caller, wanted, page))
 
 

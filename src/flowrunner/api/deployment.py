@@ -43,6 +43,7 @@ from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import DRY_RUN, Body, is_dry_run
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
+from flowrunner.api.long_answers import while_allowed
 from flowrunner.api.starts import RunFlow, run
 from flowrunner.api.waiting import PREFER
 from flowrunner.domain.account import Right
@@ -214,7 +215,8 @@ async def export_flows(request: Request) -> Response:
     """Return the documents of all flows of the workspace."""
     _, documents = await services_of(request).flow_batches.documents(caller_of(request))
     headers = {"Content-Disposition": 'attachment; filename="flows.zip"'}
-    return StreamingResponse(_archive(documents), headers=headers, media_type="application/zip")
+    archive = await while_allowed(request, Right.READ, _archive(documents))
+    return StreamingResponse(archive, headers=headers, media_type="application/zip")
 
 
 async def _archive(documents: AsyncIterator[FlowDocument]) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute
 from flowrunner.api.http.state import services_of
+from flowrunner.api.long_answers import while_allowed
 from flowrunner.api.tokens import TokenInList, TokenList
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import AccountId, TokenId, WorkspaceId, personal_workspace, rfc3339
@@ -257,6 +258,7 @@ async def export_workspace(request: Request, id: str) -> _Archive:
     This requires a login session; API tokens are rejected.
     """
     slug, portions = await services_of(request).exports.export(caller_of(request))
+    portions = await while_allowed(request, Right.EXPORT, portions)
     return _Archive(portions, headers={"Content-Disposition": f'attachment; filename="{slug}.zip"'})
 
 

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowrunner.api.http.errors import NOTHING_HERE, error_answer
+from flowrunner.api.http.errors import NOTHING_HERE, AnswerCutOff, error_answer
 from flowrunner.api.http.headers import header_of
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
@@ -124,6 +124,8 @@ class Edge:
             return
         try:
             await self._app(scope, receive, send_with_headers)
+        except AnswerCutOff:
+            return
         except Exception:
             # The caller gets only a request id, which is in this log.
             logger.exception("request.crashed", request_id=request_id, method=scope["method"])

@@ -60,6 +60,11 @@ from flowrunner.domain.values import rfc3339
 
 logger = structlog.get_logger()
 
+
+class AnswerCutOff(Exception):
+    """The rest of an answer that has begun is not sent; its connection is closed, so that nobody takes it for whole."""
+
+
 STATUS: Final[Mapping[type[Exception], int]] = {
     Unauthorized: 401,
     Forbidden: 403,
