@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from cli.command import flowrunner
-from flowrunner.cli.importing.documents import as_yaml
+from flowrunner.cli.common import CommandFailed
+from flowrunner.cli.importing.documents import as_yaml, read_spec
+from flowrunner.cli.importing.n8n import flow_of
 
 DOCUMENTS = Path(__file__).parent / "imports"
 
@@ -267,3 +269,34 @@ def test_text_is_written_so_that_it_is_read_as_the_same(tmp_path: Path) -> None:
 
     assert yaml.safe_load((tmp_path / "flow.yaml").read_text())["nodes"]["a"]["x-texts"] == TEXTS
     assert flowrunner("validate", "flow.yaml", at=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"indent": "\t"}, {"ensure_ascii": False}])
+def test_json_is_read_that_is_no_yaml(options: dict[str, Any], tmp_path: Path) -> None:
+    value = {"paths": {"/a/b": "Say \N{GRINNING FACE}\x7f"}}
+    file = tmp_path / "spec.json"
+    for begin, text in (("", json.dumps(value, **options)), ("\ufeff", json.dumps(value).replace("/", "\\/"))):
+        file.write_text(begin + text)
+
+        assert read_spec(str(file)) == value
+
+
+@pytest.mark.parametrize("odd", [None, True, 7, "=", "x", [], [[]], ["x"], {}, {"a": None}, {"": 1.5}])
+def test_a_workflow_of_any_shape_is_imported_or_rejected(odd: Any) -> None:
+    """Each part of a workflow is replaced by something else."""
+    workflow = json.loads((DOCUMENTS / "old.n8n.json").read_text())
+    tried = 0
+    for node in workflow["nodes"]:
+        parameters = node["parameters"] = dict(node.get("parameters", {}))
+        for key, value in [*parameters.items(), *((key, {}) for key in ("options", "values", "assignments"))]:
+            parts = dict.fromkeys(value, odd) if isinstance(value, dict) else odd
+            for changed in (odd, parts, {key: odd}):
+                node["parameters"] = {**parameters, key: changed}
+                tried += 1
+                try:
+                    as_yaml(flow_of(workflow).document)
+                except CommandFailed:
+                    continue
+        node["parameters"] = parameters
+
+    assert tried > 20

@@ -1,14 +1,18 @@
 """Flows as values that are written as YAML, and the report of what was left out."""
 
+import contextlib
 import re
+from codecs import BOM_UTF8
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 import yaml
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.cli.common import say, unusable
 from flowrunner.cli.flow_files import write_flow_file
 from flowrunner.domain.counted import counted
@@ -80,6 +84,9 @@ def read_spec(file: str) -> Any:
             content = opened.read(MAX_SPEC_BYTES + 1)
         if len(content) > MAX_SPEC_BYTES:
             raise unusable(f"{file} has more than {MAX_SPEC_BYTES} bytes")
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+            # The parser of YAML does not read all of JSON, such as escaped surrogate pairs.
+            return decode_json(content.removeprefix(BOM_UTF8))
         return yaml.CSafeLoader(content.decode()).get_single_data()
     except OSError as error:
         raise unusable(f"{file} cannot be read: {error.strerror}") from None

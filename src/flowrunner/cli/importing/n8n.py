@@ -166,7 +166,10 @@ class _Workflow:
         if not cases:
             self._flow.note(f"the rules of '{title}' could not be read")
             return None, {}
-        fallback = parameters.get("fallbackOutput", (parameters.get("options") or {}).get("fallbackOutput"))
+        options = parameters.get("options")
+        fallback = parameters.get(
+            "fallbackOutput", options.get("fallbackOutput") if isinstance(options, Mapping) else None
+        )
         actions["default"] = fallback if isinstance(fallback, int) else len(cases)
         return {"type": "switch", "params": {"cases": cases}}, actions
 
@@ -177,8 +180,10 @@ class _Workflow:
         entries = assigned.get("assignments") if isinstance(assigned, Mapping) else None
         if entries is None:
             values = parameters.get("values")
-            entries = [one for group in (values or {}).values() for one in group] if isinstance(values, Mapping) else []
-        fields = {str(one.get("name")): self._value(one.get("value")) for one in entries if isinstance(one, Mapping)}
+            groups = values.values() if isinstance(values, Mapping) else ()
+            entries = [one for group in groups if isinstance(group, list) for one in group]
+        listed = entries if isinstance(entries, list) else []
+        fields = {str(one.get("name")): self._value(one.get("value")) for one in listed if isinstance(one, Mapping)}
         keeps = parameters.get("includeOtherFields", not parameters.get("keepOnlySet", "assignments" in parameters))
         if not keeps:
             return {"type": "transform", "params": {"value": fields}}, {}
