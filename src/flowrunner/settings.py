@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.sign_on import Provider, providers_of
 from flowrunner.domain.whole_numbers import is_whole_number
@@ -147,12 +148,17 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 def _origin(value: str) -> str:
     """Parse an address into the form of `Origin`: lower case, without a path and without a default port."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+    try:
+        parts = urlsplit(value)
+        # Reading the port checks it.
+        hostname, port = parts.hostname, parts.port
+    except ValueError:
+        hostname = port = None
+    if not hostname or parts.scheme not in ("http", "https") or parts.path not in ("", "/") or parts.query:
         raise ValueError("must be an address such as https://flows.example.com")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    is_default = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
-    return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{parts.port}"
+    host = f"[{hostname}]" if ":" in hostname else hostname
+    is_default = port in (None, {"http": 80, "https": 443}[parts.scheme])
+    return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{port}"
 
 
 def _dispatch(value: str) -> str:
@@ -189,6 +195,11 @@ def _smtp_url(value: str) -> str:
             "must be a URL such as smtps://user:password@host?from=flows@example.com; "
             "write / ? # [ ] @ in a password as %2F %3F %23 %5B %5D %40"
         )
+    for sender in parse_qs(parts.query, keep_blank_values=True).get("from", ()):
+        try:
+            normal_email(sender)
+        except ValueError:
+            raise ValueError("'from' must be an e-mail address alone: smtp://host?from=flows@example.com") from None
     return value
 
 
@@ -295,7 +306,9 @@ class Settings:
     token_life: float = setting(
         _at_least("1s"), "Lifetime of a login without a refresh; at least one second.", default=86400.0
     )
-    retention: float = setting(parse_duration, "Time for which finished executions are kept.", default=30 * 86400.0)
+    retention: float = setting(
+        _at_least("5m"), "Time for which finished executions are kept; at least five minutes.", default=30 * 86400.0
+    )
     retention_count: int | None = setting(
         _limit, "Finished executions of each flow that are kept, the latest; 0 is no limit.", default=None
     )

@@ -63,7 +63,7 @@ def test_a_running_server_is_healthy_and_stays_untouched(server: Server, tmp_pat
     assert found["port"]["message"].endswith("is ready")
     assert found.keys() == {
         "settings", "python", "data directory", "master key", "signing key", "integrity", "database", "clock", "disk",
-        "port", "public_url", "trusted_proxies", "open files",
+        "port", "public_url", "trusted_proxies", "e-mails", "open files",
     }  # fmt: skip
     assert len(text.stdout.splitlines()) == len(found)
     assert sorted(path.name for path in server.data_dir.rglob("*")) == before
@@ -221,6 +221,24 @@ def test_a_port_of_another_program_is_found(tmp_path: Path) -> None:
 
     assert code == 1
     assert "another program" in found["port"]["message"]
+
+
+def test_a_secret_in_a_table_of_the_file_and_mails_without_links_are_found(tmp_path: Path) -> None:
+    (tmp_path / "flowrunner.toml").write_text(
+        'smtp_url = "smtp://mail.example.com"\npublic_url = "https://flows.example.com"\n'
+        '[sign_on.corp]\nissuer = "https://login.example.com"\nclient_id = "f"\nclient_secret = "geheim"\n'
+    )
+    _, found = examine(tmp_path)
+    (tmp_path / "flowrunner.toml").write_text('sign_up = "invited"\npublic_url = "https://flows.example.com"\n')
+    _, uninvited = examine(tmp_path)
+    _, unlinked = examine(tmp_path, SMTP_URL="smtp://mail.example.com", CONFIG="/dev/null")
+
+    assert "chmod 600" in found["settings file"]["hint"]
+    assert found["e-mails"]["state"] == "ok"
+    assert "settings file" not in uninvited
+    assert (uninvited["e-mails"]["state"], uninvited["e-mails"]["hint"]) == ("warn", "set smtp_url")
+    assert unlinked["e-mails"]["state"] == "warn"
+    assert "public_url is not set" in unlinked["e-mails"]["message"]
 
 
 def test_no_finding_contains_a_secret(data_dir: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
-from flowrunner.settings import Settings, load_settings
+from flowrunner.settings import InvalidSettings, Settings, load_settings
 from support.preloaded import run_forked
 from support.server import ADMIN_PASSWORD, HASTY, Server, clean_environment
 from support.waiting import wait_for
@@ -122,6 +122,20 @@ def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> N
 
     assert (found["workspace_queued"], found["workspace_stored"]) == ("0", str(500 * 2**20))
     assert values(command("config", FLOWRUNNER_WORKSPACE_STORED="0").stdout)["workspace_stored"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("RETENTION", "0s", "must be at least 5m"),
+        ("SMTP_URL", "smtp://mail.example.com?from=Flows", "'from' must be an e-mail address alone"),
+        ("SMTP_URL", "smtp://mail.example.com?from=", "'from' must be an e-mail address alone"),
+        ("PUBLIC_URL", "https://flows.example.com:x", "must be an address such as https://flows.example.com"),
+    ],
+)
+def test_a_setting_that_could_only_do_harm_is_rejected(name: str, value: str, fault: str) -> None:
+    with pytest.raises(InvalidSettings, match=fault):
+        load_settings({}, {f"FLOWRUNNER_{name}": value})
 
 
 def test_config_masks_what_is_secret(command: Command) -> None:

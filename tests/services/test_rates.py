@@ -30,6 +30,13 @@ def test_a_minutes_worth_may_come_at_once_and_not_one_more(per_minute: int) -> N
     assert taken(buckets, "b", 1, now=NOW) == 1
 
 
+def test_a_limit_may_be_higher_than_any_client_reaches() -> None:
+    buckets = Buckets[str](10**18 - 1)
+
+    assert taken(buckets, "a", 1000, now=NOW) == 1000
+    assert buckets.left("a", now=NOW)[0] > 10**9
+
+
 def test_a_limited_client_learns_how_long_to_wait_and_is_then_served() -> None:
     buckets = Buckets[str](60)
     taken(buckets, "a", 60, now=NOW)

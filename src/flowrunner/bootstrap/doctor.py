@@ -7,6 +7,7 @@ import shutil
 import socket
 import stat
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -69,6 +70,7 @@ async def examine(settings: Settings) -> list[Finding]:
         *_disk(settings),
         *_port(settings),
         *_exposure(settings),
+        *_mails(settings),
         *_open_files(),
     ]
 
@@ -87,8 +89,9 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 def _has_secrets(file: Path) -> bool:
-    secrets = tuple(known.name for known in fields(Settings) if known.metadata["secret"])
-    return any(line.strip().startswith(secrets) for line in file.read_text(errors="replace").splitlines())
+    secrets = {known.name for known in fields(Settings) if known.metadata["secret"]}
+    # The settings were read from it, so it can be parsed.
+    return not secrets.isdisjoint(tomllib.loads(file.read_text()))
 
 
 def _python() -> Iterator[Finding]:
@@ -306,6 +309,20 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
         yield Finding("trusted_proxies", "warn", "no proxy is named", hint)
     else:
         yield Finding("trusted_proxies", "ok", ",".join(map(str, settings.trusted_proxies)) or "none")
+
+
+def _mails(settings: Settings) -> Iterator[Finding]:
+    if settings.smtp_url is None or settings.public_url is None:
+        lacking = "smtp_url" if settings.smtp_url is None else "public_url"
+        if settings.sign_up == "invited":
+            message = f"sign_up is 'invited', and nobody gets its links by e-mail: {lacking} is not set"
+            yield Finding("e-mails", "warn", message, f"set {lacking}")
+            return
+        if settings.smtp_url is not None:
+            message = "no e-mails about invitations, lost passwords and logins are sent: public_url is not set"
+            yield Finding("e-mails", "warn", message, "set public_url, which their links begin with")
+            return
+    yield Finding("e-mails", "ok", "none are sent" if settings.smtp_url is None else "an SMTP server is named")
 
 
 def _open_files() -> Iterator[Finding]:

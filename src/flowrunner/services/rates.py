@@ -213,7 +213,8 @@ class Buckets(Generic[K]):
 
     def __init__(self, tokens: int, *, fills_in: timedelta = _MINUTE) -> None:
         self._fills_in = fills_in // _MICROSECOND * 1000
-        self._cost = self._fills_in // tokens
+        # A bucket may have more tokens than there are nanoseconds.
+        self._cost = max(self._fills_in // tokens, 1)
         # The moment when each bucket is full again. A full bucket needs no entry.
         self._full_at: LruCache[K, int] = LruCache(_KEPT)
 
