@@ -40,6 +40,11 @@ export class ApiError extends Error {
   get passes(): boolean {
     return this.code === "unreachable" || [429, 502, 503, 504].includes(this.status);
   }
+
+  /** The same request is refused again: it asks for something that there is not, or that its sender may not have. */
+  get lasts(): boolean {
+    return this.status >= 400 && this.status < 500 && !this.passes;
+  }
 }
 
 /** The workspace in which requests act: its id or slug, as in the address. */

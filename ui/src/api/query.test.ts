@@ -31,6 +31,19 @@ test("the error of a request that was given up hides nothing", async () => {
   expect([query.data, query.error]).toEqual(["new", undefined]);
 });
 
+test("what was refused is not asked for again by itself, and an outage is", async () => {
+  const { query, answer } = asked();
+  for (const [status, requests] of [[404, 1], [403, 1], [422, 1], [429, 2], [503, 2], [500, 2]] as const) {
+    answer.length = 0;
+    const first = query.reload();
+    answer[0]!(new ApiError(status, "any", "No"));
+    await first;
+
+    query.tick();
+    expect([status, answer.length]).toEqual([status, requests]);
+  }
+});
+
 test("what was shown stays while it is loaded again, and when that fails", async () => {
   const { query, answer } = asked();
   const first = query.reload();

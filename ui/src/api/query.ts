@@ -58,9 +58,13 @@ export class Loaded<T> implements Query<T> {
     }
   };
 
-  /** Load again, unless that is under way: a server that needs longer than from one tick to the next would never be heard. */
+  /**
+   * Load again, unless that is under way: a server that needs longer than from one tick to the next would never be heard.
+   * What was refused is asked for again by the reader alone.
+   */
   tick(): void {
-    if (!this.state.peek().loading || Date.now() - this.since > PATIENCE) void this.reload();
+    const { loading, error } = this.state.peek();
+    if (loading ? Date.now() - this.since > PATIENCE : !error?.lasts) void this.reload();
   }
 
   set = (data: T): void => {

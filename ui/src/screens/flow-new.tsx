@@ -15,7 +15,8 @@ import { loadLanguage, type Language } from "./flow/language";
 import { readFlow } from "./flow/places";
 import { samples, type Sample } from "./flow/samples";
 
-const EMPTY = "metadata: {name: }\n\nnodes:\n  ";
+/** The shortest flow without a fault, which can be saved and run as it is. */
+const EMPTY = "metadata: {name: New flow}\n\nnodes:\n  start: {type: return, params: {value: null}}\n";
 
 export default function FlowNew() {
   const chosen = location.value.query.get("from");

@@ -21,6 +21,8 @@ export const admin = {
   roles: { viewer: "viewer", user: "user", admin: "admin" } as Record<string, string>,
   roleHints: { viewer: "only reads", user: "works in its workspaces", admin: "also manages this installation" } as Record<string, string>,
   accountCreated: (name: string) => `The account of ${name} is created`,
+  confirm: "Confirm address",
+  confirmHint: (email: string) => `You know that ${email} is its owner's: approvals and invitations for it reach the account.`,
   disable: "Disable",
   enable: "Enable",
   manage: "Manage…",

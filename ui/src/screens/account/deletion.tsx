@@ -1,9 +1,11 @@
 /** The deletion of an account, the reader's own or, for an admin, another one. */
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
 import { withRecentLogin } from "../../app/session";
 import { Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
+import { Failure } from "../../parts/parts";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { account as texts } from "../../texts/account";
@@ -15,6 +17,24 @@ interface Props {
   of: Account;
   onDeleted: () => unknown;
   onClose: () => void;
+}
+
+/** The account that a workspace is given to: one of those that are shown, or the id of another one. */
+function Heir({ of }: { of: string }) {
+  const list = useQuery("heirs", (signal) => api.get("/api/v1/accounts", { query: { limit: 1000 }, signal }));
+  if (list.data === undefined) return list.error === undefined ? <p class="muted small">{common.loading}</p> : <Failure error={list.error} retry={list.reload} />;
+  const { accounts, next_cursor: more } = list.data;
+  const listId = `heirs-of-${of}`;
+  const heirs = accounts.filter(({ id, disabled }) => id !== of && !disabled);
+  if (more === undefined) {
+    return <Field label={texts.heir}>{(field) => <select id={field} name="to" required><option value="">{texts.fates[""]}</option>{heirs.map(({ id, name, email }) => <option key={id} value={id}>{name} ({email})</option>)}</select>}</Field>;
+  }
+  return (
+    <>
+      <Field label={texts.heirId}>{(field) => <input id={field} class="mono" name="to" required list={listId} autocomplete="off" spellcheck={false} />}</Field>
+      <datalist id={listId}>{heirs.map(({ id, name, email }) => <option key={id} value={id}>{name} ({email})</option>)}</datalist>
+    </>
+  );
 }
 
 export function DeleteAccount({ of: { id, name, email }, onDeleted, onClose }: Props) {
@@ -36,7 +56,7 @@ export function DeleteAccount({ of: { id, name, email }, onDeleted, onClose }: P
     <Dialog title={texts.deleteTitle(name)} onClose={onClose}>
       <Form error={error.value} onSubmit={remove}>
         <Field label={texts.fate}>{(field) => <select id={field} name="workspace" required autofocus value={fate.value} onChange={(event) => (fate.value = event.currentTarget.value)}>{Object.entries(texts.fates).map(([value, label]) => <option key={value} value={value}>{label}</option>)}</select>}</Field>
-        {fate.value === "give" && <Field label={texts.heir}>{(field) => <input id={field} class="mono" name="to" required autocomplete="off" spellcheck={false} />}</Field>}
+        {fate.value === "give" && <Heir of={id} />}
         <Field label={common.confirmBy(email)}>{(field) => <input id={field} autocomplete="off" spellcheck={false} value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn danger" disabled={action.busy || typed.value !== email}>{texts.deleteIt}</button></div>
       </Form>

@@ -96,6 +96,8 @@ export function Accounts() {
           of={managed.value}
           onClose={() => (managed.value = undefined)}
           onLink={makeLink}
+          // With the address that was looked at: its owner may have changed it meanwhile.
+          onConfirm={(who) => change(who, { email: who.email, email_confirmed: true })}
           onReset={(what, who) => (asked.value = { what, who })}
           onDelete={(who) => (deleted.value = who)}
           onDisabled={(who) => (who.disabled ? change(who, { disabled: false }) : (asked.value = { what: "disable", who }))}
@@ -119,16 +121,18 @@ interface Managing {
   of: Account;
   onClose: () => void;
   onLink: (account: Account) => void;
+  onConfirm: (account: Account) => void;
   onReset: (what: "factors" | "identities", account: Account) => void;
   onDisabled: (account: Account) => void;
   onDelete: (account: Account) => void;
 }
 
 /** What an admin can do with another account, one below the other with what it does. */
-function ManageDialog({ of, onClose, onLink, onReset, onDisabled, onDelete }: Managing) {
+function ManageDialog({ of, onClose, onLink, onConfirm, onReset, onDisabled, onDelete }: Managing) {
   const { factors, identities } = security.resets;
   const rows: { action: string; hint: string; run: (account: Account) => void }[] = [
     ...(of.disabled ? [] : [{ action: passwords.reset, hint: passwords.resetHint, run: onLink }]),
+    ...(of.email_confirmed ? [] : [{ action: texts.confirm, hint: texts.confirmHint(of.email), run: onConfirm }]),
     { action: factors.action, hint: factors.short, run: () => onReset("factors", of) },
     { action: identities.action, hint: identities.short, run: () => onReset("identities", of) },
     { action: of.disabled ? texts.enable : texts.disable, hint: of.disabled ? texts.enableHint : texts.disableHint, run: onDisabled },
