@@ -440,12 +440,18 @@ def test_a_postgresql_database_is_paused_backed_up_and_restored_beside_its_serve
             assert do("unpause", "--data-dir", server.data_dir).returncode == 0
             made = do("backup", file, "--with-keys", "--passphrase-file", "-", "--data-dir", server.data_dir)
             assert made.returncode == 0, made.stderr
+            keyless = do(
+                "backup", tmp_path / "no.backup", "--with-keys", "--passphrase-file", "-", "--data-dir", tmp_path
+            )
             taken = do("restore", file, "--passphrase-file", "-", "--data-dir", new_dir)
         finally:
             server.stop()
         assert taken.returncode == 1
         assert "is not empty" in taken.stderr
         assert not (new_dir / "keys").exists()
+        assert keyless.returncode == 1
+        assert "does not have the master key" in keyless.stderr
+        assert not (tmp_path / "no.backup").exists()
 
         restored = do("restore", file, "--passphrase-file", "-", "--data-dir", new_dir, FLOWRUNNER_DATABASE_URL=empty)
         assert restored.returncode == 0, restored.stderr

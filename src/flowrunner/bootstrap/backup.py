@@ -33,8 +33,10 @@ from flowrunner.security.key_files import are_key_files, ids_of, read_key_files,
 from flowrunner.security.keys import MASTER, explain_unwritable, open_data_dir
 from flowrunner.security.sealing import check_passphrase, seal, unseal
 from flowrunner.settings import Settings
+from flowrunner.storage.location import Location
 from flowrunner.storage.migrations import Schema
 from flowrunner.storage.postgres.backup import check_dump, dump, load
+from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.backup import check_copy, copy_online
 from flowrunner.storage.sqlite.location import SqliteFile
 
@@ -64,7 +66,7 @@ async def back_up(settings: Settings, file: Path, *, passphrase: str | None) -> 
         earlier = read_key_files(settings.data_dir) if passphrase is not None else {}
         schema, needed = await _copy(settings, copy)
         keys = with_earlier(read_key_files(settings.data_dir), earlier) if passphrase is not None else None
-        if keys is not None and not needed <= ids_of(MASTER, keys):
+        if keys is not None and not (keys and needed <= ids_of(MASTER, keys)):
             raise FlowRunnerError(
                 f"{settings.data_dir / 'keys'} does not have the master key of the stored secrets: "
                 "run the command where the server runs, or without --with-keys"
@@ -93,10 +95,21 @@ async def _copy(settings: Settings, target: Path) -> tuple[str, frozenset[str]]:
         copy_online(settings.data_dir / DATABASE_FILE, target)
         checked = check_copy(target)
         return checked.revision, frozenset(checked.master_key_ids)
-    schema = await stored_at(settings).schema()
+    location = stored_at(settings)
+    schema = await location.schema()
+    # A dump cannot be looked into. A rotation that begins since leaves the earlier key among those of the backup.
+    needed = await _master_key_ids(location)
     await dump(settings.database_url, target)
     await check_dump(target)
-    return schema.revision or "", frozenset()
+    return schema.revision or "", needed
+
+
+async def _master_key_ids(location: Location) -> frozenset[str]:
+    database = location.open()
+    try:
+        return frozenset(await SqlSecrets(database).master_key_ids())
+    finally:
+        await database.close()
 
 
 def _sealed(keys: dict[str, str], passphrase: str, manifest: Manifest) -> bytes:
