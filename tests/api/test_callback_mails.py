@@ -41,6 +41,25 @@ def mailing(tmp_path_factory: pytest.TempPathFactory, smtp: tuple[Mailbox, int])
         server.stop()
 
 
+def test_tests_of_callbacks_do_not_flood_a_mailbox(mailing: Client, smtp: tuple[Mailbox, int]) -> None:
+    before = len(smtp[0].arrived)
+    body = {"url": "mailto:victim@example.net", "format": "email", "events": ["execution.failed"]}
+    urls = ("mailto:victim@example.net", "mailto:VICTIM%40example.net,other@example.net")
+    paths = [f"/api/v1/callbacks/{mailing.post('/api/v1/callbacks', {**body, 'url': url}).json['id']}" for url in urls]
+    replies = [mailing.post(f"{paths[number % 2]}/test") for number in range(16)]
+    for path in paths:
+        mailing.delete(path)
+    arrived = len(smtp[0].arrived) - before
+    # The tests that follow look at what arrives from the beginning.
+    del smtp[0].arrived[before:]
+
+    refused = [reply for reply in replies if reply.status == 429]
+    assert (len(replies) - len(refused), arrived) == (arrived, arrived)
+    assert 12 <= arrived <= 14
+    assert refused[0].json["error"]["details"] == {"limit": "callback_tests", "most": 12}
+    assert 0 < int(refused[0].headers["retry-after"]) <= 5
+
+
 def test_a_failure_is_mailed_with_a_link_and_once_more_if_the_server_does_not_take_it(
     mailing: Client, smtp: tuple[Mailbox, int]
 ) -> None:

@@ -66,6 +66,11 @@ class Credentials:
     def addresses(self) -> tuple[str, ...]:
         return tuple(unquote(address) for address in self.url.removeprefix(_MAILTO).split(","))
 
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Return what tells receivers apart: the normalized mailboxes, or the URL."""
+        return tuple(map(normal_email, self.addresses)) if self.url.startswith(_MAILTO) else (self.url,)
+
 
 def _is_mailable(address: str) -> bool:
     """Return whether a text is one address, without characters that have a meaning in a header of addresses."""

@@ -1,5 +1,6 @@
 """Use cases of callbacks."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.callbacks import EVENTS, TEST_EVENT, Format
+from flowrunner.domain.callbacks import EVENTS, PAUSES, TEST_EVENT, Format
 from flowrunner.domain.errors import Fault, InvalidInput, NotFound, invalid
 from flowrunner.domain.values import JSON, FlowId
 from flowrunner.ids import new_id
@@ -17,10 +18,11 @@ from flowrunner.ports.callbacks import CallbackId, CallbackStore, CallbackView, 
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import FlowStore
 from flowrunner.ports.page import Page
-from flowrunner.ports.secrets import ValueSealer
+from flowrunner.ports.secrets import ValueSealer, WrongKey
 from flowrunner.services.callback_deliveries import CallbackDeliveries, delete_callback
 from flowrunner.services.callback_messages import compiled
 from flowrunner.services.callback_secrets import Credentials, shown_address
+from flowrunner.services.rates import Allowance
 
 MAX_CALLBACKS: Final = 100
 # A message is retried for a day, and its receiver may be told of the new secret after it was made.
@@ -77,6 +79,16 @@ class Callbacks:
         self._clock = clock
         self._sends_mail = sends_mail
         self._refusal = refusal
+        # A test is sent at once, and its receiver takes no more tests than other messages. They count by receiver,
+        # because an account may make many callbacks of one.
+        self._tests: dict[Format, Allowance[str]] = {
+            format: Allowance(
+                round(60 / pause),
+                limit="callback_tests",
+                message="More than {most} tests a minute would go to this receiver: wait before the next one",
+            )
+            for format, pause in PAUSES.items()
+        }
 
     async def create(
         self,
@@ -203,9 +215,16 @@ class Callbacks:
         await delete_callback(self._store, caller.workspace_id, id, audit=entry)
 
     async def test(self, caller: Caller, id: CallbackId) -> DeliveryView:
-        """Send a message at once, and return its delivery. Raises: NotFound, also if it is deleted meanwhile."""
+        """Send a message at once, and return its delivery.
+
+        Raises: NotFound, also if it is deleted meanwhile; TooManyRequests.
+        """
         found = await self._store.get(caller.workspace_id, id)
         now = self._clock.now()
+        # The attempt reports credentials that cannot be read.
+        with contextlib.suppress(WrongKey):
+            for receiver in Credentials.opened(self._vault, found).receivers:
+                self._tests[found.view.format].take(receiver, at=now)
         delivery = DeliveryView(
             id=DeliveryId(new_id("delivery", now)),
             workspace_id=caller.workspace_id,
