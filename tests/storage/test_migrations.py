@@ -15,6 +15,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from flowrunner.bootstrap.stored_flows import check_stored_flows
+from flowrunner.local.language import open_language
+from flowrunner.settings import Settings
 from flowrunner.storage import migrations
 from flowrunner.storage.migrations import HEAD, REVISIONS, UnknownSchema, migrate_sqlite
 from support.databases import contents_of, rows_of
@@ -88,6 +91,18 @@ def test_a_database_of_a_version_before_the_first_release_is_rejected_with_advic
         migrate_sqlite(path)
 
     assert contents_of(path) == before
+
+
+async def test_the_flows_in_a_database_that_cannot_be_upgraded_are_not_checked(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "flowrunner.db")) as connection, connection:
+        connection.executescript(
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);"
+            "INSERT INTO alembic_version VALUES ('0001');"
+            "CREATE TABLE flows (id TEXT PRIMARY KEY);"
+        )
+    async with open_language(before_scripts=lambda: None) as language:
+        with pytest.raises(UnknownSchema, match="before the first release"):
+            _ = [flow async for flow in check_stored_flows(Settings(data_dir=tmp_path), language)]
 
 
 # Databases exist that this migration made, and no later start runs it on them again: an edit would change new databases

@@ -32,11 +32,14 @@ async def check_stored_flows(settings: Settings, language: Language) -> AsyncIte
     The database is only read: a server may be using it, even one of an earlier version.
 
     Raises:
-        FlowRunnerError: If there is no database.
+        FlowRunnerError: If there is no database, or this version cannot be upgraded to from its schema.
     """
     location = stored_at(settings)
     if not await location.has_data():
         raise FlowRunnerError("There is no database yet: the first start of a server creates it")
+    schema = await location.schema()
+    if not schema.is_usable:
+        schema.check_can_migrate("The database")
     database = location.open(is_standby=True)
     try:
         async for stored in stored_flows(database):
