@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.dispatch import local
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.events import Completed, SignalReceived
+from flowrunner.domain.events import Cancelled, Completed, SignalReceived
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.engine.engine import FlowEngine
@@ -49,6 +49,23 @@ class LosingAnswers:
         await self._journal.append(append)
         self._left -= 1
         if self._left == 0:
+            raise Unavailable("The database cannot be written at the moment")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+class LosingACancellation:
+    """A journal that loses the answer to the first append of a cancellation after its commit."""
+
+    def __init__(self, journal: Any) -> None:
+        self._journal = journal
+        self._has_lost = False
+
+    async def append(self, append: Append) -> None:
+        await self._journal.append(append)
+        if not self._has_lost and isinstance(append.records[-1].event, Cancelled):
+            self._has_lost = True
             raise Unavailable("The database cannot be written at the moment")
 
     def __getattr__(self, name: str) -> Any:
@@ -131,6 +148,25 @@ async def test_a_cancellation_whose_append_was_not_answered_is_reported_and_show
 
         assert await engine.status() is Status.CANCELLED
         await until_shown(engine)
+    assert check_database(path) == []
+
+
+async def test_a_child_ends_although_the_append_that_ended_its_parent_was_not_answered(path: Path) -> None:
+    async with machine(path, wrap=lambda journal, _: LosingACancellation(journal)) as engine:
+        await engine.save("nodes: {ask: {type: wait, params: {key: go}}}", "child")
+        await engine.save("nodes: {call: {type: flow, params: {flow: child, input: {}}}}")
+        await engine.start()
+
+        async def both_wait() -> bool:
+            return rows_of(path, "SELECT count(*) FROM executions WHERE is_idle") == [(2,)] and not engine.in_memory
+
+        await engine.until(both_wait)
+        with contextlib.suppress(Unavailable):
+            await engine.executions.cancel(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"))
+
+        ((child,),) = rows_of(path, "SELECT id FROM executions WHERE parent_id = 'exec-1'")
+        assert await engine.until_ended(child) is Status.CANCELLED
+        assert await engine.status() is Status.CANCELLED
     assert check_database(path) == []
 
 

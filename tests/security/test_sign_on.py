@@ -704,6 +704,17 @@ def test_s72_settings_that_cannot_be_meant_are_rejected_without_their_secrets(te
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_highest_role_of_several_groups_counts_wherever_it_stands(order: int) -> None:
+    roles = [("ops", "a", "operator"), ("all", "a", "viewer"), ("leads", "a", "admin"), ("leads", "b", "editor")]
+    groups = [{"group": group, "workspace": id, "role": role} for group, id, role in roles[::order]]
+    (provider,) = providers_of({"main": {"issuer": "https://id.example.test", **CLIENT, "groups": groups}})
+
+    assert provider.roles_of({"all", "ops"}) == {"a": "operator", "b": None}
+    assert provider.roles_of({"all", "ops", "leads"}) == {"a": "admin", "b": "editor"}
+    assert provider.roles_of(()) == {"a": None, "b": None}
+
+
 def test_s72_providers_need_the_address_that_browsers_return_to() -> None:
     with pytest.raises(InvalidSettings, match="PUBLIC_URL"):
         load_settings({}, {"FLOWRUNNER_SIGN_ON": '[op]\nissuer = "https://x"\nclient_id = "a"'})

@@ -291,4 +291,6 @@ async def test_named_changes_happen_together_or_not_at_all(flows: SqlFlows, path
         await flows.save_named(MARA, [named("a"), named("b")], most=1)
     assert rows_of(path, "SELECT count(*) FROM flows") == [(0,)]
     await flows.save_named(MARA, [named("a"), named("b")], most=2)
+    # Where there is room for no further flow, those that are there can be changed.
+    await flows.save_named(MARA, [named("a"), named("b")], most=2)
     assert rows_of(path, "SELECT id FROM flows ORDER BY id") == [("a",), ("b",)]
