@@ -156,6 +156,23 @@ def test_a_page_by_a_cursor_has_the_total_if_it_is_asked_for() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("sort", ["created_at", "name", "updated_at"])
+def test_pages_in_the_reverse_order_have_the_same_flows_backwards(account: Client, sort: str) -> None:
+    path = flows(account)
+
+    def walked(order: str) -> list[str]:
+        found: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = account.get(path, sort=order, limit=2, cursor=cursor).json
+            found += [flow["name"] for flow in page["flows"]]
+            cursor = page.get("next_cursor")
+        return found
+
+    assert walked(sort) == [f"Flow {n}" for n in range(5)]
+    assert walked(f"-{sort}") == [f"Flow {n}" for n in reversed(range(5))]
+
+
 def test_flows_are_found_by_name_text_and_several_tags(account: Client) -> None:
     orders = account.new_flow(SMALLEST, name="Orders", description="Ships WHAT is paid", tags=["a", "b"])
     returns = account.new_flow(SMALLEST, name="Returns of orders", tags=["a"])
