@@ -9,7 +9,7 @@ import pytest
 from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeStarted, SignalReceived, Started
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
-from flowrunner.engine.event_log import EventLog
+from flowrunner.engine.event_log import MAX_UNRECORDED_BYTES, MAX_UNRECORDED_EVENTS, EventLog
 from flowrunner.fair_slots import FairSlots
 from flowrunner.nodes import http_request
 from flowrunner.nodes.http_answers import read_body
@@ -319,6 +319,18 @@ async def test_the_summary_is_written_where_it_changes(tmp_path: Path) -> None:
     assert [append.is_summary_unchanged for append in appends] == [False, True, True, False]
     assert appends[1].summary == appends[2].summary == Summary(status=Status.RUNNING)
     assert check_database(path) == []
+
+
+@pytest.mark.parametrize(("characters", "steps"), [(1, 200), (700_000, 6)])
+async def test_a_long_row_of_quick_nodes_is_stored_in_portions(tmp_path: Path, characters: int, steps: int) -> None:
+    appends: list[Append] = []
+    async with machine(tmp_path / "flowrunner.db", wrap=keeping(appends)) as engine:
+        node = "{type: transform, params: {value: '${input}'}, next: a}"
+        await engine.run(f"{{limits: {{max_steps: {steps}}}, nodes: {{a: {node}}}}}", "x" * characters)
+
+    assert sum(len(append.records) for append in appends) > 2 * steps
+    assert all(len(append.records) < 2 * MAX_UNRECORDED_EVENTS for append in appends)
+    assert all(sum(len(r.data) for r in append.records) < 2 * MAX_UNRECORDED_BYTES for append in appends)
 
 
 async def test_the_summary_of_a_wait_is_not_written_again_with_what_the_wait_is_not_for(tmp_path: Path) -> None:

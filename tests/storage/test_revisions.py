@@ -73,6 +73,17 @@ async def test_a_revision_is_read_with_its_definition_and_so_is_the_one_before(r
             await revised.revision(MARA, id, number)
 
 
+async def test_a_revision_is_named_by_its_number_or_as_the_newest_with_a_label(revised: SqlFlows) -> None:
+    id = FlowId("flow-1")
+    same = replace(flow(id, revision="rev-5", definition="é5"), version="v3", updated_at=hours_after(5))
+    await revised.update(MARA, id, always(same))
+
+    assert [await revised.revision_named(MARA, id, name) for name in (3, "v2", "v3")] == ["rev-3", "rev-2", "rev-5"]
+    for name in (6, "3", "v9", 2**70):
+        with pytest.raises(NotFound):
+            await revised.revision_named(MARA, id, name)
+
+
 async def test_revisions_belong_to_their_account_and_flow(revised: SqlFlows) -> None:
     for workspace_id, id in ((OMAR, FlowId("flow-1")), (MARA, FlowId("flow-9"))):
         for attempt in (
