@@ -80,6 +80,8 @@ class NoOp(NodeType[Nothing]):
     type = "bench.noop"
     Params = Nothing
     pure = False
+    # As of the built-in nodes.
+    keeps_params = True
 
     async def run(self, params: Nothing, context: StepContext) -> JSON:
         return None
