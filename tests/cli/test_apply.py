@@ -147,16 +147,17 @@ def test_programs_get_every_flow_with_what_happened_to_it(user: User) -> None:
 
 
 def test_faults_are_shown_at_their_place_in_the_file_and_nothing_is_changed(user: User) -> None:
+    user.client.new_flow(document(1), name="old")
     write(user.home, {"good.yaml": document(1), "bad/one.yaml": "nodes:\n  a: {type: webhok}\n"})
 
-    done = user("apply", "-f", "flows", code=6)
+    done = user("apply", "-f", "flows", "--prune", "--yes", code=6)
 
     assert "flows/bad/one.yaml:2:13: error node.type: nodes.a.type: unknown node type 'webhok'" in done.stderr
     assert "did you mean 'webhook'?" in done.stderr
     write(user.home, {"bad/one.yaml": document(1).replace("nodes:", 'metadata: {name: "a\\tb"}\nnodes:', 1)})
     done = user("apply", "-f", "flows", code=6)
     assert "flows/bad/one.yaml:1:1: error invalid: name: has the invisible character U+0009" in done.stderr
-    assert stored(user.client) == {}
+    assert list(stored(user.client)) == ["old"]
 
 
 def test_a_dry_run_and_a_diff_change_nothing(user: User) -> None:
