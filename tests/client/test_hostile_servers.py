@@ -327,7 +327,7 @@ def cut(*lines: str) -> Callable[[Any], None]:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_events_go_on_where_they_were_cut_off(is_async: bool) -> None:
-    more, over = {"events": [{"seq": 3}], "after": 3, "has_ended": False}, {"events": [], "after": 4, "has_ended": True}
+    more, over = ({"events": events, "has_ended": True} for events in ([{"seq": 3}], []))
     with scripted(
         cut('{"seq": 1}', "", '{"seq": 2}'),
         error(503, "unavailable"),
