@@ -54,8 +54,8 @@ TURNS_A_COMMIT: Final = 10
 _LONGEST_TURNS_SECONDS: Final = 0.01
 # Commits of one operation each, after which operations are handed over at once until some share a commit again.
 ALONE_COMMITS: Final = 8
-# The numbers of rows for which there is a statement. For less than eight, the statement for one row is as fast.
-BATCH_SIZES: Final = (128, 32, 8)
+# The numbers of rows for which there is a statement. For less than four, the statement for one row is as fast.
+BATCH_SIZES: Final = (128, 32, 8, 4)
 OLDEST_SQLITE: Final = (3, 38, 0)
 _NAMED: Final = re.compile(r":([a-z_][a-z0-9_]*)")
 _UNREADABLE: Final = (
