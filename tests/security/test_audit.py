@@ -21,15 +21,16 @@ from api.shapes import NAP, SMALLEST, assert_error
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.services.audit import MOST, MOST_GUESSES, AuditLog
+from flowrunner.services.audit import MOST, MOST_ALIKE, MOST_GUESSES, AuditLog
 from flowrunner.settings import Settings
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.sqlite.audit import check_chain_of
 from flowrunner.storage.sqlite.database import SqliteDatabase
+from services.callers import caller_of
 from support.asgi import call, connect, program_at
 from support.client import PASSWORD, Client, Reply
 from support.codes import code_of
-from support.databases import new_database_file, open_database
+from support.databases import MARA_ACCOUNT, OMAR_ACCOUNT, new_database_file, open_database
 from support.dependencies import SteppingClock
 from support.postgres import PostgresServer
 from support.preloaded import run_forked
@@ -647,6 +648,24 @@ async def test_rejections_have_entries_again_after_the_clock_was_set_back() -> N
     assert log.login_failed(None, address="198.51.100.1")
     await log.settle()
     assert [entry.details["count"] for entry in written if entry.action == "login.failed.more"] == [MOST + 1]
+
+
+async def test_s70_an_account_that_is_often_refused_hides_no_refusal_of_another_one_at_its_address() -> None:
+    written: list[AuditEntry] = []
+
+    class Store:
+        async def add(self, entry: AuditEntry) -> None:
+            written.append(entry)
+
+    log = AuditLog(Store(), SteppingClock())  # type: ignore[arg-type] # only what is called
+    for account in [MARA_ACCOUNT] * (MOST_ALIKE + 1) + [OMAR_ACCOUNT]:
+        await log.denied(caller_of(account), "GET", "/api/v1/audit", address="192.0.2.1")
+    for address in ["192.0.2.1"] * (MOST_ALIKE + 1) + ["192.0.2.2"]:
+        await log.denied(None, "GET", "/api/v1/audit", address=address)
+
+    assert [entry.actor or entry.address for entry in written] == [
+        *([MARA_ACCOUNT] * MOST_ALIKE), OMAR_ACCOUNT, *(["192.0.2.1"] * MOST_ALIKE), "192.0.2.2",
+    ]  # fmt: skip
 
 
 async def test_s70_noise_from_elsewhere_hides_no_guess_at_an_account(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Logins of the command line that a browser allows, and what others can do with their codes."""
 
 import hashlib
+import json
 import re
 import secrets
 import sqlite3
@@ -141,6 +142,10 @@ def test_a_login_shows_what_the_browser_has_shown(own: Server, account: Client) 
         id = account.get("/api/v1/accounts/me").json["id"]
         rows = database.execute("SELECT DISTINCT proof, count(*) FROM sessions WHERE account_id = ? GROUP BY 1", (id,))
         assert rows.fetchall() == [("second_factor", 2)]
+        told = "SELECT details FROM audit WHERE action = 'login.succeeded' AND actor = ? ORDER BY seq"
+        assert [json.loads(details) for (details,) in database.execute(told, (id,))] == [
+            {}, {"proof": "second_factor"},
+        ]  # fmt: skip
 
 
 def test_an_old_login_must_log_in_again_before_it_allows_another(own: Server, account: Client) -> None:

@@ -1,6 +1,7 @@
 """Flows and their revisions: save, change, compare and restore."""
 
 import asyncio
+import json
 import unicodedata
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from flowrunner.services.preconditions import Precondition
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
+from support.databases import rows_of
 from support.dependencies import Machine
 from support.flows import specs
 
@@ -41,6 +43,19 @@ async def test_fields_of_the_request_override_the_definition(flows: Flows, mara:
     saved = await flows.create(mara, FlowDraft(definition=SMALL, name="M", description="", tags=[]))
 
     assert (saved.name, saved.description, list(saved.tags), saved.version) == ("M", "", [], "1")
+
+
+async def test_the_audit_log_says_who_has_switched_a_flow_off(flows: Flows, engine: Machine, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    for draft in (FlowDraft(disabled=True), FlowDraft(disabled=False), FlowDraft(name="M")):
+        await flows.update(mara, saved.id, draft)
+
+    told = rows_of(engine.path, "SELECT actor, details FROM audit WHERE action = 'flow.updated' ORDER BY seq")
+    assert [(actor, json.loads(details)) for actor, details in told] == [
+        (mara.account_id, {"revision": 1, "disabled": True}),
+        (mara.account_id, {"revision": 1, "disabled": False}),
+        (mara.account_id, {"revision": 1}),
+    ]
 
 
 async def test_a_flow_needs_a_name_from_somewhere(flows: Flows, mara: Caller) -> None:
