@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.executions import ExecutionFilter, LogFilter
 from flowrunner.ports.page import Listed, Page
 from flowrunner.schemas import RustSchemas
-from flowrunner.services.executions import Executions, StartedExecution, StartRequest
+from flowrunner.services.executions import LINES_AT_ONCE, Executions, StartedExecution, StartRequest
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.retention import Retention
@@ -268,6 +269,9 @@ nodes:
     assert (len(shown), listed.next_cursor) == (listed.total, None)
     _, later = await executions.logs(mara, accepted.id, LogFilter(), Page(limit=1000, cursor=str(shown[-1].seq)))
     assert (later.total or 0) >= len(shown) + 60
+    # More than one portion, and less than two.
+    portions, _ = await executions.logs(mara, accepted.id, LogFilter(), Page(limit=LINES_AT_ONCE + 5))
+    assert [len(portion) async for portion in portions] == [LINES_AT_ONCE, 5]
 
 
 async def test_a_cancel_returns_when_the_execution_has_ended(
@@ -301,6 +305,26 @@ async def test_all_of_an_account_s_executions_are_cancelled(
     await executions.cancel_all(mara.workspace_id)
 
     assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status") == [("cancelled", 250)]
+
+
+async def test_all_of_an_account_s_executions_are_cancelled_although_some_end_meanwhile(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await flows.create(
+        mara, FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: wait, params: {key: go}}}")
+    )
+    for _ in range(3):
+        await executions.run(mara, flow.id, {})
+    cancel = engine.dispatcher.cancel
+
+    async def end_before(id: ExecutionId, **more: Any) -> None:
+        await cancel(id, **more)
+        raise Conflict("The execution has already ended")
+
+    monkeypatch.setattr(engine.dispatcher, "cancel", end_before)
+    await executions.cancel_all(mara.workspace_id)
+
+    assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status") == [("cancelled", 3)]
 
 
 async def test_only_executions_that_ended_long_ago_are_purged(

@@ -1,9 +1,12 @@
 """The idempotency key of a step that starts an execution, and how deep such steps may be."""
 
+from datetime import timedelta
+
 import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import ChildOf
+from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.plugin import NodeFailure
 from flowrunner.services.flow_changes import FlowDraft
@@ -29,6 +32,22 @@ async def test_a_step_however_deep_within_others_has_a_key_that_any_database_tak
     keys = [key for (key,) in rows_of(engine.path, "SELECT idempotency_key FROM executions")]
     assert len(set(keys)) == 2
     assert max(map(len, keys)) <= 255
+
+
+async def test_a_full_queue_says_when_the_step_may_try_again(
+    flows: Flows, engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    async def full(_: object) -> None:
+        raise TooManyRequests("full", retry_after=timedelta(seconds=7), limit="workspace_queued", most=5)
+
+    monkeypatch.setattr(engine.executions, "accept", full)
+    step = ChildOf(execution_id=ExecutionId("e"), step="a.1", failures=0, flows=())
+    with pytest.raises(NodeFailure) as failure:
+        await engine.deps.flows.start(mara.workspace_id, step, flow.id, version=None, input={})
+
+    assert (failure.value.type, failure.value.retry_after) == ("limit.workspace_queued", 7.0)
 
 
 @pytest.mark.parametrize(
