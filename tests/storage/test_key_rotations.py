@@ -5,11 +5,14 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.values import AccountId
+from flowrunner.ports.keys import KeyKind, KeyRotation
+from flowrunner.services.keys import KeyRotations
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.keys import SqlKeyRotations
 from flowrunner.storage.sessions import SqlSessions
 from support.databases import MARA, NOON, OMAR
+from support.dependencies import SteppingClock
 
 from .samples import log_in, session
 
@@ -29,6 +32,43 @@ async def test_s24_a_replaced_signing_key_is_kept_until_the_last_token_has_expir
     assert await rotations.keep_until(rotation.id, NOON + 2 * HOUR) == NOON + until * HOUR
     (found,) = await rotations.under_way()
     assert found.needed_until == NOON + until * HOUR
+
+
+class Slow:
+    """A rotator of keys that other processes have yet to load. Implements `ports.KeyRotator`."""
+
+    is_waiting = False
+
+    def present(self, kind: KeyKind) -> str | None:
+        return "k"
+
+    async def advance(self, rotation: KeyRotation) -> bool:
+        self.is_waiting = True
+        return False
+
+    async def follow(self) -> None: ...
+
+
+async def test_a_rotation_is_due_at_once_and_while_others_follow_every_few_seconds(
+    database: Database, accounts: SqlAccounts
+) -> None:
+    clock = SteppingClock(NOON)
+    keys = KeyRotations(SqlKeyRotations(database), Slow(), clock)
+
+    async def seconds_left() -> int:
+        # The clock steps by a millisecond each time.
+        return round((await keys.next_due() - clock.now()).total_seconds())
+
+    await keys.advance()
+    assert await seconds_left() == 60
+
+    await keys.request(None, ["signing"])
+
+    assert keys.requested.is_set()
+    assert await seconds_left() == 0
+    keys.requested.clear()
+    await keys.advance()
+    assert await seconds_left() == 2
 
 
 async def test_the_first_process_decides_by_which_key_another_one_is_replaced(
