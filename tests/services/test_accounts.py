@@ -130,6 +130,20 @@ async def test_a_login_that_renews_an_outdated_hash_does_not_bring_the_old_passw
     await services.login(password=OTHER_PASSWORD)
 
 
+async def test_a_login_renews_an_outdated_hash_and_opens_a_session(services: AccountServices) -> None:
+    caller = await services.add("omar")
+    hashing = HeldHasher(services.hasher, finds_outdated=True)
+    hashing.held.set()
+    services.passwords._hasher = services.sessions._hasher = hashing
+    stored = "SELECT password_hash FROM accounts WHERE email = 'omar@example.com'"
+    before = rows_of(services.engine.path, stored)
+
+    token = await services.login()
+
+    assert (await services.sessions.authenticate(token.token)).account_id == caller.account_id
+    assert rows_of(services.engine.path, stored) != before
+
+
 # Own passwords and addresses
 
 

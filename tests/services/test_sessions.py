@@ -152,6 +152,17 @@ async def test_a_ticket_opens_once_within_half_a_minute(services: AccountService
         await services.sessions.redeem_ticket(second.ticket)
 
 
+async def test_a_ticket_is_worth_nothing_once_its_session_has_expired(services: AccountServices) -> None:
+    caller = await services.add("omar")
+    services.clock.advance(minutes=59, seconds=50)
+    first, second = [await services.sessions.issue_ticket(caller) for _ in range(2)]
+    assert (await services.sessions.redeem_ticket(first.ticket)).account_id == caller.account_id
+    services.clock.advance(seconds=15)
+
+    with pytest.raises(Unauthorized):
+        await services.sessions.redeem_ticket(second.ticket)
+
+
 async def test_a_ticket_ends_with_its_session(services: AccountServices) -> None:
     caller = await services.add("omar")
     ticket = await services.sessions.issue_ticket(caller)
