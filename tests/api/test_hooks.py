@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ import pytest
 from api.shapes import assert_error, assert_recent
 from flowrunner.api.http.state import hook_slots
 from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.standard_webhooks import signature
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId
@@ -444,6 +446,19 @@ async def test_a_request_whose_commit_is_reported_as_failed_starts_once(
         (delivery,) = (await mara.request("GET", f"/api/v1/triggers/{trigger['id']}/deliveries")).json["deliveries"]
         assert (delivery["state"], delivery["execution_id"]) == ("started", reply.json["execution_id"])
         assert (await mara.request("GET", "/api/v1/executions")).json["total"] == 1
+
+
+async def test_a_full_workspace_stores_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        mara, services = accounts.mara, accounts.program.services
+        await mara.flow(FLOW % ("{scheme: none}", ""))
+        (trigger,) = (await mara.request("GET", "/api/v1/triggers")).json["triggers"]
+        monkeypatch.setattr(services.hooks._usage, "_limits", replace(UNLIMITED, stored=1))
+
+        reply = await ApiClient(accounts.app).request("POST", trigger["url"], 7)
+
+        assert_error(reply, 409)
+        assert (await mara.request("GET", f"/api/v1/triggers/{trigger['id']}/deliveries")).json["deliveries"] == []
 
 
 async def test_a_rejected_request_whose_failure_cannot_be_recorded_is_accepted(

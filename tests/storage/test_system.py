@@ -3,13 +3,18 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.ports.system import DatabaseFacts
+from flowrunner.services.system import DispatcherKind, System, SystemParts
 from flowrunner.storage.background import SqlJobClaims
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.system import SqlInspector
 from support.databases import NOON, Place, change, creation
+from support.dependencies import SteppingClock
 
 
 async def test_the_size_is_that_of_a_schema_at_least_and_nobody_listens(database: Database) -> None:
@@ -54,3 +59,21 @@ async def test_the_longest_waits_are_found(journal: SqlJournal, database: Databa
     assert backlog.waiting_for_slot_since == NOON + timedelta(seconds=2)
     assert backlog.waiting_for_concurrency_since == NOON + timedelta(seconds=9)
     assert list(backlog.job_runs) == ["retention.executions"]
+
+
+@pytest.mark.parametrize(
+    ("dispatcher", "listeners", "processes"), [("local", 0, 1), ("local", 2, 3), ("temporal", 0, 1), ("temporal", 2, 2)]
+)
+async def test_a_report_counts_the_active_process_and_those_that_stand_by(
+    dispatcher: DispatcherKind, listeners: int, processes: int
+) -> None:
+    class Inspector:
+        async def facts(self) -> DatabaseFacts:
+            return DatabaseFacts(size=1, listeners=listeners)
+
+    parts = SystemParts(database="postgresql", dispatcher=dispatcher, most_active=1, script_workers=1)
+    counts = {name: (lambda: 0) for name in ("active", "queued", "streams")}
+
+    report = await System(parts, Inspector(), SteppingClock(NOON), **counts).report()  # type: ignore[arg-type] # no backlog
+
+    assert report.processes == processes
