@@ -1,21 +1,26 @@
 """Jobs of any type: items that are computed, wait, fail, or are done by two processes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from flowrunner.domain.account import Caller, Right
-from flowrunner.domain.errors import Conflict, Unavailable
+from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.jobs import Job, JobError, JobStatus, RunningJob, key_of_item
-from flowrunner.domain.values import JobId
+from flowrunner.domain.values import JSON, ExecutionId, JobId
 from flowrunner.services import jobs as job_service
+from flowrunner.services.backfills import BackfillTrigger
+from flowrunner.services.bulk_executions import DeleteExecutions
+from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.jobs import Jobs
+from flowrunner.storage.execution_records import SqlExecutionRecords
 from flowrunner.storage.jobs import SqlJobs
 from security.two_accounts import until
-from support.databases import change
+from support.databases import MARA, MARA_ACCOUNT, NOON, change
 from support.dependencies import Machine
 
 
@@ -214,6 +219,37 @@ async def test_two_processes_that_both_advance_a_job_count_each_item_once(engine
 
     ended = await jobs_of(engine, type).get(mara, job.id)
     assert (ended.status, ended.done, len(type.done)) == (JobStatus.COMPLETED, 40, 40)
+
+
+def running(work: Mapping[str, JSON], *, position: str = "") -> RunningJob:
+    return RunningJob(
+        id=JobId("job-1"), workspace_id=MARA, account_id=MARA_ACCOUNT, type="t", status=JobStatus.RUNNING, total=5,
+        created_at=NOON, position=position, work=work,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("type", "field"),
+    [
+        (BackfillTrigger(cast("Any", None), cast("Any", None)), "times"),
+        (DeleteExecutions(cast("Any", None)), "ids"),
+    ],
+)
+async def test_the_pages_of_a_job_join_without_a_gap(type: Any, field: str) -> None:
+    items: list[JSON] = [f"2027-01-0{n}T00:00:00.000Z" for n in range(1, 6)]
+    found: list[str] = []
+    while page := await type.page(running({field: items}, position=found[-1] if found else ""), limit=2):
+        found += page
+
+    assert found == items
+
+
+async def test_an_execution_that_a_job_has_deleted_before_a_crash_is_no_error(engine: Machine, mara: Caller) -> None:
+    records = ExecutionRecords(SqlExecutionRecords(engine.database), engine.clock)
+    with pytest.raises(NotFound):
+        await records.delete(mara, ExecutionId("exec-gone"))
+
+    await DeleteExecutions(records).do(mara, running({"ids": ["exec-gone"]}), "exec-gone")
 
 
 async def test_a_job_of_an_unknown_type_is_left_to_others(engine: Machine, mara: Caller) -> None:
