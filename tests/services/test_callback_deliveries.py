@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.callbacks import FAILURES_BEFORE_PAUSE, TEST_EVENT, delay_after
+from flowrunner.domain.causes import DEPTH_HEADER, Chained, StartCause
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
 from flowrunner.security.vault import AesVault, MasterKeys
@@ -29,7 +31,17 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from storage.samples import ALL
-from support.databases import MARA, NOON, OMAR, add_flows, change, new_database_file, open_database
+from support.databases import (
+    MARA,
+    NOON,
+    OMAR,
+    REQUESTED,
+    add_flows,
+    change,
+    creation,
+    new_database_file,
+    open_database,
+)
 from support.dependencies import SteppingClock
 from support.waiting import PATIENCE_SECONDS
 
@@ -68,9 +80,10 @@ class Installation:
         self.clock, self.network, self.outcomes = SteppingClock(), Network(), Counter[str]()
         self.store = SqlCallbacks(database)
         self.vault = AesVault(SqlSecrets(database), MasterKeys(bytes(32)), self.clock)
-        messages = CallbackMessages(SqlExecutions(database), SqlJournal(database), SqlFlows(database), public_url=None)
+        self.journal = SqlJournal(database)
+        self.messages = CallbackMessages(SqlExecutions(database), self.journal, SqlFlows(database), public_url=None)
         self.deliveries = CallbackDeliveries(
-            self.store, messages, self.vault, self.network, None,
+            self.store, self.messages, self.vault, self.network, None,
             clock=self.clock, draw=lambda: 0.5, on_attempt=lambda outcome: self.outcomes.update([outcome]),
         )  # fmt: skip
 
@@ -344,6 +357,29 @@ async def test_s63_slow_receivers_of_a_workspace_leave_room_for_others(
     assert installation.network.asked == {"http://other": 30, "http://a0": 1, "http://a1": 1}
     done.set()
     await running
+
+
+@pytest.mark.parametrize(
+    ("cause", "depth"),
+    [(REQUESTED, 1), (Chained(trigger=TriggerId("t"), name="t", of=ExecutionId("e0"), depth=4), 5)],
+)
+async def test_a_message_says_how_many_executions_have_led_to_it(
+    installation: Installation, cause: StartCause, depth: int
+) -> None:
+    created = creation("e1", epoch=await installation.journal.claim(), cause=cause)
+    await installation.journal.append(created)
+    view = await installation.callback("http://next", pending=0)
+    delivery = DeliveryView(
+        id=DeliveryId("d"), workspace_id=MARA, callback_id=view.id, event="execution.failed",
+        execution_id=ExecutionId("e1"), seq=1, noted_at=NOON,
+    )  # fmt: skip
+
+    event = await installation.messages.event_of(delivery, workspace_name="W")
+    message = await installation.messages.message(view, event, credentials=Credentials.new("http://next"), now=NOON)
+
+    # A flow that is started by it counts from there, so that two that call each other end.
+    assert event.depth == depth
+    assert message.headers[DEPTH_HEADER] == str(depth)
 
 
 async def test_nothing_more_is_sent_once_somebody_has_disabled_the_callback(

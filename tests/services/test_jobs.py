@@ -238,8 +238,8 @@ def running(work: Mapping[str, JSON], *, position: str = "") -> RunningJob:
 async def test_the_pages_of_a_job_join_without_a_gap(type: Any, field: str) -> None:
     items: list[JSON] = [f"2027-01-0{n}T00:00:00.000Z" for n in range(1, 6)]
     found: list[str] = []
-    while page := await type.page(running({field: items}, position=found[-1] if found else ""), limit=2):
-        found += page
+    for _ in range(4):
+        found += await type.page(running({field: items}, position=found[-1] if found else ""), limit=2)
 
     assert found == items
 
