@@ -165,6 +165,9 @@ def test_triggers_are_looked_up_paused_and_run(user: User, triggered: str) -> No
     assert [*user.json("trigger", "next", "triggered/morning", "-n", "1")[0]] == ["time"]
     assert [one["type"] for one in user.json("trigger", "list", "--type", "webhook")] == ["webhook"]
     user("trigger", "get", "triggered/evening", code=5)
+    user("flow", "create", "-", stdin=TRIGGERED.replace("name: triggered", "name: reports/daily"))
+    assert user.json("trigger", "get", "reports/daily/morning")["name"] == "morning"
+    user("flow", "delete", "reports/daily", "-y")
 
 
 def test_a_past_period_is_started_after_a_question(user: User, triggered: str) -> None:
