@@ -1,6 +1,8 @@
 """Gauges of the parts of a program, also while the database does not answer."""
 
+import os
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from flowrunner.bootstrap import telemetry
 from flowrunner.bootstrap.telemetry import StoredBacklog
+from flowrunner.clock import SystemClock
 from flowrunner.dispatch.processes.engine_processes import ProcessReport
 from flowrunner.domain.errors import Unavailable
 from flowrunner.metrics import Metrics
@@ -88,3 +91,45 @@ def test_scripts_of_all_processes_are_counted_together() -> None:
     together = telemetry._script_workers(settings, sandbox, processes)  # type: ignore[arg-type]
 
     assert (alone, together) == ({"most": 4, "busy": 1, "waiting": 2}, {"most": 4, "busy": 4, "waiting": 8})
+
+
+def test_the_gauges_of_the_parts_have_their_values(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    for kind, at in (("master", 100), ("signing", 200)):
+        (tmp_path / "keys" / f"{kind}.key").touch()
+        os.utime(tmp_path / "keys" / f"{kind}.key", (0, at))
+    reports = [ProcessReport(cpu_seconds=1.5, memory=1000), ProcessReport(cpu_seconds=2.5, memory=3000)]
+    parts: Any = {
+        "dispatcher": SimpleNamespace(queued=3, oldest_queued_seconds=0.0),
+        "advancing": SimpleNamespace(active=2),
+        "database": SimpleNamespace(connections=lambda: SimpleNamespace(most=8, open=5, used=4, waiting=1)),
+        "sandbox": SimpleNamespace(busy=0, waiting=0),
+        "processes": SimpleNamespace(running=2, restarts=7, reports=reports),
+    }
+    metrics = Metrics()
+
+    telemetry.add_gauges(metrics, **parts, settings=Settings(data_dir=tmp_path), clock=SystemClock())
+
+    values = _values(metrics)
+    free = float(values.pop(("flowrunner_disk_free_bytes",)))
+    use = os.statvfs(tmp_path)
+    assert 0 < free <= use.f_blocks * use.f_frsize
+    assert (
+        values.items()
+        >= {
+            ("flowrunner_executions_active",): "2.0",
+            ("flowrunner_executions_queued",): "3.0",
+            ("flowrunner_database_connections", "most"): "8",
+            ("flowrunner_database_connections", "open"): "5",
+            ("flowrunner_database_connections", "used"): "4",
+            ("flowrunner_database_connections", "waiting"): "1",
+            ("flowrunner_key_changed_timestamp_seconds", "master"): "100.0",
+            ("flowrunner_key_changed_timestamp_seconds", "signing"): "200.0",
+            ("flowrunner_engine_processes",): "2.0",
+            ("flowrunner_engine_process_restarts",): "7.0",
+            ("flowrunner_engine_process_cpu_seconds", "1"): "1.5",
+            ("flowrunner_engine_process_cpu_seconds", "2"): "2.5",
+            ("flowrunner_engine_process_memory_bytes", "1"): "1000",
+            ("flowrunner_engine_process_memory_bytes", "2"): "3000",
+        }.items()
+    )
