@@ -11,6 +11,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from dispatch.cluster import Cluster, Front
+from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.events import NodeStarted
 from flowrunner.domain.limits import WorkspaceLimits
@@ -203,7 +204,13 @@ async def test_active_executions_of_one_workspace_do_not_count_for_another(
         work.may_end.set()
 
 
-async def test_a_waiting_execution_holds_no_slot(machines: Cluster, front: Front, work: Work) -> None:
+async def test_a_waiting_execution_holds_no_slot(
+    machines: Cluster, front: Front, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(self: Admission, **_: object) -> None:
+        """Nobody looks for slots whose next execution was forgotten."""
+
+    monkeypatch.setattr(Admission, "sweep", nothing)
     machines.limits = WorkspaceLimits(active=1)
     work.may_end.set()
     await front.save(WAITS, "waits")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from flowrunner.dispatch import timers
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.events import Completed, Logged, NodeStarted, NodeWaiting, SignalReceived
 from flowrunner.domain.status import Status
@@ -228,7 +229,10 @@ async def test_a_short_delay_stays_in_memory(engine: Machine) -> None:
     assert isinstance(ending(events), Completed)
 
 
-async def test_a_delay_of_more_than_a_moment_wakes_by_itself(path: Path) -> None:
+async def test_a_delay_of_more_than_a_moment_wakes_by_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only the wait itself says when to look.
+    monkeypatch.setattr(timers, "_LONGEST_NAP_SECONDS", 3600.0)
+
     class RunningClock(SteppingClock):
         """The machine's own time."""
 

@@ -192,6 +192,9 @@ async def test_unsent_e_mails_of_an_account_are_bounded_and_the_change_is_made_a
         await office.cause()
 
     assert len(await office.unsent()) == MOST_OF_ACCOUNT
+    # One with a link, such as an invitation, takes no place of the others, and finds one where they take all.
+    await office.cause(page="/page", seed=office.tokens.new()[1])
+    assert len(await office.unsent()) == MOST_OF_ACCOUNT + 1
     entries = await office.database.read(lambda tx: tx.rows("SELECT 1 FROM audit WHERE action = 'login'"))
     assert len(entries) >= MOST_OF_ACCOUNT + 3
 
