@@ -29,7 +29,7 @@ export const account = {
   passwordTitle: "Password",
   current: "Current password",
   next: "New password",
-  nextHint: "At least 12 characters. It ends your other sessions and all API tokens.",
+  nextHint: "At least 12 characters. It ends all your sessions and API tokens: log in with it afterwards.",
   change: "Change the password",
   changed: "The password is changed: log in with it from now on",
   delete: "Delete the account",
