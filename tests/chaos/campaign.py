@@ -38,7 +38,7 @@ _PAIRS: Final = 25
 # What a machine with other work takes; that it is far less, the report says.
 _FINE_SECONDS: Final = 240.0
 # Between two looks at all machines, each of which they answer: looking all the time would be most of the load.
-_LOOK_SECONDS: Final = 0.2
+_LOOK_SECONDS: Final = 0.4
 # Without any event for so long, nothing more comes of what is open. Temporal asks for an attempt that failed again and
 # again after at most thirty seconds, and a task whose workers have died takes a minute longer.
 PATIENCE_SECONDS: Final = 180.0
@@ -133,6 +133,7 @@ async def campaign(
     seconds: float,
     executions: int,
     longest_pause: float = 0.6,
+    most_open: int = 150,
     patience: float = PATIENCE_SECONDS,
 ) -> Report:
     """Run one on an installation of its own, for as long as there are strikes, and no longer than the seconds.
@@ -141,6 +142,7 @@ async def campaign(
         strikes: Names of faults; several in one strike come at once.
         executions: How many are accepted at least.
         longest_pause: Seconds between two starts of one client at most.
+        most_open: With so many open executions, clients start no more.
         patience: For how many seconds after the last fault nothing may go on in any execution while one is open.
     """
     draw, report = random.Random(seed), Report(installation=kind, version=flowrunner.__version__, seed=seed)
@@ -161,7 +163,8 @@ async def campaign(
         stack.push_async_callback(_end, looking)
         load = Load(
             installation.find_url, lambda: len(installation.open_executions()), admin.token, flows, draw,
-            executions=executions, longest_pause=longest_pause, database_may_fail=kind not in ON_A_FILE,
+            executions=executions, longest_pause=longest_pause, most_open=most_open,
+            database_may_fail=kind not in ON_A_FILE,
         )  # fmt: skip
         loading = asyncio.create_task(load.run())
         stack.push_async_callback(_end, loading)

@@ -31,7 +31,7 @@ async def agree(load: Load, session: aiohttp.ClientSession, id: str) -> None:
     """Send the signal and answer the approval that an execution waits for, until it has ended."""
     is_signalled = False
     while True:
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.3)
         base = load.find_url()
         if base is None:
             continue

@@ -16,8 +16,6 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 
 CLIENTS: Final = 6
 OBSERVED: Final = 15  # of a hundred executions
-# Nothing more is begun while so many executions are open: more than that says how fast the machine is, and no more.
-MOST_OPEN: Final = 150
 _COUNT_SECONDS: Final = 0.5
 # The driver's own confusion is among them: a connection broke off at a bad moment.
 DATABASE_AWAY: Final = (
@@ -55,6 +53,8 @@ class Load:
         flows: What is run in turn, each with what somebody does for it.
         executions: How many have to be accepted before it is over.
         longest_pause: Seconds between two starts of one client at most; a pause is half as long on average.
+        most_open: Nothing more is begun while so many executions are open: more than that says how fast the machine
+            is, and no more.
         database_may_fail: An answer with 503 is none: nobody can tell whether a commit was done whose end was not
             heard of.
     """
@@ -69,9 +69,11 @@ class Load:
         *,
         executions: int,
         longest_pause: float,
+        most_open: int,
         database_may_fail: bool = False,
     ) -> None:
         self._longest_pause = longest_pause
+        self._most_open = most_open
         self._database_may_fail = database_may_fail
         self.find_url = find_url
         self._count_open = count_open
@@ -126,7 +128,7 @@ class Load:
 
     async def _client(self, session: aiohttp.ClientSession) -> None:
         while not (self.is_over and len(self.ledger.accepted) >= self._executions):
-            if self._open >= MOST_OPEN:
+            if self._open >= self._most_open:
                 await asyncio.sleep(_COUNT_SECONDS)
                 continue
             number = next(self._numbers)

@@ -26,7 +26,7 @@ FAULTS: Final = {
 async def test_whatever_is_under_way_survives_kills_of_engine_processes(tmp_path: Path) -> None:
     strikes = shuffled(FAULTS, random.Random(SEED))
     report = await campaign(
-        "processes", tmp_path, seed=SEED, strikes=strikes, seconds=math.inf, executions=40, longest_pause=1.5
+        "processes", tmp_path, seed=SEED, strikes=strikes, seconds=math.inf, executions=40, longest_pause=3.0
     )
     print(f"\nCHAOS_SEED={SEED}\n{report}")
 
