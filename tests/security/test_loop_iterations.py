@@ -66,12 +66,12 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
 
 @contextmanager
 def second_client(server: Server) -> Iterator[None]:
-    """Somebody who asks `/healthz` every 20 ms, and is always answered."""
+    """Somebody who asks `/healthz` ten times a second, and is always answered."""
     has_ended = threading.Event()
     wrong: list[object] = []
 
     def ask() -> None:
-        while not has_ended.wait(0.02):
+        while True:
             try:
                 status = server.client().get("/healthz").status
             except OSError as error:
@@ -79,6 +79,9 @@ def second_client(server: Server) -> Iterator[None]:
             else:
                 if status != 200:
                     wrong.append(status)
+            # An attack that is over sooner is met by one request all the same.
+            if has_ended.wait(0.1):
+                break
 
     asking = threading.Thread(target=ask)
     asking.start()
