@@ -50,6 +50,8 @@ class Tab:
     """
 
     def __init__(self, browser: Browser, url: str, *, width: int = 1280, height: int = 860, **options: Any) -> None:
+        # What moves until it ends, such as the mark of what runs, is painted without end.
+        options = {"reduced_motion": "reduce", **options}
         self.context: BrowserContext = browser.new_context(
             base_url=url, viewport={"width": width, "height": height}, **options
         )
