@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowrunner.domain.duration import LONGEST_SECONDS
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.domain.expression import OUTPUT_NAMES, compile_text, render
 from flowrunner.domain.prepared import prepared
@@ -361,7 +362,7 @@ def test_nodes_alone_are_no_value() -> None:
     assert code == "expression.node"
 
 
-@pytest.mark.parametrize(("timeout", "seconds"), [("2m", 121.0), ("1s", 2.0)])
+@pytest.mark.parametrize(("timeout", "seconds"), [("2m", 121.0), ("1s", 2.0), ('"${input.patience}"', LONGEST_SECONDS)])
 def test_the_timeout_of_a_request_is_not_cut_short_by_its_type(timeout: str, seconds: float) -> None:
     node = f"{{type: http.request, params: {{url: 'http://a', timeout: {timeout}}}}}"
 
