@@ -11,6 +11,7 @@ from cli.command import flowrunner
 from flowrunner.cli.common import CommandFailed
 from flowrunner.cli.importing.documents import as_yaml, read_spec
 from flowrunner.cli.importing.n8n import flow_of
+from flowrunner.cli.importing.openapi import flows_of, operations_of
 
 DOCUMENTS = Path(__file__).parent / "imports"
 
@@ -87,6 +88,36 @@ def test_bodies_paths_and_authentication_are_those_of_the_operation(tmp_path: Pa
     login = document("login", tmp_path)["nodes"]["call"]["params"]
     assert login["form"] == "${flow.input.body ?? null}"
     assert "auth" not in login
+
+
+def test_what_an_operation_says_goes_before_its_path_and_that_before_the_document() -> None:
+    size = {"name": "size", "in": "query", "required": True, "schema": {"type": "integer"}}
+    spec = {
+        "openapi": "3.1.0",
+        "servers": [{"url": "https://all.example.com"}],
+        "paths": {
+            "/a": {
+                "servers": [{"url": "https://path.example.com"}],
+                "parameters": [size],
+                "get": {
+                    "operationId": "own",
+                    "servers": [{"url": "https://own.example.com"}],
+                    "parameters": [{**size, "required": False, "schema": {"type": "string"}}],
+                },
+                "delete": {"operationId": "path"},
+            },
+            "/b": {"get": {"operationId": "all"}},
+        },
+    }
+
+    flows = {flow.name: flow.document for flow in flows_of(spec, operations_of(spec))}
+
+    assert {name: flow["nodes"]["call"]["params"]["url"] for name, flow in flows.items()} == {
+        "own": "https://own.example.com/a", "path": "https://path.example.com/a", "all": "https://all.example.com/b",
+    }  # fmt: skip
+    assert {name: flow.get("inputs") for name, flow in flows.items()} == {
+        "own": {"size": {"type": "string", "required": False}}, "path": {"size": {"type": "integer"}}, "all": None,
+    }  # fmt: skip
 
 
 def test_what_an_api_has_and_a_flow_has_not_is_reported(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Flows that call the operations of an API which OpenAPI describes: one flow for each operation."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -28,13 +28,13 @@ class Operation:
 
     Attributes:
         name: The name of its flow, which does not depend on which operations are imported.
-        shared: The parameters of its path.
+        shared: The item of its path, with what it has in common with others: `parameters` and `servers`.
     """
 
     name: str
     method: str
     path: str
-    shared: list[Any]
+    shared: Mapping[str, Any]
     content: Mapping[str, Any]
 
     @property
@@ -104,7 +104,7 @@ def _operations(spec: Mapping[str, Any]) -> Iterator[Operation]:
                     text = str(operation.get("operationId") or f"{method} {path}")
                     name = identifier(text, taken, otherwise="call")
                     taken.add(name)
-                    yield Operation(name, method, str(path), _list(item.get("parameters")), operation)
+                    yield Operation(name, method, str(path), item, operation)
 
 
 class _FlowOfOperation:
@@ -118,7 +118,10 @@ class _FlowOfOperation:
         self._flow = Imported(operation.name, {})
         self._inputs: dict[str, Any] = {}
         self._params: dict[str, Any] = {}
-        self._declared = [*operation.shared, *_list(operation.content.get("parameters"))]
+        # What is nearer to the operation goes before.
+        item, own = operation.shared, operation.content
+        self._servers = [one for part in (own, item, spec) for one in _list(part.get("servers"))]
+        self._declared = [one for part in (item, own) for one in _list(part.get("parameters"))]
 
     def imported(self) -> Imported:
         url = self._url()
@@ -141,8 +144,7 @@ class _FlowOfOperation:
         return self._flow
 
     def _url(self) -> str:
-        servers = [*_list(self._operation.get("servers")), *_list(self._spec.get("servers"))]
-        server = next((one for one in servers if isinstance(one, Mapping)), {})
+        server = next((one for one in self._servers if isinstance(one, Mapping)), {})
         base = str(server.get("url", "")).rstrip("/")
         variables = server.get("variables")
         for name, variable in (variables if isinstance(variables, Mapping) else {}).items():
@@ -158,11 +160,13 @@ class _FlowOfOperation:
             url = url.replace(f"{{{name}}}", value)
         return url
 
-    def _parameters(self, place: str) -> Iterator[Mapping[str, Any]]:
+    def _parameters(self, place: str) -> Iterable[Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {}
         for declared in self._declared:
             parameter = self._resolved(declared)
             if isinstance(parameter, Mapping) and parameter.get("in") == place and parameter.get("name"):
-                yield parameter
+                found[str(parameter["name"])] = parameter
+        return found.values()
 
     def _add_parameters(self) -> None:
         for place, key in (("query", "query"), ("header", "headers")):
