@@ -255,3 +255,13 @@ def test_s61_a_handshake_with_long_lists_is_refused_before_they_are_read(server:
     lists = [name + b": Upgrade, " + b"Upgrade," * 900] * 7
 
     assert sent(server, upgrade("exec-1", *lists)).status == 431
+
+
+def test_two_headers_that_name_a_workspace_name_none(account: Client, server: Server) -> None:
+    named = f"Flowrunner-Workspace: {account.account_id}".encode()
+    others = (f"Authorization: Bearer {account.token}".encode(), b"Connection: close")
+
+    replies = [sent(server, head(*others, *[named] * count, path=b"/api/v1/flows")) for count in (1, 2)]
+
+    assert replies[0].status == 200
+    assert_error(replies[1], 404, "Workspace not found")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from security.two_accounts import assert_limited, two_accounts_at
+from support.asgi import connect
 
 NAP: Final = "nodes: {a: {type: delay, params: {duration: 1h}}}"
 
@@ -20,6 +21,14 @@ async def test_beyond_the_limit_a_stream_is_rejected_and_a_run_does_not_wait(tmp
         waited = await two.mara.request("GET", f"{path}?after=1000&wait=60")
         assert_limited(waited, "max_sockets", 0)
         assert (await two.mara.request("GET", path)).status == 200
+
+
+async def test_sockets_count_towards_the_requests_of_their_account(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path / "data", account_requests=3) as two:
+        opened = [await connect(two.app, "/ws/executions", token=two.mara.token) for _ in range(4)]
+
+    assert [reply.status for reply in opened] == [101, 101, 101, 429]
+    assert_limited(opened[-1], "account_requests", 3)
 
 
 async def test_a_run_that_cannot_wait_as_its_server_becomes_a_standby_is_answered_as_started(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from flowrunner.services.throttle import FAILURES
 from support.databases import MARA_ACCOUNT, rows_of
 
 from .account_services import OTHER_PASSWORD, PASSWORD, AccountServices, HeldHasher
-from .callers import caller_of
+from .callers import caller_of, token_caller_of
 
 # The caller's own account.
 NEW_PASSWORD: Final = AccountUpdate(password=OTHER_PASSWORD, current_password=PASSWORD)
@@ -142,6 +142,28 @@ async def test_a_login_renews_an_outdated_hash_and_opens_a_session(services: Acc
 
     assert (await services.sessions.authenticate(token.token)).account_id == caller.account_id
     assert rows_of(services.engine.path, stored) != before
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        AccountUpdate(password=OTHER_PASSWORD),
+        AccountUpdate(email="new@example.com"),
+        AccountUpdate(role="admin"),
+        AccountUpdate(email="omar@example.com", is_email_confirmed=True),
+    ],
+)
+async def test_a_program_of_an_admin_changes_nothing_that_logs_in(
+    services: AccountServices, asked: AccountUpdate
+) -> None:
+    id = (await services.add("omar")).account_id
+    program = token_caller_of(MARA_ACCOUNT, "admin", "write", role="admin")
+
+    with pytest.raises(Forbidden):
+        await services.accounts.update(program, id, asked)
+
+    assert (await services.accounts.update(program, id, AccountUpdate(name="Other"))).name == "Other"
+    await services.login()
 
 
 # Own passwords and addresses
