@@ -9,9 +9,13 @@ import pytest
 
 from api.shapes import NAP, SMALLEST, assert_error
 from flowrunner.api.execution_answers import ExecutionDetailAnswer
+from flowrunner.api.executions import _state_of
+from flowrunner.domain.status import Status
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId
 from flowrunner.ports.executions import ExecutionDetail
 from support.asgi import call, program_at
 from support.client import PASSWORD, Client
+from support.databases import NOON
 
 
 async def token_for(program: Any) -> str:
@@ -103,6 +107,20 @@ def test_the_state_of_an_execution_is_new_after_each_event_and_another_in_each_v
     account.ended(id)
     changed = account.request("GET", path, headers={"If-None-Match": states[0]})
     assert (changed.status, changed.json["status"]) == (200, "cancelled")
+
+
+def test_an_execution_has_another_state_after_what_no_event_of_it_tells() -> None:
+    execution = ExecutionDetail(
+        id=ExecutionId("exec-1"), flow_id=FlowId("flow-1"), status=Status.FAILED, started_at=NOON, completed_at=NOON,
+        error="e", last_seq=7, input=b"{}", result=None, revision_id=RevisionId("rev-1"),
+    )  # fmt: skip
+    changes: list[dict[str, Any]] = [
+        {}, {"last_seq": 8}, {"waiting_for": b"[]"}, {"revision": 2}, {"flow_name": "N"}, {"repaired_by": "exec-2"},
+    ]  # fmt: skip
+
+    states = {_state_of(dataclasses.replace(execution, **change), most) for change in changes for most in (None, 0)}
+
+    assert len(states) == 2 * len(changes)
 
 
 def test_each_field_of_an_execution_follows_from_its_events_or_counts_in_its_state() -> None:

@@ -24,11 +24,12 @@ async def test_beyond_the_limit_a_stream_is_rejected_and_a_run_does_not_wait(tmp
 
 
 async def test_sockets_count_towards_the_requests_of_their_account(tmp_path: Path) -> None:
-    async with two_accounts_at(tmp_path / "data", account_requests=3) as two:
+    async with two_accounts_at(tmp_path / "data", account_requests=4) as two:
+        # One request made the account.
         opened = [await connect(two.app, "/ws/executions", token=two.mara.token) for _ in range(4)]
 
     assert [reply.status for reply in opened] == [101, 101, 101, 429]
-    assert_limited(opened[-1], "account_requests", 3)
+    assert_limited(opened[-1], "account_requests", 4)
 
 
 async def test_a_run_that_cannot_wait_as_its_server_becomes_a_standby_is_answered_as_started(tmp_path: Path) -> None:
