@@ -6,7 +6,17 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.domain.causes import Requested
-from flowrunner.domain.events import ErrorValue, NodeFailed, NodeStarted, NodeWaiting, SignalReceived, Started
+from flowrunner.domain.events import (
+    Cancelled,
+    ErrorValue,
+    Event,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    NodeWaiting,
+    SignalReceived,
+    Started,
+)
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.waits import ApprovalWait
 from flowrunner.services.approval_links import LinkEnd, _linked
@@ -56,3 +66,20 @@ def test_a_link_answers_until_the_end_of_its_wait() -> None:
 
     assert isinstance(_linked(events, SECOND, NOON + timedelta(minutes=59)), tuple)
     assert _linked(events, SECOND, NOON + timedelta(hours=1)) == "expired"
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        # The deadline's own action, or another one: that of a member's answer.
+        (NodeCompleted(**ASK, attempt=2, action="late", result=None), "expired"),
+        (NodeCompleted(**ASK, attempt=2, action="approved", result=None), "answered"),
+        (Cancelled(reason="by a user"), "ended"),
+    ],
+)
+def test_a_link_says_how_its_wait_has_ended(last: Event, expected: LinkEnd) -> None:
+    waiting = NodeWaiting(
+        **ASK, attempt=2, wait_for=ApprovalWait("ok?", link=True), deadline=NOON + timedelta(hours=1), action="late"
+    )
+
+    assert _linked([(event, NOON) for event in (*EVENTS[:-1], waiting, last)], SECOND, NOON) == expected
