@@ -494,5 +494,5 @@ async def test_the_deliveries_of_every_callback_are_bounded_however_many_callbac
 
     await installation.deliveries.purge()
 
-    # What is older than the first one beyond the limit is deleted.
-    assert [await installation.states(view) for view in views] == [{"delivered": 2}] * 3
+    # Only the newest one is kept.
+    assert [await installation.states(view) for view in views] == [{"delivered": 1}] * 3

@@ -15,11 +15,14 @@ from flowrunner.mail import SmtpMailer
 from flowrunner.ports.outgoing_mails import MailFailed
 from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.security.mailed_tokens import SignedMailedTokens
+from flowrunner.services.login_mails import MOST_MAILS, LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.outgoing_mails import OutgoingMails
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.mail_queue import MOST_OF_ACCOUNT
 from flowrunner.storage.outgoing_mails import SqlOutgoingMails
+from support.databases import MARA_ACCOUNT, NOON, OMAR_ACCOUNT
+from support.dependencies import SteppingClock
 from support.mailbox import Mailbox, free_port, open_mailbox, text_of
 
 from .account_services import AccountServices
@@ -212,3 +215,18 @@ async def test_an_email_that_one_recipient_could_get_later_is_tried_again(refuse
         await mailer.send([*to, "kim@example.com"], "Subject", "Text", message_id="m-2")
 
     assert [envelope.rcpt_tos for envelope, _ in mailbox.arrived] == [["kim@example.com"]]
+
+
+def test_an_account_gets_a_bounded_number_of_emails_about_its_changes_an_hour() -> None:
+    clock = SteppingClock(NOON)
+    mails = LoginMails(Mails(clock, are_possible=True), clock)
+
+    def made(account: AccountId) -> int:
+        found = mails.notice(account, "A second factor was removed.")
+        mails.count(found)
+        return len(found)
+
+    assert [made(MARA_ACCOUNT) for _ in range(MOST_MAILS + 2)] == [1] * MOST_MAILS + [0, 0]
+    assert made(OMAR_ACCOUNT) == 1
+    clock.advance(hours=1)
+    assert made(MARA_ACCOUNT) == 1
