@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from cli.command import flowrunner, on_a_terminal, start_flowrunner
+from flowrunner.cli.secrets import read_env
 from support.processes import descendants, is_alive
 from support.receiver import Receiver
 
@@ -281,6 +282,21 @@ def test_a_file_of_secrets_that_will_not_do_is_refused(
     assert (done.returncode, done.stdout) == (2, "")
     assert f"Error: --secrets: {said}" in done.stderr
     assert "my-password" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("a#b", "a#b"), ("a #b", "a"), ("#b", ""), ("'a #b'", "a #b"), ('"a#b" # c', "a#b"), ("a=b", "a=b"),
+        ("'a' b", "'a' b"), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_comment_begins_after_a_space_and_outside_of_quotes(written: str, value: str, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"# ONE=1\nexport TWO = {written}\n")
+    file.chmod(0o600)
+
+    assert read_env(file) == {"TWO": value}
 
 
 def test_a_secret_too_short_to_be_hidden_is_warned_of(tmp_path: Path) -> None:

@@ -131,6 +131,17 @@ def test_what_an_earlier_attempt_may_have_done_is_said(ask: Ask) -> None:
             ask(server.url, "DELETE", "/flows/x")
 
 
+@pytest.mark.parametrize(
+    ("method", "repeated"), [("GET", [429, 502, 503, 504]), ("PUT", [429, 502, 503, 504]), ("POST", [429])]
+)
+def test_answers_that_a_later_attempt_may_not_get_are_not_final(method: str, repeated: list[int]) -> None:
+    def is_final(status: int) -> bool:
+        attempts = Attempts(request(method, "/x"), Origin.parse("http://localhost"), Retries(60.0), lambda: 0.0)
+        return attempts.after(Answer(status=status, headers={}, body=b"")) is None
+
+    assert [status for status in range(200, 600) if not is_final(status)] == repeated
+
+
 def test_what_any_earlier_attempt_may_have_done_is_said() -> None:
     attempts = Attempts(request("DELETE", "/flows/x"), Origin.parse("http://localhost"), Retries(60.0), lambda: 0.0)
     attempts.after_loss(ServerUnreachable("cut off", was_sent=True))
