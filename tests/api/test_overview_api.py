@@ -39,6 +39,8 @@ def test_an_overview_shows_what_runs_waits_and_fails(account: Client) -> None:
     assert sum(one["duration"] for one in listed) > 0
     assert flows["good"]["durations"]["sample"] == 3
     assert "failing" not in flows["good"]
+    # Failed executions have no part in how long the flow takes.
+    assert "durations" not in flows["bad"]
     failing = flows["bad"]["failing"]
     assert (failing["execution_id"], failing["error"]) == (failed, "It is lost")
     assert (failing["error_type"], failing["failed_node"]) == ("order.lost", "oops")
