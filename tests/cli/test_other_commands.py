@@ -1,5 +1,6 @@
 """Secrets, triggers, callbacks, workspaces, accounts, tokens and the rest, against a server."""
 
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from cli.command import on_a_terminal, start_flowrunner
 from cli.servers import User
+from flowrunner.cli.common import read_secret
 from flowrunner.cli.listening import unseen
 from flowrunner.domain.standard_webhooks import signature
 from support.client import PASSWORD, Client
@@ -33,6 +35,12 @@ nodes:
 
 
 # Secrets
+
+
+def test_a_secret_on_the_standard_input_may_have_several_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("first\nsecond\n"))
+
+    assert read_secret("Value", given="-") == "first\nsecond"
 
 
 def test_a_secret_comes_from_a_file_or_the_standard_input_and_never_from_an_argument(user: User) -> None:

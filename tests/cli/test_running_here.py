@@ -333,6 +333,15 @@ def test_answers_are_given_with_the_command(tmp_path: Path) -> None:
     assert result_of("-i", "n=7", "--reject", 'ask={"by": "Ada"}', at=tmp_path) == "refused"
 
 
+def test_an_approval_in_a_loop_is_answered_in_each_round(tmp_path: Path) -> None:
+    rounds = 'nodes: {ask: {type: approval, params: {prompt: "Ship?"}, next: {approved: end, rejected: end}}, '
+    rounds += 'end: {type: return, params: {value: "${nodes.ask.result.data}"}}}'
+    loop = f'{{type: foreach, params: {{items: [1, 2], collect: "${{result}}"}}, {rounds}}}'
+    write(tmp_path, f"nodes: {{each: {loop}}}\n")
+
+    assert result_of("--approve", 'ask={"by": "Ada"}', at=tmp_path) == [{"by": "Ada"}] * 2
+
+
 def test_what_it_waits_for_is_told_and_where_nobody_answers_it_ends(tmp_path: Path) -> None:
     write(tmp_path, WAITING)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import threading
 import time
@@ -28,6 +29,7 @@ from flowrunner.client import (
     sync_client,
 )
 from flowrunner.client.answers import Answer
+from flowrunner.client.async_transport import AsyncTransport
 from flowrunner.client.following import EventPosition, Lines
 from flowrunner.client.requests import Origin, request
 from flowrunner.client.retries import Attempts, Retries
@@ -157,6 +159,25 @@ def test_a_server_that_is_not_there_has_done_nothing(ask: Ask) -> None:
 
     with pytest.raises(ServerUnreachable) as caught:
         ask(server.url, "POST", "/x", json={}, settings={"retry_seconds": 0.2})
+
+    assert not caught.value.was_sent
+
+
+async def test_a_server_that_takes_no_connection_has_not_got_the_request() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        # Nobody accepts the first ones, so there is no place for another one.
+        first = [socket.socket() for _ in range(4)]
+        for each in first:
+            each.setblocking(False)
+            each.connect_ex(server.getsockname())
+        origin = Origin.parse(f"http://127.0.0.1:{server.getsockname()[1]}")
+        transport = AsyncTransport(origin, connect_seconds=0.1, ca_file=None)
+        with pytest.raises(ServerUnreachable, match="Cannot connect to") as caught:
+            async with transport.stream(request("GET", "/x"), silent_seconds=60.0):
+                pass
+        await transport.close()
+        for each in first:
+            each.close()
 
     assert not caught.value.was_sent
 

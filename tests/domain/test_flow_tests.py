@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowrunner.domain.events import ErrorValue, Failed, Logged, NodeStarted
+from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.mismatches import mismatches, same
 from flowrunner.language import study_flow
 from flowrunner.language.flow_tests import Expectation, MockedAnswer, MockedError, read_tests
 from flowrunner.language.reading import read_flow
-from support.flows import specs
+from support.flows import flow_of, specs
 
 NODES: Any = {
     "fetch": {"type": "http.request"},
@@ -226,3 +227,14 @@ def test_each_part_of_an_expectation_is_compared(expect: dict[str, Any], what: l
     found = mismatches(FLOW, [LINE, HANDLED, FAILED], tests["t"].expect)
 
     assert (faults, [one.what for one in found]) == ((), what)
+
+
+def test_the_version_of_a_flow_that_a_step_starts_is_a_text_or_a_number() -> None:
+    flows = GivenFlows()
+    given = [
+        flows.add(flow_of(f"metadata: {{name: child, version: '{version}'}}\nnodes: {{a: {{type: return}}}}\n"), {})
+        for version in (1, 2)
+    ]
+
+    assert [flows.find("child", version) for version in (None, 1, "2", 2)] == [given[n] for n in (0, 0, 1, 1)]
+    assert flows.find("child", 3) is None

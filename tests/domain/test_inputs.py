@@ -15,7 +15,7 @@ from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.values import JSON
 from flowrunner.language.inputs import MAX_FAULTS, Form, Inputs, form_faults, schema_of
-from flowrunner.language.json_schema import MAX_SUBSCHEMAS
+from flowrunner.language.json_schema import MAX_SUBSCHEMAS, InvalidPattern
 from flowrunner.language.schema_budget import MAX_PATTERNS, SchemaBudget
 from flowrunner.schemas import RustSchemas
 
@@ -533,6 +533,18 @@ def test_a_document_has_a_hundred_patterns_at_most_wherever_they_stand() -> None
 
     assert fault.keys == ("inputs", "more", "items", "pattern")
     assert fault.message == "the pattern cannot be used: the schemas of a flow have at most 100 different patterns"
+
+
+def test_patterns_that_do_not_compile_take_time_from_the_budget_too() -> None:
+    budget = SchemaBudget(ENGINE)
+    messages: list[str] = []
+    for number in range(MAX_PATTERNS):
+        with pytest.raises(InvalidPattern) as error:
+            budget.pattern_cost(f"({number}")
+        messages.append(str(error.value))
+
+    # The engine may try each of them with four sizes.
+    assert ["too long to prepare" in message for message in messages] == [False] * 20 + [True] * 80
 
 
 def test_usual_patterns_are_far_from_the_budget() -> None:

@@ -3,8 +3,9 @@
 from textwrap import dedent
 
 from flowrunner.domain.events import Completed, Failed
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.engine.held_memory import HeldMemory, MemoryShare
+from flowrunner.engine.held_memory import ExecutionMemory, HeldMemory, MemoryShare
 from support.databases import MARA, OMAR
 from support.dependencies import Machine, answer, never
 
@@ -67,6 +68,17 @@ def test_what_has_left_memory_is_not_counted() -> None:
         assert not share.chosen
         share.leave()
         share.count(90 * MIB)
+
+
+def test_an_execution_that_was_large_when_it_was_loaded_is_woken_to_end() -> None:
+    held = HeldMemory(200 * MIB)
+    woken: list[ExecutionMemory] = []
+    memory = ExecutionMemory(held, MARA, ExecutionState(held_bytes=90 * MIB))
+    memory.on_excess(lambda: woken.append(memory))
+
+    shares(held, MARA, 20)
+
+    assert woken == [memory]
 
 
 def test_without_a_limit_nothing_ends() -> None:

@@ -9,8 +9,10 @@ import pytest
 from flowrunner.bootstrap import housekeeping
 from flowrunner.bootstrap.notifications import watch_other_processes
 from flowrunner.clock import SystemClock
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import WorkspaceId, personal_workspace
 from flowrunner.ports.secrets import SealedSecret, WrappedKey
+from flowrunner.security.process_vault import ProcessVault
 from flowrunner.security.vault import AesVault
 from flowrunner.storage.secrets import SqlSecrets
 from support.asgi import program_at
@@ -78,3 +80,22 @@ async def test_a_secret_that_another_process_sets_while_the_others_are_read_is_h
         after = (await vault.redactor(personal_workspace(owner.id))).redact(VALUE)
 
     assert (before, after) == (VALUE, "***")
+
+
+async def test_a_process_that_got_no_answer_asks_again_what_is_hidden() -> None:
+    answers: list[Collection[str] | Unavailable] = [Unavailable("The database cannot be reached"), [VALUE]]
+
+    async def hidden(workspace_id: WorkspaceId) -> Collection[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, Unavailable):
+            raise answer
+        return answer
+
+    async def reveal(workspace_id: WorkspaceId, names: Collection[str]) -> dict[str, str]:
+        raise AssertionError("no value is asked for")
+
+    vault = ProcessVault(hidden=hidden, reveal=reveal, clock=SystemClock())
+    with pytest.raises(Unavailable):
+        await vault.redactor(WorkspaceId("w"))
+
+    assert (await vault.redactor(WorkspaceId("w"))).redact(VALUE) == "***"

@@ -444,6 +444,17 @@ async def test_a_receiver_that_asks_for_time_gets_it(installation: Installation)
     assert 119 <= (delivery.next_at - installation.clock.now()).total_seconds() <= 121
 
 
+@pytest.mark.parametrize("status", [302, 304])
+async def test_a_receiver_that_is_elsewhere_has_not_taken_a_message(installation: Installation, status: int) -> None:
+    installation.network.says("http://moved", status)
+    view = await installation.callback("http://moved", pending=1)
+
+    await installation.deliveries.deliver_due()
+
+    (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    assert (delivery.state, delivery.status_code, delivery.error) == ("pending", status, f"http.{status}")
+
+
 async def test_a_slow_receiver_delays_no_other_one(installation: Installation) -> None:
     done = asyncio.Event()
 

@@ -114,6 +114,19 @@ async def test_a_change_may_seal_again(callbacks: SqlCallbacks) -> None:
         await callbacks.change(OMAR, view.id, lambda before: before)
 
 
+async def test_each_field_that_a_request_may_change_is_stored(callbacks: SqlCallbacks) -> None:
+    view = await create(callbacks)
+    changed = replace(
+        view, name="N", events=("execution.completed",), address="https://other.example.com/", flow_id=FlowId("flow-1"),
+        tag="t", children=True, template={"a": 1}, updated_at=at(1), disabled_at=at(2), disabled_reason="R", failures=3,
+        failing_since=at(3),
+    )  # fmt: skip
+
+    await callbacks.change(MARA, view.id, lambda _: changed)
+
+    assert (await callbacks.get(MARA, view.id)).view == changed
+
+
 async def test_data_keys_seal_callbacks_again(callbacks: SqlCallbacks, database: Database) -> None:
     view = await create(callbacks)
     before = (await callbacks.get(MARA, view.id)).sealed

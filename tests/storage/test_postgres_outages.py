@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.storage.postgres.connections import UnfitServer, check_server
+from flowrunner.storage.postgres.connections import UnfitServer, as_unavailable, check_server
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.ownership import ownership_of
 from flowrunner.storage.transaction import Transaction
@@ -201,3 +201,18 @@ async def test_a_process_whose_login_is_rejected_for_a_while_recovers(postgres: 
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     await database.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # A primary that has become a replica.
+        asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
+        asyncpg.IdleInTransactionSessionTimeoutError("terminating connection due to idle-in-transaction timeout"),
+        asyncpg.DiskFullError("could not extend file"),
+        asyncpg.InvalidPasswordError("password authentication failed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_an_operator_has_to_end_is_an_outage(error: Exception) -> None:
+    assert isinstance(as_unavailable(error), Unavailable)
