@@ -207,8 +207,9 @@ async def test_a_journal_without_fencing_is_caught(tmp_path: Path, monkeypatch: 
     create, advance = appends.CREATE.sqlite, appends.ADVANCE.sqlite
     assert fence in create
     assert " AND :epoch >= (SELECT epoch FROM engine) AND (" in advance
-    monkeypatch.setattr(appends, "CREATE", create.replace(fence, ""))
-    monkeypatch.setattr(appends, "ADVANCE", advance[: advance.index(" AND :epoch >=")])
+    unfenced = advance[: advance.index(" AND :epoch >=")]
+    monkeypatch.setattr(appends, "CREATE", replace(appends.CREATE, sqlite=create.replace(fence, ""), sqlite_batch=None))
+    monkeypatch.setattr(appends, "ADVANCE", replace(appends.ADVANCE, sqlite=unfenced, sqlite_batch=None))
 
     assert await late_writes(tmp_path / "flowrunner.db") == [
         "a late write of e2 was accepted",
@@ -354,7 +355,8 @@ async def test_children_that_are_left_running_are_caught(tmp_path: Path, monkeyp
 async def test_a_limit_that_is_not_counted_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = "OR :concurrency_limit > (SELECT count(*)"
     assert count in appends.CREATE.sqlite
-    monkeypatch.setattr(appends, "CREATE", appends.CREATE.sqlite.replace(count, "OR 99 > (SELECT count(*)"))
+    uncounted = appends.CREATE.sqlite.replace(count, "OR 99 > (SELECT count(*)")
+    monkeypatch.setattr(appends, "CREATE", replace(appends.CREATE, sqlite=uncounted, sqlite_batch=None))
     looked_at = concurrency.HAS_FREE_SLOT.replace("> (SELECT count(*)", "> (SELECT 0 * count(*)")
     monkeypatch.setattr(concurrency, "HAS_FREE_SLOT", looked_at)
 
