@@ -19,6 +19,7 @@ from support.client import Client
 from support.receiver import Receiver
 from support.scoreboard import Scoreboard
 from support.server import Server
+from support.slowness import slowness
 from support.stall_monitor import Stalls
 
 MOST_SECONDS: Final = 0.25
@@ -93,14 +94,14 @@ def second_client(server: Server, *, seconds: float) -> Iterator[None]:
     assert wrong == []
 
 
-def faults(stalls: Stalls, idle_bytes: int) -> list[str]:
+def faults(stalls: Stalls, idle_bytes: int, most_seconds: float = MOST_SECONDS) -> list[str]:
     """What of it is more than may be."""
     found = []
-    if stalls.iteration > MOST_SECONDS:
+    if stalls.iteration > most_seconds:
         found.append(
             f"an iteration of the loop took {stalls.iteration:.3f} s of processor time, at: {stalls.iteration_at}"
         )
-    if stalls.hold > MOST_SECONDS:
+    if stalls.hold > most_seconds:
         found.append(f"a thread held the interpreter's lock for {stalls.hold:.3f} s, at: {stalls.hold_at}")
     if stalls.peak_bytes - idle_bytes > MOST_BYTES:
         found.append(f"{(stalls.peak_bytes - idle_bytes) / 2**20:.0f} MiB more than idle")
@@ -129,7 +130,10 @@ def test_s61_no_iteration_of_the_loop_is_long(
     with second_client(monitored.server, seconds=0.02 if is_whole else 0.1):
         case.attack(attacker)
 
-    found = faults(monitored.server.stalls(), monitored.idle_bytes)
+    stalls, most_seconds = monitored.server.stalls(), MOST_SECONDS
+    if max(stalls.iteration, stalls.hold) > most_seconds:
+        most_seconds *= slowness()
+    found = faults(stalls, monitored.idle_bytes, most_seconds)
     scoreboard.count("hostile requests and flows: the loop stalled", cases=1, failures=len(found) > 0)
     assert found == []
 
