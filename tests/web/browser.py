@@ -22,7 +22,7 @@ needs_chromium = pytest.mark.skipif(
 # The name of the account of a test.
 OWNER: Final = "The owner"
 # Generous, since other tests run beside these on two cores that may be slow.
-PATIENCE_MILLISECONDS: Final = 60_000
+PATIENCE_MILLISECONDS: Final = 120_000
 # Until keys that did not lead to another page are pressed again.
 _KEYS_MILLISECONDS: Final = 2_000
 # Without a graphics card, one that is emulated takes a tenth of the time of all tests with pages.

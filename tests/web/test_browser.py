@@ -171,9 +171,7 @@ def test_the_api_is_shown_and_tried_within_the_policy(tab: Tab) -> None:
     expect(operation.locator(".example").first).to_contain_text('"workspaces"')
     assert violations(tab.page, without=SWAGGER) == []
     tab.page.evaluate("document.documentElement.classList.add('dark-mode')")
-    tab.page.evaluate(
-        "async () => { while (document.getAnimations().length) await new Promise(requestAnimationFrame) }"
-    )
+    tab.page.wait_for_function("document.getAnimations().length === 0")
     assert violations(tab.page, only=["color-contrast"]) == []
     operation.get_by_role("button", name="Try it out").click()
     operation.get_by_role("button", name="Execute").click()
