@@ -85,7 +85,7 @@ async def served() -> AsyncIterator[Served]:
 async def test_a_faulty_frame_before_the_end_of_the_handshake_keeps_no_other_socket_from_being_read(
     faulty: bytes,
 ) -> None:
-    async with served() as serving, asyncio.timeout(15):
+    async with served() as serving, asyncio.timeout(PATIENCE_SECONDS):
         with closing(await serving.connect(b"/good")) as good, closing(await serving.connect(b"/late")) as late:
             while not serving.late:  # noqa: ASYNC110 # the server has another task
                 await asyncio.sleep(0.01)

@@ -19,6 +19,7 @@ from support.invariants import check_accepted, check_database, check_effects
 from support.postgres import PostgresServer, query
 from support.receiver import Receiver
 from support.server import Server
+from support.slowness import slowness
 from support.waiting import wait_for
 
 TAKE_OVER_SECONDS: Final = 5.0
@@ -113,7 +114,7 @@ def test_the_standby_takes_over_when_the_active_server_ends(fleet: Fleet, callee
     wait_for(lambda: heir.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
     second.stop()
 
-    assert took <= TAKE_OVER_SECONDS
+    assert took < TAKE_OVER_SECONDS or took <= TAKE_OVER_SECONDS * slowness()
     assert check_accepted(fleet.database, ids) == []
     assert check_database(fleet.database) == []
     assert check_effects(fleet.database, [effect.key or "" for effect in callee.effects()]) == []
@@ -142,7 +143,7 @@ def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(flee
             for thread in late:
                 thread.start()
             took = wait_for(lambda new=standby: new.client().get("/readyz").status == 200)  # type: ignore[misc]
-            assert took <= TAKE_OVER_SECONDS + 1.0, "the clock runs from before the pause was noticed"
+            assert took <= TAKE_OVER_SECONDS + slowness(), "the clock runs from before the pause was noticed"
         for thread in late:
             thread.join(60)
         assert [answer for answer in answers if answer < 400] == []

@@ -214,7 +214,7 @@ async def test_streams_end_with_the_access_even_if_the_sessions_cannot_be_read(
                 OUTAGE.reset(before)
 
             assert reply.status == 200
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 assert await closed == TRY_AGAIN
 
 
