@@ -21,7 +21,7 @@ from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.due_executions import SqlDueExecutions
 from services.callers import caller_of
-from support.databases import MARA, MARA_ACCOUNT, rows_of
+from support.databases import MARA, MARA_ACCOUNT, change, rows_of
 from support.dependencies import PATIENCE_SECONDS, Acting, Machine, Request, SteppingClock, answer, machine, never
 from support.invariants import check_database
 
@@ -373,6 +373,29 @@ async def test_each_answer_is_logged_once_although_the_link_is_revoked_after_it(
         lines = [line.message for line in of_type(Logged, await engine.events())]
 
     assert lines == ["Execution started", "asked", f"Approved by {MARA} (1 of 2)"]
+    assert check_database(path, all_ended=False) == []
+
+
+async def test_the_checks_of_a_database_know_each_notice_and_find_one_that_cannot_be(path: Path) -> None:
+    async with machine(path) as engine:
+        await engine.save(
+            "nodes: {ask: {type: approval, params: {prompt: ok?, notify: tell, remind: 1h}, timeout: 90m},"
+            " tell: {type: log, params: {message: asked}}}"
+        )
+        await engine.start()
+        for _ in range(2):
+            await engine.until_parked()
+            engine.clock.advance(hours=1)
+        assert await engine.until_ended() is Status.COMPLETED
+        starts = [start.scope for start in of_type(NodeStarted, await engine.events())]
+    assert starts == ["", "ask.1[notify.1]", "ask.1[notify.2]"]
+    assert check_database(path) == []
+
+    for (trigger,) in rows_of(path, "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'"):
+        change(path, f"DROP TRIGGER {trigger}")
+    change(path, "UPDATE events SET data = replace(data, 'notify.2', 'notify.3')")
+
+    assert any(violation.endswith("ask.1[notify.3] begins after 1 notices") for violation in check_database(path))
 
 
 async def test_a_signal_that_comes_while_all_slots_are_taken_is_no_interruption(path: Path) -> None:

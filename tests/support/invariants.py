@@ -349,6 +349,17 @@ class _Opened:
     completed: set[str] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Notified:
+    """The runs of the node that an approval notifies, since it began to wait."""
+
+    node: str
+    remind_seconds: float | None
+    count: int = 0
+    began_at: datetime | None = None
+    current: str | None = None
+
+
 class _Course:
     """Goes through the events of one execution, and finds what cannot be."""
 
@@ -361,6 +372,7 @@ class _Course:
         self._keys: dict[str, str] = {}
         self._signals: Counter[str] = Counter()
         self._opened: dict[str, _Opened] = {}
+        self._notified: dict[str, _Notified] = {}
         # The step under way in each scope, and the scopes that have ended.
         self._current: dict[str, str] = {}
         self._over: set[str] = set()
@@ -412,6 +424,7 @@ class _Course:
                     self._keys[step] = key
                 if due is not None:
                     self._due[step] = datetime.fromisoformat(due)
+                self._expect_notices(step, event)
             case "scopes.opened":
                 before = self._opened.get(step)
                 if before is not None and before.active:
@@ -427,10 +440,11 @@ class _Course:
         self._closed[step] = how
         self._current.pop(event["scope"], None)
         self._opened.pop(step, None)
+        self._notified.pop(step, None)
 
     def _start(self, step: str, event: dict[str, Any], moment: datetime) -> Iterator[str]:
         scope, visit = event["scope"], (event["scope"], event["node"])
-        yield from self._enter(scope, step, moment)
+        yield from self._enter(scope, event["node"], step, moment)
         if self._current.get(scope, step) != step:
             yield f"{step} starts while {self._current[scope]} is under way"
         if event["attempt"] != self._attempts.get(step, 0) + 1:
@@ -443,7 +457,7 @@ class _Course:
         self._current[scope] = step
         self._due.pop(step, None)
 
-    def _enter(self, scope: str, step: str, moment: datetime) -> Iterator[str]:
+    def _enter(self, scope: str, node: str, step: str, moment: datetime) -> Iterator[str]:
         """Whether a step may start in a scope; the first begins it."""
         if scope in self._over:
             yield f"{step} starts, and its scope has ended"
@@ -452,6 +466,10 @@ class _Course:
         owner, bracket, key = scope.rpartition("[")
         key = key.removesuffix("]")
         if not bracket:
+            return
+        notified = self._notified.get(owner)
+        if notified is not None:
+            yield from self._enter_notice(notified, scope, key, node, moment)
             return
         opened = self._opened.get(owner)
         if opened is None or key not in opened.event["keys"]:
@@ -464,6 +482,26 @@ class _Course:
                 yield f"{scope} begins before {not_before}"
             opened.begun.add(key)
             opened.active.add(key)
+
+    def _expect_notices(self, step: str, event: dict[str, Any]) -> None:
+        wait = event.get("wait_for") or {}
+        if wait.get("notify") is not None:
+            self._notified[step] = _Notified(wait["notify"], wait.get("remind_seconds"))
+
+    def _enter_notice(self, notified: _Notified, scope: str, key: str, node: str, moment: datetime) -> Iterator[str]:
+        if scope == notified.current:
+            return
+        if key != f"notify.{notified.count + 1}":
+            yield f"{scope} begins after {notified.count} notices"
+        if node != notified.node:
+            yield f"{scope} begins with {node}, and {notified.node} is to be run"
+        if notified.current is not None:
+            yield f"{scope} begins while {notified.current} is under way"
+        if notified.began_at is not None:
+            seconds = notified.remind_seconds
+            if seconds is None or moment < notified.began_at + timedelta(seconds=seconds):
+                yield f"{scope} reminds too early"
+        notified.count, notified.began_at, notified.current = notified.count + 1, moment, scope
 
     def _end_scope(self, event: dict[str, Any]) -> Iterator[str]:
         scope = event["scope"]
@@ -480,6 +518,10 @@ class _Course:
         key = key.removesuffix("]")
         opened = self._opened.get(owner)
         if not bracket:
+            return
+        notified = self._notified.get(owner)
+        if notified is not None and scope == notified.current:
+            notified.current = None
             return
         if opened is None or key not in opened.active:
             yield f"{scope} ends, and has not begun"
@@ -499,6 +541,7 @@ class _Course:
                 yield f"{step} went on without the signal it waited for"
         opened = self._opened.get(step)
         if opened is None:
+            yield from self._leave_scopes(step)
             return
         keys, needed = opened.event["keys"], opened.event["needed"]
         ended = len(opened.begun) - len(opened.active)
@@ -510,3 +553,6 @@ class _Course:
         opened = self._opened.get(step)
         if opened is not None and opened.active:
             yield f"{step} ends while {sorted(opened.active)} of it are under way"
+        notified = self._notified.get(step)
+        if notified is not None and notified.current is not None:
+            yield f"{step} ends while {notified.current} is under way"
