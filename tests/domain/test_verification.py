@@ -118,6 +118,19 @@ def test_the_example_of_each_sender_is_accepted(name: str) -> None:
     assert isinstance(verify(scheme, headers, body, secrets=[secret], now=now), Verified)
 
 
+@pytest.mark.parametrize("header", ["X-Key", "Authorization"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_token_is_accepted_in_either_encoding_of_a_header(header: str, encoding: str) -> None:
+    # The server reads the bytes of headers as Latin-1, where the last byte of this secret in UTF-8 is a space.
+    secret = "clé d'accès à"
+    sent = secret.encode(encoding).decode("latin-1")
+    headers = {header.lower(): f"Bearer {sent}" if header == "Authorization" else sent}
+
+    now = datetime.now(UTC)
+    assert verify(Token(header), headers, b"any", secrets=["an older one", secret], now=now) == Verified()
+    assert verify(Token(header), headers, b"any", secrets=["clé d'accès â"], now=now) == WRONG_TOKEN
+
+
 @pytest.mark.parametrize("name", SIGNED)
 def test_s54_another_body_is_rejected(name: str) -> None:
     scheme, headers, body, secret, now = EXAMPLES[name]

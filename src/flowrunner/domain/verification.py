@@ -203,12 +203,18 @@ def _token(header: str, headers: Mapping[str, str], secrets: Sequence[str]) -> V
     sent = headers.get(header.lower(), "")
     if header.lower() == "authorization":
         scheme, _, token = sent.partition(" ")
-        sent = token.strip() if scheme.lower() == "bearer" else sent
+        # Only ASCII spaces: others are bytes of a character in UTF-8 here.
+        sent = token.strip(" \t") if scheme.lower() == "bearer" else sent
     # Digests, because a comparison of texts of different lengths would tell the length of the secret.
-    expected = [_hex("sha256", "", secret.encode()) for secret in secrets]
+    expected = [_hex("sha256", "", text.encode()) for secret in secrets for text in _as_received(secret)]
     if not _matches(expected, [_hex("sha256", "", sent.encode(errors="surrogateescape"))]):
         return WRONG_TOKEN if sent else MISSING
     return Verified()
+
+
+def _as_received(secret: str) -> tuple[str, str]:
+    """Return the forms in which a header may show a secret: its bytes, Latin-1 or UTF-8, are read as Latin-1."""
+    return secret, secret.encode().decode("latin-1")
 
 
 def _judge(expected: Sequence[str], sent: Sequence[str], timestamp: str, now: datetime, *, replay_id: str) -> Verdict:
