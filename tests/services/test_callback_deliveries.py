@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -507,3 +507,22 @@ async def test_the_deliveries_of_every_callback_are_bounded_however_many_callbac
 
     # Only the newest one is kept.
     assert [await installation.states(view) for view in views] == [{"delivered": 1}] * 3
+
+
+async def test_a_purge_goes_on_after_a_callback_that_somebody_has_deleted_meanwhile(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = [await installation.callback(f"http://{n}", pending=1) for n in range(2)]
+    change(tmp_path / "flowrunner.db", f"UPDATE workspaces SET deleted_at = 0 WHERE id = '{MARA}'")
+    look = installation.store.some_deliveries
+
+    async def delete_first(workspace_id: WorkspaceId, id: CallbackId, *, limit: int) -> Sequence[DeliveryId]:
+        if id == views[0].id:
+            await installation.store.delete(workspace_id, id)
+        return await look(workspace_id, id, limit=limit)
+
+    monkeypatch.setattr(installation.store, "some_deliveries", delete_first)
+
+    await installation.deliveries.purge()
+
+    assert await installation.store.of_deleted_workspaces(limit=9) == []

@@ -6,6 +6,7 @@ and its callback is disabled in the end.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -316,7 +317,9 @@ class CallbackDeliveries:
         """Delete deliveries that are older than a week, beyond the newest of their callback, or of no workspace."""
         while gone := await self._store.of_deleted_workspaces(limit=_FOUND_AT_ONCE):
             for workspace_id, id in gone:
-                await delete_callback(self._store, workspace_id, id)
+                # A request that began before the deletion of the workspace may delete it first.
+                with contextlib.suppress(NotFound):
+                    await delete_callback(self._store, workspace_id, id)
         now = self._clock.now()
         deletions = ShortDeletions(self._store.delete_ended)
         while ids := await self._store.old(before=now - _KEPT_FOR, limit=_FOUND_AT_ONCE):
