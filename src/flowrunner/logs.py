@@ -34,6 +34,7 @@ _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
     "hook.refused": ("trigger_id",),
     "login.failed": ("account_id",),
     "request.crashed": (),
+    "request.cut_off": (),
     "telemetry.failed": (),
     "request.finished": ("status", "account_id"),
 }

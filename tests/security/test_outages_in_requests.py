@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 from fastapi.routing import APIRoute
+from structlog.testing import capture_logs
 
 from flowrunner.api.open_streams import TRY_AGAIN
 from flowrunner.bootstrap.program import Program
@@ -85,7 +86,7 @@ class Unlucky(Caller):
             before = OUTAGE.set(outage)
             try:
                 reply = await call(self.program.app, method, path, token=self.token, body=data)
-            except Unavailable:
+            except EOFError:
                 self.cut.add(route or path)
                 continue
             finally:
@@ -132,6 +133,30 @@ async def test_a_request_that_an_outage_has_ended_at_any_moment_can_be_repeated_
     # A job completes it.
     assert root.begun == {"/api/v1/executions/{id}/record"}
     assert root.moments > len(ACTIONS)
+
+
+async def test_an_outage_in_the_middle_of_an_export_is_one_calm_line_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_outages(monkeypatch)
+    async with program_at(tmp_path / "data") as program:
+        root, _ = await two_of(program)
+        await root.go("POST", "/api/v1/flows", {"name": "N", "definition": RETURN})
+
+        # After the reads for the caller and for the list of flows.
+        before = OUTAGE.set(Outage(2))
+        with capture_logs() as lines, pytest.raises(EOFError):
+            await call(program.app, "GET", "/api/v1/flows/export", token=root.token)
+        OUTAGE.reset(before)
+
+    (line,) = lines
+    assert {**line, "request_id": ""} == {
+        "event": "request.cut_off",
+        "log_level": "warning",
+        "request_id": "",
+        "method": "GET",
+        "reason": "The database cannot be reached at the moment",
+    }
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

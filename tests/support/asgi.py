@@ -83,7 +83,7 @@ async def call(
             await after_piece()
 
     await app(scope, receive, send)
-    if leaves is None and answers[-1].get("more_body"):
+    if leaves is None and answers[-1].get("more_body", answers[-1]["type"] == "http.response.start"):
         raise EOFError("The application has not ended the answer")
     start = answers[0]
     found: dict[str, str] = {}

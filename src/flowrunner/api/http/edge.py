@@ -15,6 +15,7 @@ from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.rate_headers import RATES, rate_headers
 from flowrunner.api.request_log import ANSWERED, log_request, logs_every_request
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.traces import read_traceparent
 from flowrunner.ids import random_digits
 from flowrunner.ports.telemetry import TRACEPARENT
@@ -126,7 +127,11 @@ class Edge:
             await self._app(scope, receive, send_with_headers)
         except AnswerCutOff:
             return
-        except Exception:
+        except Exception as error:
+            if has_started and isinstance(error, Unavailable):
+                # The rest cannot be read. The connection is closed, so that nobody takes the answer for whole.
+                logger.warning("request.cut_off", request_id=request_id, method=scope["method"], reason=str(error))
+                return
             # The caller gets only a request id, which is in this log.
             logger.exception("request.crashed", request_id=request_id, method=scope["method"])
             if has_started:
