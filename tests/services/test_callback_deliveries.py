@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ class Installation:
 
     async def callback(self, url: str, *, pending: int, **fields: Any) -> CallbackView:
         view = CallbackView(
-            id=CallbackId(f"callback-{url}"), name="C", format="standard", address=url, created_at=NOON,
-            updated_at=NOON, **{"events": ["execution.failed"], "workspace_id": MARA} | fields,
+            id=CallbackId(f"callback-{url}"), name="C", address=url, created_at=NOON, updated_at=NOON,
+            **{"format": "standard", "events": ["execution.failed"], "workspace_id": MARA} | fields,
         )  # fmt: skip
         seal = self.vault.sealer(view.workspace_id, view.id, Credentials.new(url).text)
         await self.store.create(view, seal, most=9)
@@ -526,3 +527,39 @@ async def test_a_purge_goes_on_after_a_callback_that_somebody_has_deleted_meanwh
     await installation.deliveries.purge()
 
     assert await installation.store.of_deleted_workspaces(limit=9) == []
+
+
+class Mailboxes:
+    """Implements `ports.Mailer`: keeps when each e-mail was sent."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[float]] = defaultdict(list)
+
+    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
+        for address in to:
+            self.sent[address.lower()].append(asyncio.get_running_loop().time())
+
+
+async def test_s74_all_callbacks_that_mail_to_one_mailbox_have_one_limit(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause, mailboxes = 0.05, Mailboxes()
+    monkeypatch.setattr(callback_deliveries, "PAUSES", {"email": pause})
+    monkeypatch.setattr(installation.deliveries, "_mailer", mailboxes)
+    urls = ["mailto:ops@example.com", "mailto:OPS@example.com,dev@example.com", "mailto:ops%40example.com"]
+    views = [
+        await installation.callback(url, pending=2, format="email", workspace_id=workspace_id)
+        for url, workspace_id in zip(urls, (MARA, MARA, OMAR), strict=True)
+    ]
+    others = await installation.callback("mailto:other@example.com", pending=2, format="email")
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await installation.deliveries.deliver_due()
+
+    assert [await installation.states(view) for view in (*views, others)] == [{"delivered": 2}] * 4
+    assert {address: len(times) for address, times in mailboxes.sent.items()} == {
+        "ops@example.com": 6, "dev@example.com": 2, "other@example.com": 2,
+    }  # fmt: skip
+    for times in mailboxes.sent.values():
+        assert all(later - earlier > pause * 0.9 for earlier, later in pairwise(times))
+    assert mailboxes.sent["other@example.com"][-1] < mailboxes.sent["ops@example.com"][-1]

@@ -48,6 +48,7 @@ from flowrunner.ports.telemetry import TRACEPARENT
 from flowrunner.retrying import rising
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
+from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.short_commits import ShortDeletions
 
 logger = structlog.get_logger()
@@ -58,6 +59,8 @@ _CALLBACKS_AT_ONCE: Final = 32
 _CALLBACKS_OF_A_WORKSPACE: Final = 8
 _MESSAGES_AT_ONCE: Final = 4
 _PORTION: Final = 20
+# Mailboxes whose last e-mail is remembered: more than can be sent to before the first may get its next one.
+_MAILBOXES: Final = 10_000
 # How soon a new delivery is noticed.
 LOOK_SECONDS: Final = 1.0
 # The delay before a callback whose rows cannot be read is tried again.
@@ -119,6 +122,8 @@ class CallbackDeliveries:
         self._clock = clock
         self._draw = draw
         self._on_attempt = on_attempt
+        # Of each mailbox, on the clock of the event loop.
+        self._free_at: LruCache[str, float] = LruCache(_MAILBOXES)
 
     async def next_due(self) -> datetime | None:
         """Return when to look for deliveries; None while there is no callback."""
@@ -206,6 +211,7 @@ class CallbackDeliveries:
 
     async def _deliver(self, found: SealedCallback, delivery: DeliveryView) -> bool:
         """Make one attempt and record it; return whether it succeeded."""
+        await self._wait_for_mailboxes(found)
         callback, outcome = found.view, await self.attempt(found, delivery)
         now = self._clock.now()
         has_succeeded = outcome.error is None
@@ -235,6 +241,25 @@ class CallbackDeliveries:
         elif _is_persistent(callback, outcome, now, is_given_up=next_at is None):
             await self._disable(callback, "no message was taken for a day", now)
         return has_succeeded
+
+    async def _wait_for_mailboxes(self, found: SealedCallback) -> None:
+        """Return when each mailbox of a callback may get its next e-mail, of whichever callback.
+
+        At most `_CALLBACKS_AT_ONCE` callbacks wait for one mailbox, each with one e-mail.
+        """
+        pause = PAUSES[found.view.format]
+        if found.view.format != "email" or not pause:
+            return
+        try:
+            mailboxes = Credentials.opened(self._vault, found).receivers
+        except WrongKey:
+            # The attempt reports it.
+            return
+        now = asyncio.get_running_loop().time()
+        at = max(now, *(self._free_at.get(mailbox) or now for mailbox in mailboxes))
+        for mailbox in mailboxes:
+            self._free_at.keep(mailbox, at + pause)
+        await asyncio.sleep(at - now)
 
     def _next_at(
         self, delivery: DeliveryView, outcome: AttemptOutcome, retry_until: datetime, now: datetime
