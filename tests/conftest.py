@@ -32,7 +32,7 @@ copy_new_databases()
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
-pytest_plugins = ["support.fleet", "support.scoreboard"]
+pytest_plugins = ["support.fleet", "support.lazy", "support.scoreboard"]
 
 
 SCENARIOS: Final = "scenarios"

@@ -9,8 +9,6 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from flowrunner.api.http.websockets import SocketProtocol
 from support.waiting import PATIENCE_SECONDS
 
-LONG = "x" * 10_000_000
-
 
 class Client(SocketProtocol):
     """A connection without a network."""
@@ -29,10 +27,11 @@ async def test_a_client_that_stops_to_read_before_its_turn_holds_up_no_other(mon
         sent.append(client)
 
     monkeypatch.setattr(WebSocketsSansIOProtocol, "send", send)
+    long = "x" * 10_000_000
     turn = asyncio.Lock()
     slow, quick = Client(turn), Client(turn)
     await turn.acquire()
-    sending = [asyncio.create_task(each.send({"type": "websocket.send", "text": LONG})) for each in (slow, quick)]
+    sending = [asyncio.create_task(each.send({"type": "websocket.send", "text": long})) for each in (slow, quick)]
     await asyncio.sleep(0)
     # The answers to its pings, for example, have filled its buffer.
     slow.writable.clear()

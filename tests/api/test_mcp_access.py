@@ -12,6 +12,7 @@ from mcp import MCPError
 from api.agents import ALL, Agent, called, message, token_of
 from api.shapes import NAP, SMALLEST, assert_error, assert_refused
 from support.client import Client, send_raw
+from support.lazy import Lazy
 from support.server import Server
 
 WRITING: Final = {"save_flow", "run_flow", "cancel_execution", "rerun", "test_node"}
@@ -242,7 +243,7 @@ def nested(depth: int) -> str:
         (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": ' + nested(70).encode() + b"}}", 400, -32700),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": "\\ud800"}}', 400, -32700),
         (b"\xff\xfe", 400, -32700),
-        (b" " * (3 * 1024 * 1024 + 1), 413, -32000),
+        (Lazy(lambda: b" " * (3 * 1024 * 1024 + 1)), 413, -32000),
     ],
 )  # fmt: skip
 def test_s43_s57_a_message_that_is_none_is_refused_as_an_error_of_the_protocol(
@@ -275,8 +276,8 @@ def test_s44_another_type_and_another_method_are_refused(account: Client) -> Non
         {"name": 1},
         {"name": "run_flow", "arguments": []},
         {"name": "run_flow", "arguments": "x"},
-        {"name": "run_flow", "arguments": {f"a{n}": n for n in range(50_000)}},
-        {"name": "run_flow", "arguments": {"flow_id": ["x"] * 100_000}},
+        Lazy(lambda: {"name": "run_flow", "arguments": {f"a{n}": n for n in range(50_000)}}),
+        Lazy(lambda: {"name": "run_flow", "arguments": {"flow_id": ["x"] * 100_000}}),
         {"name": "run_flow", "arguments": {"flow_id": "flow-1", "wait_seconds": "9"}},
         {"name": "run_flow", "arguments": {"flow_id": "flow-1", "wait_seconds": 61}},
         {"name": "run_flow", "arguments": {"flow_id": "flow-1", "wait_seconds": -1}},

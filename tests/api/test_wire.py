@@ -11,6 +11,7 @@ import pytest
 from api.shapes import assert_error
 from security.crowd import upgrade
 from support.client import Client, Reply, send_raw
+from support.lazy import Lazy
 from support.server import Server
 from support.waiting import PATIENCE_SECONDS
 
@@ -112,7 +113,12 @@ def resident_bytes(server: Server) -> int:
 
 
 @pytest.mark.parametrize(
-    "trailer", [b"0\r\nX: " + b"a" * 2_000_000, b"0\r\n" + b"X: y\r\n" * 400_000, b"1;" + b"a" * 2_000_000]
+    "trailer",
+    [
+        Lazy(lambda: b"0\r\nX: " + b"a" * 2_000_000),
+        Lazy(lambda: b"0\r\n" + b"X: y\r\n" * 400_000),
+        Lazy(lambda: b"1;" + b"a" * 2_000_000),
+    ],
 )
 def test_what_comes_with_a_body_has_bounds_too(account: Client, trailer: bytes) -> None:
     lines = (b"POST /api/v1/auth/login HTTP/1.1", b"Host: localhost", b"Content-Type: application/json",
@@ -126,7 +132,7 @@ def test_what_comes_with_a_body_has_bounds_too(account: Client, trailer: bytes) 
 @pytest.mark.parametrize(
     "data",
     [b"GARBAGE\r\n\r\n", b"\x00" * 100, b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHost\r\n\r\n",
-     b"\xff" * 200_000, head() [:-2] + b"Content-Length: x\r\n\r\n"],
+     Lazy(lambda: b"\xff" * 200_000), head() [:-2] + b"Content-Length: x\r\n\r\n"],
 )  # fmt: skip
 def test_garbage_is_told_in_the_shape_of_all_errors(server: Server, data: bytes) -> None:
     reply = sent(server, data)

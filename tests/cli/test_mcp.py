@@ -18,6 +18,7 @@ from flowrunner.cli import mcp_bridge
 from flowrunner.cli.common import CommandFailed
 from flowrunner.cli.connection import Target
 from support.client import Client
+from support.lazy import Lazy
 from support.server import Server, clean_environment
 
 
@@ -136,7 +137,7 @@ PONG = b'{"jsonrpc": "2.0", "id": 0, "result": {}}'
 @pytest.mark.parametrize(
     ("head", "body", "endless", "said"),
     [
-        (OK, b" " * 1_000_000, True, "The server's answer has more than 16 MiB"),
+        (OK, Lazy(lambda: b" " * 1_000_000), True, "The server's answer has more than 16 MiB"),
         (OK, b" ", True, "has not answered in 0.5 s"),
         (f"{OK}\r\nContent-Encoding: gzip", gzip.compress(PONG, mtime=0), False, "a compressed answer"),
         (OK, b"<html>", False, "is no MCP server"),

@@ -33,6 +33,7 @@ from flowrunner.client.async_transport import AsyncTransport
 from flowrunner.client.following import EventPosition, Lines
 from flowrunner.client.requests import Origin, request
 from flowrunner.client.retries import Attempts, Retries
+from support.lazy import Lazy
 from support.tls import Issuer
 from support.waiting import wait_for
 
@@ -212,7 +213,15 @@ def test_an_answer_that_never_ends_is_given_up_in_time(ask: Ask) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"<html>", b"[" * 200_000, b'{"a": ' * 100_000, b"\xff", b"1" * 10_000, b'{"a": NaN}', b'{"a": -Infinity}'],
+    [
+        b"<html>",
+        Lazy(lambda: b"[" * 200_000),
+        Lazy(lambda: b'{"a": ' * 100_000),
+        b"\xff",
+        b"1" * 10_000,
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+    ],
     ids=["html", "nested lists", "nested objects", "not text", "long number", "not a number", "infinite"],
 )
 def test_what_is_no_json_is_an_error_of_its_own(ask: Ask, content: bytes) -> None:

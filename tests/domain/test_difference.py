@@ -4,6 +4,7 @@ import difflib
 import random
 import re
 import time
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -93,27 +94,30 @@ def bits(seed: int) -> str:
     return "\n".join(f"{random.Random(seed).getrandbits(400_000):b}")
 
 
-HOSTILE: Final = {
-    "nothing alike": ("#\n" * (MOST // 2), "!\n" * (MOST // 2)),
-    "all alike but the ends": ("a\n" + "#\n" * (MOST // 2 - 2) + "b\n", "c\n" + "#\n" * (MOST // 2 - 2) + "d\n"),
-    "two lines in turn, and the other way round": ("a\nb\n" * (MOST // 4), "b\na\n" * (MOST // 4)),
-    "a different rhythm": ("a\nb\n" * (MOST // 4), "a\na\nb\n" * (MOST // 6)),
-    "the other way round": (
+HOSTILE: Final[dict[str, Callable[[], tuple[str, str]]]] = {
+    "nothing alike": lambda: ("#\n" * (MOST // 2), "!\n" * (MOST // 2)),
+    "all alike but the ends": lambda: (
+        "a\n" + "#\n" * (MOST // 2 - 2) + "b\n",
+        "c\n" + "#\n" * (MOST // 2 - 2) + "d\n",
+    ),
+    "two lines in turn, and the other way round": lambda: ("a\nb\n" * (MOST // 4), "b\na\n" * (MOST // 4)),
+    "a different rhythm": lambda: ("a\nb\n" * (MOST // 4), "a\na\nb\n" * (MOST // 6)),
+    "the other way round": lambda: (
         "".join(f"{n:x}\n" for n in range(170_000)),
         "".join(f"{n:x}\n" for n in reversed(range(170_000))),
     ),
-    "shuffled": (
+    "shuffled": lambda: (
         "".join(f"{n:x}\n" for n in range(170_000)),
         "".join(f"{n:x}\n" for n in random.Random(1).sample(range(170_000), 170_000)),
     ),
-    "chance": (bits(1), bits(2)),
-    "long lines": ("x" * MOST, "y" * MOST),
+    "chance": lambda: (bits(1), bits(2)),
+    "long lines": lambda: ("x" * MOST, "y" * MOST),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_pair_of_texts_takes_long_or_makes_much(name: str) -> None:
-    before, after = HOSTILE[name]
+    before, after = HOSTILE[name]()
     began = time.process_time()
 
     found = difference(before, after, names=NAMES)

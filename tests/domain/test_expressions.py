@@ -38,6 +38,7 @@ from flowrunner.domain.expression import (
 from flowrunner.domain.expression import render as rendered
 from flowrunner.domain.expression.javascript import MAX_SCRIPT, Reference
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
+from support.lazy import Lazy
 
 SCOPE: dict[str, Any] = {
     "input": {
@@ -330,7 +331,10 @@ def test_the_text_of_a_value_counts_where_it_is_longer_than_the_value() -> None:
         rendered(template_of("as text: ${input}"), scope)
 
 
-@pytest.mark.parametrize("value", ["x" * 1_000_000, [0] * 250_000, {"a": ["x" * 1000] * 1000}])
+@pytest.mark.parametrize(
+    "value",
+    [Lazy(lambda: "x" * 1_000_000), Lazy(lambda: [0] * 250_000), Lazy(lambda: {"a": ["x" * 1000] * 1000})],
+)
 @pytest.mark.parametrize("text", ["${input}", "${input} "])
 def test_naming_a_long_value_often_takes_no_more_memory_than_naming_it_until_it_is_too_much(
     text: str, value: Any

@@ -18,6 +18,7 @@ from flowrunner.language.inputs import MAX_FAULTS, Form, Inputs, form_faults, sc
 from flowrunner.language.json_schema import MAX_SUBSCHEMAS, InvalidPattern
 from flowrunner.language.schema_budget import MAX_PATTERNS, SchemaBudget
 from flowrunner.schemas import RustSchemas
+from support.lazy import Lazy
 
 ENGINE = RustSchemas()
 REGION: Mapping[str, JSON] = {
@@ -433,12 +434,12 @@ def chain(length: int) -> JSON:
         (bomb("allOf", 20), "too_large"),
         (bomb("anyOf", 20), "too_large"),
         (bomb("prefixItems", 20), "too_large"),
-        ({"enum": list(range(MAX_SUBSCHEMAS + 1))}, "too_large"),
-        ({"properties": {str(n): {} for n in range(MAX_SUBSCHEMAS + 1)}}, "too_large"),
+        (Lazy(lambda: {"enum": list(range(MAX_SUBSCHEMAS + 1))}), "too_large"),
+        (Lazy(lambda: {"properties": {str(n): {} for n in range(MAX_SUBSCHEMAS + 1)}}), "too_large"),
         (nested(60), "too_deep"),
-        (nested(5000), "too_deep"),
+        (Lazy(lambda: nested(5000)), "too_deep"),
         (chain(60), "too_deep"),
-        (chain(1500), "too_deep"),
+        (Lazy(lambda: chain(1500)), "too_deep"),
         ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "recursive"),
         (
             {"$defs": {"a": {"allOf": [{"items": {"$ref": "#/$defs/a"}}] * 2}}, "$ref": "#/$defs/a"},
@@ -459,13 +460,13 @@ def test_a_schema_that_unfolds_too_far_is_rejected_at_once(schema: JSON, code: s
 @pytest.mark.parametrize(
     ("pattern", "text"),
     [
-        ("(a+)+$", "a" * 1_000_000 + "b"),
-        ("^(a|a)*$", "a" * 1_000_000 + "b"),
-        (r"(\w+\s?)*:$", "a b " * 250_000),
-        ("^(([a-z])+.)+[A-Z]([a-z])+$", "a" * 1_000_000),
-        ("[ab]*a[ab]{100}c", "ab" * 500_000),
-        ("[ab]*a[ab]{500}c", "abba" * 250_000),
-        ("^(a|b)*a(a|b){300}$", "abaab" * 200_000),
+        ("(a+)+$", Lazy(lambda: "a" * 1_000_000 + "b")),
+        ("^(a|a)*$", Lazy(lambda: "a" * 1_000_000 + "b")),
+        (r"(\w+\s?)*:$", Lazy(lambda: "a b " * 250_000)),
+        ("^(([a-z])+.)+[A-Z]([a-z])+$", Lazy(lambda: "a" * 1_000_000)),
+        ("[ab]*a[ab]{100}c", Lazy(lambda: "ab" * 500_000)),
+        ("[ab]*a[ab]{500}c", Lazy(lambda: "abba" * 250_000)),
+        ("^(a|b)*a(a|b){300}$", Lazy(lambda: "abaab" * 200_000)),
     ],
 )
 def test_no_pattern_takes_long_over_a_megabyte(pattern: str, text: str) -> None:
@@ -481,18 +482,24 @@ def test_no_pattern_takes_long_over_a_megabyte(pattern: str, text: str) -> None:
     ("schema", "value"),
     [
         # Each of these makes the library copy, compare or format for a very long time.
-        ({"items": {"allOf": [{"minimum": -n} for n in range(900)]}}, [1] * 100_000),
-        ({"items": {"type": "string"}}, list(range(200_000))),
-        ({"allOf": [{"type": "object", "minProperties": n} for n in range(500)]}, [1] * 200_000),
-        ({"items": {"enum": [["x"] * 30] * 30}}, [["x"] * 29] * 10_000),
-        ({"additionalProperties": False}, {str(n): n for n in range(50_000)}),
-        ({"propertyNames": {"pattern": "^(a|b)*a(a|b){300}$"}}, {f"{n:x}" * 20: 1 for n in range(50_000)}),
+        (Lazy(lambda: {"items": {"allOf": [{"minimum": -n} for n in range(900)]}}), Lazy(lambda: [1] * 100_000)),
+        ({"items": {"type": "string"}}, Lazy(lambda: list(range(200_000)))),
+        (
+            Lazy(lambda: {"allOf": [{"type": "object", "minProperties": n} for n in range(500)]}),
+            Lazy(lambda: [1] * 200_000),
+        ),
+        ({"items": {"enum": [["x"] * 30] * 30}}, Lazy(lambda: [["x"] * 29] * 10_000)),
+        ({"additionalProperties": False}, Lazy(lambda: {str(n): n for n in range(50_000)})),
+        (
+            {"propertyNames": {"pattern": "^(a|b)*a(a|b){300}$"}},
+            Lazy(lambda: {f"{n:x}" * 20: 1 for n in range(50_000)}),
+        ),
         (bomb("allOf", 8), 1),
         ({**bomb("anyOf", 8), "$ref": "#/$defs/a4", "items": {"$ref": "#/$defs/a0"}}, [1] * 100),
-        ({"uniqueItems": True}, [{"a": n, "b": [n]} for n in range(50_000)]),
-        ({"items": {"format": "email"}}, ["a" * 60] * 15_000),
-        ({"allOf": [{"type": "integer"}] * 1_900}, "x" * 1_000_000),
-        ({"anyOf": [{"type": "integer"}] * 1_900}, "x" * 1_000_000),
+        ({"uniqueItems": True}, Lazy(lambda: [{"a": n, "b": [n]} for n in range(50_000)])),
+        ({"items": {"format": "email"}}, Lazy(lambda: ["a" * 60] * 15_000)),
+        ({"allOf": [{"type": "integer"}] * 1_900}, Lazy(lambda: "x" * 1_000_000)),
+        ({"anyOf": [{"type": "integer"}] * 1_900}, Lazy(lambda: "x" * 1_000_000)),
         ({"items": {"allOf": [{"type": "string"}] * 200}}, [1] * 90),
     ],
 )

@@ -26,6 +26,7 @@ from flowrunner.security.egress import EgressClient
 from flowrunner.security.egress_policy import EgressPolicy
 from support.contexts import PlainContext
 from support.databases import NOON
+from support.lazy import Lazy
 from support.networks import LOOPBACK, unused_port
 from support.waiting import PATIENCE_SECONDS
 
@@ -122,7 +123,7 @@ async def test_no_long_answer_is_read_before_it_has_a_slot(
     assert asked == count
 
 
-@pytest.mark.parametrize("fields", [{"a": ["&ä =" * 200_000, 1, True]}, {"a": ["x" * 20] * 5000}])
+@pytest.mark.parametrize("fields", [Lazy(lambda: {"a": ["&ä =" * 200_000, 1, True]}), {"a": ["x" * 20] * 5000}])
 async def test_others_go_on_while_a_long_form_is_written(fields: Any) -> None:
     turns, is_over = 0, False
 

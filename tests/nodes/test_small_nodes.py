@@ -25,6 +25,7 @@ from flowrunner.plugin import (
 from flowrunner.security.egress import EgressClient
 from support.contexts import PlainContext
 from support.databases import NOON
+from support.lazy import Lazy
 
 TYPES = built_in()
 
@@ -66,7 +67,10 @@ async def test_a_log_adds_a_line_and_gives_its_input(client: EgressClient, level
     assert context.lines == [(level, "m", [1])]
 
 
-@pytest.mark.parametrize("value", [["x" * 9_000, "x" * 1_000], {"k": list(range(5_000))}, [[1, 2, 3]] * 1_000_000])
+@pytest.mark.parametrize(
+    "value",
+    [["x" * 9_000, "x" * 1_000], Lazy(lambda: {"k": list(range(5_000))}), Lazy(lambda: [[1, 2, 3]] * 1_000_000)],
+)
 def test_a_message_that_is_too_long_as_text_is_refused_before_it_is_written(value: Any) -> None:
     tracemalloc.start()
     try:

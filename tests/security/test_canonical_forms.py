@@ -11,6 +11,7 @@ import string
 import time
 import tracemalloc
 import urllib.parse
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -283,34 +284,48 @@ def test_s26_where_secrets_overlap_nothing_is_left_of_any(data: st.DataObject) -
 _RUN: Final = 600_000
 
 
-def _repeats() -> dict[str, tuple[list[str], Any]]:
+def _repeats() -> dict[str, Callable[[], tuple[list[str], Any]]]:
     draw = random.Random(7)
 
     def letters(length: int) -> str:
         return "".join(draw.choices(string.ascii_letters + string.digits, k=length))
 
-    mixed = [letters(32) for _ in range(1000)]
-    nested: Any = mixed[0]
-    for _ in range(500):
-        nested = [{mixed[1]: nested}]
+    def mixed() -> list[str]:
+        return [letters(32) for _ in range(1000)]
+
+    def in_a_megabyte() -> tuple[list[str], Any]:
+        secrets = mixed()
+        return secrets, "".join(draw.choices(secrets, k=33_000))
+
+    def as_keys() -> tuple[list[str], Any]:
+        secrets = mixed()
+        return secrets, [{secret: 1} for secret in secrets] * 5
+
+    def deep() -> tuple[list[str], Any]:
+        secrets = mixed()
+        nested: Any = secrets[0]
+        for _ in range(500):
+            nested = [{secrets[1]: nested}]
+        return secrets, nested
+
     return {
-        "a common beginning, and a run of it": (["a" * 40 + letters(10) for _ in range(150)], "a" * _RUN),
-        "a long common beginning": (["a" * 8000 + letters(10) for _ in range(150)], "a" * _RUN),
-        "a common end": ([letters(10) + "a" * 90 for _ in range(150)], "a" * _RUN),
-        "repetitions of one another": (["a" * length for length in range(8, 208)], "a" * _RUN),
-        "repetitions of two characters": (["ab" * length for length in range(4, 200)], "ab" * (_RUN // 2)),
-        "1,000 random secrets in a megabyte of them": (mixed, "".join(draw.choices(mixed, k=33_000))),
-        "keys": (mixed, [{secret: 1} for secret in mixed] * 5),
-        "depth": (mixed, nested),
-        "backslashes": (mixed, "\\" * _RUN),
-        "escapes of one character": (["a" * length for length in range(8, 208)], "\\u0061" * (_RUN // 6)),
+        "a common beginning, and a run of it": lambda: (["a" * 40 + letters(10) for _ in range(150)], "a" * _RUN),
+        "a long common beginning": lambda: (["a" * 8000 + letters(10) for _ in range(150)], "a" * _RUN),
+        "a common end": lambda: ([letters(10) + "a" * 90 for _ in range(150)], "a" * _RUN),
+        "repetitions of one another": lambda: (["a" * length for length in range(8, 208)], "a" * _RUN),
+        "repetitions of two characters": lambda: (["ab" * length for length in range(4, 200)], "ab" * (_RUN // 2)),
+        "1,000 random secrets in a megabyte of them": in_a_megabyte,
+        "keys": as_keys,
+        "depth": deep,
+        "backslashes": lambda: (mixed(), "\\" * _RUN),
+        "escapes of one character": lambda: (["a" * length for length in range(8, 208)], "\\u0061" * (_RUN // 6)),
     }
 
 
 @pytest.mark.parametrize("shape", _repeats())
 def test_s26_hiding_takes_time_in_proportion_to_the_text(shape: str) -> None:
     """A product of secrets and text would take minutes of processor time."""
-    secrets, value = _repeats()[shape]
+    secrets, value = _repeats()[shape]()
     redactor = SecretRedactor()
     redactor.add(secrets)
 

@@ -13,6 +13,7 @@ from flowrunner.security import bounded_answers, parsing_budget
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, MAX_HEAD_BYTES
 from flowrunner.security.egress import EgressClient
 from flowrunner.security.egress_policy import EgressPolicy
+from support.lazy import Lazy
 from support.networks import LOOPBACK
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -147,7 +148,7 @@ async def test_a_user_in_the_url_is_sent_on_a_kept_connection_too(client: Egress
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", b"abc"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
         (b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK, b"ok"),
-        (_answer(b"x" * 500_000), b"x" * 500_000),
+        (Lazy(lambda: _answer(b"x" * 500_000)), Lazy(lambda: b"x" * 500_000)),
     ],
 )
 async def test_answers_on_a_kept_connection_are_read_to_their_end(
@@ -206,8 +207,11 @@ async def test_any_other_request_is_not_sent_again(client: EgressClient, receive
     [
         (b"no HTTP at all\r\n\r\n", "http.invalid_answer"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_HEAD_BYTES + 1), "http.invalid_answer"),
-        (_answer(b"x" * (MAX_ANSWER_BYTES + 1)), "http.too_large"),
-        (_answer(gzip.compress(bytes(64 * MAX_ANSWER_BYTES), mtime=0), "Content-Encoding: gzip"), "http.too_large"),
+        (Lazy(lambda: _answer(b"x" * (MAX_ANSWER_BYTES + 1))), "http.too_large"),
+        (
+            Lazy(lambda: _answer(gzip.compress(bytes(64 * MAX_ANSWER_BYTES), mtime=0), "Content-Encoding: gzip")),
+            "http.too_large",
+        ),
         (_answer(b"not packed", "Content-Encoding: gzip"), "http.invalid_answer"),
         (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20 + OK, "http.invalid_answer"),
     ],

@@ -25,6 +25,7 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from security.scripts import HOSTILE, escapes
+from support.lazy import Lazy
 from support.processes import children, descendants, fork_servers, is_alive, sandboxed
 from support.scoreboard import Scoreboard
 from support.server import clean_environment
@@ -639,7 +640,7 @@ async def test_s38_a_worker_that_speaks_nonsense_is_not_believed(
     assert await sandbox.evaluate(A, [Script("3")], {}) == [ScriptOutcome(3)]
 
 
-@pytest.mark.parametrize("said", [b"\x02\x00\x00\x00{}" * 2, b"\xff\xff\xff\xff", b"x" * 1024 * 1024])
+@pytest.mark.parametrize("said", [b"\x02\x00\x00\x00{}" * 2, b"\xff\xff\xff\xff", Lazy(lambda: b"x" * 1024 * 1024)])
 async def test_s38_a_worker_that_says_too_much_is_not_listened_to(
     sandbox: JailedSandbox, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:

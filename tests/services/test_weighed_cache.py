@@ -25,8 +25,6 @@ from .callers import caller_of
 
 MIB = 1024 * 1024
 A, B, C = WorkspaceId("a"), WorkspaceId("b"), WorkspaceId("c")
-# Each character of such a text takes four bytes in memory.
-LARGE = "metadata: {name: N}\nnodes:\n  a: {type: transform, params: {value: '" + "x" * 1_000_000 + "\U0001f600'}}\n"
 
 
 @pytest.fixture
@@ -44,9 +42,12 @@ def held() -> int:
 async def test_the_flows_of_one_account_take_no_more_memory_than_its_share_and_displace_no_other_s(
     flows: Flows, engine: Machine, mara: Caller, traced: None
 ) -> None:
-    omar, small = caller_of(OMAR_ACCOUNT), LARGE.replace("x" * 1_000_000, "x")
+    small = "metadata: {name: N}\nnodes:\n  a: {type: transform, params: {value: 'x\U0001f600'}}\n"
+    # Each character of such a text takes four bytes in memory.
+    large = small.replace("x\U0001f600", "x" * 1_000_000 + "\U0001f600")
+    omar = caller_of(OMAR_ACCOUNT)
     other = (await flows.create(omar, FlowDraft(definition=small))).revision_id
-    mine = [(await flows.create(mara, FlowDraft(definition=LARGE))).revision_id for _ in range(12)]
+    mine = [(await flows.create(mara, FlowDraft(definition=large))).revision_id for _ in range(12)]
     kept = await engine.library.get(omar.workspace_id, other)
     before = held()
 

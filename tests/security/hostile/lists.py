@@ -88,7 +88,10 @@ def _compared(attacker: Attacker, before: Sequence[str], after: Sequence[str]) -
     return [attacker.account.get(f"/api/v1/flows/{flow}/revisions/2/diff") for _ in range(2)]
 
 
-_KEYS: Final = {f"{(n * 7919) % 99_991}": [{"b": n, "a": n}] for n in range(20_000)}
+def _keys() -> object:
+    return {f"{(n * 7919) % 99_991}": [{"b": n, "a": n}] for n in range(20_000)}
+
+
 _NUMBERS: Final = range(160_000)
 
 CASES: Final = (
@@ -96,8 +99,8 @@ CASES: Final = (
     Case("long descriptions of flows", _flows, only_whole=True),
     Case("many long lines of a log", _logs),
     Case("large events to late subscribers", _replay),
-    Case("repeats of a request with many keys", lambda a: _repeats(a, _KEYS)),
-    Case("signals with many keys", lambda a: _signals(a, _KEYS)),
+    Case("repeats of a request with many keys", lambda a: _repeats(a, _keys())),
+    Case("signals with many keys", lambda a: _signals(a, _keys())),
     Case("revisions without a line in common",
          lambda a: _compared(a, [f"#{n}" for n in _NUMBERS], [f"#-{n}" for n in _NUMBERS])),
     Case("revisions in the opposite order",

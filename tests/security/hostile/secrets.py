@@ -13,14 +13,10 @@ def _with_secrets(attacker: Attacker, values: Sequence[str]) -> None:
         attacker.account.new_secret(f"KEY_{number}", value)
 
 
-def _a_script(values: Sequence[str], script: str) -> Any:
+def _a_script(attacker: Attacker, values: Sequence[str], script: str) -> object:
     """A node that gives what a script makes, beside an account's secrets."""
-
-    def attack(attacker: Attacker) -> object:
-        _with_secrets(attacker, values[: attacker.many(50, 200)])
-        return attacker.run({"nodes": {"a": {"type": "transform", "params": {"script": script}}}})
-
-    return attack
+    _with_secrets(attacker, values[: attacker.many(50, 200)])
+    return attacker.run({"nodes": {"a": {"type": "transform", "params": {"script": script}}}})
 
 
 def _lines(attacker: Attacker) -> object:
@@ -59,14 +55,20 @@ _KEYS: Final = (
 )
 
 CASES: Final = (
-    Case("a common beginning", _a_script([f"{'a' * 40}{n:08}" for n in range(200)], f"return 'a'.repeat({_RUN})")),
-    Case("a common end", _a_script([f"{n:08}{'a' * 90}" for n in range(200)], f"return 'a'.repeat({_RUN})")),
-    Case("a long common end", _a_script([f"{n:08}{'a' * 8000}" for n in range(200)], f"return 'a'.repeat({_RUN})")),
-    Case("repetitions of one another", _a_script(["a" * n for n in range(8, 208)], f"return 'a'.repeat({_RUN})")),
-    Case("escapes of one character", _a_script(["a" * n for n in range(8, 208)], r"return '\\u0061'.repeat(100_000)")),
-    Case("percent of percent", _a_script(["%25" * n for n in range(8, 208)], f"return '%25'.repeat({_RUN // 3})")),
-    Case("backslashes", _a_script(["a" * n for n in range(8, 208)], rf"return '\\'.repeat({_RUN // 2})")),
-    Case("keys", _a_script(["a" * n for n in range(8, 208)], _KEYS)),
+    Case("a common beginning",
+         lambda a: _a_script(a, [f"{'a' * 40}{n:08}" for n in range(200)], f"return 'a'.repeat({_RUN})")),
+    Case("a common end",
+         lambda a: _a_script(a, [f"{n:08}{'a' * 90}" for n in range(200)], f"return 'a'.repeat({_RUN})")),
+    Case("a long common end",
+         lambda a: _a_script(a, [f"{n:08}{'a' * 8000}" for n in range(200)], f"return 'a'.repeat({_RUN})")),
+    Case("repetitions of one another",
+         lambda a: _a_script(a, ["a" * n for n in range(8, 208)], f"return 'a'.repeat({_RUN})")),
+    Case("escapes of one character",
+         lambda a: _a_script(a, ["a" * n for n in range(8, 208)], r"return '\\u0061'.repeat(100_000)")),
+    Case("percent of percent",
+         lambda a: _a_script(a, ["%25" * n for n in range(8, 208)], f"return '%25'.repeat({_RUN // 3})")),
+    Case("backslashes", lambda a: _a_script(a, ["a" * n for n in range(8, 208)], rf"return '\\'.repeat({_RUN // 2})")),
+    Case("keys", lambda a: _a_script(a, ["a" * n for n in range(8, 208)], _KEYS)),
     Case("lines", _lines),
     Case("an input", _input),
     Case("a signal", _signal),

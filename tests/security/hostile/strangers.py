@@ -9,11 +9,14 @@ from typing import Any, Final
 from security.hostile.case import RETURN, Attacker, Case
 from support.client import Reply
 
-# As many as a request has room for: each takes three bytes, and 56 in memory.
-_LISTS: Final[list[Any]] = [[]] * 330_000
 _DIGITS: Final = "1" * 12_000
 # For what ends by itself: on a busy machine a shorter time would cut the attack off before it is whole.
 PATIENCE_SECONDS: Final = 120.0
+
+
+def _lists() -> list[Any]:
+    """As many as a request has room for: each takes three bytes, and 56 in memory."""
+    return [[]] * 330_000
 
 
 def _node(type: str, **params: Any) -> dict[str, Any]:
@@ -34,18 +37,14 @@ def _start(attacker: Attacker, document: dict[str, Any], input: object = None) -
     return _post(attacker, f"/flows/{attacker.save(document)}/run", {"input": input or {}})
 
 
-def _given(document: dict[str, Any], x: object, seconds: float = 5.0) -> Callable[[Attacker], object]:
+def _given(attacker: Attacker, document: dict[str, Any], x: object, seconds: float = 5.0) -> object:
     """Run with an input as long as it may be, and wait for the end."""
-
-    def attack(attacker: Attacker) -> object:
-        reply = _start(attacker, document, {"x": x})
-        return attacker.wait(reply.json["execution_id"], seconds) if reply.status == 201 else reply
-
-    return attack
+    reply = _start(attacker, document, {"x": x})
+    return attacker.wait(reply.json["execution_id"], seconds) if reply.status == 201 else reply
 
 
 def _asking(attacker: Attacker, x: object, **params: Any) -> object:
-    return _given(_node("http.request", url=f"{attacker.receiver.url}/ok", **params), x)(attacker)
+    return _given(attacker, _node("http.request", url=f"{attacker.receiver.url}/ok", **params), x)
 
 
 def _many(count: int, do: Callable[[int], object]) -> Sequence[object]:
@@ -57,7 +56,7 @@ def _long_bodies(attacker: Attacker) -> object:
     url = f"{attacker.receiver.url}/slow?seconds=2"
     params = {"url": url, "method": "POST", "body": "${flow.input.x}", "timeout": "3s"}
     node = {"type": "http.request", "params": params}
-    return _given(_loop(node, items=300, concurrency=300, on_error="continue"), _LISTS, 8)(attacker)
+    return _given(attacker, _loop(node, items=300, concurrency=300, on_error="continue"), _lists(), 8)
 
 
 def _silent_sockets(attacker: Attacker) -> None:
@@ -66,7 +65,7 @@ def _silent_sockets(attacker: Attacker) -> None:
                           "a": {"type": "transform", "params": {"value": "${input}"}}}}  # fmt: skip
     execution = _start(attacker, document).json["execution_id"]
     sockets = [attacker.account.watch(execution) for _ in range(attacker.many(120, 200))]
-    _post(attacker, f"/executions/{execution}/signals/go", {"payload": _LISTS})
+    _post(attacker, f"/executions/{execution}/signals/go", {"payload": _lists()})
     time.sleep(3)
     for socket in sockets:
         socket.socket.close()
@@ -75,7 +74,8 @@ def _silent_sockets(attacker: Attacker) -> None:
 def _due_together(attacker: Attacker) -> object:
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 5))
     flow = attacker.save(_node("delay", until=until))
-    started = _many(40, lambda _: _post(attacker, f"/flows/{flow}/run", {"input": {"x": _LISTS}}).json["execution_id"])
+    body = {"input": {"x": _lists()}}
+    started = _many(40, lambda _: _post(attacker, f"/flows/{flow}/run", body).json["execution_id"])
     return attacker.wait(str(started[-1]), 12)
 
 
@@ -97,7 +97,7 @@ def _many_waits(attacker: Attacker) -> object:
 
 def _long_forms(attacker: Attacker) -> object:
     node = {"type": "approval", "params": {"prompt": "p", "form": {"type": "array", "default": "${flow.input.x}"}}}
-    execution = _start(attacker, _loop(node, items=20, concurrency=20), {"x": _LISTS}).json["execution_id"]
+    execution = _start(attacker, _loop(node, items=20, concurrency=20), {"x": _lists()}).json["execution_id"]
     time.sleep(2)
     return [attacker.account.get(f"/api/v1/executions/{execution}") for _ in range(2)]
 
@@ -105,7 +105,7 @@ def _long_forms(attacker: Attacker) -> object:
 def _early_signals(attacker: Attacker) -> object:
     execution = attacker.account.run(attacker.save(_node("wait", key="never")))
     for number in range(attacker.many(12, 100)):
-        _post(attacker, f"/executions/{execution}/signals/k{number}", {"payload": _LISTS})
+        _post(attacker, f"/executions/{execution}/signals/k{number}", {"payload": _lists()})
     return attacker.account.delete(f"/api/v1/executions/{execution}")
 
 
@@ -126,7 +126,7 @@ def _failing_together(attacker: Attacker) -> object:
     """Runs that fail at the same time, each with an error as long as may be."""
     url = f"{attacker.receiver.url}/say?status=500"
     node = {"type": "http.request", "params": {"url": url, "method": "POST", "body": "${flow.input.x}"}}
-    return _given(_loop(node, items=200, concurrency=200, on_error="continue"), [[]] * 80_000, 8)(attacker)
+    return _given(attacker, _loop(node, items=200, concurrency=200, on_error="continue"), [[]] * 80_000, 8)
 
 
 def _results_of_lists(attacker: Attacker) -> object:
@@ -134,7 +134,7 @@ def _results_of_lists(attacker: Attacker) -> object:
     # How many are at once is what counts; the rest repeats it.
     document = _loop(node, items=attacker.many(20, 60), concurrency=20)
     document["nodes"]["each"]["nodes"]["n"]["params"] = {"script": "return Array.from({length: 330000}, () => [])"}
-    return _given(document, 0, PATIENCE_SECONDS)(attacker)
+    return _given(attacker, document, 0, PATIENCE_SECONDS)
 
 
 def _variables(attacker: Attacker) -> object:
@@ -146,11 +146,11 @@ def _variables(attacker: Attacker) -> object:
 def _subflows(attacker: Attacker) -> object:
     child = attacker.save(RETURN)
     node = {"type": "flow", "params": {"flow": child, "input": {"x": "${flow.input.x}"}}}
-    return _given(_loop(node, items=attacker.many(40, 60), concurrency=60), _LISTS, PATIENCE_SECONDS)(attacker)
+    return _given(attacker, _loop(node, items=attacker.many(40, 60), concurrency=60), _lists(), PATIENCE_SECONDS)
 
 
 def _requests_at_once(attacker: Attacker) -> object:
-    execution = _start(attacker, _node("return", value="${input}"), {"x": _LISTS}).json["execution_id"]
+    execution = _start(attacker, _node("return", value="${input}"), {"x": _lists()}).json["execution_id"]
     return _many(60, lambda _: attacker.account.get(f"/api/v1/executions/{execution}"))
 
 
@@ -163,9 +163,9 @@ _PATTERNS: Final = {f"i{n}": {"pattern": f"[ab]*a[ab]{{{400 + n}}}c"} for n in r
 
 CASES: Final = (
     # Parameters that an expression fills in.
-    Case("digits for a duration", _given(_node("delay", duration="${flow.input.x}"), _DIGITS)),
+    Case("digits for a duration", lambda a: _given(a, _node("delay", duration="${flow.input.x}"), _DIGITS)),
     Case("digits for the time of a request", lambda a: _asking(a, _DIGITS, timeout="${flow.input.x}")),
-    Case("units for a duration", _given(_node("delay", duration="${flow.input.x}"), "1ms" * 300_000)),
+    Case("units for a duration", lambda a: _given(a, _node("delay", duration="${flow.input.x}"), "1ms" * 300_000)),
     Case("a long query", lambda a: _asking(a, [0] * 330_000, query={"a": "${flow.input.x}"})),
     Case("a long form", lambda a: _asking(a, [0] * 330_000, method="POST", form={"a": "${flow.input.x}"})),
     Case("a form of long texts", lambda a: _asking(a, "ä" * 400_000, method="POST",
@@ -178,16 +178,21 @@ CASES: Final = (
     Case("a header of a megabyte", lambda a: _asking(a, "x" * 1_000_000, headers={"a": "${flow.input.x}"})),
     Case("statuses", lambda a: _asking(a, list(range(150_000)), expect_status="${flow.input.x}")),
     Case("a long URL", lambda a: _asking(a, "x" * 1_000_000, query={"${flow.input.x}": 1})),
-    Case("a host of marks", _given(_node("http.request", url="http://${flow.input.x}/"), "a" + "\u0301\u0316" * 4000)),
-    Case("a host of many labels", _given(_node("http.request", url="http://${flow.input.x}/"), "ä." * 4000)),
-    Case("roles that are no text", _given(_node("approval", prompt="p", roles="${flow.input.x}"), [1] * 3000)),
-    Case("a long error type", _given(_node("fail", error="${flow.input.x}"), "a." * 400_000 + "!")),
-    Case("a long moment", _given(_node("delay", until="${flow.input.x}"), "2027-01-01T00:00:00." + "0" * 900_000)),
-    Case("a long key of a signal", _given(_node("wait", key="${flow.input.x}"), "ä" * 400_000)),
-    Case("a long name of a flow", _given(_node("flow", flow="${flow.input.x}"), "x" * 900_000)),
+    Case("a host of marks",
+         lambda a: _given(a, _node("http.request", url="http://${flow.input.x}/"), "a" + "\u0301\u0316" * 4000)),
+    Case("a host of many labels",
+         lambda a: _given(a, _node("http.request", url="http://${flow.input.x}/"), "ä." * 4000)),
+    Case("roles that are no text",
+         lambda a: _given(a, _node("approval", prompt="p", roles="${flow.input.x}"), [1] * 3000)),
+    Case("a long error type", lambda a: _given(a, _node("fail", error="${flow.input.x}"), "a." * 400_000 + "!")),
+    Case("a long moment",
+         lambda a: _given(a, _node("delay", until="${flow.input.x}"), "2027-01-01T00:00:00." + "0" * 900_000)),
+    Case("a long key of a signal", lambda a: _given(a, _node("wait", key="${flow.input.x}"), "ä" * 400_000)),
+    Case("a long name of a flow", lambda a: _given(a, _node("flow", flow="${flow.input.x}"), "x" * 900_000)),
     Case("as many elements as there may be",
-         _given(_loop({"type": "fail"}, items="${flow.input.x}", concurrency=1000), [0] * 100_000)),
-    Case("a signed body of lists", _given(_node("webhook", url="http://127.0.0.1:1/", secret="s"), _LISTS)),
+         lambda a: _given(a, _loop({"type": "fail"}, items="${flow.input.x}", concurrency=1000), [0] * 100_000)),
+    Case("a signed body of lists",
+         lambda a: _given(a, _node("webhook", url="http://127.0.0.1:1/", secret="s"), _lists())),
     # Documents.
     Case("digits for a duration in a document", lambda a: a.validate(_node("delay", duration=_DIGITS))),
     Case("digits for a time-out in a document",
@@ -218,7 +223,7 @@ CASES: Final = (
                            {f"i{n}": "abbab" * 40 for n in range(90)}) for _ in range(a.many(4, 20))]),
     Case("defaults of many properties",
          lambda a: _start(a, {**_node("return"), "inputs": {f"i{n}": _DEFAULTS | {"default": {}} for n in range(5)}})),
-    Case("text for the key of a limit", lambda a: _start(a, _KEY, {"x": _LISTS})),
+    Case("text for the key of a limit", lambda a: _start(a, _KEY, {"x": _lists()})),
     Case("decimals for the key of a limit", lambda a: _start(a, _KEY, {"x": [1.5e-5] * 120_000})),
     # Many at once.
     Case("long bodies at once", _long_bodies),

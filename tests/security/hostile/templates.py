@@ -6,9 +6,17 @@ from typing import Any, Final
 
 from security.hostile.case import Attacker, Case
 
-_TEXT: Final = {"x": "x" * 900_000}
-_NUMBERS: Final = {"x": [0] * 330_000}
-_UMLAUTS: Final = {"x": "ä" * 160_000}
+
+def _text() -> object:
+    return {"x": "x" * 900_000}
+
+
+def _numbers() -> object:
+    return {"x": [0] * 330_000}
+
+
+def _umlauts() -> object:
+    return {"x": "ä" * 160_000}
 
 
 def _transform(*values: object) -> dict[str, Any]:
@@ -69,27 +77,27 @@ def _called_back(attacker: Attacker) -> object:
 
 
 CASES: Final = (
-    Case("a long text in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _TEXT)),
-    Case("a long text in one text", lambda a: a.run(_transform("${input.x}" * 9000), _TEXT)),
-    Case("a long list in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _NUMBERS)),
-    Case("a long list many times", lambda a: a.run(_transform(*["${input.x}"] * 4000), _NUMBERS)),
+    Case("a long text in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _text())),
+    Case("a long text in one text", lambda a: a.run(_transform("${input.x}" * 9000), _text())),
+    Case("a long list in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _numbers())),
+    Case("a long list many times", lambda a: a.run(_transform(*["${input.x}"] * 4000), _numbers())),
     Case("lists of decimals as text", lambda a: a.run(_transform(*["${input.x} "] * 50), {"x": [1.5e300] * 100_000})),
     Case("characters of a long text",
-         lambda a: a.run(_transform(*["${input.x[9]}", "${input.x.length}"] * 2000), _UMLAUTS)),
+         lambda a: a.run(_transform(*["${input.x[9]}", "${input.x.length}"] * 2000), _umlauts())),
     Case("conditions on a long text",
          lambda a: a.run({"nodes": {"a": {"type": "switch", "params": {
-             "cases": [{"when": f"input.x.length == {n}", "action": "x"} for n in range(900)]}}}}, _UMLAUTS)),
+             "cases": [{"when": f"input.x.length == {n}", "action": "x"} for n in range(900)]}}}}, _umlauts())),
     Case("aliases of a long text",
          lambda a: a.validate("nodes:\n  a: {type: return, params: {value: &a '" + "x" * 500_000 + "'}, next: b}\n"
                          "  b: {type: return, params: {value: [" + "*a, " * 5000 + "]}}")),
     Case("a long input for many branches",
-         lambda a: a.run(_branches(800, {"type": "log", "params": {"message": "m"}}), _TEXT)),
-    Case("a long input in many scripts at once", lambda a: a.run(_scripts_at_once(300), _TEXT)),
+         lambda a: a.run(_branches(800, {"type": "log", "params": {"message": "m"}}), _text())),
+    Case("a long input in many scripts at once", lambda a: a.run(_scripts_at_once(300), _text())),
     Case("many expressions that see a long input",
-         lambda a: a.run(_transform(*[f"${{input.x.length + {n}}}" for n in range(1500)]), _TEXT)),
+         lambda a: a.run(_transform(*[f"${{input.x.length + {n}}}" for n in range(1500)]), _text())),
     Case("a long request in each expression of a trigger", _hooked),
     Case("a result in each part of a message", _called_back),
     Case("outputs of a long text", lambda a: a.run(
         {"outputs": {f"o{n}": "${flow.input.x} " for n in range(3000)},
-         "nodes": {"a": {"type": "log", "params": {"message": "m"}}}}, _TEXT)),
+         "nodes": {"a": {"type": "log", "params": {"message": "m"}}}}, _text())),
 )  # fmt: skip
