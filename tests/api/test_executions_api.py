@@ -283,8 +283,10 @@ def test_a_moment_can_be_so_long_ago(account: Client, some: dict[str, str]) -> N
         ("since=-0s", False),
     ):
         assert bool(account.get(f"/api/v1/executions?{query}").json["total"]) is found, query
-    assert account.get("/api/v1/executions/histogram?since=-2h&buckets=2").status == 200
-    assert account.get(f"/api/v1/workspaces/{account.account_id}/audit?since=-1h").json["total"] > 0
+    assert account.get("/api/v1/executions/histogram?since=-2h&until=-1h&buckets=2").status == 200
+    audit = f"/api/v1/workspaces/{account.account_id}/audit"
+    assert account.get(f"{audit}?since=-1h&until=-0s").json["total"] > 0
+    assert account.get(f"{audit}?until=-1h").json["total"] == 0
     body = {"action": "delete", "filter": {"since": "-1h", "until": "-30m"}}
     assert account.post("/api/v1/executions:batch?dry_run=true", body).json["total"] == 0
 

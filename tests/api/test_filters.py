@@ -1,10 +1,15 @@
 """Filters of all lists: each leaves out what does not fit."""
 
 import json
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
+import pytest
+
 from flowrunner.api.http.openapi import openapi_document
+from flowrunner.api.http.requests import moment_of
 from flowrunner.api.server import ROUTERS
 from support.client import Client
 
@@ -73,3 +78,13 @@ def test_each_filter_of_each_list_leaves_out_what_does_not_fit(account: Client, 
                 without_effect.append((template, name, as_lines))
 
     assert without_effect == []
+
+
+def test_a_day_begins_in_utc_wherever_the_server_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Pacific/Auckland")
+        time.tzset()
+        day = moment_of("since", "2027-01-31")
+    time.tzset()
+
+    assert day == datetime(2027, 1, 31, tzinfo=UTC)

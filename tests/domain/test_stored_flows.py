@@ -117,10 +117,19 @@ def test_an_unknown_name_in_an_expression_fails_only_when_it_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["nodes: 7", "limits: {timeout: soon}\nnodes: {a: {type: log, params: {message: x}}}", "nodes: [", "[]"],
-)
-def test_a_flow_of_which_something_else_is_lost_is_not_read(text: str) -> None:
+    "key",
+    [
+        "start: gone", "vars: 7", "defaults: {timeout: soon}", "limits: {timeout: soon}", "outputs: '${nowhere}'",
+        "on_failure: gone", "on_finish: {type: log}",
+    ],
+)  # fmt: skip
+def test_a_flow_of_which_something_else_is_lost_is_not_read(key: str) -> None:
+    with pytest.raises(InvalidFlow, match=f"^{key.partition(':')[0]}"):
+        read_stored_flow(f"{key}\nnodes: {{a: {{type: log, params: {{message: x}}}}}}", specs())
+
+
+@pytest.mark.parametrize("text", ["nodes: 7", "nodes: [", "[]"])
+def test_a_flow_without_nodes_that_can_be_read_is_not_read(text: str) -> None:
     with pytest.raises(InvalidFlow):
         read_stored_flow(text, specs())
 
