@@ -294,3 +294,16 @@ async def test_a_role_is_found_by_slug_or_id_and_a_workspace_requires_second_fac
         found = await sessions.find(SessionId(f"s{required}"))
         assert found is not None
         assert [joined.requires_second_factor for joined in found.memberships] == [required is not False]
+
+
+async def test_a_role_is_never_found_in_a_deleted_workspace(database: Database, accounts: SqlAccounts) -> None:
+    store, workspaces = SqlIdentities(database), SqlWorkspaces(database)
+    first = Workspace(id=WorkspaceId("workspace-1"), name="T", slug="team", role="admin", created_at=NOON)
+    await workspaces.create(first, admin=MARA_ACCOUNT, most=9)
+
+    await workspaces.delete(first.id, at=NOON, only_if_empty=True)
+
+    assert await store.role_in(MARA_ACCOUNT, "team") is None
+    await workspaces.create(replace(first, id=WorkspaceId("workspace-2")), admin=MARA_ACCOUNT, most=9)
+    assert await store.role_in(MARA_ACCOUNT, "team") == ("workspace-2", "admin")
+    assert await store.role_in(MARA_ACCOUNT, first.id) is None
