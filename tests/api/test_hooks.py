@@ -236,6 +236,15 @@ def test_a_key_of_one_s_own_holds_besides_the_id_of_a_message(account: Client) -
     assert [each["state"] for each in settled(account, id, 3)] == ["started", "repeated", "started"]
 
 
+def test_a_key_of_one_s_own_may_be_any_value_but_null(account: Client) -> None:
+    url, _ = new_hook(account, more='dedupe: "${trigger.body}"')
+    bodies = [body for body in (b"0", b"false", b'""', b"null") for _ in range(2)]
+
+    statuses = [send(account, url, body, signed(body, id=f"msg_{n}")).status for n, body in enumerate(bodies)]
+
+    assert statuses == [202, 200, 202, 200, 202, 200, 202, 202]
+
+
 def test_a_message_that_is_sent_to_two_webhooks_starts_both_once(account: Client) -> None:
     for more in ("", "dedupe: \"${trigger.headers['x-order']}\""):
         hooks = [new_hook(account, more=more, flow=f"metadata: {{name: '{n} {len(more)}'}}\n{FLOW}") for n in (1, 2)]

@@ -105,6 +105,24 @@ def test_the_input_reads_the_trigger() -> None:
     assert render(found.input.template, {"trigger": {"due_at": "D"}}) == {"day": "D", "zone": "eu"}
 
 
+@pytest.mark.parametrize(
+    ("settings", "own"),
+    [
+        ("type: schedule, every: 1h", {"due_at"}),
+        ('type: webhook, verify: {scheme: github, secret: "${secrets.HOOK}"}', {"body", "headers", "query"}),
+        ("type: execution, flow: order-sync", {"execution"}),
+    ],
+)
+def test_the_input_reads_the_keys_of_its_own_type_and_no_others(settings: str, own: set[str]) -> None:
+    others = {"due_at", "body", "headers", "query", "execution"} - own
+    names = {"type", "name", "at"} | own | others
+    written = ", ".join(f'{name}: "${{trigger.{name}}}"' for name in names)
+
+    found = {path for _, path, _ in told(f"{{{settings}, input: {{{written}}}}}")}
+
+    assert found == {f"triggers.t.input.{name}" for name in others}
+
+
 FAULTS = {
     "an unknown type": ("{type: cron}", [("trigger.type", "triggers.t.type", "one of: schedule, webhook, execution")]),
     "no type": ("{cron: '* * * * *'}", [("required", "triggers.t", "one of: schedule, webhook, execution")]),
