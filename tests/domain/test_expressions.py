@@ -322,6 +322,12 @@ def test_the_values_filled_in_are_bounded_together() -> None:
             rendered(template_of(value), scope)
 
 
+def test_a_text_counts_once_however_many_of_its_characters_are_read() -> None:
+    text = "é" * (MAX_RENDERED // 4)
+
+    assert rendered(template_of("${input[0]}" * 9 + "${input.length}"), {"input": text}) == f"ééééééééé{len(text)}"
+
+
 def test_the_text_of_a_value_counts_where_it_is_longer_than_the_value() -> None:
     # Six characters of the text for each of the value.
     scope = {"input": ["\x01" * (MAX_RENDERED // 4)]}

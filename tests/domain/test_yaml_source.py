@@ -80,6 +80,13 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
     assert type(result) is type(value)
 
 
+def test_only_the_text_of_a_literal_block_has_lines_of_its_own() -> None:
+    source = read_yaml("a: |\n  x\n\n  y\nb: >\n  x\n\n  y\nc: 'x\n\n  y'\n")
+
+    assert source.value == {"a": "x\n\ny\n", "b": "x\ny\n", "c": "x\ny"}
+    assert [source.place((key,)).block_line for key in "abc"] == [2, None, None]
+
+
 def test_every_value_and_key_remembers_its_place() -> None:
     source = read_yaml("nodes:\n  fetch:\n    urls: [a, bc]\n")
 
