@@ -131,6 +131,36 @@ def test_a_form_that_is_no_schema_makes_a_page(form: JSON) -> None:
     answered(form, "1")
 
 
+@pytest.mark.parametrize(
+    ("schema", "sent"),
+    [
+        ({"type": "boolean"}, {}),
+        ({"type": "boolean", "default": True}, {}),
+        ({"enum": [False, True]}, {"field.ok": "0"}),
+        ({"type": ["string", "boolean"]}, {"field.ok": "false"}),
+        ({"type": ["boolean", "object"]}, {"field.ok": "false"}),
+    ],
+)
+def test_false_is_an_answer(schema: JSON, sent: dict[str, str]) -> None:
+    form: JSON = {"type": "object", "properties": {"ok": schema, "note": {"type": "string"}}, "required": ["ok"]}
+    fields = fields_of(form)
+
+    data = whole_data_of(fields, data_of(fields, sent))
+
+    assert checked_data(form, data, approved=True, schemas=RustSchemas()) == {"ok": False}
+
+
+def test_a_whole_answer_may_be_false() -> None:
+    assert data_of(fields_of({"type": "boolean"}), {"field.": "false"}) is False
+
+
+def test_boxes_that_are_not_ticked_are_no_answer_of_a_rejection() -> None:
+    fields = fields_of({"properties": {"ok": {"type": "boolean"}, "note": {"type": "string"}}})
+
+    assert data_of(fields, {"answer": "reject", "field.note": ""}) is None
+    assert data_of(fields, {"answer": "reject", "field.note": "no"}) == {"ok": False, "note": "no"}
+
+
 def test_many_choices_are_written_by_hand() -> None:
     few = {"properties": {"a": {"enum": list(range(MOST_CHOICES))}}}
     many = {"properties": {"a": {"enum": list(range(MOST_CHOICES + 1))}}}

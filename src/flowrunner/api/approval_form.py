@@ -195,15 +195,16 @@ def data_of(fields: Sequence[FormField], sent: Mapping[str, str]) -> JSON:
             faults.append(Fault(path=f"data.{field.name}".rstrip("."), code="type", message=str(error)))
     if faults:
         raise InvalidInput(faults)
-    is_empty = not any(value is not False for value in data.values())
-    if is_empty or not fields:
-        return None
-    return data.get(_WHOLE, data)
+    # Boxes that are not ticked are no answer by themselves: a rejection may leave the form empty.
+    is_empty = not any(sent.get(field.key) for field in fields)
+    return None if is_empty else data.get(_WHOLE, data)
 
 
 def whole_data_of(fields: Sequence[FormField], data: JSON) -> JSON:
-    """Return the data of an approval: fields that were left empty are no answer to a form without any."""
-    return {} if data is None and fields and fields[0].name != _WHOLE else data
+    """Return the data of an approval: fields that were left empty answer the form, with false for each box."""
+    if data is not None or not fields or fields[0].name == _WHOLE:
+        return data
+    return {field.name: False for field in fields if field.kind == "boolean"}
 
 
 def _value_of(field: FormField, text: str) -> JSON:
