@@ -234,7 +234,7 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
     # As if a new password had ended the session since the browser left for the provider.
     with pytest.raises(Conflict, match="session"):
         await add(identity("i0"), "s0", by="ended")
-    assert await store.of_account(OMAR_ACCOUNT) == []
+    assert await store.of_account(OMAR_ACCOUNT) == ([], True)
     await add(identity("i1"), "s1")
     with pytest.raises(Conflict):
         await add(identity("i2", MARA_ACCOUNT), "s2")
@@ -258,7 +258,7 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
     await store.remove(OMAR_ACCOUNT, "i1")
     await add(identity("i7", subject="z"), "s7")
     await store.remove_all(OMAR_ACCOUNT)
-    assert await store.of_account(OMAR_ACCOUNT) == []
+    assert await store.of_account(OMAR_ACCOUNT) == ([], True)
     assert await sessions.find(SessionId("own")) is None
     with pytest.raises(NotFound):
         await store.remove_all(AccountId("account-none"))
@@ -269,6 +269,7 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
     await store.create(account, identity("i5", account.id, "new"))
     with pytest.raises(EmailTaken):
         await store.create(replace(account, id=AccountId("account-2")), identity("i6", account.id, "other"))
+    assert await store.of_account(account.id) == ([identity("i5", account.id, "new")], False)
     with pytest.raises(Conflict, match="no password"):
         await store.remove(account.id, "i5")
     with pytest.raises(NotFound):

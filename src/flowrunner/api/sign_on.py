@@ -64,6 +64,9 @@ class IdentityAnswer(Answer, frozen=True, kw_only=True):
 
 class IdentityList(Answer, frozen=True, kw_only=True):
     identities: list[IdentityAnswer]
+    has_password: Annotated[
+        bool, Meta(description="False if an account of a provider is the only way to log in to the account.")
+    ]
 
 
 class LinkAnswer(Answer, frozen=True, kw_only=True):
@@ -142,8 +145,9 @@ def _to_login_page(error: SignOnFailed) -> Response:
 @RoutePolicy(right=Right.LOGIN)
 async def list_identities(request: Request) -> Reply[IdentityList]:
     """List the accounts of providers that the account is linked to."""
-    found = await services_of(request).sign_on.list(caller_of(request))
-    return answer(IdentityList(identities=[IdentityAnswer.of(identity) for identity in found]))
+    found, has_password = await services_of(request).sign_on.list(caller_of(request))
+    identities = [IdentityAnswer.of(identity) for identity in found]
+    return answer(IdentityList(identities=identities, has_password=has_password))
 
 
 @router.post("", responses=errors(401, 403, 503, *BODY_ERRORS))

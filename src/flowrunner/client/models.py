@@ -742,9 +742,14 @@ class Identity(Model):
 
 
 class IdentityList(Model):
-    """The schema `IdentityList` of the API."""
+    """The schema `IdentityList` of the API.
+
+    Attributes:
+        has_password: False if an account of a provider is the only way to log in to the account.
+    """
 
     identities: list[Identity]
+    has_password: bool
 
 
 class Invitation(Model):

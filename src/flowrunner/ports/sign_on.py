@@ -86,7 +86,9 @@ class IdentityStore(Protocol):
         """
         ...
 
-    async def of_account(self, account_id: AccountId) -> Sequence[Identity]: ...
+    async def of_account(self, account_id: AccountId) -> tuple[Sequence[Identity], bool]:
+        """Return the identities of an account, and whether it has a password besides."""
+        ...
 
     async def remove(self, account_id: AccountId, id: str, *, audit: Audit = None) -> None:
         """Raises: NotFound; Conflict if the account could no longer log in."""

@@ -345,7 +345,8 @@ class SignOn:
 
     # The account's own
 
-    async def list(self, caller: Caller) -> Sequence[Identity]:
+    async def list(self, caller: Caller) -> tuple[Sequence[Identity], bool]:
+        """Return the identities of the caller, and whether it has a password besides."""
         session_of(caller)
         return await self._store.of_account(caller.account_id)
 

@@ -97,9 +97,14 @@ class SqlIdentities:
 
         await self._database.write(add, audit=audit)
 
-    async def of_account(self, account_id: AccountId) -> Sequence[Identity]:
-        rows = await self._database.read(lambda tx: tx.rows(OF_ACCOUNT, {"account_id": account_id}))
-        return [_identity(row) for row in rows]
+    async def of_account(self, account_id: AccountId) -> tuple[Sequence[Identity], bool]:
+        values = {"account_id": account_id, "none": NO_PASSWORD}
+
+        async def read(tx: Transaction) -> tuple[Sequence[Identity], bool]:
+            identities = [_identity(row) for row in await tx.rows(OF_ACCOUNT, values)]
+            return identities, await tx.row(LOGS_IN, values) is not None
+
+        return await self._database.read(read)
 
     async def remove(self, account_id: AccountId, id: str, *, audit: Audit = None) -> None:
         values = {"account_id": account_id, "id": id, "none": NO_PASSWORD}

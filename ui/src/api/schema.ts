@@ -4413,6 +4413,11 @@ export interface components {
         IdentityList: {
             /** Identities */
             identities: components["schemas"]["IdentityAnswer"][];
+            /**
+             * Has Password
+             * @description False if an account of a provider is the only way to log in to the account.
+             */
+            has_password: boolean;
         };
         /** InvitationInList */
         InvitationInList: {

@@ -1,6 +1,7 @@
 /** The reader's own account: profile, password, appearance, API tokens. */
 import { useSignal } from "@preact/signals";
 import { api } from "../api/client";
+import { useQuery } from "../api/query";
 import { location, to, withQuery } from "../app/router";
 import { account, logOut, withRecentLogin } from "../app/session";
 import { Head } from "../app/shell";
@@ -106,6 +107,8 @@ function Keyboard() {
 function PasswordForm() {
   const error = useSignal<unknown>(undefined);
   const action = useAction();
+  const identities = useQuery("identities", (signal) => api.get("/api/v1/identities", { signal }));
+  if (identities.data?.has_password === false) return <section class="card padded"><h2>{texts.passwordTitle}</h2><p class="muted small">{texts.noPassword}</p></section>;
   function save(event: Event & { currentTarget: HTMLFormElement }): void {
     event.preventDefault();
     const element = event.currentTarget;

@@ -27,6 +27,7 @@ export const account = {
   role: "Role",
   saved: "Saved",
   passwordTitle: "Password",
+  noPassword: "This account has no password. You log in with an account of a provider. A link of an admin of this installation sets a password.",
   current: "Current password",
   next: "New password",
   nextHint: "At least 12 characters. It ends all your sessions and API tokens: log in with it afterwards.",
