@@ -8,7 +8,7 @@ it("shows durations by their two largest units", () => {
 });
 
 it("shows sizes in three digits", () => {
-  expect([0, 999, 1000, 18_200, 1_048_576].map(bytes)).toEqual(["0 B", "999 B", "1.0 kB", "18 kB", "1.0 MB"]);
+  expect([0, 1023, 1024, 18_200, 1_048_576, 10 * 1024 ** 3].map(bytes)).toEqual(["0 B", "1023 B", "1.0 KiB", "18 KiB", "1.0 MiB", "10 GiB"]);
 });
 
 it("shows moments shorter the nearer they are", () => {

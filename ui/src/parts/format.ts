@@ -29,14 +29,15 @@ export function duration(milliseconds: number): string {
   return parts.join(" ");
 }
 
+/** Return a number of bytes in the units of the limits and of the command line. */
 export function bytes(count: number): string {
-  if (count < 1000) return `${count} B`;
-  const units = ["kB", "MB", "GB", "TB"];
+  if (count < 1024) return `${count} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB"];
   let value = count;
   let unit = "B";
   for (const next of units) {
-    if (value < 1000) break;
-    value /= 1000;
+    if (value < 1024) break;
+    value /= 1024;
     unit = next;
   }
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${unit}`;
