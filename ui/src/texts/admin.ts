@@ -70,6 +70,7 @@ export const admin = {
   slug: "Name in addresses",
   noWorkspaces: "No shared workspaces yet",
   noWorkspacesHint: "Personal workspaces are not listed. Anybody can create a workspace to share.",
+  ofAccounts: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "account" : "accounts"}`,
   ofWorkspaces: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "workspace" : "workspaces"}`,
   keysHint: "Keys protect stored secrets and sign sessions. A rotation replaces them in the background: stored data stays readable, and sessions stay valid.",
   key: "Key",

@@ -2,9 +2,11 @@
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
+import { location } from "../../app/router";
 import { account, withRecentLogin } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
+import { Pager } from "../../parts/pager";
 import { Load, Time } from "../../parts/parts";
 import { ShownOnce } from "../../parts/shown-once";
 import { done, failed } from "../../parts/toast";
@@ -16,10 +18,13 @@ import { security } from "../../texts/security";
 import { DeleteAccount } from "../account/deletion";
 
 type Account = Schemas["AccountAnswer"];
+/** Long, because the browser's own search is the only one here. */
+const PAGE = 200;
 const ROLES = ["viewer", "user", "admin"] as const;
 
 export function Accounts() {
-  const list = useQuery("accounts", (signal) => api.get("/api/v1/accounts", { query: { limit: 1000 }, signal }));
+  const cursor = location.value.query.get("cursor") ?? "";
+  const list = useQuery(cursor, (signal) => api.get("/api/v1/accounts", { query: { limit: PAGE, cursor, count: true }, signal }));
   const isNew = useSignal(false);
   /** What is asked about before it is done, and for whom. */
   const asked = useSignal<{ what: "factors" | "identities" | "disable"; who: Account } | undefined>(undefined);
@@ -65,30 +70,33 @@ export function Accounts() {
     <>
       <div class="row"><span class="grow" /><button class="btn primary" onClick={() => (isNew.value = true)}>{texts.newAccount}</button></div>
       <Load query={list} rows={4}>
-        {({ accounts }) => (
-          <div class="card scroll">
-            <table class="stacked">
-              <thead><tr><th>{texts.name}</th><th>{texts.role}</th><th class="wide-only">{texts.status}</th><th class="wide-only">{texts.created}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
-              <tbody>
-                {accounts.map((each) => {
-                  const isOwn = each.id === account.value?.id;
-                  return (
-                    <tr key={each.id}>
-                      <td class="name"><span class="cut block" title={each.name}>{each.name}{isOwn && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={each.email}>{each.email}</span></td>
-                      <td>
-                        <select class="compact" aria-label={texts.roleOf(each.name)} value={each.role} disabled={isOwn || action.busy} onChange={(event) => change(each, { role: event.currentTarget.value as Account["role"] })}>
-                          {ROLES.map((role) => <option key={role} value={role}>{texts.roles[role]}</option>)}
-                        </select>
-                      </td>
-                      <td class="wide-only"><span class={`pill ${each.disabled ? "off" : "ok"}`}>{each.disabled ? texts.disabled : texts.active}</span></td>
-                      <td class="wide-only muted nowrap" data-label={texts.created}><Time at={each.created_at} /></td>
-                      <td class="num acts">{!isOwn && <button class="btn quiet" aria-label={texts.manageOf(each.name)} onClick={() => (managed.value = each)}>{texts.manage}</button>}</td>
-                    </tr>
-                  );
-                })}
-              </tbody>
-            </table>
-          </div>
+        {({ accounts, total, next_cursor: next }) => (
+          <>
+            <div class="card scroll">
+              <table class="stacked">
+                <thead><tr><th>{texts.name}</th><th>{texts.role}</th><th class="wide-only">{texts.status}</th><th class="wide-only">{texts.created}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
+                <tbody>
+                  {accounts.map((each) => {
+                    const isOwn = each.id === account.value?.id;
+                    return (
+                      <tr key={each.id}>
+                        <td class="name"><span class="cut block" title={each.name}>{each.name}{isOwn && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={each.email}>{each.email}</span></td>
+                        <td>
+                          <select class="compact" aria-label={texts.roleOf(each.name)} value={each.role} disabled={isOwn || action.busy} onChange={(event) => change(each, { role: event.currentTarget.value as Account["role"] })}>
+                            {ROLES.map((role) => <option key={role} value={role}>{texts.roles[role]}</option>)}
+                          </select>
+                        </td>
+                        <td class="wide-only"><span class={`pill ${each.disabled ? "off" : "ok"}`}>{each.disabled ? texts.disabled : texts.active}</span></td>
+                        <td class="wide-only muted nowrap" data-label={texts.created}><Time at={each.created_at} /></td>
+                        <td class="num acts">{!isOwn && <button class="btn quiet" aria-label={texts.manageOf(each.name)} onClick={() => (managed.value = each)}>{texts.manage}</button>}</td>
+                      </tr>
+                    );
+                  })}
+                </tbody>
+              </table>
+            </div>
+            <Pager next={next} count={total !== undefined && texts.ofAccounts(total)} />
+          </>
         )}
       </Load>
       {managed.value !== undefined && (
