@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
-from web.browser import Tab, needs_chromium, violations
+from web.browser import OWNER, Tab, needs_chromium, settled, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
@@ -123,6 +123,39 @@ def test_a_member_sees_what_its_role_may_do_and_leaves(new_tab: Tab, api: Client
     assert api.get(f"/api/v1/workspaces/{spare['id']}/members").json["total"] == 1
 
 
+def test_an_admin_is_asked_before_it_gives_up_or_leaves_its_workspace(
+    tab: Tab, api: Client, spare: dict[str, Any]
+) -> None:
+    other, members = api.new_account(), f"/api/v1/workspaces/{spare['id']}/members"
+    api.post(members, {"account": other.email, "role": "admin"})
+
+    def role() -> str | None:
+        return {each["account_id"]: each["role"] for each in other.get(members).json["members"]}.get(api.account_id)
+
+    page = tab.page
+    page.goto(f"/w/{spare['slug']}/workspace")
+    own = page.get_by_label(f"Role of {OWNER}")
+    own.select_option("viewer")
+    dialog = page.get_by_role("dialog", name="Change your role to viewer?")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(own).to_have_value("admin")
+    assert role() == "admin"
+    own.select_option("viewer")
+    dialog.get_by_role("button", name="Give up the role").click()
+    toast(page, "Saved")
+    # The screen is that of a viewer at once.
+    expect(page.get_by_role("combobox", name="Role of")).to_have_count(0)
+    assert role() == "viewer"
+
+    other.put(f"{members}/{api.account_id}", {"role": "admin"})
+    page.reload()
+    page.get_by_role("button", name=f"Remove {OWNER}").click()
+    page.get_by_role("dialog", name=f"Leave {spare['name']}?").get_by_role("button", name="Leave the workspace").click()
+    toast(page, f"You have left {spare['name']}")
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    assert role() is None
+
+
 def test_an_admin_of_a_workspace_revokes_tokens_and_saves_its_audit_log(
     tab: Tab, api: Client, spare: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -227,6 +260,22 @@ def test_an_admin_of_the_installation_joins_a_workspace_and_replaces_keys(tab: T
     toast(page, "The keys are being replaced")
     expect(page.locator("tbody tr").first).to_contain_text("data")
     assert api.get("/api/v1/keys/rotations").json["rotations"][0]["kind"] == "data"
+
+
+def test_the_accounts_of_the_installation_have_pages(tab: Tab, api: Client) -> None:
+    def shorten(route: Route) -> None:
+        route.continue_(url=re.sub(r"limit=\d+", "limit=1", route.request.url))
+
+    page = tab.page
+    page.route(re.compile("/api/v1/accounts\\?"), shorten)
+    first = settled(tab.go("/admin")).locator("tbody tr").inner_text()
+    expect(page.get_by_text(re.compile(r"^[0-9,]+ accounts$"))).to_be_visible()
+    page.get_by_role("link", name="Next page").click()
+
+    expect(page.locator("tbody tr")).not_to_have_text(first)
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="First page").click()
+    expect(page.locator("tbody tr")).to_contain_text(first.split("\n")[0])
 
 
 def test_an_admin_deletes_its_own_account_and_another_one(new_tab: Tab, api: Client) -> None:

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import type { Query } from "../../api/query";
-import { may, type Workspace } from "../../app/session";
+import { account, may, open, type Workspace } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
 import { Load, Time } from "../../parts/parts";
@@ -11,29 +11,44 @@ import { RoleOptions } from "../../parts/roles";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { workspace as texts } from "../../texts/workspace";
+import { goElsewhere } from "./leaving";
 
 type Member = Schemas["MemberAnswer"];
 type Role = Member["role"];
 
 export function Members({ place, members }: { place: Workspace; members: Query<Schemas["MemberList"]> }) {
   const removed = useSignal<Member | undefined>(undefined);
+  /** The role that the reader chose for itself and may not be able to take back. */
+  const lowered = useSignal<{ member: Member; role: Role } | undefined>(undefined);
   const isNew = useSignal(false);
   const action = useAction();
   const mayChange = may("admin");
   const path = (member: Member) => ({ id: place.id, account_id: member.account_id });
+  const own = account.value?.id;
   function change(member: Member, role: Role): void {
     action.run(async () => {
       await api.put("/api/v1/workspaces/{id}/members/{account_id}", { path: path(member), body: { role } });
+      lowered.value = undefined;
       done(texts.saved);
+      // What the reader may do here is another now.
+      if (member.account_id === own) await open();
       await members.reload();
     }, (error) => {
       void members.reload();
       failed(error);
     });
   }
+  function choose(member: Member, select: HTMLSelectElement): void {
+    const role = select.value as Role;
+    if (member.account_id !== own || role === "admin") return change(member, role);
+    // It shows the present role until the new one is confirmed.
+    select.value = member.role;
+    lowered.value = { member, role };
+  }
   function remove(member: Member): void {
     action.run(async () => {
       await api.delete("/api/v1/workspaces/{id}/members/{account_id}", { path: path(member) });
+      if (member.account_id === own) return await goElsewhere(texts.left(place.name));
       await members.reload();
       removed.value = undefined;
       done(texts.removed(member.name));
@@ -53,7 +68,7 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
                     <td class="name"><span class="cut block" title={member.email}>{member.name} <span class="muted small">{member.email}</span></span></td>
                     <td>
                       {mayChange && !member.owner ? (
-                        <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy} onChange={(event) => change(member, event.currentTarget.value as Role)}>
+                        <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy} onChange={(event) => choose(member, event.currentTarget)}>
                           <RoleOptions chosen={member.role} />
                         </select>
                       ) : <span class="muted">{member.owner ? texts.owner : texts.roles[member.role]}</span>}
@@ -69,8 +84,19 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
       </Load>
       {isNew.value && <NewMember place={place} onAdded={members.reload} onClose={() => (isNew.value = false)} />}
       {removed.value !== undefined && (
-        <Confirm title={texts.removeTitle(removed.value.name)} action={texts.remove} busy={action.busy} onConfirm={() => remove(removed.value!)} onClose={() => (removed.value = undefined)}>
-          <p class="muted">{texts.removeHint}</p>
+        <Confirm
+          title={removed.value.account_id === own ? texts.leaveTitle(place.name) : texts.removeTitle(removed.value.name)}
+          action={removed.value.account_id === own ? texts.leaveIt : texts.remove}
+          busy={action.busy}
+          onConfirm={() => remove(removed.value!)}
+          onClose={() => (removed.value = undefined)}
+        >
+          <p class="muted">{removed.value.account_id === own ? texts.leaveHint : texts.removeHint}</p>
+        </Confirm>
+      )}
+      {lowered.value !== undefined && (
+        <Confirm title={texts.lowerTitle(texts.roles[lowered.value.role]!)} action={texts.lowerIt} busy={action.busy} onConfirm={() => change(lowered.value!.member, lowered.value!.role)} onClose={() => (lowered.value = undefined)}>
+          <p class="muted">{texts.lowerHint}</p>
         </Confirm>
       )}
     </>

@@ -2,8 +2,8 @@
 import { useSignal } from "@preact/signals";
 import { api } from "../../api/client";
 import { fileOf } from "../../api/files";
-import { go, homeOf } from "../../app/router";
-import { isOwnAccount, isPersonal, may, open, openElsewhere, withRecentLogin, workspaces, type Workspace } from "../../app/session";
+import { go } from "../../app/router";
+import { isOwnAccount, isPersonal, may, open, withRecentLogin, type Workspace } from "../../app/session";
 import { Confirm, ConfirmByName } from "../../parts/dialog";
 import { download } from "../../parts/download";
 import { Field, Form } from "../../parts/form";
@@ -13,6 +13,7 @@ import { common } from "../../texts/common";
 import { security } from "../../texts/security";
 import { workspace as texts } from "../../texts/workspace";
 import { Retention } from "../retention";
+import { goElsewhere } from "./leaving";
 
 const ZIP = "application/zip";
 
@@ -22,11 +23,8 @@ export function WorkspaceSettings({ place }: { place: Workspace }) {
   const path = { id: place.id };
   async function leaveIt(work: () => Promise<unknown>, said: string): Promise<void> {
     await work();
-    await openElsewhere();
     asked.value = undefined;
-    done(said);
-    const first = workspaces.peek()[0];
-    go(first === undefined ? "/" : homeOf(first), { replace: true });
+    await goElsewhere(said);
   }
   const leave = () => action.run(() => leaveIt(() => api.post("/api/v1/workspaces/{id}/leave", { path }), texts.left(place.name)));
   const remove = () => action.run(() => leaveIt(() => withRecentLogin(() => api.delete("/api/v1/workspaces/{id}", { path, query: { name: place.name } })), texts.deleted(place.name)));
