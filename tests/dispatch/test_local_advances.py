@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -247,6 +249,36 @@ async def test_temporal_gets_several_heartbeats_before_it_considers_a_worker_dea
         await front.until(is_heard_often)
         work.may_end.set()
         assert await front.until_ended(id) == [Status.COMPLETED]
+
+
+async def test_a_worker_takes_no_more_tasks_while_the_turns_of_its_event_loop_are_long(
+    machines: Cluster, front: Front, work: Work
+) -> None:
+    held: list[int] = []
+
+    async def slow_down(value: object, context: object) -> None:
+        while not work.may_end.is_set():
+            held.append(worker._task_slots.held)
+            time.sleep(0.12)  # noqa: ASYNC251 # it is what is tested
+            await asyncio.sleep(0)
+
+    machines.add_type(Acting("test.slow", slow_down))
+    await front.save("nodes: {a: {type: test.slow}}")
+    await front.save(WORKS, "flow-2")
+    async with machines.worker() as worker:
+        slow = await front.start()
+
+        async def has_slowed_down(turns: int) -> bool:
+            return len(held) >= turns
+
+        await front.until(partial(has_slowed_down, 3))
+        ids = await asyncio.gather(*(front.start("flow-2") for _ in range(16)))
+        await front.until(partial(has_slowed_down, len(held) + 10))
+        work.may_end.set()
+        assert await front.until_ended(slow, *ids) == [Status.COMPLETED] * 17
+
+    # Polls that waited before may have brought one each.
+    assert max(held) == held[0]
 
 
 @pytest.mark.parametrize("most_active", [1, 2, 3, 10, 99, 100, 1000, 100_000])

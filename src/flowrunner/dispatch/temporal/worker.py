@@ -12,9 +12,10 @@ import structlog
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import FixedSizeSlotSupplier, UnsandboxedWorkflowRunner, Worker, WorkerTuner
 
 from flowrunner.dispatch.temporal.admission import Admission
+from flowrunner.dispatch.temporal.task_slots import TaskSlots
 from flowrunner.dispatch.temporal.workflow import (
     ADVANCE,
     ADVANCE_LOCALLY,
@@ -101,14 +102,18 @@ class TemporalWorker:
         # and the others wait in Temporal for any worker.
         self._most_local_advances = min(most_active // 2, _MOST_LOCAL_ADVANCES)
         most_tasks = most_workflow_tasks(most_active)
+        self._task_slots = TaskSlots(most_tasks)
         self._worker = Worker(
             client,
             task_queue=queue,
             workflows=[ExecutionWorkflow],
             activities=[self.advance_locally, self.advance, self.cancel],
-            max_concurrent_workflow_tasks=most_tasks,
-            max_concurrent_local_activities=most_tasks,
-            max_concurrent_activities=most_active - self._most_local_advances,
+            tuner=WorkerTuner.create_composite(
+                workflow_supplier=self._task_slots,
+                local_activity_supplier=FixedSizeSlotSupplier(most_tasks),
+                activity_supplier=FixedSizeSlotSupplier(most_active - self._most_local_advances),
+                nexus_supplier=FixedSizeSlotSupplier(1),
+            ),
             # The last worker of a workflow may be dead: then any other one takes it.
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
             # By default, the client delays heartbeats until the timeout is nearly over.
@@ -188,7 +193,7 @@ class TemporalWorker:
             if len(self._advancing_locally) >= self._most_local_advances:
                 return AdvanceResult(is_cut_off=True)
             self._advancing_locally.add(id)
-        with _errors_for_temporal(id):
+        with _errors_for_temporal(id), self._task_slots.advancing():
             result = await self._wait_for(id, seconds=SHORT_SECONDS)
             return AdvanceResult(goes_on_at=self._own_queue) if result is None else result
 
