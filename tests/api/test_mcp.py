@@ -93,8 +93,11 @@ async def test_an_agent_writes_tests_and_runs_a_flow_reads_its_failure_and_mends
     mended = (
         stored["definition"].replace("flow.input.b.c", "(flow.input.b?.c ?? 0)").replace("input.a", "(input.a ?? 1)")
     )
-    changed = await agent.call("save_flow", flow_id=saved["flow_id"], revision=stored["revision"], definition=mended)
-    assert changed["revision"] == 2
+    change = {"flow_id": saved["flow_id"], "revision": stored["revision"], "definition": mended}
+    planned = await agent.call("save_flow", **change, dry_run=True)
+    assert (planned["plan"]["action"], planned["plan"]["diff"].count("??")) == ("update", 2)
+    assert (await agent.call("get_flow", flow_id=saved["flow_id"]))["revision"] == 1
+    assert (await agent.call("save_flow", **change))["revision"] == 2
     again = await agent.call("rerun", execution_id=ended["execution_id"], wait_seconds=30)
     assert (again["status"], again["result"]) == ("completed", 1)
 
