@@ -112,6 +112,22 @@ def test_a_collected_list_is_one_result(account: Client) -> None:
     assert account.get(f"/api/v1/executions/{id}/steps/{each['id']}").json["result"] == whole
 
 
+def test_the_list_that_all_rounds_of_a_while_collect_is_one_result(account: Client) -> None:
+    definition = """
+vars: {n: 0}
+nodes:
+  count:
+    type: while
+    params: {when: "vars.n < 3", collect: "${vars.n}"}
+    nodes: {add: {type: set, params: {n: "${vars.n + 1}"}}}
+"""
+    id = finished(account, definition)
+
+    (count,) = steps_of(account, id, step="count.1")
+
+    assert account.get(f"/api/v1/executions/{id}/steps/{count['id']}").json["result"] == [1, 2, 3]
+
+
 def test_every_attempt_of_a_step_is_shown(account: Client) -> None:
     definition = """
 nodes:

@@ -1,0 +1,37 @@
+"""Readiness of a program: the reasons why it is not ready."""
+
+import asyncio
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flowrunner.bootstrap import readiness
+from flowrunner.bootstrap.readiness import Readiness
+from flowrunner.storage.sqlite.database import READERS
+from flowrunner.storage.transaction import Transaction
+from support.databases import open_database
+
+
+async def test_a_database_that_takes_too_long_to_read_is_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "_READY_SECONDS", 0.1)
+    database, may_go_on = open_database(tmp_path / "flowrunner.db"), threading.Event()
+
+    async def hold(tx: Transaction) -> None:
+        may_go_on.wait()
+
+    dispatcher: Any = SimpleNamespace(is_open=True)
+    is_ready = Readiness(dispatcher, database)
+    holding = [asyncio.create_task(database.read_long(hold)) for _ in range(READERS)]
+    await asyncio.sleep(0)
+    reason = await is_ready()
+    may_go_on.set()
+    await asyncio.gather(*holding)
+    monkeypatch.undo()
+
+    assert (reason, await is_ready()) == ("the database does not answer", None)
+    await database.close()
