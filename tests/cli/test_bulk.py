@@ -9,6 +9,7 @@ import pytest
 
 from flowrunner.api.jobs import JobAnswer
 from flowrunner.cli.bulk import follow_job
+from flowrunner.cli.shared_options import labels_of
 from flowrunner.client import Client
 from flowrunner.domain.jobs import Job, JobError, JobStatus
 from flowrunner.domain.values import AccountId, JobId, WorkspaceId
@@ -29,3 +30,14 @@ def test_a_job_that_could_not_go_on_says_why(capsys: pytest.CaptureFixture[str])
 
     assert code == 1
     assert capsys.readouterr().err.splitlines() == ["Your role is viewer", "exec-1: It has ended"]
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "value"),
+    [
+        ("team=core", "team", "core"), ("team:core", "team", "core"), ("url=http://a:1/?b=c", "url", "http://a:1/?b=c"),
+        ("at:12:30", "at", "12:30"), ("none=", "none", ""),
+    ],
+)  # fmt: skip
+def test_a_label_is_cut_at_its_first_mark(given: str, name: str, value: str) -> None:
+    assert labels_of([given]) == {name: value}

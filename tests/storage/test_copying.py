@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -163,18 +164,22 @@ async def source(tmp_path: Path) -> Path:
     return path
 
 
+TRIGGERS: Final = "SELECT tgrelid::regclass::text, tgname, tgenabled::text FROM pg_trigger ORDER BY tgrelid, tgname"
+
+
 @pytest.fixture
 def target(postgres: PostgresServer) -> str:
     return new_postgres_database(postgres)
 
 
 async def test_everything_arrives_and_goes_on_there(source: Path, target: str) -> None:
-    before = contents_of(source)
+    before, enabled = contents_of(source), rows_of(target, TRIGGERS)
 
     counts = await copy_to_postgres(source, target)
 
     assert all(counts.values()), "something of every table"
     assert contents_of(source) == before
+    assert rows_of(target, TRIGGERS) == enabled != []
     for compared in (*COPIED, USAGE):
         sent = [tuple(storable(value) for value in row) for row in rows_of(source, compared.read)]
         assert rows_of(target, compared.read) == sent, compared.table
