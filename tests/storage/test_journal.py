@@ -677,6 +677,8 @@ async def test_appends_that_share_a_transaction_write_what_each_would_alone(path
     columns = "status, completed_at, is_idle, wake_at, epoch, last_seq, size, labels, is_queued, started_by"
     rows = rows_of(path, f"SELECT {columns}, workspace_id, flow_id, original_id, queue_position FROM executions")
     assert rows == [rows[0]] * (len(together) + 1)
+    terms = rows_of(path, "SELECT execution_id, name, value FROM execution_terms ORDER BY execution_id")
+    assert terms == [(id, "label.team", "a") for id in sorted([*together, "alone"])]
     events = rows_of(path, "SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq")
     alone = [tuple(row[1:]) for row in events if row[0] == "alone"]
     assert len(alone) == 5
