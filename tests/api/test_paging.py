@@ -118,7 +118,8 @@ def test_every_list_goes_on_by_cursor(account: Client, of: Callable[[Client], st
     assert found == whole
     assert pages == -(-len(whole) // 2)
     by_offset = account.get(f"{path}?limit=2")
-    assert entries_of(by_offset.json) == whole[:2]
+    assert (entries_of(by_offset.json), by_offset.json["total"]) == (whole[:2], len(whole))
+    assert account.get(f"{path}?limit=2&cursor={cursor}&count=true").json["total"] == len(whole)
     assert entries_of(account.get(f"{path}?limit=2&cursor={by_offset.json['next_cursor']}").json) == whole[2:4]
 
 
