@@ -15,11 +15,12 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Fenced
 from flowrunner.storage.database import Overtaken
 from flowrunner.storage.journal import SqlJournal
-from flowrunner.storage.postgres import notifications
+from flowrunner.storage.postgres import notifications, ownership
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, PostgresOwnership, ownership_of
 from flowrunner.storage.transaction import Transaction
 from support.databases import add_flows, completion, contents_of, creation, open_database, rows_of
+from support.postgres import query
 from support.waiting import PATIENCE_SECONDS, eventually
 
 from .tickets import INSERT, digests, insert
@@ -225,6 +226,35 @@ async def test_an_owner_whose_process_hung_says_that_its_session_has_ended(path:
             await asyncio.wait_for(hung.until(lambda: hung.is_held), PATIENCE_SECONDS)
     (line,) = lines
     assert (line["event"], line["error"]) == ("ownership.check_failed", "The database has ended the session")
+
+
+async def test_an_owner_that_loses_the_lock_again_and_again_may_be_silent_for_longer(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers that are too slow would take over from each other without end."""
+    sessions = "SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()"
+    name = "flowrunner ownership"
+    monkeypatch.setattr(ownership, "SILENCE_SECONDS", 0.5)
+    slow = PostgresOwnership(path)
+    await slow.look()
+    for _ in range(3):
+        query(path, f"SELECT pg_terminate_backend(pid, 60000) FROM ({sessions}) AS its", name)
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await slow.look()
+        await eventually(slow.look)
+    session = query(path, sessions, name)
+
+    await asyncio.sleep(1)
+    await slow.look()
+    assert slow.is_held
+    assert query(path, sessions, name) == session
+
+    # Once it has kept the lock for long, the usual time is enough.
+    monkeypatch.setattr(ownership, "_STEADY_SECONDS", 0.0)
+    await slow.look()
+    await asyncio.sleep(1)
+    assert query(path, sessions, name) == []
+    await slow.close()
 
 
 async def test_those_that_share_a_database_are_never_beside_one_that_has_it_alone(path: str) -> None:

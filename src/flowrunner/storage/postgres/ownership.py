@@ -4,6 +4,10 @@ The owner is the server whose session holds an advisory lock. A session ends wit
 session that was silent for a few seconds; so the lock of a process that died or hangs is released soon. The lock only
 permits a server to claim the journal: the epoch of the claim decides whether a write is accepted.
 
+On an overloaded machine a process can be silent for so long although it works, and its heir as well: they would take
+over from each other without end, and load the same executions each time. So a process that loses the lock soon after
+it was given it may be silent for twice as long the next time.
+
 Processes that are active together share the lock, so that none of them runs beside a server that is active alone.
 """
 
@@ -32,10 +36,16 @@ SELECT EXISTS (SELECT 1 FROM pg_locks
 """
 HAS_EPOCH: Final = "SELECT to_regclass('engine') IS NOT NULL"
 EPOCH: Final = "SELECT epoch FROM engine"
+SET_SILENCE: Final = "SELECT set_config('idle_session_timeout', $1, false)"
 # The lock of a process that hangs is released after this time: a standby must be active within five seconds.
 SILENCE_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.5
+# It is shorter than the silence: the lock is given up here before another process has it.
 _ANSWER_SECONDS: Final = 2.0
+# A lock that is kept for so long was not lost soon.
+_STEADY_SECONDS: Final = 600.0
+# How many times as long a process may be silent at most.
+_MOST_PATIENCE: Final = 8
 # A restart of the database takes less.
 _SILENT_SECONDS: Final = 10.0
 
@@ -64,6 +74,8 @@ class PostgresOwnership:
         self.epoch: int | None = None
         self.is_lost = False
         self._answered_at = time.monotonic()
+        self._taken_at = 0.0
+        self._patience = 1
 
     @property
     def is_silent(self) -> bool:
@@ -81,27 +93,31 @@ class PostgresOwnership:
             Exception: An error of the driver, if the database cannot be reached. The lock is lost then.
         """
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(_ANSWER_SECONDS * self._patience):
                 if self._connection is None or self._connection.is_closed():
-                    self.is_held = False
+                    self._note_loss()
                     self._connection = await asyncpg.connect(
                         self._url,
                         **options(
-                            statement_seconds=_ANSWER_SECONDS,
+                            statement_seconds=_ANSWER_SECONDS * self._patience,
                             application_name="flowrunner ownership",
-                            idle_session_timeout=f"{SILENCE_SECONDS * 1000:.0f}",
+                            idle_session_timeout=f"{SILENCE_SECONDS * self._patience * 1000:.0f}",
                         ),
                     )
                 if not self.is_held:
                     self.is_held = await self._connection.fetchval(TRY_TO_SHARE if self._is_shared else TRY)
+                    self._taken_at = time.monotonic()
                     # Processes that share the work do not change the epoch, so only the lock shows them.
                     is_taken = not (self.is_held or self._is_shared)
                     self.is_lost = is_taken and await self._connection.fetchval(IS_SHARED)
                 if await self._connection.fetchval(HAS_EPOCH):
                     self.epoch = await self._connection.fetchval(EPOCH)
+                if self._patience > 1 and self.is_held and time.monotonic() - self._taken_at > _STEADY_SECONDS:
+                    await self._connection.execute(SET_SILENCE, f"{SILENCE_SECONDS * 1000:.0f}")
+                    self._patience = 1
             self._answered_at = time.monotonic()
         except BaseException:
-            self.is_held = False
+            self._note_loss()
             self._drop()
             raise
         finally:
@@ -123,6 +139,11 @@ class PostgresOwnership:
                     logger.error("ownership.check_failed", exc_info=error)
                 could_look = False
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _note_loss(self) -> None:
+        if self.is_held and time.monotonic() - self._taken_at < _STEADY_SECONDS:
+            self._patience = min(self._patience * 2, _MOST_PATIENCE)
+        self.is_held = False
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
