@@ -3,7 +3,7 @@ import { api, onExpired } from "./client";
 
 afterEach(() => {
   vi.unstubAllGlobals();
-  onExpired({ again: () => Promise.reject(new Error("nobody logs in")), pending: () => undefined });
+  onExpired({ again: () => Promise.reject(new Error("nobody logs in")), pending: () => undefined, count: () => 0 });
 });
 
 /** Answer requests one after the other; return when each was sent. */
@@ -20,7 +20,7 @@ test("nothing is sent while a login is asked for, which may be that of another a
   const sent = server();
   let logIn = () => {};
   const login = new Promise<void>((resolve) => (logIn = resolve));
-  onExpired({ again: () => login, pending: () => login });
+  onExpired({ again: () => login, pending: () => login, count: () => 0 });
 
   const asked = api.get("/api/v1/flows");
   await new Promise((done) => setTimeout(done, 5));
@@ -33,9 +33,24 @@ test("nothing is sent while a login is asked for, which may be that of another a
 test("a request whose session has ended is sent once more after the login", async () => {
   const sent = server(new Response(null, { status: 401 }), Response.json({ total: 1 }));
   const again = vi.fn(() => Promise.resolve());
-  onExpired({ again, pending: () => undefined });
+  onExpired({ again, pending: () => undefined, count: () => 0 });
 
   expect(await api.get("/api/v1/flows")).toEqual({ total: 1 });
   expect(sent.length).toBe(2);
   expect(again).toHaveBeenCalledTimes(1);
+});
+
+test.each([[[401, 200], 0], [[401, 401, 200], 1]])("a request of before a login whose answer comes after it asks for no other one: %j", async (statuses, asked) => {
+  let logins = 0;
+  const again = vi.fn(() => Promise.resolve());
+  const sent = server(...statuses.map((status) => (status === 200 ? Response.json({ total: 1 }) : new Response(null, { status }))));
+  onExpired({ again, pending: () => undefined, count: () => logins });
+
+  const answer = api.get("/api/v1/flows");
+  while (sent.length === 0) await Promise.resolve();
+  logins = 1;
+
+  expect(await answer).toEqual({ total: 1 });
+  expect(sent.length).toBe(statuses.length);
+  expect(again).toHaveBeenCalledTimes(asked);
 });

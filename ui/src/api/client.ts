@@ -55,6 +55,8 @@ interface Login {
   again(): Promise<void>;
   /** The login that is asked for because the session has ended; undefined if none is. */
   pending(): Promise<void> | undefined;
+  /** How many logins there have been in this page. */
+  count(): number;
 }
 
 /** How a request whose session has ended gets a new one; set by the session. */
@@ -151,7 +153,12 @@ export async function answerTo(method: Method, path: string, options: Options<un
   const session = OPEN.test(url) ? undefined : login;
   // Another account may be logged in meanwhile.
   await session?.pending();
+  const before = session?.count();
   let response = await send(method, url, options);
+  if (response.status === 401 && session !== undefined && session.count() !== before) {
+    // It was sent in the session before the login that was made meanwhile: nobody is asked for another one.
+    response = await send(method, url, options);
+  }
   if (response.status === 401 && session !== undefined) {
     await session.again();
     response = await send(method, url, options);

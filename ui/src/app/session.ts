@@ -50,8 +50,12 @@ function askForLogin(why: Reason): Promise<void> {
   return waiting.promise;
 }
 
+/** The number of logins that what waited for one has gone on with. */
+let logins = 0;
+
 /** Go on with what waits for a login. */
 function goOn(): void {
+  logins += 1;
   askedFor.value = undefined;
   waiting?.resolve();
   waiting = undefined;
@@ -119,7 +123,7 @@ export async function open(): Promise<boolean> {
     if (own === undefined) return false;
     account.value = last?.id === own.id ? last : await api.get("/api/v1/accounts/{id}", { path: { id: own.id } });
     workspaces.value = all.workspaces;
-    onExpired({ again: expire, pending: () => (askedFor.peek() === "recent" ? undefined : waiting?.promise) });
+    onExpired({ again: expire, pending: () => (askedFor.peek() === "recent" ? undefined : waiting?.promise), count: () => logins });
     tell({ event: "in", account: own.id });
     mustEnrol.value = false;
     return true;
