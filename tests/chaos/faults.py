@@ -30,6 +30,7 @@ POSTGRES: Final = "postgres"
 # Past the silence after which another server takes over, and past the heartbeat after which Temporal gives the work
 # of a worker to another.
 _SERVER_PAUSE_SECONDS: Final = (3.5, 6.0)
+_TAKE_OVER_SECONDS: Final = 10.0
 _PROCESS_PAUSE_SECONDS: Final = (1.0, 4.0)
 _WORKER_PAUSE_SECONDS: Final = (11.0, 15.0)
 _TOXIC_SECONDS: Final = (1.0, 4.0)
@@ -207,7 +208,21 @@ def _postgres_paused(scene: Scene) -> Blow:
 
 
 def _server_paused(scene: Scene) -> Blow:
-    return _paused("server paused", scene, scene.active, _SERVER_PAUSE_SECONDS)
+    """A server is stopped until after another one has taken over, if there is one."""
+    machine = scene.active
+    others = [other for other in scene.installation.servers if other is not machine]
+
+    async def strike() -> None:
+        machine.pause()
+        await asyncio.sleep(scene.draw.uniform(*_SERVER_PAUSE_SECONDS))
+        # One that has lost its role before may be silent for longer.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TAKE_OVER_SECONDS):
+                while others and not await asyncio.to_thread(any, (other.is_ready() for other in others)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+        machine.resume()
+
+    return Blow("server paused", frozenset({machine.name}), strike)
 
 
 def _worker_paused(scene: Scene) -> Blow:
