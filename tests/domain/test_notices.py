@@ -149,6 +149,18 @@ REVOKED: Final = SignalReceived(key="link:ask.1", payload=None, by="account-1")
 COUNTS: Final = ("attempts", "failures", "error", "wait_seq", "waiting")
 
 
+def test_a_type_of_a_plugin_that_fails_at_its_deadline_ends_the_node_that_still_runs() -> None:
+    begun = (*BEGINNING[:2], replace(BEGINNING[2], fail_at_deadline=True), notice(1)[0])
+    state = replay([(event, NOON) for event in begun])
+
+    cancelled, failed = decided(state, at=NOON + 10 * HOUR, running=(Step("tell", 1, "ask.1[notify.1]"),))
+
+    assert cancelled == Record(ScopeEnded(scope="ask.1[notify.1]", outcome="cancelled"))
+    assert isinstance(failed, Record)
+    assert isinstance(failed.event, NodeFailed)
+    assert failed.event.error.type == "timeout"
+
+
 @pytest.mark.parametrize("before", [(), notice(1), (REVOKED,), (*notice(1), *notice(2), REVOKED)])
 @pytest.mark.parametrize("answers", [1, 2])
 def test_nothing_of_an_earlier_attempt_is_left_when_an_approval_waits_again(
