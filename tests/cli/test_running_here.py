@@ -5,12 +5,15 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import pytest
 
 from cli.command import flowrunner, on_a_terminal, start_flowrunner
+from flowrunner.cli.inputs import read_json, read_text
 from flowrunner.cli.secrets import read_env
 from support.processes import descendants, is_alive
 from support.receiver import Receiver
@@ -49,6 +52,12 @@ def test_text_stays_text_where_the_flow_asks_for_it(tmp_path: Path) -> None:
     write(tmp_path, "inputs: {code: {type: string}, n: {type: integer}}\n" + ECHO)
 
     assert result_of("-i", "code=007", "-i", "n=7", at=tmp_path) == {"code": "007", "n": 7}
+
+
+@pytest.mark.parametrize("read", [read_json, read_text])
+def test_a_file_that_cannot_be_read_is_reported_with_its_option(read: Callable[[str, str], Any]) -> None:
+    with pytest.raises(click.UsageError, match=r"^--data: none\.json cannot be read: No such file or directory$"):
+        read("--data", "@none.json")
 
 
 @pytest.mark.parametrize(

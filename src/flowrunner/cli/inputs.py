@@ -29,7 +29,7 @@ def read_inputs(inputs: Sequence[str], params: Sequence[str], schemas: Mapping[s
         if given == STDIN:
             values |= _object("the standard input", sys.stdin.buffer.read())
         elif given.startswith("@"):
-            values |= _object(given[1:], _content(Path(given[1:])))
+            values |= _object(given[1:], _content("--input", Path(given[1:])))
         elif given.lstrip().startswith("{"):
             values |= _object("--input", given)
         else:
@@ -39,24 +39,24 @@ def read_inputs(inputs: Sequence[str], params: Sequence[str], schemas: Mapping[s
     return values
 
 
-def read_bytes(given: str) -> bytes:
+def read_bytes(option: str, given: str) -> bytes:
     """Return the text of `@FILE`, of `-`, or the argument itself. Raises: click.UsageError."""
     if given == STDIN:
         return sys.stdin.buffer.read()
-    return _content(Path(given[1:])) if given.startswith("@") else given.encode()
+    return _content(option, Path(given[1:])) if given.startswith("@") else given.encode()
 
 
 def read_text(option: str, given: str) -> str:
     """Return the same as text. Raises: click.UsageError."""
     try:
-        return read_bytes(given).decode()
+        return read_bytes(option, given).decode()
     except UnicodeDecodeError:
         raise click.UsageError(f"{option}: it is not UTF-8 text") from None
 
 
 def read_json(option: str, given: str) -> JSON:
     """Return the same as a JSON value. Raises: click.UsageError."""
-    return _json(option, read_bytes(given))
+    return _json(option, read_bytes(option, given))
 
 
 def pairs(option: str, given: Iterable[str]) -> Mapping[str, Sequence[JSON]]:
@@ -93,11 +93,11 @@ def _object(source: str, text: str | bytes) -> Mapping[str, Any]:
     return value
 
 
-def _content(path: Path) -> bytes:
+def _content(option: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise click.UsageError(f"--input: {path} cannot be read: {error.strerror}") from None
+        raise click.UsageError(f"{option}: {path} cannot be read: {error.strerror}") from None
 
 
 def _json(source: str, text: str | bytes) -> JSON:

@@ -45,7 +45,7 @@ def api(
             path,
             query=query,
             json=None if input is None or is_raw else read_json("--input", input),
-            content=read_bytes(input) if input is not None and is_raw else None,
+            content=read_bytes("--input", input) if input is not None and is_raw else None,
             content_type=content_type,
             headers=dict(_pairs(headers, ":", "--header")),
         )
