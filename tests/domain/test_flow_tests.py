@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrunner.domain.events import ErrorValue, Failed, Logged, NodeStarted
+from flowrunner.domain.events import ErrorValue, Event, Failed, Logged, NodeCompleted, NodeStarted
 from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.mismatches import mismatches, same
+from flowrunner.flowtest.paths import trace
 from flowrunner.language import study_flow
 from flowrunner.language.flow_tests import Expectation, MockedAnswer, MockedError, read_tests
 from flowrunner.language.reading import read_flow
@@ -238,3 +239,17 @@ def test_the_version_of_a_flow_that_a_step_starts_is_a_text_or_a_number() -> Non
 
     assert [flows.find("child", version) for version in (None, 1, "2", 2)] == [given[n] for n in (0, 0, 1, 1)]
     assert flows.find("child", 3) is None
+
+
+def test_a_node_that_was_skipped_once_is_in_the_path_when_it_runs() -> None:
+    def run(node: str, iteration: int, *, skipped: bool = False) -> list[Event]:
+        step: Any = {"node": node, "node_type": "log", "iteration": iteration, "attempt": 1}
+        return [NodeStarted(**step), NodeCompleted(**step, action="default", result=None, skipped=skipped)]
+
+    events = [*run("a", 1, skipped=True), *run("b", 1), *run("a", 2), *run("b", 2, skipped=True)]
+    log = "{type: log, params: {message: x}, next: "
+    flow = flow_of(f"nodes:\n  a: {log}b}}\n  b: {log}a}}\n")
+
+    found = trace(flow, events)
+
+    assert (found.path, found.tries) == (("b", "a"), {("b",): 1, ("a",): 1})
