@@ -88,12 +88,3 @@ def test_a_day_begins_in_utc_wherever_the_server_is(monkeypatch: pytest.MonkeyPa
     time.tzset()
 
     assert day == datetime(2027, 1, 31, tzinfo=UTC)
-
-
-def test_labels_and_inputs_are_limited_together(account: Client) -> None:
-    labels, inputs = "&".join(f"label=l{n}:x" for n in range(6)), "&".join(f"input.i{n}=x" for n in range(5))
-
-    assert account.get(f"/api/v1/executions?{labels}&{inputs.rpartition('&')[0]}").status == 200
-    reply = account.get(f"/api/v1/executions?{labels}&{inputs}")
-
-    assert (reply.status, reply.json["error"]["details"]["errors"][0]["code"]) == (422, "too_long")
