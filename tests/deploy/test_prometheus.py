@@ -62,7 +62,7 @@ def queries() -> list[str]:
 
 def compared(expression: str) -> str:
     """What an alert compares with its threshold."""
-    left, operator, _ = re.split(r"\s(==|<|>)\s(?=[^<>=]+$)", expression.strip())
+    left, operator, _ = re.split(r"\s(==|<|>)\s(?=[^<>=]+$)", expression.partition(" unless ")[0].strip())
     assert operator, expression
     return left
 

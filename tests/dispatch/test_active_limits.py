@@ -125,6 +125,7 @@ async def test_no_more_of_a_workspace_wait_than_may_whichever_server_is_asked(
 
         # Without a worker those with slots wait as well.
         await front.until(has_counted)
+        assert late.dispatcher.oldest_queued_seconds > 0
     work.may_end.set()
     async with machines.worker():
         assert await front.until_ended(*accepted) == [Status.COMPLETED] * 7

@@ -1,6 +1,7 @@
 """Gauges of the parts of a program, also while the database does not answer."""
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,9 +24,7 @@ LATE = Backlog(
     waiting_for_slot_since=NOON - timedelta(seconds=5), waiting_for_concurrency_since=NOON - timedelta(seconds=7),
     job_runs={"jobs": NOON},
 )  # fmt: skip
-PARTS: Any = {
-    "dispatcher": SimpleNamespace(oldest_queued_seconds=1.0), "clock": SimpleNamespace(now=lambda: NOON),
-}  # fmt: skip
+DISPATCHER: Any = SimpleNamespace(oldest_queued_seconds=1.0)
 
 
 class Inspector:
@@ -44,8 +43,9 @@ class Inspector:
 async def test_the_backlog_is_not_known_while_the_database_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "_BACKLOG_SECONDS", 0.0)
     inspector: Any = Inspector(LATE, None, LATE)
-    backlog, metrics = StoredBacklog(inspector), Metrics()
-    telemetry._add_backlog(metrics, backlog, **PARTS)
+    clock: Any = SimpleNamespace(now=lambda: NOON)
+    backlog, metrics = StoredBacklog(inspector, clock), Metrics()
+    telemetry._add_backlog(metrics, backlog, DISPATCHER)
 
     seen = []
     for _ in range(3):
@@ -67,6 +67,35 @@ async def test_the_backlog_is_not_known_while_the_database_does_not_answer(monke
         ("flowrunner_callbacks_pending",): "nan",
     }
     assert seen == [known, unknown, known]
+
+
+async def test_what_was_not_due_at_the_last_reading_is_not_late_before_the_next() -> None:
+    times = iter([NOON, NOON, NOON + timedelta(seconds=9)])
+    inspector: Any = Inspector(replace(LATE, due_since=NOON + timedelta(seconds=1)))
+    clock: Any = SimpleNamespace(now=lambda: next(times))
+    backlog, metrics = StoredBacklog(inspector, clock), Metrics()
+    telemetry._add_backlog(metrics, backlog, DISPATCHER)
+
+    await backlog.refresh()
+    values = _values(metrics)
+
+    assert values["flowrunner_schedule_lag_seconds",] == "0.0"
+    assert values["flowrunner_oldest_queued_seconds", "concurrency"] == "7.0"
+
+
+async def test_readiness_is_checked_for_each_collection() -> None:
+    reasons, metrics = iter([None, "the database does not answer", None]), Metrics()
+
+    async def readiness() -> str | None:
+        return next(reasons)
+
+    telemetry.add_readiness(metrics, readiness)
+    seen = []
+    for _ in range(3):
+        await metrics.refresh()
+        seen.append(_values(metrics)["flowrunner_ready",])
+
+    assert seen == ["1.0", "0.0", "1.0"]
 
 
 BACKLOG = tuple(

@@ -10,6 +10,7 @@ import pytest
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.journal import Append
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.active_slots import SqlActiveSlots
@@ -144,13 +145,38 @@ async def test_waiting_executions_are_counted_until_a_process_takes_them_over(
 ) -> None:
     epoch = await create(journal, "exec-1", "exec-2", "exec-3")
     await journal.append(counted("exec-omar", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))
-    assert await slots.waiting() == 4
+    assert await slots.waiting() == (4, NOON)
 
     mark = await journal.acquire(ExecutionId("exec-1"), epoch)
-    assert await slots.waiting() == 3
+    assert (await slots.waiting()).number == 3
     await journal.append(completion("exec-1", epoch=mark))
     await slots.admit_next(MARA, most=2)
-    assert await slots.waiting() == 2, "the admitted one is about to be taken over"
+    assert (await slots.waiting()).number == 2, "the admitted one is about to be taken over"
+
+
+async def test_the_longest_wait_is_that_for_a_slot_or_of_a_new_one_for_a_process(
+    slots: SqlActiveSlots, journal: SqlJournal
+) -> None:
+    assert await slots.waiting() == (0, None)
+    epoch = await create(journal, "exec-1", "exec-2", "exec-3")
+    assert await slots.waiting() == (3, NOON)
+
+    await journal.acquire(ExecutionId("exec-1"), epoch)
+    assert await slots.waiting() == (2, NOON + timedelta(seconds=1))
+
+    await journal.acquire(ExecutionId("exec-2"), epoch)
+    # It waits for a slot.
+    assert await slots.waiting() == (1, NOON + timedelta(seconds=2))
+
+
+async def test_a_new_one_with_a_concurrency_limit_has_no_part_in_the_longest_wait(
+    slots: SqlActiveSlots, journal: SqlJournal
+) -> None:
+    append = counted("exec-1", epoch=await journal.epoch())
+    assert append.create is not None
+    await journal.append(replace(append, create=replace(append.create, slot=ConcurrencySlot("key", 1))))
+
+    assert await slots.waiting() == (1, None)
 
 
 async def test_a_full_queue_is_found_without_a_write(slots: SqlActiveSlots, journal: SqlJournal) -> None:

@@ -20,7 +20,7 @@ from flowrunner.bootstrap.flows import assemble_flows
 from flowrunner.bootstrap.operation import assemble_operation
 from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.bootstrap.stores import Stores
-from flowrunner.bootstrap.telemetry import add_gauges
+from flowrunner.bootstrap.telemetry import add_gauges, add_readiness
 from flowrunner.bootstrap.triggers import assemble_triggers
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
@@ -181,6 +181,7 @@ def assemble(
     metrics.gauge(
         "flowrunner_standby", "1 while another server is active and this one waits.", lambda: readiness.is_standby
     )
+    add_readiness(metrics, readiness)
     return Program(
         app=api.app,
         services=services,

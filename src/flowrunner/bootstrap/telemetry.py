@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from datetime import datetime
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -92,10 +93,15 @@ def request_tracer(exporters: "Exporters | None", vault: SecretReader) -> Reques
 
 
 class StoredBacklog:
-    """The backlog in the database, as last read; None before the first reading, and while it cannot be read."""
+    """The backlog in the database, as last read; None before the first reading, and while it cannot be read.
 
-    def __init__(self, inspector: DatabaseInspector) -> None:
+    Waits are those at the time of the reading: what was due afterwards may have been started on time.
+    """
+
+    def __init__(self, inspector: DatabaseInspector, clock: SystemClock) -> None:
         self._inspector = inspector
+        self._clock = clock
+        self._read_at = clock.now()
         self._asked_at = -_BACKLOG_SECONDS
         self.last: Backlog | None = None
 
@@ -109,6 +115,11 @@ class StoredBacklog:
         with contextlib.suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
                 self.last = await self._inspector.backlog()
+                self._read_at = self._clock.now()
+
+    def seconds_since(self, began_at: datetime | None) -> float:
+        """Return how long ago this was at the last reading; 0 if it was not yet, or for None."""
+        return 0.0 if began_at is None else max(0.0, (self._read_at - began_at).total_seconds())
 
 
 def observe_executions(
@@ -139,7 +150,7 @@ def add_gauges(
     clock: SystemClock,
 ) -> None:
     """Add the gauges of the parts of the program."""
-    backlog, data_dir = StoredBacklog(SqlInspector(database)), settings.data_dir
+    backlog, data_dir = StoredBacklog(SqlInspector(database), clock), settings.data_dir
     metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
     metrics.gauge(
         "flowrunner_executions_queued",
@@ -179,8 +190,24 @@ def add_gauges(
         )
     )
     _add_processes(metrics, processes)
-    _add_backlog(metrics, backlog, dispatcher, clock)
+    _add_backlog(metrics, backlog, dispatcher)
     metrics.before_collecting(backlog.refresh)
+
+
+def add_readiness(metrics: Metrics, readiness: Callable[[], Awaitable[str | None]]) -> None:
+    """Add the gauge of the readiness, which is checked when the metrics are collected.
+
+    Args:
+        readiness: Returns the reason why the program is not ready, or None.
+    """
+    is_ready = False
+
+    async def check() -> None:
+        nonlocal is_ready
+        is_ready = await readiness() is None
+
+    metrics.before_collecting(check)
+    metrics.gauge("flowrunner_ready", "1 while /readyz answers 200.", lambda: is_ready)
 
 
 def _script_workers(settings: Settings, sandbox: JailedSandbox, processes: EngineProcesses | None) -> dict[str, float]:
@@ -217,25 +244,20 @@ def _by_process(processes: EngineProcesses | None, read: Callable[[ProcessReport
     return {str(number): read(report) for number, report in enumerate(processes.reports, start=1)}
 
 
-def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispatcher, clock: SystemClock) -> None:
+def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispatcher) -> None:
     """Add the gauges of the backlog in the database, which are left out while it does not answer."""
 
     def oldest() -> dict[str, float]:
         if (last := backlog.last) is None:
             return {"active": dispatcher.oldest_queued_seconds}
-        now = clock.now()
-        stored = 0.0 if last.waiting_for_slot_since is None else (now - last.waiting_for_slot_since).total_seconds()
-        since = last.waiting_for_concurrency_since
+        stored = backlog.seconds_since(last.waiting_for_slot_since)
         return {
             "active": max(dispatcher.oldest_queued_seconds, stored),
-            "concurrency": 0.0 if since is None else (now - since).total_seconds(),
+            "concurrency": backlog.seconds_since(last.waiting_for_concurrency_since),
         }
 
     def late() -> float:
-        if backlog.last is None:
-            return float("nan")
-        since = backlog.last.due_since
-        return 0.0 if since is None else max(0.0, (clock.now() - since).total_seconds())
+        return float("nan") if backlog.last is None else backlog.seconds_since(backlog.last.due_since)
 
     metrics.add(
         Gauges(

@@ -35,7 +35,7 @@ class Metrics:
         self._writing = asyncio.Lock()
         # The last answers: when each was made, for OpenMetrics and for older clients.
         self._texts: dict[bool, tuple[float, bytes]] = {}
-        self._refresh: Callable[[], Awaitable[None]] | None = None
+        self._refreshes: list[Callable[[], Awaitable[None]]] = []
         self.requests = RequestMetrics()
         self.add(self.requests)
         self.database = DatabaseMetrics()
@@ -92,13 +92,12 @@ class Metrics:
         Gauge(name, help, registry=self._registry).set_function(read)
 
     def before_collecting(self, refresh: Callable[[], Awaitable[None]]) -> None:
-        """Set the function that reads what takes longer, shortly before the metrics are collected."""
-        self._refresh = refresh
+        """Add a function that reads what takes longer, shortly before the metrics are collected."""
+        self._refreshes.append(refresh)
 
     async def refresh(self) -> None:
         """Read what takes longer."""
-        if self._refresh is not None:
-            await self._refresh()
+        await asyncio.gather(*(refresh() for refresh in self._refreshes))
 
     def collect(self) -> Sequence[Metric]:
         """Return the metrics as they are now."""

@@ -21,6 +21,18 @@ class SlotEntry(NamedTuple):
     queued_at: int | None = None
 
 
+class WaitingExecutions(NamedTuple):
+    """Executions that wait for an active slot or, when they are new, for a process that loads them.
+
+    Attributes:
+        since: When the longest wait of them began. Those with a concurrency limit do not count here while they are new:
+            when they got their concurrency slot is not stored.
+    """
+
+    number: int
+    since: datetime | None
+
+
 class ActiveSlots(Protocol):
     """Slots of executions in the memory of processes that share a journal, limited per workspace.
 
@@ -57,8 +69,8 @@ class ActiveSlots(Protocol):
         """Return the workspaces with queued executions."""
         ...
 
-    async def waiting(self) -> int:
-        """Count the executions that wait for a slot, or are new and not loaded by any process yet."""
+    async def waiting(self) -> WaitingExecutions:
+        """Return how many executions wait for a slot, or are new and not loaded by any process yet, and since when."""
         ...
 
     async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:

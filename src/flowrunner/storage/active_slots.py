@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports.active_slots import SlotEntry
+from flowrunner.ports.active_slots import SlotEntry, WaitingExecutions
 from flowrunner.ports.journal import NewExecution
 from flowrunner.storage.database import Database
-from flowrunner.storage.rows import ids_with_workspaces, to_ms
+from flowrunner.storage.rows import from_ms_or_none, ids_with_workspaces, to_ms
 from flowrunner.storage.transaction import Transaction, one_row
 
 # Slots are counted from the executions that hold them, so that none can leak: an ended execution holds none.
@@ -64,10 +64,12 @@ SELECT 1 FROM executions
 """
 # Executions that wait for a slot, or for a process to acquire them for the first time.
 WAITING: Final = """
-SELECT (SELECT count(*) FROM executions WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL)
-     + (SELECT count(*) FROM executions
+SELECT slots.count + new.count, slots.since, new.since
+  FROM (SELECT count(*) AS count, min(queued_at) AS since FROM executions
+         WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL) AS slots,
+       (SELECT count(*) AS count, min(CASE WHEN concurrency_key IS NULL THEN started_at END) AS since FROM executions
          WHERE status IN ('running', 'waiting') AND status = 'running' AND is_idle = false AND queued_at IS NULL
-           AND epoch <= (SELECT epoch FROM engine))
+           AND epoch <= (SELECT epoch FROM engine)) AS new
 """
 EXPECTED: Final = """
 SELECT id, workspace_id FROM executions
@@ -134,9 +136,9 @@ class SqlActiveSlots:
         rows = await self._database.read_long(lambda tx: tx.rows(WORKSPACES_WAITING))
         return [WorkspaceId(row[0]) for row in rows]
 
-    async def waiting(self) -> int:
-        row = await self._database.read_long(lambda tx: one_row(tx, WAITING))
-        return int(row[0])
+    async def waiting(self) -> WaitingExecutions:
+        count, *began = await self._database.read_long(lambda tx: one_row(tx, WAITING))
+        return WaitingExecutions(count, from_ms_or_none(min((at for at in began if at is not None), default=None)))
 
     async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         values = {"since": to_ms(since), "limit": limit}

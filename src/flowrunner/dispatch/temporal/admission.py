@@ -11,7 +11,7 @@ from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports.active_slots import ActiveSlots, SlotEntry
+from flowrunner.ports.active_slots import ActiveSlots, SlotEntry, WaitingExecutions
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import ActiveExecution
 from flowrunner.ports.journal import NewExecution
@@ -54,8 +54,8 @@ class Admission:
         """Return whether a new execution is queued."""
         return self._limits.active is not None and await self._slots.is_waiting(id)
 
-    async def waiting(self) -> int:
-        """Count the executions of all workspaces that wait for a slot or for a worker."""
+    async def waiting(self) -> WaitingExecutions:
+        """Return how many executions of all workspaces wait for a slot or for a worker, and since when."""
         return await self._slots.waiting()
 
     async def enter(self, id: ExecutionId) -> SlotEntry:

@@ -66,6 +66,7 @@ class TemporalDispatcher(LinkingDispatcher):
         self._clock = clock
         self._is_open = False
         self._queued = 0
+        self._oldest_queued_seconds = 0.0
         self._checked: ExecutionId | None = None
 
     @property
@@ -85,8 +86,8 @@ class TemporalDispatcher(LinkingDispatcher):
 
     @property
     def oldest_queued_seconds(self) -> float:
-        """Return 0: executions wait in the database."""
-        return 0.0
+        """Return the longest wait of all processes, for an active slot or a worker, as last read."""
+        return self._oldest_queued_seconds
 
     async def open(self) -> None:
         await self._engine.open_shared()
@@ -261,8 +262,10 @@ class TemporalDispatcher(LinkingDispatcher):
         return after, errors
 
     async def count_queued(self) -> None:
-        """Count the executions that wait for an active slot or for a worker."""
-        self._queued = await self._admission.waiting()
+        """Read how many executions wait for an active slot or for a worker, and since when."""
+        self._queued, since = await self._admission.waiting()
+        waited = timedelta(0) if since is None else self._clock.now() - since
+        self._oldest_queued_seconds = max(0.0, waited.total_seconds())
 
     async def restart_all(self) -> None:
         """Repeat every start and notification that may be lost: Temporal may be another one than before."""
