@@ -1,9 +1,11 @@
 """TLS, client certificates and API keys, as Temporal Cloud asks for them."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 from urllib.parse import urlencode
 
@@ -11,7 +13,7 @@ import pytest
 
 from dispatch.cluster import cluster
 from flowrunner.dispatch.temporal.address import TemporalAddress
-from flowrunner.dispatch.temporal.connection import connect
+from flowrunner.dispatch.temporal.connection import client_log, connect
 from flowrunner.domain.errors import DispatchUnavailable, FlowRunnerError
 from flowrunner.domain.status import Status
 from support.databases import new_postgres_database
@@ -50,6 +52,23 @@ def cloud(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Itera
     issuer, stranger = Issuer(directory, "issuer"), Issuer(directory, "stranger")
     with tls_proxy(("127.0.0.1", temporal.port), issuer.issue("server", NAME), clients_of=issuer) as proxy:
         yield Cloud(proxy, issuer, stranger, issuer.issue("client"), stranger.issue("foreign"))
+
+
+def test_messages_of_the_client_are_in_the_log_and_of_one_kind_whatever_their_fields(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    forwarding = client_log()
+    for fields in ({"run_id": "a"}, {"run_id": "b"}, {}):
+        message = "100 % of calls failed" if fields else "no fields: 5 %"
+        forwarding._on_logs([SimpleNamespace(level=logging.WARNING, message=message, fields=fields, time=0.0)])
+
+    kinds = [f"{record.name}: {record.msg}" for record in caplog.records]
+    assert kinds == [*["temporalio.core: 100 %% of calls failed %s"] * 2, "temporalio.core: no fields: 5 %"]
+    assert caplog.messages == [
+        "100 % of calls failed {'run_id': 'a'}",
+        "100 % of calls failed {'run_id': 'b'}",
+        "no fields: 5 %",
+    ]
 
 
 async def test_executions_go_over_tls_with_a_client_certificate(cloud: Cloud, postgres: PostgresServer) -> None:

@@ -1,12 +1,15 @@
 """The connection to Temporal."""
 
 import asyncio
+import logging
 import re
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from flowrunner.dispatch.temporal.address import TemporalAddress
@@ -47,7 +50,9 @@ async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
     try:
         # The client's own timeout does not apply once the connection is accepted.
         async with asyncio.timeout(_CONNECT_SECONDS):
-            client = await Client.connect(address.target, namespace=address.namespace, api_key=api_key, tls=tls)
+            client = await Client.connect(
+                address.target, namespace=address.namespace, api_key=api_key, tls=tls, runtime=_runtime()
+            )
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=address.namespace))
     except TimeoutError:
         raise _unavailable(address, "it does not answer in time") from None
@@ -56,6 +61,31 @@ async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
     except RuntimeError as error:
         raise _failed(address, str(error), uses_tls=tls is not False) from None
     return client
+
+
+@cache
+def _runtime() -> Runtime:
+    """Return the client's runtime, of which a process has one."""
+    # By default, the client writes its messages past the log, without a limit: several for each call in an outage.
+    level = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=level, forwarding=client_log())))
+
+
+def client_log() -> LogForwardingConfig:
+    """Return the configuration that forwards the client's messages to the log, as those of a library."""
+    logger = logging.getLogger("temporalio.core")
+    logger.addFilter(_separate_fields)
+    return LogForwardingConfig(
+        logger, append_target_to_name=False, prepend_target_on_message=False, append_log_fields_to_message=False
+    )
+
+
+def _separate_fields(record: logging.LogRecord) -> bool:
+    """Make a message's fields, such as ids, its arguments: messages that differ only in these are of one kind."""
+    fields = getattr(record, "temporal_log").fields  # noqa: B009 # the client adds it to its records
+    if fields:
+        record.msg, record.args = f"{record.msg.replace('%', '%%')} %s", (fields,)
+    return True
 
 
 def _refused(address: TemporalAddress, error: RPCError) -> FlowRunnerError:
