@@ -242,9 +242,12 @@ class Scenario:
 
     def outcome(self) -> "Outcome":
         """What a caller, an operator and the other side see of it, with names in place of the ids."""
-        names = self._names()
+        with reading(self.place):
+            names = self._names()
+            rows = rows_of(
+                self.place, "SELECT execution_id, type, data FROM readable_events ORDER BY execution_id, seq"
+            )
         executions: dict[str, Any] = {}
-        rows = rows_of(self.place, "SELECT execution_id, type, data FROM readable_events ORDER BY execution_id, seq")
         for id, type, data in rows:
             event = fields_of(data)
             steps, _ = executions.setdefault(names[id], ({}, None))

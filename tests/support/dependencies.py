@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,7 +45,18 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
-from support.databases import MARA, NOON, OMAR, REQUESTED, Place, account, new_database_file, open_database, rows_of
+from support.databases import (
+    MARA,
+    NOON,
+    OMAR,
+    REQUESTED,
+    Place,
+    account,
+    new_database_file,
+    open_database,
+    reading,
+    rows_of,
+)
 from support.flows import flow_of
 
 # Longer than anything here takes, shorter than a run of the tests may hang.
@@ -348,6 +359,10 @@ async def machine(
     if isinstance(path, Path) and not path.exists():  # nothing else runs yet
         new_database_file(path)
     database = open_database(path)
+    looking = ExitStack()
+    if isinstance(path, Path):
+        # What a test looks up past the process: each connection reads the whole schema before its first query.
+        looking.enter_context(reading(path))
     try:
         accounts = SqlAccounts(database)
         if not await accounts.any():
@@ -415,7 +430,8 @@ async def machine(
             if own is not None:
                 await own.close()
     finally:
-        await database.close()
+        with looking:
+            await database.close()
 
 
 async def secret(machine: Machine, key: str, value: str) -> None:

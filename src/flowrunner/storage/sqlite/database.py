@@ -228,9 +228,7 @@ class SqliteDatabase:
         self._threads = [
             threading.Thread(target=self._write_loop, args=writer, name="sqlite-writer", daemon=True),
             *(
-                threading.Thread(
-                    target=self._read_loop, args=(_connect_to_read(path),), name=f"sqlite-reader-{n}", daemon=True
-                )
+                threading.Thread(target=self._read_loop, args=(_connect(path),), name=f"sqlite-reader-{n}", daemon=True)
                 for n in range(READERS)
             ),
         ]
@@ -452,9 +450,14 @@ class SqliteDatabase:
     # On the readers' threads
 
     def _read_loop(self, connection: sqlite3.Connection) -> None:
+        is_configured = False
         try:
             while (pending := self._reads.get()) is not None:
                 try:
+                    # Reads the whole schema, which takes more than a millisecond: many a process never reads here.
+                    if not is_configured:
+                        _configure_to_read(connection)
+                        is_configured = True
                     pending.result = finish(pending.work.run(SqliteTransaction(connection)))
                 except Exception as error:
                     pending.error = _as_unavailable(error)
@@ -535,7 +538,8 @@ def _as_unavailable(error: Exception) -> Exception:
 
 
 def _connect_to_write(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, cache_mib=8)
+    connection = _connect(path)
+    _configure(connection)
     # The pages that undo a single statement. By default, those of a statement that changes more than 16 pages are
     # written to a file, and the end of an execution changes as many with its indexes.
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -543,14 +547,22 @@ def _connect_to_write(path: Path) -> sqlite3.Connection:
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, cache_mib=8)
-    connection.execute("PRAGMA query_only = ON")
+    connection = _connect(path)
+    _configure_to_read(connection)
     return connection
 
 
-def _connect(path: Path, *, cache_mib: int) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     # Opened on one thread and used on another, but never on two at the same time.
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, check_same_thread=False)
+    return sqlite3.connect(path, isolation_level=None, cached_statements=256, check_same_thread=False)
+
+
+def _configure_to_read(connection: sqlite3.Connection) -> None:
+    _configure(connection)
+    connection.execute("PRAGMA query_only = ON")
+
+
+def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -558,5 +570,4 @@ def _connect(path: Path, *, cache_mib: int) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_size_limit = 67108864")
     # Small, because the operating system caches the file anyway. A search reads up to 1,000 pages of 4 KiB; it takes
     # twice the processor time with a cache that is too small for them.
-    connection.execute(f"PRAGMA cache_size = -{cache_mib * 1024:d}")
-    return connection
+    connection.execute("PRAGMA cache_size = -8192")
