@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as TooLate
 
@@ -149,11 +149,19 @@ def settled(page: Page) -> Page:
     return page
 
 
+_VIOLATIONS: Final = """async options => (await axe.run(options)).violations.flatMap(
+    found => found.nodes.map(node => `${found.id}: ${JSON.stringify(node.target)} ${node.failureSummary}`)
+)"""
+
+
 def violations(page: Page, only: list[str] | None = None, without: tuple[str, ...] = ()) -> list[str]:
     """Return the violations of the rules of accessibility: of all but ``without``, or of ``only`` these."""
     options: dict[str, Any] = {"runOnly": {"type": "rule", "values": only}} if only else {}
     options["rules"] = {rule: {"enabled": False} for rule in without}
     # What is right need not be described.
     options["resultTypes"] = ["violations"]
-    found = Axe().run(page, options=options).response["violations"]
-    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
+    # The library stays until another page is loaded.
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(AXE_SCRIPT)
+    found: list[str] = page.evaluate(_VIOLATIONS, options)
+    return found
