@@ -139,7 +139,7 @@ def test_an_answer_that_takes_longer_than_from_one_look_to_the_next_is_waited_fo
     tab.go("")
     # The screen waits for what the first script has asked for.
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
-    page.wait_for_function("early.size === 0")
+    page.wait_for_function("() => early.size === 0")
 
     asked = len(held)
     page.clock.run_for(16_000)
