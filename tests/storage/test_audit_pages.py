@@ -65,6 +65,7 @@ async def walked(audit: SqlAudit, wanted: AuditFilter, *, limit: int, adds: bool
             await audit.add(entry(30))
         if listed.next_cursor is None:
             return found, pages
+        assert listed.next_cursor != cursor, "each page goes on"
         cursor = listed.next_cursor
 
 
