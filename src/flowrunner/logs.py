@@ -37,6 +37,9 @@ _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
     "request.cut_off": (),
     "telemetry.failed": (),
     "request.finished": ("status", "account_id"),
+    # In an outage of Temporal, several for each execution.
+    "temporal.nudge_failed": ("reason",),
+    "temporal.start_failed": ("reason",),
 }
 _MOST_ENDED_EXECUTIONS: Final = 60
 # Messages of uvicorn about requests that already have a `request.finished` with their id.

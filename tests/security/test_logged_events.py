@@ -260,7 +260,7 @@ def test_s62_a_flood_of_refused_requests_and_logins_leaves_few_lines(usual: Logg
     assert len(usual.named("login.failed")) == 20
 
 
-def test_events_of_accounts_are_sampled_apart_and_with_debug_requests_not_at_all() -> None:
+def test_frequent_events_are_sampled_by_their_fields_and_with_debug_requests_not_at_all() -> None:
     program = (
         "import structlog; from flowrunner.logs import configure_logging; from flowrunner.settings import Settings\n"
         "configure_logging(Settings(log_level='{}', log_format='json'))\n"
@@ -268,6 +268,8 @@ def test_events_of_accounts_are_sampled_apart_and_with_debug_requests_not_at_all
         "for n in range(200):\n"
         "    log.info('request.finished', status=404, account_id='a')\n"
         "    log.info('execution.failed', workspace_id='a')\n"
+        "    log.warning('temporal.start_failed', what=str(n), reason='away')\n"
+        "log.warning('temporal.start_failed', what='x', reason='late')\n"
         "log.info('request.finished', status=404, account_id='b')\n"
         "log.info('execution.failed', workspace_id='b')\n"
     )
@@ -277,13 +279,16 @@ def test_events_of_accounts_are_sampled_apart_and_with_debug_requests_not_at_all
             [sys.executable, "-c", program.format(level)], capture_output=True, text=True, timeout=60, check=True
         )
         return Counter(
-            (line["event"], line.get("account_id") or line["workspace_id"])
+            (line["event"], line.get("account_id") or line.get("workspace_id") or line["reason"])
             for line in map(json.loads, done.stderr.splitlines())
         )
 
-    of_executions = {("execution.failed", "a"): 60, ("execution.failed", "b"): 1}
-    assert counted("info") == {("request.finished", "a"): 10, ("request.finished", "b"): 1, **of_executions}
-    assert counted("debug") == {("request.finished", "a"): 200, ("request.finished", "b"): 1, **of_executions}
+    others = {
+        ("execution.failed", "a"): 60, ("execution.failed", "b"): 1,
+        ("temporal.start_failed", "away"): 10, ("temporal.start_failed", "late"): 1,
+    }  # fmt: skip
+    assert counted("info") == {("request.finished", "a"): 10, ("request.finished", "b"): 1, **others}
+    assert counted("debug") == {("request.finished", "a"): 200, ("request.finished", "b"): 1, **others}
 
 
 # Whoever reads the log
