@@ -4,15 +4,17 @@ import json
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
-import mcp
 import pytest
-from mcp.client.streamable_http import streamable_http_client
 
 from support.client import Client
 from support.server import clean_environment
+
+# The SDK is half a second of imports, which each process of a run would take to collect the tests.
+if TYPE_CHECKING:
+    from mcp import Client as McpClient
 
 ALL = ("mcp", "read", "run", "write")
 
@@ -31,7 +33,7 @@ class ToolFailed(AssertionError):
 
 
 class Agent:
-    def __init__(self, client: mcp.Client) -> None:
+    def __init__(self, client: "McpClient") -> None:
         self.client = client
 
     async def call(self, tool: str, /, **arguments: Any) -> Any:
@@ -60,10 +62,13 @@ class Agent:
     @classmethod
     @asynccontextmanager
     async def over_http(cls, url: str, token: str, *, mode: str = "auto") -> AsyncIterator[Self]:
+        from mcp import Client as McpClient
+        from mcp.client.streamable_http import streamable_http_client
+
         headers = {"Authorization": f"Bearer {token}"}
         async with (
             httpx2.AsyncClient(headers=headers, timeout=70) as http,
-            mcp.Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
+            McpClient(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
         ):
             yield cls(client)
 
@@ -71,10 +76,13 @@ class Agent:
     @asynccontextmanager
     async def over_stdio(cls, variables: Mapping[str, str], *arguments: str, mode: str = "auto") -> AsyncIterator[Self]:
         """An agent of `flowrunner mcp`."""
-        command = mcp.StdioServerParameters(
+        from mcp import Client as McpClient
+        from mcp import StdioServerParameters
+
+        command = StdioServerParameters(
             command=sys.executable, args=["-m", "flowrunner", "mcp", *arguments], env=clean_environment(**variables)
         )
-        async with mcp.Client(command, mode=mode) as client:
+        async with McpClient(command, mode=mode) as client:
             yield cls(client)
 
 

@@ -7,7 +7,6 @@ import threading
 from typing import Any, Final
 
 import pytest
-from mcp import MCPError
 
 from api.agents import ALL, Agent, called, message, token_of
 from api.shapes import NAP, SMALLEST, assert_error, assert_refused
@@ -67,6 +66,8 @@ def test_s76_no_other_credential_reaches_the_mcp_server(account: Client, admin: 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_s76_a_refused_client_learns_the_reason(account: Client, mode: str) -> None:
     rest = token_of(account, "read")
+
+    from mcp import MCPError
 
     for token, said in (
         ("nothing", "token"),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import MCPError
 
 from api.agents import Agent, message, token_of
 from flowrunner.cli import mcp_bridge
@@ -87,6 +86,8 @@ def test_the_standard_output_holds_messages_alone_and_the_end_of_the_input_ends_
 
 
 async def test_a_server_that_has_gone_is_an_error_of_each_call_and_no_end(tmp_path: Path) -> None:
+    from mcp import MCPError
+
     server = Server(tmp_path).start()
     try:
         token = token_of(server.admin().new_account())

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
-import mcp
-from mcp.client.streamable_http import streamable_http_client
 
 from docs.pages import DOCS, rows, section
 from flowrunner.api.mcp.resources import SCHEMA, TEMPLATES
@@ -33,6 +31,9 @@ def configurations(url: str, token: str) -> dict[str, Any]:
 async def test_each_configuration_connects_an_agent_with_the_token_that_the_page_makes(
     account: Client, tmp_path: Path
 ) -> None:
+    import mcp
+    from mcp.client.streamable_http import streamable_http_client
+
     ((method, path, body),) = _HTTP.findall(PAGE)
     made = account.request(method, path, body.encode(), {"Content-Type": "application/json"})
     assert made.status == 201, made
