@@ -403,16 +403,16 @@ async def main():
     for account in "abc":
         await sandbox.evaluate(WorkspaceId(account), [Script("1")], {})
     (fork_server,) = fork_servers()
-    # A worker that was just forked closes what it has inherited before it evaluates anything, and the fork server
-    # closes the socket of one that it has just forked.
+    # A worker that was just forked closes what it has inherited before it evaluates anything, the fork server closes
+    # the socket of one that it has just forked, and a worker may end at any time.
     for _ in range(600):
-        is_forking = any(fd > 2 for fd, _ in descriptors(fork_server))
-        if not is_forking and all(len(descriptors(pid)) == 1 for pid in descendants(fork_server)):
+        server, *workers = (descriptors(pid) for pid in (fork_server, *descendants(fork_server)))
+        if all(fd <= 2 for fd, _ in server) and all(len(held) == 1 for held in workers):
             break
         await asyncio.sleep(0.1)
-    print("fork_server:", *(f"{fd}={target}" for fd, target in descriptors(fork_server) if fd > 2))
-    for pid in descendants(fork_server):
-        print("worker:", *(f"{fd}={target}" for fd, target in descriptors(pid)))
+    print("fork_server:", *(f"{fd}={target}" for fd, target in server if fd > 2))
+    for held in workers:
+        print("worker:", *(f"{fd}={target}" for fd, target in held))
     await sandbox.close()
 
 uvloop.run(main())

@@ -89,7 +89,8 @@ class Tab:
     def log_in(self, email: str = ADMIN_EMAIL, password: str = ADMIN_PASSWORD) -> "Tab":
         """Log in as the page for it does, without loading that page."""
         body = {"username": email, "password": password, "cookie": True}
-        answer = self.context.request.post("/api/v1/auth/login", data=body)
+        # On a connection that was kept, the request may meet its end.
+        answer = self.context.request.post("/api/v1/auth/login", data=body, max_retries=2)
         assert answer.ok, answer.text()
         self.page.goto("/")
         self.page.wait_for_url("**/w/**")
