@@ -156,7 +156,7 @@ def test_a_provider_logs_in_and_is_linked_to_an_account(
     page.wait_for_url("**/w/~*")
     page = tab.go("/account")
     expect(page.get_by_label("E-mail address")).to_have_value("ada@example.com")
-    expect(page.get_by_text("This account has no password.")).to_be_visible()
+    expect(page.get_by_text("This account has no password:")).to_be_visible()
     expect(page.get_by_label("Current password")).to_have_count(0)
     page.get_by_role("button", name="Log out").first.click()
     page.wait_for_url("**/login")

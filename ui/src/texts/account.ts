@@ -27,7 +27,7 @@ export const account = {
   role: "Role",
   saved: "Saved",
   passwordTitle: "Password",
-  noPassword: "This account has no password. You log in with an account of a provider. A link of an admin of this installation sets a password.",
+  noPassword: "This account has no password: you log in through a provider. To get one, ask an admin of this installation for a link that sets it.",
   current: "Current password",
   next: "New password",
   nextHint: "At least 12 characters. It ends all your sessions and API tokens: log in with it afterwards.",
