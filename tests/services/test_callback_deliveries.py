@@ -360,6 +360,36 @@ async def test_s63_slow_receivers_of_a_workspace_leave_room_for_others(
     await running
 
 
+async def test_s63_callbacks_with_many_messages_leave_turns_to_those_of_other_workspaces(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_deliveries, "_CALLBACKS_AT_ONCE", 2)
+    monkeypatch.setattr(callback_deliveries, "_TURN_SECONDS", 0.0)
+    asked, sent_before = installation.network.asked, Counter[str]()
+
+    async def slow() -> HttpAnswer:
+        await asyncio.sleep(0.005)
+        return HttpAnswer(status=200, headers={}, body=b"", url="", redirects=0)
+
+    async def other() -> HttpAnswer:
+        sent_before.update(asked)
+        return HttpAnswer(status=200, headers={}, body=b"", url="", redirects=0)
+
+    installation.network.answers |= {"http://a0": slow, "http://a1": slow, "http://other": other}
+    many = [await installation.callback(f"http://a{n}", pending=100) for n in range(2)]
+    late = await installation.callback("http://other", pending=0, workspace_id=OMAR)
+
+    running = asyncio.create_task(installation.deliveries.deliver_due())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(asked) < 2:  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0)
+        await installation.pend(late, "late")
+        await running
+
+    assert [await installation.states(view) for view in (*many, late)] == [{"delivered": n} for n in (100, 100, 1)]
+    assert sent_before["http://a0"] < 100 > sent_before["http://a1"]
+
+
 @pytest.mark.parametrize(
     ("cause", "depth"),
     [(REQUESTED, 1), (Chained(trigger=TriggerId("t"), name="t", of=ExecutionId("e0"), depth=4), 5)],

@@ -59,6 +59,8 @@ _CALLBACKS_AT_ONCE: Final = 32
 _CALLBACKS_OF_A_WORKSPACE: Final = 8
 _MESSAGES_AT_ONCE: Final = 4
 _PORTION: Final = 20
+# How long a callback sends before others get their turn: a receiver may take its time, and the messages may be many.
+_TURN_SECONDS: Final = 5.0
 # Mailboxes whose last e-mail is remembered: more than can be sent to before the first may get its next one.
 _MAILBOXES: Final = 10_000
 # How soon a new delivery is noticed.
@@ -180,7 +182,9 @@ class CallbackDeliveries:
             await asyncio.sleep(_UNREADABLE_SECONDS)
 
     async def _deliver_all(self, workspace_id: WorkspaceId, id: CallbackId) -> None:
-        """Make the deliveries of one callback that are due, until one fails or none is left."""
+        """Make the deliveries of one callback that are due, until one fails, none is left, or its turn is over."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + _TURN_SECONDS
         while True:
             try:
                 found = await self._store.get(workspace_id, id)
@@ -195,9 +199,9 @@ class CallbackDeliveries:
                 portion = due[first : first + at_once]
                 results = await self._deliver_together(found, portion)
                 await asyncio.sleep(PAUSES[found.view.format] * len(portion))
-                if not all(results):
+                if not all(results) or loop.time() >= ends_at:
                     break
-            if failures + 1 >= FAILURES_BEFORE_PAUSE and not all(results):
+            if loop.time() >= ends_at or (failures + 1 >= FAILURES_BEFORE_PAUSE and not all(results)):
                 return
 
     async def _deliver_together(self, found: SealedCallback, portion: Sequence[DeliveryView]) -> Sequence[bool]:
