@@ -20,7 +20,7 @@ from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
 from flowrunner.security.vault import AesVault, MasterKeys
-from flowrunner.services import callback_deliveries
+from flowrunner.services import callback_deliveries, waiting_callbacks
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
@@ -337,8 +337,8 @@ async def test_an_attempt_that_cannot_be_recorded_cuts_off_no_message_that_is_be
 async def test_s63_slow_receivers_of_a_workspace_leave_room_for_others(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callback_deliveries, "_CALLBACKS_AT_ONCE", 3)
-    monkeypatch.setattr(callback_deliveries, "_CALLBACKS_OF_A_WORKSPACE", 2)
+    monkeypatch.setattr(waiting_callbacks, "AT_ONCE", 3)
+    monkeypatch.setattr(waiting_callbacks, "OF_A_WORKSPACE", 2)
     done = asyncio.Event()
 
     async def slow() -> HttpAnswer:
@@ -363,7 +363,7 @@ async def test_s63_slow_receivers_of_a_workspace_leave_room_for_others(
 async def test_s63_callbacks_with_many_messages_leave_turns_to_those_of_other_workspaces(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callback_deliveries, "_CALLBACKS_AT_ONCE", 2)
+    monkeypatch.setattr(waiting_callbacks, "AT_ONCE", 2)
     monkeypatch.setattr(callback_deliveries, "_TURN_SECONDS", 0.0)
     asked, sent_before = installation.network.asked, Counter[str]()
 
@@ -388,6 +388,51 @@ async def test_s63_callbacks_with_many_messages_leave_turns_to_those_of_other_wo
 
     assert [await installation.states(view) for view in (*many, late)] == [{"delivered": n} for n in (100, 100, 1)]
     assert sent_before["http://a0"] < 100 > sent_before["http://a1"]
+
+
+@pytest.mark.parametrize("workspaces", [(MARA, OMAR), (MARA, MARA)])
+async def test_s63_no_callback_waits_until_all_messages_of_another_one_are_sent(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, workspaces: Sequence[WorkspaceId]
+) -> None:
+    monkeypatch.setattr(waiting_callbacks, "AT_ONCE", 1)
+    monkeypatch.setattr(callback_deliveries, "_TURN_SECONDS", 0.0)
+    asked, sent_before = installation.network.asked, dict[str, int]()
+
+    async def answer() -> HttpAnswer:
+        for url in asked:
+            sent_before.setdefault(url, max(asked.values()))
+        return HttpAnswer(status=200, headers={}, body=b"", url="", redirects=0)
+
+    installation.network.answers |= dict.fromkeys(("http://a", "http://b"), answer)
+    for url, workspace_id in zip(("http://a", "http://b"), workspaces, strict=True):
+        await installation.callback(url, pending=100, workspace_id=workspace_id)
+
+    await installation.deliveries.deliver_due()
+
+    assert asked == {"http://a": 100, "http://b": 100}
+    assert max(sent_before.values()) < 100
+
+
+async def test_callbacks_that_are_due_are_not_listed_again_for_each_that_ends(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_callbacks, "AT_ONCE", 1)
+    monkeypatch.setattr(callback_deliveries, "LOOK_SECONDS", PATIENCE_SECONDS)
+    list_due, looks = installation.store.due_callbacks, []
+
+    async def due_callbacks(*, now: datetime) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+        looks.append(now)
+        return await list_due(now=now)
+
+    monkeypatch.setattr(installation.store, "due_callbacks", due_callbacks)
+    for n in range(8):
+        installation.network.says(f"http://a{n}", 200)
+        await installation.callback(f"http://a{n}", pending=1)
+
+    await installation.deliveries.deliver_due()
+
+    assert installation.network.asked.total() == 8
+    assert len(looks) == 2
 
 
 @pytest.mark.parametrize(

@@ -188,8 +188,8 @@ class CallbackStore(Protocol):
         """Return when the next delivery is due, and whether any callback is enabled."""
         ...
 
-    async def due_callbacks(self, *, now: datetime, limit: int, most: int) -> Sequence[tuple[WorkspaceId, CallbackId]]:
-        """Return callbacks with due deliveries, at most ``most`` of each workspace; all get their turn."""
+    async def due_callbacks(self, *, now: datetime) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+        """Return all callbacks with due deliveries, in the order of their ids."""
         ...
 
     async def due(self, id: CallbackId, *, now: datetime, limit: int) -> Sequence[DeliveryView]:

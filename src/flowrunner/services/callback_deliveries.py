@@ -8,7 +8,7 @@ and its callback is disabled in the end.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -46,17 +46,16 @@ from flowrunner.ports.outgoing_mails import Mailer, MailFailed
 from flowrunner.ports.secrets import ValueSealer, WrongKey
 from flowrunner.ports.telemetry import TRACEPARENT
 from flowrunner.retrying import rising
+from flowrunner.services import waiting_callbacks
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
 from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.short_commits import ShortDeletions
+from flowrunner.services.waiting_callbacks import WaitingCallbacks
 
 logger = structlog.get_logger()
 
 TIMEOUT_SECONDS: Final = 15.0
-# Callbacks that send at a time: of all workspaces, and of each.
-_CALLBACKS_AT_ONCE: Final = 32
-_CALLBACKS_OF_A_WORKSPACE: Final = 8
 _MESSAGES_AT_ONCE: Final = 4
 _PORTION: Final = 20
 # How long a callback sends before others get their turn: a receiver may take its time, and the messages may be many.
@@ -126,6 +125,7 @@ class CallbackDeliveries:
         self._on_attempt = on_attempt
         # Of each mailbox, on the clock of the event loop.
         self._free_at: LruCache[str, float] = LruCache(_MAILBOXES)
+        self._waiting = WaitingCallbacks()
 
     async def next_due(self) -> datetime | None:
         """Return when to look for deliveries; None while there is no callback."""
@@ -137,32 +137,45 @@ class CallbackDeliveries:
 
     async def deliver_due(self) -> None:
         """Make all deliveries that are due, and return when none is. Raises: Unavailable."""
-        tasks: dict[CallbackId, asyncio.Task[None]] = {}
+        loop = asyncio.get_running_loop()
+        tasks: dict[tuple[WorkspaceId, CallbackId], asyncio.Task[None]] = {}
         outages: Counter[CallbackId] = Counter()
+        look_at = loop.time()
         try:
             while True:
-                due = await self._due_callbacks(are_some_running=bool(tasks))
-                free = _CALLBACKS_AT_ONCE - len(tasks)
-                for workspace_id, id in [(w, id) for w, id in due if id not in tasks][:free]:
-                    deliver = self._deliver_if_readable(workspace_id, id, outages)
-                    tasks[id] = asyncio.create_task(deliver, name=f"deliver {id}")
+                self._start_next(tasks, outages)
+                # Not at each end of a turn: with many callbacks, the list is long.
+                if len(tasks) < waiting_callbacks.AT_ONCE or loop.time() >= look_at:
+                    self._waiting.update([each for each in await self._due(tasks) if each not in tasks])
+                    self._start_next(tasks, outages)
+                    look_at = loop.time() + LOOK_SECONDS
                 if not tasks:
                     return
                 await asyncio.wait(tasks.values(), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                tasks = {id: task for id, task in tasks.items() if not task.done()}
+                tasks = {each: task for each, task in tasks.items() if not task.done()}
         finally:
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    async def _due_callbacks(self, *, are_some_running: bool) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+    def _start_next(
+        self, tasks: dict[tuple[WorkspaceId, CallbackId], asyncio.Task[None]], outages: Counter[CallbackId]
+    ) -> None:
+        """Start to send callbacks, until as many send as may, or none waits that may."""
+        sending = Counter(workspace_id for workspace_id, _ in tasks)
+        while len(tasks) < waiting_callbacks.AT_ONCE and (taken := self._waiting.take(sending)) is not None:
+            deliver = self._deliver_if_readable(*taken, outages)
+            tasks[taken] = asyncio.create_task(deliver, name=f"deliver {taken[1]}")
+            sending[taken[0]] += 1
+
+    async def _due(
+        self, tasks: Mapping[tuple[WorkspaceId, CallbackId], asyncio.Task[None]]
+    ) -> Sequence[tuple[WorkspaceId, CallbackId]]:
         """Raises: Unavailable, unless messages are being sent: these would be sent again if they were cut off."""
         try:
-            return await self._store.due_callbacks(
-                now=self._clock.now(), limit=_CALLBACKS_AT_ONCE * 2, most=_CALLBACKS_OF_A_WORKSPACE
-            )
+            return await self._store.due_callbacks(now=self._clock.now())
         except Unavailable:
-            if not are_some_running:
+            if not tasks:
                 raise
             return ()
 
@@ -249,7 +262,7 @@ class CallbackDeliveries:
     async def _wait_for_mailboxes(self, found: SealedCallback) -> None:
         """Return when each mailbox of a callback may get its next e-mail, of whichever callback.
 
-        At most `_CALLBACKS_AT_ONCE` callbacks wait for one mailbox, each with one e-mail.
+        At most `waiting_callbacks.AT_ONCE` callbacks wait for one mailbox, each with one e-mail.
         """
         pause = PAUSES[found.view.format]
         if found.view.format != "email" or not pause:

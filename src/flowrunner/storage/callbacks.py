@@ -114,15 +114,13 @@ SELECT min(CASE WHEN due.at IS NOT NULL THEN greatest(c.paused_until, due.at) EN
  WHERE c.disabled_at IS NULL
 """,
 )
-# The first ones of each workspace, round-robin over workspaces.
 DUE_CALLBACKS: Final = """
-SELECT workspace_id, id
-  FROM (SELECT c.workspace_id, c.id, row_number() OVER (PARTITION BY c.workspace_id ORDER BY c.id) AS place
-          FROM callbacks c
-         WHERE c.disabled_at IS NULL AND coalesce(c.paused_until, 0) <= :now
-           AND EXISTS (SELECT 1 FROM callback_deliveries d
-                        WHERE d.callback_id = c.id AND d.next_at IS NOT NULL AND d.next_at <= :now)) due
- WHERE place <= :most ORDER BY place, id LIMIT :limit
+SELECT c.workspace_id, c.id
+  FROM callbacks c
+ WHERE c.disabled_at IS NULL AND coalesce(c.paused_until, 0) <= :now
+   AND EXISTS (SELECT 1 FROM callback_deliveries d
+                WHERE d.callback_id = c.id AND d.next_at IS NOT NULL AND d.next_at <= :now)
+ ORDER BY c.id
 """
 DUE: Final = """
 SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
@@ -350,9 +348,8 @@ class SqlCallbacks:
         at, count = await self._database.read(lambda tx: one_row(tx, NEXT_DUE))
         return from_ms_or_none(at), count > 0
 
-    async def due_callbacks(self, *, now: datetime, limit: int, most: int) -> Sequence[tuple[WorkspaceId, CallbackId]]:
-        values = {"now": to_ms(now), "limit": limit, "most": most}
-        rows = await self._database.read(lambda tx: tx.rows(DUE_CALLBACKS, values))
+    async def due_callbacks(self, *, now: datetime) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+        rows = await self._database.read(lambda tx: tx.rows(DUE_CALLBACKS, {"now": to_ms(now)}))
         return [(WorkspaceId(workspace_id), CallbackId(id)) for workspace_id, id in rows]
 
     async def due(self, id: CallbackId, *, now: datetime, limit: int) -> Sequence[DeliveryView]:
