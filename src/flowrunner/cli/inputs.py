@@ -19,7 +19,7 @@ def read_inputs(inputs: Sequence[str], params: Sequence[str], schemas: Mapping[s
     Args:
         inputs: Each `NAME=VALUE`, a JSON object, `@FILE` with one, or `-` for the standard input.
         params: Each `NAME=VALUE`.
-        schemas: The `inputs` of the flow: which of them are text.
+        schemas: The `inputs` of the flow: which of them may be text.
 
     Raises:
         click.UsageError: If a value has another form or cannot be read.
@@ -71,19 +71,54 @@ def pairs(option: str, given: Iterable[str]) -> Mapping[str, Sequence[JSON]]:
 
 
 def _pair(option: str, given: str, schemas: Mapping[str, Any]) -> Mapping[str, JSON]:
-    """Return the value as text if the flow declares text, and otherwise as JSON if it is valid JSON."""
+    """Return the value as JSON if it is JSON, unless the flow takes text in its place, or nothing but text."""
     name, equals, text = given.partition("=")
     if not equals or not name:
         hint = f": did you mean @{given}?" if option == "--input" and Path(given).is_file() else ""
         forms = "NAME=VALUE, a JSON object, @FILE or -" if option == "--input" else "NAME=VALUE"
         raise click.UsageError(f"{option} takes {forms}, and not '{plain(given)}'{plain(hint)}")
     schema = schemas.get(name)
-    if isinstance(schema, dict) and schema.get("type") == "string":
+    if isinstance(schema, dict) and schema.get("type") in ("string", ["string"]):
         return {name: text}
     try:
-        return {name: _read(text)}
+        value = _read(text)
     except (ValueError, RecursionError):
         return {name: text}
+    return {name: text if _lists(schema, text) and not _lists(schema, value) else value}
+
+
+def _lists(schema: Any, value: JSON) -> bool:
+    """Return whether the types and values that a schema lists include a value. Its other rules are not regarded."""
+    if not isinstance(schema, dict):
+        return schema is not False
+    types = schema.get("type")
+    if types is not None and not _types(value).intersection([types] if isinstance(types, str) else types):
+        return False
+    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    # In Python, True is equal to 1.
+    if values is not None and not any(value == each and _types(value) & _types(each) for each in values):
+        return False
+    choices = [each for key in ("anyOf", "oneOf") if (each := schema.get(key)) is not None]
+    is_chosen = all(any(_lists(one, value) for one in choice) for choice in choices)
+    return is_chosen and all(_lists(one, value) for one in schema.get("allOf", ()))
+
+
+def _types(value: JSON) -> frozenset[str]:
+    match value:
+        case None:
+            return frozenset({"null"})
+        case bool():
+            return frozenset({"boolean"})
+        case str():
+            return frozenset({"string"})
+        case int():
+            return frozenset({"integer", "number"})
+        case float():
+            return frozenset({"number"})
+        case list():
+            return frozenset({"array"})
+        case _:
+            return frozenset({"object"})
 
 
 def _object(source: str, text: str | bytes) -> Mapping[str, Any]:
