@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from flowrunner.bootstrap import telemetry
 from flowrunner.bootstrap.telemetry import StoredBacklog
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.processes.engine_processes import ProcessReport
+from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 from flowrunner.domain.errors import Unavailable
 from flowrunner.metrics import Metrics
 from flowrunner.ports.system import Backlog
@@ -24,7 +25,7 @@ LATE = Backlog(
     waiting_for_slot_since=NOON - timedelta(seconds=5), waiting_for_concurrency_since=NOON - timedelta(seconds=7),
     job_runs={"jobs": NOON},
 )  # fmt: skip
-DISPATCHER: Any = SimpleNamespace(oldest_queued_seconds=1.0)
+DISPATCHER: Any = SimpleNamespace(oldest_queued_seconds=1.0, is_queue_known=True)
 
 
 class Inspector:
@@ -83,6 +84,43 @@ async def test_what_was_not_due_at_the_last_reading_is_not_late_before_the_next(
     assert values["flowrunner_oldest_queued_seconds", "concurrency"] == "7.0"
 
 
+async def test_a_queue_in_the_database_is_not_known_while_it_does_not_answer(tmp_path: Path) -> None:
+    answers = iter([(4, NOON - timedelta(seconds=9)), None, (0, None)])
+
+    async def waiting() -> tuple[int, datetime | None]:
+        if (answer := next(answers)) is None:
+            raise Unavailable("The database does not answer")
+        return answer
+
+    unused: Any = SimpleNamespace()
+    admission: Any = SimpleNamespace(waiting=waiting)
+    clock: Any = SimpleNamespace(now=lambda: NOON)
+    stores: Any = dict.fromkeys(("journal", "due", "concurrency", "children", "inbox"), unused)
+    dispatcher = TemporalDispatcher(unused, unused, admission, **stores, clock=clock)
+    parts: Any = {
+        "advancing": SimpleNamespace(active=0),
+        "database": SimpleNamespace(connections=lambda: SimpleNamespace(most=8, open=0, used=0, waiting=0)),
+        "sandbox": SimpleNamespace(busy=0, waiting=0),
+    }
+    metrics, queue = Metrics(), ("flowrunner_executions_queued", "flowrunner_oldest_queued_seconds")
+    telemetry.add_gauges(
+        metrics, dispatcher=dispatcher, **parts, processes=None, settings=Settings(data_dir=tmp_path), clock=clock
+    )
+
+    def seen() -> dict[str, str]:
+        return {name: value for (name, *_), value in _values(metrics).items() if name in queue}
+
+    unknown = {"flowrunner_executions_queued": "nan"}
+    assert seen() == unknown
+    await dispatcher.count_queued()
+    assert seen() == {"flowrunner_executions_queued": "4.0", "flowrunner_oldest_queued_seconds": "9.0"}
+    with pytest.raises(Unavailable):
+        await dispatcher.count_queued()
+    assert seen() == unknown
+    await dispatcher.count_queued()
+    assert seen() == {"flowrunner_executions_queued": "0.0", "flowrunner_oldest_queued_seconds": "0.0"}
+
+
 async def test_readiness_is_checked_for_each_collection() -> None:
     reasons, metrics = iter([None, "the database does not answer", None]), Metrics()
 
@@ -129,7 +167,7 @@ def test_the_gauges_of_the_parts_have_their_values(tmp_path: Path) -> None:
         os.utime(tmp_path / "keys" / f"{kind}.key", (0, at))
     reports = [ProcessReport(cpu_seconds=1.5, memory=1000), ProcessReport(cpu_seconds=2.5, memory=3000)]
     parts: Any = {
-        "dispatcher": SimpleNamespace(queued=3, oldest_queued_seconds=0.0),
+        "dispatcher": SimpleNamespace(queued=3, oldest_queued_seconds=0.0, is_queue_known=True),
         "advancing": SimpleNamespace(active=2),
         "database": SimpleNamespace(connections=lambda: SimpleNamespace(most=8, open=5, used=4, waiting=1)),
         "sandbox": SimpleNamespace(busy=0, waiting=0),

@@ -155,7 +155,7 @@ def add_gauges(
     metrics.gauge(
         "flowrunner_executions_queued",
         "Executions that wait for an active slot; with Temporal: of all processes, or not yet started by a worker.",
-        lambda: dispatcher.queued,
+        lambda: dispatcher.queued if dispatcher.is_queue_known else float("nan"),
     )
 
     def connections() -> dict[str, float]:
@@ -248,13 +248,11 @@ def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispa
     """Add the gauges of the backlog in the database, which are left out while it does not answer."""
 
     def oldest() -> dict[str, float]:
-        if (last := backlog.last) is None:
-            return {"active": dispatcher.oldest_queued_seconds}
-        stored = backlog.seconds_since(last.waiting_for_slot_since)
-        return {
-            "active": max(dispatcher.oldest_queued_seconds, stored),
-            "concurrency": backlog.seconds_since(last.waiting_for_concurrency_since),
-        }
+        seconds = {"active": [dispatcher.oldest_queued_seconds] if dispatcher.is_queue_known else []}
+        if (last := backlog.last) is not None:
+            seconds["active"].append(backlog.seconds_since(last.waiting_for_slot_since))
+            seconds["concurrency"] = [backlog.seconds_since(last.waiting_for_concurrency_since)]
+        return {queue: max(known) for queue, known in seconds.items() if known}
 
     def late() -> float:
         return float("nan") if backlog.last is None else backlog.seconds_since(backlog.last.due_since)

@@ -154,6 +154,11 @@ class LocalDispatcher(LinkingDispatcher):
     def oldest_queued_seconds(self) -> float:
         return self._queue.oldest_seconds
 
+    @property
+    def is_queue_known(self) -> bool:
+        """Return True: the queue is in memory."""
+        return True
+
     async def open(self) -> None:
         """Claim the journal and resume every unfinished execution."""
         self._ready = asyncio.get_running_loop().create_future()

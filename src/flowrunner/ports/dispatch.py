@@ -181,7 +181,14 @@ class Advancing(Protocol):
 
 
 class OpenDispatcher(Dispatcher, Advancing, Protocol):
-    """A dispatcher with its lifecycle."""
+    """A dispatcher with its lifecycle.
+
+    Attributes:
+        is_queue_known: False while the queue is in a database that cannot be read; what is said about it is then old.
+    """
+
+    @property
+    def is_queue_known(self) -> bool: ...
 
 
 class ActiveExecution(Protocol):

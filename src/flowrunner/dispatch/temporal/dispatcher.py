@@ -67,6 +67,7 @@ class TemporalDispatcher(LinkingDispatcher):
         self._is_open = False
         self._queued = 0
         self._oldest_queued_seconds = 0.0
+        self._is_queue_known = False
         self._checked: ExecutionId | None = None
 
     @property
@@ -88,6 +89,11 @@ class TemporalDispatcher(LinkingDispatcher):
     def oldest_queued_seconds(self) -> float:
         """Return the longest wait of all processes, for an active slot or a worker, as last read."""
         return self._oldest_queued_seconds
+
+    @property
+    def is_queue_known(self) -> bool:
+        """Return whether the queue could be read the last time."""
+        return self._is_queue_known
 
     async def open(self) -> None:
         await self._engine.open_shared()
@@ -262,8 +268,13 @@ class TemporalDispatcher(LinkingDispatcher):
         return after, errors
 
     async def count_queued(self) -> None:
-        """Read how many executions wait for an active slot or for a worker, and since when."""
-        self._queued, since = await self._admission.waiting()
+        """Read how many executions wait for an active slot or for a worker, and since when. Raises: Unavailable."""
+        try:
+            self._queued, since = await self._admission.waiting()
+        except Exception:
+            self._is_queue_known = False
+            raise
+        self._is_queue_known = True
         waited = timedelta(0) if since is None else self._clock.now() - since
         self._oldest_queued_seconds = max(0.0, waited.total_seconds())
 
