@@ -3,6 +3,7 @@
 import itertools
 import re
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowrunner.domain.audit import AuditEntry, AuditRow
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.ports.audit import AuditFilter
 from flowrunner.ports.page import Listed, Page
 from flowrunner.storage import audit_chain
-from flowrunner.storage.audit import _EXAMINED, FIRST_AFTER, LAST_BEFORE, SqlAudit, search_of
+from flowrunner.storage.audit import _EXAMINED, FIRST_SINCE, SqlAudit, search_of
 from flowrunner.storage.audit_chain import ChainReport, add_to_chain, check_chain
 from flowrunner.storage.database import Database
 from flowrunner.storage.postgres.transaction import translated
@@ -132,9 +135,33 @@ async def test_a_period_is_found_by_its_times(audit: SqlAudit, monkeypatch: pyte
         wanted = between(14_000, 30_000, workspace_id)
         assert await walked(audit, wanted, limit=5, adds=False) == (["flow-15000", "flow-20000"], 2)
         wanted = between(9_000, 11_000, workspace_id)
-        assert await walked(audit, wanted, limit=5, adds=False) == (["flow-10000"], 2)
+        assert await walked(audit, wanted, limit=5, adds=False) == (["flow-10000"], 1)
         wanted = between(-90_000, -50_000, workspace_id)
         assert await walked(audit, wanted, limit=5, adds=False) == ([], 1)
+
+
+@given(
+    purged=st.integers(0, 5),
+    late=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 20)), max_size=60),
+    at=st.integers(-10, 400),
+)
+def test_a_time_is_found_by_halving_although_clocks_differ(
+    purged: int, late: Sequence[tuple[int, int]], at: int
+) -> None:
+    """Each entry is some time after the one before it, by a clock that is slow by up to 20."""
+    times = [now - slow for now, (_, slow) in zip(itertools.accumulate(gap for gap, _ in late), late, strict=True)]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE audit (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL)")
+        connection.executemany("INSERT INTO audit VALUES (?, ?)", enumerate(times, start=purged + 1))
+        found = connection.execute(FIRST_SINCE, {"at": at}).fetchone()
+
+    assert (found is None) == (not times)
+    if found is not None:
+        before, since = times[: found[0] - purged - 1], times[found[0] - purged - 1 :]
+        assert not before or before[-1] < at
+        assert not since or since[0] >= at
+        assert all(time < at + 20 for time in before)
+        assert all(time >= at - 20 for time in since)
 
 
 @pytest.mark.only("sqlite")
@@ -148,9 +175,8 @@ async def test_entries_are_found_in_the_order_of_the_log(audit: SqlAudit, path: 
             for text in (search.rows, search.last, search.number):
                 found = connection.execute(f"EXPLAIN QUERY PLAN {text}", dict.fromkeys(_names(text), 1)).fetchall()
                 plans |= {(has_workspace, row[3]) for row in found if "audit" in row[3]}
-        for text in (LAST_BEFORE, FIRST_AFTER):
-            (row,) = connection.execute(f"EXPLAIN QUERY PLAN {text}", {"at": 1})
-            assert row[3].startswith("SEARCH audit USING COVERING INDEX audit_at (at")
+        found = connection.execute(f"EXPLAIN QUERY PLAN {FIRST_SINCE}", {"at": 1}).fetchall()
+        assert [row[3] for row in found if "middle" in row[3]] == ["SEARCH middle USING INTEGER PRIMARY KEY (rowid=?)"]
 
     assert {(has, plan.replace(" COVERING", "")) for has, plan in plans} == {
         (False, "SEARCH audit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
@@ -173,7 +199,7 @@ async def test_no_page_reads_the_whole_log(path: str, database: Database) -> Non
         conditions = [frozenset[str](), frozenset({"actor", "since"}), frozenset(_EXAMINED)]
         for examined, has_workspace in itertools.product(conditions, (False, True)):
             search = search_of(examined, has_workspace=has_workspace)
-            for text in (search.rows, search.last, search.number, LAST_BEFORE, FIRST_AFTER):
+            for text in (search.rows, search.last, search.number, FIRST_SINCE):
                 statement, names = translated(text)
                 async with connection.transaction():
                     await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")

@@ -60,7 +60,7 @@ EXCEPTIONS: Final = {
     "a background job reads which secrets the flows of all workspaces name": {"UNINDEXED"},
     "a move that was begun is completed, with ids from the store": {"MOVING", "INCOMPLETE"},
     "a background job does the items of the jobs of all workspaces": {"RUNNING", "LOAD"},
-    "the audit log is one chain of all workspaces": {"LAST", "ROWS", "LAST_BEFORE", "FIRST_AFTER"},
+    "the audit log is one chain of all workspaces": {"LAST", "ROWS", "FIRST_SINCE"},
     "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS"},
     "metrics say how much waits in all workspaces together": {"BACKLOG"},
     "a background job settles the requests to webhooks that a server did not, of all workspaces": {"_RECEIVED"},
