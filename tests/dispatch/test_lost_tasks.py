@@ -1,10 +1,6 @@
 """Executions whose workers die again and again: Temporal waits for each longer than for the one before."""
 
 import asyncio
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import copy
 from datetime import timedelta
 from types import SimpleNamespace
@@ -176,15 +172,6 @@ def recorded(front: Front, monkeypatch: pytest.MonkeyPatch) -> tuple[TemporalDis
     return own, checked
 
 
-@contextmanager
-def paused(temporal: Temporal) -> Iterator[None]:
-    os.kill(temporal.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(temporal.pid, signal.SIGCONT)
-
-
 async def test_an_outage_of_temporal_ends_a_pass_at_once(
     front: Front, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +183,7 @@ async def test_an_outage_of_temporal_ends_a_pass_at_once(
 
     for one_pass in (own.revive_running, own._revive_all):
         checked.clear()
-        with paused(temporal), pytest.raises(Unavailable):
+        with temporal.paused(), pytest.raises(Unavailable):
             await one_pass()
         # Eight are asked about at a time; seven of them are replaced before the eighth has failed.
         assert 8 <= len(checked) <= 15

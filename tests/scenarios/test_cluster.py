@@ -221,6 +221,32 @@ def test_what_starts_before_temporal_waits_for_it(
         temporal.stop()
 
 
+def test_the_metrics_of_each_process_tell_an_outage_of_temporal(
+    lasting_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    (tmp_path / "temporal").mkdir()
+    temporal = Temporal(tmp_path / "temporal").start()
+    fleet = Fleet(tmp_path, lasting_postgres.new_database(), temporal.url("outage"))
+    try:
+        processes = [fleet.add().start(), fleet.worker()]
+
+        def until(value: float) -> None:
+            """Temporal is asked at most every ten seconds."""
+            line = f"flowrunner_temporal_reachable {value}\n"
+            wait_for(lambda: all(line in each.client().get("/metrics").body.decode() for each in processes), 60)
+
+        until(1.0)
+        with temporal.paused():
+            until(0.0)
+        until(1.0)
+        temporal.stop()
+        until(0.0)
+        assert all(process.client().get("/readyz").status == 200 for process in processes)
+    finally:
+        fleet.end()
+        temporal.stop()
+
+
 def test_an_api_key_is_in_no_message(lasting_postgres: PostgresServer, temporal: Temporal, tmp_path: Path) -> None:
     key = "an-api-key-4f7d2c"
     fleet = Fleet(tmp_path, lasting_postgres.new_database(), temporal.url("key"))

@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +59,15 @@ class Temporal:
                 raise AssertionError(f"Temporal did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.05)
         return self
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it take connections and requests, and answer none."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.processes.engine_processes import EngineProcesses, ProcessReport
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger()
 
-# The database is queried at most once in this time, and its answer awaited for as long.
+# The database and Temporal are asked at most once in this time.
 _BACKLOG_SECONDS: Final = 10.0
 _LONGEST_WAIT_SECONDS: Final = 1.0
+# Longer, because a lasting outage of Temporal is critical, and one answer that is late is none.
+_LONGEST_WAIT_FOR_TEMPORAL_SECONDS: Final = 3.0
 _KEYS: Final = ("master", "signing")
 
 
@@ -192,6 +195,8 @@ def add_gauges(
     _add_processes(metrics, processes)
     _add_backlog(metrics, backlog, dispatcher)
     metrics.before_collecting(backlog.refresh)
+    if is_shared(settings):
+        _add_temporal(metrics, dispatcher)
 
 
 def add_readiness(metrics: Metrics, readiness: Callable[[], Awaitable[str | None]]) -> None:
@@ -284,6 +289,26 @@ def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispa
             lambda: {} if backlog.last is None else {j: at.timestamp() for j, at in backlog.last.job_runs.items()},
         )
     )
+
+
+def _add_temporal(metrics: Metrics, dispatcher: OpenDispatcher) -> None:
+    """Add the gauge of Temporal, which is asked when the metrics are collected."""
+    is_reachable, asked_at = True, -_BACKLOG_SECONDS
+
+    async def ask() -> None:
+        nonlocal is_reachable, asked_at
+        now = time.monotonic()
+        if now - asked_at < _BACKLOG_SECONDS:
+            return
+        asked_at = now
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT_FOR_TEMPORAL_SECONDS):
+                is_reachable = await dispatcher.can_assign()
+        except TimeoutError:
+            is_reachable = False
+
+    metrics.before_collecting(ask)
+    metrics.gauge("flowrunner_temporal_reachable", "1 while Temporal answers.", lambda: is_reachable)
 
 
 def _free(data_dir: Path) -> float:

@@ -159,6 +159,10 @@ class LocalDispatcher(LinkingDispatcher):
         """Return True: the queue is in memory."""
         return True
 
+    async def can_assign(self) -> bool:
+        """Return True: this process advances all of them."""
+        return True
+
     async def open(self) -> None:
         """Claim the journal and resume every unfinished execution."""
         self._ready = asyncio.get_running_loop().create_future()

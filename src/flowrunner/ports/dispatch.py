@@ -190,6 +190,10 @@ class OpenDispatcher(Dispatcher, Advancing, Protocol):
     @property
     def is_queue_known(self) -> bool: ...
 
+    async def can_assign(self) -> bool:
+        """Return whether executions can be assigned to processes at present. Another service may do so."""
+        ...
+
 
 class ActiveExecution(Protocol):
     """An execution while it is in memory."""

@@ -95,6 +95,10 @@ class TemporalDispatcher(LinkingDispatcher):
         """Return whether the queue could be read the last time."""
         return self._is_queue_known
 
+    async def can_assign(self) -> bool:
+        """Return whether Temporal answers."""
+        return await self._workflows.is_reachable()
+
     async def open(self) -> None:
         await self._engine.open_shared()
         self._is_open = True

@@ -24,6 +24,8 @@ from flowrunner.ports.journal import JournalReader, StoredExecution
 from flowrunner.ports.secrets import Vault
 
 _RPC: Final = timedelta(seconds=10)
+# No execution has this id.
+_PROBE: Final = "flowrunner-probe"
 # Longest delay of one execution by unfinished work for others.
 _SETTLE_SECONDS: Final = 5.0
 # During an outage of Temporal, work beyond this limit is attempted once and then left to the sweep.
@@ -44,6 +46,14 @@ class WorkflowClient:
         self._clock = clock
         self._pending: set[asyncio.Task[None]] = set()
         self._lost = LostTasks(client)
+
+    async def is_reachable(self) -> bool:
+        """Return whether Temporal answers, and knows its workflows: it looks for one that does not exist."""
+        try:
+            await self._client.get_workflow_handle(_PROBE).describe(rpc_timeout=_RPC)
+        except RPCError as error:
+            return error.status is RPCStatusCode.NOT_FOUND
+        return True
 
     async def begin(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         """Start the workflow of an execution, if it is not running. Raises: Unavailable."""
