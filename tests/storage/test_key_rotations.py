@@ -10,6 +10,7 @@ from flowrunner.services.keys import KeyRotations
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.rows import to_ms
 from flowrunner.storage.sessions import SqlSessions
 from support.databases import MARA, NOON, OMAR
 from support.dependencies import SteppingClock
@@ -32,6 +33,26 @@ async def test_s24_a_replaced_signing_key_is_kept_until_the_last_token_has_expir
     assert await rotations.keep_until(rotation.id, NOON + 2 * HOUR) == NOON + until * HOUR
     (found,) = await rotations.under_way()
     assert found.needed_until == NOON + until * HOUR
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO invitations (id, workspace_id, email, role, digest, invited_by, created_at, expires_at)"
+        " VALUES ('invitation-1', :mara, 'kim@example.com', 'viewer', 'd', :mara, 0, :at)",
+        "INSERT INTO password_resets (digest, account_id, created_at, expires_at) VALUES ('d', :mara, 0, :at)",
+        "UPDATE accounts SET confirmation_digest = 'd', confirmation_expires_at = :at WHERE id = :mara",
+    ],
+    ids=["invitation", "password reset", "confirmation"],
+)
+async def test_a_replaced_signing_key_is_kept_until_the_last_link_in_an_e_mail_has_expired(
+    database: Database, accounts: SqlAccounts, statement: str
+) -> None:
+    rotations, expires_at = SqlKeyRotations(database), NOON + 168 * HOUR
+    await database.write(lambda tx: tx.run(statement, {"mara": MARA, "at": to_ms(expires_at)}))
+    rotation, _ = await rotations.request("signing", replaces="k", at=NOON)
+
+    assert await rotations.keep_until(rotation.id, NOON + 2 * HOUR) == expires_at
 
 
 class Slow:

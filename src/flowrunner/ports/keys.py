@@ -63,7 +63,10 @@ class KeyRotationStore(Protocol):
         ...
 
     async def keep_until(self, id: int, at: datetime) -> datetime:
-        """Record that the old key is needed until then, or while an issued token is valid; return the later one."""
+        """Record that the old key is needed until then, or until the last token, or link in an e-mail, has expired.
+
+        Return the latest of these times.
+        """
         ...
 
     async def replace_by(self, id: int, key_id: str) -> str:

@@ -22,11 +22,15 @@ REQUESTED: Final = """
 SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at FROM key_rotations
  WHERE kind = :kind AND coalesce(replaces, '') = coalesce(:replaces, '') AND completed_at IS NULL
 """
-# Tokens signed with the replaced key are valid until their sessions expire.
+# Tokens signed with the replaced key are valid until their sessions expire. So are links in e-mails, until these
+# expire: without the key, a link no longer proves that its owner reads the mailbox.
 KEEP_UNTIL: Final = """
 UPDATE key_rotations
    SET needed_until = (SELECT max(at) FROM (SELECT CAST(:at AS bigint) AS at
-                                            UNION ALL SELECT token_expires_at FROM sessions) AS ends)
+                                            UNION ALL SELECT token_expires_at FROM sessions
+                                            UNION ALL SELECT expires_at FROM invitations
+                                            UNION ALL SELECT expires_at FROM password_resets
+                                            UNION ALL SELECT confirmation_expires_at FROM accounts) AS ends)
  WHERE id = :id
 RETURNING needed_until
 """
