@@ -232,7 +232,7 @@ def test_what_is_no_json_is_an_error_of_its_own(ask: Ask, content: bytes) -> Non
 
 @pytest.mark.parametrize(
     "body",
-    [None, [], {"error": "x"}, {"error": {"code": 7, "message": None, "details": [], "hint": {}, "docs": 1}}],
+    [None, [], {"error": "x"}, {"error": {"code": 7, "message": None, "details": [7], "hint": {}, "docs": 1}}],
     ids=json.dumps,
 )
 def test_errors_of_other_forms_are_still_errors(ask: Ask, body: Any) -> None:

@@ -6,11 +6,11 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, unquote
 
 import pytest
 
@@ -277,27 +277,70 @@ def test_the_synchronous_client_is_made_of_the_present_asynchronous_one() -> Non
         assert written == program["synchronous"](source), "the asynchronous client has changed: make client"
 
 
-def test_a_method_sends_each_parameter_under_its_own_name() -> None:
-    wrong = []
-    for name, method in METHODS.items():
-        hints = get_type_hints(method.make)
-        given = {
-            one: f"the {one}" if str in (hints[one], *get_args(hints[one])) else sample(hints[one])
-            for one in inspect.signature(method.make).parameters
-            if one != "self"
-        }
-        made = method.make(None, **given)
-        request: Any = (made.page({}) if isinstance(made, Listing) else made).request
-        sent = dict(parse_qsl(request.target.partition("?")[2]))
-        if request.headers.get("Content-Type") == "application/json":
-            sent |= json.loads(request.body)
-        wrong += [
-            (name, one, sent[wire_name(one)])
-            for one, value in given.items()
-            if isinstance(value, str) and sent.get(wire_name(one), value) != value
-        ]
+def texts(value: Any) -> list[str]:
+    """Return a value as a path, a query or a header has it."""
+    if isinstance(value, list):
+        return [text for one in value for text in texts(one)]
+    return [str(value).lower() if isinstance(value, bool) else str(value)]
 
-    assert wrong == []
+
+def sent_by(method: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a method sends by the name on the wire: the values of the body, and the texts of all else."""
+    made = method.make(None, **given)
+    request: Any = (made.page({}) if isinstance(made, Listing) else made).request
+    target, _, query = request.target.partition("?")
+    path = re.fullmatch(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(OPERATIONS[method.id][1])), target)
+    assert path is not None
+    sent: dict[str, Any] = {name: [unquote(text)] for name, text in path.groupdict().items()}
+    sent |= parse_qs(query)
+    for header, name in PARAMETERS_OF_HEADERS.items():
+        if header in request.headers:
+            sent[name] = [request.headers[header].removeprefix("wait=")]
+    match request.headers.get("Content-Type"):
+        case "application/json":
+            sent |= json.loads(request.body)
+        case "application/zip":
+            sent["archive"] = request.body
+    return sent
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_sends_each_parameter_in_its_place(name: str) -> None:
+    method = METHODS[name]
+    hints = get_type_hints(method.make)
+    given = {
+        one: f"The {one}" if str in (hints[one], *get_args(hints[one])) else sample(hints[one])
+        for one in inspect.signature(method.make).parameters
+        if one not in ("self", "inputs")
+    }
+
+    sent = sent_by(method, given)
+
+    assert {one for one, value in given.items() if sent.get(wire_name(one)) not in (value, texts(value))} == set()
+
+
+def test_inputs_are_looked_for_by_their_names() -> None:
+    sent = sent_by(METHODS["executions.list"], {"inputs": {"Customer": "ACME", "urgent": "true"}})
+
+    assert (sent["input.Customer"], sent["input.urgent"]) == (["ACME"], ["true"])
+
+
+def test_a_method_without_a_key_makes_another_one_each_time() -> None:
+    names = [name for name in METHODS if "idempotency_key" in inspect.signature(METHODS[name].make).parameters]
+    again = []
+    for name in names:
+        method = METHODS[name]
+        hints = get_type_hints(method.make)
+        required = {
+            one: sample(hints[one])
+            for one, parameter in inspect.signature(method.make).parameters.items()
+            if one != "self" and parameter.default is parameter.empty
+        }
+        keys = {tuple(sent_by(method, required).get("idempotency_key", ())) for _ in range(2)}
+        again += [] if len(keys) == 2 and () not in keys else [name]
+
+    assert names != []
+    assert again == []
 
 
 def test_a_method_that_waits_gives_the_server_that_time() -> None:
