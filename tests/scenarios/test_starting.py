@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -131,11 +132,67 @@ def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> N
         ("SMTP_URL", "smtp://mail.example.com?from=Flows", "'from' must be an e-mail address alone"),
         ("SMTP_URL", "smtp://mail.example.com?from=", "'from' must be an e-mail address alone"),
         ("PUBLIC_URL", "https://flows.example.com:x", "must be an address such as https://flows.example.com"),
+        ("PUBLIC_URL", "https://flows.example.com/flows", "must be an address such as https://flows.example.com"),
+        ("PUBLIC_URL", "https://flows.example.com?a=b", "must be an address such as https://flows.example.com"),
+        ("PUBLIC_URL", "ftp://flows.example.com", "must be an address such as https://flows.example.com"),
+        ("ALLOWED_HOSTS", "flows.example.com:8080", "without a port"),
+        ("PASSWORD_LOGIN", "no", "must be on or off"),
+        ("METRICS_TOKEN", "fifteen-letters", "must have at least 16"),
+        ("METRICS_TOKEN", "sixteen letters!", "no blanks"),
+        ("METRICS_TOKEN", "sixteen-letters\n", "no blanks"),
+        ("METRICS_TOKEN", "sechzehn-zeichön", "letters, digits and signs"),
+        ("RETENTION", "299s", "must be at least 5m"),
+        ("AUDIT_RETENTION", "47h", "must be at least 2d"),
+        ("PROCESSES", "65", "must be at most 64"),
+        ("DISPATCH", "localhost:7233", "must be local, or an address such as temporal://"),
+        ("DATABASE_URL", "mysql://host/name", "must be a URL such as postgresql://"),
+        ("DATABASE_URL", "postgresql://user:a#b@host/name", "write / \\? # "),
+        ("DATABASE_URL", "postgresql://user:a/b@host/name", "write / \\? # "),
+        ("DATABASE_URL", "postgresql://user:1?b@host/name", "write / \\? # "),
+        ("DATABASE_URL", "postgresql://user:[b@host/name", "write / \\? # "),
+        ("SMTP_URL", "smtp://mail.example.com:0", "must be a URL such as smtps://"),
+        ("SMTP_URL", "smtp://user:a/b@mail.example.com", "must be a URL such as smtps://"),
+        ("SMTP_URL", "smtp://user:a#b@mail.example.com", "must be a URL such as smtps://"),
+        ("SMTP_URL", "http://mail.example.com", "must be a URL such as smtps://"),
+        ("SMTP_URL", "smtp:", "must be a URL such as smtps://"),
     ],
 )
 def test_a_setting_that_could_only_do_harm_is_rejected(name: str, value: str, fault: str) -> None:
     with pytest.raises(InvalidSettings, match=fault):
         load_settings({}, {f"FLOWRUNNER_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("PORT", "0", 0), ("PORT", "65535", 65535), ("MAX_ACTIVE", "1", 1), ("PROCESSES", "64", 64),
+        ("WORKSPACE_FLOWS", "1", 1), ("WORKSPACE_STORED", "1", 1), ("WORKSPACE_STORED", "2KiB", 2 * 2**10),
+        ("WORKSPACE_STORED", "3GiB", 3 * 2**30), ("WORKSPACE_STORED", "4TiB", 4 * 2**40), ("TOKEN_LIFE", "1s", 1.0),
+        ("DATABASE_TIMEOUT", "1s", 1.0), ("RETENTION", "5m", 300.0), ("AUDIT_RETENTION", "2d", 172_800.0),
+        ("DRAIN_TIME", "0s", 0.0), ("METRICS_TOKEN", "sixteen-letters!", "sixteen-letters!"),
+        ("PASSWORD_LOGIN", "off", False), ("REQUIRE_SECOND_FACTOR", "on", True),
+        ("ALLOWED_HOSTS", " Flows.example.com , other ", ("flows.example.com", "other")),
+        ("TRUSTED_PROXIES", "10.0.0.1, ::1/128,", (ip_network("10.0.0.1"), ip_network("::1"))),
+        ("PUBLIC_URL", "HTTPS://Flows.example.com:443/", "https://flows.example.com"),
+        ("PUBLIC_URL", "http://flows.example.com:80", "http://flows.example.com"),
+        ("PUBLIC_URL", "http://flows.example.com:443", "http://flows.example.com:443"),
+        ("PUBLIC_URL", "http://[::1]:8080", "http://[::1]:8080"),
+        ("DATABASE_URL", "postgres://u:a%2Fb@host/name?sslmode=require", "postgres://u:a%2Fb@host/name?sslmode=require"),
+        ("SMTP_URL", "smtps://u:p@host:465/?from=flows@example.com", "smtps://u:p@host:465/?from=flows@example.com"),
+    ],
+)  # fmt: skip
+def test_a_value_is_read_as_what_it_says_up_to_its_limits(name: str, value: str, read: object) -> None:
+    settings = load_settings({}, {f"FLOWRUNNER_{name}": value})
+
+    assert getattr(settings, name.lower()) == read
+
+
+def test_a_switch_of_the_file_is_one_of_toml(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("password_login = false\nrequire_second_factor = true\n")
+
+    settings = load_settings({}, {"FLOWRUNNER_CONFIG": str(tmp_path / "settings.toml")})
+
+    assert (settings.password_login, settings.require_second_factor) == (False, True)
 
 
 def test_config_masks_what_is_secret(command: Command) -> None:
