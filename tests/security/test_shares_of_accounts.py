@@ -452,6 +452,25 @@ async def test_an_execution_gives_back_the_memory_that_it_has_kept() -> None:
     assert held == [21, 4, 0]
 
 
+async def test_an_execution_gives_back_no_memory_that_it_has_not_taken() -> None:
+    memory, workspace = FairMemory(), WorkspaceId("a")
+    mebibyte = 1024 * 1024
+    first, refused, late = memory.loading(), memory.loading(), memory.loading()
+    assert first.take_at_once(workspace, 63 * mebibyte), "the share of a workspace"
+
+    assert not refused.take_at_once(workspace, mebibyte)
+    refused.give_back()
+    waiting = asyncio.create_task(late.take(workspace, mebibyte))
+    await asyncio.sleep(0)
+    # It has left before its turn comes.
+    late.give_back()
+    assert memory.memory.held(workspace) == 64
+    first.give_back()
+    await waiting
+
+    assert memory.memory.held(workspace) == 0
+
+
 async def test_answers_that_are_parsed_later_are_served_round_robin() -> None:
     budget, parsed = ParsingBudget(), list[str]()
     for workspace in ("a", "a", "a", "b"):

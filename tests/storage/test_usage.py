@@ -118,6 +118,16 @@ async def test_many_small_appends_fill_the_storage_of_an_account_to_the_last_byt
     assert await usage.stored(MARA) == quota.limits.stored
 
 
+async def test_a_workspace_without_a_quota_stores_as_much_as_it_likes(usage: SqlUsage, journal: SqlJournal) -> None:
+    epoch, line, before = await journal.claim(), log_line("x" * 1000), await usage.stored(MARA)
+    no_quota = Quota(MARA, WorkspaceLimits())
+
+    for append in (creation("e", epoch=epoch), following("e", line, epoch=epoch, after=2)):
+        await journal.append(replace(append, quota=no_quota))
+
+    assert await usage.stored(MARA) > before + 1000
+
+
 async def test_flows_count_with_every_definition(usage: SqlUsage, journal: SqlJournal, database: Database) -> None:
     flows, before = SqlFlows(database), await usage.stored(MARA)
     new = flow("f", revision="r1", definition="é" * 10)
