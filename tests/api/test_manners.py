@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from api.shapes import NAP, SMALLEST, assert_error
 from flowrunner.api.execution_answers import ExecutionDetailAnswer
 from flowrunner.api.executions import _state_of
+from flowrunner.api.http.openapi import openapi_document
+from flowrunner.api.server import ROUTERS
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId
 from flowrunner.ports.executions import ExecutionDetail
+from flowrunner.settings import Settings
 from support.asgi import call, program_at
 from support.client import PASSWORD, Client
 from support.databases import NOON
@@ -69,6 +73,35 @@ async def test_an_installation_without_limits_says_nothing_about_them(tmp_path: 
 
         assert reply.status == 200
         assert not {"ratelimit", "ratelimit-policy"} & reply.headers.keys()
+
+
+async def test_an_installation_without_limits_does_all_that_others_do(tmp_path: Path) -> None:
+    limits = [name for name, kind in get_type_hints(Settings).items() if kind == int | None]
+    described = openapi_document([route for router in ROUTERS for route in router.routes])["paths"]
+    lists = [path for path, item in described.items() if "get" in item and "{" not in path and path != "/metrics"]
+    assert len(limits) > 10
+    assert len(lists) > 20
+
+    async with program_at(tmp_path, metrics_token="a token of readers", **dict.fromkeys(limits)) as program:
+        services, app = program.services, program.app
+        id = (await services.accounts.create(name="A", email="a@example.com", password=PASSWORD, role="admin")).id
+        logins = [
+            await call(app, "POST", "/api/v1/auth/login", body=json.dumps(given).encode())
+            for given in (
+                {"username": "a@example.com", "password": each} for each in ("another one than that", PASSWORD)
+            )
+        ]
+        send = partial(call, app, token=logins[1].json["token"])
+        secret = await send("POST", f"/api/v1/accounts/{id}/secrets", body=b'{"key": "K", "value": "a secret value"}')
+        flow = await send("POST", "/api/v1/flows", body=json.dumps({"name": "N", "definition": SMALLEST}).encode())
+        start = f"/api/v1/flows/{flow.json['id']}/run"
+        run = await send("POST", start, body=b"{}", headers={"prefer": "wait=30"})
+        metrics = await call(app, "GET", "/metrics", token="a token of readers")
+        read = {path: (await send("GET", path)).status for path in lists}
+
+    assert [reply.status for reply in (*logins, secret, flow, run, metrics)] == [401, 200, 201, 201, 200, 200]
+    assert run.json["status"] == "completed"
+    assert {path for path, status in read.items() if status != 200} == set()
 
 
 def test_a_list_that_has_not_changed_is_not_sent_again(account: Client) -> None:
