@@ -91,6 +91,20 @@ async def test_what_became_of_a_request_is_found_even_if_it_was_not_noted(hooks:
     assert (second.state, second.execution_id) == ("started", "e2")
 
 
+async def test_a_request_whose_trigger_has_moved_is_neither_stored_nor_settled_in_its_old_workspace(
+    hooks: SqlHooks, path: Place
+) -> None:
+    await hooks.add(delivery(1), b"{}")
+    change(path, "UPDATE triggers SET workspace_id = ?", OMAR)
+
+    is_stored = await hooks.add(delivery(2), b"{}")
+    await hooks.settle(replace(delivery(1), state="failed", execution_id=None, error="Flow not found"))
+
+    assert not is_stored
+    assert rows_of(path, "SELECT id, state, execution_id FROM hook_deliveries") == [("hook-1", "received", "e1")]
+    assert rows_of(path, "SELECT failures, error FROM triggers") == [(0, None)]
+
+
 async def test_failures_count_against_the_trigger(hooks: SqlHooks, path: Place) -> None:
     for n in (1, 2):
         await hooks.add(delivery(n), b"{}")

@@ -22,7 +22,7 @@ from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.schedules import SqlSchedules
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
 from flowrunner.storage.triggers import SqlTriggers
-from support.databases import MARA, NOON, Place, change, completion, creation
+from support.databases import MARA, NOON, OMAR, Place, change, completion, creation
 
 from .test_triggers import HOOK, HOURLY, named, saved
 
@@ -221,12 +221,22 @@ async def test_what_a_trigger_has_left_out_adds_up_whatever_became_of_its_due_ti
     due = [NOON + n * HOUR for n in range(1, 6)]
 
     await schedules.advance(OFTEN, due_at=due[0], next=start(due[1]), missed=3, skipped=1)
-    await schedules.fail(OFTEN, due_at=due[1], next=start(due[2]), missed=4, error="no")
+    await schedules.fail(MARA, OFTEN, due_at=due[1], next=start(due[2]), missed=4, error="no")
     fire = TriggerFire(trigger_id=OFTEN, at=due[2], due_at=due[2], next=start(due[3]), missed=5)
     await log.append(firing("e1", fire, await log.claim()))
     await schedules.advance(OFTEN, due_at=due[3], next=start(due[4]), missed=6, skipped=1)
 
     assert ((await often(triggers)).missed, (await often(triggers)).skipped) == (18, 2)
+
+
+async def test_a_due_time_whose_flow_has_moved_is_not_skipped(
+    flows: SqlFlows, schedules: SqlSchedules, triggers: SqlTriggers
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    before = await often(triggers)
+
+    assert await schedules.fail(OMAR, OFTEN, due_at=NOON + HOUR, next=start(NOON + 2 * HOUR), missed=1, error="no") == 0
+    assert await often(triggers) == before
 
 
 async def test_failures_are_counted_until_a_start(
@@ -235,7 +245,9 @@ async def test_failures_are_counted_until_a_start(
     await flows.create(MARA, saved(often=HOURLY))
     due = [NOON + n * HOUR for n in range(1, 6)]
 
-    counts = [await schedules.fail(OFTEN, due_at=due[n], next=start(due[n + 1]), error="x" * 900) for n in (0, 1, 1, 2)]
+    counts = [
+        await schedules.fail(MARA, OFTEN, due_at=due[n], next=start(due[n + 1]), error="x" * 900) for n in (0, 1, 1, 2)
+    ]
     failing = await often(triggers)
     fire = TriggerFire(trigger_id=OFTEN, at=due[3], due_at=due[3], next=start(due[4]))
     await log.append(firing("e1", fire, await log.claim()))

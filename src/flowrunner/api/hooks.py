@@ -33,7 +33,7 @@ from flowrunner.api.http.routing import BoundedRoute, ProtectedRoute, until_disc
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.triggers import HOOKS_PATH, TriggerAnswer
 from flowrunner.domain.account import Right
-from flowrunner.domain.errors import HookNotFound, Unavailable
+from flowrunner.domain.errors import HookNotFound, NotFound, Unavailable
 from flowrunner.domain.events import Cancelled, Completed, Failed
 from flowrunner.domain.status import Status
 from flowrunner.domain.triggers import TriggerId
@@ -50,6 +50,8 @@ from flowrunner.threads import LONG_BYTES
 # Refusals take this long, whatever their reason, so that their time tells nothing.
 REFUSAL_SECONDS: Final = 0.05
 _STRANGERS: Final = WorkspaceId("hooks")
+# The first one may meet a move of the flow.
+_ATTEMPTS: Final = 2
 
 
 class HookRoute(BoundedRoute):
@@ -117,9 +119,24 @@ async def verify_decorated_hook(request: Request, token: str, rest: str) -> Resp
 
 
 async def _serve(request: Request, token: str) -> Response:
+    received = await _received(request)
+    hooks, executions = services_of(request).hooks, services_of(request).executions
+    ids = _Ids(executions.new_execution_id(), hooks.new_delivery_id())
+    for _ in range(_ATTEMPTS):
+        try:
+            return await _serve_once(request, token, received, ids)
+        except HookNotFound:
+            raise
+        except NotFound:
+            # The flow was moved to another workspace after its trigger was read, or deleted: the next attempt tells.
+            continue
+    raise HookNotFound
+
+
+async def _serve_once(request: Request, token: str, received: HookRequest, ids: "_Ids") -> Response:
+    """Raises: NotFound if the flow is no longer where its trigger was found."""
     services, loop = services_of(request), asyncio.get_running_loop()
     began_at = loop.time()
-    received = await _received(request)
     try:
         # Anybody can send a long body; all that is not verified yet shares one limit.
         async with _room(request, _STRANGERS, len(received.body)):
@@ -134,7 +151,15 @@ async def _serve(request: Request, token: str) -> Response:
     services.rates.hook(opened.trigger.id)
     size = memory_of_json(received.body) if len(received.body) > LONG_BYTES else 0
     async with _room(request, opened.trigger.workspace_id, size):
-        return await _start(request, opened, received)
+        return await _start(request, opened, received, ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ids:
+    """The ids of what a request creates, the same in each attempt: it starts one execution."""
+
+    execution: ExecutionId
+    delivery: HookDeliveryId
 
 
 async def _received(request: Request) -> HookRequest:
@@ -154,16 +179,16 @@ def _room(request: Request, workspace_id: WorkspaceId, size: int) -> AbstractAsy
     return state_of(request).body_room.hold(workspace_id, size)
 
 
-async def _start(request: Request, hook: OpenHook, received: HookRequest) -> Response:
+async def _start(request: Request, hook: OpenHook, received: HookRequest, ids: _Ids) -> Response:
     services, state = services_of(request), state_of(request)
-    respond, id = hook.spec.respond, services.executions.new_execution_id()
+    respond, id = hook.spec.respond, ids.execution
     slots, workspace_id = state.hooks_waiting, hook.trigger.workspace_id
     if respond.mode == "accepted" or not slots.take_at_once(workspace_id):
-        return _accepted(await services.hooks.receive(hook, received, id))
+        return _accepted(await services.hooks.receive(hook, received, id, ids.delivery))
     try:
         with state.feed.subscribed(id) as subscription:
             # Before the start, so that nothing has to be read until the end.
-            outcome = await services.hooks.receive(hook, received, id)
+            outcome = await services.hooks.receive(hook, received, id, ids.delivery)
             if outcome.started is None:
                 return _accepted(outcome)
             started = outcome.started

@@ -50,11 +50,18 @@ class Refusals:
 
 class HookStore(Protocol):
     async def add(self, delivery: HookDelivery, request: bytes) -> bool:
-        """Store a request, which is a JSON text; return False if a delivery with this id exists."""
+        """Store a request, which is a JSON text.
+
+        Return False, and store nothing, if a delivery with this id exists, or if the trigger is in another workspace
+        now.
+        """
         ...
 
     async def settle(self, delivery: HookDelivery) -> None:
-        """Record the outcome of a request, and count a failure of its trigger if it has failed."""
+        """Record the outcome of a request, and count a failure of its trigger if it has failed.
+
+        Nothing is recorded of a request whose trigger has moved to another workspace since.
+        """
         ...
 
     async def page(

@@ -134,9 +134,20 @@ class ScheduleStore(Protocol):
         ...
 
     async def fail(
-        self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, error: str
+        self,
+        workspace_id: WorkspaceId,
+        id: TriggerId,
+        *,
+        due_at: datetime,
+        next: NextStart | None,
+        missed: int = 0,
+        error: str,
     ) -> int:
-        """Skip a due time whose start has failed; return the failures in a row, or 0 if the due time has changed."""
+        """Skip a due time whose start has failed; return the failures in a row.
+
+        Return 0, and change nothing, if the due time has changed, or the trigger is in another workspace now: the
+        start failed because its flow was being moved.
+        """
         ...
 
 

@@ -162,17 +162,25 @@ class IncomingHooks:
                 found.append(value)
         return found
 
-    async def receive(self, hook: OpenHook, request: HookRequest, id: ExecutionId) -> HookOutcome:
+    def new_delivery_id(self) -> HookDeliveryId:
+        return HookDeliveryId(new_id("hook", self._clock.now()))
+
+    async def receive(
+        self, hook: OpenHook, request: HookRequest, id: ExecutionId, delivery_id: HookDeliveryId
+    ) -> HookOutcome:
         """Store a request and start its execution, unless it is a repeat or `when` is false.
 
         Args:
             id: The id of the execution, of `Executions.new_execution_id`.
+            delivery_id: The id of the stored request, of `new_delivery_id`, unless the message has one.
 
-        Raises: InvalidInput if the body is not what its type says, or the flow rejects the input; as
-            `Executions.accept`.
+        Raises:
+            NotFound: The flow was deleted, or moved to another workspace, since the trigger was opened. If it was
+                moved, the same ids start one execution there.
+            InvalidInput: The body is not what its type says, or the flow rejects the input.
+            FlowRunnerError: As `Executions.accept`.
         """
         trigger, now = hook.trigger, self._clock.now()
-        delivery_id = HookDeliveryId(new_id("hook", now))
         if hook.replay_id is not None:
             delivery_id = _id_of_message(trigger.id, hook.replay_id)
             key = key_of(trigger.id, delivery_id)

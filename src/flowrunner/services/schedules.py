@@ -105,7 +105,7 @@ class Schedules:
             # Such as of a time zone that the machine no longer knows: it then rests until it is resumed or saved again.
             with contextlib.suppress(ValueError):
                 next = next_start(trigger.id, trigger.spec, max(trigger.due_at, self._clock.now()))
-        await self._store.fail(trigger.id, due_at=trigger.due_at, next=next, error=reason)
+        await self._store.fail(trigger.workspace_id, trigger.id, due_at=trigger.due_at, next=next, error=reason)
 
     async def _step(self, trigger: TriggerView, schedule: Schedule) -> None:
         now, pending = self._clock.now(), trigger.due_at
@@ -142,7 +142,12 @@ class Schedules:
             raise
         except FlowRunnerError as error:
             failures = await self._store.fail(
-                trigger.id, due_at=pending, next=step.next, missed=step.missed, error=str(error)
+                trigger.workspace_id,
+                trigger.id,
+                due_at=pending,
+                next=step.next,
+                missed=step.missed,
+                error=str(error),
             )
             if failures:
                 self._report_missed(trigger, step.missed)

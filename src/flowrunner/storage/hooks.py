@@ -20,13 +20,20 @@ from flowrunner.storage.transaction import Row, Statement, Transaction
 from flowrunner.storage.trigger_events import notify_if_failing
 from flowrunner.stored_json import StoredJson
 
+# A request whose trigger has just moved to another workspace is received again there.
 ADD: Final = """
 INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
-VALUES (:id, :workspace_id, :trigger_id, :received_at, :state, :execution_id, :request, :size)
+SELECT CAST(:id AS text), CAST(:workspace_id AS text), CAST(:trigger_id AS text), CAST(:received_at AS bigint),
+       CAST(:state AS text), CAST(:execution_id AS text), CAST(:request AS text), CAST(:size AS bigint)
+ WHERE NOT EXISTS (SELECT 1 FROM triggers t WHERE t.id = :trigger_id AND t.workspace_id <> :workspace_id)
     ON CONFLICT (id) DO NOTHING
 """
+# A request whose trigger has moved to another workspace is not settled: it starts there.
 SETTLE: Final = """
-UPDATE hook_deliveries SET state = :state, execution_id = :execution_id, error = :error WHERE id = :id
+UPDATE hook_deliveries SET state = :state, execution_id = :execution_id, error = :error
+ WHERE id = :id AND workspace_id = :workspace_id
+   AND NOT EXISTS (SELECT 1 FROM triggers t
+                    WHERE t.id = hook_deliveries.trigger_id AND t.workspace_id <> :workspace_id)
 """
 TRIGGER_FAILED: Final = "UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :trigger_id"
 # The server may have ended after the start, before it recorded that.
@@ -59,12 +66,13 @@ RECEIVED: Final = Statement(
     sqlite=_RECEIVED.replace("OUTSIDE", "SELECT value FROM json_each(:outside)"),
     postgres=_RECEIVED.replace("OUTSIDE", "SELECT json_array_elements_text(CAST(:outside AS json))"),
 )
-# After the triggers of a flow have moved. A request may have a megabyte.
+# After the triggers of a flow have moved. A request may have a megabyte. The newest first: the server may be about to
+# start it.
 MOVE: Final = """
 UPDATE hook_deliveries SET workspace_id = :target
  WHERE id IN (SELECT d.id FROM hook_deliveries d
                WHERE d.trigger_id IN (SELECT id FROM triggers WHERE flow_id = :id) AND d.workspace_id = :source
-               LIMIT :limit)
+               ORDER BY d.received_at DESC LIMIT :limit)
 """
 REFUSALS: Final = "SELECT count, last FROM hook_refusals WHERE trigger_id = :trigger_id"
 SAVE_REFUSALS: Final = """
@@ -138,6 +146,7 @@ class SqlHooks:
     async def settle(self, delivery: HookDelivery) -> None:
         values: dict[str, Any] = {
             "id": delivery.id,
+            "workspace_id": delivery.workspace_id,
             "trigger_id": delivery.trigger_id,
             "state": delivery.state,
             "execution_id": delivery.execution_id,
@@ -146,8 +155,7 @@ class SqlHooks:
         }
 
         async def settle(tx: Transaction) -> None:
-            await tx.run(SETTLE, values)
-            if delivery.state == "failed":
+            if await tx.run(SETTLE, values) == 1 and delivery.state == "failed":
                 await tx.run(TRIGGER_FAILED, values)
                 await notify_if_failing(tx, delivery.trigger_id, error=delivery.error, at=delivery.received_at)
 

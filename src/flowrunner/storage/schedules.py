@@ -24,7 +24,7 @@ UPDATE triggers
 FAIL: Final = """
 UPDATE triggers
    SET due_at = :next_due_at, next_at = :next_at, missed = missed + :missed, failures = failures + 1, error = :error
- WHERE id = :id AND due_at = :due_at
+ WHERE id = :id AND workspace_id = :workspace_id AND due_at = :due_at
 RETURNING failures
 """
 # Nothing is due during a pause; missed due times are found after it.
@@ -74,9 +74,16 @@ class SqlSchedules:
         return await self._database.write(advance)
 
     async def fail(
-        self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, error: str
+        self,
+        workspace_id: WorkspaceId,
+        id: TriggerId,
+        *,
+        due_at: datetime,
+        next: NextStart | None,
+        missed: int = 0,
+        error: str,
     ) -> int:
-        values = next_start(next) | {"id": id, "due_at": to_ms(due_at), "missed": missed}
+        values = next_start(next) | {"workspace_id": workspace_id, "id": id, "due_at": to_ms(due_at), "missed": missed}
         values["error"] = error[:MOST_ERROR_CHARACTERS]
 
         async def fail(tx: Transaction) -> int:
