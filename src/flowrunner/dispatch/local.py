@@ -125,6 +125,8 @@ class LocalDispatcher(LinkingDispatcher):
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         # Retries of each execution that failed to load or advance.
         self._retries: dict[ExecutionId, int] = {}
+        # New executions whose start has failed, and which may become durable later. Without that they do not exist.
+        self._unsettled: set[ExecutionId] = set()
         # Executions that were loaded without a free slot, each with the steps that a crash had cut off before. Their
         # steps resume at the next load; no crash cut the other ones off.
         self._held: dict[ExecutionId, Mapping[Step, int]] = {}
@@ -220,6 +222,7 @@ class LocalDispatcher(LinkingDispatcher):
             slot.execution = await self._engine.begin(new, flow, input, at_once=True)
         except (asyncio.CancelledError, Unavailable):
             # The caller has gone or gets an error, but the execution may be durable.
+            self._unsettled.add(new.id)
             self._retry_later(new.id, slot)
             raise
         except BaseException:
@@ -238,6 +241,7 @@ class LocalDispatcher(LinkingDispatcher):
         try:
             await self._engine.begin(new, flow, input, at_once=False)
         except (asyncio.CancelledError, Unavailable):
+            self._unsettled.add(new.id)
             self._schedule_retry(new.id, new.workspace_id)
             raise
         finally:
@@ -424,6 +428,9 @@ class LocalDispatcher(LinkingDispatcher):
 
     async def _resume(self, id: ExecutionId, slot: _Slot) -> None:
         try:
+            if id in self._unsettled:
+                await self._due.settle()
+                self._unsettled.discard(id)
             slot.execution = await self._engine.load(id)
         except NotFound:
             self._retries.pop(id, None)

@@ -113,6 +113,9 @@ class MemoryJournal:
     async def next_wake(self) -> datetime | None:
         return min((at for _, at in self._waits()), default=None)
 
+    async def settle(self) -> None:
+        """Do nothing: a start is durable at once."""
+
     def summary(self, id: ExecutionId) -> Summary:
         """Return the summary of an execution. Raises: NotFound."""
         return self._of(id).summary

@@ -23,3 +23,11 @@ class DueExecutions(Protocol):
         ...
 
     async def next_wake(self) -> datetime | None: ...
+
+    async def settle(self) -> None:
+        """Return once no start of this process that has failed can become durable any more.
+
+        Raises:
+            Unavailable: If that is not known yet.
+        """
+        ...
