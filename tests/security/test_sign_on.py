@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
@@ -385,6 +385,76 @@ async def test_s72_what_a_lying_provider_answers_opens_no_session(
         assert tried >= 45
         liar.reset()
         assert (await log_in())[0].is_logged_in
+
+
+def honest_tokens(liar: LyingProvider) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Ways in which providers answer that are unusual and allowed, as changes of the provider."""
+    now = int(time.time())
+    for what, claims in {
+        "a list with one audience": {"aud": ["flowrunner"]}, "the client as the party": {"azp": "flowrunner"},
+        "several audiences": {"aud": ["flowrunner", "other"], "azp": "flowrunner"},
+        "expired a moment ago": {"exp": now - 30}, "issued in a moment": {"iat": now + 30, "nbf": now + 30},
+        "issued ten minutes ago": {"iat": now - 620}, "a text as the groups": {"groups": "eng"},
+        "a group that is a number": {"groups": [7, "eng"]}, "no groups": {"groups": []},
+        "a text that says yes": {"sub": "tom", "email": "tom@example.com", "email_verified": "true"},
+        "no name": {"name": None},
+        "a subject of 255 characters": {"sub": "x" * 255, "email": "x@example.com"},
+    }.items():  # fmt: skip
+        yield what, {"claims": {"groups": ["eng"], **claims}}
+
+    def signed_by(key: Any, algorithm: str, **header: str) -> Any:
+        return lambda claims: jwt.encode(claims, key, algorithm, headers=header)
+
+    curve, edwards = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
+    keys = [
+        jwt.algorithms.ECAlgorithm.to_jwk(curve.public_key(), as_dict=True) | {"kid": "k2", "alg": "ES256"},
+        jwt.algorithms.OKPAlgorithm.to_jwk(edwards.public_key(), as_dict=True) | {"use": "sig", "kid": "k3"},
+        # The same kid may stand for a key of another kind, use or algorithm.
+        {**liar.jwk, "use": "enc"}, {**liar.jwk, "alg": "RS512"}, {"kty": "new", "kid": "k1"}, liar.jwk, "none",
+    ]  # fmt: skip
+    eng = {"claims": {"groups": ["eng"]}}
+    jwks = {"answers": {"/jwks": (200, {}, json.dumps({"keys": keys}).encode())}, **eng}
+    unnamed = {name: value for name, value in liar.jwk.items() if name in ("kty", "n", "e")}
+    alone = {"answers": {"/jwks": (200, {}, json.dumps({"keys": [unnamed]}).encode())}, **eng}
+    yield "one key of many", {"sign": signed_by(liar.key, "RS256", kid="k1"), **jwks}
+    yield "a key of a curve", {"sign": signed_by(curve, "ES256", kid="k2"), **jwks}
+    yield "the only key of its kind, without a kid", {"sign": signed_by(edwards, "EdDSA"), **jwks}
+    yield "the only key, of which nothing is said", {"sign": signed_by(liar.key, "PS384"), **alone}
+    for number, absent in enumerate((["email", "email_verified", "groups"], ["groups"], ["email", "email_verified"])):
+        facts = {"sub": f"s{number}", "email": f"s{number}@example.com", "email_verified": True, "groups": ["eng"]}
+        yield f"{absent} from userinfo", {
+            "claims": facts | dict.fromkeys(absent), "userinfo": facts,
+            "metadata": {"userinfo_endpoint": f"{liar.issuer}/userinfo"},
+        }  # fmt: skip
+    yield "a secret in the form", {"metadata": {"token_endpoint_auth_methods_supported": ["client_secret_post"]}, **eng}
+
+
+async def test_what_providers_are_allowed_to_answer_opens_a_session(tmp_path: Path, liar: LyingProvider) -> None:
+    refused, without_group, forms = [], [], {}
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        client: Any = program.services.sign_on._client
+        await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
+        token = (await program.services.sessions.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        team = b'{"name": "Team", "slug": "team"}'
+        assert (await call(program.app, "POST", "/api/v1/workspaces", token=token, body=team)).status == 201
+        for what, changes in honest_tokens(liar):
+            liar.reset()
+            for name, value in changes.items():
+                setattr(liar, name, value)
+            client._known.clear()
+            browser = Browser(program)
+            liar.nonce = (await browser.start("liar"))["nonce"]
+            await browser.come_back("liar", code="c", state=parameters_of(browser.url)["state"])
+            refused += [] if browser.is_logged_in else [what]
+            found = (await browser.get("/api/v1/workspaces")).json["workspaces"]
+            without_group += [] if any(each["slug"] == "team" for each in found) else [what]
+            forms[what] = [form for path, form in liar.requests if path == "/token"][-1]
+        liar.reset()
+
+    assert refused == []
+    assert without_group == ["no groups"]
+    assert [what for what, form in forms.items() if "client_secret" in form] == ["a secret in the form"]
+    assert forms["a secret in the form"].items() >= CLIENT.items()
 
 
 async def test_s72_s36_answers_of_providers_are_bounded(
