@@ -2,20 +2,23 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 
 from flowrunner.mail import SmtpMailer
 from flowrunner.ports.outgoing_mails import MailFailed
 from support.client import Client
 from support.mailbox import Mailbox, free_port, open_mailbox, scripted_mail_server, text_of
 from support.server import Server
+from support.tls import Issuer
 from support.waiting import wait_for
 
 FAILING: Final = "metadata: {name: Pläne}\nnodes:\n  only: {type: fail, params: {message: 'out of paper'}}\n"
@@ -134,6 +137,46 @@ async def test_a_password_is_sent_to_no_server_that_does_not_encrypt() -> None:
                 await mailer.send(["a@example.com"], "s", "t", message_id="m")
     finally:
         controller.stop()
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+async def test_an_encrypted_server_gets_the_password_if_its_certificate_is_trusted_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    known, unknown = Issuer(tmp_path, "known"), Issuer(tmp_path, "unknown")
+    monkeypatch.setenv("SSL_CERT_FILE", str(known.file))
+    certificates = {
+        "trusted": known.issue("a", "localhost"),
+        "of another host": known.issue("b", "example.com"),
+        "of an unknown issuer": unknown.issue("c", "localhost"),
+    }
+    passwords: dict[str, list[bytes]] = {what: [] for what in certificates}
+    outcomes = {}
+    for what, (certificate, key) in certificates.items():
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+
+        def authenticate(*given: Any, seen: list[bytes] = passwords[what]) -> AuthResult:
+            seen.append(given[4].password)
+            return AuthResult(success=True)
+
+        # The server of the tests offers logins only after STARTTLS, unless it is told not to ask for it.
+        options = {"tls_context": context} if scheme == "smtp" else {"ssl_context": context, "auth_require_tls": False}
+        controller = Controller(
+            Mailbox(), hostname="127.0.0.1", port=free_port("127.0.0.1"), authenticator=authenticate, **options
+        )
+        controller.start()
+        try:
+            mailer = SmtpMailer.of(f"{scheme}://user:p%40ss@localhost:{controller.port}")
+            await mailer.send(["a@example.com"], "s", "t", message_id="m")
+            outcomes[what] = "sent"
+        except MailFailed as error:
+            outcomes[what] = str(error)
+        finally:
+            controller.stop()
+
+    assert outcomes == {"trusted": "sent", "of another host": "email.tls", "of an unknown issuer": "email.tls"}
+    assert passwords == {"trusted": [b"p@ss"], "of another host": [], "of an unknown issuer": []}
 
 
 def _drips(connection: socket.socket) -> None:
