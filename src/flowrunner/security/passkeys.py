@@ -112,19 +112,9 @@ def _descriptor(id: str) -> Any:
 
 
 def _plain_options(options: Any) -> Mapping[str, Any]:
-    plain: Mapping[str, Any] = _plain(dict(options)["publicKey"])
+    """Return the options as the library writes them for browsers: JSON, with binary data in base 64."""
+    plain: Mapping[str, Any] = dict(options)["publicKey"]
     return plain
-
-
-def _plain(value: Any) -> Any:
-    """Return the options as JSON, with binary data in base 64."""
-    if isinstance(value, bytes):
-        return _text(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items() if each is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value
 
 
 def _text(data: bytes) -> str:
