@@ -10,7 +10,7 @@ import pytest
 
 from api.agents import called, message
 from api.shapes import NAP, SMALLEST, assert_refused
-from flowrunner.api.mcp import route, tools
+from flowrunner.api.mcp import inner_requests, route, tools
 from flowrunner.api.mcp.inner_requests import InnerAnswer, InnerRequests
 from flowrunner.bootstrap.program import Program
 from support.asgi import call, program_at
@@ -140,6 +140,36 @@ async def test_an_agent_is_told_of_steps_that_are_left_out(tmp_path: Path, monke
             found.append(reply.json["result"]["structuredContent"])
 
     assert [(len(one["steps"]), one.get("steps_left_out")) for one in found] == [(2, True), (1, None)]
+
+
+async def test_the_headers_of_a_call_are_not_those_of_its_requests(tmp_path: Path) -> None:
+    headers = {"if-none-match": "*", "if-match": '"other"', "idempotency-key": "k", "prefer": "wait=0"}
+    async with program_at(tmp_path / "data") as program:
+        _, token, _ = await agent_of(program)
+
+        async def result_of(tool: str, **arguments: Any) -> Any:
+            body = json.dumps(called(tool, **arguments)).encode()
+            reply = await call(program.app, "POST", "/mcp", token=token, body=body, headers=headers)
+            return reply.json["result"]["structuredContent"]
+
+        saved = [await result_of("save_flow", name=name, definition=SMALLEST) for name in ("A", "B")]
+        changed = await result_of("save_flow", flow_id=saved[0]["flow_id"], revision=1, definition=NAP)
+        found = await result_of("search_flows")
+
+    assert changed["revision"] == 2
+    assert {flow["name"] for flow in found["flows"]} == {"A", "B"}
+
+
+async def test_an_answer_to_a_tool_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with program_at(tmp_path / "data") as program:
+        _, token, _ = await agent_of(program)
+        await send(program, token, called("save_flow", name="A", definition=SMALLEST))
+        whole = await send(program, token, called("search_flows"))
+        monkeypatch.setattr(inner_requests, "_MOST_BYTES", 100)
+        cut = await send(program, token, called("search_flows"))
+
+    assert not whole.json["result"]["isError"]
+    assert error_in(cut)["code"] == "too_large"
 
 
 async def test_s57_a_bug_of_a_tool_is_told_by_an_id_alone(tmp_path: Path) -> None:
