@@ -390,7 +390,7 @@ async def test_s72_what_a_lying_provider_answers_opens_no_session(
 def honest_tokens(liar: LyingProvider) -> Iterator[tuple[str, dict[str, Any]]]:
     """Ways in which providers answer that are unusual and allowed, as changes of the provider."""
     now = int(time.time())
-    for what, claims in {
+    unusual: dict[str, dict[str, Any]] = {
         "a list with one audience": {"aud": ["flowrunner"]}, "the client as the party": {"azp": "flowrunner"},
         "several audiences": {"aud": ["flowrunner", "other"], "azp": "flowrunner"},
         "expired a moment ago": {"exp": now - 30}, "issued in a moment": {"iat": now + 30, "nbf": now + 30},
@@ -399,7 +399,8 @@ def honest_tokens(liar: LyingProvider) -> Iterator[tuple[str, dict[str, Any]]]:
         "a text that says yes": {"sub": "tom", "email": "tom@example.com", "email_verified": "true"},
         "no name": {"name": None},
         "a subject of 255 characters": {"sub": "x" * 255, "email": "x@example.com"},
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for what, claims in unusual.items():
         yield what, {"claims": {"groups": ["eng"], **claims}}
 
     def signed_by(key: Any, algorithm: str, **header: str) -> Any:
