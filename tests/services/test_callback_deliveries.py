@@ -413,6 +413,38 @@ async def test_s63_no_callback_waits_until_all_messages_of_another_one_are_sent(
     assert max(sent_before.values()) < 100
 
 
+async def test_a_callback_that_another_process_has_paused_meanwhile_is_not_sent(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_callbacks, "AT_ONCE", 1)
+    is_asked = asyncio.Event()
+
+    async def hang() -> HttpAnswer:
+        is_asked.set()
+        return await asyncio.Future()
+
+    installation.network.answers["http://a"] = hang
+    installation.network.says("http://b", 200)
+    _, waiting = [await installation.callback(url, pending=1) for url in ("http://a", "http://b")]
+    running = asyncio.create_task(installation.deliveries.deliver_due())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await is_asked.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    now = installation.clock.now()
+    await installation.store.record(
+        DeliveryAttempt(
+            id=DeliveryId("http://b-0"), callback_id=waiting.id, at=now, has_succeeded=False, retry_until=now,
+            next_at=now, paused_until=now + timedelta(hours=1), error="timeout",
+        )
+    )  # fmt: skip
+    installation.network.says("http://a", 200)
+    await installation.deliveries.deliver_due()
+
+    assert installation.network.asked == {"http://a": 2}
+
+
 async def test_callbacks_that_are_due_are_not_listed_again_for_each_that_ends(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

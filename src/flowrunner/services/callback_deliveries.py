@@ -140,13 +140,15 @@ class CallbackDeliveries:
         loop = asyncio.get_running_loop()
         tasks: dict[tuple[WorkspaceId, CallbackId], asyncio.Task[None]] = {}
         outages: Counter[CallbackId] = Counter()
+        # At once: those that waited at the end of the last run may be paused, or have been sent by another process.
         look_at = loop.time()
         try:
             while True:
-                self._start_next(tasks, outages)
+                if loop.time() < look_at:
+                    self._start_next(tasks, outages)
                 # Not at each end of a turn: with many callbacks, the list is long.
                 if len(tasks) < waiting_callbacks.AT_ONCE or loop.time() >= look_at:
-                    self._waiting.update([each for each in await self._due(tasks) if each not in tasks])
+                    await self._look(tasks)
                     self._start_next(tasks, outages)
                     look_at = loop.time() + LOOK_SECONDS
                 if not tasks:
@@ -168,16 +170,15 @@ class CallbackDeliveries:
             tasks[taken] = asyncio.create_task(deliver, name=f"deliver {taken[1]}")
             sending[taken[0]] += 1
 
-    async def _due(
-        self, tasks: Mapping[tuple[WorkspaceId, CallbackId], asyncio.Task[None]]
-    ) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+    async def _look(self, tasks: Mapping[tuple[WorkspaceId, CallbackId], asyncio.Task[None]]) -> None:
         """Raises: Unavailable, unless messages are being sent: these would be sent again if they were cut off."""
         try:
-            return await self._store.due_callbacks(now=self._clock.now())
+            due = await self._store.due_callbacks(now=self._clock.now())
         except Unavailable:
             if not tasks:
                 raise
-            return ()
+        else:
+            self._waiting.update(each for each in due if each not in tasks)
 
     async def _deliver_if_readable(
         self, workspace_id: WorkspaceId, id: CallbackId, outages: Counter[CallbackId]
