@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, WebSocketRoute, expect
 
 from support.client import PASSWORD, Client
 from support.receiver import Receiver
@@ -362,11 +362,64 @@ def test_the_back_button_asks_before_a_text_is_lost_that_cannot_be_kept(tab: Tab
     tab.faults.clear()
 
 
+def assert_beside_the_status(mark: Locator, page: Page) -> None:
+    box, status = mark.bounding_box(), page.locator("header .pill").bounding_box()
+    assert box is not None
+    assert status is not None
+    assert 0 <= box["x"] - (status["x"] + status["width"]) < 40
+    assert abs((box["y"] + box["height"] / 2) - (status["y"] + status["height"] / 2)) < 10
+
+
 def member_of(api: Client, role: str) -> Client:
     member = api.new_account()
     added = api.post(f"/api/v1/workspaces/{api.account_id}/members", {"account": member.email, "role": role})
     assert added.status == 201, added
     return member
+
+
+def test_a_long_interruption_is_told_beside_the_status(tab: Tab, api: Client) -> None:
+    page = tab.page
+    page.clock.install()
+    sockets: list[WebSocketRoute] = []
+
+    def pass_on(route: WebSocketRoute) -> None:
+        sockets.append(route)
+        route.connect_to_server()
+
+    page.route_web_socket("**/ws/executions/*", pass_on)
+    id = api.run(api.new_flow(sample.APPROVED, name="is interrupted"))
+    api.waiting_at(id, "ask")
+    tab.go(f"/executions/{id}")
+    mark = page.locator(".live")
+    expect(mark).to_have_text("live")
+
+    page.route(f"**/api/v1/executions/{id}*", lambda route: route.abort())
+    sockets[-1].close(code=1012)
+    expect(mark).to_have_text("reconnecting")
+    # The answer to an attempt comes in real time, and the next attempt follows on the clock of the page.
+    while mark.inner_text() == "reconnecting":
+        page.clock.run_for(8_000)
+
+    expect(mark).to_have_text("no connection: this may be outdated")
+    assert_beside_the_status(mark, page)
+
+
+def test_a_removed_member_is_told_why_its_execution_stands_still(browser: Browser, server: Server, api: Client) -> None:
+    id = api.run(api.new_flow(sample.APPROVED, name="is out of reach"))
+    api.waiting_at(id, "ask")
+    lee = member_of(api, "viewer")
+    tab = Tab(browser, server.url).log_in(lee.email, PASSWORD)
+    page = tab.page
+    page.goto(f"/w/~{api.account_id[-8:]}/executions/{id}")
+    mark = page.locator(".live")
+    expect(mark).to_have_text("live")
+
+    removed = api.delete(f"/api/v1/workspaces/{api.account_id}/members/{lee.account_id}")
+
+    assert removed.status == 200, removed
+    expect(mark).to_have_text("it was deleted, or you are no longer a member")
+    assert_beside_the_status(mark, page)
+    tab.close()
 
 
 def test_an_execution_says_who_started_and_cancelled_it_and_is_deleted(tab: Tab, api: Client) -> None:

@@ -23,8 +23,11 @@ export interface EventMessage {
   scope_outcome?: string;
 }
 
-/** `stale`: there has been no connection for so long that what is shown may be old. */
-export type StreamState = "connecting" | "live" | "reconnecting" | "stale" | "ended";
+/**
+ * `stale`: there has been no connection for so long that what is shown may be old; `gone`: the account can no longer
+ * read the execution.
+ */
+export type StreamState = "connecting" | "live" | "reconnecting" | "stale" | "gone" | "ended";
 
 const DELAYS = [300, 1000, 2000, 4000, 8000];
 const STALE_AFTER = 15_000;
@@ -96,7 +99,7 @@ export class EventStream {
       await this.check();
     } catch (error) {
       if (this.isClosed) return;
-      if (error instanceof ApiError && error.status === 404) this.state.value = "stale";
+      if (error instanceof ApiError && error.status === 404) this.state.value = "gone";
       else this.retry();
       return;
     }

@@ -100,7 +100,7 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
           }}
         />
         <section class="edit-graph" aria-label={words.panes}>
-          {model.isStale.value && <p class="stale" role="status">{texts.stale}</p>}
+          {model.isStale.value && <p class="stale-graph" role="status">{texts.stale}</p>}
           <GraphView graph={model.graph.value} selected={model.selected} marks={model.marks.value} onSelect={(node) => { actions.reveal(node); actions.isInspecting.value = true; }} onInsertAfter={mayEdit ? (node) => actions.ask({ kind: "insert", after: actions.nodeAt(node) }) : undefined} onConnect={mayEdit ? actions.connect : undefined} />
           {mayEdit && <button class="btn add-node" onClick={() => actions.ask({ kind: "insert" })}><Icon name="plus" />{build.add}</button>}
           {actions.isInspecting.value && selected !== undefined && (

@@ -58,6 +58,7 @@ export const executions = {
   connecting: "connecting",
   reconnecting: "reconnecting",
   stale: "no connection: this may be outdated",
+  gone: "it was deleted, or you are no longer a member",
   rerun: "Re-run",
   rerunEdited: "Re-run with edits…",
   rerunFrom: (node: string) => `Re-run from ${node}`,
