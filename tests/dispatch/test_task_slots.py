@@ -3,11 +3,12 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 from temporalio.common import WorkerDeploymentVersion
-from temporalio.worker import SlotReleaseContext
+from temporalio.worker import SlotPermit, SlotReleaseContext
 
 from flowrunner.dispatch.temporal.task_slots import TaskSlots, is_in_time
 
@@ -29,9 +30,16 @@ async def take_turns() -> None:
         await asyncio.sleep(0)
 
 
+def bring_task(slots: TaskSlots, permit: SlotPermit) -> None:
+    # The contexts of the client are protocols.
+    context: Any = SimpleNamespace(permit=permit)
+    slots.mark_slot_used(context)
+
+
 async def test_slots_are_given_up_to_the_limit_and_again_after_their_release() -> None:
     slots = TaskSlots(3)
-    permits = [await slots.reserve_slot(Asked()) for _ in range(3)]
+    permits = [await slots.reserve_slot(Asked()) for _ in range(2)]
+    permits.append(await slots.reserve_slot(Asked(is_sticky=True)))
     waiting = asyncio.create_task(slots.reserve_slot(Asked(is_sticky=True)))
     await take_turns()
 
@@ -39,8 +47,42 @@ async def test_slots_are_given_up_to_the_limit_and_again_after_their_release() -
     assert not waiting.done()
     assert slots.try_reserve_slot(Asked()) is None
 
-    slots.release_slot(SlotReleaseContext(slot_info=None, permit=permits[0]))
-    await waiting
+    slots.release_slot(SlotReleaseContext(slot_info=None, permit=permits[2]))
+    async with asyncio.timeout(60):
+        await waiting
+    assert slots.held == 3
+
+
+@pytest.mark.parametrize("is_sticky", [False, True])
+async def test_the_last_slot_is_kept_for_the_kind_of_poll_that_there_is_none_of(is_sticky: bool) -> None:
+    slots = TaskSlots(2)
+    first = await slots.reserve_slot(Asked(is_sticky=is_sticky))
+    same_kind = asyncio.create_task(slots.reserve_slot(Asked(is_sticky=is_sticky)))
+    await take_turns()
+    assert not same_kind.done()
+
+    for _ in range(2):
+        other = await slots.reserve_slot(Asked(is_sticky=not is_sticky))
+        bring_task(slots, other)
+        slots.release_slot(SlotReleaseContext(slot_info=None, permit=other))
+        await take_turns()
+        assert not same_kind.done()
+
+    bring_task(slots, first)
+    slots.release_slot(SlotReleaseContext(slot_info=None, permit=first))
+    async with asyncio.timeout(60):
+        await same_kind
+    assert slots.held == 1
+
+
+async def test_a_poll_that_has_brought_a_task_leaves_the_last_slot_to_the_next_poll_of_its_kind() -> None:
+    slots = TaskSlots(3)
+    bring_task(slots, await slots.reserve_slot(Asked()))
+    await slots.reserve_slot(Asked(is_sticky=True))
+
+    async with asyncio.timeout(60):
+        await slots.reserve_slot(Asked())
+
     assert slots.held == 3
 
 

@@ -31,7 +31,10 @@ def is_in_time(waiting: int, *, turn_seconds: float) -> bool:
 
 @dataclass(slots=True, eq=False)
 class _Permit(SlotPermit):
+    """A slot. Args: is_sticky: Its kind of poll. is_polling: The poll has brought no task yet."""
+
     is_sticky: bool
+    is_polling: bool = True
 
 
 class TaskSlots(CustomSlotSupplier):
@@ -40,6 +43,9 @@ class TaskSlots(CustomSlotSupplier):
     The client begins one task in a turn of the event loop. While turns are long, tasks that were taken from Temporal
     would wait here until Temporal repeats them, which makes turns still longer. So a slot is only given while a task
     and those before it need less than half a second of turns, or when there is none.
+
+    The client has two kinds of polls, and needs both: sticky ones are for workflows that this worker knows. A poll
+    holds its slot for up to a minute, so the last slot is kept for a kind that has no poll.
 
     The client reserves slots in the event loop, and calls the other methods from threads of its own.
 
@@ -81,7 +87,10 @@ class TaskSlots(CustomSlotSupplier):
         return None
 
     def mark_slot_used(self, ctx: SlotMarkUsedContext) -> None:
-        """Do nothing: a poll that waits counts as much as the task that it may bring at any time."""
+        """Record that the poll has ended. Its slot counts as before: a poll may bring a task at any time."""
+        assert isinstance(ctx.permit, _Permit)
+        with self._lock:
+            ctx.permit.is_polling = False
 
     def release_slot(self, ctx: SlotReleaseContext) -> None:
         assert isinstance(ctx.permit, _Permit)
@@ -92,8 +101,10 @@ class TaskSlots(CustomSlotSupplier):
         with self._lock:
             if len(self._permits) >= self._most:
                 return None
-            # The client has two kinds of pollers, and needs both.
-            is_needed = all(held.is_sticky is not is_sticky for held in self._permits)
+            of_kind = [held for held in self._permits if held.is_sticky is is_sticky]
+            if len(self._permits) == self._most - 1 and any(held.is_polling for held in of_kind):
+                return None
+            is_needed = not of_kind
             waiting = len(self._permits) - self._advancing
             if not (is_needed or is_in_time(waiting, turn_seconds=self._turn_seconds)):
                 return None
