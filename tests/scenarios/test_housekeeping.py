@@ -1,6 +1,7 @@
 """What servers delete by themselves."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,6 +67,32 @@ async def test_executions_and_audit_entries_are_each_kept_for_their_own_time(
                 await event.wait()
 
     assert kept == {"executions": timedelta(days=1), "audit": timedelta(days=3)}
+
+
+async def test_each_service_that_purges_is_asked_to_by_a_job_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purged: Counter[str] = Counter()
+
+    def purging(name: str) -> Callable[..., Awaitable[int]]:
+        async def purge(**more: object) -> int:
+            purged[name] += 1
+            return 0
+
+        return purge
+
+    async with program_at(tmp_path / "data") as program:
+        services = {name: getattr(program.services, name) for name in dir(program.services)}
+        names = [name for name, service in services.items() if hasattr(service, "purge")]
+        for name in names:
+            monkeypatch.setattr(services[name], "purge", purging(name))
+        jobs = [job for job in active_jobs(Settings(), program) if job.name.startswith("retention.")]
+        for job in jobs:
+            await job.run()
+
+    assert len(names) > 10
+    assert purged == dict.fromkeys(names, 1)
+    assert {job.where for job in jobs} == {"one"}
 
 
 async def test_uses_and_counts_of_rejections_are_written_at_the_end(
