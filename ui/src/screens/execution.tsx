@@ -69,8 +69,7 @@ export function chosenStep(store: ExecutionStore): Step | undefined {
 function LiveMark({ store }: { store: ExecutionStore }) {
   const state = store.stream.value?.state.value;
   if (state === undefined || state === "ended" || !store.isLive.value) return null;
-  const words = { live: texts.live, connecting: texts.connecting, reconnecting: texts.reconnecting, stale: texts.stale, gone: texts.gone };
-  return <span class={`live ${state === "connecting" ? "reconnecting" : state}`} role="status">{words[state]}</span>;
+  return <span class={`live ${state === "connecting" ? "reconnecting" : state}`} role="status">{texts[state]}</span>;
 }
 
 function ExecutionHead({ store, detail, children }: { store: ExecutionStore; detail: Detail; children: preact.ComponentChildren }) {
