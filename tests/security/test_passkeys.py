@@ -39,12 +39,17 @@ def data_of(written: str) -> bytes:
 
 
 class Authenticator:
-    """One passkey."""
+    """One passkey.
 
-    def __init__(self, name: bytes = b"a passkey") -> None:
+    Args:
+        does_count: It counts its signatures. One that several devices have cannot, and its count is always 0.
+    """
+
+    def __init__(self, name: bytes = b"a passkey", *, does_count: bool = True) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.id = hashlib.sha256(name).digest()
         self.count = 0
+        self.does_count = does_count
 
     def _client_data(self, kind: str, challenge: str, changes: Mapping[str, Any]) -> bytes:
         return json.dumps({
@@ -67,7 +72,7 @@ class Authenticator:
     def sign(
         self, challenge: str, *, rp: str = RP, flags: int = PRESENT, kind: str = "webauthn.get", **changes: Any
     ) -> dict[str, Any]:
-        self.count += 1
+        self.count += self.does_count
         data = AuthenticatorData.create(hashlib.sha256(rp.encode()).digest(), AuthenticatorData.FLAG(flags), self.count)
         client_data = self._client_data(kind, challenge, changes)
         signature = self.key.sign(bytes(data) + hashlib.sha256(client_data).digest(), ec.ECDSA(SHA256()))
@@ -172,6 +177,24 @@ async def test_s03_s07_s08_passkeys_sign_one_login_of_one_account_at_one_origin(
     scoreboard.count("passkeys: attacks that succeeded", cases=attack.tried, failures=len(attack.taken))
     assert attack.taken == []
     assert attack.tried >= 30
+
+
+async def test_s03_a_passkey_that_does_not_count_logs_in_again_until_it_has_counted(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data", public_url=ORIGIN) as program:
+        attack, passkey = Attack(program, tmp_path / "data" / "flowrunner.db"), Authenticator(does_count=False)
+        assert (await add(attack, await attack.new_account("mara"), passkey)).status == 201
+
+        async def log_in() -> int:
+            challenge, signed = await step(attack, "mara")
+            return (await attack.answer(challenge, passkey=passkey.sign(signed))).status
+
+        without = [await log_in() for _ in range(3)]
+        passkey.count = 7
+        counted = await log_in()
+        passkey.count = 0
+        afterwards = await log_in()
+
+    assert (without, counted, afterwards) == ([200] * 3, 200, 401)
 
 
 async def test_a_second_passkey_keeps_the_recovery_codes_and_an_app_counts_once_it_is_confirmed(tmp_path: Path) -> None:
