@@ -179,6 +179,31 @@ async def test_an_encrypted_server_gets_the_password_if_its_certificate_is_trust
     assert passwords == {"trusted": [b"p@ss"], "of another host": [], "of an unknown issuer": []}
 
 
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("smtp://mail.example.com", ("mail.example.com", 25)),
+        ("smtps://mail.example.com", ("mail.example.com", 465)),
+        ("smtp://mail.example.com:587", ("mail.example.com", 587)),
+        ("smtps://[::1]:2465", ("::1", 2465)),
+    ],
+)
+async def test_a_mail_server_is_at_the_port_of_its_scheme_unless_its_url_has_another(
+    monkeypatch: pytest.MonkeyPatch, url: str, address: tuple[str, int]
+) -> None:
+    tried = []
+
+    def refuse(target: tuple[str, int], *_: object) -> socket.socket:
+        tried.append(target)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(MailFailed, match=r"^email\.connection$"):
+        await SmtpMailer.of(url).send(["a@example.com"], "s", "t", message_id="m")
+
+    assert tried == [address]
+
+
 def _drips(connection: socket.socket) -> None:
     while connection.send(b"2"):
         time.sleep(0.05)

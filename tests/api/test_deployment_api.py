@@ -449,6 +449,21 @@ def test_an_export_is_imported_elsewhere(admin: Client, account: Client) -> None
     assert {flow["action"] for flow in upload(account, exported.body).json["flows"]} == {"none"}
 
 
+@pytest.mark.parametrize(
+    ("system", "attributes"), [(3, (stat.S_IFREG | 0o644) << 16), (3, 0o644 << 16), (0, 0x20)], ids=oct
+)
+def test_files_that_other_programs_have_packed_are_imported(account: Client, system: int, attributes: int) -> None:
+    entry = zipfile.ZipInfo("N.yaml")
+    entry.create_system, entry.external_attr = system, attributes
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as opened:
+        opened.writestr(entry, TEXT)
+
+    imported = upload(account, made.getvalue())
+
+    assert [(flow["name"], flow["action"]) for flow in imported.json["flows"]] == [("N", "create")]
+
+
 def test_flows_with_one_name_cannot_be_exported(account: Client) -> None:
     for _ in range(2):
         account.new_flow(SMALLEST, name="N")

@@ -146,9 +146,11 @@ async def test_a_member_that_is_removed_sees_nothing_from_then_on(tmp_path: Path
         before = [(await client.request("GET", f"/api/v1/flows/{flow}")).status for client in (team.omar, program)]
         assert (await team.mara.request("DELETE", f"{team.path}/members/{id}")).status == 200
         after = [(await client.request("GET", f"/api/v1/flows/{flow}")).status for client in (team.omar, program)]
+        again = await team.mara.request("DELETE", f"{team.path}/members/{id}")
 
     assert before == [200, 200]
     assert after == [404, 401]
+    assert again.status == 404
 
 
 async def test_an_api_token_reaches_the_workspace_that_it_was_made_for(tmp_path: Path) -> None:

@@ -29,17 +29,21 @@ class Failing:
         return 7
 
 
-async def test_a_call_is_repeated_until_it_succeeds() -> None:
-    failures = []
+async def test_a_call_is_repeated_after_each_delay_until_it_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[object] = []
 
+    async def sleep(seconds: float) -> None:
+        happened.append(seconds)
+
+    monkeypatch.setattr("flowrunner.retrying.asyncio.sleep", sleep)
     result = await retry(
         Failing(Unavailable("1"), Unavailable("2")),
         on=Unavailable,
-        delay=no_delay,
-        on_failure=lambda error, attempts: failures.append((str(error), attempts)),
+        delay=rising(0.5, 3.0),
+        on_failure=lambda error, attempts: happened.append((str(error), attempts)),
     )
 
-    assert (result, failures) == (7, [("1", 1), ("2", 2)])
+    assert (result, happened) == (7, [("1", 1), 0.5, ("2", 2), 3.0])
 
 
 async def test_an_error_of_another_kind_ends_the_retries() -> None:

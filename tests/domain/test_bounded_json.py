@@ -41,6 +41,30 @@ def test_numbers_in_a_long_text_are_those_that_a_short_one_has(is_text: bool) ->
     assert [type(value) for value in values[: len(_NUMBERS)]] == [type(decode_json(number)) for number in _NUMBERS]
 
 
+@pytest.mark.parametrize("is_text", [True, False])
+@pytest.mark.parametrize(
+    ("number", "is_costly"),
+    [("1e-320", True), ("1E-320", True), ("1e+320", True), ("1E320", True), ("1e-32", False), ("1.25", False)],
+)
+def test_only_a_long_text_with_long_exponents_is_decoded_number_by_number(
+    monkeypatch: pytest.MonkeyPatch, number: str, is_text: bool, is_costly: bool
+) -> None:
+    slowly = []
+
+    def decode(text: str) -> float:
+        slowly.append(text)
+        return 0.0
+
+    monkeypatch.setattr("flowrunner.bounded_json._float", decode)
+    decoder = BoundedDecoder[Any](Any)
+    long = f"[{','.join([number] * 2000)}]"
+
+    decoder.decode("[0.5]")
+    decoder.decode(long if is_text else long.encode())
+
+    assert slowly == ([number] * 2000 if is_costly else [])
+
+
 def test_a_number_that_is_too_large_is_an_error_in_a_long_text_too() -> None:
     for text in ("[1e999]", f"[{'1e-320,' * 5000}-1e999]"):
         with pytest.raises(msgspec.DecodeError, match="Number out of range"):

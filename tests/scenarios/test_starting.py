@@ -311,8 +311,11 @@ def test_every_setting_but_a_secret_is_an_option_also_where_the_help_is_short(co
 # The first start
 
 
-def test_the_data_directory_is_made_for_its_owner_alone(cold_server: Server) -> None:
+def test_the_data_directory_is_made_for_its_owner_alone_and_no_crash_writes_the_keys(cold_server: Server) -> None:
     cold_server.start()
+
+    limits = Path(f"/proc/{cold_server.pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
 
     assert stat.S_IMODE(cold_server.data_dir.stat().st_mode) == 0o700
     for name in ("keys/master.key", "keys/signing.key", "flowrunner.db"):
