@@ -399,6 +399,7 @@ def honest_tokens(liar: LyingProvider) -> Iterator[tuple[str, dict[str, Any]]]:
         "a text that says yes": {"sub": "tom", "email": "tom@example.com", "email_verified": "true"},
         "no name": {"name": None},
         "a subject of 255 characters": {"sub": "x" * 255, "email": "x@example.com"},
+        "no list of groups": {"sub": "ann", "email": "ann@example.com", "groups": {"eng": True}},
     }  # fmt: skip
     for what, claims in unusual.items():
         yield what, {"claims": {"groups": ["eng"], **claims}}
@@ -421,9 +422,13 @@ def honest_tokens(liar: LyingProvider) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "a key of a curve", {"sign": signed_by(curve, "ES256", kid="k2"), **jwks}
     yield "the only key of its kind, without a kid", {"sign": signed_by(edwards, "EdDSA"), **jwks}
     yield "the only key, of which nothing is said", {"sign": signed_by(liar.key, "PS384"), **alone}
-    for number, absent in enumerate((["email", "email_verified", "groups"], ["groups"], ["email", "email_verified"])):
-        facts = {"sub": f"s{number}", "email": f"s{number}@example.com", "email_verified": True, "groups": ["eng"]}
-        yield f"{absent} from userinfo", {
+    from_userinfo: list[tuple[list[str], list[str]]] = [
+        (["email", "email_verified", "groups"], ["eng"]), (["groups"], ["eng"]), (["email", "email_verified"], ["eng"]),
+        (["groups"], ["eng", *map(str, range(10_000))]),
+    ]  # fmt: skip
+    for number, (absent, groups) in enumerate(from_userinfo):
+        facts = {"sub": f"s{number}", "email": f"s{number}@example.com", "email_verified": True, "groups": groups}
+        yield f"{len(groups)} groups, with {absent} from userinfo", {
             "claims": facts | dict.fromkeys(absent), "userinfo": facts,
             "metadata": {"userinfo_endpoint": f"{liar.issuer}/userinfo"},
         }  # fmt: skip
@@ -453,7 +458,7 @@ async def test_what_providers_are_allowed_to_answer_opens_a_session(tmp_path: Pa
         liar.reset()
 
     assert refused == []
-    assert without_group == ["no groups"]
+    assert without_group == ["no groups", "no list of groups", "10001 groups, with ['groups'] from userinfo"]
     assert [what for what, form in forms.items() if "client_secret" in form] == ["a secret in the form"]
     assert forms["a secret in the form"].items() >= CLIENT.items()
 
