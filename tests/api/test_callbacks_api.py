@@ -131,6 +131,32 @@ def test_saving_a_url_that_nothing_can_be_sent_to_is_a_warning(account: Client, 
     account.delete(path)
 
 
+@pytest.mark.parametrize("gone", ["deleted", "moved"])
+def test_a_callback_whose_flow_is_gone_says_that_it_reports_nothing_and_can_be_changed(
+    account: Client, gone: str
+) -> None:
+    flow = account.new_flow(SMALLEST, name="is gone")
+    made = account.post(CALLBACKS, {"url": "https://example.com/", "events": ["execution.failed"], "flow_id": flow})
+    path = f"{CALLBACKS}/{made.json['id']}"
+    assert "warning" not in account.get(path).json
+    if gone == "deleted":
+        assert account.delete(f"/api/v1/flows/{flow}").status == 200
+    else:
+        target = account.post("/api/v1/workspaces", {"name": "Another place"}).json["id"]
+        assert account.post(f"/api/v1/flows/{flow}/move", {"workspace": target}).status == 200
+
+    (listed,) = account.get(CALLBACKS).json["callbacks"]
+    assert listed["warning"].startswith("It reports nothing, because its flow was deleted or is in another workspace")
+    assert account.get(path).json["warning"] == listed["warning"]
+    disabled = account.put(path, {"enabled": False})
+    assert (disabled.status, disabled.json["enabled"], disabled.json["warning"]) == (200, False, listed["warning"])
+    assert account.put(path, {"flow_id": flow}).status == 422
+    another = account.put(path, {"flow_id": account.new_flow(SMALLEST, name="is there")})
+    assert another.status == 200
+    assert "warning" not in another.json
+    account.delete(path)
+
+
 def test_the_end_of_an_execution_is_told_as_a_signed_cloud_event(account: Client, receiver: Receiver) -> None:
     callback, path = new_callback(account, receiver, events=["execution.completed"])
     flow = account.new_flow(SMALLEST, name="Orders")

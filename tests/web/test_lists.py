@@ -136,6 +136,27 @@ def test_a_flow_is_found_by_its_name_where_one_is_chosen(tab: Tab, ids: dict[str
     expect(dialog.get_by_role("combobox", name="Flow", exact=True)).to_have_value("order-sync")
 
 
+def test_a_callback_of_a_deleted_flow_is_not_shown_as_one_that_works(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="is deleted")
+    body = {"name": "Lonely", "url": "https://example.com/", "events": ["execution.failed"], "flow_id": flow}
+    id = api.post("/api/v1/callbacks", body).json["id"]
+    page = tab.go("/callbacks")
+    row = page.get_by_role("row").filter(has_text="Lonely")
+    expect(row.locator(".pill")).to_have_text("enabled")
+
+    api.delete(f"/api/v1/flows/{flow}")
+    page.reload()
+
+    expect(row.locator(".pill")).to_have_text("reports nothing")
+    row.get_by_text("Lonely").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("its flow was deleted or is in another workspace")
+    expect(dialog.get_by_role("link", name=flow)).to_have_count(0)
+    dialog.get_by_role("button", name="Disable").click()
+    expect(row.locator(".pill")).to_have_text("disabled")
+    api.delete(f"/api/v1/callbacks/{id}")
+
+
 def test_bars_of_the_overview_lead_to_their_executions(tab: Tab, ids: dict[str, Any]) -> None:
     page = tab.page
     bars = page.get_by_role("group", name=re.compile("executions in the last 24 hours")).get_by_role("link")

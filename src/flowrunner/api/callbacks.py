@@ -50,6 +50,11 @@ class ChangeCallback(Body):
     enabled: bool | None = Field(default=None, description="False stops its messages until it is true again.")
 
 
+_WITHOUT_FLOW: Final = (
+    "It reports nothing, because its flow was deleted or is in another workspace now: choose another flow, or delete it"
+)
+
+
 class CallbackAnswer(Answer, frozen=True, kw_only=True):
     id: str
     workspace_id: str
@@ -70,11 +75,14 @@ class CallbackAnswer(Answer, frozen=True, kw_only=True):
     updated_at: str
     warning: Annotated[
         str | UnsetType,
-        Meta(description="In the answer to a new URL: why messages would fail, as far as that is known already."),
+        Meta(
+            description="Why it reports nothing: its flow was deleted or moved. In the answer to a new URL also: why "
+            "messages would fail, as far as that is known already."
+        ),
     ] = UNSET
 
     @classmethod
-    def of(cls, callback: CallbackView, **more: Any) -> Self:
+    def of(cls, callback: CallbackView, *, warning: str | None = None, **more: Any) -> Self:
         disabled, failing = callback.disabled_at, callback.failing_since
         return cls(
             id=callback.id,
@@ -94,6 +102,7 @@ class CallbackAnswer(Answer, frozen=True, kw_only=True):
             failing_since=UNSET if failing is None else rfc3339(failing),
             created_at=rfc3339(callback.created_at),
             updated_at=rfc3339(callback.updated_at),
+            warning=present(warning or (None if callback.has_flow else _WITHOUT_FLOW)),
             **more,
         )
 
@@ -181,7 +190,7 @@ async def create_callback(request: Request, body: CreateCallback) -> Reply[NewCa
         template=body.template,
     )
     headers = {"Location": f"/api/v1/callbacks/{callback.id}"}
-    warning = present(callbacks.warning_of(body.url, body.format))
+    warning = callbacks.warning_of(body.url, body.format)
     return answer(NewCallback.of(callback, secret=secret, warning=warning), 201, headers)
 
 
@@ -209,7 +218,7 @@ async def change_callback(request: Request, id: str, body: ChangeCallback) -> Re
     callbacks = services_of(request).callbacks
     changed = await callbacks.change(caller_of(request), CallbackId(id), change)
     warning = None if body.url is None else callbacks.warning_of(body.url, changed.format)
-    return answer(CallbackAnswer.of(changed, warning=present(warning)))
+    return answer(CallbackAnswer.of(changed, warning=warning))
 
 
 @router.delete("/{id}", responses=errors(401, 403, 404))

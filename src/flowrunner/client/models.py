@@ -126,7 +126,8 @@ class Callback(Model):
         template: Absent unless the format is `template`.
         disabled_reason: Why the server has disabled it.
         failures: Failed attempts in a row.
-        warning: In the answer to a new URL: why messages would fail, as far as that is known already.
+        warning: Why it reports nothing: its flow was deleted or moved. In the answer to a new URL also: why
+            messages would fail, as far as that is known already.
     """
 
     id: str
@@ -956,7 +957,8 @@ class NewCallback(Model):
         template: Absent unless the format is `template`.
         disabled_reason: Why the server has disabled it.
         failures: Failed attempts in a row.
-        warning: In the answer to a new URL: why messages would fail, as far as that is known already.
+        warning: Why it reports nothing: its flow was deleted or moved. In the answer to a new URL also: why
+            messages would fail, as far as that is known already.
         secret: The secret that signs the messages. It is shown only once.
     """
 

@@ -30,6 +30,7 @@ class CallbackView:
         disabled_reason: Why the server has disabled it; None if a person has.
         failures: Failed attempts in a row.
         failing_since: The first of them.
+        has_flow: The flow that it reports, if that is one, is in its workspace.
     """
 
     id: CallbackId
@@ -48,6 +49,7 @@ class CallbackView:
     disabled_reason: str | None = None
     failures: int = 0
     failing_since: datetime | None = None
+    has_flow: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ class Callbacks:
             created_at=now,
             updated_at=now,
         )
-        await self._check(view)
+        await self._check(view, is_flow_given=True)
         credentials = Credentials.new(url)
         seal = self._vault.sealer(caller.workspace_id, view.id, credentials.text)
         details: dict[str, JSON] = {"format": format, "events": list(view.events)}
@@ -132,8 +132,12 @@ class Callbacks:
         await self._store.create(view, seal, most=MAX_CALLBACKS, audit=entry)
         return view, credentials.secret
 
-    async def _check(self, view: CallbackView) -> None:
-        """Raises: InvalidInput."""
+    async def _check(self, view: CallbackView, *, is_flow_given: bool) -> None:
+        """Raises: InvalidInput.
+
+        Args:
+            is_flow_given: The flow of an earlier request may be gone, and the callback can still be changed.
+        """
         faults = [
             Fault(path=f"events[{n}]", code="invalid", message=f"must be one of {', '.join(EVENTS)}")
             for n, event in enumerate(view.events)
@@ -150,7 +154,7 @@ class Callbacks:
             raise InvalidInput(faults)
         if view.template is not None:
             compiled(view.template)
-        if view.flow_id is not None:
+        if is_flow_given and view.flow_id is not None:
             try:
                 await self._flows.current(view.workspace_id, view.flow_id)
             except NotFound:
@@ -178,10 +182,11 @@ class Callbacks:
             fields["address"] = shown_address(asked.url, found.view.format)
             credentials = replace(Credentials.opened(self._vault, found), url=asked.url)
             seal = self._vault.sealer(caller.workspace_id, id, credentials.text)
-        await self._check(replace(found.view, **fields))
+        is_flow_given = "flow_id" in fields
+        await self._check(replace(found.view, **fields), is_flow_given=is_flow_given)
 
         def change(before: CallbackView) -> CallbackView:
-            after = replace(before, **fields, updated_at=now)
+            after = replace(before, **fields, has_flow=is_flow_given or before.has_flow, updated_at=now)
             return after if asked.is_enabled is UNSET else _enabled(after, now if not asked.is_enabled else None)
 
         names = sorted([*given, *(["url"] if asked.url is not UNSET else [])])

@@ -36,13 +36,19 @@ VALUES (:id, :workspace_id, :name, :events, :format, :address, :flow_id, :tag, :
 COUNT: Final = "SELECT count(*) FROM callbacks WHERE workspace_id = :workspace_id"
 PAGE: Final = """
 SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
-       c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since
+       c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since,
+       c.flow_id IS NULL OR EXISTS (SELECT 1 FROM flows f
+                                     WHERE f.id = c.flow_id AND f.workspace_id = c.workspace_id
+                                       AND f.deleted_at IS NULL)
   FROM callbacks c
  WHERE c.workspace_id = :workspace_id AND c.id > :after ORDER BY c.id LIMIT :limit OFFSET :offset
 """
 GET: Final = """
 SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
        c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since,
+       c.flow_id IS NULL OR EXISTS (SELECT 1 FROM flows f
+                                     WHERE f.id = c.flow_id AND f.workspace_id = c.workspace_id
+                                       AND f.deleted_at IS NULL),
        (SELECT coalesce(w.name, o.name, '') FROM workspaces w LEFT JOIN accounts o ON o.id = w.id
          WHERE w.id = c.workspace_id),
        c.key_version, c.sealed, d.version, d.master_key_id, d.wrapped
@@ -443,6 +449,7 @@ def _view(row: Sequence[Any]) -> CallbackView:
         disabled_reason=row[13],
         failures=row[14],
         failing_since=from_ms_or_none(row[15]),
+        has_flow=bool(row[16]),
     )
 
 

@@ -3005,7 +3005,7 @@ export interface components {
             updated_at: string;
             /**
              * Warning
-             * @description In the answer to a new URL: why messages would fail, as far as that is known already.
+             * @description Why it reports nothing: its flow was deleted or moved. In the answer to a new URL also: why messages would fail, as far as that is known already.
              */
             warning?: string;
         };
@@ -4877,7 +4877,7 @@ export interface components {
             updated_at: string;
             /**
              * Warning
-             * @description In the answer to a new URL: why messages would fail, as far as that is known already.
+             * @description Why it reports nothing: its flow was deleted or moved. In the answer to a new URL also: why messages would fail, as far as that is known already.
              */
             warning?: string;
             /**

@@ -79,6 +79,7 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
         <dt>{texts.scope}</dt><dd class="wrap"><Scope of={callback} /></dd>
         <dt>{texts.state}</dt><dd class="row"><CallbackState of={callback} />{callback.failures > 0 && <span class="muted small">{texts.failures(callback.failures)}</span>}</dd>
       </dl>
+      {callback.warning !== undefined && <div class="alert">{callback.warning}</div>}
       {callback.disabled_reason !== undefined && <div class="alert"><b>{texts.disabledBy}</b><span>{callback.disabled_reason}</span><span>{texts.disabledHint}</span></div>}
       <section class="stack tight">
         <h3>{texts.deliveries}</h3>
@@ -95,8 +96,8 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
   );
 }
 
-function Scope({ of: { flow_id: flow, tag } }: { of: Callback }) {
-  if (flow !== null) return <a class="link" href={to(`/flows/${flow}`)}>{flow}</a>;
+function Scope({ of: { flow_id: flow, tag, warning } }: { of: Callback }) {
+  if (flow !== null) return warning === undefined ? <a class="link" href={to(`/flows/${flow}`)}>{flow}</a> : <>{flow}</>;
   return <>{tag === null ? texts.scopes["all"] : texts.tagged(tag)}</>;
 }
 

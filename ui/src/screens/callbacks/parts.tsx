@@ -20,8 +20,9 @@ export function nameOf({ name, url }: Callback): string {
   return name || url;
 }
 
-export function CallbackState({ of: { enabled, failures } }: { of: Callback }) {
+export function CallbackState({ of: { enabled, failures, warning } }: { of: Callback }) {
   if (!enabled) return <span class="pill off">{texts.states.off}</span>;
+  if (warning !== undefined) return <span class="pill wait">{texts.states.idle}</span>;
   return failures > 0 ? <span class="pill bad" title={texts.failures(failures)}>{texts.states.failing}</span> : <span class="pill ok">{texts.states.on}</span>;
 }
 
