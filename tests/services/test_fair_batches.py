@@ -78,14 +78,16 @@ async def test_work_that_comes_as_fast_as_it_is_done_delays_no_other_workspace()
     class Endless(Queue):
         async def handle(self, item: Work) -> None:
             await super().handle(item)
-            if item.workspace == MARA and not any(done.workspace == OMAR for done in self.done):
+            if item.workspace == MARA and len(self.done) < 500:
                 self.items.insert(0, Work(MARA, item.number))
+            elif item.workspace == OMAR and item.number < 3:
+                self.items.append(Work(OMAR, item.number + 1))
 
     queue = Endless(*(Work(MARA, number) for number in range(10)), Work(OMAR, 0))
 
     await fairly(queue)
 
-    assert not queue.items
+    assert [item.number for item in queue.done[:100] if item.workspace == OMAR] == [0, 1, 2, 3]
 
 
 async def test_an_error_in_one_workspace_is_raised_when_the_others_are_done() -> None:
@@ -139,6 +141,38 @@ async def test_what_has_failed_is_tried_again_although_other_work_never_ends(mon
 
     assert tries == 2
     assert len(queue.done) < 2000
+
+
+@pytest.mark.parametrize("ends_by", ["a cancellation", "an error of the next read"])
+async def test_what_is_under_way_is_cancelled_when_the_run_ends(monkeypatch: pytest.MonkeyPatch, ends_by: str) -> None:
+    monkeypatch.setattr(fair_batches, "_LOOK_SECONDS", 0.0)
+    begun, cancelled = asyncio.Event(), []
+
+    class Slow(Queue):
+        async def read(self, outside: Collection[WorkspaceId] = ()) -> Sequence[Work]:
+            if outside and begun.is_set():
+                raise OSError("planted")
+            return await super().read(outside)
+
+        async def handle(self, item: Work) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(item.number)
+                raise
+
+    running = asyncio.create_task(fairly(Slow(Work(MARA, 0), Work(MARA, 1))))
+    await begun.wait()
+    if ends_by == "a cancellation":
+        running.cancel()
+
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    assert running.done()
+    assert running.cancelled() or isinstance(running.exception(), OSError)
+    assert cancelled == [0, 1]
 
 
 async def test_what_was_handled_long_ago_is_forgotten() -> None:
