@@ -76,6 +76,18 @@ def test_a_few_edits_of_a_long_text_make_a_short_difference(seed: int) -> None:
     assert len([line for line in diff.split("\n")[2:] if line[:1] in ("+", "-")]) <= 10
 
 
+def test_each_of_many_edits_of_a_long_text_is_shown_by_itself() -> None:
+    old = [f"line {number}\n" for number in range(3000)]
+    new = [line.replace("line", "new") if number % 3 == 0 else line for number, line in enumerate(old)]
+
+    diff = text_of("".join(old), "".join(new))
+
+    marked = [line for line in diff.splitlines()[2:] if line[0] in "+-"]
+    assert marked == [
+        f"{mark}{word} {number}" for number in range(0, 3000, 3) for mark, word in (("-", "line"), ("+", "new"))
+    ]
+
+
 def test_it_reads_like_the_difference_of_other_tools() -> None:
     before = "".join(f"line {n}\n" for n in range(30))
     after = before.replace("line 3\n", "").replace("line 20\n", "line 20\nmore\n") + "end"

@@ -82,6 +82,9 @@ WHOLE = [
     "this / 2 + '}/'",
     "true / 2 + '}/'",
     "a\ufeff/ 2 + '}/'",
+    "(() => { return {a: 1} / 2 + '}/' })()",
+    "(() => { return {} / 2 + '}/' })()",
+    "x => { switch (x) { case {} / 2 + '}/': } }",
 ]
 
 
@@ -208,6 +211,8 @@ def names(source: str) -> set[str]:
         ("try { a } catch (e) { e }", {"a", "e?"}),
         ("try { a } catch ({message}) { message }", {"a", "message?"}),
         ("class A extends B { m(x) { return x } static s() {} } new A()", {"A?", "B", "m?", "x?", "s?"}),
+        ("class A extends (b) { m() {} }", {"A?", "b", "m?"}),
+        ("=> (a)", {"a"}),
         ("outer: for (;;) { continue outer }", {"outer?"}),
         ("x = 1; x", {"x?"}),
         ("x == 1", {"x"}),
