@@ -336,8 +336,8 @@ def _fail_over_budget(flow: Flow, state: ExecutionState, scope: str, at: StepSta
     budget = budget_of(scope)
     subject = "The execution" if budget == ROOT else f"The handler {budget}"
     message = (
-        f"{subject} has started {_most_steps(flow, budget)} steps, retries included: its edges probably form an"
-        " endless loop. Raise 'limits.max_steps' if it needs more"
+        f"{subject} has started {_most_steps(flow, budget)} steps, retries and those in loops included. Raise"
+        " 'limits.max_steps' if it needs more, and see whether its edges form an endless loop"
     )
     error = ErrorValue(type="limit.steps", message=message, node=None if at is None else at.step.node)
     if budget == ROOT:
