@@ -305,6 +305,25 @@ def test_an_export_is_what_apply_deploys(server: Server, user: User) -> None:
     assert user("apply", "-f", "copy").stderr == f"{count} flows: {count} unchanged\n"
 
 
+def test_flows_with_names_that_are_too_long_for_files_are_exported_and_deployed(user: User) -> None:
+    names = ["😀" * 100, "名" * 199 + "a", "名" * 199 + "b", "x/" + "é" * 198]
+    for name in names:
+        user.client.new_flow(document(1, name=name), name=name)
+    count = len(names)
+
+    assert user("export", "copy").stderr == f"{count} flows in copy: {count} written, 0 unchanged\n"
+    assert user("export", "copy").stderr == f"{count} flows in copy: 0 written, {count} unchanged\n"
+    assert user("apply", "-f", "copy").stderr == f"{count} flows: {count} unchanged\n"
+
+
+def test_a_name_that_is_too_long_for_a_file_and_not_in_the_document_is_named(user: User) -> None:
+    user.client.new_flow(document(1), name="😀" * 100)
+
+    refused = user("export", "copy", code=2).stderr
+
+    assert "is too long for a file: write it into the document, as 'metadata.name'" in refused
+
+
 def test_an_export_warns_of_files_that_differ_only_by_case(user: User) -> None:
     for number, name in enumerate(("daily", "Daily", "weekly")):
         user.client.new_flow(document(number), name=name)

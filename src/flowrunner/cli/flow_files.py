@@ -1,6 +1,7 @@
 """Files of flows in a directory, and the names that their flows have on a server."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections import Counter
@@ -21,6 +22,9 @@ SUFFIX: Final = ".yaml"
 # What `read_documents` does not look into.
 _SKIPPED: Final = frozenset({"node_modules"})
 _PLAIN: Final = frozenset(" -_.,()+@=~&!'")
+# Of the name of a file, on the file systems in use.
+_MOST_BYTES: Final = 255
+_DIGEST_DIGITS: Final = 16
 _METADATA: Final = "metadata"
 _NAME: Final = "name"
 
@@ -86,6 +90,23 @@ def file_of(name: str) -> Path:
     return Path(_escaped(name) + SUFFIX)
 
 
+def _place_of(name: str, definition: bytes) -> Path:
+    """Return the place of a flow below a directory; that of a long name has its beginning and a digest.
+
+    Raises: click.UsageError: The name is too long for a file, and the document does not have it.
+    """
+    place = file_of(name)
+    if all(len(os.fsencode(part)) <= _MOST_BYTES for part in place.parts):
+        return place
+    if named_in(definition.decode(errors="replace")) != name:
+        raise click.UsageError(
+            f"The name of the flow '{name}' is too long for a file: write it into the document, as 'metadata.name'"
+        )
+    end = f"~{hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_DIGITS]}{SUFFIX}"
+    beginning = os.fsencode(_escaped(name))[: _MOST_BYTES - len(end)]
+    return Path(beginning.decode(errors="ignore") + end)
+
+
 def _escaped(part: str) -> str:
     """Return a name of a file that is not hidden, leads nowhere else, and is read as ``part``."""
     kept = "".join(c if c.isalnum() or c in _PLAIN else quote(c, safe="") for c in part)
@@ -94,7 +115,7 @@ def _escaped(part: str) -> str:
 
 def write_flow_file(directory: Path, name: str, definition: bytes) -> bool:
     """Write a flow into its file, as a whole; return False if it is there already. Raises: click.UsageError."""
-    path = directory / file_of(name)
+    path = directory / _place_of(name, definition)
     try:
         if path.is_file() and not path.is_symlink() and path.read_bytes() == definition:
             return False
