@@ -52,3 +52,83 @@ async def test_all_slots_come_back_however_their_holders_end(seed: int) -> None:
     assert [slots.held(WorkspaceId(id)) for id in "abc"] == [0, 0, 0]
     assert slots.take_at_once(WorkspaceId("a"), SHARE)
     assert slots.take_at_once(WorkspaceId("b"), TOTAL - SHARE)
+
+
+async def admitted_after(slots: FairSlots, *wanted: tuple[str, int]) -> tuple[list[int], list[asyncio.Task[None]]]:
+    """Ask for slots one after the other; return where the numbers of the served requests will be, and the requests."""
+    served: list[int] = []
+
+    async def take(number: int, workspace_id: str, count: int) -> None:
+        await slots.take(WorkspaceId(workspace_id), count)
+        served.append(number)
+
+    tasks = [asyncio.create_task(take(number, *each)) for number, each in enumerate(wanted)]
+    await pause()
+    return served, tasks
+
+
+async def pause() -> None:
+    """Let the tasks go on as far as they can."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_a_request_that_fits_waits_behind_an_earlier_one_of_its_workspace_and_for_no_other() -> None:
+    slots = FairSlots(total=4, share=4, sure=0)
+
+    served, tasks = await admitted_after(slots, ("a", 2), ("a", 3), ("a", 1), ("b", 1))
+    assert served == [0, 3]
+    tasks[1].cancel()
+    await pause()
+
+    assert served == [0, 3, 2]
+    slots.give_back(WorkspaceId("a"), 3)
+    slots.give_back(WorkspaceId("b"), 1)
+    assert [slots.held(WorkspaceId(id)) for id in "ab"] == [0, 0]
+
+
+async def test_workspaces_that_wait_are_served_in_turn() -> None:
+    slots = FairSlots(total=1, share=1, sure=0)
+
+    served, tasks = await admitted_after(slots, ("z", 1), ("a", 1), ("a", 1), ("b", 1), ("a", 1), ("c", 1))
+    for workspace_id in "zabcaa":
+        slots.give_back(WorkspaceId(workspace_id))
+        await pause()
+
+    assert served == [0, 1, 3, 5, 2, 4]
+    assert all(task.done() for task in tasks)
+
+
+@pytest.mark.parametrize(
+    ("sure", "held", "wanted", "is_free"),
+    [
+        # The total is 8, and the share of a workspace 6.
+        (0, [("a", 4)], ("b", 4), True), (0, [("a", 4)], ("b", 5), False), (0, [], ("a", 9), True),
+        (0, [("a", 4)], ("a", 2), True), (0, [("a", 4)], ("a", 3), False),
+        (2, [("a", 4), ("b", 3)], ("b", 1), True), (2, [("a", 4), ("b", 3)], ("b", 2), False),
+        (2, [("a", 6), ("b", 2)], ("c", 6), True), (2, [("a", 6), ("b", 2), ("c", 1)], ("c", 1), True),
+        (2, [("a", 6), ("b", 2), ("c", 1)], ("c", 2), False),
+    ],
+)  # fmt: skip
+async def test_each_workspace_has_its_sure_slots_or_one_request_and_a_share_of_the_rest(
+    sure: int, held: list[tuple[str, int]], wanted: tuple[str, int], is_free: bool
+) -> None:
+    slots = FairSlots(total=8, share=6, sure=sure)
+    for workspace_id, count in held:
+        assert slots.take_at_once(WorkspaceId(workspace_id), count)
+
+    assert slots.take_at_once(WorkspaceId(wanted[0]), wanted[1]) is is_free
+
+
+async def test_what_is_left_over_of_slots_goes_to_those_that_wait() -> None:
+    slots, a = FairSlots(total=4, share=4, sure=0), WorkspaceId("a")
+
+    served, _ = await admitted_after(slots, ("a", 3), ("a", 3))
+    slots.keep(a, 3, kept=2)
+    assert slots.held(a) == 2
+    slots.keep(a, 2, kept=1)
+    await pause()
+
+    assert (served, slots.held(a)) == ([0, 1], 4)
+    slots.keep(a, 9, kept=4)
+    assert slots.held(a) == 4
