@@ -90,6 +90,24 @@ async def test_a_new_name_has_no_characters_that_nobody_sees(flows: Flows, mara:
             await change
 
 
+@pytest.mark.parametrize("name", ["\u200b", "\u200b \u2060", "\ufeff", "\u3164\u3164", "\u2800"])
+async def test_a_new_name_is_not_of_invisible_characters_alone(flows: Flows, mara: Caller, name: str) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    for change in (
+        flows.create(mara, FlowDraft(definition=SMALL, name=name)),
+        flows.update(mara, saved.id, FlowDraft(name=name)),
+        flows.put_named(mara, name, FlowDraft(definition="nodes: {a: {type: return}}")),
+    ):
+        with pytest.raises(InvalidInput, match="has only invisible characters"):
+            await change
+
+
+@pytest.mark.parametrize("name", ["👩\u200d💻", "می\u200cخواهم", "\u00ad-"])
+async def test_invisible_characters_between_others_are_part_of_a_name(flows: Flows, mara: Caller, name: str) -> None:
+    assert (await flows.create(mara, FlowDraft(definition=SMALL, name=name))).name == name
+
+
 async def test_a_stored_name_stays_as_it_is(flows: Flows, mara: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as earlier:
         earlier.setattr(flow_names, "_DIRECTIONS", frozenset())

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import PreconditionFailed, invalid, quoted
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.flow_names import composed, unseen_in
+from flowrunner.domain.flow_names import composed, shows_nothing, unseen_in
 from flowrunner.domain.flow_tools import FlowTool, tool_name
 from flowrunner.domain.triggers import Trigger, TriggerId
 from flowrunner.domain.values import FlowId, RevisionId
@@ -204,4 +204,6 @@ def _checked_name(name: str, before: str | None = None) -> str:
     if (unseen := unseen_in(saved)) is not None:
         hint = "leave out control characters, line breaks and characters that set the direction of text"
         raise invalid("name", f"has the invisible character U+{ord(unseen):04X}", hint=hint)
+    if shows_nothing(saved):
+        raise invalid("name", "has only invisible characters", hint="give it a name that people can see")
     return saved
