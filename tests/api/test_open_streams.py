@@ -46,6 +46,19 @@ async def test_s61_each_session_is_looked_up_once_for_all_of_its_streams() -> No
     assert sessions.looks == {"ended": 1, "alive": 1}
 
 
+async def test_a_change_of_a_workspace_ends_the_streams_of_it_that_may_not_be_read_any_more() -> None:
+    services: Any = SimpleNamespace(sessions=TwoSessions(), known_callers=KnownCallers())
+    streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
+    # The caller is admitted to one of the two.
+    shown = [["v"], ["w"], ["v", "w"], ["w"]]
+    opened = [await streams.admit(CALLER, [WorkspaceId(id) for id in each]) for each in shown for _ in range(2)]
+
+    await streams.revalidate_workspace(WorkspaceId("w"))
+
+    # Of each two streams the session of the first one has ended.
+    assert [stream.ended.done() for stream in opened] == [False, False, True, False, True, True, True, False]
+
+
 class SessionsWithoutDatabase(TwoSessions):
     async def present(self, family: str) -> Caller | None:
         raise Unavailable("The database cannot be reached at the moment")

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 import pytest
 from starlette.requests import Request
 
 from api.shapes import SMALLEST, assert_error
-from flowrunner.api.http.answers import link_to_next
+from flowrunner.api.http.answers import link_to_next, part_of
 from flowrunner.api.http.requests import page_of
+from flowrunner.ports.page import Listed
 from support.client import Client
 
 LOGGING: Final = """nodes:
@@ -16,6 +18,20 @@ LOGGING: Final = """nodes:
   two: {type: log, params: {message: The second, level: warn}, next: stop}
   stop: {type: fail, params: {error: bad, message: The third}}
 """
+
+
+@pytest.mark.parametrize(
+    ("listed", "cursor", "part"),
+    [
+        (Listed(items=[], total=3), None, {"total": 3, "offset": 2}),
+        (Listed(items=[], total=3, is_exact=False), None, {"total": 3, "offset": 2, "total_is_exact": False}),
+        (Listed(items=[], is_exact=False, next_cursor="b"), "a", {"next_cursor": "b"}),
+    ],
+)
+def test_a_list_says_which_part_of_it_an_answer_has(listed: Listed[Any], cursor: str | None, part: Any) -> None:
+    found = part_of(page_of(5, 0 if cursor else 2, cursor), listed)
+
+    assert {name: value for name, value in found.items() if value is not msgspec.UNSET} == {"limit": 5, **part}
 
 
 def flows(account: Client) -> str:

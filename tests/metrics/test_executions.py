@@ -67,6 +67,7 @@ def test_every_event_that_begins_or_ends_something_is_counted_with_its_duration(
         recorded(NodeStarted(**STEP), 0.3),
         recorded(Logged(level="info", message="x")),
         recorded(NodeCompleted(**STEP, action="default", result=None), 0.02),
+        recorded(NodeCompleted(**{**STEP, "node_type": "gone"}, action="default", result=None), 7.0),
         recorded(Completed(result=None), 2.0),
     )
 
@@ -77,6 +78,7 @@ def test_every_event_that_begins_or_ends_something_is_counted_with_its_duration(
     assert found["flowrunner_execution_queue_seconds_sum", "active"] == 0.3
     assert found["flowrunner_step_seconds_bucket", "transform", "0.05"] == 1
     assert ("flowrunner_step_seconds_bucket", "transform", "0.01") not in found
+    assert found["flowrunner_step_seconds_sum", "other"] == 7.0
     assert found["flowrunner_execution_seconds_sum", "completed"] == 2.0
     assert found["flowrunner_flow_executions_ended_total", "account-1", "flow-1", "Orders", "completed"] == 1
 
@@ -84,13 +86,13 @@ def test_every_event_that_begins_or_ends_something_is_counted_with_its_duration(
 def test_failed_attempts_are_counted_by_type_and_only_the_last_one_ends_the_step() -> None:
     forbidden = ErrorValue(type="egress.forbidden", message="no")
     found = observed(
-        recorded(NodeFailed(**STEP, error=ErrorValue(type="http.503", message="x"), retry_at=NOON), 1.0),
+        *[recorded(NodeFailed(**STEP, error=ErrorValue(type="http.503", message="x"), retry_at=NOON), 1.0)] * 2,
         recorded(NodeFailed(**{**STEP, "node_type": "gone"}, error=forbidden), 3.0),
         recorded(Failed(error=ErrorValue(type="order.4711", message="x")), 4.0),
     )
 
-    assert found["flowrunner_step_retries_total", "transform"] == 1
-    assert found["flowrunner_step_errors_total", "transform", "http.5xx"] == 1
+    assert found["flowrunner_step_retries_total", "transform"] == 2
+    assert found["flowrunner_step_errors_total", "transform", "http.5xx"] == 2
     assert found["flowrunner_step_errors_total", "other", "egress.forbidden"] == 1
     assert found["flowrunner_egress_refused_total",] == 1
     assert ("flowrunner_step_seconds_count", "transform") not in found

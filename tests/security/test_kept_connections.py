@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.plugin import HttpAnswer, NodeFailure
+from flowrunner.ports.http import SentRequest
 from flowrunner.security import bounded_answers, parsing_budget
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, MAX_HEAD_BYTES
 from flowrunner.security.egress import EgressClient
@@ -302,3 +303,59 @@ async def test_a_kept_connection_is_not_taken_for_another_host(client: EgressCli
 
     assert (await ask(client, receiver.url.replace("127.0.0.1", "localhost"))).body == b"ok"
     assert receiver.connections == [1, 2]
+
+
+class Trace:
+    """Keeps the requests of a client."""
+
+    def __init__(self) -> None:
+        self.ended: list[SentRequest] = []
+        self.parent: str | None = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    def begin(self, request: SentRequest) -> str | None:
+        return self.parent
+
+    async def end(self, request: SentRequest) -> None:
+        self.ended.append(request)
+
+
+async def test_a_traced_request_ends_as_any_other_one_and_is_recorded() -> None:
+    heads: list[bytes] = []
+    is_asked = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        heads.append(head)
+        if head.startswith(b"GET /never "):
+            is_asked.set()
+            await reader.read()
+        elif head.startswith(b"GET /here "):
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    trace = Trace()
+    client = EgressClient(EgressPolicy([LOOPBACK]), tracer=trace)
+    try:
+        assert (await ask(client, f"{url}/here")).status == 204
+        assert await failure(client, f"{url}/lost") == "connection.lost"
+        waiting = asyncio.create_task(ask(client, f"{url}/never"))
+        await is_asked.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await ask(client, f"{url}/here", headers={"TraceParent": "mine"})
+        trace.parent = None
+        await ask(client, f"{url}/here")
+    finally:
+        await client.close()
+        server.close()
+
+    assert [(request.status, request.error_type) for request in trace.ended] == [
+        (204, None), (None, "connection.lost"), (None, "CancelledError"), (204, None), (204, None),
+    ]  # fmt: skip
+    assert all(request.ended_at > request.began_at for request in trace.ended)
+    assert all(b"traceparent: 00-0af" in head.lower() for head in heads[:-2])
+    assert b"00-0af" not in heads[-2]
+    assert b"traceparent" not in heads[-1].lower()
