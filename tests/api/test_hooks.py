@@ -889,6 +889,31 @@ def test_s63_one_workspace_cannot_take_all_places_of_requests_that_wait_for_a_re
     assert slots.take_at_once(omar)
 
 
+def test_a_sender_that_waits_for_a_result_is_told_of_its_execution_when_the_server_stops(tmp_path: Path) -> None:
+    flow = FLOW.replace(
+        '{type: transform, params: {value: {got: "${flow.input.got}"}}}', "{type: wait, params: {key: go}}"
+    )
+    server = Server(tmp_path)
+    try:
+        admin = server.start().admin()
+        url, _ = new_hook(admin, "none", "respond: {mode: result, timeout: 20s}", flow)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(send, admin, url, b"{}")
+            wait_for(lambda: admin.get("/api/v1/executions", status="waiting").json["total"] == 1)
+            server.terminate()
+            reply = waiting.result()
+        server.wait()
+        admin = server.start().admin()
+        (execution,) = admin.get("/api/v1/executions").json["executions"]
+        status = admin.get(f"/api/v1/executions/{execution['id']}").json["status"]
+    finally:
+        server.stop()
+
+    assert (reply.status, reply.json["execution_id"]) == (202, execution["id"])
+    assert status == "waiting"
+    assert "Exception in ASGI application" not in server.log
+
+
 def test_requests_that_prove_their_sender_do_not_count_for_their_address(tmp_path: Path) -> None:
     server = Server(tmp_path, {"ANONYMOUS_REQUESTS": "20"})
     try:

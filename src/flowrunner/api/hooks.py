@@ -213,16 +213,21 @@ class _End:
 async def _end_of(
     request: Request, hook: OpenHook, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool
 ) -> _End | None:
-    """Wait for the end of an execution; return None if it does not come in time, or the sender leaves."""
+    """Wait for the end of an execution.
+
+    Return None if it does not come in time, the sender leaves, or the server stops.
+    """
     end = asyncio.ensure_future(_until_end(request, hook, id, subscription, look=look))
     left = asyncio.ensure_future(until_disconnected(request.receive))
+    # The execution goes on after the restart. A sender whose connection were cut off would start one more.
+    closed = asyncio.ensure_future(state_of(request).streams.closed.wait())
     try:
-        await asyncio.wait({end, left}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({end, left, closed}, return_when=asyncio.FIRST_COMPLETED)
         return end.result() if end.done() else None
     finally:
-        end.cancel()
-        left.cancel()
-        await asyncio.gather(end, left, return_exceptions=True)
+        for task in (end, left, closed):
+            task.cancel()
+        await asyncio.gather(end, left, closed, return_exceptions=True)
 
 
 async def _until_end(

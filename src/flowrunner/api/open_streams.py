@@ -51,6 +51,9 @@ class OpenStreams:
     Args:
         most: The maximum number of streams over all accounts.
         most_of_account: The maximum of one account; None for no limit.
+
+    Attributes:
+        closed: Set once the program ends, or another server has become active: no end of an execution is told any more.
     """
 
     def __init__(self, services: Services, clock: Clock, *, most: int, most_of_account: int | None) -> None:
@@ -61,7 +64,7 @@ class OpenStreams:
         self._open: dict[AccountId, set[OpenStream]] = {}
         self._all_closed = asyncio.Event()
         self._all_closed.set()
-        self._is_closed = False
+        self.closed = asyncio.Event()
 
     @property
     def count(self) -> int:
@@ -80,7 +83,7 @@ class OpenStreams:
         Raises: Unauthorized, TooManyRequests; Unavailable after `close`.
         """
         family = await self._services.sessions.family_of(caller)
-        if self._is_closed:
+        if self.closed.is_set():
             # Its program ends, and nothing would reach it any more.
             raise Unavailable("The server is stopping or another one has become active: connect again")
         # Checked last, because other streams may open during an await. From here on this one counts.
@@ -188,7 +191,7 @@ class OpenStreams:
 
     async def close(self) -> None:
         """End all streams because their program ends, and admit no further ones."""
-        self._is_closed = True
+        self.closed.set()
         self.end_all(GOING_AWAY)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
