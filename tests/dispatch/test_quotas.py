@@ -48,6 +48,6 @@ async def test_an_execution_that_cannot_store_a_signal_ends_and_the_sender_gets_
     machines.limits = WorkspaceLimits(stored=most)
     async with machines.server() as front, machines.worker():
         with pytest.raises(Conflict):
-            await front.signals.send(caller_of(MARA_ACCOUNT), id, "go", None)
+            await front.signals.send(caller_of(MARA_ACCOUNT), id, "go", "x" * 5000)
 
         assert await front.until_ended(id) == [Status.FAILED]

@@ -55,7 +55,7 @@ async def test_executions_that_run_together_keep_no_more_than_their_workspace_ma
     async with machine(place, limits=WorkspaceLimits(stored=MOST)) as engine:
         engine.http.at("http://peer/", answer(body=json.dumps("x" * 60_000)))
         await engine.save(GROWS)
-        ids = [await engine.start(id=f"e{n}") for n in range(6)]
+        ids = await asyncio.gather(*(engine.start(id=f"e{n}") for n in range(6)))
 
         assert [await engine.until_ended(id) for id in ids] == [Status.FAILED] * 6
         assert await kept(engine) < MOST + 6 * 1500
@@ -168,7 +168,7 @@ async def test_a_signal_that_cannot_be_stored_is_refused_and_a_cancellation_is_n
         most = await kept(engine)
     async with machine(place, limits=WorkspaceLimits(stored=most)) as engine:
         with pytest.raises(LimitReached):
-            await engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId("e1"), "go", None)
+            await engine.signals.send(caller_of(MARA_ACCOUNT), ExecutionId("e1"), "go", "x" * 5000)
         await engine.executions.cancel(caller_of(MARA_ACCOUNT), ExecutionId("e2"))
 
         assert await engine.until_ended("e1") == Status.FAILED

@@ -15,7 +15,7 @@ from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
-from flowrunner.ports.journal import Fenced, Quota, load_whole
+from flowrunner.ports.journal import Append, Fenced, Quota, load_whole
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
@@ -23,13 +23,22 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.secrets import SqlSecrets
-from flowrunner.storage.usage import QUEUED, FreeStorage, SqlUsage
+from flowrunner.storage.usage import BLOCK, QUEUED, FreeStorage, SqlUsage
 from support.databases import MARA, NOON, OMAR, OMAR_ACCOUNT, Place, completion, creation, following, log_line, rows_of
 from support.invariants import check_database
 
 from .samples import flow, sealing
 
 LATER: Final = NOON + timedelta(days=1)
+
+
+def in_blocks(size: int) -> int:
+    """Return what an open execution with so many bytes counts."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def bytes_of(*appends: Append) -> int:
+    return sum(len(record.data) for append in appends for record in append.records)
 
 
 @pytest.fixture
@@ -44,7 +53,7 @@ async def test_the_events_of_executions_count_until_they_are_purged(
     before, epoch = await usage.stored(MARA), await journal.claim()
     appends = [creation("e1", epoch=epoch), following("e1", log_line("é" * 500), epoch=epoch, after=2)]
     appends.append(completion("e1", epoch=epoch, after=3))
-    size = sum(len(record.data) for append in appends for record in append.records)
+    size = bytes_of(*appends)
 
     for append in appends:
         await journal.append(append)
@@ -58,16 +67,34 @@ async def test_the_events_of_executions_count_until_they_are_purged(
     assert await usage.stored(MARA) == before
 
 
-async def test_what_was_not_written_does_not_count(usage: SqlUsage, journal: SqlJournal) -> None:
-    epoch = await journal.claim()
-    await journal.append(creation("e1", epoch=epoch))
-    before = await usage.stored(MARA)
+async def test_an_open_execution_counts_in_whole_blocks_and_one_that_has_ended_by_its_bytes(
+    usage: SqlUsage, journal: SqlJournal, path: Place
+) -> None:
+    before, epoch = await usage.stored(MARA), await journal.claim()
+    appends = [creation("e1", epoch=epoch)]
+    appends += [following("e1", log_line("x" * 1000), epoch=epoch, after=after) for after in range(2, 12)]
 
-    late = [following("e1", log_line(), epoch=epoch, after=2) for _ in range(5)]
+    counted = []
+    for append in appends:
+        await journal.append(append)
+        counted.append(await usage.stored(MARA) - before)
+
+    assert counted == [in_blocks(bytes_of(*appends[: n + 1])) for n in range(len(appends))]
+    assert len(set(counted)) == 3, "most appends change no sum"
+    await journal.append(end := completion("e1", epoch=epoch, after=12))
+    assert await usage.stored(MARA) == before + bytes_of(*appends, end)
+    assert check_database(path) == []
+
+
+async def test_what_was_not_written_does_not_count(usage: SqlUsage, journal: SqlJournal) -> None:
+    before, epoch = await usage.stored(MARA), await journal.claim()
+    await journal.append(created := creation("e1", epoch=epoch))
+
+    late = [following("e1", log_line("x" * 2 * BLOCK), epoch=epoch, after=2) for _ in range(5)]
     results = await asyncio.gather(*map(journal.append, late), return_exceptions=True)
 
     assert [type(result) for result in results].count(Fenced) == 4
-    assert await usage.stored(MARA) == before + len(late[0].records[0].data)
+    assert await usage.stored(MARA) == before + in_blocks(bytes_of(created, late[0]))
 
 
 @pytest.mark.parametrize("creates", [False, True])
@@ -80,9 +107,9 @@ async def test_of_appends_that_share_a_commit_those_are_refused_that_exceed_the_
     others = [creation(f"o{n}", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar") for n in range(6)]
     if not creates:
         await asyncio.gather(*map(journal.append, appends + others))
-        appends = [following(id, log_line("x" * 1000), epoch=epoch, after=2) for id in ids]
-        others = [following(f"o{n}", log_line("x" * 1000), epoch=epoch, after=2) for n in range(6)]
-    size = sum(len(record.data) for record in appends[0].records)
+        appends = [following(id, log_line("x" * 2 * BLOCK), epoch=epoch, after=2) for id in ids]
+        others = [following(f"o{n}", log_line("x" * 2 * BLOCK), epoch=epoch, after=2) for n in range(6)]
+    size = BLOCK if creates else 2 * BLOCK
     before, of_omar = await usage.stored(MARA), await usage.stored(OMAR)
     limits = WorkspaceLimits(stored=before + 2 * size + 1)
     limited = [replace(append, quota=Quota(MARA, limits)) for append in appends]
@@ -102,30 +129,20 @@ async def test_of_appends_that_share_a_commit_those_are_refused_that_exceed_the_
     assert check_database(path, all_ended=False) == []
 
 
-async def test_many_small_appends_fill_the_storage_of_an_account_to_the_last_byte(
+async def test_many_small_appends_fill_the_storage_of_an_account_to_the_last_block(
     usage: SqlUsage, journal: SqlJournal
 ) -> None:
     epoch, line = await journal.claim(), log_line("x" * 1000)
     await journal.append(creation("e", epoch=epoch))
-    size = len(following("e", line, epoch=epoch, after=2).records[0].data)
-    quota = Quota(MARA, WorkspaceLimits(stored=await usage.stored(MARA) + 200 * size))
+    quota = Quota(MARA, WorkspaceLimits(stored=await usage.stored(MARA) + 50 * BLOCK))
 
-    for after in range(2, 202):
-        await journal.append(replace(following("e", line, epoch=epoch, after=after), quota=quota))
+    with pytest.raises(LimitReached):  # noqa: PT012 # each append may be the one
+        for after in range(2, 1000):
+            await journal.append(replace(following("e", line, epoch=epoch, after=after), quota=quota))
 
-    with pytest.raises(LimitReached):
-        await journal.append(replace(following("e", line, epoch=epoch, after=202), quota=quota))
     assert await usage.stored(MARA) == quota.limits.stored
-
-
-async def test_a_workspace_without_a_quota_stores_as_much_as_it_likes(usage: SqlUsage, journal: SqlJournal) -> None:
-    epoch, line, before = await journal.claim(), log_line("x" * 1000), await usage.stored(MARA)
-    no_quota = Quota(MARA, WorkspaceLimits())
-
-    for append in (creation("e", epoch=epoch), following("e", line, epoch=epoch, after=2)):
-        await journal.append(replace(append, quota=no_quota))
-
-    assert await usage.stored(MARA) > before + 1000
+    size = (await load_whole(journal, ExecutionId("e")))[0].size
+    assert 51 * BLOCK - 1100 < size <= 51 * BLOCK
 
 
 async def test_flows_count_with_every_definition(usage: SqlUsage, journal: SqlJournal, database: Database) -> None:

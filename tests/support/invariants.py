@@ -170,7 +170,8 @@ SELECT id, size, (SELECT coalesce(sum(octet_length(data)), 0) FROM events WHERE 
 """
 _KEPT_BYTES: Final = """
 SELECT workspace_id, sum(stored),
-       (SELECT coalesce(sum(size), 0) FROM executions WHERE workspace_id = usage.workspace_id)
+       (SELECT coalesce(sum(CASE WHEN completed_at IS NULL THEN (size + 4095) / 4096 * 4096 ELSE size END), 0)
+            FROM executions WHERE workspace_id = usage.workspace_id)
        + (SELECT coalesce(sum(octet_length(definition)), 0) FROM revisions WHERE workspace_id = usage.workspace_id)
        + (SELECT coalesce(sum(octet_length(name || description || tags)), 0)
             FROM flows WHERE workspace_id = usage.workspace_id)

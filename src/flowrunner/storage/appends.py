@@ -23,7 +23,7 @@ from flowrunner.storage.execution_terms import ADD_TERM, terms_of_start
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
 from flowrunner.storage.trigger_fires import record_fires
-from flowrunner.storage.usage import STORED, FreeStorage
+from flowrunner.storage.usage import BLOCK, STORED, FreeStorage
 
 # Creates nothing if another process has taken over the claim, or the flow or the revision was deleted: without the
 # definition the execution could not continue after a crash. (Deleting a workspace deletes its flows.) The last queue
@@ -214,7 +214,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
         row = _extension_row(append) if append.is_summary_unchanged else summary_row(append)
         if (quota := append.quota) is not None:
             _, size = grown.get(quota.workspace_id, (quota.limits, 0))
-            grown[quota.workspace_id] = quota.limits, size + row["size"]
+            grown[quota.workspace_id] = quota.limits, size + row["size"] + BLOCK
         if append.is_summary_unchanged:
             extended.append(row)
         elif append.create is None:
@@ -249,7 +249,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
 async def _check_quotas(
     tx: Transaction, grown: Mapping[WorkspaceId, tuple[WorkspaceLimits, int]], free: FreeStorage
 ) -> None:
-    """Compare the storage of workspaces, with the bytes of these writes, with their quotas. Raises: LimitReached."""
+    """Compare the storage of workspaces, which includes these writes, with their quotas. Raises: LimitReached."""
     for workspace_id, (limits, size) in grown.items():
         if limits.stored is None or free.covers(workspace_id, size):
             continue

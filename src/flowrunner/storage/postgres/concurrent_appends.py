@@ -12,6 +12,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.storage.appends import AcquireOp, AppendOp, event_rows, summary_row
 from flowrunner.storage.execution_columns import with_columns
 from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.usage import BLOCK
 
 # Appends all events of many steps. An execution that cannot be advanced gets no events, keeps its messages and is not
 # among the returned ids. The same holds if its events answer a missing message, because the sender has reported that
@@ -87,13 +88,13 @@ async def append_concurrently(tx: Transaction, works: Sequence[AppendOp]) -> Seq
 
 
 def _quotas(works: Sequence[AppendOp]) -> dict[str, list[Any]]:
-    """Return the workspaces with a quota, the bytes that the appends add, and the maximum."""
+    """Return the workspaces with a quota, the most that the appends add, and the maximum, in bytes."""
     grown: Counter[WorkspaceId] = Counter()
     most: dict[WorkspaceId, int] = {}
     for work in works:
         quota = work.append.quota
         if quota is not None and quota.limits.stored is not None:
-            grown[quota.workspace_id] += work.size
+            grown[quota.workspace_id] += work.size + BLOCK
             most[quota.workspace_id] = quota.limits.stored
     return {"workspace": list(most), "grown": [grown[id] for id in most], "most": list(most.values())}
 
