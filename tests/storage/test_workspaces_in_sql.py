@@ -54,14 +54,12 @@ EXCEPTIONS: Final = {
     "triggers are changed in the transaction that has read their flow, or the trigger, by its workspace": {
         "REPLACE", "ARM", "REMOVE", "REMOVE_ALL", "PAUSE", "ROTATE",
     },
-    "what became of a request to a webhook is recorded for the stored one": {
-        "SETTLE", "TRIGGER_FAILED",
-    },
+    "a failed start is counted for the trigger of the stored request": {"TRIGGER_FAILED"},
     "a background job reads which secrets the flows of all workspaces name": {"UNINDEXED"},
     "a move that was begun is completed, with ids from the store": {"MOVING", "INCOMPLETE"},
     "a background job does the items of the jobs of all workspaces": {"RUNNING", "LOAD"},
     "the audit log is one chain of all workspaces": {"LAST", "ROWS", "FIRST_SINCE"},
-    "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS"},
+    "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS", "KEEP_UNTIL"},
     "metrics say how much waits in all workspaces together": {"BACKLOG"},
     "a background job settles the requests to webhooks that a server did not, of all workspaces": {"_RECEIVED"},
     "an operator checks what is stored in all workspaces": {"LAST_ENTRY", "OPEN", "CURRENT", "REVISION", "EVENT_TYPES"},
