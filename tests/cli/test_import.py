@@ -9,6 +9,7 @@ import yaml
 
 from cli.command import flowrunner
 from flowrunner.cli.common import CommandFailed
+from flowrunner.cli.importing import openapi
 from flowrunner.cli.importing.documents import as_yaml, read_spec
 from flowrunner.cli.importing.n8n import flow_of
 from flowrunner.cli.importing.openapi import flows_of, operations_of
@@ -120,6 +121,21 @@ def test_what_an_operation_says_goes_before_its_path_and_that_before_the_documen
     }  # fmt: skip
 
 
+def test_more_operations_than_become_flows_are_chosen_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openapi, "MOST_OPERATIONS", 2)
+    monkeypatch.setattr(openapi, "MOST_LISTED", 3)
+    spec: dict[str, Any] = {"openapi": "3.0.0", "paths": {f"/{name}": {"get": {"tags": [name]}} for name in "abc"}}
+
+    assert [flow.name for flow in flows_of(spec, operations_of(spec, ["get_a", "get_b"]))] == ["get_a", "get_b"]
+    assert [one.path for one in operations_of(spec, (), ["c", "a"])] == ["/a", "/c"]
+    with pytest.raises(CommandFailed, match=r"has 3 operations, and at most 2 become flows"):
+        flows_of(spec, operations_of(spec))
+    with pytest.raises(CommandFailed, match="more than 3 operations"):
+        operations_of({**spec, "paths": {**spec["paths"], "/d": {"get": {}}}})
+    with pytest.raises(CommandFailed, match="has a, b, c"):
+        operations_of(spec, (), ["a", "d"])
+
+
 def test_what_an_api_has_and_a_flow_has_not_is_reported(tmp_path: Path) -> None:
     spec = {
         "openapi": "3.1.0",
@@ -174,6 +190,8 @@ def test_schemas_that_would_grow_without_end_are_cut(tmp_path: Path) -> None:
         ("openapi", "[" * 100_000, "neither JSON nor YAML"),
         ("openapi", "a: [", "neither JSON nor YAML"),
         ("openapi", "", "not an OpenAPI 3 document"),
+        ("openapi", "[{openapi: 3.0.0}]", "not an OpenAPI 3 document"),
+        ("openapi", "openapi: 2.9.9", "not an OpenAPI 3 document"),
         ("n8n", "{}", "not an n8n workflow"),
         ("n8n", '{"nodes": [7, null]}', "no nodes that do anything"),
         ("n8n", '{"nodes": [{"type": "n8n-nodes-base.manualTrigger"}]}', "no nodes that do anything"),

@@ -1,7 +1,7 @@
 """Flows that call the operations of an API which OpenAPI describes: one flow for each operation."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -160,13 +160,13 @@ class _FlowOfOperation:
             url = url.replace(f"{{{name}}}", value)
         return url
 
-    def _parameters(self, place: str) -> Iterable[Mapping[str, Any]]:
+    def _parameters(self, place: str) -> Sequence[Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
         for declared in self._declared:
             parameter = self._resolved(declared)
             if isinstance(parameter, Mapping) and parameter.get("in") == place and parameter.get("name"):
                 found[str(parameter["name"])] = parameter
-        return found.values()
+        return list(found.values())
 
     def _add_parameters(self) -> None:
         for place, key in (("query", "query"), ("header", "headers")):
@@ -177,7 +177,7 @@ class _FlowOfOperation:
                 values[literal(str(parameter["name"]))] = f"${{flow.input.{name} ?? null}}"
             if values:
                 self._params[key] = values
-        if any(True for _ in self._parameters("cookie")):
+        if self._parameters("cookie"):
             self._flow.note("parameters in cookies are left out")
 
     def _input(self, parameter: Mapping[str, Any], *, required: bool) -> str:
