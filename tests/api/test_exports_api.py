@@ -14,7 +14,7 @@ import pytest
 from api.shapes import assert_error
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.services.exports import MAX_OPEN
-from security.two_accounts import RETURN, ApiClient, assert_limited
+from security.two_accounts import RETURN, ApiClient, assert_limited, until
 from support.asgi import call
 
 from .test_workspaces_api import HEADER, Team, team_at
@@ -217,3 +217,55 @@ async def test_few_exports_of_a_workspace_are_read_at_a_time(tmp_path: Path) -> 
     assert elsewhere.status == 200
     assert fine == [200] * (MAX_OPEN + 1)
     assert audit.json["total"] == 2 * MAX_OPEN + 1
+
+
+async def test_an_export_says_the_same_as_the_api(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        await team.mara.request("POST", f"{team.path}/secrets", {"key": "TOKEN", "value": SECRET})
+        await team.join("viewer")
+        child = await team.flow(f'metadata: {{description: D, version: "1.2", tags: [a, b]}}\n{RETURN}')
+        parent = await team.flow(f"nodes: {{a: {{type: flow, params: {{flow: '{child}'}}}}}}\n")
+        fails = await team.flow("nodes: {a: {type: fail, params: {message: no paper}}}\n")
+        waits = await team.flow(
+            "triggers: {t: {type: schedule, every: 1h}}\nnodes: {a: {type: wait, params: {key: k}}}\n"
+        )
+        await team.mara.request("PUT", f"/api/v1/flows/{child}", {"name": "Other"})
+        (trigger,) = (await team.mara.request("GET", "/api/v1/triggers", **{HEADER: team.id})).json["triggers"]
+        await team.mara.request("POST", f"/api/v1/triggers/{trigger['id']}/pause")
+        callback = {"url": "https://a.example/in", "events": ["execution.failed"], "flow_id": fails, "name": "C"}
+        made = await team.mara.request("POST", "/api/v1/callbacks", callback, **{HEADER: team.id})
+        await team.mara.request("PUT", f"/api/v1/callbacks/{made.json['id']}", {"enabled": False})
+        for flow in (parent, fails):
+            execution = (await team.mara.run(flow)).json["execution_id"]
+            await team.mara.ended(execution)
+        await team.mara.request("POST", f"/api/v1/executions/{execution}/rerun")
+        waiting = (await team.mara.run(waits)).json["execution_id"]
+
+        async def is_waiting() -> bool:
+            return bool((await team.mara.request("GET", f"/api/v1/executions/{waiting}")).json["status"] == "waiting")
+
+        await until(is_waiting)
+        shown = {
+            name: (await team.mara.request("GET", f"{path}/{name}?limit=50", **{HEADER: team.id})).json[name]
+            for path, names in (
+                (team.path, ("secrets", "members")),
+                ("/api/v1", ("flows", "triggers", "callbacks", "executions")),
+            )
+            for name in names
+        }
+        archive = zipfile.ZipFile(io.BytesIO((await export(team.mara, team)).body))
+
+    for name, rows in shown.items():
+        exported = lines(archive, f"{name}.ndjson")
+        # These are named otherwise, or only in one of the two.
+        kept = exported[0].keys() - {"paused_at", "address", "disabled", "template"}
+        expected = [{key: row.get(key) for key in sorted(kept)} for row in rows]
+        found = [{key: row[key] for key in sorted(kept)} for row in exported]
+        assert sorted(found, key=str) == sorted(expected, key=str)
+    assert len(shown["executions"]) == 5
+    assert {name: len(rows) for name, rows in shown.items() if name in ("secrets", "triggers", "callbacks")} == {
+        "secrets": 1, "triggers": 1, "callbacks": 1,
+    }  # fmt: skip
+    (paused,), (off,) = lines(archive, "triggers.ndjson"), lines(archive, "callbacks.ndjson")
+    assert paused["paused_at"] is not None
+    assert (off["address"], off["disabled"]) == ("https://a.example/in", True)

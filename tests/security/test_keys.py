@@ -103,6 +103,15 @@ def test_keys_that_find_no_room_on_the_disk_are_told_of_and_made_at_the_next_sta
     assert load_keys(tmp_path, has_data=False) == load_keys(tmp_path, has_data=True)
 
 
+@pytest.mark.parametrize("mode", [0o710, 0o740, 0o701])
+def test_keys_are_not_used_from_a_directory_that_others_can_look_into(tmp_path: Path, mode: int) -> None:
+    load_keys(tmp_path, has_data=False)
+    (tmp_path / "keys").chmod(mode)
+
+    with pytest.raises(UnsafeDataDir, match=f"keys can be read by others .mode {mode:04o}.: run 'chmod 700 "):
+        load_keys(tmp_path, has_data=True)
+
+
 def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.key"
     write_private(path, "first")
