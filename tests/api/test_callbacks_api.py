@@ -284,6 +284,17 @@ def test_people_read_a_sentence_that_notifies_nobody_and_is_no_markup(
             assert second["inlines"][0]["text"] == name
 
 
+@pytest.mark.parametrize("event", ["approval.requested", "execution.waiting"])
+def test_people_read_the_question_of_an_approval(account: Client, receiver: Receiver, event: str) -> None:
+    _, path = new_callback(account, receiver, format="slack", events=[event])
+    id = account.run(account.new_flow(ASKING, name="Orders"))
+
+    (effect,) = arrived(receiver, path)
+
+    assert effect.json["text"].startswith("Flow 'Orders' waits for an approval: Ship it?\n")
+    account.delete(f"/api/v1/executions/{id}")
+
+
 def test_a_template_of_one_s_own_reads_the_event(account: Client, receiver: Receiver) -> None:
     template = {"summary": "${event.text}", "of": {"id": "${event.data.execution.id}", "n": [1, "$${x}"]}}
     _, path = new_callback(account, receiver, format="template", template=template, events=["execution.completed"])

@@ -1,13 +1,14 @@
 """Messages of callbacks as people read them, with texts that strangers have written."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
 
 from flowrunner.domain.callback_texts import discord_message, mail_of, slack_message, teams_message, text_of
 from flowrunner.domain.callbacks import CallbackEvent
-from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.domain.values import JSON, WorkspaceId, rfc3339
 from support.databases import NOON
 
 LINK: Final = "https://flows.example.com/w/w-1/executions/exec-1"
@@ -32,8 +33,8 @@ def failed(error: str, flow: str = "Orders", **more: Any) -> Any:
     return event(execution={"id": "exec-1", "flow_name": flow, "error": error}, **more)
 
 
-def waiting(wait: JSON, type: str = "execution.waiting") -> str:
-    return text_of(event(type, execution={"id": "exec-1", "flow_name": "Orders", "waiting_for": wait}))
+def waiting(*waits: JSON, type: str = "execution.waiting") -> str:
+    return text_of(event(type, execution={"id": "exec-1", "flow_name": "Orders", "waiting_for": [*waits]}))
 
 
 @pytest.mark.parametrize(
@@ -58,14 +59,27 @@ def test_each_event_is_a_sentence(type: str, data: Mapping[str, Any], text: str)
 
 
 def test_who_is_asked_reads_the_question_and_who_waits_what_for() -> None:
-    ask = {"type": "approval", "prompt": "Refund\n25 €?"}
+    ask = {"type": "approval", "prompt": "Refund\n25 €?", "since": rfc3339(NOON)}
 
-    assert waiting(ask, "approval.requested") == "Flow 'Orders' waits for an approval: Refund 25 €?"
+    assert waiting(ask, type="approval.requested") == "Flow 'Orders' waits for an approval: Refund 25 €?"
     assert waiting(ask) == "Flow 'Orders' waits for an approval: Refund 25 €?"
     assert waiting({"type": "signal", "key": "paid"}) == "Flow 'Orders' waits for the signal 'paid'."
     assert waiting({"type": "delay"}) == "Flow 'Orders' waits."
     # It has gone on since.
-    assert waiting({"type": "signal", "key": "paid"}, "approval.requested") == "Flow 'Orders' waits for an approval."
+    paid: JSON = {"type": "signal", "key": "paid"}
+    assert waiting(paid, type="approval.requested") == "Flow 'Orders' waits for an approval."
+    assert waiting(type="approval.requested") == "Flow 'Orders' waits for an approval."
+
+
+def test_of_several_questions_the_one_that_was_asked_is_told() -> None:
+    def ask(prompt: str, seconds: int) -> JSON:
+        return {"type": "approval", "prompt": prompt, "since": rfc3339(NOON + timedelta(seconds=seconds))}
+
+    waits = [{"type": "delay"}, ask("Earlier?", -9), ask("Now?", 0), ask("Later?", 9)]
+
+    assert waiting(*waits, type="approval.requested") == "Flow 'Orders' waits for an approval: Now?"
+    assert waiting(*waits) == "Flow 'Orders' waits for an approval: Earlier?"
+    assert waiting(ask("Later?", 9), type="approval.requested") == "Flow 'Orders' waits for an approval."
 
 
 def test_slack_gets_no_markup_from_a_text_and_a_link_to_the_execution() -> None:

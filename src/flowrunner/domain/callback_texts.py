@@ -39,13 +39,24 @@ def text_of(event: CallbackEvent) -> str:
     subject = f"Flow '{flow}'" if flow else "An execution"
     if trigger:
         subject = f"Trigger '{trigger.get('name')}' of " + (f"flow '{flow}'" if flow else "a flow")
-    wait = _object(execution.get("waiting_for"))
-    if event.type == "approval.requested" and wait.get("type") != "approval":
-        # The execution has gone on since.
-        wait = {}
+    wait = _wait_in(event, execution.get("waiting_for"))
     text = f"{subject} {_wait_of(wait) or _missed(data) or _VERBS.get(event.type, event.type)}"
     reason = _line(wait.get("prompt") or execution.get("error") or data.get("reason"), _MOST_REASON_CHARACTERS)
     return f"{text}: {reason}" if reason else f"{text}."
+
+
+def _wait_in(event: CallbackEvent, waits: JSON) -> Mapping[str, JSON]:
+    """Return the wait that an event tells of, of those of its execution; nothing if it is over."""
+    known = [_object(wait) for wait in waits] if isinstance(waits, list) else []
+    if event.type != "approval.requested":
+        return next((wait for wait in known if _wait_of(wait) is not None), {})
+    at = rfc3339(event.at)
+    asked = [wait for wait in known if wait.get("type") == "approval" and _since(wait) <= at]
+    return max(asked, key=_since, default={})
+
+
+def _since(wait: Mapping[str, JSON]) -> str:
+    return str(wait.get("since", ""))
 
 
 def _wait_of(wait: Mapping[str, JSON]) -> str | None:
