@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.http.requests import moment_of
 from flowrunner.api.server import ROUTERS
+from flowrunner.domain.errors import InvalidInput
 from support.client import Client
 
 PAGING: Final = {"limit", "offset", "cursor", "count", "after"}
@@ -88,3 +89,44 @@ def test_a_day_begins_in_utc_wherever_the_server_is(monkeypatch: pytest.MonkeyPa
     time.tzset()
 
     assert day == datetime(2027, 1, 31, tzinfo=UTC)
+
+
+NOW: Final = datetime(2027, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2027-01-31T12:00:00Z", datetime(2027, 1, 31, 12, tzinfo=UTC)),
+        ("2027-01-31T12:00:00.5+02:00", datetime(2027, 1, 31, 10, 0, 0, 500_000, tzinfo=UTC)),
+        ("1970-01-01", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("1970-01-01T00:00:00+14:00", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("8999-12-31T23:59:59-12:00", datetime(9000, 1, 1, 11, 59, 59, tzinfo=UTC)),
+        ("-24h", NOW - timedelta(days=1)),
+        (None, None),
+    ],
+)
+def test_a_moment_has_a_time_zone_or_is_a_day_or_a_time_ago(text: str | None, moment: datetime | None) -> None:
+    assert moment_of("since", text, now=NOW) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("2027-01-31T12:00:00", "has no time zone"), ("2027-01-31T12", "has no time zone"),
+        ("2027-W04-7", "has no time zone"), ("9000-01-01", "in a year from 1970 to 8999"),
+        ("1969-12-31T23:59:59Z", "in a year from 1970 to 8999"), ("9999-12-31T23:59:59-12:00", "in a year from 1970"),
+        ("-24", "must be a duration such as -24h"), ("24h", "must be a moment such as"), ("", "must be a moment such"),
+        ("2027-02-29", "must be a moment such as"),
+    ],
+)  # fmt: skip
+def test_what_is_no_moment_is_rejected_with_what_it_lacks(text: str, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        moment_of("since", text, now=NOW)
+
+
+def test_a_plus_that_an_address_has_made_a_blank_is_explained() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        moment_of("since", "2027-01-31T12:00:00 02:00")
+
+    assert [fault.hint for fault in raised.value.faults] == ["write + as %2B in an address"]

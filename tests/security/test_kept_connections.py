@@ -131,15 +131,20 @@ async def test_a_request_on_a_kept_connection_is_that_on_a_new_one(
     assert answer.body == (b"" if method == "HEAD" else b"ok")
 
 
-async def test_a_user_in_the_url_is_sent_on_a_kept_connection_too(client: EgressClient, receiver: ByteReceiver) -> None:
-    url = receiver.url.replace("//", "//name:word@")
+@pytest.mark.parametrize(
+    ("user", "sent"), [("name:word", b"bmFtZTp3b3Jk"), ("name", b"bmFtZTo="), (":word", b"OndvcmQ=")]
+)
+async def test_a_user_in_the_url_is_sent_on_a_kept_connection_too(
+    client: EgressClient, receiver: ByteReceiver, user: str, sent: bytes
+) -> None:
+    url = receiver.url.replace("//", f"//{user}@")
 
     await ask(client, url)
     await ask(client, url)
 
     assert receiver.connections == [1, 1]
     assert receiver.lines(0) == receiver.lines(1)
-    assert b"Authorization: Basic bmFtZTp3b3Jk" in receiver.lines(1)
+    assert b"Authorization: Basic " + sent in receiver.lines(1)
 
 
 @pytest.mark.parametrize(
