@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -308,6 +308,9 @@ def test_a_value_that_json_cannot_hold_does_not_fit() -> None:
         ({"minimun": 3}, "inputs.x.minimun", "unknown_key"),
         ({"type": "integer", "minimum": 1, "default": 0}, "inputs.x.default", "default"),
         ({"type": "array", "items": {"type": "string"}, "default": ["a", 1]}, "inputs.x.default[1]", "default"),
+        # The default is not compared with what is no schema.
+        ({"pattern": "(", "default": 1}, "inputs.x.pattern", "pattern"),
+        ({"type": "integr", "default": "a"}, "inputs.x.type", "type"),
     ],
 )
 def test_a_schema_with_a_fault_is_rejected(schema: JSON, path: str, code: str) -> None:
@@ -413,6 +416,10 @@ def bomb(keyword: str, levels: int) -> dict[str, Any]:
         f"a{level}": {keyword: [{"$ref": f"#/$defs/a{level + 1}"}, {"$ref": f"#/$defs/a{level + 1}"}]}
         for level in range(levels)
     }
+    if keyword in ("properties", "dependentSchemas"):
+        definitions = {
+            name: {keyword: dict(zip("ab", schema[keyword], strict=True))} for name, schema in definitions.items()
+        }
     return {"$ref": "#/$defs/a0", "$defs": {**definitions, f"a{levels}": {"type": "string"}}}
 
 
@@ -434,6 +441,8 @@ def chain(length: int) -> JSON:
         (bomb("allOf", 20), "too_large"),
         (bomb("anyOf", 20), "too_large"),
         (bomb("prefixItems", 20), "too_large"),
+        (bomb("properties", 20), "too_large"),
+        (bomb("dependentSchemas", 20), "too_large"),
         (Lazy(lambda: {"enum": list(range(MAX_SUBSCHEMAS + 1))}), "too_large"),
         (Lazy(lambda: {"properties": {str(n): {} for n in range(MAX_SUBSCHEMAS + 1)}}), "too_large"),
         (nested(60), "too_deep"),
@@ -476,6 +485,30 @@ def test_no_pattern_takes_long_over_a_megabyte(pattern: str, text: str) -> None:
 
     assert fault[1] in ("pattern", "too_large")
     assert time.process_time() - started < STALL_SECONDS
+
+
+COSTLY: Final = [f"[ab]*a[ab]{{{number}}}c" for number in range(50, 100)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"allOf": [{"pattern": pattern} for pattern in COSTLY]}, "text"),
+        ({"patternProperties": {pattern: {} for pattern in COSTLY}}, "key"),
+        ({"properties": {"a": {"items": {"anyOf": [{"pattern": pattern} for pattern in COSTLY]}}}}, "text"),
+        ({"allOf": [{"format": "date"}] * 1000}, "text"),
+        ({"allOf": [{"minLength": 1, "maxLength": 2_000_000}] * 500}, "text"),
+    ],
+)
+def test_what_a_schema_costs_for_each_character_bounds_the_texts_that_it_checks(schema: JSON, value: str) -> None:
+    form = Form(schema, SchemaBudget(ENGINE))
+    short, long = (
+        ParamFault(keys=(), code="too_large", message="is too large to be checked against its schema")
+        in form.faults({text: 1} if value == "key" else text, SchemaBudget(ENGINE))
+        for text in ("ab" * 5, "ab" * 500_000)
+    )
+
+    assert (short, long) == (False, True)
 
 
 @pytest.mark.parametrize(
