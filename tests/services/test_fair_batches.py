@@ -90,6 +90,32 @@ async def test_work_that_comes_as_fast_as_it_is_done_delays_no_other_workspace()
     assert [item.number for item in queue.done[:100] if item.workspace == OMAR] == [0, 1, 2, 3]
 
 
+async def test_a_bounded_number_of_workspaces_is_handled_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_batches, "_MOST_WORKSPACES", 2)
+    monkeypatch.setattr(fair_batches, "_LOOK_SECONDS", 0.0)
+    most, begun = 0, set[WorkspaceId]()
+
+    class Slow(Queue):
+        async def read(self, outside: Collection[WorkspaceId] = ()) -> Sequence[Work]:
+            return (await super().read(outside))[:1]
+
+        async def handle(self, item: Work) -> None:
+            nonlocal most
+            begun.add(item.workspace)
+            most = max(most, len(begun))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            begun.discard(item.workspace)
+            await super().handle(item)
+
+    queue = Slow(*(Work(WorkspaceId(name), number) for name in "abcde" for number in range(2)))
+
+    await fairly(queue)
+
+    assert most == 2
+    assert len(queue.done) == 10
+
+
 async def test_an_error_in_one_workspace_is_raised_when_the_others_are_done() -> None:
     class Failing(Queue):
         async def handle(self, item: Work) -> None:

@@ -140,6 +140,18 @@ def test_accounts_and_addresses_are_counted_apart_and_a_network_of_ipv6_as_one()
     limits.anonymous("2001:db8:0:1::1")
 
 
+def test_requests_whose_token_turns_out_valid_take_nothing_from_their_address() -> None:
+    rates = Rates(SteppingClock(), most=None, most_anonymous=2)
+    for _ in range(10):
+        rates.anonymous("2001:db8::1")
+        rates.verified("2001:db8::2")
+
+    rates.anonymous("2001:db8::1")
+    rates.anonymous("2001:db8::1")
+    with pytest.raises(TooManyRequests):
+        rates.anonymous("2001:db8::1")
+
+
 def test_without_a_limit_nothing_is_counted() -> None:
     limits = Rates(SteppingClock(), most=None, most_anonymous=None)
     for _ in range(1000):

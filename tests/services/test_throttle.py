@@ -60,6 +60,21 @@ def test_a_success_forgets_the_failures_before_it() -> None:
     guessed(throttle, FAILURES)
 
 
+@pytest.mark.parametrize("failed", [0, FAILURES - 1])
+def test_an_attempt_whose_password_was_never_checked_takes_nothing(failed: int) -> None:
+    throttle = Throttle(most_of_address=FAILURES)
+    guessed(throttle, failed)
+    for _ in range(LOGINS + 1):
+        throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(seconds=30))
+        throttle.give_back("ada@example.com", "192.0.2.1")
+
+    # What has failed before it still counts.
+    for _ in range(FAILURES - failed):
+        throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(seconds=40))
+    with pytest.raises(TooManyRequests):
+        throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
+
+
 def test_logins_that_succeed_take_nothing_from_their_address() -> None:
     throttle = Throttle(most_of_address=2)
     for n in range(10):
