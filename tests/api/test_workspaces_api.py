@@ -350,3 +350,21 @@ async def test_a_dry_run_of_a_workspaces_change_saves_nothing(tmp_path: Path) ->
         assert planned.json == before | {"name": "New"}
         assert [taken.status, own.status, wrong.status] == [409, 409, 422]
         assert (await team.mara.request("GET", team.path)).json == before
+
+
+async def test_the_header_and_the_path_name_the_same_workspace(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        await team.join("editor")
+        (me, *_) = (await team.omar.request("GET", "/api/v1/workspaces")).json["workspaces"]
+        slug = (await team.omar.request("GET", team.path)).json["slug"]
+        own, shared = f"/api/v1/accounts/{me['id']}/secrets", f"{team.path}/secrets"
+        found = {
+            (path, named): (await team.omar.request("GET", path, **{HEADER: named})).status
+            for path in (own, shared)
+            for named in (me["id"], team.id, slug)
+        }
+
+    assert found == {
+        (own, me["id"]): 200, (own, team.id): 404, (own, slug): 404,
+        (shared, me["id"]): 404, (shared, team.id): 200, (shared, slug): 200,
+    }  # fmt: skip
