@@ -9,11 +9,13 @@ import pytest
 from flowrunner.domain.causes import Scheduled
 from flowrunner.domain.errors import InvalidFlow, NotFound
 from flowrunner.domain.schedules import NextStart
-from flowrunner.domain.triggers import Chain, Schedule, TriggerId
-from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.domain.triggers import FAILING_AFTER, Chain, Schedule, TriggerId
+from flowrunner.domain.values import ExecutionId, FlowId, rfc3339
+from flowrunner.ports.callbacks import CallbackId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from flowrunner.ports.journal import Append
 from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.hooks import SqlHooks
@@ -24,6 +26,8 @@ from flowrunner.storage.trigger_ends import SqlTriggerEnds
 from flowrunner.storage.triggers import SqlTriggers
 from support.databases import MARA, NOON, OMAR, Place, change, completion, creation
 
+from .samples import ALL, sealing
+from .test_callbacks import callback
 from .test_triggers import HOOK, HOURLY, named, saved
 
 HOUR = timedelta(hours=1)
@@ -227,6 +231,52 @@ async def test_what_a_trigger_has_left_out_adds_up_whatever_became_of_its_due_ti
     await schedules.advance(OFTEN, due_at=due[3], next=start(due[4]), missed=6, skipped=1)
 
     assert ((await often(triggers)).missed, (await often(triggers)).skipped) == (18, 2)
+
+
+async def test_callbacks_hear_of_due_times_that_were_missed_and_of_no_others(
+    flows: SqlFlows, schedules: SqlSchedules, log: SqlJournal, database: Database
+) -> None:
+    callbacks = SqlCallbacks(database)
+    await callbacks.create(callback(events=("trigger.missed",)), sealing(b"sealed", "callback-1"), most=1)
+    await flows.create(MARA, saved(often=HOURLY))
+    due = [NOON + n * HOUR for n in range(1, 8)]
+
+    await schedules.advance(OFTEN, due_at=due[0], next=start(due[1]), skipped=1)
+    for _ in range(2):
+        await schedules.advance(OFTEN, due_at=due[1], next=start(due[2]), missed=3)
+    await schedules.fail(MARA, OFTEN, due_at=due[2], next=start(due[3]), error="no")
+    await schedules.fail(MARA, OFTEN, due_at=due[3], next=start(due[4]), missed=4, error="no")
+    epoch = await log.claim()
+    for number, missed in ((4, 0), (5, 5)):
+        fire = TriggerFire(
+            trigger_id=OFTEN, at=due[number], due_at=due[number], next=start(due[number + 1]), missed=missed
+        )
+        await log.append(firing(f"e{number}", fire, epoch))
+
+    found, _ = await callbacks.deliveries(MARA, CallbackId("callback-1"), page=ALL)
+    told = [(one.event, one.subject, one.details["due_at"], one.details["missed"]) for one in found if one.details]
+    assert sorted(told, key=str) == [
+        ("trigger.missed", OFTEN, rfc3339(due[1]), 3),
+        ("trigger.missed", OFTEN, rfc3339(due[3]), 4),
+        ("trigger.missed", OFTEN, rfc3339(due[5]), 5),
+    ]
+
+
+async def test_callbacks_hear_once_of_a_trigger_that_goes_on_failing(
+    flows: SqlFlows, schedules: SqlSchedules, database: Database
+) -> None:
+    callbacks = SqlCallbacks(database)
+    await callbacks.create(callback(events=("trigger.failing",)), sealing(b"sealed", "callback-1"), most=1)
+    await flows.create(MARA, saved(often=HOURLY))
+
+    told = []
+    for number in range(1, FAILING_AFTER + 3):
+        at = NOON + number * HOUR
+        await schedules.fail(MARA, OFTEN, due_at=at, next=start(at + HOUR), error=f"reason {number}")
+        found, _ = await callbacks.deliveries(MARA, CallbackId("callback-1"), page=ALL)
+        told.append([one.details["reason"] for one in found if one.details])
+
+    assert told == [[]] * (FAILING_AFTER - 1) + [[f"reason {FAILING_AFTER}"]] * 3
 
 
 async def test_a_due_time_whose_flow_has_moved_is_not_skipped(
