@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,6 +93,21 @@ def test_no_execution_is_accepted_while_the_server_stops(server: Server, receive
     assert reply.headers["retry-after"]
     # Without the wait for the node.
     server.terminate()
+    assert server.wait() == 0
+
+
+def test_a_request_that_outlasts_a_stop_is_told_to_come_again(server: Server, receiver: Receiver) -> None:
+    admin, path = server.admin(), "/api/v1/callbacks"
+    id = admin.post(path, {"url": f"{receiver.url}/slow?seconds=60", "events": ["execution.failed"]}).json["id"]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(admin.post, f"{path}/{id}/test")
+        wait_for(lambda: bool(receiver.effects("/slow")))
+        server.terminate()
+        reply = waiting.result()
+
+    assert reply.status == 503
+    assert reply.error["code"] == "unavailable"
+    assert reply.headers["retry-after"]
     assert server.wait() == 0
 
 

@@ -1,5 +1,6 @@
 """The outermost ASGI layer: request ids, client addresses behind proxies, security headers, crash answers, the log."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -60,6 +61,7 @@ TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 # Called with the template of the route, the method, the status and the seconds of a request.
 OnRequest: TypeAlias = Callable[[str | None, str, int | None, float], None]
 CRASHED: Final = "An internal error occurred; its id is in request_id"
+CANCELLED: Final = "The server stopped before the request was complete: see what it has done, and then send it again"
 
 
 class Edge:
@@ -127,6 +129,11 @@ class Edge:
             await self._app(scope, receive, send_with_headers)
         except AnswerCutOff:
             return
+        except asyncio.CancelledError:
+            # The HTTP server cancels the requests that are left when it stops. It would answer 500.
+            if not has_started:
+                await error_answer(request_id, 503, CANCELLED)(scope, receive, send_with_headers)
+            raise
         except Exception as error:
             if has_started and isinstance(error, Unavailable):
                 # The rest cannot be read. The connection is closed, so that nobody takes the answer for whole.
