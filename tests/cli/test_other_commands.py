@@ -92,6 +92,24 @@ def test_a_single_fault_is_said_once(user: User) -> None:
     assert both.count("must have at least 8 characters") == 1
 
 
+def test_secrets_of_a_workspace_are_those_of_the_chosen_one_alone(user: User) -> None:
+    slug = f"secrets-{user.client.account_id[-8:]}"
+    user("workspace", "create", "Secrets", "--slug", slug)
+    there = {"FLOWRUNNER_WORKSPACE": slug}
+    (user.home / ".env").write_text(f"OF_FILE={VALUE}\n")
+    (user.home / ".env").chmod(0o600)
+
+    user("secret", "set", "OF_TEAM", stdin=VALUE, environment=there)
+    user("secret", "import", ".env", environment=there)
+    user("secret", "set", "OWN", stdin=VALUE)
+
+    assert {one["key"] for one in user.json("secret", "list", environment=there)} == {"OF_TEAM", "OF_FILE"}
+    assert {one["key"] for one in user.json("secret", "list")} == {"OWN"}
+    user("secret", "delete", "OWN", "-y", code=5, environment=there)
+    user("secret", "delete", "OF_TEAM", "-y", environment=there)
+    assert {one["key"] for one in user.json("secret", "list", environment=there)} == {"OF_FILE"}
+
+
 def test_secrets_are_imported_from_a_file_that_only_the_user_can_read(user: User) -> None:
     file = user.home / ".env"
     file.write_text(f"ONE={VALUE}\nTWO='{VALUE}'\n")

@@ -146,6 +146,8 @@ async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows, monkeypatch
     monkeypatch.setattr("flowrunner.storage.flow_pages._FLOWS_AT_ONCE", 2)
     page, total = await flows.page(MARA, page=ALL)
     assert ([f.id for f in page], total) == ([f"flow-{n}" for n in range(5)], 5)
+    page, total = await flows.page(MARA, page=Page(limit=3, offset=1))
+    assert ([f.id for f in page], total) == ([f"flow-{n}" for n in range(1, 4)], 5)
 
 
 SORTS: Final[tuple[FlowSort, ...]] = ("created_at", "name", "updated_at")
