@@ -69,6 +69,13 @@ def test_waits_double_up_to_the_longest() -> None:
     assert [policy.delay_after(n, draw=0.5) for n in range(1, 6)] == [1.0, 2.0, 4.0, 8.0, 10.0]
 
 
+def test_an_attempt_may_start_when_the_maximum_elapsed_time_ends() -> None:
+    policy = RetryPolicy(max_retries=9, first_delay=10.0, jitter=0.0, max_elapsed=30.0)
+
+    assert policy.delay_after(1, draw=0.0, elapsed=20.0) == 10.0
+    assert policy.delay_after(1, draw=0.0, elapsed=20.1) is None
+
+
 def test_jitter_takes_its_share_of_the_wait() -> None:
     policy = RetryPolicy(max_retries=1, first_delay=10.0, jitter=0.2)
 

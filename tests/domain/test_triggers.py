@@ -228,6 +228,17 @@ def test_an_unverified_webhook_is_said_aloud() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("a b", True), ("x" * 200, True), ("x" * 201, False), ("a/b", False), ("a[0]", False), ('"a\\nb"', False)],
+)
+def test_the_name_of_a_trigger_is_one_that_addresses_and_paths_may_hold(name: str, *, is_one: bool) -> None:
+    reading = study_flow(f"{NODES}triggers:\n  {name}: {{type: schedule, every: 1h}}\n", specs())
+
+    assert [fault.code for fault in reading.faults] == ([] if is_one else ["trigger.name"])
+    assert (reading.flow is not None) == is_one
+
+
+@pytest.mark.parametrize(
     ("cron", "jitter", "is_told"),
     [
         ("*/5 * * * *", "5m", True),
