@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from flowrunner.api.jobs import JobAnswer
-from flowrunner.cli.bulk import follow_job
+from flowrunner.cli.bulk import follow_job, required
 from flowrunner.cli.shared_options import labels_of
 from flowrunner.client import Client
 from flowrunner.domain.jobs import Job, JobError, JobStatus
@@ -30,6 +30,14 @@ def test_a_job_that_could_not_go_on_says_why(capsys: pytest.CaptureFixture[str])
 
     assert code == 1
     assert capsys.readouterr().err.splitlines() == ["Your role is viewer", "exec-1: It has ended"]
+
+
+@pytest.mark.parametrize(("ids", "selected"), [([], {}), (["exec-1"], {"status": "failed"})])
+def test_executions_are_named_or_selected_and_not_both(ids: list[str], selected: dict[str, str]) -> None:
+    with pytest.raises(click.UsageError, match="one of the two"):
+        required(ids, selected)
+    required(["exec-1"], {})
+    required([], {"status": "failed"})
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,55 @@ def test_all_rules_of_a_schedule_are_triggers_in_the_time_zone_of_the_workflow(t
     assert triggers["in"]["respond"] == {"mode": "result"}
 
 
+@pytest.mark.parametrize(
+    ("rule", "schedule"),
+    [
+        # What is not given is what n8n shows at first: midnight of each day, half a minute, five minutes, an hour.
+        ({}, {"cron": "0 0 */1 * *"}), ({"field": "seconds"}, {"every": "30s"}),
+        ({"field": "minutes"}, {"every": "5m"}), ({"field": "hours"}, {"cron": "0 */1 * * *"}),
+        ({"field": "seconds", "secondsInterval": 10}, {"every": "10s"}),
+        ({"field": "hours", "hoursInterval": 6, "triggerAtMinute": 5}, {"cron": "5 */6 * * *"}),
+        ({"field": "days", "daysInterval": 3, "triggerAtHour": 7, "triggerAtMinute": 9}, {"cron": "9 7 */3 * *"}),
+        ({"field": "weeks", "triggerAtDay": [1, 5], "triggerAtHour": 8}, {"cron": "0 8 * * 1,5"}),
+        ({"field": "weeks"}, {"cron": "0 0 * * 0"}), ({"field": "weeks", "triggerAtDay": []}, {"cron": "0 0 * * 0"}),
+        ({"field": "months", "triggerAtDayOfMonth": 31}, {"cron": "0 0 31 * *"}),
+        ({"field": "months", "monthsInterval": 3}, {"cron": "0 0 1 */3 *"}),
+        ({"field": "cronExpression", "expression": "=30 0 9 * * 1-5"}, {"cron": "0 9 * * 1-5"}),
+    ],
+)  # fmt: skip
+def test_a_rule_of_a_schedule_means_what_it_did(rule: dict[str, Any], schedule: dict[str, str]) -> None:
+    found = schedules_of("scheduleTrigger", {"rule": {"interval": [rule, {"field": "weeks", "weeksInterval": 2}]}})
+
+    assert found == [{"type": "schedule", **schedule}]
+
+
+@pytest.mark.parametrize(
+    ("time", "schedule"),
+    [
+        ({}, {"cron": "0 14 * * *"}), ({"hour": 9, "minute": 30}, {"cron": "30 9 * * *"}),
+        ({"mode": "everyMinute"}, {"every": "1m"}), ({"mode": "everyHour", "minute": 20}, {"cron": "20 * * * *"}),
+        ({"mode": "everyX"}, {"every": "2h"}), ({"mode": "everyX", "value": 15, "unit": "minutes"}, {"every": "15m"}),
+        ({"mode": "everyWeek"}, {"cron": "0 14 * * 1"}),
+        ({"mode": "everyWeek", "weekday": "0", "hour": 6}, {"cron": "0 6 * * 0"}),
+        ({"mode": "everyMonth", "dayOfMonth": 15, "hour": 0}, {"cron": "0 0 15 * *"}),
+        ({"mode": "custom", "cronExpression": "0 */10 * * * *"}, {"cron": "*/10 * * * *"}),
+    ],
+)  # fmt: skip
+def test_a_time_of_the_older_cron_node_means_what_it_did(time: dict[str, Any], schedule: dict[str, str]) -> None:
+    found = schedules_of("cron", {"triggerTimes": {"item": [time, {"mode": "new"}, 7]}})
+
+    assert found == [{"type": "schedule", **schedule}]
+
+
+def schedules_of(kind: str, parameters: dict[str, Any]) -> list[Any]:
+    nodes = [
+        {"name": "When", "type": f"n8n-nodes-base.{kind}", "parameters": parameters},
+        {"name": "Do", "type": "n8n-nodes-base.noOp", "parameters": {}},
+    ]
+    connections = {"When": {"main": [[{"node": "Do"}]]}}
+    return list(flow_of({"name": "F", "nodes": nodes, "connections": connections}).document["triggers"].values())
+
+
 def test_an_imported_workflow_does_what_it_did(tmp_path: Path) -> None:
     imported("n8n", DOCUMENTS / "orders.n8n.json", tmp_path)
     flow = document("Order alarm", tmp_path)
@@ -292,7 +341,7 @@ def test_the_older_forms_of_nodes_are_known_too(tmp_path: Path) -> None:
     imported("n8n", DOCUMENTS / "old.n8n.json", tmp_path)
 
     flow = document("Old forms", tmp_path)
-    assert flow["triggers"] == {"cron": {"type": "schedule", "cron": "30 6 */1 * *"}}
+    assert flow["triggers"] == {"cron": {"type": "schedule", "cron": "30 6 * * *"}}
     assert flow["nodes"]["route"]["next"] == {"case_1": "low", "case_2": "three", "default": "skipped"}
     assert run("Old forms", tmp_path) == {"who": "Ada", "n": 3, "found": "three"}
 

@@ -366,6 +366,7 @@ def test_admins_manage_accounts(root: User, user: User) -> None:
 
     assert root.json("account", "update", email, "--role", "viewer", "--disable")["disabled"]
     assert root.json("account", "get", made["id"][:-3])["role"] == "viewer"
+    assert root.json("account", "update", made["id"], "--name", "Newer")["name"] == "Newer"
     assert email in root("account", "list", "--role", "viewer", "--all").stdout
     root("account", "update", email, code=2)
     root("account", "delete", email, code=2)

@@ -32,10 +32,13 @@ def _webhook(parameters: Mapping[str, Any], note: Note) -> dict[str, Any]:
 
 
 def _schedules(parameters: Mapping[str, Any], note: Note, timezone: str | None) -> list[dict[str, Any]]:
-    rule = parameters.get("rule") or parameters.get("triggerTimes") or {}
-    intervals = (rule.get("interval") or rule.get("item")) if isinstance(rule, Mapping) else None
-    listed = [one for one in intervals if isinstance(one, Mapping)] if isinstance(intervals, list) else []
-    made = [found for found in map(_interval, listed) if found is not None]
+    rule, times = parameters.get("rule"), parameters.get("triggerTimes")
+    intervals = rule.get("interval") if isinstance(rule, Mapping) else None
+    older = times.get("item") if isinstance(times, Mapping) else None
+    listed = [
+        (one, read) for many, read in ((intervals, _interval), (older, _older_interval)) for one in _objects(many)
+    ]
+    made = [found for one, read in listed if (found := read(one)) is not None]
     if not made or len(made) < len(listed):
         note("a schedule could not be read: add a trigger")
     if timezone is None and any("cron" in one for one in made):
@@ -44,14 +47,21 @@ def _schedules(parameters: Mapping[str, Any], note: Note, timezone: str | None) 
     return [{"type": "schedule", **one, **(zone if "cron" in one else {})} for one in made]
 
 
+def _objects(listed: Any) -> list[Mapping[str, Any]]:
+    return [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+
+
+def _cron(expression: Any) -> dict[str, str] | None:
+    # n8n may begin with seconds.
+    return {"cron": " ".join(expression.removeprefix("=").split()[-5:])} if isinstance(expression, str) else None
+
+
 def _interval(one: Mapping[str, Any]) -> dict[str, str] | None:
-    expression = one.get("expression") or one.get("cronExpression")
-    if isinstance(expression, str):
-        # n8n may begin with seconds.
-        return {"cron": " ".join(expression.removeprefix("=").split()[-5:])}
-    field = str(one.get("field") or one.get("mode") or "days").removeprefix("every").lower()
-    hour, minute = _number(one, "triggerAtHour", "hour"), _number(one, "triggerAtMinute", "minute")
-    match field.rstrip("s"):
+    """Return a rule of a Schedule Trigger. n8n leaves out what is as it is at first."""
+    if (schedule := _cron(one.get("expression"))) is not None:
+        return schedule
+    hour, minute = _number(one, "triggerAtHour"), _number(one, "triggerAtMinute")
+    match str(one.get("field") or "days").rstrip("s"):
         case "second":
             return {"every": f"{_number(one, 'secondsInterval', default=30)}s"}
         case "minute":
@@ -60,17 +70,38 @@ def _interval(one: Mapping[str, Any]) -> dict[str, str] | None:
             return {"cron": f"{minute} */{_number(one, 'hoursInterval', default=1)} * * *"}
         case "day":
             return {"cron": f"{minute} {hour} */{_number(one, 'daysInterval', default=1)} * *"}
-        case "week":
+        # There is no cron expression for every second week.
+        case "week" if _number(one, "weeksInterval", default=1) == 1:
             days = one.get("triggerAtDay", [0])
             listed = ",".join(str(day) for day in days if isinstance(day, int)) if isinstance(days, list) else "0"
             return {"cron": f"{minute} {hour} * * {listed or 0}"}
         case "month":
-            return {"cron": f"{minute} {hour} {_number(one, 'triggerAtDayOfMonth', default=1)} * *"}
+            months = _number(one, "monthsInterval", default=1)
+            month = "*" if months == 1 else f"*/{months}"
+            return {"cron": f"{minute} {hour} {_number(one, 'triggerAtDayOfMonth', default=1)} {month} *"}
     return None
 
 
-def _number(one: Mapping[str, Any], *names: str, default: int = 0) -> int:
-    for name in names:
-        if isinstance(one.get(name), int):
-            return int(one[name])
-    return default
+def _older_interval(one: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return a time of a Cron node, which a Schedule Trigger has replaced in n8n."""
+    hour, minute, weekday = _number(one, "hour", default=14), _number(one, "minute"), str(one.get("weekday", "1"))
+    match one.get("mode", "everyDay"):
+        case "everyMinute":
+            return {"every": "1m"}
+        case "everyHour":
+            return {"cron": f"{minute} * * * *"}
+        case "everyX":
+            return {"every": f"{_number(one, 'value', default=2)}{'m' if one.get('unit') == 'minutes' else 'h'}"}
+        case "everyDay":
+            return {"cron": f"{minute} {hour} * * *"}
+        case "everyWeek" if weekday.isascii() and weekday.isdigit():
+            return {"cron": f"{minute} {hour} * * {weekday}"}
+        case "everyMonth":
+            return {"cron": f"{minute} {hour} {_number(one, 'dayOfMonth', default=1)} * *"}
+        case "custom":
+            return _cron(one.get("cronExpression"))
+    return None
+
+
+def _number(one: Mapping[str, Any], name: str, *, default: int = 0) -> int:
+    return int(one[name]) if isinstance(one.get(name), int) else default
