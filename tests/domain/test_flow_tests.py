@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowrunner.domain.events import ErrorValue, Event, Failed, Logged, NodeCompleted, NodeStarted
@@ -196,6 +196,12 @@ def text_of(value: Any) -> str:
 
 
 @given(_VALUES, _VALUES)
+@example([1], [True])
+@example([[0]], [[False]])
+@example([1], [1, 1])
+@example([[1.0]], [[1]])
+@example({"a": [1]}, {"a": [True]})
+@example({"a": 1}, {"a": 1, "b": 1})
 def test_values_are_the_same_if_they_are_the_same_json(one: Any, other: Any) -> None:
     assert same(one, other) is (text_of(one) == text_of(other))
 

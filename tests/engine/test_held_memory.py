@@ -61,6 +61,21 @@ def test_handlers_of_an_execution_that_ends_have_memory_of_their_own() -> None:
     assert chosen([large, small]) == [2, 0]
 
 
+def test_the_others_of_a_workspace_are_counted_after_one_has_left_memory() -> None:
+    held = HeldMemory(200 * MIB)
+    large, small, other = shares(held, MARA, 60, 30, 10)
+    small.leave()
+
+    other.count(39 * MIB)
+    assert chosen([large, small, other]) == [0, 0, 0]
+    other.count(41 * MIB)
+
+    assert chosen([large, small, other]) == [1, 0, 0]
+    for share in (large, other):
+        share.leave()
+    assert chosen(shares(held, MARA, 50, 49)) == [0, 0]
+
+
 def test_what_has_left_memory_is_not_counted() -> None:
     held = HeldMemory(200 * MIB)
     for _ in range(10):

@@ -99,8 +99,8 @@ async def test_a_handler_that_records_too_much_is_cut_off_and_the_execution_ends
     assert check_database(place) == []
 
 
-async def test_the_log_has_no_lines_of_steps_whose_start_was_refused(place: Place) -> None:
-    is_asked, is_begun, is_refused, has_spoken = (asyncio.Event() for _ in range(4))
+async def test_steps_whose_start_was_refused_are_cancelled_and_have_no_lines_in_the_log(place: Place) -> None:
+    is_asked, is_begun, is_refused, has_spoken, is_cancelled = (asyncio.Event() for _ in range(5))
 
     class Telling:
         """A journal that lets a running step speak before it refuses an append."""
@@ -127,7 +127,10 @@ async def test_the_log_has_no_lines_of_steps_whose_start_was_refused(place: Plac
         await is_refused.wait()
         context.log("info", "here")
         has_spoken.set()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            is_cancelled.set()
 
     async def large(request: Request) -> HttpAnswer:
         is_asked.set()
@@ -154,6 +157,7 @@ async def test_the_log_has_no_lines_of_steps_whose_start_was_refused(place: Plac
         )
 
         assert isinstance(ending(events), Failed)
+        assert is_cancelled.is_set()
         started = {(event.scope, event.node) for event in of_type(NodeStarted, events)}
         assert {(line.scope, line.node) for line in of_type(Logged, events) if line.node is not None} <= started
     assert check_database(place) == []

@@ -563,7 +563,8 @@ async def test_a_receiver_that_is_elsewhere_has_not_taken_a_message(installation
     assert (delivery.state, delivery.status_code, delivery.error) == ("pending", status, f"http.{status}")
 
 
-async def test_a_slow_receiver_delays_no_other_one(installation: Installation) -> None:
+async def test_a_slow_receiver_delays_no_other_one(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callback_deliveries, "LOOK_SECONDS", 0.01)
     done = asyncio.Event()
 
     async def slow() -> HttpAnswer:
@@ -571,6 +572,7 @@ async def test_a_slow_receiver_delays_no_other_one(installation: Installation) -
         return HttpAnswer(status=200, headers={}, body=b"", url="", redirects=0)
 
     installation.network.answers["http://slow"] = slow
+    installation.network.says("http://late", 200)
     installation.network.says("http://quick", 200)
     await installation.callback("http://slow", pending=1)
     quick = await installation.callback("http://quick", pending=30)
@@ -578,6 +580,10 @@ async def test_a_slow_receiver_delays_no_other_one(installation: Installation) -
     running = asyncio.create_task(installation.deliveries.deliver_due())
     async with asyncio.timeout(PATIENCE_SECONDS):
         while await installation.states(quick) != {"delivered": 30}:  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0.01)
+        # Nor one whose message comes while nothing but the slow one is being sent.
+        late = await installation.callback("http://late", pending=1)
+        while await installation.states(late) != {"delivered": 1}:  # noqa: ASYNC110 # nothing tells
             await asyncio.sleep(0.01)
     assert not running.done()
     done.set()
