@@ -142,14 +142,22 @@ async def test_a_member_that_is_removed_sees_nothing_from_then_on(tmp_path: Path
         token = await team.omar.request(
             "POST", "/api/v1/tokens", {"name": "t", "scopes": ["read"]}, **{HEADER: team.id}
         )
-        program = ApiClient(team.accounts.app, token.json["token"])
-        before = [(await client.request("GET", f"/api/v1/flows/{flow}")).status for client in (team.omar, program)]
+        others = await team.mara.request(
+            "POST", "/api/v1/tokens", {"name": "t", "scopes": ["read"]}, **{HEADER: team.id}
+        )
+        own = await team.omar.request("POST", "/api/v1/tokens", {"name": "t", "scopes": ["read"]})
+        programs = [ApiClient(team.accounts.app, made.json["token"]) for made in (token, others)]
+        clients = (team.omar, *programs)
+        before = [(await client.request("GET", f"/api/v1/flows/{flow}")).status for client in clients]
         assert (await team.mara.request("DELETE", f"{team.path}/members/{id}")).status == 200
-        after = [(await client.request("GET", f"/api/v1/flows/{flow}")).status for client in (team.omar, program)]
+        after = [(await client.request("GET", f"/api/v1/flows/{flow}")).status for client in clients]
         again = await team.mara.request("DELETE", f"{team.path}/members/{id}")
+        left = (await team.mara.request("GET", f"{team.path}/tokens")).json["tokens"]
+        kept = (await team.omar.request("GET", "/api/v1/tokens")).json["tokens"]
 
-    assert before == [200, 200]
-    assert after == [404, 401]
+    assert [[one["id"] for one in found] for found in (left, kept)] == [[others.json["id"]], [own.json["id"]]]
+    assert before == [200, 200, 200]
+    assert after == [404, 401, 200]
     assert again.status == 404
 
 

@@ -305,6 +305,17 @@ async def test_a_fencing_token_is_valid_for_one_execution_under_one_claim(journa
     await journal.append(following(first, log_line(), epoch=mark, after=3))
 
 
+async def test_no_execution_is_acquired_under_a_claim_that_was_taken_over(journal: SqlJournal) -> None:
+    id, old = ExecutionId("e1"), await journal.claim()
+    await journal.append(creation(id, epoch=old))
+    mark = await journal.acquire(id, await journal.claim())
+
+    with pytest.raises(Fenced):
+        await journal.acquire(id, old)
+
+    await journal.append(following(id, log_line(), epoch=mark, after=2))
+
+
 async def test_two_processes_that_claim_at_once_get_two_epochs(path: Place) -> None:
     first, second = open_database(path), open_database(path)
 
