@@ -115,8 +115,11 @@ async def test_a_passkey_belongs_to_one_account_and_takes_its_challenge(
 
     for digest, owner in (("d1", MARA), ("d2", OMAR)):
         await factors.open_challenge(digest, AccountId(owner), purpose="passkey", expires_at=LATER)
-    with pytest.raises(Unauthorized):
-        await add(MARA_ACCOUNT, "p1", "d2", "mara")
+    await factors.open_challenge("of a login", MARA_ACCOUNT, purpose="login", expires_at=LATER)
+    await factors.open_challenge("expired", MARA_ACCOUNT, purpose="passkey", expires_at=NOON)
+    for challenge in ("d2", "of a login", "expired"):
+        with pytest.raises(Unauthorized):
+            await add(MARA_ACCOUNT, "p1", challenge, "mara")
     assert await add(MARA_ACCOUNT, "p1", "d1", "mara")
     with pytest.raises(Unauthorized):
         await add(MARA_ACCOUNT, "p2", "d1", "mara")
@@ -157,8 +160,12 @@ async def test_an_answer_counts_before_it_is_checked_and_a_code_once(factors: Sq
 
     first, second = await open("c1"), await open("c2")
     assert await count(first) == OMAR_ACCOUNT
+    await factors.open_challenge("of a passkey", OMAR_ACCOUNT, purpose="passkey", expires_at=LATER)
+    for digest in ("unknown", "of a passkey"):
+        with pytest.raises(Unauthorized):
+            await count(digest)
     with pytest.raises(Unauthorized):
-        await count("unknown")
+        await accept("of a passkey", FactorUse(recovery_digest="r1"), "s0")
     with pytest.raises(Unauthorized):
         await accept(first, FactorUse(id=FactorId("f1"), counter=10), "s1")
     at_once = await asyncio.gather(
