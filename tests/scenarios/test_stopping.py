@@ -109,6 +109,10 @@ def test_a_request_that_outlasts_a_stop_is_told_to_come_again(server: Server, re
     assert reply.error["code"] == "unavailable"
     assert reply.headers["retry-after"]
     assert server.wait() == 0
+    finished = [line for line in server.log.splitlines() if reply.headers["x-request-id"] in line]
+    assert len(finished) == 1, "one line is enough for what the operator has asked for"
+    assert "status=503" in finished[0]
+    assert "Traceback" not in server.log
 
 
 def test_subscribers_are_told_that_the_server_goes_away(server: Server) -> None:

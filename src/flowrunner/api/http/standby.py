@@ -1,5 +1,6 @@
 """ASGI applications of standby servers and workers."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -81,10 +82,18 @@ class OnlyHealth:
 
 
 class AppSwitch:
-    """An ASGI application that forwards to a replaceable one."""
+    """An ASGI application that forwards to a replaceable one.
+
+    The HTTP server runs it as the whole task of a request.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app: Callable[[Scope, Receive, Send], Awaitable[None]] = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            # The HTTP server cancels the requests that are left when it stops. The edge has answered them by now, and
+            # uvicorn would log a traceback.
+            return
