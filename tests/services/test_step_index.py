@@ -1,8 +1,12 @@
 """The index of an execution's steps, made of its events."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
+from hypothesis import given, settings
+
+from domain.simulation import Plan, Simulation, plans
+from domain.test_decide import crashes, is_handler
 from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import (
     ErrorValue,
@@ -14,10 +18,14 @@ from flowrunner.domain.events import (
     SignalReceived,
     Started,
 )
+from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.status import StepStatus
+from flowrunner.domain.transitions import apply
 from flowrunner.domain.waits import ApprovalWait, SignalWait, signal_key
 from flowrunner.ports.event_codec import encode_event, stored_type
 from flowrunner.ports.steps import StoredEvent
 from flowrunner.services.step_index import StepIndex
+from support.conformance import SHARE
 from support.databases import MARA_ACCOUNT, NOON
 
 STEP: Any = {"node": "a", "node_type": "approval", "iteration": 1, "attempt": 1}
@@ -89,3 +97,36 @@ def test_rounds_that_may_not_start_yet_are_not_ready_before() -> None:
         index = index_of(NodeStarted(**STEP), opened, NodeStarted(**inner))
 
         assert index[4].ready_at == ready_at
+
+
+SHOWN: Final = {StepStatus.RESUMING: "running", StepStatus.OPEN: "running"}
+
+
+@settings(max_examples=round(300 * SHARE))
+@given(plan=plans(), crashes=crashes)
+def test_after_each_event_the_steps_are_shown_in_the_state_in_which_they_are(plan: Plan, crashes: list[bool]) -> None:
+    run = Simulation(plan, list(crashes))
+    run.run(most_events=300)
+    state, index = ExecutionState(), StepIndex()
+
+    for seq, (event, at) in enumerate(run.journal, start=1):
+        apply(state, event, at)
+        index.add([StoredEvent(seq, at, stored_type(event), encode_event(event))])
+
+        present = {str(step.step): step for frame in state.frames.values() for step in frame.steps.values()}
+        shown = {str(entry.step): entry for entry in index.entries()}
+        # Steps that are open when the flow ends are cancelled; those of its handlers come after that.
+        is_over = state.root.ended is not None or state.ending is not None
+        for name, step in present.items():
+            entry = shown.pop(name)
+            ended = entry.status in ("completed", "skipped", "failed", "cancelled")
+            if not (is_over and entry.status == "cancelled"):
+                assert entry.status == SHOWN.get(step.status, step.status.value), name
+                assert len(entry.attempts) == step.attempts
+            assert entry.started_at == step.started_at
+            assert (entry.ended_at is not None) == ended
+        # All others are earlier runs, or belong to scopes that have ended.
+        assert all(entry.ended_at is not None for entry in shown.values())
+        open_ones = [entry for entry in index.entries() if entry.ended_at is None]
+        assert not is_over or all(is_handler(entry.step.scope) for entry in open_ones)
+        assert state.ending is None or not open_ones
