@@ -468,6 +468,22 @@ async def test_a_workspace_with_endless_loops_does_not_keep_the_others_waiting(s
         assert found.error.limit == "time"
 
 
+async def test_a_workspace_whose_scripts_were_slow_has_all_workers_again_later(
+    monkeypatch: pytest.MonkeyPatch, sandbox: JailedSandbox
+) -> None:
+    monkeypatch.setattr("flowrunner.sandbox.pool._SLOW_SECONDS", 0.0)
+    (found,) = await sandbox.evaluate(A, [Script(LOOP)], {})
+    assert found.error is not None
+    assert found.error.limit == "time"
+
+    await asyncio.sleep(0.001)
+    running = [asyncio.create_task(sandbox.evaluate(A, [Script("1")], {})) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    assert sandbox.busy == 2
+    await asyncio.gather(*running)
+
+
 async def test_workspaces_are_served_round_robin(sandbox: JailedSandbox) -> None:
     order: list[WorkspaceId] = []
 
