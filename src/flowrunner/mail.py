@@ -87,7 +87,7 @@ class SmtpMailer:
             server = self._connected()
             try:
                 if self._user is not None:
-                    server.login(self._user, self._password or "")
+                    _log_in(server, self._user, self._password or "")
                 server.send_message(message, to_addrs=to)
                 server.leave()
             finally:
@@ -96,6 +96,9 @@ class SmtpMailer:
             raise MailFailed("email.tls") from None
         except smtplib.SMTPAuthenticationError:
             raise MailFailed("email.login") from None
+        except smtplib.SMTPNotSupportedError:
+            # An address has letters that this server cannot deliver to.
+            raise MailFailed("email.invalid") from None
         except smtplib.SMTPRecipientsRefused as error:
             # No recipient was accepted. A code below 500 asks to try again, so the lowest one decides.
             code = min(code for code, _ in error.recipients.values())
@@ -182,6 +185,13 @@ class _Lines:
 
     def close(self) -> None:
         """Do nothing: the connection closes its socket."""
+
+
+def _log_in(server: smtplib.SMTP, user: str, password: str) -> None:
+    try:
+        server.login(user, password)
+    except smtplib.SMTPNotSupportedError:
+        raise MailFailed("email.login") from None
 
 
 def _address(text: str) -> Address:

@@ -180,6 +180,36 @@ async def test_an_encrypted_server_gets_the_password_if_its_certificate_is_trust
 
 
 @pytest.mark.parametrize(
+    ("options", "user", "to", "kind"),
+    [
+        # Without encryption, the server of the tests offers none.
+        ({}, "user:word@", "a@example.com", "email.login"),
+        (
+            {"authenticator": lambda *_: AuthResult(success=False, handled=False), "auth_require_tls": False},
+            "user:word@", "a@example.com", "email.login",
+        ),
+        ({"enable_SMTPUTF8": False}, "", "müller@example.com", "email.invalid"),
+        ({"enable_SMTPUTF8": True}, "", "müller@example.com", None),
+    ],
+    ids=["no logins", "another password", "no such letters", "all letters"],
+)  # fmt: skip
+async def test_what_a_mail_server_does_not_offer_is_no_lost_connection(
+    options: dict[str, Any], user: str, to: str, kind: str | None
+) -> None:
+    mailbox = Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port("127.0.0.1"), **options)
+    controller.start()
+    try:
+        mailer = SmtpMailer.of(f"smtp://{user}127.0.0.1:{controller.port}")
+        with nullcontext() if kind is None else pytest.raises(MailFailed, match=f"^{kind}$"):
+            await mailer.send([to], "s", "t", message_id="m")
+    finally:
+        controller.stop()
+
+    assert [envelope.rcpt_tos for envelope, _ in mailbox.arrived] == ([[to]] if kind is None else [])
+
+
+@pytest.mark.parametrize(
     ("url", "address"),
     [
         ("smtp://mail.example.com", ("mail.example.com", 25)),
