@@ -265,6 +265,23 @@ def test_all_rules_of_a_schedule_are_triggers_in_the_time_zone_of_the_workflow(t
     assert triggers["in"]["respond"] == {"mode": "result"}
 
 
+def test_fields_that_are_added_to_others_have_the_values_that_they_had(tmp_path: Path) -> None:
+    values = [
+        ("={{ $json.a }}", 3), ("={{ $json.a }} of {x}", "3 of {x}"), ("=${a}", "${a}"), (7, 7), (None, None),
+        ("=C:\\new `${a}` {{ $json.a }}", "C:\\new `${a}` 3"), ("{{ $json.a }} ${a}", "{{ $json.a }} ${a}"),
+        (["={{ $json.a }}", {"b": "=x"}], [3, {"b": "x"}]),
+    ]  # fmt: skip
+    fields = [{"name": f"f{number}", "value": given} for number, (given, _) in enumerate(values)]
+    parameters = {"includeOtherFields": True, "assignments": {"assignments": fields}}
+    nodes = [{"name": "Set", "type": "n8n-nodes-base.set", "parameters": parameters}]
+    (tmp_path / "set.json").write_text(json.dumps({"name": "Set", "nodes": nodes, "connections": {}}))
+
+    imported("n8n", tmp_path / "set.json", tmp_path)
+
+    made = run("Set", tmp_path, "--input", '{"a": 3}')
+    assert made == {"a": 3} | {f"f{number}": value for number, (_, value) in enumerate(values)}
+
+
 @pytest.mark.parametrize(
     ("rule", "schedule"),
     [

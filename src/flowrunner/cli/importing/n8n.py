@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flowrunner.cli.common import unusable
 from flowrunner.cli.importing.documents import Imported, identifier
-from flowrunner.cli.importing.n8n_expressions import condition, value
+from flowrunner.cli.importing.n8n_expressions import condition, operand, value
 from flowrunner.cli.importing.n8n_triggers import TRIGGERS, triggers_of
 
 MOST_NODES: Final = 1000
@@ -183,11 +183,16 @@ class _Workflow:
             groups = values.values() if isinstance(values, Mapping) else ()
             entries = [one for group in groups if isinstance(group, list) for one in group]
         listed = entries if isinstance(entries, list) else []
-        fields = {str(one.get("name")): self._value(one.get("value")) for one in listed if isinstance(one, Mapping)}
+        fields = {str(one.get("name")): one.get("value") for one in listed if isinstance(one, Mapping)}
         keeps = parameters.get("includeOtherFields", not parameters.get("keepOnlySet", "assignments" in parameters))
         if not keeps:
-            return {"type": "transform", "params": {"value": fields}}, {}
-        mapping = ", ".join(f"{json.dumps(name)}: {self._code(text)}" for name, text in fields.items())
+            return {
+                "type": "transform",
+                "params": {"value": {name: self._value(one) for name, one in fields.items()}},
+            }, {}
+        mapping = ", ".join(
+            f"{json.dumps(name)}: {operand(one, self._ids, self._flow.note)}" for name, one in fields.items()
+        )
         return {"type": "transform", "params": {"script": f"return {{...input, {mapping}}};"}}, {}
 
     def _script(self, title: str, parameters: Mapping[str, Any]) -> "Made":
@@ -233,14 +238,6 @@ class _Workflow:
         except (ValueError, RecursionError):
             self._flow.note(f"the JSON of '{title}' is made of text: check it")
             return self._value(text)
-
-    def _code(self, made: Any) -> str:
-        """Return a value as JavaScript."""
-        if isinstance(made, str) and made.startswith("${") and made.endswith("}") and made.count("${") == 1:
-            return f"({made[2:-1]})"
-        if isinstance(made, str) and "${" in made:
-            return "`" + made.replace("\\", "\\\\").replace("`", "\\`") + "`"
-        return json.dumps(made, ensure_ascii=False)
 
 
 Made = tuple[dict[str, Any] | None, Mapping[str, int]]

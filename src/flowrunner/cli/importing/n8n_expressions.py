@@ -98,7 +98,7 @@ def _modern(one: Mapping[str, Any], ids: Mapping[str, str], note: Note) -> str:
 
 
 def _test(operation: str, left: Any, right: Any, ids: Mapping[str, str], note: Note) -> str:
-    a, b = _operand(left, ids, note), _operand(right, ids, note)
+    a, b = operand(left, ids, note), operand(right, ids, note)
     if operation in _BINARY:
         return f"{a} {_BINARY[operation]} {b}"
     if operation in _METHODS:
@@ -124,9 +124,17 @@ def _test(operation: str, left: Any, right: Any, ids: Mapping[str, str], note: N
             return "false"
 
 
-def _operand(found: Any, ids: Mapping[str, str], note: Note) -> str:
-    made = value(found, ids, note)
-    if not isinstance(made, str) or not isinstance(found, str) or not found.startswith("="):
+def operand(found: Any, ids: Mapping[str, str], note: Note, depth: int = 0) -> str:
+    """Return what `value` returns, as JavaScript."""
+    if depth > _DEEPEST:
+        note("a parameter is nested too deeply, and is left out")
+        return "null"
+    if isinstance(found, Mapping):
+        members = (f"{json.dumps(str(name))}: {operand(part, ids, note, depth + 1)}" for name, part in found.items())
+        return f"{{{', '.join(members)}}}"
+    if isinstance(found, list):
+        return f"[{', '.join(operand(part, ids, note, depth + 1) for part in found)}]"
+    if not isinstance(found, str) or not found.startswith("="):
         return json.dumps(found, ensure_ascii=False)
     parts = _BRACES.split(found[1:])
     codes = [
