@@ -94,6 +94,7 @@ async def test_a_callback_is_read_as_it_was_written(callbacks: SqlCallbacks) -> 
 
 async def test_a_change_may_seal_again(callbacks: SqlCallbacks) -> None:
     view = await create(callbacks)
+    other = await create(callbacks, "callback-2")
     sealed = (await callbacks.get(MARA, view.id)).sealed.sealed
 
     changed = await callbacks.change(
@@ -107,6 +108,8 @@ async def test_a_change_may_seal_again(callbacks: SqlCallbacks) -> None:
     found = await callbacks.get(MARA, view.id)
     assert found.view == changed == replace(view, name="N", flow_id=FlowId("flow-1"))
     assert found.sealed.sealed == b"new"
+    untouched = await callbacks.get(MARA, other.id)
+    assert (untouched.view, untouched.sealed.sealed) == (other, b"sealed callback-2")
     with pytest.raises(Conflict):
         # Credentials that were made from those that were replaced.
         await callbacks.change(MARA, view.id, lambda before: before, seal=sealing(b"x", view.id), sealed=sealed)

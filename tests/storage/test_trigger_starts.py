@@ -237,7 +237,8 @@ async def test_callbacks_hear_of_due_times_that_were_missed_and_of_no_others(
     flows: SqlFlows, schedules: SqlSchedules, log: SqlJournal, database: Database
 ) -> None:
     callbacks = SqlCallbacks(database)
-    await callbacks.create(callback(events=("trigger.missed",)), sealing(b"sealed", "callback-1"), most=1)
+    for id, event in (("callback-1", "trigger.missed"), ("callback-2", "trigger.failing")):
+        await callbacks.create(callback(id, events=(event,)), sealing(b"sealed", id), most=2)
     await flows.create(MARA, saved(often=HOURLY))
     due = [NOON + n * HOUR for n in range(1, 8)]
 
@@ -255,6 +256,7 @@ async def test_callbacks_hear_of_due_times_that_were_missed_and_of_no_others(
 
     found, _ = await callbacks.deliveries(MARA, CallbackId("callback-1"), page=ALL)
     told = [(one.event, one.subject, one.details["due_at"], one.details["missed"]) for one in found if one.details]
+    assert await callbacks.deliveries(MARA, CallbackId("callback-2"), page=ALL) == ([], 0)
     assert sorted(told, key=str) == [
         ("trigger.missed", OFTEN, rfc3339(due[1]), 3),
         ("trigger.missed", OFTEN, rfc3339(due[3]), 4),
