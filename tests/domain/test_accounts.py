@@ -23,8 +23,9 @@ from flowrunner.domain.account import (
     password_faults,
 )
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import Forbidden
-from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.domain.errors import Forbidden, SecondFactorMissing
+from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
+from flowrunner.domain.workspace import Membership
 from support.databases import NOON
 
 
@@ -263,3 +264,55 @@ def test_a_scope_that_would_have_no_effect_is_rejected() -> None:
     for role in ("user", "viewer"):
         with pytest.raises(Forbidden, match="admin"):
             check_scopes(caller(role), ["admin"])
+
+
+OURS, SAFE = WorkspaceId("ours"), WorkspaceId("safe")
+OWN = personal_workspace(AccountId("mara"))
+JOINED: Final = (
+    Membership(workspace_id=OURS, slug="ours", role="editor"),
+    Membership(workspace_id=SAFE, slug="safe", role="viewer", requires_second_factor=True),
+)
+TOKEN, TOKEN_OF_SAFE = (ApiToken(TokenId("t"), frozenset({"read"}), of) for of in (None, SAFE))
+
+
+@pytest.mark.parametrize(
+    ("credential", "installation_requires", "lacking", "admitted_to"),
+    [
+        (Session(SessionId("s"), NOON), False, {SAFE}, (OWN, OURS)),
+        (Session(SessionId("s"), NOON), True, {OWN, OURS, SAFE}, ()),
+        (Session(SessionId("s"), NOON, "second_factor"), True, set(), (OWN, OURS, SAFE)),
+        (Session(SessionId("s"), NOON, "provider"), True, set(), (OWN, OURS, SAFE)),
+        # A token was made by an account that had shown what is required then.
+        (TOKEN, True, set(), (OWN,)),
+        (TOKEN_OF_SAFE, False, set(), (SAFE,)),
+    ],
+)
+def test_a_password_alone_reaches_only_what_requires_no_second_factor(
+    credential: Session | ApiToken,
+    *,
+    installation_requires: bool,
+    lacking: set[WorkspaceId],
+    admitted_to: tuple[WorkspaceId, ...],
+) -> None:
+    caller = Caller(
+        account_id=AccountId("mara"),
+        role="user",
+        credential=credential,
+        expires_at=NEVER,
+        memberships=JOINED,
+        requires_second_factor=installation_requires,
+    )
+
+    assert caller.admitted_to == admitted_to
+    for where in caller.reach:
+        acting = caller.acting_in(where)
+        assert refused_for_the_factor(acting, Right.READ) == acting.lacks_second_factor == (where in lacking)
+        assert not refused_for_the_factor(acting, Right.LOGIN)
+
+
+def refused_for_the_factor(caller: Caller, right: Right) -> bool:
+    try:
+        authorise(caller, right)
+    except Forbidden as error:
+        return isinstance(error, SecondFactorMissing)
+    return False
