@@ -77,8 +77,7 @@ class Source:
         Args:
             key: Return the place of the key, if the value has one.
         """
-        if self.older_keys:
-            keys = self.written(keys)
+        keys = self.written(keys)
         if key and keys in self.key_places:
             return self.key_places[keys]
         while keys not in self.places and keys:
