@@ -70,6 +70,25 @@ async def test_a_request_is_read_as_it_was_stored_and_counts_as_stored_bytes(
             await hooks.get(workspace, trigger, HookDeliveryId(id))
 
 
+async def test_requests_are_listed_with_those_of_their_trigger_alone(hooks: SqlHooks, path: Place) -> None:
+    other = TriggerId("trigger-2")
+    change(
+        path,
+        "INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, created_at)"
+        " VALUES (?, ?, 'flow-1', 'other', 'webhook', 'null', 0)",
+        *(other, MARA),
+    )
+    for n, trigger in ((1, TRIGGER), (2, other), (3, TRIGGER)):
+        await hooks.add(replace(delivery(n), trigger_id=trigger), b"{}")
+
+    found = {trigger: await hooks.page(MARA, trigger, page=ALL) for trigger in (TRIGGER, other)}
+
+    assert {trigger: ([one.id for one in page], total) for trigger, (page, total) in found.items()} == {
+        TRIGGER: (["hook-3", "hook-1"], 2),
+        other: (["hook-2"], 1),
+    }
+
+
 async def test_pages_have_each_of_the_requests_that_came_in_one_millisecond(hooks: SqlHooks) -> None:
     for n in range(3):
         await hooks.add(replace(delivery(n), received_at=NOON), b"{}")

@@ -16,12 +16,16 @@ from flowrunner.ids import first_id, new_id
 from flowrunner.ports.overview import IdRange
 from flowrunner.storage import overview
 from flowrunner.storage.database import Database
+from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.overview import SqlOverview
 from flowrunner.storage.postgres.transaction import translated
+from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Sql, Statement
-from support.databases import MARA, NOON, OMAR, completion, creation, following
+from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, following
 from support.postgres import connected
+
+from .samples import flow
 
 
 async def ran(journal: SqlJournal, seconds: int, *, outcome: str = "completed", flow: str = "flow-1") -> str:
@@ -69,6 +73,33 @@ async def test_the_activity_has_the_latest_of_each_flow_and_what_is_open(
     other = await SqlOverview(database).activity(OMAR, flows=5, of_each=3, open_ones=5)
     assert (other.counts, other.running) == ({}, [])
     assert all(not flow.executions for flow in other.flows)
+
+
+async def test_each_flow_has_its_own_executions_and_its_next_start_unless_that_is_paused(
+    database: Database, journal: SqlJournal, path: Place
+) -> None:
+    await SqlFlows(database).create(MARA, flow("flow-b", revision="rev-b"))
+    trigger = (
+        "INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, created_at, due_at, next_at, paused_at)"
+        " VALUES (?, ?, ?, ?, 'schedule', 'null', 0, ?, ?, ?)"
+    )
+    for id, flow_id, minutes, paused_at in (
+        ("t1", "flow-1", 9, None),
+        ("t2", "flow-b", 5, 1),
+        ("t3", "flow-1", 7, None),
+    ):
+        at = to_ms(NOON + timedelta(minutes=minutes))
+        change(path, trigger, id, MARA, flow_id, id, at, at, paused_at)
+    ran_by = {"flow-1": [await ran(journal, n) for n in range(2)]}
+    ran_by["flow-b"] = [await ran(journal, n, flow="flow-b") for n in range(2, 4)]
+
+    found = (await SqlOverview(database).activity(MARA, flows=5, of_each=3, open_ones=5)).flows
+
+    shown = {one.id: sorted(execution.id for execution in one.executions) for one in found}
+    assert {id: shown[FlowId(id)] for id in ran_by} == ran_by
+    assert {one.id: one.next_start_at for one in found if one.id in ran_by} == {
+        "flow-1": NOON + timedelta(minutes=7), "flow-b": None,
+    }  # fmt: skip
 
 
 async def test_executions_are_counted_by_the_time_of_their_start(database: Database, journal: SqlJournal) -> None:
