@@ -98,6 +98,17 @@ def test_many_different_names_from_one_address_wait_and_those_from_another_do_no
     throttle.attempt("another@example.com", "192.0.2.1", now=NOON + WINDOW / 100)
 
 
+def test_a_login_that_its_address_refuses_takes_nothing_from_its_account() -> None:
+    throttle = Throttle(most_of_address=1)
+    throttle.attempt("grace@example.com", "192.0.2.1", now=NOON)
+    for _ in range(LOGINS):
+        with pytest.raises(TooManyRequests, match="from this address"):
+            throttle.attempt("ada@example.com", "192.0.2.1", now=NOON)
+
+    throttle.succeeded("grace@example.com", "192.0.2.1")
+    throttle.attempt("ada@example.com", "192.0.2.1", now=NOON)
+
+
 def test_a_program_that_repeats_one_wrong_password_leaves_logins_to_the_others_behind_its_address() -> None:
     throttle = Throttle(most_of_address=FAILURES + 1)
     guessed(throttle, FAILURES)

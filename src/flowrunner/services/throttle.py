@@ -8,6 +8,7 @@ password may be tried with many names, and each guess costs the server as much a
 from datetime import datetime, timedelta
 from typing import Final
 
+from flowrunner.domain.errors import TooManyRequests
 from flowrunner.services.rates import Allowance, SlidingWindow, source_of
 
 FAILURES: Final = 20
@@ -51,7 +52,11 @@ class Throttle:
         key = (name, source)
         self._failures.check(key, at=now)
         self._logins.take(key, at=now)
-        self._addresses.take(source, at=now)
+        try:
+            self._addresses.take(source, at=now)
+        except TooManyRequests:
+            self._logins.give_back(key)
+            raise
         self._failures.add(key, at=now)
 
     def succeeded(self, name: str, address: str) -> None:
