@@ -124,6 +124,22 @@ async def test_no_execution_overtakes_one_that_has_waited_longer(
     assert (await slots.enter(ExecutionId("exec-4"), most=None, at=later)).is_active
 
 
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_an_execution_that_has_ended_while_it_waited_holds_up_no_other(
+    slots: SqlActiveSlots, journal: SqlJournal, is_asked: bool
+) -> None:
+    epoch = await create(journal, "exec-1", "exec-2", "exec-3", "exec-4")
+    for id in ("exec-3", "exec-1"):
+        await journal.append(completion(id, epoch=epoch, after=2))
+
+    if is_asked:
+        assert (await slots.enter(ExecutionId("exec-4"), most=2, at=NOON)).is_active
+    else:
+        assert await slots.admit_next(MARA, most=2) == "exec-4"
+
+    assert await slots.admit_next(MARA, most=9) is None
+
+
 async def test_an_entry_says_since_when_no_process_had_the_execution_with_a_slot(
     slots: SqlActiveSlots, journal: SqlJournal
 ) -> None:
