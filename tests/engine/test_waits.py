@@ -281,6 +281,10 @@ async def test_a_wait_beside_a_busy_branch_ends_soon_after_the_clock_was_set_for
     await engine.start()
     await engine.until_requested("http://peer/busy")
 
+    async def rests() -> bool:
+        return bool(of_type(NodeWaiting, await engine.events()))
+
+    await engine.until(rests)
     engine.clock.advance(hours=2)
 
     await engine.until_requested("http://peer/tell")

@@ -1,6 +1,7 @@
 """Scripts come to what JavaScript says, and to nothing else."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -412,17 +413,18 @@ async def test_a_script_cannot_change_how_its_own_answer_is_told(sandbox: Jailed
 
 
 async def test_workspaces_never_share_a_process(sandbox: JailedSandbox) -> None:
-    busy = Script("(() => { const t = Date.now(); while (Date.now() < t + 150); })()")
+    busy = Script("(() => { for (let n = 0; n < 5_000_000; n++); })()")
     seen: dict[WorkspaceId, set[int]] = {A: set(), B: set()}
+    await sandbox.evaluate(A, [Script("1")], {})
     for workspace_id in (A, B, A, B, B, A):
-        running = asyncio.create_task(sandbox.evaluate(workspace_id, [busy], {}))
-        await asyncio.sleep(0.08)
-        (fork_server,) = fork_servers()
-        seen[workspace_id] |= {pid for pid in children(fork_server) if is_busy(pid)}
-        await running
+        before = ticks_of_workers()
+        await sandbox.evaluate(workspace_id, [busy], {})
+        taken = {pid: ticks - before.get(pid, 0) for pid, ticks in ticks_of_workers().items()}
+        # The script takes longer than a process that starts meanwhile.
+        pid = max(taken, key=taken.__getitem__)
+        assert taken[pid] >= 5
+        seen[workspace_id].add(pid)
 
-    assert seen[A]
-    assert seen[B]
     assert not seen[A] & seen[B]
 
 
@@ -432,6 +434,17 @@ def is_busy(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] == "R"
     except FileNotFoundError:
         return False
+
+
+def ticks_of_workers() -> dict[int, int]:
+    """Return the processor time that each process for scripts has taken, in hundredths of a second."""
+    (fork_server,) = fork_servers()
+    ticks = {}
+    for pid in children(fork_server):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/stat") as file:
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+            ticks[pid] = int(user) + int(system)
+    return ticks
 
 
 async def test_alternating_workspaces_do_not_wait_for_processes_to_start(sandbox: JailedSandbox) -> None:
