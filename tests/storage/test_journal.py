@@ -194,6 +194,24 @@ async def test_the_order_of_those_that_share_a_limit_is_that_of_their_creation_a
     assert await concurrency.older_with_key(ExecutionId("e1")) == ["e5", "e7"]
 
 
+async def test_those_that_are_cancelled_while_they_wait_for_a_slot_hold_up_no_other(
+    journal: SqlJournal, concurrency: SqlConcurrencyLimits
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(limited("e1", epoch=epoch))
+    for id in ("e2", "e3", "e4"):
+        await journal.append(limited(id, epoch=epoch, is_queued=True))
+    for id in ("e2", "e4"):
+        append = following(id, Cancelled(reason="enough"), epoch=epoch, after=2)
+        await journal.append(replace(append, summary=replace(append.summary, is_queued=True)))
+    await journal.append(completion("e1", epoch=epoch))
+
+    assert await concurrency.last_queued("key") == "e3"
+    assert await concurrency.queued_keys() == ["key"]
+    assert await concurrency.admit("key") == ("e3", MARA)
+    assert await concurrency.queued_keys() == []
+
+
 async def test_one_that_has_ended_is_newer_than_none_even_where_its_position_is_in_use_again(
     journal: SqlJournal, concurrency: SqlConcurrencyLimits
 ) -> None:
