@@ -30,7 +30,7 @@ from flowrunner.client import (
 )
 from flowrunner.client.answers import Answer
 from flowrunner.client.async_transport import AsyncTransport
-from flowrunner.client.following import EventPosition, Lines
+from flowrunner.client.following import EventPosition, Lines, Waiting
 from flowrunner.client.requests import Origin, request
 from flowrunner.client.retries import Attempts, Retries
 from support.lazy import Lazy
@@ -410,6 +410,37 @@ def test_a_loss_after_a_long_quiet_stream_begins_the_time_for_attempts() -> None
         position.after_loss(ServerUnreachable("cut off", was_sent=True))
 
 
+def test_a_stream_that_stays_open_begins_the_time_for_attempts_again() -> None:
+    now = 0.0
+    position = EventPosition("exec-1", 0, Retries(10.0), lambda: now)
+    for _ in range(3):
+        position.after_loss(ServerUnreachable("cut off", was_sent=True))
+        now += 60.0
+        position.heard()
+
+    position.after_loss(ServerUnreachable("cut off", was_sent=True))
+    for _ in range(2):
+        # It says something, and is cut off at once.
+        now += 4.0
+        position.heard()
+        position.after_loss(ServerUnreachable("cut off", was_sent=True))
+    now += 4.0
+    position.heard()
+    with pytest.raises(ServerUnreachable):
+        position.after_loss(ServerUnreachable("cut off", was_sent=True))
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_empty_lines_show_that_a_stream_stays_open(is_async: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = list[int]()
+    monkeypatch.setattr(EventPosition, "heard", lambda position: heard.append(position.after))
+    over = {"events": [], "has_ended": True}
+    with scripted(stream("", '{"seq": 1}', "", ends=True), answer(200, over)) as server:
+        assert events(server.url, is_async=is_async) == [1]
+
+    assert heard
+
+
 def test_a_server_that_ends_each_stream_at_once_is_not_asked_without_a_pause() -> None:
     position = EventPosition("exec-1", 0, Retries(10.0), lambda: 0.0)
 
@@ -423,6 +454,48 @@ def test_a_server_that_ends_each_stream_at_once_is_not_asked_without_a_pause() -
     for page in ({}, {"has_ended": True}, {"has_ended": "no", "events": []}):
         with pytest.raises(UnreadableAnswer):
             position.is_last(page)
+
+
+def test_a_wait_asks_no_longer_than_its_time_and_a_last_look() -> None:
+    now = 100.0
+    short, endless = (Waiting(timeout, check=True, now=lambda: now) for timeout in (60.0, None))
+
+    assert (short.seconds(30.0), short.retries(Retries(90.0))) == (30.0, Retries(60.0))
+    now += 50.0
+    assert (short.seconds(30.0), short.retries(Retries(90.0))) == (10.0, Retries(10.0))
+    now += 20.0
+    assert (short.seconds(30.0), short.seconds(2.0), short.retries(Retries(90.0))) == (5.0, 2.0, Retries(0.0))
+    assert (endless.seconds(30.0), endless.retries(Retries(90.0))) == (30.0, Retries(90.0))
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_wait_does_not_repeat_a_lost_look_when_its_time_is_up(is_async: bool) -> None:
+    async def wait_asynchronously(url: str) -> None:
+        async with AsyncClient(url, TOKEN) as client:
+            await client.wait("exec-1", timeout=0)
+
+    def wait(url: str) -> None:
+        if is_async:
+            asyncio.run(wait_asynchronously(url))
+        with Client(url, TOKEN) as client:
+            client.wait("exec-1", timeout=0)
+
+    with scripted(hang_up, hang_up) as server, pytest.raises(ServerUnreachable):
+        wait(server.url)
+
+    assert len(server.heads()) == 1
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_time_in_which_nothing_can_be_answered_is_rejected(kind: Any, timeout: float) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        kind("http://127.0.0.1:1", TOKEN, timeout=timeout)
+
+
+def test_the_time_of_one_request_is_checked_too(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        ask("http://127.0.0.1:1", "GET", "/flows", timeout=0)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])

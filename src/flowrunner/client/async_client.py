@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -15,6 +15,7 @@ from flowrunner.client.core import (
     LINES,
     SILENT_STREAM_SECONDS,
     ClientCore,
+    check_seconds,
     execution_of,
     execution_request,
     rerun_request,
@@ -24,7 +25,7 @@ from flowrunner.client.errors import ApiError, ServerUnreachable, UnreadableAnsw
 from flowrunner.client.following import EventPosition, Lines, Waiting
 from flowrunner.client.operations import Async
 from flowrunner.client.requests import DEFAULT_URL, Query, Request, request
-from flowrunner.client.retries import Attempts
+from flowrunner.client.retries import Attempts, Retries
 
 if TYPE_CHECKING:
     from flowrunner.client.models import ExecutionDetail
@@ -111,6 +112,8 @@ class AsyncClient(ClientCore[Async]):
             method, path, query=query, json=json, content=content, content_type=content_type, headers=headers,
             idempotency_key=idempotency_key,
         )  # fmt: skip
+        if timeout is not None:
+            check_seconds(timeout)
         return await self._send(made, self._timeout if timeout is None else timeout)
 
     async def get(self, path: str, **query: Any) -> Any:
@@ -207,10 +210,12 @@ class AsyncClient(ClientCore[Async]):
         Raises:
             ExecutionFailed: It failed, or it was cancelled.
             StillRunning: The time is up.
+            ServerUnreachable: There was no answer, at most five seconds after the time is up.
         """
         waiting, made = Waiting(timeout, check=check, now=time.monotonic), execution_request(execution_id)
         while True:
-            execution = execution_of(await self._send(made, self._timeout))
+            answer = await self._send(made, waiting.seconds(self._timeout), waiting.retries(self._retries))
+            execution = execution_of(answer)
             delay = waiting.delay(execution)
             if delay is None:
                 return execution
@@ -227,7 +232,7 @@ class AsyncClient(ClientCore[Async]):
         position = EventPosition(execution_id, after, self._retries, time.monotonic)
         while True:
             try:
-                async for line in self.lines(position.path, query={"after": position.after}):
+                async for line in self._lines(position.path, {"after": position.after}, position.heard):
                     yield position.event(line)
             except (ServerUnreachable, ApiError) as error:
                 await asyncio.sleep(position.after_loss(error))
@@ -240,11 +245,17 @@ class AsyncClient(ClientCore[Async]):
 
     async def lines(self, path: str, *, query: Query | None = None) -> AsyncIterator[bytes]:
         """Yield the lines of an answer that is sent as NDJSON, without the empty ones."""
+        async for line in self._lines(path, query, lambda: None):
+            yield line
+
+    async def _lines(self, path: str, query: Query | None, heard: Callable[[], None]) -> AsyncIterator[bytes]:
+        """Yield lines. ``heard`` is called for whatever arrives, empty lines too."""
         made = self._authorized(request("GET", path, query=query, headers=LINES))
         async with self._transport.stream(made, silent_seconds=SILENT_STREAM_SECONDS) as (answer, chunks):
             await self._check_stream(answer, chunks)
             lines = Lines()
             async for chunk in chunks:
+                heard()
                 for line in lines.of(chunk):
                     yield line
 
@@ -264,10 +275,10 @@ class AsyncClient(ClientCore[Async]):
                 break
         check(Answer(status=answer.status, headers=answer.headers, body=body), self._origin)
 
-    async def _send(self, made: Request, seconds: float) -> Answer:
+    async def _send(self, made: Request, seconds: float, retries: Retries | None = None) -> Answer:
         """Send a request, and repeat it as `Retries` decides."""
         sent = self._authorized(made)
-        attempts = Attempts(made, self._origin, self._retries, time.monotonic)
+        attempts = Attempts(made, self._origin, retries or self._retries, time.monotonic)
         while True:
             try:
                 answer = await self._transport.send(sent, seconds=seconds, size=LARGEST_ANSWER_BYTES)

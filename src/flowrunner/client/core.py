@@ -37,6 +37,7 @@ class ClientCore(Groups[K]):
         retry_seconds: float,
         user_agent: str | None,
     ) -> None:
+        check_seconds(timeout)
         self.workspace = workspace
         self._origin = Origin.parse(url)
         self._timeout = timeout
@@ -63,6 +64,12 @@ class ClientCore(Groups[K]):
         if self.workspace is not None:
             headers.setdefault("Flowrunner-Workspace", self.workspace)
         return Request(method=made.method, target=made.target, headers=headers, body=made.body)
+
+
+def check_seconds(timeout: float) -> None:
+    """Raises: ValueError unless a request can be answered in this time."""
+    if not timeout > 0:
+        raise ValueError("A timeout is a number of seconds above 0")
 
 
 def run_request(flow: str, input: Any, labels: Mapping[str, str] | None, idempotency_key: str | None) -> Request:

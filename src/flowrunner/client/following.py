@@ -1,6 +1,7 @@
 """Executions that are followed: their events as lines, and their end, without any I/O."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ from flowrunner.client.errors import (
     UnreadableAnswer,
 )
 from flowrunner.client.requests import draw, segment
-from flowrunner.client.retries import Retries
+from flowrunner.client.retries import LONGEST_DELAY_SECONDS, Retries
 
 if TYPE_CHECKING:
     from flowrunner.client.models import ExecutionDetail
@@ -21,6 +22,8 @@ FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 LONGEST_LINE_BYTES: Final = 16 * 1024 * 1024
 _FIRST_POLL_SECONDS: Final = 0.05
 _LONGEST_POLL_SECONDS: Final = 1.0
+# The last look at an execution begins when the time of a wait is up, and takes some itself.
+_LAST_LOOK_SECONDS: Final = 5.0
 
 
 class ExecutionFailed(ClientError):
@@ -82,9 +85,14 @@ class EventPosition:
         self._retries = retries
         self._now = now
         self._failures = 0
-        self._failing_since = now()
+        self._failing_since = self._lost_at = now()
         self._ended_at: int | None = None
         self._empty_ends = 0
+
+    def heard(self) -> None:
+        """Note that bytes have arrived: a stream that lasts is no failure, also while nothing happens."""
+        if self._now() - self._lost_at > LONGEST_DELAY_SECONDS:
+            self._failures = 0
 
     def event(self, line: bytes) -> dict[str, Any]:
         """Return the event of a line, and go on to it. Raises: UnreadableAnswer."""
@@ -113,8 +121,9 @@ class EventPosition:
 
     def after_loss(self, error: ClientError) -> float:
         """Return the seconds to wait before the next connection. Raises: ClientError: There is none."""
+        self._lost_at = self._now()
         if self._failures == 0:
-            self._failing_since = self._now()
+            self._failing_since = self._lost_at
         self._failures += 1
         status = retry_after = None
         if isinstance(error, TooManyRequestsError | UnavailableError):
@@ -122,7 +131,7 @@ class EventPosition:
         elif not isinstance(error, ServerUnreachable):
             raise error
         delay = self._retries.delay(
-            self._failures, elapsed=self._now() - self._failing_since, draw=draw(), is_repeatable=True, status=status,
+            self._failures, elapsed=self._lost_at - self._failing_since, draw=draw(), is_repeatable=True, status=status,
             retry_after=retry_after,
         )  # fmt: skip
         if delay is None:
@@ -145,6 +154,18 @@ class Waiting:
         self._start = now()
         self._delay = _FIRST_POLL_SECONDS
 
+    def seconds(self, most: float) -> float:
+        """Return the seconds that one attempt to look may take."""
+        return min(most, max(self._left, _LAST_LOOK_SECONDS))
+
+    def retries(self, usual: Retries) -> Retries:
+        """Return the bounds of the attempts to look: none but the first begins when the time is up."""
+        return Retries(max(0.0, min(usual.seconds, self._left)))
+
+    @property
+    def _left(self) -> float:
+        return math.inf if self._timeout is None else self._start + self._timeout - self._now()
+
     def delay(self, execution: "ExecutionDetail") -> float | None:
         """Return the seconds after which to look again, or None if it has ended.
 
@@ -159,7 +180,6 @@ class Waiting:
         delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_POLL_SECONDS)
         if self._timeout is None:
             return delay
-        left = self._start + self._timeout - self._now()
-        if left <= 0:
+        if (left := self._left) <= 0:
             raise StillRunning(execution, self._timeout)
         return min(delay, left)

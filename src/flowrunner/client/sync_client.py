@@ -1,7 +1,7 @@
 """The synchronous client. Written by `make client` from `async_client.py`."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -13,6 +13,7 @@ from flowrunner.client.core import (
     LINES,
     SILENT_STREAM_SECONDS,
     ClientCore,
+    check_seconds,
     execution_of,
     execution_request,
     rerun_request,
@@ -22,7 +23,7 @@ from flowrunner.client.errors import ApiError, ServerUnreachable, UnreadableAnsw
 from flowrunner.client.following import EventPosition, Lines, Waiting
 from flowrunner.client.operations import Sync
 from flowrunner.client.requests import DEFAULT_URL, Query, Request, request
-from flowrunner.client.retries import Attempts
+from flowrunner.client.retries import Attempts, Retries
 from flowrunner.client.sync_transport import SyncTransport
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ class Client(ClientCore[Sync]):
             method, path, query=query, json=json, content=content, content_type=content_type, headers=headers,
             idempotency_key=idempotency_key,
         )  # fmt: skip
+        if timeout is not None:
+            check_seconds(timeout)
         return self._send(made, self._timeout if timeout is None else timeout)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -204,10 +207,12 @@ class Client(ClientCore[Sync]):
         Raises:
             ExecutionFailed: It failed, or it was cancelled.
             StillRunning: The time is up.
+            ServerUnreachable: There was no answer, at most five seconds after the time is up.
         """
         waiting, made = Waiting(timeout, check=check, now=time.monotonic), execution_request(execution_id)
         while True:
-            execution = execution_of(self._send(made, self._timeout))
+            answer = self._send(made, waiting.seconds(self._timeout), waiting.retries(self._retries))
+            execution = execution_of(answer)
             delay = waiting.delay(execution)
             if delay is None:
                 return execution
@@ -224,7 +229,7 @@ class Client(ClientCore[Sync]):
         position = EventPosition(execution_id, after, self._retries, time.monotonic)
         while True:
             try:
-                for line in self.lines(position.path, query={"after": position.after}):
+                for line in self._lines(position.path, {"after": position.after}, position.heard):
                     yield position.event(line)
             except (ServerUnreachable, ApiError) as error:
                 time.sleep(position.after_loss(error))
@@ -237,11 +242,16 @@ class Client(ClientCore[Sync]):
 
     def lines(self, path: str, *, query: Query | None = None) -> Iterator[bytes]:
         """Yield the lines of an answer that is sent as NDJSON, without the empty ones."""
+        yield from self._lines(path, query, lambda: None)
+
+    def _lines(self, path: str, query: Query | None, heard: Callable[[], None]) -> Iterator[bytes]:
+        """Yield lines. ``heard`` is called for whatever arrives, empty lines too."""
         made = self._authorized(request("GET", path, query=query, headers=LINES))
         with self._transport.stream(made, silent_seconds=SILENT_STREAM_SECONDS) as (answer, chunks):
             self._check_stream(answer, chunks)
             lines = Lines()
             for chunk in chunks:
+                heard()
                 yield from lines.of(chunk)
 
     def _started(self, made: Request) -> "Run":
@@ -260,10 +270,10 @@ class Client(ClientCore[Sync]):
                 break
         check(Answer(status=answer.status, headers=answer.headers, body=body), self._origin)
 
-    def _send(self, made: Request, seconds: float) -> Answer:
+    def _send(self, made: Request, seconds: float, retries: Retries | None = None) -> Answer:
         """Send a request, and repeat it as `Retries` decides."""
         sent = self._authorized(made)
-        attempts = Attempts(made, self._origin, self._retries, time.monotonic)
+        attempts = Attempts(made, self._origin, retries or self._retries, time.monotonic)
         while True:
             try:
                 answer = self._transport.send(sent, seconds=seconds, size=LARGEST_ANSWER_BYTES)
