@@ -102,6 +102,17 @@ async def test_a_server_that_has_gone_is_an_error_of_each_call_and_no_end(tmp_pa
         server.stop()
 
 
+async def test_a_call_that_the_server_cannot_read_is_no_fault_of_the_versions(tmp_path: Path, account: Client) -> None:
+    from mcp import MCPError
+
+    variables = {"HOME": str(tmp_path), "FLOWRUNNER_URL": account.url, "FLOWRUNNER_TOKEN": token_of(account)}
+    async with Agent.over_stdio(variables) as agent:
+        with pytest.raises(MCPError) as refused:
+            await agent.call("search_flows", query="a\0b")
+
+    assert str(refused.value) == "The request body cannot be read: text must not hold a NUL character"
+
+
 # A hostile server
 
 

@@ -28,6 +28,9 @@ NOT_AN_API: Final = (
 NOT_TRUSTED: Final = (
     "if the certificate is that of your server, name the file that has it, or its issuer's, in SSL_CERT_FILE"
 )
+OTHER_VERSION: Final = (
+    "the server does not understand this program: 'flowrunner version' and that of the server may differ"
+)
 _AGAIN: Final = "repeat the command later"
 
 _PAUSING: Final = "/docs/operations.md#pausing"
@@ -56,7 +59,7 @@ _OF_PASSAGE: Final[Mapping[str, str]] = {
     "/docs/operations.md#logs": "give the id of the request to the operator, whose log has the reason",
 }
 _OF_STATUS: Final[Mapping[int, str]] = {
-    400: "the server does not understand this program: 'flowrunner version' and that of the server may differ",
+    400: OTHER_VERSION,
     401: _LOG_IN,
     403: _OF_PASSAGE["/docs/api.md#roles"],
     404: _WORKSPACE,

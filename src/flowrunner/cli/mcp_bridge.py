@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flowrunner import __version__
-from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, advice_on, message_of
+from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, OTHER_VERSION, advice_on, message_of
 from flowrunner.cli.common import CommandFailed, common
 from flowrunner.cli.connection import Target, find_target, warn_of_plain_http
 from flowrunner.cli.contexts import load_contexts
@@ -18,6 +18,8 @@ from flowrunner.cli.exits import DENIED, FAILED, UNREACHABLE
 if TYPE_CHECKING:
     from httpx2 import Response
     from mcp import Client
+
+    from flowrunner.client import ApiError
 
 _CONNECT_SECONDS: Final = 10.0
 # A tool waits up to a minute for the end of an execution. The whole of an answer takes no longer than this.
@@ -201,10 +203,18 @@ def _message_in(status: int, content: bytes) -> str:
         found = found.get("data", found)
         hint, docs = (text if isinstance(text := found.get(name), str) else None for name in ("hint", "docs"))
         error = ApiError(status, str(found["code"]), str(found["message"]), hint=hint, docs=docs)
-        advice = _MAKE_ONE if status == HTTPStatus.UNAUTHORIZED else advice_on(error)
+        advice = _advice_on(error)
         return f"{message_of(error)} ({advice})" if advice else message_of(error)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"The server has answered {status}, as no FlowRunner does"
+
+
+def _advice_on(error: "ApiError") -> str | None:
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return _MAKE_ONE
+    advice = advice_on(error)
+    # The agent has written what cannot be read, and not this program.
+    return None if advice == OTHER_VERSION else advice
 
 
 def _passing_on(client: "Client") -> Any:
