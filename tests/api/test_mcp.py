@@ -150,6 +150,34 @@ async def test_a_long_result_does_not_fill_the_context_of_an_agent(agent: Agent)
     assert answers[1]["result"]["size"] > 600_000
 
 
+async def test_pages_of_long_entries_leave_out_none(agent: Agent) -> None:
+    script = "for (let i = 0; i < 60; i++) console.log('line ' + i + ' ' + 'x'.repeat(900))"
+    long = {"type": "log", "params": {"message": "数" * 9999}}
+    nodes = {"a": {"type": "transform", "params": {"script": script}, "next": "b"}, "b": long}
+    definition = json.dumps({"metadata": {"description": "数" * 300}, "nodes": nodes})
+    saved = [await agent.call("save_flow", name=f"F{n}", definition=definition) for n in range(30)]
+    run = await agent.call("run_flow", flow_id=saved[0]["flow_id"], wait_seconds=30)
+
+    async def read(tool: str, name: str, **arguments: Any) -> list[Any]:
+        entries, cursor = list[Any](), dict[str, Any]()
+        while True:
+            page = await agent.call(tool, **arguments, **cursor)
+            assert len(json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()) <= 24 * 1024
+            entries += page[name]
+            if "next_cursor" not in page:
+                return entries
+            cursor = {"cursor": page["next_cursor"]}
+
+    lines = await read("get_execution_logs", "logs", execution_id=run["execution_id"], limit=200)
+    flows = await read("search_flows", "flows", limit=50)
+
+    messages = [line["message"] for line in lines]
+    assert [message.split()[1] for message in messages if message.startswith("line")] == [str(n) for n in range(60)]
+    assert [message for message in messages if message[0] == "数"] == ["数" * 8000 + "… (1999 more characters)"]
+    assert {flow["id"] for flow in flows} == {flow["flow_id"] for flow in saved}
+    assert len(flows) == len(saved)
+
+
 async def test_a_long_definition_is_read_in_parts_and_its_text_is_kept(agent: Agent) -> None:
     text = "  n{n}:\n    type: log\n    params: {{message: 'line {n}'}}\n    next: n{m}\n"
     nodes = "".join(text.format(n=n, m=n + 1) for n in range(600))

@@ -1,6 +1,6 @@
 """Answers that do not fill an agent's context: values that are too long are cut, and say so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +11,8 @@ MOST_BYTES_IN_FULL: Final = 96 * 1024
 # Lengths of texts and of lists, tried one after the other until the answer is short enough.
 _LIMITS: Final = ((8000, 200), (2000, 100), (500, 50), (200, 20), (80, 5), (40, 1))
 _DEPTH: Final = 12
+# Of a page: the name of its list, and the cursor.
+_BYTES_AROUND_ENTRIES: Final = 500
 
 
 def shortened(value: Any, most: int = MOST_BYTES) -> Any:
@@ -26,6 +28,16 @@ def shortened(value: Any, most: int = MOST_BYTES) -> Any:
             return cut
     text = msgspec.json.encode(value)[: most // 4].decode(errors="ignore")
     return {"text": text, "is_shortened": True}
+
+
+def fitting(entries: Sequence[Any], most: int = MOST_BYTES) -> int:
+    """Return how many of the first entries a page of at most ``most`` bytes has room for. As long as `shortened`."""
+    left = most - _BYTES_AROUND_ENTRIES
+    for count, entry in enumerate(entries):
+        left -= len(msgspec.json.encode(entry)) + 1
+        if left < 0:
+            return count
+    return len(entries)
 
 
 def _cut(value: Any, characters: int, items: int, depth: int) -> Any:

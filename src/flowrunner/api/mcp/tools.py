@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from flowrunner.api.mcp import arguments as takes
-from flowrunner.api.mcp.brevity import MOST_BYTES, MOST_BYTES_IN_FULL, picked, shortened, text_of
+from flowrunner.api.mcp.brevity import MOST_BYTES, MOST_BYTES_IN_FULL, fitting, picked, shortened, text_of
 from flowrunner.api.mcp.calls import AgentCall
 from flowrunner.api.mcp.errors import ToolError
 from flowrunner.domain.account import Right
@@ -76,16 +76,30 @@ class Tool:
 # Flows
 
 
+async def _page(call: AgentCall, *path: str, limit: int, entry: Callable[[Result], Result], **query: Any) -> Result:
+    """Return a page of a list, named by the end of its path, with as many entries as one answer has room for.
+
+    Entries that are left out of a page would be behind its cursor, so a shorter page is asked for.
+    """
+    name = path[-1]
+    while True:
+        found = await call.api.get(*path, **query, limit=limit)
+        entries = [entry(one) for one in found[name]]
+        count = await asyncio.to_thread(fitting, entries)
+        if len(entries) <= max(1, count):
+            return {name: entries, **picked(found, "next_cursor")}
+        limit = max(1, count)
+
+
 async def _search_flows(call: AgentCall, given: takes.SearchFlowsArguments) -> Result:
-    found = await call.api.get("flows", q=given.query, tag=given.tag, limit=given.limit, cursor=given.cursor or "")
-    flows = [
-        {
+    def entry(flow: Result) -> Result:
+        return {
             **picked(flow, "id", "name", "tags", "revision", "disabled", "updated_at"),
             "description": text_of(flow["description"], _MOST_OF_DESCRIPTION),
         }
-        for flow in found["flows"]
-    ]
-    return {"flows": flows, **picked(found, "next_cursor")}
+
+    asked = {"q": given.query, "tag": given.tag, "cursor": given.cursor or ""}
+    return await _page(call, "flows", limit=given.limit, entry=entry, **asked)
 
 
 async def _get_flow(call: AgentCall, given: takes.GetFlowArguments) -> Result:
@@ -223,18 +237,11 @@ async def _get_execution(call: AgentCall, given: takes.GetExecutionArguments) ->
 
 
 async def _get_execution_logs(call: AgentCall, given: takes.GetExecutionLogsArguments) -> Result:
-    found = await call.api.get(
-        "executions",
-        given.execution_id,
-        "logs",
-        min_level=given.min_level,
-        node=given.node,
-        q=given.query,
-        limit=given.limit,
-        cursor=given.cursor or "",
-    )
-    lines = [picked(line, "timestamp", "level", "message", "node_id", "step", "data") for line in found["logs"]]
-    return {"logs": lines, **picked(found, "next_cursor")}
+    def entry(line: Result) -> Result:
+        return picked(line, "timestamp", "level", "message", "node_id", "step", "data")
+
+    asked = {"min_level": given.min_level, "node": given.node, "q": given.query, "cursor": given.cursor or ""}
+    return await _page(call, "executions", given.execution_id, "logs", limit=given.limit, entry=entry, **asked)
 
 
 async def _cancel_execution(call: AgentCall, given: takes.CancelExecutionArguments) -> Result:
