@@ -150,6 +150,23 @@ async def test_a_long_result_does_not_fill_the_context_of_an_agent(agent: Agent)
     assert answers[1]["result"]["size"] > 600_000
 
 
+async def test_a_nested_result_is_cut_inside_and_not_left_out(agent: Agent) -> None:
+    script = (
+        "const wide = (of) => Object.fromEntries(Array.from({length: 20}, (_, i) => ['k' + i, of()]));"
+        "return wide(() => wide(() => wide(() => 'some words')))"
+    )
+    definition = json.dumps({"nodes": {"a": {"type": "transform", "params": {"script": script}}}})
+    saved = await agent.call("save_flow", name="F", definition=definition)
+
+    ended = await agent.call("run_flow", flow_id=saved["flow_id"], wait_seconds=30)
+    tried = await agent.call("test_node", flow_id=saved["flow_id"], node="a")
+
+    for answer in (ended, tried):
+        assert (answer["status"], answer["is_shortened"]) == ("completed", True)
+        assert answer["result"]["k0"]["k0"]["k0"] == "some words"
+        assert "…" not in answer
+
+
 async def test_pages_of_long_entries_leave_out_none(agent: Agent) -> None:
     script = "for (let i = 0; i < 60; i++) console.log('line ' + i + ' ' + 'x'.repeat(900))"
     long = {"type": "log", "params": {"message": "数" * 9999}}

@@ -18,12 +18,15 @@ _BYTES_AROUND_ENTRIES: Final = 500
 def shortened(value: Any, most: int = MOST_BYTES) -> Any:
     """Return an object that has at most ``most`` bytes as JSON, with `is_shortened` if something was left out.
 
+    Its own members are all kept: only what they hold is cut.
+
     Long: call it on a thread for values that may be large.
     """
     if len(msgspec.json.encode(value)) <= most:
         return value
     for characters, items in _LIMITS:
-        cut = {**_cut(value, characters, items, _DEPTH), "is_shortened": True}
+        members = {name: _cut(member, characters, items, _DEPTH) for name, member in value.items()}
+        cut = {**members, "is_shortened": True}
         if len(msgspec.json.encode(cut)) <= most:
             return cut
     text = msgspec.json.encode(value)[: most // 4].decode(errors="ignore")
