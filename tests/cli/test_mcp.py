@@ -41,6 +41,9 @@ def test_a_command_that_cannot_connect_says_why(tmp_path: Path, account: Client)
         (("--token", "@token.txt"), {}, 4, "The MCP server takes only API tokens with the scope 'mcp'"),
         ((), {"FLOWRUNNER_TOKEN": "nothing"}, 4, "token"),
         ((), {"FLOWRUNNER_TOKEN": rest, "FLOWRUNNER_URL": "http://127.0.0.1:9"}, 7, "cannot be reached"),
+        ((), {"FLOWRUNNER_TOKEN": "fr_pat_\nx"}, 2, "The token is empty or has characters that no token has"),
+        ((), {"FLOWRUNNER_TOKEN": rest, "FLOWRUNNER_URL": "http://a\nb"}, 2, "must not have spaces"),
+        ((), {"FLOWRUNNER_TOKEN": rest, "FLOWRUNNER_URL": "ftp://a"}, 2, "must begin with http:// or https://"),
     ]
     for arguments, variables, code, said in cases:
         done = bridge(tmp_path, *arguments, **{"FLOWRUNNER_URL": account.url, **variables})

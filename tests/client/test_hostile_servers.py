@@ -534,11 +534,30 @@ def test_a_line_has_a_largest_size(is_async: bool, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     "url",
-    ["", "localhost:8080", "ftp://x", "http://", "http://user:pass@x", "http://x/?a=b", "http://x/#a", "http://x/a b"],
+    [
+        "",
+        "localhost:8080",
+        "ftp://x",
+        "http://",
+        "http://user:pass@x",
+        "http://x/?a=b",
+        "http://x/#a",
+        "http://x/a b",
+        "http://a b",
+        "http://a\x7fb",
+        "http://flows.exam\nple.com",
+        "http://flows..example",
+        "http://" + "a" * 64,
+    ],
 )
 def test_an_address_that_means_no_server_is_rejected(url: str) -> None:
-    with pytest.raises(ValueError, match="URL"):
+    with pytest.raises(ValueError, match="URL of the server"):
         Client(url)
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:8080", "http://flüsse.example", " http://a_b \n"])
+def test_an_address_of_a_host_is_taken(url: str) -> None:
+    assert Client(url).url == url.strip()
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "../accounts"])

@@ -14,6 +14,7 @@ from flowrunner.cli.common import CommandFailed, common
 from flowrunner.cli.connection import Target, find_target, warn_of_plain_http
 from flowrunner.cli.contexts import load_contexts
 from flowrunner.cli.exits import DENIED, FAILED, UNREACHABLE
+from flowrunner.client.requests import Origin, authorization
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -49,6 +50,11 @@ def run() -> None:
             f"There is no token: set FLOWRUNNER_TOKEN to an API token with the scope 'mcp'\n  hint: {_MAKE_ONE}",
             DENIED,
         )
+    try:
+        Origin.parse(target.url)
+        authorization(target.token)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     warn_of_plain_http(target.url)
     if find_spec("mcp") is None:
         raise CommandFailed(
@@ -87,7 +93,7 @@ def _is_of_the_server(error: Exception) -> bool:
 async def _bridge(target: Target) -> None:
     import httpx2
 
-    url = f"{target.url.rstrip('/')}/mcp"
+    url = f"{target.url.strip().rstrip('/')}/mcp"
     headers = {
         "Authorization": f"Bearer {target.token}", "User-Agent": f"flowrunner-mcp/{__version__}",
         # A compressed answer could be a thousand times larger than it is.

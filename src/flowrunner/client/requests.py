@@ -17,6 +17,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _OUTSIDE: Final = re.compile(r"/(?:api|hooks)/|/(?:healthz|readyz|metrics)(?:\?|$)")
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _TARGET: Final = re.compile(r"/(?!/)[\x21-\x22\x24-\x7e]*")
+_BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _HEADER: Final = re.compile(r"[\x20-\x7e\t]*")
 
@@ -33,6 +34,10 @@ class Origin:
     @classmethod
     def parse(cls, url: str) -> "Origin":
         """Return the origin of a URL such as `https://flows.example.com`. Raises: ValueError."""
+        url = url.strip()
+        if _BLANK.search(url):
+            # `urlsplit` leaves out line breaks: the token would go to another host than the one that is shown.
+            raise ValueError("The URL of the server must not have spaces or control characters")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(
@@ -42,6 +47,10 @@ class Origin:
             raise ValueError("The URL of the server must not have a user or a password: give a token instead")
         if parts.query or parts.fragment:
             raise ValueError("The URL of the server must not have a query or a fragment")
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError:
+            raise ValueError(f"The URL of the server must name a host: {parts.hostname!r} is none") from None
         prefix = parts.path.rstrip("/")
         if prefix and not _TARGET.fullmatch(prefix):
             raise ValueError("The path in the URL of the server has characters that must be percent-encoded")
