@@ -1,6 +1,7 @@
 """Advice in errors: people at the command line get options, not requests."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -41,7 +42,7 @@ def user(account: Client, tmp_path_factory: pytest.TempPathFactory) -> User:
 
 
 def test_a_role_that_lacks_a_right_is_named_with_the_one_that_has_it(user: User, admin: Client, tmp_path: Path) -> None:
-    slug = f"roles-{user.client.account_id[-8:]}"
+    slug = f"roles-{uuid4().hex[:12]}"
     user("workspace", "create", "Roles", "--slug", slug)
     reader = User(admin.new_account(), tmp_path)
     user("workspace", "members", "add", slug, reader.client.email, "viewer")

@@ -1,6 +1,7 @@
 """`flowrunner flow` and `run FLOW`, against a server."""
 
 import json
+from uuid import uuid4
 
 import pytest
 
@@ -176,8 +177,8 @@ def test_a_flow_is_disabled_and_deleted(user: User) -> None:
 
 
 def test_a_flow_moves_to_another_workspace(user: User) -> None:
-    user("workspace", "create", "Data team", "--slug", f"data-{user.client.account_id[-8:]}")
-    slug = f"data-{user.client.account_id[-8:]}"
+    slug = f"data-{uuid4().hex[:12]}"
+    user("workspace", "create", "Data team", "--slug", slug)
     user("flow", "create", "-", "--name", "mover", stdin=DOUBLE)
     user("flow", "create", "-", "--name", "second mover", stdin=DOUBLE)
 
