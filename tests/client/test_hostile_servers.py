@@ -97,6 +97,16 @@ def test_a_limit_is_waited_for_as_long_as_the_server_says(ask: Ask) -> None:
     assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize("asked", [0.0, 0.1])
+def test_a_shorter_wait_that_the_server_asks_for_leaves_the_rising_delay_as_it_is(asked: float) -> None:
+    delays = [
+        Retries(60.0).delay(attempt, elapsed=0.0, draw=0.0, is_repeatable=True, status=503, retry_after=asked)
+        for attempt in (4, 5, 6)
+    ]
+
+    assert delays == pytest.approx([0.4, 0.8, 1.6])
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_wait_beyond_the_time_for_attempts_is_left_to_the_caller(ask: Ask, status: int) -> None:
     with scripted(error(status, "", Retry_After="3600")) as server:
