@@ -9,6 +9,7 @@ from cli.servers import User
 from flowrunner.api.http import guides
 from flowrunner.cli.advice import _FOR_PROGRAMS, advice_on
 from flowrunner.client.errors import ApiError
+from flowrunner.domain.errors import SecondFactorRequired
 from support.client import Client
 
 GUIDES = [(status, guide) for status, guide in guides._BY_STATUS.items()] + [
@@ -34,6 +35,14 @@ def test_closer_advice_is_printed_as_it_is() -> None:
     assert advice_on(ApiError(429, "c", "m", hint="wait for the seconds in Retry-After", retry_after=7.0)) == (
         "repeat the command after 7 s"
     )
+
+
+def test_a_login_without_its_second_factor_is_advised_to_give_the_code() -> None:
+    guide = guides._BY_ERROR[SecondFactorRequired]
+
+    advice = advice_on(ApiError(401, "second_factor_required", "m", hint=guide.hint, docs=guide.docs))
+
+    assert advice == "log in again: 'flowrunner login' asks for the code of the second factor"
 
 
 @pytest.fixture
