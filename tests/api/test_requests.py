@@ -401,6 +401,14 @@ def test_an_unknown_query_parameter_is_an_error_that_names_the_nearest_one(accou
     assert account.get("/api/v1/executions?limit=1&cursor=&count=true").status == 200
 
 
+def test_of_many_unknown_query_parameters_ten_are_named(account: Client) -> None:
+    names = [f"unknown{number}" for number in range(30)]
+
+    details = assert_error(account.get(f"/api/v1/flows?{'&'.join(f'{name}=1' for name in names)}"), 422)
+
+    assert [fault["path"] for fault in details["errors"]] == names[:10]
+
+
 def test_a_query_parameter_with_one_value_is_given_once(account: Client) -> None:
     details = assert_error(account.get("/api/v1/flows?limit=1&q=a&limit=2&q=a&tag=a&tag=b"), 422)
     assert [(fault["path"], fault["code"]) for fault in details["errors"]] == [
