@@ -265,6 +265,23 @@ def test_all_rules_of_a_schedule_are_triggers_in_the_time_zone_of_the_workflow(t
     assert triggers["in"]["respond"] == {"mode": "result"}
 
 
+@pytest.mark.parametrize(
+    ("targets", "notes"),
+    [(("A", "A"), []), (("A", "B"), ["triggers lead to several nodes; the flow starts at 'a'"])],
+)
+def test_triggers_that_lead_to_several_nodes_are_reported(targets: tuple[str, str], notes: list[str]) -> None:
+    nodes = [{"name": name, "type": "n8n-nodes-base.manualTrigger"} for name in ("First", "Second")]
+    nodes += [{"name": name, "type": "n8n-nodes-base.noOp"} for name in ("A", "B")]
+    connections = {
+        name: {"main": [[{"node": target}]]} for name, target in zip(("First", "Second"), targets, strict=True)
+    }
+
+    flow = flow_of({"name": "F", "nodes": nodes, "connections": connections})
+
+    assert flow.document["start"] == "a"
+    assert flow.notes == notes
+
+
 def test_fields_that_are_added_to_others_have_the_values_that_they_had(tmp_path: Path) -> None:
     values = [
         ("={{ $json.a }}", 3), ("={{ $json.a }} of {x}", "3 of {x}"), ("=${a}", "${a}"), (7, 7), (None, None),
