@@ -1,16 +1,25 @@
 """Executions with many steps that wait: a signal finds its step without looking at the others."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
 
 from flowrunner.domain.causes import Requested
-from flowrunner.domain.events import NodeStarted, NodeWaiting, ScopesOpened, SignalReceived, Started, Step
+from flowrunner.domain.events import (
+    ErrorValue,
+    NodeFailed,
+    NodeStarted,
+    NodeWaiting,
+    ScopesOpened,
+    SignalReceived,
+    Started,
+    Step,
+)
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.transitions import apply
-from flowrunner.domain.waits import ChildWait, SignalWait, WaitFor, child_signal_key, signal_key
+from flowrunner.domain.waits import ChildWait, SignalWait, TimeWait, WaitFor, child_signal_key, signal_key
 from flowrunner.engine.mailbox import is_accepted, step_waiting_for
 from flowrunner.ports.dispatch import Signal
 
@@ -59,6 +68,18 @@ def test_a_signal_looks_only_at_the_step_that_waits_for_it(kind: str) -> None:
         assert step_waiting_for(key, state) is None
 
     assert state.looks <= 10 * MANY
+
+
+def test_the_moment_of_a_step_that_is_due_again_later_hides_no_other_step() -> None:
+    first, second, third = (NOON + timedelta(hours=number) for number in (1, 2, 3))
+    state = with_waits([TimeWait(first), TimeWait(second)])
+    assert state.due_at == first
+
+    error = ErrorValue(type="timeout", message="not in time")
+    step = {"node": "hold", "node_type": "wait", "iteration": 1, "attempt": 1, "scope": "each.1[0]"}
+    apply(state, NodeFailed(**step, error=error, retry_at=third), first)  # type: ignore[arg-type]
+
+    assert state.due_at == second
 
 
 def test_of_steps_that_wait_for_the_same_signal_the_first_gets_it() -> None:
