@@ -400,6 +400,37 @@ async def test_a_run_ends_before_a_claim_that_cannot_be_renewed_has_lapsed_elsew
     assert work.cancelled == 2
 
 
+async def test_a_run_whose_renewal_hangs_ends_before_another_process_runs_the_job(
+    path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(background, "RENEWAL_SECONDS", 0.5)
+    work, databases = Work(), [open_database(path) for _ in range(2)]
+    unended: list[int] = []
+    work.is_open.clear()
+    has_run = asyncio.Event()
+
+    async def hang(*args: object, **more: object) -> bool:
+        return await asyncio.Event().wait()
+
+    async def run() -> None:
+        unended.append(work.runs - work.cancelled)
+        has_run.set()
+
+    monkeypatch.setattr(SqlJobClaims, "renew", hang)
+    # Afterwards it leaves the job to the other one.
+    async with running_one(work, databases[0], every=60.0, first_after=0.0):
+        await work.ran(1)
+        other = Background(name="job", every=0.01, run=run, where="one")
+        async with running([other], clock=SystemClock(), claims=SqlJobClaims(databases[1])):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await has_run.wait()
+
+    for database in databases:
+        await database.close()
+    assert unended[0] == 0
+
+
 async def test_the_end_releases_the_claim_of_a_run(path: Place, database: Database) -> None:
     work, other = Work(), Work()
     work.is_open.clear()
