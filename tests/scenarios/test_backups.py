@@ -17,6 +17,7 @@ from typing import Final
 import pytest
 
 from cli import command
+from flowrunner.bootstrap.ownership import LOCK_FILE
 from flowrunner.security.key_files import are_key_files, with_earlier
 from flowrunner.security.keys import MASTER, key_id
 from flowrunner.security.sealing import seal, unseal
@@ -455,6 +456,8 @@ def test_a_postgresql_database_is_paused_backed_up_and_restored_beside_its_serve
 
         restored = do("restore", file, "--passphrase-file", "-", "--data-dir", new_dir, FLOWRUNNER_DATABASE_URL=empty)
         assert restored.returncode == 0, restored.stderr
+        # Nothing of the dump stays there.
+        assert {path.name for path in new_dir.iterdir()} == {"keys", LOCK_FILE}
         new = Server(tmp_path / "new", {"DATABASE_URL": empty}).start()
         try:
             client = new.admin()
