@@ -74,6 +74,14 @@ def test_a_newer_version_says_before_an_upgrade_what_it_refuses(tmp_path: Path) 
     account.waiting_at(account.run(flow), "ask")
     for changed in (TAGGED.replace("value: 1", "value: 2"), "nodes: {a: {type: log, params: {message: x}}}"):
         assert account.put(f"/api/v1/flows/{flow}", {"definition": changed}).status == 200
+    # The flow of a workspace that is no account's own.
+    team = account.post("/api/v1/workspaces", {"name": "Team"}).json["id"]
+    shared = account.request(
+        "POST",
+        "/api/v1/flows",
+        json.dumps({"name": "Shared", "definition": "nodes: {a: {type: log, params: {message: x}}}"}).encode(),
+        headers={"Flowrunner-Workspace": team, "Content-Type": "application/json"},
+    ).json["id"]
     stored = ("validate", "--stored", "--data-dir", str(server.data_dir))
     try:
         # Beside the server that runs.
@@ -83,12 +91,13 @@ def test_a_newer_version_says_before_an_upgrade_what_it_refuses(tmp_path: Path) 
         server.stop()
 
     assert (same.returncode, same.stdout) == (0, ""), same
-    assert "2 stored flows and revisions: this version would save all of them" in same.stderr
+    assert "3 stored flows and revisions: this version would save all of them" in same.stderr
     assert stricter.returncode == 6, stricter
     told = {file["file"]: [fault["code"] for fault in file["faults"]] for file in json.loads(stricter.stdout)["files"]}
     assert [codes for name, codes in told.items() if f"{flow}, revision 1, " in name] == [["too_long", "node.type"]]
     assert [codes for name, codes in told.items() if f"{flow}, revision 3, " in name] == [[]]
-    assert len(told) == 2
+    assert [codes for name, codes in told.items() if f"{shared}, revision 1, {team})" in name] == [[]]
+    assert len(told) == 3
     assert "this version would not save 1 of them, with 1 running execution" in stricter.stderr
     assert forgetful.returncode == 6
     assert "1 execution has events of the type 'node.waiting', which this version does not know" in forgetful.stdout
