@@ -58,7 +58,7 @@ def _replay(attacker: Attacker) -> object:
 def _flows(attacker: Attacker) -> object:
     """Flows whose names, descriptions and tags are as long as may be, and six times that as JSON."""
     for number in range(1000):
-        fields = {"name": "\1" * 190 + str(number), "description": "\1" * 10_000, "tags": ["\1" * 95] * 50}
+        fields = {"name": '"' * 190 + str(number), "description": "\1" * 10_000, "tags": ["\1" * 95] * 50}
         attacker.account.new_flow(RETURN, **fields)
     return attacker.account.get("/api/v1/flows", limit=1000)
 
