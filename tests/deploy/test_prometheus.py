@@ -61,7 +61,7 @@ def queries() -> list[str]:
 
 
 def compared(expression: str) -> str:
-    """What an alert compares with its first threshold."""
+    """Return the part of an alert that it compares with its first threshold."""
     first, *_ = re.split(r"\s(?:and|unless)\s", expression.strip())
     left, operator, _ = re.split(r"\s(==|<|>)\s(?=[^<>=]+$)", first.strip())
     assert operator, expression

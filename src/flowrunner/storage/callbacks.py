@@ -355,7 +355,8 @@ class SqlCallbacks:
         return from_ms_or_none(at), count > 0
 
     async def due_callbacks(self, *, now: datetime) -> Sequence[tuple[WorkspaceId, CallbackId]]:
-        rows = await self._database.read(lambda tx: tx.rows(DUE_CALLBACKS, {"now": to_ms(now)}))
+        # Long: those of all workspaces may be very many.
+        rows = await self._database.read_long(lambda tx: tx.rows(DUE_CALLBACKS, {"now": to_ms(now)}))
         return [(WorkspaceId(workspace_id), CallbackId(id)) for workspace_id, id in rows]
 
     async def due(self, id: CallbackId, *, now: datetime, limit: int) -> Sequence[DeliveryView]:
