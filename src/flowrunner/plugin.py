@@ -312,10 +312,13 @@ class StepContext(Protocol):
     @property
     def flows(self) -> SubFlows: ...
 
-    async def hold_long_value(self) -> None:
+    async def hold_long_value(self, memory: int = 0) -> None:
         """Wait for a slot of the account for a long value, which takes many times its JSON size in memory.
 
         The step holds the slot until its result is recorded. A step that holds a slot never waits for another.
+
+        Args:
+            memory: Bytes that the value takes once it is decoded, which the step waits for and holds as well.
         """
         ...
 

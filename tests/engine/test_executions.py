@@ -223,44 +223,45 @@ async def test_few_steps_at_a_time_hold_what_a_long_answer_became(
 
 
 async def test_an_execution_that_is_cancelled_holds_no_slot_for_long_values(path: Path) -> None:
-    slots = FairSlots(total=2, share=2, sure=2)
+    slots, decoded = FairSlots(total=3, share=3, sure=3), FairSlots(total=50, share=50, sure=20)
 
     async def linger(params: Any, context: StepContext) -> None:
         await context.hold_long_value()
+        await context.hold_long_value(25)
         await asyncio.Event().wait()
 
     async with machine(path, types=[Acting("linger", linger)]) as engine:
-        engine.http.long_values = slots
+        engine.http.long_values, engine.http.decoded = slots, decoded
         loop = "type: foreach, params: {items: [1, 2, 3], concurrency: 3}"
         await engine.save(f"nodes: {{each: {{{loop}, nodes: {{n: {{type: linger}}}}}}}}")
         await engine.start()
 
         async def holds() -> bool:
-            return slots.held(MARA) == 2
+            return (slots.held(MARA), decoded.held(MARA)) == (3, 50)
 
         await engine.until(holds)
         await engine.dispatcher.cancel(ExecutionId("exec-1"), reason="no")
 
-        assert slots.held(MARA) == 0
+        assert (slots.held(MARA), decoded.held(MARA)) == (0, 0)
 
 
 async def test_a_step_takes_one_slot_however_many_long_values_it_reads_at_the_same_time(path: Path) -> None:
-    slots = FairSlots(total=2, share=2, sure=2)
-    held: list[int] = []
+    slots, decoded = FairSlots(total=2, share=2, sure=2), FairSlots(total=50, share=50, sure=20)
+    held: list[tuple[int, int]] = []
 
     async def read_two(params: Any, context: StepContext) -> None:
         async with slots.hold(MARA, 2):
-            reads = [asyncio.create_task(context.hold_long_value()) for _ in range(2)]
+            reads = [asyncio.create_task(context.hold_long_value(size)) for size in (20, 30)]
             await asyncio.sleep(0.01)
         await asyncio.gather(*reads)
-        held.append(slots.held(MARA))
+        held.append((slots.held(MARA), decoded.held(MARA)))
 
     async with machine(path, types=[Acting("read", read_two)]) as engine:
-        engine.http.long_values = slots
+        engine.http.long_values, engine.http.decoded = slots, decoded
         await engine.run("nodes: {a: {type: read}}")
 
-    assert held == [1]
-    assert slots.held(MARA) == 0
+    assert held == [(1, 20)]
+    assert (slots.held(MARA), decoded.held(MARA)) == (0, 0)
 
 
 async def test_a_step_that_ended_before_it_got_a_slot_for_long_values_gives_it_back(path: Path) -> None:

@@ -13,14 +13,17 @@ from datetime import timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import ANY
 
 import pytest
 
-from flowrunner.nodes import http
+from flowrunner.domain.values import memory_of
+from flowrunner.nodes import http, http_request
 from flowrunner.nodes.http import json_body
+from flowrunner.nodes.http_answers import ResponseKind, read_body
 from flowrunner.nodes.http_request import HttpRequest, encoded, encoded_soon
 from flowrunner.nodes.webhook import Webhook
-from flowrunner.plugin import NodeFailure
+from flowrunner.plugin import JSON, HttpAnswer, NodeFailure
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
 from flowrunner.security.egress import EgressClient
 from flowrunner.security.egress_policy import EgressPolicy
@@ -113,14 +116,37 @@ async def test_no_long_answer_is_read_before_it_has_a_slot(
 ) -> None:
     url, asked = peer.give("/long", body=b"x" * length), 0
 
-    async def hold() -> None:
+    async def hold(memory: int = 0) -> None:
         nonlocal asked
-        asked += 1
+        asked += not memory
 
     monkeypatch.setattr(nodes.context, "hold_long_value", hold)
     await nodes.request(url)
 
     assert asked == count
+
+
+async def test_a_long_answer_waits_for_the_memory_of_its_value_before_it_is_decoded(
+    nodes: Nodes, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b"[" + b",".join([b"{}"] * 100_000) + b"]"
+    url = peer.give("/objects", body=body, Content_Type="application/json")
+    decoded_at, held = 0, []
+
+    async def hold(memory: int = 0) -> None:
+        held.append((memory, decoded_at))
+
+    def decode(answer: HttpAnswer, kind: ResponseKind | None = None) -> JSON:
+        nonlocal decoded_at
+        decoded_at += 1
+        return read_body(answer, kind)
+
+    monkeypatch.setattr(nodes.context, "hold_long_value", hold)
+    monkeypatch.setattr(http_request, "read_body", decode)
+    result = await nodes.request(url)
+
+    assert held == [(0, 0), (ANY, 0)]
+    assert held[1][0] >= memory_of(result["body"]) > 10 * len(body)
 
 
 @pytest.mark.parametrize("fields", [Lazy(lambda: {"a": ["&ä =" * 200_000, 1, True]}), {"a": ["x" * 20] * 5000}])

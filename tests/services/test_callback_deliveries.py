@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +58,9 @@ class Network:
         return self  # type: ignore[return-value] # it has the one method that is called
 
     def hold_long_value(self, workspace_id: str) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    def hold_memory(self, workspace_id: str, size: int) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
     async def request(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> HttpAnswer:
@@ -666,6 +668,7 @@ async def test_s74_all_callbacks_that_mail_to_one_mailbox_have_one_limit(
     ]
     others = await installation.callback("mailto:other@example.com", pending=2, format="email")
 
+    begun = asyncio.get_running_loop().time()
     async with asyncio.timeout(PATIENCE_SECONDS):
         await installation.deliveries.deliver_due()
 
@@ -674,5 +677,6 @@ async def test_s74_all_callbacks_that_mail_to_one_mailbox_have_one_limit(
         "ops@example.com": 6, "dev@example.com": 2, "other@example.com": 2,
     }  # fmt: skip
     for times in mailboxes.sent.values():
-        assert all(later - earlier > pause * 0.9 for earlier, later in pairwise(times))
+        # A slow machine may be late with one, and so brings it closer to the next one, but is never early.
+        assert all(at > begun + (number - 0.1) * pause for number, at in enumerate(times))
     assert mailboxes.sent["other@example.com"][-1] < mailboxes.sent["ops@example.com"][-1]

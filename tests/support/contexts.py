@@ -43,7 +43,7 @@ class PlainContext:
     def idempotency_key(self) -> str:
         return f"{self.execution_id}.{self.step}"
 
-    async def hold_long_value(self) -> None:
+    async def hold_long_value(self, memory: int = 0) -> None:
         """It is alone."""
 
     def now(self) -> datetime:

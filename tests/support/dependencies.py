@@ -117,6 +117,7 @@ class FakeHttp:
     requests: list[Request] = field(default_factory=list)
     is_cut: Callable[[], bool] = lambda: False
     long_values: FairSlots | None = None
+    decoded: FairSlots | None = None
     seen: asyncio.Event = field(default_factory=asyncio.Event)
 
     def at(self, url: str, *answers: Answer) -> None:
@@ -127,6 +128,9 @@ class FakeHttp:
 
     def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
         return nullcontext() if self.long_values is None else self.long_values.hold(workspace_id)
+
+    def hold_memory(self, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self.decoded is None else self.decoded.hold(workspace_id, size)
 
     def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager["FakeHttp"]:
         return nullcontext(self)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -19,34 +19,47 @@ from flowrunner.ports.http import HttpClients
 
 
 class LongValueSlot:
-    """The slot that one step takes before it holds long values: one, however often its node type asks."""
+    """The slot that one step takes before it holds long values: one, however often its node type asks.
 
-    __slots__ = ("_has_left", "_held", "_http", "_lock", "_workspace_id")
+    So is the memory for decoded values: it is that of the first one.
+    """
+
+    __slots__ = ("_has_left", "_held", "_http", "_lock", "_memory", "_workspace_id")
 
     def __init__(self, http: HttpClients, workspace_id: WorkspaceId) -> None:
         self._http = http
         self._workspace_id = workspace_id
         # Made when it is needed: most steps hold no long value.
         self._lock: asyncio.Lock | None = None
-        self._held: AbstractAsyncContextManager[None] | None = None
+        self._held: AsyncExitStack | None = None
+        self._memory = 0
         self._has_left = False
 
     @property
     def is_held(self) -> bool:
         return self._held is not None
 
-    async def take(self) -> None:
-        """Wait for the slot, unless the step has it or has ended."""
+    async def take(self, memory: int = 0) -> None:
+        """Wait for the slot and the bytes of memory, unless the step has them or has ended."""
         if self._lock is None:
             self._lock = asyncio.Lock()
         async with self._lock:
-            if self._held is not None or self._has_left:
-                return
-            slot = self._http.hold_long_value(self._workspace_id)
-            await slot.__aenter__()
-            self._held = slot
+            await self._take(memory)
             if self._has_left:
                 await self._release()
+
+    async def _take(self, memory: int) -> None:
+        if self._held is None and not self._has_left:
+            await self._hold(self._http.hold_long_value(self._workspace_id))
+        # Once: steps that hold some and wait for more would wait for each other.
+        if memory and not self._memory and not self._has_left:
+            await self._hold(self._http.hold_memory(self._workspace_id, memory))
+            self._memory = memory
+
+    async def _hold(self, what: AbstractAsyncContextManager[None]) -> None:
+        held = self._held or AsyncExitStack()
+        await held.enter_async_context(what)
+        self._held = held
 
     async def leave(self) -> None:
         """Give the slot back; the step takes none any more."""
@@ -55,9 +68,9 @@ class LongValueSlot:
             await self._release()
 
     async def _release(self) -> None:
-        held, self._held = self._held, None
-        assert held is not None, "checked by the caller"
-        await held.__aexit__(None, None, None)
+        if self._held is not None:
+            held, self._held = self._held, None
+            await held.aclose()
 
 
 @dataclass(slots=True)
@@ -184,9 +197,9 @@ class NodeContext:
         )
         return _Flows(self._attempt.loaded.deps, execution.workspace_id, step)
 
-    async def hold_long_value(self) -> None:
+    async def hold_long_value(self, memory: int = 0) -> None:
         if self._attempt.slot is not None:
-            await self._attempt.slot.take()
+            await self._attempt.slot.take(memory)
 
     def now(self) -> datetime:
         return self._attempt.loaded.deps.clock.now()

@@ -86,6 +86,9 @@ class _NoNetwork:
     def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
+    def hold_memory(self, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
     def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager[HttpClient]:
         return nullcontext(self)
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from flowrunner.domain.causes import DEPTH_HEADER
 from flowrunner.domain.retry import seconds_asked_for
-from flowrunner.domain.values import left_after
+from flowrunner.domain.values import left_after, memory_of_json
 from flowrunner.nodes.http_answers import body_or_text
 from flowrunner.plugin import JSON, LONG_BODY_BYTES, HttpAnswer, NodeFailure, StepContext
 
@@ -86,14 +86,14 @@ async def send(
         raise NodeFailure(
             f"http.{answer.status}",
             f"HTTP request failed with status {answer.status}",
-            data={**facts, "headers": dict(answer.headers), "body": await _read_soon(answer, body_or_text)},
+            data={**facts, "headers": dict(answer.headers), "body": await _read_soon(context, answer, body_or_text)},
             retry_after=seconds_asked_for(answer.headers.get("retry-after"), context.now()),
         )
     context.log("info", f"{said} successful", facts)
     return {
         "status_code": answer.status,
         "headers": dict(answer.headers),
-        "body": await _read_soon(answer, read),
+        "body": await _read_soon(context, answer, read),
         "metadata": {
             "url": answer.url,
             "method": method,
@@ -112,9 +112,13 @@ async def on_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     return await to_thread(function, *args, **kwargs)
 
 
-async def _read_soon(answer: HttpAnswer, read: Callable[[HttpAnswer], JSON]) -> JSON:
-    """Read a body, in a thread if it is long, so that the event loop stays free."""
-    return await on_thread(read, answer) if len(answer.body) > LONG_BODY_BYTES else read(answer)
+async def _read_soon(context: StepContext, answer: HttpAnswer, read: Callable[[HttpAnswer], JSON]) -> JSON:
+    """Read a body. A long one is read when there is memory for it, in a thread, so that the event loop stays free."""
+    if len(answer.body) <= LONG_BODY_BYTES:
+        return read(answer)
+    # None too small for a text, either.
+    await context.hold_long_value(memory_of_json(answer.body))
+    return await on_thread(read, answer)
 
 
 def _has(headers: Mapping[str, str], name: str) -> bool:

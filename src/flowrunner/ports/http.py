@@ -19,6 +19,10 @@ class HttpClients(Protocol):
         """Hold one of the workspace's slots for a long response until its result is recorded."""
         ...
 
+    def hold_memory(self, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
+        """Hold the bytes for the value of a long response, as long as the slot."""
+        ...
+
 
 @dataclass(slots=True, kw_only=True)
 class SentRequest:

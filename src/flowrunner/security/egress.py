@@ -38,11 +38,15 @@ _SURE_REQUESTS: Final = 16
 _LONG_REQUESTS: Final = 128
 _LONG_REQUESTS_OF_A_WORKSPACE: Final = 48
 _SURE_LONG_REQUESTS: Final = 2
-# The same for long answers, from the time they are recognised as long until their result is recorded. Decoded values
-# may take thirty times the memory.
+# The same for long answers, from the time they are recognised as long until their result is recorded.
 _LONG_ANSWERS: Final = 24
 _LONG_ANSWERS_OF_A_WORKSPACE: Final = 6
 _SURE_LONG_ANSWERS: Final = 1
+# The same for their decoded values, in MiB: one may take thirty times the memory of its answer.
+_DECODED: Final = 192
+_DECODED_OF_A_WORKSPACE: Final = 48
+_SURE_DECODED: Final = 16
+_MIB: Final = 1024 * 1024
 # Number of workspaces whose connections are kept.
 _KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
@@ -86,6 +90,9 @@ class EgressClients:
 
     def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
         return self._shares.long_answers.hold(workspace_id)
+
+    def hold_memory(self, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
+        return self._shares.decoded.hold(workspace_id, 1 + size // _MIB)
 
     def hold(self, workspace_id: WorkspaceId, *, is_long: bool = False) -> AbstractAsyncContextManager["EgressClient"]:
         """Wait for a request slot of the workspace, and hold its client."""
@@ -179,6 +186,7 @@ class _Shares:
         self.requests = slots(_REQUESTS, _REQUESTS_OF_A_WORKSPACE, _SURE_REQUESTS)
         self.long_requests = slots(_LONG_REQUESTS, _LONG_REQUESTS_OF_A_WORKSPACE, _SURE_LONG_REQUESTS)
         self.long_answers = slots(_LONG_ANSWERS, _LONG_ANSWERS_OF_A_WORKSPACE, _SURE_LONG_ANSWERS)
+        self.decoded = slots(_DECODED, _DECODED_OF_A_WORKSPACE, _SURE_DECODED)
         self.lookups = lookup_slots(processes)
         self.parsing = ParsingBudget()
         self.open_connections = 0

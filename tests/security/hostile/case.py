@@ -57,6 +57,8 @@ class Attacker:
                 self.account.delete(f"/api/v1/executions/{execution}")
                 return self.account.execution(execution)
             time.sleep(0.05)
+        # A node that crashes ends the case before it has come to what it is about.
+        assert "failed unexpectedly" not in str(found.get("error")), found
         return found
 
     def send(self, method: str, path: str, body: bytes, content_type: str = "application/json") -> Reply:
