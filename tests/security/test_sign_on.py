@@ -15,6 +15,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from structlog.testing import capture_logs
 
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
@@ -819,3 +820,59 @@ async def test_a_provider_is_asked_again_after_the_clock_was_set_back() -> None:
 
     assert (await client.authorization_url(provider, state, return_to=URL)).startswith(found["authorization_endpoint"])
     assert not answers
+
+
+async def test_an_address_is_not_verified_by_what_the_provider_says_about_another(
+    tmp_path: Path, liar: LyingProvider
+) -> None:
+    verified = {"sub": "eve", "email": "eve@example.com", "email_verified": True, "groups": []}
+    # The groups or the address are missing in the ID token, so that the userinfo endpoint is asked.
+    cases = {
+        "the token's address, verified by userinfo": ({"email": "ada@example.com", "email_verified": None}, verified),
+        "userinfo's address, verified by the token": ({"email": None}, {"sub": "eve", "email": "ada@example.com"}),
+    }
+    opened = []
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        for what, (claims, userinfo) in cases.items():
+            liar.reset()
+            liar.claims, liar.userinfo = {"groups": None, **claims}, userinfo
+            liar.metadata = {"userinfo_endpoint": f"{liar.issuer}/userinfo"}
+            browser = Browser(program)
+            liar.nonce = (await browser.start("liar"))["nonce"]
+            reply = await browser.come_back("liar", code="c", state=parameters_of(browser.url)["state"])
+            opened += [what] if reply.headers["location"] != "/login?sign_on=no_email" else []
+        liar.reset()
+
+    assert opened == []
+
+
+async def test_a_login_that_cannot_begin_leaves_its_reason_in_the_log(tmp_path: Path, liar: LyingProvider) -> None:
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        liar.metadata = {"issuer": "https://another.example.com"}
+        with capture_logs() as lines:
+            reply = await Browser(program, "192.0.2.7").get(f"{START}/liar")
+        liar.reset()
+
+    assert reply.headers["location"] == "/login?sign_on=unavailable"
+    [line] = [line for line in lines if line["event"] == "sign_on.failed"]
+    assert (line["provider"], line["fault"], line["address"]) == ("liar", "unavailable", "192.0.2.7")
+    assert "another issuer" in line["reason"]
+
+
+async def test_logins_that_wait_for_keys_end_with_the_first_that_cannot_fetch_them(
+    tmp_path: Path, liar: LyingProvider
+) -> None:
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        liar.answers = {"/jwks": (500, {}, b"{}")}
+        browsers = [Browser(program) for _ in range(10)]
+        for browser in browsers:
+            await browser.start("liar")
+        liar.requests.clear()
+        await asyncio.gather(
+            *(each.come_back("liar", code="c", state=parameters_of(each.url)["state"]) for each in browsers)
+        )
+        asked = [path for path, _ in liar.requests]
+        liar.reset()
+
+    assert asked.count("/token") == 10
+    assert asked.count("/jwks") == 1

@@ -96,7 +96,9 @@ async def start_sign_on(request: Request, provider: str) -> Response:
     It goes to the path in `next` afterwards.
     """
     try:
-        start = await services_of(request).sign_on.start(provider, next=_parameter(request, "next"))
+        start = await services_of(request).sign_on.start(
+            provider, next=_parameter(request, "next"), address=address_of(request)
+        )
     except SignOnFailed as error:
         return _to_login_page(error)
     reply = RedirectResponse(start.url, 303)

@@ -49,6 +49,7 @@ class _Known:
     failed_at: datetime | None = None
     keys: tuple[Mapping[str, Any], ...] = ()
     keys_at: datetime | None = None
+    keys_failed_at: datetime | None = None
 
 
 class HttpOpenIdClient:
@@ -80,7 +81,13 @@ class HttpOpenIdClient:
         tokens = await self._exchange(provider, metadata, state, code=code, return_to=return_to)
         claims = await self._claims(provider, metadata, tokens.get("id_token"), nonce=state.nonce)
         if "userinfo_endpoint" in metadata and (provider.groups_claim not in claims or "email" not in claims):
-            claims = {**await self._userinfo(provider, metadata, tokens, claims["sub"]), **claims}
+            found = await self._userinfo(provider, metadata, tokens, claims["sub"])
+            # An address counts as verified only by the answer that has the address.
+            if "email" in claims:
+                found = {name: value for name, value in found.items() if name != "email_verified"}
+            else:
+                claims = {name: value for name, value in claims.items() if name != "email_verified"}
+            claims = {**found, **claims}
         return _account(provider, claims)
 
     async def _exchange(
@@ -181,10 +188,17 @@ class HttpOpenIdClient:
         return key
 
     async def _load_keys(self, known: _Known, metadata: Mapping[str, Any]) -> None:
-        document = await self._ask("GET", str(metadata["jwks_uri"]), {"Accept": "application/json"})
-        keys = document.get("keys")
-        if not isinstance(keys, list) or len(keys) > _MOST_KEYS:
-            raise SignOnFailed("unavailable", "The provider's keys cannot be read")
+        # The logins that wait for the lock would otherwise wait for one timeout after another.
+        if _is_within(known.keys_failed_at, self._clock.now(), _REST):
+            raise SignOnFailed("unavailable", "The provider's keys could not be fetched a moment ago")
+        try:
+            document = await self._ask("GET", str(metadata["jwks_uri"]), {"Accept": "application/json"})
+            keys = document.get("keys")
+            if not isinstance(keys, list) or len(keys) > _MOST_KEYS:
+                raise SignOnFailed("unavailable", "The provider's keys cannot be read")
+        except SignOnFailed:
+            known.keys_failed_at = self._clock.now()
+            raise
         known.keys, known.keys_at = tuple(key for key in keys if isinstance(key, dict)), self._clock.now()
 
     # Discovery

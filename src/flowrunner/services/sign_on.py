@@ -124,7 +124,7 @@ class SignOn:
     def _return_to(self, provider: Provider) -> str:
         return f"{self._public_url}/sign-on/{provider.id}/return"
 
-    async def start(self, id: str, *, next: str | None, session: SessionId | None = None) -> SignOnStart:
+    async def start(self, id: str, *, next: str | None, address: str, session: SessionId | None = None) -> SignOnStart:
         """Start a login. Raises: NotFound for no such provider; SignOnFailed.
 
         Args:
@@ -140,7 +140,11 @@ class SignOn:
             next=own_path(next),
             session=session,
         )
-        url = await self._client.authorization_url(provider, state, return_to=self._return_to(provider))
+        try:
+            url = await self._client.authorization_url(provider, state, return_to=self._return_to(provider))
+        except SignOnFailed as error:
+            _log_failure(error, provider, address=address)
+            raise
         expires_at = self._clock.now() + STATE_LIFE
         return SignOnStart(url=url, cookie=self._states.sign(state, expires_at=expires_at), expires_at=expires_at)
 
@@ -149,7 +153,7 @@ class SignOn:
         session = check_recent_login(caller, at=self._clock.now())
         if not any(provider.id == id for provider in self.providers):
             raise invalid("provider", "is not one of the providers that GET /api/v1/auth/methods lists", code="unknown")
-        return await self.start(id, next=next, session=session)
+        return await self.start(id, next=next, address=caller.address, session=session)
 
     async def finish(
         self, id: str, cookie: str | None, returned: ProviderReturn, *, address: str, agent: str
@@ -160,9 +164,7 @@ class SignOn:
         try:
             done = await self._finish(provider, cookie, returned, address=address, agent=agent)
         except SignOnFailed as error:
-            logger.warning(
-                "sign_on.failed", provider=provider.id, fault=error.fault, reason=str(error), address=address
-            )
+            _log_failure(error, provider, address=address)
             raise
         except Unavailable:
             self._failures.give_back(source)
@@ -375,6 +377,10 @@ class SignOn:
         await self._store.remove_all(id, audit=entry)
         self._login_mails.count(mails)
         await self._on_access_change(id)
+
+
+def _log_failure(error: SignOnFailed, provider: Provider, *, address: str) -> None:
+    logger.warning("sign_on.failed", provider=provider.id, fault=error.fault, reason=str(error), address=address)
 
 
 def _by_provider(entry: AuditEntry, provider: Provider) -> AuditEntry:
