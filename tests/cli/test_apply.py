@@ -55,6 +55,23 @@ main()
 """
 
 
+# `flowrunner` after whose list of flows another deployment deletes them.
+PRUNED_BY_ANOTHER = """
+from flowrunner.cli import deployment
+from flowrunner.cli.main import main
+
+deploy = deployment._deploy
+
+def deploy_meanwhile(client, *given, **options):
+    for flow in client.entries("/flows"):
+        client.flows.delete(flow["id"])
+    return deploy(client, *given, **options)
+
+deployment._deploy = deploy_meanwhile
+main()
+"""
+
+
 @pytest.fixture
 def user(account: Client, tmp_path: Path) -> User:
     """Somebody with a workspace of their own, for one test."""
@@ -87,11 +104,11 @@ def test_a_directory_is_deployed_by_name_and_once(user: User) -> None:
         ["Orders", "created"],
         ["reports/daily", "created"],
     ]
-    assert first.stderr == "2 flows: 2 created\n"
+    assert first.stderr == "2 flows: 2 created (1 file without 'nodes' left out)\n"
     assert stored(user.client) == {"Orders": document(1, name="Orders"), "reports/daily": document(2)}
 
     second = user("apply", "-f", "flows")
-    assert (second.stdout, second.stderr) == ("", "2 flows: 2 unchanged\n")
+    assert (second.stdout, second.stderr) == ("", "2 flows: 2 unchanged (1 file without 'nodes' left out)\n")
     assert {flow["revision"] for flow in user.client.get("/api/v1/flows").json["flows"]} == {1}
 
 
@@ -204,6 +221,45 @@ def test_pruning_needs_a_directory_with_flows(user: User) -> None:
         in user("apply", "-f", "flows/a.yaml", "--prune", "--yes", code=2).stderr
     )
     assert "There is no flow in" in user("apply", "-f", "flows/empty", "--prune", "--yes", code=2).stderr
+    assert list(stored(user.client)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "metadata: {name: Orders}\nnode:\n  a: {type: return, params: {value: 1}}\n",
+        "metadata:\n  name: Orders\n  nodes:\n    a: {type: return, params: {value: 1}}\n",
+    ],
+)
+def test_a_flow_whose_file_has_lost_its_nodes_is_not_pruned(user: User, text: str) -> None:
+    write(user.home, {"a.yaml": document(1), "orders.yaml": document(1, name="Orders"), "b.yaml": document(1)})
+    user("apply", "flows")
+    before = stored(user.client)
+    write(user.home, {"a.yaml": document(2), "orders.yaml": text})
+
+    for command in (("diff",), ("apply", "--dry-run"), ("apply", "--yes")):
+        refused = user(*command, "flows", "--prune", code=6)
+        assert "flows/orders.yaml has no 'nodes', and pruning would delete its flow 'Orders'" in refused.stderr
+    assert stored(user.client) == before
+
+    write(user.home, {"b.yaml": "# Not used any more.\n"})
+    assert "flows/b.yaml has no 'nodes'" in user("diff", "flows", "--prune", code=6).stderr
+    (user.home / "flows" / "orders.yaml").unlink()
+    (user.home / "flows" / "b.yaml").unlink()
+    assert user("apply", "flows", "--prune", "--yes").stderr == "3 flows: 1 changed, 2 pruned\n"
+
+
+def test_a_flow_that_another_deployment_has_pruned_counts_as_pruned(user: User) -> None:
+    write(user.home, {"a.yaml": document(1)})
+    user.client.new_flow(document(1), name="old")
+
+    done = subprocess.run(
+        [sys.executable, "-c", PRUNED_BY_ANOTHER, "apply", "flows", "--prune", "--yes"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "2 flows: 1 created, 1 pruned\n")
     assert list(stored(user.client)) == ["a"]
 
 
@@ -369,7 +425,7 @@ def test_the_file_of_a_flow_is_read_as_the_same_name(name: str, tmp_path: Path) 
     path.parent.mkdir(parents=True)
     path.write_text(document(1))
 
-    assert [file.name for file in read_flow_files([str(tmp_path / "flows")])] == [name]
+    assert [file.name for file in read_flow_files([str(tmp_path / "flows")])[0]] == [name]
 
 
 @pytest.mark.parametrize(

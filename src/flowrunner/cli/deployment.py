@@ -1,5 +1,6 @@
 """Deployment of a directory of flows, by their names."""
 
+import contextlib
 import json
 import zipfile
 from collections import Counter
@@ -13,12 +14,13 @@ import click
 
 from flowrunner.cli.common import CommandFailed, ask, common, say, warn
 from flowrunner.cli.connection import connect
+from flowrunner.cli.documents import says_skipped
 from flowrunner.cli.exits import FAILED, INVALID
 from flowrunner.cli.faults import ValidationReport, print_text
-from flowrunner.cli.flow_files import FlowFile, read_flow_files, write_flow_file
+from flowrunner.cli.flow_files import FlowFile, SkippedFile, read_flow_files, write_flow_file
 from flowrunner.cli.output import print_text as print_lines
 from flowrunner.cli.output import show
-from flowrunner.client import Client, ServerUnreachable, ValidationError
+from flowrunner.client import Client, NotFoundError, ServerUnreachable, ValidationError
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.flow_names import composed
@@ -32,9 +34,9 @@ _LARGEST_ARCHIVE_BYTES: Final = 1024 * 1024 * 1024
 
 def apply(places: Sequence[str], *, prune: bool, dry_run: bool, yes: bool) -> None:
     """Create, change and prune flows, and print what was done."""
-    files = _read(places, prune=prune)
+    files, skipped = _read(places, prune=prune)
     client = connect()
-    extra = _without_file(client, files) if prune else []
+    extra = _without_file(client, files, skipped) if prune else []
     if extra and not dry_run:
         # Asked before anything is saved: a refusal changes nothing.
         names = ", ".join(f"'{flow['name']}'" for flow in extra[:10]) + (", …" if len(extra) > 10 else "")
@@ -42,23 +44,25 @@ def apply(places: Sequence[str], *, prune: bool, dry_run: bool, yes: bool) -> No
     done = _deploy(client, files, dry_run=dry_run)
     if not dry_run:
         for flow in extra:
-            client.flows.delete(flow["id"])
-    _report([*done, *_pruned(extra)], files, dry_run=dry_run)
+            # Another deployment may have deleted it in the meantime.
+            with contextlib.suppress(NotFoundError):
+                client.flows.delete(flow["id"])
+    _report([*done, *_pruned(extra)], files, len(skipped), dry_run=dry_run)
 
 
 def diff(places: Sequence[str], *, prune: bool, exit_code: bool) -> None:
     """Print what `apply` would change. Exits with 1 if that is something, and the caller asks for it."""
-    files = _read(places, prune=prune)
+    files, skipped = _read(places, prune=prune)
     client = connect()
     done = _deploy(client, files, dry_run=True)
     if prune:
-        done += _pruned(_without_file(client, files))
+        done += _pruned(_without_file(client, files, skipped))
     if common().output is None and common().query is None:
         for flow in done:
             print_lines("".join(_difference(flow)).removesuffix("\n")) if flow["action"] != "none" else None
-        _summarize(done, dry_run=True)
+        _summarize(done, len(skipped), dry_run=True)
     else:
-        _report(done, files, dry_run=True)
+        _report(done, files, len(skipped), dry_run=True)
     if exit_code and any(flow["action"] != "none" for flow in done):
         raise click.exceptions.Exit(FAILED)
 
@@ -93,7 +97,7 @@ def _warn_of_letter_case(flows: Iterable[str]) -> None:
             warn(f"the files of {names} differ only by case: a file system that ignores it keeps one of them")
 
 
-def _read(places: Sequence[str], *, prune: bool) -> Sequence[FlowFile]:
+def _read(places: Sequence[str], *, prune: bool) -> tuple[Sequence[FlowFile], Sequence[SkippedFile]]:
     if prune and not all(Path(place).is_dir() for place in places):
         raise click.UsageError("--prune deletes what a directory does not have: name directories only")
     return read_flow_files(places)
@@ -159,18 +163,30 @@ def _faults(error: ValidationError, files: Sequence[FlowFile]) -> Iterator[Valid
             yield ValidationReport(file.file, faults)
 
 
-def _without_file(client: Client, files: Sequence[FlowFile]) -> list[Mapping[str, Any]]:
-    """Return the flows of the workspace that no file has."""
+def _without_file(client: Client, files: Sequence[FlowFile], skipped: Sequence[SkippedFile]) -> list[Mapping[str, Any]]:
+    """Return the flows of the workspace that no file has.
+
+    Raises: CommandFailed: One of them has a file without nodes, such as one in which the key is misspelt.
+    """
     # The server saves a name in one form, and keeps those that it has in another one.
     kept = {form for file in files for form in (file.name, composed(file.name))}
-    return [flow for flow in client.entries("/flows") if flow["name"] not in kept]
+    extra = [flow for flow in client.entries("/flows") if flow["name"] not in kept]
+    without_nodes = {form: file.file for file in skipped for form in (file.name, composed(file.name))}
+    for flow in extra:
+        if (file := without_nodes.get(flow["name"])) is not None:
+            raise CommandFailed(
+                f"{file} has no 'nodes', and pruning would delete its flow '{flow['name']}': correct the file, "
+                "or delete it, too",
+                INVALID,
+            )
+    return extra
 
 
 def _pruned(flows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"id": flow["id"], "name": flow["name"], "action": "delete"} for flow in flows]
 
 
-def _report(done: Sequence[Mapping[str, Any]], files: Sequence[FlowFile], *, dry_run: bool) -> None:
+def _report(done: Sequence[Mapping[str, Any]], files: Sequence[FlowFile], skipped: int, *, dry_run: bool) -> None:
     places = {form: file.file for file in files for form in (file.name, composed(file.name))}
     rows = [
         {
@@ -189,7 +205,7 @@ def _report(done: Sequence[Mapping[str, Any]], files: Sequence[FlowFile], *, dry
         show({"dry_run": dry_run, **{word: counts[word] for word in _WORDS.values()}, "flows": rows})
     else:
         _show_rows(rows, "name action revision file")
-    _summarize(done, dry_run=dry_run)
+    _summarize(done, skipped, dry_run=dry_run)
 
 
 def _show_rows(rows: Sequence[Mapping[str, Any]], columns: str) -> None:
@@ -200,11 +216,12 @@ def _show_rows(rows: Sequence[Mapping[str, Any]], columns: str) -> None:
         show(shown, columns, name="name")
 
 
-def _summarize(done: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
+def _summarize(done: Sequence[Mapping[str, Any]], skipped: int, *, dry_run: bool) -> None:
     """Print the numbers, and the secrets that are missing, for people."""
     counts = Counter(flow["action"] for flow in done)
     numbers = ", ".join(f"{counts[action]} {word}" for action, word in _WORDS.items() if counts[action])
-    say(f"{counted(len(done), 'flow')}: {numbers}{' (dry run: nothing was changed)' if dry_run else ''}")
+    dry = " (dry run: nothing was changed)" if dry_run else ""
+    say(f"{counted(len(done), 'flow')}: {numbers}{dry}{says_skipped(skipped)}")
     readers: dict[str, list[str]] = {}
     for flow in done:
         for secret in flow.get("missing_secrets", ()):

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 
 import click
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.language.yaml_source import MAX_BYTES
 
@@ -34,8 +35,8 @@ class SourceFile:
     text: str | None
 
 
-def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], int]:
-    """Return the documents, and the number of files in directories that were skipped because they are not flows.
+def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], Sequence[SourceFile]]:
+    """Return the documents, and the files in directories that were skipped because they are not flows.
 
     Args:
         names: Files, directories (every .yaml and .yml in them), or `-` for the standard input.
@@ -46,7 +47,7 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], int]:
     if list(names).count(STDIN) > 1:
         raise click.UsageError("The standard input can be read once.")
     documents: list[SourceFile] = []
-    left_out = 0
+    skipped: list[SourceFile] = []
     for name in names:
         if name == STDIN:
             documents.append(SourceFile(STDIN_NAME, _read_text(sys.stdin.buffer)))
@@ -57,11 +58,16 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], int]:
             continue
         files = [_read(file) for file in _flow_files(path)]
         found = [document for document in files if _is_flow(document)]
-        left_out += len(files) - len(found)
+        skipped += [document for document in files if not _is_flow(document)]
         if not found:
             raise click.UsageError(f"There is no flow in {path}: no .yaml or .yml file that has 'nodes'")
         documents += found
-    return documents, left_out
+    return documents, skipped
+
+
+def says_skipped(number: int) -> str:
+    """Return the end of a summary: the number of files that were skipped because they are not flows."""
+    return f" ({counted(number, 'file')} without 'nodes' left out)" if number else ""
 
 
 def _flow_files(directory: Path) -> Iterable[Path]:

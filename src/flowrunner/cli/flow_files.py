@@ -30,6 +30,14 @@ _NAME: Final = "name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedFile:
+    """A file without nodes, and the name that its flow would have."""
+
+    file: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFile:
     """A document, and the name under which it is deployed."""
 
@@ -38,14 +46,17 @@ class FlowFile:
     definition: str
 
 
-def read_flow_files(places: Sequence[str]) -> Sequence[FlowFile]:
-    """Return the flows in directories and files. A flow has the name in its metadata, or else that of its file.
+def read_flow_files(places: Sequence[str]) -> tuple[Sequence[FlowFile], Sequence[SkippedFile]]:
+    """Return the flows in directories and files, and the files that were skipped because they have no nodes.
+
+    A flow has the name in its metadata, or else that of its file.
 
     Raises: click.UsageError: A file cannot be deployed, or two have the same name.
     """
     found: list[FlowFile] = []
+    skipped: list[SkippedFile] = []
     for place in places:
-        documents, _ = read_documents([place])
+        documents, others = read_documents([place])
         root = Path(place) if Path(place).is_dir() else Path(place).parent
         for document in documents:
             _check_is_text(document.file)
@@ -55,13 +66,19 @@ def read_flow_files(places: Sequence[str]) -> Sequence[FlowFile]:
                 raise click.UsageError(f"{document.file} is not UTF-8 text: save it as UTF-8")
             if len(document.text.encode()) > MAX_BYTES:
                 raise click.UsageError(f"{document.file} has more than {MAX_BYTES} bytes")
-            name = named_in(document.text) or _name_of(Path(document.file).relative_to(root))
+            name = _flow_of(document.file, document.text, root)
             found.append(FlowFile(file=document.file, name=name, definition=document.text))
+        # What is not text counts as a flow.
+        skipped += [SkippedFile(file=one.file, name=_flow_of(one.file, one.text or "", root)) for one in others]
     shared = next((name for name, count in Counter(one.name for one in found).items() if count > 1), None)
     if shared is not None:
         files = ", ".join(one.file for one in found if one.name == shared)
         raise click.UsageError(f"Several files have the flow '{shared}': {files}")
-    return found
+    return found, skipped
+
+
+def _flow_of(file: str, text: str, root: Path) -> str:
+    return named_in(text) or _name_of(Path(file).relative_to(root))
 
 
 def _check_is_text(file: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from flowrunner.cli.common import say
-from flowrunner.cli.documents import STDIN, STDIN_NAME, SourceFile, no_text, read_documents
+from flowrunner.cli.documents import STDIN, STDIN_NAME, SourceFile, no_text, read_documents, says_skipped
 from flowrunner.cli.exits import FAILED, INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.flow_files import replace_file
@@ -21,7 +21,7 @@ from flowrunner.language.yaml_format import CannotFormat, format_yaml
 
 def fmt(names: Sequence[str], *, checks: bool, shows_diff: bool) -> int:
     """Format files, or only report what would change; return the exit code. Raises: click.UsageError."""
-    documents, left_out = read_documents(names)
+    documents, skipped = read_documents(names)
     changed: list[str] = []
     faulty: list[ValidationReport] = []
     for document in documents:
@@ -35,7 +35,7 @@ def fmt(names: Sequence[str], *, checks: bool, shows_diff: bool) -> int:
     print_text(faulty, colour=wants_colour(sys.stderr.isatty(), os.environ), err=True)
     would = "would be " if checks or shows_diff else ""
     rest = f", {len(faulty)} with faults left as they are" if faulty else ""
-    rest += f" ({counted(left_out, 'file')} without 'nodes' left out)" if left_out else ""
+    rest += says_skipped(len(skipped))
     if would or list(names) != [STDIN]:
         say(f"{counted(len(documents), 'flow')}: {len(changed)} {would}formatted{rest}")
     if faulty:

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import click
 
-from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents
+from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents, says_skipped
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.cli.text import wants_colour
@@ -26,7 +26,7 @@ INVALID: Final = 6
 def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: str | None) -> int:
     """Print the faults; return the exit code. Raises: click.UsageError, Unavailable."""
     secrets = None if secrets_file is None else given_secrets(secrets_file, os.environ).keys()
-    documents, left_out = read_documents(names)
+    documents, skipped = read_documents(names)
     found = _study_all(documents, secrets)
     match output:
         case "json":
@@ -36,7 +36,7 @@ def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: s
         case _:
             print_text(found, colour=wants_colour(sys.stdout.isatty(), os.environ))
     errors, warnings = sum(s.errors for s in found), sum(s.warnings for s in found)
-    click.echo(_summary(len(found), errors, warnings, left_out), err=True)
+    click.echo(_summary(len(found), errors, warnings) + says_skipped(len(skipped)), err=True)
     return INVALID if errors or (strict and warnings) else OK
 
 
@@ -104,6 +104,5 @@ def missing_secrets(reading: Reading, given: Collection[str]) -> Sequence[Fault]
     ]
 
 
-def _summary(files: int, errors: int, warnings: int, left_out: int) -> str:
-    text = f"{counted(files, 'flow')}: {counted(errors, 'error')}, {counted(warnings, 'warning')}"
-    return text if not left_out else f"{text} ({counted(left_out, 'file')} without 'nodes' left out)"
+def _summary(files: int, errors: int, warnings: int) -> str:
+    return f"{counted(files, 'flow')}: {counted(errors, 'error')}, {counted(warnings, 'warning')}"
