@@ -827,7 +827,7 @@ async def test_an_address_is_not_verified_by_what_the_provider_says_about_anothe
 ) -> None:
     verified = {"sub": "eve", "email": "eve@example.com", "email_verified": True, "groups": []}
     # The groups or the address are missing in the ID token, so that the userinfo endpoint is asked.
-    cases = {
+    cases: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "the token's address, verified by userinfo": ({"email": "ada@example.com", "email_verified": None}, verified),
         "userinfo's address, verified by the token": ({"email": None}, {"sub": "eve", "email": "ada@example.com"}),
     }

@@ -170,7 +170,7 @@ def _without_file(client: Client, files: Sequence[FlowFile], skipped: Sequence[S
     """
     # The server saves a name in one form, and keeps those that it has in another one.
     kept = {form for file in files for form in (file.name, composed(file.name))}
-    extra = [flow for flow in client.entries("/flows") if flow["name"] not in kept]
+    extra: list[Mapping[str, Any]] = [flow for flow in client.entries("/flows") if flow["name"] not in kept]
     without_nodes = {form: file.file for file in skipped for form in (file.name, composed(file.name))}
     for flow in extra:
         if (file := without_nodes.get(flow["name"])) is not None:
