@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from dispatch.cluster import Cluster, Front
+from dispatch.cluster import Cluster, Front, UntimedEngine
 from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.events import NodeStarted
@@ -24,7 +24,7 @@ from flowrunner.storage.appends import AppendOp
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Transaction
 from support.databases import OMAR, account, change, rows_of
-from support.dependencies import Acting
+from support.dependencies import Acting, SteppingClock
 
 WORKS = "nodes: {work: {type: test.work, params: {value: '${input.name}'}}}"
 WAITS = "nodes: {ask: {type: wait, params: {key: go}, next: work}, work: {type: test.work, params: {value: told}}}"
@@ -342,3 +342,15 @@ async def test_a_forgotten_slot_is_freed(machines: Cluster, front: Front, work: 
         await narrow.side.admission.sweep_lost(limit=10)
         async with machines.worker():
             assert await narrow.until_ended(other) == [Status.COMPLETED]
+
+
+async def test_a_short_wait_keeps_no_slot_that_other_executions_of_the_workspace_wait_for(machines: Cluster) -> None:
+    # What has a slot while it waits has it for good.
+    machines.clock = SteppingClock()
+    machines.limits, machines.engine = WorkspaceLimits(active=1, queued=5), UntimedEngine
+    async with machines.server() as front, machines.worker():
+        await front.save("nodes: {a: {type: delay, params: {duration: 1s}}}")
+        ids = [await front.start() for _ in range(3)]
+
+        for id in ids:
+            await front.until_waiting_for(id, "a")

@@ -13,7 +13,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.service import RPCError
 
-from dispatch.cluster import Cluster, Front
+from dispatch.cluster import Cluster, Front, UntimedEngine
 from flowrunner.dispatch.temporal import dispatcher as dispatcher_module
 from flowrunner.dispatch.temporal import worker as worker_module
 from flowrunner.dispatch.temporal import workflow_client
@@ -21,7 +21,7 @@ from flowrunner.dispatch.temporal.workflow import HEARTBEAT_SECONDS
 from flowrunner.domain.events import NodeStarted
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
-from support.dependencies import Acting
+from support.dependencies import Acting, SteppingClock
 
 WORKS = "nodes: {work: {type: test.work, idempotent: false}}"
 SHORT_SECONDS = 0.2
@@ -287,3 +287,14 @@ def test_a_worker_takes_no_more_workflow_tasks_than_the_executions_it_may_have(m
 
     # The client needs two, and at most half of the executions occupy one each.
     assert min(most_active // 2, 500) < tasks <= max(2, min(most_active, 550))
+
+
+async def test_a_short_wait_keeps_no_slot_of_a_worker_that_has_no_other(machines: Cluster) -> None:
+    # What has a slot while it waits has it for good.
+    machines.clock, machines.engine = SteppingClock(), UntimedEngine
+    async with machines.server() as front, machines.worker(most_active=2):
+        await front.save("nodes: {a: {type: delay, params: {duration: 1s}}}")
+        ids = [await front.start() for _ in range(4)]
+
+        for id in ids:
+            await front.until_waiting_for(id, "a")

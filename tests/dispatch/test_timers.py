@@ -40,8 +40,8 @@ class CountedDue(SqlDueExecutions):
         self.looks += 1
         return await super().due(now=now, limit=limit)
 
-    async def next_wake(self) -> datetime | None:
-        found = await super().next_wake()
+    async def next_wake(self, *, after: datetime) -> datetime | None:
+        found = await super().next_wake(after=after)
         self.has_looked.set()
         await self.may_answer.wait()
         return found
@@ -151,3 +151,15 @@ async def test_a_wait_that_ends_after_the_next_look_leaves_it_where_it_is(waits:
             await asyncio.sleep(0.01)
 
         assert waits.due.looks == looks
+
+
+async def test_executions_that_are_due_and_wait_to_be_loaded_do_not_move_the_next_look(waits: Waits) -> None:
+    await waits.add("queued", after=LONG_AGO)
+    waits.queued.add(ExecutionId("queued"))
+    due_at = await waits.add("later", after=timedelta(seconds=300))
+
+    async with waits.watched():
+        await waits.due.has_looked.wait()
+        await asyncio.sleep(0.05)
+
+        assert abs(waits.timers._next_check_at - due_at) < timedelta(seconds=10)

@@ -14,6 +14,7 @@ from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.status import Status
 from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.storage.due_executions import SqlDueExecutions
+from support.databases import NOON
 from support.dependencies import PATIENCE_SECONDS, Acting, Machine, Request, answer, machine, never
 
 from .events import ending, of_type, path_of
@@ -95,7 +96,7 @@ async def test_a_waiting_execution_is_cancelled(engine: Machine) -> None:
     await engine.dispatcher.cancel(id, reason="by hand")
 
     assert await engine.status() is Status.CANCELLED
-    assert await SqlDueExecutions(engine.database).next_wake() is None
+    assert await SqlDueExecutions(engine.database).next_wake(after=NOON) is None
 
 
 async def test_a_queued_execution_is_cancelled_without_having_run(path: Path) -> None:

@@ -21,7 +21,7 @@ from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.due_executions import SqlDueExecutions
 from services.callers import caller_of
-from support.databases import MARA, MARA_ACCOUNT, change, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, change, rows_of
 from support.dependencies import PATIENCE_SECONDS, Acting, Machine, Request, SteppingClock, answer, machine, never
 from support.invariants import check_database
 
@@ -35,7 +35,7 @@ async def test_a_delay_leaves_memory_and_wakes_at_its_time(engine: Machine) -> N
     await engine.start(input={"n": 1})
     await engine.until_parked()
     assert engine.dispatcher.active == 0
-    assert await SqlDueExecutions(engine.database).next_wake() is not None
+    assert await SqlDueExecutions(engine.database).next_wake(after=NOON) is not None
 
     engine.clock.advance(hours=1, minutes=59)
     await engine.until_timers_have_looked()
@@ -425,3 +425,38 @@ async def test_a_signal_that_comes_while_all_slots_are_taken_is_no_interruption(
         starts = of_type(NodeStarted, await engine.events("waiting"))
         assert [(start.attempt, start.interrupted) for start in starts] == [(1, False)]
     assert check_database(path) == []
+
+
+async def test_a_short_wait_keeps_no_slot_that_other_executions_wait_for(path: Path) -> None:
+    async with machine(path, most_active=1) as engine:
+        # The clock does not go by itself, so what has a slot while it waits has it for good.
+        await engine.save("nodes: {a: {type: delay, params: {duration: 1s}}}")
+        ids = [await engine.start(id=f"e{n}") for n in range(3)]
+
+        async def all_wait() -> bool:
+            return all([await engine.is_idle(id) for id in ids])
+
+        await engine.until(all_wait)
+
+        engine.clock.advance(seconds=1)
+        engine.look_at_timers()
+        assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 3
+        assert [len(of_type(NodeStarted, await engine.events(id))) for id in ids] == [1, 1, 1]
+    assert check_database(path) == []
+
+
+async def test_a_short_wait_stays_in_memory_while_no_other_execution_waits_for_its_slot(path: Path) -> None:
+    async with machine(path, most_active=1) as engine:
+        engine.http.at("http://peer/", never)
+        await engine.save("nodes: {a: {type: delay, params: {duration: 1s}}}", "delays")
+        await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}", "calls")
+        await engine.start("calls", id="blocking")
+        queued = await engine.start("delays", id="queued")
+        await engine.dispatcher.cancel(ExecutionId("blocking"), reason="by hand")
+
+        async def waits() -> bool:
+            return await engine.is_idle(queued)
+
+        await engine.until(waits)
+
+        assert engine.dispatcher.active == 1

@@ -16,6 +16,7 @@ import pytest
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.settings import InvalidSettings, load_settings
 from support.client import Client
+from support.databases import rows_of
 from support.engine_processes import engine_processes_of, is_engine_process
 from support.invariants import check_database
 from support.receiver import Receiver
@@ -399,3 +400,24 @@ def test_an_engine_process_ends_if_its_server_has_ended_before_it_begins() -> No
         ended = subprocess.run([sys.executable, *command], pass_fds=[theirs.fileno()], timeout=60, check=False)
 
     assert ended.returncode == 1
+
+
+def test_a_short_wait_keeps_no_slot_that_other_executions_wait_for(tmp_path: Path) -> None:
+    server = Server(tmp_path, {"PROCESSES": "1", "MAX_ACTIVE": "1"})
+    try:
+        admin = server.start().admin()
+        flow_id = admin.new_flow("nodes: {a: {type: delay, params: {duration: 1s}}}")
+        ids = [admin.run(flow_id) for _ in range(4)]
+        for id in ids:
+            admin.ended(id)
+
+        def moment(id: str, event: str) -> int:
+            rows = rows_of(
+                server.database, f"SELECT at FROM readable_events WHERE execution_id = '{id}' AND type = '{event}'"
+            )
+            return int(rows[0][0])
+
+        # The first one began to wait while no other did.
+        assert moment(ids[2], "node.waiting") < moment(ids[1], "execution.completed")
+    finally:
+        server.stop()

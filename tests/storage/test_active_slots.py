@@ -49,6 +49,7 @@ def holders(path: Place) -> Sequence[str]:
 async def test_executions_beyond_the_limit_wait_until_too_many_do(
     slots: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
+    assert not await slots.has_waiting()
     epoch = await journal.epoch()
     answers = await asyncio.gather(
         *(journal.append(counted(f"exec-{n}", epoch=epoch)) for n in range(8)), return_exceptions=True
@@ -58,6 +59,7 @@ async def test_executions_beyond_the_limit_wait_until_too_many_do(
     assert holders(path) == ["exec-0", "exec-1"]
     assert [await slots.is_waiting(ExecutionId(f"exec-{n}")) for n in range(6)] == [False] * 2 + [True] * 3 + [False]
     assert await slots.workspaces_waiting() == [MARA]
+    assert await slots.has_waiting()
     # Another account has its own limit.
     await journal.append(counted("exec-omar", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))
     assert "exec-omar" in holders(path)

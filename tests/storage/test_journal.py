@@ -566,7 +566,9 @@ async def test_waiting_executions_are_due_at_their_time(journal: SqlJournal, due
             )
         )
 
-    assert await due.next_wake() == NOON + timedelta(hours=1)
+    assert await due.next_wake(after=NOON) == NOON + timedelta(hours=1)
+    assert await due.next_wake(after=NOON + timedelta(hours=1)) == NOON + timedelta(hours=2)
+    assert await due.next_wake(after=NOON + timedelta(hours=3)) is None
     assert await due.due(now=NOON + timedelta(minutes=59), limit=9) == []
     assert ids(await due.due(now=NOON + timedelta(hours=2), limit=9)) == ["e1", "e2"]
     assert ids(await due.due(now=NOON + timedelta(hours=9), limit=2)) == ["e1", "e2"]
@@ -616,7 +618,7 @@ async def test_a_timer_is_never_due_early_by_the_part_of_a_millisecond(journal: 
 
 
 async def test_nothing_waits_in_an_empty_journal(due: SqlDueExecutions) -> None:
-    assert await due.next_wake() is None
+    assert await due.next_wake(after=NOON) is None
     assert await due.due(now=NOON, limit=9) == []
 
 

@@ -118,6 +118,8 @@ class LocalDispatcher(LinkingDispatcher):
         self._active_limit = ActiveLimit(most_active, SURE_OF_A_WORKSPACE, most_of_one=limits.active)
         self._slots: dict[ExecutionId, _Slot] = {}
         self._queue = FairQueue()
+        # As the engine knows it.
+        self._others_wait = False
         # New executions that are being written and will be queued then.
         self._accepting: defaultdict[WorkspaceId, set[ExecutionId]] = defaultdict(set)
         # Executions that are loaded, for a message of another one, regardless of free slots.
@@ -408,10 +410,13 @@ class LocalDispatcher(LinkingDispatcher):
         while self._queue and not self._engine.is_stopping:
             taken = self._queue.take(unless=self._active_limit.full_workspaces())
             if taken is None:
-                return
+                break
             id, workspace_id = taken
             slot = self._take_slot(id, workspace_id)
             self._spawn(self._resume(id, slot), id, slot)
+        if self._others_wait is not bool(self._queue):
+            self._others_wait = bool(self._queue)
+            self._engine.set_others_wait(self._others_wait)
 
     def _spawn(self, work: Coroutine[Any, Any, None], id: ExecutionId, slot: _Slot) -> None:
         """Do the work in a task, and free the slot in any case, as callers wait for that."""

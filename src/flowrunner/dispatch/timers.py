@@ -16,6 +16,8 @@ logger = structlog.get_logger()
 
 _PAGE: Final = 500
 _RETRY_SECONDS: Final = 1.0
+_SHORTEST_NAP_SECONDS: Final = 0.05
+_PAUSE_BEFORE_MORE_SECONDS: Final = 0.25
 # Also the maximum delay of a wait after the clock was set forward.
 _LONGEST_NAP_SECONDS: Final = 10.0
 
@@ -76,11 +78,14 @@ class Timers:
         now = self._clock.now()
         # Rows of known executions may still be due: allow for them in the page.
         known = len(self._in_memory) + len(self._queued) + len(self._put_off)
-        for id, workspace_id in await self._due.due(now=now, limit=_PAGE + known):
+        due = await self._due.due(now=now, limit=_PAGE + known)
+        for id, workspace_id in due:
             self._take_up(id, workspace_id)
-        at = await self._due.next_wake()
+        if len(due) == _PAGE + known:
+            # More are due, and each check reads those again that wait to be loaded.
+            return _PAUSE_BEFORE_MORE_SECONDS
+        # Due rows of known executions must not make this loop spin.
+        at = await self._due.next_wake(after=now)
         if at is None:
             return _LONGEST_NAP_SECONDS
-        # Due rows of known executions must not make this loop spin.
-        shortest = 0.5 if self._queued or self._put_off else 0.05
-        return min(max((at - self._clock.now()).total_seconds(), shortest), _LONGEST_NAP_SECONDS)
+        return min(max((at - self._clock.now()).total_seconds(), _SHORTEST_NAP_SECONDS), _LONGEST_NAP_SECONDS)

@@ -183,7 +183,7 @@ class ExecutionActor:
                 return None
             seconds = None if due_at is None else (due_at - self._deps.clock.now()).total_seconds()
             stay_seconds = self._stay_seconds()
-            if is_busy or (seconds is not None and seconds <= max(self._deps.short_wait, stay_seconds)):
+            if is_busy or (seconds is not None and seconds <= max(self._deps.longest_wait_in_memory, stay_seconds)):
                 await self._mailbox.wait(None if seconds is None else min(seconds, _LONGEST_NAP_SECONDS))
             elif not stay_seconds or not await self._mailbox.wait(stay_seconds):
                 return due_at

@@ -41,6 +41,8 @@ class Stopped(Exception):
 _RETRY_SECONDS: Final = 1.0
 # A shorter wait is spent in memory: leaving and loading again costs more.
 SHORT_WAIT_SECONDS: Final = 1.0
+# The same while other executions wait for an active slot: about the time in which a slot changes hands.
+_SHORT_WAIT_WHILE_OTHERS_WAIT: Final = 0.1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +57,7 @@ class EngineDependencies:
         approval_links: Signs the links of approvals.
         limits: Limits of each workspace.
         short_wait: Longest wait, in seconds, that an execution spends in memory.
+        others_wait: Executions wait for an active slot, so that one which waits in memory holds them up.
         epoch: Fencing token of every append; 0 until the journal has been claimed or shared.
         is_shared: Other processes advance executions of the same journal; each execution has one owner.
         is_stopping: No further step starts; running ones may end.
@@ -77,6 +80,7 @@ class EngineDependencies:
     approval_links: ApprovalLinks = field(default_factory=NoApprovalLinks)
     limits: WorkspaceLimits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS
+    others_wait: bool = False
     epoch: int = 0
     is_shared: bool = False
     is_stopping: bool = False
@@ -97,6 +101,10 @@ class EngineDependencies:
     def flows(self) -> SubFlowStarter:
         assert self._flows is not None, "connected before the first execution"
         return self._flows
+
+    @property
+    def longest_wait_in_memory(self) -> float:
+        return min(self.short_wait, _SHORT_WAIT_WHILE_OTHERS_WAIT) if self.others_wait else self.short_wait
 
     def starts_executions(self, node_type: str) -> bool:
         """Return whether nodes of this type may start executions: True for a type that is no longer installed."""

@@ -54,6 +54,9 @@ class FlowEngine:
     def stop(self) -> None:
         self._deps.is_stopping = True
 
+    def set_others_wait(self, others_wait: bool) -> None:
+        self._deps.others_wait = others_wait
+
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ExecutionActor | None:
         started = new.first_event(flow, input, await self._traceparent(new.cause))
         redactor = await self._redactor(new.workspace_id)

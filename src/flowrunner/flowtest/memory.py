@@ -110,8 +110,8 @@ class MemoryJournal:
     async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         return [(id, NOBODY) for id, at in self._waits() if at <= now][:limit]
 
-    async def next_wake(self) -> datetime | None:
-        return min((at for _, at in self._waits()), default=None)
+    async def next_wake(self, *, after: datetime) -> datetime | None:
+        return min((at for _, at in self._waits() if at > after), default=None)
 
     async def settle(self) -> None:
         """Do nothing: a start is durable at once."""

@@ -54,6 +54,10 @@ class ActiveSlots(Protocol):
 
     async def is_waiting(self, id: ExecutionId) -> bool: ...
 
+    async def has_waiting(self) -> bool:
+        """Return whether executions of some workspace are queued."""
+        ...
+
     async def check_queue(self, workspace_id: WorkspaceId, limits: WorkspaceLimits) -> None:
         """Reject a new execution if it could be neither active nor queued now; only its append decides.
 

@@ -275,6 +275,10 @@ class Engine(Protocol):
         """Start no further step; running ones may end."""
         ...
 
+    def set_others_wait(self, others_wait: bool) -> None:
+        """Set whether executions wait for an active slot: if so, others leave memory for short waits, too."""
+        ...
+
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ActiveExecution | None:
         """Make a new execution durable and return it; None if it has to be loaded to advance.
 

@@ -22,7 +22,9 @@ class DueExecutions(Protocol):
         """Return the waiting executions that are due, with their workspaces."""
         ...
 
-    async def next_wake(self) -> datetime | None: ...
+    async def next_wake(self, *, after: datetime) -> datetime | None:
+        """Return the first time after ``after`` at which a waiting execution is due."""
+        ...
 
     async def settle(self) -> None:
         """Return once no start of this process that has failed can become durable any more.

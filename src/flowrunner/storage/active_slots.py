@@ -59,6 +59,9 @@ WORKSPACES_WAITING: Final = """
 SELECT DISTINCT workspace_id FROM executions WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL
 """
 HAS_WAITING: Final = """
+SELECT 1 FROM executions WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL LIMIT 1
+"""
+HAS_WAITING_IN_WORKSPACE: Final = """
 SELECT 1 FROM executions
  WHERE workspace_id = :workspace_id AND queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL LIMIT 1
 """
@@ -120,6 +123,9 @@ class SqlActiveSlots:
     async def is_waiting(self, id: ExecutionId) -> bool:
         return await self._database.read(lambda tx: tx.row(IS_WAITING, {"id": id})) is not None
 
+    async def has_waiting(self) -> bool:
+        return await self._database.read(lambda tx: tx.row(HAS_WAITING)) is not None
+
     async def check_queue(self, workspace_id: WorkspaceId, limits: WorkspaceLimits) -> None:
         active, waiting = await self._database.read(lambda tx: one_row(tx, COUNTS, {"workspace_id": workspace_id}))
         _is_active_at_once(limits, active, waiting)
@@ -127,7 +133,7 @@ class SqlActiveSlots:
     async def admit_next(self, workspace_id: WorkspaceId, *, most: int | None) -> ExecutionId | None:
         values = {"workspace_id": workspace_id, "most": _or_no_limit(most)}
         # Most workspaces have no waiting execution.
-        if await self._database.read(lambda tx: tx.row(HAS_WAITING, values)) is None:
+        if await self._database.read(lambda tx: tx.row(HAS_WAITING_IN_WORKSPACE, values)) is None:
             return None
         row = await self._database.write(lambda tx: tx.row(ADMIT_NEXT, values))
         return None if row is None else ExecutionId(row[0])

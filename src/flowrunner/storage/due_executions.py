@@ -31,7 +31,7 @@ DUE: Final = """
 SELECT id, workspace_id FROM executions
  WHERE wake_at IS NOT NULL AND wake_at <= :now AND queued_at IS NULL ORDER BY wake_at LIMIT :limit
 """
-NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
+NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL AND wake_at > :after"
 
 
 class SqlDueExecutions:
@@ -52,8 +52,8 @@ class SqlDueExecutions:
         values = {"now": to_ms(now), "limit": limit}
         return ids_with_workspaces(await self._database.read_long(lambda tx: tx.rows(DUE, values)))
 
-    async def next_wake(self) -> datetime | None:
-        row = await self._database.read(lambda tx: one_row(tx, NEXT_WAKE))
+    async def next_wake(self, *, after: datetime) -> datetime | None:
+        row = await self._database.read(lambda tx: one_row(tx, NEXT_WAKE, {"after": to_ms(after)}))
         return from_ms_or_none(row[0])
 
     async def settle(self) -> None:

@@ -117,6 +117,7 @@ class EngineProcesses:
         self._numbers = itertools.count(1)
         self._supervisors: list[asyncio.Task[None]] = []
         self._is_closing = False
+        self._others_wait = False
         self._has_started = asyncio.Event()
         self.restarts = 0
 
@@ -168,6 +169,11 @@ class EngineProcesses:
         self._engine.stop()
         for process in self._processes():
             process.started.channel.notify("stop")
+
+    def set_others_wait(self, others_wait: bool) -> None:
+        self._others_wait = others_wait
+        for process in self._processes():
+            process.started.channel.notify("set_others_wait", others_wait)
 
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> RemoteExecution | None:
         if not at_once or new.kept:
@@ -262,6 +268,7 @@ class EngineProcesses:
             raise Unavailable(f"it was not ready after {_START_SECONDS:g} s") from None
         if self._engine.is_stopping:
             process.started.channel.notify("stop")
+        process.started.channel.notify("set_others_wait", self._others_wait)
         slot.process = process
         self._has_started.set()
 

@@ -42,6 +42,7 @@ class ServedEngine:
             "nudge": self._nudge,
             "drop": self._drop,
             "stop": self._stop,
+            "set_others_wait": self._engine.set_others_wait,
         }
 
     async def _begin(self, number: int, start: PackedStart) -> bool:

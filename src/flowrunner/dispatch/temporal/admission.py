@@ -58,6 +58,10 @@ class Admission:
         """Return how many executions of all workspaces wait for a slot or for a worker, and since when."""
         return await self._slots.waiting()
 
+    async def others_wait(self) -> bool:
+        """Return whether executions of some workspace wait for a slot."""
+        return self._limits.active is not None and await self._slots.has_waiting()
+
     async def enter(self, id: ExecutionId) -> SlotEntry:
         """Take a slot. An execution that is queued is nudged once it is admitted."""
         return await self._slots.enter(id, most=self._limits.active, at=self._clock.now())

@@ -101,6 +101,9 @@ class TemporalWorker:
         # Half of the limit is for local activities, half for activities that Temporal assigns: these start immediately,
         # and the others wait in Temporal for any worker.
         self._most_local_advances = min(most_active // 2, _MOST_LOCAL_ADVANCES)
+        # The slots of one of the halves are taken, so that what Temporal has for this worker may wait for them.
+        self._many = max(self._most_local_advances, 1)
+        self._others_wait = False
         most_tasks = most_workflow_tasks(most_active)
         self._task_slots = TaskSlots(most_tasks)
         self._worker = Worker(
@@ -255,6 +258,7 @@ class TemporalWorker:
         if held is not None and held.queued_at == queued_at:
             execution.resume_after_hold(held.cut_off)
         loaded = self._loaded[id] = _Loaded(execution)
+        self._note_who_waits()
         try:
             inbox = await self._inbox.unread([id])
             if not is_active:
@@ -276,6 +280,7 @@ class TemporalWorker:
         finally:
             if self._loaded.get(id) is loaded:
                 del self._loaded[id]
+                self._note_who_waits()
         if execution.status.is_final:
             self._admission.slot_freed(execution.workspace_id)
         elif is_active and not self._engine.is_stopping:
@@ -294,6 +299,9 @@ class TemporalWorker:
     def _seconds_until(self, at: datetime | None) -> float | None:
         return None if at is None else max((at - self._clock.now()).total_seconds(), 0.0)
 
+    def _note_who_waits(self) -> None:
+        self._engine.set_others_wait(self._others_wait or len(self._loaded) >= self._many)
+
     # Messages
 
     async def _deliver(self) -> None:
@@ -308,6 +316,8 @@ class TemporalWorker:
                     # An execution that was loaded again meanwhile may have received the message before.
                     if self._loaded.get(message.execution_id) is loaded:
                         self._pass_on(loaded, message)
+                self._others_wait = await self._admission.others_wait()
+                self._note_who_waits()
             except Exception as error:
                 # Retry after any error: without this loop no execution here receives messages.
                 logger.warning("inbox.read_failed", reason=str(error))
