@@ -253,6 +253,18 @@ class ExecutionDetailAnswer(ExecutionFields, frozen=True, kw_only=True):
     waiting_for: Annotated[list[WaitingFor] | UnsetType, Meta(description="Absent unless the execution waits.")] = UNSET
     failure: Annotated[FailureAnswer | UnsetType, Meta(description="Absent unless the execution failed.")] = UNSET
 
+    @classmethod
+    def of(cls, execution: ExecutionDetail, most: int | None = None) -> Self:
+        """Return the answer for an execution. Args: most: See `most_of_view`."""
+        return cls(
+            **fields_of(execution),
+            error=present(execution.error),
+            input=viewed(execution.input, most),
+            result=viewed(execution.result, most),
+            waiting_for=stored(execution.waiting_for),
+            failure=UNSET if execution.failure is None else FailureAnswer.of(execution.failure, most),
+        )
+
 
 class ExecutionList(ListAnswer, frozen=True):
     executions: list[ExecutionAnswer]

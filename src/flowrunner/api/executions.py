@@ -4,17 +4,14 @@ from hashlib import blake2b
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from msgspec import UNSET
 
 from flowrunner.api.execution_answers import (
     ExecutionAnswer,
     ExecutionDetailAnswer,
     ExecutionList,
-    FailureAnswer,
-    fields_of,
 )
 from flowrunner.api.execution_filters import INPUT, LABEL, filter_of
-from flowrunner.api.http.answers import Message, Reply, answer, errors, link_to_next, part_of, present, stored
+from flowrunner.api.http.answers import Message, Reply, answer, errors, link_to_next, part_of
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
 from flowrunner.api.http.errors import etag
@@ -35,7 +32,7 @@ from flowrunner.api.http.requests import (
 )
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import now_of, services_of
-from flowrunner.api.previews import VIEW, most_of_view, viewed
+from flowrunner.api.previews import VIEW, most_of_view
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.executions import ExecutionDetail
@@ -122,17 +119,7 @@ async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswe
     state = _state_of(execution, most)
     if is_known(request, state):
         return not_modified(state)
-    return answer(
-        ExecutionDetailAnswer(
-            **fields_of(execution),
-            error=present(execution.error),
-            input=viewed(execution.input, most),
-            result=viewed(execution.result, most),
-            waiting_for=stored(execution.waiting_for),
-            failure=UNSET if execution.failure is None else FailureAnswer.of(execution.failure, most),
-        ),
-        headers={"ETag": etag(state)},
-    )
+    return answer(ExecutionDetailAnswer.of(execution, most), headers={"ETag": etag(state)})
 
 
 @router.delete(

@@ -17,7 +17,7 @@ from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import InvitationId, rfc3339
 from flowrunner.domain.workspace import WorkspaceRole
-from flowrunner.ports.invitations import Invitation
+from flowrunner.ports.invitations import Invitation, OpenInvitation
 from flowrunner.services.invitations import NewInvitation
 
 router = APIRouter(prefix="/api/v1/workspaces/{id}/invitations", tags=["Workspaces"], route_class=ProtectedRoute)
@@ -78,6 +78,17 @@ class OpenInvitationAnswer(Answer, frozen=True, kw_only=True):
     invited_by: Annotated[str, Meta(description="The name of the account that invites.")]
     expires_at: str
     sign_up: Annotated[bool, Meta(description="Whether an account may be created with it.")]
+
+    @classmethod
+    def of(cls, found: OpenInvitation, *, sign_up: bool) -> Self:
+        return cls(
+            workspace=found.workspace_name,
+            role=found.invitation.role,
+            email=found.invitation.email,
+            invited_by=found.inviter.name,
+            expires_at=rfc3339(found.invitation.expires_at),
+            sign_up=sign_up,
+        )
 
 
 class AcceptedAnswer(Answer, frozen=True, kw_only=True):
@@ -141,16 +152,7 @@ async def look_up_invitation(request: Request, body: UseInvitation) -> Reply[Ope
     """Return the invitation of a link, without using it."""
     invitations = services_of(request).invitations
     found = await invitations.open(body.token)
-    return answer(
-        OpenInvitationAnswer(
-            workspace=found.workspace_name,
-            role=found.invitation.role,
-            email=found.invitation.email,
-            invited_by=found.inviter.name,
-            expires_at=rfc3339(found.invitation.expires_at),
-            sign_up=invitations.lets_sign_up(found, body.token),
-        )
-    )
+    return answer(OpenInvitationAnswer.of(found, sign_up=invitations.lets_sign_up(found, body.token)))
 
 
 @public.post("/sign-up", status_code=201, responses=errors(403, 404, 409, *BODY_ERRORS))

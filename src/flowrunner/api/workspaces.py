@@ -26,6 +26,7 @@ from flowrunner.domain.workspace import (
     Workspace,
     WorkspaceRole,
 )
+from flowrunner.services.workspaces import WorkspaceUsage
 
 _PREFIX: Final = "/api/v1/workspaces"
 router = APIRouter(prefix=_PREFIX, tags=["Workspaces"], route_class=ProtectedRoute)
@@ -101,6 +102,18 @@ class UsageAnswer(Answer, frozen=True, kw_only=True):
     members: int
     stored: Annotated[int, Meta(description="Bytes of its flows, secrets and executions.")]
     limits: LimitsAnswer
+
+    @classmethod
+    def of(cls, usage: WorkspaceUsage) -> Self:
+        limits = usage.limits
+        return cls(
+            flows=usage.flows,
+            secrets=usage.secrets,
+            open_executions=usage.open_executions,
+            members=usage.members,
+            stored=usage.stored,
+            limits=LimitsAnswer(active=limits.active, queued=limits.queued, flows=limits.flows, stored=limits.stored),
+        )
 
 
 class MemberAnswer(Answer, frozen=True, kw_only=True):
@@ -223,23 +236,7 @@ async def delete_workspace(
 @router.get("/{id}/usage", responses=errors(401, 403, 404))
 async def get_usage(request: Request, id: str) -> Reply[UsageAnswer]:
     """Return what a workspace holds, beside its limits."""
-    usage = await services_of(request).workspaces.usage(caller_of(request))
-    limits = usage.limits
-    return answer(
-        UsageAnswer(
-            flows=usage.flows,
-            secrets=usage.secrets,
-            open_executions=usage.open_executions,
-            members=usage.members,
-            stored=usage.stored,
-            limits=LimitsAnswer(
-                active=limits.active,
-                queued=limits.queued,
-                flows=limits.flows,
-                stored=limits.stored,
-            ),
-        )
-    )
+    return answer(UsageAnswer.of(await services_of(request).workspaces.usage(caller_of(request))))
 
 
 class _Archive(StreamingResponse):
