@@ -876,3 +876,32 @@ async def test_logins_that_wait_for_keys_end_with_the_first_that_cannot_fetch_th
 
     assert asked.count("/token") == 10
     assert asked.count("/jwks") == 1
+
+
+@pytest.mark.parametrize(
+    ("next", "there"),
+    [
+        ("/w/x/account", "/w/x/account?sign_on=taken"),
+        ("/w/x/account?tab=security#links", "/w/x/account?tab=security&sign_on=taken#links"),
+    ],
+)
+async def test_a_failed_link_ends_where_it_was_begun_and_not_at_the_login_page(
+    tmp_path: Path, liar: LyingProvider, next: str, there: str
+) -> None:
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        owner = Browser(program)
+        liar.nonce = (await owner.start("liar"))["nonce"]
+        await owner.come_back("liar", code="c", state=parameters_of(owner.url)["state"])
+        session = f"flowrunner_session={owner.cookies['flowrunner_session']}"
+        body = json.dumps({"provider": "liar", "next": next}).encode()
+        headers = {"host": HOST, "origin": URL, "cookie": session}
+        reply = await call(program.app, "POST", "/api/v1/identities", body=body, headers=headers)
+        state, value = cookie_of(reply.headers["set-cookie"])
+        owner.cookies[state] = value
+        given = parameters_of(reply.json["url"])
+        liar.nonce = given["nonce"]
+
+        back = await owner.come_back("liar", code="c", state=given["state"])
+
+    assert back.headers["location"] == there
+    assert state not in owner.cookies

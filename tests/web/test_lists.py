@@ -197,6 +197,31 @@ def test_a_row_of_tabs_fades_out_where_there_is_more_of_it(browser: Browser, sit
     narrow.close()
 
 
+def test_the_number_of_approvals_is_one_line_on_a_narrow_screen(browser: Browser, site: Server, api: Client) -> None:
+    flow = api.new_flow("nodes: {ask: {type: approval, params: {prompt: Go?}}}", name="asks")
+    for _ in range(12):
+        api.run(flow)
+    narrow = Tab(browser, site.url, width=390).log_in(api.email, api.password)
+
+    number = narrow.go("/approvals").locator(".bottom .count")
+
+    expect(number).to_have_text("12")
+    box = number.bounding_box()
+    assert box is not None
+    assert box["width"] > box["height"]
+    narrow.close()
+
+
+def test_names_of_flows_have_the_room_that_other_columns_leave(tab: Tab, api: Client) -> None:
+    name = "Copies the orders of the shop into the books"
+    api.new_flow(FLOW.replace("NAME", name), name=name)
+
+    shown = tab.go("/flows").get_by_role("link", name=name)
+
+    expect(shown).to_be_visible()
+    assert shown.evaluate("(link) => link.scrollWidth <= link.clientWidth")
+
+
 def test_the_actions_of_the_list_are_one_button_on_a_narrow_screen(browser: Browser, site: Server, api: Client) -> None:
     api.ended(api.run(api.new_flow(FLOW.replace("NAME", "acts"), name="acts")))
     narrow = Tab(browser, site.url, width=390).log_in(api.email, api.password)

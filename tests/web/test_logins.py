@@ -169,6 +169,11 @@ def test_a_provider_logs_in_and_is_linked_to_an_account(
     page.get_by_role("button", name="Continue").click()
     page.wait_for_url(re.compile("tab=security"))
     expect(page.get_by_role("cell", name="bob", exact=True)).to_be_visible()
+    # The provider still knows the browser, and names the same account again.
+    page.get_by_role("button", name="Link Example Corp").click()
+    expect(page.get_by_role("alert")).to_contain_text("This account of the provider is already linked")
+    assert re.search(r"/account\?.*tab=security", page.url)
+    expect(page.get_by_role("cell", name="bob", exact=True)).to_be_visible()
     page.get_by_role("button", name="Log out").first.click()
     page.wait_for_url("**/login")
     page.get_by_role("link", name="Log in with Example Corp").click()

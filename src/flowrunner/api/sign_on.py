@@ -100,7 +100,7 @@ async def start_sign_on(request: Request, provider: str) -> Response:
             provider, next=_parameter(request, "next"), address=address_of(request)
         )
     except SignOnFailed as error:
-        return _to_login_page(error)
+        return _after_failure(error)
     reply = RedirectResponse(start.url, 303)
     state_of(request).browser.set_state(reply, start.cookie, expires_at=start.expires_at)
     return reply
@@ -124,7 +124,7 @@ async def finish_sign_on(request: Request, provider: str) -> Response:
             agent=agent_of(request),
         )
     except SignOnFailed as failed:
-        reply: Response = _to_login_page(failed)
+        reply: Response = _after_failure(failed)
     else:
         reply = RedirectResponse(done.next, 303)
         if done.token is not None:
@@ -139,8 +139,10 @@ def _parameter(request: Request, name: str) -> str | None:
     return found[0] if len(found) == 1 and len(found[0]) <= _MOST_CHARACTERS else None
 
 
-def _to_login_page(error: SignOnFailed) -> Response:
-    return RedirectResponse(f"{_LOGIN_PAGE}?sign_on={error.fault}", 303)
+def _after_failure(error: SignOnFailed) -> Response:
+    """Send the browser to the page that says what is wrong: that of the link, or the login page."""
+    path, mark, fragment = (error.next or _LOGIN_PAGE).partition("#")
+    return RedirectResponse(f"{path}{'&' if '?' in path else '?'}sign_on={error.fault}{mark}{fragment}", 303)
 
 
 @router.get("", responses=errors(401, 403))

@@ -29,11 +29,19 @@ _MOST_PATH_CHARACTERS: Final = 2_000
 
 
 class SignOnFailed(FlowRunnerError):
-    """A login by a provider has failed. Args: fault: What the person is told; the message is for the operator."""
+    """A login by a provider has failed.
+
+    Args:
+        fault: What the person is told; the message is for the operator.
+
+    Attributes:
+        next: Where the browser goes that was linking an account, which is logged in; None: to the login page.
+    """
 
     def __init__(self, fault: SignOnFault, message: str) -> None:
         super().__init__(message)
         self.fault: SignOnFault = fault
+        self.next: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,6 +176,15 @@ class SignOn:
         self, provider: Provider, cookie: str | None, returned: ProviderReturn, *, address: str, agent: str
     ) -> SignedOn:
         state = self._state_of(provider, cookie, returned)
+        try:
+            return await self._finish_of(state, provider, returned, address=address, agent=agent)
+        except SignOnFailed as error:
+            error.next = None if state.session is None else state.next
+            raise
+
+    async def _finish_of(
+        self, state: LoginState, provider: Provider, returned: ProviderReturn, *, address: str, agent: str
+    ) -> SignedOn:
         if returned.error is not None or not returned.code or len(returned.code) > _MOST_CODE_CHARACTERS:
             raise SignOnFailed("refused", "The provider has not logged the person in")
         found = await self._client.identify(

@@ -71,7 +71,7 @@ export default function Flows() {
             ) : (
               <>
                 <div class="card scroll">
-                  <table>
+                  <table class="flow-list">
                     <thead><tr><SortHead label={texts.name} orders={["name", "-name"]} /><th>{texts.last}</th><th class="wide-only">{texts.tags}</th><th class="wide-only">{texts.next}</th><th class="num wide-only">{texts.revision}</th><SortHead class="least" label={texts.changed} orders={["-updated_at", "updated_at"]} /></tr></thead>
                     <tbody>
                       {flows.map((flow) => (

@@ -12,6 +12,7 @@ import { ShownOnce } from "../../parts/shown-once";
 import { done, warn } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
+import { login } from "../../texts/login";
 import { security as texts } from "../../texts/security";
 
 type Factor = Schemas["FactorAnswer"];
@@ -168,11 +169,14 @@ function Identities() {
   const methods = useQuery("methods", (signal) => api.get("/api/v1/auth/methods", { signal }));
   const unlinked = useSignal<Schemas["IdentityAnswer"] | undefined>(undefined);
   const action = useAction();
+  // The provider has sent the browser back without a link.
+  const fault = location.value.query.get("sign_on");
   const providers = methods.data?.providers ?? [];
   if (providers.length === 0 && (list.data?.identities ?? []).length === 0) return null;
   function link(provider: string): void {
     const { path, query } = location.peek();
-    const next = withQuery(path, Object.fromEntries(query));
+    // What became of the last attempt is not that of this one.
+    const next = withQuery(path, { ...Object.fromEntries(query), sign_on: undefined });
     action.run(async () => {
       const { url } = await withRecentLogin(() => api.post("/api/v1/identities", { body: { provider, next } }));
       window.location.assign(url);
@@ -192,6 +196,7 @@ function Identities() {
         <div class="grow"><h2>{texts.identities}</h2><p class="muted">{texts.identitiesHint}</p></div>
         {providers.map(({ id, name }) => <button key={id} class="btn" disabled={action.busy} onClick={() => link(id)}>{texts.link(name)}</button>)}
       </div>
+      {fault !== null && <div class="alert" role="alert">{login.signOnFaults[fault] ?? login.signOnFaults.invalid}</div>}
       <Load query={list} rows={1}>
         {({ identities }) => identities.length === 0 ? <p class="muted">{texts.noIdentities}</p> : (
           <div class="card scroll">
