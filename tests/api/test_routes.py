@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
-from starlette.routing import WebSocketRoute
+from starlette.routing import Match, Route, WebSocketRoute
 from structlog.testing import capture_logs
 
 from api.shapes import assert_error, assert_refused
@@ -285,6 +285,19 @@ def test_a_route_with_an_id_says_where_it_acts(path: str) -> None:
 
 
 ROUTES: Final = [route for router in ROUTERS for route in router.routes if isinstance(route, BoundedRoute)]
+
+
+def test_no_route_is_hidden_by_an_earlier_one() -> None:
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, Route)]
+    hidden = []
+    for route in routes:
+        scope = {"type": "http", "path": re.sub(r"{\w+}", "x", route.path), "root_path": ""}
+        for method in route.methods or ():
+            first = next(other for other in routes if other.matches({**scope, "method": method})[0] is Match.FULL)
+            if first is not route:
+                hidden.append((method, route.path))
+
+    assert hidden == []
 
 
 def test_every_policy_stands_below_the_decorator_of_the_router() -> None:

@@ -344,8 +344,11 @@ def test_a_workspace_has_members_and_is_used_from_a_context(user: User, root: Us
     assert "there is no context" in user("workspace", "use", slug, code=2).stderr
     nothing = {"FLOWRUNNER_TOKEN": "", "FLOWRUNNER_URL": ""}
     user("login", user.client.url, "--username", user.client.email, stdin=PASSWORD, environment=nothing)
-    user("workspace", "use", slug, environment=nothing)
-    assert user.json("whoami", environment=nothing)["workspace"]["slug"] == slug
+    [id] = [one["id"] for one in user.json("workspace", "list") if one["slug"] == slug]
+    for named in (slug, id):
+        user("workspace", "use", named, environment=nothing)
+        assert user.json("whoami", environment=nothing)["workspace"]["slug"] == slug
+        assert f"'{slug}'" in user("context", "list", "-o", "json", environment=nothing).stdout.replace('"', "'")
     assert user("whoami", environment=nothing).stdout.splitlines()[-1].split() == ["workspace.role", "admin"]
     assert user.json("audit", "list", environment=nothing)[0]["action"] == "member.removed"
 

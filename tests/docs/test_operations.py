@@ -3,9 +3,17 @@
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import timedelta
 
-from docs.pages import LIMITS, OPERATIONS, ROOT, TELEMETRY, code_of_calls, first_words, rows, section
-from flowrunner.api.http import bodies
+from docs.pages import API, LIMITS, OPERATIONS, ROOT, TELEMETRY, code_of_calls, first_words, rows, section
+from flowrunner.api.http import bodies, protocol
+from flowrunner.domain import retention
+from flowrunner.domain.callbacks import PAUSES
+from flowrunner.domain.jobs import MAX_ITEMS
+from flowrunner.engine import event_log, held_memory, recorder
+from flowrunner.ports import system
+from flowrunner.security import hashing_queue
+from flowrunner.services import accounts, callbacks, exports, jobs, secrets, sessions, start_slots, throttle
 from flowrunner.settings import Settings
 from support.server import Server
 
@@ -44,11 +52,43 @@ def accepts_0(parse: Callable[[str], object]) -> bool:
         return False
 
 
-def test_the_limits_of_bodies_are_the_ones_in_force() -> None:
-    (said,) = [row[1] for row in rows(LIMITS.read_text()) if row[0].startswith("body of another request")]
+def test_the_limits_without_a_setting_are_the_ones_in_force() -> None:
+    said = {row[0].partition(";")[0].partition(" (`")[0]: row[1] for row in rows(LIMITS.read_text())}
     sizes = (bodies.MAX_BODY_BYTES, bodies.MAX_FLOW_BODY_BYTES, bodies.MAX_BATCH_BODY_BYTES)
+    minutes = throttle.WINDOW // timedelta(minutes=1)
+    mailbox, chat, other = (round(60 / PAUSES[format]) for format in ("email", "slack", "standard"))
 
-    assert said == "; ".join(f"{size // 2**20} MiB" for size in sizes)
+    in_force = {
+        "failed logins to an account from one address, including a wrong `current_password` in its own sessions": (
+            f"{throttle.FAILURES} in {minutes} minutes"
+        ),
+        "logins of an account from one address, including successful ones": f"{throttle.LOGINS} in a minute",
+        "refreshed tokens and tickets for WebSockets of an account": f"{sessions.MOST_RENEWED} in a minute",
+        "password changes of an account": f"{accounts.MOST_PASSWORDS} in a minute",
+        "attempts of an account to change its own e-mail address": f"{accounts.MOST_EMAILS} in an hour",
+        "tests of callbacks to one receiver": f"{mailbox}, {chat}, {other:,} in a minute",
+        "exports of a workspace that are being read": f"{exports.MAX_OPEN}",
+        "running jobs of a workspace": f"{jobs.MAX_RUNNING}",
+        "secrets of a workspace": f"{secrets.MAX_SECRETS}",
+        "callbacks of a workspace": f"{callbacks.MAX_CALLBACKS}",
+        "requests of a workspace that wait to start executions": f"{start_slots.MOST_WAITING:,}",
+        "the same of an account": f"{start_slots.MOST_WAITING_OF_ACCOUNT}",
+        "passwords waiting to be checked, in all": f"{hashing_queue.MOST_WAITING}",
+        "all events of an execution": f"{event_log.MAX_EXECUTION_BYTES // 2**20} MiB",
+        "memory for the values that an execution holds": f"{held_memory.MAX_EXECUTION_MEMORY // 2**20} MiB",
+        "log of an execution: further lines are dropped, and nothing fails": (
+            f"{event_log.MAX_LOG_LINES:,} lines of {recorder.MAX_LOG_BYTES // 2**10} KiB"
+        ),
+        "executions of a job": f"{MAX_ITEMS:,}",
+        "body of a login, or of the set-up": f"{bodies.MAX_ANONYMOUS_BODY_BYTES // 2**10} KiB",
+        "body of another request": "; ".join(f"{size // 2**20} MiB" for size in sizes),
+        "headers of a request, its address, its query parameters": (
+            f"{protocol.MAX_HEADERS}, {protocol.MAX_URL_BYTES // 2**10} KiB, {protocol.MAX_PARAMETERS:,}"
+        ),
+    }
+    assert {name: said.get(name) for name in in_force} == in_force
+    assert f"up to {system.MOST_COUNTED:,}" in section(TELEMETRY, "Metrics")
+    assert f"a count at most {retention.MOST_KEPT:,}" in " ".join(API.read_text().split())
 
 
 def test_the_events_to_watch_for_are_in_the_log() -> None:

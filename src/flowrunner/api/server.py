@@ -98,7 +98,6 @@ ROUTERS: Final = (
     execution_logs.router,
     jobs.router,
     approval_links.public,
-    # Before the answers, whose paths would fit.
     approval_links.router,
     signals.router,
     approvals.router,
@@ -130,7 +129,6 @@ ROUTERS: Final = (
     second_factors.admin,
     tokens.router,
     logins.router,
-    # Before the accounts by id, whose paths would fit.
     logins.preferences,
     retention.of_workspaces,
     workspaces.router,
