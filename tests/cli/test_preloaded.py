@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.asgi import program_at
+from support.databases import newest_schema
 from support.preloaded import ForkedProcess
 from support.server import clean_environment
 
@@ -76,3 +78,15 @@ def test_many_threads_can_wait_for_the_same_end(tmp_path: Path) -> None:
 
         with ThreadPoolExecutor(16) as threads:
             assert set(threads.map(process.wait, [30] * 16)) == {0}
+
+
+async def test_the_new_database_of_a_program_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest_schema()
+    monkeypatch.delattr("alembic.command.upgrade")
+
+    async with program_at(tmp_path / "data") as program:
+        await program.services.accounts.create(
+            name="Root", email="root@example.com", password="seven-grey-herons-wade", role="admin"
+        )
+
+    assert (tmp_path / "data/flowrunner.db").stat().st_mode & 0o777 == 0o600

@@ -72,13 +72,23 @@ def copy_new_databases() -> None:
     """Let programs of this process copy a new database file in 1 ms, in place of all migrations in 100."""
 
     def migrate(path: Path) -> None:
-        if path.exists():
+        # The program has made the file before, so that it is private, and has looked for a schema in it.
+        if path.exists() and not _is_empty(path):
             migrate_sqlite(path)
         else:
             path.touch(0o600)
             new_database_file(path)
 
     location.migrate_sqlite = migrate  # type: ignore[attr-defined]
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+    except sqlite3.DatabaseError:
+        # The program says what is wrong with it.
+        return False
 
 
 def new_postgres_database(server: PostgresServer) -> str:
