@@ -309,7 +309,8 @@ async def test_the_usage_of_a_workspace_is_shown_beside_its_limits(tmp_path: Pat
     assert usage == {"flows": 1, "secrets": 0, "open_executions": 0, "members": 2, "limits": limits}
 
 
-async def test_an_admin_of_the_installation_sees_a_workspace_once_it_has_a_role(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named_by", ["id", "slug"])
+async def test_an_admin_of_the_installation_sees_a_workspace_once_it_has_a_role(tmp_path: Path, named_by: str) -> None:
     async with two_accounts_at(tmp_path) as accounts:
         made = (await accounts.omar.request("POST", "/api/v1/workspaces", {"name": "Quiet"})).json
         path = f"/api/v1/workspaces/{made['id']}"
@@ -317,7 +318,9 @@ async def test_an_admin_of_the_installation_sees_a_workspace_once_it_has_a_role(
         (listed,) = (await accounts.mara.request("GET", "/api/v1/admin/workspaces")).json["workspaces"]
         not_admin = await accounts.omar.request("GET", "/api/v1/admin/workspaces")
         given = await accounts.mara.request(
-            "POST", f"/api/v1/admin/workspaces/{made['id']}/members", {"account": "mara@example.com", "role": "viewer"}
+            "POST",
+            f"/api/v1/admin/workspaces/{made[named_by]}/members",
+            {"account": "mara@example.com", "role": "viewer"},
         )
         after = await accounts.mara.request("GET", path)
         entries = (await accounts.mara.request("GET", "/api/v1/audit?action=member.added")).json["entries"]

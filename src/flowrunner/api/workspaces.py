@@ -17,7 +17,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.api.long_answers import while_allowed
 from flowrunner.api.tokens import TokenInList, TokenList
 from flowrunner.domain.account import Right
-from flowrunner.domain.values import AccountId, TokenId, WorkspaceId, personal_workspace, rfc3339
+from flowrunner.domain.values import AccountId, TokenId, personal_workspace, rfc3339
 from flowrunner.domain.workspace import (
     MAX_NAME_CHARACTERS,
     MAX_SLUG_CHARACTERS,
@@ -374,9 +374,11 @@ async def list_all_workspaces(request: Request, page: Paging) -> Reply[SharedWor
 )
 @RoutePolicy(right=Right.APPOINT, repeats=Repeats())
 async def appoint_member(request: Request, id: str, body: AddMember) -> Reply[MemberAnswer]:
-    """Add an account, such as the caller's own, to any workspace. This requires a login session of an admin.
+    """Add an account, such as the caller's own, to any workspace, by its id or slug.
+
+    This requires a login session of an admin.
 
     An admin of the installation sees nothing of a workspace without a role in it; this is recorded in the audit log.
     """
-    member = await services_of(request).workspaces.appoint(caller_of(request), WorkspaceId(id), body.account, body.role)
+    member = await services_of(request).workspaces.appoint(caller_of(request), id, body.account, body.role)
     return _added(id, member)

@@ -82,6 +82,10 @@ class WorkspaceStore(Protocol):
         """Return the account with this id or normalised e-mail address; None if there is none."""
         ...
 
+    async def named(self, name: str) -> WorkspaceId:
+        """Return the workspace with this id or slug. Raises: NotFound."""
+        ...
+
     async def set_member(
         self,
         id: WorkspaceId,

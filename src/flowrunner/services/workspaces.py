@@ -223,12 +223,16 @@ class Workspaces:
         """Remove the caller's own account. Raises: Conflict for the owner and the last admin."""
         await self.remove(caller, caller.account_id)
 
-    async def appoint(self, caller: Caller, id: WorkspaceId, account: str, role: WorkspaceRole) -> Member:
+    async def appoint(self, caller: Caller, workspace: str, account: str, role: WorkspaceRole) -> Member:
         """Add a member to any workspace, on behalf of the installation.
+
+        Args:
+            workspace: The id or slug of a workspace.
 
         Raises: Forbidden, NotFound, Conflict.
         """
         authorise(caller, Right.APPOINT)
+        id = await self._store.named(workspace)
         account_id = await self._account_named(caller, account)
         return await self._set(caller, id, account_id, role, is_new=True, most_administered=None)
 

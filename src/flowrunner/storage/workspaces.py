@@ -103,6 +103,10 @@ ACCOUNT_NAMED: Final = """
 SELECT id FROM accounts
  WHERE (id = :name OR (email = :name AND email_confirmed_at IS NOT NULL)) AND deleted_at IS NULL
 """
+# The id counts before a slug that somebody has chosen like it.
+NAMED: Final = """
+SELECT id FROM workspaces WHERE (id = :name OR slug = :name) AND deleted_at IS NULL ORDER BY id <> :name LIMIT 1
+"""
 IS_ACCOUNT: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
 ROLE: Final = "SELECT role FROM members WHERE workspace_id = :workspace_id AND account_id = :account_id"
 ADD_MEMBER: Final = """
@@ -238,6 +242,12 @@ class SqlWorkspaces:
     async def account_named(self, name: str) -> AccountId | None:
         row = await self._database.read(lambda tx: tx.row(ACCOUNT_NAMED, {"name": name}))
         return None if row is None else AccountId(row[0])
+
+    async def named(self, name: str) -> WorkspaceId:
+        row = await self._database.read(lambda tx: tx.row(NAMED, {"name": name}))
+        if row is None:
+            raise NotFound("workspace")
+        return WorkspaceId(row[0])
 
     async def set_member(
         self,

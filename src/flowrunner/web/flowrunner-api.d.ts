@@ -2051,8 +2051,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Add an account, such as the caller's own, to any workspace
-         * @description Add an account, such as the caller's own, to any workspace. This requires a login session of an admin.
+         * Add an account, such as the caller's own, to any workspace, by its id or slug
+         * @description Add an account, such as the caller's own, to any workspace, by its id or slug.
+         *
+         *     This requires a login session of an admin.
          *
          *     An admin of the installation sees nothing of a workspace without a role in it; this is recorded in the audit log.
          */
