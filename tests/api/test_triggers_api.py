@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from api.shapes import assert_error
 from support.client import Client
 from support.waiting import wait_for
@@ -15,7 +17,7 @@ triggers:
 """
 FIELDS = {
     "id", "flow_id", "flow_name", "name", "type", "state", "schedule", "next_at", "last_at", "last_execution_id", "url",
-    "error", "skipped", "missed",
+    "error", "warning", "skipped", "missed",
 }  # fmt: skip
 
 
@@ -43,6 +45,27 @@ def test_the_triggers_of_a_flow_are_listed(account: Client) -> None:
     assert [trigger["flow_name"] for trigger in found] == ["A flow"] * 3
     assert [trigger["name"] for trigger in listed(account, flow_id=flow, type="webhook")] == ["pushed"]
     assert account.get(f"/api/v1/triggers/{found[0]['id']}").json == found[0]
+
+
+@pytest.mark.parametrize("named_by", ["id", "name"])
+def test_a_chain_whose_flow_was_deleted_warns_that_it_starts_nothing(account: Client, named_by: str) -> None:
+    name = f"heard by {named_by}"
+    other = account.new_flow("nodes: {a: {type: return}}", name=name)
+    named = {"id": other, "name": name}[named_by]
+    flow = account.new_flow(
+        f"triggers: {{after: {{type: execution, flow: '{named}'}}}}\nnodes: {{a: {{type: return}}}}"
+    )
+    before = listed(account, flow_id=flow)[0]
+    assert account.delete(f"/api/v1/flows/{other}").status == 200
+
+    after = listed(account, flow_id=flow)[0]
+
+    assert (before["state"], before["warning"]) == ("armed", None)
+    assert (after["state"], after["warning"]) == (
+        "armed",
+        f"Starts nothing: the workspace has no flow '{named}' (any more). Name another one in the flow's document",
+    )
+    assert account.post(f"/api/v1/triggers/{after['id']}/pause").json["warning"] is None
 
 
 def test_a_trigger_is_paused_and_resumed(account: Client) -> None:

@@ -199,6 +199,21 @@ def test_triggers_are_looked_up_paused_and_run(user: User, triggered: str) -> No
     user("flow", "delete", "reports/daily", "-y")
 
 
+def test_a_trigger_that_listens_to_a_deleted_flow_is_listed_with_a_warning(user: User) -> None:
+    made = user.json("flow", "create", "-", stdin="metadata: {name: heard}\nnodes: {a: {type: return}}\n")
+    listening = (
+        f"metadata: {{name: hears}}\ntriggers: {{after: {{type: execution, flow: {made['id']}}}}}\n"
+        "nodes: {a: {type: return}}\n"
+    )
+    user("flow", "create", "-", stdin=listening)
+    assert "Starts nothing" not in user("trigger", "list", "--flow", "hears").stdout
+    user("flow", "delete", "heard", "--yes")
+
+    listed = user("trigger", "list", "--flow", "hears")
+
+    assert f"Starts nothing: the workspace has no flow '{made['id']}'" in listed.stdout
+
+
 def test_a_past_period_is_started_after_a_question(user: User, triggered: str) -> None:
     period = ("--from", "2026-01-01", "--to", "2026-01-03")
 

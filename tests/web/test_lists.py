@@ -404,6 +404,20 @@ nodes:
     expect(rows).to_have_count(3)
 
 
+def test_a_trigger_that_listens_to_a_deleted_flow_says_that_it_starts_nothing(tab: Tab, api: Client) -> None:
+    other = api.new_flow("nodes: {a: {type: return}}", name="soon deleted")
+    flow = api.new_flow(f"triggers: {{after: {{type: execution, flow: {other}}}}}\nnodes: {{a: {{type: return}}}}")
+    page = tab.go(f"/flows/{flow}/triggers")
+    expect(page.get_by_text("armed", exact=True)).to_be_visible()
+    api.delete(f"/api/v1/flows/{other}")
+
+    page.reload()
+
+    expect(page.get_by_text("starts nothing", exact=True)).to_be_visible()
+    page.get_by_role("link", name="after", exact=True).click()
+    expect(page.get_by_role("dialog").get_by_text("Name another one in the flow's document")).to_be_visible()
+
+
 def test_a_trigger_names_its_flow_at_each_width(tab: Tab, api: Client) -> None:
     text = "triggers: {hourly: {type: schedule, cron: '0 * * * *'}}\nnodes: {a: {type: return}}"
     for name in ("one of two", "two of two"):

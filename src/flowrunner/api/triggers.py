@@ -63,6 +63,10 @@ class TriggerAnswer(Answer, frozen=True, kw_only=True):
         str | None, Meta(description="Path of a webhook on this server; its secret part only for those who may write.")
     ]
     error: Annotated[str | None, Meta(description="Why the last start failed.")]
+    warning: Annotated[
+        str | None,
+        Meta(description="Why it starts nothing although it is armed: its workspace does not have the flow it names."),
+    ]
     skipped: Annotated[int, Meta(description="Due times without a start, because an execution was open.")]
     missed: Annotated[int, Meta(description="Due times without a start, because they were found too late.")]
 
@@ -81,6 +85,7 @@ class TriggerAnswer(Answer, frozen=True, kw_only=True):
             last_execution_id=trigger.last_execution_id,
             url=_url(trigger, caller),
             error=trigger.error,
+            warning=trigger.warning,
             skipped=trigger.skipped,
             missed=trigger.missed,
         )

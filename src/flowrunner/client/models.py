@@ -1806,6 +1806,7 @@ class Trigger(Model):
         last_at: When it last started the flow.
         url: Path of a webhook on this server; its secret part only for those who may write.
         error: Why the last start failed.
+        warning: Why it starts nothing although it is armed: its workspace does not have the flow it names.
         skipped: Due times without a start, because an execution was open.
         missed: Due times without a start, because they were found too late.
     """
@@ -1822,6 +1823,7 @@ class Trigger(Model):
     last_execution_id: str | None
     url: str | None
     error: str | None
+    warning: str | None
     skipped: int
     missed: int
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from flowrunner.domain.errors import quoted
 from flowrunner.domain.schedules import NextStart
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.triggers import FAILING_AFTER, Chain, Schedule, TriggerId, TriggerState, TriggerType
@@ -31,6 +32,7 @@ class TriggerView:
         skipped: Due times without a start, because an execution was open.
         missed: Due times without a start, because they were found too late.
         has_open_execution: The execution that it started last has not ended.
+        listens_in_vain: It is armed for the ends of a flow that its workspace does not have, or no longer.
     """
 
     id: TriggerId
@@ -54,6 +56,7 @@ class TriggerView:
     missed: int
     revision_id: RevisionId
     has_open_execution: bool
+    listens_in_vain: bool
 
     @property
     def state(self) -> TriggerState:
@@ -64,6 +67,14 @@ class TriggerView:
         if self.type == "schedule" and self.next_at is None:
             return "ended"
         return "failing" if self.failures >= FAILING_AFTER else "armed"
+
+    @property
+    def warning(self) -> str | None:
+        """Return why it starts nothing although it is armed, and what to do; None if it may start something."""
+        if not self.listens_in_vain or not isinstance(self.spec, Chain):
+            return None
+        named = quoted(self.spec.flow)
+        return f"Starts nothing: the workspace has no flow {named} (any more). Name another one in the flow's document"
 
     @property
     def is_armed(self) -> bool:

@@ -26,7 +26,12 @@ ALL: Final = """
 SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_token, t.paused_at, t.removed_at,
        f.disabled_at, t.due_at, t.next_at, t.last_at, t.last_execution_id, t.failures, t.error, t.skipped, t.missed,
        f.revision_id,
-       EXISTS (SELECT 1 FROM executions x WHERE x.id = t.last_execution_id AND x.completed_at IS NULL)
+       EXISTS (SELECT 1 FROM executions x WHERE x.id = t.last_execution_id AND x.completed_at IS NULL),
+       t.listens_to IS NOT NULL
+       AND NOT EXISTS (SELECT 1 FROM flows s WHERE s.id = t.listens_to
+                          AND s.workspace_id = t.workspace_id AND s.deleted_at IS NULL)
+       AND NOT EXISTS (SELECT 1 FROM flows s WHERE s.name = t.listens_to
+                          AND s.workspace_id = t.workspace_id AND s.deleted_at IS NULL)
   FROM triggers t JOIN flows f ON f.id = t.flow_id
 """
 # For users, the triggers of a deleted flow are gone with it.
@@ -326,4 +331,5 @@ def view(row: Row) -> TriggerView:
         missed=row[18],
         revision_id=RevisionId(row[19]),
         has_open_execution=bool(row[20]),
+        listens_in_vain=bool(row[21]),
     )

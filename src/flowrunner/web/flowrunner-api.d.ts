@@ -6640,6 +6640,11 @@ export interface components {
              */
             error: string | null;
             /**
+             * Warning
+             * @description Why it starts nothing although it is armed: its workspace does not have the flow it names.
+             */
+            warning: string | null;
+            /**
              * Skipped
              * @description Due times without a start, because an execution was open.
              */

@@ -22,6 +22,7 @@ export const triggers = {
   actions: "Actions",
   types: triggerTypes,
   states: { armed: "armed", paused: "paused", failing: "failing", ended: "ended" },
+  startsNothing: "starts nothing",
   pause: "Pause",
   resume: "Resume",
   paused: (name: string) => `Paused ${name}`,

@@ -24,7 +24,7 @@ from flowrunner.domain.counted import counted
 
 trigger_argument = click.argument("trigger", shell_complete=complete_triggers)
 _STATE = "flow_name name state next_at"
-_COLUMNS = "id flow_name:FLOW name type state next_at last_at error"
+_COLUMNS = "id flow_name:FLOW name type state next_at last_at error warning"
 
 
 @click.group(cls=ServerGroup, epilog=examples("trigger list --flow reports/daily"))

@@ -36,6 +36,7 @@ export function TriggerDialog({ trigger, reload, onClose }: { trigger: Trigger; 
         <dt>{texts.last}</dt><dd class="row"><LastStart of={trigger} /><a class="link small" href={to("/executions", { trigger: trigger.id })}>{texts.itsExecutions}</a></dd>
       </dl>
       {trigger.error !== null && <div class="alert"><b>{texts.lastError}</b><span>{trigger.error}</span></div>}
+      {trigger.warning !== null && <div class="alert note">{trigger.warning}</div>}
       {trigger.type === "schedule" && <NextTimes trigger={trigger} />}
       {trigger.type === "schedule" && trigger.state !== "ended" && may("operator") && <Backfill trigger={trigger} reload={reload} />}
       {trigger.type === "execution" && <p class="muted">{texts.afterHint}</p>}

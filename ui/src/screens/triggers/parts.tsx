@@ -11,7 +11,8 @@ import { triggers as texts } from "../../texts/triggers";
 export type Trigger = Schemas["TriggerAnswer"];
 const TONES = { armed: "ok", paused: "off", failing: "bad", ended: "off" } as const;
 
-export function TriggerState({ of: { state } }: { of: Trigger }) {
+export function TriggerState({ of: { state, warning } }: { of: Trigger }) {
+  if (warning !== null) return <span class="pill wait" title={warning}>{texts.startsNothing}</span>;
   return <span class={`pill ${TONES[state]}`}>{texts.states[state]}</span>;
 }
 

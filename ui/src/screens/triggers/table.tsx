@@ -52,6 +52,7 @@ function Row({ trigger, showsFlow, reload }: { trigger: Trigger; showsFlow: bool
         <a class="cut" data-nav href={withQuery(path, { ...Object.fromEntries(query), trigger: trigger.id })} title={trigger.name}>{trigger.name}</a>
         <ScheduleWords schedule={trigger.schedule} look="muted small cut block" />
         {trigger.error !== null && <span class="bad small cut block" title={trigger.error}>{trigger.error}</span>}
+        {trigger.warning !== null && <span class="muted small cut block" title={trigger.warning}>{trigger.warning}</span>}
       </td>
       {showsFlow && <td class="wide-only where whole"><a class="link cut block" href={to(`/flows/${trigger.flow_id}`)} title={trigger.flow_name}>{trigger.flow_name}</a></td>}
       <td class="wide-only muted nowrap" data-label={texts.type}>{texts.types[trigger.type]}</td>
