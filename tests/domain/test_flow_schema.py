@@ -1,8 +1,9 @@
 """The JSON Schema of the flow language: accepted and rejected documents, and descriptions."""
 
 import json
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import jsonschema_rs
 import pytest
@@ -263,6 +264,39 @@ def test_every_parameter_may_be_an_expression(name: str, parameter: str) -> None
     checker = jsonschema_rs.Draft7Validator(node_type_schema(specs()[name]))  # type: ignore[arg-type] # a map
 
     assert f"{parameter}" not in places({parameter: "${input.x}"}, checker)
+
+
+VALUES: Final[Sequence[Any]] = (
+    None, True, False, 0, 1, -1, 2, 10**9, 1.5, "", "x", "10s", "GET", "https://example.com", [], ["x"], [None], [1],
+    {}, {"a": "b"}, {"a": None}, {"a": 1},
+)  # fmt: skip
+# Values that the reader examines further, and those that it takes as a condition.
+READER_ALONE_REJECTS: Final = {("auth", "{}"), ("members", "['x']")}
+READER_ALONE_TAKES: Final = {"when"}
+
+
+def choices(schema: Any) -> Iterator[Any]:
+    if isinstance(schema, dict):
+        yield from schema.get("enum", ())
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from choices(part)
+
+
+@pytest.mark.parametrize(("name", "parameter"), list(parameters()))
+def test_the_schema_and_the_reader_take_the_same_values_of_a_parameter(name: str, parameter: str) -> None:
+    spec = specs()[name]
+    checker = jsonschema_rs.Draft7Validator(node_type_schema(spec))  # type: ignore[arg-type] # a map
+    written: Any = spec.params_schema()["properties"]
+    differently = []
+    for value in (*VALUES, *choices(written[parameter])):
+        by_reader = any(fault.keys[:1] == (parameter,) for fault in spec.check({parameter: value}))
+        by_schema = any(re.match(rf"{parameter}\b", place) for place in places({parameter: value}, checker))
+        # Only the reader knows the forms of texts and the ranges of numbers.
+        is_close = by_reader and (isinstance(value, str | int | float) and not isinstance(value, bool))
+        if by_reader != by_schema and not is_close and (parameter, str(value)) not in READER_ALONE_REJECTS:
+            differently.append(value)
+
+    assert differently == [] or parameter in READER_ALONE_TAKES
 
 
 def test_the_schema_of_one_node_type_stands_alone() -> None:
