@@ -3,15 +3,18 @@
 import asyncio
 import ipaddress
 import json
+import re
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from fastapi.routing import APIRoute
+from starlette.routing import Route
 
 from api.shapes import assert_error
-from flowrunner.api.http.routing import PublicRoute
+from flowrunner.api.http.routing import ProbeRoute, PublicRoute
 from flowrunner.domain.account import Caller
 from flowrunner.services.executions import StartedExecution
 from security.two_accounts import RETURN, ApiClient, assert_limited, two_accounts_at
@@ -195,6 +198,23 @@ async def test_s56_who_asks_too_often_without_a_token_waits_and_accounts_behind_
         ).status == 200
         accounts.mara.address = "198.51.100.1"
         assert (await accounts.mara.request("GET", "/api/v1/flows")).status == 200
+
+
+async def test_s56_each_request_of_somebody_unknown_counts_for_its_address_whatever_refuses_it(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path / "data", anonymous_requests=100_000) as accounts:
+        nobody, foreign = ApiClient(accounts.app), {"Origin": "https://elsewhere.example"}
+        uncounted = set()
+        for route in accounts.app.routes:
+            # A webhook's sender learns nothing but whether its request is accepted.
+            if not isinstance(route, Route) or isinstance(route, ProbeRoute) or route.path.startswith("/hooks/"):
+                continue
+            path = re.sub(r"{[^}]+}", "x", route.path)
+            for headers, method in product(({}, foreign), route.methods or ()):
+                reply = await nobody.request(method, path, None if method == "GET" else {}, **headers)
+                if "anonymous_requests" not in reply.headers.get("ratelimit", ""):
+                    uncounted.add((method, route.path, reply.status))
+
+        assert uncounted == set()
 
 
 async def test_s43_s56_nobody_has_a_long_body_read_and_everybody_the_longest_that_a_login_can_be(
