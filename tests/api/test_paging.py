@@ -11,7 +11,7 @@ from api.shapes import SMALLEST, assert_error
 from flowrunner.api.http.answers import link_to_next, part_of
 from flowrunner.api.http.requests import page_of
 from flowrunner.ports.page import Listed
-from support.client import Client
+from support.client import PASSWORD, Client
 
 LOGGING: Final = """nodes:
   one: {type: log, params: {message: The first, level: debug}, next: two}
@@ -88,6 +88,11 @@ def secrets(account: Client) -> str:
     return f"/api/v1/accounts/{account.account_id}/secrets"
 
 
+def secrets_of_workspace(account: Client) -> str:
+    secrets(account)
+    return f"/api/v1/workspaces/{account.account_id}/secrets"
+
+
 def jobs(account: Client) -> str:
     ids = [account.run(account.new_flow(SMALLEST)) for _ in range(5)]
     for id in ids:
@@ -97,9 +102,90 @@ def jobs(account: Client) -> str:
     return "/api/v1/jobs"
 
 
-LISTS: Final = (
-    flows, revisions, executions, logs, tokens, tokens_of_workspace, workspaces, audit_of_workspace, secrets, jobs,
-)  # fmt: skip
+def triggers(account: Client) -> str:
+    for names in (("b", "a", "c"), ("b", "a"), ("z",)):
+        written = ", ".join(f'{name}: {{type: schedule, cron: "0 2 1 1 *"}}' for name in names)
+        account.new_flow(f"{SMALLEST}\ntriggers: {{{written}}}\n")
+    return "/api/v1/triggers"
+
+
+def callbacks(account: Client) -> str:
+    for n in range(5):
+        body = {"url": f"https://example.com/{n}", "events": ["execution.failed"]}
+        assert account.post("/api/v1/callbacks", body).status == 201
+    return "/api/v1/callbacks"
+
+
+def deliveries_of_callback(account: Client) -> str:
+    # Closed to flows, so that nothing is sent.
+    body = {"url": "http://10.255.255.1/", "events": ["execution.failed"]}
+    id = account.post("/api/v1/callbacks", body).json["id"]
+    for _ in range(5):
+        assert account.post(f"/api/v1/callbacks/{id}/test").status == 200
+    return f"/api/v1/callbacks/{id}/deliveries"
+
+
+def deliveries_of_hook(account: Client) -> str:
+    account.new_flow(f"{SMALLEST}\ntriggers: {{pushed: {{type: webhook, verify: none}}}}\n")
+    [trigger] = account.get("/api/v1/triggers").json["triggers"]
+    for n in range(5):
+        assert account.post(trigger["url"], {"n": n}).status == 202
+    return f"/api/v1/triggers/{trigger['id']}/deliveries"
+
+
+def invitations(account: Client) -> str:
+    for n in range(5):
+        body = {"email": f"kim-{n}@example.com", "role": "viewer"}
+        assert account.post(f"/api/v1/workspaces/{account.account_id}/invitations", body).status == 201
+    return f"/api/v1/workspaces/{account.account_id}/invitations"
+
+
+def sessions(account: Client) -> str:
+    for _ in range(4):
+        Client(account.url).login(account.email, PASSWORD)
+    return "/api/v1/sessions"
+
+
+LISTS: Final = {
+    "/api/v1/flows": flows,
+    "/api/v1/flows/{id}/revisions": revisions,
+    "/api/v1/executions": executions,
+    "/api/v1/executions/{id}/logs": logs,
+    "/api/v1/tokens": tokens,
+    "/api/v1/workspaces/{id}/tokens": tokens_of_workspace,
+    "/api/v1/workspaces": workspaces,
+    "/api/v1/workspaces/{id}/audit": audit_of_workspace,
+    "/api/v1/accounts/{account_id}/secrets": secrets,
+    "/api/v1/workspaces/{id}/secrets": secrets_of_workspace,
+    "/api/v1/jobs": jobs,
+    "/api/v1/triggers": triggers,
+    "/api/v1/callbacks": callbacks,
+    "/api/v1/callbacks/{id}/deliveries": deliveries_of_callback,
+    "/api/v1/triggers/{id}/deliveries": deliveries_of_hook,
+    "/api/v1/workspaces/{id}/invitations": invitations,
+    "/api/v1/sessions": sessions,
+}
+# Those that have much of other tests, or cursors of another kind, and tests of their own.
+ELSEWHERE: Final = {
+    "/api/v1/accounts",
+    "/api/v1/admin/workspaces",
+    "/api/v1/approvals",
+    "/api/v1/audit",
+    "/api/v1/executions/{id}/steps",
+    "/api/v1/keys/rotations",
+    "/api/v1/workspaces/{id}/members",
+}
+
+
+def test_every_list_is_among_these(account: Client) -> None:
+    document = account.get("/api/v1/openapi.json").json
+    lists = {
+        path
+        for path, operations in document["paths"].items()
+        if "cursor" in {parameter["name"] for parameter in operations.get("get", {}).get("parameters", ())}
+    }
+
+    assert lists == LISTS.keys() | ELSEWHERE
 
 
 def entries_of(page: Any) -> list[Any]:
@@ -111,7 +197,7 @@ def entries_of(page: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("of", LISTS, ids=lambda of: of.__name__)
+@pytest.mark.parametrize("of", LISTS.values(), ids=LISTS)
 def test_every_list_goes_on_by_cursor(account: Client, of: Callable[[Client], str]) -> None:
     path = of(account)
     whole = entries_of(account.get(f"{path}?limit=100").json)
