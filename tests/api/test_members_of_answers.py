@@ -8,7 +8,7 @@ import types
 import typing
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final, Literal, get_args, get_origin
@@ -17,9 +17,11 @@ import msgspec
 import pytest
 
 import flowrunner.api
+from flowrunner.api.execution_answers import ExecutionAnswer
 from flowrunner.api.http.answers import Answer
 from flowrunner.domain.triggers import Schedule
 from flowrunner.domain.values import JSON, AccountId, rfc3339
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionView
 from services.callers import caller_of
 
 SAMPLES: Final = 8
@@ -363,3 +365,11 @@ def test_each_member_says_what_the_part_of_its_name_says(kind: Any, made_of: Any
                 assert (kind.__name__, member.name) in GIVEN, "what does it say?"
                 continue
             assert_says(said.get(name), written(expected), f"{kind.__name__}.{name}")
+
+
+def test_a_list_shows_an_error_whole_up_to_its_limit() -> None:
+    longest = "x" * LONGEST_LISTED_ERROR
+    one, other = (replace(Maker(0).made(ExecutionView), error=error) for error in (longest, f"{longest}x"))
+
+    assert ExecutionAnswer.of(one).error == longest
+    assert ExecutionAnswer.of(other).error == f"{longest[1:]}…"

@@ -90,6 +90,32 @@ def test_a_short_name_does_not_spoil_a_good_password() -> None:
     assert codes("a tale of two otters", email="a@example.com", name="Otto") == []
 
 
+LETTERS: Final = st.sampled_from("abcdefghijklmnopqrstuvwxyz0123456789!. ")
+FEW: Final = st.lists(LETTERS, min_size=1, max_size=3)
+
+
+@given(
+    st.lists(LETTERS, min_size=1, max_size=3).flatmap(
+        lambda few: st.text(st.sampled_from(few), min_size=12, max_size=60)
+    )
+)
+def test_a_password_of_three_characters_is_rejected_however_long(password: str) -> None:
+    assert codes(password)
+    assert codes(password.upper())
+
+
+@given(st.text(LETTERS, min_size=1, max_size=11), st.integers(2, 12))
+def test_a_password_that_repeats_a_short_piece_is_rejected(piece: str, times: int) -> None:
+    assert codes(piece * times)
+
+
+@given(st.sampled_from(("password", "welcome", "mara.lind", "Lindqvist")), st.text(LETTERS, max_size=4), st.booleans())
+def test_a_word_that_is_easy_to_guess_gets_no_better_by_a_little(word: str, more: str, is_before: bool) -> None:
+    password = more + word if is_before else word + more
+
+    assert password_faults(password, email="mara.lind@example.com", name="Lindqvist")
+
+
 @given(st.text(max_size=1100))
 def test_every_password_gets_a_verdict(password: str) -> None:
     faults = password_faults(password, email="mara@example.com", name="Mara")
