@@ -5,7 +5,7 @@ import smtplib
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.errors import HeaderParseError
@@ -62,13 +62,13 @@ class SmtpMailer:
             is_tls=is_tls,
         )
 
-    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
+    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> Mapping[str, int]:
         try:
             message = self._message(to, subject, text, message_id=message_id)
         except (ValueError, HeaderParseError):
             # A line break in a header, or an address that cannot be written in one.
             raise MailFailed("email.invalid") from None
-        await asyncio.get_running_loop().run_in_executor(self._threads, partial(self._send, message, to))
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(self._send, message, to))
 
     def _message(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> EmailMessage:
         """Raises: ValueError, HeaderParseError."""
@@ -82,13 +82,13 @@ class SmtpMailer:
         message.set_content(text)
         return message
 
-    def _send(self, message: EmailMessage, to: Sequence[str]) -> None:
+    def _send(self, message: EmailMessage, to: Sequence[str]) -> Mapping[str, int]:
         try:
             server = self._connected()
             try:
                 if self._user is not None:
                     _log_in(server, self._user, self._password or "")
-                server.send_message(message, to_addrs=to)
+                refused = server.send_message(message, to_addrs=to)
                 server.leave()
             finally:
                 server.close()
@@ -108,6 +108,7 @@ class SmtpMailer:
         except (smtplib.SMTPException, OSError, ValueError):
             # A ValueError is that of a reply that cannot be decoded.
             raise MailFailed("email.connection") from None
+        return {recipient: code for recipient, (code, _) in refused.items()}
 
     def _connected(self) -> "_Connection":
         context = ssl.create_default_context()

@@ -98,6 +98,32 @@ def test_a_failure_is_mailed_with_a_link_and_once_more_if_the_server_does_not_ta
     mailing.delete(f"/api/v1/callbacks/{callback.json['id']}")
 
 
+def test_the_recipients_that_the_mail_server_refuses_are_named_in_the_delivery(
+    mailing: Client, smtp: tuple[Mailbox, int]
+) -> None:
+    mailbox, _ = smtp
+    before = len(mailbox.arrived)
+    refused = "email.550: nobody@example.org, email.450: busy@example.org"
+    body = {
+        "url": "mailto:nobody@example.org,team@example.org,busy@example.org",
+        "format": "email",
+        "events": ["execution.failed"],
+    }
+    path = f"/api/v1/callbacks/{mailing.post('/api/v1/callbacks', body).json['id']}"
+
+    tested = mailing.post(f"{path}/test").json
+    mailing.ended(mailing.run(mailing.new_flow(FAILING, name="Of some")))
+    wait_for(lambda: mailing.get(f"{path}/deliveries").json["deliveries"][0]["state"] == "delivered", 30.0)
+
+    (sent, _) = mailing.get(f"{path}/deliveries").json["deliveries"]
+    assert (tested["state"], tested["error"]) == ("delivered", refused)
+    assert (sent["event"], sent["error"], sent["attempts"]) == ("execution.failed", refused, 1)
+    assert [envelope.rcpt_tos for envelope, _ in mailbox.arrived[before:]] == [["team@example.org"]] * 2
+    mailing.delete(path)
+    # The tests that follow look at what arrives from the beginning.
+    del mailbox.arrived[before:]
+
+
 @pytest.mark.parametrize(
     "url",
     [

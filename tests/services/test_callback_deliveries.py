@@ -650,9 +650,10 @@ class Mailboxes:
     def __init__(self) -> None:
         self.sent: dict[str, list[float]] = defaultdict(list)
 
-    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
+    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> Mapping[str, int]:
         for address in to:
             self.sent[address.lower()].append(asyncio.get_running_loop().time())
+        return {}
 
 
 async def test_s74_all_callbacks_that_mail_to_one_mailbox_have_one_limit(

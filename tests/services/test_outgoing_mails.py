@@ -1,7 +1,7 @@
 """E-mails that are stored with their cause, and what becomes of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -128,10 +128,11 @@ async def test_an_e_mail_that_is_being_sent_while_the_database_fails_for_another
     delete = SqlOutgoingMails.delete
 
     class Mailer:
-        async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
+        async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> Mapping[str, int]:
             sent.extend(to)
             if to == ["slow@example.com"]:
                 await asyncio.sleep(0.05)
+            return {}
 
     async def delete_later(store: SqlOutgoingMails, id: str) -> None:
         if not failed_for:

@@ -131,7 +131,13 @@ class DeliveryAnswer(Answer, frozen=True, kw_only=True):
     last_attempt_at: str | UnsetType = UNSET
     next_attempt_at: Annotated[str | UnsetType, Meta(description="Absent unless it is pending.")] = UNSET
     status_code: Annotated[int | UnsetType, Meta(description="The receiver's last answer.")] = UNSET
-    error: Annotated[str | UnsetType, Meta(description="Kind of the last failure, such as `http.503`.")] = UNSET
+    error: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Kind of the last failure, such as `http.503`; of a delivered e-mail, the recipients that the "
+            "mail server has refused, such as `email.550: someone@example.com`."
+        ),
+    ] = UNSET
 
     @classmethod
     def of(cls, delivery: DeliveryView) -> Self:

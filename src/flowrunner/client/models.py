@@ -195,7 +195,8 @@ class Delivery(Model):
         id: The id of the message, equal in all repeats.
         next_attempt_at: Absent unless it is pending.
         status_code: The receiver's last answer.
-        error: Kind of the last failure, such as `http.503`.
+        error: Kind of the last failure, such as `http.503`; of a delivered e-mail, the recipients that the mail
+            server has refused, such as `email.550: someone@example.com`.
     """
 
     id: str

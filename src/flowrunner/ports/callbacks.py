@@ -74,7 +74,8 @@ class DeliveryView:
         retry_until: No attempt begins later; None before the first one.
         next_at: When the next attempt is due; None if there is none.
         status_code: Status of the receiver's last answer.
-        error: Kind of the last failure, without any text of the receiver.
+        error: Kind of the last failure, without any text of the receiver; of a delivered e-mail, the recipients that
+            the server has refused.
     """
 
     id: DeliveryId

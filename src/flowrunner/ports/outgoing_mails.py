@@ -1,6 +1,6 @@
 """The store of e-mails that are not sent yet, their sender, and the tokens in their links."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -69,8 +69,11 @@ class MailedTokens(Protocol):
 class Mailer(Protocol):
     """The sender of e-mails."""
 
-    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
-        """Raises: MailFailed."""
+    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> Mapping[str, int]:
+        """Send an e-mail, and return the recipients that the server has refused, each with its code.
+
+        Raises: MailFailed, also if all recipients were refused.
+        """
         ...
 
 

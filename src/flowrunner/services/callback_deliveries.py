@@ -83,6 +83,7 @@ class AttemptOutcome:
     Attributes:
         status_code: The receiver's answer, if there was one.
         error: Kind of the failure; None for a success.
+        refused: The recipients of an e-mail that do not get it, with the kinds of their failures; None if all do.
         is_final: A repeat cannot succeed.
         is_gone: The receiver wants no further messages.
         retry_after: The seconds that the receiver asks to wait.
@@ -90,6 +91,7 @@ class AttemptOutcome:
 
     status_code: int | None = None
     error: str | None = None
+    refused: str | None = None
     is_final: bool = False
     is_gone: bool = False
     retry_after: float | None = None
@@ -251,7 +253,7 @@ class CallbackDeliveries:
                 paused_until=paused_until,
                 is_of_receiver=delivery.is_readable and outcome.error != "template",
                 status_code=outcome.status_code,
-                error=outcome.error,
+                error=outcome.error or outcome.refused,
             )
         )
         if outcome.is_gone:
@@ -341,8 +343,11 @@ class CallbackDeliveries:
         if self._mailer is None:
             return AttemptOutcome(error="email.not_configured")
         subject, text = mail_of(event, callback_name=callback.name)
-        await self._mailer.send(credentials.addresses, subject, text, message_id=event.id)
-        return AttemptOutcome()
+        refused = await self._mailer.send(credentials.addresses, subject, text, message_id=event.id)
+        if not refused:
+            return AttemptOutcome()
+        # It is not repeated: the other recipients would get it again.
+        return AttemptOutcome(refused=", ".join(f"email.{code}: {recipient}" for recipient, code in refused.items()))
 
     async def _disable(self, callback: CallbackView, reason: str, now: datetime) -> None:
         logger.warning("callback.disabled", callback_id=callback.id, reason=reason)

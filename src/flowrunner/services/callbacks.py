@@ -246,7 +246,7 @@ class Callbacks:
             attempts=1,
             last_at=self._clock.now(),
             status_code=outcome.status_code,
-            error=outcome.error,
+            error=outcome.error or outcome.refused,
         )
         await self._store.add_delivery(done)
         return done

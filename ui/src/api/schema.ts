@@ -3329,7 +3329,7 @@ export interface components {
             status_code?: number;
             /**
              * Error
-             * @description Kind of the last failure, such as `http.503`.
+             * @description Kind of the last failure, such as `http.503`; of a delivered e-mail, the recipients that the mail server has refused, such as `email.550: someone@example.com`.
              */
             error?: string;
         };

@@ -66,6 +66,7 @@ export const callbacks = {
   rotateIt: "Replace the secret",
   test: "Send a test",
   tested: (status: number | undefined) => (status === undefined ? "The test was delivered" : `The test was delivered: the receiver answered ${status}`),
+  partlyRefused: (error: string) => `The mail server has refused some recipients: ${error}`,
   testFailed: (error: string) => `The test was not delivered: ${error}${error === "egress.forbidden" ? ". Ask the operator to open this address with egress_allow." : ""}`,
   enable: "Enable",
   disable: "Disable",

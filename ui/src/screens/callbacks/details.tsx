@@ -111,7 +111,7 @@ function Line({ delivery, reload }: { delivery: Delivery; reload: () => Promise<
   };
   return (
     <li class="row">
-      <span class={`pill ${TONES[delivery.state]}`}>{texts.deliveryStates[delivery.state]}</span>
+      <span class={`pill ${delivery.state === "delivered" && error !== undefined ? "wait" : TONES[delivery.state]}`}>{texts.deliveryStates[delivery.state]}</span>
       <code class="wrap">{delivery.event}</code>
       <span class="muted nowrap"><Time at={delivery.created_at} /></span>
       <span class="muted small">

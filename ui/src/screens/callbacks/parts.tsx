@@ -33,7 +33,8 @@ export function TestButton({ callback, onDone }: { callback: Callback; onDone: (
   const test = async () => {
     const sent = await api.post("/api/v1/callbacks/{id}/test", { path: { id: callback.id } });
     await onDone();
-    if (sent.state === "delivered") done(texts.tested(sent.status_code));
+    if (sent.state === "delivered" && sent.error !== undefined) warn(texts.partlyRefused(sent.error));
+    else if (sent.state === "delivered") done(texts.tested(sent.status_code));
     else warn(texts.testFailed(sent.error ?? sent.state));
   };
   return <button class="btn" aria-label={`${texts.test}: ${nameOf(callback)}`} disabled={action.busy} onClick={() => action.run(test)}>{texts.test}</button>;
