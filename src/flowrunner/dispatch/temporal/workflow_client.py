@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -48,11 +49,15 @@ class WorkflowClient:
         self._lost = LostTasks(client)
 
     async def is_reachable(self) -> bool:
-        """Return whether Temporal answers, and knows its workflows: it looks for one that does not exist."""
+        """Return whether Temporal answers, and knows its workflows: it looks for one that does not exist there."""
         try:
             await self._client.get_workflow_handle(_PROBE).describe(rpc_timeout=_RPC)
         except RPCError as error:
-            return error.status is RPCStatusCode.NOT_FOUND
+            # The namespace may be what is not found.
+            details = error.grpc_status.details
+            return error.status is RPCStatusCode.NOT_FOUND and not any(
+                each.Is(NamespaceNotFoundFailure.DESCRIPTOR) for each in details
+            )
         return True
 
     async def begin(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
