@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 from flowrunner.domain.account import rights_of
 from flowrunner.domain.workspace import MAX_SLUG_CHARACTERS, WORKSPACE_ROLES, includes, slug_of, workspace_faults
 
-NAMES = st.text(st.sampled_from("aZ09 -_.é"), max_size=MAX_SLUG_CHARACTERS + 5) | st.text()
+# Names of every kind, and those that have to be cut near a blank.
+LONG = st.builds(
+    lambda size, end: "a" * size + f" {end}", st.integers(59, 64), st.text(st.sampled_from("b -"), max_size=5)
+)
+NAMES = st.text(st.sampled_from("aZ09 -_.é"), max_size=MAX_SLUG_CHARACTERS + 5) | st.text() | LONG
 
 
 @given(NAMES)
