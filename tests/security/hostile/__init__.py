@@ -5,6 +5,8 @@ itself. `test_loop_iterations.py` runs each against a real server and looks at t
 
     pytest tests/security/test_loop_iterations.py -k 'yaml'
 
+A case that takes more than a second of processor time is a `long_case`: CI runs a third of these each day.
+
 A case whose repair is another piece of work has `known="…"` with what will repair it, and is not run. Whoever lands
 the repair deletes that argument, and sees the case pass.
 """

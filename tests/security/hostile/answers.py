@@ -5,7 +5,7 @@ from typing import Final
 from urllib.request import Request, urlopen
 
 from security.answers import BOMBS, Bomber
-from security.hostile.case import Attacker, Case
+from security.hostile.case import Attacker, Case, long_case
 
 
 def _call(attacker: Attacker, names: Iterable[str]) -> None:
@@ -48,17 +48,17 @@ def _rounds(attacker: Attacker, element: bytes, rounds: int) -> None:
 
 
 CASES: Final = (
-    Case("1xx answers without end", lambda a: _call(a, ["1xx answers without end", "100 Continue without end"])),
-    Case("chunks of one byte", lambda a: _call(a, ["chunks of one byte"])),
+    long_case("1xx answers without end", lambda a: _call(a, ["1xx answers without end", "100 Continue without end"])),
+    long_case("chunks of one byte", lambda a: _call(a, ["chunks of one byte"])),
     Case("heads without end", lambda a: _call(a, ["1,000,000 headers", "1,000,000 cookies", "empty lines without end",
                                                   "a folded header without end", "trailers without end"])),
     Case("answers that nobody asked for", lambda a: _call(a, ["answers that nobody asked for"])),
-    Case("packed answers",
+    long_case("packed answers",
          lambda a: _call(a, ["gzip, many members", "gzip without content", "gzip, 1 GB in one piece"])),
     Case("chunks that are mostly frame",
          lambda a: _call(a, ["a chunk extension without end", "a chunk size without end", "chunks of 8 bytes"])),
     Case("numbers that are almost 0", lambda a: _number(a, b"1e-320")),
     Case("numbers of thousands of digits", lambda a: _number(a, b"9" * 4290)),
-    Case("long results of many rounds", lambda a: _rounds(a, b"9" * 4290, a.many(8, 30))),
+    long_case("long results of many rounds", lambda a: _rounds(a, b"9" * 4290, a.many(8, 30))),
     Case("objects of many rounds", lambda a: _rounds(a, b"{}", a.many(3, 15))),
 )  # fmt: skip

@@ -72,12 +72,19 @@ class Case:
     Args:
         known: The work that repairs it, as long as that has not landed: it is not run.
         only_whole: It takes too long for CI, and runs under `make security`.
+        is_long: It takes more than a second of processor time. A third of these run in CI, others on the next days;
+            `make security` runs all.
     """
 
     name: str
     attack: Callable[[Attacker], object]
     known: str = ""
     only_whole: bool = False
+    is_long: bool = False
+
+
+def long_case(name: str, attack: Callable[[Attacker], object]) -> Case:
+    return Case(name, attack, is_long=True)
 
 
 def _text(document: str | dict[str, Any]) -> str:

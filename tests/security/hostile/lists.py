@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import Final
 from uuid import uuid4
 
-from security.hostile.case import RETURN, Attacker, Case, ignoring_refusals
+from security.hostile.case import RETURN, Attacker, Case, ignoring_refusals, long_case
 
 # As long as the data of a line may be, and slow to decode.
 _LINE: Final = "'[' + '[],'.repeat(21_000) + '0]'"
@@ -97,15 +97,15 @@ _NUMBERS: Final = range(160_000)
 CASES: Final = (
     Case("long errors of executions", _failures),
     Case("long descriptions of flows", _flows, only_whole=True),
-    Case("many long lines of a log", _logs),
-    Case("large events to late subscribers", _replay),
+    long_case("many long lines of a log", _logs),
+    long_case("large events to late subscribers", _replay),
     Case("repeats of a request with many keys", lambda a: _repeats(a, _keys())),
-    Case("signals with many keys", lambda a: _signals(a, _keys())),
+    long_case("signals with many keys", lambda a: _signals(a, _keys())),
     Case("revisions without a line in common",
          lambda a: _compared(a, [f"#{n}" for n in _NUMBERS], [f"#-{n}" for n in _NUMBERS])),
-    Case("revisions in the opposite order",
+    long_case("revisions in the opposite order",
          lambda a: _compared(a, [f"#{n}" for n in _NUMBERS], [f"#{n}" for n in reversed(_NUMBERS)])),
-    Case("revisions of empty lines",
+    long_case("revisions of empty lines",
          lambda a: _compared(a, [""] * 1_000_000, ["#" if n % 2 else "" for n in range(700_000)])),
     Case("revisions of few different lines", lambda a: _compared(
         a, [f"#{n % 7}" for n in range(340_000)], [f"#{n * n % 5}" for n in range(340_000)])),

@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from security.hostile.case import RETURN, Attacker, Case
+from security.hostile.case import RETURN, Attacker, Case, long_case
 from support.client import Client, Reply
 
 MIB: Final = 1024 * 1024
@@ -80,7 +80,7 @@ def words(attacker: Attacker) -> None:
 CASES: Final = (
     Case("a long list of nothing", long_list_of_nothing),
     Case("many members", many_members),
-    Case("many members beside the arguments", many_members_beside_the_arguments),
+    long_case("many members beside the arguments", many_members_beside_the_arguments),
     Case("many members of the meta", many_members_of_the_meta, only_whole=True),
     Case("a large input", a_large_input, only_whole=True),
     Case("long definition", long_definition),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from security.hostile.case import Attacker, Case
+from security.hostile.case import Attacker, Case, long_case
 
 _RUN: Final = 600_000
 
@@ -57,11 +57,11 @@ _KEYS: Final = (
 CASES: Final = (
     Case("a common beginning",
          lambda a: _a_script(a, [f"{'a' * 40}{n:08}" for n in range(200)], f"return 'a'.repeat({_RUN})")),
-    Case("a common end",
+    long_case("a common end",
          lambda a: _a_script(a, [f"{n:08}{'a' * 90}" for n in range(200)], f"return 'a'.repeat({_RUN})")),
-    Case("a long common end",
+    long_case("a long common end",
          lambda a: _a_script(a, [f"{n:08}{'a' * 8000}" for n in range(200)], f"return 'a'.repeat({_RUN})")),
-    Case("repetitions of one another",
+    long_case("repetitions of one another",
          lambda a: _a_script(a, ["a" * n for n in range(8, 208)], f"return 'a'.repeat({_RUN})")),
     Case("escapes of one character",
          lambda a: _a_script(a, ["a" * n for n in range(8, 208)], r"return '\\u0061'.repeat(100_000)")),
@@ -69,8 +69,8 @@ CASES: Final = (
          lambda a: _a_script(a, ["%25" * n for n in range(8, 208)], f"return '%25'.repeat({_RUN // 3})")),
     Case("backslashes", lambda a: _a_script(a, ["a" * n for n in range(8, 208)], rf"return '\\'.repeat({_RUN // 2})")),
     Case("keys", lambda a: _a_script(a, ["a" * n for n in range(8, 208)], _KEYS)),
-    Case("lines", _lines),
-    Case("an input", _input),
-    Case("a signal", _signal),
-    Case("values that were replaced", _replaced),
+    long_case("lines", _lines),
+    long_case("an input", _input),
+    long_case("a signal", _signal),
+    long_case("values that were replaced", _replaced),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from security.hostile.case import RETURN, Attacker, Case
+from security.hostile.case import RETURN, Attacker, Case, long_case
 from support.client import Reply
 
 _DIGITS: Final = "1" * 12_000
@@ -226,17 +226,17 @@ CASES: Final = (
     Case("text for the key of a limit", lambda a: _start(a, _KEY, {"x": _lists()})),
     Case("decimals for the key of a limit", lambda a: _start(a, _KEY, {"x": [1.5e-5] * 120_000})),
     # Many at once.
-    Case("long bodies at once", _long_bodies),
-    Case("runs that fail at once", _failing_together),
-    Case("sockets that read nothing", _silent_sockets),
+    long_case("long bodies at once", _long_bodies),
+    long_case("runs that fail at once", _failing_together),
+    long_case("sockets that read nothing", _silent_sockets),
     Case("executions that are due at once", _due_together, only_whole=True),
-    Case("executions that go round", _going_round),
+    long_case("executions that go round", _going_round),
     Case("many waits that are cancelled", _many_waits),
-    Case("approvals with long forms", _long_forms),
-    Case("early signals of lists", _early_signals),
-    Case("a rerun of many lines", _rerun_of_many_lines),
+    long_case("approvals with long forms", _long_forms),
+    long_case("early signals of lists", _early_signals),
+    long_case("a rerun of many lines", _rerun_of_many_lines),
     Case("results of empty lists", _results_of_lists),
     Case("thousands of variables", _variables),
-    Case("sub-flows with long inputs", _subflows),
-    Case("long answers at once", _requests_at_once),
+    long_case("sub-flows with long inputs", _subflows),
+    long_case("long answers at once", _requests_at_once),
 )  # fmt: skip

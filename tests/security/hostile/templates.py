@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any, Final
 
-from security.hostile.case import Attacker, Case
+from security.hostile.case import Attacker, Case, long_case
 
 
 def _text() -> object:
@@ -79,9 +79,10 @@ def _called_back(attacker: Attacker) -> object:
 CASES: Final = (
     Case("a long text in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _text())),
     Case("a long text in one text", lambda a: a.run(_transform("${input.x}" * 9000), _text())),
-    Case("a long list in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _numbers())),
+    long_case("a long list in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _numbers())),
     Case("a long list many times", lambda a: a.run(_transform(*["${input.x}"] * 4000), _numbers())),
-    Case("lists of decimals as text", lambda a: a.run(_transform(*["${input.x} "] * 50), {"x": [1.5e300] * 100_000})),
+    long_case("lists of decimals as text",
+              lambda a: a.run(_transform(*["${input.x} "] * 50), {"x": [1.5e300] * 100_000})),
     Case("characters of a long text",
          lambda a: a.run(_transform(*["${input.x[9]}", "${input.x.length}"] * 2000), _umlauts())),
     Case("conditions on a long text",
@@ -92,10 +93,10 @@ CASES: Final = (
                          "  b: {type: return, params: {value: [" + "*a, " * 5000 + "]}}")),
     Case("a long input for many branches",
          lambda a: a.run(_branches(800, {"type": "log", "params": {"message": "m"}}), _text())),
-    Case("a long input in many scripts at once", lambda a: a.run(_scripts_at_once(300), _text())),
+    long_case("a long input in many scripts at once", lambda a: a.run(_scripts_at_once(300), _text())),
     Case("many expressions that see a long input",
          lambda a: a.run(_transform(*[f"${{input.x.length + {n}}}" for n in range(1500)]), _text())),
-    Case("a long request in each expression of a trigger", _hooked),
+    long_case("a long request in each expression of a trigger", _hooked),
     Case("a result in each part of a message", _called_back),
     Case("outputs of a long text", lambda a: a.run(
         {"outputs": {f"o{n}": "${flow.input.x} " for n in range(3000)},
