@@ -4,9 +4,8 @@ import gc
 import logging
 import os
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
-from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +15,7 @@ from hypothesis import settings
 
 from support.client import Client
 from support.databases import copy_new_databases
+from support.order import arranged
 from support.passwords import hash_quickly
 from support.postgres import PostgresServer
 from support.receiver import Receiver
@@ -35,11 +35,10 @@ settings.load_profile("tests")
 pytest_plugins = ["support.fleet", "support.lazy", "support.scoreboard"]
 
 
-SCENARIOS: Final = "scenarios"
 # Their tests start no process and wait for nothing.
 _PURE: Final = ("domain", "nodes", "docs")
 # The directories whose files take longest, and those whose files take next to nothing.
-_LONG: Final = ("web", SCENARIOS, "security", "engine", "language")
+_LONG: Final = ("web", "scenarios", "security", "engine", "language")
 _SHORT: Final = ("docs", "domain")
 # A file system in memory, and how much room it must have to be used.
 _MEMORY: Final = Path("/dev/shm")
@@ -79,17 +78,11 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that none of them is left alone at the end.
-
-    Between two files that mostly wait is one that computes, as processes that all wait leave the cores idle.
-    """
-    files: dict[Path, list[pytest.Item]] = {}
+    """Arrange the files, and choose which tests may be run once more."""
+    files: dict[str, list[pytest.Item]] = {}
     for item in sorted(items, key=lambda item: _rank(item.path.parent.name)):
-        files.setdefault(item.path, []).append(item)
-    waiting = [file for path, file in files.items() if path.parent.name == SCENARIOS]
-    computing = [file for path, file in files.items() if path.parent.name != SCENARIOS]
-    pairs: Iterable[Sequence[list[pytest.Item]]] = zip_longest(waiting, computing, fillvalue=[])
-    items[:] = [item for pair in pairs for file in pair for item in file]
+        files.setdefault("/".join(item.path.parts[-2:]), []).append(item)
+    items[:] = [item for file in arranged(list(files)) for item in files[file]]
     for item in items:
         # `--reruns` is for tests with real processes, sockets and time, on a machine that has other work.
         if item.path.parent.name in _PURE:
