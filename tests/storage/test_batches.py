@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from structlog.testing import capture_logs
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports.journal import Append
 from flowrunner.storage import batch
-from flowrunner.storage.batch import MAX_BATCH, MAX_BATCH_BYTES, BatchLimit, Pending, Writability
+from flowrunner.storage.batch import MAX_BATCH, MAX_BATCH_BYTES, BatchLimit, CommitFailures, Pending, Writability
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl
-from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.transaction import Transaction, one_row
 from support.databases import Place, add_flows, change, creation, following, log_line, open_database, rows_of
 from support.invariants import check_database
 
@@ -220,6 +221,45 @@ async def test_an_unreadable_page_makes_only_its_own_execution_fail(
     assert {id: type(r) for id, r in zip(ids, results, strict=True) if r is not None} == {"e07": Unavailable}
     assert "storage.commit_failed" in (said := capfd.readouterr().out)
     assert [id for id in ids if id in said] == ["e07"]
+
+
+@pytest.mark.only("sqlite")
+async def test_a_full_disk_is_logged_once_although_many_commits_fail(path: Path) -> None:
+    database = open_database(path)
+    (pages,) = await database.write(lambda tx: one_row(tx, "PRAGMA page_count"))
+    await database.write(lambda tx: tx.row(f"PRAGMA max_page_count = {pages}"))
+
+    with capture_logs() as lines:
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                await insert(database, "x" * 10_000)
+    await database.close()
+
+    assert [line["error"] for line in lines if line["event"] == "storage.commit_failed"] == ["database or disk is full"]
+
+
+def test_a_failed_commit_is_logged_again_after_ten_seconds_with_its_repeats() -> None:
+    failures = CommitFailures()
+
+    with capture_logs() as lines:
+        for at in (0.0, 1.0, 9.9, 10.0, 11.0, 30.0, 50.0):
+            failures.report([], "full", at=at, is_damage=False, hint="make room")
+        failures.report([], "locked", at=50.0, is_damage=False)
+
+    assert [(line["error"], line.get("repeats"), line.get("hint")) for line in lines] == [
+        ("full", None, "make room"), ("full", 2, "make room"), ("full", 1, "make room"), ("full", None, "make room"),
+        ("locked", None, None),
+    ]  # fmt: skip
+
+
+def test_each_commit_that_meets_damage_is_logged() -> None:
+    failures = CommitFailures()
+
+    with capture_logs() as lines:
+        for _ in range(3):
+            failures.report([], "malformed", at=1.0, is_damage=True)
+
+    assert len(lines) == 3
 
 
 @pytest.mark.only("sqlite")

@@ -97,6 +97,11 @@ def text_for_log(error: Exception) -> str:
 _FAULTS_OF_A_PART: Final = ("57014", "40001", "40P01", "53100", "53200", "53400", "54", "XX")
 
 
+def is_damage(error: BaseException) -> bool:
+    """Return whether a part of the database cannot be read, although others can."""
+    return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith("XX")
+
+
 def is_fault_of_a_part(error: BaseException) -> bool:
     """Return whether nothing was written and the same operations may succeed in smaller parts."""
     return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_FAULTS_OF_A_PART)

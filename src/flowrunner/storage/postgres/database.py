@@ -19,7 +19,7 @@ import structlog
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.audit_shares import AuditShares
-from flowrunner.storage.batch import MAX_BATCH_BYTES, BatchLimit, Pending, Writability, by_kind, executions_of
+from flowrunner.storage.batch import MAX_BATCH_BYTES, BatchLimit, CommitFailures, Pending, Writability, by_kind
 from flowrunner.storage.database import (
     Bulk,
     Call,
@@ -33,6 +33,7 @@ from flowrunner.storage.database import (
 from flowrunner.storage.postgres.connections import (
     as_unavailable,
     close,
+    is_damage,
     is_database_failure,
     is_fault_of_a_part,
     options,
@@ -112,6 +113,7 @@ class PostgresDatabase:
         self._closed = False
         self._limit = BatchLimit()
         self._writability = Writability()
+        self._commit_failures = CommitFailures()
         self._writing = asyncio.create_task(self._write_loop(), name="postgres-writer")
 
     def submit(self, work: WriteOp) -> asyncio.Future[Any]:
@@ -293,8 +295,8 @@ class PostgresDatabase:
 
     def _fail(self, batch: list[Pending], error: Exception) -> None:
         if not isinstance(error, Overtaken):
-            executions = executions_of(batch)
-            logger.error("storage.commit_failed", error=text_for_log(error), size=len(batch), executions=executions)
+            text, now = text_for_log(error), time.monotonic()
+            self._commit_failures.report(batch, text, at=now, is_damage=is_damage(error))
             error = Unavailable("The database cannot be written at the moment")
         for pending in batch:
             pending.error = error

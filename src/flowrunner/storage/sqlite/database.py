@@ -27,7 +27,7 @@ import structlog
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.audit_shares import AuditShares
-from flowrunner.storage.batch import MAX_BATCH, BatchLimit, Pending, Writability, by_kind, executions_of
+from flowrunner.storage.batch import MAX_BATCH, BatchLimit, CommitFailures, Pending, Writability, by_kind
 from flowrunner.storage.database import Bulk, Call, ConnectionUse, OnDuration, WriteOp, unmeasured
 from flowrunner.storage.read_turns import ReadTurns
 from flowrunner.storage.sqlite.files import DatabaseFiles
@@ -217,6 +217,7 @@ class SqliteDatabase:
         self._wakeup_is_due = False
         self._closed = False
         self._writability = Writability()
+        self._commit_failures = CommitFailures()
         self._on_loop = _connect_to_read(path)
         # Another program may lock the file for a moment. A reader thread can wait for that, the event loop cannot.
         self._on_loop.execute("PRAGMA busy_timeout = 0")
@@ -425,11 +426,11 @@ class SqliteDatabase:
             pending.error = Unavailable("The database cannot be written at the moment")
         self._writability.note(has_failed=True)
         hint = _HINTS.get(getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE)
-        logger.error(
-            "storage.commit_failed",
-            error=str(error),
-            size=len(batch),
-            executions=executions_of(batch),
+        self._commit_failures.report(
+            batch,
+            str(error),
+            at=time.monotonic(),
+            is_damage=_is_damage(error),
             **({} if hint is None else {"hint": hint}),
         )
 
