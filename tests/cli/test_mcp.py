@@ -67,7 +67,7 @@ def test_the_standard_output_holds_messages_alone_and_the_end_of_the_input_ends_
 ) -> None:
     asked = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     lines = [message("initialize", asked), message("tools/list", id=2), message("x/y", id="three")]
-    sent = "not json\n" + "".join(json.dumps(line) + "\n" for line in lines)
+    sent = 'not json\n\n{"id": 7}\n' + "".join(json.dumps(line) + "\n" for line in lines)
     with subprocess.Popen(
         [sys.executable, "-m", "flowrunner", "mcp"],
         cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -77,11 +77,15 @@ def test_the_standard_output_holds_messages_alone_and_the_end_of_the_input_ends_
         assert process.stdout is not None
         process.stdin.write(sent)
         process.stdin.flush()
-        answers = [json.loads(process.stdout.readline()) for _ in range(3)]
+        answers = [json.loads(process.stdout.readline()) for _ in range(5)]
         process.stdin.close()
         assert process.wait(timeout=60) == 0
         assert process.stdout.read() == ""
 
+    unreadable = [answer["error"] for answer in answers if answer["id"] is None]
+    assert [(error["code"], error["message"][:22]) for error in unreadable] == [
+        (-32700, "The line is not JSON: "), (-32600, "The line is no JSON-RP"),
+    ]  # fmt: skip
     by_id = {answer["id"]: answer for answer in answers}
     assert by_id[1]["result"]["serverInfo"]["name"] == "flowrunner"
     assert len(by_id[2]["result"]["tools"]) >= 13

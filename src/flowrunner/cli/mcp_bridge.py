@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +21,7 @@ from flowrunner.client.requests import Origin, authorization
 if TYPE_CHECKING:
     from httpx2 import Response
     from mcp import Client
+    from mcp.shared.message import SessionMessage
 
     from flowrunner.client import ApiError
 
@@ -111,8 +114,47 @@ async def _bridge(target: Target) -> None:
         # Without a limit, an answer with a wrong id would be waited for indefinitely.
         async with Client(transport, cache=None, read_timeout_seconds=_REQUEST_SECONDS) as client:
             server = _passing_on(client)
-            async with stdio_server() as (read, write):
-                await server.run(read, write, server.create_initialization_options())
+            async with stdio_server() as (read, write), _readable(read, write) as messages:
+                await server.run(messages, write, server.create_initialization_options())
+
+
+@asynccontextmanager
+async def _readable(read: Any, write: Any) -> AsyncIterator[Any]:
+    """Give the messages that can be read, and answer the other lines, which the SDK's server drops."""
+    import anyio
+
+    send, messages = anyio.create_memory_object_stream["SessionMessage | Exception"](0)
+
+    async def pass_on() -> None:
+        async with send:
+            async for message in read:
+                if not isinstance(message, Exception):
+                    await send.send(message)
+                elif (answer := _answer_to_unreadable(message)) is not None:
+                    await write.send(answer)
+
+    passing_on = asyncio.create_task(pass_on(), name="messages of the agent")
+    try:
+        yield messages
+    finally:
+        passing_on.cancel()
+        await asyncio.gather(passing_on, return_exceptions=True)
+
+
+def _answer_to_unreadable(error: Exception) -> "SessionMessage | None":
+    """Return the answer to a line that is no message; None to one that is empty."""
+    import mcp_types as types
+    from mcp.shared.message import SessionMessage
+    from pydantic import ValidationError
+
+    found = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
+    if found is not None and found["type"] == "json_invalid":
+        if isinstance(found["input"], str) and not found["input"].strip():
+            return None
+        code, message = types.PARSE_ERROR, f"The line is not JSON: {found['ctx']['error']}"
+    else:
+        code, message = types.INVALID_REQUEST, "The line is no JSON-RPC message"
+    return SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=types.ErrorData(code=code, message=message)))
 
 
 async def _check(http: Any, url: str) -> None:
