@@ -67,3 +67,22 @@ async def test_a_login_is_used_from_then_on(account: PlainClient) -> None:
         await client.login(account.email, "five-blue-otters-swim")
 
         assert (await client.accounts.get()).email == account.email
+
+
+def test_a_client_is_used_in_one_event_loop_after_the_other_only_if_it_was_closed(account: PlainClient) -> None:
+    async def ask() -> str:
+        return str((await client.get("/accounts/me"))["id"])
+
+    async def ask_and_close() -> str:
+        async with client:
+            return await ask()
+
+    client = AsyncClient(account.url, account.token)
+    assert asyncio.run(ask_and_close()) == account.account_id
+    with asyncio.Runner() as first:
+        first.run(ask())
+        with pytest.raises(RuntimeError, match="make one for each event loop"):
+            asyncio.run(ask())
+
+        assert first.run(ask_and_close()) == account.account_id
+    assert asyncio.run(ask_and_close()) == account.account_id

@@ -1,5 +1,6 @@
 """Connections of the asynchronous client, with aiohttp."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ _CHUNK_BYTES = 256 * 1024
 
 
 class AsyncTransport:
-    """Connections to one origin, which are kept open. They belong to the event loop of the first request.
+    """Connections to one origin, which are kept open until `close`. They belong to the event loop of the first request.
 
     Args:
         connect_seconds: How long it may take to connect for a stream.
@@ -26,6 +27,7 @@ class AsyncTransport:
         self._connect_seconds = connect_seconds
         self._context = ssl.create_default_context(cafile=ca_file) if origin.is_secure else None
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(self, request: Request, *, seconds: float, size: int) -> Answer:
         """Send a request once, and return its answer.
@@ -92,7 +94,15 @@ class AsyncTransport:
             raise self._unreachable(error) from None
 
     def _opened(self) -> aiohttp.ClientSession:
+        """Raises: RuntimeError in another event loop than before, where the connections would not work."""
+        loop = asyncio.get_running_loop()
+        if self._session is not None and self._loop is not loop:
+            raise RuntimeError(
+                "This AsyncClient has connections of another event loop: close it there first, as `async with` does, "
+                "or make one for each event loop"
+            )
         if self._session is None:
+            self._loop = loop
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._context or True),
                 cookie_jar=aiohttp.DummyCookieJar(),
