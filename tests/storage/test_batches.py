@@ -230,7 +230,7 @@ async def test_a_full_disk_is_logged_once_although_many_commits_fail(path: Path)
     await database.write(lambda tx: tx.row(f"PRAGMA max_page_count = {pages}"))
 
     with capture_logs() as lines:
-        for _ in range(20):
+        for _ in range(10):
             with pytest.raises(Unavailable):
                 await insert(database, "x" * 10_000)
     await database.close()

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.storage.postgres.connections import UnfitServer, as_unavailable, check_server
@@ -49,6 +50,25 @@ async def test_a_killed_server_is_unavailable_and_then_used_again(
     assert await eventually(lambda: insert(fragile, "after")) == 1
     assert await eventually(lambda: fragile.read(lambda tx: tx.row("SELECT count(*) FROM tickets"))) == (2,)
     await eventually(fragile.check_writable)
+
+
+async def test_an_outage_is_not_logged_for_each_read_and_write(
+    own_server: PostgresServer, fragile: PostgresDatabase
+) -> None:
+    await insert(fragile, "before")
+    own_server.kill()
+
+    with capture_logs() as lines:
+        for _ in range(10):
+            with pytest.raises(Unavailable):
+                await fragile.read(lambda tx: tx.row("SELECT 1"))
+            with pytest.raises(Unavailable):
+                await insert(fragile, "meanwhile")
+
+    for event in ("storage.read_failed", "storage.commit_failed"):
+        errors = [line["error"] for line in lines if line["event"] == event]
+        assert errors
+        assert len(errors) == len(set(errors))
 
 
 async def test_a_reader_that_is_cancelled_after_its_connection_was_lost_ends(

@@ -1,7 +1,6 @@
 """Write operations that share a transaction, and the outcome of the last commit."""
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -13,6 +12,7 @@ import structlog
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
 from flowrunner.storage.database import WriteOp
+from flowrunner.storage.repeated_errors import RepeatedErrors, as_field
 
 logger = structlog.get_logger()
 
@@ -25,9 +25,6 @@ _MOST_NAMED: Final = 10
 # Time for which the last commit shows whether writing works: after a success, and after a failure.
 _SUCCESS_SECONDS: Final = 5.0
 _FAILURE_SECONDS: Final = 1.0
-# Time for which a failed commit is not logged again, and the number of errors that are told apart.
-_QUIET_SECONDS: Final = 10.0
-_MOST_ERRORS: Final = 100
 
 
 @dataclass(slots=True)
@@ -96,37 +93,24 @@ def executions_of(batch: Sequence[Pending]) -> list[ExecutionId]:
 
 
 class CommitFailures:
-    """The log of failed commits. One whose error was logged a moment ago is only counted.
-
-    While the disk is full, each execution in memory tries its append again. A line for each attempt would fill what is
-    left of a disk that has the log, too.
-    """
+    """The log of failed commits."""
 
     def __init__(self) -> None:
-        # By the text of the error: when it was logged, and how often it has occurred since.
-        self._logged: dict[str, tuple[float, int]] = {}
+        self._repeated = RepeatedErrors()
 
     def report(self, batch: Sequence[Pending], error: str, *, at: float, is_damage: bool, **hint: str) -> None:
-        """Log that a commit has failed.
+        """Log that a commit has failed, unless the same error was logged a moment ago.
 
         Args:
             at: The time of `time.monotonic()`.
             is_damage: A part of the database cannot be read: the executions that need it are named each time.
         """
-        since, repeats = self._logged.get(error, (-math.inf, 0))
-        if not is_damage and at - since < _QUIET_SECONDS:
-            self._logged[error] = since, repeats + 1
+        repeats = 0 if is_damage else self._repeated.count(error, at=at)
+        if repeats is None:
             return
-        if len(self._logged) >= _MOST_ERRORS:
-            self._logged.clear()
-        self._logged[error] = at, 0
+        executions = executions_of(batch)
         logger.error(
-            "storage.commit_failed",
-            error=error,
-            size=len(batch),
-            executions=executions_of(batch),
-            **({"repeats": repeats} if repeats else {}),
-            **hint,
+            "storage.commit_failed", error=error, size=len(batch), executions=executions, **as_field(repeats), **hint
         )
 
 

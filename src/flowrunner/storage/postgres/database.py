@@ -42,6 +42,7 @@ from flowrunner.storage.postgres.connections import (
 from flowrunner.storage.postgres.notifications import NotificationChannel
 from flowrunner.storage.postgres.transaction import PostgresTransaction
 from flowrunner.storage.read_turns import ReadTurns
+from flowrunner.storage.repeated_errors import RepeatedErrors, as_field
 from flowrunner.storage.transaction import Transaction
 
 T = TypeVar("T")
@@ -114,6 +115,7 @@ class PostgresDatabase:
         self._limit = BatchLimit()
         self._writability = Writability()
         self._commit_failures = CommitFailures()
+        self._failed_reads = RepeatedErrors()
         self._writing = asyncio.create_task(self._write_loop(), name="postgres-writer")
 
     def submit(self, work: WriteOp) -> asyncio.Future[Any]:
@@ -144,7 +146,10 @@ class PostgresDatabase:
         except Exception as error:
             if not is_database_failure(error):
                 raise
-            logger.error("storage.read_failed", error=text_for_log(error))
+            text = text_for_log(error)
+            repeats = self._failed_reads.count(text, at=time.monotonic())
+            if repeats is not None:
+                logger.error("storage.read_failed", error=text, **as_field(repeats))
             raise as_unavailable(error) from error
         finally:
             self._reads -= 1
