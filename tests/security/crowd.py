@@ -70,6 +70,14 @@ KINDS: Final = {
     "unread answers": Kind(
         lambda token, execution: b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 16, reads=False
     ),
+    "unread answers to long heads": Kind(
+        lambda token, execution: (
+            b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 450 + b"\r\n"
+        ) * 16, reads=False,
+    ),
+    "refused with many headers": Kind(
+        lambda token, execution: b"GET /api/v1/flows HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 600 + b"\r\n"
+    ),
     "unread pings": Kind(
         lambda token, execution: upgrade(execution, b"Authorization: Bearer " + token.encode()), more=PING * 500,
         reads=False,

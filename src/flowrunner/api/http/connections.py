@@ -9,6 +9,7 @@ from typing import Any, Final
 from flowrunner.api.http.delays import Delays
 from flowrunner.api.http.paced_starts import PacedStarts
 from flowrunner.api.http.refusals import refusal
+from flowrunner.api.http.turns import Turns
 
 # Memory of all connections together: partial bodies, and answers that clients have not read.
 MOST_HELD_BYTES: Final = 128 * 2**20
@@ -33,6 +34,7 @@ class Connections:
         on_refusal: Called with the status of each answer to input that never becomes a request.
 
     Attributes:
+        turns: The input that is read in later iterations of the event loop.
         long_heads: The requests with long heads, which begin a few at a time.
         delays: Where answers to repeated requests wait to be sent.
     """
@@ -49,6 +51,7 @@ class Connections:
         self._most_bytes = most_bytes
         self._on_drop = on_drop
         self.on_refusal = on_refusal
+        self.turns = Turns()
         self.long_heads = PacedStarts()
         self.delays = Delays()
         self._open = 0

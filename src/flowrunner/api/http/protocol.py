@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -17,8 +18,9 @@ _BYTES_A_HEADER: Final = 4
 MAX_HEADERS: Final = 500
 MAX_URL_BYTES: Final = 16 * 1024
 MAX_PARAMETERS: Final = 1000
-# Requests with longer heads begin a few at a time.
+# Requests with longer heads, or with more headers, begin a few at a time.
 _LONG_HEAD_BYTES: Final = 4 * 1024
+_MANY_HEADERS: Final = 100
 _IS_LONG: Final = "is_long"
 # Pieces that a body may have, whatever their size. More have this many bytes on average.
 _MOST_SMALL_PIECES: Final = 1000
@@ -30,8 +32,11 @@ BODY_SECONDS: Final = 60.0
 _SLOWEST_BODY_BYTES: Final = 4 * 1024
 # Partial requests up to this size are not counted towards the memory limit.
 _SMALL_BYTES: Final = 4 * 1024
-# Pipelined requests of a connection that wait for earlier answers.
+# Pipelined requests of a connection that wait for earlier answers. For one, besides its head, more is counted than it
+# takes: each is many objects, among which the collector of garbage searches.
 MAX_PIPELINED: Final = 16
+_REQUEST_BYTES: Final = 16 * 1024
+_HEADER_BYTES: Final = 192
 # Time for which a rejected connection is still read, so that a reset does not overtake the answer.
 _LINGER_SECONDS: Final = 1.0
 # The WebSocket library parses lists character by character.
@@ -58,8 +63,14 @@ _UPGRADE_TOO_LARGE: Final = (
 _BUSY: Final = "The server holds as many requests as it has memory for: try again in a moment"
 
 
+# In place of that of a request which has been answered.
+_NO_SCOPE: Final[Any] = MappingProxyType({})
 # Called with the scope of a request and the headers of all answers.
 RefuseEarly: TypeAlias = Callable[[Any, Iterable[tuple[bytes, bytes]]], bytes | None]
+
+
+def _nothing() -> None:
+    """Do nothing, for the response of a connection that is closed."""
 
 
 class _Refused(Exception):
@@ -91,8 +102,11 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     _piece_bytes = 0
     _most_head_bytes = 0
     _body_bytes = 0
+    _pipelined_bytes = 0
     _pieces = 0
     _is_refused = False
+    # Input that is read in a later iteration of the event loop.
+    _deferred = b""
     # The request that is being answered. Pipelined requests may wait behind it.
     _answering: RequestResponseCycle | None = None
     # The request that is refused a moment later, and whose body nobody reads.
@@ -104,6 +118,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         super().__init__(**options)
         self._refuse_early = refuse_early
         self._open_connections = open_connections
+        self._turns = open_connections.turns
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # only narrower
         connection = Connection(transport, self.loop, self._open_connections)
@@ -120,6 +135,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
+        # Without cycles of references, the collector of garbage need not free it: that of a crowd would take long.
+        self.pipeline.clear()
+        for cycle in filter(None, (self.cycle, self._answering)):
+            cycle.on_response = _nothing
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -174,6 +193,9 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
+        if self._deferred or self._turns.are_over:
+            self._defer(data)
+            return
         self._piece_bytes = len(data)
         self._loose_bytes += len(data)
         self._most_head_bytes += len(data)
@@ -182,8 +204,39 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._loose_bytes > MAX_HEAD_BYTES:
             self._refuse(431, _HEAD_TOO_LARGE)
-        if (held := self._loose_bytes + self._body_bytes) > _SMALL_BYTES and not self.transport.holds_request(held):
+        self._hold()
+
+    def _defer(self, data: bytes) -> None:
+        """Read the data in a later iteration, as too many requests have begun in this one."""
+        if not self._deferred:
+            self._unset_keepalive_if_required()
+            self.transport.pause_reading()
+            self._turns.wait(self.client[0] if self.client else "", self._read_deferred)
+        self._deferred += data
+        self._hold()
+
+    def _hold(self) -> None:
+        """Count the memory of the requests; refuse them if all connections together need too much."""
+        held = self._loose_bytes + self._body_bytes + self._pipelined_bytes + len(self._deferred)
+        if held <= _SMALL_BYTES or self.transport.holds_request(held):
+            return
+        if self.pipeline and self._answering is not None:
+            # The one that is being answered is the last.
+            self._is_refused, self._answering.keep_alive = True, False
+            self.pipeline.clear()
+            self.cycle, self._deferred = self._answering, b""
+            self._cancel_deadline()
+            self.transport.holds_request(0)
+        else:
             self._refuse(503, _BUSY)
+
+    def _read_deferred(self) -> None:
+        data, self._deferred = self._deferred, b""
+        if self.transport.is_closing():
+            return
+        if not self.flow.read_paused:
+            self.transport.resume_reading()
+        self.data_received(data)
 
     # Callbacks of the parser
 
@@ -193,6 +246,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
                 self._stop(431, _HEAD_TOO_LARGE)
             self._check_head()
             self.scope[_IS_LONG] = True  # type: ignore[typeddict-unknown-key] # for `_start_asgi_task`
+        elif len(self.headers) > _MANY_HEADERS:
+            self.scope[_IS_LONG] = True  # type: ignore[typeddict-unknown-key] # as above
         if len(self.pipeline) >= MAX_PIPELINED:
             self._stop(400, _UNREADABLE)
         for name, value in self.headers:
@@ -203,7 +258,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._loose_bytes = self._pieces = 0
         self._head_since = None
         self._body_until = self.loop.time() + BODY_SECONDS
+        self._turns.count()
         super().on_headers_complete()
+        if self.pipeline:
+            self._pipelined_bytes += _REQUEST_BYTES + self._size_of_head() + _HEADER_BYTES * len(self.headers)
 
     def _check_head(self) -> None:
         """Reject a head that takes long to read."""
@@ -263,8 +321,11 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.response_complete:
-            self._body_bytes = 0
+            self._body_bytes = self._pipelined_bytes = 0
             self.transport.holds_request(0)
+            # An idle connection keeps no head.
+            self.headers, self.cycle.scope = [], _NO_SCOPE
+            self.scope = _NO_SCOPE
         # The last request is answered, or has not arrived completely.
         if not self.transport.is_closing() and (self.cycle.response_complete or self.cycle.more_body):
             self.transport.awaits_data(True)
@@ -306,8 +367,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         is_answering = self.cycle is not None and not self.cycle.response_complete
         deadline = now + HEAD_SECONDS
         if self._head_since is not None:
-            if is_answering:
-                # The deadline starts after the answer to the previous request.
+            if is_answering or self._deferred:
+                # The deadline starts after the answer to the previous request, and when the input is read.
                 self._head_since = now
             deadline = self._head_since + HEAD_SECONDS
         elif self._body_until is not None:

@@ -1,0 +1,226 @@
+"""Input of many connections: how much of it is read in one iteration of the event loop, and what it takes meanwhile."""
+
+import asyncio
+import gc
+import weakref
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Final, cast
+
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from flowrunner.api.http.connections import Connections
+from flowrunner.api.http.protocol import JoinedHttpProtocol
+from flowrunner.api.http.turns import Turns
+from support.waiting import PATIENCE_SECONDS
+
+GET: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+OTHER: Final = "127.0.0.77"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 16)), max_size=300))
+def test_all_input_is_read_once_and_in_order_with_at_most_80_requests_in_an_iteration(
+    inputs: list[tuple[str, int]],
+) -> None:
+    read: list[tuple[str, int]] = []
+    begun_in: Counter[int] = Counter()
+    iteration = 0
+
+    async def main() -> None:
+        nonlocal iteration
+        turns = Turns()
+
+        def come(address: str, number: int, requests: int) -> None:
+            read.append((address, number))
+            begun_in[iteration] += requests
+            for _ in range(requests):
+                turns.count()
+
+        for number, (address, requests) in enumerate(inputs):
+            if turns.are_over:
+                turns.wait(address, partial(come, address, number, requests))
+            else:
+                come(address, number, requests)
+        for iteration in range(1, 400):  # noqa: B007 # it is counted by
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+    assert sorted(number for _, number in read) == list(range(len(inputs)))
+    for address in "abc":
+        assert [number for of, number in read if of == address] == [
+            number for number, (of, _) in enumerate(inputs) if of == address
+        ]
+    assert max(begun_in.values(), default=0) <= 64 + 16
+
+
+async def test_addresses_take_turns() -> None:
+    turns, read = Turns(), list[str]()
+    for address in "aaaabbc":
+        turns.wait(address, partial(read.append, address))
+
+    await asyncio.sleep(0)
+
+    assert "".join(read) == "abcabaa"
+
+
+async def test_input_that_cannot_be_read_keeps_no_other_from_being_read() -> None:
+    turns, read, failed = Turns(), list[str](), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context["exception"]))
+
+    def fail() -> None:
+        raise ValueError
+
+    turns.wait("a", fail)
+    turns.wait("b", partial(read.append, "b"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    assert read == ["b"]
+    assert [type(error) for error in failed] == [ValueError]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not holds():  # noqa: ASYNC110 # it takes a few iterations of the loop
+            await asyncio.sleep(0)
+
+
+class Server:
+    """A server whose requests are answered when they may be. Keeps the paths, the first of each address."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.may_answer = asyncio.Event()
+        self.begun: list[str] = []
+        self.dropped = 0
+        self.cycles = weakref.WeakSet[RequestResponseCycle]()
+        self.connections = Connections(10_000, on_drop=self._drop, most_bytes=most_bytes)
+        self.port = 0
+
+    def _drop(self) -> None:
+        self.dropped += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.begun.append(scope["client"][0])
+        await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def open(self, address: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
+
+
+@asynccontextmanager
+async def serving(*, most_bytes: int = 2**30) -> AsyncIterator[Server]:
+    app = Server(most_bytes)
+
+    class Watched(JoinedHttpProtocol):
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            app.cycles.add(self.cycle)
+
+    http = cast("Any", partial(Watched, open_connections=app.connections))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, loop="none", http=http, lifespan="off", log_config=None))
+    running = asyncio.create_task(server._serve())  # `serve` takes over the signals
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await until(lambda: server.started)
+        app.port = server.servers[0].sockets[0].getsockname()[1]
+        try:
+            yield app
+        finally:
+            app.may_answer.set()
+            server.should_exit = True
+            await running
+
+
+async def test_a_crowd_of_requests_begins_over_several_iterations_and_others_come_between() -> None:
+    async with serving() as app:
+        crowd = [await app.open() for _ in range(300)]
+        other = await app.open(OTHER)
+        # The loop sees all of it at once.
+        for _, writer in (*crowd, other):
+            writer.write(GET)
+        await until(lambda: len(app.begun) == 301)
+        app.may_answer.set()
+        for reader, writer in (*crowd, other):
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+    assert app.begun.index(OTHER) < 200
+
+
+async def test_every_one_of_many_pipelined_requests_is_answered() -> None:
+    async with serving() as app:
+        app.may_answer.set()
+        crowd = [await app.open() for _ in range(50)]
+        for _, writer in crowd:
+            writer.write(GET * 16)
+        answers = []
+        for reader, writer in crowd:
+            answers.append(b"".join([await reader.readuntil(b"ok") for _ in range(16)]).count(b"HTTP/1.1 200"))
+            writer.close()
+
+    assert answers == [16] * 50
+
+
+async def test_the_requests_of_a_connection_that_ends_are_freed_without_the_collector_of_garbage() -> None:
+    async with serving() as app:
+        _, writer = await app.open()
+        writer.write(GET * 16)
+        await until(lambda: len(app.cycles) == 16)
+        gc.disable()
+        try:
+            next(iter(app.cycles)).transport.abort()
+            # The first one is being answered.
+            await until(lambda: len(app.cycles) == 1)
+            app.may_answer.set()
+            await until(lambda: not app.cycles)
+        finally:
+            gc.enable()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "size"),
+    [(GET, 16 * 1024), (GET.replace(b"\r\n\r\n", b"\r\n" + b"X: y\r\n" * 400 + b"\r\n"), 90 * 1024)],
+    ids=["short heads", "many headers"],
+)
+async def test_pipelined_requests_count_in_the_memory_of_all_connections(head: bytes, size: int) -> None:
+    most_bytes = 16 * 2**20
+    async with serving(most_bytes=most_bytes) as app:
+        crowd = [await app.open() for _ in range(200)]
+        for _, writer in crowd:
+            writer.write(head * 16)
+        await until(lambda: len(app.begun) + app.dropped == 200)
+        waiting = len(app.cycles) - len(app.begun)
+        # What has begun is answered, and the connections that were given up end.
+        app.may_answer.set()
+        answers = []
+        for reader, writer in crowd:
+            with suppress(ConnectionError):
+                answers.append((await reader.read()).count(b"HTTP/1.1 200"))
+            writer.close()
+
+    assert 0 < waiting <= most_bytes // size + 16
+    assert sum(answered > 0 for answered in answers) == 200 - app.dropped
+
+
+async def test_an_idle_connection_keeps_no_head() -> None:
+    async with serving() as app:
+        app.may_answer.set()
+        reader, writer = await app.open()
+        writer.write(GET)
+        await reader.readuntil(b"ok")
+        (cycle,) = app.cycles
+
+        assert dict(cycle.scope) == {}
+        writer.write(GET)
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        writer.close()
