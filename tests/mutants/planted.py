@@ -1,7 +1,7 @@
 """Bugs to plant into a copy of the program. Most are of a kind that loses work, repeats it, or leaves it lying."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,9 +36,12 @@ class Bug:
         return "::" not in self.caught_by
 
     def plant(self, directory: Path) -> Path:
-        """A copy of the program with the bug in it; gives what to put into the search path."""
+        """A copy of the program with the bug in it; gives what to put into the search path.
+
+        What the bug leaves as it is, is linked: to copy and to compile it takes longer than most of who look for it.
+        """
         copy = directory / "src"
-        shutil.copytree(SOURCES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        _copy(SOURCES, copy, {SOURCES / "flowrunner" / change.file for change in self.changes})
         for change in self.changes:
             path = copy / "flowrunner" / change.file
             text = path.read_text()
@@ -47,6 +50,18 @@ class Bug:
             )
             path.write_text(text.replace(change.old, change.new))
         return copy
+
+
+def _copy(source: Path, to: Path, changed: Set[Path]) -> None:
+    """Make a directory with copies of what is changed, and links to all else."""
+    to.mkdir()
+    for path in source.iterdir():
+        if path in changed:
+            shutil.copy(path, to)
+        elif any(file.is_relative_to(path) for file in changed):
+            _copy(path, to / path.name, changed)
+        elif path.name != "__pycache__":
+            (to / path.name).symlink_to(path)
 
 
 _JOURNAL: Final = "storage/journal.py"
