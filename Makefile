@@ -187,10 +187,16 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(RUN)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# A process of pip uses one core, and most of its time unpacks. The lock has all dependencies, so each of two processes
+# can install half of them without looking for more.
+INSTALL_PART = $(PIP) install --quiet --require-hashes --no-deps --requirement $(VENV)/part
+
 # It contains the dependencies of the runtime, in the same versions.
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(RUN)
 	@echo 'Installing what the tests need into $(VENV), once: it takes a minute or two' >&2
-	@$(PIP) install --quiet --require-hashes --requirement requirements/dev.txt
+	@for part in 0 1; do awk -v part=$$part '/^[^ #]/ {n++} n && n % 2 == part' requirements/dev.txt >$(VENV)/part-$$part.txt; done
+	@$(INSTALL_PART)-0.txt & first=$$!; $(INSTALL_PART)-1.txt; second=$$?; wait $$first && [ $$second -eq 0 ]
+	@rm $(VENV)/part-0.txt $(VENV)/part-1.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.runtime $@
 
