@@ -171,6 +171,28 @@ def test_a_chain_that_leads_back_to_its_flow_is_refused(account: Client) -> None
     assert [(error["code"], error["path"]) for error in details["errors"]] == [("trigger.loop", "triggers.t.flow")]
 
 
+def test_a_dry_run_refuses_a_loop_of_chains_as_the_change_would(account: Client) -> None:
+    chain = "nodes: {a: {type: return}}\ntriggers: {t: {type: execution, flow: %s}}"
+    first = account.new_flow(chain % "second", name="first")
+    other = account.new_flow("nodes: {a: {type: return}}", name="other")
+    loop = {"definition": chain % "first"}
+
+    faults = [
+        assert_error(reply, 422)["errors"][0]["code"]
+        for reply in (
+            account.post("/api/v1/flows?dry_run=true", {"name": "second", **loop}),
+            account.put(f"/api/v1/flows/{other}?dry_run=true", {"name": "second", **loop}),
+            account.post("/api/v1/flows:batch?dry_run=true", {"flows": [{"name": "second", **loop}]}),
+        )
+    ]
+
+    assert faults == ["trigger.loop"] * 3
+    assert {flow["name"] for flow in account.get("/api/v1/flows").json["flows"]} == {"other", "first"}
+    # Without the loop nothing is saved either.
+    planned = account.put(f"/api/v1/flows/{first}?dry_run=true", {"definition": chain % "third"})
+    assert (planned.status, account.get(f"/api/v1/flows/{first}").json["revision"]) == (200, 1)
+
+
 def test_a_backfill_starts_what_would_have_been_started(account: Client) -> None:
     flow = account.new_flow(
         'nodes: {a: {type: return, params: {value: "${flow.input.day}"}}}\n'

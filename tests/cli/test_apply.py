@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -325,6 +326,44 @@ def test_a_fault_in_any_of_several_requests_leaves_all_flows_as_they_were(user: 
     assert done.returncode == 6
     assert f"flows/{faulty}.yaml:2:13: error node.type" in done.stderr
     assert stored(user.client) == {}
+
+
+def chained(to: str) -> str:
+    return f"triggers: {{t: {{type: execution, flow: {to}}}}}\n{document(1)}"
+
+
+def test_a_loop_of_chains_is_found_before_anything_is_changed_and_its_file_named(user: User) -> None:
+    write(user.home, {"a.yaml": chained("b"), "b.yaml": chained("a"), "c.yaml": document(1), "d.yaml": document(1)})
+
+    for command in (("diff",), ("apply", "--dry-run"), ("apply",)):
+        refused = user(*command, "flows", code=6).stderr
+        assert re.match(r"flows/[ab]\.yaml\S* error trigger\.loop: triggers\.t\.flow: the chain is a loop", refused), (
+            refused
+        )
+        assert "Nothing was changed: correct these faults first" in refused
+    assert stored(user.client) == {}
+
+    # Two requests: the flow of the second closes the loop.
+    write(user.home, {"a.yaml": chained("d"), "b.yaml": document(1), "d.yaml": document(1)})
+    user("apply", "flows")
+    before = stored(user.client)
+    write(user.home, {"b.yaml": document(2), "d.yaml": chained("a")})
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_SMALL_REQUESTS, "apply", "flows"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 6
+    assert stored(user.client) == before
+
+
+def test_a_fault_of_a_value_of_the_request_names_the_file(user: User) -> None:
+    write(user.home, {"a.yaml": document(1), "b.yaml": document(1, name="n" * 300)})
+
+    refused = user("apply", "flows", code=6).stderr
+
+    assert refused.startswith("flows/b.yaml")
+    assert "must have at most 200 characters" in refused
 
 
 @pytest.mark.parametrize("seed", range(20))

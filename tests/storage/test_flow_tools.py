@@ -8,7 +8,7 @@ from flowrunner.domain.errors import Conflict
 from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool, tool_name
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import FlowId
-from flowrunner.ports.flows import SavedFlow
+from flowrunner.ports.flows import FlowChange, SavedFlow
 from flowrunner.storage.database import Database
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
@@ -51,8 +51,14 @@ async def test_another_flow_of_the_workspace_cannot_take_the_name(flows: SqlFlow
     with pytest.raises((Conflict, Refused), match="give one of the two another name"):
         await flows.update(MARA, FlowId("two"), lambda before: replace(before, tool=GREET))
     with pytest.raises(Conflict):
-        await flows.check_tool(MARA, published("three"))
-    await flows.check_tool(MARA, published("one"))
+        await flows.check_writable(MARA, [FlowChange(None, published("three"))])
+    # None of the two is a tool yet.
+    both = [FlowChange(None, published(id, GREET._replace(name="flow_other"))) for id in ("four", "five")]
+    with pytest.raises(Conflict):
+        await flows.check_writable(MARA, both)
+    one = await flows.get(MARA, FlowId("one"))
+    await flows.check_writable(MARA, [FlowChange(one, replace(one, description="changed"))])
+    assert (await flows.get(MARA, FlowId("one"))).description == one.description
     await flows.delete(MARA, FlowId("one"), at=NOON)
     await flows.update(MARA, FlowId("two"), lambda before: replace(before, tool=GREET))
     assert await names(flows) == ["flow_greet"]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from flowrunner.domain.flow_names import composed
 _MOST_FLOWS: Final = 500
 _MOST_BYTES: Final = 15 * 1024 * 1024
 _WORDS: Final = {"create": "created", "update": "changed", "none": "unchanged", "delete": "pruned"}
+# The path of a fault of one of the flows of a request.
+_OF_A_FLOW: Final = re.compile(r"flows\.([0-9]{1,4})\.")
 _LARGEST_ARCHIVE_BYTES: Final = 1024 * 1024 * 1024
 
 
@@ -136,7 +139,7 @@ def _save(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[d
         # What was saved already is the same then, and stays as it is.
         return _send(client, files, dry_run=dry_run)
     except ValidationError as error:
-        if not any(fault.get("flow") for fault in error.errors):
+        if not any(_flow_of(fault, files) for fault in error.errors):
             raise
         print_text(list(_faults(error, files)), colour=False, err=True)
         raise CommandFailed("Nothing was changed: correct these faults first", INVALID) from None
@@ -153,14 +156,20 @@ def _faults(error: ValidationError, files: Sequence[FlowFile]) -> Iterator[Valid
     for file in files:
         faults = [
             Fault(
-                path=fault.get("path", ""), message=str(fault.get("message")), line=fault.get("line"),
-                column=fault.get("column"), code=fault.get("code", ""), hint=fault.get("hint"),
+                path=_OF_A_FLOW.sub("", fault.get("path", "")), message=str(fault.get("message")),
+                line=fault.get("line"), column=fault.get("column"), code=fault.get("code", ""), hint=fault.get("hint"),
             )
             for fault in error.errors
-            if fault.get("flow") == file.name
+            if _flow_of(fault, files) == file.name
         ]  # fmt: skip
         if faults:
             yield ValidationReport(file.file, faults)
+
+
+def _flow_of(fault: Mapping[str, Any], files: Sequence[FlowFile]) -> str | None:
+    """Return the flow that a fault is of: it is named, or by its place in the request."""
+    place = _OF_A_FLOW.match(fault.get("path", ""))
+    return files[int(place[1])].name if place is not None else fault.get("flow")
 
 
 def _without_file(client: Client, files: Sequence[FlowFile], skipped: Sequence[SkippedFile]) -> list[Mapping[str, Any]]:

@@ -304,7 +304,13 @@ class _Faulty(FlowRunnerError):
 
 
 class InvalidFlow(_Faulty):
-    """All faults of a flow document, in the order of the document."""
+    """All faults of a flow document, in the order of the document.
+
+    Attributes:
+        flow_name: The flow, where several are saved; None if the caller knows it.
+    """
+
+    flow_name: str | None = None
 
 
 class InvalidFlows(FlowRunnerError):

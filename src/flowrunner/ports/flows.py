@@ -224,7 +224,8 @@ class FlowStore(Definitions, Protocol):
 
         Raises:
             NotFound: If the workspace does not exist.
-            Conflict: If several flows have one of the names.
+            Conflict: If several flows have one of the names, or a flow cannot be a tool.
+            InvalidFlow: If chains of triggers are a loop.
             LimitReached: If the workspace would have more than ``most`` flows.
         """
         ...
@@ -232,7 +233,11 @@ class FlowStore(Definitions, Protocol):
     async def plan_named(
         self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None
     ) -> Sequence[FlowChange]:
-        """Return what `save_named` would do, and write nothing. Raises: Conflict, LimitReached."""
+        """Return what `save_named` would do, and write nothing. Raises: as `save_named`."""
+        ...
+
+    async def check_writable(self, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
+        """Raises: as `save_named` where other flows decide: Conflict for a tool, InvalidFlow for a chain."""
         ...
 
     async def named(self, workspace_id: WorkspaceId, name: str) -> SavedFlow:
@@ -249,10 +254,6 @@ class FlowStore(Definitions, Protocol):
 
     async def tools(self, workspace_id: WorkspaceId) -> Sequence[PublishedFlow]:
         """Return the flows that agents find as tools and may start, sorted by the names of the tools."""
-        ...
-
-    async def check_tool(self, workspace_id: WorkspaceId, flow: SavedFlow) -> None:
-        """Raises: Conflict if the flow is a tool and another one has its name, or the workspace has too many."""
         ...
 
     async def revision_named(self, workspace_id: WorkspaceId, id: FlowId, version: str | int) -> RevisionId:

@@ -92,11 +92,14 @@ class FlowBatches:
         most = self._limits.flows
         known = await self._flows.secret_names(caller)
         missing = [[name for name in changer.secrets if name not in known] for changer in changers]
-        if dry_run:
-            done = await self._store.plan_named(caller.workspace_id, changes, most=most)
-        else:
-            audit = partial(acts, caller, now)
-            done = await self._store.save_named(caller.workspace_id, changes, most=most, audit=audit)
+        try:
+            if dry_run:
+                done = await self._store.plan_named(caller.workspace_id, changes, most=most)
+            else:
+                audit = partial(acts, caller, now)
+                done = await self._store.save_named(caller.workspace_id, changes, most=most, audit=audit)
+        except InvalidFlow as error:
+            raise _with_place(error, documents) from None
         return [DeployedDocument(*pair) for pair in zip(done, missing, strict=True)]
 
     async def _changers(self, caller: Caller, documents: Sequence[FlowDocument]) -> Sequence[FlowChanger]:
@@ -162,6 +165,14 @@ def _deployed(document: FlowDocument, changer: FlowChanger, before: SavedFlow | 
         return changer.deployed(before)
     except InvalidInput as error:
         raise InvalidFlows([(document.name, document.place, fault) for fault in error.faults]) from None
+
+
+def _with_place(error: InvalidFlow, documents: Sequence[FlowDocument]) -> Exception:
+    """Return the faults that the store has found in one of the documents, with its place."""
+    for document in documents:
+        if error.flow_name is not None and composed(document.name) == composed(error.flow_name):
+            return InvalidFlows([(document.name, document.place, fault) for fault in error.faults])
+    return error
 
 
 def _check_names(documents: Sequence[FlowDocument]) -> None:

@@ -82,7 +82,7 @@ class Flows:
         saved = changer.created()
         if dry_run:
             await self._check_count(caller)
-            await self._store.check_tool(caller.workspace_id, saved)
+            await self._store.check_writable(caller.workspace_id, [FlowChange(None, saved)])
             return saved
         entry = act(caller, "flow.created", "flow", saved.id, at=changer.at, details=details)
         await self._store.create(caller.workspace_id, saved, most=self._limits.flows, audit=entry)
@@ -289,8 +289,9 @@ class Flows:
         changer = await self.changer(caller, draft)
         check_precondition(condition, before)
         after = changer.changed(before).after(before)
-        await self._store.check_tool(caller.workspace_id, after)
-        return FlowChange(before, after)
+        planned = FlowChange(before, after)
+        await self._store.check_writable(caller.workspace_id, [planned])
+        return planned
 
     async def changer(self, caller: Caller, draft: FlowDraft) -> FlowChanger:
         """Return what makes the flow of a draft. Raises: LimitReached, InvalidFlow."""

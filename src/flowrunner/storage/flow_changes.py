@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import AmbiguousName, Conflict, NotFound, quoted
+from flowrunner.domain.errors import AmbiguousName, Conflict, InvalidFlow, NotFound, quoted
 from flowrunner.domain.flow_names import forms_of
 from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool
 from flowrunner.domain.limits import check_count
@@ -154,8 +154,22 @@ async def check_tool(tx: Transaction, values: Mapping[str, Any]) -> None:
 
 async def _check_chains(tx: Transaction, flow: SavedFlow) -> None:
     """Raises: InvalidFlow if the flow's triggers make a loop."""
-    if any(isinstance(trigger.spec, Chain) for trigger in (flow.triggers or {}).values()):
+    if not _has_chain(flow):
+        return
+    try:
         await triggers.check_chains(tx, flow.id)
+    except InvalidFlow as error:
+        error.flow_name = flow.name
+        raise
+
+
+def depends_on_others(flow: SavedFlow) -> bool:
+    """Return whether other flows of the workspace decide if the flow may be written."""
+    return flow.tool is not None or _has_chain(flow)
+
+
+def _has_chain(flow: SavedFlow) -> bool:
+    return any(isinstance(trigger.spec, Chain) for trigger in (flow.triggers or {}).values())
 
 
 def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:

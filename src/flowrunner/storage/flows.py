@@ -1,6 +1,7 @@
 """Flows and the revisions of their definitions."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -108,6 +109,10 @@ DELETE FROM revisions WHERE id IN (SELECT id FROM revisions WHERE flow_id = :id 
 PURGE: Final = "DELETE FROM flows WHERE id = :id"
 
 
+class _Undone(Exception):
+    """A write that was only tried."""
+
+
 class SqlFlows:
     """Implements `ports.FlowStore`.
 
@@ -149,14 +154,21 @@ class SqlFlows:
     async def plan_named(
         self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None
     ) -> Sequence[FlowChange]:
-        async def plan(tx: Transaction) -> Sequence[FlowChange]:
-            planned = await flow_changes.plan(tx, workspace_id, changes, most)
-            for _, after in planned:
-                if after.tool is not None:
-                    await flow_changes.check_tool(tx, flow_changes.values_of(workspace_id, after))
-            return planned
+        planned = await self._database.read_long(lambda tx: flow_changes.plan(tx, workspace_id, changes, most))
+        await self.check_writable(workspace_id, planned)
+        return planned
 
-        return await self._database.read_long(plan)
+    async def check_writable(self, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
+        if not any(flow_changes.depends_on_others(after) for _, after in changes):
+            return
+
+        # Written and undone: the changes may depend on each other, as two flows that become one tool do.
+        async def write(tx: Transaction) -> None:
+            await flow_changes.write(tx, workspace_id, changes)
+            raise _Undone
+
+        with contextlib.suppress(_Undone):
+            await self._database.write(write)
 
     async def named(self, workspace_id: WorkspaceId, name: str) -> SavedFlow:
         found = await self._database.read(lambda tx: flow_changes.named(tx, workspace_id, name, None))
@@ -221,11 +233,6 @@ class SqlFlows:
     async def tools(self, workspace_id: WorkspaceId) -> Sequence[PublishedFlow]:
         rows = await self._database.read(lambda tx: tx.rows(TOOLS, {"workspace_id": workspace_id}))
         return [PublishedFlow(FlowId(row[0]), row[1], row[2], FlowTool(row[3], row[4])) for row in rows]
-
-    async def check_tool(self, workspace_id: WorkspaceId, flow: SavedFlow) -> None:
-        if flow.tool is not None:
-            values = flow_changes.values_of(workspace_id, flow)
-            await self._database.read(lambda tx: flow_changes.check_tool(tx, values))
 
     async def revision_named(self, workspace_id: WorkspaceId, id: FlowId, version: str | int) -> RevisionId:
         # The columns hold no larger numbers.
