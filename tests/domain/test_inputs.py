@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pytest
@@ -14,8 +14,9 @@ import pytest
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.values import JSON
+from flowrunner.language import json_schema
 from flowrunner.language.inputs import MAX_FAULTS, Form, Inputs, form_faults, schema_of
-from flowrunner.language.json_schema import MAX_SUBSCHEMAS, InvalidPattern
+from flowrunner.language.json_schema import MAX_LEVELS, MAX_SUBSCHEMAS, InvalidPattern, read_schema
 from flowrunner.language.schema_budget import MAX_PATTERNS, SchemaBudget
 from flowrunner.schemas import RustSchemas
 from support.lazy import Lazy
@@ -663,3 +664,25 @@ def test_bounds_may_be_equal_but_not_exclude_each_other(least: str, most: str, v
 
     assert check({"x": one_size}, {"x": value}) == {"x": value}
     assert [fault.code for fault in inputs_faults({"x": {**one_size, least: 3}})] == ["range"]
+
+
+# A schema inside another one, by the keyword that holds it.
+HOLDERS: Final[Mapping[str, Callable[[JSON], JSON]]] = {
+    **{keyword: lambda inner: inner for keyword in json_schema._SCHEMAS},
+    **{keyword: lambda inner: [inner] for keyword in json_schema._LISTS_OF_SCHEMAS},
+    **{keyword: lambda inner: {"a": inner} for keyword in json_schema._MAPS_OF_SCHEMAS},
+}
+
+
+@pytest.mark.parametrize("keyword", HOLDERS)
+def test_each_keyword_that_holds_schemas_has_them_read_and_counts_as_a_level(keyword: str) -> None:
+    def nested(levels: int, innermost: JSON) -> JSON:
+        schema = innermost
+        for _ in range(levels - 1):
+            schema = {keyword: HOLDERS[keyword](schema)}
+        return schema
+
+    assert read_schema(nested(MAX_LEVELS, {"type": "string"}), ENGINE)[0] == ()
+    assert [fault.code for fault in read_schema(nested(MAX_LEVELS + 1, {"type": "string"}), ENGINE)[0]] == ["too_deep"]
+    (fault,), _ = read_schema(nested(3, {"type": "text"}), ENGINE)
+    assert (fault.code, fault.keys[-1]) == ("type", "type")

@@ -2,13 +2,13 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
 from flowrunner.domain.errors import Fault
-from flowrunner.language import Reading, study_flow
+from flowrunner.language import Reading, foreign_forms, study_flow
 from flowrunner.language.inputs import form_faults
 from flowrunner.language.schema_budget import SchemaBudget
 from flowrunner.schemas import RustSchemas
@@ -419,3 +419,45 @@ def test_the_flows_that_a_document_calls_are_found_by_what_a_node_type_says() ->
     reading = study_flow(f"nodes: {{a: {node % ('flow', 'first')}, b: {node % ('delegate', 'second')}}}", types)
 
     assert set(reading.flows) == {"first", "second"}
+
+
+def spelt(word: str) -> Iterator[str]:
+    """Yield a word as its users write it."""
+    middle = len(word) // 2
+    yield word
+    yield f"{word[:middle]}_{word[middle:]}"
+    yield f"{word[:middle]}-{word[middle:]}"
+    yield word[:middle] + word[middle:].capitalize()
+
+
+@pytest.mark.parametrize("word", sorted(foreign_forms.OF_NODES))
+def test_a_key_of_another_system_is_one_fault_in_each_spelling(word: str) -> None:
+    # A key that is meant as an edge leads to the node that it names.
+    following = "" if foreign_forms.OF_NODES[word] in foreign_forms._LEADING else ", next: b"
+    for key in spelt(word):
+        document = f"""nodes:
+  a: {{type: log, params: {{message: x}}, {key}: b{following}}}
+  b: {{type: log, params: {{message: x}}}}
+"""
+        faults = [fault for fault in study(document).faults if not fault.is_warning]
+
+        assert len(faults) == 1, (key, faults)
+        assert faults[0].path == f"nodes.a.{key}"
+        assert faults[0].hint is not None
+
+
+@pytest.mark.parametrize("word", sorted(foreign_forms.OF_TYPES))
+def test_a_type_of_another_system_is_one_fault_in_each_spelling(word: str) -> None:
+    for type in spelt(word):
+        (fault,) = [one for one in study(f"nodes: {{a: {{type: {type}}}}}").faults if not one.is_warning]
+
+        assert fault.hint == foreign_forms.OF_TYPES[word], type
+
+
+@pytest.mark.parametrize("word", sorted(foreign_forms.OF_FLOWS))
+def test_a_key_of_another_system_s_flows_is_one_fault_in_each_spelling(word: str) -> None:
+    for key in spelt(word):
+        document = f"{key}: x\nnodes: {{a: {{type: log, params: {{message: x}}}}}}\n"
+        (fault,) = [one for one in study(document).faults if not one.is_warning]
+
+        assert (fault.path, fault.hint is not None) == (key, True)

@@ -124,6 +124,20 @@ async def test_a_repeated_request_gets_its_first_answer_also_when_the_flow_s_lim
     assert (again.id, again.is_repeat) == (first.id, True)
 
 
+async def test_a_key_of_a_limit_is_the_same_whatever_the_order_of_its_members(
+    flows: Flows, executions: Executions, mara: Caller
+) -> None:
+    limited = "limits: {concurrency: {max: 1, key: '${input}', on_limit: reject}}\n"
+    flow = await flows.create(
+        mara, FlowDraft(definition=limited + "nodes: {a: {type: wait, params: {key: k}}}\nmetadata: {name: F}")
+    )
+    await executions.run(mara, flow.id, {"a": {"b": 1, "c": 2}, "d": 3})
+
+    with pytest.raises(Conflict):
+        await executions.run(mara, flow.id, {"d": 3, "a": {"c": 2, "b": 1}})
+    await executions.run(mara, flow.id, {"d": 3, "a": {"c": 1, "b": 2}})
+
+
 @pytest.mark.parametrize("x", ["x" * 20_000, [[]] * 20_000, [1.5e-5] * 20_000])
 async def test_a_key_of_a_limit_is_rejected_before_much_of_it_is_evaluated(
     flows: Flows, executions: Executions, mara: Caller, x: JSON
