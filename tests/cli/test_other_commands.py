@@ -477,11 +477,12 @@ def test_any_request_can_be_sent(user: User) -> None:
     assert json.loads(user("api", "GET", "/flows", "-p", "limit=1").stdout)["limit"] == 1
     assert json.loads(user("api", "get", "/api/v1/flows?limit=2").stdout)["limit"] == 2
     (user.home / "flow.yaml").write_text("nodes:\n  a: {type: return}\n")
-    for name, tags in (("one", ["--tag", "left"]), ("both", ["--tag", "left", "--tag", "right"])):
+    left, right = ("--tag", "left"), ("--tag", "right")
+    for name, tags in (("one", left), ("other", right), ("both", (*left, *right))):
         user("flow", "create", "flow.yaml", "--name", name, *tags)
     found = json.loads(user("api", "GET", "/flows", "-p", "tag=left", "-p", "tag=right").stdout)["flows"]
     assert [flow["name"] for flow in found] == ["both"]
-    assert user("flow", "list", "--tag", "left", "--tag", "right", "-o", "name").stdout.split() == [found[0]["id"]]
+    assert user("flow", "list", *left, *right, "-o", "name").stdout.split() == [found[0]["id"]]
     checked = user("api", "POST", "/flows/validate", "-i", "@flow.yaml", "--content-type", "application/yaml")
     assert json.loads(checked.stdout)["is_valid"]
     assert user("api", "POST", "/flows", "-i", '{"definition": ""}', code=6).stdout == ""

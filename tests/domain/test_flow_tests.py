@@ -142,6 +142,14 @@ def test_a_flow_with_right_tests_is_taken_with_them() -> None:
     assert list(reading.flow.tests) == ["t"]
 
 
+@given(st.text(max_size=5) | st.builds(lambda size, end: "a" * size + end, st.integers(198, 201), st.text(max_size=1)))
+def test_a_name_of_a_test_has_up_to_200_characters_that_are_all_shown(name: str) -> None:
+    _, faults = read_tests({name: {}}, NODES)
+
+    is_name = name.isprintable() and 1 <= len(name) <= 200
+    assert [fault.code for fault in faults] == ([] if is_name else ["test.name"])
+
+
 def test_a_test_that_is_not_a_map_is_reported() -> None:
     _, faults = read_tests({"t": [1]}, NODES)
 

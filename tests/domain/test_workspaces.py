@@ -32,6 +32,13 @@ def test_a_name_suggests_a_slug_of_its_first_letters_and_digits(name: str) -> No
     assert len(slug) >= min(len(plain), MAX_SLUG_CHARACTERS // 2)
 
 
+@given(st.text(max_size=5) | st.builds(lambda size, end: "a" * size + end, st.integers(198, 201), st.text(max_size=1)))
+def test_a_name_has_up_to_200_characters_that_are_all_shown(name: str) -> None:
+    is_name = name.isprintable() and name.strip() != "" and len(name) <= 200
+
+    assert (workspace_faults(name=name, slug=None) == []) == is_name
+
+
 def test_a_role_includes_another_if_it_has_its_rights() -> None:
     for role, other in product(WORKSPACE_ROLES, repeat=2):
         has_rights = rights_of("user", None, role) >= rights_of("user", None, other)
