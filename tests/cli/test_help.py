@@ -56,3 +56,11 @@ def test_what_runs_without_a_server_takes_no_settings_of_one(command: str) -> No
 
     assert "--data-dir" in said.output
     assert "--port" not in said.output
+
+
+@pytest.mark.parametrize(("word", "meant"), [("deploy", "apply"), ("start", "serve"), ("users", "account")])
+def test_a_command_is_found_by_its_name_elsewhere(word: str, meant: str) -> None:
+    result = CliRunner().invoke(main, [word, "flows/"])
+
+    assert (result.exit_code, meant in main.commands) == (2, True)
+    assert f"No such command '{word}'. Did you mean '{meant}'?" in result.output

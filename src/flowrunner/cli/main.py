@@ -84,6 +84,11 @@ _MODULES: Final = {
     **dict.fromkeys(("logs", "watch", "cancel", "rerun"), "executions"),
 }  # fmt: skip
 
+# What the same is called elsewhere, where no name here is like it.
+_NAMES_ELSEWHERE: Final = {
+    "deploy": "apply", "lint": "validate", "start": "serve", "status": "doctor", "user": "account", "users": "account",
+}  # fmt: skip
+
 
 def _commands() -> Iterator[LazyCommand]:
     for name, short_help in _COMMANDS.items():
@@ -102,6 +107,13 @@ class _Program(LazyGroup):
                 formatter.write_dl([(name, _COMMANDS[name]) for name in names if name in _COMMANDS], col_max=12)
         with formatter.section("Other commands"):
             formatter.write_text(", ".join(rest))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if (name := _NAMES_ELSEWHERE.get(args[0])) is not None:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{name}'?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         _replace_closed_streams()
