@@ -1,6 +1,7 @@
 """Pages of every list, by offset and by cursor."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from api.shapes import SMALLEST, assert_error
 from flowrunner.api.http.answers import link_to_next, part_of
 from flowrunner.api.http.requests import page_of
 from flowrunner.ports.page import Listed
+from security.two_accounts import two_accounts_at
 from support.client import PASSWORD, Client
 
 LOGGING: Final = """nodes:
@@ -165,16 +167,12 @@ LISTS: Final = {
     "/api/v1/workspaces/{id}/invitations": invitations,
     "/api/v1/sessions": sessions,
 }
-# Those that have much of other tests, or cursors of another kind, and tests of their own.
-ELSEWHERE: Final = {
-    "/api/v1/accounts",
-    "/api/v1/admin/workspaces",
-    "/api/v1/approvals",
-    "/api/v1/audit",
-    "/api/v1/executions/{id}/steps",
-    "/api/v1/keys/rotations",
-    "/api/v1/workspaces/{id}/members",
-}
+# Those of an installation, to which other tests add.
+OF_INSTALLATION: Final = (
+    "/api/v1/accounts", "/api/v1/admin/workspaces", "/api/v1/audit", "/api/v1/keys/rotations",
+)  # fmt: skip
+# Those that have cursors of another kind, or more than one account, and tests of their own.
+ELSEWHERE: Final = {"/api/v1/approvals", "/api/v1/executions/{id}/steps", "/api/v1/workspaces/{id}/members"}
 
 
 def test_every_list_is_among_these(account: Client) -> None:
@@ -185,7 +183,28 @@ def test_every_list_is_among_these(account: Client) -> None:
         if "cursor" in {parameter["name"] for parameter in operations.get("get", {}).get("parameters", ())}
     }
 
-    assert lists == LISTS.keys() | ELSEWHERE
+    assert lists == LISTS.keys() | {*OF_INSTALLATION} | ELSEWHERE
+
+
+async def test_the_lists_of_an_installation_go_on_by_cursor(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        admin = accounts.mara
+        for n in (3, 1, 2):
+            made = {"name": f"A{n}", "email": f"a{n}@example.com", "password": f"{PASSWORD} {n}", "role": "user"}
+            assert (await admin.request("POST", "/api/v1/accounts", made)).status == 201
+            made = {"name": f"Team {n}", "slug": f"team-{n}"}
+            assert (await admin.request("POST", "/api/v1/workspaces", made)).status == 201
+        assert (await admin.request("POST", "/api/v1/keys/rotations", {"kinds": ["signing", "data"]})).status == 202
+
+        for path in OF_INSTALLATION:
+            whole = entries_of((await admin.request("GET", f"{path}?limit=100")).json)
+            found, cursor = [], ""
+            while cursor is not None:
+                page = (await admin.request("GET", f"{path}?limit=1&cursor={cursor}")).json
+                found += entries_of(page)
+                cursor = page.get("next_cursor")
+            assert len(whole) >= 2
+            assert found == whole, path
 
 
 def entries_of(page: Any) -> list[Any]:
