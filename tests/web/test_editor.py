@@ -390,6 +390,28 @@ def test_a_tooltip_closes_at_the_first_key_and_comes_back_with_the_mouse(tab: Ta
     expect(tooltip).to_be_visible()
 
 
+def test_a_key_while_a_tooltip_is_loaded_closes_it_before_it_opens(tab: Tab, api: Client) -> None:
+    text = "triggers: {early: {type: schedule, cron: '30 6 * * *'}}\nnodes: {a: {type: return}}\n"
+    page = tab.go(f"/flows/{api.new_flow(text, name='With a schedule')}")
+    held: list[Route] = []
+    page.route("**/cron*.js", lambda route: held.append(route))  # noqa: PLW0108 # Playwright cannot wrap a method
+    code(page).focus()
+    with page.expect_request("**/cron*.js"):
+        code(page).get_by_text("30 6 * * *").hover()
+
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(100)
+    with page.expect_response("**/cron*.js"):
+        held[0].continue_()
+    page.wait_for_timeout(1000)
+
+    tooltip = page.locator(".cm-docs")
+    expect(tooltip).to_have_count(0)
+    page.mouse.move(0, 0)
+    code(page).get_by_text("30 6 * * *").hover()
+    expect(tooltip).to_be_visible()
+
+
 def test_an_edge_is_drawn_from_one_node_to_another(tab: Tab, flow: str) -> None:
     page = edited(tab, flow)
     source = page.locator("li", has=page.locator("[data-node=greet]"))

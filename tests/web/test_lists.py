@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -416,6 +417,31 @@ def test_a_trigger_that_listens_to_a_deleted_flow_says_that_it_starts_nothing(ta
     expect(page.get_by_text("starts nothing", exact=True)).to_be_visible()
     page.get_by_role("link", name="after", exact=True).click()
     expect(page.get_by_role("dialog").get_by_text("Name another one in the flow's document")).to_be_visible()
+
+
+def test_a_name_from_right_to_left_is_cut_at_its_end(tab: Tab, api: Client) -> None:
+    short, long = "זרימה", "זרימה ארוכה שמעבדת הזמנות מכל החנויות של החברה בכל הארצות ושולחת הודעה " * 2
+    for name in (short, long.strip()):
+        api.new_flow("nodes: {a: {type: return}}", name=name)
+    page = tab.go(f"/flows?{urlencode({'q': short})}")
+    page.set_viewport_size({"width": 901, "height": 800})
+    # Of the first letter, which is the one on the right.
+    places = """links => links.map(link => {
+        const range = document.createRange();
+        range.setStart(link.firstChild, 0);
+        range.setEnd(link.firstChild, 1);
+        const [first, box] = [range.getBoundingClientRect(), link.getBoundingClientRect()];
+        return [first.left - box.left, box.right - first.right];
+    })"""
+    links = page.get_by_role("table").get_by_role("link", name=short)
+    expect(links).to_have_count(2)
+
+    (cut, whole) = sorted(links.evaluate_all(places), key=lambda place: place[1])
+
+    assert cut[0] > 100
+    assert cut[1] >= -1
+    # It begins where other names begin.
+    assert whole[1] > 0
 
 
 def test_a_trigger_names_its_flow_at_each_width(tab: Tab, api: Client) -> None:

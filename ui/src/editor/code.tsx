@@ -215,7 +215,11 @@ function tooltips(latest: { readonly current: CodeProps }) {
   // From a key until the mouse moves: a tooltip would cover what is typed.
   let isTyping = false;
   return [
-    hoverTooltip(async (view, offset) => (isTyping ? null : await tooltipFor(view, offset, latest.current))),
+    hoverTooltip(async (view, offset) => {
+      const found = isTyping ? null : await tooltipFor(view, offset, latest.current);
+      // A key may have been pressed while it was loaded.
+      return isTyping ? null : found;
+    }),
     EditorView.domEventObservers({
       mousemove: () => void (isTyping = false),
       keydown: (event, view) => {
