@@ -856,7 +856,30 @@ async def test_a_login_that_cannot_begin_leaves_its_reason_in_the_log(tmp_path: 
     assert reply.headers["location"] == "/login?sign_on=unavailable"
     [line] = [line for line in lines if line["event"] == "sign_on.failed"]
     assert (line["provider"], line["fault"], line["address"]) == ("liar", "unavailable", "192.0.2.7")
-    assert "another issuer" in line["reason"]
+    assert line["reason"] == f"The provider says that its issuer is 'https://another.example.com', not '{liar.issuer}'"
+
+
+async def test_a_provider_in_a_closed_network_is_opened_by_the_setting_that_the_log_names(tmp_path: Path) -> None:
+    providers = providers_of({"corp": {"issuer": "http://127.0.0.1:9", **CLIENT}})
+    async with program_at(tmp_path / "data", public_url=URL, sign_on=providers) as program:
+        with capture_logs() as lines:
+            await Browser(program).get(f"{START}/corp")
+
+    [reason] = [line["reason"] for line in lines if line["event"] == "sign_on.failed"]
+    assert reason.startswith("Single sign-on may not connect to http://127.0.0.1:9/")
+    # The other setting would open the network to flows, and not to the provider.
+    assert reason.endswith("closed to single sign-on: an operator can open it with FLOWRUNNER_SIGN_ON_ALLOW")
+
+
+async def test_an_answer_that_is_no_success_is_named_with_its_address(tmp_path: Path, liar: LyingProvider) -> None:
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        liar.answers = {"/.well-known/openid-configuration": (404, {}, b"{}")}
+        with capture_logs() as lines:
+            await Browser(program).get(f"{START}/liar")
+        liar.reset()
+
+    [reason] = [line["reason"] for line in lines if line["event"] == "sign_on.failed"]
+    assert reason == f"The provider answered GET {liar.issuer}/.well-known/openid-configuration with 404"
 
 
 async def test_logins_that_wait_for_keys_end_with_the_first_that_cannot_fetch_them(

@@ -57,7 +57,15 @@ async def open_program(
             request_tracer(exporters, stored.vault),
         )
         # An operator names the providers, and may have them in networks that are closed to flows.
-        sign_on_http = EgressClients(EgressPolicy(settings.sign_on_allow, own_ports, own_servers(settings)))
+        sign_on_http = EgressClients(
+            EgressPolicy(
+                settings.sign_on_allow,
+                own_ports,
+                own_servers(settings),
+                who="Single sign-on",
+                opened_by="FLOWRUNNER_SIGN_ON_ALLOW",
+            )
+        )
         sandbox = JailedSandbox(settings.script_workers)
         try:
             program = assemble(

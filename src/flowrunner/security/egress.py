@@ -447,7 +447,7 @@ def _parse_url(text: str, *, base: yarl.URL | None = None) -> yarl.URL:
 def _as_failure(error: Exception, shown: str) -> NodeFailure:
     for cause in _causes(error):
         if isinstance(cause, EgressForbidden):
-            return NodeFailure("egress.forbidden", f"Flows may not connect to {shown}: {cause}")
+            return NodeFailure("egress.forbidden", f"{cause.who} may not connect to {shown}: {cause}")
         if isinstance(cause, NameUnanswered):
             return NodeFailure("connection.dns", f"The name of the host cannot be resolved: {shown}: {cause}")
         if isinstance(cause, UnfitAnswer):

@@ -35,7 +35,15 @@ ALWAYS_CLOSED: Final[tuple[Network, ...]] = tuple(
 
 
 class EgressForbidden(OSError):
-    """An address that flows may not connect to."""
+    """An address that may not be connected to.
+
+    Attributes:
+        who: Those who may not, at the beginning of a sentence.
+    """
+
+    def __init__(self, reason: str, *, who: str) -> None:
+        super().__init__(reason)
+        self.who = who
 
 
 class EgressPolicy:
@@ -45,6 +53,8 @@ class EgressPolicy:
         allow: Ranges to open that are closed by default.
         own_ports: Ports of this machine on which FlowRunner itself listens; always closed.
         own_servers: Host and port of each server in the settings that FlowRunner depends on; always closed.
+        who: Those whose connections are checked, at the beginning of a sentence.
+        opened_by: The variable of the setting that has ``allow``.
     """
 
     def __init__(
@@ -52,7 +62,12 @@ class EgressPolicy:
         allow: Sequence[Network] = (),
         own_ports: Collection[int] = (),
         own_servers: Collection[tuple[str, int]] = (),
+        *,
+        who: str = "Flows",
+        opened_by: str = "FLOWRUNNER_EGRESS_ALLOW",
     ) -> None:
+        self._who, self._in_a_sentence = who, who[0].lower() + who[1:]
+        self._opened_by = opened_by
         self._allow = tuple(allow)
         self._own_ports = frozenset(own_ports)
         self._own_servers = OwnServers(own_servers)
@@ -79,22 +94,27 @@ class EgressPolicy:
             # Only IPv6 addresses have a zone.
             address = ipaddress.ip_address(host.partition("%")[0] if ":" in host else host)
         except ValueError:
-            raise EgressForbidden(f"'{host}' is not an address") from None
+            raise self._forbidden(f"'{host}' is not an address") from None
         for form in _forms(address):
             if any(form in network for network in ALWAYS_CLOSED if network.version == form.version):
-                raise EgressForbidden(f"{host} is the address of a metadata service, which is always closed to flows")
+                raise self._forbidden(
+                    f"{host} is the address of a metadata service, which is always closed to {self._in_a_sentence}"
+                )
             if port in self._own_ports and _is_this_machine(form):
-                raise EgressForbidden(f"port {port} of this machine is FlowRunner's own")
+                raise self._forbidden(f"port {port} of this machine is FlowRunner's own")
             if _is_among(form, self._own_servers.addresses(port)):
-                raise EgressForbidden(f"port {port} of {host} belongs to a server that FlowRunner itself depends on")
+                raise self._forbidden(f"port {port} of {host} belongs to a server that FlowRunner itself depends on")
         if any(address in network for network in self._allow if network.version == address.version):
             return
         for network in CLOSED:
             if network.version == address.version and address in network:
-                raise EgressForbidden(
-                    f"{host} is in {network}, which is closed to flows: "
-                    f"an operator can open it with FLOWRUNNER_EGRESS_ALLOW"
+                raise self._forbidden(
+                    f"{host} is in {network}, which is closed to {self._in_a_sentence}: "
+                    f"an operator can open it with {self._opened_by}"
                 )
+
+    def _forbidden(self, reason: str) -> EgressForbidden:
+        return EgressForbidden(reason, who=self._who)
 
 
 def _written_address(host: str) -> str | None:

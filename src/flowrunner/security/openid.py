@@ -13,6 +13,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 import jwt
 
 from flowrunner.domain import strict_json
+from flowrunner.domain.errors import quoted
 from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed
 from flowrunner.plugin import HttpClient, NodeFailure
 from flowrunner.ports.clock import Clock
@@ -36,6 +37,7 @@ _LEAST_RSA_BITS: Final = 2048
 _MOST_KEYS: Final = 100
 _MOST_GROUPS: Final = 10_000
 _MOST_SUBJECT: Final = 255
+_MOST_ISSUER: Final = 500
 _REQUIRED: Final = ("iss", "sub", "aud", "exp", "iat", "nonce")
 
 
@@ -225,7 +227,8 @@ class HttpOpenIdClient:
         url = f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"
         metadata = await self._ask("GET", url, {"Accept": "application/json"})
         if metadata.get("issuer") != provider.issuer:
-            raise SignOnFailed("unavailable", "The provider calls itself another issuer than the settings")
+            said = quoted(str(metadata.get("issuer")), most=_MOST_ISSUER)
+            raise SignOnFailed("unavailable", f"The provider says that its issuer is {said}, not '{provider.issuer}'")
         optional = ["userinfo_endpoint"] if "userinfo_endpoint" in metadata else []
         schemes = ("https", "http") if provider.issuer.startswith("http:") else ("https",)
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri", *optional):
@@ -248,7 +251,7 @@ class HttpOpenIdClient:
         is_refusal = 400 <= answer.status < 500 and method == "POST"
         if answer.status != 200:
             fault = "refused" if is_refusal else "unavailable"
-            raise SignOnFailed(fault, f"The provider answered with {answer.status}")  # type: ignore[arg-type]
+            raise SignOnFailed(fault, f"The provider answered {method} {url} with {answer.status}")  # type: ignore[arg-type]
         if len(answer.body) > _MOST_BYTES:
             raise SignOnFailed("unavailable", f"The provider's answer has more than {_MOST_BYTES} bytes")
         try:
