@@ -5,7 +5,7 @@ import json
 import sqlite3
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -95,11 +95,14 @@ def liar() -> Iterator[LyingProvider]:
 
 
 @asynccontextmanager
-async def program_with(directory: Path, *issuers: tuple[str, str], **changes: Any) -> AsyncIterator[Program]:
+async def program_with(
+    directory: Path, *issuers: tuple[str, str], settings: Mapping[str, Any] | None = None, **changes: Any
+) -> AsyncIterator[Program]:
     described = {id: {"issuer": issuer, **CLIENT, "create_accounts": True, **changes} for id, issuer in issuers}
     scopes = {"scopes": ["openid", "email", "profile", "groups"], "groups": GROUPS}
     providers = providers_of({id: {**scopes, **value} for id, value in described.items()})
-    async with program_at(directory / "data", public_url=URL, sign_on=providers, sign_on_allow=(LOOPBACK,)) as program:
+    given: dict[str, Any] = {"public_url": URL, "sign_on": providers, "sign_on_allow": (LOOPBACK,), **(settings or {})}
+    async with program_at(directory / "data", **given) as program:
         yield program
 
 
@@ -928,3 +931,35 @@ async def test_a_failed_link_ends_where_it_was_begun_and_not_at_the_login_page(
 
     assert back.headers["location"] == there
     assert state not in owner.cookies
+
+
+@pytest.mark.parametrize("accepts_passwords", [True, False])
+async def test_the_last_link_that_logs_in_stays(tmp_path: Path, liar: LyingProvider, accepts_passwords: bool) -> None:
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        owner = Browser(program)
+        liar.nonce = (await owner.start("liar"))["nonce"]
+        await owner.come_back("liar", code="c", state=parameters_of(owner.url)["state"])
+    with closing(sqlite3.connect(tmp_path / "data" / "flowrunner.db")) as connection, connection:
+        if accepts_passwords:
+            # Of a provider that is no longer in the settings.
+            connection.execute(
+                "INSERT INTO identities (id, account_id, provider, issuer, subject, created_at)"
+                " SELECT 'identity-0', account_id, 'gone', 'https://gone.example.com', 'eve', 0 FROM identities"
+            )
+        else:
+            connection.execute("UPDATE accounts SET password_hash = 'a hash'")
+    off = {} if accepts_passwords else {"password_login": False}
+
+    async with program_with(tmp_path, ("liar", liar.issuer), settings=off) as program:
+        owner = Browser(program)
+        liar.nonce = (await owner.start("liar"))["nonce"]
+        await owner.come_back("liar", code="c", state=parameters_of(owner.url)["state"])
+        found = (await owner.get("/api/v1/identities")).json["identities"]
+        used = next(each["id"] for each in found if each["provider"] == "liar")
+        headers = {"host": HOST, "origin": URL, "cookie": f"flowrunner_session={owner.cookies['flowrunner_session']}"}
+        reply = await call(program.app, "DELETE", f"/api/v1/identities/{used}", headers=headers)
+        left = (await owner.get("/api/v1/identities")).json["identities"]
+
+    lacks = "The account has no password" if accepts_passwords else "Logins with passwords are off here"
+    assert (reply.status, reply.json["error"]["message"].partition(",")[0]) == (409, lacks)
+    assert left == found

@@ -262,7 +262,7 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
     assert not await open("b", "s5")
     assert not await open("c", "s6", replace(session("c", OMAR_ACCOUNT), role="admin"))
     assert await open("d", "s6")
-    await store.remove(OMAR_ACCOUNT, "i1")
+    await store.remove(OMAR_ACCOUNT, "i1", issuers=["i"], accepts_passwords=True)
     await add(identity("i7", subject="z"), "s7")
     await store.remove_all(OMAR_ACCOUNT)
     assert await store.of_account(OMAR_ACCOUNT) == ([], True)
@@ -278,9 +278,9 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
         await store.create(replace(account, id=AccountId("account-2")), identity("i6", account.id, "other"))
     assert await store.of_account(account.id) == ([identity("i5", account.id, "new")], False)
     with pytest.raises(Conflict, match="no password"):
-        await store.remove(account.id, "i5")
+        await store.remove(account.id, "i5", issuers=["i"], accepts_passwords=True)
     with pytest.raises(NotFound):
-        await store.remove(OMAR_ACCOUNT, "i5")
+        await store.remove(OMAR_ACCOUNT, "i5", issuers=["i"], accepts_passwords=True)
     await accounts.delete(account.id, at=NOON)
     assert await store.find("i", "new") is None
 

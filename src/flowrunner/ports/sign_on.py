@@ -1,6 +1,6 @@
 """The store of providers' accounts that are linked, and the client of the providers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -90,8 +90,17 @@ class IdentityStore(Protocol):
         """Return the identities of an account, and whether it has a password besides."""
         ...
 
-    async def remove(self, account_id: AccountId, id: str, *, audit: Audit = None) -> None:
-        """Raises: NotFound; Conflict if the account could no longer log in."""
+    async def remove(
+        self, account_id: AccountId, id: str, *, issuers: Collection[str], accepts_passwords: bool, audit: Audit = None
+    ) -> None:
+        """Remove a link.
+
+        Args:
+            issuers: Those of the providers that log in at present.
+            accepts_passwords: Accounts log in with a password, too, if they have one.
+
+        Raises: NotFound; Conflict if the account could no longer log in.
+        """
         ...
 
     async def remove_all(self, account_id: AccountId, *, audit: Audit = None) -> None:

@@ -369,7 +369,13 @@ class SignOn:
         entry = act_on_account(
             caller, "identity.unlinked", "identity", id, at=now, account_id=caller.account_id, mails=mails
         )
-        await self._store.remove(caller.account_id, id, audit=entry)
+        await self._store.remove(
+            caller.account_id,
+            id,
+            issuers={provider.issuer for provider in self.providers},
+            accepts_passwords=self._sessions.accepts_passwords,
+            audit=entry,
+        )
         self._login_mails.count(mails)
 
     async def reset(self, caller: Caller, id: AccountId) -> None:

@@ -1,6 +1,6 @@
 """Accounts of providers of single sign-on, and the accounts that they are linked to."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -106,14 +106,23 @@ class SqlIdentities:
 
         return await self._database.read(read)
 
-    async def remove(self, account_id: AccountId, id: str, *, audit: Audit = None) -> None:
+    async def remove(
+        self, account_id: AccountId, id: str, *, issuers: Collection[str], accepts_passwords: bool, audit: Audit = None
+    ) -> None:
         values = {"account_id": account_id, "id": id, "none": NO_PASSWORD}
 
         async def remove(tx: Transaction) -> None:
             if await tx.run(REMOVE, values) != 1:
                 raise NotFound("identity")
-            if (await one_row(tx, COUNT, values))[0] == 0 and await tx.row(LOGS_IN, values) is None:
-                raise Conflict("The account has no password, and could no longer log in: link another one first")
+            if any(_identity(row).issuer in issuers for row in await tx.rows(OF_ACCOUNT, values)):
+                return
+            if not accepts_passwords:
+                lacks = "Logins with passwords are off here"
+            elif await tx.row(LOGS_IN, values) is None:
+                lacks = "The account has no password"
+            else:
+                return
+            raise Conflict(f"{lacks}, and the account could no longer log in: link another one first")
 
         await self._database.write(remove, audit=audit)
 
