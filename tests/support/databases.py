@@ -9,9 +9,10 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast, overload
 from weakref import WeakKeyDictionary
@@ -136,19 +137,21 @@ async def _remember(connection: "asyncpg.Connection[Any]") -> str:
 
 def add_flows(place: Place) -> Place:
     """What `creation` refers to: Mara with a few flows, and Omar with one."""
-    for id in (MARA, OMAR):
+    accounts = [(id, id, f"{id}@example.com") for id in (MARA, OMAR)]
+    flows = [*((f"flow-{n}", MARA) for n in range(3)), ("flow-omar", OMAR)]
+    # In as few connections as can be: one to PostgreSQL takes longer than all rows.
+    with sharing_a_connection(place) if isinstance(place, str) else nullcontext():
         change(
             place,
-            "INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)"
-            " VALUES (?, ?, ?, 'user', 'x', 0, 0)",
-            *(id, id, f"{id}@example.com"),
+            "INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at) VALUES "
+            + ", ".join(["(?, ?, ?, 'user', 'x', 0, 0)"] * len(accounts)),
+            *chain(*accounts),
         )
-    for flow_id, owner in [*((f"flow-{n}", MARA) for n in range(3)), ("flow-omar", OMAR)]:
         change(
             place,
             "INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at,"
-            " updated_at) VALUES (?, ?, 'N', '', '1', '[]', 'rev-1', 0, 0)",
-            *(flow_id, owner),
+            " updated_at) VALUES " + ", ".join(["(?, ?, 'N', '', '1', '[]', 'rev-1', 0, 0)"] * len(flows)),
+            *chain(*flows),
         )
     return place
 
