@@ -1,7 +1,6 @@
 """What tests from outside share: a running server, somebody for it to call, and accounts."""
 
 import gc
-import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator
@@ -10,19 +9,18 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import structlog
 from hypothesis import settings
 
 from support.client import Client
 from support.databases import copy_new_databases
+from support.log_lines import log_plainly
 from support.order import arranged
 from support.passwords import hash_quickly
 from support.postgres import PostgresServer
 from support.receiver import Receiver
 from support.server import HASTY, Server
 
-# As a server with its own settings: what runs in the tests' process has no line for each step either.
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+log_plainly()
 
 # An account of a test is a hash, and its login another.
 hash_quickly()
