@@ -1,0 +1,157 @@
+"""Options of commands that talk to a server: each changes what is sent, and what it is given is among that."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from flowrunner.cli.common import common_options
+from flowrunner.cli.lazy import LazyCommand
+from flowrunner.cli.main import main
+from flowrunner.cli.server_command import ServerCommand
+from flowrunner.client.answers import Answer
+from flowrunner.client.requests import Request
+from flowrunner.client.sync_transport import SyncTransport
+
+ID: Final = "exec-01mb8hy0g5h2xn12mr48nyth80ma2h3ts644"
+ENTRY: Final[Mapping[str, Any]] = {
+    "id": ID, "name": "thing", "slug": "thing", "key": "THING", "account_id": "account-1", "email": "thing@example.com",
+    "status": "completed", "number": 1, "revision": 1, "created_at": "2026-01-01T00:00:00.000Z", "type": "schedule",
+    "enabled": True, "role": "admin", "level": "info", "message": "done", "link": "/x", "execution_id": ID, "total": 1,
+    "definition": "nodes: {a: {type: return}}", "flow_id": "flow-1", "missing_secrets": [], "next": [], "done": 1,
+    "failed": 0, "errors": [],
+    "plan": {"action": "update", "diff": "", "is_truncated": False, "summary": None}, "executions": [{"id": ID}],
+    "timestamp": "2026-01-01T00:00:00.000Z",
+}  # fmt: skip
+# What commands take that need more than one word for each argument.
+ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {
+    "account update": ["thing", "--name", "other"],
+    "api": ["POST", "/flows"],
+    "flow create": ["flow.yaml"],
+    "flow restore": ["thing", "1"],
+    "flow update": ["thing", "flow.yaml"],
+    **{f"{group}{name}": ["--flow", "thing"] for name in ("cancel", "rerun") for group in ("", "executions ")},
+    "executions delete": ["--flow", "thing"],
+    **{f"executions {name}": [ID] for name in ("get", "logs", "output", "steps")},
+    "logs": [ID],
+}
+# They ask for more than one thing, for a long time or nobody at all, and have tests of their own.
+ELSEWHERE: Final = {
+    "apply", "approve", "context add", "context list", "context remove", "context use", "dev", "diff", "doctor",
+    "executions events", "executions watch", "export", "import", "login", "logout", "mcp", "open", "plugin list",
+    "trigger listen", "watch", "whoami",
+}  # fmt: skip
+# Options that change what is shown, or what is done with an answer.
+NOT_SENT: Final = {"definition", "follow", "force", "wait", "timeout", "yes", "file"}
+# Those of flows that run here.
+LOCAL: Final = {"others", "secrets_file", "approve", "reject", "signals", "egress_allow"}
+# Those of one execution; the others of its command select many.
+OF_ONE: Final = {"--from", "--node-input", "--input", "--set-label", "--revision", "--same-keys"}
+# Options that mean something only beside another one.
+BESIDE: Final[Mapping[str, Sequence[str]]] = {"content_type": ["-i", "{}"], "node_input": ["--from", "a"]}
+# Options that take only what there is, that stand alone, or that are meant without a workspace alone.
+ALONE: Final = {"workspace_to", "email_confirmed", "installation"}
+
+
+def commands(command: click.Command, path: Sequence[str] = ()) -> Iterator[tuple[str, click.Command]]:
+    command = command.load() if isinstance(command, LazyCommand) else command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            yield from commands(command.commands[name], (*path, name))
+    elif isinstance(command, ServerCommand) and " ".join(path) not in ELSEWHERE:
+        yield " ".join(path), command
+
+
+def options() -> Iterator[Any]:
+    common = {option.name for option in common_options()}
+    for path, command in commands(main):
+        for option in command.params:
+            if (
+                isinstance(option, click.Option)
+                and option.name not in common | NOT_SENT | LOCAL | ALONE
+                and not option.required
+            ):
+                yield pytest.param(path, command, option, id=f"{path} {option.opts[-1]}")
+
+
+def given(parameter: click.Parameter, word: str) -> str:
+    """Return a value that a parameter takes, with the word in it if that may be."""
+    metavar = str(parameter.metavar or "")
+    match parameter.type:
+        case click.Choice(choices=choices):
+            return str(choices[-1])
+        case click.types.IntParamType() | click.types.FloatParamType():
+            return "7"
+    if parameter.name in ("since", "until"):
+        return "2026-01-02T03:04:05Z"
+    if "DURATION" in metavar:
+        return "3h"
+    if "FILE" in metavar and "JSON" not in metavar:
+        return "flow.yaml"
+    forms = {"NAME=VALUE": f"{word}=1", "NAME: VALUE": f"X-{word}: 1", "INPUT": f"{word}=1"}
+    return forms.get(metavar, json.dumps({"a": word}) if "JSON" in metavar else word)
+
+
+def arguments_of(path: str, command: click.Command) -> list[str]:
+    found = list(ARGUMENTS.get(path, ()))
+    for parameter in command.params if not found else ():
+        if isinstance(parameter, click.Argument):
+            found += [given(parameter, "thing")] if parameter.required or parameter.nargs == -1 else []
+        elif parameter.required:
+            found += [parameter.opts[-1], given(parameter, "thing")]
+    return [*found, *(["-y"] if any("-y" in parameter.opts for parameter in command.params) else [])]
+
+
+class Server:
+    """It notes what is sent, and has one thing of each kind."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, request: Request, **_: object) -> Answer:
+        self.sent.append((request.method, request.target, dict(request.headers), request.body))
+        name = request.target.partition("?")[0].rpartition("/")[2].replace("-", "_")
+        is_list = request.method == "GET" and name.endswith(("s", "audit"))
+        body = {name: [ENTRY], "total": 1, "refused": {"count": 0, "last": []}} if is_list else ENTRY
+        return Answer(status=200, headers={"content-type": "application/json"}, body=json.dumps(body).encode())
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
+    server = Server()
+    monkeypatch.setattr(SyncTransport, "send", lambda _, request, **more: server.send(request, **more))
+    monkeypatch.setattr("flowrunner.client.requests.new_key", lambda: "one-key")
+    for name, value in {"URL": "http://127.0.0.1:1", "TOKEN": "a-token"}.items():
+        monkeypatch.setenv(f"FLOWRUNNER_{name}", value)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    Path("flow.yaml").write_text("nodes: {a: {type: return}}\n")
+    return server
+
+
+def call(server: Server, path: str, given: Sequence[str]) -> Sequence[Any]:
+    server.sent = []
+    done = CliRunner().invoke(main, [*path.split(), *given], input="a secret value\n")
+    assert done.exit_code == 0, (path, given, done.output, done.exception)
+    return server.sent
+
+
+@pytest.mark.parametrize(("path", "command", "option"), list(options()))
+def test_an_option_changes_what_is_sent(
+    server: Server, path: str, command: click.Command, option: click.Option
+) -> None:
+    arguments = [ID] if path.endswith("rerun") and option.opts[-1] in OF_ONE else arguments_of(path, command)
+    arguments = [*arguments, *BESIDE.get(option.name or "", ())]
+    words = ["tolkien", "turing"] if option.multiple else ["tolkien"]
+    values = [value for word in words for value in (option.opts[-1], given(option, word))]
+
+    without = call(server, path, arguments)
+    sent = call(server, path, [*arguments, *([option.opts[-1]] if option.is_flag else values)])
+
+    assert sent != without
+    for word, value in zip(words, values[1::2], strict=True):
+        assert option.is_flag or word not in value or word in repr(sent), word
