@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from support.client import Client
 from support.databases import copy_new_databases
+from support.entry_points import remember_entry_points
 from support.log_lines import log_plainly
 from support.order import arranged
 from support.passwords import hash_quickly
@@ -25,6 +26,7 @@ log_plainly()
 # An account of a test is a hash, and its login another.
 hash_quickly()
 copy_new_databases()
+remember_entry_points()
 
 # An example may take long beside other tests.
 settings.register_profile("tests", deadline=None)

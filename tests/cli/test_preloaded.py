@@ -51,6 +51,29 @@ def _without_paths(output: str) -> list[str]:
     return [line for line in output.splitlines() if not line.startswith((" ", "Traceback"))]
 
 
+_PACKAGES = """
+from importlib.metadata import entry_points
+print(sorted((entry.group, entry.name, entry.value) for entry in entry_points()))
+"""
+
+
+def test_a_forked_program_finds_the_packages_of_its_directory(tmp_path: Path) -> None:
+    information = tmp_path / "own-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Name: own\n")
+    (information / "entry_points.txt").write_text("[flowrunner.nodes]\nown = own:Own\n")
+    started = subprocess.run(
+        [sys.executable, "-c", _PACKAGES], cwd=tmp_path, env=clean_environment(), capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+
+    process, read = forked("-c", _PACKAGES, at=tmp_path)
+
+    assert process.wait(30) == 0
+    assert "own:Own" in read()
+    assert read() == started.stdout
+
+
 def test_a_forked_command_is_the_command(tmp_path: Path) -> None:
     process, read = forked("-m", "flowrunner", "--version", at=tmp_path)
 

@@ -3,7 +3,7 @@
 Most of a server's start is the import of its modules. One process of the tests imports them once, and forks itself for
 each program. From there on, the program runs as if an interpreter had been started for it: it has arguments,
 environment, directory and files of its own, and nothing but imports has happened before. Only passwords are hashed
-with less work, and a new database file is a copy of one that was migrated once.
+with less work, a new database file is a copy of one that was migrated once, and a directory of packages is read once.
 """
 
 import atexit
@@ -30,6 +30,7 @@ from tempfile import TemporaryFile
 from typing import Any, Final
 
 from support.databases import copy_new_databases, newest_schema
+from support.entry_points import remember_entry_points
 from support.passwords import hash_quickly
 
 # What a server, a worker and the commands of users have imported by the time that they are ready.
@@ -190,6 +191,7 @@ if __name__ == "__main__":
     hash_quickly()
     newest_schema()
     copy_new_databases()
+    remember_entry_points()
     # Objects that the collector leaves alone stay in pages that all processes share.
     gc.collect()
     gc.freeze()
