@@ -762,3 +762,32 @@ def test_a_saved_picture_is_the_one_of_the_server_to_the_byte(tab: Tab, api: Cli
 
     drawn = api.request("GET", f"/api/v1/flows/{flow}/graph", headers={"Accept": "image/svg+xml"})
     assert (drawn.status, drawn.body) == (200, saved.value.path().read_bytes())
+
+
+def test_the_first_save_of_a_flow_leaves_the_cursor_in_its_text(tab: Tab, api: Client) -> None:
+    page = tab.go("/flows/new?from=empty")
+    write(page, "metadata: {name: goes on}\nnodes: {a: {type: return}}\n# ")
+    held: list[Route] = []
+    page.route("**/api/v1/flows", lambda route: held.append(route))  # noqa: PLW0108 # it needs attributes
+    page.keyboard.press("Control+s")
+    while not held:
+        page.wait_for_timeout(20)
+    # What is typed meanwhile is not lost either.
+    page.keyboard.type("one ")
+    held[0].continue_()
+    expect(page.get_by_role("button", name="Run…")).to_be_visible()
+    expect(code(page)).to_be_focused()
+
+    # As single keys these would open other screens.
+    page.keyboard.type("g e ?")
+
+    expect(code(page)).to_contain_text("# one g e ?")
+    page.keyboard.press("Control+s")
+    expect(page.get_by_text("revision 2", exact=True)).to_be_visible()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("dialog", name="Run goes on")).to_be_visible()
+    page.keyboard.press("Escape")
+    assert definition(api, page.url.rpartition("/")[2]).endswith("# one g e ?")
+    page.unroute("**/api/v1/flows")
+    tab.go("/flows/new?from=empty")
+    expect(code(page)).not_to_contain_text("goes on")

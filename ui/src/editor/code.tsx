@@ -46,6 +46,8 @@ export interface CodeHandle {
   /** Replace the whole text as one step that can be undone. */
   replace(text: string): void;
   focus(): void;
+  /** Return the place of the cursor, or undefined if the editor does not have the focus. */
+  cursor(): number | undefined;
 }
 
 export function Code(props: CodeProps) {
@@ -84,6 +86,7 @@ function handleOf(view: EditorView): CodeHandle {
     },
     replace: (text) => replaceAll(view, text),
     focus: () => view.focus(),
+    cursor: () => (view.hasFocus ? view.state.selection.main.head : undefined),
   };
 }
 

@@ -20,6 +20,7 @@ import { editor as texts } from "../texts/editor";
 import { flow as words } from "../texts/flow";
 import { useEditorActions, type EditorActions } from "./flow/actions";
 import { EditorDialogs } from "./flow/dialogs";
+import { takeOver, type Handover } from "./flow/handover";
 import { FlowHead } from "./flow/head";
 import { Inspector } from "./flow/inspector";
 import { loadLanguage, type Language } from "./flow/language";
@@ -28,10 +29,12 @@ import { FlowEditor, loadFlow, type Saved } from "./flow/state";
 
 export default function FlowEdit({ parameters }: { parameters: Parameters }) {
   const id = parameters.id!;
-  const loaded = useSignal<{ saved: Saved; language: Language } | undefined>(undefined);
+  const begun = useMemo(() => takeOver(id), []);
+  const loaded = useSignal<{ saved: Saved; language: Language } | undefined>(begun);
   const error = useSignal<unknown>(undefined);
   const attempts = useSignal(0);
   useEffect(() => {
+    if (begun !== undefined) return;
     const abort = new AbortController();
     Promise.all([loadFlow(id, abort.signal), loadLanguage(workspace.peek()?.id ?? "")]).then(
       ([saved, language]) => {
@@ -47,12 +50,16 @@ export default function FlowEdit({ parameters }: { parameters: Parameters }) {
   if (error.value instanceof ApiError && error.value.status === 404) return <NotFound />;
   if (error.value !== undefined) return <><FlowHead id={id} name=" " /><div class="content"><Failure error={error.value} retry={() => attempts.value++} /></div></>;
   if (loaded.value === undefined) return <><FlowHead id={id} name=" " /><div class="content"><Skeleton rows={10} /></div></>;
-  return <Editor key={id} {...loaded.value} />;
+  return <Editor key={id} saved={loaded.value.saved} language={loaded.value.language} begun={begun} />;
 }
 
-export function Editor({ saved, language, initial }: { saved?: Saved; language: Language; initial?: string }) {
+export function Editor({ saved, language, initial, begun }: { saved?: Saved; language: Language; initial?: string; begun?: Handover }) {
   const id = saved?.flow.id;
-  const model = useMemo(() => new FlowEditor(`${account.peek()?.id}.${workspace.peek()?.id}.${id ?? "new"}`, saved, initial), []);
+  const model = useMemo(() => {
+    const made = new FlowEditor(`${account.peek()?.id}.${workspace.peek()?.id}.${id ?? "new"}`, saved, initial);
+    if (begun !== undefined) made.text.value = begun.text;
+    return made;
+  }, []);
   const code = useRef<CodeHandle | undefined>(undefined);
   const actions = useEditorActions(model, code, language);
   const mayEdit = may("editor");
@@ -95,7 +102,8 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
           onReady={(handle) => {
             code.current = handle;
             // A new flow begins with its name.
-            if (flow !== undefined) actions.open(location.peek().query);
+            if (begun?.cursor !== undefined) handle.reveal(begun.cursor, true);
+            else if (flow !== undefined) actions.open(location.peek().query);
             else handle.reveal(endOf(/name: ?[\w-]*/, model.text.peek()), true);
           }}
         />

@@ -15,6 +15,7 @@ import { build } from "../../texts/build";
 import { editor as texts } from "../../texts/editor";
 import { flow as words } from "../../texts/flow";
 import { edgesAt, nameFor, nodeValue, withEdge, withNode, withNodeAfter, withoutNode } from "./build";
+import { handOver } from "./handover";
 import type { Language, NodeType } from "./language";
 import type { FlowEditor } from "./state";
 
@@ -44,7 +45,12 @@ export class EditorActions {
     const now = await model.save();
     if (now === undefined) return false;
     done(before === undefined ? words.created(now.flow.name) : now.flow.revision === before ? words.unchanged : words.saved(now.flow.name, now.flow.revision));
-    if (before === undefined) go(to(`/flows/${now.flow.id}`), { replace: true });
+    if (before === undefined) {
+      handOver({ saved: now, language: this.language, text: model.text.peek(), cursor: this.code.current?.cursor() });
+      // It goes on as the text of the flow, and not as the draft of a new one.
+      model.text.value = now.flow.definition;
+      go(to(`/flows/${now.flow.id}`), { replace: true });
+    }
     return true;
   };
 
