@@ -397,6 +397,19 @@ def test_all_interrupted_steps_are_decided_on_at_once() -> None:
     ]
 
 
+def test_a_step_opens_no_scopes_while_others_of_it_run() -> None:
+    inside = Graph(start="in", nodes={"in": node("in")})
+    run = Simulation(Plan(flow_with(node("each", child_scopes={"": inside})), {}, {}))
+    for event in loop_of_rounds(1)[:-1]:
+        run.record(event)
+    before = copy.deepcopy(run.state)
+
+    with pytest.raises(IllegalEvent, match=r"^each\.1 opens scopes while others are running$"):
+        run.record(loop_of_rounds(2)[-4])
+
+    assert run.state == before
+
+
 def test_an_interrupted_step_that_must_not_run_twice_fails_as_interrupted() -> None:
     run = simulation(node("a", {"error.interrupted": "b"}, repeatable=False), node("b"))
     run.record(Started(node="a", node_type="test", input=None, cause=REQUESTED))

@@ -47,3 +47,8 @@ def test_changes_that_are_used_are_not_reported(script: str) -> None:
 @pytest.mark.parametrize("expression", ["const x = 1; x", "let y = 2", "vars.n += 1", "a == 1", "(x = 1) => x"])
 def test_a_declaration_is_not_taken_for_a_comparison(expression: str) -> None:
     assert assignment(expression) is None
+
+
+@pytest.mark.parametrize("before", ["a === 1 && b ", "a == 1 || b ", "a !== 1 && b ", "a <= 1 && b ", "x => x; b "])
+def test_an_assignment_is_found_behind_operators_that_contain_its_sign(before: str) -> None:
+    assert assignment(f"{before}= 2") == len(before)

@@ -384,6 +384,13 @@ def test_all_faults_of_parameters_are_told_at_once() -> None:
     assert [fault.hint for fault in faults if fault.code == "unknown_key"] == ["did you mean 'message'?"]
 
 
+def test_cases_as_a_map_hide_no_fault_of_another_parameter() -> None:
+    faults = TYPES["switch"].check({"value": "${input.kind}", "cases": {"eu": "ship"}, "default_action": 7})
+
+    # That 'value' is unknown is the same mistake: cases of another language.
+    assert [(fault.keys, fault.code) for fault in faults] == [(("cases",), "param"), (("default_action",), "param")]
+
+
 def test_pure_nodes_may_run_twice() -> None:
     assert {name for name, node_type in TYPES.items() if node_type.repeatable({"method": "POST"})} == {
         "approval", "condition", "delay", "fail", "foreach", "log", "parallel", "return", "set", "switch", "transform",

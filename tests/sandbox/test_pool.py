@@ -19,7 +19,7 @@ import uvloop
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.expression.script import Script, ScriptOutcome
 from flowrunner.domain.values import JSON, WorkspaceId
-from flowrunner.sandbox import fork_server
+from flowrunner.sandbox import fork_server, pool
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from support.processes import children, descendants, fork_servers, sandboxed
@@ -830,6 +830,22 @@ async def test_one_worker_serves_all_workspaces_round_robin() -> None:
         await sandbox.close()
 
     assert [one.value for (one,) in found] == list(range(50))
+
+
+async def test_a_worker_is_replaced_after_its_number_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_REQUESTS_OF_A_WORKER", 3)
+    sandbox = JailedSandbox(workers=1)
+    kept = []
+    try:
+        for _ in range(7):
+            assert (await outcome(sandbox, "1 + 1")).value == 2
+            kept.append([*sandbox._idle])
+    finally:
+        await sandbox.close()
+
+    (first, *_), (second, *_), nobody, (third, *_), (fourth, *_), nobody_again, _ = kept
+    assert (first is second, third is fourth, first is third) == (True, True, False)
+    assert (nobody, nobody_again) == ([], [])
 
 
 async def test_the_workers_of_the_workspaces_that_were_last_active_are_kept() -> None:

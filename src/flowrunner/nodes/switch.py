@@ -86,7 +86,7 @@ def faults_of_cases(
         compared = next((params[name] for name in params if name in _COMPARED), None)
         hint = f"write a list: {key}: [{_sample(cases, condition, compared)}]; 'next' says where each action leads"
         fault = ParamFault(keys=(key,), code="param", message="must be a list", hint=hint)
-        return [fault, *(other for other in faults if not other.keys or other.keys[0] not in (key, *_COMPARED))]
+        return [fault, *(other for other in faults if other.keys[:1] not in {(name,) for name in (key, *_COMPARED)})]
     misspelt = {fault.keys[1] for fault in faults if len(fault.keys) > 1 and is_suggestion(fault.hint)}
     short = {
         index: case

@@ -147,8 +147,6 @@ def _is_parameters(tokens: Sequence[JsToken], opening: int, closing: int) -> boo
 
 def _is_part_of_an_operator(tokens: Sequence[JsToken], index: int) -> bool:
     """Return whether a `=` is part of an operator such as `==`, `<=` or `+=`."""
-    at = tokens[index].start
-    before = tokens[index - 1] if index > 0 else None
-    after = tokens[index + 1] if index + 1 < len(tokens) else None
-    follows = before is not None and before.text in ("=", "!", *_OPERATORS) and before.start == at - 1
-    return follows or (after is not None and after.text in ("=", "=>") and after.start == at + 1)
+    # No JavaScript begins with a `=`, or has a blank between the two.
+    follows = tokens[index - 1].text in ("=", "!", *_OPERATORS)
+    return follows or any(after.text in ("=", "=>") for after in tokens[index + 1 : index + 2])
