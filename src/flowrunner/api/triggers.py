@@ -20,6 +20,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.api.jobs import JobAnswer
 from flowrunner.api.starts import accepted
 from flowrunner.domain.account import Caller, Right
+from flowrunner.domain.schedules import MOST_MISSED
 from flowrunner.domain.triggers import Schedule, TriggerId
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.ports.triggers import TriggerView
@@ -68,7 +69,13 @@ class TriggerAnswer(Answer, frozen=True, kw_only=True):
         Meta(description="Why it starts nothing although it is armed: its workspace does not have the flow it names."),
     ]
     skipped: Annotated[int, Meta(description="Due times without a start, because an execution was open.")]
-    missed: Annotated[int, Meta(description="Due times without a start, because they were found too late.")]
+    missed: Annotated[
+        int,
+        Meta(
+            description="Due times without a start, because they were found too late: of each outage, at most "
+            f"{MOST_MISSED}."
+        ),
+    ]
 
     @classmethod
     def of(cls, trigger: TriggerView, caller: Caller) -> Self:

@@ -1809,7 +1809,7 @@ class Trigger(Model):
         error: Why the last start failed.
         warning: Why it starts nothing although it is armed: its workspace does not have the flow it names.
         skipped: Due times without a start, because an execution was open.
-        missed: Due times without a start, because they were found too late.
+        missed: Due times without a start, because they were found too late: of each outage, at most 1000.
     """
 
     id: str

@@ -6651,7 +6651,7 @@ export interface components {
             skipped: number;
             /**
              * Missed
-             * @description Due times without a start, because they were found too late.
+             * @description Due times without a start, because they were found too late: of each outage, at most 1000.
              */
             missed: number;
         };
