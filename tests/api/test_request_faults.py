@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flowrunner.api.http.errors import MOST_FAULTS
+from flowrunner.api.http.errors import MOST_FAULTS, entry_of
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain import suggestions
+from flowrunner.domain.errors import Fault
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
 
@@ -112,3 +115,11 @@ async def test_an_empty_list_is_said_to_be_empty(asking: Asking) -> None:
     reply = await asking.post("/api/v1/executions:batch", {"action": "delete", "ids": []})
 
     assert reply.json["error"]["message"] == "ids: must not be empty"
+
+
+@given(st.lists(st.text(st.sampled_from("ab~/01 é"), min_size=1), min_size=1))
+def test_a_pointer_leads_to_the_keys_of_a_fault_whatever_is_in_them(keys: list[str]) -> None:
+    pointer = entry_of(Fault(path=".".join(keys), code="invalid", message="m")).pointer
+
+    # As RFC 6901 reads it.
+    assert [key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:]] == keys
