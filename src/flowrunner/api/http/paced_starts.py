@@ -1,28 +1,42 @@
 """Requests with long heads begin a few at a time, so that many of them leave time for others."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final
+
+from flowrunner.api.http.address_turns import AddressTurns
 
 # Reading a head of 64 KiB takes up to ten milliseconds.
 _MOST_AT_ONCE: Final = 4
 
 
 class PacedStarts:
-    """A queue of requests that begin in later iterations of the event loop, in order and a few in each."""
+    """Requests that begin in later iterations of the event loop, a few in each, in turns of their addresses."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting = AddressTurns()
+        self._is_scheduled = False
 
-    def add(self, begin: Callable[[], None]) -> None:
+    def add(self, address: str, begin: Callable[[], None]) -> None:
         """Call ``begin`` in a later iteration."""
-        if not self._waiting:
+        self._waiting.add(address, begin)
+        self._schedule()
+
+    def leave(self, address: str, begin: Callable[[], None]) -> None:
+        """Do not call ``begin`` any more."""
+        self._waiting.discard(address, begin)
+
+    def _schedule(self) -> None:
+        if self._waiting and not self._is_scheduled:
+            self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._begin)
-        self._waiting.append(begin)
 
     def _begin(self) -> None:
-        for _ in range(min(_MOST_AT_ONCE, len(self._waiting))):
-            self._waiting.popleft()()
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._begin)
+        self._is_scheduled = False
+        try:
+            for _ in range(_MOST_AT_ONCE):
+                if self._waiting:
+                    self._waiting.take()()
+        finally:
+            # One that fails keeps no other from beginning.
+            self._schedule()

@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from flowrunner.api.http.connections import Connection, Connections
+from flowrunner.api.http.turns import PIECE, REQUEST
 
 # Limit for the request line and headers, and for any input that is neither head nor body.
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -32,8 +33,8 @@ BODY_SECONDS: Final = 60.0
 _SLOWEST_BODY_BYTES: Final = 4 * 1024
 # Partial requests up to this size are not counted towards the memory limit.
 _SMALL_BYTES: Final = 4 * 1024
-# Pipelined requests of a connection that wait for earlier answers. For one, besides its head, more is counted than it
-# takes: each is many objects, among which the collector of garbage searches.
+# Pipelined requests of a connection that wait for earlier answers. For one that waits, besides its head, more is
+# counted than it takes: each is many objects, among which the collector of garbage searches.
 MAX_PIPELINED: Final = 16
 _REQUEST_BYTES: Final = 16 * 1024
 _HEADER_BYTES: Final = 192
@@ -102,13 +103,16 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     _piece_bytes = 0
     _most_head_bytes = 0
     _body_bytes = 0
-    _pipelined_bytes = 0
+    # Memory of pipelined requests, and of a long head.
+    _waiting_bytes = 0
     _pieces = 0
     _is_refused = False
     # Input that is read in a later iteration of the event loop.
     _deferred = b""
     # The request that is being answered. Pipelined requests may wait behind it.
     _answering: RequestResponseCycle | None = None
+    # The request with a long head that begins a moment later, and its application.
+    _begins_later: tuple[RequestResponseCycle, Any] | None = None
     # The request that is refused a moment later, and whose body nobody reads.
     _refused_later: RequestResponseCycle | None = None
 
@@ -126,6 +130,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._head_since = self.loop.time()
         self._deadline_timer = self.loop.call_later(HEAD_SECONDS, self._check_deadline)
         connection.awaits_data(True)
+        self._address = self.client[0] if self.client else ""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
@@ -135,6 +140,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
+        self._turns.leave(self._address, self._read_deferred)
+        if self._begins_later is not None:
+            self._open_connections.long_heads.leave(self._address, self._begin_long)
+            self._begins_later = None
         # Without cycles of references, the collector of garbage need not free it: that of a crowd would take long.
         self.pipeline.clear()
         for cycle in filter(None, (self.cycle, self._answering)):
@@ -150,7 +159,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             # An answer to the request before, in the same data, has begun to wait for this one.
             self._unset_keepalive_if_required()
             if _IS_LONG in cycle.scope:
-                self._open_connections.long_heads.add(partial(super()._start_asgi_task, cycle, app))
+                # Meanwhile the connection may be dropped like an idle one.
+                self._begins_later = cycle, app
+                self._open_connections.long_heads.add(self._address, self._begin_long)
+                self.transport.awaits_data(True)
             else:
                 super()._start_asgi_task(cycle, app)
             return
@@ -161,6 +173,12 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             self._refused_later = cycle
         else:
             self._send_refusal(cycle, refusal)
+
+    def _begin_long(self) -> None:
+        if self._begins_later is not None:
+            (cycle, app), self._begins_later = self._begins_later, None
+            self.transport.awaits_data(cycle.more_body)
+            super()._start_asgi_task(cycle, app)
 
     def _send_refusal(self, cycle: RequestResponseCycle, refusal: bytes) -> None:
         self._refused_later = None
@@ -196,6 +214,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self._deferred or self._turns.are_over:
             self._defer(data)
             return
+        self._turns.count(PIECE)
         self._piece_bytes = len(data)
         self._loose_bytes += len(data)
         self._most_head_bytes += len(data)
@@ -207,17 +226,18 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._hold()
 
     def _defer(self, data: bytes) -> None:
-        """Read the data in a later iteration, as too many requests have begun in this one."""
+        """Read the data in a later iteration, as much has been read in this one."""
         if not self._deferred:
             self._unset_keepalive_if_required()
-            self.transport.pause_reading()
-            self._turns.wait(self.client[0] if self.client else "", self._read_deferred)
+            self._turns.wait(self._address, self._read_deferred)
         self._deferred += data
-        self._hold()
+        if len(self._deferred) > _SMALL_BYTES:
+            self.transport.pause_reading()
+            self._hold()
 
     def _hold(self) -> None:
         """Count the memory of the requests; refuse them if all connections together need too much."""
-        held = self._loose_bytes + self._body_bytes + self._pipelined_bytes + len(self._deferred)
+        held = self._loose_bytes + self._body_bytes + self._waiting_bytes + len(self._deferred)
         if held <= _SMALL_BYTES or self.transport.holds_request(held):
             return
         if self.pipeline and self._answering is not None:
@@ -241,6 +261,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     # Callbacks of the parser
 
     def on_headers_complete(self) -> None:
+        self._turns.count(REQUEST)
         if self._most_head_bytes > _LONG_HEAD_BYTES and (size := self._size_of_head()) > _LONG_HEAD_BYTES:
             if size > MAX_HEAD_BYTES:
                 self._stop(431, _HEAD_TOO_LARGE)
@@ -258,10 +279,9 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._loose_bytes = self._pieces = 0
         self._head_since = None
         self._body_until = self.loop.time() + BODY_SECONDS
-        self._turns.count()
         super().on_headers_complete()
-        if self.pipeline:
-            self._pipelined_bytes += _REQUEST_BYTES + self._size_of_head() + _HEADER_BYTES * len(self.headers)
+        if self.pipeline or _IS_LONG in self.scope:
+            self._waiting_bytes += _REQUEST_BYTES + self._size_of_head() + _HEADER_BYTES * len(self.headers)
 
     def _check_head(self) -> None:
         """Reject a head that takes long to read."""
@@ -310,7 +330,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
         is_answered = self.cycle is not None and self.cycle.response_complete
         # A connection whose answer is delayed may be dropped like an idle one.
-        self.transport.awaits_data(is_answered or self.cycle is self._refused_later)
+        is_delayed = self._begins_later is not None or self.cycle is self._refused_later
+        self.transport.awaits_data(is_answered or is_delayed)
         if is_answered and not self.transport.is_closing():
             # The answer came before the end of the body, whose arrival has ended the wait for the next request.
             self._unset_keepalive_if_required()
@@ -321,7 +342,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.response_complete:
-            self._body_bytes = self._pipelined_bytes = 0
+            self._body_bytes = self._waiting_bytes = 0
             self.transport.holds_request(0)
             # An idle connection keeps no head.
             self.headers, self.cycle.scope = [], _NO_SCOPE
