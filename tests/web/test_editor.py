@@ -767,11 +767,18 @@ def test_a_saved_picture_is_the_one_of_the_server_to_the_byte(tab: Tab, api: Cli
 def test_the_first_save_of_a_flow_leaves_the_cursor_in_its_text(tab: Tab, api: Client) -> None:
     page = tab.go("/flows/new?from=empty")
     write(page, "metadata: {name: goes on}\nnodes: {a: {type: return}}\n# ")
+    expect(code(page)).to_contain_text("goes on")
     held: list[Route] = []
-    page.route("**/api/v1/flows", lambda route: held.append(route))  # noqa: PLW0108 # it needs attributes
-    page.keyboard.press("Control+s")
-    while not held:
-        page.wait_for_timeout(20)
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/flows", hold)
+    with page.expect_request(lambda request: request.method == "POST" and request.url.endswith("/api/v1/flows")):
+        page.keyboard.press("Control+s")
     # What is typed meanwhile is not lost either.
     page.keyboard.type("one ")
     held[0].continue_()
@@ -791,3 +798,30 @@ def test_the_first_save_of_a_flow_leaves_the_cursor_in_its_text(tab: Tab, api: C
     page.unroute("**/api/v1/flows")
     tab.go("/flows/new?from=empty")
     expect(code(page)).not_to_contain_text("goes on")
+
+
+def test_a_flow_is_run_by_a_key_wherever_the_focus_is_and_not_by_those_who_may_not(
+    tab: Tab, browser: Browser, site: Server, api: Client, flow: str
+) -> None:
+    page = edited(tab, flow)
+    page.get_by_role("heading", level=1).focus()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("dialog", name="Run greeting of")).to_be_visible()
+
+    viewer = site.admin().new_account("user", "Viewer")
+    space = api.post("/api/v1/workspaces", {"name": "Looked at", "slug": f"looked-at-{flow[-6:]}"}).json
+    moved = {"workspace": space["id"]}
+    assert api.post(f"/api/v1/flows/{flow}/move", moved).status == 200
+    member = {"account": viewer.account_id, "role": "viewer"}
+    assert api.post(f"/api/v1/workspaces/{space['id']}/members", member).status == 201
+    other = Tab(browser, site.url).log_in(viewer.email, viewer.password)
+    page = other.page
+    page.goto(f"/w/{space['slug']}/flows/{flow}")
+    expect(page.locator("[data-node=greet]")).to_be_visible()
+    code(page).click()
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Control+k")
+    # The one that was asked for afterwards is the only one.
+    expect(page.get_by_role("dialog", name="Search or do")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(1)
+    other.close()

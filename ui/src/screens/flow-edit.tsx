@@ -75,7 +75,7 @@ export function Editor({ saved, language, initial, begun }: { saved?: Saved; lan
       {mayEdit && <button class="btn quiet" onClick={actions.tidy}>{texts.format}</button>}
       {hasTests && <button class="btn quiet" onClick={() => actions.ask({ kind: "tests" })}>{texts.test}</button>}
       {mayEdit && <button class={flow === undefined ? "btn primary" : "btn"} disabled={(flow !== undefined && !model.isDirty.value) || model.isSaving.value} onClick={actions.save}>{texts.save}</button>}
-      {flow !== undefined && may("operator") && <button class="btn primary" onClick={() => actions.ask({ kind: "run" })}>{texts.run}</button>}
+      {flow !== undefined && may("operator") && <button class="btn primary" onClick={actions.run}>{texts.run}</button>}
     </>
   );
   return (
@@ -98,7 +98,7 @@ export function Editor({ saved, language, initial, begun }: { saved?: Saved; lan
           complete={(text, offset) => complete(text, offset, language.schema, language.known)}
           describe={(text, offset) => hoverOrWordsAt(text, offset, language.schema)}
           onSave={actions.save}
-          onRun={flow === undefined ? undefined : () => actions.ask({ kind: "run" })}
+          onRun={actions.run}
           onReady={(handle) => {
             code.current = handle;
             // A new flow begins with its name.
@@ -138,7 +138,7 @@ export function Editor({ saved, language, initial, begun }: { saved?: Saved; lan
   );
 }
 
-/** Save by a key, and keep the draft when the page or the screen is left. */
+/** Save and run by keys, and keep the draft when the page or the screen is left. */
 function useGuards(model: FlowEditor, actions: EditorActions): void {
   useEffect(() => {
     const before = (event: BeforeUnloadEvent) => {
@@ -148,9 +148,11 @@ function useGuards(model: FlowEditor, actions: EditorActions): void {
       event.preventDefault();
     };
     const onKey = (event: KeyboardEvent) => {
-      if (event.key.toLowerCase() !== "s" || !(event.ctrlKey || event.metaKey) || event.defaultPrevented) return;
+      if (!(event.ctrlKey || event.metaKey) || event.defaultPrevented) return;
+      if (event.key.toLowerCase() === "s") actions.save();
+      else if (event.key === "Enter" && document.querySelector("dialog[open]") === null) actions.run();
+      else return;
       event.preventDefault();
-      actions.save();
     };
     window.addEventListener("beforeunload", before);
     window.addEventListener("keydown", onKey);

@@ -56,6 +56,10 @@ export class EditorActions {
 
   save = (): void => void this.store().catch(failed);
 
+  run = (): void => {
+    if (this.model.saved.peek() !== undefined && may("operator")) this.ask({ kind: "run" });
+  };
+
   ask(asked: Asked): void {
     if (!this.model.writeTyped()) return failed(new ApiError(0, "form", build.unwritten));
     this.asked.value = asked;
