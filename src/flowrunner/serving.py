@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp, Scope
 
+from flowrunner.api.http.backlog import Backlog
 from flowrunner.api.http.connections import Connections
 from flowrunner.api.http.early_refusals import EarlyRefusals
 from flowrunner.api.http.edge import OnRequest
@@ -161,8 +162,10 @@ class _Serving:
         self._refused: Callable[[str], None] = lambda limit: None
         self._on_request: OnRequest = lambda route, method, status, seconds: None
         self._early_refusals: EarlyRefusals | None = None
+        backlog = Backlog(listener, self._make_protocol)
         connections = Connections(
             most_connections,
+            on_open=backlog.look,
             on_drop=lambda: self._refused("connections"),
             on_refusal=lambda status: self._on_request(None, "", status, 0.0),
         )
@@ -204,6 +207,13 @@ class _Serving:
         logger.info("server.stopped")
         if why is Exit.ENGINE_DIED:
             raise FlowRunnerError("The engine has ended unexpectedly: start the server again")
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        """Return what uvicorn makes for a new connection."""
+        http: Callable[..., asyncio.Protocol] = self._server.config.http_protocol_class
+        return http(
+            config=self._server.config, server_state=self._server.server_state, app_state=self._server.lifespan.state
+        )
 
     def _refuse_early(self, scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         return None if self._early_refusals is None else self._early_refusals.answer_to(scope, headers)

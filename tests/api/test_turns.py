@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from flowrunner.api.http import paced_starts
 from flowrunner.api.http.connections import Connections
+from flowrunner.api.http.paced_starts import PacedStarts
 from flowrunner.api.http.protocol import JoinedHttpProtocol
 from flowrunner.api.http.turns import PIECE, REQUEST, Turns
 from support.waiting import PATIENCE_SECONDS
@@ -183,7 +183,7 @@ async def test_a_request_with_a_long_head_whose_client_is_gone_does_not_begin() 
 async def test_a_connection_whose_long_head_waits_gives_way_when_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(paced_starts, "_MOST_AT_ONCE", 0)
+    monkeypatch.setattr(PacedStarts, "_begin", lambda self: None)
     async with serving(most=100) as app:
         crowd = [await app.open() for _ in range(100)]
         for _, writer in crowd:

@@ -30,12 +30,13 @@ class Connections:
     Args:
         most: The maximum number of connections.
         most_bytes: The maximum memory of all connections.
+        on_open: Called for each new connection.
         on_drop: Called for each connection that is closed.
         on_refusal: Called with the status of each answer to input that never becomes a request.
 
     Attributes:
         turns: The input that is read in later iterations of the event loop.
-        long_heads: The requests with long heads, which begin a few at a time.
+        long_heads: The requests with long heads, which begin one at a time.
         delays: Where answers to repeated requests wait to be sent.
     """
 
@@ -43,12 +44,14 @@ class Connections:
         self,
         most: int,
         *,
+        on_open: Callable[[], None] = lambda: None,
         on_drop: Callable[[], None],
         on_refusal: Callable[[int], None] = lambda status: None,
         most_bytes: int = MOST_HELD_BYTES,
     ) -> None:
         self._most = most
         self._most_bytes = most_bytes
+        self._on_open = on_open
         self._on_drop = on_drop
         self.on_refusal = on_refusal
         self.turns = Turns()
@@ -61,6 +64,7 @@ class Connections:
 
     def opened(self) -> None:
         self._open += 1
+        self._on_open()
 
     def lost(self, connection: "Connection") -> None:
         self._open -= 1

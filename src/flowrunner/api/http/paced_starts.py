@@ -1,17 +1,16 @@
-"""Requests with long heads begin a few at a time, so that many of them leave time for others."""
+"""Requests with long heads begin one at a time, so that many of them leave time for others."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
 from flowrunner.api.http.address_turns import AddressTurns
 
-# Reading a head of 64 KiB takes up to ten milliseconds.
-_MOST_AT_ONCE: Final = 4
-
 
 class PacedStarts:
-    """Requests that begin in later iterations of the event loop, a few in each, in turns of their addresses."""
+    """Requests that begin in later iterations of the event loop, one in each, in turns of their addresses.
+
+    Reading a head of 64 KiB takes up to ten milliseconds.
+    """
 
     def __init__(self) -> None:
         self._waiting = AddressTurns()
@@ -34,9 +33,8 @@ class PacedStarts:
     def _begin(self) -> None:
         self._is_scheduled = False
         try:
-            for _ in range(_MOST_AT_ONCE):
-                if self._waiting:
-                    self._waiting.take()()
+            if self._waiting:
+                self._waiting.take()()
         finally:
             # One that fails keeps no other from beginning.
             self._schedule()

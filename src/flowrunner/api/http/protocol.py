@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from flowrunner.api.http.connections import Connection, Connections
-from flowrunner.api.http.turns import PIECE, REQUEST
+from flowrunner.api.http.turns import HANDSHAKE, PIECE, REQUEST
 
 # Limit for the request line and headers, and for any input that is neither head nor body.
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -19,7 +19,7 @@ _BYTES_A_HEADER: Final = 4
 MAX_HEADERS: Final = 500
 MAX_URL_BYTES: Final = 16 * 1024
 MAX_PARAMETERS: Final = 1000
-# Requests with longer heads, or with more headers, begin a few at a time.
+# Requests with longer heads, or with more headers, begin one at a time.
 _LONG_HEAD_BYTES: Final = 4 * 1024
 _MANY_HEADERS: Final = 100
 _IS_LONG: Final = "is_long"
@@ -38,6 +38,8 @@ _SMALL_BYTES: Final = 4 * 1024
 MAX_PIPELINED: Final = 16
 _REQUEST_BYTES: Final = 16 * 1024
 _HEADER_BYTES: Final = 192
+# Headers that take as long to parse as a piece of input.
+_HEADERS_A_PIECE: Final = 16
 # Time for which a rejected connection is still read, so that a reset does not overtake the answer.
 _LINGER_SECONDS: Final = 1.0
 # The WebSocket library parses lists character by character.
@@ -229,11 +231,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         """Read the data in a later iteration, as much has been read in this one."""
         if not self._deferred:
             self._unset_keepalive_if_required()
+            self.transport.pause_reading()
             self._turns.wait(self._address, self._read_deferred)
         self._deferred += data
-        if len(self._deferred) > _SMALL_BYTES:
-            self.transport.pause_reading()
-            self._hold()
+        self._hold()
 
     def _hold(self) -> None:
         """Count the memory of the requests; refuse them if all connections together need too much."""
@@ -261,7 +262,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     # Callbacks of the parser
 
     def on_headers_complete(self) -> None:
-        self._turns.count(REQUEST)
+        self._turns.count(REQUEST + len(self.headers) // _HEADERS_A_PIECE)
+        size = 0
         if self._most_head_bytes > _LONG_HEAD_BYTES and (size := self._size_of_head()) > _LONG_HEAD_BYTES:
             if size > MAX_HEAD_BYTES:
                 self._stop(431, _HEAD_TOO_LARGE)
@@ -275,13 +277,14 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
                 self._stop(400, _ENCODED)
         if self.parser.should_upgrade() and self._should_upgrade():
+            self._turns.count(HANDSHAKE)
             self._check_upgrade()
         self._loose_bytes = self._pieces = 0
         self._head_since = None
         self._body_until = self.loop.time() + BODY_SECONDS
         super().on_headers_complete()
         if self.pipeline or _IS_LONG in self.scope:
-            self._waiting_bytes += _REQUEST_BYTES + self._size_of_head() + _HEADER_BYTES * len(self.headers)
+            self._waiting_bytes += _REQUEST_BYTES + size + _HEADER_BYTES * len(self.headers)
 
     def _check_head(self) -> None:
         """Reject a head that takes long to read."""
@@ -290,7 +293,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             self._stop(431, _TOO_MANY)
 
     def _size_of_head(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + _BYTES_A_HEADER for name, value in self.headers)
+        of_headers = sum([len(name) + len(value) for name, value in self.headers])
+        return len(self.url) + of_headers + _BYTES_A_HEADER * len(self.headers)
 
     def _check_upgrade(self) -> None:
         """Reject handshakes that the WebSocket library would not answer."""

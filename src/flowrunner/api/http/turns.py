@@ -6,8 +6,9 @@ from typing import Final
 
 from flowrunner.api.http.address_turns import AddressTurns
 
-# A request takes up to a millisecond until its handler first waits for something, and a piece of a head or body a
-# twentieth of that.
+# A request takes up to a millisecond until its handler first waits for something, the handshake of a WebSocket takes
+# several, and a piece of a head or body takes little.
+HANDSHAKE: Final = 32
 REQUEST: Final = 8
 PIECE: Final = 1
 _MOST: Final = 64 * REQUEST
