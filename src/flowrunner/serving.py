@@ -17,7 +17,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp, Scope
 
-from flowrunner.api.http.backlog import Backlog
+from flowrunner.api.http.accept_queue import AcceptQueue
 from flowrunner.api.http.connections import Connections
 from flowrunner.api.http.early_refusals import EarlyRefusals
 from flowrunner.api.http.edge import OnRequest
@@ -162,10 +162,10 @@ class _Serving:
         self._refused: Callable[[str], None] = lambda limit: None
         self._on_request: OnRequest = lambda route, method, status, seconds: None
         self._early_refusals: EarlyRefusals | None = None
-        backlog = Backlog(listener, self._make_protocol)
+        accept_queue = AcceptQueue(listener, self._make_protocol)
         connections = Connections(
             most_connections,
-            on_open=backlog.look,
+            on_open=accept_queue.look,
             on_drop=lambda: self._refused("connections"),
             on_refusal=lambda status: self._on_request(None, "", status, 0.0),
         )

@@ -181,10 +181,10 @@ def _without_file(client: Client, files: Sequence[FlowFile], skipped: Sequence[S
     kept = {form for file in files for form in (file.name, composed(file.name))}
     extra: list[Mapping[str, Any]] = [flow for flow in client.entries("/flows") if flow["name"] not in kept]
     without_nodes = {form: file.file for file in skipped for form in (file.name, composed(file.name))}
-    for flow in extra:
-        if (file := without_nodes.get(flow["name"])) is not None:
+    for name, file in sorted(without_nodes.items(), key=lambda item: item[1]):
+        if any(flow["name"] == name for flow in extra):
             raise CommandFailed(
-                f"{file} has no 'nodes', and pruning would delete its flow '{flow['name']}': correct the file, "
+                f"{file} has no 'nodes', and pruning would delete its flow '{name}': correct the file, "
                 "or delete it, too",
                 INVALID,
             )

@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 # Accepting one takes a tenth of a millisecond.
-_MOST_AT_ONCE: Final = 64
+_MOST_AT_ONCE: Final = 16
 
 
-class Backlog:
+class AcceptQueue:
     """Accepts the connections that wait behind one that has been accepted.
 
     The event loop accepts one in each of its iterations (libuv). Behind a crowd of connections, another one would wait

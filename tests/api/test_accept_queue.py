@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 import uvloop
 
-from flowrunner.api.http import backlog
-from flowrunner.api.http.backlog import Backlog
+from flowrunner.api.http import accept_queue
+from flowrunner.api.http.accept_queue import AcceptQueue
 
 CROWD: Final = 300
 
@@ -26,7 +26,7 @@ class Echo(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.server.accepted.append(self)
-        self.server.backlog.look()
+        self.server.accept_queue.look()
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -37,7 +37,7 @@ class Server:
         self.accepted: list[Echo] = []
         self.failed: list[dict[str, Any]] = []
         self.address = listener.getsockname()
-        self.backlog = Backlog(listener, lambda: Echo(self))
+        self.accept_queue = AcceptQueue(listener, lambda: Echo(self))
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address)
@@ -63,7 +63,7 @@ def serve(use: Callable[[Server], Awaitable[None]]) -> None:
 
 
 def test_a_crowd_that_waits_is_accepted_in_a_few_iterations_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "_MOST_AT_ONCE", 50)
+    monkeypatch.setattr(accept_queue, "_MOST_AT_ONCE", 50)
     after: list[int] = []
 
     async def use(server: Server) -> None:
@@ -116,8 +116,8 @@ def test_clients_that_are_gone_and_a_server_that_has_ended_leave_no_error() -> N
     serve(use)
 
     async def use_ended(server: Server) -> None:
-        server.backlog._listener.close()
-        server.backlog.look()
+        server.accept_queue._listener.close()
+        server.accept_queue.look()
         await asyncio.sleep(0.01)
 
     serve(use_ended)
