@@ -216,7 +216,7 @@ async def test_every_one_of_many_pipelined_requests_is_answered() -> None:
     assert answers == [16] * 50
 
 
-async def test_the_requests_of_a_connection_that_ends_are_freed_without_the_collector_of_garbage() -> None:
+async def test_the_requests_of_a_connection_that_ends_are_freed_without_the_garbage_collector() -> None:
     async with serving() as app:
         _, writer = await app.open()
         writer.write(GET * 16)

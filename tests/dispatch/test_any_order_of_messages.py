@@ -128,7 +128,7 @@ class World:
 
 @dataclass
 class Started:
-    """What the dispatcher reads of a new execution."""
+    """A new execution, as far as the dispatcher reads it."""
 
     id: ExecutionId
 

@@ -34,7 +34,7 @@ _SLOWEST_BODY_BYTES: Final = 4 * 1024
 # Partial requests up to this size are not counted towards the memory limit.
 _SMALL_BYTES: Final = 4 * 1024
 # Pipelined requests of a connection that wait for earlier answers. For one that waits, besides its head, more is
-# counted than it takes: each is many objects, among which the collector of garbage searches.
+# counted than it takes: each is many objects, all of which the garbage collector visits.
 MAX_PIPELINED: Final = 16
 _REQUEST_BYTES: Final = 16 * 1024
 _HEADER_BYTES: Final = 192
@@ -146,7 +146,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self._begins_later is not None:
             self._open_connections.long_heads.leave(self._address, self._begin_long)
             self._begins_later = None
-        # Without cycles of references, the collector of garbage need not free it: that of a crowd would take long.
+        # Without reference cycles all is freed at once. The garbage collector would take long for that of a crowd.
         self.pipeline.clear()
         for cycle in filter(None, (self.cycle, self._answering)):
             cycle.on_response = _nothing
