@@ -404,6 +404,22 @@ def test_a_batch_names_the_secrets_that_its_flows_lack(account: Client) -> None:
         assert [flow.get("missing_secrets") for flow in answered] == [["GONE"], None]
 
 
+def test_a_batch_names_the_flows_that_are_neither_stored_nor_in_it(account: Client) -> None:
+    stored = account.new_flow(SMALLEST, name="stored")
+    calls = (
+        "triggers:\n  after: {type: execution, flow: unknown source}\n  after_beside: {type: execution, flow: beside}\n"
+        "nodes:\n  a: {type: flow, params: {flow: stored}, next: b}\n"
+        f"  b: {{type: flow, params: {{flow: {stored}}}, next: c}}\n"
+        "  c: {type: flow, params: {flow: gone}, next: d}\n"
+        "  d: {type: flow, params: {flow: beside}}\n"
+    )
+    flows = [{"name": "calls", "definition": calls}, {"name": "beside", "definition": SMALLEST}]
+
+    for path in ("/api/v1/flows:batch?dry_run=true", "/api/v1/flows:batch", "/api/v1/flows:batch"):
+        answered = account.post(path, {"flows": flows}).json["flows"]
+        assert [flow.get("missing_flows") for flow in answered] == [["gone", "unknown source"], None]
+
+
 def test_a_batch_can_be_tried(account: Client) -> None:
     id = account.new_flow(SMALLEST, name="a")
 

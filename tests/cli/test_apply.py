@@ -274,6 +274,26 @@ def test_secrets_that_are_missing_are_named(user: User) -> None:
     assert [flow["missing_secrets"] for flow in user.json("apply", "-f", "flows")["flows"]] == [["GONE"], ["GONE"]]
 
 
+def test_flows_that_are_missing_are_named(user: User) -> None:
+    calls = "nodes:\n  a: {type: flow, params: {flow: gone}, next: b}\n  b: {type: flow, params: {flow: there}}\n"
+    write(user.home, {"a.yaml": calls, "there.yaml": document(1)})
+
+    for options in ((), ("--dry-run",)):
+        told = user("apply", *options, "-f", "flows").stderr
+        assert "flowrunner: warning: there is no flow 'gone', which 'a' names\n" in told
+        assert "'there'" not in told
+    assert [flow["missing_flows"] for flow in user.json("apply", "-f", "flows")["flows"]] == [["gone"], []]
+
+
+def test_a_flow_of_another_request_of_the_same_deployment_is_not_missing(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.cli.deployment._MOST_FLOWS", 1)
+    write(user.home, {"a.yaml": "nodes:\n  a: {type: flow, params: {flow: later}}\n", "later.yaml": document(1)})
+
+    assert "there is no flow" not in user("apply", "-f", "flows").stderr
+
+
 def test_one_name_in_two_files_is_rejected(user: User) -> None:
     write(user.home, {"a.yaml": document(1), "b.yaml": document(1, name="a")})
 

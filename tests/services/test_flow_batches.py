@@ -63,17 +63,17 @@ async def test_a_document_that_was_deployed_is_not_read_again(
     changed = await batches.save(mara, documents(a=DESCRIBED, c=DESCRIBED + "# c"))
 
     assert language.read_texts == [DESCRIBED + "# c"]
-    assert [change.before == change.after for change, _ in same] == [True, True]
-    assert [change.before == change.after for change, _ in changed] == [True, False]
+    assert [change.before == change.after for change, *_ in same] == [True, True]
+    assert [change.before == change.after for change, *_ in changed] == [True, False]
 
 
 async def test_a_description_that_was_changed_beside_the_document_comes_back(
     batches: FlowBatches, flows: Flows, mara: Caller
 ) -> None:
-    ((first, _),) = await batches.save(mara, documents(a=DESCRIBED))
+    ((first, *_),) = await batches.save(mara, documents(a=DESCRIBED))
     await flows.update(mara, first.after.id, FlowDraft(description="another", tags=["b"]))
 
-    ((again, _),) = await batches.save(mara, documents(a=DESCRIBED))
+    ((again, *_),) = await batches.save(mara, documents(a=DESCRIBED))
 
     assert (again.after.description, list(again.after.tags)) == ("D", ["a"])
 
@@ -142,4 +142,4 @@ async def test_two_forms_of_a_name_are_the_same_flow(batches: FlowBatches, mara:
         await batches.save(mara, documents(**dict.fromkeys(forms, DESCRIBED)))
     saved = [await batches.save(mara, documents(**{form: DESCRIBED})) for form in forms]
 
-    assert {change.after.id for ((change, _),) in saved} == {saved[0][0][0].after.id}
+    assert {change.after.id for ((change, *_),) in saved} == {saved[0][0][0].after.id}

@@ -48,8 +48,7 @@ from flowrunner.api.starts import RunFlow, run
 from flowrunner.api.waiting import PREFER
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
-from flowrunner.ports.flows import FlowChange
-from flowrunner.services.flow_batches import MAX_FLOWS, FlowDocument
+from flowrunner.services.flow_batches import MAX_FLOWS, DeployedDocument, FlowDocument
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
 
@@ -144,6 +143,13 @@ class DeployedFlow(FlowAnswer, frozen=True, kw_only=True):
         Sequence[str] | UnsetType,
         Meta(description="Names of secrets that the flow reads and the workspace does not have. Absent without any."),
     ] = UNSET
+    missing_flows: Annotated[
+        Sequence[str] | UnsetType,
+        Meta(
+            description="Names or ids of flows that the flow calls or waits for, which neither the workspace nor the "
+            "request has. Absent without any."
+        ),
+    ] = UNSET
 
 
 class DeployedFlows(Answer, frozen=True, kw_only=True):
@@ -182,22 +188,29 @@ async def _deploy(request: Request, documents: Sequence[FlowDocument]) -> Reply[
     deployed = await services.flow_batches.save(caller, documents, dry_run=dry_run)
     left = _MOST_COMPARED
     flows = []
-    for change, missing_secrets in deployed:
+    for document in deployed:
+        change = document.change
         plan: PlanAnswer | UnsetType = UNSET
         if dry_run:
             # Beyond the limit, the plan has the action alone.
             left -= len(change.after.definition) + (_COMPARED_AT_LEAST if action_of(change) == "update" else 0)
             plan = await plan_of(request, change if left >= 0 else None, action_of(change))
-        flows.append(_deployed(change, plan, missing_secrets))
+        flows.append(_deployed(document, plan))
     return answer(DeployedFlows(flows=flows))
 
 
-def _deployed(change: FlowChange, plan: PlanAnswer | UnsetType, missing_secrets: Sequence[str]) -> DeployedFlow:
+def _deployed(document: DeployedDocument, plan: PlanAnswer | UnsetType) -> DeployedFlow:
+    change = document.change
     flow = FlowAnswer.of(change.after, plan=plan)
     fields = {name: getattr(flow, name) for name in flow.__struct_fields__}
     if plan is not UNSET and change.before is None:
         fields["id"] = ""
-    return DeployedFlow(**fields, action=action_of(change), missing_secrets=missing_secrets or UNSET)
+    return DeployedFlow(
+        **fields,
+        action=action_of(change),
+        missing_secrets=document.missing_secrets or UNSET,
+        missing_flows=document.missing_flows or UNSET,
+    )
 
 
 @router.get(

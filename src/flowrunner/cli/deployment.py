@@ -113,7 +113,12 @@ def _deploy(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list
         # Nothing is saved if a file of a later request has faults.
         for portion in portions:
             _save(client, portion, dry_run=True)
-    return [flow for portion in portions for flow in _save(client, portion, dry_run=dry_run)]
+    done = [flow for portion in portions for flow in _save(client, portion, dry_run=dry_run)]
+    names = {composed(file.name) for file in files}
+    for flow in done if len(portions) > 1 else ():
+        # A request knows its own flows alone.
+        flow["missing_flows"] = [name for name in flow.get("missing_flows", ()) if composed(name) not in names]
+    return done
 
 
 def _portions(files: Sequence[FlowFile]) -> Iterator[Sequence[FlowFile]]:
@@ -205,6 +210,7 @@ def _report(done: Sequence[Mapping[str, Any]], files: Sequence[FlowFile], skippe
             "revision": flow.get("revision"),
             "file": places.get(flow["name"]),
             "missing_secrets": flow.get("missing_secrets", []),
+            "missing_flows": flow.get("missing_flows", []),
             **({"plan": flow["plan"]} if "plan" in flow else {}),
         }
         for flow in done
@@ -226,18 +232,24 @@ def _show_rows(rows: Sequence[Mapping[str, Any]], columns: str) -> None:
 
 
 def _summarize(done: Sequence[Mapping[str, Any]], skipped: int, *, dry_run: bool) -> None:
-    """Print the numbers, and the secrets that are missing, for people."""
+    """Print the numbers, and the secrets and flows that are missing, for people."""
     counts = Counter(flow["action"] for flow in done)
     numbers = ", ".join(f"{counts[action]} {word}" for action, word in _WORDS.items() if counts[action])
     dry = " (dry run: nothing was changed)" if dry_run else ""
     say(f"{counted(len(done), 'flow')}: {numbers}{dry}{says_skipped(skipped)}")
-    readers: dict[str, list[str]] = {}
+    _warn_of_missing(done, "secret", "read")
+    _warn_of_missing(done, "flow", "name")
+
+
+def _warn_of_missing(done: Sequence[Mapping[str, Any]], kind: str, verb: str) -> None:
+    """Warn about each secret or flow that is missing, with the flows that need it."""
+    needed: dict[str, list[str]] = {}
     for flow in done:
-        for secret in flow.get("missing_secrets", ()):
-            readers.setdefault(secret, []).append(f"'{flow['name']}'")
-    for secret, names in sorted(readers.items()):
+        for missing in flow.get(f"missing_{kind}s", ()):
+            needed.setdefault(missing, []).append(f"'{flow['name']}'")
+    for missing, names in sorted(needed.items()):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        warn(f"there is no secret '{secret}', which {', '.join(names[:5])}{more} read{'s' * (len(names) == 1)}")
+        warn(f"there is no {kind} '{missing}', which {', '.join(names[:5])}{more} {verb}{'s' * (len(names) == 1)}")
 
 
 def _difference(flow: Mapping[str, Any]) -> Iterator[str]:

@@ -223,6 +223,8 @@ class DeployedFlow(Model):
         plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
         action: `none` if the flow already had all of the changes.
         missing_secrets: Names of secrets that the flow reads and the workspace does not have. Absent without any.
+        missing_flows: Names or ids of flows that the flow calls or waits for, which neither the workspace nor the
+            request has. Absent without any.
     """
 
     id: str
@@ -238,6 +240,7 @@ class DeployedFlow(Model):
     plan: Plan | None
     action: Literal["create", "update", "none"]
     missing_secrets: list[str] | None
+    missing_flows: list[str] | None
 
 
 class DeployedFlows(Model):

@@ -218,6 +218,7 @@ class _FlowReader:
             tests=self.tests(written),
             triggers=triggers,
             secrets=tuple(sorted(self.expressions.secrets)),
+            calls=tuple(sorted(self.document.flows.keys() | self.document.listened.keys())),
             searchable=self.searchable(inputs or {}),
         )
 

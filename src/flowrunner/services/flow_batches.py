@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
@@ -49,10 +49,12 @@ class DeployedDocument(NamedTuple):
 
     Attributes:
         missing_secrets: Secrets that it reads and the workspace does not have.
+        missing_flows: Flows that it calls, or whose ends start it, and that are neither there nor saved with it.
     """
 
     change: FlowChange
     missing_secrets: Sequence[str]
+    missing_flows: Sequence[str]
 
 
 class FlowBatches:
@@ -91,7 +93,7 @@ class FlowBatches:
         ]
         most = self._limits.flows
         known = await self._flows.secret_names(caller)
-        missing = [[name for name in changer.secrets if name not in known] for changer in changers]
+        called = await self._flows_without(caller, documents, changers)
         try:
             if dry_run:
                 done = await self._store.plan_named(caller.workspace_id, changes, most=most)
@@ -100,7 +102,23 @@ class FlowBatches:
                 done = await self._store.save_named(caller.workspace_id, changes, most=most, audit=audit)
         except InvalidFlow as error:
             raise _with_place(error, documents) from None
-        return [DeployedDocument(*pair) for pair in zip(done, missing, strict=True)]
+        return [
+            DeployedDocument(
+                change,
+                missing_secrets=[name for name in changer.secrets if name not in known],
+                missing_flows=[name for name in changer.calls if name in called],
+            )
+            for change, changer in zip(done, changers, strict=True)
+        ]
+
+    async def _flows_without(
+        self, caller: Caller, documents: Sequence[FlowDocument], changers: Sequence[FlowChanger]
+    ) -> Collection[str]:
+        """Return the called flows that are neither stored nor among the documents; a part of them if they are many."""
+        saved = {composed(document.name) for document in documents}
+        called = {name for changer in changers for name in changer.calls if composed(name) not in saved}
+        counts = await self._flows.called(caller, sorted(called))
+        return {name for name, count in counts.items() if not count}
 
     async def _changers(self, caller: Caller, documents: Sequence[FlowDocument]) -> Sequence[FlowChanger]:
         """Raises: InvalidFlows with the faults of all documents."""

@@ -38,9 +38,10 @@ class FlowDraft:
 
 
 class Metadata(NamedTuple):
-    """The parts of a definition that are stored beside it, and the secrets that it names.
+    """The parts of a definition that are stored beside it, and the secrets and flows that it names.
 
     Attributes:
+        calls: The flows that it calls, or whose ends start it, by id or name.
         tool_inputs: The JSON Schema of the input, as JSON, of a flow that agents find as a tool; None for others.
     """
 
@@ -50,13 +51,14 @@ class Metadata(NamedTuple):
     tags: Sequence[str]
     triggers: Sequence[Trigger]
     secrets: Sequence[str]
+    calls: Sequence[str]
     tool_inputs: str | None
 
     @classmethod
     def of(cls, flow: Flow) -> "Metadata":
         inputs = tool_schema(flow.inputs) if flow.is_tool else None
         triggers = tuple(flow.triggers.values())
-        return cls(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets, inputs)
+        return cls(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets, flow.calls, inputs)
 
 
 MAX_NAME_CHARACTERS: Final = 200
@@ -98,6 +100,11 @@ class FlowChanger:
     def secrets(self) -> Sequence[str]:
         """The secrets that the draft's definition names."""
         return () if self.flow is None else self.flow.secrets
+
+    @property
+    def calls(self) -> Sequence[str]:
+        """The flows that the draft's definition names, by id or name."""
+        return () if self.flow is None else self.flow.calls
 
     def named(self, name: str) -> "FlowChanger":
         """Return the changer of the flow with this name. Raises: InvalidInput if the draft says another one."""

@@ -169,8 +169,8 @@ class Flows:
             reading = await self._language.study(definition)
         missing = [
             *secrets_missing(reading, await self.secret_names(caller)),
-            *unclear_calls(reading, await self._called(caller, reading.flows)),
-            *unknown_sources(reading, await self._called(caller, reading.listened)),
+            *unclear_calls(reading, await self.called(caller, reading.flows)),
+            *unknown_sources(reading, await self.called(caller, reading.listened)),
             *await asyncio.to_thread(past_schedules, reading, self._clock.now()),
         ]
         faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
@@ -242,8 +242,8 @@ class Flows:
         )
         return await self.create(target, draft, dry_run=dry_run, details={"copy_of": id, "revision": flow.revision})
 
-    async def _called(self, caller: Caller, names: Collection[str]) -> Mapping[str, int]:
-        """Return how many flows have each of the names; only the first `_MOST_CALLED` names are looked up."""
+    async def called(self, caller: Caller, names: Collection[str]) -> Mapping[str, int]:
+        """Return how many flows have each of the ids or names; only the first `_MOST_CALLED` names are looked up."""
         looked_at = list(names)[:_MOST_CALLED]
         return {name: len(await self._store.called(caller.workspace_id, name)) for name in looked_at}
 

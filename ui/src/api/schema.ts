@@ -3410,6 +3410,11 @@ export interface components {
              * @description Names of secrets that the flow reads and the workspace does not have. Absent without any.
              */
             missing_secrets?: string[];
+            /**
+             * Missing Flows
+             * @description Names or ids of flows that the flow calls or waits for, which neither the workspace nor the request has. Absent without any.
+             */
+            missing_flows?: string[];
         };
         /** DeployedFlows */
         DeployedFlows: {

@@ -23,6 +23,7 @@ export const flows = {
   archive: "Zip archive",
   plan: "What the import does",
   planned: { create: "is created", update: "gets a new revision", none: "stays as it is" } as Record<string, string>,
-  missing: (names: string) => `needs secrets: ${names}`,
+  missingSecrets: (names: string) => `needs secrets: ${names}`,
+  missingFlows: (names: string) => `needs flows: ${names}`,
   imported: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "flow is" : "flows are"} imported`,
 };
