@@ -2,17 +2,20 @@
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import hmac
+import json
 import ssl
 import tracemalloc
 import urllib.parse
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Final, cast
 from unittest.mock import ANY
 
 import pytest
@@ -679,6 +682,46 @@ async def test_s27_an_error_quotes_no_part_of_an_answer_that_is_no_http(
     failure = await nodes.failure(url := peer.give_bytes("/a", answer))
 
     assert (failure.type, str(failure)) == ("http.invalid_answer", f"The answer of {url} {reason}")
+
+
+def _compressed(encoding: str, text: bytes) -> bytes:
+    return gzip.compress(text) if encoding == "gzip" else zlib.compress(text)
+
+
+_LONG: Final = json.dumps([hashlib.sha256(b"%d" % n).hexdigest() for n in range(2_000)]).encode()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("framing", ["length", "chunks", "end"])
+@pytest.mark.parametrize("text", [b"12345678", _LONG], ids=["short", "long"])
+async def test_a_compressed_answer_that_ends_early_is_an_error_and_no_part_of_a_value(
+    nodes: Nodes, peer: Peer, encoding: str, framing: str, text: bytes
+) -> None:
+    whole = _compressed(encoding, text)
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: {encoding}\r\n".encode()
+
+    def answer(body: bytes) -> bytes:
+        match framing:
+            case "length":
+                return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+            case "chunks":
+                return head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+            case _:
+                return head + b"Connection: close\r\n\r\n" + body
+
+    assert (await nodes.request(peer.give_bytes("/whole", answer(whole))))["body"] == json.loads(text)
+
+    for cut in (whole[: len(whole) // 2], whole[:-1]):
+        failure = await nodes.failure(url := peer.give_bytes("/cut", answer(cut)))
+
+        ends_early = f"The answer of {url} ends before its compressed data does"
+        assert (failure.type, str(failure)) == ("http.invalid_answer", ends_early)
+
+
+async def test_a_compressed_answer_without_a_body_is_empty(nodes: Nodes, peer: Peer) -> None:
+    url = peer.give_bytes("/none", b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n")
+
+    assert (await nodes.request(url))["body"] is None
 
 
 async def test_a_server_without_tls_is_an_error_over_https(nodes: Nodes, peer: Peer) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.security.parsing_budget import ParsingBudget
@@ -109,6 +110,18 @@ class BoundedResponseHandler(ResponseHandler):
         else:
             self._has_head = True
             super().feed_data(data, size)
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        super().set_exception(exc, *cause)
+        # aiohttp gives a fault of the parser to whoever waits for a head. One at the end of a body would leave its
+        # reader waiting until the timeout.
+        payload = self._payload
+        if payload is None or payload.is_eof() or payload.exception() is not None:
+            return
+        if isinstance(exc, HttpProcessingError):
+            failure = aiohttp.ClientPayloadError(str(exc))
+            failure.__cause__ = next(iter(cause), exc)
+            payload.set_exception(failure)
 
     def _resume(self) -> None:
         super().data_received(b"")

@@ -23,6 +23,7 @@ from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, HttpClient, NodeFailure
 from flowrunner.ports.http import RequestTracer, SentRequest
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedResponseHandler, UnfitAnswer
+from flowrunner.security.compressed_answers import IncompleteStream, require_whole_streams
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.kept_connections import KeptConnections, KeptResponse
 from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver, lookup_slots
@@ -229,6 +230,7 @@ class EgressClient:
         )
         connector._factory = partial(answers, loop=connector._loop)
         self._kept = KeptConnections(connector, _HEADERS)
+        require_whole_streams()
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -450,6 +452,8 @@ def _as_failure(error: Exception, shown: str) -> NodeFailure:
             return NodeFailure("egress.forbidden", f"{cause.who} may not connect to {shown}: {cause}")
         if isinstance(cause, NameUnanswered):
             return NodeFailure("connection.dns", f"The name of the host cannot be resolved: {shown}: {cause}")
+        if isinstance(cause, IncompleteStream):
+            return NodeFailure("http.invalid_answer", f"The answer of {shown} ends before its compressed data does")
         if isinstance(cause, UnfitAnswer):
             return NodeFailure(cause.type, f"The answer of {shown} cannot be read: {cause.reason}")
     match error:
