@@ -576,6 +576,18 @@ def test_requests_that_are_not_wanted_start_nothing(account: Client) -> None:
     assert [each["state"] for each in settled(account, id, 2)] == ["started", "skipped"]
 
 
+@pytest.mark.parametrize("when", ["trigger.body.order.kind", "trigger.body.order.kind == 'new'"], ids=["path", "code"])
+def test_a_condition_that_fails_starts_nothing(account: Client, when: str) -> None:
+    url, id = new_hook(account, more=f"when: {json.dumps(when)}")
+
+    refused = send(account, url, b"{}")
+
+    assert assert_error(refused, 422)["field"] == "when"
+    assert account.get("/api/v1/executions").json["total"] == 0
+    assert [each["state"] for each in settled(account, id)] == ["failed"]
+    assert send(account, url, b'{"order": {"kind": "new"}}').status == 202
+
+
 @pytest.mark.parametrize(("body", "headers"), [(b"{", {}), (b'{"a": 1, "a": 2}', {}), (b"[" * 70, {})])
 def test_a_verified_sender_learns_what_is_wrong_with_its_body(
     account: Client, body: bytes, headers: dict[str, str]

@@ -337,6 +337,37 @@ tests:
     assert report["by_name"]["missing"]["mismatches"][0]["what"] == "status"
 
 
+def test_a_trigger_whose_expressions_fail_starts_nothing_as_on_a_server(tmp_path: Path) -> None:
+    report = report_of(
+        """\
+triggers:
+  when: {type: webhook, verify: none, when: "trigger.body.order.kind"}
+  dedupe: {type: webhook, verify: none, dedupe: "${trigger.body.order.id}"}
+  labels: {type: webhook, verify: none, labels: {kind: "${trigger.body.order.kind}"}}
+nodes: {only: {type: return, params: {value: 1}}}
+tests:
+  when_fails: {trigger: {name: when, body: {}}}
+  when_is_false: {trigger: {name: when, body: {order: {}}}}
+  dedupe_fails: {trigger: {name: dedupe, body: {}}}
+  labels_fail: {trigger: {name: labels, body: {}}, expect: {error: {type: input.invalid}}}
+  all_have_values: {trigger: {name: labels, body: {order: {kind: new}}}, expect: {result: 1}}
+""",
+        tmp_path,
+    )
+
+    problems = {name: test["problems"] for name, test in report["by_name"].items()}
+    rejects = "rejects the request: its '{0}' has no value: ${{trigger.body.order.{1}}}: cannot read '{1}' of null"
+    assert problems == {
+        "when_fails": [f"the trigger 'when' {rejects.format('when', 'kind')}"],
+        "when_is_false": ["the trigger 'when' starts nothing: its 'when' is false"],
+        "dedupe_fails": [f"the trigger 'dedupe' {rejects.format('dedupe', 'id')}"],
+        "labels_fail": [],
+        "all_have_values": [],
+    }
+    assert report["by_name"]["labels_fail"]["ok"], report
+    assert report["by_name"]["all_have_values"]["ok"], report
+
+
 def test_secrets_of_a_test_are_hidden_in_what_it_tells(tmp_path: Path) -> None:
     (tmp_path / "flow.yaml").write_text(
         """\

@@ -12,6 +12,7 @@ from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import ErrorValue, Event, Failed, Started
 from flowrunner.domain.explain import waiting_for
+from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.transitions import replay
 from flowrunner.domain.triggers import WebhookTrigger
@@ -39,7 +40,7 @@ from flowrunner.ports.journal import load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor
 from flowrunner.services.admission import InputForms
-from flowrunner.services.trigger_values import evaluate, input_of
+from flowrunner.services.trigger_values import evaluate, input_of, labels_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,10 +194,20 @@ async def _input_of(
         report(f"the flow has no trigger '{test.trigger.name}'")
         return {}
     values = {"at": rfc3339(test.now), **test.trigger.values}
-    if isinstance(trigger.spec, WebhookTrigger) and trigger.spec.when is not None:
+    spec = trigger.spec
+    if isinstance(spec, WebhookTrigger):
         named = {"type": trigger.type, "name": trigger.name, **values}
-        if await evaluate(trigger.spec.when, flow, named, workspace_id=NOBODY, sandbox=sandbox) is not True:
-            report(f"the trigger '{trigger.name}' starts nothing: its 'when' is false")
+        for field, template in (("when", spec.when), ("dedupe", spec.dedupe)):
+            if template is None:
+                continue
+            try:
+                value = await evaluate(template, flow, named, workspace_id=NOBODY, sandbox=sandbox)
+            except ExpressionFailed as error:
+                report(f"the trigger '{trigger.name}' rejects the request: its '{field}' has no value: {error}")
+                continue
+            if field == "when" and value is not True:
+                report(f"the trigger '{trigger.name}' starts nothing: its 'when' is false")
+    await labels_of(trigger, flow, values, workspace_id=NOBODY, sandbox=sandbox)
     return await input_of(trigger, flow, values, workspace_id=NOBODY, sandbox=sandbox)
 
 

@@ -33,7 +33,11 @@ async def evaluate(
     codes = template.codes
     outcomes = await sandbox.evaluate(workspace_id, [code.script for code in codes], scope) if codes else ()
     values = {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
-    return await render_soon(template.template, scope, values, most=MOST_CHARACTERS)
+    value = await render_soon(template.template, scope, values, most=MOST_CHARACTERS)
+    # A condition that fails renders to its error, which would count as true.
+    if isinstance(value, ExpressionFailed):
+        raise value
+    return value
 
 
 async def input_of(
