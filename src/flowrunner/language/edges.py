@@ -108,10 +108,13 @@ def first_nodes(
     return first or [name for name in nodes if name not in handlers][:1]
 
 
-def check_start(document: Document, holder: Mapping[str, JSON], at: Keys, nodes: Mapping[str, JSON]) -> None:
+def check_start(document: Document, holder: Mapping[str, JSON], at: Keys, nodes: Mapping[str, JSON]) -> bool:
+    """Check the key `start`, and return whether it is right or absent."""
     start = holder.get("start")
-    if start is not None and (not isinstance(start, str) or start not in nodes):
-        document.fault((*at, "start"), "edge.target", *_no_target(document, "", start, nodes, {}))
+    if start is None or (isinstance(start, str) and start in nodes):
+        return True
+    document.fault((*at, "start"), "edge.target", *_no_target(document, "", start, nodes, {}))
+    return False
 
 
 def check_reach(
@@ -125,6 +128,14 @@ def check_reach(
 ) -> None:
     """Check that a scope has one first node, from which every node can be reached, and an end."""
     if not first:
+        if nodes:
+            document.fault(
+                nodes_at,
+                "start.missing",
+                "no node is left to start with: each of them runs only at the end, or when an approval waits",
+                "add a node that 'on_failure', 'on_finish' and 'notify' do not name, or name the first with 'start'",
+                key=True,
+            )
         return
     if len(first) > 1:
         names = ", ".join(f"'{name}'" for name in first[:10])

@@ -101,8 +101,7 @@ class NodeReader:
             check_notified(document, written, nodes_at, node_types=self.node_types)
         # An edge with a fault may mean any node, so no node counts as unreachable.
         is_sure = handlers is not None and document.dangling_edges == before
-        check_start(document, holder, at, written)
-        if is_sure:
+        if check_start(document, holder, at, written) and is_sure:
             check_reach(
                 document, written, nodes_at,
                 first=first, handlers=aside, node_types=self.node_types,
