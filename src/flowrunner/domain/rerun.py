@@ -2,7 +2,7 @@
 
 A rerun keeps everything that does not depend on the step at which it starts: in the step's own scope and the scopes
 around it, the events before the step; in the scopes beside it (other elements of a loop, other branches), the events of
-ended steps.
+ended steps; and the signals that came before the step and that no step had taken by then.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,6 +34,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.flow import Flow, Graph, Node
 from flowrunner.domain.transitions import replay
+from flowrunner.domain.waits import parse_signal_key
 
 Timed = tuple[Event, datetime]
 
@@ -66,8 +67,30 @@ def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
         if isinstance(event, NodeStarted) and Step(event.node, event.iteration, event.scope) == start
     )
     around = {ROOT, start.scope, *_scopes_around(start.scope)}
-    kept = [(event, at) for index, (event, at) in enumerate(events) if _is_kept(event, around, is_before=index < first)]
+    early = _early_signals(events[:first])
+    kept = [
+        (event, at)
+        for index, (event, at) in enumerate(events)
+        if index in early or _is_kept(event, around, is_before=index < first)
+    ]
     return _without_open_steps(kept, around)
+
+
+def _early_signals(events: Sequence[Timed]) -> set[int]:
+    """Return the indexes of the signals that no step has taken after these events."""
+    left = {
+        key: len(payloads)
+        for key, payloads in replay(events).signals.items()
+        if parse_signal_key(key)[0] == "signal"
+    }  # fmt: skip
+    found = set()
+    # Of one key, the signal that came first is taken first.
+    for index in range(len(events) - 1, -1, -1):
+        event = events[index][0]
+        if isinstance(event, SignalReceived) and left.get(event.key, 0):
+            left[event.key] -= 1
+            found.add(index)
+    return found
 
 
 def with_input(kept: Sequence[Timed], edited: InputEdited, at: datetime) -> list[Timed]:
@@ -181,7 +204,7 @@ def _without_open_steps(events: Sequence[Timed], around: set[str]) -> list[Timed
         scope = getattr(event, "scope", ROOT)
         if scope not in alive and not (isinstance(event, NodeStarted | InputEdited) and scope in may_begin):
             continue
-        if isinstance(event, Logged | InputEdited):
+        if isinstance(event, Logged | InputEdited | SignalReceived):
             kept.append((event, at))
             continue
         step = _step(event)
