@@ -31,7 +31,7 @@ from flowrunner.engine import event_log, held_memory, mailbox, recorder
 from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.paths import edges_of
 from flowrunner.flowtest.run_test import Runtime, run_flow_test
-from flowrunner.language import nodes, reading, retries, schema_budget, yaml_source
+from flowrunner.language import json_schema, nodes, reading, retries, schema_budget, triggers, yaml_source
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
@@ -170,8 +170,10 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "flow document": f"{_size(yaml_source.MAX_BYTES)}, {yaml_source.MAX_DEPTH} levels, "
         f"{yaml_source.MAX_NODES:,} YAML nodes, {reading.MAX_EXPRESSIONS:,} expressions",
         "different patterns in the schemas of a flow": f"{schema_budget.MAX_PATTERNS}",
+        "parts of a schema, references unfolded": f"{json_schema.MAX_SUBSCHEMAS:,}",
         "nested scopes": f"{nodes.MAX_DEPTH_OF_SCOPES}",
-        "script": _size(javascript.MAX_SCRIPT),
+        "triggers of a flow": f"{triggers.MAX_TRIGGERS}",
+        "an expression, a script": _size(javascript.MAX_SCRIPT),
         "elements of a loop": f"{loops.MAX_ITEMS:,}",
         "values that a loop collects": f"{_size(decide.MAX_PART_BYTES)} for each element or round, "
         f"{_size(decide.MAX_COLLECTED_BYTES)} in all",
