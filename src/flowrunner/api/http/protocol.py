@@ -209,6 +209,9 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         # From here on the WebSocket protocol sets the deadline. The connection stays in the list of waiting ones.
         self._cancel_deadline()
         super().handle_websocket_upgrade()
+        # The connection's end is not reported here any more. The parser holds this protocol, which would then be left
+        # to the garbage collector.
+        self.parser = None  # type: ignore[assignment] # as uvicorn does at the end
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:

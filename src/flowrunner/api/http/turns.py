@@ -11,7 +11,7 @@ from flowrunner.api.http.address_turns import AddressTurns
 HANDSHAKE: Final = 32
 REQUEST: Final = 8
 PIECE: Final = 1
-_MOST: Final = 64 * REQUEST
+_MOST: Final = 32 * REQUEST
 
 
 class Turns:

@@ -78,6 +78,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._unread.clear()
         self.transport.lost()
         super().connection_lost(exc)
+        # Without reference cycles all is freed at once. The garbage collector would take long for that of a crowd.
+        self.conn.parser.close()
 
     def eof_received(self) -> None:
         self.transport.close()
@@ -113,10 +115,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
             super().data_received(data)
-            if self.conn.handshake_exc is not None:
+            if (error := self.conn.handshake_exc) is not None:
                 self.close_sent = True
                 self.transport.refuse(400, UNREADABLE_HANDSHAKE)
                 self.transport.close()
+                # The frames of the tracebacks hold this protocol, which holds the exception.
+                for one in filter(None, (error, error.__cause__)):
+                    one.__traceback__ = one.__context__ = None
             return
         self._unread += data
         self.transport.pause_reading()
