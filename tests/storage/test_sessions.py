@@ -9,6 +9,7 @@ import pytest
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.ports.accounts import AccountChanges
+from flowrunner.ports.page import Page
 from flowrunner.ports.sessions import NewSession, Renewal
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
@@ -42,6 +43,25 @@ async def test_an_opened_session_is_found(sessions: SqlSessions) -> None:
     assert await log_in(sessions, session("s1", OMAR_ACCOUNT))
 
     assert await sessions.find(SessionId("s1")) == caller("s1", OMAR_ACCOUNT)
+
+
+async def test_logins_of_one_millisecond_are_all_on_the_pages_of_logins(sessions: SqlSessions) -> None:
+    for id in "abc":
+        await log_in(sessions, session(id))
+    await log_in(sessions, session("other", OMAR_ACCOUNT))
+
+    listed: list[str] = []
+    cursor = ""
+    for _ in range(3):
+        page, total = await sessions.logins(MARA_ACCOUNT, now=NOON, page=Page(limit=1, cursor=cursor))
+        assert total == 3
+        listed += [login.family for login in page]
+        cursor = str(round(page[-1].logged_in_at.timestamp() * 1000))
+
+    assert listed == ["c", "b", "a"]
+    found = await sessions.find(SessionId("other"))
+    assert found is not None
+    assert found.credential == Session(SessionId("other"), logged_in_at=NOON)
 
 
 @pytest.mark.parametrize("change", [{"role": "admin"}, {"password_hash": "hash-omar-2"}])

@@ -59,8 +59,8 @@ DELETE FROM sessions
  WHERE family = (SELECT family FROM sessions WHERE id = :id AND replaced_by IS NOT NULL)
 RETURNING account_id
 """
-# A replaced session remains for seconds, and is not a login of its own. An account never logs in twice within one
-# millisecond, which is the position of a page: its passwords are checked one after the other.
+# A replaced session remains for seconds, and is not a login of its own. Each login has its own millisecond, which is
+# the position of a page.
 LOGINS: Final = """
 SELECT family, logged_in_at, expires_at, last_used_at, coalesce(address, ''), coalesce(agent, '') FROM sessions
  WHERE account_id = :account_id AND replaced_by IS NULL AND expires_at > :now AND logged_in_at < :before
@@ -88,6 +88,11 @@ INSERT INTO tickets (digest, session_id, expires_at) VALUES (:digest, :session_i
 JUST_BEFORE: Final = """
 SELECT min(logged_in_at) - 1 FROM sessions
  WHERE account_id = :account_id AND logged_in_at <= :at AND logged_in_at > :at - 1000
+"""
+# For two logins in one millisecond, by passkeys for example, and for clocks of two servers that differ a little.
+FIRST_FREE: Final = """
+SELECT coalesce(max(logged_in_at) + 1, :at) FROM sessions
+ WHERE account_id = :account_id AND logged_in_at >= :at AND logged_in_at < :at + 1000
 """
 TAKE_TICKET: Final = "DELETE FROM tickets WHERE digest = :digest RETURNING session_id, expires_at"
 PURGE: Final = (
@@ -203,7 +208,8 @@ async def open_session(tx: Transaction, session: NewSession, *, at: datetime, pa
 
     Args: Those of `SessionStore.open`.
     """
-    values = _values(session, family=session.id, logged_in_at=to_ms(at), at=to_ms(at))
+    (free,) = await one_row(tx, FIRST_FREE, {"account_id": session.account_id, "at": to_ms(at)})
+    values = _values(session, family=session.id, logged_in_at=free, at=to_ms(at))
     return await tx.run(OPEN, values | {"password_hash": password_hash}) == 1
 
 
