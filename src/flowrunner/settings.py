@@ -127,7 +127,18 @@ def _at_least(least: str) -> Callable[[str], float]:
 
 def _networks(value: str) -> tuple[Any, ...]:
     parts = [part.strip() for part in value.split(",") if part.strip()]
-    return tuple(ipaddress.ip_network(part) for part in parts)
+    return tuple(map(_network, parts))
+
+
+def _network(text: str) -> Any:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        try:
+            meant = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{text!r} is neither an address nor a range, such as 10.1.0.0/16") from None
+        raise ValueError(f"{text!r} is an address in a range: did you mean {meant}?") from None
 
 
 def _names(value: str) -> tuple[str, ...]:

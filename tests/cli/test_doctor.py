@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +26,7 @@ SECRETS = ("geheim-of-the-database", "geheim-of-the-admin")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("examined")).start()
+    server.admin().new_secret("KEPT", "a value of some length")
     yield server
     server.stop()
 
@@ -99,6 +101,15 @@ def _weak_key(data: Path) -> None:
     (data / "keys" / "master.key").write_text("ab" * 32)
 
 
+def _with_the_key_of_another(data: Path) -> None:
+    key = data / "keys" / "master.key"
+    key.write_text(bytes(byte ^ 255 for byte in bytes.fromhex(key.read_text())).hex())
+
+
+def _restored_in_part(data: Path) -> None:
+    (data / "flowrunner.db").rename(data / "restore.new")
+
+
 def _damaged(data: Path) -> None:
     content = bytearray((data / "flowrunner.db").read_bytes())
     for page in range(20, len(content) // 4096):
@@ -133,6 +144,8 @@ def _written_beyond_the_calendar(data: Path) -> None:
         (_without_keys, "keys", "restore it from your backup"),
         (_readable_key, "signing key", "restore it from your backup"),
         (_weak_key, "master key", "keys rotate master"),
+        (_with_the_key_of_another, "secrets", "restore the files keys/master*.key"),
+        (_restored_in_part, "database", "run 'flowrunner restore' again"),
         (_damaged, "integrity", "flowrunner restore"),
         (_newer, "database", "the version of FlowRunner that wrote it"),
         (_written_in_the_future, "clock", "set the clock"),
@@ -191,6 +204,29 @@ def test_a_data_directory_of_another_user_is_a_finding(data_dir: Path, tmp_path:
     (finding,) = (finding for finding in json.loads(done.stdout) if finding["check"] == "data directory")
     assert finding["state"] == "fail"
     assert "run this and the server as the user" in finding["hint"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to another user")
+def test_a_file_of_another_user_is_a_finding_and_no_damage(data_dir: Path, tmp_path: Path) -> None:
+    os.chown(data_dir, 65534, 65534)
+    tmp_path.chmod(0o755)
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # pytest's own is closed to other users
+        Path(place).chmod(0o755)
+        shutil.copytree(data_dir, Path(place) / "data")
+        os.chown(Path(place) / "data", 65534, 65534)
+        command = [sys.executable, "-m", "flowrunner", "doctor", "-o", "json", "--port", "0", "--data-dir"]
+        done = subprocess.run(
+            [*command, f"{place}/data"], cwd="/", env=clean_environment(), capture_output=True, text=True,
+            check=False, user=65534, group=65534, extra_groups=(),
+        )  # fmt: skip
+    if "No module named" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip("another user cannot run the program here")
+
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert found["data directory"]["message"].endswith("flowrunner.db belongs to the user 0")
+    assert "change the owner" in found["data directory"]["hint"]
+    assert (found["database"]["state"], "damaged" in done.stdout, "integrity" in found) == ("fail", False, False)
 
 
 def test_an_old_key_and_an_exposed_server_are_warned_about(data_dir: Path, tmp_path: Path) -> None:

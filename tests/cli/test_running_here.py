@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_read_is_reported_with_its_option(read: Callable[[
         (("--approve", "a"), "No node 'a' asks for an approval; those that do: none"),
         (("--approve", "a", "--reject", "a"), "'a' is approved and rejected: give one of them"),
         (("--with", "none.yaml"), "none.yaml cannot be read: No such file or directory"),
-        (("--egress-allow", "everything"), "'everything' does not appear to be an IPv4 or IPv6 network"),
+        (("--egress-allow", "everything"), "'everything' is neither an address nor a range"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -310,6 +310,25 @@ def test_a_damaged_backup_is_refused_completely(kind: str, backup: Path, tmp_pat
     assert not target.exists()
 
 
+def test_a_server_does_not_start_without_the_data_of_an_interrupted_restoration(backup: Path, tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    target = server.data_dir
+    target.mkdir(mode=0o700)
+    # A kill leaves this.
+    (target / "restore.new").write_bytes(b"SQLite format 3")
+
+    server.spawn()
+    code = server.wait()
+
+    assert code == 1
+    assert "was interrupted, and there is no database yet: run 'flowrunner restore' again" in server.log
+    assert {path.name for path in target.iterdir()} == {"restore.new", "lock"}
+    restored = flowrunner("restore", backup, "--passphrase-file", "-", "--data-dir", target, input=PASSPHRASE)
+    assert restored.returncode == 0, restored.stderr
+    server.start()
+    server.stop()
+
+
 def test_a_backup_that_has_no_room_is_not_unpacked(backup: Path, tmp_path: Path) -> None:
     damaged(backup, "larger than the disk", tmp_path / "large.backup")
     with zipfile.ZipFile(tmp_path / "large.backup", "a") as archive, zipfile.ZipFile(backup) as old:

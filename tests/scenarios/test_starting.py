@@ -145,6 +145,8 @@ def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> N
         ("AUDIT_RETENTION", "47h", "must be at least 2d"),
         ("PROCESSES", "65", "must be at most 64"),
         ("DISPATCH", "localhost:7233", "must be local, or an address such as temporal://"),
+        ("EGRESS_ALLOW", "10.1.2.3/8", "did you mean 10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "proxy", "'proxy' is neither an address nor a range, such as"),
         ("DATABASE_URL", "mysql://host/name", "must be a URL such as postgresql://"),
         ("DATABASE_URL", "postgresql://user:a#b@host/name", "write / \\? # "),
         ("DATABASE_URL", "postgresql://user:a/b@host/name", "write / \\? # "),

@@ -24,13 +24,13 @@ from flowrunner.bootstrap.backup_file import (
     is_backup,
     write_backup,
 )
-from flowrunner.bootstrap.location import DATABASE_FILE, existing, stored_at
+from flowrunner.bootstrap.location import DATABASE_FILE, RESTORATION_FILE, existing, stored_at
 from flowrunner.bootstrap.ownership import LOCK_FILE, locked
 from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import rfc3339
 from flowrunner.security.key_files import are_key_files, ids_of, read_key_files, with_earlier, write_key_files
-from flowrunner.security.keys import MASTER, explain_unwritable, open_data_dir
+from flowrunner.security.keys import MASTER, explain_unwritable, give_to_owner, open_data_dir
 from flowrunner.security.sealing import check_passphrase, seal, unseal
 from flowrunner.settings import Settings
 from flowrunner.storage.location import Location
@@ -40,7 +40,6 @@ from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.backup import check_copy, copy_online
 from flowrunner.storage.sqlite.location import SqliteFile
 
-_DRAFT: Final = "restore.new"
 _WORKPLACE: Final = ".flowrunner-backup."
 
 
@@ -165,7 +164,7 @@ async def restore(settings: Settings, file: Path, *, ask_passphrase: Callable[[]
             open_data_dir(settings.data_dir)
             with locked(settings.data_dir), explain_unwritable(settings.data_dir):
                 _check_is_empty(settings.data_dir)
-                draft = settings.data_dir / _DRAFT
+                draft = settings.data_dir / RESTORATION_FILE
                 # The rest of an interrupted restoration.
                 draft.unlink(missing_ok=True)
                 try:
@@ -211,7 +210,7 @@ def _check_is_empty(data_dir: Path) -> None:
     """Raise FlowRunnerError if the directory has anything but keys, which may be put there in advance."""
     with explain_unwritable(data_dir):
         found = {path.name for path in data_dir.iterdir()} if data_dir.is_dir() else set()
-    if others := sorted(found - {"keys", LOCK_FILE, _DRAFT}):
+    if others := sorted(found - {"keys", LOCK_FILE, RESTORATION_FILE}):
         raise FlowRunnerError(
             f"{data_dir} is not empty ({', '.join(others[:3])}): name an empty or new directory with --data-dir. "
             "Nothing is ever restored over existing data"
@@ -250,6 +249,8 @@ async def _restore(
     if sealed:
         write_key_files(settings.data_dir, sealed)
     if manifest.database == SQLITE:
+        with draft.open("rb") as file:
+            give_to_owner(file.fileno(), settings.data_dir)
         # Last, because the installation exists once it is there.
         draft.rename(settings.data_dir / DATABASE_FILE)
         _sync(settings.data_dir)

@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 
-from flowrunner.bootstrap.location import DATABASE_FILE, make_private, stored_at
+from flowrunner.bootstrap.location import DATABASE_FILE, RESTORATION_FILE, make_private, stored_at
 from flowrunner.bootstrap.ownership import is_shared, locked
 from flowrunner.clock import SystemClock
+from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.metrics import Metrics
 from flowrunner.ports.secrets import WrongKey
 from flowrunner.security.credentials import JwtIssuer
@@ -62,7 +64,10 @@ async def open_data(
     has_file = settings.database_url is None
     # With a database server, `Ownership` decides which process may write, and several servers may share the keys.
     with locked(settings.data_dir) if has_file else contextlib.nullcontext():
-        keys = load_keys(settings.data_dir, has_data=await location.has_data())
+        has_data = await location.has_data()
+        if not has_data:
+            _check_restoration(settings.data_dir / RESTORATION_FILE)
+        keys = load_keys(settings.data_dir, has_data=has_data)
         if has_file:
             make_private(settings.data_dir / DATABASE_FILE)
         if not is_standby:
@@ -105,6 +110,15 @@ async def open_data(
             )
         finally:
             await database.close()
+
+
+def _check_restoration(file: Path) -> None:
+    """Raise FlowRunnerError if a restoration was interrupted, instead of starting without its data."""
+    if file.exists():
+        raise FlowRunnerError(
+            f"A restoration into {file.parent} was interrupted, and there is no database yet: run 'flowrunner restore' "
+            f"again, or delete {file} to start without data"
+        )
 
 
 async def _check_shared_keys(rotator: FileKeyRotator) -> None:

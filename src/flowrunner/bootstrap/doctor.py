@@ -1,5 +1,6 @@
 """Checks of an installation that change nothing: its settings, files, database and environment."""
 
+import contextlib
 import http.client
 import os
 import resource
@@ -17,14 +18,16 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from flowrunner.bootstrap.dispatching import check_dispatch
-from flowrunner.bootstrap.location import DATABASE_FILE, stored_at
+from flowrunner.bootstrap.location import DATABASE_FILE, RESTORATION_FILE, stored_at
+from flowrunner.bootstrap.ownership import LOCK_FILE
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, read_keys
+from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, key_id, read_keys
 from flowrunner.settings import CONFIG_FILE, PREFIX, Settings, without_credentials
 from flowrunner.storage.location import Location
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.quick_check import OLDEST, VERSION, faults_of, last_written_at
 
 State: TypeAlias = Literal["ok", "warn", "fail"]
@@ -132,10 +135,26 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
     if mode & 0o077:
         yield Finding("data directory", "fail", f"others can enter {path} (mode {mode:04o})", f"run 'chmod 700 {path}'")
     elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        hint = f"run this and the server as the user {found.st_uid}, or change the owner"
-        yield Finding("data directory", "fail", f"{path} belongs to the user {found.st_uid}", hint)
+        yield _closed(path, found)
+    elif closed := [file for file in _files(path) if not os.access(file, os.R_OK | os.W_OK)]:
+        yield _closed(closed[0], closed[0].stat())
     else:
         yield Finding("data directory", "ok", f"{path}, mode {mode:04o}")
+
+
+def _files(data_dir: Path) -> list[Path]:
+    """Return the files of the data directory that the server writes and that exist."""
+    names = (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", LOCK_FILE)
+    return [path for path in (data_dir / name for name in names) if path.exists()]
+
+
+def _closed(path: Path, found: os.stat_result) -> Finding:
+    """Return the finding for a file or directory that this user cannot write."""
+    if found.st_uid == os.geteuid():
+        message = f"{path} cannot be written (mode {stat.S_IMODE(found.st_mode):04o})"
+        return Finding("data directory", "fail", message, "let its owner write, and its file system be written")
+    hint = f"run this and the server as the user {found.st_uid}, or change the owner"
+    return Finding("data directory", "fail", f"{path} belongs to the user {found.st_uid}", hint)
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
@@ -170,6 +189,9 @@ async def _database(settings: Settings) -> list[Finding]:
     url, path = settings.database_url, settings.data_dir / DATABASE_FILE
     place = str(path) if url is None else without_credentials(url)
     if url is None and not path.exists():
+        if (draft := settings.data_dir / RESTORATION_FILE).exists():
+            hint = f"run 'flowrunner restore' again, or delete {draft} to start without data"
+            return [Finding("database", "fail", f"there is no {path}: a restoration was interrupted", hint)]
         return [Finding("database", "warn", f"there is no {path} yet", "the first start of the server creates it")]
     location = stored_at(settings)
     try:
@@ -192,7 +214,7 @@ async def _database(settings: Settings) -> list[Finding]:
         return found
     if schema.is_usable:
         found.append(Finding("database", "ok", f"{place} answers, with the schema {schema.revision}"))
-        found += await _pause(location)
+        found += await _stored(location, settings)
     elif schema.is_newer or schema.is_obsolete:
         message = f"{place} has the schema {schema.revision} of another version"
         found.append(Finding("database", "fail", message, "use the version of FlowRunner that wrote it"))
@@ -206,16 +228,24 @@ async def _database(settings: Settings) -> list[Finding]:
     return found
 
 
-async def _pause(location: Location) -> list[Finding]:
+async def _stored(location: Location, settings: Settings) -> list[Finding]:
     database = location.open()
     try:
         paused_at = await SqlPause(database).paused_at()
+        needed = await SqlSecrets(database).master_key_ids()
     finally:
         await database.close()
-    if paused_at is None:
-        return []
-    message = f"no execution starts since {paused_at:%Y-%m-%d %H:%M:%S} UTC"
-    return [Finding("pause", "warn", message, "run 'flowrunner unpause' to end the pause")]
+    found = []
+    if paused_at is not None:
+        message = f"no execution starts since {paused_at:%Y-%m-%d %H:%M:%S} UTC"
+        found.append(Finding("pause", "warn", message, "run 'flowrunner unpause' to end the pause"))
+    # Keys that cannot be read are findings of their own.
+    with contextlib.suppress(UnsafeDataDir, OSError):
+        if not needed <= {key_id(MASTER, key) for key in read_keys(settings.data_dir, MASTER)}:
+            message = "the master key in the data directory is not the one that encrypted the stored secrets"
+            hint = "restore the files keys/master*.key from your backup: the server does not start without them"
+            found.append(Finding("secrets", "fail", message, hint))
+    return found
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

@@ -7,12 +7,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from flowrunner.dispatch.temporal.address import DEFAULT_PORT, TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.whole_numbers import natural_number_of
-from flowrunner.security.keys import UnsafeDataDir, explain_unwritable
+from flowrunner.security.keys import UnsafeDataDir, explain_unwritable, make_file
 from flowrunner.settings import LOCAL, Settings
 from flowrunner.storage.location import Location, location_of
 
 _POSTGRES_PORT: Final = 5432
 DATABASE_FILE: Final = "flowrunner.db"
+# The data of a restoration until it is complete.
+RESTORATION_FILE: Final = "restore.new"
 
 
 def stored_at(settings: Settings) -> Location:
@@ -33,13 +35,7 @@ async def has_usable_schema(settings: Settings) -> bool:
 async def existing(settings: Settings) -> Location:
     """Return the location of a database that exists. Raises: FlowRunnerError."""
     location = stored_at(settings)
-    try:
-        has_data = await location.has_data()
-    except PermissionError:
-        raise UnsafeDataDir(
-            f"{settings.data_dir} cannot be read: run the command as the user that the server runs as"
-        ) from None
-    if not has_data:
+    if not await location.has_data():
         raise FlowRunnerError(
             f"There is no database in {settings.data_dir}: name its directory with --data-dir, "
             "or the database with FLOWRUNNER_DATABASE_URL"
@@ -77,7 +73,9 @@ def _host_and_port(text: str, otherwise: int) -> tuple[str, int]:
 def make_private(path: Path) -> None:
     """Create the file if it is new, and remove other users' access to it and its log. Raises: UnsafeDataDir."""
     with explain_unwritable(path):
+        make_file(path)
         if not path.exists():
+            # A link to a file that is not there yet.
             path.touch(mode=0o600)
     # A restored backup has the default mode of a copy.
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flowrunner.bootstrap.data import open_data
-from flowrunner.bootstrap.location import DATABASE_FILE, stored_at
+from flowrunner.bootstrap.location import stored_at
 from flowrunner.bootstrap.ownership import locked, owning
 from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import FlowRunnerError
@@ -118,7 +118,7 @@ async def rotate_stored_keys(settings: Settings, kinds: Sequence[KeyKind]) -> Se
     Raises:
         FlowRunnerError: If the data directory is unusable, or a server is using it.
     """
-    if settings.database_url is None and not (settings.data_dir / DATABASE_FILE).exists():
+    if settings.database_url is None and not await stored_at(settings).has_data():
         raise FlowRunnerError(f"There is no database in {settings.data_dir}: start the server first")
     async with owning(settings) as ownership:
         if not ownership.is_held:

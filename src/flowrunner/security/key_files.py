@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from flowrunner.security.keys import KEY_BYTES, MASTER, SIGNING, key_id, open_data_dir, write_private
+from flowrunner.security.keys import KEY_BYTES, MASTER, SIGNING, key_id, make_directory, open_data_dir, write_private
 
 _NAME: Final = re.compile(rf"({MASTER}|{SIGNING})(\.[0-9a-f]{{16}}|\.next)?\.key")
 _KEY: Final = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}")
@@ -41,6 +41,7 @@ def write_key_files(data_dir: Path, files: Mapping[str, str]) -> None:
     """Write the keys into a data directory that has none. Raises: ValueError if these are not files of keys."""
     if not are_key_files(files.items()):
         raise ValueError("not files of keys")
+    make_directory(data_dir / "keys")
     open_data_dir(data_dir / "keys")
     for name, key in files.items():
         write_private(data_dir / "keys" / name, key + "\n")

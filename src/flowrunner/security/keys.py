@@ -95,6 +95,45 @@ def open_data_dir(path: Path) -> None:
     _check_private(path, 0o700)
 
 
+def make_directory(path: Path) -> None:
+    """Create a directory in the data directory, for its owner only, unless there is one."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        give_to_owner(descriptor, path.parent)
+    finally:
+        os.close(descriptor)
+
+
+def make_file(path: Path) -> None:
+    """Create an empty file in the data directory, for its owner only, unless there is one."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    try:
+        give_to_owner(descriptor, path.parent)
+    finally:
+        os.close(descriptor)
+
+
+def give_to_owner(descriptor: int, directory: Path) -> None:
+    """Give the open file that root has created to the owner of its directory.
+
+    Otherwise a command that root runs would leave files that a server with a user of its own cannot read.
+    """
+    if os.geteuid() != 0:
+        return
+    around = directory.stat()
+    if os.fstat(descriptor).st_uid != around.st_uid:
+        # Some file systems have no owners, and some containers may not change them.
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, around.st_uid, around.st_gid)
+
+
 def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
     """Load the keys of this installation, and create them if it is new.
 
@@ -111,7 +150,7 @@ def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
     with explain_unwritable(directory):
         if not has_data and not directory.exists():
             # Another process may be creating it at the same time.
-            directory.mkdir(mode=0o700, exist_ok=True)
+            make_directory(directory)
             _sync_directory(data_dir)
         if directory.exists():
             _check_private(directory, 0o700)
@@ -194,7 +233,8 @@ def drop_next_key(data_dir: Path, kind: str, id: str) -> None:
 def _locked_keys(data_dir: Path) -> Iterator[Path]:
     """Lock the directory of the keys, which other processes may share, and yield it."""
     directory = data_dir / "keys"
-    descriptor = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    make_file(directory / ".lock")
+    descriptor = os.open(directory / ".lock", os.O_WRONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield directory
@@ -227,7 +267,12 @@ def _load(path: Path) -> bytes:
     _check_private(path, 0o600)
     try:
         key = bytes.fromhex(path.read_text().strip())
-    except (ValueError, OSError):
+    except OSError as error:
+        raise UnsafeDataDir(
+            f"Cannot read {path}: {error.strerror}{_whose(path)}: "
+            "run the command as the user that the server runs as, and let this user own the file"
+        ) from None
+    except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
         raise UnsafeDataDir(f"{path} does not contain a key of 64 hexadecimal digits")
@@ -252,6 +297,7 @@ def _write_over(path: Path, text: str) -> None:
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
+        give_to_owner(descriptor, path.parent)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -291,13 +337,14 @@ def explain_unwritable(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (*_MAY_NOT, *_NO_ROOM):
             raise
-        owner, user = _owner(path), os.geteuid()
-        whose = (
-            ""
-            if owner in (None, user) or error.errno in _NO_ROOM
-            else f"; it belongs to user {owner}, and this is user {user}"
-        )
+        whose = "" if error.errno in _NO_ROOM else _whose(path)
         raise UnsafeDataDir(f"Cannot write to {path}: {error.strerror}{whose}") from None
+
+
+def _whose(path: Path) -> str:
+    """Return a clause that names the owner of the path, if that is another user."""
+    owner, user = _owner(path), os.geteuid()
+    return "" if owner in (None, user) else f"; it belongs to user {owner}, and this is user {user}"
 
 
 def _owner(path: Path) -> int | None:

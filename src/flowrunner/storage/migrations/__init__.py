@@ -91,7 +91,7 @@ def migrate_sqlite(path: Path) -> None:
         command.upgrade(config, "head")
     except DBAPIError as error:
         raise UnusableDatabase(
-            f"The database {path} cannot be migrated to the newest schema: {_with_advice(error.orig)}"
+            f"The database {path} cannot be migrated to the newest schema: {with_advice(error.orig)}"
         ) from error
 
 
@@ -119,7 +119,7 @@ def schema_of_sqlite(path: Path) -> Schema:
     except sqlite3.DatabaseError as error:
         if "no such table" in str(error):
             return Schema(None)
-        raise UnusableDatabase(f"The database {path} cannot be used: {_with_advice(error)}") from error
+        raise UnusableDatabase(f"The database {path} cannot be used: {with_advice(error)}") from error
 
 
 # Advice by SQLite's primary result code.
@@ -136,7 +136,7 @@ _ADVICE: Final = {
 }
 
 
-def _with_advice(error: BaseException | None) -> str:
+def with_advice(error: BaseException | None) -> str:
     """Return the text of the error, with advice if there is any for its code."""
     # The lowest byte is the primary result code.
     advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)

@@ -7,6 +7,7 @@ from pathlib import Path
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.audit_chain import ChainReport, check_chain
 from flowrunner.storage.sqlite.database import SqliteTransaction, finish
+from flowrunner.storage.sqlite.presence import is_there
 
 
 def check_chain_of(path: Path, *, expected: tuple[int, str] | None = None) -> ChainReport:
@@ -15,7 +16,7 @@ def check_chain_of(path: Path, *, expected: tuple[int, str] | None = None) -> Ch
     Raises:
         FlowRunnerError: If there is no such database, or no audit log in it.
     """
-    if not path.is_file():
+    if not (is_there(path) and path.is_file()):
         raise FlowRunnerError(f"There is no database {path}")
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:

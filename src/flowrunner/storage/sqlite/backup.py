@@ -40,8 +40,8 @@ def copy_online(source: Path, target: Path) -> None:
             writing.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.DatabaseError as error:
         raise UnusableDatabase(
-            f"{source} cannot be copied: {error}. If the disk is full, choose a place with more room; if the file is "
-            "damaged, restore it from an earlier backup"
+            f"{source} cannot be copied: {error}. If the disk is full, choose a place with more room; if it cannot be "
+            "opened, run the command as the user that the server runs as; if it is damaged, restore an earlier backup"
         ) from None
 
 

@@ -13,6 +13,7 @@ from flowrunner.storage.database import Database, OnDuration, unmeasured
 from flowrunner.storage.migrations import Schema, migrate_sqlite, schema_of_sqlite
 from flowrunner.storage.sqlite.audit import check_chain_of
 from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.sqlite.presence import is_there
 
 
 class SoleOwnership:
@@ -34,11 +35,12 @@ class SqliteFile:
     path: Path
 
     async def has_data(self) -> bool:
-        return self.path.exists()
+        """Return whether there is a database. Raises: UnusableDatabase."""
+        return is_there(self.path)
 
     async def schema(self) -> Schema:
         """Return the schema of the database. Raises: UnusableDatabase."""
-        return schema_of_sqlite(self.path) if self.path.exists() else Schema(None)
+        return schema_of_sqlite(self.path) if is_there(self.path) else Schema(None)
 
     async def migrate(self) -> None:
         """Migrate to the newest schema. Raises: UnknownSchema, UnusableDatabase."""
@@ -51,7 +53,7 @@ class SqliteFile:
 
     async def check(self) -> list[str]:
         """Raise FlowRunnerError if the database was moved: its executions continue there. Return no warnings."""
-        if self.mark.exists():
+        if is_there(self.mark):
             place = self.mark.read_text().strip()
             raise FlowRunnerError(
                 f"{self.path} was copied to PostgreSQL ({place}), and its executions continue there: a server on the"

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from flowrunner.storage.migrations import UnusableDatabase, with_advice
 from flowrunner.storage.sqlite.database import OLDEST_SQLITE
 
 # Versions of SQLite: the oldest one that works, and that of this Python.
@@ -18,7 +19,11 @@ _INSTRUCTIONS_A_LOOK: Final = 10_000
 
 
 def faults_of(path: Path, *, seconds: float) -> list[str] | None:
-    """Return the faults of the file; None if it is too large to be checked in this time."""
+    """Return the faults of the file; None if it is too large to be checked in this time.
+
+    Raises:
+        UnusableDatabase: If the file cannot be read, which says nothing about damage.
+    """
     until = time.monotonic() + seconds
     try:
         with contextlib.closing(_reading(path)) as connection:
@@ -27,6 +32,9 @@ def faults_of(path: Path, *, seconds: float) -> list[str] | None:
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
             return None
+        # The lowest byte is the primary result code.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise UnusableDatabase(f"The database {path} cannot be read: {with_advice(error)}") from error
         return [str(error)]
     return [fault for fault in found if fault != "ok"]
 
