@@ -1,9 +1,12 @@
 """Rejection of unsuitable PostgreSQL servers and roles, with advice."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from flowrunner.bootstrap.doctor import examine
+from flowrunner.settings import load_settings
 from flowrunner.storage.migrations import UnusableDatabase
 from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, check_server
 from flowrunner.storage.postgres.migrations import migrate_postgres
@@ -70,6 +73,17 @@ async def test_a_missing_permission_is_reported_with_the_command_that_grants_it(
         await migrate_postgres(empty)
     with pytest.raises(UnfitServer, match=r"does not exist; create it: createdb"):
         await check_server(postgres.url("none"))
+    with pytest.raises(UnfitServer, match=r"does not exist; create the role"):
+        await check_server(path.replace("//flowrunner@", "//nobody_knows@"))
+
+
+async def test_doctor_finds_that_a_data_directory_lacks_the_keys_of_the_database(path: str, tmp_path: Path) -> None:
+    settings = load_settings({"data_dir": str(tmp_path / "none"), "port": "0"}, {"FLOWRUNNER_DATABASE_URL": path})
+
+    found = {finding.check: finding for finding in await examine(settings)}
+
+    assert found["keys"].state == "fail"
+    assert "copy it from another server" in found["keys"].hint
 
 
 @pytest.mark.parametrize("is_shared", [False, True])

@@ -67,7 +67,7 @@ async def examine(settings: Settings) -> list[Finding]:
         *_settings(settings),
         *_python(),
         *_data_dir(settings),
-        *(_keys(settings) if is_open else ()),
+        *(_keys(settings, has_data=await _has_data(settings)) if is_open else ()),
         *(await _database(settings) if is_open or settings.database_url is not None else ()),
         *(_clock(settings) if is_open else ()),
         *_disk(settings),
@@ -157,12 +157,23 @@ def _closed(path: Path, found: os.stat_result) -> Finding:
     return Finding("data directory", "fail", f"{path} belongs to the user {found.st_uid}", hint)
 
 
-def _keys(settings: Settings) -> Iterator[Finding]:
+async def _has_data(settings: Settings) -> bool:
+    # Why a database does not answer is a finding of its own.
+    with contextlib.suppress(FlowRunnerError):
+        return await stored_at(settings).has_data()
+    return False
+
+
+def _keys(settings: Settings, *, has_data: bool) -> Iterator[Finding]:
     directory = settings.data_dir / "keys"
     if not directory.exists():
-        has_data = (settings.data_dir / DATABASE_FILE).exists()
         yield (
-            Finding("keys", "fail", f"{directory} is missing beside a database", "restore it from your backup")
+            Finding(
+                "keys",
+                "fail",
+                f"{directory} is missing beside a database",
+                "restore it from your backup, or copy it from another server of the database",
+            )
             if has_data
             else Finding("keys", "warn", f"there is no {directory} yet", "the first start of the server creates it")
         )

@@ -3,9 +3,9 @@
 import sys
 
 from flowrunner.bootstrap.program import SETUP_TOKEN_FILE, Program
-from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput
+from flowrunner.domain.errors import Conflict, InvalidInput
 from flowrunner.security.keys import explain_unwritable, write_private
-from flowrunner.settings import Settings
+from flowrunner.settings import InvalidSettings, Settings
 
 
 async def first_admin(settings: Settings, program: Program, url: str) -> None:
@@ -15,7 +15,7 @@ async def first_admin(settings: Settings, program: Program, url: str) -> None:
         url: The address of this server.
 
     Raises:
-        FlowRunnerError: If the settings describe an invalid account.
+        InvalidSettings: If they describe an invalid account.
     """
     accounts = program.services.accounts
     token_file = settings.data_dir / SETUP_TOKEN_FILE
@@ -30,7 +30,7 @@ async def first_admin(settings: Settings, program: Program, url: str) -> None:
                 password=settings.admin_password,
             )
         except InvalidInput as error:
-            raise FlowRunnerError(f"Cannot create the first admin: {error}") from None
+            raise InvalidSettings(f"FLOWRUNNER_ADMIN_EMAIL, FLOWRUNNER_ADMIN_PASSWORD: {error}") from None
         except Conflict:
             pass
         return

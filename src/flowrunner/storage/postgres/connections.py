@@ -109,6 +109,8 @@ def is_fault_of_a_part(error: BaseException) -> bool:
 
 # Advice by error code, for errors that occur before the first successful start.
 _ADVICE: Final = {
+    "28000": "create the role, or let it connect from here (pg_hba.conf)",
+    "28P01": "correct the user or the password in FLOWRUNNER_DATABASE_URL",
     "3D000": "create it: createdb --encoding UTF8 --owner ROLE NAME",
     "42501": "the role has to own the database and its tables: createdb --owner, or ALTER DATABASE … OWNER TO …",
 }
