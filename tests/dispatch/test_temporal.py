@@ -15,6 +15,7 @@ from google.protobuf.json_format import MessageToJson
 from dispatch.cluster import PATIENCE_SECONDS, Cluster, Front, cluster
 from dispatch.test_clocks import WrongClock
 from engine.test_unreadable import UNREADABLE, spoil
+from flowrunner import __version__
 from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.domain.errors import Conflict, InvalidInput, Unavailable
 from flowrunner.domain.events import Completed, NodeCompleted, NodeStarted, ScopeEnded, SignalReceived
@@ -558,6 +559,18 @@ nodes:
         runs = [run.run_id async for run in front.client.list_workflows(f"WorkflowId = '{id}'")]
 
     assert len(runs) >= 2
+
+
+async def test_temporal_knows_workers_by_the_version_of_the_program(machines: Cluster, front: Front) -> None:
+    await front.save("nodes: {done: {type: return}}")
+    async with machines.worker():
+        id = await front.start()
+        assert await front.until_ended(id) == [Status.COMPLETED]
+
+    # By default it is a digest of the code of all modules, which each worker would read again when it starts.
+    history = await front.client.get_workflow_handle(id).fetch_history()
+    builds = {event.workflow_task_completed_event_attributes.worker_version.build_id for event in history.events}
+    assert builds - {""} == {f"flowrunner-{__version__}"}
 
 
 async def test_nothing_of_a_flow_is_in_what_temporal_keeps(machines: Cluster, front: Front) -> None:

@@ -14,6 +14,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import FixedSizeSlotSupplier, UnsandboxedWorkflowRunner, Worker, WorkerTuner
 
+from flowrunner import __version__
 from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.dispatch.temporal.task_slots import TaskSlots
 from flowrunner.dispatch.temporal.workflow import (
@@ -51,6 +52,9 @@ _STICKY_TIMEOUT: Final = timedelta(seconds=2)
 _MOST_HELD: Final = 10_000
 # Also for activities that run here only according to Temporal.
 _SHUTDOWN_GRACE: Final = timedelta(seconds=5)
+# By default, the client reads the code of all modules again, a third of a second, to compute one. Workers are not
+# assigned by it: any of them takes any execution.
+_BUILD_ID: Final = f"flowrunner-{__version__}"
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +128,7 @@ class TemporalWorker:
             # The workflow is trusted code that only waits for activities: a sandbox would have no use.
             workflow_runner=UnsandboxedWorkflowRunner(),
             graceful_shutdown_timeout=_SHUTDOWN_GRACE,
+            build_id=_BUILD_ID,
         )
         # For executions that began as local activities here and take longer.
         self._own_queue = f"{queue}/{uuid4()}"
@@ -135,6 +140,7 @@ class TemporalWorker:
             max_concurrent_activity_task_polls=1,
             max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
             graceful_shutdown_timeout=_SHUTDOWN_GRACE,
+            build_id=_BUILD_ID,
         )
         self._advancing: dict[ExecutionId, asyncio.Task[AdvanceResult]] = {}
         self._advancing_locally: set[ExecutionId] = set()
