@@ -61,18 +61,32 @@ class Tab:
 
     def _open(self) -> None:
         self.faults: list[str] = []
-        self.page: Page = self.context.new_page()
-        self.page.on("console", self._note)
-        self.page.on("dialog", self._refuse)
-        self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+        self._home: str | None = None
+        self._page: Page = self.context.new_page()
+        self._page.on("console", self._note)
+        self._page.on("dialog", self._refuse)
+        self._page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+
+    @property
+    def page(self) -> Page:
+        """The page; after a login without a screen since, the overview is opened."""
+        if self._home is not None:
+            self._home = None
+            self._page.goto("/")
+            self._page.wait_for_url("**/w/**")
+        return self._page
 
     def renew(self) -> "Tab":
         """Begin with another page, and nothing stored: that takes half as long as a browser of its own."""
-        devtools = self.context.new_cdp_session(self.page)
+        old = self._page
+        # What it stores when it is left is cleared, too.
+        old.goto("about:blank")
+        devtools = self.context.new_cdp_session(old)
         devtools.send("Storage.clearDataForOrigin", {"origin": self._url, "storageTypes": "all"})
         self.context.clear_cookies()
-        self.page.close()
         self._open()
+        # Closed last: the process of the browser that has the old page takes the new one, too.
+        old.close()
         return self
 
     def _note(self, message: ConsoleMessage) -> None:
@@ -87,24 +101,26 @@ class Tab:
         dialog.dismiss()
 
     def log_in(self, email: str = ADMIN_EMAIL, password: str = ADMIN_PASSWORD) -> "Tab":
-        """Log in as the page for it does, without loading that page."""
+        """Log in as the page for it does, without loading that page. The next screen is the first that is loaded."""
         body = {"username": email, "password": password, "cookie": True}
         # On a connection that was kept, the request may meet its end.
         answer = self.context.request.post("/api/v1/auth/login", data=body, max_retries=2)
         assert answer.ok, answer.text()
-        self.page.goto("/")
-        self.page.wait_for_url("**/w/**")
+        self._home = f"/w/~{answer.json()['account_id'][-8:]}"
         return self
 
     @property
     def home(self) -> str:
-        """The address of the workspace that is open."""
+        """The address of the workspace that is open: of the personal one, after a login without a screen since."""
+        if self._home is not None:
+            return self._home
         return "/".join(self.page.url.split("?")[0].split("/")[3:5]).join(("/", ""))
 
     def go(self, path: str) -> Page:
         """Open a screen of the workspace as a whole new page."""
-        self.page.goto(f"{self.home}{path}")
-        return self.page
+        address, self._home = f"{self.home}{path}", None
+        self._page.goto(address)
+        return self._page
 
     def close(self) -> None:
         self.context.close()

@@ -684,6 +684,7 @@ def test_filters_and_columns_are_kept_for_the_account(tab: Tab, ids: dict[str, A
 
 def test_other_sessions_are_ended(tab: Tab, browser: Browser, site: Server, api: Client) -> None:
     other = Tab(browser, site.url).log_in(api.email, api.password)
+    settled(other.go(""))
     page = tab.go("/account?tab=sessions")
     page.get_by_role("button", name="End all others").click()
     page.get_by_role("dialog").get_by_role("button", name="End all others").click()
