@@ -27,6 +27,14 @@ MOST_SECONDS: Final = 0.25
 MOST_BYTES: Final = 300 * 2**20
 _CASES: Final = all_cases()
 _LONG_TODAY: Final = part_of((name, case) for name, case in _CASES if case.is_long)
+# The monitor in a server that hashes passwords quickly: each case has an account, and none is about its password.
+_PROGRAM: Final = f"""
+import sys
+sys.path.insert(0, {str(Path(stall_monitor.__file__).parents[1])!r})
+from support import passwords, stall_monitor
+passwords.hash_quickly()
+stall_monitor.main()
+"""
 
 
 class MonitoredServer(Server):
@@ -55,7 +63,10 @@ class Monitored:
 @pytest.fixture(scope="module")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
     settings: dict[str, str | None] = {"ANONYMOUS_LOGINS": "0", "ACCOUNT_CHANGES": "0"}
-    server = MonitoredServer(tmp_path_factory.mktemp("monitored"), settings)
+    directory = tmp_path_factory.mktemp("monitored")
+    program = directory / "quick.py"
+    program.write_text(_PROGRAM)
+    server = MonitoredServer(directory, settings, program=str(program))
     try:
         admin = server.start().admin()
         # The parts that are loaded once are there, and so is what they take.
