@@ -22,8 +22,10 @@ from docs.pages import ROOT
 from flowrunner.domain.expression.javascript import GLOBALS
 from flowrunner.domain.expression.script import Script, ScriptOutcome
 from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.sandbox import fork_server
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.sandbox.worker import ENGINE_SECONDS
 from security.scripts import HOSTILE, escapes
 from support.lazy import Lazy
 from support.processes import children, descendants, fork_servers, is_alive, sandboxed
@@ -46,6 +48,20 @@ MOST_STALL: Final = 0.05 + 0.1
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[JailedSandbox]:
+    found = JailedSandbox()
+    await found.evaluate(A, [Script("1")], {})
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+async def hasty_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[JailedSandbox]:
+    """A sandbox that gives scripts a quarter of their processor time: most of the hostile ones use all of it."""
+    usual, limit = (SOURCE / "worker.py").read_text(), f"ENGINE_SECONDS: Final = {ENGINE_SECONDS}\n"
+    assert usual.count(limit) == 1
+    worker = tmp_path / "worker.py"
+    worker.write_text(usual.replace(limit, f"ENGINE_SECONDS: Final = {ENGINE_SECONDS / 4}\n"))
+    monkeypatch.setattr(fork_server, "_WORKER", worker)
     found = JailedSandbox()
     await found.evaluate(A, [Script("1")], {})
     yield found
@@ -81,18 +97,18 @@ async def longest_stall() -> AsyncIterator[list[float]]:
 
 @pytest.mark.parametrize(("source", "end"), HOSTILE.values(), ids=HOSTILE.keys())
 async def test_s40_a_hostile_script_ends_soon_with_a_clear_fault(
-    sandbox: JailedSandbox, scoreboard: Scoreboard, source: str, end: str
+    hasty_sandbox: JailedSandbox, scoreboard: Scoreboard, source: str, end: str
 ) -> None:
     async with longest_stall() as stall:
         began = time.monotonic()
-        hostile = asyncio.create_task(sandbox.evaluate(A, [Script(source)], {}))
+        hostile = asyncio.create_task(hasty_sandbox.evaluate(A, [Script(source)], {}))
         await asyncio.sleep(0)
         # Others go on meanwhile.
-        (other,) = await sandbox.evaluate(B, [Script("1 + 1")], {})
+        (other,) = await hasty_sandbox.evaluate(B, [Script("1 + 1")], {})
         (found,) = await hostile
         took = time.monotonic() - began
         began = time.monotonic()
-        (after,) = await sandbox.evaluate(A, [Script("1 + 1")], {})
+        (after,) = await hasty_sandbox.evaluate(A, [Script("1 + 1")], {})
         took_after = time.monotonic() - began
 
     limit = None if found.error is None else found.error.limit or "fault"
