@@ -182,8 +182,10 @@ class Scenario:
         """Go through everything, with as many lives as it takes; gives the violations found afterwards."""
         if isinstance(self.place, Path):
             new_database_file(self.place)
-        while not await self._live():
-            self.fate.be_born()
+        # One connection for what is looked up in all lives: each reads the whole schema before its first query.
+        with reading(self.place) if isinstance(self.place, Path) else contextlib.nullcontext():
+            while not await self._live():
+                self.fate.be_born()
         keys = [request.key for request in self.http.requests]
         with reading(self.place):
             return [
