@@ -72,7 +72,7 @@ export default defineConfig({
         chunkFileNames: "assets/[name].js",
         assetFileNames: "assets/[name][extname]",
         // Few files: what every screen needs is one, and small parts of several screens two others.
-        codeSplitting: { groups: [{ name: "base", tags: ["$initial"], priority: 3 }, { name: "shared", test: /src.parts.(?!form\.|field-faults|json)/, minShareCount: 3, priority: 2 }, { name: "forms", test: /src.parts/, minShareCount: 3, priority: 1 }] },
+        codeSplitting: { groups: [{ name: "base", tags: ["$initial"], priority: 3 }, { name: "shared", test: /src.parts.(?!form\.|field-faults|json|dialog|shown-once)/, minShareCount: 3, priority: 2 }, { name: "forms", test: /src.parts/, minShareCount: 3, priority: 1 }] },
       },
     },
   },

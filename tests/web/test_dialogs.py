@@ -187,6 +187,54 @@ def test_the_focus_stays_in_a_dialog_whose_content_is_replaced(tab: Tab) -> None
     expect(page.get_by_role("dialog").locator("pre")).to_be_visible()
 
 
+@pytest.mark.parametrize("way", ["Escape", "Cancel", "Close"])
+def test_the_focus_returns_to_the_control_that_has_opened_a_dialog(tab: Tab, way: str) -> None:
+    page = tab.go("/secrets")
+    button = page.get_by_role("button", name="New secret").first
+    button.press("Enter")
+    expect(page.get_by_role("dialog").get_by_label("Name")).to_be_focused()
+    if way == "Escape":
+        page.keyboard.press(way)
+    else:
+        page.get_by_role("dialog").get_by_role("button", name=way).press("Enter")
+
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(button).to_be_focused()
+
+
+def test_the_focus_returns_through_a_second_dialog_and_into_the_editor(tab: Tab, api: Client) -> None:
+    page = tab.go("/account?tab=tokens")
+    button = page.get_by_role("button", name="New token").first
+    button.press("Enter")
+    page.get_by_role("dialog").get_by_label("Name").fill("of a test")
+    page.keyboard.press("Enter")
+    put_away(page)
+    expect(page.get_by_role("button", name="New token")).to_be_focused()
+
+    page = tab.go(f"/flows/{api.new_flow(SHORT)}")
+    page.locator(".cm-content").click()
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("combobox")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator(".cm-content")).to_be_focused()
+
+
+def test_ctrl_enter_sends_the_form_of_a_dialog(tab: Tab, api: Client) -> None:
+    page = tab.go("/secrets")
+    new_secret(page, "BY_KEYS", "a value\nof two lines")
+    page.get_by_label("Value").press("Control+Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("cell", name="BY_KEYS", exact=True)).to_be_visible()
+
+    flow = api.new_flow(SHORT, name="by keys")
+    page = tab.go(f"/flows/{flow}")
+    page.get_by_role("button", name="Run…").click()
+    page.get_by_role("dialog").get_by_label("Labels").fill("by:keys")
+    page.keyboard.press("Control+Enter")
+    expect(page).to_have_url(re.compile("/executions/exec-"))
+    assert api.get("/api/v1/executions", flow_id=flow).json["total"] == 1
+
+
 def test_a_text_that_is_shown_once_stays_until_it_is_put_away(tab: Tab, api: Client) -> None:
     page = tab.go("/account?tab=tokens")
     page.get_by_role("button", name="New token").first.click()

@@ -593,6 +593,33 @@ def test_the_graph_and_the_form_need_no_mouse(tab: Tab, flow: str) -> None:
     expect(page.get_by_role("region", name="Node greet")).to_have_count(0)
 
 
+def test_a_field_of_the_form_shows_all_that_is_in_it(tab: Tab, api: Client) -> None:
+    headers = "{Authorization: 'Bearer a-token-that-has-no-room-in-one-line', Accept: application/json}"
+    fetch = f"{{type: http.request, params: {{url: 'https://a.example.com', headers: {headers}}}}}"
+    page = tab.go(f"/flows/{api.new_flow(f'nodes: {{fetch: {fetch}}}')}")
+    page.locator("[data-node=fetch]").click()
+    field = page.get_by_role("region", name="Node fetch").get_by_label("headers")
+    expect(field).to_have_value(re.compile("application/json"))
+
+    assert field.evaluate("(field) => field.scrollHeight - field.clientHeight") == 0
+
+
+def test_a_schedule_is_added_to_the_text_from_the_list_of_triggers(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {done: {type: return, params: {value: 1}}}\n")
+    page = tab.go(f"/flows/{flow}/triggers")
+    page.get_by_role("link", name="Add a schedule").click()
+    expect(code(page)).to_contain_text("timezone:")
+    expect(page).to_have_url(re.compile(f"/flows/{flow}$"))
+    expect(page.get_by_text("unsaved changes")).to_be_visible()
+    page.keyboard.press("Control+s")
+    expect(page.get_by_text("revision 2", exact=True)).to_be_visible()
+
+    page = tab.go(f"/flows/{flow}/triggers")
+    expect(page.get_by_role("row").filter(has_text="At 02:00, every day")).to_be_visible()
+    page.get_by_role("link", name="Add a schedule").click()
+    expect(code(page)).to_contain_text("nightly_2")
+
+
 def test_an_old_revision_is_compared_and_restored(tab: Tab, api: Client, flow: str) -> None:
     text = definition(api, flow)
     changed = (

@@ -604,3 +604,76 @@ def test_two_attempts_are_compared_next_to_each_other(tab: Tab, api: Client, rec
     assert dialog.evaluate("(dialog) => dialog.scrollWidth <= dialog.clientWidth")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+
+
+def test_steps_that_wait_in_a_loop_are_named_once(tab: Tab, api: Client) -> None:
+    pauses = "{pause: {type: delay, params: {duration: 1h}}}"
+    loop = f'{{type: foreach, params: {{items: "${{[1, 2, 3]}}", concurrency: 3}}, nodes: {pauses}}}'
+    id = api.run(api.new_flow(f"nodes: {{each: {loop}}}"))
+    api.until_it_waits(id)
+    page = tab.go(f"/executions/{id}")
+
+    waits = page.locator(".facts").get_by_text("Waits for")
+    expect(waits).to_have_text("Waits for a delay (pause) × 3")
+
+
+def test_what_an_execution_waits_for_leads_to_its_step(tab: Tab, api: Client) -> None:
+    fetch = '{type: http.request, params: {url: "http://127.0.0.1:1/"}, retry: {max: 5, delay: 1h}}'
+    id = api.run(api.new_flow(f"nodes: {{fetch: {fetch}}}"))
+    api.until_it_waits(id)
+    page = tab.go(f"/executions/{id}")
+    waits = page.locator(".facts").get_by_text("Waits for")
+    expect(waits).to_contain_text("until")
+    waits.get_by_role("link", name="fetch").click()
+
+    expect(panel(page).get_by_role("alert").or_(panel(page).locator(".alert"))).to_contain_text("connection")
+
+
+def test_a_trigger_is_one_line_of_the_facts(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("triggers: {often: {type: schedule, every: 1h}}\nnodes: {done: {type: return}}\n")
+    (trigger,) = api.get("/api/v1/triggers", flow_id=flow).json["triggers"]
+    id = api.post(f"/api/v1/triggers/{trigger['id']}/run").json["execution_id"]
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    facts = page.locator(".facts > *")
+    expect(facts.filter(has_text="often")).to_be_visible()
+
+    heights = [box["height"] for fact in facts.all() if (box := fact.bounding_box()) is not None]
+    assert max(heights) < 32, heights
+
+
+@pytest.mark.parametrize("tab_of_flow", ["", "/triggers", "/revisions", "/settings"])
+def test_a_deleted_flow_is_found_in_none_of_its_tabs(tab: Tab, api: Client, tab_of_flow: str) -> None:
+    flow = api.new_flow("nodes: {done: {type: return}}\n")
+    assert api.request("DELETE", f"/api/v1/flows/{flow}").status == 200
+    page = tab.go(f"/flows/{flow}{tab_of_flow}")
+
+    expect(page.get_by_role("heading", name="There is nothing here", level=1)).to_be_visible()
+
+
+def test_the_executions_of_a_deleted_flow_have_its_name(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {done: {type: return}}\n", name="Deleted since")
+    page = tab.go(f"/flows/{flow}/executions")
+    expect(page.get_by_role("heading", name="Deleted since", level=1)).to_be_visible()
+    api.ended(api.run(flow))
+    assert api.request("DELETE", f"/api/v1/flows/{flow}").status == 200
+    page.reload()
+
+    expect(page.get_by_role("heading", name="Deleted since", level=1)).to_be_visible()
+    expect(page.get_by_role("row")).to_have_count(2)
+
+
+def test_paper_is_light_and_has_no_navigation(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {done: {type: return}}\n"))
+    api.ended(id)
+    page = tab.go("/account")
+    page.get_by_role("button", name="Dark").or_(page.get_by_label("Dark")).first.click()
+    expect(page.locator(":root")).to_have_attribute("data-theme", "dark")
+    page = tab.go(f"/executions/{id}")
+    expect(page.get_by_role("button", name="Re-run", exact=True)).to_be_visible()
+    page.emulate_media(media="print")
+
+    for part in (page.get_by_role("navigation", name="Main", exact=True), page.get_by_role("button", name="Re-run")):
+        expect(part.first).to_be_hidden()
+    expect(page.locator(":root")).to_have_css("color-scheme", "light")
+    expect(page.locator("header .pill")).to_have_css("print-color-adjust", "exact")

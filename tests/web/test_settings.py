@@ -104,6 +104,23 @@ def test_a_workspace_is_kept_and_deleted_by_its_settings(tab: Tab, api: Client, 
     assert api.get(path).status == 404
 
 
+def test_a_long_name_of_a_member_leaves_room_for_its_address(tab: Tab, api: Client, spare: dict[str, Any]) -> None:
+    member = api.new_account()
+    name = "Donaudampfschifffahrtsgesellschaftskapitän Maximilian von und zu Langenhagen"
+    assert api.put(f"/api/v1/accounts/{member.account_id}", {"name": name}).status == 200
+    api.post(f"/api/v1/workspaces/{spare['id']}/members", {"account": member.account_id, "role": "viewer"})
+    page = tab.page
+    page.goto(f"/w/{spare['slug']}/workspace")
+    row = page.get_by_role("row").filter(has_text="Donaudampf")
+    expect(row).to_contain_text(member.email)
+
+    cell, address = row.get_by_role("cell").first.bounding_box(), row.get_by_text(member.email).bounding_box()
+    assert cell is not None
+    assert address is not None
+    assert address["x"] + address["width"] <= cell["x"] + cell["width"]
+    expect(page.get_by_role("row").filter(has_text=api.email)).to_contain_text("(you)")
+
+
 def test_a_member_sees_what_its_role_may_do_and_leaves(new_tab: Tab, api: Client, spare: dict[str, Any]) -> None:
     member = api.new_account()
     api.post(f"/api/v1/workspaces/{spare['id']}/members", {"account": member.email, "role": "editor"})

@@ -4,11 +4,12 @@ import { later } from "../parts/later";
 import { go, slug, to } from "./router";
 import { singleKeys } from "./single-keys";
 
-export const open = signal<"palette" | "help" | undefined>(undefined);
+export const open = signal<"palette" | "help" | "more" | undefined>(undefined);
 
 const load = () => import("./palette");
 const Palette = later<{ onClose: () => void }>(() => load().then((module) => module.Palette), { isAbove: true });
 const Help = later<{ onClose: () => void }>(() => load().then((module) => module.Help), { isAbove: true });
+const More = later<{ onClose: () => void }>(() => load().then((module) => module.More), { isAbove: true });
 /** Milliseconds after which the dialogs are loaded although no key has asked for one: the first letters are not lost then. */
 const IDLE = 3000;
 
@@ -64,5 +65,6 @@ export function KeyDialogs() {
   if (slug.value === undefined) return null;
   const close = () => (open.value = undefined);
   if (open.value === "palette") return <Palette onClose={close} />;
+  if (open.value === "more") return <More onClose={close} />;
   return open.value === "help" ? <Help onClose={close} /> : null;
 }

@@ -1,4 +1,4 @@
-/** The palette, which leads to everything, and the list of keys. Loaded when one of them is opened. */
+/** The palette, which leads to everything, the list of keys, and the rest of the navigation on narrow screens. Loaded when one of them is opened. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { api, ApiError } from "../api/client";
@@ -7,10 +7,12 @@ import { Dialog } from "../parts/dialog";
 import { Icon, type IconName } from "../parts/icons";
 import { readTerm } from "../forms/labels";
 import { keys as texts } from "../texts/keys";
+import { shell } from "../texts/shell";
 import { open } from "./keys";
 import { allowed } from "./navigation";
 import { go, to } from "./router";
 import { logOut, may, workspace } from "./session";
+import { NavigationLink, WorkspaceChoice } from "./shell";
 import { setSingleKeys, singleKeys } from "./single-keys";
 import { setTheme, type Theme } from "./theme";
 
@@ -127,6 +129,19 @@ export function Help({ onClose }: { onClose: () => void }) {
         {texts.shortcuts.map(([key, what]) => [<dt key={key}><kbd>{key}</kbd></dt>, <dd key={what}>{what}</dd>])}
       </dl>
       <SingleKeys />
+    </Dialog>
+  );
+}
+
+/** What the bar at the bottom of narrow screens has no room for. */
+export function More({ onClose }: { onClose: () => void }) {
+  return (
+    <Dialog title={shell.more} onClose={onClose}>
+      <button class="btn" onClick={() => (open.value = "palette")}>{shell.find}</button>
+      <WorkspaceChoice />
+      <nav class="side-list" aria-label={shell.more} onClick={onClose}>
+        {allowed().filter((entry) => !entry.narrow).map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
+      </nav>
     </Dialog>
   );
 }

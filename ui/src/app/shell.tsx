@@ -1,8 +1,6 @@
 /** The frame of each screen: navigation beside it, or below it on narrow screens. */
 import type { ComponentChildren } from "preact";
-import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { Dialog } from "../parts/dialog";
 import { Icon } from "../parts/icons";
 import { later } from "../parts/later";
 import { shell } from "../texts/shell";
@@ -23,7 +21,7 @@ function isCurrent(entry: Entry): boolean {
   return path === address || (entry.path !== "" && path.startsWith(`${address}/`));
 }
 
-function NavigationLink({ entry }: { entry: Entry }) {
+export function NavigationLink({ entry }: { entry: Entry }) {
   const count = counts.value[entry.path];
   return (
     <a href={to(entry.path)} aria-current={isCurrent(entry) ? "page" : undefined}>
@@ -34,7 +32,7 @@ function NavigationLink({ entry }: { entry: Entry }) {
   );
 }
 
-function WorkspaceChoice() {
+export function WorkspaceChoice() {
   if (workspaces.value.length < 2) return null;
   return (
     <select
@@ -48,20 +46,7 @@ function WorkspaceChoice() {
   );
 }
 
-function MoreDialog({ onClose }: { onClose: () => void }) {
-  return (
-    <Dialog title={shell.more} onClose={onClose}>
-      <button class="btn" onClick={() => { onClose(); open.value = "palette"; }}>{shell.find}</button>
-      <WorkspaceChoice />
-      <nav class="side-list" aria-label={shell.more} onClick={onClose}>
-        {allowed().filter((entry) => !entry.narrow).map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
-      </nav>
-    </Dialog>
-  );
-}
-
 export function Shell({ children }: { children: ComponentChildren }) {
-  const more = useSignal(false);
   // Without a workspace, their addresses would lead nowhere.
   const entries = workspace.value === undefined ? [] : allowed();
   return (
@@ -84,9 +69,8 @@ export function Shell({ children }: { children: ComponentChildren }) {
       <main class="page" id="content" tabIndex={-1}><Notices />{children}</main>
       <nav class="bottom" aria-label={shell.mainNarrow}>
         {entries.filter((entry) => entry.narrow).map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
-        {entries.some((entry) => !entry.narrow) && <button onClick={() => (more.value = true)}><Icon name="more" />{shell.more}</button>}
+        {entries.some((entry) => !entry.narrow) && <button onClick={() => (open.value = "more")}><Icon name="more" />{shell.more}</button>}
       </nav>
-      {more.value && <MoreDialog onClose={() => (more.value = false)} />}
     </div>
   );
 }

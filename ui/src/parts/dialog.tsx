@@ -18,6 +18,24 @@ interface Props {
   children: ComponentChildren;
 }
 
+/** The control that had the focus before a dialog that is being closed. */
+let opener: HTMLElement | undefined;
+
+function focused(): HTMLElement | undefined {
+  let found = document.activeElement;
+  while (found?.shadowRoot?.activeElement) found = found.shadowRoot.activeElement;
+  return found === document.body ? opener : (found as HTMLElement | null) ?? undefined;
+}
+
+/** Press the button that sends the form, which may be disabled, by Ctrl or ⌘ with Enter: in a text of several lines Enter alone does not. */
+function sendForm(event: KeyboardEvent & { currentTarget: HTMLDialogElement }): void {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  // Some browsers send the form of a field of one line by themselves.
+  event.preventDefault();
+  const form = (event.target as Element).closest("form") ?? event.currentTarget.querySelector("form");
+  [...(form?.elements ?? [])].find((control): control is HTMLButtonElement => control instanceof HTMLButtonElement && control.type === "submit")?.click();
+}
+
 export function Dialog({ title, wide, isAlone, onClose, actions, children }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
   const heading = useRef<HTMLHeadingElement>(null);
@@ -25,14 +43,19 @@ export function Dialog({ title, wide, isAlone, onClose, actions, children }: Pro
   const id = useId();
   // Before the next key, which is already for the dialog.
   useLayoutEffect(() => {
-    const before = document.activeElement as HTMLElement | null;
+    const before = focused();
     ref.current?.showModal();
     // Without a field of its own that waits for keys, the dialog begins with its title, not with the way out.
     if (document.activeElement?.getAttribute("aria-label") === common.close) heading.current?.focus();
     const close = openLayer(layer);
     return () => {
       close();
-      before?.focus?.();
+      opener = before;
+      // The page takes no focus before the dialog has left it. A dialog that follows this one returns it then.
+      queueMicrotask(() => {
+        opener = undefined;
+        if (document.activeElement === document.body) before?.focus({ preventScroll: true });
+      });
     };
   }, []);
   // The content may have been replaced, with the control that had the focus.
@@ -44,6 +67,7 @@ export function Dialog({ title, wide, isAlone, onClose, actions, children }: Pro
       ref={ref}
       class={wide ? "wide" : isAlone ? "is-alone" : undefined}
       aria-labelledby={id}
+      onKeyDown={sendForm}
       onCancel={(event) => {
         event.preventDefault();
         onClose?.();

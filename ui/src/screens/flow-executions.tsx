@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
+import { NotFound } from "../app/not-found";
 import { location, to, type Parameters } from "../app/router";
 import { may } from "../app/session";
 import { duration, now, shortId } from "../parts/format";
@@ -29,9 +30,12 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
   const numbers = useQuery(id, (signal) => api.get("/api/v1/executions/histogram", { query: { flow_id: id }, signal }), 30_000);
   const isAsked = useSignal(false);
   const triggers = useTriggers(list.data?.executions.some(({ trigger }) => trigger !== undefined) ?? false);
+  const executions = list.data?.executions;
+  // The executions of a deleted flow are kept for a while.
+  if (flow.error?.status === 404 && executions?.length === 0) return <NotFound />;
   return (
     <>
-      <FlowHead id={id} name={flow.data?.flow.name ?? " "} actions={<>
+      <FlowHead id={id} name={flow.data?.flow.name ?? executions?.[0]?.flow_name ?? " "} actions={<>
         <a class="btn" href={to("/executions", { flow: id })}>{words.allFilters}</a>
         {flow.data !== undefined && may("operator") && <button class="btn primary" onClick={() => (isAsked.value = true)}>{words.run}</button>}
       </>} />

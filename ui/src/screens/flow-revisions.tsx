@@ -4,6 +4,7 @@ import { useMemo } from "preact/hooks";
 import { api, ApiError, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { personOf } from "../app/people";
+import { NotFound } from "../app/not-found";
 import { location, setQuery, to, type Parameters } from "../app/router";
 import { may } from "../app/session";
 import { diffGraphs, type Version } from "../diff/graphs";
@@ -46,6 +47,7 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
     }
   }
 
+  if (flow.error?.status === 404) return <NotFound />;
   return (
     <>
       <FlowHead id={id} name={flow.data?.flow.name ?? " "} />
@@ -59,7 +61,7 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
                   {revisions.map((each) => (
                     <a key={each.number} href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(each.number), view: query.get("view") ?? undefined, cursor: query.get("cursor") ?? undefined })} aria-current={each.number === number ? "true" : undefined}>
                       <span class="row tight"><b>{each.number}</b>{each.version !== "" && <span class="muted">{each.version}</span>}{each.is_current && <span class="tag">{texts.current}</span>}</span>
-                      <span class="muted small"><Time at={each.created_at} /> · {personOf(each.created_by)} · {bytes(each.size)}</span>
+                      <span class="muted small"><Time at={each.created_at} /> · {personOf(each.created_by)} · <span class="nowrap">{bytes(each.size)}</span></span>
                     </a>
                   ))}
                   <Pager next={next} drops={["number", "against"]} count={(cursor !== "" || next !== undefined) && total !== undefined && texts.count(total)} />

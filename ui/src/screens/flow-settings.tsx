@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { api, ApiError } from "../api/client";
 import { useQuery, type Query } from "../api/query";
+import { NotFound } from "../app/not-found";
 import { go, to, type Parameters } from "../app/router";
 import { may, workspace, workspaces } from "../app/session";
 import { ConfirmByName, Dialog } from "../parts/dialog";
@@ -20,6 +21,7 @@ import { Retention } from "./retention";
 export default function FlowSettings({ parameters }: { parameters: Parameters }) {
   const id = parameters.id!;
   const flow = useQuery(id, (signal) => loadFlow(id, signal));
+  if (flow.error?.status === 404) return <NotFound />;
   return (
     <>
       <FlowHead id={id} name={flow.data?.flow.name ?? " "} />
@@ -101,7 +103,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
         )}
         <section class="card padded setting">
           <div><h2>{texts.delete}</h2><p class="muted small">{texts.deleteHint}</p></div>
-          <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.deleteAction}</button>
+          <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.deleteAction}…</button>
         </section>
       </>}
       {isDeleting.value && (

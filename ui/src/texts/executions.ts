@@ -21,6 +21,7 @@ export const executions = {
   byPerson: (name: string) => `by ${name}`,
   errors: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "error" : "errors"}`,
   warnings: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "warning" : "warnings"}`,
+  until: "until",
   waitsFor: {
     approval: "an approval",
     signal: "a signal",

@@ -32,7 +32,7 @@ export const keys = {
     ["Esc", "Close"],
     ["Arrows", "Move through the graph or the log when it has the focus"],
     ["Ctrl S", "Save the flow"],
-    ["Ctrl Enter", "Run the flow"],
+    ["Ctrl Enter", "Run the flow; in a dialog, send its form"],
     ["Ctrl Space", "Show completions; Enter or Tab accepts one"],
     ["F8", "The next problem of the text"],
     ["Ctrl ] and Ctrl [", "Indent and outdent lines; Tab leaves the editor"],

@@ -12,6 +12,7 @@ export const workspace = {
   roleOf: (name: string) => `Role of ${name}`,
   name: "Name",
   owner: "owner",
+  you: "you",
   added: "Member since",
   remove: "Remove",
   removeTitle: (name: string) => `Remove ${name} from the workspace?`,

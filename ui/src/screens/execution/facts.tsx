@@ -30,7 +30,7 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
       <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? texts.openFlow : texts.readFlow}</a>
       {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
       {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
-      {detail.trigger !== undefined && <span>{texts.trigger} <StartedBy of={{ trigger: detail.trigger }} triggers={triggers} /></span>}
+      {detail.trigger !== undefined && <span class="starter-fact">{texts.trigger} <StartedBy of={{ trigger: detail.trigger }} triggers={triggers} /></span>}
       {detail.started_by !== undefined && <span>{texts.by} <b>{personOf(detail.started_by)}</b></span>}
       {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
       {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
@@ -38,13 +38,33 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
       {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
         <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
       )}
-      {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
+      <Waits detail={detail} />
       <ToDrawer detail={detail} />
       <span title={detail.id}><CopyButton text={detail.id} label={shortId(detail.id)} look="btn quiet small-btn mono" /></span>
       <span class="wide-only"><CurlButton path={`/api/v1/executions/${detail.id}`} /></span>
       {FINAL.has(detail.status) && may("editor") && <button class="btn quiet small-btn" onClick={onDelete}>{texts.deleteRecord}</button>}
     </>
   );
+}
+
+/** What it waits for: steps of one node, as in a loop, are named once. A retry, whose error the panel of its step shows, leads there. */
+function Waits({ detail: { id, waiting_for: waits = [] } }: { detail: Detail }) {
+  const kinds = new Map<string, typeof waits>();
+  for (const wait of waits) {
+    const kind = `${wait.type} ${wait.node ?? ""}`;
+    kinds.set(kind, [...(kinds.get(kind) ?? []), wait]);
+  }
+  return <>{[...kinds].map(([kind, same]) => {
+    const { type, node, step, until } = same[0]!;
+    return (
+      <span key={kind}>
+        {texts.waits} <b class="wait">{texts.waitsFor[type] ?? type}</b>
+        {node && <> (<a class="link" href={withQuery(to(`/executions/${id}`), { step: step ?? undefined })}>{node}</a>)</>}
+        {same.length > 1 && ` × ${same.length}`}
+        {same.length === 1 && until && <> {texts.until} <Time at={until} /></>}
+      </span>
+    );
+  })}</>;
 }
 
 /** On a narrow screen the panel with the error or the answers is below the picture, and the button of the head is there only if it shows another step. */

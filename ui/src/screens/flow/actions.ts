@@ -3,7 +3,7 @@ import { signal, type Signal } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useMemo } from "preact/hooks";
 import { ApiError } from "../../api/client";
-import { go, to } from "../../app/router";
+import { go, setQuery, to } from "../../app/router";
 import { may } from "../../app/session";
 import type { CodeHandle } from "../../editor/code";
 import { format } from "../../editor/edits";
@@ -14,7 +14,7 @@ import { done, failed } from "../../parts/toast";
 import { build } from "../../texts/build";
 import { editor as texts } from "../../texts/editor";
 import { flow as words } from "../../texts/flow";
-import { edgesAt, nameFor, nodeValue, withEdge, withNode, withNodeAfter, withoutNode } from "./build";
+import { edgesAt, isNewTrigger, nameFor, nodeValue, withEdge, withNode, withNodeAfter, withTrigger, withoutNode, type NewTrigger } from "./build";
 import { handOver } from "./handover";
 import type { Language, NodeType } from "./language";
 import type { FlowEditor } from "./state";
@@ -88,14 +88,23 @@ export class EditorActions {
     return text !== null;
   };
 
-  /** Show the node that an address names, and the line of the revision that it is about, if the text is still that one. */
+  /** Show the node that an address names, and the line of the revision that it is about, if the text is still that one; or add the trigger that it names. */
   open(query: URLSearchParams): void {
+    const added = query.get("add");
+    if (isNewTrigger(added) && may("editor")) return this.addTrigger(added);
     const node = this.nodeAt(query.get("node") ?? undefined);
     if (node === undefined) return;
     this.select(node.id);
     const line = Number(query.get("line"));
     const isSame = !this.model.isDirty.peek() && Number(query.get("revision")) === this.model.saved.peek()?.flow.revision;
     if (isSame && line > 0) this.code.current?.reveal(offsetOf(this.model.text.peek(), line, Number(query.get("within"))), true);
+  }
+
+  private addTrigger(type: NewTrigger): void {
+    // The page that is loaded again adds no other one.
+    setQuery({ add: undefined });
+    const changed = withTrigger(this.model.text.peek(), type);
+    if (this.write(changed?.text ?? null)) this.code.current?.reveal(changed!.at, true);
   }
 
   private select(node: string): void {

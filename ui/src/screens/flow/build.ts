@@ -1,6 +1,6 @@
 /** Changes to a flow's text that are made on its graph or in a form. */
 import { parse } from "yaml";
-import { addNode, applyChange, connect, freeName, insertAfter, removeIn, removeNode, setIn } from "../../editor/edits";
+import { addNode, applyChange, connect, freeName, insertAfter, removeIn, removeNode, setIn, valueAt } from "../../editor/edits";
 import { edgesOf, isMap, type DocumentNode } from "../../graph/document";
 import type { Keys } from "../../editor/place";
 import type { NodeType } from "./language";
@@ -73,4 +73,25 @@ export function edgesAt(reading: Reading, node: DocumentNode): [string, string][
 /** Return the nodes of the same scope: the only ones that an edge may lead to. */
 export function siblings(reading: Reading, node: DocumentNode): DocumentNode[] {
   return reading.graph.nodes.filter((each) => each.parent === node.parent && each.branch === node.branch);
+}
+
+/** What a new trigger of a type begins with, by its name. */
+const TRIGGERS = {
+  schedule: ["nightly", () => ({ type: "schedule", cron: "0 2 * * *", timezone: Intl.DateTimeFormat().resolvedOptions().timeZone })],
+  webhook: ["received", () => ({ type: "webhook", verify: { scheme: "standard", secret: "${secrets.WEBHOOK_SECRET}" } })],
+} as const;
+
+export type NewTrigger = keyof typeof TRIGGERS;
+
+export function isNewTrigger(name: string | null): name is NewTrigger {
+  return name !== null && name in TRIGGERS;
+}
+
+/** Return the text with one more trigger, and the place of that in it; null if the text cannot be changed. */
+export function withTrigger(text: string, type: NewTrigger): { text: string; at: number } | null {
+  const [wanted, begin] = TRIGGERS[type];
+  const present = valueAt(text, ["triggers"]);
+  const name = freeName(wanted, isMap(present) ? Object.keys(present) : []);
+  const changed = withValue(text, ["triggers", name], begin());
+  return changed === null ? null : { text: changed, at: changed.lastIndexOf(`${name}:`) };
 }

@@ -65,7 +65,7 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
               <tbody>
                 {list.map((member) => (
                   <tr key={member.account_id}>
-                    <td class="name"><span class="cut block" title={member.email}>{member.name} <span class="muted small">{member.email}</span></span></td>
+                    <td class="name"><span class="cut block" title={member.name}>{member.name}{member.account_id === own && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={member.email}>{member.email}</span></td>
                     <td>
                       {mayChange && !member.owner ? (
                         <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy} onChange={(event) => choose(member, event.currentTarget)}>

@@ -49,7 +49,7 @@ export function WorkspaceSettings({ place }: { place: Workspace }) {
       {!isOwn && may("admin") && (
         <section class="card padded setting">
           <div><h2>{texts.delete}</h2><p class="muted small">{texts.deleteHint}</p></div>
-          <button class="btn danger" onClick={() => (asked.value = "delete")}>{texts.deleteIt}</button>
+          <button class="btn danger" onClick={() => (asked.value = "delete")}>{texts.deleteIt}…</button>
         </section>
       )}
       {asked.value === "leave" && (
