@@ -12,6 +12,7 @@ set -eu
 
 wheel=$1
 target=$2
+version=$(basename "$wheel" | cut -d - -f 2)
 suite=${SUITE:-trixie}
 extras=${EXTRAS-temporal}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -52,5 +53,5 @@ buildah config --user 10001:10001 --workingdir /var/lib/flowrunner --volume /var
     --env PATH=/opt/flowrunner/bin:/usr/bin:/bin --env FLOWRUNNER_DATA_DIR=/var/lib/flowrunner \
     --env FLOWRUNNER_HOST=0.0.0.0 --env FLOWRUNNER_LOG_FORMAT=json "$container"
 rm -f "$target"
-buildah commit --quiet --rm --disable-compression=false "$container" "oci-archive:$target:flowrunner" >/dev/null
+buildah commit --quiet --rm --disable-compression=false "$container" "oci-archive:$target:flowrunner:$version" >/dev/null
 ls -l "$target"

@@ -2,6 +2,7 @@
 
 import configparser
 import ipaddress
+import os
 import re
 import shlex
 import shutil
@@ -636,6 +637,12 @@ def test_the_image_without_a_base_is_run_as_the_other_one_is() -> None:
     text = script.read_text().replace("\\\n", " ")
 
     assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+    # It has the name and the tag that the manifests for Kubernetes use.
+    (naming,) = (line for line in text.splitlines() if line.startswith("version="))
+    environment = {"wheel": "dist/flowrunner_server-0.1.0-py3-none-any.whl", "PATH": os.environ["PATH"]}
+    said = subprocess.check_output(["sh", "-c", f"{naming}; echo flowrunner:$version"], env=environment, text=True)
+    assert f"image: {said.strip()}\n" in (DEPLOY / "kubernetes" / "single.yaml").read_text()
+    assert '"oci-archive:$target:flowrunner:$version"' in text
     (config,) = (line for line in text.splitlines() if line.startswith("buildah config"))
     words = shlex.split(config)
     options = list(pairwise(words))
