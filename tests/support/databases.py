@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast, overload
@@ -37,7 +37,7 @@ from flowrunner.storage.sqlite import location
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.tables import Table
 from flowrunner.storage.transaction import Refused
-from support.postgres import PostgresServer, connected, query, sharing_a_connection
+from support.postgres import PostgresServer, connected, query, share_a_connection, sharing_a_connection
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
 # Accounts, and their personal workspaces, which have the same ids.
@@ -109,15 +109,22 @@ def emptied_postgres_database(server: PostgresServer) -> str:
     """
     url = server.url(_EMPTIED)
     if statement := _emptying.get(server):
-        connected(url, lambda connection: connection.execute(statement))
+        connected(url, partial(_execute_together, statement=statement))
     else:
         query(server.url(), f"ALTER DATABASE {new_postgres_database(server).rpartition('/')[2]} RENAME TO {_EMPTIED}")
+        # A new one for each query would take longer than most of them.
+        share_a_connection(url)
         _emptying[server] = connected(url, _remember)
     return url
 
 
 # By server: what makes the database as new again.
 _emptying: Final[WeakKeyDictionary[PostgresServer, str]] = WeakKeyDictionary()
+
+
+async def _execute_together(connection: "asyncpg.Connection[Any]", statement: str) -> None:
+    async with connection.transaction():
+        await connection.execute(statement)
 
 
 async def _remember(connection: "asyncpg.Connection[Any]") -> str:
@@ -129,7 +136,7 @@ async def _remember(connection: "asyncpg.Connection[Any]") -> str:
         await connection.execute(f"CREATE TABLE untouched.{table} AS TABLE {table}")
     return ";".join(
         # Triggers, which keep what must never be deleted, are not asked.
-        ["SET session_replication_role = replica"]
+        ["SET LOCAL session_replication_role = replica"]
         + [f"DELETE FROM {table}" for table in tables]
         + [f"INSERT INTO {table} SELECT * FROM untouched.{table}" for table in kept]
     )

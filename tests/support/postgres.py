@@ -191,6 +191,8 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End it, whatever state it is in, and delete its files."""
+        for url in [url for url in _shared if url.startswith(self.url(""))]:
+            _stop_sharing(url)
         if self._process is not None and self._process.poll() is None:
             # At once: to write down what it has in memory would take long, and be for nothing.
             self._process.send_signal(signal.SIGQUIT)
@@ -235,12 +237,15 @@ def connected(url: str, work: "Callable[[asyncpg.Connection[Any]], Awaitable[T]]
 
     if url in _shared:
         runner, connection = _shared[url]
-        return _in_a_thread(lambda: runner.run(work_on(connection)))
+        with _one_at_a_time:
+            return _in_a_thread(lambda: runner.run(work_on(connection)))
     return _in_a_thread(lambda: asyncio.run(connect_and_work()))
 
 
 # The connections that several queries have together, by URL.
 _shared: Final[dict[str, "tuple[asyncio.Runner, asyncpg.Connection[Any]]"]] = {}
+# Several threads of a test may ask.
+_one_at_a_time: Final = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -250,18 +255,32 @@ def sharing_a_connection(url: str) -> Iterator[None]:
         yield
         return
 
+    share_a_connection(url)
+    try:
+        yield
+    finally:
+        _stop_sharing(url)
+
+
+def share_a_connection(url: str) -> None:
+    """Do all work on this database on one connection, until its server is stopped."""
+
     async def connect() -> "asyncpg.Connection[Any]":
-        return await asyncpg.connect(url, timeout=_PATIENCE_SECONDS)
+        # A statement that is kept would fail after a change of the schema.
+        return await asyncpg.connect(url, timeout=_PATIENCE_SECONDS, statement_cache_size=0)
 
     runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
     try:
-        connection = _in_a_thread(lambda: runner.run(connect()))
-        _shared[url] = runner, connection
-        try:
-            yield
-        finally:
-            del _shared[url]
-            _in_a_thread(lambda: runner.run(connection.close(timeout=_PATIENCE_SECONDS)))
+        _shared[url] = runner, _in_a_thread(lambda: runner.run(connect()))
+    except BaseException:
+        _in_a_thread(runner.close)
+        raise
+
+
+def _stop_sharing(url: str) -> None:
+    runner, connection = _shared.pop(url)
+    try:
+        _in_a_thread(lambda: runner.run(connection.close(timeout=_PATIENCE_SECONDS)))
     finally:
         # Where an event loop runs already, another one cannot be run to its end.
         _in_a_thread(runner.close)
