@@ -677,3 +677,13 @@ def test_paper_is_light_and_has_no_navigation(tab: Tab, api: Client) -> None:
         expect(part.first).to_be_hidden()
     expect(page.locator(":root")).to_have_css("color-scheme", "light")
     expect(page.locator("header .pill")).to_have_css("print-color-adjust", "exact")
+
+
+def test_the_node_that_handles_a_failure_says_so(tab: Tab, api: Client) -> None:
+    nodes = "{oops: {type: fail, params: {error: a.b}}, tell: {type: log, params: {message: it failed}}}"
+    id = api.run(api.new_flow(f"on_failure: tell\nnodes: {nodes}\n"))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+
+    expect(page.locator("[data-node=tell]")).to_contain_text("log · on failure")
+    expect(page.locator("[data-node=oops]")).not_to_contain_text("on failure")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from urllib.parse import urlencode
 
 import msgspec
@@ -174,6 +174,9 @@ class GraphNodeAnswer(Answer, frozen=True, kw_only=True):
     parent: Annotated[str | UnsetType, Meta(description="The id of the node that holds it.")] = UNSET
     branch: str | UnsetType = UNSET
     is_start: Annotated[bool, Meta(description="The flow, the loop or the branch begins here.")]
+    handles: Annotated[
+        Literal["failure", "finish"] | UnsetType, Meta(description="The end of the flow that it handles.")
+    ] = UNSET
     status: Annotated[_StepStatus | UnsetType, Meta(description="Of its latest run. Absent if it has not run.")] = UNSET
     step: Annotated[int | UnsetType, Meta(description="The id of its latest run.")] = UNSET
     started_at: str | UnsetType = UNSET
@@ -189,6 +192,7 @@ class GraphNodeAnswer(Answer, frozen=True, kw_only=True):
             parent=present(node.parent),
             branch=present(node.branch),
             is_start=node.is_start,
+            handles=present(node.handles),
             status=present(node.status),
             step=present(node.latest),
             started_at=_time(node.started_at),

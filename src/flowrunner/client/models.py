@@ -673,6 +673,7 @@ class GraphNode(Model):
         id: Its path: push, each/push in a loop, both[left]/push in a branch.
         parent: The id of the node that holds it.
         is_start: The flow, the loop or the branch begins here.
+        handles: The end of the flow that it handles.
         status: Of its latest run. Absent if it has not run.
         step: The id of its latest run.
         runs: The number of its runs, by status.
@@ -684,6 +685,7 @@ class GraphNode(Model):
     parent: str | None
     branch: str | None
     is_start: bool
+    handles: Literal["failure", "finish"] | None
     status: Literal["running", "retrying", "waiting", "completed", "skipped", "failed", "cancelled"] | None
     step: int | None
     started_at: datetime | None

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from flowrunner.domain.events import HANDLERS, ROOT
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Flow, Graph, Node
@@ -21,6 +22,7 @@ class GraphNode:
         parent: The id of the node that holds it.
         branch: The branch of that node that it belongs to.
         is_start: The flow or the scope begins here.
+        handles: The end of the flow that it handles.
         latest: Its latest run.
         runs: The number of its runs, by status.
     """
@@ -31,6 +33,7 @@ class GraphNode:
     parent: str | None
     branch: str | None
     is_start: bool
+    handles: Literal["failure", "finish"] | None = None
     latest: int | None = None
     status: str | None = None
     started_at: datetime | None = None
@@ -63,6 +66,10 @@ def graph_of(flow: Flow, index: StepIndex) -> RunGraph:
         by_graph[id(graph)] = prefix
         path = f"{prefix}{node.name}"
         nodes[path] = GraphNode(path, node.name, node.type, parent, branch, is_start=graph.start == node.name)
+    if flow.on_finish is not None:
+        nodes[flow.on_finish].handles = "finish"
+    if flow.on_failure is not None:
+        nodes[flow.on_failure].handles = "failure"
     graphs: dict[str, Graph | None] = {ROOT: flow, **dict.fromkeys(HANDLERS, flow)}
     before: dict[str, StepEntry] = {}
     taken: Counter[tuple[str, str]] = Counter()

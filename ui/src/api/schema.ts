@@ -4264,6 +4264,12 @@ export interface components {
              */
             is_start: boolean;
             /**
+             * Handles
+             * @description The end of the flow that it handles.
+             * @enum {string}
+             */
+            handles?: "failure" | "finish";
+            /**
              * Status
              * @description Of its latest run. Absent if it has not run.
              * @enum {string}

@@ -10,6 +10,8 @@ export interface GraphNode {
   /** The branch of that node that it belongs to. */
   readonly branch: string | null;
   readonly isStart: boolean;
+  /** `on_failure` or `on_finish` if the flow names it there. */
+  readonly role?: "on_failure" | "on_finish" | null;
 }
 
 export interface GraphEdge {

@@ -47,6 +47,9 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
   );
 }
 
+/** Milliseconds of a wait whose end is worth a look; shorter ones would make the line jump. */
+const LONG = 60_000;
+
 /** What it waits for: steps of one node, as in a loop, are named once. A retry, whose error the panel of its step shows, leads there. */
 function Waits({ detail: { id, waiting_for: waits = [] } }: { detail: Detail }) {
   const kinds = new Map<string, typeof waits>();
@@ -61,7 +64,7 @@ function Waits({ detail: { id, waiting_for: waits = [] } }: { detail: Detail }) 
         {texts.waits} <b class="wait">{texts.waitsFor[type] ?? type}</b>
         {node && <> (<a class="link" href={withQuery(to(`/executions/${id}`), { step: step ?? undefined })}>{node}</a>)</>}
         {same.length > 1 && ` × ${same.length}`}
-        {same.length === 1 && until && <> {texts.until} <Time at={until} /></>}
+        {same.length === 1 && until && Date.parse(until) > now.value + LONG && <> {texts.until} <Time at={until} /></>}
       </span>
     );
   })}</>;
