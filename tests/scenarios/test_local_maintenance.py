@@ -99,7 +99,12 @@ def test_prune_deletes_beside_a_running_server_what_its_dry_run_counts(server: S
 
     dry = flowrunner("prune", "--dry-run", at=server.data_dir)
     assert (dry.returncode, admin.get("/api/v1/executions", flow_id=flow).json["total"]) == (0, 10)
-    done = flowrunner("prune", at=server.data_dir)
+    refused = flowrunner("prune", at=server.data_dir)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "Delete 7 executions for good, by a retention of 30 days and the rules of flows?" in refused.stderr
+    assert "give --yes" in refused.stderr
+    assert admin.get("/api/v1/executions", flow_id=flow).json["total"] == 10
+    done = flowrunner("prune", "--yes", at=server.data_dir)
     nothing = flowrunner("prune", at=server.data_dir)
 
     assert f"of the flow {flow}: 7 executions" in dry.stdout

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from flowrunner.bootstrap import online_maintenance
+from flowrunner.cli.common import ask
 from flowrunner.domain.counted import counted
 from flowrunner.settings import Settings
 
@@ -19,9 +20,15 @@ def set_pause(settings: Settings, *, paused: bool) -> None:
         click.echo(f"Paused since {since:%Y-%m-%d %H:%M:%S} UTC: no execution starts until 'flowrunner unpause'")
 
 
-def prune(settings: Settings, *, dry_run: bool) -> None:
+def prune(settings: Settings, *, dry_run: bool, yes: bool) -> None:
     """Delete or count what retention does not keep. Raises: FlowRunnerError."""
     if not dry_run:
+        # The settings of the server may keep more than those of this command.
+        if not yes and (total := sum(part.count for part in asyncio.run(online_maintenance.outlived(settings)))):
+            kept = f"a retention of {settings.retention / 86_400:g} days"
+            if settings.retention_count:
+                kept += f" and a retention_count of {settings.retention_count}"
+            ask(f"Delete {counted(total, 'execution')} for good, by {kept} and the rules of flows?", yes=yes)
         click.echo(f"Executions deleted: {asyncio.run(online_maintenance.prune(settings))}")
         return
     found = asyncio.run(online_maintenance.outlived(settings))
