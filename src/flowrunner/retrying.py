@@ -35,4 +35,7 @@ async def retry(
         except on as error:
             attempts += 1
             on_failure(error, attempts)
+            # Whatever raised the error may keep it, such as a future. Its traceback would keep the frames of all
+            # callers too, and in a circle: with the values of an execution, until the garbage collector finds it.
+            error.__traceback__ = None
         await asyncio.sleep(delay(attempts))

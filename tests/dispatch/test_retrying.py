@@ -1,6 +1,8 @@
 """Retries of calls that fail while something else is unavailable."""
 
 import asyncio
+import gc
+import weakref
 from functools import partial
 
 import pytest
@@ -44,6 +46,26 @@ async def test_a_call_is_repeated_after_each_delay_until_it_succeeds(monkeypatch
     )
 
     assert (result, happened) == (7, [("1", 1), 0.5, ("2", 2), 3.0])
+
+
+class Held:
+    """A value of a caller, such as those of an execution."""
+
+
+async def test_an_error_that_was_retried_keeps_no_values_of_its_callers() -> None:
+    # It is kept, as the future of a request keeps its error.
+    error = Unavailable("1")
+
+    async def caller() -> weakref.ref[Held]:
+        held = Held()
+        await retry(Failing(error), on=Unavailable, delay=no_delay, on_failure=nothing)
+        return weakref.ref(held)
+
+    gc.disable()
+    try:
+        assert (await caller())() is None
+    finally:
+        gc.enable()
 
 
 async def test_an_error_of_another_kind_ends_the_retries() -> None:

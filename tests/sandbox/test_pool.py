@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -524,6 +526,36 @@ async def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch, sandb
 
     await asyncio.gather(*loops)
     assert (await sandbox.evaluate(B, [Script("1")], {}))[0].value == 1
+
+
+class Held:
+    """A value of a caller, such as those of an execution."""
+
+
+async def test_who_waited_too_long_leaves_nothing_to_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch, sandbox: JailedSandbox
+) -> None:
+    monkeypatch.setattr("flowrunner.sandbox.pool._QUEUE_SECONDS", 0.3)
+    loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(2)]
+    await asyncio.sleep(0.1)
+
+    async def caller() -> weakref.ref[Held]:
+        held = Held()
+        try:
+            await sandbox.evaluate(B, [Script("1")], {})
+        except Unavailable:
+            return weakref.ref(held)
+        raise AssertionError("it did not wait long enough")
+
+    gc.disable()
+    try:
+        held = await caller()
+        # The event loop itself holds the error until the task waits again.
+        await asyncio.sleep(0)
+        assert held() is None
+    finally:
+        gc.enable()
+    await asyncio.gather(*loops)
 
 
 async def test_a_cancelled_evaluation_frees_its_place(sandbox: JailedSandbox) -> None:

@@ -186,9 +186,23 @@ class JailedSandbox:
             if request.worker is not None:
                 # The result is no longer needed.
                 request.worker.retire()
+            self._withdraw(workspace_id, request)
+            raise
+        except Exception:
+            self._withdraw(workspace_id, request)
             raise
         finally:
             request.leave_queue()
+            # The request keeps its error, whose traceback keeps this frame and those of all callers: an execution with
+            # its values.
+            del request
+
+    def _withdraw(self, workspace_id: WorkspaceId | None, request: _Request) -> None:
+        waiting = self._waiting.get(workspace_id)
+        if waiting is not None and request in waiting:
+            waiting.remove(request)
+            if not waiting:
+                del self._waiting[workspace_id]
 
     # Scheduling
 
