@@ -5,7 +5,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -17,6 +16,9 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
+from support.preloaded import ForkedProcess
+
+STDERR: Final = 2
 _PATIENCE_SECONDS: Final = 60.0
 
 
@@ -52,7 +54,7 @@ class Receiver:
     def __init__(self, directory: Path) -> None:
         self._ledger = directory / "effects.jsonl"
         self._port_file = directory / "port"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedProcess | None = None
         self._start = 0
         self.url = ""
 
@@ -64,9 +66,11 @@ class Receiver:
 
     def start(self) -> Self:
         root = Path(__file__).resolve().parent.parent
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.receiver", str(self._ledger), str(self._port_file)], cwd=root
-        )
+        program = ["-m", "support.receiver", str(self._ledger), str(self._port_file)]
+        with Path(os.devnull).open("rb") as nothing:
+            # It says nothing but what is wrong with it.
+            files = (nothing.fileno(), STDERR, STDERR)
+            self._process = ForkedProcess(program, cwd=root, env=os.environ, files=files)
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not self._port_file.exists():
             assert self._process.poll() is None, "the receiver did not start"
