@@ -3,9 +3,10 @@
 import re
 import secrets
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -491,3 +492,24 @@ def test_the_catalogue_names_the_values_of_a_parameter_once(tab: Tab) -> None:
     expect(page.locator(".type-list a").last).to_contain_text("condition")
     # A description with some of the values is no list of them.
     expect(tab.go("/nodes?type=foreach").get_by_role("article")).to_contain_text("fail, continue, collect")
+
+
+def test_executions_of_yesterday_are_those_of_the_readers_day(browser: Browser, site: Server, api: Client) -> None:
+    api.ended(api.run(api.new_flow(FLOW.replace("NAME", "of a day"), name="of a day")))
+    tab = Tab(browser, site.url, timezone_id="Pacific/Kiritimati").log_in(api.email, api.password)
+    page = tab.go("/executions")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(1)
+    with page.expect_request(re.compile(r"/api/v1/executions\?.*since=")) as asked:
+        page.get_by_label("Started", exact=True).select_option("Yesterday")
+    expect(page.get_by_text("of a day")).to_have_count(0)
+    query = parse_qs(urlsplit(asked.value.url).query)
+    since, until = (datetime.fromisoformat(query[name][0]) for name in ("since", "until"))
+    assert until - since == timedelta(days=1)
+    assert (since.hour, since.minute) == (10, 0)
+
+    page.get_by_label("Started", exact=True).select_option("Today")
+    expect(rows).to_have_count(1)
+    expect(page).to_have_url(re.compile(r"\?last=today$"))
+    assert tab.faults == []
+    tab.close()

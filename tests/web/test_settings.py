@@ -104,6 +104,23 @@ def test_a_workspace_is_kept_and_deleted_by_its_settings(tab: Tab, api: Client, 
     assert api.get(path).status == 404
 
 
+def test_a_workspace_whose_name_has_no_latin_letters_is_made(tab: Tab, api: Client) -> None:
+    page = tab.go("/workspace")
+    page.get_by_role("button", name="New workspace").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name", exact=True).fill("فريق البيانات")
+    page.keyboard.press("Enter")
+    slug = dialog.get_by_label("Name in addresses")
+    expect(slug).to_be_focused()
+    expect(slug).to_have_accessible_description(re.compile("no slug can be made of this name"))
+    chosen = f"data-{secrets.token_hex(4)}"
+    slug.fill(chosen)
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", name="فريق البيانات", level=1)).to_be_visible()
+    assert api.request("DELETE", f"/api/v1/workspaces/{chosen}").status == 200
+
+
 def test_a_long_name_of_a_member_leaves_room_for_its_address(tab: Tab, api: Client, spare: dict[str, Any]) -> None:
     member = api.new_account()
     name = "Donaudampfschifffahrtsgesellschaftskapitän Maximilian von und zu Langenhagen"

@@ -40,7 +40,6 @@ const MOST_COUNTED = 10_000;
 /** The filters in the address: what the list and a job over it are asked for. */
 function filtersOf(query: URLSearchParams) {
   const value = (name: string) => query.get(name) || undefined;
-  const last = value("last");
   const labels = termsOf(query).filter(({ kind }) => kind === "label");
   return {
     status: value("status"),
@@ -49,8 +48,7 @@ function filtersOf(query: URLSearchParams) {
     node: value("node"),
     unrepaired: value("unrepaired") === undefined ? undefined : true,
     label: labels.length > 0 ? labels.map(({ name, value }) => `${name}:${value}`) : undefined,
-    since: last === undefined || !(last in SPANS) ? value("since") : new Date(Date.now() - SPANS[last]!).toISOString(),
-    until: value("until"),
+    ...periodOf(query),
     trigger: value("trigger"),
     rerun_of: value("rerun_of"),
   };
@@ -68,6 +66,21 @@ function listed(query: URLSearchParams) {
 
 const HOUR = 3_600_000;
 const SPANS: Record<string, number> = { "1h": HOUR, "24h": 24 * HOUR, "7d": 168 * HOUR, "30d": 720 * HOUR };
+/** Days of the reader's zone, by the number of days since. */
+const DAYS: Record<string, number> = { today: 0, yesterday: 1 };
+
+function periodOf(query: URLSearchParams): { since: string | undefined; until: string | undefined } {
+  const last = query.get("last") ?? "";
+  const [ago, span] = [DAYS[last], SPANS[last]];
+  if (ago !== undefined) return { since: midnight(ago), until: ago === 0 ? undefined : midnight(ago - 1) };
+  return { since: span === undefined ? query.get("since") || undefined : new Date(Date.now() - span).toISOString(), until: query.get("until") || undefined };
+}
+
+function midnight(daysAgo: number): string {
+  const now = new Date();
+  // The parts, not hours: a day may have 23 or 25 of them.
+  return new Date(now.getFullYear(), now.getMonth(), now.getDate() - daysAgo).toISOString();
+}
 
 /** Numbers of executions by status, as far as the server has them at hand: of all, of a flow, and of a time. */
 function useCounts(query: URLSearchParams): Record<string, string> {

@@ -56,9 +56,10 @@ function NewWorkspace({ onClose }: { onClose: () => void }) {
   const action = useAction();
   function create(event: Event & { currentTarget: HTMLFormElement }): void {
     event.preventDefault();
-    const name = String(new FormData(event.currentTarget).get("name"));
+    const form = new FormData(event.currentTarget);
+    const [name, slug] = [String(form.get("name")), String(form.get("slug")).trim()];
     action.run(async () => {
-      const made = await api.post("/api/v1/workspaces", { body: { name } });
+      const made = await api.post("/api/v1/workspaces", { body: { name, ...(slug !== "" && { slug }) } });
       await open();
       done(texts.created(made.name));
       onClose();
@@ -67,8 +68,9 @@ function NewWorkspace({ onClose }: { onClose: () => void }) {
   }
   return (
     <Dialog title={texts.newWorkspace} onClose={onClose}>
-      <Form error={error.value} onSubmit={create}>
+      <Form error={error.value} conflict="slug" onSubmit={create}>
         <Field label={texts.name} hint={texts.newHint}>{(id, note) => <input id={id} aria-describedby={note} name="name" required autofocus maxLength={200} />}</Field>
+        <Field label={texts.slug} hint={texts.slugHint}>{(id, note) => <input id={id} aria-describedby={note} class="mono" name="slug" maxLength={63} autocomplete="off" spellcheck={false} />}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.newWorkspace}</button></div>
       </Form>
     </Dialog>

@@ -5,7 +5,7 @@ export const executionList = {
   labelFilter: "Filter by an input, as order_id=42, or by a label, as team:core",
   labelExample: "order_id=42 or team:core",
   anyTime: "Any time",
-  times: { "1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days" } as Record<string, string>,
+  times: { "1h": "Last hour", today: "Today", yesterday: "Yesterday", "24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days" } as Record<string, string>,
   between: "Between…",
   triggerIs: (name: string) => `Started by ${name}`,
   rerunOfIs: (id: string) => `Re-runs of ${id}`,

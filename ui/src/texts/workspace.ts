@@ -28,6 +28,7 @@ export const workspace = {
   newHint: "A workspace has flows, executions, secrets and members of its own.",
   created: (name: string) => `The workspace ${name} is created`,
   slug: "Name in addresses",
+  slugHint: "Small letters from a to z, digits and hyphens. Made of the name if it is empty.",
   of: (used: string, most: string | undefined) => (most === undefined ? used : `${used} of ${most}`),
   facts: { flows: "Flows", open: "Open executions", stored: "Stored", secrets: "Secrets", members: "Members" },
   tabs: "Sections of the workspace",
