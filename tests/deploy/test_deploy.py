@@ -28,6 +28,7 @@ from flowrunner.api import waiting
 from flowrunner.api.http import bodies
 from flowrunner.cli.exits import USAGE
 from flowrunner.cli.main import main
+from flowrunner.domain.duration import parse_duration
 from flowrunner.security.keys import load_keys
 from flowrunner.serving import PING_SECONDS
 from flowrunner.settings import InvalidSettings, Settings, load_settings
@@ -545,6 +546,16 @@ def test_no_probe_ends_what_waits_for_its_database() -> None:
             container["startupProbe"]["httpGet"]["path"] == container["livenessProbe"]["httpGet"]["path"] == "/healthz"
         )
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_no_probe_ends_a_start_that_migrates_a_large_database() -> None:
+    least = 3600
+    for deployment in workloads():
+        (container,) = pods(deployment)["containers"]
+        probe = container["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= least
+    (start_period,) = re.findall(r"--start-period=(\w+)", last("HEALTHCHECK"))
+    assert parse_duration(start_period) >= least
 
 
 def test_every_pod_is_locked_bounded_and_not_all_of_its_kind_are_taken_away_at_once() -> None:
