@@ -245,6 +245,19 @@ def test_a_key_of_one_s_own_may_be_any_value_but_null(account: Client) -> None:
     assert statuses == [202, 200, 202, 200, 202, 200, 202, 202]
 
 
+def test_objects_are_one_key_whatever_the_order_of_their_members(account: Client) -> None:
+    url, _ = new_hook(account, more='dedupe: "${trigger.body}"')
+    bodies = (
+        b'{"a": 1, "b": {"c": 2, "d": 3}}',
+        b'{"b": {"d": 3, "c": 2}, "a": 1}',
+        b'{"a": {"c": 2, "d": 3}, "b": 1}',
+    )
+
+    statuses = [send(account, url, body, signed(body, id=f"msg_{n}")).status for n, body in enumerate(bodies)]
+
+    assert statuses == [202, 200, 202]
+
+
 def test_a_message_that_is_sent_to_two_webhooks_starts_both_once(account: Client) -> None:
     for more in ("", "dedupe: \"${trigger.headers['x-order']}\""):
         hooks = [new_hook(account, more=more, flow=f"metadata: {{name: '{n} {len(more)}'}}\n{FLOW}") for n in (1, 2)]

@@ -56,6 +56,27 @@ def test_every_key_of_a_schedule_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "zone", "read"),
+    [
+        ("2027-03-28T01:59:59", "Europe/Berlin", datetime(2027, 3, 28, 0, 59, 59, tzinfo=UTC)),
+        # The clock goes from 02:00 to 03:00.
+        ("2027-03-28T02:00:00", "Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
+        ("2027-03-28T02:30:30", "Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
+        ("2027-03-28T03:00:00", "Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
+        # It shows 02:30 twice.
+        ("2027-10-31T02:30:00", "Europe/Berlin", datetime(2027, 10, 31, 0, 30, tzinfo=UTC)),
+        # This one left out a day.
+        ("2011-12-30T12:00:00", "Pacific/Apia", datetime(2011, 12, 30, 10, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_that_a_clock_leaves_out_is_the_first_one_after_it(written: str, zone: str, read: datetime) -> None:
+    once = spec(f'{{type: schedule, at: "{written}", timezone: {zone}}}')
+
+    assert isinstance(once, Schedule)
+    assert once.at == read
+
+
 def test_a_moment_is_read_in_utc() -> None:
     once = spec('{type: schedule, at: "2026-12-24T18:00:00+01:00"}')
 

@@ -143,6 +143,13 @@ def _times_of(cron: str, timezone: str, day: date) -> tuple[datetime, ...]:
     return tuple(sorted({at for wall in walls for at in _moments_of(wall, zone)}))
 
 
+def moment_of(wall: datetime, timezone: str) -> datetime:
+    """Return the first moment at which a clock shows a time; if it leaves it out, the first one after it."""
+    zone = zone_of(timezone)
+    shown = next(_moments_of(wall, zone), None)
+    return shown or next(_moments_of(_end_of_gap(wall.replace(second=0, microsecond=0), zone), zone))
+
+
 def _moments_of(wall: datetime, zone: ZoneInfo) -> Iterator[datetime]:
     """Yield the moments at which a clock shows a time: none, one or two."""
     for fold in (0, 1):

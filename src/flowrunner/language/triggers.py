@@ -11,7 +11,7 @@ from flowrunner.domain import triggers as values
 from flowrunner.domain.flow_names import composed
 from flowrunner.domain.labels import MAX_LABELS, name_fault, value_fault
 from flowrunner.domain.prepared import Prepared
-from flowrunner.domain.schedules import InvalidCron, check_cron, next_due, zone_of
+from flowrunner.domain.schedules import InvalidCron, check_cron, moment_of, next_due, zone_of
 from flowrunner.domain.triggers import (
     Chain,
     Respond,
@@ -270,8 +270,7 @@ class _Reader:
         if moment is None or not 1970 < moment.year < 9000:
             self.document.fault((*at, key), "trigger.time", "is not a date and time", _TIME_HINT)
             return None
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=zone_of(timezone))
-        return aware.astimezone(UTC)
+        return moment.astimezone(UTC) if moment.tzinfo else moment_of(moment, timezone)
 
     def seconds(
         self, written: Mapping[str, JSON], at: Keys, key: str, most: float, *, least: float = 0.0

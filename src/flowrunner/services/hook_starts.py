@@ -206,7 +206,8 @@ class HookStarts:
         if value is None:
             # The id of the delivery is made from that of the message, if the message has one.
             return key_of(hook.trigger.id, delivery_id)
-        return key_of(hook.trigger.id, msgspec.json.encode(value).decode())
+        # Senders may repeat an object with its keys in another order.
+        return key_of(hook.trigger.id, msgspec.json.encode(value, order="deterministic").decode())
 
     async def _accept(self, asked: StartRequest) -> StartedExecution:
         try:
