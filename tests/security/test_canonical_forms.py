@@ -4,6 +4,7 @@ A case is a secret, an encoding of it and a text around it. The text around it h
 a redactor that hides too much fails as one that hides too little does.
 """
 
+import base64
 import itertools
 import json
 import random
@@ -38,6 +39,28 @@ def test_s26_s65_a_secret_is_hidden_in_every_canonical_form(encoding: str, score
 
     scoreboard.count("canonical forms: texts that show a secret", cases=len(VALUES) * len(AROUND), failures=len(shown))
     assert shown == []
+
+
+@pytest.mark.parametrize("around", [("  ", " "), ("", "\t"), ("", "\n"), ("\r\n", "\n")])
+def test_s26_s65_a_secret_with_blanks_around_it_is_hidden_without_them_too(around: tuple[str, str]) -> None:
+    value = "a key/with ä?&9"
+    raw = value.encode()
+    redactor = SecretRedactor()
+    redactor.add([value.join(around)])
+
+    forms = [value, urllib.parse.quote(value, safe=""), json.dumps(value), raw.hex()]
+    forms += [base64.b64encode(b"xyz"[:shift] + raw + after).decode() for shift in range(3) for after in (b"", b"~~")]
+
+    for form in forms:
+        assert "***" in str(redactor.redact(f"<{form}>")), form
+
+
+def test_s26_s65_a_url_with_blanks_around_it_is_hidden_as_clients_send_it() -> None:
+    redactor = SecretRedactor()
+    redactor.add([" HTTPS://User:a-password@Example.COM:443/a/../services/T00/B00/x9 \n"])
+
+    for form in ("https://example.com/services/T00/B00/x9", base64.b64encode(b"User:a-password").decode()):
+        assert redactor.redact(f"<{form}>") == "<***>"
 
 
 @pytest.mark.parametrize("value", URLS)

@@ -48,16 +48,19 @@ class Needle(NamedTuple):
 def needles_of(secret: str) -> Sequence[Needle]:
     """Return the texts to search for in order to find a secret."""
     raw = secret.encode("utf-8", "surrogatepass")
+    # Servers remove the space around the value of a header, and people that around what they have copied.
+    trimmed = secret.strip().encode("utf-8", "surrogatepass") or raw
     # Also if it is short: the caller must reject values that are too short.
     whole = {folded(raw) or raw: None}
     rests: dict[bytes, None] = {}
-    for form in (raw, *(url.encode("utf-8", "surrogatepass") for url in _urls(secret))):
+    for form in dict.fromkeys((raw, trimmed, *(url.encode("utf-8", "surrogatepass") for url in _urls(secret.strip())))):
         for view, _ in views(form, around=len(form), quotes=True):
             for end in (len(view), len(_STARTED_ESCAPE.sub(b"", view))):
                 whole[folded(view[:end])] = None
                 rests |= dict.fromkeys(folded(view[start:end]) for start in _starts_of_rests(view))
-    for encoded in (*_base64(raw), *_base64_of_credentials(secret), raw.hex().encode()):
-        whole[folded(encoded)] = None
+    for text in {raw: None, trimmed: None}:
+        whole |= dict.fromkeys(map(folded, (*_base64(text), text.hex().encode())))
+    whole |= dict.fromkeys(map(folded, _base64_of_credentials(secret.strip())))
     return [
         Needle(backwards(needle), needle not in whole)
         for number, needle in enumerate(whole | rests)
