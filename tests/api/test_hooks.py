@@ -258,6 +258,15 @@ def test_objects_are_one_key_whatever_the_order_of_their_members(account: Client
     assert statuses == [202, 200, 202]
 
 
+def test_a_number_is_one_key_with_and_without_a_fraction_of_zero(account: Client) -> None:
+    url, _ = new_hook(account, more='dedupe: "${trigger.body}"')
+    bodies = (b'{"a": [7]}', b'{"a": [7.0]}', b'{"a": [7e0]}', b'{"a": [7.5]}', b'{"a": ["7"]}', b"true", b"1.0", b"1")
+
+    statuses = [send(account, url, body, signed(body, id=f"msg_{n}")).status for n, body in enumerate(bodies)]
+
+    assert statuses == [202, 200, 200, 202, 202, 202, 202, 200]
+
+
 def test_a_message_that_is_sent_to_two_webhooks_starts_both_once(account: Client) -> None:
     for more in ("", "dedupe: \"${trigger.headers['x-order']}\""):
         hooks = [new_hook(account, more=more, flow=f"metadata: {{name: '{n} {len(more)}'}}\n{FLOW}") for n in (1, 2)]

@@ -37,6 +37,12 @@ def listed(client: Client, query: str) -> list[str]:
     return [execution["id"] for execution in reply.json["executions"]]
 
 
+def test_a_number_is_found_as_javascript_writes_it(account: Client, flow: str) -> None:
+    ids = [started(account, flow, input={"order_id": number}) for number in (41, 41.0, 42)]
+
+    assert listed(account, f"flow={flow}&input.order_id=41") == [ids[1], ids[0]]
+
+
 def test_labels_are_shown_wherever_an_execution_is_and_a_rerun_keeps_them(account: Client) -> None:
     labels = {"team": "core", "env/stage": "prod: 1"}
     id = started(account, account.new_flow(FLOW), labels=labels)

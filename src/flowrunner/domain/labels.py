@@ -1,11 +1,11 @@
 """Labels of executions, and their terms: the labels and searchable inputs by which lists select executions."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from flowrunner.domain.errors import Fault, InvalidInput, invalid, quoted
+from flowrunner.domain.expression.javascript_values import json_text
 from flowrunner.domain.values import JSON
 
 MAX_LABELS: Final = 20
@@ -92,5 +92,5 @@ def terms_of(
 def _text_of(value: JSON) -> str | None:
     if isinstance(value, str):
         return value
-    # As JSON has them: true, 42, 0.5.
-    return json.dumps(value) if isinstance(value, bool | int | float) else None
+    # As JavaScript writes them: true, 42 (also for 42.0), 0.5.
+    return json_text(value) if isinstance(value, bool | int | float) else None

@@ -9,6 +9,7 @@ import msgspec
 
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.expression import ExpressionFailed, TooMuchFilledIn, render, value_of
+from flowrunner.domain.expression.javascript_values import with_one_form_of_numbers
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.inputs import Inputs
@@ -101,5 +102,6 @@ async def concurrency_slot_of(
             raise invalid("input", message, code="too_large", hint=hint) from None
         except ExpressionFailed as error:
             raise invalid("input", f"The key of limits.concurrency has no value: {error}") from None
-    digest = hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:32]
+    one_form = msgspec.json.encode(with_one_form_of_numbers(value), order="deterministic")
+    digest = hashlib.sha256(one_form).hexdigest()[:32]
     return ConcurrencySlot(f"{flow_id}:{digest}", limit.most)

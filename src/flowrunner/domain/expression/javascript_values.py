@@ -73,6 +73,21 @@ def json_text(value: JSON) -> str:
             return str(value)
 
 
+def with_one_form_of_numbers(value: JSON) -> JSON:
+    """Return the value with whole numbers as integers, so that equal values have one form as JSON."""
+    match value:
+        case Mapping():
+            return {key: with_one_form_of_numbers(item) for key, item in value.items()}
+        case str() | bool() | None:
+            return value
+        case Sequence():
+            return [with_one_form_of_numbers(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
 def _number_text(value: float) -> str:
     if value.is_integer() and abs(value) < 1e21:
         # From the shortest digits: JavaScript pads them with zeros.
