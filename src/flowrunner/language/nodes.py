@@ -97,10 +97,9 @@ class NodeReader:
             if read is not None:
                 nodes[name] = read
         self.check_inputs_after_errors(written, nodes, nodes_at, frozenset(first) | aside)
-        if not document.is_stored:
-            check_notified(document, written, nodes_at, node_types=self.node_types)
-        # An edge with a fault may mean any node, so no node counts as unreachable.
-        is_sure = handlers is not None and document.dangling_edges == before
+        are_notified = document.is_stored or check_notified(document, written, nodes_at, node_types=self.node_types)
+        # An edge or a `notify` with a fault may mean any node, so no node counts as unreachable.
+        is_sure = handlers is not None and are_notified and document.dangling_edges == before
         if check_start(document, holder, at, written) and is_sure:
             check_reach(
                 document, written, nodes_at,

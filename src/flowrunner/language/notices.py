@@ -15,8 +15,12 @@ APPROVAL: Final = "approval"
 
 def check_notified(
     document: Document, nodes: Mapping[str, JSON], nodes_at: Keys, *, node_types: Mapping[str, NodeTypeSpec]
-) -> None:
-    """Check the parameters `notify`, `link` and `remind` of the nodes of a scope, and the nodes that they name."""
+) -> bool:
+    """Check the parameters `notify`, `link` and `remind` of the nodes of a scope, and the nodes that they name.
+
+    Returns: True if each `notify` names a node that may run then.
+    """
+    are_right = True
     targets = {target: name for name, node in nodes.items() for target in targets_of(node)}
     for name, node in nodes.items():
         spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
@@ -36,6 +40,8 @@ def check_notified(
         fault = _fault_of(document, target, name, nodes=nodes, targets=targets, node_types=node_types)
         if fault is not None:
             document.fault((*at, "notify"), "approval.notify", *fault)
+            are_right = False
+    return are_right
 
 
 def _fault_of(
