@@ -163,6 +163,14 @@ FAULTS = {
         "{type: schedule, every: 1h, timezone: Europe/Berln}",
         [("trigger.timezone", "triggers.t.timezone", "did you mean 'Europe/Berlin'?")],
     ),
+    "the time zone of the machine": (
+        "{type: schedule, every: 1h, timezone: localtime}",
+        [("trigger.timezone", "triggers.t.timezone", "an IANA name, such as Europe/Berlin")],
+    ),
+    "a time zone with leap seconds": (
+        "{type: schedule, every: 1h, timezone: right/Europe/Berlin}",
+        [("trigger.timezone", "triggers.t.timezone", "did you mean 'Europe/Berlin'?")],
+    ),
     "a short interval": ("{type: schedule, every: 100ms}", [("range", "triggers.t.every", None)]),
     "a jitter beyond the interval": (
         "{type: schedule, every: 10s, jitter: 10s}",

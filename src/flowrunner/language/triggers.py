@@ -250,9 +250,11 @@ class _Reader:
     def timezone(self, written: Mapping[str, JSON], at: Keys) -> str:
         name = self.document.text_at(written, at, "timezone") or "UTC"
         try:
+            if not self.document.is_stored and (name in _NO_ZONES or name.startswith(_NO_PREFIXES)):
+                raise ValueError(f"'{name[:60]}' is not the name of a time zone")
             zone_of(name)
         except ValueError as error:
-            near = self.document.suggestions.nearest(name[:60], sorted(available_timezones()))
+            near = self.document.suggestions.nearest(name[:60], sorted(available_timezones() - _NO_ZONES))
             hint = f"did you mean '{near}'?" if near else "an IANA name, such as Europe/Berlin"
             self.document.fault((*at, "timezone"), "trigger.timezone", str(error), hint)
             return "UTC"
@@ -388,6 +390,9 @@ class _Reader:
         return tuple(status for status in STATUSES if status in value)
 
 
+# Files beside the time zones, such as that of the machine, which differs between servers, and copies of the zones.
+_NO_ZONES: Final = frozenset({"localtime", "posixrules", "Factory"})
+_NO_PREFIXES: Final = ("posix/", "right/")
 _NAMES: Final = frozenset({"trigger", "vars"})
 # The closest due times of a cron expression are among its first ones.
 _MOST_COMPARED: Final = 8
