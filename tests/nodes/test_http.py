@@ -293,6 +293,17 @@ async def test_a_body_that_must_be_json_and_is_not_is_an_error(
     assert failure.data["body"] == sent.decode("latin-1" if "latin" in content_type else "utf-8", "replace")
 
 
+@pytest.mark.parametrize(("length", "is_sure"), [(20_000, True), (300_000, False)])
+async def test_the_error_of_a_long_body_that_is_no_json_promises_its_text_only_if_it_is_kept(
+    nodes: Nodes, peer: Peer, length: int, is_sure: bool
+) -> None:
+    failure = await nodes.failure(peer.give("/a", 200, "<" * length, **JSON_TYPE))
+
+    where = "Its text is in ${error.data.body}"
+    assert (f"{where}. " in failure.message) is is_sure
+    assert (f"{where}, if the data of the error has at most 256 KiB. " in failure.message) is not is_sure
+
+
 async def test_a_failed_answer_keeps_its_status_whatever_its_body_is(nodes: Nodes, peer: Peer) -> None:
     for content_type in ("application/json", "text/plain; charset=nothing", "application/json; charset=nothing"):
         failure = await nodes.failure(peer.give("/a", 502, "<html>", Content_Type=content_type), response="json")

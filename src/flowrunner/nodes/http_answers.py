@@ -13,6 +13,9 @@ from flowrunner.plugin import JSON, HttpAnswer, NodeFailure
 
 ResponseKind: TypeAlias = Literal["json", "text", "base64"]
 
+# The limit of an error's data is 256 KiB as JSON, which may write a byte with six characters, and in memory, where a
+# text may take four bytes for each of its own. Headers have at most 64 KiB.
+_SURELY_KEPT_BYTES: Final = 24 * 1024
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _SINGLE_BYTE: Final = (
     *("ascii", "latin_1", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "cp437", "cp850", "cp866", "cp874"),
@@ -66,10 +69,12 @@ def _json(answer: HttpAnswer) -> JSON:
     try:
         value: JSON = decode_json(answer.body.decode(codec))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        # The data of a larger error is not kept.
+        where = "" if len(answer.body) <= _SURELY_KEPT_BYTES else ", if the data of the error has at most 256 KiB"
         raise NodeFailure(
             "http.invalid_json",
-            f"The answer with status {answer.status} is not valid JSON: {error}. Its text is in ${{error.data.body}}. "
-            "Set 'response: text' to take it as text",
+            f"The answer with status {answer.status} is not valid JSON: {error}. "
+            f"Its text is in ${{error.data.body}}{where}. Set 'response: text' to take it as text",
             data={
                 "status_code": answer.status,
                 "url": answer.url,
