@@ -102,6 +102,8 @@ def test_failures_are_counted_from_one(failure: int) -> None:
         ("http", "http.404", True),
         ("http.4xx", "http.404", True),
         ("http.404", "http.404", True),
+        ("http.4xx", "http.404.gone", True),
+        ("http.5xx", "http.404.gone", False),
         ("http.5xx", "http.404", False),
         ("http.40", "http.404", False),
         ("htt", "http.404", False),

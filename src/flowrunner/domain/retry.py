@@ -100,12 +100,14 @@ def error_patterns(error_type: str) -> Sequence[str]:
 
     >>> error_patterns("http.404")
     ['http.404', 'http.4xx', 'http']
+    >>> error_patterns("http.404.gone")
+    ['http.404.gone', 'http.404', 'http.4xx', 'http']
     """
-    patterns = [error_type]
-    head, _, tail = error_type.rpartition(".")
-    if len(tail) == 3 and tail.isdigit() and head:
-        patterns.append(f"{head}.{tail[0]}xx")
-    while head:
-        patterns.append(head)
-        head = head.rpartition(".")[0]
+    patterns: list[str] = []
+    name = error_type
+    while name:
+        patterns.append(name)
+        name, _, last = name.rpartition(".")
+        if name and len(last) == 3 and last.isdigit():
+            patterns.append(f"{name}.{last[0]}xx")
     return patterns
