@@ -222,6 +222,8 @@ async def test_an_account_is_an_admin_of_so_many_workspaces_whoever_makes_it_one
         role = (await omar.request("GET", team.path)).json["role"]
 
         assert [reply.status for reply in (added, changed, accepted)] == [409, 409, 409]
+        details = [reply.error["details"] for reply in (added, changed, accepted)]
+        assert details == [{"limit": "account_workspaces", "most": 1}] * 3
         assert role == "editor"
         assert (await omar.request("DELETE", f"/api/v1/workspaces/{own}")).status == 200
         assert (await omar.request("POST", "/api/v1/invitations/accept", token)).json["role"] == "admin"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.account import ApiToken, Caller, Scope
-from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
+from flowrunner.domain.errors import Forbidden, InvalidInput, LimitReached, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, TokenId
 from flowrunner.ports.page import Page
 from flowrunner.services.accounts import AccountUpdate
@@ -128,8 +128,9 @@ async def test_an_account_has_a_bounded_number_of_tokens(services: AccountServic
     omar = await services.add("omar")
     ids = [(await make(services, omar))[0] for _ in range(MAX_TOKENS)]
 
-    with pytest.raises(Conflict, match="at most"):
+    with pytest.raises(LimitReached, match="at most") as refused:
         await make(services, omar)
+    assert (refused.value.limit, refused.value.most) == ("tokens", MAX_TOKENS)
     await services.tokens.revoke(omar, ids[0])
     await make(services, omar)
 

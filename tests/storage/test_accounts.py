@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.account import Account
-from flowrunner.domain.errors import Conflict, Forbidden, NotFound
+from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, NotFound
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.accounts import AccountChanges
@@ -189,6 +189,21 @@ async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqlAccount
 
     assert sorted(type(r).__name__ for r in results) == ["Conflict", "tuple"]
     assert (await accounts.page(role="admin", page=ALL))[1] == 1
+
+
+async def test_the_limits_of_members_and_of_memberships_are_named(accounts: SqlAccounts, database: Database) -> None:
+    workspaces, id, other = SqlWorkspaces(database), WorkspaceId("team"), AccountId("third")
+    await accounts.create(account(other, role="user"), password_hash="hash-third")
+    team = Workspace(id=id, name="Team", slug="team", role="admin", created_at=NOON)
+    await workspaces.create(team, admin=OMAR_ACCOUNT, most=9)
+    add = partial(workspaces.set_member, id, other, "viewer", at=NOON, is_new=True)
+
+    with pytest.raises(LimitReached, match="remove one first") as full:
+        await add(most_members=1, most_joined=9)
+    with pytest.raises(LimitReached, match="it must leave one") as joined:
+        await add(most_members=9, most_joined=0)
+
+    assert [(each.value.limit, each.value.most) for each in (full, joined)] == [("members", 1), ("memberships", 0)]
 
 
 async def test_an_admin_that_is_disabled_is_no_other_admin_of_a_workspace(

@@ -68,7 +68,7 @@ async def test_a_workspace_has_a_bounded_number_of_tools(flows: SqlFlows) -> Non
     for n in range(MOST_TOOLS):
         await flows.create(MARA, published(f"f{n}", GREET._replace(name=f"flow_{n:02}")))
 
-    with pytest.raises((Conflict, Refused), match="the most that are possible"):
+    with pytest.raises((Conflict, Refused), match=f"at most {MOST_TOOLS} flows that are tools"):
         await flows.create(MARA, published("more", GREET._replace(name="flow_more")))
     await flows.update(MARA, FlowId("f0"), lambda before: replace(before, name="another"))
     assert len(await names(flows)) == MOST_TOOLS

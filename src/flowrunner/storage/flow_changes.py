@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import AmbiguousName, Conflict, InvalidFlow, NotFound, quoted
+from flowrunner.domain.errors import AmbiguousName, Conflict, InvalidFlow, LimitReached, NotFound, quoted
 from flowrunner.domain.flow_names import forms_of
 from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool
 from flowrunner.domain.limits import check_count
@@ -142,10 +142,11 @@ async def keep_secret_names(tx: Transaction, values: Mapping[str, Any], names: S
 
 
 async def check_tool(tx: Transaction, values: Mapping[str, Any]) -> None:
-    """Raises: Conflict if another flow of the workspace is the tool, or it has too many."""
+    """Raises: Conflict if another flow of the workspace is the tool; LimitReached if it has too many."""
     (count,) = await one_row(tx, OTHER_TOOLS, values)
     if count >= MOST_TOOLS:
-        raise Conflict(f"{count} flows of the workspace are tools already, the most that are possible: remove one")
+        message = f"A workspace has at most {MOST_TOOLS} flows that are tools: remove 'mcp: true' from one of them"
+        raise LimitReached(message, limit="tools", most=MOST_TOOLS)
     taken = await tx.row(TAKEN_TOOL, values)
     if taken is not None:
         tool = values["tool_name"]

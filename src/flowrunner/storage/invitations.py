@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Account
-from flowrunner.domain.errors import Conflict, LinkNotValid, NotFound
+from flowrunner.domain.errors import LimitReached, LinkNotValid, NotFound
 from flowrunner.domain.values import AccountId, InvitationId, WorkspaceId
 from flowrunner.ports.accounts import ConfirmationLink
 from flowrunner.ports.audit import Audit
@@ -68,7 +68,8 @@ class SqlInvitations:
         async def save(tx: Transaction) -> None:
             await tx.run(REPLACE, values)
             if (await one_row(tx, COUNT_ALL, values))[0] >= most:
-                raise Conflict(f"A workspace has at most {most} open invitations: revoke one that is not needed")
+                message = f"A workspace has at most {most} open invitations: revoke one that is not needed"
+                raise LimitReached(message, limit="invitations", most=most)
             await tx.run(SAVE, values)
 
         await self._database.write(save, audit=audit)

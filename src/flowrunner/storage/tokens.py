@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import NEVER, ApiToken, Caller
-from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
+from flowrunner.domain.errors import LimitReached, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
@@ -89,7 +89,8 @@ class SqlTokens:
 
         async def create(tx: Transaction) -> None:
             if (await one_row(tx, COUNT, values))[0] >= most:
-                raise Conflict(f"An account has at most {most} API tokens: revoke one that is not needed")
+                message = f"An account has at most {most} API tokens: revoke one that is not needed"
+                raise LimitReached(message, limit="tokens", most=most)
             if await tx.run(CREATE, values) == 0:
                 raise Unauthorized("The session has ended: log in again")
 

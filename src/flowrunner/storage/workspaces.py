@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.counted import counted
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.domain.workspace import Member, Membership, SharedWorkspace, Workspace, WorkspaceRole, includes
 from flowrunner.ports.audit import Audit
@@ -335,10 +335,11 @@ async def join(
 async def _check_administered(
     tx: Transaction, account_id: AccountId, most: int | None, *, is_counted: bool = False
 ) -> None:
-    """Raises: Conflict if the account is an admin of too many workspaces. Args: is_counted: It is of one more now."""
+    """Raises: LimitReached if the account is an admin of too many. Args: is_counted: It is of one more now."""
     (count,) = await one_row(tx, COUNT_ADMINISTERED, {"account_id": account_id})
     if most is not None and count - is_counted >= most:
-        raise Conflict(f"An account is an admin of at most {most} workspaces: leave or delete one first")
+        message = f"An account is an admin of at most {most} workspaces: leave or delete one first"
+        raise LimitReached(message, limit="account_workspaces", most=most)
 
 
 async def _add_member(tx: Transaction, values: Mapping[str, Any], *, most_members: int, most_joined: int) -> None:
@@ -348,9 +349,11 @@ async def _add_member(tx: Transaction, values: Mapping[str, Any], *, most_member
     if await tx.row(ROLE, values) is not None:
         raise Conflict("This account is a member already: change its role instead")
     if (await one_row(tx, COUNT_MEMBERS, values))[0] >= most_members:
-        raise Conflict(f"A workspace has at most {most_members} members")
+        message = f"A workspace has at most {most_members} members: remove one first"
+        raise LimitReached(message, limit="members", most=most_members)
     if (await one_row(tx, COUNT_JOINED, values))[0] >= most_joined:
-        raise Conflict(f"This account is a member of {most_joined} workspaces, and cannot join another")
+        message = f"This account is a member of {most_joined} workspaces: it must leave one before it joins another"
+        raise LimitReached(message, limit="memberships", most=most_joined)
     await tx.run(ADD_MEMBER, values)
 
 
