@@ -131,7 +131,6 @@ class PasswordResets:
         password_hash = await self._hasher.hash(password, source="server")
         entry = replace(self._entry(account, credential="server", address=""), action="password.reset")
         await self._store.use(digest_of_token(token), password_hash=password_hash, at=entry.at, audit=entry)
-        await self._on_sessions_end(account.id)
 
     async def _with_email(self, email: str) -> Account:
         found = await self._store.account(email=_normal(email))

@@ -28,9 +28,9 @@ class Turns:
         self._waiting = AddressTurns()
 
     def count(self, weight: int) -> None:
-        """Count a piece of input, or a request in it."""
+        """Count a piece of input, or a request in it, which is read only while the turns are not over."""
         self._read += weight
-        self.are_over = self.are_over or self._read >= _MOST
+        self.are_over = self._read >= _MOST
         self._schedule()
 
     def wait(self, address: str, read: Callable[[], None]) -> None:
