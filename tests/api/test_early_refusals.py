@@ -418,3 +418,46 @@ async def test_a_request_learns_that_its_client_has_gone_although_others_wait_be
 
     assert app.bodies == [b"first"]
     assert app.counted == [{"type": "http.disconnect"}]
+
+
+class Timers:
+    """The time and the timers of an event loop; time passes from one timer to the next."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waiting: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, call: Callable[[], None]) -> None:
+        self.waiting.append((when, call))
+
+    def pass_until(self, end: float) -> None:
+        while self.waiting and min(self.waiting)[0] <= end:
+            # One timer, however many answers wait.
+            (due,) = self.waiting
+            self.waiting.clear()
+            self.now = due[0]
+            due[1]()
+        self.now = end
+
+
+def test_each_answer_is_delayed_by_its_own_second_and_those_that_are_due_together_share_a_timer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delays, "_SECONDS", 1.0)
+    monkeypatch.setattr(delays, "_PAUSE_SECONDS", 0.02)
+    timers, queue, sent = Timers(), Delays(), list[tuple[float, float]]()
+    pauses = (0.0, 0.0, 0.3, 0.001, 0.001, 0.015, 0.4, 0.9, 0.1, 0.0, 1.0, 3.0, 0.5)
+    with monkeypatch.context() as faked:
+        faked.setattr(asyncio, "get_running_loop", lambda: timers)
+        for pause in pauses:
+            timers.pass_until(timers.now + pause)
+            came_at = timers.now
+            assert queue.delay(lambda came_at=came_at: sent.append((came_at, timers.now)))  # type: ignore[misc]
+        timers.pass_until(timers.now + 2.0)
+
+    assert [came for came, _ in sent] == sorted(came for came, _ in sent)
+    assert len(sent) == len(pauses)
+    assert [delay for came, at in sent if not 1.0 <= (delay := round(at - came, 6)) <= 1.02] == []

@@ -1,5 +1,6 @@
 """`flowrunner doctor`: a finding for each fault, with what to do, and no secret."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,12 +10,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flowrunner.bootstrap import doctor
+from flowrunner.settings import Settings
 from support.databases import change
 from support.server import ADMIN_PASSWORD, Server, clean_environment
 
@@ -257,6 +261,43 @@ def test_a_port_of_another_program_is_found(tmp_path: Path) -> None:
 
     assert code == 1
     assert "another program" in found["port"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "message"),
+    [
+        ('200 OK|{"status": "ready"}', "ok", "is ready"),
+        ('503 Service Unavailable|{"status": "not ready"}', "warn", "is not ready"),
+        # As a server answers that has too many connections.
+        ('503 Service Unavailable|{"error": {"message": "busy"}}', "warn", "is not ready"),
+        ('500 Internal Server Error|{"error": {"message": "internal"}}', "warn", "is not ready"),
+        ("200 OK|<html>{}</html>", "fail", "another program"),
+        ("404 Not Found|", "fail", "another program"),
+        ("", "fail", "another program"),
+    ],
+)
+def test_an_answer_at_the_port_is_of_a_server_or_of_another_program(
+    tmp_path: Path, answer: str, state: str, message: str
+) -> None:
+    status, _, body = answer.partition("|")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                if answer:
+                    connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+
+        with ThreadPoolExecutor() as threads:
+            serving = threads.submit(serve)
+            settings = Settings(data_dir=tmp_path / "none", port=listening.getsockname()[1])
+            (found,) = [each for each in asyncio.run(doctor.examine(settings)) if each.check == "port"]
+            serving.result()
+
+    assert found.state == state
+    assert message in found.message
 
 
 def test_a_secret_in_a_table_of_the_file_and_mails_without_links_are_found(tmp_path: Path) -> None:

@@ -576,6 +576,67 @@ async def test_a_start_whose_process_dies_while_it_is_stored_has_the_outcome_of_
         assert str(begun) == "the database is away"
 
 
+async def test_a_process_that_replaces_another_is_told_what_that_one_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_processes, "_restart_seconds", lambda failures: 0.0)
+    loop = asyncio.get_running_loop()
+    # Of each process, when it first reports.
+    states: list[dict[str, Any]] = []
+    channels: list[Channel] = []
+
+    async def start() -> Process:
+        knows: dict[str, Any] = {}
+        ours, theirs = Channel(), Channel()
+
+        def set_others_wait(others_wait: bool) -> None:
+            knows["others_wait"] = others_wait
+
+        def stop() -> None:
+            knows["stop"] = True
+
+        def report(key: bytes) -> ProcessReport:
+            # It is asked for after all else.
+            states.append(dict(knows))
+            return ProcessReport()
+
+        theirs.serve({"open": open_engine, "report": report, "set_others_wait": set_others_wait, "stop": stop})
+        for end, side in zip((ours, theirs), socket.socketpair(), strict=True):
+            await loop.create_unix_connection(given(end), sock=side)
+        channels.append(theirs)
+        return Process(ours)
+
+    async with machine(tmp_path / "data.db") as alone, asyncio.timeout(PATIENCE_SECONDS):
+        definitions = SqlFlows(alone.database)
+        parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
+        processes = EngineProcesses(FlowEngine(alone.deps), parts, start, count=1)
+        await processes.open()
+        try:
+            tellings: Sequence[Callable[[], None]] = (
+                lambda: processes.set_others_wait(True),
+                lambda: processes.set_others_wait(False),
+                lambda: processes.set_others_wait(True),
+                processes.stop,
+            )
+            for tell in tellings:
+                await until(lambda: len(states) == len(channels))
+                tell()
+                channels[-1].abort()
+                started = len(channels)
+                await until(lambda started=started: len(channels) > started)  # type: ignore[misc]
+            await until(lambda: len(states) == len(channels))
+        finally:
+            await processes.close()
+
+    assert states == [
+        {"others_wait": False},
+        {"others_wait": True},
+        {"others_wait": False},
+        {"others_wait": True},
+        {"others_wait": True, "stop": True},
+    ]
+
+
 async def test_a_process_that_does_not_answer_gets_a_start_only_if_none_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import Chained
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.domain.events import Started
+from flowrunner.domain.triggers import FAILING_AFTER
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.flows import NamedChange
 from flowrunner.services import chains
@@ -227,6 +228,26 @@ async def test_an_end_that_cannot_start_the_flow_says_why(world: ChainSetup) -> 
     assert (trigger.failures, trigger.state) == (1, "armed")
     assert "cannot read 'more' of null" in trigger.error
     assert await world.started_by(listener) == []
+
+
+@pytest.mark.parametrize(
+    ("failures", "state"), [(FAILING_AFTER - 1, "armed"), (FAILING_AFTER, "failing"), (1000, "failing")]
+)
+async def test_a_trigger_that_has_failed_starts_its_flow_at_the_next_end(
+    world: ChainSetup, failures: int, state: str
+) -> None:
+    sync, listener = await world.save(SYNC), await world.save(after())
+    before = await world.trigger_of(listener)
+    change(world.engine.path, "UPDATE triggers SET failures = ?, error = 'e' WHERE id = ?", failures, before.id)
+    failing = await world.trigger_of(listener)
+
+    await world.run(sync)
+    await world.settle()
+
+    assert (failing.state, failing.is_armed) == (state, True)
+    assert len(await world.started_by(listener)) == 1
+    trigger = await world.trigger_of(listener)
+    assert (trigger.state, trigger.failures, trigger.error) == ("armed", 0, None)
 
 
 async def test_a_trigger_that_cannot_be_read_stops_no_other_one(world: ChainSetup) -> None:

@@ -129,6 +129,29 @@ async def test_of_appends_that_share_a_commit_those_are_refused_that_exceed_the_
     assert check_database(path, all_ended=False) == []
 
 
+@pytest.mark.parametrize("creates", [False, True])
+async def test_all_appends_of_a_commit_count_in_what_an_account_is_known_to_have_free(
+    usage: SqlUsage, journal: SqlJournal, creates: bool
+) -> None:
+    epoch, known = await journal.claim(), 100
+    appends = [creation(f"e{n}", epoch=epoch) for n in range(2 * known)]
+    if not creates:
+        await asyncio.gather(*map(journal.append, appends))
+        appends = [following(f"e{n}", log_line("x" * BLOCK), epoch=epoch, after=2) for n in range(2 * known)]
+    await journal.append(first := creation("first", epoch=epoch))
+    quota = Quota(MARA, WorkspaceLimits(stored=await usage.stored(MARA) + known * BLOCK))
+    # After this one, a few bytes are known to be free.
+    await journal.append(replace(following("first", log_line("x"), epoch=epoch, after=2), quota=quota))
+    assert bytes_of(first) < BLOCK
+
+    results = await asyncio.gather(
+        *(journal.append(replace(append, quota=quota)) for append in appends), return_exceptions=True
+    )
+
+    assert {type(result) for result in results} == {type(None), LimitReached}
+    assert await usage.stored(MARA) <= (quota.limits.stored or 0)
+
+
 async def test_many_small_appends_fill_the_storage_of_an_account_to_the_last_block(
     usage: SqlUsage, journal: SqlJournal
 ) -> None:
