@@ -24,6 +24,7 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox import fork_server, pool
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.sandbox.worker import MAX_LINES
 from support.processes import children, descendants, fork_servers, sandboxed
 from support.waiting import PATIENCE_SECONDS
 
@@ -287,6 +288,11 @@ async def test_the_lines_of_one_exchange_are_bounded_in_number_and_length(sandbo
     outcomes = await sandbox.evaluate(A, [long, many, many], {})
 
     assert [len(found.lines) for found in outcomes] == [2, 98, 0]
+    # The last line says that others are missing.
+    assert outcomes[1].lines[96:] == (
+        ("info", "96"),
+        ("warn", f"Log truncated: {MAX_LINES} lines are kept of the scripts of a node"),
+    )
     # Never a part of what may hold a secret.
     assert outcomes[0].lines == (("info", "x" * 10_000), ("info", "a text of 10001 characters"))
 
@@ -701,6 +707,7 @@ PAUSED_PROGRAM: Final = """
 import asyncio, sys
 from flowrunner.domain.expression.script import Script
 from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.sandbox.worker import MAX_LINES
 
 async def main():
     sandbox = JailedSandbox(workers=1)

@@ -3,7 +3,7 @@
   'use strict';
   const {stringify, defineProperty, String, Error, apply, then, slice} = kept;
   const longestLine = 10_000, longestMessage = 2_000;
-  let lines = '', count = 0, settled = null, replace;
+  let lines = '', before = '', count = 0, isCut = false, settled = null, replace;
 
   // The worker cannot read ropes, in which the engine stores longer concatenated texts.
   const whole = (text) => typeof text === 'string' ? apply(slice, text, [0]) : text;
@@ -23,13 +23,21 @@
 
   function writes(level) {
     return (...values) => {
-      if (count >= mostLines) return;
+      if (count >= mostLines) return cut();
       let line = '';
       for (let i = 0; i < values.length; i++) line += (i ? ' ' : '') + shown(values[i]);
       // Lines are never truncated: redaction would not find part of a secret, which is still secret.
       if (line.length > longestLine) line = `a text of ${line.length} characters`;
+      before = lines;
       lines += `${count++ ? ',' : ''}["${level}",${stringify(line)}]`;
     };
+  }
+
+  // The last line makes room for it: what is dropped without a word is searched for in vain.
+  function cut() {
+    if (isCut || count === 0) return;
+    isCut = true;
+    lines = `${before}${count > 1 ? ',' : ''}["warn","Log truncated: 100 lines are kept of the scripts of a node"]`;
   }
 
   function fault(error, kind) {
