@@ -687,3 +687,107 @@ def test_the_node_that_handles_a_failure_says_so(tab: Tab, api: Client) -> None:
 
     expect(page.locator("[data-node=tell]")).to_contain_text("log · on failure")
     expect(page.locator("[data-node=oops]")).not_to_contain_text("on failure")
+
+
+def test_a_failed_execution_runs_again_from_the_start_by_one_click(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(
+        "nodes: {a: {type: set, params: {values: {x: 1}}, next: b}, b: {type: fail, params: {error: a.b}}}\n"
+    )
+    id = api.run(flow, {"n": 7})
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    expect(panel(page).get_by_role("button", name="Re-run from b")).to_be_visible()
+    page.get_by_role("button", name="Re-run", exact=True).click()
+
+    page.wait_for_url(lambda url: "/executions/" in url and id not in url)
+    again = api.ended(page.url.split("/")[-1].split("?")[0])
+    assert (again["rerun_of"], again["input"]) == (id, {"n": 7})
+    assert len(api.get(f"/api/v1/executions/{again['id']}/steps").json["steps"]) == 2
+
+
+RETRYING: Final = """\
+metadata: {name: retries}
+nodes:
+  first: {type: log, params: {message: hi}, next: push}
+  push:
+    type: transform
+    params: {script: "throw new Error('the warehouse is closed')"}
+    retry: {max: 3, delay: 1h, errors: [script]}
+"""
+
+
+def test_an_execution_that_retries_a_step_opens_on_it(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(RETRYING, name="retries"))
+    api.until_it_waits(id)
+    page = tab.go(f"/executions/{id}")
+
+    expect(panel(page).get_by_role("heading", name="push")).to_be_visible()
+    expect(panel(page).locator(".alert")).to_contain_text("the warehouse is closed")
+    expect(page.locator("[data-node=push]")).to_have_attribute("aria-current", "true")
+    api.delete(f"/api/v1/executions/{id}")
+
+
+def test_a_large_graph_follows_what_runs_until_the_reader_moves_it(tab: Tab, api: Client) -> None:
+    def chain(name: str, length: int, end: str) -> str:
+        links = (f"  {name}{i}: {{type: log, params: {{message: hi}}, next: {name}{i + 1}}}\n" for i in range(length))
+        return "".join(links) + f"  {name}{length}: {end}\n"
+
+    text = chain("n", 170, "{type: wait, params: {key: go}, next: m0}")
+    text += chain("m", 40, "{type: delay, params: {duration: 1h}}")
+    id = api.run(api.new_flow(f"nodes:\n{text}", name="long chain"))
+    api.waiting_at(id, "n170")
+    page = tab.go(f"/executions/{id}")
+    expect(page.locator("[data-node=n170]")).to_be_in_viewport()
+    api.post(f"/api/v1/executions/{id}/signals/go", {})
+    expect(page.locator("[data-node=m40]")).to_be_in_viewport()
+
+    page.locator(".graph-scroll").hover()
+    page.mouse.wheel(0, -100_000)
+    expect(page.locator("[data-node=n0]")).to_be_in_viewport()
+    follow = page.get_by_role("button", name="Follow", exact=True)
+    expect(follow).to_have_attribute("aria-pressed", "false")
+    follow.click()
+    expect(page.locator("[data-node=m40]")).to_be_in_viewport()
+
+    # An address that names a node shows that one.
+    tab.go(f"/executions/{id}?node=n0")
+    expect(page.locator("[data-node=n0]")).to_be_in_viewport()
+    expect(follow).to_have_attribute("aria-pressed", "false")
+    api.delete(f"/api/v1/executions/{id}")
+    api.ended(id)
+    expect(follow).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    "event", ["window.dispatchEvent(new Event('online'))", "document.dispatchEvent(new Event('visibilitychange'))"]
+)
+def test_a_lost_connection_is_tried_at_once_when_the_network_or_the_reader_is_back(
+    tab: Tab, api: Client, event: str
+) -> None:
+    page = tab.page
+    page.clock.install()
+    sockets: list[WebSocketRoute] = []
+
+    def pass_on(route: WebSocketRoute) -> None:
+        sockets.append(route)
+        route.connect_to_server()
+
+    page.route_web_socket("**/ws/executions/*", pass_on)
+    id = api.run(api.new_flow(sample.APPROVED, name="loses the network"))
+    api.waiting_at(id, "ask")
+    tab.go(f"/executions/{id}")
+    mark = page.locator(".live")
+    expect(mark).to_have_text("live")
+    # No timer ends from here on.
+    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+    sockets[-1].close(code=1012)
+    expect(mark).to_have_text("reconnecting")
+
+    page.evaluate(event)
+
+    try:
+        expect(mark).to_have_text("live")
+        assert len(sockets) == 2
+    finally:
+        # The clock is that of all pages of this browser.
+        page.clock.resume()

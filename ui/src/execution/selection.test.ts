@@ -12,6 +12,13 @@ describe("the step that is looked at", () => {
     expect(decisiveOf(detail({ waiting_for: [{ type: "delay", step: "a.1" }] }))).toBeUndefined();
   });
 
+  it("is one that waits for its next attempt, and stays on it while others do", () => {
+    const retrying = detail({ waiting_for: [{ type: "delay", step: "a.1" }, { type: "retry", step: "b.1" }] });
+    expect(decisiveOf(retrying)).toBe("b.1");
+    expect(decisiveOf(retrying, "c.1")).toBe("c.1");
+    expect(decisiveOf(detail({ waiting_for: [{ type: "retry", step: "a.1" }, { type: "approval", step: "b.1" }] }), "a.1")).toBe("b.1");
+  });
+
   it("is the one of the address before any other", () => {
     expect(askedStep(new URLSearchParams("step=a.1&node=b"), "b.1")).toBe("a.1");
     expect(askedStep(new URLSearchParams("node=b"), "b.1")).toBeUndefined();

@@ -1,9 +1,13 @@
 /** Which step of an execution is looked at. */
 import type { Detail, Step } from "./store";
 
-/** Return the name of the step that has failed, or that waits for somebody; undefined if there is none. */
-export function decisiveOf(detail: Detail): string | undefined {
-  return detail.failure?.step ?? detail.waiting_for?.find(({ type }) => type === "approval" || type === "signal")?.step ?? undefined;
+/**
+ * Return the name of the step that has failed, or that waits for somebody; else the one that was decisive before, since
+ * what was answered stays in sight; else one that waits for its next attempt; undefined if there is none.
+ */
+export function decisiveOf({ failure, waiting_for: waiting = [] }: Detail, before?: string): string | undefined {
+  const waits = (...types: string[]) => waiting.find(({ type }) => types.includes(type))?.step;
+  return failure?.step ?? waits("approval", "signal") ?? before ?? waits("retry") ?? undefined;
 }
 
 /** Return the name of the step that an address names; else the decisive one, unless the address names a node or rounds. */

@@ -31,8 +31,10 @@ export class ExecutionStore {
   readonly isLive = computed(() => this.detail.value !== undefined && !FINAL.has(this.detail.value.status));
   /** Grows with each renewal, so that logs are read again; 0 until the graph and the steps are there. */
   readonly version = signal(0);
-  /** The step that has failed, or waits for somebody; the last one of these after it went on. */
+  /** The step that has failed, or waits for somebody or its next attempt; the last one of these after it went on. */
   readonly decisive = signal<string | undefined>(undefined);
+  /** The node that has begun last, as far as this was followed. */
+  readonly latest = signal<string | undefined>(undefined);
   /** Rounds and branches that were asked for beyond the steps that are listed. */
   private readonly scopes = new Set<string>();
   /** When nodes have ended, as far as that was loaded. */
@@ -127,8 +129,7 @@ export class ExecutionStore {
 
   private show(detail: Detail): void {
     this.detail.value = detail;
-    // What was answered stays in sight.
-    this.decisive.value = decisiveOf(detail) ?? this.decisive.peek();
+    this.decisive.value = decisiveOf(detail, this.decisive.peek());
   }
 
   private showGraph(graph: Graph, detail: Detail): void {
@@ -158,6 +159,7 @@ export class ExecutionStore {
       const status = statusOf(event);
       const isInScope = event.step.includes("/");
       const path = pathOf(event.step);
+      if (status === "running") this.latest.value = path;
       // What was loaded knows more than the events before it.
       if (status !== undefined && event.timestamp >= (this.ended.get(path) ?? "")) this.states.change(path, (before) => stateAfter(before, status, isInScope));
     }

@@ -53,6 +53,8 @@ export class EventStream {
     private readonly check: () => Promise<unknown>,
   ) {
     this.connect();
+    window.addEventListener("online", this.hurry);
+    document.addEventListener("visibilitychange", this.hurry);
   }
 
   private connect(): void {
@@ -91,10 +93,19 @@ export class EventStream {
     this.lostAt ??= Date.now();
     this.state.value = Date.now() - this.lostAt > STALE_AFTER ? "stale" : "reconnecting";
     const delay = DELAYS[Math.min(this.failures++, DELAYS.length - 1)]!;
-    this.timer = setTimeout(() => void this.reconnect(), delay);
+    this.timer = setTimeout(this.reconnect, delay);
   }
 
-  private async reconnect(): Promise<void> {
+  /** Try now what would be tried later: the network is back, or somebody looks. */
+  private readonly hurry = (): void => {
+    if (this.timer === undefined || document.visibilityState !== "visible") return;
+    clearTimeout(this.timer);
+    this.failures = 0;
+    void this.reconnect();
+  };
+
+  private readonly reconnect = async (): Promise<void> => {
+    this.timer = undefined;
     try {
       await this.check();
     } catch (error) {
@@ -104,11 +115,13 @@ export class EventStream {
       return;
     }
     if (!this.isClosed) this.connect();
-  }
+  };
 
   close(): void {
     this.isClosed = true;
     clearTimeout(this.timer);
+    window.removeEventListener("online", this.hurry);
+    document.removeEventListener("visibilitychange", this.hurry);
     this.socket?.close();
   }
 }

@@ -1,5 +1,5 @@
 /** A graph as a list of buttons over a drawing: it is walked by arrow keys and read as a list. */
-import { useComputed, useSignal, type ReadonlySignal, type Signal } from "@preact/signals";
+import { effect, useComputed, useSignal, type ReadonlySignal, type Signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { graph as texts } from "../texts/graph";
@@ -22,6 +22,9 @@ export interface GraphViewProps {
   /** Called when the reader chooses a node. */
   onSelect?: (id: string) => void;
   states?: StateSource;
+  /** The node to keep in sight while `isFollowing`, which ends when the reader moves the picture. */
+  latest?: ReadonlySignal<string | undefined>;
+  isFollowing?: Signal<boolean>;
   marks?: ReadonlyMap<string, Mark>;
   /** Nodes whose child scopes are folded at first. */
   folded?: Iterable<string>;
@@ -61,7 +64,9 @@ export function GraphView(props: GraphViewProps) {
   }, [isEmpty]);
   useEffect(() => {
     // A panel that opens beside the graph must not cover the node that it is about.
-    const observer = new ResizeObserver(() => reveal(selected.peek()));
+    const observer = new ResizeObserver(() => {
+      if (!props.isFollowing?.peek()) reveal(selected.peek());
+    });
     if (camera.element !== null) observer.observe(camera.element);
     const stop = selected.subscribe(reveal);
     return () => {
@@ -69,6 +74,17 @@ export function GraphView(props: GraphViewProps) {
       stop();
     };
   }, [layout]);
+
+  const { latest, isFollowing } = props;
+  function stay(): void {
+    if (isFollowing !== undefined) isFollowing.value = false;
+  }
+  useEffect(() => effect(() => {
+    let id = isFollowing?.value ? latest?.value : undefined;
+    // What is inside a folded node is in sight with it.
+    while (id && !named.has(id)) id = id.slice(0, Math.max(0, id.lastIndexOf("/")));
+    reveal(id);
+  }), [layout, latest]);
 
   function toggle(id: string): void {
     if (props.openable?.has(id)) {
@@ -105,7 +121,7 @@ export function GraphView(props: GraphViewProps) {
   const id = useId();
   return (
     <div class="graph">
-      <div class="graph-scroll" ref={camera.attach} {...usePanning(camera)}>
+      <div class="graph-scroll" ref={camera.attach} {...usePanning(camera)} onPointerDownCapture={stay} onWheelCapture={stay} onKeyDownCapture={stay}>
         {isEmpty && <p class="graph-empty muted">{texts.empty}</p>}
         <Canvas camera={camera} width={width} height={height}>
           <Drawing id={id} layout={layout} states={states} drag={drag.line} />
@@ -136,6 +152,7 @@ export function GraphView(props: GraphViewProps) {
         <button class="graph-scale" aria-label={texts.fit} title={texts.fit} onClick={() => camera.fitAll(width, height)}><Percent of={camera.scale} /></button>
         <button aria-label={texts.zoomIn} title={texts.zoomIn} onClick={camera.zoomIn}>+</button>
         {(["SVG", "PNG"] as const).map((format) => <button key={format} class="graph-save" aria-label={texts.saveAs(format)} title={texts.saveAs(format)} onClick={() => void save(layout, format)}>{format}</button>)}
+        {latest && isFollowing && <button class="graph-follow" title={texts.followHint} aria-pressed={isFollowing.value} onClick={() => (isFollowing.value = !isFollowing.value)}>{texts.follow}</button>}
       </div>
     </div>
   );

@@ -61,6 +61,7 @@ export const executions = {
   stale: "no connection: this may be outdated",
   gone: "it was deleted, or you are no longer a member",
   rerun: "Re-run",
+  rerunHint: "From the start, with the same input",
   rerunEdited: "Re-run with edits…",
   rerunFrom: (node: string) => `Re-run from ${node}`,
   inField: (field: string) => `In ${field}`,
@@ -101,6 +102,5 @@ export const executions = {
   level: "Level",
   node: "Node",
   attempt: "Attempt",
-  follow: "Follow",
   copyPath: "Copy as an expression",
 };

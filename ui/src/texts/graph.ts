@@ -15,6 +15,8 @@ export const graph = {
   zoomOut: "Zoom out",
   fit: "Show all",
   zoom: "Zoom",
+  follow: "Follow",
+  followHint: "Keep in sight what runs",
   saveAs: (format: string) => `Save as ${format}`,
   tooLarge: "The picture is too large for a PNG file. Save it as SVG instead",
   roles: { on_failure: "on failure", on_finish: "on finish" } as Record<string, string>,

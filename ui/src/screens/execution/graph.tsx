@@ -39,6 +39,11 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
     const owner = inside === null ? undefined : [...subs.closed.value].find(([, child]) => child === inside)?.[0];
     if (owner !== undefined) subs.show(owner);
   }, [inside, subs.closed.value]);
+  const isFollowing = useSignal(true);
+  const isChosen = query.has("step") || query.has("node");
+  useEffect(() => {
+    if (isChosen) isFollowing.value = false;
+  }, [isChosen]);
   const graph = subs.graph.value;
   function select(id: string): void {
     const { store: owner, prefix } = subs.placeOf(id);
@@ -61,7 +66,7 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
     <div class="split">
       {graph === undefined ? <Empty title={texts.noGraph}><p>{texts.noGraphHint}</p></Empty> : (
         <div class="graph-and-time">
-          <GraphView graph={graph} selected={selected} onSelect={select} states={past ?? states} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
+          <GraphView graph={graph} selected={selected} onSelect={select} states={past ?? states} latest={store.isLive.value ? store.latest : undefined} isFollowing={isFollowing} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
           {isReplaying.value && <Scrubber subs={subs} replay={replay} onEnd={() => (isReplaying.value = false)} />}
           {!store.isLive.value && !isReplaying.value && <div class="scrub"><button class="btn quiet" onClick={() => (isReplaying.value = true)}>▶ {texts.replay}</button></div>}
         </div>
