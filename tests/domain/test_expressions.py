@@ -37,7 +37,9 @@ from flowrunner.domain.expression import (
 )
 from flowrunner.domain.expression import render as rendered
 from flowrunner.domain.expression.javascript import MAX_SCRIPT, Reference
+from flowrunner.domain.expression.javascript_values import json_text
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
+from flowrunner.domain.values import JSON
 from support.lazy import Lazy
 
 SCOPE: dict[str, Any] = {
@@ -591,3 +593,13 @@ def test_a_path_within_a_list_is_rendered_in_its_place(kind: type, value: Any) -
 @pytest.mark.parametrize("value", [[1, 2], "ab"])
 def test_an_index_of_more_digits_than_any_value_has_gives_null(value: Any) -> None:
     assert render(f"${{input['{'9' * 5000}']}}", {"input": value}) is None
+
+
+def test_a_value_nested_deeper_than_calls_may_be_becomes_part_of_a_text() -> None:
+    value: JSON = [1.0, "é"]
+    for _ in range(50_000):
+        value = {"a": [value, {}], "b": 1e21}
+
+    text = json_text(value)
+
+    assert text == '{"a":[' * 50_000 + '[1,"é"]' + ',{}],"b":1e+21}' * 50_000

@@ -58,34 +58,52 @@ def text_of(value: JSON) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
+_SCALARS: Final = frozenset({str, bool, int, float, type(None)})
+
+
+class _Written(str):
+    """A text that is JSON already."""
+
+    __slots__ = ()
+
+
 def json_text(value: JSON) -> str:
-    """Return the value as JavaScript's `JSON.stringify` writes it."""
+    """Return the value as JavaScript's `JSON.stringify` writes it, however deep it is nested."""
+    texts: list[str] = []
+    # Not recursive: scripts return values that are nested deeper than Python's calls may be.
+    todo = [value]
+    while todo:
+        match todo.pop():
+            case _Written() as text:
+                texts.append(text)
+            case Mapping() as members if _SCALARS.issuperset(map(type, members.values())):
+                pairs = (f"{_scalar_text(key)}:{_scalar_text(item)}" for key, item in members.items())
+                texts.append(f"{{{','.join(pairs)}}}")
+            case Mapping() as members:
+                texts.append("{")
+                todo.append(_Written("}"))
+                for number, (key, item) in reversed(tuple(enumerate(members.items()))):
+                    todo += (item, _Written(f"{',' if number else ''}{_scalar_text(key)}:"))
+            case (str() | bool() | None | int() | float()) as scalar:
+                texts.append(_scalar_text(scalar))
+            case Sequence() as items if _SCALARS.issuperset(map(type, items)):
+                texts.append(f"[{','.join(map(_scalar_text, items))}]")
+            case Sequence() as items:
+                texts.append("[")
+                todo.append(_Written("]"))
+                for number, item in reversed(tuple(enumerate(items))):
+                    todo += (item, _Written(",")) if number else (item,)
+    return "".join(texts)
+
+
+def _scalar_text(value: str | bool | int | float | None) -> str:
     match value:
-        case Mapping():
-            return f"{{{','.join(f'{json_text(k)}:{json_text(v)}' for k, v in value.items())}}}"
         case str() | bool() | None:
             return json.dumps(value, ensure_ascii=False)
-        case Sequence():
-            return f"[{','.join(map(json_text, value))}]"
         case float():
             return _number_text(value)
         case _:
             return str(value)
-
-
-def with_one_form_of_numbers(value: JSON) -> JSON:
-    """Return the value with whole numbers as integers, so that equal values have one form as JSON."""
-    match value:
-        case Mapping():
-            return {key: with_one_form_of_numbers(item) for key, item in value.items()}
-        case str() | bool() | None:
-            return value
-        case Sequence():
-            return [with_one_form_of_numbers(item) for item in value]
-        case float() if value.is_integer():
-            return int(value)
-        case _:
-            return value
 
 
 def _number_text(value: float) -> str:
