@@ -53,3 +53,17 @@ _ANY: Final[BoundedDecoder[Any]] = BoundedDecoder(Any)
 def decode_json(data: str | bytes) -> Any:
     """Return the value of a JSON text. Raises: msgspec.MsgspecError, UnicodeError, RecursionError."""
     return _ANY.decode(data)
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the JSON text that all equal values have: keys in order, and whole numbers as integers, `1` for `1.0`."""
+    encoded = msgspec.json.encode(value)
+    return msgspec.json.encode(_WITH_WHOLE_NUMBERS.decode(encoded), order="deterministic")
+
+
+def _whole(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+_WITH_WHOLE_NUMBERS: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(float_hook=_whole)

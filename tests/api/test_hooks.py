@@ -258,6 +258,15 @@ def test_objects_are_one_key_whatever_the_order_of_their_members(account: Client
     assert statuses == [202, 200, 202]
 
 
+def test_a_key_may_be_nested_as_deep_as_scripts_can_nest_it(account: Client) -> None:
+    deep = "(() => {let value = 1; for (let i = 0; i < 2000; i++) value = [value]; return value})()"
+    url, _ = new_hook(account, more=f'dedupe: "${{{deep}}}"')
+
+    statuses = [send(account, url, b"{}", signed(b"{}", id=f"msg_{n}")).status for n in range(2)]
+
+    assert statuses == [202, 200]
+
+
 def test_a_number_is_one_key_with_and_without_a_fraction_of_zero(account: Client) -> None:
     url, _ = new_hook(account, more='dedupe: "${trigger.body}"')
     bodies = (b'{"a": [7]}', b'{"a": [7.0]}', b'{"a": [7e0]}', b'{"a": [7.5]}', b'{"a": ["7"]}', b"true", b"1.0", b"1")

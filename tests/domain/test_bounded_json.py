@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import flowrunner
-from flowrunner.bounded_json import BoundedDecoder, decode_json
+from flowrunner.bounded_json import BoundedDecoder, canonical_json, decode_json
 
 _NUMBERS: Final = (
     "1e-320", "5E-324", "17976931348623158079e289", "1.7976931348623157e+308", "-2.5e-0310", "1e-400", "0e999", "1e22",
@@ -85,3 +85,19 @@ def test_only_these_modules_decode_json_that_is_not_bounded() -> None:
     }
 
     assert found == _WITHOUT_VALUES_OF_OTHERS
+
+
+def test_equal_values_have_one_canonical_text() -> None:
+    one = {"b": [1.0, -0.0, 1e16, 1.5, True], "a": {"d": "1.0", "c": 2}}
+    other = {"a": {"c": 2.0, "d": "1.0"}, "b": [1, 0, 10**16, 1.5, True]}
+
+    assert canonical_json(one) == canonical_json(other)
+    assert canonical_json(one) == b'{"a":{"c":2,"d":"1.0"},"b":[1,0,10000000000000000,1.5,true]}'
+
+
+def test_a_value_nested_deeper_than_calls_may_be_has_a_canonical_text() -> None:
+    value: Any = 1.0
+    for _ in range(2000):
+        value = [value]
+
+    assert canonical_json(value) == b"[" * 2000 + b"1" + b"]" * 2000

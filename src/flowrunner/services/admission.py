@@ -5,11 +5,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import msgspec
-
+from flowrunner.bounded_json import canonical_json
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.expression import ExpressionFailed, TooMuchFilledIn, render, value_of
-from flowrunner.domain.expression.javascript_values import with_one_form_of_numbers
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.inputs import Inputs
@@ -102,6 +100,5 @@ async def concurrency_slot_of(
             raise invalid("input", message, code="too_large", hint=hint) from None
         except ExpressionFailed as error:
             raise invalid("input", f"The key of limits.concurrency has no value: {error}") from None
-    one_form = msgspec.json.encode(with_one_form_of_numbers(value), order="deterministic")
-    digest = hashlib.sha256(one_form).hexdigest()[:32]
+    digest = hashlib.sha256(canonical_json(value)).hexdigest()[:32]
     return ConcurrencySlot(f"{flow_id}:{digest}", limit.most)

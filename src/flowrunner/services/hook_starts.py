@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-import msgspec
 import structlog
 
+from flowrunner.bounded_json import canonical_json
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import DEPTH_HEADER, Hook
 from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable, invalid
 from flowrunner.domain.expression import ExpressionFailed, is_true
-from flowrunner.domain.expression.javascript_values import with_one_form_of_numbers
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.triggers import Trigger, TriggerId, WebhookTrigger
@@ -208,8 +207,7 @@ class HookStarts:
             # The id of the delivery is made from that of the message, if the message has one.
             return key_of(hook.trigger.id, delivery_id)
         # Senders may repeat an object with its keys in another order.
-        one_form = with_one_form_of_numbers(value)
-        return key_of(hook.trigger.id, msgspec.json.encode(one_form, order="deterministic").decode())
+        return key_of(hook.trigger.id, canonical_json(value).decode())
 
     async def _accept(self, asked: StartRequest) -> StartedExecution:
         try:
