@@ -704,8 +704,28 @@ def test_many_executions_are_run_again_after_a_look_at_their_number(tab: Tab, ap
     page.get_by_role("button", name="Re-run…").click()
     page.get_by_role("dialog").get_by_role("button", name="Re-run 3 executions").click()
 
-    expect(page.get_by_role("status").filter(has_text="Finished")).to_contain_text("3 of 3 done")
+    expect(page.get_by_role("status").filter(has_text="Finished")).to_contain_text("3 of 3 started")
     expect(page.locator("tbody tr")).to_have_count(6)
+
+
+def test_a_job_leads_to_the_executions_that_it_has_started(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {stop: {type: fail, params: {error: a.b}}}", name="failed before")
+    for id in [api.run(flow) for _ in range(3)]:
+        api.ended(id)
+    assert (
+        api.put(f"/api/v1/flows/{flow}", {"definition": "nodes: {go: {type: log, params: {message: hi}}}"}).status
+        == 200
+    )
+    page = tab.go(f"/executions?flow={flow}&status=failed")
+    page.get_by_role("button", name="Re-run…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Re-run 3 executions").click()
+    bar = page.get_by_role("status").filter(has_text="Finished")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    bar.get_by_role("link", name="Show the new executions").click()
+
+    expect(page.locator("tbody tr").filter(has_text="completed")).to_have_count(3)
+    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(bar).to_be_visible()
 
 
 def test_a_trigger_is_paused_and_a_schedule_is_started_by_hand(tab: Tab, api: Client) -> None:

@@ -100,7 +100,7 @@ def test_a_job_is_watched_and_stopped_by_whoever_comes_to_the_list(tab: Tab, api
     page.route(f"**/api/v1/jobs/{job}", lambda route: route.fulfill(json=running))
     tab.go("/executions")
 
-    expect(page.get_by_role("status").filter(has_text="Re-running")).to_contain_text("12 of 30 done")
+    expect(page.get_by_role("status").filter(has_text="Re-running")).to_contain_text("12 of 30 started")
     with page.expect_request(lambda request: request.method == "DELETE" and request.url.endswith(job)):
         page.get_by_role("button", name="Stop", exact=True).click()
     tab.go("/flows")
@@ -791,3 +791,37 @@ def test_a_lost_connection_is_tried_at_once_when_the_network_or_the_reader_is_ba
     finally:
         # The clock is that of all pages of this browser.
         page.clock.resume()
+
+
+def test_a_reader_who_wants_no_motion_is_brought_to_the_error_at_once(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {oops: {type: fail, params: {error: a.b}}}", name="without motion"))
+    api.ended(id)
+    tab.page.set_viewport_size({"width": 390, "height": 500})
+    try:
+        page = tab.go(f"/executions/{id}")
+        shown = page.get_by_role("button", name="Show the error")
+        expect(shown).to_be_visible()
+        expect(panel(page).locator(".alert")).to_be_visible()
+        # In one go, so that no picture is painted between them.
+        places = shown.evaluate(
+            "button => { const top = () => document.querySelector('.drawer').getBoundingClientRect().top;"
+            " const before = top(); button.click(); return [before, top()] }"
+        )
+        assert places[1] < places[0]
+    finally:
+        tab.page.set_viewport_size({"width": 1440, "height": 860})
+
+
+def test_an_execution_is_renewed_where_no_web_socket_passes(tab: Tab, api: Client) -> None:
+    page = tab.page
+    # As a proxy does that passes all but these on.
+    page.route_web_socket("**/ws/**", lambda route: route.close(code=1012))
+    id = api.run(api.new_flow(sample.APPROVED, name="behind a proxy"))
+    api.waiting_at(id, "ask")
+    tab.go(f"/executions/{id}")
+    expect(page.locator(".live")).to_have_text("reconnecting")
+    api.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": True, "data": {"amount": 1}})
+
+    expect(page.locator("header .pill")).to_have_text("completed")
+    expect(page.locator("[data-node=refund]")).to_have_class(re.compile("ok"))
+    expect(page.locator(".live")).to_have_count(0)

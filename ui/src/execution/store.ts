@@ -49,7 +49,13 @@ export class ExecutionStore {
   }
 
   private follow(): void {
-    this.stream.value = new EventStream(this.id, 0, (events) => this.apply(events), () => this.read());
+    this.stream.value = new EventStream(this.id, 0, (events) => this.apply(events), () => this.catchUp());
+  }
+
+  /** Ask whether the execution can be read, and show how it is now: the next connection may fail as well. */
+  private async catchUp(): Promise<void> {
+    await this.read();
+    void this.load();
   }
 
   private read(): Promise<Detail> {
@@ -79,8 +85,11 @@ export class ExecutionStore {
       this.steps.value = steps;
       this.error.value = undefined;
       this.version.value += 1;
+      const stream = this.stream.peek();
       // The first load that succeeds may not be the first one.
-      if (this.isLive.peek() && this.stream.peek() === undefined) this.follow();
+      if (this.isLive.peek() && stream === undefined) this.follow();
+      // Nothing more is expected of a connection that is still tried.
+      if (!this.isLive.peek() && stream?.state.peek() !== "live") stream?.close();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.error.value = error;

@@ -3,6 +3,7 @@ import { useSignal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
+import { to } from "../../app/router";
 import { may, workspace } from "../../app/session";
 import { Dialog } from "../../parts/dialog";
 import { Failure, Status } from "../../parts/parts";
@@ -82,12 +83,14 @@ export function JobBar({ id, onChange, onClose }: { id: string; onChange: () => 
     void onChange();
   }, [data?.status, data?.done]);
   if (data === undefined) return null;
+  const isStarting = data.type === "executions.rerun" || data.type === "triggers.backfill";
   const name = isOver.value ? texts.ended[data.status] : texts.names[data.type];
   return (
     <div class="card padded stack tight" role="status">
       <div class="row">
-        <b>{name}</b><span class="muted">{texts.progress(data.done, data.total)}</span>
+        <b>{name}</b><span class="muted">{texts.progress(data.done, data.total, isStarting)}</span>
         {data.failed > 0 && <span class="bad">{texts.failed(data.failed)}</span>}
+        {isStarting && data.done > 0 && <a class="link" href={to("/executions", { since: data.created_at, until: data.completed_at })}>{texts.started}</a>}
         <span class="row right">
           {!isOver.value && may("operator") && <button class="btn" disabled={stopping.busy} onClick={() => stopping.run(stop)}>{texts.stop}</button>}
           {isOver.value && <button class="btn quiet" onClick={onClose}>{texts.dismiss}</button>}
