@@ -208,3 +208,26 @@ def test_a_trial_is_no_execution_and_is_in_the_audit_log(admin: Client, account:
     assert account.get("/api/v1/executions").json["total"] == 0
     (entry,) = admin.get("/api/v1/audit", action="node.tried", actor=account.account_id).json["entries"]
     assert entry["object"] == {"kind": "node_type", "id": "log"}
+
+
+def test_a_node_in_a_branch_in_a_loop_reads_the_element_of_the_loop(account: Client) -> None:
+    nested = """nodes:
+  outer:
+    type: foreach
+    params: {items: [1]}
+    nodes:
+      each:
+        type: foreach
+        params: {items: [1], as: order}
+        nodes:
+          both:
+            type: parallel
+            branches:
+              left: {nodes: {line: {type: log, params: {message: '${index}: ${order.id} ${item.id}'}}}}
+"""
+    reply = account.post(
+        TRY, {"definition": nested, "node": "outer/each/both[left]/line", "item": {"id": "o-1"}, "index": 4}
+    )
+
+    assert reply.status == 200, reply
+    assert [line["message"] for line in reply.json["logs"]] == ["4: o-1 o-1"]

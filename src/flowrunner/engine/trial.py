@@ -172,14 +172,15 @@ def _history(place: _TriedNode, given: TrialContext, by: AccountId) -> tuple[Ste
         Started(node=place.node.name, node_type=place.node.type, input=given.flow_input, cause=Requested(by=by))
     ]
     scope = ROOT
-    for number, (owner, branch) in enumerate(place.around, 1):
-        is_innermost = number == len(place.around)
-        key = branch or str(given.index if is_innermost else 0)
+    # Branches may stand between it and the node.
+    innermost_loop = max((number for number, (_, branch) in enumerate(place.around) if not branch), default=None)
+    for number, (owner, branch) in enumerate(place.around):
+        key = branch or str(given.index)
         events += [
             NodeStarted(node=owner.name, node_type=owner.type, iteration=1, attempt=1, scope=scope),
             ScopesOpened(
                 node=owner.name, node_type=owner.type, iteration=1, attempt=1, scope=scope,
-                keys=[key], inputs=[given.item if is_innermost else None], concurrency=1, needed=1,
+                keys=[key], inputs=[given.item if number == innermost_loop else None], concurrency=1, needed=1,
             ),
         ]  # fmt: skip
         scope = Step(owner.name, 1, scope).child_scope(key)
