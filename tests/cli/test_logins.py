@@ -2,6 +2,7 @@
 
 import fcntl
 import http.client
+import io
 import json
 import os
 import socket
@@ -12,6 +13,8 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import click
@@ -19,6 +22,7 @@ import pytest
 
 from cli.command import flowrunner, on_a_terminal, start_flowrunner
 from client.scripted import answer, scripted
+from flowrunner.cli.browser_login import log_in_by_browser
 from flowrunner.cli.common import common
 from flowrunner.cli.connection import Target, find_target, refreshed
 from flowrunner.cli.contexts import Context, Contexts, load_contexts
@@ -449,6 +453,24 @@ def test_a_code_is_pasted_where_the_browser_is_elsewhere(account: Client, tmp_pa
     assert "/command-login?challenge=" in done.stderr
     assert "hint: start again: flowrunner login --paste" in done.stderr
     assert not contexts_file(tmp_path).exists()
+
+
+@pytest.mark.parametrize("around", ["%s", "%s\n", " %s \r\n", "%s\nmore\n"])
+def test_a_pasted_code_is_taken_without_what_surrounds_it(around: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+
+    class Answers:
+        url = "http://127.0.0.1:8080"
+
+        def request(self, method: str, path: str, *, json: Any) -> Any:
+            sent.append(json["code"])
+            return SimpleNamespace(object=dict)
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(around % "the-code"))
+
+    log_in_by_browser(cast("Any", Answers()), paste=True)
+
+    assert sent == ["the-code"]
 
 
 def test_one_way_to_log_in_is_chosen(account: Client, tmp_path: Path) -> None:

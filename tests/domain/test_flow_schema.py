@@ -336,3 +336,34 @@ def test_every_node_type_says_what_it_does() -> None:
 
     assert types["enum"] == sorted(specs())
     assert all(summary.endswith(".") for summary in types["enumDescriptions"])
+
+
+TRIGGERS: Final = {
+    "schedule": {"type": "schedule", "every": "1h"},
+    "webhookTrigger": {"type": "webhook", "verify": "none"},
+    "executionTrigger": {"type": "execution", "flow": "other"},
+}
+
+
+def defaults_of(schema: Any, path: Sequence[str] = ()) -> Iterator[tuple[Sequence[str], Any]]:
+    """Yield the keys of a schema that have a default, each with the keys that lead to it."""
+    for key, of_key in schema.get("properties", {}).items():
+        if "default" in of_key:
+            yield (*path, key), of_key["default"]
+        yield from defaults_of(of_key, (*path, key))
+
+
+@pytest.mark.parametrize("kind", TRIGGERS)
+def test_the_defaults_of_triggers_in_the_schema_are_those_that_are_read(kind: str) -> None:
+    def read(trigger: Any) -> Any:
+        flow = study_flow(json.dumps({"nodes": {"a": {"type": "return"}}, "triggers": {"t": trigger}}), specs()).flow
+        assert flow is not None, trigger
+        return flow.triggers["t"].spec
+
+    found = list(defaults_of(SCHEMA["definitions"][kind]))
+    for path, default in found:
+        written: Any = default
+        for key in reversed(path):
+            written = {key: written}
+        assert read(TRIGGERS[kind] | written) == read(TRIGGERS[kind]), path
+    assert found

@@ -263,7 +263,9 @@ def test_an_id_with_a_dot_is_rejected_because_its_signature_may_belong_to_anothe
     assert verify(Standard(), moved, b"body", secrets=[secret], now=at(seconds)) == WRONG
 
 
-@pytest.mark.parametrize("secret", ["whsec_", "whsec_not base64", "whsec_ä"])
+@pytest.mark.parametrize(
+    "secret", ["whsec_", "whsec_not base64", "whsec_ä", "whsec_QUFB QUFB", "whsec_QUF-QUFB_Q", "whsec_QUFB\n"]
+)
 def test_a_secret_without_a_key_accepts_nothing(secret: str) -> None:
     scheme, headers, body, _, now = standard()
 

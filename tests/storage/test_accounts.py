@@ -2,16 +2,17 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
 import pytest
 
 from flowrunner.domain.account import Account
-from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, NotFound
+from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, LinkNotValid, NotFound
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
-from flowrunner.ports.accounts import AccountChanges
+from flowrunner.ports.accounts import AccountChanges, ConfirmationLink
 from flowrunner.ports.page import Page
 from flowrunner.ports.tokens import TokenView
 from flowrunner.storage.accounts import SqlAccounts
@@ -294,3 +295,37 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
 
     assert await sessions.find(SessionId("s1")) is None
     assert counts() == {0}
+
+
+@pytest.mark.parametrize(
+    "state", ["open", "disabled", "deleted", "expired", "used", "replaced", "another link", "another account"]
+)
+async def test_a_link_confirms_the_address_of_an_open_account_in_its_time_and_once(
+    accounts: SqlAccounts, state: str
+) -> None:
+    new = replace(account("new", role="user"), is_email_confirmed=False)
+    link = ConfirmationLink(digest="d", expires_at=NOON + timedelta(hours=1))
+    await accounts.create(new, password_hash="x", link=link)
+    at, digest, id = NOON, link.digest, new.id
+    match state:
+        case "disabled":
+            await accounts.update(new.id, AccountChanges(is_disabled=True), by=MARA_ACCOUNT, at=NOON)
+        case "deleted":
+            await accounts.delete(new.id, at=NOON)
+        case "expired":
+            at = link.expires_at
+        case "used":
+            await accounts.use_confirmation_link(id, digest, at=at)
+        case "replaced":
+            await accounts.set_confirmation_link(id, new.email, replace(link, digest="e"))
+        case "another link":
+            digest = "e"
+        case "another account":
+            id = OMAR_ACCOUNT
+
+    if state == "open":
+        assert (await accounts.use_confirmation_link(id, digest, at=at)).is_email_confirmed
+        assert (await accounts.get(id)).is_email_confirmed
+    else:
+        with pytest.raises(LinkNotValid):
+            await accounts.use_confirmation_link(id, digest, at=at)

@@ -187,3 +187,24 @@ async def test_a_long_history_is_deleted_in_pages(database: Database, journal: S
     assert await purge(retention(database, day=1)) == 290
 
     assert rows_of(path, "SELECT count(*) FROM executions") == [(160,)]
+
+
+@pytest.mark.parametrize(
+    "rule", [RetentionRule(max_age=timedelta(seconds=1)), RetentionRule(max_count=1)], ids=["by age", "by number"]
+)
+@pytest.mark.parametrize("minutes", [4, 6])
+async def test_no_rule_of_a_flow_deletes_an_execution_whose_end_is_still_told(
+    database: Database, journal: SqlJournal, path: Place, rule: RetentionRule, minutes: int
+) -> None:
+    epoch, id = await journal.claim(), new_id("exec", NOON)
+    await journal.append(creation(id, epoch=epoch, flow_id="flow-1"))
+    await journal.append(completion(id, epoch=epoch, at=NOON))
+    # The latest one stays by its number.
+    newer = new_id("exec", NOON + timedelta(seconds=1))
+    await journal.append(creation(newer, epoch=epoch, flow_id="flow-1", at=NOON + timedelta(seconds=1)))
+    await journal.append(completion(newer, epoch=epoch, at=NOON + timedelta(days=1)))
+    await SqlRetention(database).set_of_flow(MARA, FlowId("flow-1"), rule)
+
+    await purge(retention(database, day=minutes / 24 / 60))
+
+    assert ((id,) in rows_of(path, "SELECT id FROM executions")) is (minutes < 5)
