@@ -35,7 +35,7 @@ from flowrunner.language import json_schema, nodes, reading, retries, schema_bud
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
-from flowrunner.nodes import built_in, http_request, loops
+from flowrunner.nodes import built_in, http_answers, http_request, loops
 from flowrunner.sandbox.worker import MAX_LINES
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
 from flowrunner.services import admission, secrets
@@ -180,7 +180,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         f"{_size(decide.MAX_COLLECTED_BYTES)} in all",
         "signals that no node has taken yet": f"{mailbox.MAX_EARLY_SIGNALS:,}, "
         f"and {_size(mailbox.MAX_EARLY_BYTES)} in memory",
-        "answer of a server": _size(MAX_ANSWER_BYTES),
+        "answer of a server": f"{_size(MAX_ANSWER_BYTES)}, and as JSON {http_answers.MOST_LEVELS} levels",
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
         "results of a loop or of branches": f"{_size(step_state.MAX_HELD_BYTES)} in memory",
         "all values that an execution holds": f"{_size(held_memory.MAX_EXECUTION_MEMORY)} in memory",

@@ -304,6 +304,20 @@ async def test_the_error_of_a_long_body_that_is_no_json_promises_its_text_only_i
     assert (f"{where}, if the data of the error has at most 256 KiB. " in failure.message) is not is_sure
 
 
+@pytest.mark.parametrize(("start", "end"), [("[", "]"), ('{"a":', "}"), ('[{"a":[', "]}]")])
+async def test_an_answer_is_not_nested_deeper_than_what_contains_it_may_be(
+    nodes: Nodes, peer: Peer, start: str, end: str
+) -> None:
+    most = 500 // sum(map(start.count, "[{"))
+
+    fits = await nodes.request(peer.give("/a", 200, start * most + "1" + end * most, **JSON_TYPE))
+    failure = await nodes.failure(peer.give("/b", 200, f"[[[{start * most}1{end * most}]]]", **JSON_TYPE))
+
+    assert json.dumps(fits["body"], separators=(",", ":")) == start * most + "1" + end * most
+    assert failure.type == "http.invalid_json"
+    assert "it is nested more than 500 levels deep" in failure.message
+
+
 async def test_a_failed_answer_keeps_its_status_whatever_its_body_is(nodes: Nodes, peer: Peer) -> None:
     for content_type in ("application/json", "text/plain; charset=nothing", "application/json; charset=nothing"):
         failure = await nodes.failure(peer.give("/a", 502, "<html>", Content_Type=content_type), response="json")

@@ -16,6 +16,8 @@ ResponseKind: TypeAlias = Literal["json", "text", "base64"]
 # The limit of an error's data is 256 KiB as JSON, which may write a byte with six characters, and in memory, where a
 # text may take four bytes for each of its own. Headers have at most 64 KiB.
 _SURELY_KEPT_BYTES: Final = 24 * 1024
+# Decoders give up at ten thousand levels, some at a thousand, and events and exports add levels of their own.
+MOST_LEVELS: Final = 500
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _SINGLE_BYTE: Final = (
     *("ascii", "latin_1", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "cp437", "cp850", "cp866", "cp874"),
@@ -68,6 +70,7 @@ def _json(answer: HttpAnswer) -> JSON:
     codec = _known_codec_of(answer)
     try:
         value: JSON = decode_json(answer.body.decode(codec))
+        _check_depth(value, answer.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         # The data of a larger error is not kept.
         where = "" if len(answer.body) <= _SURELY_KEPT_BYTES else ", if the data of the error has at most 256 KiB"
@@ -83,6 +86,23 @@ def _json(answer: HttpAnswer) -> JSON:
             },
         ) from None
     return value
+
+
+def _check_depth(value: JSON, body: bytes) -> None:
+    """Raises: RecursionError if the value is nested so deep that what contains it could not be decoded again."""
+    if body.count(b"[") + body.count(b"{") <= MOST_LEVELS:
+        return
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [
+            item
+            for holder in level
+            for item in (holder.values() if isinstance(holder, dict) else holder if isinstance(holder, list) else ())
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return
+    raise RecursionError(f"it is nested more than {MOST_LEVELS} levels deep")
 
 
 def _text(answer: HttpAnswer) -> str:
