@@ -1,6 +1,7 @@
 """Command `flowrunner schema`."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import jsonschema_rs
 import pytest
 
 from cli.command import PATIENCE_SECONDS, flowrunner
+from flowrunner.cli.main import main
 from support.server import clean_environment
 
 
@@ -58,6 +60,18 @@ def test_a_stream_that_is_closed_is_no_crash(closed: str, tmp_path: Path) -> Non
 
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_what_is_written_to_a_closed_stream_goes_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the next file that is opened takes its number, and output without a stream goes to the other one."""
+    monkeypatch.setattr(sys, name, None)
+
+    main(["version"], standalone_mode=False)
+
+    with getattr(sys, name) as stream:
+        assert stream.name == os.devnull
+        assert stream.write("x") == 1
 
 
 def test_a_full_disk_is_reported_in_words(tmp_path: Path) -> None:
