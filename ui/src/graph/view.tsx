@@ -84,7 +84,7 @@ export function GraphView(props: GraphViewProps) {
     // What is inside a folded node is in sight with it.
     while (id && !named.has(id)) id = id.slice(0, Math.max(0, id.lastIndexOf("/")));
     reveal(id);
-  }), [layout, latest]);
+  }), [layout, latest, isFollowing]);
 
   function toggle(id: string): void {
     if (props.openable?.has(id)) {
@@ -121,7 +121,7 @@ export function GraphView(props: GraphViewProps) {
   const id = useId();
   return (
     <div class="graph">
-      <div class="graph-scroll" ref={camera.attach} {...usePanning(camera)} onPointerDownCapture={stay} onWheelCapture={stay} onKeyDownCapture={stay}>
+      <div class="graph-scroll" ref={camera.attach} {...usePanning(camera)} onPointerDownCapture={stay} onWheelCapture={stay}>
         {isEmpty && <p class="graph-empty muted">{texts.empty}</p>}
         <Canvas camera={camera} width={width} height={height}>
           <Drawing id={id} layout={layout} states={states} drag={drag.line} />
@@ -152,7 +152,7 @@ export function GraphView(props: GraphViewProps) {
         <button class="graph-scale" aria-label={texts.fit} title={texts.fit} onClick={() => camera.fitAll(width, height)}><Percent of={camera.scale} /></button>
         <button aria-label={texts.zoomIn} title={texts.zoomIn} onClick={camera.zoomIn}>+</button>
         {(["SVG", "PNG"] as const).map((format) => <button key={format} class="graph-save" aria-label={texts.saveAs(format)} title={texts.saveAs(format)} onClick={() => void save(layout, format)}>{format}</button>)}
-        {latest && isFollowing && <button class="graph-follow" title={texts.followHint} aria-pressed={isFollowing.value} onClick={() => (isFollowing.value = !isFollowing.value)}>{texts.follow}</button>}
+        {isFollowing && <button class="graph-follow" title={texts.followHint} aria-pressed={isFollowing.value} onClick={() => (isFollowing.value = !isFollowing.value)}>{texts.follow}</button>}
       </div>
     </div>
   );

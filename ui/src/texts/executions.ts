@@ -34,17 +34,7 @@ export const executions = {
 
   ran: (runs: number, failed: number) => (failed > 0 ? `${failed.toLocaleString("en")} of ${runs.toLocaleString("en")} failed` : `${runs.toLocaleString("en")} runs`),
   attemptsOf: (count: number) => `${count} attempts`,
-  allRounds: "All rounds",
-  chooseRound: "Show a round…",
-  rounds: "Round of the loop",
-  round: (number: number, status: string) => `${number.toLocaleString("en")} · ${status}`,
-  roundsOf: (count: number) => `of ${count.toLocaleString("en")}`,
   countOfRounds: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "round" : "rounds"}`,
-  roundsWith: (loop: string, status: string) => `Rounds of ${loop}: ${status}`,
-  roundNumber: "Round",
-  roundBefore: "Previous round",
-  roundAfter: "Next round",
-  nextFailed: (count: number) => (count === 1 ? "Go to the failed one" : `Next of ${count.toLocaleString("en")} failed`),
 
   tabs: "Views of the execution",
   graph: "Graph",

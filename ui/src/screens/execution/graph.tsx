@@ -40,10 +40,9 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
     if (owner !== undefined) subs.show(owner);
   }, [inside, subs.closed.value]);
   const isFollowing = useSignal(true);
-  const isChosen = query.has("step") || query.has("node");
   useEffect(() => {
-    if (isChosen) isFollowing.value = false;
-  }, [isChosen]);
+    if (query.has("step") || query.has("node")) isFollowing.value = false;
+  }, [query]);
   const graph = subs.graph.value;
   function select(id: string): void {
     const { store: owner, prefix } = subs.placeOf(id);
@@ -66,7 +65,7 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
     <div class="split">
       {graph === undefined ? <Empty title={texts.noGraph}><p>{texts.noGraphHint}</p></Empty> : (
         <div class="graph-and-time">
-          <GraphView graph={graph} selected={selected} onSelect={select} states={past ?? states} latest={store.isLive.value ? store.latest : undefined} isFollowing={isFollowing} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
+          <GraphView graph={graph} selected={selected} onSelect={select} states={past ?? states} latest={store.latest} isFollowing={store.isLive.value ? isFollowing : undefined} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
           {isReplaying.value && <Scrubber subs={subs} replay={replay} onEnd={() => (isReplaying.value = false)} />}
           {!store.isLive.value && !isReplaying.value && <div class="scrub"><button class="btn quiet" onClick={() => (isReplaying.value = true)}>▶ {texts.replay}</button></div>}
         </div>

@@ -7,6 +7,7 @@ import { Status } from "../../parts/parts";
 import { failed as showFailure } from "../../parts/toast";
 import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
+import { step as words } from "../../texts/step";
 import { choose } from "../execution";
 
 function pick(step: string | undefined): void {
@@ -26,8 +27,8 @@ export function LoopRounds({ store, step }: { store: ExecutionStore; step: Step 
   }
   if (rounds.size === 0) return null;
   return (
-    <select class="compact" aria-label={texts.rounds} value="" onChange={(event) => pick(event.currentTarget.value)}>
-      <option value="" disabled>{texts.chooseRound}</option>
+    <select class="compact" aria-label={words.rounds} value="" onChange={(event) => pick(event.currentTarget.value)}>
+      <option value="" disabled>{words.chooseRound}</option>
       {[...rounds].map(([key, steps]) => ({ key, step: decisive(steps)! })).map((each) => <option key={each.key} value={each.step.step}>{nameOf(each.key, each.step)}</option>)}
     </select>
   );
@@ -39,7 +40,7 @@ function decisive(steps: readonly Step[]): Step | undefined {
 }
 
 function nameOf(key: string, step: Step): string {
-  return texts.round(numberOf(key), statuses[step.status] ?? step.status);
+  return words.round(numberOf(key), statuses[step.status] ?? step.status);
 }
 
 /** Rounds that are listed. */
@@ -54,7 +55,7 @@ export function RoundList({ store, loop, status }: { store: ExecutionStore; loop
   const found = [...rounds].map(([scope, steps]) => ({ scope, step: decisive(steps)! })).filter(({ step }) => status === "" || step.status === status);
   return (
     <section class="stack tight">
-      <h2>{texts.roundsWith(readable(loop), statuses[status] ?? status)} <span class="muted small">{found.length.toLocaleString("en")}</span></h2>
+      <h2>{words.roundsWith(readable(loop), statuses[status] ?? status)} <span class="muted small">{found.length.toLocaleString("en")}</span></h2>
       {store.isCut.value && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
       <ul class="runs">
         {found.slice(0, MOST_ROUNDS).map(({ scope, step }) => (
@@ -73,9 +74,9 @@ export function RoundList({ store, loop, status }: { store: ExecutionStore; loop
 /** A round by its number, where there are too many for a list. Args: number: From 0, as in names. */
 function RoundNumber({ total, number, onPick }: { total: number; number?: number; onPick: (number: number) => void }) {
   return (
-    <label class="row tight small muted">{texts.roundNumber}
-      <input class="compact" type="number" min={1} max={total} value={number === undefined ? undefined : number + 1} aria-label={texts.rounds} onChange={({ currentTarget: { value, validity } }) => value !== "" && validity.valid && onPick(Number(value) - 1)} />
-      {texts.roundsOf(total)}
+    <label class="row tight small muted">{words.roundNumber}
+      <input class="compact" type="number" min={1} max={total} value={number === undefined ? undefined : number + 1} aria-label={words.rounds} onChange={({ currentTarget: { value, validity } }) => value !== "" && validity.valid && onPick(Number(value) - 1)} />
+      {words.roundsOf(total)}
     </label>
   );
 }
@@ -98,16 +99,16 @@ export function Rounds({ store, step }: { store: ExecutionStore; step: Step }) {
   const failed = runs.filter(({ status }) => status === "failed");
   return (
     <div class="row tight rounds">
-      <button class="btn icon" aria-label={texts.roundBefore} disabled={before === undefined} onClick={() => pick(before)}>‹</button>
+      <button class="btn icon" aria-label={words.roundBefore} disabled={before === undefined} onClick={() => pick(before)}>‹</button>
       {isCut ? <RoundNumber total={total} number={Number(number)} onPick={(next) => pick(named(next))} /> : (
-        <select class="compact" aria-label={texts.rounds} value={step.step} onChange={(event) => pick(event.currentTarget.value)}>
+        <select class="compact" aria-label={words.rounds} value={step.step} onChange={(event) => pick(event.currentTarget.value)}>
           {runs.map((each) => <option key={each.id} value={each.step}>{nameOf(nameIn(each), each)}</option>)}
         </select>
       )}
-      <button class="btn icon" aria-label={texts.roundAfter} disabled={after === undefined} onClick={() => pick(after)}>›</button>
-      {!isCut && <span class="muted small nowrap">{texts.roundsOf(Math.max(total, runs.length))}</span>}
-      <button class="btn quiet small-btn" onClick={() => choose({ node: path, in: location.peek().query.get("in") ?? undefined })}>{texts.allRounds}</button>
-      {failed.length > 0 && !(failed.length === 1 && failed[0]!.id === step.id) && <button class="btn quiet small-btn right" onClick={() => pick(failed[(failed.findIndex(({ id }) => id === step.id) + 1) % failed.length]?.step)}>{texts.nextFailed(failed.length)}</button>}
+      <button class="btn icon" aria-label={words.roundAfter} disabled={after === undefined} onClick={() => pick(after)}>›</button>
+      {!isCut && <span class="muted small nowrap">{words.roundsOf(Math.max(total, runs.length))}</span>}
+      <button class="btn quiet small-btn" onClick={() => choose({ node: path, in: location.peek().query.get("in") ?? undefined })}>{words.allRounds}</button>
+      {failed.length > 0 && !(failed.length === 1 && failed[0]!.id === step.id) && <button class="btn quiet small-btn right" onClick={() => pick(failed[(failed.findIndex(({ id }) => id === step.id) + 1) % failed.length]?.step)}>{words.nextFailed(failed.length)}</button>}
     </div>
   );
 }
