@@ -338,11 +338,20 @@ def test_every_node_type_says_what_it_does() -> None:
     assert all(summary.endswith(".") for summary in types["enumDescriptions"])
 
 
-TRIGGERS: Final = {
-    "schedule": {"type": "schedule", "every": "1h"},
-    "webhookTrigger": {"type": "webhook", "verify": "none"},
-    "executionTrigger": {"type": "execution", "flow": "other"},
-}
+VERIFY: Final = {"scheme": "hmac", "header": "X-Signature", "secret": "${secrets.KEY}"}
+# Schemas with defaults, each with the place of what it describes and the least that this needs.
+WITH_DEFAULTS: Final[Sequence[tuple[str, Any, str, Any]]] = [
+    ("schedule", SCHEMA["definitions"]["schedule"], "triggers/t", {"type": "schedule", "every": "1h"}),
+    ("webhook", SCHEMA["definitions"]["webhookTrigger"], "triggers/t", {"type": "webhook", "verify": "none"}),
+    (
+        "signature", SCHEMA["definitions"]["webhookTrigger"]["properties"]["verify"]["anyOf"][1],
+        "triggers/t", {"type": "webhook", "verify": VERIFY},
+    ),
+    ("chain", SCHEMA["definitions"]["executionTrigger"], "triggers/t", {"type": "execution", "flow": "other"}),
+    ("metadata", SCHEMA["properties"]["metadata"], "metadata", {"name": "n", "description": "d"}),
+    ("concurrency", SCHEMA["properties"]["limits"]["properties"]["concurrency"], "limits/concurrency", {"max": 2}),
+    ("retry", SCHEMA["definitions"]["retry"], "nodes/a/retry", {"delay": "2s"}),
+]  # fmt: skip
 
 
 def defaults_of(schema: Any, path: Sequence[str] = ()) -> Iterator[tuple[Sequence[str], Any]]:
@@ -353,17 +362,27 @@ def defaults_of(schema: Any, path: Sequence[str] = ()) -> Iterator[tuple[Sequenc
         yield from defaults_of(of_key, (*path, key))
 
 
-@pytest.mark.parametrize("kind", TRIGGERS)
-def test_the_defaults_of_triggers_in_the_schema_are_those_that_are_read(kind: str) -> None:
-    def read(trigger: Any) -> Any:
-        flow = study_flow(json.dumps({"nodes": {"a": {"type": "return"}}, "triggers": {"t": trigger}}), specs()).flow
-        assert flow is not None, trigger
-        return flow.triggers["t"].spec
+@pytest.mark.parametrize(
+    ("schema", "place", "least"), [row[1:] for row in WITH_DEFAULTS], ids=[r[0] for r in WITH_DEFAULTS]
+)
+def test_the_defaults_in_the_schema_are_those_that_are_read(schema: Any, place: str, least: Any) -> None:
+    def read(written: Any) -> Any:
+        document: Any = {"nodes": {"a": {"type": "return"}}}
+        *names, last = place.split("/")
+        at = document
+        for name in names:
+            at = at.setdefault(name, {})
+        at[last] = written
+        reading = study_flow(json.dumps(document), specs())
+        assert reading.flow is not None, reading.faults
+        return reading.flow
 
-    found = list(defaults_of(SCHEMA["definitions"][kind]))
+    found = list(defaults_of(schema))
     for path, default in found:
         written: Any = default
         for key in reversed(path):
             written = {key: written}
-        assert read(TRIGGERS[kind] | written) == read(TRIGGERS[kind]), path
+        if "verify" in least and "scheme" in least["verify"]:
+            written = {"verify": least["verify"] | written}
+        assert read(least | written) == read(least), path
     assert found
