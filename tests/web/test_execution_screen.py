@@ -814,14 +814,21 @@ def test_a_reader_who_wants_no_motion_is_brought_to_the_error_at_once(tab: Tab, 
 
 def test_an_execution_is_renewed_where_no_web_socket_passes(tab: Tab, api: Client) -> None:
     page = tab.page
+    page.clock.install()
     # As a proxy does that passes all but these on.
     page.route_web_socket("**/ws/**", lambda route: route.close(code=1012))
     id = api.run(api.new_flow(sample.APPROVED, name="behind a proxy"))
     api.waiting_at(id, "ask")
     tab.go(f"/executions/{id}")
     expect(page.locator(".live")).to_have_text("reconnecting")
+    for _ in range(4):
+        with page.expect_response(f"**/executions/{id}/graph"):
+            page.clock.run_for(8_000)
+    # What was loaded is not outdated.
+    expect(page.locator(".live")).to_have_text("reconnecting")
     api.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": True, "data": {"amount": 1}})
 
+    page.clock.run_for(8_000)
     expect(page.locator("header .pill")).to_have_text("completed")
     expect(page.locator("[data-node=refund]")).to_have_class(re.compile("ok"))
     expect(page.locator(".live")).to_have_count(0)

@@ -114,6 +114,8 @@ export class EventStream {
       else this.retry();
       return;
     }
+    // What is shown has just been loaded.
+    this.lostAt = undefined;
     if (!this.isClosed) this.connect();
   };
 
