@@ -223,17 +223,25 @@ async def test_signals_that_no_step_waits_for_are_measured_by_their_size_in_memo
     assert await tell("k2")
 
 
-async def test_an_answer_nested_as_deep_as_can_be_read_can_be_kept(engine: Machine) -> None:
-    for n, depth in enumerate((100, 500, 900, 985, 990, 995, 1000, 3000)):
-        engine.http.at("http://peer/", answer(body="[" * depth + "]" * depth))
-        flow = (
-            "nodes: {a: {type: http.request, params: {url: 'http://peer/'}, next: {default: b, error: c}},"
-            " b: {type: transform, params: {value: {deeper: ['${input.body}']}}, next: {error: c}},"
-            " c: {type: return, params: {value: '${error.type}'}}}"
-        )
-        events = await engine.run(flow, id=f"e{n}")
-        assert path_of(events) == ["a", "b"], f"depth {depth}: {ending(events)}"
-        assert isinstance(ending(events), Completed)
+@pytest.mark.parametrize("depth", [100, 499, 500, 501, 900, 3000, 20_000])
+async def test_an_answer_nested_as_deep_as_may_be_can_be_kept_and_a_deeper_one_is_an_error(
+    engine: Machine, depth: int
+) -> None:
+    engine.http.at("http://peer/", answer(body="[" * depth + "]" * depth))
+    flow = (
+        "nodes: {a: {type: http.request, params: {url: 'http://peer/'}, next: {default: b, error: c}},"
+        " b: {type: transform, params: {value: {deeper: ['${input.body}']}}, next: {error: c}},"
+        " c: {type: return, params: {value: '${error.type}'}}}"
+    )
+
+    events = await engine.run(flow)
+
+    assert isinstance(end := ending(events), Completed)
+    if depth <= 500:
+        assert path_of(events) == ["a", "b"]
+    else:
+        assert path_of(events) == ["a", "c"]
+        assert end.result == "http.invalid_json"
 
 
 async def test_one_long_value_named_many_times_is_an_error_and_not_a_flood(engine: Machine) -> None:
