@@ -261,7 +261,10 @@ def test_signals_that_nobody_takes_are_bounded(account: Client) -> None:
 
     assert (statuses.count(200), statuses.count(409)) == (1000, 10)
     assert_error(
-        signal(account, id, "k", {}), 409, "The execution has received more signals than its steps have asked for"
+        signal(account, id, "k", {}),
+        409,
+        "The execution keeps as many signals as it may for steps that do not wait yet: send this one again "
+        "when a step waits for its key",
     )
     # The one it waits for still comes through.
     assert signal(account, id, "paid", {"payload": 1}).status == 200

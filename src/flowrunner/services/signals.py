@@ -89,7 +89,10 @@ class Signals:
 
         async def send() -> None:
             if not await self._dispatcher.signal(id, signal):
-                raise Conflict("The execution has received more signals than its steps have asked for")
+                raise Conflict(
+                    "The execution keeps as many signals as it may for steps that do not wait yet: send this one again "
+                    "when a step waits for its key"
+                )
 
         await self._once(caller, id, request, send)
 
