@@ -5,6 +5,7 @@ import time
 from typing import Any, Final
 
 from security.hostile.case import Attacker, Case, long_case
+from support.waiting import PATIENCE_SECONDS
 
 
 def _text() -> object:
@@ -67,7 +68,7 @@ def _called_back(attacker: Attacker) -> object:
     attacker.run({"nodes": {"a": {"type": "transform", "params": {"value": "${flow.input.x}"}}}}, {"x": [1.5] * 6_000})
     callback = attacker.account.get("/api/v1/callbacks").json["callbacks"][0]["id"]
     deliveries = f"/api/v1/callbacks/{callback}/deliveries"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         found = attacker.account.get(deliveries).json["deliveries"]
         if found and found[0]["attempts"]:
