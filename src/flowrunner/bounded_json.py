@@ -56,14 +56,20 @@ def decode_json(data: str | bytes) -> Any:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return the JSON text that all equal values have: keys in order, and whole numbers as integers, `1` for `1.0`."""
+    """Return the JSON text that all equal values have: keys in order, and whole numbers as integers, `1` for `1.0`.
+
+    Numbers from 1e21 on keep their exponent, as in JavaScript: with all their digits they may be sixty times as long.
+    """
     encoded = msgspec.json.encode(value)
     return msgspec.json.encode(_WITH_WHOLE_NUMBERS.decode(encoded), order="deterministic")
 
 
+_WITH_EXPONENT: Final = 1e21
+
+
 def _whole(text: str) -> int | float:
     number = float(text)
-    return int(number) if number.is_integer() else number
+    return int(number) if number.is_integer() and abs(number) < _WITH_EXPONENT else number
 
 
 _WITH_WHOLE_NUMBERS: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(float_hook=_whole)

@@ -95,6 +95,13 @@ def test_equal_values_have_one_canonical_text() -> None:
     assert canonical_json(one) == b'{"a":{"c":2,"d":"1.0"},"b":[1,0,10000000000000000,1.5,true]}'
 
 
+def test_a_canonical_text_is_little_longer_than_what_it_was_made_of() -> None:
+    sent = b"[" + b",".join([b"1e300"] * 1000) + b"]"
+
+    assert len(canonical_json(decode_json(sent))) < 1.5 * len(sent)
+    assert canonical_json([1e21, -1e300, 1e20]) == b"[1e21,-1e300,100000000000000000000]"
+
+
 def test_a_value_nested_deeper_than_calls_may_be_has_a_canonical_text() -> None:
     value: Any = 1.0
     for _ in range(2000):

@@ -67,6 +67,9 @@ class _Written(str):
     __slots__ = ()
 
 
+_COMMA: Final = _Written(",")
+
+
 def json_text(value: JSON) -> str:
     """Return the value as JavaScript's `JSON.stringify` writes it, however deep it is nested."""
     texts: list[str] = []
@@ -82,8 +85,9 @@ def json_text(value: JSON) -> str:
             case Mapping() as members:
                 texts.append("{")
                 todo.append(_Written("}"))
-                for number, (key, item) in reversed(tuple(enumerate(members.items()))):
-                    todo += (item, _Written(f"{',' if number else ''}{_scalar_text(key)}:"))
+                for key, item in reversed(tuple(members.items())):
+                    todo += (item, _Written(f"{_scalar_text(key)}:"), _COMMA)
+                todo.pop()
             case (str() | bool() | None | int() | float()) as scalar:
                 texts.append(_scalar_text(scalar))
             case Sequence() as items if _SCALARS.issuperset(map(type, items)):
@@ -91,8 +95,9 @@ def json_text(value: JSON) -> str:
             case Sequence() as items:
                 texts.append("[")
                 todo.append(_Written("]"))
-                for number, item in reversed(tuple(enumerate(items))):
-                    todo += (item, _Written(",")) if number else (item,)
+                for item in reversed(items):
+                    todo += (item, _COMMA)
+                todo.pop()
     return "".join(texts)
 
 
