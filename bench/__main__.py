@@ -160,6 +160,7 @@ class Bench:
                 ("rest step-costs", "calls", lambda: rest.run_calls(effort.many_seconds)),
                 ("rest", "waiting", lambda: rest.run_waiting(effort.many_seconds)),
                 ("rest postgres", "one", lambda: rest.run_one(effort.one_seconds)),
+                ("rest", "one-waiting", lambda: rest.run_one_waiting(effort.one_seconds)),
                 ("step-costs", "step-costs", lambda: step_costs.measure(rest, effort.costed, effort.memory_seconds)),
                 ("lists", "list", lambda: rest.list_flows(effort.list_seconds)),
                 ("language", "light", lambda: rest.run_light(effort.one_seconds)),

@@ -20,6 +20,7 @@ PART_OF: Final = {
     "steps": "rest",
     "calls": "rest",
     "one": "rest",
+    "one-waiting": "rest",
     "list": "lists",
     "hooks-result": "hooks",
     "hooks-accepted": "hooks",
@@ -138,6 +139,9 @@ def rows(rounds: Rounds, kept: Mapping[str, KeptCost] = NOTHING_KEPT) -> list[Ro
     add("REST, 2 HTTP calls, 1 client", "executions/s", "one.per_second")
     add("  from run to completed, p50", "ms", "one.p50_ms", at_most(4, "4"), digits=2)
     add("  from run to completed, p99", "ms", "one.p99_ms", digits=2)
+    add("REST, 2 HTTP calls, 1 client with Prefer: wait", "executions/s", "one-waiting.per_second")
+    add("  from run to completed, p50", "ms", "one-waiting.p50_ms", at_most(3, "3"), digits=2)
+    add("  from run to completed, p99", "ms", "one-waiting.p99_ms", digits=2)
     add("GET /api/v1/flows, 32 clients", "requests/s", "list.per_second", at_least(4000, "4,000"))
     add(
         "a webhook answered with its result, 2 transforms",

@@ -81,6 +81,10 @@ class RestBench:
         """1 client that asks every 2 ms."""
         return self._run(self.flow_id, 1, poll_ms=2, seconds=seconds, gets=1, posts=1)
 
+    def run_one_waiting(self, seconds: float) -> dict[str, Any]:
+        """1 client that waits for the end in the request that starts the execution."""
+        return self._run(self.flow_id, 1, poll_ms=0, seconds=seconds, gets=1, posts=1)
+
     def run_light(self, seconds: float) -> dict[str, Any]:
         """1 client that asks every 2 ms, and 40 nodes in a row."""
         return self._run(self.light_flow_id, 1, poll_ms=2, seconds=seconds)
