@@ -14,6 +14,7 @@ from flowrunner.domain.events import (
     NodeFailed,
     NodeStarted,
     NodeWaiting,
+    ScopeEnded,
     ScopesOpened,
     SignalReceived,
     Started,
@@ -97,6 +98,28 @@ def test_rounds_that_may_not_start_yet_are_not_ready_before() -> None:
         index = index_of(NodeStarted(**STEP), opened, NodeStarted(**inner))
 
         assert index[4].ready_at == ready_at
+
+
+def test_a_node_that_an_approval_notifies_is_cancelled_with_the_scope_of_the_approval() -> None:
+    branches = ScopesOpened(**STEP, keys=["left", "right"], inputs=[1, 1], concurrency=2, needed=1)
+    ask: Any = {**STEP, "node": "ask", "scope": "a.1[left]"}
+    wait = ApprovalWait("Well?", notify="tell")
+    tell: Any = {**STEP, "node": "tell", "scope": "a.1[left]/ask.1[notify.1]"}
+
+    index = index_of(
+        NodeStarted(**STEP),
+        branches,
+        NodeStarted(**ask),
+        NodeWaiting(**ask, wait_for=wait),
+        NodeStarted(**tell),
+        ScopeEnded(scope="a.1[left]", outcome="cancelled"),
+    )
+
+    assert {str(entry.step): (entry.status, entry.ended_at) for entry in index.entries()} == {
+        "a.1": ("running", None),
+        "a.1[left]/ask.1": ("cancelled", at(7)),
+        "a.1[left]/ask.1[notify.1]/tell.1": ("cancelled", at(7)),
+    }
 
 
 SHOWN: Final = {StepStatus.RESUMING: "running", StepStatus.OPEN: "running"}

@@ -131,6 +131,7 @@ class StepEntry(msgspec.Struct):
         parent: The step whose scope it belongs to.
         ready_at: The moment from which it could have started.
         error_size: Bytes of the event of its error.
+        notice: The scope of the node that its approval notifies, while that runs.
         input_edited_by: The account that has edited its input for the rerun that begins at it.
     """
 
@@ -152,6 +153,7 @@ class StepEntry(msgspec.Struct):
     waits: list[WaitEntry] = msgspec.field(default_factory=list)
     scopes: ScopeCounts | None = None
     own: OwnScopes | None = None
+    notice: str | None = None
     input_edited_by: str | None = None
 
 

@@ -222,6 +222,7 @@ class StepIndex:
                 entered = OpenScope(StoredValue((own.inputs.take(key),)), own.opened_at, owner)
             elif owner.status == "waiting":
                 # The scope of the node that its approval notifies.
+                owner.notice = scope
                 entered = OpenScope(owner.input, owner.waits[-1].since, owner)
             else:
                 raise ValueError(scope)
@@ -345,9 +346,13 @@ class StepIndex:
         if current is not None and current.ended_at is None:
             for key in list(current.own.active if current.own is not None else ()):
                 self._leave(current.step.child_scope(key), at)
+            if current.notice is not None:
+                self._leave(current.notice, at)
             self._end(current, CANCELLED, at)
-        if left.owner is not None and left.owner.own is not None:
-            left.owner.own.active.discard(_owner_and_key(scope)[1])
+        if left.owner is not None:
+            left.owner.notice = None
+            if left.owner.own is not None:
+                left.owner.own.active.discard(_owner_and_key(scope)[1])
 
 
 # What each event of a step changes, by its type. The last argument is the full name of the step.
