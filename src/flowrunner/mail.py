@@ -6,7 +6,6 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.errors import HeaderParseError
 from email.headerregistry import Address
@@ -17,6 +16,7 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from flowrunner.ports.outgoing_mails import MailFailed
+from flowrunner.threads import on_own_thread
 
 # For a connection, a command or a reply, and for an e-mail in all.
 _TIMEOUT_SECONDS: Final = 10.0
@@ -43,8 +43,7 @@ class SmtpMailer:
         self._password = password
         self._sender = sender
         self._is_tls = is_tls
-        # Other work does not wait for a slow server, as it would for threads of the event loop.
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="mail")
+        self._free = asyncio.Semaphore(_AT_ONCE)
 
     @classmethod
     def of(cls, url: str) -> Self:
@@ -68,7 +67,14 @@ class SmtpMailer:
         except (ValueError, HeaderParseError):
             # A line break in a header, or an address that cannot be written in one.
             raise MailFailed("email.invalid") from None
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(self._send, message, to))
+        await self._free.acquire()
+        try:
+            # Neither other work nor the end of the program waits for a slow server, as it would for pooled threads.
+            sending = on_own_thread(partial(self._send, message, to), name="mail", on_end=self._free.release)
+        except RuntimeError:
+            # The system limits the number of threads.
+            raise MailFailed("email.connection") from None
+        return await sending
 
     def _message(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> EmailMessage:
         """Raises: ValueError, HeaderParseError."""

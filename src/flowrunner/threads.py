@@ -1,7 +1,10 @@
 """Work whose length others choose: on the event loop if it is short, otherwise on a thread."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 from flowrunner.domain.expression import MAX_RENDERED, NO_VALUES, Scope, Template, TooMuchFilledIn, Values, render
@@ -21,6 +24,42 @@ async def on_thread_if(size: int, call: Callable[P, T], /, *args: P.args, **kwar
     if size <= LONG_BYTES:
         return call(*args, **kwargs)
     return await asyncio.to_thread(call, *args, **kwargs)
+
+
+def on_own_thread(call: Callable[[], T], *, name: str, on_end: Callable[[], None]) -> "asyncio.Future[T]":
+    """Make a call that may block for long on a new thread, and return the future of its result.
+
+    Unlike the threads of a pool, it is not waited for at the end of the program.
+
+    Args:
+        on_end: Called on the event loop when the thread has ended, even if the future was cancelled before.
+
+    Raises:
+        RuntimeError: The system has no further thread. ``on_end`` was called.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def end(answered: Callable[[], None]) -> None:
+        on_end()
+        if not answer.done():
+            answered()
+
+    def run() -> None:
+        try:
+            answered = partial(answer.set_result, call())
+        except Exception as error:
+            answered = partial(answer.set_exception, error)
+        # The loop may be closed: the thread can outlive the program's end.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(end, answered)
+
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError:
+        on_end()
+        raise
+    return answer
 
 
 async def render_soon(

@@ -1,9 +1,13 @@
-"""E-mails of a server that is killed before it has sent them."""
+"""E-mails of a server that ends before it has sent them."""
 
+import socket
+import threading
+import time
 from pathlib import Path
+from typing import Final
 
 from support.client import PASSWORD, Client
-from support.mailbox import free_port, open_mailbox, text_of
+from support.mailbox import free_port, open_mailbox, scripted_mail_server, text_of
 from support.server import Server
 
 
@@ -41,3 +45,32 @@ def test_an_invitation_is_mailed_once_after_a_kill_between_its_commit_and_the_e_
             assert len(mailbox.to("kim@example.com")) == 1
     finally:
         server.stop()
+
+
+# Less than the time for which an e-mail may take.
+STOP_SECONDS: Final = 20.0
+
+
+def test_a_mail_server_that_goes_on_greeting_does_not_keep_the_server_from_stopping(tmp_path: Path) -> None:
+    is_greeting = threading.Event()
+
+    def greet(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b"220-Welcome\r\n")
+            is_greeting.set()
+            time.sleep(1.0)
+
+    with scripted_mail_server(greet) as port:
+        settings = {"SMTP_URL": f"smtp://127.0.0.1:{port}", "PUBLIC_URL": "https://flows.example.com"}
+        server = Server(tmp_path, settings | {"ALLOWED_HOSTS": "localhost"})
+        try:
+            admin = server.start().admin()
+            workspace = admin.post("/api/v1/workspaces", {"name": "Team", "slug": "team"}).json["id"]
+            admin.post(f"/api/v1/workspaces/{workspace}/invitations", {"email": "kim@example.com", "role": "viewer"})
+            assert is_greeting.wait(STOP_SECONDS)
+
+            server.terminate()
+
+            assert server.wait(STOP_SECONDS) == 0
+        finally:
+            server.stop()

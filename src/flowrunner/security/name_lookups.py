@@ -1,9 +1,8 @@
 """DNS lookups for the requests of flows, with a share for each workspace."""
 
 import asyncio
-import contextlib
 import socket
-import threading
+from functools import partial
 from typing import Any, Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -11,6 +10,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.threads import on_own_thread
 
 # Time limit for waiting for a slot and for the answer.
 LOOKUP_SECONDS: Final = 5.0
@@ -61,37 +61,11 @@ class WorkspaceResolver(AbstractResolver):
 
         Raises: NameUnanswered if it cannot begin.
         """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
-
-        def end(found: list[ResolveResult] | Exception) -> None:
-            self._slots.give_back(self._workspace_id)
-            if answer.done():
-                return
-            if isinstance(found, Exception):
-                answer.set_exception(found)
-            else:
-                answer.set_result(found)
-
-        def run() -> None:
-            found: list[ResolveResult] | Exception
-            try:
-                found = _addresses(host, port, family)
-            except Exception as error:
-                found = error
-            # The loop may be closed: lookups can outlive the program's end.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(end, found)
-
-        # Not a thread pool, because the end of the program would wait for its blocked threads.
-        thread = threading.Thread(target=run, name="name lookup", daemon=True)
+        give_back = partial(self._slots.give_back, self._workspace_id)
         try:
-            thread.start()
+            return on_own_thread(partial(_addresses, host, port, family), name="name lookup", on_end=give_back)
         except RuntimeError:
-            # The system limits the number of threads. The slot must not be lost with the lookup.
-            self._slots.give_back(self._workspace_id)
             raise NameUnanswered("the server cannot start a lookup now, try again later") from None
-        return answer
 
     async def close(self) -> None:
         pass
