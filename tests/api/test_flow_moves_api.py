@@ -207,6 +207,28 @@ async def test_a_dry_run_of_a_move_checks_all_and_moves_nothing(tmp_path: Path) 
     assert rows(tmp_path, "SELECT 1 FROM audit WHERE action = 'flow.moved'") == []
 
 
+async def test_a_flow_does_not_move_where_its_chain_would_be_a_loop(tmp_path: Path) -> None:
+    async def save(client: ApiClient, name: str, of: str, **headers: str) -> str:
+        definition = f"nodes: {{a: {{type: return}}}}\ntriggers: {{t: {{type: execution, flow: {of}}}}}"
+        saved = await client.request("POST", "/api/v1/flows", {"name": name, "definition": definition}, **headers)
+        assert saved.status == 201, saved
+        return str(saved.json["id"])
+
+    async with team_at(tmp_path) as team:
+        flow, mine = await save(team.mara, "here", "there"), await personal(team.mara)
+        await save(team.mara, "there", "here", **{HEADER: team.id})
+        path = f"/api/v1/flows/{flow}/move"
+
+        planned, moved = [
+            await team.mara.request("POST", f"{path}{query}", {"workspace": team.id}) for query in ("?dry_run=true", "")
+        ]
+
+        assert_error(planned, 422)
+        assert planned.error["details"]["errors"] == moved.error["details"]["errors"]
+        assert moved.error["details"]["errors"][0]["code"] == "trigger.loop"
+        assert await flows_of(team.mara, mine) == [flow]
+
+
 async def test_open_executions_are_told_to_the_dry_run_of_a_move_too(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
         flow = await team.mara.flow(WAITS)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from flowrunner.domain import chain_loops
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import Chained
-from flowrunner.domain.errors import InvalidFlow
+from flowrunner.domain.errors import InvalidFlow, LimitReached
 from flowrunner.domain.events import Started
 from flowrunner.domain.triggers import FAILING_AFTER
 from flowrunner.domain.values import ExecutionId
@@ -18,6 +19,7 @@ from flowrunner.services.chains import Chains
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.trigger_requests import UNREADABLE
+from flowrunner.storage import triggers
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
@@ -307,6 +309,62 @@ async def test_a_loop_of_one_deployment_is_found(world: ChainSetup) -> None:
         await store.save_named(MARA, changes)
 
     assert rows_of(world.engine.path, "SELECT 1 FROM flows") == []
+
+
+def chains_of(sources: list[str], name: str) -> str:
+    """A flow with a chain for each of the flows that it listens to."""
+    triggers = {f"t{number}": {"type": "execution", "flow": source} for number, source in enumerate(sources)}
+    return json.dumps({"metadata": {"name": name}, "nodes": {"a": {"type": "return"}}, "triggers": triggers})
+
+
+async def test_a_workspace_has_a_limited_number_of_chains(world: ChainSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_loops, "MOST_CHAINS", 5)
+    await world.save(chains_of(["a", "b"], "first"))
+    second = await world.save(chains_of(["c", "d", "e"], "second"))
+
+    with pytest.raises(LimitReached) as refused:
+        await world.save(chains_of(["f"], "third"))
+    await world.flows.update(world.caller, second, FlowDraft(definition=chains_of(["c"], "second")))
+    await world.save(chains_of(["f"], "third"))
+
+    assert (refused.value.limit, refused.value.most) == ("chains", 5)
+
+
+async def test_a_limited_number_of_chains_listens_to_one_flow(
+    world: ChainSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_loops, "MOST_LISTENERS", 3)
+    await world.save(chains_of(["order-sync", "order-sync", "other"], "first"))
+    await world.save(chains_of(["order-sync", "other", "other"], "second"))
+
+    with pytest.raises(LimitReached) as refused:
+        await world.save(chains_of(["order-sync"], "third"))
+
+    assert (refused.value.limit, refused.value.most) == ("chain_listeners", 3)
+    assert "'order-sync'" in str(refused.value)
+
+
+async def test_a_deployment_reads_the_chains_once(world: ChainSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, read = list[int](), triggers._chains
+
+    def counted(rows: Any) -> Any:
+        reads.append(len(rows))
+        return read(rows)
+
+    monkeypatch.setattr(triggers, "_chains", counted)
+    names = [f"flow {number}" for number in range(20)]
+    changers = [
+        (await world.flows.changer(world.caller, FlowDraft(definition=chains_of([of], name), is_whole=True))).named(
+            name
+        )
+        for of, name in zip(names[1:], names, strict=False)
+    ]
+
+    await world.flows._store.save_named(
+        MARA, [NamedChange(name=n, change=c.deployed, size=None) for n, c in zip(names, changers, strict=False)]
+    )
+
+    assert reads == [19]
 
 
 async def test_a_chain_ends_although_a_renamed_flow_makes_it_a_loop(

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import AmbiguousName, Conflict, InvalidFlow, LimitReached, NotFound, quoted
+from flowrunner.domain.errors import AmbiguousName, Conflict, LimitReached, NotFound, quoted
 from flowrunner.domain.flow_names import forms_of
 from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool
 from flowrunner.domain.limits import check_count
@@ -108,12 +108,13 @@ async def check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, m
 
 
 async def write(tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
-    """Write all changes that change something. Raises: NotFound, Conflict, InvalidFlow."""
+    """Write all changes that change something. Raises: NotFound, Conflict, LimitReached, InvalidFlow."""
     for change in changes:
         await _write(tx, workspace_id, change)
     # Once all are there: flows of one deployment may refer to each other.
-    for _, after in changes:
-        await _check_chains(tx, after)
+    chained = [after.id for _, after in changes if _has_chain(after)]
+    if chained:
+        await triggers.check_chains(tx, workspace_id, chained)
 
 
 async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange) -> None:
@@ -151,17 +152,6 @@ async def check_tool(tx: Transaction, values: Mapping[str, Any]) -> None:
     if taken is not None:
         tool = values["tool_name"]
         raise Conflict(f"The flow {quoted(taken[0])} is the tool '{tool}' already: give one of the two another name")
-
-
-async def _check_chains(tx: Transaction, flow: SavedFlow) -> None:
-    """Raises: InvalidFlow if the flow's triggers make a loop."""
-    if not _has_chain(flow):
-        return
-    try:
-        await triggers.check_chains(tx, flow.id)
-    except InvalidFlow as error:
-        error.flow_name = flow.name
-        raise
 
 
 def depends_on_others(flow: SavedFlow) -> bool:

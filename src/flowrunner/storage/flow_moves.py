@@ -17,6 +17,7 @@ from flowrunner.storage.flow_changes import COUNT, check_tool
 from flowrunner.storage.hooks import MOVE as MOVE_HOOKS
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.triggers import MOVE as MOVE_TRIGGERS
+from flowrunner.storage.triggers import check_move
 from flowrunner.storage.usage import STORED
 
 FLOW: Final = """
@@ -138,6 +139,7 @@ async def _check_can_move(tx: Transaction, values: dict[str, Any], size: int, li
     tool, target = await tx.row(TOOL, values), values["target"]
     if tool is not None:
         await check_tool(tx, {"workspace_id": target, "id": values["id"], "tool_name": tool[0]})
+    await check_move(tx, values["id"], to=target)
     in_target = {"workspace_id": target}
     check_count("flows", (await one_row(tx, COUNT, in_target))[0], limits.flows, limit="workspace_flows")
     limits.check_grown((await one_row(tx, STORED, in_target))[0] + size)

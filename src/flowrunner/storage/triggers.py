@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from flowrunner.domain.chain_loops import ChainGraph, StoredChain, check_counts
 from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, NotFound, quoted
 from flowrunner.domain.schedules import next_start
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerType, WebhookTrigger
@@ -18,7 +19,7 @@ from flowrunner.ports.triggers import HookTrigger, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction
+from flowrunner.storage.transaction import Row, Transaction
 from flowrunner.storage.trigger_events import notify_of_trigger
 from flowrunner.stored_json import StoredJson
 
@@ -89,35 +90,18 @@ PURGE: Final = "DELETE FROM triggers WHERE flow_id = :id"
 PAUSE: Final = "UPDATE triggers SET paused_at = :paused_at, failures = 0, error = NULL WHERE id = :id"
 ROTATE: Final = "UPDATE triggers SET url_token = :url_token WHERE id = :id AND type = 'webhook'"
 
-# Paused triggers and those of disabled flows count as well: they may be armed without another check.
+# Paused triggers and those of disabled flows count as well: they may be armed without another check. A flow that is
+# about to move counts where it moves to.
 CHAINS: Final = """
-SELECT t.id, t.flow_id, t.workspace_id, t.name, t.type, t.spec
-  FROM flows f JOIN triggers t ON t.workspace_id = f.workspace_id
- WHERE f.id = :flow_id AND t.type = 'execution' AND t.removed_at IS NULL
+SELECT t.id, t.flow_id, f.name, t.name, t.type, t.spec
+  FROM triggers t JOIN flows f ON f.id = t.flow_id
+ WHERE t.workspace_id = :workspace_id AND t.type = 'execution' AND t.removed_at IS NULL
 """
-# The chains are given, because a stored form that cannot be read would make the statement fail.
-_LOOP: Final = """
-WITH RECURSIVE listening (flow_id, workspace_id, source, name) AS (CHAINS),
-reached (id) AS (
-    SELECT id FROM flows WHERE id = :flow_id
-     UNION
-    SELECT l.flow_id FROM reached r JOIN flows f ON f.id = r.id JOIN listening l ON l.source IN (f.id, NAME)
-)
-SELECT l.name, f.name FROM listening l JOIN flows f ON l.source IN (f.id, NAME) AND f.workspace_id = l.workspace_id
- WHERE l.flow_id = :flow_id AND f.id IN (SELECT id FROM reached) AND f.deleted_at IS NULL
- LIMIT 1
+CHAINS_OF_FLOW: Final = """
+SELECT t.id, t.flow_id, f.name, t.name, t.type, t.spec
+  FROM triggers t JOIN flows f ON f.id = t.flow_id
+ WHERE t.flow_id = :flow_id AND t.type = 'execution' AND t.removed_at IS NULL
 """
-_CHAINS_IN_SQLITE: Final = """
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:chains)
-"""
-_CHAINS_IN_POSTGRES: Final = """
-    SELECT (value ->> 0) COLLATE "C", (value ->> 1) COLLATE "C", (value ->> 2) COLLATE "C", value ->> 3
-      FROM json_array_elements(CAST(:chains AS json)) AS given (value)
-"""
-LOOP: Final = Statement(
-    sqlite=_LOOP.replace("CHAINS", _CHAINS_IN_SQLITE).replace("NAME", "f.name"),
-    postgres=_LOOP.replace("CHAINS", _CHAINS_IN_POSTGRES).replace("NAME", 'f.name COLLATE "C"'),
-)
 # 160 bits, so that URLs cannot be guessed.
 _TOKEN_BYTES: Final = 20
 
@@ -239,19 +223,44 @@ async def of_ids(tx: Transaction, ids: Collection[TriggerId]) -> Mapping[Trigger
     return found
 
 
-async def check_chains(tx: Transaction, flow_id: FlowId) -> None:
-    """Raises: InvalidFlow if the end of an execution of the flow would start another one of the flow."""
-    rows = await tx.rows(CHAINS, {"flow_id": flow_id})
-    chains = [
-        (of, workspace_id, spec.flow, name)
-        for id, of, workspace_id, name, type, text in rows
+async def check_chains(tx: Transaction, workspace_id: WorkspaceId, flow_ids: Sequence[FlowId]) -> None:
+    """Check the chains of a workspace, of which some flows have changed.
+
+    Raises:
+        LimitReached: If the workspace has too many.
+        InvalidFlow: If the end of an execution of one of the flows would start another one of it.
+    """
+    _check_chains(_chains(await tx.rows(CHAINS, {"workspace_id": workspace_id})), flow_ids)
+
+
+async def check_move(tx: Transaction, flow_id: FlowId, *, to: WorkspaceId) -> None:
+    """Check the chains of a workspace as if it had a flow of another one. Raises: as `check_chains`."""
+    own = _chains(await tx.rows(CHAINS_OF_FLOW, {"flow_id": flow_id}))
+    if own:
+        _check_chains([*_chains(await tx.rows(CHAINS, {"workspace_id": to})), *own], [flow_id])
+
+
+def _chains(rows: Sequence[Row]) -> list[StoredChain]:
+    return [
+        StoredChain(FlowId(of), flow_name, name, spec.flow)
+        for id, of, flow_name, name, type, text in rows
         if isinstance(spec := _spec(id, type, text), Chain)
     ]
-    row = await tx.row(LOOP, {"flow_id": flow_id, "chains": msgspec.json.encode(chains).decode()})
-    if row is not None:
-        message = f"the chain is a loop: an end of this flow would start it again, by way of {quoted(row[1])}"
-        hint = "let another event end the chain, or call the flow from a node"
-        raise InvalidFlow([Fault(path=f"triggers.{row[0]}.flow", code="trigger.loop", message=message, hint=hint)])
+
+
+def _check_chains(chains: Sequence[StoredChain], flow_ids: Sequence[FlowId]) -> None:
+    check_counts(chains)
+    graph = ChainGraph(chains)
+    for flow_id in flow_ids:
+        loop = graph.loop_of(flow_id)
+        if loop is not None:
+            by = quoted(loop.by_way_of)
+            message = f"the chain is a loop: an end of this flow would start it again, by way of {by}"
+            hint = "let another event end the chain, or call the flow from a node"
+            path = f"triggers.{loop.chain.name}.flow"
+            error = InvalidFlow([Fault(path=path, code="trigger.loop", message=message, hint=hint)])
+            error.flow_name = loop.chain.flow_name
+            raise error
 
 
 async def _arm(tx: Transaction, trigger: TriggerView, *, at: datetime) -> None:
