@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -407,6 +408,26 @@ def test_a_step_is_a_value() -> None:
 
 def test_a_leap_day_on_a_monday_is_found() -> None:
     assert times(Schedule(cron="0 0 29 2 */8"), moment("2026-01-01T00:00Z"), 1) == [moment("2032-02-29T00:00Z")]
+
+
+def test_a_rare_expression_is_compared_with_each_kind_of_month_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = list[date]()
+    match_day = CronSim.match_day
+
+    def counted(fields: CronSim, day: date) -> bool:
+        compared.append(day)
+        return match_day(fields, day)
+
+    monkeypatch.setattr(CronSim, "match_day", counted)
+    dues = {
+        next_due(Schedule(cron="17 4 * 2 1#5"), datetime(2027, 1, 1, tzinfo=UTC) + number * timedelta(days=100))
+        for number in range(200)
+    }
+
+    assert {due.weekday() for due in dues if due} == {0}
+    assert len(dues) == 3
+    # A February begins on one of seven weekdays, and has 28 or 29 days.
+    assert len(compared) <= 7 * (28 + 29)
 
 
 def test_a_date_that_never_comes_is_no_due_time() -> None:

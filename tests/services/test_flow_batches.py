@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import InvalidFlows, LimitReached
+from flowrunner.domain.errors import InvalidFlows, InvalidInput, LimitReached
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.language import Reading
 from flowrunner.schemas import RustSchemas
@@ -65,6 +65,20 @@ async def test_a_document_that_was_deployed_is_not_read_again(
     assert language.read_texts == [DESCRIBED + "# c"]
     assert [change.before == change.after for change, *_ in same] == [True, True]
     assert [change.before == change.after for change, *_ in changed] == [True, False]
+
+
+async def test_the_flows_of_a_deployment_have_a_limited_number_of_triggers(
+    engine: Machine, batches: FlowBatches, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_batches, "MAX_TRIGGERS", 2)
+
+    with pytest.raises(InvalidInput) as refused:
+        await batches.save(mara, documents(a=HOURLY, b=HOURLY, c=HOURLY))
+    none = rows_of(engine.path, "SELECT name FROM flows")
+    await batches.save(mara, documents(a=HOURLY, b=HOURLY, c=DESCRIBED))
+
+    assert [(fault.path, fault.code) for fault in refused.value.faults] == [("flows", "too_long")]
+    assert none == []
 
 
 async def test_a_description_that_was_changed_beside_the_document_comes_back(

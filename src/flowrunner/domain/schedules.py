@@ -2,8 +2,9 @@
 
 import hashlib
 from bisect import bisect_right
+from calendar import monthrange
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -82,9 +83,8 @@ def _next(schedule: Schedule, after: datetime) -> datetime | None:
         anchor, step = schedule.start or _EPOCH, timedelta(seconds=schedule.every_seconds)
         return anchor + ((after - anchor) // step + 1) * step
     assert schedule.cron is not None, "a schedule has a cron expression, an interval or a moment"
-    fields, zone = _fields_of(schedule.cron), zone_of(schedule.timezone)
-    first = after.astimezone(zone).date()
-    for day in _days_from(fields, first, first.year + _MOST_YEARS):
+    first = after.astimezone(zone_of(schedule.timezone)).date()
+    for day in _days_from(schedule.cron, first, min(first.year + _MOST_YEARS, MAXYEAR)):
         times = _times_of(schedule.cron, schedule.timezone, day)
         if (index := bisect_right(times, after)) < len(times):
             return times[index]
@@ -112,15 +112,27 @@ def last_due(schedule: Schedule, until: datetime, *, since: datetime) -> datetim
     return since
 
 
-def _days_from(fields: CronSim, day: date, last_year: int) -> Iterator[date]:
+def _days_from(cron: str, first: date, last_year: int) -> Iterator[date]:
     """Yield the days of an expression."""
-    while day.year <= last_year:
-        if day.month not in fields.months:
-            day = (day.replace(day=1) + 32 * _DAY).replace(day=1)
-            continue
-        if fields.match_day(day):
-            yield day
-        day += _DAY
+    year, month, months = first.year, first.month, _fields_of(cron).months
+    while year <= last_year:
+        if month in months:
+            for number in _days_of(cron, *monthrange(year, month)):
+                if (day := date(year, month, number)) >= first:
+                    yield day
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+
+
+# A month of each kind: of the weekday of its first day, and its number of days. All of them occur within 28 years.
+_KINDS: Final = {monthrange(year, month): (year, month) for year in range(2001, 2029) for month in range(1, 13)}
+
+
+# The days of a rare expression are found by months, of which there are 28 kinds: few of its days fit in 40 years.
+@lru_cache(maxsize=4096)
+def _days_of(cron: str, weekday: int, length: int) -> tuple[int, ...]:
+    """Return the numbers of the days that fit an expression, in a month of this kind."""
+    fields, (year, month) = _fields_of(cron), _KINDS[weekday, length]
+    return tuple(number for number in range(1, length + 1) if fields.match_day(date(year, month, number)))
 
 
 # A day may have 1,440 due times.

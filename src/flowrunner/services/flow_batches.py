@@ -20,6 +20,8 @@ from flowrunner.services.flows import Flows, acts
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 MAX_FLOWS: Final = 500
+# Triggers of all flows together: one transaction arms them, and other writes wait for it.
+MAX_TRIGGERS: Final = 5_000
 # Bytes of all definitions together.
 MAX_BYTES: Final = 16 * 1024 * 1024
 # Faults of an answer; beyond them the rest is not looked at.
@@ -121,8 +123,8 @@ class FlowBatches:
         return {name for name, count in counts.items() if not count}
 
     async def _changers(self, caller: Caller, documents: Sequence[FlowDocument]) -> Sequence[FlowChanger]:
-        """Raises: InvalidFlows with the faults of all documents."""
-        now = self._clock.now()
+        """Raises: InvalidFlows with the faults of all documents; InvalidInput if they have too many triggers."""
+        now, triggers = self._clock.now(), 0
         changers: list[FlowChanger] = []
         faults: list[tuple[str, str, Fault]] = []
         for document in documents:
@@ -130,12 +132,16 @@ class FlowBatches:
             try:
                 flow = await self._read_once(caller, document.definition)
                 changers.append(FlowChanger.of(caller, draft, flow, at=now).named(document.name))
+                triggers += len(flow.triggers)
             except (InvalidFlow, InvalidInput) as error:
                 faults += [(document.name, document.place, fault) for fault in error.faults]
             if len(faults) >= MAX_FAULTS:
                 break
         if faults:
             raise InvalidFlows(faults[:MAX_FAULTS])
+        if triggers > MAX_TRIGGERS:
+            message = f"have {triggers} triggers together, and may have {MAX_TRIGGERS}"
+            raise invalid("flows", message, code="too_long", hint="save them in several requests")
         return changers
 
     async def _read_once(self, caller: Caller, definition: str) -> Metadata:
