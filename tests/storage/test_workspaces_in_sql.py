@@ -48,7 +48,7 @@ EXCEPTIONS: Final = {
         "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING",
     },
     "background jobs start what is due by triggers of all workspaces, with ids from the store": {
-        "STATE", "EARLIEST", "FIRE", "START", "FAIL", "ENDED_AT", "TRIGGER", "_ENDS",
+        "STATE", "EARLIEST", "FIRE", "START", "FAIL", "ENDED_AT", "TRIGGER", "ENDS",
     },
     "the sender of a webhook knows the secret part of its URL, and says no workspace": {"BY_URL"},
     "triggers are changed in the transaction that has read their flow, or the trigger, by its workspace": {
@@ -61,7 +61,7 @@ EXCEPTIONS: Final = {
     "the audit log is one chain of all workspaces": {"LAST", "ROWS", "FIRST_SINCE"},
     "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS", "KEEP_UNTIL"},
     "metrics say how much waits in all workspaces together": {"BACKLOG"},
-    "a background job settles the requests to webhooks that a server did not, of all workspaces": {"_RECEIVED"},
+    "a background job settles the requests to webhooks that a server did not, of all workspaces": {"RECEIVED"},
     "an operator checks what is stored in all workspaces": {"LAST_ENTRY", "OPEN", "CURRENT", "REVISION", "EVENT_TYPES"},
 }  # fmt: skip
 

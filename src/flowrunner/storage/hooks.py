@@ -55,16 +55,15 @@ SELECT d.id, d.workspace_id, d.trigger_id, d.received_at,
   FROM hook_deliveries d LEFT JOIN executions x ON d.state = 'received' AND x.id = d.execution_id
  WHERE d.workspace_id = :workspace_id AND d.trigger_id = :trigger_id AND d.id = :id
 """
-_RECEIVED: Final = """
+RECEIVED: Final = Statement.with_texts(
+    """
 SELECT d.id, d.workspace_id, d.trigger_id, d.received_at, d.state, NULL, d.error, d.size FROM hook_deliveries d
  WHERE d.received_at < :before AND d.state = 'received'
-   AND d.workspace_id NOT IN (OUTSIDE)
+   AND d.workspace_id NOT IN (:outside)
    AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.id = d.execution_id)
  ORDER BY d.received_at, d.id LIMIT :limit
-"""
-RECEIVED: Final = Statement(
-    sqlite=_RECEIVED.replace("OUTSIDE", "SELECT value FROM json_each(:outside)"),
-    postgres=_RECEIVED.replace("OUTSIDE", "SELECT json_array_elements_text(CAST(:outside AS json))"),
+""",
+    "outside",
 )
 # After the triggers of a flow have moved. A request may have a megabyte. The newest first: the server may be about to
 # start it.

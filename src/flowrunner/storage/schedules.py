@@ -33,14 +33,10 @@ SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine
 """
 _IS_DUE: Final = """
  WHERE t.next_at <= :at AND t.next_at IS NOT NULL AND (SELECT paused_at IS NULL FROM engine)
-   AND t.workspace_id NOT IN (OUTSIDE)
+   AND t.workspace_id NOT IN (:outside)
  ORDER BY t.next_at LIMIT :limit
 """
-_DUE: Final = f"{ALL}{_IS_DUE}"
-DUE: Final = Statement(
-    sqlite=_DUE.replace("OUTSIDE", "SELECT value FROM json_each(:outside)"),
-    postgres=_DUE.replace("OUTSIDE", "SELECT json_array_elements_text(CAST(:outside AS json))"),
-)
+DUE: Final = Statement.with_texts(f"{ALL}{_IS_DUE}", "outside")
 
 MOST_ERROR_CHARACTERS: Final = 500
 

@@ -20,14 +20,13 @@ SELECT paused_at IS NULL AND EXISTS (SELECT 1 FROM trigger_outbox),
        paused_at IS NULL AND EXISTS (SELECT 1 FROM triggers WHERE listens_to IS NOT NULL)
   FROM engine
 """
-_ENDS: Final = """
+ENDS: Final = Statement.with_texts(
+    """
 SELECT o.trigger_id, o.execution_id FROM trigger_outbox o LEFT JOIN triggers t ON t.id = o.trigger_id
- WHERE (SELECT paused_at IS NULL FROM engine) AND coalesce(t.workspace_id, '') NOT IN (OUTSIDE)
+ WHERE (SELECT paused_at IS NULL FROM engine) AND coalesce(t.workspace_id, '') NOT IN (:outside)
  ORDER BY o.execution_id, o.trigger_id LIMIT :limit
-"""
-ENDS: Final = Statement(
-    sqlite=_ENDS.replace("OUTSIDE", "SELECT value FROM json_each(:outside)"),
-    postgres=_ENDS.replace("OUTSIDE", "SELECT json_array_elements_text(CAST(:outside AS json))"),
+""",
+    "outside",
 )
 ENDED_AT: Final = "SELECT completed_at FROM executions WHERE id = :id"
 FAIL: Final = "UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :id"
