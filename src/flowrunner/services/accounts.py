@@ -283,8 +283,7 @@ class Accounts:
         """Raises: Forbidden if the login is not recent; TooManyRequests."""
         at = self._clock.now()
         check_recent_login(caller, at=at)
-        self._email_changes.check(caller.account_id, at=at)
-        self._email_changes.add(caller.account_id, at=at)
+        self._email_changes.take(caller.account_id, at=at)
 
     async def _hashes(
         self, caller: Caller, email: str, password: str | None, *, current: str | None

@@ -97,8 +97,7 @@ class EmailConfirmations:
         if account.is_email_confirmed:
             raise Conflict("The e-mail address is confirmed already")
         now = self._clock.now()
-        self._sent_again.check(account.id, at=now)
-        self._sent_again.add(account.id, at=now)
+        self._sent_again.take(account.id, at=now)
         link, mails = self.begin(account.id, name=account.name, email=account.email)
         assert link is not None, "e-mails are possible"
         action = "email.confirmation_sent"

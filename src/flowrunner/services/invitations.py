@@ -134,8 +134,7 @@ class Invitations:
         if life is not None and not SHORTEST_LIFE <= life <= LONGEST_LIFE:
             raise invalid("expires_in", "must be between 5m and 30d", code="range")
         now = self._clock.now()
-        self._sent.check(caller.account_id, at=now)
-        self._sent.add(caller.account_id, at=now)
+        self._sent.take(caller.account_id, at=now)
         token, seed = self._mailed.new()
         invitation = Invitation(
             id=InvitationId(new_id("invitation", now)),
@@ -240,8 +239,7 @@ class Invitations:
         invitation, now = found.invitation, self._clock.now()
         _check(name, password, email=invitation.email)
         source = source_of(address)
-        self._sign_ups.check(source, at=now)
-        self._sign_ups.add(source, at=now)
+        self._sign_ups.take(source, at=now)
         account = Account(
             id=AccountId(new_id("account", now)),
             name=name,

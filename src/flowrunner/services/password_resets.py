@@ -145,9 +145,7 @@ class PasswordResets:
         """
         if not self._mails.are_possible:
             raise Conflict("This server sends no e-mails: ask an admin for a link")
-        now, source = self._clock.now(), source_of(address)
-        self._asked.check(source, at=now)
-        self._asked.add(source, at=now)
+        self._asked.take(source_of(address), at=self._clock.now())
         # All that depends on the account happens after the answer.
         if len(self._pending) < _MOST_PENDING:
             task = asyncio.create_task(self._send(_normal(email), address=address))
@@ -165,8 +163,7 @@ class PasswordResets:
             if found is None or not found.account.is_email_confirmed:
                 return
             # This keeps people from flooding the mailbox of another person.
-            self._sent.check(email, at=self._clock.now())
-            self._sent.add(email, at=self._clock.now())
+            self._sent.take(email, at=self._clock.now())
             account = found.account
             entry = self._entry(account, credential="email", address=address)
             if not found.has_password:
@@ -210,8 +207,7 @@ class PasswordResets:
             raise LinkNotValid
         account = reset.account
         _check_password(account, password)
-        self._set.check(source, at=self._clock.now())
-        self._set.add(source, at=self._clock.now())
+        self._set.take(source, at=self._clock.now())
         password_hash = await self._hasher.hash(password, source=source)
         now, change = self._clock.now(), f"A link has set a new password of your account. {_besides(reset)}"
         entry = AuditEntry(

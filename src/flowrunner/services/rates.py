@@ -167,6 +167,11 @@ class SlidingWindow(Generic[K]):
         self._length = length
         self._times: LruCache[K, list[datetime]] = LruCache(_KEPT)
 
+    def take(self, key: K, *, at: datetime) -> None:
+        """Add an event. Raises: as `check`; nothing is added then."""
+        self.check(key, at=at)
+        self.add(key, at=at)
+
     def check(self, key: K, *, at: datetime) -> None:
         """Raises: TooManyRequests, with the time to wait, if the window is full."""
         recent = self._recent(key, at)

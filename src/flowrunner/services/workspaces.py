@@ -242,14 +242,12 @@ class Workspaces:
         return await self._store.all(page=page)
 
     async def _account_named(self, caller: Caller, name: str) -> AccountId:
-        now = self._clock.now()
         try:
             address = normal_email(name) if "@" in name else name
         except ValueError:
             raise invalid("account", "is neither the id nor the e-mail address of an account") from None
-        self._unknown_names.check(caller.account_id, at=now)
         # Counted until the answer is known: concurrent requests must not exceed the limit together.
-        self._unknown_names.add(caller.account_id, at=now)
+        self._unknown_names.take(caller.account_id, at=self._clock.now())
         try:
             known = await self._store.account_named(address)
         except Unavailable:
