@@ -23,13 +23,14 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
 from flowrunner.ports.triggers import TriggerStore
 from flowrunner.ports.workspaces import WorkspaceStore
+from flowrunner.services.callbacks import MAX_CALLBACKS
+from flowrunner.services.workspaces import MAX_MEMBERS
 
 # Exports of one workspace at a time in one process: each reads the database and compresses.
 MAX_OPEN: Final = 2
 _FLOWS_AT_ONCE: Final = 50
 _EXECUTIONS_AT_ONCE: Final = 100
-_MEMBERS_AT_ONCE: Final = 1000
-_ROWS_AT_ONCE: Final = 1000
+_TRIGGERS_AT_ONCE: Final = 1000
 _encode: Final = msgspec.json.Encoder().encode
 
 # Name of a file in the archive, and the portions of its content.
@@ -111,7 +112,7 @@ class WorkspaceExports:
         yield "events.ndjson", self._events(id)
 
     async def _members(self, id: WorkspaceId) -> AsyncIterator[bytes]:
-        members, _ = await self._workspaces.members(id, page=Page(limit=_MEMBERS_AT_ONCE, offset=0))
+        members, _ = await self._workspaces.members(id, page=Page(limit=MAX_MEMBERS))
         for member in members:
             yield _line({
                 "account_id": member.account_id, "name": member.name, "email": member.email, "role": member.role,
@@ -143,7 +144,7 @@ class WorkspaceExports:
         """Yield the triggers, without the secret parts of their URLs; the documents of the flows say what they do."""
         offset, total = 0, 1
         while offset < total:
-            page = Page(limit=_ROWS_AT_ONCE, offset=offset)
+            page = Page(limit=_TRIGGERS_AT_ONCE, offset=offset)
             triggers, total = await self._triggers.page(id, flow_id=None, type=None, page=page)
             for trigger in triggers:
                 yield _line({
@@ -151,11 +152,11 @@ class WorkspaceExports:
                     "paused_at": None if trigger.paused_at is None else rfc3339(trigger.paused_at),
                     "last_at": None if trigger.last_at is None else rfc3339(trigger.last_at),
                 })  # fmt: skip
-            offset += _ROWS_AT_ONCE
+            offset += _TRIGGERS_AT_ONCE
 
     async def _callback_lines(self, id: WorkspaceId) -> AsyncIterator[bytes]:
         """Yield the callbacks, without what could be a credential in their URLs, and without their signing secrets."""
-        callbacks, _ = await self._callbacks.page(id, page=Page(limit=_ROWS_AT_ONCE, offset=0))
+        callbacks, _ = await self._callbacks.page(id, page=Page(limit=MAX_CALLBACKS))
         for callback in callbacks:
             yield _line({
                 "id": callback.id, "name": callback.name, "events": list(callback.events), "format": callback.format,
