@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -33,8 +34,11 @@ STALL_SECONDS = 2.0
 def inputs_faults(schemas: Mapping[str, JSON]) -> list[ParamFault]:
     """Return every fault of the input schemas of a flow."""
     budget = SchemaBudget(ENGINE)
-    faults = (form_faults(schema_of(written)[0], budget, ("inputs", name)) for name, written in schemas.items())
-    return [fault for found in faults for fault in found]
+    return [
+        replace(fault, keys=("inputs", name, *fault.keys))
+        for name, written in schemas.items()
+        for fault in form_faults(schema_of(written)[0], budget)
+    ]
 
 
 def check(schemas: Mapping[str, JSON], values: Mapping[str, JSON]) -> Mapping[str, JSON]:

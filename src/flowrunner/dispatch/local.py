@@ -139,7 +139,6 @@ class LocalDispatcher(LinkingDispatcher):
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._owner: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -169,9 +168,9 @@ class LocalDispatcher(LinkingDispatcher):
 
     async def open(self) -> None:
         """Claim the journal and resume every unfinished execution."""
-        self._ready = asyncio.get_running_loop().create_future()
-        self._owner = asyncio.create_task(self._own(self._ready), name="dispatcher")
-        await self._ready
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._owner = asyncio.create_task(self._own(ready), name="dispatcher")
+        await ready
 
     async def _own(self, ready: "asyncio.Future[None]") -> None:
         try:

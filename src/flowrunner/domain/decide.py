@@ -75,7 +75,7 @@ def decide(
     deadline = deadline_of(flow, state)
     if deadline is not None and now >= deadline:
         message = f"The execution did not end within {flow.limits.timeout_seconds:g} seconds"
-        return (failed(flow, state, ErrorValue(type="timeout", message=message)),)
+        return (failed(flow, ErrorValue(type="timeout", message=message)),)
     # All at once: after a crash of ten thousand running steps, a decision about each would search all of them again.
     interrupted = [step for step in state.running if step not in running] if may_be_interrupted else ()
     if interrupted:
@@ -168,7 +168,7 @@ def evaluated(flow: Flow, state: ExecutionState, ended: ScopeEnded) -> tuple[Rec
     if ended.scope != ROOT:
         return _collected(state, ended)
     if ended.error is not None:
-        return (failed(flow, state, ended.error, state.root.current),)
+        return (failed(flow, ended.error, state.root.current),)
     return (complete(flow, ended.result),)
 
 
@@ -341,7 +341,7 @@ def _fail_over_budget(flow: Flow, state: ExecutionState, scope: str, at: StepSta
     )
     error = ErrorValue(type="limit.steps", message=message, node=None if at is None else at.step.node)
     if budget == ROOT:
-        return failed(flow, state, error, at)
+        return failed(flow, error, at)
     # Only this handler fails: the other one has a budget of its own.
     return Record(ScopeEnded(scope=budget, outcome="failed", error=error))
 
@@ -427,7 +427,7 @@ def _after_success(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
             f" result is {_MAX_RESULT_BYTES}. Select the part to return in 'outputs'"
         )
         error = ErrorValue(type="node.result_too_large", node=node.name, message=message)
-        return failed(flow, state, error, current)
+        return failed(flow, error, current)
     return complete(flow, current.result)
 
 
@@ -439,7 +439,7 @@ def _after_failure(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
         return _enter(flow, state, frame.scope, target)
     if frame.scope != ROOT:
         return Record(ScopeEnded(scope=frame.scope, outcome="failed", error=current.error))
-    return failed(flow, state, current.error, current)
+    return failed(flow, current.error, current)
 
 
 def _node_completed(current: StepState, action: str, result: JSON) -> NodeCompleted:

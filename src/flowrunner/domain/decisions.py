@@ -74,11 +74,11 @@ Decision: TypeAlias = Action | Wait
 # The end of the flow itself, followed by its handlers if it has any.
 
 
-def failed(flow: Flow, state: ExecutionState, error: ErrorValue, at: StepState | None = None) -> Record | Finish:
+def failed(flow: Flow, error: ErrorValue, at: StepState | None = None) -> Record | Finish:
     """Return the decision that fails the flow, at the step ``at`` if there is one."""
     if flow.on_failure is not None or flow.on_finish is not None:
         return Record(ScopeEnded(scope=ROOT, outcome="failed", error=error))
-    return Finish(_failure(state, error, at))
+    return Finish(_failure(error, at))
 
 
 def cancelled(flow: Flow, state: ExecutionState, reason: str, *, force: bool = False) -> Record | Finish | None:
@@ -111,12 +111,12 @@ def ending_of(state: ExecutionState, ended: ScopeEnded) -> Ending:
             return Cancelled(reason=ended.reason or "")
         case "failed":
             assert ended.error is not None, "a failed scope has an error"
-            return _failure(state, ended.error, state.root.current)
+            return _failure(ended.error, state.root.current)
         case _:
             assert_never(ended.outcome)
 
 
-def _failure(state: ExecutionState, error: ErrorValue, at: StepState | None) -> Failed:
+def _failure(error: ErrorValue, at: StepState | None) -> Failed:
     if at is None:
         return Failed(error=error)
     at = at.failed_at or at

@@ -38,12 +38,12 @@ def value_fault(value: str) -> str | None:
     return f"a value has 1 to {MAX_VALUE_CHARACTERS} printable characters"
 
 
-def checked_labels(labels: Mapping[str, str], field: str = "labels") -> Mapping[str, str]:
+def checked_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
     """Return the labels of a request, in the order of their names. Raises: InvalidInput with every fault."""
     if len(labels) > MAX_LABELS:
-        raise invalid(field, f"must have at most {MAX_LABELS} entries", code="too_long")
+        raise invalid("labels", f"must have at most {MAX_LABELS} entries", code="too_long")
     faults = [
-        Fault(path=f"{field}.{quoted(name)}", code="invalid", message=message)
+        Fault(path=f"labels.{quoted(name)}", code="invalid", message=message)
         for name, value in labels.items()
         if (message := name_fault(name) or value_fault(value)) is not None
     ]
@@ -52,7 +52,7 @@ def checked_labels(labels: Mapping[str, str], field: str = "labels") -> Mapping[
     return dict(sorted(labels.items())) if labels else NO_LABELS
 
 
-def labels_of_values(values: Mapping[str, JSON], field: str = "labels") -> Mapping[str, str]:
+def labels_of_values(values: Mapping[str, JSON]) -> Mapping[str, str]:
     """Return the labels that a trigger names; one without a value is left out. Raises: InvalidInput."""
     labels: dict[str, str] = {}
     for name, value in values.items():
@@ -60,8 +60,8 @@ def labels_of_values(values: Mapping[str, JSON], field: str = "labels") -> Mappi
         if text is not None:
             labels[name] = text
         elif value is not None:
-            raise invalid(f"{field}.{quoted(name)}", "must be a text, a number or a boolean", code="type")
-    return checked_labels(labels, field)
+            raise invalid(f"labels.{quoted(name)}", "must be a text, a number or a boolean", code="type")
+    return checked_labels(labels)
 
 
 def label_term(text: str, field: str) -> tuple[str, str]:

@@ -175,6 +175,6 @@ class Suggestions:
         self.left -= len(known)
         return nearest(text, known, cutoff=cutoff)
 
-    def did_you_mean(self, text: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
-        near = self.nearest(text, known, cutoff=cutoff)
+    def did_you_mean(self, text: str, known: Collection[str]) -> str | None:
+        near = self.nearest(text, known)
         return None if near is None else f"did you mean '{near}'?"

@@ -220,7 +220,7 @@ class EventLog:
             return None
         self.exceed_quota()
         if self.state.root.ended is None:
-            return failed(self._execution.flow, self.state, error)
+            return failed(self._execution.flow, error)
         self.log(Logged(level="warn", message=f"The handlers of the end were cut off: {error.message}"))
         return cancelled(self._execution.flow, self.state, "", force=True)
 

@@ -138,14 +138,14 @@ class Inputs:
         return checked
 
 
-def form_faults(schema: JSON, budget: SchemaBudget, at: Keys = ()) -> Sequence[ParamFault]:
-    """Return every fault of a schema and of its default; their keys begin with ``at``."""
-    faults, _ = read_schema(schema, budget, at)
+def form_faults(schema: JSON, budget: SchemaBudget) -> Sequence[ParamFault]:
+    """Return every fault of a schema and of its default."""
+    faults, _ = read_schema(schema, budget, ())
     if faults or not isinstance(schema, Mapping) or "default" not in schema:
         return faults
     return [
         ParamFault(
-            keys=(*at, "default", *fault.keys),
+            keys=("default", *fault.keys),
             code="default",
             message=f"the default does not fit: {fault.message}",
             hint=fault.hint,

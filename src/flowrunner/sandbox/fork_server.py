@@ -40,13 +40,12 @@ class Worker(asyncio.Protocol):
         answers: Received answers that were not taken yet.
     """
 
-    def __init__(self, number: int, end: Callable[[], None]) -> None:
+    def __init__(self, end: Callable[[], None]) -> None:
         self.workspace_id: WorkspaceId | None = None
         self.is_lost = False
         self.requests = 0
         self.pace: float | None = None
         self.answers: list[bytes] = []
-        self._number = number
         self._end = end
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
@@ -183,7 +182,7 @@ class ForkServer:
             with theirs:
                 socket.send_fds(self._control, [b"F" + number.to_bytes(4, "little")], [theirs.fileno()])
             _, worker = await asyncio.get_running_loop().create_connection(
-                lambda: Worker(number, lambda: self._kill(number)), sock=ours
+                lambda: Worker(lambda: self._kill(number)), sock=ours
             )
         except BaseException:
             ours.close()
