@@ -73,7 +73,7 @@ async def test_an_export_has_all_that_a_workspace_holds_but_values_of_secrets(tm
 async def test_an_export_is_complete_in_however_many_portions_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("_FLOWS_AT_ONCE", "_EXECUTIONS_AT_ONCE", "_ROWS_AT_ONCE"):
+    for name in ("_FLOWS_AT_ONCE", "_EXECUTIONS_AT_ONCE", "_TRIGGERS_AT_ONCE"):
         monkeypatch.setattr(f"flowrunner.services.exports.{name}", 2)
     monkeypatch.setattr("flowrunner.storage.exports._EVENTS_AT_ONCE", 2)
     async with team_at(tmp_path) as team:
