@@ -4,16 +4,19 @@ from datetime import timedelta
 
 import pytest
 
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import NotFound
+from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.retention import LONGEST_AGE, RetentionRule
-from flowrunner.domain.values import FlowId, WorkspaceId
+from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+from flowrunner.domain.waits import child_signal_key
 from flowrunner.ids import new_id
 from flowrunner.services import retention as retention_module
 from flowrunner.services.retention import Retention
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.retention import SqlRetention
-from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, rows_of
+from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, following, rows_of
 from support.dependencies import SteppingClock
 
 DAY = timedelta(days=1)
@@ -124,6 +127,45 @@ async def test_the_installation_limits_the_number_of_each_flow(
     assert await purge(retention(database, installation=RetentionRule(max_age=30 * DAY, max_count=1))) == 3
 
     assert await left(path, ids) == "1345789"
+
+
+@pytest.mark.parametrize("installation", [MONTH, RetentionRule(max_age=DAY)])
+async def test_an_end_stays_until_it_has_started_what_waits_for_it(
+    database: Database, ids: dict[str, str], path: Place, installation: RetentionRule
+) -> None:
+    await SqlRetention(database).set_of_workspace(MARA, RetentionRule(max_age=DAY))
+    change(path, "INSERT INTO trigger_outbox (trigger_id, execution_id) VALUES ('trig-1', ?)", ids["2"])
+    paused = retention(database, day=20, installation=installation)
+
+    assert await purge(paused) == 7
+
+    assert await left(path, ids) == "245"
+    change(path, "DELETE FROM trigger_outbox")
+    assert await purge(paused) == 1
+    assert await left(path, ids) == "45"
+
+
+@pytest.mark.parametrize("installation", [MONTH, RetentionRule(max_age=DAY)])
+async def test_a_child_stays_until_its_open_parent_knows_of_its_end(
+    database: Database, journal: SqlJournal, path: Place, installation: RetentionRule
+) -> None:
+    epoch = await journal.claim()
+    parent, children = ExecutionId(new_id("exec", NOON)), [ExecutionId(new_id("exec", NOON)) for _ in range(3)]
+    await journal.append(creation(parent, epoch=epoch))
+    for child in children:
+        cause = ChildOf(execution_id=parent, step="a.1", failures=0, flows=())
+        await journal.append(creation(child, epoch=epoch, cause=cause))
+        await journal.append(completion(child, epoch=epoch))
+    told = SignalReceived(key=child_signal_key(children[1]), payload=None)
+    await journal.append(following(parent, told, epoch=epoch, after=2))
+    await SqlRetention(database).set_of_workspace(MARA, RetentionRule(max_age=DAY))
+    later = retention(database, day=2, installation=installation)
+
+    assert await purge(later) == 1
+
+    assert {id for (id,) in rows_of(path, "SELECT id FROM executions")} == {parent, children[0], children[2]}
+    await journal.append(completion(parent, epoch=epoch, after=3))
+    assert await purge(retention(database, day=4, installation=installation)) == 3
 
 
 async def test_an_end_of_the_last_minutes_is_kept_for_those_that_are_notified_of_it(

@@ -11,7 +11,7 @@ from typing import Final
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.retention import RetentionRule
-from flowrunner.domain.values import JSON, FlowId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId
 from flowrunner.ids import first_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.retention import EndedExecutions, RetentionStore, RuledFlow
@@ -23,7 +23,7 @@ _SHORTEST_PAUSE_SECONDS: Final = 0.02
 # Multiple of the time that a batch took, waiting for others included: what runs has most of the writer, also on a
 # machine that is busy.
 _PAUSE: Final = 2.0
-# A parent, a chain and a callback are notified of an end before it may be deleted.
+# Callbacks usually tell of an end before it may be deleted.
 _SETTLING: Final = timedelta(minutes=5)
 
 
@@ -98,25 +98,26 @@ class Retention:
 
     async def purge(self) -> int:
         """Delete what has outlived its rule, in small batches; return how many executions were deleted."""
-        now = self._clock.now()
+        # What ends after this has ended too late to be deleted.
+        now, untold = self._clock.now(), await self._store.untold()
         total, has_more = 0, True
         while has_more:
             async with _leaving_time():
-                purged, has_more = await self._store.purge(ended_before=self._oldest(now), limit=_BATCH)
+                purged, has_more = await self._store.purge(ended_before=self._oldest(now), limit=_BATCH, untold=untold)
             total += purged
         async for flow in self._flows():
             for part in await self._parts(flow, now):
-                total += await self._purge_part(part)
+                total += await self._purge_part(part, untold)
         has_more = True
         while has_more:
             async with _leaving_time():
                 has_more = await self._store.give_space_back()
         return total
 
-    async def _purge_part(self, part: EndedExecutions) -> int:
+    async def _purge_part(self, part: EndedExecutions, untold: Sequence[ExecutionId]) -> int:
         total, after = 0, ""
         # Looked up on a reading connection, because open executions may stand in between.
-        while ids := await self._store.ids(part, after=after, limit=_BATCH):
+        while ids := await self._store.ids(part, after=after, limit=_BATCH, untold=untold):
             after, left = ids[-1], ids
             while left:
                 async with _leaving_time():
@@ -126,14 +127,14 @@ class Retention:
 
     async def outlived(self) -> AsyncIterator[Outlived]:
         """Count what a purge would delete now."""
-        now = self._clock.now()
+        now, untold = self._clock.now(), await self._store.untold()
         oldest = self._oldest(now)
-        count, size = await self._store.count_before(oldest)
+        count, size = await self._store.count_before(oldest, untold=untold)
         if count:
             yield Outlived(flow_id=None, count=count, size=size)
         async for flow in self._flows():
             if parts := await self._parts(flow, now):
-                count, size = await self._store.count(parts, since=oldest)
+                count, size = await self._store.count(parts, since=oldest, untold=untold)
                 if count:
                     yield Outlived(flow_id=flow.id, count=count, size=size)
 

@@ -1,5 +1,6 @@
 """Retention rules, which are columns of flows and workspaces, and the deletion of the executions that exceed them."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,9 +11,10 @@ from flowrunner.domain.retention import LONGEST_AGE, RetentionRule
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.retention import EndedExecutions, RuledFlow
+from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 OF_WORKSPACE: Final = """
 SELECT retention_age, retention_count FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL
@@ -44,24 +46,35 @@ SELECT id FROM executions
  WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND completed_at IS NOT NULL
  ORDER BY id DESC LIMIT 1 OFFSET :count
 """
+# Neither the ends that have not started the flows that wait for them, such as during a pause, nor the children whose
+# open parents have not been notified of their ends.
+_IS_KNOWN: Final = " AND id NOT IN (SELECT execution_id FROM trigger_outbox) AND id NOT IN (:untold)"
+
+
+def _known(statement: str) -> Statement:
+    return Statement.with_texts(statement.replace(" AND :is_known", _IS_KNOWN), "untold")
+
+
 # In the order of the index of a flow's executions. The sign keeps the planner from using the index of all flows' ends.
-IDS: Final = """
+IDS: Final = _known("""
 SELECT id FROM executions
  WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND id > :after AND id <= :up_to
-   AND +completed_at < :before
+   AND +completed_at < :before AND :is_known
  ORDER BY id LIMIT :limit
-"""
-COUNT: Final = """
+""")
+COUNT: Final = _known("""
 SELECT count(*), coalesce(sum(size), 0) FROM executions
- WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND +completed_at >= :since
+ WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND +completed_at >= :since AND :is_known
    AND (id <= :first_up_to AND +completed_at < :first_before OR id <= :second_up_to AND +completed_at < :second_before)
-"""
-COUNT_BEFORE: Final = "SELECT count(*), coalesce(sum(size), 0) FROM executions WHERE completed_at < :before"
+""")
+COUNT_BEFORE: Final = _known(
+    "SELECT count(*), coalesce(sum(size), 0) FROM executions WHERE completed_at < :before AND :is_known"
+)
 
-OLD: Final = """
-SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
+OLD: Final = _known("""
+SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before AND :is_known
  ORDER BY completed_at LIMIT :limit
-"""
+""")
 # Deletes the events from the first one on, and then the execution: without its first event it is not shown, and as long
 # as its row exists it is found again.
 PURGE_EVENTS: Final = """
@@ -119,33 +132,45 @@ class SqlRetention:
         row = await self._database.read_long(lambda tx: tx.row(LAST_BEYOND, values))
         return None if row is None else ExecutionId(row[0])
 
-    async def ids(self, wanted: EndedExecutions, *, after: str, limit: int) -> Sequence[ExecutionId]:
+    async def untold(self) -> Sequence[ExecutionId]:
+        found = await SqlChildExecutions(self._database).unreconciled()
+        return [each.child for each in found if each.child_has_ended and not each.parent_has_ended]
+
+    async def ids(
+        self, wanted: EndedExecutions, *, after: str, limit: int, untold: Sequence[ExecutionId] = ()
+    ) -> Sequence[ExecutionId]:
         values = {
             "workspace_id": wanted.workspace_id, "flow_id": wanted.flow_id, "before": to_ms(wanted.before),
-            "up_to": wanted.up_to, "after": after, "limit": limit,
+            "up_to": wanted.up_to, "after": after, "limit": limit, "untold": json.dumps(list(untold)),
         }  # fmt: skip
         rows = await self._database.read_long(lambda tx: tx.rows(IDS, values))
         return [ExecutionId(id) for (id,) in rows]
 
-    async def count(self, wanted: Sequence[EndedExecutions], *, since: datetime) -> tuple[int, int]:
+    async def count(
+        self, wanted: Sequence[EndedExecutions], *, since: datetime, untold: Sequence[ExecutionId] = ()
+    ) -> tuple[int, int]:
         first, second = wanted[0], wanted[-1]
         values = {
             "workspace_id": first.workspace_id, "flow_id": first.flow_id, "since": to_ms(since),
             "first_up_to": first.up_to, "first_before": to_ms(first.before),
-            "second_up_to": second.up_to, "second_before": to_ms(second.before),
+            "second_up_to": second.up_to, "second_before": to_ms(second.before), "untold": json.dumps(list(untold)),
         }  # fmt: skip
         return await self._counted(COUNT, values)
 
-    async def count_before(self, before: datetime) -> tuple[int, int]:
-        return await self._counted(COUNT_BEFORE, {"before": to_ms(before)})
+    async def count_before(self, before: datetime, *, untold: Sequence[ExecutionId] = ()) -> tuple[int, int]:
+        return await self._counted(COUNT_BEFORE, {"before": to_ms(before), "untold": json.dumps(list(untold))})
 
-    async def _counted(self, statement: str, values: Mapping[str, Any]) -> tuple[int, int]:
+    async def _counted(self, statement: Statement, values: Mapping[str, Any]) -> tuple[int, int]:
         count, size = await self._database.read_long(lambda tx: one_row(tx, statement, values))
         return int(count), int(size)
 
-    async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
+    async def purge(
+        self, *, ended_before: datetime, limit: int, untold: Sequence[ExecutionId] = ()
+    ) -> tuple[int, bool]:
+        values = {"before": to_ms(ended_before), "limit": limit, "untold": json.dumps(list(untold))}
+
         async def purge(tx: Transaction) -> tuple[int, bool]:
-            old = [id for (id,) in await tx.rows(OLD, {"before": to_ms(ended_before), "limit": limit})]
+            old = [id for (id,) in await tx.rows(OLD, values)]
             purged, is_complete = await _delete(tx, old)
             return purged, not is_complete or len(old) == limit
 
