@@ -33,6 +33,7 @@ from flowrunner.domain.waits import ApprovalWait, SignalWait
 from flowrunner.engine.recorder import LinkHidingRedactor, storable
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.dispatch import Signal
+from flowrunner.security import redactors
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.storage.secrets import SqlSecrets
 from support.databases import MARA, OMAR, rows_of
@@ -45,6 +46,13 @@ from .events import ending
 def reopened(engine: Machine) -> AesVault:
     """The vault of another process on the database."""
     return AesVault(SqlSecrets(engine.database), MasterKeys(bytes(range(32))), engine.clock)
+
+
+@pytest.fixture(params=["those used last", "none"])
+def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which redactors stay in memory that nobody holds."""
+    if request.param == "none":
+        monkeypatch.setattr(redactors, "MOST_BYTES", 0)
 
 
 async def test_a_process_that_begins_while_others_are_told_of_a_secret_hides_it_too(engine: Machine) -> None:
@@ -155,6 +163,7 @@ async def _a_minute_later(engine: Machine, vault: AesVault) -> None:
     await vault.forget_replaced()
 
 
+@pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("way", ["replaced", "deleted"])
 async def test_a_secret_that_was_replaced_is_hidden_while_an_execution_is_open_that_began_before(
     engine: Machine, way: str
@@ -183,6 +192,19 @@ async def test_a_secret_that_was_replaced_is_hidden_while_an_execution_is_open_t
         assert await _echo(engine, f"exec-{number + 4}") == shown
 
 
+@pytest.mark.usefixtures("kept")
+async def test_an_execution_hides_the_secrets_that_are_set_while_it_runs(engine: Machine) -> None:
+    await secret(engine, "KEY", "the-first-value")
+    held = await engine.vault.redactor(MARA)
+
+    await engine.vault.redactor(OMAR)
+    await secret(engine, "OTHER", "the-second-value")
+
+    assert held.redact("the-first-value the-second-value") == "*** ***"
+    assert await engine.vault.redactor(MARA) is held
+
+
+@pytest.mark.usefixtures("kept")
 async def test_a_secret_that_was_replaced_is_hidden_for_a_minute_though_nothing_is_open(engine: Machine) -> None:
     await secret(engine, "KEY", "the-first-value")
     await secret(engine, "KEY", "the-second-value")
@@ -194,6 +216,7 @@ async def test_a_secret_that_was_replaced_is_hidden_for_a_minute_though_nothing_
     assert await _echo(engine, "exec-2") == "the-first-value ***"
 
 
+@pytest.mark.usefixtures("kept")
 async def test_replaced_secrets_of_all_workspaces_are_forgotten_though_the_database_was_away(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

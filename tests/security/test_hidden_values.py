@@ -26,7 +26,7 @@ def hidden() -> HiddenValues:
 async def test_a_value_is_hidden_when_learning_it_is_over(hidden: HiddenValues) -> None:
     await asyncio.gather(*(hidden.learn([f"value number {n}"]) for n in range(50)))
 
-    assert hidden.redactor.redact([f"value number {n}" for n in range(50)]) == ["***"] * 50
+    assert hidden.redact([f"value number {n}" for n in range(50)]) == ["***"] * 50
 
 
 async def test_a_value_is_hidden_though_another_caller_has_gone_while_it_was_learned(hidden: HiddenValues) -> None:
@@ -36,7 +36,7 @@ async def test_a_value_is_hidden_though_another_caller_has_gone_while_it_was_lea
 
     await hidden.learn(["the second value"])
 
-    assert hidden.redactor.redact("the first value, the second value") == "***, ***"
+    assert hidden.redact("the first value, the second value") == "***, ***"
 
 
 async def test_a_value_that_comes_back_while_it_is_forgotten_stays_hidden(hidden: HiddenValues) -> None:
@@ -48,7 +48,7 @@ async def test_a_value_that_comes_back_while_it_is_forgotten_stays_hidden(hidden
     await hidden.learn(["the value"])
     await forgetting
 
-    assert hidden.redactor.redact("the value") == "***"
+    assert hidden.redact("the value") == "***"
 
 
 @pytest.mark.parametrize("way", ["set again", "stored again"])
@@ -59,7 +59,7 @@ async def test_a_value_that_has_come_back_is_not_forgotten_as_a_replaced_one(hid
     await (hidden.learn(["the value"]) if way == "set again" else hidden.compare(["the value"], at=NOON))
     await hidden.forget(before=LATER)
 
-    assert hidden.redactor.redact("the value") == "***"
+    assert hidden.redact("the value") == "***"
     assert not hidden.has_replaced
 
 
@@ -67,13 +67,13 @@ async def test_the_search_is_built_on_a_thread_and_once_for_all_who_wait(
     hidden: HiddenValues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
-    prepare = hidden.redactor.prepare
+    prepare = hidden.prepare
 
     def noted(values: Iterable[str]) -> PreparedNeedles:
         threads.append(threading.get_ident())
         return prepare(values)
 
-    monkeypatch.setattr(hidden.redactor, "prepare", noted)
+    monkeypatch.setattr(hidden, "prepare", noted)
     await asyncio.gather(*(hidden.learn([f"value number {n}"]) for n in range(50)))
     await hidden.learn(["value number 7"])
 
@@ -85,12 +85,12 @@ async def test_the_oldest_of_too_many_replaced_values_are_forgotten(hidden: Hidd
     values = [f"value number {number}" for number in range(MOST_REPLACED + 1)]
     await hidden.learn(values)
     await hidden.compare(["what is stored", values[MOST_REPLACED]], at=NOON)
-    assert hidden.redactor.redact([*values, "what is stored"]) == ["***"] * (MOST_REPLACED + 2)
+    assert hidden.redact([*values, "what is stored"]) == ["***"] * (MOST_REPLACED + 2)
 
     await hidden.compare(["what is stored"], at=LATER)
     await hidden.learn(["one more"])
 
-    shown = hidden.redactor.redact([*values, "what is stored", "one more"])
+    shown = hidden.redact([*values, "what is stored", "one more"])
     assert shown == values[: MOST_REPLACED // 4 + 1] + ["***"] * (MOST_REPLACED * 3 // 4 + 2)
 
 
@@ -98,8 +98,8 @@ async def test_replaced_values_are_bounded_in_bytes(hidden: HiddenValues) -> Non
     for number in range(2 * MOST_REPLACED_BYTES // LONG):
         await hidden.compare([_long(number)], at=NOON + timedelta(seconds=number))
 
-    assert MOST_REPLACED_BYTES // 2 < sum(map(len, hidden.redactor.values)) <= MOST_REPLACED_BYTES + 2 * LONG
-    assert hidden.redactor.redact(_long(2 * MOST_REPLACED_BYTES // LONG - 1)) == "***"
+    assert MOST_REPLACED_BYTES // 2 < sum(map(len, hidden.values)) <= MOST_REPLACED_BYTES + 2 * LONG
+    assert hidden.redact(_long(2 * MOST_REPLACED_BYTES // LONG - 1)) == "***"
 
 
 async def test_a_value_more_beside_many_costs_as_little_as_beside_few(hidden: HiddenValues) -> None:
@@ -114,7 +114,7 @@ async def test_a_value_more_beside_many_costs_as_little_as_beside_few(hidden: Hi
 
     assert time.process_time() - before < cost_of_all * 3
     texts = ["value number 7", "another value 9", "one more value 0", f"one more value {FEW - 1}"]
-    assert hidden.redactor.redact([*texts, " ".join(texts), "no value"]) == ["***"] * 4 + [
+    assert hidden.redact([*texts, " ".join(texts), "no value"]) == ["***"] * 4 + [
         "*** *** *** ***",
         "no value",
     ]

@@ -20,10 +20,10 @@ from structlog.testing import capture_logs
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.sign_on import SignOnFailed, own_path, providers_of
+from flowrunner.lru_cache import LruCache
 from flowrunner.plugin import HttpAnswer, NodeFailure
 from flowrunner.ports.sign_on import LoginState
 from flowrunner.security import openid
-from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.rates import Allowance
 from flowrunner.settings import InvalidSettings, load_settings
 from flowrunner.storage.identities import SqlIdentities

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowrunner.lru_cache import LruCache
 from flowrunner.services import rates
-from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.rates import Buckets
 
 

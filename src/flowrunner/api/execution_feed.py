@@ -29,11 +29,11 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.domain.whole_numbers import natural_number_of
+from flowrunner.lru_cache import LruCache
 from flowrunner.ports.executions import ExecutionReader, ExecutionView
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import AllExecutions, Subscription
 from flowrunner.ports.read_turns import READS_FOR
-from flowrunner.services.lru_cache import LruCache
 
 logger = structlog.get_logger()
 

@@ -15,16 +15,20 @@ MOST_REPLACED_BYTES: Final = 1024 * 1024
 OnChange: TypeAlias = Callable[[Collection[str]], Awaitable[None]]
 
 
-class HiddenValues:
-    """The values to redact, with an up-to-date redactor.
+class HiddenValues(SecretRedactor):
+    """A redactor that follows the values of a workspace.
 
     Args:
-        on_change: Called with all values before the redactor changes to them.
+        on_change: Called with all values before they are redacted.
+
+    Attributes:
+        is_complete: All stored values are redacted. Whoever reads them sets it.
     """
 
     def __init__(self, on_change: OnChange | None = None) -> None:
+        super().__init__()
+        self.is_complete = False
         self._on_change = on_change
-        self.redactor = SecretRedactor()
         # The time since which each value is known to be no longer stored; None if it is stored, or will be soon.
         self._replaced_at: dict[str, datetime | None] = {}
         self._is_building = asyncio.Lock()
@@ -32,7 +36,7 @@ class HiddenValues:
     @property
     def known(self) -> Set[str]:
         """Return the values that are redacted, and those that are about to be."""
-        return self.redactor.values | self._replaced_at.keys()
+        return self.values | self._replaced_at.keys()
 
     @property
     def has_replaced(self) -> bool:
@@ -42,7 +46,7 @@ class HiddenValues:
         """Add values. They are redacted when this returns."""
         wanted = dict.fromkeys(value for value in values if value)
         self._replaced_at |= wanted
-        if not wanted.keys() <= self.redactor.values:
+        if not wanted.keys() <= self.values:
             await self._rebuild(wanted.keys())
 
     async def compare(self, stored: Collection[str], *, at: datetime) -> None:
@@ -57,7 +61,7 @@ class HiddenValues:
     async def forget(self, *, before: datetime) -> None:
         """Stop redacting values that were replaced before this time."""
         self._drop({value for value, at in self._replaced_at.items() if at is not None and at < before})
-        if self.redactor.values - self._replaced_at.keys():
+        if self.values - self._replaced_at.keys():
             await self._rebuild(None)
 
     async def _rebuild(self, wanted: Set[str] | None) -> None:
@@ -67,16 +71,16 @@ class HiddenValues:
             wanted: If all of these are already redacted after waiting for the lock, nothing is done.
         """
         async with self._is_building:
-            if wanted is not None and wanted <= self.redactor.values:
+            if wanted is not None and wanted <= self.values:
                 return
             while True:
-                prepared = await asyncio.to_thread(self.redactor.prepare, [*self._replaced_at, *(wanted or ())])
+                prepared = await asyncio.to_thread(self.prepare, [*self._replaced_at, *(wanted or ())])
                 if self._on_change is not None:
                     await self._on_change(prepared.needles.keys())
                 # A dropped value may have been added again meanwhile, because its caller saw it as still redacted.
-                if self.redactor.values & self._replaced_at.keys() <= prepared.needles.keys():
+                if self.values & self._replaced_at.keys() <= prepared.needles.keys():
                     break
-            self.redactor.use(prepared)
+            self.use(prepared)
 
     def _drop_the_oldest(self) -> None:
         replaced = [(at, value) for value, at in self._replaced_at.items() if at is not None]

@@ -8,6 +8,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.clock import Clock
 from flowrunner.security.hidden_values import HiddenValues
 from flowrunner.security.redaction import SecretRedactor
+from flowrunner.security.redactors import Redactors
 
 _AT_ONCE: Final = timedelta(microseconds=1)
 
@@ -30,32 +31,29 @@ class ProcessVault:
         self._ask_hidden = hidden
         self._ask_reveal = reveal
         self._clock = clock
-        self._hidden: dict[WorkspaceId, HiddenValues] = {}
-        # Workspaces whose values are all known.
-        self._complete: set[WorkspaceId] = set()
+        self._redactors = Redactors(lambda _: HiddenValues())
 
     async def redactor(self, workspace_id: WorkspaceId) -> SecretRedactor:
-        hidden = self._values_of(workspace_id)
-        if workspace_id not in self._complete:
+        hidden = self._redactors.of(workspace_id)
+        if not hidden.is_complete:
             await hidden.learn(await self._ask_hidden(workspace_id))
-            self._complete.add(workspace_id)
-        return hidden.redactor
+            hidden.is_complete = True
+        self._redactors.keep(workspace_id, hidden)
+        return hidden
 
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
         found = await self._ask_reveal(workspace_id, names)
-        await self._values_of(workspace_id).learn(found.values())
+        await self._redactors.of(workspace_id).learn(found.values())
         return found
 
     async def hide(self, workspace_id: WorkspaceId, values: Collection[str]) -> None:
-        """Redact these values, and no others, when this returns."""
-        hidden, now = self._values_of(workspace_id), self._clock.now()
+        """Redact these values, and no others, when this returns. Whoever redacts none yet asks for all first."""
+        hidden, now = self._redactors.get(workspace_id), self._clock.now()
+        if hidden is None:
+            return
         await hidden.compare(values, at=now)
         await hidden.forget(before=now + _AT_ONCE)
 
     def forget(self, workspace_id: WorkspaceId) -> None:
         """Forget the values of a workspace that was deleted."""
-        self._hidden.pop(workspace_id, None)
-        self._complete.discard(workspace_id)
-
-    def _values_of(self, workspace_id: WorkspaceId) -> HiddenValues:
-        return self._hidden.setdefault(workspace_id, HiddenValues())
+        self._redactors.forget(workspace_id)

@@ -20,6 +20,8 @@ from flowrunner.security.needles import Needle, needles_of
 MASK: Final = "***"
 # Number of values that is quick to prepare. Larger sets grow by up to as many again before the search is rebuilt.
 FEW: Final = 64
+# What a needle takes in memory besides its text.
+_NEEDLE_BYTES: Final = 768
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,13 @@ class PreparedNeedles:
 
     Attributes:
         whole: The last completely built search, and the number of values that it covers, which are the first ones.
+        weight: About how many bytes of memory it takes.
     """
 
     needles: Mapping[str, Sequence[Needle]]
     search: NeedleSearch | None
     whole: tuple[NeedleSearch | None, int]
+    weight: int
 
 
 class SecretRedactor:
@@ -40,12 +44,17 @@ class SecretRedactor:
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self._prepared = PreparedNeedles({}, None, (None, 0))
+        self._prepared = PreparedNeedles({}, None, (None, 0), 0)
 
     @property
     def values(self) -> Set[str]:
         """The values that are redacted."""
         return self._prepared.needles.keys()
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes."""
+        return self._prepared.weight
 
     def add(self, values: Iterable[str]) -> None:
         self.use(self.prepare([*self.values, *values]))
@@ -57,16 +66,17 @@ class SecretRedactor:
         """
         before = self._prepared
         needles = {value: before.needles.get(value) or needles_of(value) for value in values if value}
+        weight = sum(len(needle.backwards) + _NEEDLE_BYTES for of in needles.values() for needle in of)
         whole, count = before.whole
         more = len(needles) - count
         # True if the previous values are a prefix of the new ones.
         is_longer = all(map(eq, itertools.islice(before.needles, count), needles))
         if whole is not None and count > FEW and 0 <= more <= FEW and is_longer:
             added = list(itertools.chain.from_iterable(list(needles.values())[count:]))
-            return PreparedNeedles(needles, whole.with_more(added) if added else whole, before.whole)
+            return PreparedNeedles(needles, whole.with_more(added) if added else whole, before.whole, weight)
         every = list(itertools.chain.from_iterable(needles.values()))
         search = NeedleSearch(every) if every else None
-        return PreparedNeedles(needles, search, (search, len(needles)))
+        return PreparedNeedles(needles, search, (search, len(needles)), weight)
 
     def use(self, prepared: PreparedNeedles) -> None:
         self._prepared = prepared

@@ -17,6 +17,7 @@ from flowrunner.ports.secrets import Reseal, Seal, SealedSecret, SecretStore, Se
 from flowrunner.security.hidden_values import HiddenValues
 from flowrunner.security.keys import KEY_BYTES, MASTER, KeyRing
 from flowrunner.security.redaction import SecretRedactor
+from flowrunner.security.redactors import Redactors
 
 logger = structlog.get_logger()
 
@@ -93,13 +94,11 @@ class AesVault:
         self._store = store
         self._master_keys = master_keys
         self._clock = clock
-        self._hidden: dict[WorkspaceId, HiddenValues] = {}
-        # Workspaces whose stored values are all redacted.
-        self._complete: set[WorkspaceId] = set()
+        self._redactors = Redactors(lambda workspace_id: HiddenValues(partial(self._hide, workspace_id)))
         # Grows when stored values may have changed: what was read before may be outdated.
         self._changes = 0
-        # Workspaces with redacted values that may no longer be stored.
-        self._with_replaced: set[WorkspaceId] = set()
+        # Redactors of values that may no longer be stored: whoever reads what is stored does not find these values.
+        self._with_replaced: dict[WorkspaceId, HiddenValues] = {}
         # When each secret was last used, as far as that is not written yet.
         self._uses: dict[tuple[WorkspaceId, str], datetime] = {}
 
@@ -120,10 +119,11 @@ class AesVault:
         must_be_new: bool = False,
         audit: Audit = None,
     ) -> tuple[SecretView, bool]:
+        hidden, is_new = await self._hidden_values(workspace_id), False
         # Redacted before it is stored, because an execution may read it immediately afterwards.
-        await (await self._hidden_values(workspace_id)).learn([value])
+        await hidden.learn([value])
         try:
-            return await self._store.save(
+            view, is_new = await self._store.save(
                 workspace_id,
                 self.sealer(workspace_id, key, value),
                 at=at,
@@ -132,7 +132,10 @@ class AesVault:
                 audit=audit,
             )
         finally:
-            self._changed(workspace_id)
+            self._changed(hidden)
+            if not is_new:
+                self._with_replaced[workspace_id] = hidden
+        return view, is_new
 
     def sealer(self, workspace_id: WorkspaceId, key: str, value: str) -> Seal:
         def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
@@ -147,15 +150,17 @@ class AesVault:
         return seal
 
     async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
+        # An open execution may still show the value.
+        hidden = await self._hidden_values(workspace_id)
         try:
             await self._store.delete(workspace_id, key, audit=audit)
         finally:
-            self._changed(workspace_id)
+            self._changed(hidden)
+            self._with_replaced[workspace_id] = hidden
 
-    def _changed(self, workspace_id: WorkspaceId) -> None:
+    def _changed(self, hidden: HiddenValues) -> None:
         self._changes += 1
-        self._complete.discard(workspace_id)
-        self._with_replaced.add(workspace_id)
+        hidden.is_complete = False
 
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
         found = {
@@ -175,7 +180,7 @@ class AesVault:
         return unseal(key, secret.sealed, context=context).decode()
 
     async def redactor(self, workspace_id: WorkspaceId) -> SecretRedactor:
-        return (await self._hidden_values(workspace_id)).redactor
+        return await self._hidden_values(workspace_id)
 
     async def hidden(self, workspace_id: WorkspaceId) -> Collection[str]:
         """Return the values that a process has to redact which begins to show something of the workspace.
@@ -185,17 +190,15 @@ class AesVault:
         return (await self._hidden_values(workspace_id)).known
 
     async def _hidden_values(self, workspace_id: WorkspaceId) -> HiddenValues:
-        hidden = self._hidden.get(workspace_id)
-        if hidden is None:
-            hidden = self._hidden[workspace_id] = HiddenValues(partial(self._hide, workspace_id))
-        if workspace_id not in self._complete:
+        hidden = self._redactors.of(workspace_id)
+        if not hidden.is_complete:
             changes = self._changes
             stored = await self._readable(workspace_id)
             await hidden.compare(stored, at=self._clock.now())
-            if changes == self._changes:
-                self._complete.add(workspace_id)
+            hidden.is_complete = changes == self._changes
             if hidden.has_replaced:
-                self._with_replaced.add(workspace_id)
+                self._with_replaced[workspace_id] = hidden
+        self._redactors.keep(workspace_id, hidden)
         return hidden
 
     async def _hide(self, workspace_id: WorkspaceId, values: Collection[str]) -> None:
@@ -215,23 +218,24 @@ class AesVault:
     def mark_stale(self) -> None:
         """Have redactors load the values that other processes have set since."""
         self._changes += 1
-        self._complete.clear()
+        for hidden in self._redactors:
+            hidden.is_complete = False
 
     async def forget_replaced(self) -> None:
         """Forget replaced and deleted values that no open execution can contain, because all started later.
 
         Raises: Unavailable.
         """
-        pending, self._with_replaced = self._with_replaced, set()
+        pending, self._with_replaced = self._with_replaced, {}
         try:
-            for workspace_id in pending & self._hidden.keys():
+            for workspace_id, hidden in pending.items():
+                hidden.is_complete = False
                 await self._forget_replaced(workspace_id)
         except BaseException:
-            self._with_replaced |= pending
+            self._with_replaced = pending | self._with_replaced
             raise
 
     async def _forget_replaced(self, workspace_id: WorkspaceId) -> None:
-        self._complete.discard(workspace_id)
         hidden = await self._hidden_values(workspace_id)
         if not hidden.has_replaced:
             return
@@ -240,9 +244,8 @@ class AesVault:
 
     def forget(self, workspace_id: WorkspaceId) -> None:
         self._changes += 1
-        self._hidden.pop(workspace_id, None)
-        self._complete.discard(workspace_id)
-        self._with_replaced.discard(workspace_id)
+        self._redactors.forget(workspace_id)
+        self._with_replaced.pop(workspace_id, None)
         if self.watcher is not None:
             self.watcher.forget(workspace_id)
 

@@ -29,6 +29,7 @@ from flowrunner.domain.errors import InvalidInput, NotFound, Unavailable
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.retry import seconds_asked_for
 from flowrunner.domain.values import WorkspaceId
+from flowrunner.lru_cache import LruCache
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.callbacks import (
@@ -49,7 +50,6 @@ from flowrunner.retrying import rising
 from flowrunner.services import waiting_callbacks
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
-from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.short_commits import ShortDeletions
 from flowrunner.services.waiting_callbacks import WaitingCallbacks
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.values import AccountId, WorkspaceId
-from flowrunner.services.lru_cache import LruCache
+from flowrunner.lru_cache import LruCache
 
 # Weights of cached callers: an account may be a member of many workspaces.
 _KEPT_CALLERS: Final = 40_000

@@ -8,8 +8,8 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from flowrunner.domain.errors import RequestLimit, TooManyRequests
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import AccountId
+from flowrunner.lru_cache import LruCache
 from flowrunner.ports.clock import Clock
-from flowrunner.services.lru_cache import LruCache
 
 K = TypeVar("K", bound=Hashable)
 

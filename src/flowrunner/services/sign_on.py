@@ -18,6 +18,7 @@ from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, o
 from flowrunner.domain.values import JSON, AccountId, SessionId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ids import new_id
+from flowrunner.lru_cache import LruCache
 from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.sessions import SessionStore
@@ -26,7 +27,6 @@ from flowrunner.ports.workspaces import WorkspaceStore
 from flowrunner.services.email_confirmations import confirmation_of
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
-from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.sessions import AccessToken, Sessions, login_entry

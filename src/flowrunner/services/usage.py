@@ -5,9 +5,9 @@ from typing import Final
 
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import WorkspaceId
+from flowrunner.lru_cache import LruCache
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.usage import UsageReader
-from flowrunner.services.lru_cache import LruCache
 
 # The age up to which a known size is used: a workspace stores little in a second compared with its limit.
 _FRESH: Final = timedelta(seconds=1)

@@ -6,7 +6,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, Generic, TypeVar
 
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.services.lru_cache import LruCache
+from flowrunner.lru_cache import LruCache
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -17,7 +17,7 @@ from flowrunner.api.request_log import ANSWERED, log_request, logs_every_request
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import QueueFull
 from flowrunner.domain.values import AccountId, WorkspaceId
-from flowrunner.services.lru_cache import LruCache
+from flowrunner.lru_cache import LruCache
 
 # A client is known for as long as its refusal tells it to wait. Then its token is checked again.
 _KNOWN_SECONDS: Final = 1.0
