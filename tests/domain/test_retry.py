@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrunner.domain.retry import RetryPolicy, error_patterns, matches_error, seconds_asked_for
+from flowrunner.domain.retry import RetryPolicy, bounded_delay, error_patterns, matches_error, seconds_asked_for
 
 policies = st.builds(
     RetryPolicy,
@@ -150,3 +150,20 @@ def test_transient_errors_are_retried_and_errors_of_the_request_are_not() -> Non
 )  # fmt: skip
 def test_a_server_asks_to_wait_by_a_number_or_a_date(header: str | None, seconds: float | None) -> None:
     assert seconds_asked_for(header, datetime(2026, 6, 1, 12, tzinfo=UTC)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        (5, 5),
+        (0.5, 0.5),
+        (-5, 0),
+        (1e18, 86_400),
+        (float("inf"), 86_400),
+        (float("nan"), None),
+        ("5", None),
+        (None, None),
+    ],
+)
+def test_a_delay_that_a_node_type_asks_for_is_at_most_a_day(asked: object, seconds: float | None) -> None:
+    assert bounded_delay(asked) == seconds

@@ -1,23 +1,26 @@
 """What a node type does that none should: it ends its own step, and nothing else."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from flowrunner.domain import decide
-from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logged
+from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logged, NodeFailed
 from flowrunner.domain.status import Status
 from flowrunner.plugin import (
     HttpAnswer,
     NodeFailure,
+    Outcome,
     RunScopes,
     ScopesEnded,
     Signalled,
     SignalWait,
     StepContext,
     Suspend,
+    TimeWait,
 )
 from flowrunner.ports.dispatch import Signal
 from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, answer, machine
@@ -54,8 +57,9 @@ class Unfriendly(Exception):
 
 @pytest.mark.parametrize("pure", [False, True])
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), Unfriendly(), RecursionError(), TimeoutError(), asyncio.CancelledError(), MemoryError()]
-)
+    "error", [ValueError("x"), Unfriendly(), RecursionError(), TimeoutError(), asyncio.CancelledError(), MemoryError(),
+     SystemExit(3), KeyboardInterrupt(), BaseException("panic")],
+)  # fmt: skip
 async def test_whatever_a_node_type_raises_ends_its_node_alone(path: Path, error: BaseException, pure: bool) -> None:
     async def act(value: Any, context: StepContext) -> Any:
         raise error
@@ -98,6 +102,87 @@ async def test_an_error_of_odd_parts_is_still_an_error(path: Path, failure: Any,
 
     assert (error.type, error.message) == kept
     assert error.data == {"omitted": "the data cannot be written as JSON (TypeError)"}
+
+
+class _Looping(Acting):
+    child_scopes = "nodes"
+
+
+class _Branching(Acting):
+    child_scopes = "branches"
+
+
+NO_WAIT: Final[Any] = None
+NO_KEY: Final[Any] = 5
+SOON: Final[Any] = "soon"
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Suspend(wait_for=NO_WAIT),
+        Suspend(wait_for=SignalWait(NO_KEY)),
+        Suspend(wait_for=TimeWait(SOON)),
+        Suspend(wait_for=TimeWait(datetime(2027, 1, 1))),  # noqa: DTZ001 # without a time zone
+        Suspend(wait_for=SignalWait("go"), deadline=SOON),
+        Suspend(wait_for=SignalWait("go"), deadline=datetime(2027, 1, 1)),  # noqa: DTZ001
+        RunScopes(keys=[], inputs=[], not_before=SOON),
+        RunScopes(keys=["0"], inputs=[1, 2]),
+        RunScopes(keys=["0", "0"], inputs=[1, 2]),
+        RunScopes(keys=[NO_KEY], inputs=[1]),
+        RunScopes(keys=["x[1]"], inputs=[1]),
+        RunScopes(keys=["0"], inputs=[1], concurrency=0),
+        RunScopes(keys=["0"], inputs=[1], needed=2),
+        RunScopes(keys=["0"], inputs=[1], needed=-1),
+        Outcome(1, vars={"n": 1}),
+    ],
+    ids=repr,
+)
+async def test_an_outcome_that_could_not_be_kept_or_ended_ends_its_node_alone(path: Path, outcome: Any) -> None:
+    async def act(value: Any, context: StepContext) -> Any:
+        return outcome
+
+    flow = FLOW.replace("{type: act,", "{type: act, nodes: {i: {type: return}},")
+    async with machine(path, types=[_Looping("act", act)]) as engine:
+        events = await engine.run(flow)
+
+    assert failure_of(events).type == "node.crashed"
+    assert check_database(path) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "inner"), [(Acting, ""), (_Branching, "branches: {b: {nodes: {i: {type: return}}}}, ")]
+)
+async def test_scopes_that_a_node_does_not_have_end_it_alone(path: Path, kind: type[Acting], inner: str) -> None:
+    async def act(value: Any, context: StepContext) -> Any:
+        return RunScopes(keys=["0"], inputs=[1])
+
+    async with machine(path, types=[kind("act", act)]) as engine:
+        events = await engine.run(FLOW.replace("{type: act,", f"{{type: act, {inner}"))
+
+    assert failure_of(events).type == "node.crashed"
+
+
+ODD_SECONDS: Final[Any] = "5"
+
+
+@pytest.mark.parametrize(
+    ("asked", "attempts"), [(float("nan"), 2), (-5, 2), (ODD_SECONDS, 2), (float("inf"), 1), (1e18, 1)]
+)
+async def test_an_odd_delay_before_the_next_attempt_is_no_end_of_the_execution(
+    path: Path, asked: Any, attempts: int
+) -> None:
+    async def act(value: Any, context: StepContext) -> Any:
+        raise NodeFailure("a.b", "later", retry_after=asked)
+
+    async with machine(path, types=[Acting("act", act)]) as engine:
+        events = await engine.run(
+            FLOW.replace("{type: act,", "{type: act, retry: {max: 1, delay: 10ms, max_elapsed: 1m, errors: ['*']},")
+        )
+
+    assert failure_of(events).type == "a.b"
+    # The last one is that of the node that the error leads to.
+    assert len(of_type(NodeFailed, events)) == attempts + 1
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_an_installed_package_adds_its_node_types(packages: Packages) -> None:
     ("text", "value", "reason"),
     [
         ("import nothing_of_this_name", "Greet", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("import sys\nsys.exit(3)", "Greet", "SystemExit: 3"),
         (GREET, "Missing", "AttributeError: module 'broken' has no attribute 'Missing'"),
         (GREET, "GreetParams", "TypeError: it is not a subclass of flowrunner.plugin.NodeType"),
         (GREET.replace('type = "greet"', 'type = "log"'), "Greet", "ValueError: there already is a node type 'log'"),

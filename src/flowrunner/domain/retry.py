@@ -1,5 +1,6 @@
 """Retries of failed steps."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,6 +65,13 @@ class RetryPolicy:
     def covers(self, error_type: str) -> bool:
         """Return whether an error of this type is retried."""
         return any(matches_error(pattern, error_type) for pattern in self.errors)
+
+
+def bounded_delay(seconds: object) -> float | None:
+    """Return a delay that a node type asks for, at most a day; None if it is no number of seconds."""
+    if not isinstance(seconds, int | float) or math.isnan(seconds):
+        return None
+    return min(max(float(seconds), 0.0), _LONGEST_ASKED_FOR)
 
 
 def seconds_asked_for(header: str | None, now: datetime) -> float | None:

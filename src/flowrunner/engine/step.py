@@ -23,6 +23,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.expression import MAX_RENDERED, ExpressionFailed, render
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node
 from flowrunner.domain.prepared import Prepared
+from flowrunner.domain.retry import bounded_delay
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, left_after
@@ -31,6 +32,7 @@ from flowrunner.engine.expressions import ExpressionScope
 from flowrunner.engine.mailbox import StepResult
 from flowrunner.engine.node_context import LongValueSlot, NodeContext, StepAttempt
 from flowrunner.engine.recorder import MAX_EVENT_BYTES
+from flowrunner.engine.returned import check_scopes, check_wait
 from flowrunner.plugin import (
     Collected,
     NodeFailure,
@@ -86,15 +88,18 @@ async def run_step(
             message=str(error.message),
             node=node.name,
             data=error.data,
-            retry_after=error.retry_after,
+            retry_after=bounded_delay(error.retry_after),
         )
     except ExpressionFailed as error:
         return ErrorValue(type=error.type, message=str(error), node=node.name)
     except Stopped:
         raise
-    except (Exception, asyncio.CancelledError) as error:
-        # Node types may be third-party code: any exception fails the node, not the server. Only a cancellation of
-        # this task is raised again.
+    except GeneratorExit:
+        # The task is dropped in the middle.
+        raise
+    except BaseException as error:
+        # Node types may be third-party code: any exception fails the node, not the server, also the exit of a library
+        # that was made for a command. Only a cancellation of this task is raised again.
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
         trace = await trace_of(error, loaded.redactor)
@@ -159,7 +164,7 @@ async def _event_of(attempt: StepAttempt, outcome: _NodeOutcome) -> StepResult:
         return _opened(attempt, outcome)
     if _awaits_signal(outcome):
         # Its result is the payload of the signal, which is not known yet.
-        return _waiting(attempt, outcome, outcome.result)
+        return _waiting(attempt, outcome, msgspec.to_builtins(outcome.result, str_keys=True))
     if isinstance(outcome, Collected):
         others = msgspec.to_builtins(dict(outcome.others), str_keys=True)
         if node.output is None:
@@ -295,6 +300,9 @@ async def _resume(node_type: NodeType[Any], params: Params | None, attempt: Step
 
 def _completed(attempt: StepAttempt, outcome: Outcome, result: JSON, *, skipped: bool = False) -> NodeCompleted:
     current = attempt.current
+    if outcome.vars is not None and not attempt.declared.sets_variables:
+        # Another step could set them at the same time.
+        raise TypeError(f"{attempt.declared.type} sets variables and does not say so (sets_variables)")
     # The results of many scopes are each short enough. All of it would be written at once to find its size.
     if current.open is not None and left_after(result, MAX_RENDERED) < 0:
         message = f"The result has more than {MAX_EVENT_BYTES} bytes"
@@ -315,6 +323,7 @@ def _completed(attempt: StepAttempt, outcome: Outcome, result: JSON, *, skipped:
 
 def _waiting(attempt: StepAttempt, suspend: Suspend, result: JSON) -> NodeWaiting:
     current = attempt.current
+    check_wait(suspend)
     return NodeWaiting(
         node=current.step.node,
         node_type=current.node_type,
@@ -324,12 +333,13 @@ def _waiting(attempt: StepAttempt, suspend: Suspend, result: JSON) -> NodeWaitin
         wait_for=suspend.wait_for,
         deadline=suspend.deadline,
         result=result,
-        action=suspend.action,
-        fail_at_deadline=suspend.fail_at_deadline,
+        action=str(suspend.action or DEFAULT_ACTION),
+        fail_at_deadline=bool(suspend.fail_at_deadline),
     )
 
 
 def _opened(attempt: StepAttempt, scopes: RunScopes) -> ScopesOpened:
+    check_scopes(attempt.declared, scopes)
     # One input of many scopes is written many times; a list of different inputs has been measured before.
     if len({id(input) for input in scopes.inputs}) < len(scopes.inputs) and (
         left_after(scopes.inputs, MAX_RENDERED) < 0

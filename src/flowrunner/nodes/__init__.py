@@ -89,7 +89,7 @@ def installed(report: Callable[[str], None]) -> Mapping[str, NodeType[Any]]:
             node_type = _load(entry)
             if node_type.type in found:
                 raise ValueError(f"there already is a node type '{node_type.type}'")
-        except Exception as error:  # code of other packages may raise anything
+        except (Exception, SystemExit) as error:  # code of other packages may raise anything, and may want to exit
             report(f"The node type '{entry.name}' ({entry.value}) cannot be used: {type(error).__name__}: {error}")
         else:
             found[node_type.type] = node_type
