@@ -489,6 +489,23 @@ def test_a_postgresql_database_is_paused_backed_up_and_restored_beside_its_serve
         postgres.stop()
 
 
+def test_a_start_deletes_what_a_killed_restoration_into_postgresql_has_left(tmp_path: Path) -> None:
+    postgres = PostgresServer()
+    server = Server(tmp_path, {"DATABASE_URL": postgres.start().new_database()})
+    try:
+        server.start().stop()
+        # A kill between the end of pg_restore and that of the command leaves this beside the data.
+        left = server.data_dir / "restore.new"
+        left.write_bytes(b"PGDMP")
+
+        server.start()
+
+        assert not left.exists()
+    finally:
+        server.stop()
+        postgres.stop()
+
+
 def test_a_key_that_a_rotation_replaces_during_the_copy_is_in_the_backup() -> None:
     earlier = {"master.key": "a" * 64, "signing.key": "b" * 64}
     files = {"master.key": "c" * 64, "signing.key": "b" * 64}

@@ -65,8 +65,12 @@ async def open_data(
     # With a database server, `Ownership` decides which process may write, and several servers may share the keys.
     with locked(settings.data_dir) if has_file else contextlib.nullcontext():
         has_data = await location.has_data()
+        draft = settings.data_dir / RESTORATION_FILE
         if not has_data:
-            _check_restoration(settings.data_dir / RESTORATION_FILE)
+            _check_restoration(draft)
+        else:
+            # A restoration into a database server that was killed after all of its data was there.
+            draft.unlink(missing_ok=True)
         keys = load_keys(settings.data_dir, has_data=has_data)
         if has_file:
             make_private(settings.data_dir / DATABASE_FILE)
