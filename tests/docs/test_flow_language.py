@@ -22,7 +22,7 @@ from docs.pages import (
     section,
 )
 from flowrunner.api.http import bodies
-from flowrunner.domain import decide, expression, step_state
+from flowrunner.domain import decide, expression, step_state, values
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
 from flowrunner.domain.flow import COMMON_ERRORS, MAX_STEPS
@@ -35,7 +35,7 @@ from flowrunner.language import json_schema, nodes, reading, retries, schema_bud
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
-from flowrunner.nodes import built_in, http_answers, http_request, loops
+from flowrunner.nodes import built_in, http_request, loops
 from flowrunner.sandbox.worker import MAX_LINES
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
 from flowrunner.services import admission, secrets
@@ -180,7 +180,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         f"{_size(decide.MAX_COLLECTED_BYTES)} in all",
         "signals that no node has taken yet": f"{mailbox.MAX_EARLY_SIGNALS:,}, "
         f"and {_size(mailbox.MAX_EARLY_BYTES)} in memory",
-        "answer of a server": f"{_size(MAX_ANSWER_BYTES)}, and as JSON {http_answers.MOST_LEVELS} levels",
+        "answer of a server": f"{_size(MAX_ANSWER_BYTES)}, and as JSON {values.MOST_LEVELS} levels",
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
         "results of a loop or of branches": f"{_size(step_state.MAX_HELD_BYTES)} in memory",
         "all values that an execution holds": f"{_size(held_memory.MAX_EXECUTION_MEMORY)} in memory",
@@ -189,6 +189,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "data of an error": f"{_size(recorder.MAX_ERROR_BYTES)}, as JSON and in memory",
         "all events of an execution": _size(event_log.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a line where they were cut",
+        "lists and objects in the value of an expression": f"{values.MOST_LEVELS} levels",
         "log lines of the scripts of a node": f"{MAX_LINES} in each attempt, "
         "the last of which says so if there were more",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowrunner.domain.values import JSON, left_after, memory_of, memory_of_json
+from flowrunner.domain.values import JSON, MOST_LEVELS, NestedTooDeep, left_after, memory_of, memory_of_json
 
 
 @pytest.mark.parametrize("value", [10**1000, -(10**1000), [10**1000], {"a": -(10**1000)}, [[1, 10**1000]]])
@@ -58,3 +58,21 @@ def test_the_memory_of_a_json_text_covers_what_python_takes_for_its_value(value:
     text = json.dumps(value)
 
     assert memory_of_json(text.encode() if is_encoded else text) > 0.8 * taken(json.loads(text))
+
+
+@pytest.mark.parametrize("kind", ["lists", "objects", "both"])
+def test_more_levels_than_may_be_are_found_in_a_value_that_fits(kind: str) -> None:
+    def nested(levels: int) -> JSON:
+        value: JSON = [7] if kind == "lists" else {"a": 7}
+        for level in range(1, levels):
+            value = {"a": value} if kind == "objects" or (kind == "both" and level % 2) else ["wide", value, {}]
+        return value
+
+    deepest, deeper = nested(MOST_LEVELS), nested(MOST_LEVELS + 1)
+
+    assert left_after(deepest, 10**6, bounds_levels=True) == left_after(deepest, 10**6) > 0
+    assert left_after(deeper, 10**6) > 0
+    with pytest.raises(NestedTooDeep):
+        left_after(deeper, 10**6, bounds_levels=True)
+    # It is too large before anybody counts its levels.
+    assert left_after(deeper, 100, bounds_levels=True) < 0

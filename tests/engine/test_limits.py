@@ -244,6 +244,24 @@ async def test_an_answer_nested_as_deep_as_may_be_can_be_kept_and_a_deeper_one_i
         assert end.result == "http.invalid_json"
 
 
+@pytest.mark.parametrize("value", ["['${vars.v}']", "{a: '${vars.v}'}", "'${[vars.v]}'"])
+async def test_values_that_a_flow_nests_are_an_error_before_nothing_could_read_them(
+    engine: Machine, value: str
+) -> None:
+    flow = (
+        "vars: {v: null}\n"
+        "nodes: {deepen: {type: while, params: {when: 'index < 600'}, nodes: {s: {type: set, params: {v: VALUE}}},"
+        " next: {default: a, error: c}}, a: {type: return}, c: {type: return, params: {value: '${error}'}}}"
+    )
+
+    events = await engine.run(flow.replace("VALUE", value))
+
+    assert isinstance(end := ending(events), Completed)
+    assert isinstance(end.result, dict)
+    assert end.result["type"] == "expression"
+    assert "has lists and objects of more than 500 levels" in str(end.result["message"])
+
+
 async def test_one_long_value_named_many_times_is_an_error_and_not_a_flood(engine: Machine) -> None:
     many = ", ".join(['"${input.x}"'] * 3000)
     texts = "${input.x}" * 3000

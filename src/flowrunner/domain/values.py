@@ -79,11 +79,22 @@ def memory_of_json(text: str | bytes) -> int:
     return len(text) + 72 * lists + 192 * objects + 40 * commas
 
 
-def left_after(value: JSON, left: int) -> int:
+# Decoders give up at ten thousand levels, some at a thousand, and events and exports add levels of their own.
+MOST_LEVELS: Final = 500
+
+
+class NestedTooDeep(ValueError):
+    """A value has more than `MOST_LEVELS` levels of lists and objects."""
+
+
+def left_after(value: JSON, left: int, *, bounds_levels: bool = False) -> int:
     """Return what is left of a size after subtracting a value: its characters, and four for each value in it.
 
     The digits of long whole numbers are characters, too. The result is negative if the value is larger; no more of it
     is visited than fits.
+
+    Raises:
+        NestedTooDeep: If the value fits, has too many levels, and the caller asks for it.
     """
     kind: type = type(value)
     if kind is str:
@@ -92,27 +103,35 @@ def left_after(value: JSON, left: int) -> int:
         return left - _ELEMENT - value.bit_length() // _BITS_OF_DIGIT  # type: ignore[union-attr] # it is an int
     if kind is int or kind is float or kind is bool or value is None:
         return left - _ELEMENT
-    # Only containers are put on the list: most values are scalars.
-    todo: list[Any] = [(value,)]
-    while todo and left >= 0:
-        item = todo.pop()
-        left -= len(item) * _ELEMENT
-        if left < 0:
-            # Return before iterating: the container may be very long.
-            return -1
-        if type(item) is dict:
-            left -= sum(map(len, item))
-            item = item.values()
-        for child in item:
-            # Comparing the type itself is faster than isinstance.
-            kind = type(child)
-            if kind is str:
-                left -= len(child)
-            elif kind is int:
-                if not -_LONG_NUMBER < child < _LONG_NUMBER:
-                    left -= child.bit_length() // _BITS_OF_DIGIT
-            elif child and (kind is list or kind is dict or kind is tuple):
-                todo.append(child)
+    # Only containers are put on the list, one level after the other: most values are scalars.
+    level: list[Any] = [(value,)]
+    levels = 0
+    while level:
+        below: list[Any] = []
+        for item in level:
+            left -= len(item) * _ELEMENT
+            if left < 0:
+                # Return before iterating: the container may be very long.
+                return -1
+            children = item
+            if type(item) is dict:
+                left -= sum(map(len, item))
+                children = item.values()
+            for child in children:
+                # Comparing the type itself is faster than isinstance.
+                kind = type(child)
+                if kind is str:
+                    left -= len(child)
+                elif kind is int:
+                    if not -_LONG_NUMBER < child < _LONG_NUMBER:
+                        left -= child.bit_length() // _BITS_OF_DIGIT
+                elif child and (kind is list or kind is dict or kind is tuple):
+                    below.append(child)
+        level = below
+        levels += 1
+    # The first level is only around the value.
+    if bounds_levels and left >= 0 and levels - 1 > MOST_LEVELS:
+        raise NestedTooDeep
     return left
 
 

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from flowrunner.bounded_json import decode_json
+from flowrunner.domain.values import MOST_LEVELS
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure
 
 ResponseKind: TypeAlias = Literal["json", "text", "base64"]
@@ -16,8 +17,6 @@ ResponseKind: TypeAlias = Literal["json", "text", "base64"]
 # The limit of an error's data is 256 KiB as JSON, which may write a byte with six characters, and in memory, where a
 # text may take four bytes for each of its own. Headers have at most 64 KiB.
 _SURELY_KEPT_BYTES: Final = 24 * 1024
-# Decoders give up at ten thousand levels, some at a thousand, and events and exports add levels of their own.
-MOST_LEVELS: Final = 500
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _SINGLE_BYTE: Final = (
     *("ascii", "latin_1", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "cp437", "cp850", "cp866", "cp874"),

@@ -9,7 +9,7 @@ from flowrunner.domain.expression.javascript import Reference
 from flowrunner.domain.expression.javascript_values import is_true, json_text, own_property
 from flowrunner.domain.expression.script import Script, ScriptOutcome
 from flowrunner.domain.static_dataclass import static_dataclass
-from flowrunner.domain.values import JSON, left_after
+from flowrunner.domain.values import JSON, MOST_LEVELS, NestedTooDeep, left_after
 
 Scope: TypeAlias = Mapping[str, JSON]
 
@@ -63,8 +63,17 @@ class Rendering:
         return self._utf16[text]
 
     def spend(self, value: JSON, source: str | None = None) -> None:
-        """Subtract the value of the expression ``source``. Raises: TooMuchFilledIn, visiting no more than is left."""
-        self.left = left_after(value, self.left)
+        """Subtract the value of the expression ``source``.
+
+        Raises:
+            TooMuchFilledIn: No more is visited than is left.
+            ExpressionFailed: If the value is nested so deep that what contains it might not be read again.
+        """
+        try:
+            self.left = left_after(value, self.left, bounds_levels=True)
+        except NestedTooDeep:
+            at = "The value of an expression" if source is None else shown(source)
+            raise ExpressionFailed(f"{at} has lists and objects of more than {MOST_LEVELS} levels") from None
         if self.left < 0:
             raise TooMuchFilledIn(source, self.most)
 
