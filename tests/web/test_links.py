@@ -204,3 +204,33 @@ def test_the_link_of_an_approval_is_revoked_and_a_member_who_answers_is_named(br
     expect(page.get_by_role("group", name="Log lines")).to_contain_text("Rejected by root")
     tab.close()
     assert tab.faults == []
+
+
+def test_a_colleague_begins_in_another_browser_where_the_flows_are(browser: Browser, admin: Client, site: Server) -> None:
+    lee = admin.new_account()
+    body = {"account": lee.account_id, "role": "viewer"}
+    assert admin.post(f"/api/v1/workspaces/{admin.account_id}/members", body).status == 201
+    first, later = Tab(browser, site.url), Tab(browser, site.url)
+    try:
+        first.log_in(lee.email, PASSWORD).page.wait_for_url(f"**/w/~{admin.account_id[-8:]}")
+
+        # With flows of its own it begins with these.
+        lee.new_flow("nodes: {a: {type: return}}")
+        later.log_in(lee.email, PASSWORD).page.wait_for_url(f"**/w/~{lee.account_id[-8:]}")
+        assert first.faults == later.faults == []
+    finally:
+        first.close()
+        later.close()
+
+
+def test_the_login_leads_on_who_is_logged_in(tab: Tab, admin: Client) -> None:
+    page = tab.log_in(ADMIN_EMAIL, ADMIN_PASSWORD).page
+
+    page.goto(f"/login?next=%2Fw%2F{admin.account_id}%2Fsecrets")
+    expect(page.get_by_role("heading", name="Secrets", exact=True)).to_be_visible()
+    page.goto("/login")
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+    # What has gone wrong with a sign-on is still said.
+    page.goto("/login?sign_on=invalid")
+    expect(page.get_by_role("alert")).to_be_visible()

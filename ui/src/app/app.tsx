@@ -2,7 +2,7 @@
 import { signal, useSignal } from "@preact/signals";
 import { Component, type ComponentChildren, type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
-import { unreachable } from "../api/client";
+import { api, unreachable } from "../api/client";
 import { Empty, Failure, Skeleton } from "../parts/parts";
 import { later } from "../parts/later";
 import { Toasts } from "../parts/toast";
@@ -112,11 +112,27 @@ function LinkPage({ load }: { load: () => Promise<{ default: ComponentType }> })
   return <Page />;
 }
 
-/** The workspace that was open last, if it is still the account's. */
-function home(): string {
+/**
+ * The workspace that was open last in this browser, if it is still the account's. In another browser it is the personal one, or
+ * that of colleagues if the personal one has no flow.
+ */
+async function home(): Promise<string> {
   const last = localStorage.getItem("flowrunner.workspace");
-  const found = workspaces.value.find((each) => segmentOf(each) === last) ?? workspaces.value[0];
+  const [personal, shared] = workspaces.value;
+  const found = workspaces.value.find((each) => segmentOf(each) === last) ?? (shared !== undefined && (await isEmpty()) ? shared : personal);
   return found === undefined ? "/w/" : homeOf(found);
+}
+
+/** Return true if the personal workspace has no flow; false if that cannot be read. */
+async function isEmpty(): Promise<boolean> {
+  return api.get("/api/v1/flows", { query: { limit: 1 } }).then(({ flows }) => flows.length === 0, () => false);
+}
+
+/** Go on to an address in the workspace to begin with, unless the reader has gone elsewhere meanwhile. */
+function goHome(from: string, address: string): void {
+  void home().then((place) => {
+    if (location.peek().path === from) go(`${place}${address}`, { replace: true });
+  });
 }
 
 export function App() {
@@ -125,9 +141,9 @@ export function App() {
   useEffect(() => {
     if (isOutside || mustEnrol.value) return;
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
-    else if (path === "/" || path === "/w") go(home(), { replace: true });
+    else if (path === "/" || path === "/w") goHome(path, "");
     // An address without a workspace, such as /approvals.
-    else if (!path.startsWith("/w/") && ownPages[path] === undefined) go(withQuery(`${home()}${path}`, Object.fromEntries(query)), { replace: true });
+    else if (!path.startsWith("/w/") && ownPages[path] === undefined) goHome(path, withQuery(path, Object.fromEntries(query)));
     else if (workspace.value !== undefined) {
       const segment = segmentOf(workspace.value);
       localStorage.setItem("flowrunner.workspace", segment);

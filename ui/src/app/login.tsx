@@ -1,7 +1,7 @@
 /** The login: as a page, and as a dialog over a screen whose session has ended or is too old. */
 import { useSignal } from "@preact/signals";
 import type { TargetedEvent } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { Dialog } from "../parts/dialog";
@@ -114,10 +114,16 @@ export default function LoginPage() {
   }, []);
   const next = location.value.query.get("next") ?? undefined;
   const fault = location.value.query.get("sign_on");
+  // Such as by a bookmark.
+  const isLoggedIn = useMemo(() => account.peek() !== undefined && fault === null, []);
+  useEffect(() => {
+    if (isLoggedIn) go(within(window.location.origin, next ?? null), { replace: true });
+  }, []);
   async function enter(): Promise<void> {
     await open();
     if (!mustEnrol.value) go(within(window.location.origin, next ?? null), { replace: true });
   }
+  if (isLoggedIn) return null;
   return (
     <main class="alone">
       <div class="card">

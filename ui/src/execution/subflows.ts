@@ -1,5 +1,5 @@
 /** Sub-flows in place: the execution that a `flow` node has started is shown inside the node. */
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import type { Graph, GraphNode } from "../graph/model";
 import { GraphStates, type NodeState } from "../graph/states";
 import { pathOf } from "./names";
@@ -46,8 +46,19 @@ export interface Place {
 export class SubFlows {
   /** The open sub-flows, by the ids of their nodes. */
   private readonly open = signal<ReadonlyMap<string, ExecutionStore>>(new Map());
+  /** The node of the whole picture that has begun last, as far as this was followed. */
+  readonly latest = signal<string | undefined>(undefined);
+  private readonly stops: (() => void)[] = [];
 
-  constructor(private readonly top: ExecutionStore) {}
+  constructor(private readonly top: ExecutionStore) {
+    this.follow(top, "");
+  }
+
+  private follow(store: ExecutionStore, prefix: string): void {
+    this.stops.push(effect(() => {
+      if (store.latest.value !== undefined) this.latest.value = prefix + store.latest.value;
+    }));
+  }
 
   /** The execution and its open sub-flows. */
   get places(): Place[] {
@@ -83,7 +94,10 @@ export class SubFlows {
 
   show(node: string): void {
     const child = this.closed.peek().get(node);
-    if (child !== undefined) this.open.value = new Map(this.open.peek()).set(node, new ExecutionStore(child, new InnerStates(this.top.states, `${node}/`)));
+    if (child === undefined) return;
+    const store = new ExecutionStore(child, new InnerStates(this.top.states, `${node}/`));
+    this.follow(store, `${node}/`);
+    this.open.value = new Map(this.open.peek()).set(node, store);
   }
 
   /** Return the execution that has a node of the picture. */
@@ -97,6 +111,7 @@ export class SubFlows {
   }
 
   close(): void {
+    for (const stop of this.stops) stop();
     for (const store of this.open.peek().values()) store.close();
   }
 }
