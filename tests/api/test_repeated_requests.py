@@ -228,3 +228,48 @@ async def test_a_removed_member_gets_no_answer_again(tmp_path: Path) -> None:
 
     assert first.status == 201
     assert_error(second, 404)
+
+
+KEY: Final = "a-value-that-is-a-secret"
+
+
+async def keyed_requests(team: Team) -> dict[str, tuple[str, Any]]:
+    """Return requests whose keys are stored, by what they create."""
+    flow = await team.mara.flow(f"{RETURN}\ntriggers: {{daily: {{type: schedule, cron: '@daily'}}}}")
+    ran = await team.mara.request("POST", f"/api/v1/flows/{flow}/run", {"input": {}}, Prefer="wait=60")
+    (trigger,) = (await team.mara.request("GET", f"/api/v1/triggers?flow_id={flow}")).json["triggers"]
+    return {
+        "workspace": ("/api/v1/workspaces", {"name": "Another team"}),
+        "execution": (f"/api/v1/flows/{flow}/run", {"input": {}}),
+        "rerun": (f"/api/v1/executions/{ran.json['execution_id']}/rerun", {}),
+        "schedule": (f"/api/v1/triggers/{trigger['id']}/run", None),
+    }
+
+
+@pytest.mark.parametrize("created", ["workspace", "execution", "rerun", "schedule"])
+async def test_no_key_is_stored_as_it_was_sent_and_one_that_was_is_still_known(tmp_path: Path, created: str) -> None:
+    async with team_at(tmp_path) as team:
+        database = team.accounts.program.database
+        path, body = (await keyed_requests(team))[created]
+        first = await team.mara.request("POST", path, body, Idempotency_Key=KEY)
+        stored = await database.read(
+            lambda tx: tx.rows(
+                "SELECT key FROM request_keys UNION ALL"
+                " SELECT idempotency_key FROM executions WHERE idempotency_key IS NOT NULL"
+            )
+        )
+        # As earlier versions stored them, whose executions no statement changes.
+        for statement in (
+            "DROP TRIGGER executions_move_with_flow",
+            f"UPDATE request_keys SET key = '{KEY}'",
+            f"UPDATE executions SET idempotency_key = '{KEY}' WHERE idempotency_key IS NOT NULL",
+        ):
+            await database.write(lambda tx, statement=statement: tx.run(statement, {}))  # type: ignore[misc]
+        second = await team.mara.request("POST", path, body, Idempotency_Key=KEY)
+
+    assert first.status == 201
+    assert len(stored) == 1
+    assert KEY not in str(stored)
+    assert second.headers["idempotent-replayed"] == "true"
+    name = "id" if created == "workspace" else "execution_id"
+    assert second.json[name] == first.json[name]

@@ -206,7 +206,9 @@ def test_the_link_of_an_approval_is_revoked_and_a_member_who_answers_is_named(br
     assert tab.faults == []
 
 
-def test_a_colleague_begins_in_another_browser_where_the_flows_are(browser: Browser, admin: Client, site: Server) -> None:
+def test_a_colleague_begins_in_another_browser_where_the_flows_are(
+    browser: Browser, admin: Client, site: Server
+) -> None:
     lee = admin.new_account()
     body = {"account": lee.account_id, "role": "viewer"}
     assert admin.post(f"/api/v1/workspaces/{admin.account_id}/members", body).status == 201

@@ -1,5 +1,6 @@
 """Idempotency keys of requests that change something, by which the repeat of a request has no further effect."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +13,16 @@ class RequestKey:
     """The key of a request.
 
     Attributes:
+        key: What is stored of it: see `stored_form`.
         request_id: The id of the one request: another one with the key is a repeat.
         digest: Digest of what is asked for, which tells a repeat from a mistake.
+        sent: The key as it was sent, which earlier versions have stored; None if only the stored form is known.
     """
 
     key: str
     request_id: str
     digest: str
+    sent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,14 @@ class ClaimedKey:
 
 class RequestKeyTaken(FlowRunnerError):
     """The rejection of a change: an earlier request with the key has been done."""
+
+
+def stored_form(key: str) -> str:
+    """Return what is stored of an `Idempotency-Key`, which may hold a secret.
+
+    It has a space, so that no key that was sent, and stored by an earlier version, is the same.
+    """
+    return f"sha256 {hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def key_was_reused() -> InvalidInput:

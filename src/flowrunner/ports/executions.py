@@ -152,8 +152,13 @@ class ExecutionReader(Protocol):
         """Raises: NotFound."""
         ...
 
-    async def request(self, workspace_id: WorkspaceId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
-        """Return the execution started with the key, and the digest of its request; None if the key is free."""
+    async def request(
+        self, workspace_id: WorkspaceId, idempotency_key: str, earlier: str | None = None
+    ) -> tuple[ExecutionId, str | None] | None:
+        """Return the execution started with the key, in this form or an ``earlier`` one, and the digest of its request.
+
+        Returns: None if the key is free.
+        """
         ...
 
     async def keys(self, workspace_id: WorkspaceId, *, first: str, end: str) -> Collection[str]:

@@ -19,8 +19,8 @@ class ForgettableKey:
 
 
 class RequestKeyStore(Protocol):
-    async def find(self, account_id: AccountId, key: str) -> ClaimedKey | None:
-        """Return the claim of an account's key; None if it is free."""
+    async def find(self, account_id: AccountId, key: str, earlier: str | None = None) -> ClaimedKey | None:
+        """Return the claim of an account's key, in this form or an ``earlier`` one; None if it is free."""
         ...
 
     async def keep(

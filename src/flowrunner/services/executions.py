@@ -26,7 +26,7 @@ from flowrunner.domain.events import Event
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow, OnLimit
 from flowrunner.domain.labels import NO_LABELS, checked_labels
-from flowrunner.domain.request_keys import key_was_reused
+from flowrunner.domain.request_keys import key_was_reused, stored_form
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
@@ -88,6 +88,7 @@ class StartRequest:
         caller: The caller to name in the audit log; None if no account asks at this moment.
         revision_id: The revision to run; None for the flow's current one.
         idempotency_key: A second request with this key returns the execution that the first one started.
+        sent_key: The key as a client sent it, which earlier versions have stored instead.
         is_new: No earlier request has used the key, so that it is not looked up.
         digest: Digest of the request, to tell its repeat from another request with the same key. None if all requests
             with the key are equal: after a crash a step repeats its request, possibly with another input.
@@ -106,6 +107,7 @@ class StartRequest:
     caller: Caller | None = None
     revision_id: RevisionId | None = None
     idempotency_key: str | None = None
+    sent_key: str | None = None
     is_new: bool = False
     digest: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -174,7 +176,8 @@ class Executions:
             cause=Requested(by=caller.account_id),
             caller=caller,
             labels=checked_labels(labels),
-            idempotency_key=idempotency_key,
+            idempotency_key=None if idempotency_key is None else stored_form(idempotency_key),
+            sent_key=idempotency_key,
             digest=None
             if idempotency_key is None
             else digest_of_request([flow_id, input, *([labels] if labels else [])]),
@@ -200,7 +203,9 @@ class Executions:
         # a commit that finds it is done again for everything that shares it. A step looks only after it has failed to
         # start an execution: it repeats its request only after a crash.
         if not asked.is_new and not isinstance(asked.cause, ChildOf):
-            before = await self.accepted_before(workspace_id, asked.idempotency_key, asked.digest)
+            before = await self.accepted_before(
+                workspace_id, asked.idempotency_key, asked.digest, earlier=asked.sent_key
+            )
             if before is not None:
                 return before
         current = asked.current or await self._flows.current(workspace_id, flow_id)
@@ -243,19 +248,24 @@ class Executions:
             return await self._repeat(workspace_id, repeat.execution_id, repeat.request_digest, asked=asked.digest)
         except (Conflict, TooManyRequests):
             # Another request with the key may have been accepted since, and be the one that reached the limit.
-            before = await self.accepted_before(workspace_id, asked.idempotency_key, asked.digest)
+            before = await self.accepted_before(
+                workspace_id, asked.idempotency_key, asked.digest, earlier=asked.sent_key
+            )
             if before is None:
                 raise
             return before
         return StartedExecution(id=new.id, flow_id=flow_id, status=Status.RUNNING, created_at=now)
 
     async def accepted_before(
-        self, workspace_id: WorkspaceId, idempotency_key: str | None, digest: str | None
+        self, workspace_id: WorkspaceId, idempotency_key: str | None, digest: str | None, *, earlier: str | None = None
     ) -> StartedExecution | None:
-        """Return the execution that the key started; None if it is free. Raises: InvalidInput for another request."""
+        """Return the execution that the key started, in this form or an ``earlier`` one; None if it is free.
+
+        Raises: InvalidInput for another request.
+        """
         if idempotency_key is None:
             return None
-        before = await self._reader.request(workspace_id, idempotency_key)
+        before = await self._reader.request(workspace_id, idempotency_key, earlier)
         return None if before is None else await self._repeat(workspace_id, *before, asked=digest)
 
     async def _start(self, new: NewExecution, flow: Flow, input: Mapping[str, JSON], on_limit: OnLimit | None) -> None:

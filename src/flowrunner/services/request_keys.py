@@ -42,11 +42,11 @@ class RequestKeys:
             InvalidInput: If the first one asked for something else.
             Conflict: If its answer is not known.
         """
-        found = await self._store.find(caller.account_id, request.key)
+        found = await self._store.find(caller.account_id, request.key, request.sent)
         looks = 0
         while found is not None and found.answer is None and looks < _LOOKS and self._is_new(found):
             await asyncio.sleep(_LOOK_SECONDS)
-            found, looks = await self._store.find(caller.account_id, request.key), looks + 1
+            found, looks = await self._store.find(caller.account_id, request.key, request.sent), looks + 1
         if found is None:
             return None
         if found.digest != request.digest:

@@ -15,6 +15,7 @@ from flowrunner.domain.errors import Conflict, Unavailable, invalid
 from flowrunner.domain.events import InputEdited, Started
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.labels import NO_LABELS, checked_labels
+from flowrunner.domain.request_keys import stored_form
 from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, misfit, with_input
 from flowrunner.domain.transitions import IllegalEvent
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, RevisionId
@@ -98,15 +99,16 @@ class Reruns:
             raise invalid(
                 "node_input", "needs 'from', the node whose input it is", hint="Or send 'input', the execution's"
             )
-        digest = None
+        key = digest = None
         if idempotency_key is not None:
+            key = stored_form(idempotency_key)
             more: list[JSON] = [
                 *([] if labels is None else [labels]),
                 # In a list, to tell it from labels.
                 *([] if node_input is None else [[node_input.value]]),
             ]
             digest = digest_of_request([id, from_step, input, revision, same_keys, *more])
-            repeated = await self._executions.accepted_before(caller.workspace_id, idempotency_key, digest)
+            repeated = await self._executions.accepted_before(caller.workspace_id, key, digest, earlier=idempotency_key)
             if repeated is not None:
                 return await self._with_revision(caller, repeated)
         before = await self._reader.get(caller.workspace_id, id)
@@ -133,7 +135,8 @@ class Reruns:
                     ),
                     caller=caller,
                     revision_id=revision_id,
-                    idempotency_key=idempotency_key,
+                    idempotency_key=key,
+                    sent_key=idempotency_key,
                     digest=digest,
                     labels=_labels_of(before) if labels is None else checked_labels(labels),
                     kept=kept,

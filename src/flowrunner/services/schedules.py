@@ -18,6 +18,7 @@ from flowrunner.domain.errors import (
     Unavailable,
 )
 from flowrunner.domain.flow import OnLimit
+from flowrunner.domain.request_keys import stored_form
 from flowrunner.domain.schedules import DueStep, next_start, step_at
 from flowrunner.domain.triggers import Overlap, Schedule, TriggerId
 from flowrunner.domain.values import rfc3339
@@ -172,10 +173,11 @@ class Schedules:
         now = self._clock.now()
         request = await self._request(trigger, now, now, TriggerFire(trigger_id=trigger.id, at=now))
         cause = Scheduled(trigger=trigger.id, name=trigger.name, due_at=now, by=caller.account_id)
-        digest = None if idempotency_key is None else digest_of_request([trigger.id])
-        return await self._executions.accept(
-            replace(request, caller=caller, cause=cause, idempotency_key=idempotency_key, digest=digest)
-        )
+        request = replace(request, caller=caller, cause=cause, idempotency_key=None)
+        if idempotency_key is not None:
+            key, digest = stored_form(idempotency_key), digest_of_request([trigger.id])
+            request = replace(request, idempotency_key=key, sent_key=idempotency_key, digest=digest)
+        return await self._executions.accept(request)
 
     async def start_late(self, caller: Caller, trigger: TriggerView, due_at: datetime) -> StartedExecution:
         """Start a due time that is over, unless it was started; the trigger stays as it is.

@@ -21,13 +21,17 @@ from flowrunner.ports.executions import (
     LogLine,
 )
 from flowrunner.ports.page import Listed, Page, number_of
-from flowrunner.storage.appends import REQUEST
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_logs import log_line, log_search
 from flowrunner.storage.execution_search import REPAIRS, Listing, search
 from flowrunner.storage.rows import from_ms, from_ms_or_none
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 
+# Earlier versions have stored keys as they were sent.
+REQUEST: Final = """
+SELECT id, request_digest FROM executions
+ WHERE workspace_id = :workspace_id AND idempotency_key IN (:idempotency_key, :earlier)
+"""
 KEYS: Final = """
 SELECT idempotency_key FROM executions
  WHERE workspace_id = :workspace_id AND idempotency_key >= :first AND idempotency_key < :end
@@ -99,8 +103,14 @@ class SqlExecutions:
             revision_id=RevisionId(revision_id),
         )
 
-    async def request(self, workspace_id: WorkspaceId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
-        values = {"workspace_id": workspace_id, "idempotency_key": idempotency_key}
+    async def request(
+        self, workspace_id: WorkspaceId, idempotency_key: str, earlier: str | None = None
+    ) -> tuple[ExecutionId, str | None] | None:
+        values = {
+            "workspace_id": workspace_id,
+            "idempotency_key": idempotency_key,
+            "earlier": earlier or idempotency_key,
+        }
         row = await self._database.read(lambda tx: tx.row(REQUEST, values))
         return None if row is None else (ExecutionId(row[0]), row[1])
 

@@ -16,7 +16,7 @@ from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction
 
 FIND: Final = """
-SELECT digest, created_at, answer FROM request_keys WHERE account_id = :account_id AND key = :key
+SELECT digest, created_at, answer FROM request_keys WHERE account_id = :account_id AND key IN (:key, :earlier)
 """
 KEEP: Final = """
 UPDATE request_keys SET answer = :answer
@@ -56,8 +56,9 @@ class SqlRequestKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, account_id: AccountId, key: str) -> ClaimedKey | None:
-        row = await self._database.read(lambda tx: tx.row(FIND, {"account_id": account_id, "key": key}))
+    async def find(self, account_id: AccountId, key: str, earlier: str | None = None) -> ClaimedKey | None:
+        values = {"account_id": account_id, "key": key, "earlier": earlier or key}
+        row = await self._database.read(lambda tx: tx.row(FIND, values))
         if row is None:
             return None
         return ClaimedKey(row[0], from_ms(row[1]), None if row[2] is None else _answer.decode(row[2]))

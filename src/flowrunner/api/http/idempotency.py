@@ -18,7 +18,7 @@ from flowrunner.api.http.requests import is_dry_run
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable, invalid
-from flowrunner.domain.request_keys import KeptAnswer, RequestKey, RequestKeyTaken
+from flowrunner.domain.request_keys import KeptAnswer, RequestKey, RequestKeyTaken, stored_form
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.threads import on_thread_if
 
@@ -56,7 +56,8 @@ def once(handle: Handler, repeats: Repeats, *, takes_body: bool) -> Handler:
         caller: Caller = request.scope["caller"]
         # Not the id of the log: a client may choose that, and send a repeat with the same one.
         request_id = secrets.token_hex(16)
-        asked = RequestKey(key, request_id, await _digest(request, caller, repeats, takes_body=takes_body))
+        digest = await _digest(request, caller, repeats, takes_body=takes_body)
+        asked = RequestKey(stored_form(key), request_id, digest, sent=key)
         keys = services_of(request).request_keys
         if (before := await keys.answer_before(caller, asked)) is not None:
             return _repeated(before)
