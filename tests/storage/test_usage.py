@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +15,13 @@ import pytest
 from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports.callbacks import CallbackId, CallbackView
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.journal import Append, Fenced, Quota, load_whole
+from flowrunner.services.callback_deliveries import delete_callback
+from flowrunner.storage import migrations
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
@@ -24,7 +29,19 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import BLOCK, QUEUED, FreeStorage, SqlUsage
-from support.databases import MARA, NOON, OMAR, OMAR_ACCOUNT, Place, completion, creation, following, log_line, rows_of
+from support.databases import (
+    MARA,
+    NOON,
+    OMAR,
+    OMAR_ACCOUNT,
+    Place,
+    change,
+    completion,
+    creation,
+    following,
+    log_line,
+    rows_of,
+)
 from support.invariants import check_database
 
 from .samples import flow, sealing
@@ -186,6 +203,34 @@ async def test_flows_count_with_every_definition(usage: SqlUsage, journal: SqlJo
     assert await flows.purge(limit=10)
     assert not await flows.purge(limit=10)
     assert await usage.stored(MARA) == before
+
+
+async def test_messages_of_callbacks_count_until_they_are_deleted(
+    usage: SqlUsage, journal: SqlJournal, database: Database, path: Place
+) -> None:
+    epoch, callbacks = await journal.claim(), SqlCallbacks(database)
+    for number in range(3):
+        view = CallbackView(
+            id=CallbackId(f"callback-{number}"), workspace_id=MARA, name="", events=("execution.completed",),
+            format="slack", address="", flow_id=None, tag=None, children=False, template=None, created_at=NOON,
+            updated_at=NOON,
+        )  # fmt: skip
+        await callbacks.create(view, sealing(b"callback"), most=10)
+    before, appends = await usage.stored(MARA), [creation("e1", epoch=epoch), completion("e1", epoch=epoch)]
+
+    for append in appends:
+        await journal.append(append)
+    added = await usage.stored(MARA) - before
+    await delete_callback(callbacks, MARA, CallbackId("callback-1"))
+    left = await usage.stored(MARA) - before
+
+    assert added == bytes_of(*appends) + 3 * 512
+    assert left == bytes_of(*appends) + 2 * 512
+    assert check_database(path) == []
+    # As the migration finds those that are there before it.
+    change(path, "UPDATE usage SET stored = stored - 1024 WHERE workspace_id = ? AND part = 0", MARA)
+    change(path, import_module(f"{migrations.__name__}.versions.0033_counted_deliveries").SQLITE[0])
+    assert check_database(path) == []
 
 
 async def test_secrets_count_and_an_accounts_end_erases_them(
