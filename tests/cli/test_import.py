@@ -316,9 +316,11 @@ def test_fields_that_are_added_to_others_have_the_values_that_they_had(tmp_path:
     ],
 )  # fmt: skip
 def test_a_rule_of_a_schedule_means_what_it_did(rule: dict[str, Any], schedule: dict[str, str]) -> None:
-    found = schedules_of("scheduleTrigger", {"rule": {"interval": [rule, {"field": "weeks", "weeksInterval": 2}]}})
+    found, is_told = schedules_of("scheduleTrigger", {"rule": {"interval": [rule]}})
+    partly, is_told_of_one = schedules_of("scheduleTrigger", {"rule": {"interval": [rule, {"field": "never"}]}})
 
-    assert found == [{"type": "schedule", **schedule}]
+    assert found == partly == [{"type": "schedule", **schedule}]
+    assert (is_told, is_told_of_one) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -334,18 +336,40 @@ def test_a_rule_of_a_schedule_means_what_it_did(rule: dict[str, Any], schedule: 
     ],
 )  # fmt: skip
 def test_a_time_of_the_older_cron_node_means_what_it_did(time: dict[str, Any], schedule: dict[str, str]) -> None:
-    found = schedules_of("cron", {"triggerTimes": {"item": [time, {"mode": "new"}, 7]}})
+    found, is_told = schedules_of("cron", {"triggerTimes": {"item": [time]}})
+    partly, is_told_of_one = schedules_of("cron", {"triggerTimes": {"item": [time, {"mode": "new"}]}})
 
-    assert found == [{"type": "schedule", **schedule}]
+    assert found == partly == [{"type": "schedule", **schedule}]
+    assert (is_told, is_told_of_one) == (False, True)
 
 
-def schedules_of(kind: str, parameters: dict[str, Any]) -> list[Any]:
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [("webhook", {}), ("scheduleTrigger", {"rule": {"interval": [{}]}}), ("cron", {"triggerTimes": {"item": [{}]}})],
+)
+def test_a_disabled_trigger_starts_nothing_and_is_told(kind: str, parameters: dict[str, Any]) -> None:
+    nodes: list[dict[str, Any]] = [
+        {"name": "When", "type": f"n8n-nodes-base.{kind}", "parameters": parameters, "disabled": True},
+        {"name": "Before", "type": "n8n-nodes-base.noOp"},
+        {"name": "First", "type": "n8n-nodes-base.noOp"},
+    ]
+
+    flow = flow_of({"name": "F", "nodes": nodes, "connections": {"When": {"main": [[{"node": "First"}]]}}})
+
+    assert "triggers" not in flow.document
+    assert flow.document["start"] == "first"
+    assert flow.notes == ["the trigger 'When' was disabled, and is left out"]
+
+
+def schedules_of(kind: str, parameters: dict[str, Any]) -> tuple[list[Any], bool]:
+    """Return the triggers, and whether the report says that something could not be read."""
     nodes = [
         {"name": "When", "type": f"n8n-nodes-base.{kind}", "parameters": parameters},
         {"name": "Do", "type": "n8n-nodes-base.noOp", "parameters": {}},
     ]
     connections = {"When": {"main": [[{"node": "Do"}]]}}
-    return list(flow_of({"name": "F", "nodes": nodes, "connections": connections}).document["triggers"].values())
+    flow = flow_of({"name": "F", "nodes": nodes, "connections": connections})
+    return list(flow.document["triggers"].values()), "a schedule could not be read: add a trigger" in flow.notes
 
 
 def test_an_imported_workflow_does_what_it_did(tmp_path: Path) -> None:

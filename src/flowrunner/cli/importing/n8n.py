@@ -57,6 +57,10 @@ class _Workflow:
         for title, node in self._all.items():
             if _is_trigger(node):
                 starts += list(self._targets(title, 0))
+                # Otherwise it would start at once what somebody has switched off.
+                if node.get("disabled"):
+                    self._flow.note(f"the trigger '{title}' was disabled, and is left out")
+                    continue
                 for found in triggers_of(_type(node), _parameters(node), self._flow.note, timezone=self._timezone):
                     triggers[identifier(title, triggers, otherwise="trigger")] = found
         nodes = {id: self._node(title, self._all[title]) for title, id in self._ids.items()}
