@@ -462,3 +462,13 @@ async def test_what_was_counted_since_the_last_export_is_exported_at_the_end() -
     ((*families,),) = sets
     (hooks,) = [family for family in families if family.name == "flowrunner_hook_requests"]
     assert 1.0 in {sample.value for sample in hooks.samples if sample.labels == {"outcome": "started"}}
+
+
+def test_requests_carry_their_trace_unless_its_propagation_is_left_out() -> None:
+    off = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+    given = ("", "tracecontext", "baggage,tracecontext", "baggage, tracecontext ", "baggage", "none")
+
+    found = {text: open_exporters({**off, "OTEL_PROPAGATORS": text}).propagates for text in given}
+
+    assert open_exporters(off).propagates
+    assert found == {text: text == "" or "tracecontext" in text for text in given}

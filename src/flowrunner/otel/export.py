@@ -117,7 +117,8 @@ def open_exporters(environ: Mapping[str, str] = os.environ) -> Exporters:
     if _is_on("LOGS", environ):
         logs = LoggerProvider(resource=resource, shutdown_on_exit=False)
         logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
-    propagators = environ.get("OTEL_PROPAGATORS", "tracecontext").split(",")
+    # An empty variable means the same as none.
+    propagators = (environ.get("OTEL_PROPAGATORS") or "tracecontext").split(",")
     return Exporters(
         spans=spans,
         metrics=metrics,
