@@ -1,9 +1,12 @@
 """The index of an execution's steps, made of its events."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from domain.simulation import Plan, Simulation, plans
 from domain.test_decide import crashes, is_handler
@@ -18,6 +21,7 @@ from flowrunner.domain.events import (
     ScopesOpened,
     SignalReceived,
     Started,
+    Step,
 )
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.status import StepStatus
@@ -153,3 +157,51 @@ def test_after_each_event_the_steps_are_shown_in_the_state_in_which_they_are(pla
         open_ones = [entry for entry in index.entries() if entry.ended_at is None]
         assert not is_over or all(is_handler(entry.step.scope) for entry in open_ones)
         assert state.ending is None or not open_ones
+
+
+@given(moves=st.lists(st.sampled_from(("wait", "signal")), max_size=12))
+def test_each_wait_shows_the_signal_that_the_step_got(moves: Sequence[str]) -> None:
+    step, state = Step("a", 1), ExecutionState()
+    events: list[Event] = [NodeStarted(**STEP)]
+    apply(state, Started(node="a", node_type="wait", input={}, cause=Requested(by=MARA_ACCOUNT)), at(1))
+    apply(state, events[0], at(2))
+    got: list[int | None] = []
+
+    for move in moves:
+        is_waiting = state.at(step).status is StepStatus.WAITING
+        seq = len(events) + 2
+        if move == "signal":
+            events.append(SignalReceived(key=signal_key("signal", "go"), payload=seq))
+        elif is_waiting:
+            continue
+        else:
+            got.append(None)
+            events.append(NodeWaiting(**STEP, wait_for=SignalWait("go")))
+        apply(state, events[-1], at(seq))
+        if got and got[-1] is None and state.at(step).status is StepStatus.RESUMING:
+            got[-1] = state.at(step).signal  # type: ignore[assignment] # the number of its event
+
+    assert [wait.received_seq for wait in index_of(*events)[2].waits] == got
+
+
+@settings(max_examples=round(100 * SHARE))
+@given(plan=plans(), crashes=crashes)
+def test_the_scopes_of_a_step_are_counted_by_their_outcomes(plan: Plan, crashes: list[bool]) -> None:
+    run = Simulation(plan, list(crashes))
+    run.run(most_events=300)
+    index, total, ended = StepIndex(), Counter[str](), Counter[tuple[str, str]]()
+
+    for seq, (event, at) in enumerate(run.journal, start=1):
+        index.add([StoredEvent(seq, at, stored_type(event), encode_event(event))])
+        if isinstance(event, ScopesOpened):
+            total[str(Step(event.node, event.iteration, event.scope))] += len(event.keys)
+        elif isinstance(event, ScopeEnded):
+            ended[event.scope.rpartition("[")[0], event.outcome] += 1
+
+    for name in total:
+        entry = index.named(name)
+        assert entry is not None
+        assert entry.scopes is not None
+        assert (entry.scopes.total, entry.scopes.completed, entry.scopes.failed, entry.scopes.cancelled) == (
+            total[name], ended[name, "completed"], ended[name, "failed"], ended[name, "cancelled"],
+        )  # fmt: skip
