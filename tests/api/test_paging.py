@@ -1,8 +1,9 @@
 """Pages of every list, by offset and by cursor."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import pytest
@@ -12,6 +13,8 @@ from api.shapes import SMALLEST, assert_error
 from flowrunner.api.http.answers import link_to_next, part_of
 from flowrunner.api.http.requests import page_of
 from flowrunner.ports.page import Listed
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.transaction import NO_VALUES, Row, Sql, Statement, Values
 from security.two_accounts import two_accounts_at
 from support.client import PASSWORD, Client
 
@@ -326,3 +329,71 @@ def test_lines_of_a_log_are_found_by_level_node_and_text(account: Client) -> Non
     assert {line.split()[0] for line in found("level=error")} == {"error"}
     assert found("min_level=debug") == found("")
     assert_error(account.get(f"{path}?min_level=warn&level=warn"), 422)
+
+
+# Those that read what they may show in several portions.
+SEARCHES: Final = (
+    "executions?error_type=bad&node=stop", "executions?label=team:core", "executions?unrepaired=true",
+    "executions?status=failed,completed&since=-1h", "flows?q=f", "audit?action=flow.created&outcome=done",
+    "executions/{id}/logs?q=first", "executions/{id}/logs?level=warn",
+)  # fmt: skip
+
+
+class _Watched:
+    """A transaction that notes the statements of one read, and whether they saw one snapshot."""
+
+    def __init__(self, tx: Any) -> None:
+        self._tx = tx
+        self.statements: list[tuple[str, bool]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tx, name)
+
+    async def row(self, statement: Sql, values: Values = NO_VALUES) -> Row | None:
+        self._note(statement)
+        return cast("Row | None", await self._tx.row(statement, values))
+
+    async def rows(self, statement: Sql, values: Values = NO_VALUES) -> list[Row]:
+        self._note(statement)
+        return cast("list[Row]", await self._tx.rows(statement, values))
+
+    def _note(self, statement: Sql) -> None:
+        text = statement.sqlite if isinstance(statement, Statement) else statement
+        self.statements.append((text, self._tx.connection.in_transaction))
+
+
+async def test_each_list_and_its_total_are_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[_Watched] = []
+
+    def watched(read: Callable[..., Any]) -> Callable[..., Any]:
+        async def watch(database: SqliteDatabase, function: Callable[[Any], Any]) -> Any:
+            def call(tx: Any) -> Any:
+                reads.append(_Watched(tx))
+                return function(reads[-1])
+
+            return await read(database, call)
+
+        return watch
+
+    for name in ("read", "read_long"):
+        monkeypatch.setattr(SqliteDatabase, name, watched(getattr(SqliteDatabase, name)))
+    async with two_accounts_at(tmp_path) as accounts:
+        admin = accounts.mara
+        me = (await admin.request("GET", "/api/v1/accounts/me")).json["id"]
+        flow = await admin.flow(f"{SMALLEST}\ntriggers: {{pushed: {{type: webhook, verify: none}}}}\n")
+        execution = (await admin.run(flow)).json["execution_id"]
+        await admin.ended(execution)
+        body = {"url": "https://example.com/", "events": ["execution.failed"]}
+        callback = (await admin.request("POST", "/api/v1/callbacks", body)).json["id"]
+        (trigger,) = (await admin.request("GET", "/api/v1/triggers")).json["triggers"]
+        named = {"flows": flow, "executions": execution, "callbacks": callback, "triggers": trigger["id"]}
+        searches = [f"/api/v1/{search}" for search in SEARCHES]
+        for path in (*LISTS, *OF_INSTALLATION, *ELSEWHERE, *searches):
+            reads.clear()
+            reply = await admin.request("GET", re.sub(r"\{\w+\}", named.get(path.split("/")[3], me), path))
+            assert reply.status == 200, reply
+            for read in reads:
+                # One by itself sees one moment anyway.
+                alone = [statement for statement, is_in_snapshot in read.statements if not is_in_snapshot]
+                assert len(alone) <= 1, path
+        assert reads

@@ -329,7 +329,8 @@ async def search(
             ids = await _ids_of_far_page(tx, statements, values, page) if is_far else statements.page
             rows = await tx.rows(_listed(listing, ids, number), values)
             if number is not None:
-                total = rows[0][-1] if rows else (await one_row(tx, number, values))[0]
+                # An empty first page says that there are none, also if one has begun since.
+                total = rows[0][-1] if rows else (await one_row(tx, number, values))[0] if page.offset else 0
     is_exact = not counting.is_bounded or total is None or total <= MOST_COUNTED
     rows.sort(key=_id_of, reverse=not page.is_reversed)
     return Listed(
