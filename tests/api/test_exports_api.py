@@ -145,20 +145,22 @@ async def test_only_admins_who_have_logged_in_export_a_workspace(tmp_path: Path)
     assert_error(by_token, 403)
 
 
+@pytest.mark.parametrize("change", [("DELETE", None), ("PUT", {"role": "editor"})], ids=["removed", "demoted"])
 @pytest.mark.parametrize("path", ["/export", "/audit"])
-async def test_what_a_removed_admin_still_reads_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+async def test_what_a_former_admin_still_reads_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, change: tuple[str, Any]
 ) -> None:
     monkeypatch.setattr("flowrunner.services.audit._ROWS_AT_ONCE", 1)
     async with team_at(tmp_path) as team:
         omar = await team.join("admin")
         pieces = 0
 
-        async def remove() -> None:
+        async def end() -> None:
             nonlocal pieces
             pieces += 1
             if pieces == 1:
-                assert (await team.mara.request("DELETE", f"{team.path}/members/{omar}")).status == 200
+                method, body = change
+                assert (await team.mara.request(method, f"{team.path}/members/{omar}", body)).status == 200
 
         headers = {"accept": "application/x-ndjson"}
         with pytest.raises(EOFError):
@@ -168,7 +170,7 @@ async def test_what_a_removed_admin_still_reads_ends(
                 f"{team.path}{path}",
                 token=team.omar.token,
                 headers=headers,
-                after_piece=remove,
+                after_piece=end,
             )
 
     assert pieces == 1

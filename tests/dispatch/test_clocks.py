@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -67,3 +67,14 @@ def timers(events: Sequence[HistoryEvent]) -> list[float]:
         for event in events
         if event.event_type == EventType.EVENT_TYPE_TIMER_STARTED
     ]
+
+
+def test_the_time_is_that_of_the_machine_also_after_its_clock_was_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, given = SystemClock(), (5_000, 5_000, 5_001, 3_000, 3_000, 2_999, 9_000, 0)
+    shown = []
+    for milliseconds in given:
+        monkeypatch.setattr("flowrunner.clock.time.time_ns", lambda now=milliseconds: now * 1_000_000 + 999_999)
+        shown.append(clock.now())
+    monkeypatch.undo()
+
+    assert shown == [datetime.fromtimestamp(milliseconds / 1000, UTC) for milliseconds in given]

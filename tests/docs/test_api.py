@@ -171,6 +171,12 @@ def test_the_docs_of_every_error_are_a_passage_that_exists() -> None:
         assert guide.hint, name
 
 
+def test_an_error_that_clients_handle_otherwise_has_advice_of_its_own() -> None:
+    for kind in CODES_OF_ERRORS:
+        others = {guide_of_error(base.__new__(base)) for base in STATUS if issubclass(kind, base)}
+        assert guide_of_error(kind.__new__(kind)) not in others, kind.__name__
+
+
 def _all_errors(kind: type[Exception]) -> Iterator[type[Exception]]:
     for below in kind.__subclasses__():
         yield below

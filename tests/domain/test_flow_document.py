@@ -1,6 +1,7 @@
 """Reading of a document: a flow, or all its faults, each with its place."""
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -367,3 +368,24 @@ def test_the_timeout_of_a_request_is_not_cut_short_by_its_type(timeout: str, sec
     node = f"{{type: http.request, params: {{url: 'http://a', timeout: {timeout}}}}}"
 
     assert flow_of(f"nodes: {{a: {node}}}").nodes["a"].timeout_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["secrets.api-key", "secrets.my-api-key", "secrets.a-b-c-d", "nodes.get-all-users.result", "input.the-first-name"],
+)
+def test_a_name_with_dashes_written_as_the_hint_says_has_no_fault(written: str) -> None:
+    document = """\
+nodes:
+  get-all-users: {type: log, params: {message: a}, next: b}
+  b: {type: return, params: {value: '${%s}'}}
+"""
+    with pytest.raises(InvalidFlow) as invalid:
+        flow_of(document % written)
+    # One for each part of the name.
+    (hint,) = {fault.hint for fault in invalid.value.faults}
+    hinted = re.fullmatch(r".*write (?:\$\{)?(.+?)\}?(?:, if that is one name)?", hint or "")
+
+    assert hinted is not None, hint
+    _, _, rest = written.partition(written.split(".")[1])
+    assert flow_of(document % (hinted[1] + rest)).nodes

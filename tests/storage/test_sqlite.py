@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import Unavailable
+from flowrunner.storage.sqlite import backup
 from flowrunner.storage.sqlite.database import ALONE_COMMITS, TURNS_A_COMMIT, SqliteDatabase, by_position
 from flowrunner.storage.transaction import Transaction, one_row
 from support.databases import open_database
@@ -302,3 +303,30 @@ async def test_what_undoes_a_statement_is_kept_in_memory(database: SqliteDatabas
             return temporary_files()
 
     assert await database.write(change_many_pages) == []
+
+
+def test_a_copy_is_one_state_of_a_file_that_is_written_meanwhile(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If each commit began the copy again, that of a busy server would not end."""
+    left: list[int] = []
+    before = "SELECT epoch FROM engine"
+
+    class Writes:
+        def __call__(self, status: int, remaining: int, total: int) -> None:
+            if len(left) < 4:
+                server.execute("UPDATE engine SET epoch = epoch + 1")
+            left.append(remaining)
+
+    monkeypatch.setattr(backup, "_PAGES_A_STEP", 20)
+    monkeypatch.setattr(backup, "_Pauses", Writes)
+    with closing(sqlite3.connect(path, isolation_level=None)) as server:
+        (epoch,) = server.execute(before).fetchone()
+        backup.copy_online(path, tmp_path / "copy.db")
+        (later,) = server.execute(before).fetchone()
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        (copied,) = copy.execute(before).fetchone()
+
+    assert (copied, later) == (epoch, epoch + 4)
+    assert len(left) > 4
+    assert left == sorted(left, reverse=True)

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.errors import LimitReached
+from flowrunner.domain.events import Cancelled
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.callbacks import CallbackId, CallbackView
@@ -28,6 +29,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.system import SqlInspector
 from flowrunner.storage.usage import BLOCK, QUEUED, FreeStorage, SqlUsage
 from support.databases import (
     MARA,
@@ -321,6 +323,28 @@ async def test_executions_that_wait_for_a_slot_are_counted_by_workspace(
     await journal.append(completion("e0", epoch=epoch))
     await concurrency.admit("key")
     assert await usage.queued(MARA) == 1
+
+
+async def test_an_execution_that_was_cancelled_while_it_waited_for_a_slot_waits_nowhere(
+    usage: SqlUsage, journal: SqlJournal, concurrency: SqlConcurrencyLimits, database: Database
+) -> None:
+    epoch = await journal.claim()
+    for n in range(3):
+        new = creation(f"e{n}", epoch=epoch)
+        assert new.create is not None
+        slot = ConcurrencySlot("key", 1, is_queued=n > 0)
+        await journal.append(replace(new, create=replace(new.create, slot=slot)))
+    for id in ("e1", "e2"):
+        end = following(id, Cancelled(reason="test"), epoch=epoch, after=2)
+        await journal.append(replace(end, summary=replace(end.summary, is_queued=True)))
+
+    assert await usage.queued(MARA) == 0
+    assert (await SqlInspector(database).backlog()).waiting_for_concurrency_since is None
+    assert (await concurrency.queued_keys(), await concurrency.last_queued("key")) == ([], None)
+    assert [id for id, _ in await concurrency.holding_slot("key")] == ["e0"]
+    await journal.append(completion("e0", epoch=epoch))
+    assert await concurrency.admit("key") is None
+    assert await concurrency.has_free_slot(ConcurrencySlot("key", 1, is_queued=False))
 
 
 @pytest.mark.only("sqlite")

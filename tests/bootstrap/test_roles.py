@@ -1,0 +1,59 @@
+"""The log of a server about its roles and the outages between them."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from flowrunner import serving
+from flowrunner.domain.errors import DispatchUnavailable, Unavailable
+from flowrunner.settings import Settings
+
+OUTAGES = {"no database": Unavailable("no database"), "no temporal": DispatchUnavailable("no Temporal")}
+
+
+@pytest.mark.parametrize(
+    ("roles", "told"),
+    [
+        (["no database", "no database"], ["database.unavailable"]),
+        (["no database", "active", "no database"], ["database.unavailable", "database.unavailable"]),
+        (["no temporal", "no temporal", "active", "no temporal"], ["temporal.unavailable", "temporal.unavailable"]),
+        (["no database", "no temporal"], ["database.unavailable", "temporal.unavailable"]),
+        (["standby", "standby"], ["server.standby"]),
+        (["standby", "active", "standby"], ["server.standby", "server.standby"]),
+        (["standby", "no database", "standby"], ["server.standby", "database.unavailable", "server.standby"]),
+    ],
+    ids="-".join,
+)
+async def test_each_outage_and_each_time_on_standby_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roles: list[str], told: list[str]
+) -> None:
+    @asynccontextmanager
+    async def open_program(*_: Any, **__: Any) -> AsyncIterator[Any]:
+        if role in OUTAGES:
+            raise OUTAGES[role]
+        yield SimpleNamespace()
+
+    async def go_on(*_: Any) -> serving.Exit:
+        return serving.Exit.ROLE
+
+    monkeypatch.setattr(serving, "open_program", open_program)
+    monkeypatch.setattr(serving, "_LOOK_SECONDS", 0.0)
+    for name in ("has_usable_schema", "first_admin"):
+        monkeypatch.setattr(serving, name, go_on)
+    for name in ("_be_active", "_be_standby"):
+        monkeypatch.setattr(serving._Serving, name, go_on)
+    monkeypatch.setattr(serving._Serving, "_serve_with", lambda *_: None)
+    settings = Settings(data_dir=tmp_path, database_url="postgresql://user:password@host/name")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, capture_logs() as lines:
+        server = serving._Serving(settings, listener, 10, is_worker=False, exporters=None)
+        for role in roles:
+            await server._run_role(SimpleNamespace(is_held=role != "standby"))
+
+    assert [line["event"] for line in lines] == told
