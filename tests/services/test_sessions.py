@@ -9,6 +9,7 @@ from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.storage.database import Database
 from flowrunner.storage.sessions import SqlSessions
+from support.databases import rows_of
 
 from .account_services import AccountServices
 
@@ -170,3 +171,17 @@ async def test_a_ticket_ends_with_its_session(services: AccountServices) -> None
 
     with pytest.raises(Unauthorized):
         await services.sessions.redeem_ticket(ticket.ticket)
+
+
+async def test_all_that_has_expired_is_purged_however_much_it_is(
+    services: AccountServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await services.add("omar")
+    monkeypatch.setattr("flowrunner.services.sessions._PURGED_AT_ONCE", 1)
+    for _ in range(3):
+        await services.login()
+
+    services.clock.advance(days=2)
+    await services.sessions.purge()
+
+    assert rows_of(services.engine.path, "SELECT count(*) FROM sessions") == [(0,)]

@@ -165,7 +165,7 @@ async def test_s08_a_session_replaced_twice_over_comes_back_from_a_thief(session
 async def test_s08_a_replaced_session_that_comes_back_late_ends_the_login(sessions: SqlSessions) -> None:
     await log_in(sessions, session("s1"))
     await renew(sessions, "s1", "s2")
-    await sessions.purge(now=NOON + timedelta(minutes=30))
+    await sessions.purge(now=NOON + timedelta(minutes=30), limit=10)
 
     assert await sessions.end_if_replaced(SessionId("s2")) is None
     assert await sessions.end_if_replaced(SessionId("s1")) == MARA_ACCOUNT
@@ -249,13 +249,17 @@ async def test_a_ticket_opens_no_session_after_its_login_has_ended(
     assert rows_of(path, "SELECT id FROM sessions WHERE id = 'a'") == []
 
 
-async def test_what_has_expired_is_purged(sessions: SqlSessions, path: Place) -> None:
-    await log_in(sessions, session("old", seconds=1))
+async def test_what_has_expired_is_purged_in_portions(sessions: SqlSessions, path: Place) -> None:
+    for number in range(3):
+        await log_in(sessions, session(f"old {number}", seconds=1))
     await log_in(sessions, session("new"))
-    await sessions.save_ticket("old", SessionId("old"), expires_at=NOON + timedelta(seconds=1))
+    await sessions.save_ticket("old", SessionId("old 0"), expires_at=NOON + timedelta(seconds=1))
     await sessions.save_ticket("new", SessionId("new"), expires_at=NOON + timedelta(hours=1))
 
-    await sessions.purge(now=NOON + timedelta(seconds=2))
+    now = NOON + timedelta(seconds=2)
+    assert await sessions.purge(now=now, limit=2)
+    assert rows_of(path, "SELECT count(*) FROM sessions") == [(2,)]
+    assert not await sessions.purge(now=now, limit=2)
 
     assert rows_of(path, "SELECT id FROM sessions") == [("new",)]
     assert rows_of(path, "SELECT digest FROM tickets") == [("new",)]

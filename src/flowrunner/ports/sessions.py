@@ -139,7 +139,12 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def purge(self, *, now: datetime) -> None: ...
+    async def purge(self, *, now: datetime, limit: int) -> bool:
+        """Delete at most ``limit`` sessions, tickets and login challenges each that have expired.
+
+        Returns: There may be more.
+        """
+        ...
 
 
 class TokenIssuer(Protocol):

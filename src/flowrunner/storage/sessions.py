@@ -95,10 +95,14 @@ SELECT coalesce(max(logged_in_at) + 1, :at) FROM sessions
  WHERE account_id = :account_id AND logged_in_at >= :at AND logged_in_at < :at + 1000
 """
 TAKE_TICKET: Final = "DELETE FROM tickets WHERE digest = :digest RETURNING session_id, expires_at"
+# In portions: each refresh leaves a row, and other writes wait for a deletion.
 PURGE: Final = (
-    "DELETE FROM sessions WHERE token_expires_at < :now",
-    "DELETE FROM tickets WHERE expires_at < :now",
-    "DELETE FROM login_challenges WHERE expires_at < :now",
+    "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE token_expires_at < :now LIMIT :limit)",
+    "DELETE FROM tickets WHERE digest IN (SELECT digest FROM tickets WHERE expires_at < :now LIMIT :limit)",
+    """
+DELETE FROM login_challenges
+ WHERE digest IN (SELECT digest FROM login_challenges WHERE expires_at < :now LIMIT :limit)
+""",
 )
 
 
@@ -195,12 +199,13 @@ class SqlSessions:
 
         return await self._database.write(open, audit=audit)
 
-    async def purge(self, *, now: datetime) -> None:
-        async def purge(tx: Transaction) -> None:
-            for statement in PURGE:
-                await tx.run(statement, {"now": to_ms(now)})
+    async def purge(self, *, now: datetime, limit: int) -> bool:
+        values = {"now": to_ms(now), "limit": limit}
 
-        await self._database.write(purge)
+        async def purge(tx: Transaction) -> bool:
+            return limit in [await tx.run(statement, values) for statement in PURGE]
+
+        return await self._database.write(purge)
 
 
 async def open_session(tx: Transaction, session: NewSession, *, at: datetime, password_hash: str | None = None) -> bool:
