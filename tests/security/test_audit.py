@@ -21,6 +21,7 @@ from api.shapes import NAP, SMALLEST, assert_error
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.values import AccountId
 from flowrunner.services.audit import MOST, MOST_ALIKE, MOST_GUESSES, AuditLog
 from flowrunner.settings import Settings
 from flowrunner.storage.audit import SqlAudit
@@ -648,6 +649,31 @@ async def test_rejections_have_entries_again_after_the_clock_was_set_back() -> N
     assert log.login_failed(None, address="198.51.100.1")
     await log.settle()
     assert [entry.details["count"] for entry in written if entry.action == "login.failed.more"] == [MOST + 1]
+
+
+async def test_a_reader_that_leaves_early_loses_no_refusal_that_is_being_written() -> None:
+    written: list[AuditEntry] = []
+    is_found = asyncio.Event()
+
+    class Store:
+        async def add(self, entry: AuditEntry) -> None:
+            written.append(entry)
+
+    async def whose() -> AccountId:
+        await is_found.wait()
+        return MARA_ACCOUNT
+
+    log = AuditLog(Store(), SteppingClock())  # type: ignore[arg-type] # only what is called
+    log.login_refused(whose, address="192.0.2.1")
+    reader = asyncio.create_task(log.settle())
+    await asyncio.sleep(0.01)
+
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+    is_found.set()
+    await log.settle()
+
+    assert [entry.object for entry in written] == [("account", MARA_ACCOUNT)]
 
 
 async def test_s70_an_account_that_is_often_refused_hides_no_refusal_of_another_one_at_its_address() -> None:

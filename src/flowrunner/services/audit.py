@@ -249,7 +249,9 @@ class AuditLog:
 
     async def settle(self) -> None:
         """Wait until everything recorded so far is written."""
-        await asyncio.gather(*self._writing)
+        if self._writing:
+            # Not `gather`, whose cancellation would cancel them.
+            await asyncio.wait(self._writing)
 
     async def purge(self, *, older_than: timedelta) -> int:
         """Delete old entries in small batches; return how many were deleted."""

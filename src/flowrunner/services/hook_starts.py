@@ -140,7 +140,8 @@ class HookStarts:
     async def is_settled(self, id: HookDeliveryId) -> bool:
         """Wait for what is being recorded of a request; return False if it was lost."""
         settling = self._settling.get(id)
-        return settling is None or await settling
+        # Shielded: others may wait for the same.
+        return settling is None or await asyncio.shield(settling)
 
     async def _start(
         self,

@@ -154,7 +154,8 @@ class PasswordResets:
 
     async def settle(self) -> None:
         """Wait until the e-mails that were asked for so far are stored."""
-        await asyncio.gather(*self._pending)
+        if self._pending:
+            await asyncio.wait(self._pending)
 
     async def _send(self, email: str, *, address: str) -> None:
         try:
