@@ -16,8 +16,9 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports.concurrency import ConcurrencyLimits, ConcurrencySlot
-from flowrunner.storage.appends import REQUEST, AppendOp
+from flowrunner.storage.appends import AppendOp
 from flowrunner.storage.concurrency import HAS_FREE_SLOT
+from flowrunner.storage.executions import REQUEST
 from flowrunner.storage.sqlite.database import SqliteTransaction
 from flowrunner.storage.transaction import Transaction
 from support.databases import rows_of
