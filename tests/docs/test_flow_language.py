@@ -36,7 +36,7 @@ from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
 from flowrunner.nodes import built_in, http_request, loops
-from flowrunner.sandbox.worker import MAX_LINES
+from flowrunner.sandbox.worker import MAX_LINE_TEXT, MAX_LINES
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
 from flowrunner.services import admission, secrets
 from flowrunner.services.language import Language
@@ -190,7 +190,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "all events of an execution": _size(event_log.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a line where they were cut",
         "lists and objects in the value of an expression": f"{values.MOST_LEVELS} levels",
-        "log lines of the scripts of a node": f"{MAX_LINES} in each attempt, "
+        "log lines of the scripts of a node": f"{MAX_LINES:,} and {_size(MAX_LINE_TEXT)} in each attempt, "
         "the last of which says so if there were more",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
         "attempts of an execution": f"{MAX_STEPS:,}",

@@ -24,13 +24,16 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox import fork_server, pool
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
-from flowrunner.sandbox.worker import MAX_LINES
+from flowrunner.sandbox.worker import MAX_LINE_TEXT, MAX_LINES
 from support.processes import children, descendants, fork_servers, sandboxed
 from support.waiting import PATIENCE_SECONDS
 
 A: Final = WorkspaceId("a")
 B: Final = WorkspaceId("b")
 LOOP: Final = "(() => { for (;;); })()"
+TRUNCATED: Final = (
+    "warn", f"Log truncated: {MAX_LINES} lines and 1 MB of them are kept of the scripts of a node"
+)  # fmt: skip
 
 
 async def outcome(
@@ -282,19 +285,30 @@ async def test_lines_are_there_when_the_script_fails_or_goes_over_a_limit(sandbo
 
 
 async def test_the_lines_of_one_exchange_are_bounded_in_number_and_length(sandbox: JailedSandbox) -> None:
-    many = Script("for (let i = 0; i < 1000; i++) console.log(i)", is_body=True)
+    many = Script("for (let i = 0; i < 2000; i++) console.log(i)", is_body=True)
     long = Script("console.log('x'.repeat(10000)); console.log('x'.repeat(10001))", is_body=True)
 
     outcomes = await sandbox.evaluate(A, [long, many, many], {})
 
-    assert [len(found.lines) for found in outcomes] == [2, 98, 0]
+    assert [len(found.lines) for found in outcomes] == [2, MAX_LINES - 2, 0]
     # The last line says that others are missing.
-    assert outcomes[1].lines[96:] == (
-        ("info", "96"),
-        ("warn", f"Log truncated: {MAX_LINES} lines are kept of the scripts of a node"),
-    )
+    assert outcomes[1].lines[MAX_LINES - 4 :] == (("info", f"{MAX_LINES - 4}"), TRUNCATED)
     # Never a part of what may hold a secret.
     assert outcomes[0].lines == (("info", "x" * 10_000), ("info", "a text of 10001 characters"))
+
+
+async def test_the_lines_of_one_exchange_are_bounded_in_their_text(sandbox: JailedSandbox) -> None:
+    # Escaped, each character takes six.
+    long = Script(r"for (let i = 0; i < 200; i++) console.log('\x01'.repeat(2000)); console.log('short')", is_body=True)
+    few = Script("console.log('after')", is_body=True)
+
+    outcomes = await sandbox.evaluate(A, [long, few], {})
+
+    lines = outcomes[0].lines
+    assert 12_000 * (len(lines) - 1) < MAX_LINE_TEXT < 12_100 * (len(lines) + 1)
+    # No shorter line comes after the one that says so.
+    assert lines[-2:] == (("info", "\x01" * 2000), TRUNCATED)
+    assert outcomes[1].value is None
 
 
 @pytest.mark.parametrize("length", [499, 500, 501, 512, 513, 8191, 8192, 8193, 100_000, 400_000])

@@ -1,5 +1,5 @@
 // The parts of the runtime that few scripts need. prelude.js passes the original built-ins.
-(function (mostLines, kept) {
+(function (mostLines, mostText, kept) {
   'use strict';
   const {stringify, defineProperty, String, Error, apply, then, slice} = kept;
   const longestLine = 10_000, longestMessage = 2_000;
@@ -23,13 +23,16 @@
 
   function writes(level) {
     return (...values) => {
-      if (count >= mostLines) return cut();
+      if (isCut || count >= mostLines) return cut();
       let line = '';
       for (let i = 0; i < values.length; i++) line += (i ? ' ' : '') + shown(values[i]);
       // Lines are never truncated: redaction would not find part of a secret, which is still secret.
       if (line.length > longestLine) line = `a text of ${line.length} characters`;
+      const entry = `${count ? ',' : ''}["${level}",${stringify(line)}]`;
+      if (lines.length + entry.length > mostText) return cut();
       before = lines;
-      lines += `${count++ ? ',' : ''}["${level}",${stringify(line)}]`;
+      lines += entry;
+      count++;
     };
   }
 
@@ -37,7 +40,7 @@
   function cut() {
     if (isCut || count === 0) return;
     isCut = true;
-    lines = `${before}${count > 1 ? ',' : ''}["warn","Log truncated: 100 lines are kept of the scripts of a node"]`;
+    lines = `${before}${count > 1 ? ',' : ''}["warn","Log truncated: 1000 lines and 1 MB of them are kept of the scripts of a node"]`;
   }
 
   function fault(error, kind) {

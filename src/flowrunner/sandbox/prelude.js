@@ -7,8 +7,8 @@
   'use strict';
   const scope = globalThis, evaluate = eval, Promised = Promise, {parse, stringify} = JSON, {defineProperty, keys} = Object;
   const kept = {stringify, defineProperty, String, Error, apply: Reflect.apply, then: Promised.prototype.then, slice: ''.slice};
-  let runtime, mostLines;
-  const loaded = () => runtime ??= evaluate(lazyRuntime)(mostLines, kept);
+  let runtime, mostLines, mostText;
+  const loaded = () => runtime ??= evaluate(lazyRuntime)(mostLines, mostText, kept);
   const access = (...value) => loaded().console(value);
   // It would expose this function.
   delete Error.prepareStackTrace;
@@ -16,9 +16,10 @@
 
   // Without a query, evaluates a source that is a function; returns members of a JSON object, or null while a promise
   // is pending. For `now` see `prepare`; null prepares nothing.
-  return (query, values, source, lines, now) => {
+  return (query, values, source, lines, text, now) => {
     if (query) return runtime || query === 'check' ? loaded().report(query, values) : 0;
     mostLines = lines;
+    mostText = text;
     const given = parse(values);
     for (const name of keys(given)) {
       defineProperty(scope, name, {value: given[name], writable: true, enumerable: true, configurable: true});

@@ -24,7 +24,9 @@ from typing import Any, Final, NoReturn
 ENGINE_SECONDS: Final = 1.0
 MEMORY_BYTES: Final = 64 * 1024 * 1024
 OUTPUT_BYTES: Final = 1024 * 1024
-MAX_LINES: Final = 100
+MAX_LINES: Final = 1000
+# Characters of the lines as JSON.
+MAX_LINE_TEXT: Final = 1024 * 1024
 MAX_REQUEST: Final = 32 * 1024 * 1024
 
 # Memory beyond the engine's heap, for the texts of requests and answers.
@@ -201,7 +203,7 @@ class _Worker:
             scripts.append((request[at : at + 1], request[at + 5 : end].decode()))
             at = end
         scope = request[at:].decode()
-        bytes_left, lines = OUTPUT_BYTES, MAX_LINES
+        bytes_left, lines, text = OUTPUT_BYTES, MAX_LINES, MAX_LINE_TEXT
         script = None
         for kind, source in scripts:
             # Checked scripts are not run, so one context is enough for all of them.
@@ -211,12 +213,13 @@ class _Worker:
                 )
                 ready = None
             if evaluating:
-                script.evaluate(kind, source, scope, lines, now)
+                script.evaluate(kind, source, scope, (lines, text), now)
             else:
                 script.check(kind, source)
             answer = script.answer.encode()
             bytes_left -= len(answer)
             lines -= script.line_count
+            text -= len(script.lines)
             if bytes_left < 0:
                 answer = _fault(_TOO_MUCH % len(answer), limit="output").encode()
             self._put(b'{%b,"lines":[%b]}' % (answer, script.lines.encode()))
@@ -267,11 +270,12 @@ class _Script:
         self.lines = ""
         self.line_count = 0
 
-    def evaluate(self, kind: bytes, source: str, scope: str, lines: int, now: str) -> None:
+    def evaluate(self, kind: bytes, source: str, scope: str, room: tuple[int, int], now: str) -> None:
+        """Args: room: The number of lines that are kept, and of their characters."""
         before, after = _WRAPPINGS[kind, "await" in source]
         prepared = now if now or any(word in source for word in _NEEDS_LAZY_RUNTIME) else None
         try:
-            answer = self._call(self._do, "", scope, f"{before:>{PREFIX}}{source}{after}", lines, prepared)
+            answer = self._call(self._do, "", scope, f"{before:>{PREFIX}}{source}{after}", *room, prepared)
             if answer is None:
                 while self._call(self._context.execute_pending_job):
                     pass
