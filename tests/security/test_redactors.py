@@ -34,6 +34,15 @@ def test_s56_redactors_that_nobody_holds_are_bounded_in_bytes(monkeypatch: pytes
     assert [number for number, ref in enumerate(made) if ref() is not None] == [17, 18, 19]
 
 
+def test_s56_redactors_of_workspaces_without_secrets_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redactors, "MOST_BYTES", 3 * SecretRedactor().weight)
+    found = Redactors(lambda _: HiddenValues())
+
+    made = [weakref.ref(used(found, f"w{n}")) for n in range(20)]
+
+    assert [number for number, ref in enumerate(made) if ref() is not None] == [17, 18, 19]
+
+
 def test_a_redactor_that_grew_is_weighed_again_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     more = [secrets.token_hex(_LONG // 16) for _ in range(10)]
     grown = SecretRedactor()

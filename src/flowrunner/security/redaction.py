@@ -20,8 +20,9 @@ from flowrunner.security.needles import Needle, needles_of
 MASK: Final = "***"
 # Number of values that is quick to prepare. Larger sets grow by up to as many again before the search is rebuilt.
 FEW: Final = 64
-# What a needle takes in memory besides its text.
+# What a needle takes in memory besides its text, and what a redactor takes that has none.
 _NEEDLE_BYTES: Final = 768
+_EMPTY_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class SecretRedactor:
     @property
     def weight(self) -> int:
         """About how many bytes of memory it takes."""
-        return self._prepared.weight
+        return _EMPTY_BYTES + self._prepared.weight
 
     def add(self, values: Iterable[str]) -> None:
         self.use(self.prepare([*self.values, *values]))
