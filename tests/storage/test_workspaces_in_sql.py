@@ -57,6 +57,7 @@ EXCEPTIONS: Final = {
     "a failed start is counted for the trigger of the stored request": {"TRIGGER_FAILED"},
     "a background job reads which secrets the flows of all workspaces name": {"UNINDEXED"},
     "a move that was begun is completed, with ids from the store": {"MOVING", "INCOMPLETE"},
+    "a move reads the chains of its flow after the flow itself, by its workspace": {"CHAINS_OF_FLOW"},
     "a background job does the items of the jobs of all workspaces": {"RUNNING", "LOAD"},
     "the audit log is one chain of all workspaces": {"LAST", "ROWS", "FIRST_SINCE"},
     "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS", "KEEP_UNTIL"},
