@@ -47,6 +47,28 @@ def _asking(attacker: Attacker, x: object, **params: Any) -> object:
     return _given(attacker, _node("http.request", url=f"{attacker.receiver.url}/ok", **params), x)
 
 
+def _called(attacker: Attacker, body: bytes, **keys: Any) -> Reply:
+    """Send a body to a webhook trigger, of which expressions of the trigger make something."""
+    trigger = {"type": "webhook", "verify": {"scheme": "none"}, **keys}
+    attacker.save({**_node("return"), "triggers": {"t": trigger}})
+    (found,) = attacker.account.get("/api/v1/triggers").json["triggers"]
+    reply = attacker.nobody.request("POST", found["url"], body, {"Content-Type": "application/json"})
+    assert reply.status in (202, 422), reply
+    return reply
+
+
+def _deployed(attacker: Attacker, trigger: Callable[[int], dict[str, Any]]) -> Reply:
+    """Save flows with as many triggers as one may have."""
+    count = attacker.many(5, 50)
+    flows = [
+        {"name": f"flow {n}", "definition": json.dumps({
+            **_node("return"), "triggers": {f"t{m}": trigger(100 * n + m) for m in range(100)},
+        })}
+        for n in range(count)
+    ]  # fmt: skip
+    return _post(attacker, "/flows:batch", {"flows": flows})
+
+
 def _many(count: int, do: Callable[[int], object]) -> Sequence[object]:
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(do, range(count)))
@@ -225,6 +247,21 @@ CASES: Final = (
          lambda a: _start(a, {**_node("return"), "inputs": {f"i{n}": _DEFAULTS | {"default": {}} for n in range(5)}})),
     Case("text for the key of a limit", lambda a: _start(a, _KEY, {"x": _lists()})),
     Case("decimals for the key of a limit", lambda a: _start(a, _KEY, {"x": [1.5e-5] * 120_000})),
+    # Webhooks and schedules.
+    Case("large numbers for the key of a webhook",
+         lambda a: _called(a, b"[" + b"1e300," * 170_000 + b"1]", dedupe="${trigger.body}")),
+    Case("text of lists for the key of a webhook",
+         lambda a: _called(a, b"[" + b"[]," * 330_000 + b"[]]", dedupe="x ${trigger.body}")),
+    Case("text of lists for a label",
+         lambda a: _called(a, b"[" + b"[]," * 330_000 + b"[]]", labels={"x": "${trigger.body}"})),
+    Case("lists in lists that are collected",
+         lambda a: _given(a, _loop({"type": "return", "params": {"value": "${item}"}}, items="${flow.input.x}",
+                                   concurrency=100, collect="${[item, item, item]}"), [[[]] * 300] * 300, 20)),
+    Case("schedules that are due once in decades",
+         lambda a: _deployed(a, lambda n: {"type": "schedule", "cron": f"{n % 60} {n // 60 % 24} * 2 1#5",
+                                           "timezone": "Europe/Berlin"})),
+    Case("chains that listen to each other",
+         lambda a: _deployed(a, lambda n: {"type": "execution", "flow": f"flow {n % 100 + n // 100 + 1}"})),
     # Many at once.
     long_case("long bodies at once", _long_bodies),
     long_case("runs that fail at once", _failing_together),
