@@ -132,6 +132,37 @@ async def test_a_job_that_is_stopped_begins_no_further_item(
     assert len(type.done) < 20
 
 
+@pytest.mark.parametrize("end", ["disabled_at = 1", "role = 'viewer'"])
+async def test_s10_a_job_whose_account_loses_the_right_begins_no_further_item(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(job_service, "_ITEMS_AT_ONCE", 1000)
+    has_lost, type = asyncio.Event(), Backfill()
+
+    async def do(caller: Caller, job: RunningJob, item: str) -> None:
+        type.done.append(item)
+        await has_lost.wait()
+
+    monkeypatch.setattr(type, "do", do)
+    jobs = jobs_of(engine, type)
+    job = await created(jobs, mara, 100)
+    advancing = asyncio.create_task(jobs.advance())
+
+    async def has_begun() -> bool:
+        return bool(type.done)
+
+    await until(has_begun)
+    # An installation keeps an admin.
+    change(engine.path, "UPDATE accounts SET role = 'admin'")
+    change(engine.path, f"UPDATE accounts SET {end} WHERE id = ?", MARA_ACCOUNT)
+    has_lost.set()
+    await advancing
+
+    ended = await jobs.get(mara, job.id)
+    assert (ended.status, ended.done) == (JobStatus.FAILED, len(type.done))
+    assert len(type.done) < 20
+
+
 async def test_a_bug_of_a_type_ends_its_job_alone(
     engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

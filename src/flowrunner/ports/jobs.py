@@ -88,6 +88,10 @@ class JobStore(Protocol):
         """
         ...
 
+    async def caller(self, job: Job) -> Caller | None:
+        """Return the account of a job as a caller in its workspace, as `load` does."""
+        ...
+
     async def advance(self, job: RunningJob, progress: JobProgress, *, at: datetime) -> bool:
         """Record progress, and the end of the job after its last item.
 

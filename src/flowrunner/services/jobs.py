@@ -1,7 +1,7 @@
 """Jobs: the many items of one request, done in the background one by one."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
@@ -171,7 +171,13 @@ class Jobs:
                 error = RuntimeError(_BUG)
             await self._store.fail(job, JobError.of(None, error), at=self._clock.now())
             return _Step.ENDED
-        errors = await _Page(type, caller, job, is_stopped=lambda: self._is_stopped.get(id, False)).do(items)
+        page = _Page(
+            type,
+            job,
+            caller=lambda: self._store.caller(job),
+            is_stopped=lambda: self._is_stopped.get(id, False),
+        )
+        errors = await page.do(items)
         if not errors and items:
             return _Step.WAITING
         progress = JobProgress(
@@ -208,10 +214,17 @@ def check_count(total: int, *, field: str) -> None:
 class _Page:
     """Some items of a job, which are done a few at a time."""
 
-    def __init__(self, type: JobType, caller: Caller, job: RunningJob, *, is_stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        type: JobType,
+        job: RunningJob,
+        *,
+        caller: Callable[[], Awaitable[Caller | None]],
+        is_stopped: Callable[[], bool],
+    ) -> None:
         self._type = type
-        self._caller = caller
         self._job = job
+        self._caller = caller
         self._is_stopped = is_stopped
         self._free = asyncio.Semaphore(_CONCURRENCY)
         self._must_wait = False
@@ -231,7 +244,12 @@ class _Page:
             if self._must_wait or self._is_stopped():
                 return False, None
             try:
-                await self._type.do(self._caller, self._job, item)
+                # The rights may have ended since the item before.
+                caller = await self._caller()
+                if caller is None or self._type.right not in caller.rights:
+                    self._must_wait = True
+                    return False, None
+                await self._type.do(caller, self._job, item)
             except (Unavailable, TooManyRequests):
                 self._must_wait = True
                 return False, None

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.account import NEVER, Caller, JobRun
+from flowrunner.domain.account import NEVER, Caller, JobRun, Role
 from flowrunner.domain.errors import Conflict, NotFound, TooManyRequests
 from flowrunner.domain.jobs import MAX_ERRORS, Job, JobError, JobStatus, RunningJob
 from flowrunner.domain.limits import SOON
@@ -47,6 +47,9 @@ SELECT j.id, j.workspace_id, j.created_by, j.type, j.status, j.total, j.done, j.
        j.completed_at, j.position, j.work, a.role
   FROM jobs j LEFT JOIN accounts a ON a.id = j.created_by AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE j.id = :id AND j.completed_at IS NULL
+"""
+ROLE: Final = """
+SELECT role FROM accounts WHERE id = :account_id AND disabled_at IS NULL AND deleted_at IS NULL
 """
 # Another position shows that another process has advanced the job. A job that was cancelled meanwhile still counts the
 # items that were done.
@@ -119,19 +122,16 @@ class SqlJobs:
                 return None
             *seen, position, work, role = row
             job = RunningJob(**_fields(tuple(seen)), position=position, work=msgspec.json.decode(work))
-            if role is None:
-                return job, None
-            caller = Caller(
-                account_id=job.account_id,
-                role=role,
-                credential=JobRun(job.id),
-                expires_at=NEVER,
-                memberships=await memberships(tx, job.account_id),
-            )
-            has_role = caller.role_in(job.workspace_id) is not None
-            return job, caller.acting_in(job.workspace_id) if has_role else None
+            return job, await _caller(tx, job, role)
 
         return await self._database.read(load)
+
+    async def caller(self, job: Job) -> Caller | None:
+        async def read(tx: Transaction) -> Caller | None:
+            row = await tx.row(ROLE, {"account_id": job.account_id})
+            return await _caller(tx, job, None if row is None else row[0])
+
+        return await self._database.read(read)
 
     async def advance(self, job: RunningJob, progress: JobProgress, *, at: datetime) -> bool:
         values = _key(job) | {
@@ -175,6 +175,20 @@ class SqlJobs:
 
     async def purge(self, *, ended_before: datetime) -> None:
         await self._database.write(lambda tx: tx.run(PURGE, {"before": to_ms(ended_before)}))
+
+
+async def _caller(tx: Transaction, job: Job, role: Role | None) -> Caller | None:
+    """Return the caller that a job acts for; None without a role in its workspace. Args: role: That of its account."""
+    if role is None:
+        return None
+    caller = Caller(
+        account_id=job.account_id,
+        role=role,
+        credential=JobRun(job.id),
+        expires_at=NEVER,
+        memberships=await memberships(tx, job.account_id),
+    )
+    return None if caller.role_in(job.workspace_id) is None else caller.acting_in(job.workspace_id)
 
 
 def _key(job: Job) -> dict[str, Any]:
