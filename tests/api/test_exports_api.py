@@ -176,6 +176,27 @@ async def test_what_a_former_admin_still_reads_ends(
     assert pieces == 1
 
 
+async def test_s10_a_log_that_a_former_member_still_reads_ends(tmp_path: Path) -> None:
+    many = "{type: foreach, params: {items: '${Array(120).fill(1)}'}, nodes: {b: {type: log, params: {message: x}}}}"
+    async with team_at(tmp_path) as team:
+        omar, flow = await team.join("viewer"), await team.flow(f"nodes: {{a: {many}}}")
+        execution = (await team.mara.run(flow)).json["execution_id"]
+        await team.mara.ended(execution)
+        pieces = 0
+
+        async def end() -> None:
+            nonlocal pieces
+            pieces += 1
+            if pieces == 1:
+                assert (await team.mara.request("DELETE", f"{team.path}/members/{omar}")).status == 200
+
+        path = f"/api/v1/executions/{execution}/logs?limit=1000"
+        with pytest.raises(EOFError):
+            await call(team.accounts.app, "GET", path, token=team.omar.token, after_piece=end)
+
+    assert pieces == 1
+
+
 async def test_memory_does_not_grow_with_what_is_exported(tmp_path: Path) -> None:
     """Ten times as many large events take no more memory."""
     peaks = []

@@ -1,6 +1,6 @@
 """Logs of executions over REST."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Self, TypeAlias, get_args
 
 from fastapi import APIRouter, Query, Request
@@ -22,6 +22,8 @@ from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, DIGITS, Count, Cursor, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
+from flowrunner.api.long_answers import while_allowed
+from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import ExecutionId, rfc3339
@@ -94,8 +96,10 @@ async def get_logs(
     page = page_of(limit, offset, cursor, count=count)
     wanted = LogFilter(levels=_levels(level, min_level), node=node, step=step, attempt=attempt, text=q)
     portions, listed = await services_of(request).executions.logs(caller_of(request), ExecutionId(id), wanted, page)
-    answers = ([LogAnswer.of(line) for line in lines] async for lines in portions)
+    answers: AsyncIterator[list[LogAnswer]] = ([LogAnswer.of(line) for line in lines] async for lines in portions)
     is_whole = len(listed.items) == page.limit or len(listed.items) < LINES_AT_ONCE
+    if not is_whole:
+        answers = await while_allowed(request, Right.READ, answers)
     return await long_listing(
         LogList([], **part_of(page, listed)),
         answers,
