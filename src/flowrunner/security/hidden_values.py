@@ -22,7 +22,7 @@ class HiddenValues(SecretRedactor):
         on_change: Called with all values before they are redacted.
 
     Attributes:
-        is_complete: All stored values are redacted. Whoever reads them sets it.
+        is_complete: All stored values are redacted. The vault that reads them sets it.
     """
 
     def __init__(self, on_change: OnChange | None = None) -> None:

@@ -47,7 +47,7 @@ class ProcessVault:
         return found
 
     async def hide(self, workspace_id: WorkspaceId, values: Collection[str]) -> None:
-        """Redact these values, and no others, when this returns. Whoever redacts none yet asks for all first."""
+        """Redact these values, and no others, when this returns, if there is a redactor: a new one asks for all."""
         hidden, now = self._redactors.get(workspace_id), self._clock.now()
         if hidden is None:
             return

@@ -44,6 +44,6 @@ class Redactors:
             self._kept.keep(workspace_id, hidden, hidden.weight)
 
     def forget(self, workspace_id: WorkspaceId) -> None:
-        """Forget the redactor of a workspace that was deleted. Whoever holds it still redacts with it."""
+        """Forget the redactor of a workspace that was deleted. Its holders still redact with it."""
         self._all.pop(workspace_id, None)
         self._kept.forget(workspace_id)

@@ -97,7 +97,7 @@ class AesVault:
         self._redactors = Redactors(lambda workspace_id: HiddenValues(partial(self._hide, workspace_id)))
         # Grows when stored values may have changed: what was read before may be outdated.
         self._changes = 0
-        # Redactors of values that may no longer be stored: whoever reads what is stored does not find these values.
+        # Redactors of values that may no longer be stored: reading what is stored would not find them again.
         self._with_replaced: dict[WorkspaceId, HiddenValues] = {}
         # When each secret was last used, as far as that is not written yet.
         self._uses: dict[tuple[WorkspaceId, str], datetime] = {}
