@@ -12,8 +12,12 @@ from domain.simulation import Plan, Simulation, plans
 from domain.test_decide import crashes, is_handler
 from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import (
+    HANDLERS,
+    ROOT,
+    Admitted,
     ErrorValue,
     Event,
+    NodeCompleted,
     NodeFailed,
     NodeStarted,
     NodeWaiting,
@@ -29,7 +33,7 @@ from flowrunner.domain.transitions import apply
 from flowrunner.domain.waits import ApprovalWait, SignalWait, signal_key
 from flowrunner.ports.event_codec import encode_event, stored_type
 from flowrunner.ports.steps import StoredEvent
-from flowrunner.services.step_index import StepIndex
+from flowrunner.services.step_index import KEPT_WAITS, StepIndex
 from support.conformance import SHARE
 from support.databases import MARA_ACCOUNT, NOON
 
@@ -205,3 +209,59 @@ def test_the_scopes_of_a_step_are_counted_by_their_outcomes(plan: Plan, crashes:
         assert (entry.scopes.total, entry.scopes.completed, entry.scopes.failed, entry.scopes.cancelled) == (
             total[name], ended[name, "completed"], ended[name, "failed"], ended[name, "cancelled"],
         )  # fmt: skip
+
+
+def test_the_latest_waits_of_a_step_that_polls_are_kept() -> None:
+    waits = [NodeWaiting(**STEP, wait_for=SignalWait("go")) for _ in range(KEPT_WAITS + 5)]
+
+    index = index_of(NodeStarted(**STEP), *waits)
+
+    assert [wait.seq for wait in index[2].waits] == list(range(8, KEPT_WAITS + 8))
+
+
+def test_the_node_that_an_approval_notifies_is_ready_when_the_approval_waits() -> None:
+    waiting = NodeWaiting(**STEP, wait_for=ApprovalWait("Well?"))
+    told = {**STEP, "node": "b", "scope": "a.1[1]"}
+
+    index = index_of(NodeStarted(**STEP), waiting, NodeStarted(**told))
+
+    assert (index[4].ready_at, index[4].started_at, index[4].parent) == (at(3), at(4), 2)
+
+
+@settings(max_examples=round(100 * SHARE))
+@given(plan=plans(), crashes=crashes, is_queued=st.booleans())
+def test_steps_are_ready_when_what_comes_before_them_has_ended_and_attempts_without_an_end_are_interrupted(
+    plan: Plan, crashes: list[bool], is_queued: bool
+) -> None:
+    run = Simulation(plan, list(crashes), is_queued=is_queued)
+    run.run(most_events=300)
+    index, ready, ready_of, failed = StepIndex(), dict[str, datetime](), dict[str, datetime](), set[tuple[str, int]]()
+
+    for seq, (event, _) in enumerate(run.journal, start=1):
+        # Each at a time of its own.
+        index.add([StoredEvent(seq, at(seq), stored_type(event), encode_event(event))])
+        match event:
+            case Started() | Admitted() | ScopeEnded(scope="on_failure" | "on_finish" | ""):
+                ready[ROOT] = at(seq)
+            case ScopesOpened(keys=keys):
+                step = Step(event.node, event.iteration, event.scope)
+                opened_at = max(at(seq), event.not_before or at(seq))
+                ready |= {step.child_scope(key): opened_at for key in keys}
+            case NodeStarted():
+                around = ROOT if event.scope in HANDLERS and event.scope not in ready else event.scope
+                ready_of.setdefault(str(Step(event.node, event.iteration, event.scope)), ready[around])
+            case NodeFailed(retry_at=retry_at):
+                failed.add((str(Step(event.node, event.iteration, event.scope)), event.attempt))
+                if retry_at is None:
+                    ready[event.scope] = at(seq)
+            case NodeCompleted():
+                ready[event.scope] = at(seq)
+            case _:
+                pass
+
+    assert {str(entry.step): entry.ready_at for entry in index.entries()} == ready_of
+    for entry in index.entries():
+        name = str(entry.step)
+        assert [attempt.status for attempt in entry.attempts[:-1]] == [
+            "failed" if (name, attempt.number) in failed else "interrupted" for attempt in entry.attempts[:-1]
+        ]

@@ -9,6 +9,8 @@ import msgspec
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import (
     HANDLERS,
+    ON_FAILURE,
+    ON_FINISH,
     ROOT,
     Admitted,
     Cancelled,
@@ -321,11 +323,11 @@ class StepIndex:
             scope = OpenScope(owner.input, event.at, owner)
         self._leave(fields.scope, event.at)
         if scope.owner is None:
-            # The handlers run after the flow itself, in its place.
-            scope.ready_at = event.at
+            # The handlers run after the flow itself, in its place, and those of any end after those of a failure.
             if fields.scope == ROOT and fields.outcome == COMPLETED:
                 scope.value = _whole(event, "result", fields.result)
             self._scopes[fields.scope] = scope
+            self._scopes[ROOT].ready_at = event.at
             return
         own, counts = scope.owner.own, scope.owner.scopes
         if own is None and scope.owner.waits:
@@ -367,13 +369,16 @@ _OF_STEP: Final[Mapping[str, Callable[[StepIndex, StoredEvent, _Fields, str], No
 
 
 def with_outer_scopes(scopes: Iterable[str]) -> frozenset[str]:
-    """Return scopes and all that they are in, up to the flow itself."""
+    """Return scopes and all that they are in, up to the flow itself, and what runs before them."""
     found = {ROOT}
     for inner in scopes:
         scope = inner
         while scope not in found:
             found.add(scope)
             scope = scope_of(_owner_and_key(scope)[0])
+    if ON_FINISH in found:
+        # It begins when that has ended.
+        found.add(ON_FAILURE)
     return frozenset(found)
 
 
