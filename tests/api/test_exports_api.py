@@ -176,7 +176,8 @@ async def test_what_a_former_admin_still_reads_ends(
     assert pieces == 1
 
 
-async def test_s10_a_log_that_a_former_member_still_reads_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end_of", ["membership", "execution"])
+async def test_s10_a_log_whose_reader_or_execution_is_gone_is_cut_off(tmp_path: Path, end_of: str) -> None:
     many = "{type: foreach, params: {items: '${Array(120).fill(1)}'}, nodes: {b: {type: log, params: {message: x}}}}"
     async with team_at(tmp_path) as team:
         omar, flow = await team.join("viewer"), await team.flow(f"nodes: {{a: {many}}}")
@@ -188,7 +189,11 @@ async def test_s10_a_log_that_a_former_member_still_reads_ends(tmp_path: Path) -
             nonlocal pieces
             pieces += 1
             if pieces == 1:
-                assert (await team.mara.request("DELETE", f"{team.path}/members/{omar}")).status == 200
+                paths = {
+                    "membership": f"{team.path}/members/{omar}",
+                    "execution": f"/api/v1/executions/{execution}/record",
+                }
+                assert (await team.mara.request("DELETE", paths[end_of])).status == 200
 
         path = f"/api/v1/executions/{execution}/logs?limit=1000"
         with pytest.raises(EOFError):

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import pytest
+
 from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.live import send_feed
+from flowrunner.api.open_streams import TRY_AGAIN
 from flowrunner.broadcast import LocalBroadcast
+from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Completed, Logged
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
@@ -81,3 +85,30 @@ async def test_a_hole_between_two_batches_is_filled_before_what_follows_it() -> 
         await sending
 
     assert [json.loads(text)["seq"] for text in socket.texts] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("left", [[], [101, 102]], ids=["all", "the first ones"])
+async def test_a_subscriber_is_not_told_that_a_deleted_execution_has_ended(left: list[int]) -> None:
+    journal, socket = Written([recorded(seq) for seq in range(1, 103)]), Heard()
+    feed = EventFeed(cast("Any", journal), LocalBroadcast())
+    follow = feed.follow(MARA, ID, 0, has_ended=True)
+    await send_page(socket, await anext(follow))
+
+    # While the client reads the first page, retention deletes what follows.
+    journal.records = [recorded(seq) for seq in left]
+    code = await send_feed(cast("Any", socket), follow)
+
+    assert [json.loads(text)["seq"] for text in socket.texts] == list(range(1, 21))
+    assert code == TRY_AGAIN
+
+
+async def send_page(socket: Heard, page: Any) -> None:
+    for message in page:
+        await socket.send_text(message.text)
+
+
+async def test_a_page_of_a_deleted_execution_is_none_of_its_events() -> None:
+    feed = EventFeed(cast("Any", Written([recorded(101), recorded(102, is_last=True)])), LocalBroadcast())
+
+    with pytest.raises(NotFound):
+        await feed.page(MARA, ID, 20, limit=50)

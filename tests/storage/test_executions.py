@@ -21,7 +21,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
 from flowrunner.storage.retention import SqlRetention
-from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
+from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, following, log_line, rows_of
 
 from .samples import ALL
 
@@ -77,6 +77,20 @@ async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJ
     after = await executions.logs_after(MARA, ExecutionId("e1"), errors, after=listed.items[0].seq, until=99, limit=1)
     assert [line.message for line in after] == ["3"]
     assert await executions.logs_after(OMAR, ExecutionId("e1"), LogFilter(), after=0, until=99, limit=9) == []
+
+
+async def test_lines_of_an_execution_that_is_being_deleted_are_no_rest_of_its_log(
+    executions: SqlExecutions, journal: SqlJournal, path: Place
+) -> None:
+    lines = [log_line(str(number)) for number in range(6)]
+    await journal.append(following("e1", *lines, epoch=TOKENS_PER_EPOCH, after=2))
+    rest = await executions.logs_after(MARA, ExecutionId("e1"), LogFilter(), after=4, until=99, limit=9)
+
+    change(path, "DELETE FROM events WHERE execution_id = 'e1' AND seq < 6")
+
+    assert [line.message for line in rest] == ["2", "3", "4", "5"]
+    with pytest.raises(NotFound):
+        await executions.logs_after(MARA, ExecutionId("e1"), LogFilter(), after=4, until=99, limit=9)
 
 
 async def test_logs_have_the_same_total_on_each_page(executions: SqlExecutions, journal: SqlJournal) -> None:

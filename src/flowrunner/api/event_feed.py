@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.events import (
     Admitted,
     Cancelled,
@@ -68,6 +69,13 @@ class EventPage:
     is_full: bool
 
 
+class _Deleted(Unavailable):
+    """An execution whose events are being deleted, from the first one on."""
+
+    def __init__(self) -> None:
+        super().__init__("The execution is being deleted")
+
+
 class EventFeed:
     """The events of executions, encoded once for all that read them."""
 
@@ -88,6 +96,8 @@ class EventFeed:
         Args:
             workspace_id: The workspace of the execution.
             has_ended: No event will be added.
+
+        Raises: Unavailable, also if the execution is deleted meanwhile: a subscriber that comes back learns that.
         """
         subscription = self._events.subscribe(id)
         try:
@@ -103,7 +113,8 @@ class EventFeed:
                         break
                     page = await self._next_page(workspace_id, id, after)
                 if has_ended:
-                    # The subscriber already knows the last event.
+                    # The subscriber already knows the last event, unless all of them are gone.
+                    await self._check_is_whole(id)
                     return
                 while (taken := await subscription.take()) is not None:
                     fresh = [recorded for recorded in taken if recorded.seq > after]
@@ -120,8 +131,16 @@ class EventFeed:
             self._events.unsubscribe(id, subscription)
 
     async def page(self, workspace_id: WorkspaceId, id: ExecutionId, after: int, *, limit: int) -> EventPage | None:
-        """Return a page of the events after ``after``: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`."""
-        return await self._read(workspace_id, id, after, limit=limit, at_once=self._catching_up)
+        """Return a page of the events after ``after``: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`.
+
+        Raises: NotFound if the execution is being deleted.
+        """
+        try:
+            return await self._read(workspace_id, id, after, limit=limit, at_once=self._catching_up)
+        except Unavailable as error:
+            if isinstance(error, _Deleted):
+                raise NotFound("execution") from None
+            raise
 
     async def until_more(self, id: ExecutionId, after: int) -> None:
         """Return when there is an event after ``after``."""
@@ -167,6 +186,8 @@ class EventFeed:
             records = await self._journal.events(id, after=after, limit=limit)
             if not records:
                 return None
+            if records[0].seq != after + 1:
+                raise _Deleted
             messages = []
             # Decoded events take up to twenty times the memory of their text, and a slow subscriber keeps a page long.
             for recorded in records:
@@ -176,6 +197,11 @@ class EventFeed:
             size = sum(len(recorded.data) for recorded in records)
             is_full = len(records) == limit or size >= PAGE_OF_EVENTS_BYTES
             return EventPage(messages, records[-1].seq, has_end=_is_last(records[-1]), is_full=is_full)
+
+    async def _check_is_whole(self, id: ExecutionId) -> None:
+        """Raises: _Deleted if the execution is being deleted. The first event is the first to go."""
+        if not await self._journal.events(id, after=0, limit=1):
+            raise _Deleted
 
     def _message(self, id: ExecutionId, recorded: Recorded) -> EventMessage:
         """Return the message of an event, encoded once for all subscribers."""

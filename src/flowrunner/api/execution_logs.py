@@ -19,12 +19,13 @@ from flowrunner.api.http.answers import (
     stored,
 )
 from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.errors import AnswerCutOff
 from flowrunner.api.http.requests import DEFAULT_LIMIT, DIGITS, Count, Cursor, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.long_answers import while_allowed
 from flowrunner.domain.account import Right
-from flowrunner.domain.errors import invalid
+from flowrunner.domain.errors import NotFound, invalid
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import ExecutionId, rfc3339
 from flowrunner.ports.executions import LogFilter, LogLine
@@ -96,7 +97,7 @@ async def get_logs(
     page = page_of(limit, offset, cursor, count=count)
     wanted = LogFilter(levels=_levels(level, min_level), node=node, step=step, attempt=attempt, text=q)
     portions, listed = await services_of(request).executions.logs(caller_of(request), ExecutionId(id), wanted, page)
-    answers: AsyncIterator[list[LogAnswer]] = ([LogAnswer.of(line) for line in lines] async for lines in portions)
+    answers = _answers(portions)
     is_whole = len(listed.items) == page.limit or len(listed.items) < LINES_AT_ONCE
     if not is_whole:
         answers = await while_allowed(request, Right.READ, answers)
@@ -106,6 +107,15 @@ async def get_logs(
         is_whole=is_whole,
         headers=link_to_next(request, listed.next_cursor),
     )
+
+
+async def _answers(portions: AsyncIterator[Sequence[LogLine]]) -> AsyncIterator[Sequence[LogAnswer]]:
+    """Raises: AnswerCutOff if the execution is deleted before all has been read."""
+    try:
+        async for lines in portions:
+            yield [LogAnswer.of(line) for line in lines]
+    except NotFound:
+        raise AnswerCutOff from None
 
 
 def _levels(level: LogLevel | None, least: LogLevel | None) -> Sequence[LogLevel]:

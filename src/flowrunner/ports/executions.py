@@ -186,5 +186,8 @@ class ExecutionReader(Protocol):
     async def logs_after(
         self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, after: int, until: int, limit: int
     ) -> Sequence[LogLine]:
-        """Return the lines after the event ``after``, up to the event ``until``."""
+        """Return the lines after the event ``after``, up to the event ``until``.
+
+        Raises: NotFound if the execution is being deleted, from its first event on.
+        """
         ...

@@ -352,7 +352,7 @@ class Executions:
         """Return the lines of a page in portions, which are read on demand, and the page with the first portion.
 
         Raises:
-            NotFound.
+            NotFound, also by a later portion if the execution is deleted meanwhile.
             InvalidInput: If the cursor is not one of the list.
         """
         most = min(page.limit, LINES_AT_ONCE)

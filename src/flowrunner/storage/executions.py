@@ -73,6 +73,7 @@ _LISTING: Final = Listing(columns=_COLUMNS, joins=_JOINS, of_ids=LISTED)
 # The same in all workspaces, with the workspace of each.
 SUMMARIES: Final = Statement.with_texts(f"{_COLUMNS}, x.workspace_id{_SOURCE}{_WITH_IDS}", "ids")
 
+FIRST_EVENT: Final = "SELECT 1 FROM events WHERE execution_id = :id AND seq = 1"
 LAST_SEQ: Final = """
 SELECT x.last_seq FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
  WHERE x.id = :id AND x.workspace_id = :workspace_id
@@ -164,8 +165,14 @@ class SqlExecutions:
     ) -> Sequence[LogLine]:
         search, values = log_search(workspace_id, id, wanted)
         values |= {"after": after, "until": until, "limit": limit, "offset": 0}
-        rows = await self._database.read_long(lambda tx: tx.rows(search.page, values))
-        return [log_line(*row) for row in rows]
+
+        async def logs(tx: Transaction) -> list[Row]:
+            async with tx.snapshot():
+                if await tx.row(FIRST_EVENT, values) is None:
+                    raise NotFound("execution")
+                return await tx.rows(search.page, values)
+
+        return [log_line(*row) for row in await self._database.read_long(logs)]
 
 
 # The number of `_COLUMNS`, and a number of characters that no error has.
