@@ -184,6 +184,30 @@ async def test_a_receiver_that_takes_nothing_for_a_day_has_its_callback_disabled
     assert await installation.states(other) == {"delivered": 1}
 
 
+async def test_all_that_is_pending_fails_with_its_callback(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.callbacks._FAILED_AT_ONCE", 2)
+    installation.network.says("http://gone", 410)
+    view = await installation.callback("http://gone", pending=19)
+
+    await installation.deliveries.deliver_due()
+
+    assert await installation.states(view) == {"failed": 19}
+
+
+async def test_what_a_crash_has_left_pending_of_a_disabled_callback_fails(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.callbacks._FAILED_AT_ONCE", 2)
+    view = await installation.callback("http://gone", pending=9)
+    await installation.store.disable(view.id, at=installation.clock.now(), reason="gone", notice={})
+
+    await installation.deliveries.purge()
+
+    assert await installation.states(view) == {"failed": 9}
+
+
 async def until_disabled(installation: Installation, view: CallbackView, *, hours: int) -> int:
     """Tell of another event every hour; the hours until the callback is disabled."""
     for hour in range(hours):

@@ -361,6 +361,33 @@ async def test_a_disabled_callback_gives_up_what_is_pending_and_others_are_told_
     assert await told(callbacks, other.id) == [("callback.disabled", None)]
 
 
+async def test_what_is_pending_of_a_disabled_callback_fails_in_short_commits(
+    callbacks: SqlCallbacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.callbacks._FAILED_AT_ONCE", 2)
+    view, other = await create(callbacks), await create(callbacks, "callback-2")
+    for number in range(5):
+        await add(callbacks, f"d{number}")
+
+    async def failed() -> int:
+        found, _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+        return sum(delivery.state == "failed" for delivery in found)
+
+    assert not await callbacks.fail_pending(view.id, at=at(1))
+    await callbacks.disable(view.id, at=at(1), reason="gone", notice={})
+    at_first, given_up = await failed(), await callbacks.given_up()
+    # It is enabled again meanwhile.
+    await callbacks.change(MARA, view.id, lambda before: replace(before, disabled_at=None, disabled_reason=None))
+    assert not await callbacks.fail_pending(view.id, at=at(1))
+    await callbacks.disable(view.id, at=at(1), reason="gone", notice={})
+    has_more = [await callbacks.fail_pending(view.id, at=at(1)) for _ in range(2)]
+
+    assert (at_first, given_up) == (2, [view.id])
+    assert has_more == [False, False]
+    assert (await failed(), await callbacks.given_up()) == (5, [])
+    assert other.id not in given_up
+
+
 async def test_old_deliveries_and_those_beyond_the_newest_are_deleted(callbacks: SqlCallbacks, path: Place) -> None:
     view = await create(callbacks)
     for n in range(6):

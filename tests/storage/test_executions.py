@@ -76,7 +76,8 @@ async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJ
     assert listed.items[0].node_id == "a"
     after = await executions.logs_after(MARA, ExecutionId("e1"), errors, after=listed.items[0].seq, until=99, limit=1)
     assert [line.message for line in after] == ["3"]
-    assert await executions.logs_after(OMAR, ExecutionId("e1"), LogFilter(), after=0, until=99, limit=9) == []
+    with pytest.raises(NotFound):
+        await executions.logs_after(OMAR, ExecutionId("e1"), LogFilter(), after=0, until=99, limit=9)
 
 
 async def test_lines_of_an_execution_that_is_being_deleted_are_no_rest_of_its_log(

@@ -45,7 +45,7 @@ EXCEPTIONS: Final = {
         "RULED_FLOWS", "COUNT_BEFORE",
     },
     "a background job delivers the callbacks of all workspaces": {
-        "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING",
+        "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING", "GIVEN_UP",
     },
     "background jobs start what is due by triggers of all workspaces, with ids from the store": {
         "STATE", "EARLIEST", "FIRE", "START", "FAIL", "ENDED_AT", "TRIGGER", "ENDS",

@@ -206,7 +206,18 @@ class CallbackStore(Protocol):
     async def disable(
         self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: Audit = None
     ) -> None:
-        """Disable a callback after its failures, fail its pending deliveries, and report that to other callbacks."""
+        """Disable a callback after its failures, and report that to other callbacks.
+
+        Its first pending deliveries fail; `fail_pending` must follow for the others.
+        """
+        ...
+
+    async def fail_pending(self, id: CallbackId, *, at: datetime) -> bool:
+        """Fail some pending deliveries of a callback that `disable` has disabled; return whether there may be more."""
+        ...
+
+    async def given_up(self) -> Sequence[CallbackId]:
+        """Return callbacks that `disable` has disabled, and that have pending deliveries."""
         ...
 
     async def old(self, *, before: datetime, limit: int) -> Sequence[DeliveryId]:

@@ -50,7 +50,7 @@ from flowrunner.retrying import rising
 from flowrunner.services import waiting_callbacks
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
-from flowrunner.services.short_commits import ShortDeletions
+from flowrunner.services.short_commits import ShortDeletions, commit_in_portions
 from flowrunner.services.waiting_callbacks import WaitingCallbacks
 
 logger = structlog.get_logger()
@@ -360,6 +360,10 @@ class CallbackDeliveries:
         )
         notice = {"name": callback.name, "reason": reason}
         await self._store.disable(callback.id, at=now, reason=reason, notice=notice, audit=entry)
+        await self._fail_pending(callback.id, now)
+
+    async def _fail_pending(self, id: CallbackId, now: datetime) -> None:
+        await commit_in_portions(lambda: self._store.fail_pending(id, at=now))
 
     async def purge(self) -> None:
         """Delete deliveries that are older than a week, beyond the newest of their callback, or of no workspace."""
@@ -369,6 +373,9 @@ class CallbackDeliveries:
                 with contextlib.suppress(NotFound):
                     await delete_callback(self._store, workspace_id, id)
         now = self._clock.now()
+        while ids_given_up := await self._store.given_up():
+            for id in ids_given_up:
+                await self._fail_pending(id, now)
         deletions = ShortDeletions(self._store.delete_ended)
         while ids := await self._store.old(before=now - _KEPT_FOR, limit=_FOUND_AT_ONCE):
             await deletions.run(ids)

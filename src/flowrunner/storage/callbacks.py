@@ -152,10 +152,21 @@ DISABLE: Final = """
 UPDATE callbacks SET disabled_at = :at, disabled_reason = :reason WHERE id = :id AND disabled_at IS NULL
 RETURNING workspace_id
 """
+# There may be very many, and other writes wait for those of one commit.
 FAIL_PENDING: Final = """
 UPDATE callback_deliveries SET state = 'failed', next_at = NULL, last_at = :at, error = 'callback.disabled'
- WHERE callback_id = :id AND state = 'pending'
+ WHERE id IN (SELECT d.id FROM callback_deliveries d JOIN callbacks c ON c.id = d.callback_id
+               WHERE d.callback_id = :id AND d.next_at IS NOT NULL AND c.disabled_reason IS NOT NULL
+               ORDER BY d.next_at, d.id LIMIT :limit)
 """
+# Those that a crash has left.
+GIVEN_UP: Final = """
+SELECT c.id FROM callbacks c
+ WHERE c.disabled_reason IS NOT NULL
+   AND EXISTS (SELECT 1 FROM callback_deliveries d WHERE d.callback_id = c.id AND d.next_at IS NOT NULL)
+ ORDER BY c.id LIMIT 100
+"""
+_FAILED_AT_ONCE: Final = 500
 # Adds a delivery to each callback of the workspace that wants the event.
 ADD_DELIVERIES: Final = Statement(
     sqlite="""
@@ -390,7 +401,7 @@ class SqlCallbacks:
         async def disable(tx: Transaction) -> None:
             row = await tx.row(DISABLE, {"id": id, "at": to_ms(at), "reason": reason})
             if row is not None:
-                await tx.run(FAIL_PENDING, {"id": id, "at": to_ms(at)})
+                await _fail_some(tx, id, at)
                 await notify_callbacks(
                     tx,
                     "callback.disabled",
@@ -402,6 +413,12 @@ class SqlCallbacks:
                 )
 
         await self._database.write(disable, audit=audit)
+
+    async def fail_pending(self, id: CallbackId, *, at: datetime) -> bool:
+        return await self._database.write(lambda tx: _fail_some(tx, id, at))
+
+    async def given_up(self) -> Sequence[CallbackId]:
+        return [CallbackId(id) for (id,) in await self._database.read_long(lambda tx: tx.rows(GIVEN_UP))]
 
     async def old(self, *, before: datetime, limit: int) -> Sequence[DeliveryId]:
         values = {"before": to_ms(before), "limit": limit}
@@ -417,6 +434,12 @@ class SqlCallbacks:
 
     async def delete_ended(self, ids: Sequence[DeliveryId]) -> None:
         await self._database.write(lambda tx: tx.run(DELETE_ENDED, {"ids": json.dumps(ids)}))
+
+
+async def _fail_some(tx: Transaction, id: CallbackId, at: datetime) -> bool:
+    """Fail some pending deliveries of a callback that was given up; return whether there may be more."""
+    values = {"id": id, "at": to_ms(at), "limit": _FAILED_AT_ONCE}
+    return await tx.run(FAIL_PENDING, values) == _FAILED_AT_ONCE
 
 
 async def _get(tx: Transaction, workspace_id: WorkspaceId, id: CallbackId) -> SealedCallback:

@@ -73,7 +73,6 @@ _LISTING: Final = Listing(columns=_COLUMNS, joins=_JOINS, of_ids=LISTED)
 # The same in all workspaces, with the workspace of each.
 SUMMARIES: Final = Statement.with_texts(f"{_COLUMNS}, x.workspace_id{_SOURCE}{_WITH_IDS}", "ids")
 
-FIRST_EVENT: Final = "SELECT 1 FROM events WHERE execution_id = :id AND seq = 1"
 LAST_SEQ: Final = """
 SELECT x.last_seq FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
  WHERE x.id = :id AND x.workspace_id = :workspace_id
@@ -168,7 +167,7 @@ class SqlExecutions:
 
         async def logs(tx: Transaction) -> list[Row]:
             async with tx.snapshot():
-                if await tx.row(FIRST_EVENT, values) is None:
+                if await tx.row(LAST_SEQ, values) is None:
                     raise NotFound("execution")
                 return await tx.rows(search.page, values)
 
