@@ -361,6 +361,34 @@ def test_a_disabled_trigger_starts_nothing_and_is_told(kind: str, parameters: di
     assert flow.notes == ["the trigger 'When' was disabled, and is left out"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "node", "note"),
+    [
+        ("webhook", {}, "the webhook has another address than in n8n: 'flowrunner trigger list' shows it"),
+        ("webhook", {}, "the webhook accepts any request, as it did: 'verify' can ask for a signature"),
+        (
+            "webhook",
+            {"parameters": {"authentication": "headerAuth"}},
+            "the webhook was protected: say in 'verify' how, and set the secret WEBHOOK",
+        ),
+        (
+            "scheduleTrigger",
+            {"parameters": {"rule": {"interval": [{"field": "minutes"}, {"field": "days"}]}}},
+            "the schedule follows UTC: write the 'timezone' of your n8n",
+        ),
+        ("noOp", {"credentials": {"shopApi": {}}}, "'When' uses credentials, which are left out: name a secret"),
+    ],
+)
+def test_what_needs_a_look_is_told(kind: str, node: dict[str, Any], note: str) -> None:
+    nodes = [
+        {"name": "When", "type": f"n8n-nodes-base.{kind}", **node},
+        {"name": "Do", "type": "n8n-nodes-base.noOp"},
+    ]
+    connections = {"When": {"main": [[{"node": "Do"}]]}}
+
+    assert note in flow_of({"name": "F", "nodes": nodes, "connections": connections}).notes
+
+
 def schedules_of(kind: str, parameters: dict[str, Any]) -> tuple[list[Any], bool]:
     """Return the triggers, and whether the report says that something could not be read."""
     nodes = [

@@ -472,3 +472,30 @@ def test_requests_carry_their_trace_unless_its_propagation_is_left_out() -> None
 
     assert open_exporters(off).propagates
     assert found == {text: text == "" or "tracecontext" in text for text in given}
+
+
+def test_what_is_switched_off_is_not_exported() -> None:
+    off = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+
+    for environ in (off, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_SDK_DISABLED": "TRUE"}):
+        found = open_exporters(environ)
+        assert (found.spans, found.metrics, found.has_logs) == (None, None, False), environ
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "servers"),
+    [
+        ({}, {("localhost", 4318)}),
+        ({"": "http://one.example"}, {("one.example", 80)}),
+        ({"": "https://one.example/otlp"}, {("one.example", 443)}),
+        ({"": "", "TRACES_": "http://two.example:4318/v1/traces"}, {("two.example", 4318)}),
+        (
+            {"TRACES_": "http://a.example", "METRICS_": "https://b.example", "LOGS_": "http://c.example:9"},
+            {("a.example", 80), ("b.example", 443), ("c.example", 9)},
+        ),
+    ],
+)
+def test_the_servers_of_all_signals_are_known(endpoints: dict[str, str], servers: set[tuple[str, int]]) -> None:
+    given = {f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT": url for signal, url in endpoints.items()}
+
+    assert open_exporters({"OTEL_SDK_DISABLED": "true", **given}).servers == servers

@@ -146,7 +146,7 @@ def _check(environ: Mapping[str, str]) -> None:
 
 def _is_on(signal: str, environ: Mapping[str, str]) -> bool:
     is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    return not is_off and environ.get(f"OTEL_{signal}_EXPORTER", "otlp").strip().lower() != "none"
+    return not is_off and environ.get(f"OTEL_{signal}_EXPORTER") != "none"
 
 
 def _servers(environ: Mapping[str, str]) -> frozenset[tuple[str, int]]:
