@@ -20,7 +20,7 @@ from flowrunner.domain.events import Step
 from flowrunner.domain.traces import span_id_of, trace_id_of
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.metrics import Metrics
-from flowrunner.otel.export import open_exporters
+from flowrunner.otel.export import _record, open_exporters
 from flowrunner.otel.metrics import MetricThread
 from flowrunner.otel.spans import RequestSpans
 from flowrunner.ports.http import SentRequest
@@ -499,3 +499,21 @@ def test_the_servers_of_all_signals_are_known(endpoints: dict[str, str], servers
     given = {f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT": url for signal, url in endpoints.items()}
 
     assert open_exporters({"OTEL_SDK_DISABLED": "true", **given}).servers == servers
+
+
+@pytest.mark.parametrize("is_sampled", [False, True])
+@pytest.mark.parametrize(
+    ("level", "severity"),
+    [("debug", "DEBUG"), ("info", "INFO"), ("warning", "WARN"), ("error", "ERROR"), ("critical", "FATAL")],
+)
+def test_a_line_of_the_log_has_its_severity_and_its_trace(level: str, severity: str, is_sampled: bool) -> None:
+    inside = TRACEPARENT.set(f"00-{TRACE}-{PARENT}-0{int(is_sampled)}")
+    try:
+        record = _record({"event": "a.b", "level": level})
+    finally:
+        TRACEPARENT.reset(inside)
+
+    assert record.severity_number is not None
+    assert (record.body, record.severity_number.name) == ("a.b", severity)
+    assert (record.trace_id, record.span_id) == (int(TRACE, 16), int(PARENT, 16))
+    assert record.trace_flags == int(is_sampled)
