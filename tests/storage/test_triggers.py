@@ -17,7 +17,8 @@ from flowrunner.ports.triggers import TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
-from flowrunner.storage.triggers import SqlTriggers
+from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.triggers import SqlTriggers, arm
 from support.databases import MARA, NOON, OMAR, Place, change
 
 from .samples import ALL, flow
@@ -64,6 +65,35 @@ async def test_saving_a_flow_arms_its_triggers(flows: SqlFlows, triggers: SqlTri
     assert found["pushed"].url_token is not None
     assert len(found["pushed"].url_token) >= 27
     assert found["after"].spec == Chain(flow="other")
+
+
+class CountedTransaction:
+    """A transaction that counts what is sent to the database."""
+
+    def __init__(self, tx: Any) -> None:
+        self._tx = tx
+        self.sent: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.sent.append(name)
+        return getattr(self._tx, name)
+
+
+async def test_many_triggers_are_armed_by_as_many_statements_as_one(flows: SqlFlows, database: Database) -> None:
+    await flows.create(MARA, saved())
+    sent = []
+    for count in (1, 50):
+        triggers = saved(**{f"t{count}-{number}": HOURLY for number in range(count)}).triggers
+
+        async def arming(tx: Transaction, triggers: Any = triggers) -> int:
+            counted: Any = CountedTransaction(tx)
+            await arm(counted, MARA, FLOW, triggers, at=NOON)
+            return len(counted.sent)
+
+        sent.append(await database.write(arming))
+
+    # The second one removes the trigger of the first.
+    assert sent == [4, 5]
 
 
 async def test_a_save_wakes_the_jobs_of_schedules_and_of_chains(flows: SqlFlows) -> None:

@@ -19,7 +19,7 @@ from flowrunner.ports.triggers import HookTrigger, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction
 from flowrunner.storage.trigger_events import notify_of_trigger
 from flowrunner.stored_json import StoredJson
 
@@ -58,10 +58,17 @@ SELECT t.id, t.workspace_id, t.flow_id, t.name, f.revision_id, f.name, f.disable
 """
 OF_FLOW: Final = f"{ALL} WHERE t.flow_id = :flow_id"
 
-ADD: Final = """
+ADD: Final = Statement(
+    sqlite="""
 INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at)
 VALUES (:id, :workspace_id, :flow_id, :name, :type, :spec, :url_token, :at)
-"""
+""",
+    postgres="""
+INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at)
+SELECT * FROM unnest(:id::text[], :workspace_id::text[], :flow_id::text[], :name::text[], :type::text[],
+                     :spec::text[], :url_token::text[], :at::bigint[])
+""",
+)
 # The state of the earlier type says nothing about the new one.
 REPLACE: Final = """
 UPDATE triggers
@@ -69,11 +76,21 @@ UPDATE triggers
        failures = 0, error = NULL
  WHERE id = :id
 """
-ARM: Final = """
+ARM: Final = Statement(
+    sqlite="""
 UPDATE triggers SET due_at = :due_at, next_at = :next_at, listens_to = :listens_to, listens_status = :listens_status,
        is_of_children = :is_of_children
  WHERE id = :id
-"""
+""",
+    postgres="""
+UPDATE triggers SET due_at = armed.due_at, next_at = armed.next_at, listens_to = armed.listens_to,
+       listens_status = armed.listens_status, is_of_children = armed.is_of_children
+  FROM unnest(:id::text[], :due_at::bigint[], :next_at::bigint[], :listens_to::text[], :listens_status::text[],
+              :is_of_children::boolean[])
+    AS armed (id, due_at, next_at, listens_to, listens_status, is_of_children)
+ WHERE triggers.id = armed.id
+""",
+)
 REMOVE: Final = """
 UPDATE triggers
    SET removed_at = :at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
@@ -145,7 +162,7 @@ class SqlTriggers:
             before = await _get(tx, workspace_id, id)
             if paused != (before.paused_at is not None):
                 await tx.run(PAUSE, {"id": id, "paused_at": to_ms(at) if paused else None})
-                await _arm(tx, await _get(tx, workspace_id, id), at=at)
+                await _arm(tx, [await _get(tx, workspace_id, id)], at=at)
                 if paused:
                     await notify_of_trigger(tx, "trigger.paused", id, at=at)
             return await _get(tx, workspace_id, id)
@@ -178,6 +195,7 @@ async def arm(
         triggers: All triggers of the document, each with the id that it gets if it is new.
     """
     before = {trigger.name: trigger for trigger in await of_flow(tx, flow_id)}
+    added: list[dict[str, Any]] = []
     for new_id, trigger in triggers.items():
         old = before.pop(trigger.name, None)
         values: dict[str, Any] = {"type": trigger.type, "spec": _encode(trigger), "url_token": None}
@@ -185,23 +203,22 @@ async def arm(
             values["url_token"] = (old and old.url_token) or _new_token()
         if old is None:
             values |= {"id": new_id, "workspace_id": workspace_id, "flow_id": flow_id, "name": trigger.name}
-            await tx.run(ADD, values | {"at": to_ms(at)})
+            added.append(values | {"at": to_ms(at)})
         elif old.removed_at is not None or old.type != trigger.type or old.spec != _stored_spec(trigger):
             await tx.run(REPLACE, values | {"id": old.id})
+    # Together: other writes wait for this transaction.
+    await tx.run_many(ADD, added)
     for old in before.values():
         if old.removed_at is None:
             await tx.run(REMOVE, {"id": old.id, "at": to_ms(at)})
     kept = {old.id for old in before.values()}
-    for each in await of_flow(tx, flow_id) if triggers else ():
-        if each.id not in kept:
-            await _arm(tx, each, at=at)
+    present = await of_flow(tx, flow_id) if triggers else ()
+    await _arm(tx, [each for each in present if each.id not in kept], at=at)
 
 
 async def rearm(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
     """Arm or disarm the triggers of a flow that was enabled or disabled."""
-    for trigger in await of_flow(tx, flow_id):
-        if trigger.removed_at is None:
-            await _arm(tx, trigger, at=at)
+    await _arm(tx, [trigger for trigger in await of_flow(tx, flow_id) if trigger.removed_at is None], at=at)
 
 
 async def end_all(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
@@ -263,8 +280,14 @@ def _check_chains(chains: Sequence[StoredChain], flow_ids: Sequence[FlowId]) -> 
             raise error
 
 
-async def _arm(tx: Transaction, trigger: TriggerView, *, at: datetime) -> None:
-    """Arm a trigger for its next start, or for none while it or its flow is disabled."""
+async def _arm(tx: Transaction, triggers: Sequence[TriggerView], *, at: datetime) -> None:
+    """Arm triggers for their next starts, or for none while they or their flows are disabled."""
+    armed = [_armed(trigger, at) for trigger in triggers]
+    await tx.run_many(ARM, [values for values in armed if values is not None])
+
+
+def _armed(trigger: TriggerView, at: datetime) -> dict[str, Any] | None:
+    """Return the columns of a trigger that is armed; None if it stays as it is."""
     is_on = trigger.paused_at is None and trigger.flow_disabled_at is None
     values: dict[str, Any] = {
         "id": trigger.id,
@@ -274,7 +297,7 @@ async def _arm(tx: Transaction, trigger: TriggerView, *, at: datetime) -> None:
     match trigger.spec:
         case Schedule() as schedule if is_on:
             if trigger.due_at is not None:
-                return
+                return None
             if (start := next_start(trigger.id, schedule, at)) is not None:
                 values |= {"due_at": to_ms(start.due_at), "next_at": to_ms(start.starts_at)}
         case Chain() as chain if is_on:
@@ -283,7 +306,7 @@ async def _arm(tx: Transaction, trigger: TriggerView, *, at: datetime) -> None:
                 "listens_status": " ".join(chain.status),
                 "is_of_children": chain.children,
             }
-    await tx.run(ARM, values)
+    return values
 
 
 def _new_token() -> str:
