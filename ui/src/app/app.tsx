@@ -113,26 +113,18 @@ function LinkPage({ load }: { load: () => Promise<{ default: ComponentType }> })
 }
 
 /**
- * The workspace that was open last in this browser, if it is still the account's. In another browser it is the personal one, or
- * that of colleagues if the personal one has no flow.
+ * Go on to an address in the workspace that was open last in this browser, if it is still the account's. In another browser it is
+ * the personal one, or that of colleagues if the personal one has no flow.
  */
-async function home(): Promise<string> {
+async function goHome(from: string, address = ""): Promise<void> {
   const last = localStorage.getItem("flowrunner.workspace");
   const [personal, shared] = workspaces.value;
-  const found = workspaces.value.find((each) => segmentOf(each) === last) ?? (shared !== undefined && (await isEmpty()) ? shared : personal);
-  return found === undefined ? "/w/" : homeOf(found);
-}
-
-/** Return true if the personal workspace has no flow; false if that cannot be read. */
-async function isEmpty(): Promise<boolean> {
-  return api.get("/api/v1/flows", { query: { limit: 1 } }).then(({ flows }) => flows.length === 0, () => false);
-}
-
-/** Go on to an address in the workspace to begin with, unless the reader has gone elsewhere meanwhile. */
-function goHome(from: string, address: string): void {
-  void home().then((place) => {
-    if (location.peek().path === from) go(`${place}${address}`, { replace: true });
-  });
+  const found =
+    workspaces.value.find((each) => segmentOf(each) === last) ??
+    // What cannot be read is not empty.
+    ((shared && (await api.get("/api/v1/flows", { query: { limit: 1 } }).then(({ flows }) => flows.length, () => 1)) === 0 && shared) || personal!);
+  // The reader may have gone elsewhere meanwhile.
+  if (location.peek().path === from) go(homeOf(found) + address, { replace: true });
 }
 
 export function App() {
@@ -141,9 +133,9 @@ export function App() {
   useEffect(() => {
     if (isOutside || mustEnrol.value) return;
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
-    else if (path === "/" || path === "/w") goHome(path, "");
+    else if (path === "/" || path === "/w") void goHome(path);
     // An address without a workspace, such as /approvals.
-    else if (!path.startsWith("/w/") && ownPages[path] === undefined) goHome(path, withQuery(path, Object.fromEntries(query)));
+    else if (!path.startsWith("/w/") && ownPages[path] === undefined) void goHome(path, withQuery(path, Object.fromEntries(query)));
     else if (workspace.value !== undefined) {
       const segment = segmentOf(workspace.value);
       localStorage.setItem("flowrunner.workspace", segment);

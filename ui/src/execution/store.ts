@@ -33,8 +33,6 @@ export class ExecutionStore {
   readonly version = signal(0);
   /** The step that has failed, or waits for somebody or its next attempt; the last one of these after it went on. */
   readonly decisive = signal<string | undefined>(undefined);
-  /** The node that has begun last, as far as this was followed. */
-  readonly latest = signal<string | undefined>(undefined);
   /** Rounds and branches that were asked for beyond the steps that are listed. */
   private readonly scopes = new Set<string>();
   /** When nodes have ended, as far as that was loaded. */
@@ -168,7 +166,7 @@ export class ExecutionStore {
       const status = statusOf(event);
       const isInScope = event.step.includes("/");
       const path = pathOf(event.step);
-      if (status === "running") this.latest.value = path;
+      if (status === "running") this.states.begin(path);
       // What was loaded knows more than the events before it.
       if (status !== undefined && event.timestamp >= (this.ended.get(path) ?? "")) this.states.change(path, (before) => stateAfter(before, status, isInScope));
     }

@@ -1,5 +1,5 @@
 /** Sub-flows in place: the execution that a `flow` node has started is shown inside the node. */
-import { computed, effect, signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import type { Graph, GraphNode } from "../graph/model";
 import { GraphStates, type NodeState } from "../graph/states";
 import { pathOf } from "./names";
@@ -32,6 +32,10 @@ class InnerStates extends GraphStates {
     this.outer.change(this.prefix + id, next);
   }
 
+  override begin(id: string): void {
+    this.outer.begin(this.prefix + id);
+  }
+
   override setLink(source: string, target: string, isTaken: boolean): void {
     this.outer.setLink(this.prefix + source, this.prefix + target, isTaken);
   }
@@ -46,19 +50,8 @@ export interface Place {
 export class SubFlows {
   /** The open sub-flows, by the ids of their nodes. */
   private readonly open = signal<ReadonlyMap<string, ExecutionStore>>(new Map());
-  /** The node of the whole picture that has begun last, as far as this was followed. */
-  readonly latest = signal<string | undefined>(undefined);
-  private readonly stops: (() => void)[] = [];
 
-  constructor(private readonly top: ExecutionStore) {
-    this.follow(top, "");
-  }
-
-  private follow(store: ExecutionStore, prefix: string): void {
-    this.stops.push(effect(() => {
-      if (store.latest.value !== undefined) this.latest.value = prefix + store.latest.value;
-    }));
-  }
+  constructor(private readonly top: ExecutionStore) {}
 
   /** The execution and its open sub-flows. */
   get places(): Place[] {
@@ -94,10 +87,7 @@ export class SubFlows {
 
   show(node: string): void {
     const child = this.closed.peek().get(node);
-    if (child === undefined) return;
-    const store = new ExecutionStore(child, new InnerStates(this.top.states, `${node}/`));
-    this.follow(store, `${node}/`);
-    this.open.value = new Map(this.open.peek()).set(node, store);
+    if (child !== undefined) this.open.value = new Map(this.open.peek()).set(node, new ExecutionStore(child, new InnerStates(this.top.states, `${node}/`)));
   }
 
   /** Return the execution that has a node of the picture. */
@@ -111,7 +101,6 @@ export class SubFlows {
   }
 
   close(): void {
-    for (const stop of this.stops) stop();
     for (const store of this.open.peek().values()) store.close();
   }
 }

@@ -29,6 +29,8 @@ export interface StateSource {
 }
 
 export class GraphStates implements StateSource {
+  /** The node that has begun last, as far as this was followed. */
+  readonly latest = signal<string | undefined>(undefined);
   private readonly nodes = new Map<string, Signal<NodeState | undefined>>();
   private readonly links = new Map<string, Signal<boolean>>();
   private readonly nextNodes = new Map<string, NodeState | undefined>();
@@ -60,6 +62,10 @@ export class GraphStates implements StateSource {
   /** Set the state that follows from the present one. */
   change(id: string, next: (before: NodeState | undefined) => NodeState): void {
     this.setNode(id, next(this.nextNodes.has(id) ? this.nextNodes.get(id) : this.node(id).peek()));
+  }
+
+  begin(id: string): void {
+    this.latest.value = id;
   }
 
   setLink(source: string, target: string, isTaken: boolean): void {

@@ -65,7 +65,7 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
     <div class="split">
       {graph === undefined ? <Empty title={texts.noGraph}><p>{texts.noGraphHint}</p></Empty> : (
         <div class="graph-and-time">
-          <GraphView graph={graph} selected={selected} onSelect={select} states={past ?? states} latest={subs.latest} isFollowing={store.isLive.value ? isFollowing : undefined} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
+          <GraphView graph={graph} selected={selected} onSelect={select} states={past ?? states} latest={store.states.latest} isFollowing={store.isLive.value ? isFollowing : undefined} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
           {isReplaying.value && <Scrubber subs={subs} replay={replay} onEnd={() => (isReplaying.value = false)} />}
           {!store.isLive.value && !isReplaying.value && <div class="scrub"><button class="btn quiet" onClick={() => (isReplaying.value = true)}>▶ {texts.replay}</button></div>}
         </div>
