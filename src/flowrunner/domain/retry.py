@@ -69,9 +69,10 @@ class RetryPolicy:
 
 def bounded_delay(seconds: object) -> float | None:
     """Return a delay that a node type asks for, at most a day; None if it is no number of seconds."""
-    if not isinstance(seconds, int | float) or math.isnan(seconds):
+    if not isinstance(seconds, int | float) or (isinstance(seconds, float) and math.isnan(seconds)):
         return None
-    return min(max(float(seconds), 0.0), _LONGEST_ASKED_FOR)
+    # Compared before it is converted: a float holds no number of 400 digits.
+    return float(min(max(seconds, 0), _LONGEST_ASKED_FOR))
 
 
 def seconds_asked_for(header: str | None, now: datetime) -> float | None:
