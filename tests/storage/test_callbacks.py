@@ -1,5 +1,6 @@
 """Callbacks: the deliveries that a commit adds, their attempts, and what is kept of them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -8,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound
@@ -39,6 +41,7 @@ from support.databases import (
     following,
     log_line,
     rows_of,
+    until_somebody_waits_for_a_row,
 )
 from support.dependencies import SteppingClock
 
@@ -386,6 +389,27 @@ async def test_what_is_pending_of_a_disabled_callback_fails_in_short_commits(
     assert has_more == [False, False]
     assert (await failed(), await callbacks.given_up()) == (5, [])
     assert other.id not in given_up
+
+
+@pytest.mark.only("postgres")
+async def test_a_message_that_is_delivered_while_its_callback_is_given_up_stays_delivered(
+    callbacks: SqlCallbacks, path: str
+) -> None:
+    view = await create(callbacks)
+    await add(callbacks, "d1")
+    change(path, "UPDATE callbacks SET disabled_at = 1, disabled_reason = 'gone'")
+    other = await asyncpg.connect(path)
+    try:
+        async with other.transaction():
+            await other.execute("UPDATE callback_deliveries SET state = 'delivered', next_at = NULL")
+            failing = asyncio.create_task(callbacks.fail_pending(view.id, at=at(1)))
+            await until_somebody_waits_for_a_row(path)
+        await failing
+    finally:
+        await other.close()
+
+    found, _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+    assert [delivery.state for delivery in found] == ["delivered"]
 
 
 async def test_old_deliveries_and_those_beyond_the_newest_are_deleted(callbacks: SqlCallbacks, path: Place) -> None:

@@ -3,6 +3,7 @@
 A place is where one of them is: the path of a SQLite file, or the URL of a PostgreSQL database.
 """
 
+import asyncio
 import itertools
 import re
 import sqlite3
@@ -38,6 +39,7 @@ from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.tables import Table
 from flowrunner.storage.transaction import Refused
 from support.postgres import PostgresServer, connected, query, share_a_connection, sharing_a_connection
+from support.waiting import PATIENCE_SECONDS
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
 # Accounts, and their personal workspaces, which have the same ids.
@@ -211,6 +213,14 @@ def rows_of(place: Place, statement: str, *values: object) -> list[tuple[Any, ..
         return query(place, _numbered(statement), *values)
     with reading(place):
         return _read[place, threading.get_ident()].execute(statement, values).fetchall()
+
+
+async def until_somebody_waits_for_a_row(url: str) -> None:
+    """Return when a connection to a database of PostgreSQL waits for what another one has locked."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while rows_of(url, waiting) == []:  # noqa: ASYNC110 # it is the server who knows
+            await asyncio.sleep(0.01)
 
 
 def change(place: Place, statement: str, *values: object) -> None:

@@ -152,10 +152,12 @@ DISABLE: Final = """
 UPDATE callbacks SET disabled_at = :at, disabled_reason = :reason WHERE id = :id AND disabled_at IS NULL
 RETURNING workspace_id
 """
-# There may be very many, and other writes wait for those of one commit.
+# There may be very many, and other writes wait for those of one commit. The state is checked again, because PostgreSQL
+# chooses the rows before it waits for those that another transaction changes, such as one that has been delivered.
 FAIL_PENDING: Final = """
 UPDATE callback_deliveries SET state = 'failed', next_at = NULL, last_at = :at, error = 'callback.disabled'
- WHERE id IN (SELECT d.id FROM callback_deliveries d JOIN callbacks c ON c.id = d.callback_id
+ WHERE state = 'pending'
+   AND id IN (SELECT d.id FROM callback_deliveries d JOIN callbacks c ON c.id = d.callback_id
                WHERE d.callback_id = :id AND d.next_at IS NOT NULL AND c.disabled_reason IS NOT NULL
                ORDER BY d.next_at, d.id LIMIT :limit)
 """
