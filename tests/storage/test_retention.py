@@ -1,7 +1,9 @@
 """Retention by workspace and by flow, on the executions of both databases."""
 
 from datetime import timedelta
+from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from flowrunner.domain.causes import ChildOf
@@ -15,9 +17,12 @@ from flowrunner.services import retention as retention_module
 from flowrunner.services.retention import Retention
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
-from flowrunner.storage.retention import SqlRetention
+from flowrunner.storage.postgres.transaction import translated
+from flowrunner.storage.retention import COUNT, COUNT_BEFORE, IDS, OLD, SqlRetention
+from support.database_work import WritesCounted
 from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, following, rows_of
 from support.dependencies import SteppingClock
+from support.postgres import connected
 
 DAY = timedelta(days=1)
 MONTH = RetentionRule(max_age=30 * DAY)
@@ -143,6 +148,41 @@ async def test_an_end_stays_until_it_has_started_what_waits_for_it(
     change(path, "DELETE FROM trigger_outbox")
     assert await purge(paused) == 1
     assert await left(path, ids) == "45"
+
+
+async def test_a_commit_of_a_purge_does_no_more_work_for_ends_that_stay(
+    database: Database, ids: dict[str, str], path: Place
+) -> None:
+    counted = WritesCounted(database)
+    store = SqlRetention(cast("Database", counted))
+
+    await store.purge(ended_before=NOON + 20 * DAY, limit=1)
+    waiting = ", ".join(f"('trig-{number}', 'exec-{number}')" for number in range(2000))
+    change(path, f"INSERT INTO trigger_outbox (trigger_id, execution_id) VALUES {waiting}")
+    await store.purge(ended_before=NOON + 20 * DAY, limit=1)
+
+    alone, with_others = counted.work
+    assert await left(path, ids) == "23456789"
+    assert with_others < 2 * alone
+
+
+@pytest.mark.only("postgres")
+def test_postgresql_reads_the_ends_that_wait_once_for_all_executions(path: str) -> None:
+    values: dict[str, Any] = {
+        "workspace_id": "w", "flow_id": "f", "before": 1, "up_to": "x", "after": "", "limit": 1, "untold": "[]",
+        "since": 0, "first_up_to": "x", "first_before": 1, "second_up_to": "x", "second_before": 1,
+    }  # fmt: skip
+
+    async def plans(connection: "asyncpg.Connection[Any]") -> list[str]:
+        found = []
+        for statement in (IDS, COUNT, COUNT_BEFORE, OLD):
+            text, names = translated(statement)
+            rows = await connection.fetch(f"EXPLAIN {text}", *(values[name] for name in names))
+            found.append("\n".join(row[0] for row in rows))
+        return found
+
+    for plan in connected(path, plans):
+        assert "Anti Join" in plan, plan
 
 
 @pytest.mark.parametrize("installation", [MONTH, RetentionRule(max_age=DAY)])

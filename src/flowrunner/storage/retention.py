@@ -48,11 +48,20 @@ SELECT id FROM executions
 """
 # Neither the ends that have not started the flows that wait for them, such as during a pause, nor the children whose
 # open parents have not been notified of their ends.
-_IS_KNOWN: Final = " AND id NOT IN (SELECT execution_id FROM trigger_outbox) AND id NOT IN (:untold)"
+_HAS_STARTED: Final = Statement(
+    # A list, which is read once: no index finds the rows of an execution.
+    sqlite="id NOT IN (SELECT execution_id FROM trigger_outbox)",
+    # A list that does not fit in the working memory would be read again for each execution.
+    postgres="NOT EXISTS (SELECT 1 FROM trigger_outbox o WHERE o.execution_id = executions.id)",
+)
 
 
 def _known(statement: str) -> Statement:
-    return Statement.with_texts(statement.replace(" AND :is_known", _IS_KNOWN), "untold")
+    told = Statement.with_texts(statement.replace(":is_known", "id NOT IN (:untold) AND :has_started"), "untold")
+    return Statement(
+        sqlite=told.sqlite.replace(":has_started", _HAS_STARTED.sqlite),
+        postgres=told.postgres.replace(":has_started", _HAS_STARTED.postgres),
+    )
 
 
 # In the order of the index of a flow's executions. The sign keeps the planner from using the index of all flows' ends.
@@ -168,13 +177,10 @@ class SqlRetention:
         self, *, ended_before: datetime, limit: int, untold: Sequence[ExecutionId] = ()
     ) -> tuple[int, bool]:
         values = {"before": to_ms(ended_before), "limit": limit, "untold": json.dumps(list(untold))}
-
-        async def purge(tx: Transaction) -> tuple[int, bool]:
-            old = [id for (id,) in await tx.rows(OLD, values)]
-            purged, is_complete = await _delete(tx, old)
-            return purged, not is_complete or len(old) == limit
-
-        return await self._database.write(purge)
+        # Looked up on a reading connection: other writes would wait while it passes those that stay.
+        rows = await self._database.read_long(lambda tx: tx.rows(OLD, values))
+        purged, left = await self.delete([ExecutionId(id) for (id,) in rows])
+        return purged, bool(left) or len(rows) == limit
 
     async def delete(self, ids: Sequence[ExecutionId]) -> tuple[int, Sequence[ExecutionId]]:
         deleted, _ = await self._database.write(lambda tx: _delete(tx, ids))
