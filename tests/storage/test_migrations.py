@@ -139,7 +139,7 @@ FROZEN = {
     "0030": ("0030_unstarted_requests.py", "d97a9964e404e48333772398908622eacd0a67cb2c2cae1ecf6077f54ea2e3f6"),
     "0031": ("0031_audit_without_times.py", "1318dd09691ee339d07a3805e8ac3c0df41d83d258d92c7f551e1ac088da0c2d"),
     "0032": ("0032_usage_in_blocks.py", "7bce5ad454eb08805b893e24a9dfafc405a2f01ec7538b2a304b2db0f3791284"),
-    "0033": ("0033_counted_deliveries.py", "c650c4b8f2e57e2c99fa084f96d8248bcd03397114a70931c992d1e7f69bd922"),
+    "0033": ("0033_counted_deliveries.py", "6114f45450717dc6f51ddc2b8157bf06221f5b2db2ba968a447df40f634619f5"),
 }
 
 

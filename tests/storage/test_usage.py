@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import pytest
 
 from flowrunner.domain.errors import LimitReached
@@ -43,6 +44,7 @@ from support.databases import (
     following,
     log_line,
     rows_of,
+    until_somebody_waits_for_a_row,
 )
 from support.invariants import check_database
 
@@ -232,6 +234,43 @@ async def test_messages_of_callbacks_count_until_they_are_deleted(
     # As the migration finds those that are there before it.
     change(path, "UPDATE usage SET stored = stored - 1024 WHERE workspace_id = ? AND part = 0", MARA)
     change(path, import_module(f"{migrations.__name__}.versions.0033_counted_deliveries").SQLITE[0])
+    assert check_database(path) == []
+
+
+@pytest.mark.only("postgres")
+async def test_the_messages_of_callbacks_are_counted_beside_a_server_that_ends_executions(
+    usage: SqlUsage, database: Database, path: str
+) -> None:
+    view = CallbackView(
+        id=CallbackId("callback-1"), workspace_id=MARA, name="", events=(), format="slack", address="", created_at=NOON,
+        updated_at=NOON,
+    )  # fmt: skip
+    await SqlCallbacks(database).create(view, sealing(b"callback"), most=10)
+    # As before the migration.
+    for function in ("flowrunner_callback_deliveries_add_usage()", "flowrunner_callback_deliveries_free_usage()",
+                     "flowrunner_add_delivery_usage(text, bigint)"):  # fmt: skip
+        change(path, f"DROP FUNCTION {function} CASCADE")
+    add = """
+INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, noted_at, next_at) VALUES ($1, $2, $3, 'x', 0, 0)
+"""
+    statements = import_module(f"{migrations.__name__}.versions.0033_counted_deliveries").POSTGRES
+    server, migration = await asyncpg.connect(path), await asyncpg.connect(path)
+    try:
+        await server.execute(add, "d1", MARA, view.id)
+        before = await usage.stored(MARA)
+        async with server.transaction():
+            # As a commit with an append that no callback is told of, and then one that ends an execution.
+            await server.execute("UPDATE executions SET size = size")
+            await server.execute("UPDATE usage SET stored = stored WHERE workspace_id = $1", MARA)
+            migrating = asyncio.create_task(migration.execute(statements))
+            await until_somebody_waits_for_a_row(path)
+            await server.execute(add, "d2", MARA, view.id)
+        await migrating
+    finally:
+        await server.close()
+        await migration.close()
+
+    assert await usage.stored(MARA) == before + 2 * 512
     assert check_database(path) == []
 
 

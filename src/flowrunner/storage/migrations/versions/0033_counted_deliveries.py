@@ -27,10 +27,12 @@ BEGIN
 END
 """,
 )
-# No delivery is added or deleted between the sums and the triggers. The parts of `usage` are others than those of
-# executions: each end of one adds to both, and processes that lock the same rows in different orders block each other.
+# No delivery is added or deleted between the sums and the triggers. Commits that end executions, which may have changed
+# sums before they add deliveries, are waited for first: otherwise each would wait for the other. The parts of `usage`
+# are others than those of executions: each end of one adds to both, and processes that lock the same rows in different
+# orders block each other.
 _POSTGRES = """
-LOCK TABLE callback_deliveries IN SHARE ROW EXCLUSIVE MODE;
+LOCK TABLE executions, callback_deliveries IN SHARE ROW EXCLUSIVE MODE;
 COUNT_DELIVERIES;
 CREATE FUNCTION flowrunner_add_delivery_usage(workspace text, deliveries bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
