@@ -258,13 +258,15 @@ def test_objects_are_one_key_whatever_the_order_of_their_members(account: Client
     assert statuses == [202, 200, 202]
 
 
-def test_a_key_may_be_nested_as_deep_as_scripts_can_nest_it(account: Client) -> None:
-    deep = "(() => {let value = 1; for (let i = 0; i < 2000; i++) value = [value]; return value})()"
+@pytest.mark.parametrize(("levels", "statuses"), [(500, [202, 200]), (501, [422, 422])])
+def test_a_key_may_be_nested_as_deep_as_any_value(account: Client, levels: int, statuses: list[int]) -> None:
+    deep = f"(() => {{let value = 1; for (let i = 0; i < {levels}; i++) value = [value]; return value}})()"
     url, _ = new_hook(account, more=f'dedupe: "${{{deep}}}"')
 
-    statuses = [send(account, url, b"{}", signed(b"{}", id=f"msg_{n}")).status for n in range(2)]
+    replies = [send(account, url, b"{}", signed(b"{}", id=f"msg_{n}")) for n in range(2)]
 
-    assert statuses == [202, 200]
+    assert [reply.status for reply in replies] == statuses
+    assert levels == 500 or "more than 500 levels" in replies[0].json["error"]["message"]
 
 
 def test_a_number_is_one_key_with_and_without_a_fraction_of_zero(account: Client) -> None:

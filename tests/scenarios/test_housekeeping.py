@@ -48,7 +48,7 @@ async def test_executions_and_audit_entries_are_each_kept_for_their_own_time(
     kept: dict[str, timedelta] = {}
     has_purged = {"executions": asyncio.Event(), "audit": asyncio.Event()}
 
-    async def purge_executions(*, ended_before: datetime, limit: int) -> tuple[int, bool]:
+    async def purge_executions(*, ended_before: datetime, **_: object) -> tuple[int, bool]:
         # Retention purges with the time of its clock, a moment ago.
         kept["executions"] = timedelta(days=round((datetime.now(UTC) - ended_before) / timedelta(days=1)))
         has_purged["executions"].set()

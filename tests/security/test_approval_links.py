@@ -141,7 +141,8 @@ def tampered(path: str) -> list[str]:
             f"{head}.{seq}.{signature.swapcase()}", f"{head}.{seq}.{signature[::-1]}", f"{head}.{seq}.{padded}",
             f"{head}.{seq}.", f"{head}.{seq}", head, token + "%00", token + "%0a",
             token.upper(), token.replace(".", "/"),
-            f"{head[:-1]}x.{seq}.{signature}", f"fr_approve_.{seq}.{signature}", "fr_approve_", "..%2f..%2fapi",
+            f"{head[:-1]}{'y' if head.endswith('x') else 'x'}.{seq}.{signature}",
+            f"fr_approve_.{seq}.{signature}", "fr_approve_", "..%2f..%2fapi",
             foreign.removeprefix("/approve/"), *(f"{head}.{seq}.{secrets.token_urlsafe(32)}" for _ in range(50)),
         )
     ]  # fmt: skip
