@@ -50,7 +50,7 @@ def reopened(engine: Machine) -> AesVault:
 
 @pytest.fixture(params=["those used last", "none"])
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which redactors stay in memory that nobody holds."""
+    """Keep the redactors that were used last and that nobody holds in memory, or none of them."""
     if request.param == "none":
         monkeypatch.setattr(redactors, "MOST_BYTES", 0)
 
