@@ -309,6 +309,23 @@ async def test_the_lines_of_one_exchange_are_bounded_in_their_text(sandbox: Jail
     # No shorter line comes after the one that says so.
     assert lines[-2:] == (("info", "\x01" * 2000), TRUNCATED)
     assert outcomes[1].value is None
+    assert outcomes[1].lines == ()
+
+
+@pytest.mark.parametrize("first", [
+    f"for (let i = 0; i < {MAX_LINES}; i++) console.log(i)",
+    rf"for (let i = 0; i < {MAX_LINE_TEXT // 12_009}; i++) console.log('\x01'.repeat(2000))",
+], ids=["lines", "text"])  # fmt: skip
+async def test_the_first_line_of_a_script_that_has_no_room_left_is_not_dropped_silently(
+    sandbox: JailedSandbox, first: str
+) -> None:
+    full = Script(first, is_body=True)
+    more = Script(r"console.log('\x01'.repeat(2000)); console.log('short')", is_body=True)
+
+    outcomes = await sandbox.evaluate(A, [full, more, more], {})
+
+    assert TRUNCATED not in outcomes[0].lines
+    assert [found.lines for found in outcomes[1:]] == [(TRUNCATED,), ()]
 
 
 @pytest.mark.parametrize("length", [499, 500, 501, 512, 513, 8191, 8192, 8193, 100_000, 400_000])

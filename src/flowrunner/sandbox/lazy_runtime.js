@@ -36,9 +36,10 @@
     };
   }
 
-  // The last line makes room for it: what is dropped without a word is searched for in vain.
+  // Says so once for all scripts of a node, in place of the last line if this script has one: what is dropped without a
+  // word is searched for in vain. After that, the other scripts have less than no room.
   function cut() {
-    if (isCut || count === 0) return;
+    if (isCut || mostLines < 0) return;
     isCut = true;
     lines = `${before}${count > 1 ? ',' : ''}["warn","Log truncated: 1000 lines and 1 MB of them are kept of the scripts of a node"]`;
   }
@@ -155,7 +156,7 @@
     report(query, source) {
       switch (query) {
         case 'settled': return whole(settled);
-        case 'count': return count;
+        case 'count': return isCut ? mostLines + 1 : count;
         case 'lines': return whole(lines);
         case 'check':
           // The source starts by throwing 0, so no other code of it runs.
