@@ -169,7 +169,7 @@ async def test_a_commit_of_a_purge_does_no_more_work_for_ends_that_stay(
 @pytest.mark.only("postgres")
 def test_postgresql_reads_the_ends_that_wait_once_for_all_executions(path: str) -> None:
     values: dict[str, Any] = {
-        "workspace_id": "w", "flow_id": "f", "before": 1, "up_to": "x", "after": "", "limit": 1, "untold": "[]",
+        "workspace_id": "w", "flow_id": "f", "before": 1, "up_to": "x", "after": "", "limit": 1, "unreported": "[]",
         "since": 0, "first_up_to": "x", "first_before": 1, "second_up_to": "x", "second_before": 1,
     }  # fmt: skip
 

@@ -42,7 +42,7 @@ class RetentionStore(Protocol):
     """The store of retention rules, and the deletion of executions.
 
     An execution whose end has not started the flows that wait for it is neither returned, counted nor deleted, and
-    neither are those that methods are given as ``untold``.
+    neither are those that methods are given as ``unreported``.
     """
 
     async def of_workspace(self, id: WorkspaceId) -> RetentionRule:
@@ -71,28 +71,28 @@ class RetentionStore(Protocol):
         """Return the latest ended execution of a flow that ``count`` later ended ones follow; None if there is none."""
         ...
 
-    async def untold(self) -> Sequence[ExecutionId]:
+    async def unreported(self) -> Sequence[ExecutionId]:
         """Return the ended executions of whose end their open parents have not been notified."""
         ...
 
     async def ids(
-        self, wanted: EndedExecutions, *, after: str, limit: int, untold: Sequence[ExecutionId] = ()
+        self, wanted: EndedExecutions, *, after: str, limit: int, unreported: Sequence[ExecutionId] = ()
     ) -> Sequence[ExecutionId]:
         """Return the ids of the first executions after an id."""
         ...
 
     async def count(
-        self, wanted: Sequence[EndedExecutions], *, since: datetime, untold: Sequence[ExecutionId] = ()
+        self, wanted: Sequence[EndedExecutions], *, since: datetime, unreported: Sequence[ExecutionId] = ()
     ) -> tuple[int, int]:
         """Return the number of those that ended since a time, and their bytes."""
         ...
 
-    async def count_before(self, before: datetime, *, untold: Sequence[ExecutionId] = ()) -> tuple[int, int]:
+    async def count_before(self, before: datetime, *, unreported: Sequence[ExecutionId] = ()) -> tuple[int, int]:
         """Return the number and the bytes of all flows' executions that ended before."""
         ...
 
     async def purge(
-        self, *, ended_before: datetime, limit: int, untold: Sequence[ExecutionId] = ()
+        self, *, ended_before: datetime, limit: int, unreported: Sequence[ExecutionId] = ()
     ) -> tuple[int, bool]:
         """Delete at most ``limit`` ended executions with their events, as many as one short commit can hold.
 

@@ -99,25 +99,27 @@ class Retention:
     async def purge(self) -> int:
         """Delete what has outlived its rule, in small batches; return how many executions were deleted."""
         # What ends after this has ended too late to be deleted.
-        now, untold = self._clock.now(), await self._store.untold()
+        now, unreported = self._clock.now(), await self._store.unreported()
         total, has_more = 0, True
         while has_more:
             async with _leaving_time():
-                purged, has_more = await self._store.purge(ended_before=self._oldest(now), limit=_BATCH, untold=untold)
+                purged, has_more = await self._store.purge(
+                    ended_before=self._oldest(now), limit=_BATCH, unreported=unreported
+                )
             total += purged
         async for flow in self._flows():
             for part in await self._parts(flow, now):
-                total += await self._purge_part(part, untold)
+                total += await self._purge_part(part, unreported)
         has_more = True
         while has_more:
             async with _leaving_time():
                 has_more = await self._store.give_space_back()
         return total
 
-    async def _purge_part(self, part: EndedExecutions, untold: Sequence[ExecutionId]) -> int:
+    async def _purge_part(self, part: EndedExecutions, unreported: Sequence[ExecutionId]) -> int:
         total, after = 0, ""
         # Looked up on a reading connection, because open executions may stand in between.
-        while ids := await self._store.ids(part, after=after, limit=_BATCH, untold=untold):
+        while ids := await self._store.ids(part, after=after, limit=_BATCH, unreported=unreported):
             after, left = ids[-1], ids
             while left:
                 async with _leaving_time():
@@ -127,14 +129,14 @@ class Retention:
 
     async def outlived(self) -> AsyncIterator[Outlived]:
         """Count what a purge would delete now."""
-        now, untold = self._clock.now(), await self._store.untold()
+        now, unreported = self._clock.now(), await self._store.unreported()
         oldest = self._oldest(now)
-        count, size = await self._store.count_before(oldest, untold=untold)
+        count, size = await self._store.count_before(oldest, unreported=unreported)
         if count:
             yield Outlived(flow_id=None, count=count, size=size)
         async for flow in self._flows():
             if parts := await self._parts(flow, now):
-                count, size = await self._store.count(parts, since=oldest, untold=untold)
+                count, size = await self._store.count(parts, since=oldest, unreported=unreported)
                 if count:
                     yield Outlived(flow_id=flow.id, count=count, size=size)
 

@@ -48,7 +48,7 @@ SELECT id FROM executions
 """
 # Neither the ends that have not started the flows that wait for them, such as during a pause, nor the children whose
 # open parents have not been notified of their ends.
-_HAS_STARTED: Final = Statement(
+_HAS_STARTED_CHAINS: Final = Statement(
     # A list, which is read once: no index finds the rows of an execution.
     sqlite="id NOT IN (SELECT execution_id FROM trigger_outbox)",
     # A list that does not fit in the working memory would be read again for each execution.
@@ -56,32 +56,34 @@ _HAS_STARTED: Final = Statement(
 )
 
 
-def _known(statement: str) -> Statement:
-    told = Statement.with_texts(statement.replace(":is_known", "id NOT IN (:untold) AND :has_started"), "untold")
+def _settled(statement: str) -> Statement:
+    reported = Statement.with_texts(
+        statement.replace(":is_settled", "id NOT IN (:unreported) AND :has_started_chains"), "unreported"
+    )
     return Statement(
-        sqlite=told.sqlite.replace(":has_started", _HAS_STARTED.sqlite),
-        postgres=told.postgres.replace(":has_started", _HAS_STARTED.postgres),
+        sqlite=reported.sqlite.replace(":has_started_chains", _HAS_STARTED_CHAINS.sqlite),
+        postgres=reported.postgres.replace(":has_started_chains", _HAS_STARTED_CHAINS.postgres),
     )
 
 
 # In the order of the index of a flow's executions. The sign keeps the planner from using the index of all flows' ends.
-IDS: Final = _known("""
+IDS: Final = _settled("""
 SELECT id FROM executions
  WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND id > :after AND id <= :up_to
-   AND +completed_at < :before AND :is_known
+   AND +completed_at < :before AND :is_settled
  ORDER BY id LIMIT :limit
 """)
-COUNT: Final = _known("""
+COUNT: Final = _settled("""
 SELECT count(*), coalesce(sum(size), 0) FROM executions
- WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND +completed_at >= :since AND :is_known
+ WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND +completed_at >= :since AND :is_settled
    AND (id <= :first_up_to AND +completed_at < :first_before OR id <= :second_up_to AND +completed_at < :second_before)
 """)
-COUNT_BEFORE: Final = _known(
-    "SELECT count(*), coalesce(sum(size), 0) FROM executions WHERE completed_at < :before AND :is_known"
+COUNT_BEFORE: Final = _settled(
+    "SELECT count(*), coalesce(sum(size), 0) FROM executions WHERE completed_at < :before AND :is_settled"
 )
 
-OLD: Final = _known("""
-SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before AND :is_known
+OLD: Final = _settled("""
+SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before AND :is_settled
  ORDER BY completed_at LIMIT :limit
 """)
 # Deletes the events from the first one on, and then the execution: without its first event it is not shown, and as long
@@ -141,42 +143,43 @@ class SqlRetention:
         row = await self._database.read_long(lambda tx: tx.row(LAST_BEYOND, values))
         return None if row is None else ExecutionId(row[0])
 
-    async def untold(self) -> Sequence[ExecutionId]:
+    async def unreported(self) -> Sequence[ExecutionId]:
         found = await SqlChildExecutions(self._database).unreconciled()
         return [each.child for each in found if each.child_has_ended and not each.parent_has_ended]
 
     async def ids(
-        self, wanted: EndedExecutions, *, after: str, limit: int, untold: Sequence[ExecutionId] = ()
+        self, wanted: EndedExecutions, *, after: str, limit: int, unreported: Sequence[ExecutionId] = ()
     ) -> Sequence[ExecutionId]:
         values = {
             "workspace_id": wanted.workspace_id, "flow_id": wanted.flow_id, "before": to_ms(wanted.before),
-            "up_to": wanted.up_to, "after": after, "limit": limit, "untold": json.dumps(list(untold)),
+            "up_to": wanted.up_to, "after": after, "limit": limit, "unreported": json.dumps(list(unreported)),
         }  # fmt: skip
         rows = await self._database.read_long(lambda tx: tx.rows(IDS, values))
         return [ExecutionId(id) for (id,) in rows]
 
     async def count(
-        self, wanted: Sequence[EndedExecutions], *, since: datetime, untold: Sequence[ExecutionId] = ()
+        self, wanted: Sequence[EndedExecutions], *, since: datetime, unreported: Sequence[ExecutionId] = ()
     ) -> tuple[int, int]:
         first, second = wanted[0], wanted[-1]
         values = {
             "workspace_id": first.workspace_id, "flow_id": first.flow_id, "since": to_ms(since),
             "first_up_to": first.up_to, "first_before": to_ms(first.before),
-            "second_up_to": second.up_to, "second_before": to_ms(second.before), "untold": json.dumps(list(untold)),
+            "second_up_to": second.up_to, "second_before": to_ms(second.before),
+            "unreported": json.dumps(list(unreported)),
         }  # fmt: skip
         return await self._counted(COUNT, values)
 
-    async def count_before(self, before: datetime, *, untold: Sequence[ExecutionId] = ()) -> tuple[int, int]:
-        return await self._counted(COUNT_BEFORE, {"before": to_ms(before), "untold": json.dumps(list(untold))})
+    async def count_before(self, before: datetime, *, unreported: Sequence[ExecutionId] = ()) -> tuple[int, int]:
+        return await self._counted(COUNT_BEFORE, {"before": to_ms(before), "unreported": json.dumps(list(unreported))})
 
     async def _counted(self, statement: Statement, values: Mapping[str, Any]) -> tuple[int, int]:
         count, size = await self._database.read_long(lambda tx: one_row(tx, statement, values))
         return int(count), int(size)
 
     async def purge(
-        self, *, ended_before: datetime, limit: int, untold: Sequence[ExecutionId] = ()
+        self, *, ended_before: datetime, limit: int, unreported: Sequence[ExecutionId] = ()
     ) -> tuple[int, bool]:
-        values = {"before": to_ms(ended_before), "limit": limit, "untold": json.dumps(list(untold))}
+        values = {"before": to_ms(ended_before), "limit": limit, "unreported": json.dumps(list(unreported))}
         # Looked up on a reading connection: other writes would wait while it passes those that stay.
         rows = await self._database.read_long(lambda tx: tx.rows(OLD, values))
         purged, left = await self.delete([ExecutionId(id) for (id,) in rows])
