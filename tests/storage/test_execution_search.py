@@ -271,7 +271,7 @@ async def test_counters_follow_every_change(
 ) -> None:
     assert rows_of(path, COUNTED) == rows_of(path, ANEW) != []
 
-    await SqlRetention(database).purge(ended_before=NOON + timedelta(minutes=20), limit=100)
+    await SqlRetention(database).purge(ended_before=NOON + timedelta(minutes=20), limit=100, unreported=())
     assert rows_of(path, COUNTED) == rows_of(path, ANEW)
 
     change(path, f"UPDATE flows SET workspace_id = '{OMAR}' WHERE id = 'flow-1'")

@@ -189,7 +189,7 @@ async def test_old_executions_are_purged_with_their_events_and_open_ones_stay(
     executions: SqlExecutions, database: Database, path: Place
 ) -> None:
     retention, purged = SqlRetention(database), []
-    while (step := await retention.purge(ended_before=NOON + timedelta(hours=5), limit=2)) != (0, False):
+    while (step := await retention.purge(ended_before=NOON + timedelta(hours=5), limit=2, unreported=())) != (0, False):
         purged.append(step)
 
     assert sum(count for count, _ in purged) == 3
@@ -208,7 +208,7 @@ async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanw
     left = []
     retention, has_more, purged = SqlRetention(database), True, 0
     while has_more:
-        gone, has_more = await retention.purge(ended_before=NOON + timedelta(minutes=10), limit=10)
+        gone, has_more = await retention.purge(ended_before=NOON + timedelta(minutes=10), limit=10, unreported=())
         purged += gone
         left.append(rows_of(path, "SELECT count(*) FROM events WHERE execution_id = 'e1'")[0][0])
         if left[-1] == 7004:
@@ -237,7 +237,7 @@ async def test_a_purge_gives_space_back_to_the_disk(database: Database, journal:
     pages = "PRAGMA page_count"
     full = rows_of(path, pages)[0][0]
 
-    while (await retention.purge(ended_before=NOON + timedelta(days=1), limit=10))[1]:
+    while (await retention.purge(ended_before=NOON + timedelta(days=1), limit=10, unreported=()))[1]:
         pass
     sizes, has_more = [full], True
     while has_more:

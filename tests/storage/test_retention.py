@@ -156,10 +156,10 @@ async def test_a_commit_of_a_purge_does_no_more_work_for_ends_that_stay(
     counted = WritesCounted(database)
     store = SqlRetention(cast("Database", counted))
 
-    await store.purge(ended_before=NOON + 20 * DAY, limit=1)
+    await store.purge(ended_before=NOON + 20 * DAY, limit=1, unreported=())
     waiting = ", ".join(f"('trig-{number}', 'exec-{number}')" for number in range(2000))
     change(path, f"INSERT INTO trigger_outbox (trigger_id, execution_id) VALUES {waiting}")
-    await store.purge(ended_before=NOON + 20 * DAY, limit=1)
+    await store.purge(ended_before=NOON + 20 * DAY, limit=1, unreported=())
 
     alone, with_others = counted.work
     assert await left(path, ids) == "23456789"
@@ -250,7 +250,7 @@ async def test_executions_that_are_too_many_for_one_commit_are_deleted_in_the_ne
     monkeypatch.setattr("flowrunner.storage.retention._EVENTS_A_COMMIT", 1)
     store = SqlRetention(database)
 
-    found = [await store.purge(ended_before=NOON + 20 * DAY, limit=100) for _ in range(9)]
+    found = [await store.purge(ended_before=NOON + 20 * DAY, limit=100, unreported=()) for _ in range(9)]
 
     # The last one finds nothing.
     assert found == [(1, True)] * 7 + [(1, False), (0, False)]

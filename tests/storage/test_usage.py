@@ -83,7 +83,7 @@ async def test_the_events_of_executions_count_until_they_are_purged(
     assert (await load_whole(journal, ExecutionId("e1")))[0].size == size
     assert check_database(path) == []
     # On a slow machine a purge may end early and return that there is more.
-    purged, _ = await SqlRetention(database).purge(ended_before=LATER, limit=10)
+    purged, _ = await SqlRetention(database).purge(ended_before=LATER, limit=10, unreported=())
     assert purged == 1
     assert await usage.stored(MARA) == before
 
@@ -307,7 +307,7 @@ async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
         await journal.append(creation(f"of-{id}", epoch=epoch, flow_id=id))
         await flows.delete(MARA, FlowId(id), at=NOON)
     await journal.append(completion("of-gone", epoch=epoch))
-    await SqlRetention(database).purge(ended_before=LATER, limit=10)
+    await SqlRetention(database).purge(ended_before=LATER, limit=10, unreported=())
 
     commits = 0
     while await flows.purge(limit=2):

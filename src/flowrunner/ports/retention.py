@@ -76,24 +76,22 @@ class RetentionStore(Protocol):
         ...
 
     async def ids(
-        self, wanted: EndedExecutions, *, after: str, limit: int, unreported: Sequence[ExecutionId] = ()
+        self, wanted: EndedExecutions, *, after: str, limit: int, unreported: Sequence[ExecutionId]
     ) -> Sequence[ExecutionId]:
         """Return the ids of the first executions after an id."""
         ...
 
     async def count(
-        self, wanted: Sequence[EndedExecutions], *, since: datetime, unreported: Sequence[ExecutionId] = ()
+        self, wanted: Sequence[EndedExecutions], *, since: datetime, unreported: Sequence[ExecutionId]
     ) -> tuple[int, int]:
         """Return the number of those that ended since a time, and their bytes."""
         ...
 
-    async def count_before(self, before: datetime, *, unreported: Sequence[ExecutionId] = ()) -> tuple[int, int]:
+    async def count_before(self, before: datetime, *, unreported: Sequence[ExecutionId]) -> tuple[int, int]:
         """Return the number and the bytes of all flows' executions that ended before."""
         ...
 
-    async def purge(
-        self, *, ended_before: datetime, limit: int, unreported: Sequence[ExecutionId] = ()
-    ) -> tuple[int, bool]:
+    async def purge(self, *, ended_before: datetime, limit: int, unreported: Sequence[ExecutionId]) -> tuple[int, bool]:
         """Delete at most ``limit`` ended executions with their events, as many as one short commit can hold.
 
         Returns:

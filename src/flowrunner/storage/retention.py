@@ -148,7 +148,7 @@ class SqlRetention:
         return [each.child for each in found if each.child_has_ended and not each.parent_has_ended]
 
     async def ids(
-        self, wanted: EndedExecutions, *, after: str, limit: int, unreported: Sequence[ExecutionId] = ()
+        self, wanted: EndedExecutions, *, after: str, limit: int, unreported: Sequence[ExecutionId]
     ) -> Sequence[ExecutionId]:
         values = {
             "workspace_id": wanted.workspace_id, "flow_id": wanted.flow_id, "before": to_ms(wanted.before),
@@ -158,7 +158,7 @@ class SqlRetention:
         return [ExecutionId(id) for (id,) in rows]
 
     async def count(
-        self, wanted: Sequence[EndedExecutions], *, since: datetime, unreported: Sequence[ExecutionId] = ()
+        self, wanted: Sequence[EndedExecutions], *, since: datetime, unreported: Sequence[ExecutionId]
     ) -> tuple[int, int]:
         first, second = wanted[0], wanted[-1]
         values = {
@@ -169,16 +169,14 @@ class SqlRetention:
         }  # fmt: skip
         return await self._counted(COUNT, values)
 
-    async def count_before(self, before: datetime, *, unreported: Sequence[ExecutionId] = ()) -> tuple[int, int]:
+    async def count_before(self, before: datetime, *, unreported: Sequence[ExecutionId]) -> tuple[int, int]:
         return await self._counted(COUNT_BEFORE, {"before": to_ms(before), "unreported": json.dumps(list(unreported))})
 
     async def _counted(self, statement: Statement, values: Mapping[str, Any]) -> tuple[int, int]:
         count, size = await self._database.read_long(lambda tx: one_row(tx, statement, values))
         return int(count), int(size)
 
-    async def purge(
-        self, *, ended_before: datetime, limit: int, unreported: Sequence[ExecutionId] = ()
-    ) -> tuple[int, bool]:
+    async def purge(self, *, ended_before: datetime, limit: int, unreported: Sequence[ExecutionId]) -> tuple[int, bool]:
         values = {"before": to_ms(ended_before), "limit": limit, "unreported": json.dumps(list(unreported))}
         # Looked up on a reading connection: other writes would wait while it passes those that stay.
         rows = await self._database.read_long(lambda tx: tx.rows(OLD, values))
