@@ -389,6 +389,87 @@ def test_what_needs_a_look_is_told(kind: str, node: dict[str, Any], note: str) -
     assert note in flow_of({"name": "F", "nodes": nodes, "connections": connections}).notes
 
 
+@pytest.mark.parametrize(
+    ("rule", "schedule"),
+    [
+        ({"field": "seconds", "secondsInterval": "10"}, {"every": "10s"}),
+        ({"field": "minutes", "minutesInterval": 15.0}, {"every": "15m"}),
+        ({"field": "hours", "hoursInterval": "6", "triggerAtMinute": " 5 "}, {"cron": "5 */6 * * *"}),
+        ({"field": "weeks", "weeksInterval": "1", "triggerAtDay": ["1", 5]}, {"cron": "0 0 * * 1,5"}),
+        ({"field": "weeks", "triggerAtDay": "3"}, {"cron": "0 0 * * 3"}),
+    ],
+)
+def test_numbers_of_a_schedule_may_be_written_as_text(rule: dict[str, Any], schedule: dict[str, str]) -> None:
+    found, is_told = schedules_of("scheduleTrigger", {"rule": {"interval": [rule]}})
+
+    assert (found, is_told) == ([{"type": "schedule", **schedule}], False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"field": "seconds", "secondsInterval": "={{ $json.x }}"}, 'secondsInterval is "={{ $json.x }}"'),
+        ({"field": "minutes", "minutesInterval": 1.5}, "minutesInterval is 1.5"),
+        ({"field": "hours", "hoursInterval": True}, "hoursInterval is true"),
+        ({"field": "hours", "triggerAtMinute": "9" * 5000}, 'triggerAtMinute is "' + "9" * 79),
+        ({"field": "weeks", "triggerAtDay": ["monday"]}, 'triggerAtDay is "monday"'),
+    ],
+)
+def test_what_is_no_number_in_a_schedule_is_told_and_is_not_the_default(rule: dict[str, Any], said: str) -> None:
+    nodes = [
+        {"name": "When", "type": "n8n-nodes-base.scheduleTrigger", "parameters": {"rule": {"interval": [rule]}}},
+        {"name": "Do", "type": "n8n-nodes-base.noOp"},
+    ]
+
+    flow = flow_of({"name": "F", "nodes": nodes, "connections": {"When": {"main": [[{"node": "Do"}]]}}})
+
+    assert "triggers" not in flow.document
+    assert flow.notes == [f"a schedule could not be read, because its {said}: add a trigger"]
+
+
+@pytest.mark.parametrize(
+    ("version", "parameters", "duration"),
+    [
+        (None, {}, "1h"), (1, {}, "1h"), (1, {"amount": 2}, "2h"), (1.1, {}, "5s"), (1.1, {"amount": 30}, "30s"),
+        (1.1, {"amount": "15", "unit": "minutes"}, "15m"), (1.1, {"amount": " 1.5 ", "unit": "days"}, "1.5d"),
+        (1.1, {"amount": "={{ $json.x }}", "unit": "hours"}, "${input.x}h"),
+    ],
+)  # fmt: skip
+def test_a_wait_takes_as_long_as_it_did(version: float | None, parameters: dict[str, Any], duration: str) -> None:
+    node = {"name": "Rest", "type": "n8n-nodes-base.wait", "parameters": parameters}
+    versioned = node if version is None else {**node, "typeVersion": version}
+
+    flow = flow_of({"name": "F", "nodes": [versioned], "connections": {}})
+
+    assert flow.document["nodes"]["rest"] == {"type": "delay", "params": {"duration": duration}}
+    assert flow.notes == []
+
+
+@pytest.mark.parametrize("parameters", [{"amount": "soon"}, {"amount": None}, {"amount": -1}, {"unit": "weeks"}])
+def test_a_wait_of_an_unknown_time_is_a_placeholder(parameters: dict[str, Any]) -> None:
+    nodes = [{"name": "Rest", "type": "n8n-nodes-base.wait", "parameters": parameters}]
+
+    flow = flow_of({"name": "F", "nodes": nodes, "connections": {}})
+
+    assert flow.document["nodes"]["rest"]["type"] == "transform"
+    assert "the time that 'Rest' waits could not be read" in flow.notes
+
+
+def test_outputs_of_a_switch_may_be_written_as_text() -> None:
+    rules = {"rules": [{"operation": "equal", "value2": "a", "output": "1"}]}
+    parameters = {"dataType": "string", "value1": "={{ $json.x }}", "rules": rules, "fallbackOutput": "0"}
+    nodes = [
+        {"name": "Pick", "type": "n8n-nodes-base.switch", "parameters": parameters},
+        {"name": "Zero", "type": "n8n-nodes-base.noOp"},
+        {"name": "One", "type": "n8n-nodes-base.noOp"},
+    ]
+    connections = {"Pick": {"main": [[{"node": "Zero"}], [{"node": "One"}]]}}
+
+    flow = flow_of({"name": "F", "nodes": nodes, "connections": connections})
+
+    assert flow.document["nodes"]["pick"]["next"] == {"case_1": "one", "default": "zero"}
+
+
 def schedules_of(kind: str, parameters: dict[str, Any]) -> tuple[list[Any], bool]:
     """Return the triggers, and whether the report says that something could not be read."""
     nodes = [

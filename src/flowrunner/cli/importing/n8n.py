@@ -1,16 +1,18 @@
 """A flow made of a workflow of n8n: nodes by their types, and marked placeholders for the rest."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowrunner.cli.common import unusable
 from flowrunner.cli.importing.documents import Imported, identifier
 from flowrunner.cli.importing.n8n_expressions import condition, operand, value
-from flowrunner.cli.importing.n8n_triggers import TRIGGERS, triggers_of
+from flowrunner.cli.importing.n8n_triggers import TRIGGERS, triggers_of, whole_number
 
 MOST_NODES: Final = 1000
 _PREFIX: Final = "n8n-nodes-base."
+_AMOUNT: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _UNITS: Final = {"seconds": "s", "minutes": "m", "hours": "h", "days": "d"}
 # What the code of a node finds in n8n, for one item.
 _CODE: Final = """\
@@ -163,18 +165,19 @@ class _Workflow:
             if conditions is None:
                 compared = {"value1": parameters.get("value1"), **rule}
                 conditions = {str(parameters.get("dataType", "string")): [compared]}
-            output = rule.get("output", number)
+            output = whole_number(rule.get("output"))
             action = f"case_{number + 1}"
             cases.append({"when": condition(conditions, None, self._ids, self._flow.note), "action": action})
-            actions[action] = output if isinstance(output, int) else number
+            actions[action] = number if output is None else output
         if not cases:
             self._flow.note(f"the rules of '{title}' could not be read")
             return None, {}
         options = parameters.get("options")
-        fallback = parameters.get(
-            "fallbackOutput", options.get("fallbackOutput") if isinstance(options, Mapping) else None
+        # The text "extra" is an output after those of the rules, and "none" leads nowhere, as that one does then.
+        fallback = whole_number(
+            parameters.get("fallbackOutput", options.get("fallbackOutput") if isinstance(options, Mapping) else None)
         )
-        actions["default"] = fallback if isinstance(fallback, int) else len(cases)
+        actions["default"] = len(cases) if fallback is None else fallback
         return {"type": "switch", "params": {"cases": cases}}, actions
 
     def _set(self, title: str, parameters: Mapping[str, Any]) -> "Made":
@@ -213,8 +216,15 @@ class _Workflow:
         if resume in ("webhook", "form"):
             self._flow.note(f"'{title}' waits for the signal '{self._ids[title]}', not for a request")
             return {"type": "wait", "params": {"key": self._ids[title]}}, {}
-        amount, unit = parameters.get("amount", 1), _UNITS.get(str(parameters.get("unit", "hours")), "h")
-        return {"type": "delay", "params": {"duration": f"{self._value(amount)}{unit}"}}, {}
+        # The first version of the node waits for an hour if nothing is said, later ones for five seconds.
+        is_first = self._all[title].get("typeVersion", 1) == 1
+        amount = parameters.get("amount", 1 if is_first else 5)
+        unit = _UNITS.get(str(parameters.get("unit", "hours" if is_first else "seconds")))
+        made = amount.strip() if isinstance(amount, str) else json.dumps(amount)
+        if unit is None or not (made.startswith("=") or _AMOUNT.fullmatch(made)):
+            self._flow.note(f"the time that '{title}' waits could not be read")
+            return None, {}
+        return {"type": "delay", "params": {"duration": f"{self._value(made)}{unit}"}}, {}
 
     def _respond(self, title: str, parameters: Mapping[str, Any]) -> "Made":
         body = parameters.get("responseBody")

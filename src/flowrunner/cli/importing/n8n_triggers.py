@@ -1,10 +1,14 @@
 """Triggers of n8n as those of a flow."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 TRIGGERS: Final = frozenset({"webhook", "scheduleTrigger", "cron", "manualTrigger", "start", "executeWorkflowTrigger"})
 Note = Callable[[str], None]
+# No more digits than a time or the number of an output has.
+_WHOLE: Final = re.compile(r"\s*[0-9]{1,9}\s*")
 
 
 def triggers_of(kind: str, parameters: Mapping[str, Any], note: Note, *, timezone: str | None) -> list[dict[str, Any]]:
@@ -38,8 +42,18 @@ def _schedules(parameters: Mapping[str, Any], note: Note, timezone: str | None) 
     listed = [
         (one, read) for many, read in ((intervals, _interval), (older, _older_interval)) for one in _objects(many)
     ]
-    made = [found for one, read in listed if (found := read(one)) is not None]
-    if not made or len(made) < len(listed):
+    made = []
+    for one, read in listed:
+        try:
+            found = read(one)
+        except _NotWhole as error:
+            note(f"a schedule could not be read, because {error}: add a trigger")
+            continue
+        if found is None:
+            note("a schedule could not be read: add a trigger")
+        else:
+            made.append(found)
+    if not listed:
         note("a schedule could not be read: add a trigger")
     if timezone is None and any("cron" in one for one in made):
         note("the schedule follows UTC: write the 'timezone' of your n8n")
@@ -72,9 +86,9 @@ def _interval(one: Mapping[str, Any]) -> dict[str, str] | None:
             return {"cron": f"{minute} {hour} */{_number(one, 'daysInterval', default=1)} * *"}
         # There is no cron expression for every second week.
         case "week" if _number(one, "weeksInterval", default=1) == 1:
-            days = one.get("triggerAtDay", [0])
-            listed = ",".join(str(day) for day in days if isinstance(day, int)) if isinstance(days, list) else "0"
-            return {"cron": f"{minute} {hour} * * {listed or 0}"}
+            days = one.get("triggerAtDay")
+            listed = days if isinstance(days, list) else [0 if days is None else days]
+            return {"cron": f"{minute} {hour} * * {','.join(str(_whole('triggerAtDay', day)) for day in listed) or 0}"}
         case "month":
             months = _number(one, "monthsInterval", default=1)
             month = "*" if months == 1 else f"*/{months}"
@@ -103,5 +117,26 @@ def _older_interval(one: Mapping[str, Any]) -> dict[str, str] | None:
     return None
 
 
+def whole_number(found: Any) -> int | None:
+    """Return a whole number, which n8n may have written as text; None for any other value."""
+    if isinstance(found, str):
+        return int(found) if _WHOLE.fullmatch(found) else None
+    is_whole = isinstance(found, int | float) and not isinstance(found, bool) and found == found // 1
+    return int(found) if is_whole else None
+
+
+class _NotWhole(ValueError):
+    """A value that must be a whole number, and is none. Says which."""
+
+
 def _number(one: Mapping[str, Any], name: str, *, default: int = 0) -> int:
-    return int(one[name]) if isinstance(one.get(name), int) else default
+    """Raises: _NotWhole."""
+    return default if one.get(name) is None else _whole(name, one[name])
+
+
+def _whole(name: str, found: Any) -> int:
+    """Raises: _NotWhole."""
+    number = whole_number(found)
+    if number is None:
+        raise _NotWhole(f"its {name} is {json.dumps(found, ensure_ascii=False)[:80]}")
+    return number
