@@ -7,6 +7,7 @@ import time
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -674,7 +675,41 @@ async def test_a_login_changes_the_roles_in_all_workspaces_of_its_groups(tmp_pat
         assert await roles_with("eng") == dict.fromkeys(slugs, "editor")
         # Of groups that are too many for a token, a provider tells only where they can be read.
         assert await roles_with(groups=None, _claim_names={"groups": "src1"}) == dict.fromkeys(slugs, "editor")
+        # What is no list of names tells nothing either.
+        assert await roles_with(groups={"eng": False}) == dict.fromkeys(slugs, "editor")
         assert await roles_with() == {}
+
+
+@pytest.mark.parametrize("userinfo", [None, ["eng"]])
+async def test_a_null_as_the_groups_is_no_claim(
+    tmp_path: Path, liar: LyingProvider, userinfo: list[str] | None
+) -> None:
+    liar.reset()
+    groups = [{"group": "eng", "workspace": "team", "role": "editor"}]
+    async with program_with(tmp_path, ("liar", liar.issuer), groups=groups) as program:
+        await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
+        token = (await program.services.sessions.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        body = json.dumps({"name": "team", "slug": "team"}).encode()
+        assert (await call(program.app, "POST", "/api/v1/workspaces", token=token, body=body)).status == 201
+        liar.metadata = {"userinfo_endpoint": f"{liar.issuer}/userinfo"}
+        has_role = []
+
+        for given in (["eng"], None):
+            browser = Browser(program)
+            liar.nonce = (await browser.start("liar"))["nonce"]
+            liar.sign = partial(with_groups, liar, given)
+            liar.userinfo = {"sub": "eve", "groups": userinfo}
+            await browser.come_back("liar", code="c", state=parameters_of(browser.url)["state"])
+            found = (await browser.get("/api/v1/workspaces")).json["workspaces"]
+            has_role.append(any(each["slug"] == "team" for each in found))
+        liar.reset()
+
+    # The userinfo endpoint is asked for what the ID token does not say.
+    assert has_role == [True, userinfo is not None]
+
+
+def with_groups(liar: LyingProvider, groups: list[str] | None, claims: Mapping[str, Any]) -> str:
+    return jwt.encode({**claims, "groups": groups}, liar.key, "RS256", headers=liar.header)
 
 
 async def test_a_login_without_a_group_ends_what_an_earlier_one_reaches(tmp_path: Path, liar: LyingProvider) -> None:

@@ -81,7 +81,7 @@ class HttpOpenIdClient:
         if (issuer is None and says_issuer) or issuer not in (None, provider.issuer):
             raise SignOnFailed("invalid", "The answer is that of another provider: its 'iss' is missing or wrong")
         tokens = await self._exchange(provider, metadata, state, code=code, return_to=return_to)
-        claims = await self._claims(provider, metadata, tokens.get("id_token"), nonce=state.nonce)
+        claims = _given(await self._claims(provider, metadata, tokens.get("id_token"), nonce=state.nonce))
         if "userinfo_endpoint" in metadata and (provider.groups_claim not in claims or "email" not in claims):
             found = await self._userinfo(provider, metadata, tokens, claims["sub"])
             # An address counts as verified only by the answer that has the address.
@@ -122,7 +122,7 @@ class HttpOpenIdClient:
         found = await self._ask("GET", str(metadata["userinfo_endpoint"]), headers)
         if found.get("sub") != subject:
             raise SignOnFailed("invalid", "The provider's answer about the account is that of another one")
-        return {name: value for name, value in found.items() if name in ("email", "email_verified", "name")
+        return {name: value for name, value in _given(found).items() if name in ("email", "email_verified", "name")
                 or name == provider.groups_claim}  # fmt: skip
 
     # ID tokens
@@ -286,6 +286,11 @@ def _fitting(keys: tuple[Mapping[str, Any], ...], algorithm: str, kid: str | Non
         and key.get("alg", algorithm) == algorithm
         and (kid is None or key.get("kid") == kid)
     ]
+
+
+def _given(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the claims without those that are null: a provider should leave them out, and some do not."""
+    return {name: value for name, value in claims.items() if value is not None}
 
 
 def _account(provider: Provider, claims: Mapping[str, Any]) -> ProviderAccount:
