@@ -33,6 +33,7 @@ _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
     "execution.failed": ("workspace_id",),
     "hook.refused": ("trigger_id",),
     "login.failed": ("account_id",),
+    "readiness.changed": ("reason",),
     "request.crashed": (),
     "request.cut_off": (),
     "telemetry.failed": (),

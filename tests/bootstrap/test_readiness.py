@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from flowrunner.api.http.standby import STANDBY
 from flowrunner.bootstrap import readiness
 from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.storage.sqlite.database import READERS
@@ -35,3 +37,18 @@ async def test_a_database_that_takes_too_long_to_read_is_a_reason(
 
     assert (reason, await is_ready()) == ("the database does not answer", None)
     await database.close()
+
+
+async def test_only_changes_of_the_readiness_are_logged(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "flowrunner.db")
+    dispatcher: Any = SimpleNamespace(is_open=True)
+    is_ready = Readiness(dispatcher, database, is_standby=True)
+
+    with capture_logs() as lines:
+        for is_standby in (True, True, False, False):
+            is_ready.is_standby = is_standby
+            await is_ready()
+    await database.close()
+
+    changed = [(line["is_ready"], line["reason"]) for line in lines if line["event"] == "readiness.changed"]
+    assert changed == [(False, STANDBY), (True, None)]

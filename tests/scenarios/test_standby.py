@@ -73,6 +73,10 @@ def test_a_second_server_waits_says_so_and_only_reads(fleet: Fleet) -> None:
     # Said before the program is opened, and once.
     assert log.index("server.standby") < log.index("server.started")
     assert log.count("server.standby") == 1
+    for _ in range(3):
+        second.client().get("/readyz")
+    # It is probed all the time, and is never ready.
+    assert (second.log.count("readiness.changed"), second.log.count("/readyz")) == (1, 0)
     assert "flowrunner_standby 0.0" in first.client().get("/metrics").body.decode()
     assert "flowrunner_standby 1.0" in second.client().get("/metrics").body.decode()
     assert standby.get(f"/api/v1/flows/{flow_id}").status == 200

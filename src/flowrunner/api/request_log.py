@@ -28,7 +28,9 @@ def log_request(scope: Scope, *, seconds: float, even_if_served: bool) -> None:
         even_if_served: Log it also if it was served.
     """
     status = scope.get(ANSWERED)
-    if status is not None and status >= HTTPStatus.BAD_REQUEST:
+    # A standby is probed all the time, and is never ready; `readiness.changed` says why.
+    is_unready = status == HTTPStatus.SERVICE_UNAVAILABLE and scope.get("path") == "/readyz"
+    if status is not None and status >= HTTPStatus.BAD_REQUEST and not is_unready:
         log = logger.info
     elif even_if_served:
         log = logger.debug
