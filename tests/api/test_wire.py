@@ -149,6 +149,46 @@ def test_garbage_after_a_request_does_not_answer_it(server: Server) -> None:
     assert answer.count(b"HTTP/1.1") == 1
 
 
+_OTHER: Final = b"Host: localhost\r\nContent-Type: application/json\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+
+
+@pytest.mark.parametrize(
+    "length", [b"Content-Length: %d" % len(head()), b"Transfer-Encoding: chunked"], ids=["a length", "chunks"]
+)
+def test_a_body_is_no_request_of_its_own_whatever_protocol_its_request_asks_for(server: Server, length: bytes) -> None:
+    with closing(socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)) as connection:
+        connection.sendall(b"POST /api/v1/auth/login HTTP/1.1\r\n" + _OTHER + length + b"\r\n\r\n")
+        begun = connection.recv(65536)
+        with suppress(ConnectionError):
+            connection.sendall(head())
+        answer = begun + until_closed(connection)
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert_error(
+        reply_of(answer),
+        400,
+        "A request with a body cannot ask for another protocol: send it without the header 'Upgrade'",
+    )
+
+
+def test_a_request_for_another_protocol_is_served_and_so_is_the_next(server: Server) -> None:
+    answer = send_raw(
+        server.client().address, b"GET /healthz HTTP/1.1\r\n" + _OTHER + b"\r\n" + head(b"Connection: close")
+    )
+
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_the_blanks_around_a_length_are_none_of_it(server: Server) -> None:
+    answer = sent(
+        server,
+        b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\nContent-Length: \t2 \t\r\n\r\n{}",
+    )
+
+    assert_error(answer, 422)
+
+
 def test_a_body_that_breaks_off_in_garbage_is_told(server: Server) -> None:
     lines = (b"POST /api/v1/auth/login HTTP/1.1", b"Host: localhost", b"Content-Type: application/json",
              b"Transfer-Encoding: chunked", b"", b"zz\r\n")  # fmt: skip

@@ -36,7 +36,7 @@ _ZIP: Final = "application/zip"
 async def read_bounded(request: Request, most: int) -> bytes:
     """Return the body, of any type. Raises: InvalidRequest if it has more than ``most`` bytes, or was cut off."""
     length = header_of(request.scope, b"content-length")
-    if length is not None and ((announced := natural_number_of(length)) is None or announced > most):
+    if length is not None and ((announced := natural_number_of(length.strip(" \t"))) is None or announced > most):
         raise _too_large(most)
     chunks, size = [], 0
     try:

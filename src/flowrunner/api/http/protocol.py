@@ -6,6 +6,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeAlias
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from flowrunner.api.http.connections import Connection, Connections
@@ -59,6 +60,7 @@ _TOO_MANY: Final = (
 _CRUMBS: Final = f"The request's body comes in too many pieces: send chunks of at least {_BYTES_A_PIECE} bytes"
 _ENCODED: Final = "The request's Transfer-Encoding can only be 'chunked': send the body as it is"
 _UPGRADE_WITH_BODY: Final = "A WebSocket handshake is a GET request of HTTP/1.1 without a body"
+_OTHER_PROTOCOL: Final = "A request with a body cannot ask for another protocol: send it without the header 'Upgrade'"
 _UPGRADE_TOO_LARGE: Final = (
     f"The WebSocket handshake has more than {_MAX_UPGRADE_HEADERS} headers, or a line of more than "
     f"{_MAX_UPGRADE_LINE_BYTES} bytes, or lists of more than {_MAX_UPGRADE_LIST_ITEMS} entries"
@@ -225,10 +227,26 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._most_head_bytes += len(data)
         if self._body_until is None and self._head_since is None:
             self._head_since = self.loop.time()
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._loose_bytes > MAX_HEAD_BYTES:
             self._refuse(431, _HEAD_TOO_LARGE)
         self._hold()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserError:
+                self.send_400_response(_UNREADABLE)
+                return
+            except httptools.HttpParserUpgrade as error:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                # Every other protocol is ignored, so that what follows is the next request.
+                data = data[error.args[0] :]
 
     def _defer(self, data: bytes) -> None:
         """Read the data in a later iteration, as much has been read in this one."""
@@ -279,9 +297,13 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
                 self._stop(400, _ENCODED)
-        if self.parser.should_upgrade() and self._should_upgrade():
-            self._turns.count(HANDSHAKE)
-            self._check_upgrade()
+        if self.parser.should_upgrade():
+            if self._should_upgrade():
+                self._turns.count(HANDSHAKE)
+                self._check_upgrade()
+            elif self._has_body():
+                # The parser takes a body for what follows in the other protocol, so it would be read as a request.
+                self._stop(400, _OTHER_PROTOCOL)
         self._loose_bytes = self._pieces = 0
         self._head_since = None
         self._body_until = self.loop.time() + BODY_SECONDS
@@ -309,13 +331,15 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         items = lists.count(b",") + lists.count(b";")
         if len(lists) > _MAX_UPGRADE_LIST_BYTES or items > _MAX_UPGRADE_LIST_ITEMS:
             self._stop(431, _UPGRADE_TOO_LARGE)
-        has_body = any(
-            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" 0"))
+        is_get = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
+        if self._has_body() or not is_get or (self.cycle is not None and not self.cycle.response_complete):
+            self._stop(400, _UPGRADE_WITH_BODY)
+
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t0"))
             for name, value in self.headers
         )
-        is_get = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
-        if has_body or not is_get or (self.cycle is not None and not self.cycle.response_complete):
-            self._stop(400, _UPGRADE_WITH_BODY)
 
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0
