@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -329,6 +329,25 @@ def test_callbacks_are_created_tried_and_deleted(user: User, receiver: Receiver)
     assert asked.startswith("flowrunner: Delete the callback 'alerts'"), "no usage before what is missing"
     user("callback", "delete", "alerts", "--yes")
     assert user("callback", "list", "-o", "json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ('{"text": "${event.text}"}', {"text": "${event.text}"}),
+        ('["${event.type}"]', ["${event.type}"]),
+        ('{"text": ${event.text}}', '{"text": ${event.text}}'),
+        ("404", "404"),
+    ],
+)
+def test_a_template_of_a_callback_is_json_or_a_text(user: User, tmp_path: Path, text: str, template: Any) -> None:
+    (tmp_path / "t").write_text(text)
+    more = ["--format", "template", "--event", "execution.failed", "--name", "made"]
+
+    made = user.json("callback", "create", "https://example.com/", *more, "--template", f"@{tmp_path / 't'}")
+
+    assert made["template"] == template
+    user("callback", "delete", "made", "--yes")
 
 
 def test_a_test_of_a_callback_to_a_closed_network_names_the_setting_that_opens_it(user: User) -> None:

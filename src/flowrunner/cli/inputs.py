@@ -59,6 +59,16 @@ def read_json(option: str, given: str) -> JSON:
     return _json(option, read_bytes(option, given))
 
 
+def read_json_or_text(option: str, given: str) -> JSON:
+    """Return a JSON object or list, or otherwise the text. Raises: click.UsageError."""
+    text = read_text(option, given)
+    try:
+        value = _read(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, dict | list) else text
+
+
 def pairs(option: str, given: Iterable[str]) -> Mapping[str, Sequence[JSON]]:
     """Return the values of `NAME` or `NAME=JSON` by name; null without JSON. Raises: click.UsageError."""
     found: dict[str, list[JSON]] = {}

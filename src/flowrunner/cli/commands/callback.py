@@ -26,7 +26,7 @@ def callback() -> None:
 @limit_option
 def list_(limit: Limit) -> None:
     """List the callbacks of the workspace."""
-    show_list(connect(), _PATH, "id name url events format enabled failures", limit=limit)
+    show_list(connect(), _PATH, "id name url events format enabled failures last_error", limit=limit)
 
 
 @callback.command(
@@ -43,7 +43,7 @@ def list_(limit: Limit) -> None:
     type=click.Choice(["standard", "slack", "discord", "teams", "email", "template"]),
     help="Format of the message; standard by default.",
 )
-@click.option("--template", metavar="@FILE", help="The message, for the format template.")
+@click.option("--template", metavar="@FILE", help="The message, for the format template: JSON or text.")
 @click.option("--flow", metavar="NAME|ID", help="Only for this flow.", shell_complete=complete_flows)
 @click.option("--tag", metavar="TAG", help="Only for flows with this tag.")
 @click.option("--children", is_flag=True, help="Also for executions that other executions started.")
@@ -51,7 +51,7 @@ def create(
     url: str, events: tuple[str, ...], flow: str | None, template: str | None, *, children: bool, **fields: Any
 ) -> None:
     """Create a callback, and print its secret, which is not shown again."""
-    from flowrunner.cli.inputs import read_text
+    from flowrunner.cli.inputs import read_json_or_text
 
     client = connect()
     body = {name: value for name, value in fields.items() if value is not None}
@@ -59,7 +59,7 @@ def create(
     if flow is not None:
         body["flow_id"] = flow_id(client, flow)
     if template is not None:
-        body["template"] = read_text("--template", template)
+        body["template"] = read_json_or_text("--template", template)
     show(client.request("POST", _PATH, json=body, idempotency_key=True).object())
 
 
