@@ -118,6 +118,9 @@ def test_the_recipients_that_the_mail_server_refuses_are_named_in_the_delivery(
     (sent, _) = mailing.get(f"{path}/deliveries").json["deliveries"]
     assert (tested["state"], tested["error"]) == ("delivered", refused)
     assert (sent["event"], sent["error"], sent["attempts"]) == ("execution.failed", refused, 1)
+    # Also where all callbacks are looked at: those recipients get nothing, and the callback does not fail.
+    listed = [each for each in mailing.get("/api/v1/callbacks").json["callbacks"] if path.endswith(each["id"])]
+    assert [(each["last_error"], each["failures"]) for each in (*listed, mailing.get(path).json)] == [(refused, 0)] * 2
     assert [envelope.rcpt_tos for envelope, _ in mailbox.arrived[before:]] == [["team@example.org"]] * 2
     mailing.delete(path)
     # The tests that follow look at what arrives from the beginning.

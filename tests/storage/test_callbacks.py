@@ -310,6 +310,7 @@ async def test_attempts_are_counted_for_the_delivery_and_its_callback(callbacks:
     await callbacks.record(attempt("d3", 2, error="template", is_of_receiver=False))
     failing = (await callbacks.get(MARA, view.id)).view
     assert (failing.failures, failing.failing_since) == (2, at(1))
+    assert failing.last_error in ("http.500", "template")
     await callbacks.record(attempt("d1", 6, has_succeeded=True, status_code=204))
     # A second process that has delivered it, too, changes nothing any more.
     await callbacks.record(attempt("d1", 7, next_at=at(9), error="timeout", is_of_receiver=False))
@@ -321,7 +322,8 @@ async def test_attempts_are_counted_for_the_delivery_and_its_callback(callbacks:
         "d3": ("failed", 1, "template", None),
     }
     healthy = (await callbacks.get(MARA, view.id)).view
-    assert (healthy.failures, healthy.failing_since) == (0, None)
+    assert (healthy.failures, healthy.failing_since, healthy.last_error) == (0, None, None)
+    assert (await callbacks.page(MARA, page=ALL)) == ([healthy], 1)
 
 
 async def test_a_callback_that_begins_anew_does_not_wait_for_the_end_of_its_pause(callbacks: SqlCallbacks) -> None:

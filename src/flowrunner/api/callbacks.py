@@ -71,6 +71,13 @@ class CallbackAnswer(Answer, frozen=True, kw_only=True):
     disabled_reason: Annotated[str | UnsetType, Meta(description="Why the server has disabled it.")] = UNSET
     failures: Annotated[int, Meta(description="Failed attempts in a row.")]
     failing_since: str | UnsetType = UNSET
+    last_error: Annotated[
+        str | UnsetType,
+        Meta(
+            description="The `error` of the delivery that was tried last, such as `http.503`, or the recipients that "
+            "the mail server has refused. Absent if it has none."
+        ),
+    ] = UNSET
     created_at: str
     updated_at: str
     warning: Annotated[
@@ -100,6 +107,7 @@ class CallbackAnswer(Answer, frozen=True, kw_only=True):
             disabled_reason=present(callback.disabled_reason),
             failures=callback.failures,
             failing_since=UNSET if failing is None else rfc3339(failing),
+            last_error=present(callback.last_error),
             created_at=rfc3339(callback.created_at),
             updated_at=rfc3339(callback.updated_at),
             warning=present(warning or (None if callback.has_flow else _WITHOUT_FLOW)),

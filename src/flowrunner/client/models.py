@@ -126,6 +126,8 @@ class Callback(Model):
         template: Absent unless the format is `template`.
         disabled_reason: Why the server has disabled it.
         failures: Failed attempts in a row.
+        last_error: The `error` of the delivery that was tried last, such as `http.503`, or the recipients that the
+            mail server has refused. Absent if it has none.
         warning: Why it reports nothing: its flow was deleted or moved. In the answer to a new URL also: why
             messages would fail, as far as that is known already.
     """
@@ -145,6 +147,7 @@ class Callback(Model):
     disabled_reason: str | None
     failures: int
     failing_since: datetime | None
+    last_error: str | None
     created_at: datetime
     updated_at: datetime
     warning: str | None
@@ -963,6 +966,8 @@ class NewCallback(Model):
         template: Absent unless the format is `template`.
         disabled_reason: Why the server has disabled it.
         failures: Failed attempts in a row.
+        last_error: The `error` of the delivery that was tried last, such as `http.503`, or the recipients that the
+            mail server has refused. Absent if it has none.
         warning: Why it reports nothing: its flow was deleted or moved. In the answer to a new URL also: why
             messages would fail, as far as that is known already.
         secret: The secret that signs the messages. It is shown only once.
@@ -983,6 +988,7 @@ class NewCallback(Model):
     disabled_reason: str | None
     failures: int
     failing_since: datetime | None
+    last_error: str | None
     created_at: datetime
     updated_at: datetime
     warning: str | None

@@ -31,6 +31,8 @@ class CallbackView:
         failures: Failed attempts in a row.
         failing_since: The first of them.
         has_flow: The flow that it reports, if that is one, is in its workspace.
+        last_error: The `error` of the message that was tried last; None if it has none, or only older messages than
+            the newest ones were tried.
     """
 
     id: CallbackId
@@ -50,6 +52,7 @@ class CallbackView:
     failures: int = 0
     failing_since: datetime | None = None
     has_flow: bool = True
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

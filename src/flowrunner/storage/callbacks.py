@@ -34,12 +34,16 @@ VALUES (:id, :workspace_id, :name, :events, :format, :address, :flow_id, :tag, :
         :key_version, :sealed, :created_at, :updated_at)
 """
 COUNT: Final = "SELECT count(*) FROM callbacks WHERE workspace_id = :workspace_id"
+# The last error is that of the message that was tried last, among the newest: very many may not have been tried yet.
 PAGE: Final = """
 SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
        c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since,
        c.flow_id IS NULL OR EXISTS (SELECT 1 FROM flows f
                                      WHERE f.id = c.flow_id AND f.workspace_id = c.workspace_id
-                                       AND f.deleted_at IS NULL)
+                                       AND f.deleted_at IS NULL),
+       (SELECT d.error FROM (SELECT last_at, error FROM callback_deliveries
+                              WHERE callback_id = c.id ORDER BY noted_at DESC, id DESC LIMIT 50) d
+         WHERE d.last_at IS NOT NULL ORDER BY d.last_at DESC LIMIT 1)
   FROM callbacks c
  WHERE c.workspace_id = :workspace_id AND c.id > :after ORDER BY c.id LIMIT :limit OFFSET :offset
 """
@@ -49,6 +53,9 @@ SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c
        c.flow_id IS NULL OR EXISTS (SELECT 1 FROM flows f
                                      WHERE f.id = c.flow_id AND f.workspace_id = c.workspace_id
                                        AND f.deleted_at IS NULL),
+       (SELECT d.error FROM (SELECT last_at, error FROM callback_deliveries
+                              WHERE callback_id = c.id ORDER BY noted_at DESC, id DESC LIMIT 50) d
+         WHERE d.last_at IS NOT NULL ORDER BY d.last_at DESC LIMIT 1),
        (SELECT coalesce(w.name, o.name, '') FROM workspaces w LEFT JOIN accounts o ON o.id = w.id
          WHERE w.id = c.workspace_id),
        c.key_version, c.sealed, d.version, d.master_key_id, d.wrapped
@@ -476,6 +483,7 @@ def _view(row: Sequence[Any]) -> CallbackView:
         failures=row[14],
         failing_since=from_ms_or_none(row[15]),
         has_flow=bool(row[16]),
+        last_error=row[17],
     )
 
 

@@ -2996,6 +2996,11 @@ export interface components {
              */
             failing_since?: string;
             /**
+             * Last Error
+             * @description The `error` of the delivery that was tried last, such as `http.503`, or the recipients that the mail server has refused. Absent if it has none.
+             */
+            last_error?: string;
+            /**
              * Created At
              * Format: date-time
              */
@@ -4878,6 +4883,11 @@ export interface components {
              * Format: date-time
              */
             failing_since?: string;
+            /**
+             * Last Error
+             * @description The `error` of the delivery that was tried last, such as `http.503`, or the recipients that the mail server has refused. Absent if it has none.
+             */
+            last_error?: string;
             /**
              * Created At
              * Format: date-time

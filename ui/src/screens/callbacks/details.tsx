@@ -77,7 +77,7 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
         <dt>{texts.format}</dt><dd>{texts.formats[callback.format]}</dd>
         <dt>{texts.events}</dt><dd class="wrap">{callback.events.join(", ")}</dd>
         <dt>{texts.scope}</dt><dd class="wrap"><Scope of={callback} /></dd>
-        <dt>{texts.state}</dt><dd class="row"><CallbackState of={callback} />{callback.failures > 0 && <span class="muted small">{texts.failures(callback.failures)}</span>}</dd>
+        <dt>{texts.state}</dt><dd class="row"><CallbackState of={callback} />{callback.failures > 0 && <span class="muted small">{texts.failures(callback.failures)}</span>}{callback.last_error !== undefined && <span class="muted small wrap">{callback.last_error}</span>}</dd>
       </dl>
       {callback.warning !== undefined && <div class="alert">{callback.warning}</div>}
       {callback.disabled_reason !== undefined && <div class="alert"><b>{texts.disabledBy}</b><span>{callback.disabled_reason}</span><span>{texts.disabledHint}</span></div>}

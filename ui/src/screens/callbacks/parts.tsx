@@ -20,10 +20,11 @@ export function nameOf({ name, url }: Callback): string {
   return name || url;
 }
 
-export function CallbackState({ of: { enabled, failures, warning } }: { of: Callback }) {
+export function CallbackState({ of: { enabled, failures, warning, last_error: error } }: { of: Callback }) {
   if (!enabled) return <span class="pill off">{texts.states.off}</span>;
   if (warning !== undefined) return <span class="pill wait">{texts.states.idle}</span>;
-  return failures > 0 ? <span class="pill bad" title={texts.failures(failures)}>{texts.states.failing}</span> : <span class="pill ok">{texts.states.on}</span>;
+  if (failures > 0) return <span class="pill bad" title={[texts.failures(failures), error].filter(Boolean).join(": ")}>{texts.states.failing}</span>;
+  return error === undefined ? <span class="pill ok">{texts.states.on}</span> : <span class="pill wait" title={error}>{texts.states.refused}</span>;
 }
 
 /** Send a message now, and say how that went. */
