@@ -708,7 +708,7 @@ def test_many_executions_are_run_again_after_a_look_at_their_number(tab: Tab, ap
     expect(page.locator("tbody tr")).to_have_count(6)
 
 
-def test_a_job_leads_to_the_executions_that_it_has_started(tab: Tab, api: Client) -> None:
+def test_a_job_leads_to_the_executions_that_were_started_meanwhile(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {stop: {type: fail, params: {error: a.b}}}", name="failed before")
     for id in [api.run(flow) for _ in range(3)]:
         api.ended(id)
@@ -721,7 +721,7 @@ def test_a_job_leads_to_the_executions_that_it_has_started(tab: Tab, api: Client
     page.get_by_role("dialog").get_by_role("button", name="Re-run 3 executions").click()
     bar = page.get_by_role("status").filter(has_text="Finished")
     expect(page.locator("tbody tr")).to_have_count(3)
-    bar.get_by_role("link", name="Show the new executions").click()
+    bar.get_by_role("link", name="Show what was started meanwhile").click()
 
     expect(page.locator("tbody tr").filter(has_text="completed")).to_have_count(3)
     expect(page.locator("tbody tr")).to_have_count(3)
