@@ -116,8 +116,8 @@ async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqlSessions) -
 
 async def test_s66_a_session_is_as_old_as_its_login_however_often_it_is_replaced(sessions: SqlSessions) -> None:
     await log_in(sessions, session("s1"))
-    await renew(sessions, "s1", "s2", after=600)
-    await renew(sessions, "s2", "s3", after=1200)
+    await renew(sessions, "s1", "s2", after=6)
+    await renew(sessions, "s2", "s3", after=12)
 
     found = [await sessions.find(SessionId(id)) for id in ("s1", "s2", "s3")]
 
@@ -171,6 +171,65 @@ async def test_s08_a_replaced_session_that_comes_back_late_ends_the_login(sessio
     assert await sessions.end_if_replaced(SessionId("s1")) == MARA_ACCOUNT
 
     assert await sessions.find(SessionId("s2")) is None
+
+
+async def test_s08_a_replaced_session_ends_its_login_long_after_it_was_forgotten(
+    sessions: SqlSessions, path: Place
+) -> None:
+    for login in ("s1", "t1"):
+        await log_in(sessions, session(login))
+        await renew(sessions, login, f"{login}.2", after=0)
+        await renew(sessions, f"{login}.2", f"{login}.3", after=100)
+        await renew(sessions, f"{login}.3", f"{login}.4", after=200)
+    assert rows_of(path, "SELECT id FROM sessions WHERE id IN ('s1', 't1', 's1.2', 't1.2')") == []
+
+    assert await sessions.end_if_replaced(SessionId("s1.4")) is None
+    assert await sessions.end_if_replaced(SessionId("s1.2")) == MARA_ACCOUNT
+    assert await renew(sessions, "t1", "t1.5", after=300) is Renewal.REUSED
+
+    assert rows_of(path, "SELECT id FROM sessions") == []
+
+
+async def test_s08_a_session_of_an_earlier_version_is_remembered_until_its_token_expires(
+    sessions: SqlSessions, path: Place
+) -> None:
+    await log_in(sessions, session("s1"))
+    await renew(sessions, "s1", "of an earlier version")
+    await renew(sessions, "of an earlier version", "s1.3", after=100)
+    await renew(sessions, "s1.3", "s1.4", after=200)
+    await sessions.purge(now=NOON + timedelta(minutes=30), limit=10)
+
+    assert await sessions.end_if_replaced(SessionId("of an earlier version")) == MARA_ACCOUNT
+
+    assert rows_of(path, "SELECT id FROM sessions") == []
+
+
+async def test_an_account_that_refreshes_without_end_has_few_sessions(sessions: SqlSessions, path: Place) -> None:
+    counts = set()
+    for login in ("s", "t"):
+        await log_in(sessions, session(login))
+        await renew(sessions, login, f"{login}.0")
+        for second in range(100):
+            await renew(sessions, f"{login}.{second}", f"{login}.{second + 1}", after=second)
+            counts.add(rows_of(path, "SELECT count(*) FROM sessions")[0][0])
+
+    # The live one, and those of the seconds of grace, of two logins.
+    assert max(counts) <= 2 * 13
+
+
+async def test_a_login_ends_those_that_would_expire_first_beyond_the_limit(
+    sessions: SqlSessions, path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.sessions.MOST_LOGINS", 3)
+    for n, seconds in enumerate((20, 10, 40, 30)):
+        await log_in(sessions, session(f"s{n}", seconds=seconds))
+    await log_in(sessions, session("other", OMAR_ACCOUNT, seconds=1))
+    await renew(sessions, "s0", "s0.1", seconds=50)
+    assert {id for (id,) in rows_of(path, "SELECT id FROM sessions")} == {"s0", "s0.1", "s2", "s3", "other"}
+
+    await log_in(sessions, session("s4", seconds=60))
+
+    assert {id for (id,) in rows_of(path, "SELECT id FROM sessions")} == {"s0", "s0.1", "s2", "s4", "other"}
 
 
 @pytest.mark.parametrize("ended", ["s1", "s2", "s3"])

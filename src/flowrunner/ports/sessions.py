@@ -65,6 +65,14 @@ class Renewal(Enum):
     ENDED = auto()
 
 
+def login_named_by(id: SessionId) -> str:
+    """Return the family that the id of a session names: its first session has it as id, and later ones before a dot.
+
+    Ids that an earlier version has made for refreshed sessions name none.
+    """
+    return id.partition(".")[0]
+
+
 class SessionStore(Protocol):
     async def open(self, session: NewSession, *, at: datetime, password_hash: str | None, audit: Audit = None) -> bool:
         """Open a session for an account that has just logged in; return whether it was opened.
@@ -91,7 +99,10 @@ class SessionStore(Protocol):
     async def replace(
         self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
     ) -> Renewal:
-        """Open ``new`` in the same login and end ``old`` at ``old_ends_at``, unless ``old`` was replaced before."""
+        """Open ``new`` in the same login and end ``old`` at ``old_ends_at``, unless ``old`` was replaced before.
+
+        A replaced session whose id names its login is forgotten when it ends.
+        """
         ...
 
     async def end_if_replaced(self, id: SessionId, *, audit: Audit = None) -> AccountId | None:

@@ -13,7 +13,7 @@ from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthori
 from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.sessions import NewSession, Renewal, SessionStore, TokenIssuer
+from flowrunner.ports.sessions import NewSession, Renewal, SessionStore, TokenIssuer, login_named_by
 from flowrunner.ports.tokens import TokenStore
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
@@ -134,11 +134,22 @@ class Sessions:
         return await self._open(credential.account, verified, address=address, agent=agent)
 
     def new_session(
-        self, account_id: AccountId, role: Role, *, address: str, agent: str, proof: Proof = "password"
+        self,
+        account_id: AccountId,
+        role: Role,
+        *,
+        address: str,
+        agent: str,
+        proof: Proof = "password",
+        family: str | None = None,
     ) -> NewSession:
-        """Return the session of a login, which a store has to open."""
+        """Return the session of a login, which a store has to open.
+
+        Args:
+            family: That of the session which it replaces; None for the first session of a login.
+        """
         return NewSession(
-            id=_new_session_id(),
+            id=_new_session_id(family),
             account_id=account_id,
             role=role,
             expires_at=self._clock.now() + self._token_life,
@@ -228,7 +239,8 @@ class Sessions:
         """Raises: Unauthorized if the token was refreshed before; TooManyRequests."""
         old, now = session_of(caller), self._clock.now()
         self._renewed.take(caller.account_id, at=now)
-        new = self.new_session(caller.account_id, caller.role, address=caller.address, agent=agent)
+        family = await self._store.family(old) or login_named_by(old)
+        new = self.new_session(caller.account_id, caller.role, address=caller.address, agent=agent, family=family)
         reuse = act_on_account(
             caller, "refresh.reused", "session", credential_of(caller), at=now, account_id=caller.account_id
         )
@@ -323,5 +335,7 @@ def _of_session(id: SessionId, account_id: AccountId, action: str, *, at: dateti
     )
 
 
-def _new_session_id() -> SessionId:
-    return SessionId(secrets.token_urlsafe(18))
+def _new_session_id(family: str | None) -> SessionId:
+    """Return an id that names its login: see `login_named_by`."""
+    id = secrets.token_urlsafe(18)
+    return SessionId(id if family is None else f"{family}.{id}")

@@ -27,7 +27,7 @@ SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until,
 KEEP_UNTIL: Final = """
 UPDATE key_rotations
    SET needed_until = (SELECT max(at) FROM (SELECT CAST(:at AS bigint) AS at
-                                            UNION ALL SELECT token_expires_at FROM sessions
+                                            UNION ALL SELECT max(token_expires_at) FROM sessions
                                             UNION ALL SELECT expires_at FROM invitations
                                             UNION ALL SELECT expires_at FROM password_resets
                                             UNION ALL SELECT confirmation_expires_at FROM accounts) AS ends)

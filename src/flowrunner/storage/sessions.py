@@ -9,7 +9,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
-from flowrunner.ports.sessions import NewSession, Renewal, SessionUse, SessionView
+from flowrunner.ports.sessions import NewSession, Renewal, SessionUse, SessionView, login_named_by
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
@@ -40,24 +40,44 @@ SELECT s.account_id, a.role, s.expires_at, s.logged_in_at, coalesce(s.proof, 'pa
  WHERE s.family = :family AND s.expires_at > :now
  ORDER BY s.expires_at DESC LIMIT 1
 """
+# A replaced session is not needed for longer than it is valid if its id names its login: without a row, but with a live
+# one of the login, it must have been replaced. An earlier version has made ids that do not; their rows stay until their
+# tokens expire.
 RETIRE: Final = """
 UPDATE sessions
-   SET expires_at = CASE WHEN expires_at < :ends_at THEN expires_at ELSE :ends_at END, replaced_by = :new
- WHERE id = :old AND replaced_by IS NULL
+   SET expires_at = CASE WHEN expires_at < :ends_at THEN expires_at ELSE :ends_at END, replaced_by = :new,
+       token_expires_at = CASE WHEN family = :named AND token_expires_at > :ends_at THEN :ends_at
+                               ELSE token_expires_at END
+ WHERE id = :id AND replaced_by IS NULL
 RETURNING family, logged_in_at, proof
 """
 # The later of two concurrent refreshes presents the replaced token, and so does a thief. It counts as a repetition only
 # for a short time, and only until the new token was refreshed, too.
 IS_REPEAT: Final = """
-SELECT old.expires_at > :now AND new.id IS NOT NULL AND new.replaced_by IS NULL
-  FROM sessions old LEFT JOIN sessions new ON new.id = old.replaced_by
- WHERE old.id = :old AND old.replaced_by IS NOT NULL
+SELECT 1 FROM sessions old JOIN sessions new ON new.id = old.replaced_by
+ WHERE old.id = :id AND old.expires_at > :now AND new.replaced_by IS NULL
 """
-END: Final = "DELETE FROM sessions WHERE family = (SELECT family FROM sessions WHERE id = :id)"
+END: Final = """
+DELETE FROM sessions WHERE family = coalesce((SELECT family FROM sessions WHERE id = :id), CAST(:named AS text))
+"""
 END_IF_REPLACED: Final = """
 DELETE FROM sessions
- WHERE family = (SELECT family FROM sessions WHERE id = :id AND replaced_by IS NOT NULL)
+ WHERE family = coalesce((SELECT family FROM sessions WHERE id = :id), CAST(:named AS text))
+   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = :id AND s.replaced_by IS NULL)
 RETURNING account_id
+"""
+# An account may refresh ten times a second, and the end of its sessions is one commit: a refresh adds one row and
+# deletes a few.
+FORGET: Final = """
+DELETE FROM sessions
+ WHERE id IN (SELECT id FROM sessions WHERE account_id = :account_id AND token_expires_at < :now
+               ORDER BY token_expires_at LIMIT 10)
+"""
+# Those that would expire first, which are those that have not been refreshed for longest.
+END_SURPLUS: Final = """
+DELETE FROM sessions
+ WHERE family IN (SELECT family FROM sessions WHERE account_id = :account_id AND replaced_by IS NULL
+                   ORDER BY token_expires_at DESC, logged_in_at DESC LIMIT 10 OFFSET :most_logins)
 """
 # A replaced session remains for seconds, and is not a login of its own. Each login has its own millisecond, which is
 # the position of a page.
@@ -105,6 +125,9 @@ DELETE FROM login_challenges
 """,
 )
 
+# Logins of an account: a new one ends those beyond them.
+MOST_LOGINS: Final = 1_000
+
 
 class SqlSessions:
     """Implements `ports.SessionStore`."""
@@ -133,32 +156,29 @@ class SqlSessions:
         self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
     ) -> Renewal:
         async def replace(tx: Transaction) -> Renewal:
-            values = {"old": old, "new": new.id, "now": to_ms(now), "ends_at": to_ms(old_ends_at)}
+            values = _ids(old) | {"new": new.id, "now": to_ms(now), "ends_at": to_ms(old_ends_at)}
+            await tx.run(FORGET, values | {"account_id": new.account_id})
             row = await tx.row(RETIRE, values)
             if row is not None:
                 family, logged_in_at, proof = row
                 opened = _values(new, family=family, logged_in_at=logged_in_at, at=to_ms(now)) | {"proof": proof}
                 is_open = await tx.run(OPEN, opened) == 1
                 return Renewal.REPLACED if is_open else Renewal.ENDED
-            row = await tx.row(IS_REPEAT, values)
-            if row is None:
-                return Renewal.ENDED
-            if row[0]:
+            if await tx.row(IS_REPEAT, values) is not None:
                 return Renewal.REPEATED
-            await tx.run(END, {"id": old})
-            return Renewal.REUSED
+            return Renewal.REUSED if await tx.run(END, values) else Renewal.ENDED
 
         return await self._database.write(replace, audit=audit)
 
     async def end_if_replaced(self, id: SessionId, *, audit: Audit = None) -> AccountId | None:
         async def end(tx: Transaction) -> AccountId | None:
-            rows = await tx.rows(END_IF_REPLACED, {"id": id})
+            rows = await tx.rows(END_IF_REPLACED, _ids(id))
             return AccountId(rows[0][0]) if rows else None
 
         return await self._database.write(end, audit=audit)
 
     async def end(self, id: SessionId, *, audit: Audit = None) -> None:
-        await self._database.write(lambda tx: tx.run(END, {"id": id}), audit=audit)
+        await self._database.write(lambda tx: tx.run(END, _ids(id)), audit=audit)
 
     async def logins(self, account_id: AccountId, *, now: datetime, page: Page) -> tuple[Sequence[SessionView], int]:
         values = {"account_id": account_id, "now": to_ms(now), "before": page.before}
@@ -195,7 +215,7 @@ class SqlSessions:
             session, login = new(parent), to_ms(parent.credential.logged_in_at)
             (before,) = await one_row(tx, JUST_BEFORE, {"account_id": parent.account_id, "at": login})
             opened = _values(session, family=session.id, logged_in_at=before, at=to_ms(now))
-            return session if await tx.run(OPEN, opened) == 1 else None
+            return session if await _open(tx, opened) else None
 
         return await self._database.write(open, audit=audit)
 
@@ -215,7 +235,21 @@ async def open_session(tx: Transaction, session: NewSession, *, at: datetime, pa
     """
     (free,) = await one_row(tx, FIRST_FREE, {"account_id": session.account_id, "at": to_ms(at)})
     values = _values(session, family=session.id, logged_in_at=free, at=to_ms(at))
-    return await tx.run(OPEN, values | {"password_hash": password_hash}) == 1
+    return await _open(tx, values | {"password_hash": password_hash})
+
+
+async def _open(tx: Transaction, values: dict[str, Any]) -> bool:
+    """Open the first session of a login, and end the oldest logins beyond the limit."""
+    values |= {"now": values["at"], "most_logins": MOST_LOGINS}
+    await tx.run(FORGET, values)
+    if await tx.run(OPEN, values) == 0:
+        return False
+    await tx.run(END_SURPLUS, values)
+    return True
+
+
+def _ids(id: SessionId) -> dict[str, Any]:
+    return {"id": id, "named": login_named_by(id)}
 
 
 async def _caller(tx: Transaction, statement: str, values: Mapping[str, Any]) -> Caller | None:
