@@ -366,6 +366,22 @@ def test_nothing_in_compose_fills_the_disk_or_the_memory() -> None:
         assert service.keys() >= {"mem_limit", "pids_limit"}
 
 
+def test_a_container_has_twice_the_memory_that_executions_may_hold() -> None:
+    found = [(service["mem_limit"], service["environment"]) for service in our_services()]
+    for workload in workloads():
+        [container] = pods(workload)["containers"]
+        environment = {variable["name"]: variable["value"] for variable in container["env"]}
+        found.append((container["resources"]["limits"]["memory"], environment))
+
+    gibibytes = {"1g": 1, "1Gi": 1, "2g": 2, "2Gi": 2}
+    assert len(found) == 8
+    for limit, environment in found:
+        named = {name: value for name, value in environment.items() if name == "FLOWRUNNER_EXECUTION_MEMORY"}
+        held = load_settings({}, named).execution_memory
+        assert held is not None
+        assert gibibytes[limit] * 2**30 >= 2 * held
+
+
 def test_the_single_server_of_compose_trusts_its_proxy_alone_and_keeps_its_data_there() -> None:
     file = compose("compose-single.yaml")
     server, proxy = file["services"]["server"], file["services"]["proxy"]
