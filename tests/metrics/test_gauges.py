@@ -160,22 +160,36 @@ def test_scripts_of_all_processes_are_counted_together() -> None:
     assert (alone, together) == ({"most": 4, "busy": 1, "waiting": 2}, {"most": 4, "busy": 4, "waiting": 8})
 
 
-def test_the_gauges_of_the_parts_have_their_values(tmp_path: Path) -> None:
-    (tmp_path / "keys").mkdir()
-    for kind, at in (("master", 100), ("signing", 200)):
-        (tmp_path / "keys" / f"{kind}.key").touch()
-        os.utime(tmp_path / "keys" / f"{kind}.key", (0, at))
+def parts() -> Any:
     reports = [ProcessReport(cpu_seconds=1.5, memory=1000), ProcessReport(cpu_seconds=2.5, memory=3000)]
-    parts: Any = {
+    return {
         "dispatcher": SimpleNamespace(queued=3, oldest_queued_seconds=0.0, is_queue_known=True),
         "advancing": SimpleNamespace(active=2),
         "database": SimpleNamespace(connections=lambda: SimpleNamespace(most=8, open=5, used=4, waiting=1)),
         "sandbox": SimpleNamespace(busy=0, waiting=0),
         "processes": SimpleNamespace(running=2, restarts=7, reports=reports),
     }
+
+
+def test_the_disk_of_the_data_directory_counts_only_if_the_database_is_there(tmp_path: Path) -> None:
+    is_counted = []
+
+    for url in (None, "postgresql://127.0.0.1/flowrunner"):
+        metrics, settings = Metrics(), Settings(data_dir=tmp_path, database_url=url)
+        telemetry.add_gauges(metrics, **parts(), settings=settings, clock=SystemClock())
+        is_counted.append(("flowrunner_disk_free_bytes",) in _values(metrics))
+
+    assert is_counted == [True, False]
+
+
+def test_the_gauges_of_the_parts_have_their_values(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    for kind, at in (("master", 100), ("signing", 200)):
+        (tmp_path / "keys" / f"{kind}.key").touch()
+        os.utime(tmp_path / "keys" / f"{kind}.key", (0, at))
     metrics = Metrics()
 
-    telemetry.add_gauges(metrics, **parts, settings=Settings(data_dir=tmp_path), clock=SystemClock())
+    telemetry.add_gauges(metrics, **parts(), settings=Settings(data_dir=tmp_path), clock=SystemClock())
 
     values = _values(metrics)
     free = float(values.pop(("flowrunner_disk_free_bytes",)))

@@ -275,6 +275,9 @@ def _clock(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is not None:
+        # Only the keys are in the data directory then.
+        return
     place = next(path for path in (settings.data_dir, *settings.data_dir.absolute().parents) if os.path.exists(path))
     free = shutil.disk_usage(place).free
     message = f"{free / 2**30:.1f} GiB are free at {place}"

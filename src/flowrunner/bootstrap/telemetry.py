@@ -181,9 +181,11 @@ def add_gauges(
             lambda: _script_workers(settings, sandbox, processes),
         )
     )
-    metrics.gauge(
-        "flowrunner_disk_free_bytes", "Free space on the disk of the data directory.", lambda: _free(data_dir)
-    )
+    if settings.database_url is None:
+        # With PostgreSQL, only the keys are there, and a disk of some megabytes is enough for them.
+        metrics.gauge(
+            "flowrunner_disk_free_bytes", "Free space on the disk of the data directory.", lambda: _free(data_dir)
+        )
     metrics.add(
         Gauges(
             "flowrunner_key_changed_timestamp_seconds",
