@@ -1,5 +1,6 @@
 """Bytes on the wire that never become a request, or take their time."""
 
+import re
 import socket
 import threading
 import time
@@ -152,23 +153,46 @@ def test_garbage_after_a_request_does_not_answer_it(server: Server) -> None:
 _OTHER: Final = b"Host: localhost\r\nContent-Type: application/json\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
 
 
+def _asking_for_another(length: bytes) -> bytes:
+    return b"POST /api/v1/auth/login HTTP/1.1\r\n" + _OTHER + length + b"\r\n\r\n"
+
+
 @pytest.mark.parametrize(
-    "length", [b"Content-Length: %d" % len(head()), b"Transfer-Encoding: chunked"], ids=["a length", "chunks"]
+    "length",
+    [
+        b"Transfer-Encoding: chunked",
+        b"Content-Length: %d\r\nTransfer-Encoding: chunked" % len(head()),
+        b"Content-Length: %d\r\nContent-Length: %d" % (len(head()), len(head())),
+        b"Content-Length: 1%018d" % 0,
+    ],
 )
-def test_a_body_is_no_request_of_its_own_whatever_protocol_its_request_asks_for(server: Server, length: bytes) -> None:
+def test_a_body_without_a_clear_length_is_no_request_whatever_protocol_it_asks_for(
+    server: Server, length: bytes
+) -> None:
     with closing(socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)) as connection:
-        connection.sendall(b"POST /api/v1/auth/login HTTP/1.1\r\n" + _OTHER + length + b"\r\n\r\n")
+        connection.sendall(_asking_for_another(length))
         begun = connection.recv(65536)
         with suppress(ConnectionError):
             connection.sendall(head())
         answer = begun + until_closed(connection)
 
     assert answer.count(b"HTTP/1.1 ") == 1
-    assert_error(
-        reply_of(answer),
-        400,
-        "A request with a body cannot ask for another protocol: send it without the header 'Upgrade'",
-    )
+    assert reply_of(answer).status == 400
+
+
+@pytest.mark.parametrize("piece", [1, 20, 10_000])
+@pytest.mark.parametrize("body", [head(), b'{"username": "nobody", "password": "a wrong one"}'])
+def test_a_body_is_read_whatever_protocol_its_request_asks_for(server: Server, body: bytes, piece: int) -> None:
+    requests = _asking_for_another(b"Content-Length: %d" % len(body)) + body + head(b"Connection: close")
+
+    with closing(socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(requests), piece):
+            connection.sendall(requests[at : at + piece])
+        answer = until_closed(connection)
+
+    statuses = re.findall(rb"HTTP/1.1 (\d+)", answer)
+    assert statuses == [b"401" if body.startswith(b"{") else b"400", b"200"]
 
 
 def test_a_request_for_another_protocol_is_served_and_so_is_the_next(server: Server) -> None:

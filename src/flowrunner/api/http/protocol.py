@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from flowrunner.api.http.connections import Connection, Connections
 from flowrunner.api.http.turns import HANDSHAKE, PIECE, REQUEST
+from flowrunner.domain.whole_numbers import natural_number_of
 
 # Limit for the request line and headers, and for any input that is neither head nor body.
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -60,7 +61,7 @@ _TOO_MANY: Final = (
 _CRUMBS: Final = f"The request's body comes in too many pieces: send chunks of at least {_BYTES_A_PIECE} bytes"
 _ENCODED: Final = "The request's Transfer-Encoding can only be 'chunked': send the body as it is"
 _UPGRADE_WITH_BODY: Final = "A WebSocket handshake is a GET request of HTTP/1.1 without a body"
-_OTHER_PROTOCOL: Final = "A request with a body cannot ask for another protocol: send it without the header 'Upgrade'"
+_OTHER_PROTOCOL: Final = "A request with chunks cannot ask for another protocol: send it without the header 'Upgrade'"
 _UPGRADE_TOO_LARGE: Final = (
     f"The WebSocket handshake has more than {_MAX_UPGRADE_HEADERS} headers, or a line of more than "
     f"{_MAX_UPGRADE_LINE_BYTES} bytes, or lists of more than {_MAX_UPGRADE_LIST_ITEMS} entries"
@@ -107,6 +108,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     _piece_bytes = 0
     _most_head_bytes = 0
     _body_bytes = 0
+    # Bytes of a body that the parser does not read, because the request asks for a protocol that is ignored.
+    _unparsed_bytes = 0
     # Memory of pipelined requests, and of a long head.
     _waiting_bytes = 0
     _pieces = 0
@@ -234,9 +237,14 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._hold()
 
     def _parse(self, data: bytes) -> None:
-        while data:
+        while data and not self._is_refused:
             try:
+                if self._unparsed_bytes:
+                    data = self._take_body(data)
+                    continue
                 self.parser.feed_data(data)
+                return
+            except _Refused:
                 return
             except httptools.HttpParserError:
                 self.send_400_response(_UNREADABLE)
@@ -245,8 +253,17 @@ class JoinedHttpProtocol(HttpToolsProtocol):
                 if self._should_upgrade():
                     self.handle_websocket_upgrade()
                     return
-                # Every other protocol is ignored, so that what follows is the next request.
+                # Every other protocol is ignored: what follows is the body, if there is one, or the next request.
                 data = data[error.args[0] :]
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Read a body that the parser does not; return the data after it."""
+        body, data = data[: self._unparsed_bytes], data[self._unparsed_bytes :]
+        self._unparsed_bytes -= len(body)
+        self.on_body(body)
+        if not self._unparsed_bytes:
+            self.on_message_complete()
+        return data
 
     def _defer(self, data: bytes) -> None:
         """Read the data in a later iteration, as much has been read in this one."""
@@ -302,8 +319,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
                 self._turns.count(HANDSHAKE)
                 self._check_upgrade()
             elif self._has_body():
-                # The parser takes a body for what follows in the other protocol, so it would be read as a request.
-                self._stop(400, _OTHER_PROTOCOL)
+                # The parser takes the body for the other protocol, which begins after the head.
+                self._unparsed_bytes = self._length_of_body()
         self._loose_bytes = self._pieces = 0
         self._head_since = None
         self._body_until = self.loop.time() + BODY_SECONDS
@@ -341,6 +358,14 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             for name, value in self.headers
         )
 
+    def _length_of_body(self) -> int:
+        """Return the length of the body, which is above 0. Chunks are refused."""
+        found = [value.strip(b" \t") for name, value in self.headers if name == b"content-length"]
+        length = natural_number_of(found[0].decode("latin-1")) if len(found) == 1 else None
+        if length is None or any(name == b"transfer-encoding" for name, _ in self.headers):
+            self._stop(400, _OTHER_PROTOCOL)
+        return length
+
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0
         if self._body_until is not None:
@@ -355,6 +380,9 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._unparsed_bytes:
+            # For the parser, the message ends with its head.
+            return
         self._loose_bytes = 0
         self._most_head_bytes = self._piece_bytes
         self._body_until = None
