@@ -84,7 +84,9 @@ async def test_messages_that_an_open_execution_has_not_read_are_looked_for_after
     assert await inbox.waiting(since=NOON + MINUTE / 2, limit=9) == ["late"]
 
     # What was rejected, or whose execution has ended, is deleted later on; what waits is not.
-    await inbox.purge(before=NOON + MINUTE / 2)
+    assert await inbox.purge(before=NOON + MINUTE / 2, limit=1)
+    assert await inbox.purge(before=NOON + MINUTE / 2, limit=1)
+    assert not await inbox.purge(before=NOON + MINUTE / 2, limit=1)
     assert await database.read(lambda tx: tx.rows("SELECT execution_id FROM execution_inbox ORDER BY 1")) == [
         ("late",),
         ("new",),

@@ -179,12 +179,16 @@ async def test_a_job_of_an_account_that_was_disabled_has_no_rights(jobs: SqlJobs
 
 
 async def test_old_jobs_that_have_ended_are_deleted(jobs: SqlJobs, path: Place) -> None:
-    for id, ended_at in (("old", NOON - timedelta(days=1)), ("new", NOON), ("running", None)):
+    day = timedelta(days=1)
+    for id, ended_at in (("older", NOON - 2 * day), ("old", NOON - day), ("new", NOON), ("running", None)):
         await create(jobs, id)
         if ended_at is not None:
             await jobs.cancel(MARA, JobId(id), at=ended_at)
 
-    await jobs.purge(ended_before=NOON)
+    assert await jobs.purge(ended_before=NOON, limit=1)
+    assert sorted(await listed(jobs)) == ["new", "old", "running"]
+    assert await jobs.purge(ended_before=NOON, limit=1)
+    assert not await jobs.purge(ended_before=NOON, limit=1)
 
     assert sorted(await listed(jobs)) == ["new", "running"]
     assert rows_of(path, "SELECT id, work IS NULL FROM jobs ORDER BY id") == [("new", 1), ("running", 0)]

@@ -53,6 +53,9 @@ class Inbox(Protocol):
         """Return unfinished executions with messages that were sent at ``since`` or before."""
         ...
 
-    async def purge(self, *, before: datetime) -> None:
-        """Delete old messages that no worker will read: rejected ones, and those to executions that have ended."""
+    async def purge(self, *, before: datetime, limit: int) -> bool:
+        """Delete at most ``limit`` old messages that no worker will read; return whether there may be more.
+
+        These are rejected ones, and those to executions that have ended.
+        """
         ...

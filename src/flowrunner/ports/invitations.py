@@ -107,6 +107,6 @@ class InvitationStore(Protocol):
         """
         ...
 
-    async def purge(self, *, now: datetime) -> None:
-        """Delete expired invitations."""
+    async def purge(self, *, now: datetime, limit: int) -> bool:
+        """Delete at most ``limit`` expired invitations; return whether there may be more."""
         ...

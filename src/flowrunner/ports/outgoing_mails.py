@@ -41,8 +41,8 @@ class OutgoingMailStore(Protocol):
 
     async def delete(self, id: str) -> None: ...
 
-    async def purge(self, *, now: datetime) -> int:
-        """Delete expired e-mails; return their number."""
+    async def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete at most ``limit`` expired e-mails; return their number."""
         ...
 
 

@@ -67,6 +67,6 @@ class PasswordResetStore(Protocol):
         """
         ...
 
-    async def purge(self, *, now: datetime) -> None:
-        """Delete expired links."""
+    async def purge(self, *, now: datetime, limit: int) -> bool:
+        """Delete at most ``limit`` expired links; return whether there may be more."""
         ...

@@ -32,6 +32,7 @@ from flowrunner.services.logins import session_of
 from flowrunner.services.mails import Mails, shown_name
 from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.services.rates import SlidingWindow, source_of
+from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
 from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
 
 PAGE: Final = "/invitation"
@@ -292,7 +293,8 @@ class Invitations:
 
     async def purge(self) -> None:
         """Delete invitations that have expired."""
-        await self._store.purge(now=self._clock.now())
+        now = self._clock.now()
+        await commit_in_portions(lambda: self._store.purge(now=now, limit=PURGED_AT_ONCE))
 
 
 _ACCEPTED: Final = ("invitation.accepted", "invitation")

@@ -17,6 +17,7 @@ from flowrunner.ids import new_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.jobs import JobProgress, JobStore, JobType
 from flowrunner.ports.page import Page
+from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
 
 logger = structlog.get_logger()
 
@@ -103,7 +104,8 @@ class Jobs:
 
     async def purge(self, *, older_than: timedelta) -> None:
         """Forget jobs that ended longer ago."""
-        await self._store.purge(ended_before=self._clock.now() - older_than)
+        ended_before = self._clock.now() - older_than
+        await commit_in_portions(lambda: self._store.purge(ended_before=ended_before, limit=PURGED_AT_ONCE))
 
     # The background job
 

@@ -15,6 +15,7 @@ from flowrunner.domain.callbacks import delay_after
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.outgoing_mails import MailedTokens, Mailer, MailFailed, OutgoingMailStore, QueuedMail
 from flowrunner.services.links import link_to
+from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
 
 logger = structlog.get_logger()
 
@@ -99,6 +100,14 @@ class OutgoingMails:
 
     async def purge(self) -> None:
         """Delete the e-mails that have expired, which nothing sends any more."""
-        purged = await self._store.purge(now=self._clock.now())
+        now, purged = self._clock.now(), 0
+
+        async def purge() -> bool:
+            nonlocal purged
+            some = await self._store.purge(now=now, limit=PURGED_AT_ONCE)
+            purged += some
+            return some == PURGED_AT_ONCE
+
+        await commit_in_portions(purge)
         if purged:
             logger.error("mail.given_up", count=purged, reason="expired unsent: is FLOWRUNNER_SMTP_URL set?")

@@ -31,6 +31,7 @@ from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.rates import SlidingWindow, source_of
+from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
 
 logger = structlog.get_logger()
 
@@ -237,7 +238,8 @@ class PasswordResets:
 
     async def purge(self) -> None:
         """Delete links that have expired."""
-        await self._store.purge(now=self._clock.now())
+        now = self._clock.now()
+        await commit_in_portions(lambda: self._store.purge(now=now, limit=PURGED_AT_ONCE))
 
 
 def _check_password(account: Account, password: str) -> None:

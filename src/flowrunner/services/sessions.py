@@ -23,7 +23,7 @@ from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.second_step import LoginChallenges
-from flowrunner.services.short_commits import commit_in_portions
+from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
 from flowrunner.services.tokens import TokenUses
 
 # Time that a refreshed token stays valid, so that requests under way with it do not fail.
@@ -32,8 +32,6 @@ TICKET_LIFE: Final = timedelta(seconds=30)
 # Refreshes and tickets of an account in a minute: each writes a row that stays for a while.
 MOST_RENEWED: Final = 600
 _MOST_AGENT_CHARACTERS: Final = 300
-# Sessions per commit of a purge, which takes about 10 ms.
-_PURGED_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,8 +306,8 @@ class Sessions:
     async def purge(self) -> None:
         """Delete sessions, tickets and API tokens that have expired."""
         now = self._clock.now()
-        await commit_in_portions(lambda: self._store.purge(now=now, limit=_PURGED_AT_ONCE))
-        await self._api_tokens.purge(now=now)
+        await commit_in_portions(lambda: self._store.purge(now=now, limit=PURGED_AT_ONCE))
+        await commit_in_portions(lambda: self._api_tokens.purge(now=now, limit=PURGED_AT_ONCE))
 
 
 # Prefix of `family_of` for an API token; the id of a session's family is random letters and digits.

@@ -307,10 +307,10 @@ class SqlFlows:
         async def purge(tx: Transaction) -> None:
             left = limit
             for (id,) in unneeded:
-                left -= await tx.run(PURGE_REVISIONS, {"id": id, "limit": left})
-                if left == 0:
-                    return
-                await tx.run(triggers.PURGE, {"id": id})
+                for statement in (PURGE_REVISIONS, triggers.PURGE):
+                    left -= await tx.run(statement, {"id": id, "limit": left})
+                    if left == 0:
+                        return
                 await tx.run(PURGE, {"id": id})
 
         if unneeded:

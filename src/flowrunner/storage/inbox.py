@@ -11,6 +11,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.inbox import InboxMessage
 from flowrunner.storage.database import Database
+from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Statement
 from flowrunner.stored_json import StoredJson
@@ -42,11 +43,18 @@ WAITING: Final = """
 SELECT DISTINCT m.execution_id FROM execution_inbox m JOIN executions x ON x.id = m.execution_id
  WHERE m.sent_at <= :since AND NOT m.is_rejected AND x.completed_at IS NULL LIMIT :limit
 """
-PURGE: Final = """
-DELETE FROM execution_inbox
+UNWANTED: Final = """
+SELECT number FROM execution_inbox
  WHERE sent_at < :before
    AND (is_rejected OR NOT EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND completed_at IS NULL))
+ LIMIT :limit
 """
+PURGE: Final = Statement(
+    sqlite="DELETE FROM execution_inbox WHERE number IN (SELECT value FROM json_each(:ids))",
+    postgres="""
+DELETE FROM execution_inbox WHERE number IN (SELECT CAST(json_array_elements_text(CAST(:ids AS json)) AS bigint))
+""",
+)
 
 _CONTENTS: Final[Mapping[str, StoredJson[Signal] | StoredJson[Cancel]]] = {
     "signal": StoredJson(Signal, column="execution_inbox.content"),
@@ -98,8 +106,8 @@ class SqlInbox:
         rows = await self._database.read(lambda tx: tx.rows(WAITING, values))
         return [ExecutionId(row[0]) for row in rows]
 
-    async def purge(self, *, before: datetime) -> None:
-        await self._write(PURGE, before=to_ms(before))
+    async def purge(self, *, before: datetime, limit: int) -> bool:
+        return await delete_some(self._database, UNWANTED, PURGE, {"before": to_ms(before)}, limit=limit) == limit
 
     async def _write(self, statement: str, **values: Any) -> int:
         return await self._database.write(lambda tx: tx.run(statement, values))

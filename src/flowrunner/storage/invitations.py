@@ -14,8 +14,9 @@ from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import CONFIRM, account_of, create_account
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Row, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.workspaces import join
 
 REPLACE: Final = "DELETE FROM invitations WHERE workspace_id = :workspace_id AND (email = :email OR expires_at <= :at)"
@@ -44,7 +45,8 @@ SELECT i.id, i.workspace_id, i.email, i.role, i.invited_by, i.created_at, i.expi
   LEFT JOIN accounts o ON o.id = w.id
  WHERE i.digest = :digest AND i.expires_at > :now
 """
-PURGE_INVITATIONS: Final = "DELETE FROM invitations WHERE expires_at <= :now"
+EXPIRED: Final = "SELECT id FROM invitations WHERE expires_at <= :now LIMIT :limit"
+PURGE: Final = Statement.with_texts("DELETE FROM invitations WHERE id IN (:ids)", "ids")
 
 
 class SqlInvitations:
@@ -137,9 +139,8 @@ class SqlInvitations:
 
         return await self._database.write(accept, audit=audit)
 
-    async def purge(self, *, now: datetime) -> None:
-        values = {"now": to_ms(now)}
-        await self._database.write(lambda tx: tx.run(PURGE_INVITATIONS, values))
+    async def purge(self, *, now: datetime, limit: int) -> bool:
+        return await delete_some(self._database, EXPIRED, PURGE, {"now": to_ms(now)}, limit=limit) == limit
 
 
 def _invitation(row: Row) -> Invitation:

@@ -16,8 +16,9 @@ from flowrunner.ports.jobs import JobProgress
 from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import AFTER_ALL, page_and_total
+from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.workspaces import memberships
 from flowrunner.stored_json import StoredJson
 
@@ -62,7 +63,8 @@ UPDATE jobs SET status = :status, completed_at = :at, work = NULL
  WHERE id = :id AND workspace_id = :workspace_id AND completed_at IS NULL
 """
 SET_ERRORS: Final = "UPDATE jobs SET errors = :errors WHERE id = :id AND workspace_id = :workspace_id"
-PURGE: Final = "DELETE FROM jobs WHERE completed_at < :before"
+OLD: Final = "SELECT id FROM jobs WHERE completed_at < :before ORDER BY completed_at LIMIT :limit"
+PURGE: Final = Statement.with_texts("DELETE FROM jobs WHERE id IN (:ids)", "ids")
 
 _encode: Final = msgspec.json.Encoder().encode
 _ERRORS: Final = StoredJson[tuple[JobError, ...]](tuple[JobError, ...], column="jobs.errors")
@@ -173,8 +175,8 @@ class SqlJobs:
 
         await self._database.write(cancel, audit=audit)
 
-    async def purge(self, *, ended_before: datetime) -> None:
-        await self._database.write(lambda tx: tx.run(PURGE, {"before": to_ms(ended_before)}))
+    async def purge(self, *, ended_before: datetime, limit: int) -> bool:
+        return await delete_some(self._database, OLD, PURGE, {"before": to_ms(ended_before)}, limit=limit) == limit
 
 
 async def _caller(tx: Transaction, job: Job, role: Role | None) -> Caller | None:

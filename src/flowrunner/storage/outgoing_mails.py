@@ -6,8 +6,9 @@ from typing import Final
 
 from flowrunner.ports.outgoing_mails import QueuedMail
 from flowrunner.storage.database import Database
+from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import one_row
+from flowrunner.storage.transaction import Statement, one_row
 
 NEXT_DUE: Final = "SELECT min(next_at) FROM outgoing_mails"
 DUE: Final = """
@@ -16,7 +17,8 @@ SELECT id, recipient, subject, text, page, seed, expires_at, failures
 """
 POSTPONE: Final = "UPDATE outgoing_mails SET failures = failures + 1, next_at = :until WHERE id = :id"
 DELETE: Final = "DELETE FROM outgoing_mails WHERE id = :id"
-PURGE_MAILS: Final = "DELETE FROM outgoing_mails WHERE expires_at <= :now"
+EXPIRED: Final = "SELECT id FROM outgoing_mails WHERE expires_at <= :now LIMIT :limit"
+PURGE: Final = Statement.with_texts("DELETE FROM outgoing_mails WHERE id IN (:ids)", "ids")
 
 
 class SqlOutgoingMails:
@@ -46,6 +48,5 @@ class SqlOutgoingMails:
     async def delete(self, id: str) -> None:
         await self._database.write(lambda tx: tx.run(DELETE, {"id": id}))
 
-    async def purge(self, *, now: datetime) -> int:
-        values = {"now": to_ms(now)}
-        return await self._database.write(lambda tx: tx.run(PURGE_MAILS, values))
+    async def purge(self, *, now: datetime, limit: int) -> int:
+        return await delete_some(self._database, EXPIRED, PURGE, {"now": to_ms(now)}, limit=limit)

@@ -10,8 +10,9 @@ from flowrunner.ports.audit import Audit
 from flowrunner.ports.password_resets import LosingAccount, PasswordReset
 from flowrunner.storage.accounts import END_CHALLENGES, END_RESETS, END_SESSIONS, END_TOKENS, account_of
 from flowrunner.storage.database import Database
+from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import to_ms
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 ACCOUNT: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at,
@@ -42,7 +43,8 @@ UPDATE accounts SET password_hash = :password_hash, updated_at = :at WHERE id = 
 """
 COUNT_FACTORS: Final = "SELECT count(*) FROM second_factors WHERE account_id = :id AND confirmed_at IS NOT NULL"
 PROVIDERS: Final = "SELECT DISTINCT provider FROM identities WHERE account_id = :id ORDER BY provider"
-PURGE_RESETS: Final = "DELETE FROM password_resets WHERE expires_at <= :now"
+EXPIRED: Final = "SELECT digest FROM password_resets WHERE expires_at <= :now LIMIT :limit"
+PURGE: Final = Statement.with_texts("DELETE FROM password_resets WHERE digest IN (:ids)", "ids")
 
 
 class SqlPasswordResets:
@@ -106,6 +108,5 @@ class SqlPasswordResets:
 
         await self._database.write(use, audit=audit)
 
-    async def purge(self, *, now: datetime) -> None:
-        values = {"now": to_ms(now)}
-        await self._database.write(lambda tx: tx.run(PURGE_RESETS, values))
+    async def purge(self, *, now: datetime, limit: int) -> bool:
+        return await delete_some(self._database, EXPIRED, PURGE, {"now": to_ms(now)}, limit=limit) == limit

@@ -13,6 +13,7 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.tokens import TokenView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 from flowrunner.storage.workspaces import memberships
@@ -63,7 +64,8 @@ UPDATE api_tokens SET last_used_at = greatest(last_used_at, used.at)
   FROM unnest(:id::text[], :at::bigint[]) AS used (id, at) WHERE api_tokens.id = used.id
 """,
 )
-PURGE: Final = "DELETE FROM api_tokens WHERE expires_at < :now"
+EXPIRED: Final = "SELECT id FROM api_tokens WHERE expires_at < :now ORDER BY expires_at LIMIT :limit"
+PURGE: Final = Statement.with_texts("DELETE FROM api_tokens WHERE id IN (:ids)", "ids")
 
 
 class SqlTokens:
@@ -137,9 +139,8 @@ class SqlTokens:
         values = [{"id": id, "at": to_ms(at)} for id, at in uses.items()]
         await self._database.write(lambda tx: tx.run_many(NOTE_USE, values))
 
-    async def purge(self, *, now: datetime) -> None:
-        values = {"now": to_ms(now)}
-        await self._database.write(lambda tx: tx.run(PURGE, values))
+    async def purge(self, *, now: datetime, limit: int) -> bool:
+        return await delete_some(self._database, EXPIRED, PURGE, {"now": to_ms(now)}, limit=limit) == limit
 
 
 async def _caller(tx: Transaction, statement: str, values: Mapping[str, Any]) -> Caller | None:

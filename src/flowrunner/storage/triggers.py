@@ -102,7 +102,9 @@ UPDATE triggers
  WHERE flow_id = :flow_id AND removed_at IS NULL
 """
 MOVE: Final = "UPDATE triggers SET workspace_id = :target WHERE flow_id = :id"
-PURGE: Final = "DELETE FROM triggers WHERE flow_id = :id"
+PURGE: Final = """
+DELETE FROM triggers WHERE id IN (SELECT id FROM triggers WHERE flow_id = :id LIMIT :limit)
+"""
 # A pause and its end begin a new count of failures.
 PAUSE: Final = "UPDATE triggers SET paused_at = :paused_at, failures = 0, error = NULL WHERE id = :id"
 ROTATE: Final = "UPDATE triggers SET url_token = :url_token WHERE id = :id AND type = 'webhook'"

@@ -211,7 +211,7 @@ class TemporalDispatcher(LinkingDispatcher):
             partial(self._sweep_due, now - _LATE_WAIT),
             partial(self._sweep_unowned, now - _LATE),
             partial(self._admission.sweep, late=now - _LATE, limit=_PAGE),
-            partial(self._inbox.purge, before=now - _FORGOTTEN),
+            partial(self._purge_inbox, now - _FORGOTTEN),
         )
         raise_first(await attempt_all(parts))
 
@@ -221,6 +221,10 @@ class TemporalDispatcher(LinkingDispatcher):
 
         waiting = await self._inbox.waiting(since=since, limit=_PAGE)
         raise_first(await attempt_all(partial(nudge, id) for id in waiting))
+
+    async def _purge_inbox(self, before: datetime) -> None:
+        while await self._inbox.purge(before=before, limit=_PAGE):
+            pass
 
     async def _sweep_due(self, now: datetime) -> None:
         due = await self._due.due(now=now, limit=_PAGE)
