@@ -54,6 +54,7 @@ WAITS_FOR_CHILD: Final = (waiting(ChildWait("exec-1", "f")),)
 WAITS_FOR_TWO: Final = (waiting(ApprovalWait("Well?", count=2, link=True)),)
 ONE_OF_TWO: Final = (*WAITS_FOR_TWO, received(APPROVAL, MARA, {"approved": True}))
 BOTH: Final = (*ONE_OF_TWO, received(APPROVAL, OMAR, {"approved": True}))
+LINK_REVOKED: Final = (*WAITS_FOR_TWO, received(LINK, MARA))
 BY_LINK: Final = (*WAITS_FOR_TWO, received(APPROVAL, None, {"approved": True}))
 
 
@@ -95,6 +96,10 @@ def signal(key: str, **more: Any) -> Signal:
         (ONE_OF_TWO, signal(APPROVAL, by=None, if_awaited=True), True),
         (BY_LINK, signal(APPROVAL, by=MARA, if_awaited=True), True),
         (BY_LINK, signal(APPROVAL, by=None, if_awaited=True), True),
+        # An answer by a link that was opened before its revocation
+        (WAITS_FOR_TWO, signal(APPROVAL, by="link", if_awaited=True), True),
+        (LINK_REVOKED, signal(APPROVAL, by="link", if_awaited=True), False),
+        (LINK_REVOKED, signal(APPROVAL, by=MARA, if_awaited=True), True),
         (BOTH, signal(APPROVAL, by="kim", if_awaited=True), False),
         (BOTH, signal(LINK, by=MARA, if_awaited=True), False),
     ],

@@ -16,6 +16,9 @@ _ROLES: Final[Mapping[str, WorkspaceRole]] = {"user": LOWEST_ROLE} | {
     role: role for role in WORKSPACE_ROLES if includes(role, LOWEST_ROLE)
 }
 
+# The author of an answer by a link, beside the ids of accounts.
+BY_LINK: Final = "link"
+
 
 def has_role(wait: ApprovalWait, role: WorkspaceRole) -> bool:
     """Return whether a role in the workspace is one of those that may answer, or above one of them."""

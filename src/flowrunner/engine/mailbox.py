@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from flowrunner.domain.approvals import BY_LINK
 from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeWaiting, ScopeEnded, ScopesOpened, Step
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.static_dataclass import static_dataclass
@@ -167,6 +168,8 @@ def is_accepted(signal: Signal, key: str, state: ExecutionState) -> bool:
         return False
     found = step_waiting_for(key, state)
     is_awaited = found is not None
+    if found is not None and found.is_link_revoked and signal.by == BY_LINK:
+        return False
     # An account answers an approval once.
     if found is not None and signal.by is not None and any(signal.by == answer.by for answer in found.answers):
         return parse_signal_key(key)[0] == "link"

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.approvals import BY_LINK
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Conflict, FlowRunnerError, NotFound
 from flowrunner.domain.events import NodeCompleted, NodeWaiting, SignalReceived, Step
@@ -28,8 +29,6 @@ from flowrunner.services.rates import Allowance
 from flowrunner.services.replays import Replays
 from flowrunner.services.signals import Signals, checked_data
 
-# The author of an answer by a link, beside the ids of accounts.
-BY_LINK: Final = "link"
 # Requests with the link of an approval in a minute; each may read a long execution.
 MOST_REQUESTS: Final = 60
 
