@@ -19,6 +19,7 @@ from flowrunner.domain import strict_json
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.security.memory_room import FairBodies
+from flowrunner.services.admission import InputForms
 from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
 from flowrunner.storage.workspaces import SqlWorkspaces
 from security.two_accounts import RETURN, ApiClient, two_accounts_at, until
@@ -88,6 +89,80 @@ async def test_s71_a_request_whose_body_arrives_after_a_lower_role_is_rejected(t
         late = await sent_slowly(team.omar, "PUT", f"/api/v1/flows/{flow}", {"name": "G"}, demote)
 
     assert late.status == 403
+
+
+# It takes a tenth of a second to read.
+LONG: Final = json.dumps({
+    "nodes": {
+        **{
+            f"n{n}": {"type": "log", "params": {"message": f"${{flow.input.x + {n}}}"}, "next": f"n{n - 1}"}
+            for n in range(399, 0, -1)
+        },
+        "n0": {"type": "log", "params": {"message": "m"}},
+    }
+})  # fmt: skip
+
+
+async def names_of_flows(team: Team) -> list[str]:
+    listed = await team.mara.request("GET", "/api/v1/flows", **{HEADER: team.id})
+    return sorted(found["name"] for found in listed.json["flows"])
+
+
+async def test_s71_requests_that_wait_for_their_turn_are_rejected_after_the_removal(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.join("editor")
+
+        async def save(name: str) -> tuple[str, int]:
+            flow = {"name": name, "definition": LONG}
+            return name, (await team.omar.request("POST", "/api/v1/flows", flow, **{HEADER: team.id})).status
+
+        saving = [asyncio.create_task(save(f"F{n:02}")) for n in range(30)]
+        await asyncio.wait(saving, return_when=asyncio.FIRST_COMPLETED)
+        await remove_omar(team, id)
+        replies = dict(await asyncio.gather(*saving))
+        saved = await names_of_flows(team)
+
+    assert set(replies.values()) == {201, 404}
+    assert saved == sorted(name for name, status in replies.items() if status == 201)
+
+
+async def test_s71_no_execution_starts_whose_member_was_removed_while_its_input_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = InputForms.check
+
+    async with team_at(tmp_path) as team:
+        id = await team.join("operator")
+        flow = await team.flow()
+
+        async def check_slowly(*args: Any) -> Any:
+            # Another task, as that of another connection.
+            await asyncio.create_task(remove_omar(team, id))
+            return await check(*args)
+
+        with monkeypatch.context() as slow:
+            slow.setattr(InputForms, "check", check_slowly)
+            reply = await team.omar.request("POST", f"/api/v1/flows/{flow}/run", {})
+        started = await team.mara.request("GET", "/api/v1/executions", **{HEADER: team.id})
+
+    assert reply.status == 404
+    assert started.json["total"] == 0
+
+
+async def test_s71_a_request_that_takes_long_changes_nothing_after_the_removal(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.join("editor")
+        flows = [{"name": f"F{n}", "definition": LONG} for n in range(30)]
+        batch = team.omar.request("POST", "/api/v1/flows:batch", {"flows": flows}, **{HEADER: team.id})
+        deploying = asyncio.create_task(batch)
+        # It is admitted, and reads the first flow.
+        await asyncio.sleep(0.1)
+        await remove_omar(team, id)
+        reply = await deploying
+
+        assert await names_of_flows(team) == []
+
+    assert reply.status == 404
 
 
 async def test_s71_sockets_of_a_removed_member_close_and_those_of_others_stay(tmp_path: Path) -> None:

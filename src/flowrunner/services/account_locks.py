@@ -1,14 +1,19 @@
 """Locks for expensive operations: per account of a request, or per key."""
 
 import asyncio
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from contextvars import ContextVar
+from typing import Final, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.values import AccountId
 
 K = TypeVar("K", bound=Hashable)
+
+# Admits the request that the running task answers once more if its admission may be outdated, and raises if its caller
+# has lost access since; None for work of the server itself. Tasks inherit it.
+READMIT: Final[ContextVar[Callable[[], Awaitable[None]] | None]] = ContextVar("READMIT", default=None)
 
 
 class Locks(Generic[K]):
@@ -27,11 +32,40 @@ class Locks(Generic[K]):
 class AccountLocks:
     """A mutex for each account that sends requests, so that its expensive requests delay only its own.
 
-    The key is always the account, whatever the number of its workspaces.
+    The key is always the account, whatever the number of its workspaces. Many requests can wait for minutes, so each is
+    admitted again when its turn comes, and when its expensive part is over.
     """
 
     def __init__(self) -> None:
         self._locks: Locks[AccountId] = Locks()
 
-    def of(self, caller: Caller) -> asyncio.Lock:
-        return self._locks.of(caller.account_id)
+    def of(self, caller: Caller) -> "AccountTurn":
+        return AccountTurn(self._locks.of(caller.account_id))
+
+
+class AccountTurn:
+    """A turn of an account. Raises, at its begin and end: what the admission of the request raises."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+        try:
+            await readmit()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._lock.release()
+        if kind is None:
+            await readmit()
+
+
+async def readmit() -> None:
+    """Admit the request that the running task answers once more, if it answers one."""
+    if (admit_again := READMIT.get()) is not None:
+        await admit_again()

@@ -50,6 +50,7 @@ from flowrunner.ports.page import Listed, Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import TriggerFire
 from flowrunner.retrying import retry, rising
+from flowrunner.services.account_locks import readmit
 from flowrunner.services.admission import InputForms, concurrency_slot_of
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.start_slots import StartSlots
@@ -185,6 +186,7 @@ class Executions:
         )
         await self._slots.take(caller.workspace_id, caller.account_id)
         try:
+            await readmit()
             return await self.accept(asked)
         finally:
             self._slots.give_back(caller.workspace_id)
@@ -222,6 +224,9 @@ class Executions:
         if slot is None and asked.overlap is not None and asked.fire is not None:
             slot, on_limit = ConcurrencySlot(asked.fire.trigger_id, 1), asked.overlap
         await self._usage.check_stored(workspace_id)
+        if asked.caller is not None:
+            # Its turn, the check of a long input and the key of a limit may have taken long.
+            await readmit()
         # Lists find executions by the time in their ids, which is therefore that of the start.
         id = asked.id or self.new_execution_id()
         now = time_of(id)

@@ -9,6 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
+from weakref import ref
 
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowrunner.api.http.answers import Answer, answer_of, content_of
-from flowrunner.api.http.authentication import act_at, address_of, authenticate, count_unknown, place_of
+from flowrunner.api.http.authentication import act_at, address_of, authenticate, caller_of, count_unknown, place_of
 from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES, MAX_BODY_BYTES, StrictRequest, validated
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.errors import InvalidRequest
@@ -24,11 +25,12 @@ from flowrunner.api.http.idempotency import REPEATABLE, Handler, once
 from flowrunner.api.http.policies import policy_of
 from flowrunner.api.http.queries import query_reader_of
 from flowrunner.api.http.query_names import check_query_names, query_names_of
-from flowrunner.api.http.rate_headers import RATES, count
+from flowrunner.api.http.rate_headers import count
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right, authorise
-from flowrunner.domain.errors import Forbidden, Unauthorized
+from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
 from flowrunner.ports.memory import BodyRoom
+from flowrunner.services.account_locks import READMIT
 from flowrunner.tasks import begin
 
 T = TypeVar("T")
@@ -223,6 +225,7 @@ class ProtectedRoute(BoundedRoute):
 
     Attributes:
         usual_right: The right that it requires instead of those two.
+        place: What its path names; None if it acts in no workspace, or in the one that the caller names.
     """
 
     acts_in_workspace = True
@@ -238,7 +241,7 @@ class ProtectedRoute(BoundedRoute):
         if self._is_tagged:
             options["responses"] = with_etag_of_answer(options.get("responses", {}))
         super().__init__(path, endpoint, **options)
-        self._place = place_of(self.path_format) if self.acts_in_workspace else None
+        self.place = place_of(self.path_format) if self.acts_in_workspace else None
         # The parameter that names an account.
         found = _ACCOUNT.match(self.path_format)
         self._account_parameter = None if found is None else found[1]
@@ -258,7 +261,11 @@ class ProtectedRoute(BoundedRoute):
         return handler
 
     async def admit(self, request: Request) -> None:
+        await self._admit(request, is_first=True)
+
+    async def _admit(self, request: Request, *, is_first: bool) -> None:
         request.scope[ADMITTED_AT] = services_of(request).known_callers.changes
+        READMIT.set(_Readmission(self, request))
         try:
             caller = await authenticate(request, is_safe=request.method in _READING)
         except (Unauthorized, Forbidden):
@@ -268,22 +275,44 @@ class ProtectedRoute(BoundedRoute):
         if self._account_parameter is not None and request.path_params[self._account_parameter] == OWN_ACCOUNT:
             request.path_params[self._account_parameter] = caller.account_id
         rates = services_of(request).rates
-        count(request.scope, rates.known(caller.account_id))
+        if is_first:
+            count(request.scope, rates.known(caller.account_id))
         # A caller without the right in any workspace does not learn what exists.
         authorise(caller, self.right)
         if self.acts_in_workspace:
-            placed = await act_at(request, caller, self._place)
+            placed = await act_at(request, caller, self.place)
             if placed is not caller:
                 caller = request.scope["caller"] = placed
                 authorise(caller, self.right)
         # Each change adds an audit entry, which is kept for long. Executions are limited by their stored bytes.
-        if self._is_change:
+        if self._is_change and is_first:
             count(request.scope, rates.change(caller.account_id))
 
     async def admit_again(self, request: Request) -> None:
         if request.scope[ADMITTED_AT] != services_of(request).known_callers.changes:
-            request.scope.pop(RATES, None)
-            await self.admit(request)
+            await self._admit(request, is_first=False)
+
+
+class _Readmission:
+    """Admits a request once more, as long as it is being answered: tasks that outlive it have inherited this."""
+
+    __slots__ = ("_request", "_route")
+
+    def __init__(self, route: ProtectedRoute, request: Request) -> None:
+        self._route = route
+        self._request = ref(request)
+
+    async def __call__(self) -> None:
+        if (request := self._request()) is None:
+            return
+        before = caller_of(request)
+        await self._route.admit_again(request)
+        now = caller_of(request)
+        # What an account no longer reaches is looked for in its own workspace.
+        if now.workspace_id != before.workspace_id:
+            raise NotFound("workspace" if self._route.place is None else self._route.place.kind)
+        if (now.role, now.role_in(now.workspace_id)) != (before.role, before.role_in(before.workspace_id)):
+            raise Forbidden("Your role has changed since the request arrived: send it again")
 
 
 class AdminRoute(ProtectedRoute):
