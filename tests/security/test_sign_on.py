@@ -287,6 +287,7 @@ def hostile_tokens(liar: LyingProvider) -> Iterator[tuple[str, dict[str, Any]]]:
         "no subject": {"sub": None}, "an empty subject": {"sub": ""}, "a subject that is a number": {"sub": 7},
         "a subject of 256 characters": {"sub": "x" * 256}, "half a character as subject": {"sub": "\ud800"},
         "a subject with a null character": {"sub": "a\0b"}, "an issue time that is a text": {"iat": str(now)},
+        "issued before all time": {"iat": -(10**400)},
         "no address": {"email": None}, "an address that is not verified": {"email_verified": False},
         "an address with two scripts": {"email": "rооt@example.com"}, "no address at all": {"email": "root"},
     }.items():  # fmt: skip
@@ -437,6 +438,9 @@ def honest_tokens(liar: LyingProvider) -> Iterator[tuple[str, dict[str, Any]]]:
             "claims": facts | dict.fromkeys(absent), "userinfo": facts,
             "metadata": {"userinfo_endpoint": f"{liar.issuer}/userinfo"},
         }  # fmt: skip
+    yield "ways to send the secret that are no list", {
+        "metadata": {"token_endpoint_auth_methods_supported": True}, **eng,
+    }  # fmt: skip
     yield "a secret in the form", {"metadata": {"token_endpoint_auth_methods_supported": ["client_secret_post"]}, **eng}
 
 

@@ -102,10 +102,10 @@ class HttpOpenIdClient:
             "code_verifier": state.verifier,
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        methods = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+        methods = metadata.get("token_endpoint_auth_methods_supported")
         if provider.client_secret is None:
             form["client_id"] = provider.client_id
-        elif "client_secret_basic" in methods:
+        elif not isinstance(methods, list) or not methods or "client_secret_basic" in methods:
             pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret)}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         else:
@@ -147,11 +147,11 @@ class HttpOpenIdClient:
                 leeway=_SKEW,
                 options={"require": list(_REQUIRED), "verify_sub": True},
             )
+            self._check(provider, claims, nonce=nonce)
+            return claims
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             # Besides its own errors, the library raises those of base64 and JSON.
             raise SignOnFailed("invalid", f"The ID token is not valid: {type(error).__name__}") from None
-        self._check(provider, claims, nonce=nonce)
-        return claims
 
     def _check(self, provider: Provider, claims: Mapping[str, Any], *, nonce: str) -> None:
         """Check what the library does not. Raises: SignOnFailed."""
