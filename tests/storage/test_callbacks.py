@@ -20,7 +20,7 @@ from flowrunner.ports.page import Page
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
 from flowrunner.storage.accounts import SqlAccounts
-from flowrunner.storage.callbacks import SqlCallbacks, notify_callbacks
+from flowrunner.storage.callbacks import DUE_CALLBACKS, NEXT_DUE, SqlCallbacks, notify_callbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
@@ -280,12 +280,12 @@ async def test_what_is_due_is_found_by_its_time_and_not_during_a_pause(callbacks
         await add(callbacks, id, next_at=seconds)
 
     assert await callbacks.next_due() == (at(1), True)
-    assert await callbacks.due_callbacks(now=at(0.5)) == []
-    assert await callbacks.due_callbacks(now=at(1)) == [(MARA, "callback-1")]
+    assert (await callbacks.due_callbacks(now=at(0.5)))[0] == []
+    assert (await callbacks.due_callbacks(now=at(1)))[0] == [(MARA, "callback-1")]
     assert [each.id for each in await callbacks.due(CallbackId("callback-1"), now=at(5), limit=9)] == ["d1", "d2"]
     await callbacks.record(attempt("d1", 3, next_at=at(4), paused_until=at(8), error="http.500", status_code=500))
     assert await callbacks.next_due() == (at(8), True)
-    assert await callbacks.due_callbacks(now=at(7)) == []
+    assert (await callbacks.due_callbacks(now=at(7)))[0] == []
 
 
 async def test_callbacks_that_are_due_are_found_in_all_workspaces(callbacks: SqlCallbacks) -> None:
@@ -295,9 +295,15 @@ async def test_callbacks_that_are_due_are_found_in_all_workspaces(callbacks: Sql
     await create(callbacks, "callback-9", workspace_id=OMAR)
     await add(callbacks, "delivery-9", callback="callback-9")
 
-    found = await callbacks.due_callbacks(now=at(1))
-
-    assert found == [(MARA, "callback-0"), (MARA, "callback-1"), (OMAR, "callback-9")]
+    assert await callbacks.due_callbacks(now=at(1)) == (
+        [(MARA, "callback-0"), (MARA, "callback-1"), (OMAR, "callback-9")], None
+    )  # fmt: skip
+    found = []
+    after: CallbackId | None = CallbackId("")
+    while after is not None:
+        due, after = await callbacks.due_callbacks(now=at(1), after=after, limit=2)
+        found.append([id for _, id in due])
+    assert found == [["callback-0", "callback-1"], [], ["callback-9"], []]
 
 
 async def test_attempts_are_counted_for_the_delivery_and_its_callback(callbacks: SqlCallbacks) -> None:
@@ -333,7 +339,7 @@ async def test_a_callback_that_begins_anew_does_not_wait_for_the_end_of_its_paus
 
     for fields, due in ({"name": "N"}, []), ({"failures": 0, "failing_since": None}, [(MARA, view.id)]):
         await callbacks.change(MARA, view.id, lambda before, fields=fields: replace(before, **fields))  # type: ignore[misc]
-        assert await callbacks.due_callbacks(now=at(5)) == due
+        assert (await callbacks.due_callbacks(now=at(5)))[0] == due
 
 
 async def test_a_delivery_is_made_due_again(callbacks: SqlCallbacks) -> None:
@@ -378,19 +384,56 @@ async def test_what_is_pending_of_a_disabled_callback_fails_in_short_commits(
         found, _ = await callbacks.deliveries(MARA, view.id, page=ALL)
         return sum(delivery.state == "failed" for delivery in found)
 
-    assert not await callbacks.fail_pending(view.id, at=at(1))
+    assert not await callbacks.fail_pending(view.id, at=at(1), disabled_before=at(0))
     await callbacks.disable(view.id, at=at(1), reason="gone", notice={})
-    at_first, given_up = await failed(), await callbacks.given_up()
+    at_first, given_up = await failed(), await callbacks.given_up(disabled_before=at(0))
     # It is enabled again meanwhile.
     await callbacks.change(MARA, view.id, lambda before: replace(before, disabled_at=None, disabled_reason=None))
-    assert not await callbacks.fail_pending(view.id, at=at(1))
+    assert not await callbacks.fail_pending(view.id, at=at(1), disabled_before=at(0))
     await callbacks.disable(view.id, at=at(1), reason="gone", notice={})
-    has_more = [await callbacks.fail_pending(view.id, at=at(1)) for _ in range(2)]
+    has_more = [await callbacks.fail_pending(view.id, at=at(1), disabled_before=at(0)) for _ in range(2)]
 
     assert (at_first, given_up) == (2, [view.id])
     assert has_more == [False, False]
-    assert (await failed(), await callbacks.given_up()) == (5, [])
+    assert (await failed(), await callbacks.given_up(disabled_before=at(0))) == (5, [])
     assert other.id not in given_up
+
+
+async def test_what_is_pending_of_a_callback_that_a_person_disabled_fails_after_a_day(
+    callbacks: SqlCallbacks, path: Place
+) -> None:
+    unused = cast("Any", None)
+    for id, disabled in (("callback-1", NOON), ("callback-2", NOON - timedelta(minutes=2)), ("callback-3", None)):
+        await create(callbacks, id)
+        await add(callbacks, f"d{id[-1]}", callback=id)
+        await callbacks.change(MARA, CallbackId(id), lambda before, at=disabled: replace(before, disabled_at=at))  # type: ignore[misc]
+    clock = SteppingClock(NOON + timedelta(days=1, minutes=-1))
+
+    await CallbackDeliveries(callbacks, *[unused] * 4, clock=clock, draw=unused, on_attempt=unused).purge()
+
+    assert rows_of(path, "SELECT id, state, error FROM callback_deliveries ORDER BY id") == [
+        ("d1", "pending", None), ("d2", "failed", "callback.disabled"), ("d3", "pending", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.only("sqlite")
+async def test_a_look_for_due_callbacks_costs_what_is_pending(
+    callbacks: SqlCallbacks, database: Database, path: Place
+) -> None:
+    for n in range(100):
+        await callbacks.create(callback(f"callback-{n}"), sealing(b"sealed"), most=100)
+    for n in (7, 70, 99):
+        add_many(path, f"callback-{n}", 300)
+        change(path, f"UPDATE callback_deliveries SET state = 'pending', next_at = 0 WHERE id = 'callback-{n}-1'")
+    counted = WritesCounted(database)
+
+    # As writes, whose work is counted.
+    looks = ((DUE_CALLBACKS, {"now": 1, "after": "", "limit": 2}), (NEXT_DUE, {"after": "", "limit": 9}))
+    for statement, values in looks:
+        rows = await counted.write(lambda tx, statement=statement, values=values: tx.rows(statement, values))  # type: ignore[misc]
+        assert rows
+
+    assert 0 < max(counted.work) <= 400, counted.work
 
 
 @pytest.mark.only("postgres")
@@ -404,7 +447,7 @@ async def test_a_message_that_is_delivered_while_its_callback_is_given_up_stays_
     try:
         async with other.transaction():
             await other.execute("UPDATE callback_deliveries SET state = 'delivered', next_at = NULL")
-            failing = asyncio.create_task(callbacks.fail_pending(view.id, at=at(1)))
+            failing = asyncio.create_task(callbacks.fail_pending(view.id, at=at(1), disabled_before=at(0)))
             await until_somebody_waits_for_a_row(path)
         await failing
     finally:
@@ -510,7 +553,7 @@ async def test_the_deliveries_of_a_deleted_workspace_are_deleted_in_short_commit
 
     assert left == [3_000, 3_000]
     # Nothing is sent, and nothing is left that anything could be sent with.
-    assert await callbacks.due_callbacks(now=NOON) == []
+    assert (await callbacks.due_callbacks(now=NOON))[0] == []
     assert rows_of(path, "SELECT name, address, length(sealed) FROM callbacks WHERE id = 'callback-2'") == [("", "", 0)]
     with pytest.raises(NotFound):
         await callbacks.get(OMAR, CallbackId("callback-2"))

@@ -194,8 +194,17 @@ class CallbackStore(Protocol):
         """Return when the next delivery is due, and whether any callback is enabled."""
         ...
 
-    async def due_callbacks(self, *, now: datetime) -> Sequence[tuple[WorkspaceId, CallbackId]]:
-        """Return all callbacks with due deliveries, in the order of their ids."""
+    async def due_callbacks(
+        self, *, now: datetime, after: CallbackId, limit: int
+    ) -> tuple[Sequence[tuple[WorkspaceId, CallbackId]], CallbackId | None]:
+        """Return callbacks with due deliveries, in the order of their ids, from after one of them.
+
+        Args:
+            limit: Callbacks with deliveries, due or not, that are looked at.
+
+        Returns:
+            The callbacks, and the last one that was looked at; None instead of that if there are no more.
+        """
         ...
 
     async def due(self, id: CallbackId, *, now: datetime, limit: int) -> Sequence[DeliveryView]:
@@ -215,12 +224,15 @@ class CallbackStore(Protocol):
         """
         ...
 
-    async def fail_pending(self, id: CallbackId, *, at: datetime) -> bool:
-        """Fail some pending deliveries of a callback that `disable` has disabled; return whether there may be more."""
+    async def fail_pending(self, id: CallbackId, *, at: datetime, disabled_before: datetime) -> bool:
+        """Fail some pending deliveries of a callback that was given up; return whether there may be more.
+
+        That is one that `disable` has disabled, or that a person has disabled before ``disabled_before``.
+        """
         ...
 
-    async def given_up(self) -> Sequence[CallbackId]:
-        """Return callbacks that `disable` has disabled, and that have pending deliveries."""
+    async def given_up(self, *, disabled_before: datetime) -> Sequence[CallbackId]:
+        """Return callbacks that were given up, as for `fail_pending`, and that have pending deliveries."""
         ...
 
     async def old(self, *, before: datetime, limit: int) -> Sequence[DeliveryId]:

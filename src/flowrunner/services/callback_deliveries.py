@@ -64,6 +64,9 @@ _TURN_SECONDS: Final = 5.0
 _MAILBOXES: Final = 10_000
 # How soon a new delivery is noticed.
 LOOK_SECONDS: Final = 1.0
+# Callbacks with pending messages that are read together: those of all workspaces may be very many.
+LOOKED_AT_ONCE: Final = 5000
+_FIRST: Final = CallbackId("")
 # The delay before a callback whose rows cannot be read is tried again.
 _UNREADABLE_SECONDS: Final = 60.0
 # The delay after so many outages in a row: a message whose attempt cannot be recorded is sent again after it.
@@ -128,6 +131,8 @@ class CallbackDeliveries:
         # Of each mailbox, on the clock of the event loop.
         self._free_at: LruCache[str, float] = LruCache(_MAILBOXES)
         self._waiting = WaitingCallbacks()
+        # The next look begins after this one.
+        self._looked_at = _FIRST
 
     async def next_due(self) -> datetime | None:
         """Return when to look for deliveries; None while there is no callback."""
@@ -175,12 +180,17 @@ class CallbackDeliveries:
     async def _look(self, tasks: Mapping[tuple[WorkspaceId, CallbackId], asyncio.Task[None]]) -> None:
         """Raises: Unavailable, unless messages are being sent: these would be sent again if they were cut off."""
         try:
-            due = await self._store.due_callbacks(now=self._clock.now())
+            has_more = True
+            while has_more:
+                now, after = self._clock.now(), self._looked_at
+                due, until = await self._store.due_callbacks(now=now, after=after, limit=LOOKED_AT_ONCE)
+                self._waiting.update((each for each in due if each not in tasks), after=after, until=until)
+                self._looked_at = until or _FIRST
+                # The rest gets its turn at the next looks.
+                has_more = until is not None and not due
         except Unavailable:
             if not tasks:
                 raise
-        else:
-            self._waiting.update(each for each in due if each not in tasks)
 
     async def _deliver_if_readable(
         self, workspace_id: WorkspaceId, id: CallbackId, outages: Counter[CallbackId]
@@ -363,7 +373,8 @@ class CallbackDeliveries:
         await self._fail_pending(callback.id, now)
 
     async def _fail_pending(self, id: CallbackId, now: datetime) -> None:
-        await commit_in_portions(lambda: self._store.fail_pending(id, at=now))
+        before = now - RETRIED_FOR
+        await commit_in_portions(lambda: self._store.fail_pending(id, at=now, disabled_before=before))
 
     async def purge(self) -> None:
         """Delete deliveries that are older than a week, beyond the newest of their callback, or of no workspace."""
@@ -373,7 +384,8 @@ class CallbackDeliveries:
                 with contextlib.suppress(NotFound):
                     await delete_callback(self._store, workspace_id, id)
         now = self._clock.now()
-        while ids_given_up := await self._store.given_up():
+        # Nobody who enables a callback after that long waits for its messages.
+        while ids_given_up := await self._store.given_up(disabled_before=now - RETRIED_FOR):
             for id in ids_given_up:
                 await self._fail_pending(id, now)
         deletions = ShortDeletions(self._store.delete_ended)

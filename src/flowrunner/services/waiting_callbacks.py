@@ -1,7 +1,7 @@
 """Order in which callbacks send: workspaces take turns, and so do the callbacks of each."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -22,16 +22,31 @@ class WaitingCallbacks:
     def __init__(self) -> None:
         self._waiting: dict[WorkspaceId, dict[CallbackId, None]] = {}
 
-    def update(self, due: Iterable[tuple[WorkspaceId, CallbackId]]) -> None:
-        """Keep the places of those that are still due, and append the others."""
+    def update(
+        self,
+        due: Iterable[tuple[WorkspaceId, CallbackId]],
+        *,
+        after: CallbackId | None = None,
+        until: CallbackId | None = None,
+    ) -> None:
+        """Keep the places of those that are still due, and append the others.
+
+        Args:
+            after, until: The part of all callbacks of which ``due`` has those that are due; the others stay. None is
+                the beginning, or the end.
+        """
+
+        def is_kept(id: CallbackId, found: Mapping[CallbackId, None]) -> bool:
+            return id in found or (after is not None and id <= after) or (until is not None and id > until)
+
         found: dict[WorkspaceId, dict[CallbackId, None]] = {}
         for workspace_id, id in due:
             found.setdefault(workspace_id, {})[id] = None
-        kept = {
-            workspace_id: {id: None for id in ids if id in found[workspace_id]} | found[workspace_id]
-            for workspace_id, ids in self._waiting.items()
-            if workspace_id in found
-        }
+        kept = {}
+        for workspace_id, ids in self._waiting.items():
+            of_workspace = found.get(workspace_id, {})
+            if left := {id: None for id in ids if is_kept(id, of_workspace)} | of_workspace:
+                kept[workspace_id] = left
         self._waiting = kept | {each: ids for each, ids in found.items() if each not in kept}
 
     def take(self, sending: Counter[WorkspaceId]) -> tuple[WorkspaceId, CallbackId] | None:

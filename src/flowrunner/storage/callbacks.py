@@ -111,30 +111,44 @@ INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, subject, 
 VALUES (:id, :workspace_id, :callback_id, :event, :subject, :details, :noted_at, :state, :attempts, :retry_until,
         :next_at, :last_at, :status_code, :error)
 """
-# Reads one place of an index per enabled callback.
-NEXT_DUE: Final = Statement(
-    sqlite="""
+# Of each callback with pending deliveries, in the order of their ids, the id by one step in the index of what is due.
+_PENDING_IN_SQLITE: Final = """
+WITH RECURSIVE pending (id, place) AS (
+    SELECT min(callback_id), 1 FROM callback_deliveries INDEXED BY callback_deliveries_due
+     WHERE next_at IS NOT NULL AND callback_id > :after
+     UNION ALL
+    SELECT (SELECT min(d.callback_id) FROM callback_deliveries d INDEXED BY callback_deliveries_due
+             WHERE d.next_at IS NOT NULL AND d.callback_id > p.id), p.place + 1
+      FROM pending p WHERE p.id IS NOT NULL AND p.place < :limit
+)
+"""
+_PENDING_IN_POSTGRES: Final = _PENDING_IN_SQLITE.replace(" INDEXED BY callback_deliveries_due", "")
+_EARLIEST_IN_SQLITE: Final = """
 SELECT min(max(coalesce(c.paused_until, 0),
                (SELECT min(d.next_at) FROM callback_deliveries d
-                 WHERE d.callback_id = c.id AND d.next_at IS NOT NULL))), count(*)
-  FROM callbacks c WHERE c.disabled_at IS NULL
-""",
-    postgres="""
-SELECT min(CASE WHEN due.at IS NOT NULL THEN greatest(c.paused_until, due.at) END), count(*)
-  FROM callbacks c
-  CROSS JOIN LATERAL (SELECT min(d.next_at) AS at FROM callback_deliveries d
-                       WHERE d.callback_id = c.id AND d.next_at IS NOT NULL) due
- WHERE c.disabled_at IS NULL
-""",
-)
-DUE_CALLBACKS: Final = """
-SELECT c.workspace_id, c.id
-  FROM callbacks c
- WHERE c.disabled_at IS NULL AND coalesce(c.paused_until, 0) <= :now
-   AND EXISTS (SELECT 1 FROM callback_deliveries d
-                WHERE d.callback_id = c.id AND d.next_at IS NOT NULL AND d.next_at <= :now)
- ORDER BY c.id
+                 WHERE d.callback_id = p.id AND d.next_at IS NOT NULL))),
+       EXISTS (SELECT 1 FROM callbacks WHERE disabled_at IS NULL)
+  FROM pending p CROSS JOIN callbacks c ON c.id = p.id AND c.disabled_at IS NULL
 """
+_EARLIEST_IN_POSTGRES: Final = """
+SELECT min(greatest(c.paused_until,
+                    (SELECT min(d.next_at) FROM callback_deliveries d
+                      WHERE d.callback_id = p.id AND d.next_at IS NOT NULL))),
+       EXISTS (SELECT 1 FROM callbacks WHERE disabled_at IS NULL)
+  FROM pending p JOIN callbacks c ON c.id = p.id AND c.disabled_at IS NULL
+"""
+NEXT_DUE: Final = Statement(
+    sqlite=_PENDING_IN_SQLITE + _EARLIEST_IN_SQLITE, postgres=_PENDING_IN_POSTGRES + _EARLIEST_IN_POSTGRES
+)
+_ARE_DUE: Final = """
+SELECT p.id, c.workspace_id,
+       c.disabled_at IS NULL AND coalesce(c.paused_until, 0) <= :now
+       AND EXISTS (SELECT 1 FROM callback_deliveries d
+                    WHERE d.callback_id = p.id AND d.next_at IS NOT NULL AND d.next_at <= :now)
+  FROM pending p LEFT JOIN callbacks c ON c.id = p.id
+ WHERE p.id IS NOT NULL ORDER BY p.place
+"""
+DUE_CALLBACKS: Final = Statement(sqlite=_PENDING_IN_SQLITE + _ARE_DUE, postgres=_PENDING_IN_POSTGRES + _ARE_DUE)
 DUE: Final = """
 SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
        state, attempts, retry_until, next_at, last_at, status_code, error
@@ -165,17 +179,20 @@ FAIL_PENDING: Final = """
 UPDATE callback_deliveries SET state = 'failed', next_at = NULL, last_at = :at, error = 'callback.disabled'
  WHERE state = 'pending'
    AND id IN (SELECT d.id FROM callback_deliveries d JOIN callbacks c ON c.id = d.callback_id
-               WHERE d.callback_id = :id AND d.next_at IS NOT NULL AND c.disabled_reason IS NOT NULL
+               WHERE d.callback_id = :id AND d.next_at IS NOT NULL
+                 AND (c.disabled_reason IS NOT NULL OR c.disabled_at < :disabled_before)
                ORDER BY d.next_at, d.id LIMIT :limit)
 """
-# Those that a crash has left.
+# Those that a person has disabled for too long, and those of the server that a crash has left.
 GIVEN_UP: Final = """
 SELECT c.id FROM callbacks c
- WHERE c.disabled_reason IS NOT NULL
+ WHERE (c.disabled_reason IS NOT NULL OR c.disabled_at < :disabled_before)
    AND EXISTS (SELECT 1 FROM callback_deliveries d WHERE d.callback_id = c.id AND d.next_at IS NOT NULL)
  ORDER BY c.id LIMIT 100
 """
 _FAILED_AT_ONCE: Final = 500
+_FIRST: Final = CallbackId("")
+_ALL_CALLBACKS: Final = 2**31 - 1
 # Adds a delivery to each callback of the workspace that wants the event.
 ADD_DELIVERIES: Final = Statement(
     sqlite="""
@@ -371,13 +388,17 @@ class SqlCallbacks:
             raise NotFound("callback") from None
 
     async def next_due(self) -> tuple[datetime | None, bool]:
-        at, count = await self._database.read(lambda tx: one_row(tx, NEXT_DUE))
-        return from_ms_or_none(at), count > 0
+        values = {"after": "", "limit": _ALL_CALLBACKS}
+        at, has_callbacks = await self._database.read(lambda tx: one_row(tx, NEXT_DUE, values))
+        return from_ms_or_none(at), bool(has_callbacks)
 
-    async def due_callbacks(self, *, now: datetime) -> Sequence[tuple[WorkspaceId, CallbackId]]:
-        # Long: those of all workspaces may be very many.
-        rows = await self._database.read_long(lambda tx: tx.rows(DUE_CALLBACKS, {"now": to_ms(now)}))
-        return [(WorkspaceId(workspace_id), CallbackId(id)) for workspace_id, id in rows]
+    async def due_callbacks(
+        self, *, now: datetime, after: CallbackId = _FIRST, limit: int = _ALL_CALLBACKS
+    ) -> tuple[Sequence[tuple[WorkspaceId, CallbackId]], CallbackId | None]:
+        values = {"now": to_ms(now), "after": after, "limit": limit}
+        rows = await self._database.read_long(lambda tx: tx.rows(DUE_CALLBACKS, values))
+        due = [(WorkspaceId(workspace_id), CallbackId(id)) for id, workspace_id, is_due in rows if is_due]
+        return due, CallbackId(rows[-1][0]) if len(rows) == limit else None
 
     async def due(self, id: CallbackId, *, now: datetime, limit: int) -> Sequence[DeliveryView]:
         values = {"id": id, "now": to_ms(now), "limit": limit}
@@ -410,7 +431,8 @@ class SqlCallbacks:
         async def disable(tx: Transaction) -> None:
             row = await tx.row(DISABLE, {"id": id, "at": to_ms(at), "reason": reason})
             if row is not None:
-                await _fail_some(tx, id, at)
+                # As the server disables it, no matter since when.
+                await _fail_some(tx, id, at=at, disabled_before=at)
                 await notify_callbacks(
                     tx,
                     "callback.disabled",
@@ -423,11 +445,12 @@ class SqlCallbacks:
 
         await self._database.write(disable, audit=audit)
 
-    async def fail_pending(self, id: CallbackId, *, at: datetime) -> bool:
-        return await self._database.write(lambda tx: _fail_some(tx, id, at))
+    async def fail_pending(self, id: CallbackId, *, at: datetime, disabled_before: datetime) -> bool:
+        return await self._database.write(lambda tx: _fail_some(tx, id, at=at, disabled_before=disabled_before))
 
-    async def given_up(self) -> Sequence[CallbackId]:
-        return [CallbackId(id) for (id,) in await self._database.read_long(lambda tx: tx.rows(GIVEN_UP))]
+    async def given_up(self, *, disabled_before: datetime) -> Sequence[CallbackId]:
+        values = {"disabled_before": to_ms(disabled_before)}
+        return [CallbackId(id) for (id,) in await self._database.read_long(lambda tx: tx.rows(GIVEN_UP, values))]
 
     async def old(self, *, before: datetime, limit: int) -> Sequence[DeliveryId]:
         values = {"before": to_ms(before), "limit": limit}
@@ -445,9 +468,9 @@ class SqlCallbacks:
         await self._database.write(lambda tx: tx.run(DELETE_ENDED, {"ids": json.dumps(ids)}))
 
 
-async def _fail_some(tx: Transaction, id: CallbackId, at: datetime) -> bool:
+async def _fail_some(tx: Transaction, id: CallbackId, *, at: datetime, disabled_before: datetime) -> bool:
     """Fail some pending deliveries of a callback that was given up; return whether there may be more."""
-    values = {"id": id, "at": to_ms(at), "limit": _FAILED_AT_ONCE}
+    values = {"id": id, "at": to_ms(at), "disabled_before": to_ms(disabled_before), "limit": _FAILED_AT_ONCE}
     return await tx.run(FAIL_PENDING, values) == _FAILED_AT_ONCE
 
 
