@@ -154,6 +154,22 @@ async def test_s74_a_receiver_that_fails_gets_a_bounded_number_of_requests_howev
     assert (await installation.get(view)).failures == 0
 
 
+@pytest.mark.parametrize(
+    ("failures", "more"), [(FAILURES_BEFORE_PAUSE - 1, 1), (FAILURES_BEFORE_PAUSE, 0), (FAILURES_BEFORE_PAUSE + 1, 0)]
+)
+async def test_a_receiver_has_a_pause_from_its_fifth_failure_in_a_row(
+    installation: Installation, failures: int, more: int
+) -> None:
+    installation.network.says("http://dead", 500)
+    view = await installation.callback("http://dead", pending=failures)
+    await installation.deliveries.deliver_due()
+
+    await installation.pend(view, "new")
+    await installation.deliveries.deliver_due()
+
+    assert installation.network.asked["http://dead"] == min(failures, FAILURES_BEFORE_PAUSE) + more
+
+
 async def test_a_receiver_that_takes_nothing_for_a_day_has_its_callback_disabled_and_others_are_told(
     installation: Installation,
 ) -> None:

@@ -92,6 +92,16 @@ async def test_a_description_that_was_changed_beside_the_document_comes_back(
     assert (again.after.description, list(again.after.tags)) == ("D", ["a"])
 
 
+async def test_a_deployment_removes_the_description_and_tags_that_its_document_no_longer_has(
+    batches: FlowBatches, mara: Caller
+) -> None:
+    await batches.save(mara, documents(a=DESCRIBED))
+
+    ((again, *_),) = await batches.save(mara, documents(a=DESCRIBED.partition("\n")[2]))
+
+    assert (again.after.description, list(again.after.tags)) == ("", [])
+
+
 async def test_a_deployment_without_a_change_adds_nothing_to_the_audit_log(
     batches: FlowBatches, engine: Machine, mara: Caller
 ) -> None:
