@@ -188,6 +188,9 @@ async def test_the_link_of_an_invitation_confirms_the_address_if_it_was_mailed(i
         ).status == status
     assert await installation.is_confirmed("kim")
     assert signed_up == {True: True, False: False}
+    # Only whose address is not confirmed by the invitation gets a link for that.
+    await installation.sent()
+    assert [len(installation.mailbox.to(each)) for each in ("lee@example.com", "mo@example.com")] == [1, 2]
 
 
 async def test_s17_only_an_admin_confirms_an_address_without_its_mailbox(installation: Installation) -> None:
