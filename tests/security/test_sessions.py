@@ -25,6 +25,7 @@ from api.test_tokens_api import program
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.accounts import AccountChanges
+from flowrunner.security.credentials import Argon2Hasher
 from flowrunner.services.accounts import AccountUpdate
 from flowrunner.storage.accounts import SqlAccounts
 from security.two_accounts import ApiClient, assert_limited, two_accounts_at
@@ -564,6 +565,33 @@ def test_s10_a_change_of_the_account_ends_every_session_and_socket(
         assert browser.get(ME).status == account.get(ME).status == 401
         # What reads may go on reading after a change of the role.
         assert reading.get(ME).status == (200 if change == {"role": "viewer"} else 401)
+
+
+async def test_s10_an_admin_who_is_disabled_while_a_password_is_hashed_creates_no_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hash = Argon2Hasher.hash
+    admin = {"name": "Ada", "email": "ada@example.com", "password": PASSWORD, "role": "admin"}
+
+    async with two_accounts_at(tmp_path) as accounts:
+        made = await accounts.mara.request("POST", "/api/v1/accounts", admin)
+        login = await ApiClient(accounts.app).request("POST", LOGIN, {"username": admin["email"], "password": PASSWORD})
+
+        async def hash_slowly(hasher: Argon2Hasher, password: str, *, source: str) -> str:
+            hashed = await hash(hasher, password, source=source)
+            # Another task, as that of another connection.
+            disabling = accounts.mara.request("PUT", f"/api/v1/accounts/{made.json['id']}", {"disabled": True})
+            assert (await asyncio.create_task(disabling)).status == 200
+            return hashed
+
+        with monkeypatch.context() as slow:
+            slow.setattr(Argon2Hasher, "hash", hash_slowly)
+            ada = ApiClient(accounts.app, login.json["token"])
+            late = await ada.request("POST", "/api/v1/accounts", {**admin, "email": "late@example.com"})
+        listed = (await accounts.mara.request("GET", "/api/v1/accounts")).json["accounts"]
+
+    assert_error(late, 401)
+    assert {account["email"] for account in listed} == {f"{name}@example.com" for name in ("mara", "omar", "ada")}
 
 
 # The last admin

@@ -25,6 +25,7 @@ from flowrunner.ids import new_id
 from flowrunner.ports.accounts import AccountChanges, AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
+from flowrunner.services.account_locks import readmit
 from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login
@@ -181,6 +182,8 @@ class Accounts:
         )
         link, mails = (None, ()) if is_confirmed else self._confirmations.begin(account.id, name=name, email=email)
         password_hash = await self._hasher.hash(password, source=entry.actor or entry.address)
+        # Hashing may have waited in its queue.
+        await readmit()
         entry = replace(
             entry,
             object=("account", account.id),
@@ -232,6 +235,7 @@ class Accounts:
             caller, before.email, new.password, current=new.current_password if is_own else None
         )
         # Hashing may have waited in its queue.
+        await readmit()
         now = self._clock.now()
         mails = notices = self._notices(before, new)
         link = None
