@@ -1,13 +1,12 @@
 """Output of faults as text, as JSON, and as annotations of a pull request."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from flowrunner.cli.text import plain
+from flowrunner.cli.text import json_text, plain
 from flowrunner.domain.errors import Fault
 
 
@@ -46,7 +45,7 @@ def print_json(found: Sequence[ValidationReport], *, strict: bool) -> None:
         "warnings": sum(report.warnings for report in found),
         "files": [{"file": report.file, "faults": [as_json(fault) for fault in report.faults]} for report in found],
     }
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json_text(document, indent=2))
 
 
 def as_json(fault: Fault) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Final
 import click
 
 from flowrunner.cli.documents import log_errors_only, no_text, read_documents
+from flowrunner.cli.output import print_text
+from flowrunner.cli.text import plain
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.language.mermaid import mermaid_of
 from flowrunner.language.sketch import Sketch, sketch_of
@@ -27,14 +29,14 @@ def print_graph(name: str, output: str) -> int:
         sketch = None if document.text is None else sketch_of(document.text, types)
         if sketch is None or not sketch.nodes:
             reason = no_text().message if sketch is None else "there is no mapping 'nodes' to draw"
-            click.echo(f"{document.file}: {reason}", err=True)
+            click.echo(plain(f"{document.file}: {reason}"), err=True)
             return INVALID
         try:
             text = _svg_of(sketch) if output == "svg" else mermaid_of(sketch)
         except InvalidInput as error:
-            click.echo(f"{document.file}: {error.faults[0].message}", err=True)
+            click.echo(plain(f"{document.file}: {error.faults[0].message}"), err=True)
             return INVALID
-        click.echo(text, nl=False)
+        print_text(text.removesuffix("\n"))
     return 0
 
 

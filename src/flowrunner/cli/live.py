@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, Self
 
 import click
 
-from flowrunner.cli.text import fit, local_time, pad, plain, short_duration, width
+from flowrunner.cli.text import clock_time, fit, local_time, pad, plain, short_duration, width
 
 # Characters of a line. Readers want to see what runs, not all of its data.
 _MOST_SHOWN: Final = 500
@@ -57,7 +57,7 @@ class PlainLines(Silence):
     def add(self, event: Message) -> None:
         line = self._line(event)
         if line is not None:
-            moment = click.style(_clock(event["timestamp"]), dim=True)
+            moment = click.style(clock_time(datetime.fromisoformat(event["timestamp"])), dim=True)
             click.echo(f"{moment} {line}", err=True, color=self._colour)
 
     def _line(self, event: Message) -> str | None:
@@ -213,7 +213,8 @@ def plain_log_line(line: Message) -> str:
     level = str(line["level"])
     place = line.get("step") or line.get("node_id") or "flow"
     text = plain(f"{level:5} {place}: {line['message']}{data}")
-    return f"{click.style(_clock(line['timestamp']), dim=True)} {click.style(text, fg=_COLOURS.get(level))}"
+    moment = clock_time(datetime.fromisoformat(line["timestamp"]))
+    return f"{click.style(moment, dim=True)} {click.style(text, fg=_COLOURS.get(level))}"
 
 
 def _awaited(wait: Any) -> str:
@@ -230,7 +231,3 @@ def _awaited(wait: Any) -> str:
 
 def _seconds(since: str, until: str) -> float:
     return (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
-
-
-def _clock(moment: str) -> str:
-    return datetime.fromisoformat(moment).astimezone().strftime("%H:%M:%S.%f")[:-3]

@@ -1,7 +1,6 @@
 """Output of data: tables for people, and JSON, YAML or names for programs."""
 
 import itertools
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,18 @@ from typing import Any, Final
 import click
 
 from flowrunner.cli.common import common, say
-from flowrunner.cli.text import fit, pad, plain, relative, short_duration, short_size, wants_colour, width
+from flowrunner.cli.text import (
+    UNSAFE,
+    fit,
+    json_text,
+    pad,
+    plain,
+    relative,
+    short_duration,
+    short_size,
+    wants_colour,
+    width,
+)
 
 _COLOURS: Final = {
     "completed": "green", "delivered": "green", "armed": "green", "running": "cyan", "waiting": "yellow",
@@ -23,8 +33,6 @@ _MOMENTS: Final = ("at", "since", "until", "timestamp")
 _LONGEST_CELL: Final = 60
 # An id, and of it the time and the first random digits.
 _ID: Final = re.compile(r"^([a-z]+-[0-9a-z]{15})[0-9a-z]{21}$")
-# Characters that JSON leaves as they are and a terminal would obey, or that reorder what it shows.
-_UNSAFE: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 def show(value: Any, columns: str = "", *, name: str = "id", empty: str = "There is nothing to show") -> None:
@@ -55,7 +63,7 @@ def show(value: Any, columns: str = "", *, name: str = "id", empty: str = "There
                 click.echo(plain(str(_at(row, name))))
         case "ndjson":
             for row in rows:
-                click.echo(_json(_chosen(row, fields), indent=None))
+                click.echo(json_text(_chosen(row, fields), indent=None))
         case "json" | "yaml" as form:
             chosen = [_chosen(row, fields) for row in rows]
             _print_as(form, chosen[0] if is_one else chosen)
@@ -80,7 +88,7 @@ def show_value(value: Any) -> None:
         _show_query(wanted.query, value, wanted.output)
     elif wanted.output == "ndjson":
         for one in value if isinstance(value, list) else [value]:
-            click.echo(_json(one, indent=None))
+            click.echo(json_text(one, indent=None))
     else:
         _print_as("yaml" if wanted.output == "yaml" else "json", value)
 
@@ -102,28 +110,19 @@ def print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _print_as(form: str, value: Any) -> None:
-    click.echo(_yaml(value).removesuffix("\n") if form == "yaml" else _json(value, indent=2))
+    click.echo(_yaml(value).removesuffix("\n") if form == "yaml" else json_text(value, indent=2))
 
 
 def print_text(text: str) -> None:
-    """Print text of the server as it is, or escaped where it would reach a terminal."""
+    """Print text of others as it is, or escaped where it would reach a terminal."""
     click.echo("\n".join(map(plain, text.split("\n"))) if sys.stdout.isatty() else text)
-
-
-def _json(value: Any, *, indent: int | None) -> str:
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return (
-        _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-        .encode("utf-8", "surrogatepass")
-        .decode("utf-8", "replace")
-    )
 
 
 def _yaml(value: Any) -> str:
     import yaml
 
     text = yaml.safe_dump(value, allow_unicode=True, sort_keys=False)
-    return yaml.safe_dump(value, allow_unicode=False, sort_keys=False) if _UNSAFE.search(text) else text
+    return yaml.safe_dump(value, allow_unicode=False, sort_keys=False) if UNSAFE.search(text) else text
 
 
 def _show_query(expression: str, value: Any, form: str | None) -> None:
@@ -137,7 +136,7 @@ def _show_query(expression: str, value: Any, form: str | None) -> None:
         case "name" | "ndjson":
             for one in found if isinstance(found, list) else [found]:
                 is_raw = form == "name" and isinstance(one, str)
-                click.echo(plain(one) if is_raw else _json(one, indent=None))
+                click.echo(plain(one) if is_raw else json_text(one, indent=None))
         case "yaml":
             _print_as("yaml", found)
         case _:
@@ -176,9 +175,9 @@ def _print_object(value: Mapping[str, Any]) -> None:
     now = datetime.now(UTC)
     for key, one in value.items():
         if isinstance(one, Mapping | list) and one:
-            text = _json(one, indent=None)
+            text = json_text(one, indent=None)
             if len(text) > _LONGEST_CELL:
-                text = _json(one, indent=2).replace("\n", "\n" + " " * (longest + 2))
+                text = json_text(one, indent=2).replace("\n", "\n" + " " * (longest + 2))
         elif isinstance(one, str) and _is_moment(key):
             text = f"{one} ({relative(one, now)})"
         else:
@@ -260,7 +259,7 @@ def _cell(field: str, value: Any, now: datetime) -> str:
         case list() if all(isinstance(one, str) for one in value):
             return ", ".join(value)
         case Mapping() | list():
-            return _json(value, indent=None)
+            return json_text(value, indent=None)
         case _:
             return str(value)
 

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 import click
 
-from flowrunner.cli.text import local_time, plain, wants_colour
+from flowrunner.cli.text import clock_time, local_time, plain, wants_colour
 from flowrunner.domain.events import (
     Cancelled,
     Completed,
@@ -56,7 +56,7 @@ class Progress:
             if line is not None:
                 # Child executions are numbered.
                 prefix = "" if number == 0 else f"[{number}] "
-                moment = record.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+                moment = clock_time(record.at)
                 click.echo(f"{click.style(moment, dim=True)} {prefix}{line}", err=True, color=self._colour)
 
     def _line(self, id: ExecutionId, record: Recorded) -> str | None:

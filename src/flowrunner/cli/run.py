@@ -2,7 +2,6 @@
 
 import asyncio
 import difflib
-import json
 import os
 import signal
 import sys
@@ -20,7 +19,7 @@ from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
 from flowrunner.cli.progress import Progress
 from flowrunner.cli.secrets import given_secrets
-from flowrunner.cli.text import plain, wants_colour
+from flowrunner.cli.text import json_text, plain, wants_colour
 from flowrunner.cli.validate import missing_secrets
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Failed
@@ -191,7 +190,7 @@ async def _until_ended(
 def _print_end(last: Event, unanswered: Sequence[Mapping[str, Any]], *, was_interrupted: bool) -> int:
     match last:
         case Completed(result=result):
-            click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+            click.echo(json_text(result, indent=2))
             return OK
         case Failed(error=error, step=step):
             where = "" if step is None else f" at {step}"

@@ -1,7 +1,6 @@
 """Command `test`: run the tests in flows and print their results."""
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_
 from flowrunner.cli.faults import ValidationReport, as_json, print_text
 from flowrunner.cli.junit import write_junit
 from flowrunner.cli.tested import FlowTestReport, explain
-from flowrunner.cli.text import plain, wants_colour
+from flowrunner.cli.text import json_text, plain, wants_colour
 from flowrunner.domain.counted import counted
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.values import JSON
@@ -49,7 +48,7 @@ def run_tests(
     if coverage:
         printer.coverage(tested)
     if output == "json":
-        click.echo(json.dumps(_report(tested, coverage=coverage), indent=2, ensure_ascii=False))
+        click.echo(json_text(_report(tested, coverage=coverage), indent=2))
     if junit is not None:
         write_junit(Path(junit), tested)
     printer.summary(tested, wanted)

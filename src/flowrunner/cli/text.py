@@ -1,11 +1,15 @@
 """Text for terminals: escaped, coloured, and as wide as it looks."""
 
+import json
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+# Characters that JSON leaves as they are and a terminal would obey, or that reorder what it shows.
+UNSAFE: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -14,6 +18,16 @@ def plain(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def json_text(value: Any, *, indent: int | None) -> str:
+    """Return a value as JSON, with terminal control characters escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return (
+        UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        .encode("utf-8", "surrogatepass")
+        .decode("utf-8", "replace")
+    )
 
 
 def wants_colour(stream_is_tty: bool, environ: Mapping[str, str]) -> bool:
@@ -64,6 +78,11 @@ def local_time(at: datetime) -> str:
     local = at.astimezone()
     is_today = local.date() == datetime.now(local.tzinfo).date()
     return f"{local:%H:%M:%S}" if is_today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def clock_time(at: datetime) -> str:
+    """Return the local time of a moment with its milliseconds, for lines of what happens now."""
+    return f"{at.astimezone():%H:%M:%S.%f}"[:-3]
 
 
 def short_duration(seconds: float) -> str:

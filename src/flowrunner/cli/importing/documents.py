@@ -15,6 +15,7 @@ import yaml
 from flowrunner.bounded_json import decode_json
 from flowrunner.cli.common import say, unusable
 from flowrunner.cli.flow_files import write_flow_file
+from flowrunner.cli.text import plain
 from flowrunner.domain.counted import counted
 
 MAX_SPEC_BYTES: Final = 16 * 1024 * 1024
@@ -99,7 +100,7 @@ def write_all(flows: Collection[Imported], directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for flow in flows:
         write_flow_file(directory, flow.name, as_yaml(flow.document).encode())
-        click.echo(flow.name)
+        click.echo(plain(flow.name))
         for note in flow.notes:
             say(f"{flow.name}: {note}")
     left = sum(len(flow.notes) for flow in flows)
