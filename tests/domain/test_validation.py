@@ -1,18 +1,23 @@
 """The faults and warnings of a flow, each with its place and hint."""
 
+import ast
 import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from flowrunner import language
 from flowrunner.domain.errors import Fault
 from flowrunner.language import Reading, foreign_forms, study_flow
 from flowrunner.language.inputs import form_faults
 from flowrunner.language.schema_budget import SchemaBudget
 from flowrunner.schemas import RustSchemas
 from support.flows import specs
+
+LANGUAGE = Path(language.__file__).parent
 
 
 def study(document: str) -> Reading:
@@ -299,6 +304,189 @@ def test_an_endless_wait_never_ends_by_its_timeout() -> None:
     assert told(with_an_edge.faults) == [
         ("edge.timeout", "nodes.got.next.timeout", 2, 46, "say how long it waits: timeout: 1d"),
     ]
+
+
+HOOK = 'triggers: {t: {type: webhook, verify: {scheme: token, header: x-token, secret: "${secrets.T}"}}}\n'
+# By code of a warning: a document that has it alone, and documents close to it that have none.
+WARNINGS: dict[str, tuple[str, list[str]]] = {
+    "edge.error": (
+        (
+            "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, next: {error.http.timeout: b, "
+            "default: b}}, b: {type: return}}"
+        ),
+        [
+            (
+                "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, next: {error.timeout: b, "
+                "error.http.503: b, default: b}}, b: {type: return}}"
+            ),
+        ],
+    ),
+    "edge.timeout": (
+        "nodes: {a: {type: wait, params: {key: k}, next: {timeout: b}}, b: {type: return}}",
+        [
+            "nodes: {a: {type: wait, params: {key: k}, timeout: 1d, next: {timeout: b}}, b: {type: return}}",
+            "nodes: {a: {type: wait, params: {key: k, timeout: 1d}, next: {timeout: b}}, b: {type: return}}",
+            "nodes: {a: {type: wait, params: {key: k}, next: b}, b: {type: return}}",
+        ],
+    ),
+    "edge.missing": (
+        "nodes: {a: {type: approval, next: {approved: b}}, b: {type: return}}",
+        [
+            "nodes: {a: {type: approval, next: {approved: b, rejected: b}}, b: {type: return}}",
+            "nodes: {a: {type: approval, if: true, next: {approved: b, rejected: b}}, b: {type: return}}",
+            (
+                "nodes: {a: {type: switch, params: {cases: [{when: 'input.x', action: x}]}, next: {x: b}}, "
+                "b: {type: return}}"
+            ),
+        ],
+    ),
+    "edge.endless": (
+        "nodes: {a: {type: log, params: {message: m}, next: b}, b: {type: log, params: {message: m}, next: a}}",
+        [
+            (
+                "nodes: {a: {type: log, params: {message: m}, next: b}, b: {type: switch, "
+                "params: {cases: [{when: 'input.x', action: x}]}, next: {x: a}}}"
+            ),
+            (
+                "nodes: {a: {type: log, if: 'input.x', params: {message: m}, next: {skipped: b, default: a}}, "
+                "b: {type: return}}"
+            ),
+            "nodes: {a: {type: log, if: 'input.x', params: {message: m}, next: {error: a}}}",
+            (
+                "nodes: {a: {type: switch, if: 'input.x', params: {cases: [{when: 'input.y', action: x}], "
+                "default_action: x}, next: {x: a}}}"
+            ),
+        ],
+    ),
+    "edge.input": (
+        (
+            "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, next: {error: b}}, "
+            "b: {type: return, params: {value: '${input}'}}}"
+        ),
+        [
+            (
+                "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, next: {error: b, default: b}}, "
+                "b: {type: return, params: {value: '${input}'}}}"
+            ),
+            (
+                "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, next: {error: b, default: c}}, "
+                "c: {type: log, params: {message: m}, next: b}, b: {type: return, params: {value: '${input}'}}}"
+            ),
+            (
+                "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, next: {error: b}}, "
+                "b: {type: return, params: {value: '${[input, error]}'}}}"
+            ),
+            "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, next: {error: b}}, b: {type: return}}",
+            (
+                "start: b\nnodes: {a: {type: http.request, params: {url: 'https://e.com'}, next: {error: b}}, "
+                "b: {type: log, params: {message: '${input}'}, next: a}}"
+            ),
+            (
+                "on_failure: b\nnodes: {a: {type: http.request, params: {url: 'https://e.com'}, "
+                "next: {error: b}}, b: {type: return, params: {value: '${input}'}}}"
+            ),
+        ],
+    ),
+    "schema.fields": (
+        (
+            "nodes: {a: {type: approval, params: {form: {amount: {type: number}}}, next: {approved: b, "
+            "rejected: b}}, b: {type: return}}"
+        ),
+        [
+            (
+                "nodes: {a: {type: approval, params: {form: {properties: {amount: {type: number}}}}, "
+                "next: {approved: b, rejected: b}}, b: {type: return}}"
+            ),
+            (
+                "nodes: {a: {type: approval, params: {form: {x-amount: {type: number}}}, next: {approved: b, "
+                "rejected: b}}, b: {type: return}}"
+            ),
+        ],
+    ),
+    "metadata.name": (
+        "metadata: {description: d}\nnodes: {a: {type: return}}",
+        [
+            "metadata: {name: n}\nnodes: {a: {type: return}}",
+            "nodes: {a: {type: return}}",
+        ],
+    ),
+    "set.nested": (
+        "vars: {n: 1}\nnodes: {a: {type: set, params: {values: {n: 2}}}}",
+        [
+            "vars: {n: 1}\nnodes: {a: {type: set, params: {values: {m: 2}}}}",
+            "vars: {n: 1, values: 1}\nnodes: {a: {type: set, params: {values: {n: 2}}}}",
+            "vars: {n: 1}\nnodes: {a: {type: set, params: {n: 2}}}",
+        ],
+    ),
+    "trigger.loop": (
+        HOOK + "nodes: {a: {type: http.request, params: {url: 'https://e.com/hooks/x'}}}",
+        [
+            "nodes: {a: {type: http.request, params: {url: 'https://e.com/hooks/x'}}}",
+            HOOK + "nodes: {a: {type: http.request, params: {url: 'https://e.com/webhooks'}}}",
+            HOOK + "nodes: {a: {type: log, params: {message: 'https://e.com/hooks/x'}}}",
+        ],
+    ),
+    "trigger.null": (
+        "nodes: {a: {type: return, params: {value: '${trigger.body}'}}}",
+        [
+            (
+                "triggers: {t: {type: webhook, verify: {scheme: token, header: x-token, "
+                "secret: \"${secrets.T}\"}, input: {x: '${trigger.body}'}}}\nnodes: {a: {type: return, "
+                "params: {value: '${flow.input.x}'}}}"
+            ),
+        ],
+    ),
+    "retry.error": (
+        "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, retry: {max: 2, errors: [tiemout]}}}",
+        [
+            (
+                "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, retry: {max: 2, "
+                "errors: [timeout, http, http.503]}}}"
+            ),
+        ],
+    ),
+    "trigger.jitter": (
+        "triggers: {t: {type: schedule, cron: '* * * * *', jitter: 1m}}\nnodes: {a: {type: return}}",
+        [
+            "triggers: {t: {type: schedule, cron: '* * * * *', jitter: 59s}}\nnodes: {a: {type: return}}",
+        ],
+    ),
+    "trigger.unverified": (
+        "triggers: {t: {type: webhook, verify: none}}\nnodes: {a: {type: return}}",
+        [
+            HOOK + "nodes: {a: {type: return}}",
+        ],
+    ),
+    "timeout.seconds": (
+        "nodes: {a: {type: http.request, params: {url: 'https://e.com', timeout: 3000}}}",
+        [
+            "nodes: {a: {type: http.request, params: {url: 'https://e.com', timeout: 3001}}}",
+            "nodes: {a: {type: http.request, params: {url: 'https://e.com', timeout: 999}}}",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("code", WARNINGS)
+def test_a_warning_is_of_its_mistake_and_of_nothing_that_looks_like_it(code: str) -> None:
+    mistaken, right = WARNINGS[code]
+
+    assert [(fault.code, fault.is_warning) for fault in study(mistaken).faults] == [(code, True)]
+    assert {document: told(study(document).faults) for document in right} == {document: [] for document in right}
+
+
+def test_every_warning_of_the_structure_is_among_them() -> None:
+    """Those of expressions and mocks have tables of their own."""
+    codes = {
+        call.args[1].value
+        for path in LANGUAGE.rglob("*.py")
+        if "flow_tests" not in path.parts
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "warn"
+        if isinstance(call.args[1], ast.Constant)
+    }
+
+    assert codes == WARNINGS.keys()
 
 
 def test_secrets_are_listed_with_the_first_place_that_names_them() -> None:
