@@ -6,10 +6,21 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import pytest
 
-from flowrunner.api.approval_form import MOST_CHOICES, data_of, fields_of, whole_data_of
+from flowrunner.api.approval_form import (
+    APPROVE,
+    DECISION,
+    MOST_CHOICES,
+    MOST_FIELDS,
+    data_of,
+    decision_of,
+    fields_of,
+    parsed_form,
+    whole_data_of,
+)
 from flowrunner.api.approval_page import question
 from flowrunner.domain.errors import Conflict, InvalidInput
 from flowrunner.domain.events import Step
@@ -170,6 +181,54 @@ def test_many_choices_are_written_by_hand() -> None:
     assert [field.kind for field in fields_of(many)] == ["json"]
     assert data_of(fields_of(many), {"field.a": "7"}) == {"a": 7}
     assert data_of(fields_of(texts), {"field.a": "x7"}) == {"a": "x7"}
+
+
+# By kind of a field: its schema, what is typed at most, and the value of that.
+KINDS: Final[dict[str, tuple[JSON, str, JSON]]] = {
+    "text": ({"type": "string"}, "x", "x"),
+    "lines": ({"type": "string", "maxLength": 201}, "x\r\ny", "x\ny"),
+    "number": ({"type": "number"}, "0.5", 0.5),
+    "integer": ({"type": "integer"}, "12", 12),
+    "boolean": ({"type": "boolean"}, "yes", True),
+    "choice": ({"enum": [7, 8, 9]}, "2", 9),
+    "date": ({"type": "string", "format": "date"}, "2026-01-31", "2026-01-31"),
+    "scalar": ({"type": ["string", "integer"]}, "12", 12),
+    "json": ({"type": "array"}, "[1]", [1]),
+}
+_LONGEST_NAME: Final = 200
+
+
+@pytest.mark.parametrize("length", [1, _LONGEST_NAME])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, MOST_FIELDS])
+def test_every_form_that_is_shown_can_be_sent(count: int, kind: str, length: int) -> None:
+    schema, text, value = KINDS[kind]
+    names = [chr(0x4E00 + number) * length for number in range(count)]
+    fields = fields_of({"properties": dict.fromkeys(names, schema)})
+    assert {field.kind for field in fields} == {kind}
+
+    # As a browser does it, with the button that was pressed.
+    sent = parsed_form(urlencode({**{field.key: text for field in fields}, DECISION: APPROVE}).encode())
+
+    assert decision_of(sent)
+    assert data_of(fields, sent) == dict.fromkeys(names, value)
+
+
+@pytest.mark.parametrize(("count", "length"), [(0, 1), (MOST_FIELDS + 1, 1), (1, 0), (1, _LONGEST_NAME + 1)])
+def test_a_form_with_more_or_longer_names_than_are_shown_is_one_field(count: int, length: int) -> None:
+    form: JSON = {"properties": {chr(0x4E00 + number) * length: {"type": "string"} for number in range(count)}}
+
+    assert [(field.key, field.kind) for field in fields_of(form)] == [("field.", "json")]
+
+
+@pytest.mark.parametrize("text", [str(MOST_CHOICES), "-1", "1.0", " ", "x", "9" * 5000])
+def test_only_a_place_among_the_choices_is_one(text: str) -> None:
+    fields = fields_of({"properties": {"a": {"enum": list(range(MOST_CHOICES))}}})
+
+    assert data_of(fields, {"field.a": str(MOST_CHOICES - 1)}) == {"a": MOST_CHOICES - 1}
+    with pytest.raises(InvalidInput) as refused:
+        data_of(fields, {"field.a": text})
+    assert [fault.path for fault in refused.value.faults] == ["data.a"]
 
 
 LONG: Final = "<" * 400_000

@@ -126,6 +126,50 @@ async def test_other_errors_arrive_with_their_traceback() -> None:
             await caller.call("fail")
 
 
+@pytest.mark.parametrize("outcome", ["result", "coroutine", "error", "too much", "cancelled", "withdrawn", "told"])
+async def test_nothing_is_kept_of_a_call_that_is_over(monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
+    monkeypatch.setattr(channel_module, "MAX_FRAME_BYTES", 1000)
+    endless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def later() -> str:
+        await asyncio.sleep(0)
+        if outcome == "error":
+            raise NotFound("flow")
+        return "x" * (2000 if outcome == "too much" else 1)
+
+    async with connected({"later": later, "endless": lambda: endless, "now": lambda: 1}) as ends:
+        caller, served = ends
+        match outcome:
+            case "result":
+                await caller.call("now", returns=int)
+            case "coroutine":
+                await caller.call("later", returns=str)
+            case "error" | "too much":
+                with pytest.raises((NotFound, RuntimeError)):
+                    await caller.call("later", returns=str)
+            case "cancelled":
+                call = caller.call("endless")
+                await caller.call("now", returns=int)
+                assert served._running
+                call.cancel()
+            case "withdrawn":
+                caller.call("later").cancel()
+            case _:
+                caller.notify("now")
+        # What was sent before it has arrived, and so has what that has caused.
+        for _ in range(2):
+            await caller.call("now", returns=int)
+
+        # What may be called stays.
+        kept = [vars(end) | {"_handlers": ()} for end in ends]
+        assert [
+            (name, value)
+            for end in kept
+            for name, value in end.items()
+            if isinstance(value, dict | list | set | bytearray) and value
+        ] == []
+
+
 async def test_what_is_told_before_a_result_arrives_before_it() -> None:
     seen: list[int] = []
 
