@@ -88,6 +88,40 @@ async def test_a_flow_keeps_executions_for_its_own_time(database: Database, ids:
     assert await left(path, ids) == "02456789"
 
 
+AGE, NUMBER = RetentionRule(max_age=4 * DAY), RetentionRule(max_count=1)
+NONE = RetentionRule()
+# By what has them: the rules of flow-1, of its workspace and of the installation, and what they leave.
+RULES = {
+    "age of the flow": ((AGE, NONE, MONTH), "13456789"),
+    "number of the flow": ((NUMBER, NONE, MONTH), "1345789"),
+    "age of the workspace": ((NONE, AGE, MONTH), "456789"),
+    "number of the workspace": ((NONE, NUMBER, MONTH), "4589"),
+    "number of the installation": ((NONE, NONE, RetentionRule(max_age=30 * DAY, max_count=1)), "4589"),
+    "age of the installation": ((NONE, NONE, AGE), "456789"),
+}
+STATES = {
+    "in use": "SELECT 1",
+    "disabled": "UPDATE flows SET disabled_at = 1",
+    "deleted": "UPDATE flows SET deleted_at = 1",
+    "deleted with its workspace": "UPDATE workspaces SET deleted_at = 1",
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("rule", RULES)
+async def test_a_rule_holds_whatever_becomes_of_its_flow(
+    database: Database, ids: dict[str, str], path: Place, rule: str, state: str
+) -> None:
+    (of_flow, of_workspace, installation), expected = RULES[rule]
+    await SqlRetention(database).set_of_flow(MARA, FlowId("flow-1"), of_flow)
+    await SqlRetention(database).set_of_workspace(MARA, of_workspace)
+    change(path, STATES[state])
+
+    await purge(retention(database, installation=installation))
+
+    assert await left(path, ids) == expected
+
+
 async def test_an_age_that_no_rule_can_have_stops_the_purge_of_no_other_flow(
     database: Database, ids: dict[str, str], path: Place
 ) -> None:
