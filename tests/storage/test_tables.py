@@ -1,8 +1,9 @@
 """Equality of the table registry and the schema."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +77,68 @@ def test_a_deletion_touches_nothing_of_another_owner(owner: Owner) -> None:
     for statement in deletions(owner):
         for text in (statement,) if isinstance(statement, str) else (statement.sqlite, statement.postgres):
             assert f"{owner}_id = :id" in text
+
+
+# What a deletion leaves of the texts and bytes in the rows of its owner, until background jobs have deleted those rows.
+LEFT: Mapping[Owner, Mapping[str, Collection[str]]] = {
+    "account": {},
+    "workspace": {
+        "callbacks": ("id", "workspace_id", "events", "format", "flow_id", "tag", "disabled_reason"),
+        "flows": ("*",),
+        "executions": ("*",),
+    },
+}
+
+
+@pytest.mark.parametrize("owner", LEFT)
+def test_a_deletion_leaves_nothing_in_the_rows_of_its_owner_but_what_jobs_delete(tmp_path: Path, owner: Owner) -> None:
+    of_owner = [
+        table for table in TABLES if not isinstance(table.on_deletion, Untouched) and owner in table.on_deletion
+    ]
+    with closing(sqlite3.connect(new_database_file(tmp_path / "flowrunner.db"))) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        for (trigger,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {trigger}")
+        marks = {table.name: fill(connection, table) for table in of_owner}
+
+        for statement in deletions(owner):
+            text = statement if isinstance(statement, str) else statement.sqlite
+            connection.execute(text, {"id": "mine", "at": 7})
+
+        left = {table.name: still_there(connection, table, marks[table.name]) for table in of_owner}
+
+    expected = {
+        table.name: {*marks[table.name]}
+        if LEFT[owner].get(table.name) == ("*",)
+        else {*LEFT[owner].get(table.name, ())}
+        for table in of_owner
+    }
+    assert left == expected
+
+
+def fill(connection: sqlite3.Connection, table: Table) -> Mapping[str, object]:
+    """Add a row that belongs to the owner `mine`; return its texts and bytes by column."""
+    types = dict(connection.execute(f"SELECT name, type FROM pragma_table_xinfo('{table.name}')").fetchall())
+    values: dict[str, object] = {}
+    for name in table.columns:
+        mark = f"{name} of {table.name}"
+        values[name] = 1 if types[name] in ("INTEGER", "REAL") else mark.encode() if types[name] == "BLOB" else mark
+    values |= {name: "mine" for name in ("workspace_id", "account_id") if name in values}
+    values |= {"status": "running"} if table.name == "executions" else {}
+    values |= {"deleted_at": None} if "deleted_at" in values else {}
+    connection.execute(
+        f"INSERT INTO {table.name} ({', '.join(values)}) VALUES ({', '.join(f':{name}' for name in values)})", values
+    )
+    return {name: value for name, value in values.items() if isinstance(value, str | bytes)}
+
+
+def still_there(connection: sqlite3.Connection, table: Table, marks: Mapping[str, object]) -> set[str]:
+    rows = connection.execute(f"SELECT {', '.join(marks)} FROM {table.name}").fetchall()
+    return {name for row in rows for name, value in zip(marks, row, strict=True) if value == marks[name]}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_the_deletion_of_each_owner_of_a_row_deletes_it(table: Table) -> None:
+    owners = {owner for owner in LEFT if f"{owner}_id" in table.columns}
+
+    assert isinstance(table.on_deletion, Untouched) or table.on_deletion.keys() == owners
