@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.expression import Constant
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.prepared import prepared
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerSpec, Verify, WebhookTrigger
-from flowrunner.domain.values import FlowId
-from flowrunner.ports.flows import SavedFlow
+from flowrunner.domain.values import FlowId, RevisionId
+from flowrunner.ports.flows import FlowChange, SavedFlow
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.flow_moves import SqlFlowMoves
@@ -26,6 +27,7 @@ from .samples import ALL, flow
 HOURLY = Schedule(every_seconds=3600)
 HOOK = WebhookTrigger(verify=Verify(scheme="none"))
 FLOW = FlowId("flow-1")
+HOUR = timedelta(hours=1)
 
 
 def saved(**specs: TriggerSpec) -> SavedFlow:
@@ -87,13 +89,13 @@ async def test_many_triggers_are_armed_by_as_many_statements_as_one(flows: SqlFl
 
         async def arming(tx: Transaction, triggers: Any = triggers) -> int:
             counted: Any = CountedTransaction(tx)
-            await arm(counted, MARA, FLOW, triggers, at=NOON)
+            await arm(counted, MARA, FLOW, triggers, is_new=False, at=NOON)
             return len(counted.sent)
 
         sent.append(await database.write(arming))
 
-    # The second one removes the trigger of the first.
-    assert sent == [4, 5]
+    # The second one removes the trigger of the first, and forgets what was removed long ago.
+    assert sent == [4, 6]
 
 
 async def test_a_save_wakes_the_jobs_of_schedules_and_of_chains(flows: SqlFlows) -> None:
@@ -157,6 +159,40 @@ async def test_a_removed_trigger_is_ended_and_the_same_name_revives_it(flows: Sq
         before["often"], due_at=NOON + timedelta(hours=3), next_at=NOON + timedelta(hours=3)
     )
     assert after["pushed"] == before["pushed"]
+
+
+async def test_of_a_flow_the_triggers_that_were_removed_last_are_kept(
+    flows: SqlFlows, triggers: SqlTriggers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.triggers.MOST_REMOVED", 2)
+    await flows.create(MARA, saved(t0=HOURLY, kept=HOOK))
+
+    for n in range(1, 5):
+        specs: dict[str, TriggerSpec] = {f"t{n}": HOURLY, "kept": HOOK}
+        await flows.update(MARA, FLOW, partial(replace, triggers=saved(**specs).triggers, updated_at=NOON + n * HOUR))
+
+    assert {name: each.state for name, each in (await named(triggers)).items()} == {
+        "t2": "ended", "t3": "ended", "t4": "armed", "kept": "armed"
+    }  # fmt: skip
+
+
+async def test_a_workspace_has_a_limited_number_of_triggers(
+    flows: SqlFlows, triggers: SqlTriggers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY, pushed=HOOK, third=HOOK))
+    monkeypatch.setattr("flowrunner.storage.triggers.MOST_TRIGGERS", 2)
+
+    # Those that it has already continue, and it may have fewer.
+    await save(flows, hours=1, often=Schedule(every_seconds=60), pushed=HOOK, third=HOOK)
+    await save(flows, hours=2, often=HOURLY)
+    with pytest.raises(LimitReached, match="at most 2 triggers"):
+        await save(flows, hours=3, often=HOURLY, pushed=HOOK, third=HOOK)
+    another = replace(saved(a=HOOK, b=HOOK), id=FlowId("flow-2"), revision_id=RevisionId("rev-2"))
+    with pytest.raises(LimitReached):
+        await flows.check_writable(MARA, [FlowChange(None, another)])
+    await save(flows, hours=4, often=HOURLY, pushed=HOOK)
+
+    assert {name for name, each in (await named(triggers)).items() if each.state == "armed"} == {"often", "pushed"}
 
 
 async def test_a_pause_survives_saves_and_removal(flows: SqlFlows, triggers: SqlTriggers) -> None:

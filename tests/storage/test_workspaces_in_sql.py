@@ -41,23 +41,26 @@ EXCEPTIONS: Final = {
     },
     "retention and housekeeping delete rows of all workspaces by their age": {
         "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
-        "HOLDERS", "EARLIER", "DELETE_REQUESTS", "DELETE_ENDED", "REFUSALS_GONE", "PURGE_INVITATIONS",
+        "HOLDERS", "EARLIER", "DELETE_REQUESTS", "DELETE_ENDED", "REFUSALS_GONE", "EXPIRED", "UNWANTED",
         "RULED_FLOWS", "COUNT_BEFORE",
     },
     "a background job delivers the callbacks of all workspaces": {
-        "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING", "GIVEN_UP",
+        "_PENDING_IN_SQLITE", "_EARLIEST_IN_SQLITE", "_EARLIEST_IN_POSTGRES", "_ARE_DUE",
+        "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING", "GIVEN_UP",
     },
     "background jobs start what is due by triggers of all workspaces, with ids from the store": {
         "STATE", "EARLIEST", "FIRE", "START", "FAIL", "ENDED_AT", "TRIGGER", "ENDS",
     },
     "the sender of a webhook knows the secret part of its URL, and says no workspace": {"BY_URL"},
     "triggers are changed in the transaction that has read their flow, or the trigger, by its workspace": {
-        "REPLACE", "ARM", "REMOVE", "REMOVE_ALL", "PAUSE", "ROTATE",
+        "REPLACE", "ARM", "REMOVE", "REMOVE_ALL", "PAUSE", "ROTATE", "OF_FLOW", "FORGET_REMOVED",
     },
     "a failed start is counted for the trigger of the stored request": {"TRIGGER_FAILED"},
     "a background job reads which secrets the flows of all workspaces name": {"UNINDEXED"},
     "a move that was begun is completed, with ids from the store": {"MOVING", "INCOMPLETE"},
-    "a move reads the chains of its flow after the flow itself, by its workspace": {"CHAINS_OF_FLOW"},
+    "a move reads the triggers of its flow after the flow itself, by its workspace": {
+        "CHAINS_OF_FLOW", "COUNT_OF_FLOW",
+    },
     "a background job does the items of the jobs of all workspaces": {"RUNNING", "LOAD"},
     "the audit log is one chain of all workspaces": {"LAST", "ROWS", "FIRST_SINCE"},
     "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS", "KEEP_UNTIL"},

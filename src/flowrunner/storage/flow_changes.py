@@ -109,18 +109,22 @@ async def check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, m
 
 async def write(tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
     """Write all changes that change something. Raises: NotFound, Conflict, LimitReached, InvalidFlow."""
+    has_more_triggers = False
     for change in changes:
-        await _write(tx, workspace_id, change)
+        has_more_triggers |= await _write(tx, workspace_id, change)
+    if has_more_triggers:
+        await triggers.check_number(tx, workspace_id)
     # Once all are there: flows of one deployment may refer to each other.
     chained = [after.id for _, after in changes if _has_chain(after)]
     if chained:
         await triggers.check_chains(tx, workspace_id, chained)
 
 
-async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange) -> None:
+async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange) -> bool:
+    """Write a change that changes something; return whether the flow has more triggers than before."""
     before, after = change
     if before == after:
-        return
+        return False
     values = values_of(workspace_id, after)
     if after.tool is not None and (before is None or before.tool is None or before.tool.name != after.tool.name):
         await check_tool(tx, values)
@@ -133,9 +137,11 @@ async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange)
         await keep_secret_names(tx, values, after.secret_names)
     if after.triggers is not None:
         if after.triggers or before is not None:
-            await triggers.arm(tx, workspace_id, after.id, after.triggers, at=after.updated_at)
+            at, is_new = after.updated_at, before is None
+            return await triggers.arm(tx, workspace_id, after.id, after.triggers, is_new=is_new, at=at)
     elif before is not None and (before.disabled_at is None) != (after.disabled_at is None):
         await triggers.rearm(tx, after.id, at=after.updated_at)
+    return False
 
 
 async def keep_secret_names(tx: Transaction, values: Mapping[str, Any], names: Sequence[str]) -> None:

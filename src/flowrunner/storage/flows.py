@@ -159,6 +159,9 @@ class SqlFlows:
         return planned
 
     async def check_writable(self, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
+        added = sum(len(after.triggers or ()) for before, after in changes if before is None)
+        if added:
+            await self._database.read(lambda tx: triggers.check_number(tx, workspace_id, added=added))
         if not any(flow_changes.depends_on_others(after) for _, after in changes):
             return
 

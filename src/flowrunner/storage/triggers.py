@@ -9,6 +9,7 @@ import msgspec
 
 from flowrunner.domain.chain_loops import ChainGraph, StoredChain, check_counts
 from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, NotFound, quoted
+from flowrunner.domain.limits import check_count
 from flowrunner.domain.schedules import next_start
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerType, WebhookTrigger
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
@@ -19,7 +20,7 @@ from flowrunner.ports.triggers import HookTrigger, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.trigger_events import notify_of_trigger
 from flowrunner.stored_json import StoredJson
 
@@ -56,7 +57,16 @@ SELECT t.id, t.workspace_id, t.flow_id, t.name, f.revision_id, f.name, f.disable
   FROM triggers t JOIN flows f ON f.id = t.flow_id
  WHERE t.url_token = :token AND f.deleted_at IS NULL
 """
-OF_FLOW: Final = f"{ALL} WHERE t.flow_id = :flow_id"
+# To arm them, without what only a list shows: a deployment has thousands, and other writes wait for it.
+OF_FLOW: Final = """
+SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_token, t.paused_at, t.removed_at,
+       f.disabled_at, t.due_at, t.next_at, t.last_at, t.last_execution_id, t.failures, t.error, t.skipped, t.missed,
+       f.revision_id, false, false
+  FROM triggers t JOIN flows f ON f.id = t.flow_id
+ WHERE t.flow_id = :flow_id
+"""
+COUNT_PRESENT: Final = "SELECT count(*) FROM triggers WHERE workspace_id = :workspace_id AND removed_at IS NULL"
+COUNT_OF_FLOW: Final = "SELECT count(*) FROM triggers WHERE flow_id = :flow_id AND removed_at IS NULL"
 
 ADD: Final = Statement(
     sqlite="""
@@ -101,6 +111,12 @@ UPDATE triggers
    SET removed_at = :at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
  WHERE flow_id = :flow_id AND removed_at IS NULL
 """
+# Each save may remove as many as a document may have.
+FORGET_REMOVED: Final = """
+DELETE FROM triggers
+ WHERE id IN (SELECT id FROM triggers WHERE flow_id = :flow_id AND removed_at IS NOT NULL
+               ORDER BY removed_at DESC, id DESC LIMIT 500 OFFSET :most_removed)
+"""
 MOVE: Final = "UPDATE triggers SET workspace_id = :target WHERE flow_id = :id"
 PURGE: Final = """
 DELETE FROM triggers WHERE id IN (SELECT id FROM triggers WHERE flow_id = :id LIMIT :limit)
@@ -121,6 +137,9 @@ SELECT t.id, t.flow_id, f.name, t.name, t.type, t.spec
   FROM triggers t JOIN flows f ON f.id = t.flow_id
  WHERE t.flow_id = :flow_id AND t.type = 'execution' AND t.removed_at IS NULL
 """
+# Triggers of a workspace that its documents have, and those of a flow that its document no longer has.
+MOST_TRIGGERS: Final = 10_000
+MOST_REMOVED: Final = 100
 # 160 bits, so that URLs cannot be guessed.
 _TOKEN_BYTES: Final = 20
 
@@ -187,16 +206,22 @@ async def arm(
     flow_id: FlowId,
     triggers: Mapping[TriggerId, Trigger],
     *,
+    is_new: bool,
     at: datetime,
-) -> None:
+) -> bool:
     """Arm the triggers of a flow that was saved, and end those that its document no longer has.
 
     An unchanged trigger keeps its next due time.
 
     Args:
         triggers: All triggers of the document, each with the id that it gets if it is new.
+        is_new: The flow was just created.
+
+    Returns:
+        Whether the workspace has more of them than before.
     """
-    before = {trigger.name: trigger for trigger in await of_flow(tx, flow_id)}
+    before = {trigger.name: trigger for trigger in ([] if is_new else await of_flow(tx, flow_id))}
+    were_present = sum(trigger.removed_at is None for trigger in before.values())
     added: list[dict[str, Any]] = []
     for new_id, trigger in triggers.items():
         old = before.pop(trigger.name, None)
@@ -210,12 +235,21 @@ async def arm(
             await tx.run(REPLACE, values | {"id": old.id})
     # Together: other writes wait for this transaction.
     await tx.run_many(ADD, added)
-    for old in before.values():
-        if old.removed_at is None:
-            await tx.run(REMOVE, {"id": old.id, "at": to_ms(at)})
+    removed = [old for old in before.values() if old.removed_at is None]
+    for old in removed:
+        await tx.run(REMOVE, {"id": old.id, "at": to_ms(at)})
+    if removed:
+        await tx.run(FORGET_REMOVED, {"flow_id": flow_id, "most_removed": MOST_REMOVED})
     kept = {old.id for old in before.values()}
     present = await of_flow(tx, flow_id) if triggers else ()
     await _arm(tx, [each for each in present if each.id not in kept], at=at)
+    return len(triggers) > were_present
+
+
+async def check_number(tx: Transaction, workspace_id: WorkspaceId, *, added: int = 0) -> None:
+    """Raises: LimitReached if a workspace has, with so many more, more triggers than it may have."""
+    (count,) = await one_row(tx, COUNT_PRESENT, {"workspace_id": workspace_id})
+    check_count("triggers", count + added - 1, MOST_TRIGGERS, limit="triggers")
 
 
 async def rearm(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
@@ -253,7 +287,10 @@ async def check_chains(tx: Transaction, workspace_id: WorkspaceId, flow_ids: Seq
 
 
 async def check_move(tx: Transaction, flow_id: FlowId, *, to: WorkspaceId) -> None:
-    """Check the chains of a workspace as if it had a flow of another one. Raises: as `check_chains`."""
+    """Check the triggers of a workspace as if it had a flow of another one. Raises: as `check_chains`."""
+    (count,) = await one_row(tx, COUNT_OF_FLOW, {"flow_id": flow_id})
+    if count:
+        await check_number(tx, to, added=count)
     own = _chains(await tx.rows(CHAINS_OF_FLOW, {"flow_id": flow_id}))
     if own:
         _check_chains([*_chains(await tx.rows(CHAINS, {"workspace_id": to})), *own], [flow_id])
