@@ -108,9 +108,9 @@ class SmtpMailer:
         except smtplib.SMTPRecipientsRefused as error:
             # No recipient was accepted. A code below 500 asks to try again, so the lowest one decides.
             code = min(code for code, _ in error.recipients.values())
-            raise MailFailed(f"email.{code}") from None
+            raise MailFailed(_kind_of(code)) from None
         except smtplib.SMTPResponseException as error:
-            raise MailFailed(f"email.{error.smtp_code}") from None
+            raise MailFailed(_kind_of(error.smtp_code)) from None
         except (smtplib.SMTPException, OSError, ValueError):
             # A ValueError is that of a reply that cannot be decoded.
             raise MailFailed("email.connection") from None
@@ -174,7 +174,7 @@ class _Lines:
         self.left = 0
 
     def readline(self, limit: int) -> bytes:
-        """Return the next line, or a part of it as long as the limit. Raises: OSError."""
+        """Return the next line. Raises: OSError, also for one that is longer than the limit."""
         if not self.left:
             raise OSError(f"a reply of more than {_MOST_LINES} lines")
         self.left -= 1
@@ -187,11 +187,19 @@ class _Lines:
                 break
             self._unread += received
         end = self._unread.find(b"\n", 0, limit) + 1 or limit
+        if end == limit <= len(self._unread):
+            # smtplib would report that the server has rejected the e-mail for good.
+            raise OSError("a reply with a line that is too long")
         line, self._unread = self._unread[:end], self._unread[end:]
         return line
 
     def close(self) -> None:
         """Do nothing: the connection closes its socket."""
+
+
+def _kind_of(code: int) -> str:
+    """Return the kind of a failure by the code of a reply. One that no reply can have is that of another protocol."""
+    return f"email.{code}" if 400 <= code <= 599 else "email.connection"
 
 
 def _log_in(server: smtplib.SMTP, user: str, password: str) -> None:

@@ -300,6 +300,22 @@ async def test_a_mail_server_without_a_proper_reply_fails_and_delays_no_other_wo
         await asyncio.gather(*others, return_exceptions=True)
 
 
+@pytest.mark.parametrize(
+    "greeting",
+    [b"SSH-2.0-x\r\n", b"999 x\r\n", b"220 " + b"x" * 100_000],
+    ids=["another protocol", "no code", "a line"],
+)
+async def test_what_is_no_mail_server_has_rejected_no_e_mail_for_good(greeting: bytes) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(greeting)
+        while connection.recv(4096):
+            pass
+
+    with scripted_mail_server(talk) as port:
+        with pytest.raises(MailFailed, match=r"^email\.connection$"):
+            await SmtpMailer.of(f"smtp://127.0.0.1:{port}").send(["a@example.com"], "s", "t", message_id="m")
+
+
 @pytest.mark.parametrize("farewell", [b"500 no\r\n", b""])
 async def test_an_e_mail_that_was_accepted_is_sent_however_the_session_ends(
     monkeypatch: pytest.MonkeyPatch, farewell: bytes
