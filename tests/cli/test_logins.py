@@ -56,6 +56,19 @@ def test_a_login_is_kept_where_only_the_user_can_read_it(account: Client, tmp_pa
     assert json.loads(who.stdout)["account"]["email"] == account.email
     shown = dict(line.split(maxsplit=1) for line in flowrunner("whoami", at=tmp_path).stdout.splitlines())
     assert (shown["account.email"], shown["url"]) == (account.email, account.url)
+    assert (shown["workspace.name"], shown["workspace.role"]) == (shown["account.name"], "admin")
+
+
+def test_the_workspace_of_a_token_is_the_current_one(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path)
+    shared = account.post("/api/v1/workspaces", {"name": "Shared"}).json["id"]
+    made = flowrunner("token", "create", "t", "--scope", "read", "--workspace", shared, "-o", "json", at=tmp_path)
+    token = json.loads(made.stdout)["token"]
+    variables = {"FLOWRUNNER_URL": account.url, "FLOWRUNNER_TOKEN": token}
+
+    who = flowrunner("whoami", "-o", "json", at=tmp_path, environment=variables)
+
+    assert json.loads(who.stdout)["workspace"]["name"] == "Shared", who.stderr
 
 
 def test_a_logout_ends_the_login_on_the_server_too(account: Client, tmp_path: Path) -> None:

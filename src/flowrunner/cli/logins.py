@@ -113,13 +113,13 @@ def print_account() -> None:
     contexts = load_contexts()
     target = refreshed(find_target(contexts), contexts)
     client = open_client(target)
+    if target.workspace:
+        workspace = client.get(f"/workspaces/{segment(target.workspace)}")
+    else:
+        # The one that requests reach without a choice is the first: the personal one, or that of the token.
+        workspace = client.request("GET", "/workspaces", query={"limit": 1}).object()["workspaces"][0]
     show(
-        {
-            "url": client.url,
-            "context": target.name,
-            "account": client.get("/accounts/me"),
-            "workspace": client.get(f"/workspaces/{segment(target.workspace)}") if target.workspace else None,
-        },
+        {"url": client.url, "context": target.name, "account": client.get("/accounts/me"), "workspace": workspace},
         "url context account.email account.name account.role workspace.name workspace.role",
         name="account.email",
     )
