@@ -432,6 +432,35 @@ def test_a_batch_can_be_tried(account: Client) -> None:
     assert [flow["revision"] for flow in flows_of(account)] == [1]
 
 
+def test_a_batch_deletes_flows_in_its_transaction(account: Client, admin: Client) -> None:
+    old, other = (account.new_flow(SMALLEST, name=name) for name in ("old", "other"))
+
+    tried = account.post(f"{BATCH}?dry_run=true", batch("new") | {"delete": [old, "flow-none"]})
+    faulty = account.post(BATCH, batch("new", text="nodes: {}") | {"delete": [old]})
+    both = account.post(BATCH, batch("old") | {"delete": [old]})
+    before = sorted(flow["name"] for flow in flows_of(account))
+    saved = account.post(BATCH, batch("new") | {"delete": [old, "flow-none"]})
+    again = account.post(BATCH, batch("new") | {"delete": [old]})
+
+    assert (tried.json["deleted"], saved.json["deleted"], again.json.get("deleted")) == ([old], [old], None)
+    assert (faulty.status, both.status) == (422, 409)
+    assert before == ["old", "other"]
+    assert sorted(flow["name"] for flow in flows_of(account)) == ["new", "other"]
+    assert_error(account.get(f"/api/v1/flows/{old}"), 404)
+    acts = admin.get("/api/v1/audit", object_kind="flow", object_id=old).json["entries"]
+    assert [entry["action"] for entry in acts] == ["flow.deleted", "flow.created"]
+    assert account.get(f"/api/v1/flows/{other}").status == 200
+
+
+def test_a_batch_deletes_no_flow_of_another_workspace(account: Client, admin: Client) -> None:
+    id = account.new_flow(SMALLEST, name="mine")
+
+    reply = admin.post(BATCH, {"flows": [], "delete": [id]})
+
+    assert (reply.status, reply.json) == (200, {"flows": []})
+    assert account.get(f"/api/v1/flows/{id}").status == 200
+
+
 def archive(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", method) as opened, warnings.catch_warnings():

@@ -35,12 +35,12 @@ from flowrunner.cli.main import main
 
 send, sent = deployment._send, []
 
-def counted(client, files, *, dry_run):
+def counted(client, files, delete, *, dry_run):
     if not dry_run:
         sent.append(files)
         if len(sent) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-    return send(client, files, dry_run=dry_run)
+    return send(client, files, delete, dry_run=dry_run)
 
 deployment._MOST_FLOWS, deployment._send = 50, counted
 main()
@@ -211,6 +211,37 @@ def test_pruning_deletes_what_has_no_file_and_asks_before(user: User) -> None:
     done = user("apply", "-f", "flows", "--prune", "--yes")
     assert done.stderr == "3 flows: 1 created, 2 pruned\n"
     assert list(stored(user.client)) == ["a"]
+
+
+def test_a_renamed_flow_takes_the_place_of_the_one_that_is_pruned(user: User) -> None:
+    tool = "metadata: {name: %s, mcp: true}\nnodes: {a: {type: return, params: {value: 1}}}\n"
+    write(user.home, {"a.yaml": tool % "Order sync"})
+    user("apply", "flows")
+    # Two flows cannot be one tool.
+    write(user.home, {"a.yaml": tool % "order-sync"})
+    user("apply", "flows", code=6)
+
+    shown = user("diff", "flows", "--prune").stdout
+    done = user("apply", "flows", "--prune", "--yes")
+
+    assert ("# order-sync: created\n" in shown, "# Order sync: pruned\n" in shown) == (True, True)
+    assert done.stderr == "2 flows: 1 created, 1 pruned\n"
+    assert list(stored(user.client)) == ["order-sync"]
+
+
+def test_more_flows_are_pruned_than_one_request_deletes(user: User) -> None:
+    write(user.home, {f"{name}.yaml": document(1) for name in "abc"})
+    for number in range(7):
+        user.client.new_flow(document(1), name=f"old {number}")
+
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_SMALL_REQUESTS, "apply", "flows", "--prune", "--yes"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "10 flows: 3 created, 7 pruned\n")
+    assert sorted(stored(user.client)) == ["a", "b", "c"]
 
 
 def test_pruning_needs_a_directory_with_flows(user: User) -> None:

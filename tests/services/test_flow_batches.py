@@ -63,8 +63,8 @@ async def test_a_document_that_was_deployed_is_not_read_again(
     changed = await batches.save(mara, documents(a=DESCRIBED, c=DESCRIBED + "# c"))
 
     assert language.read_texts == [DESCRIBED + "# c"]
-    assert [change.before == change.after for change, *_ in same] == [True, True]
-    assert [change.before == change.after for change, *_ in changed] == [True, False]
+    assert [change.before == change.after for change, *_ in same.documents] == [True, True]
+    assert [change.before == change.after for change, *_ in changed.documents] == [True, False]
 
 
 async def test_the_flows_of_a_deployment_have_a_limited_number_of_triggers(
@@ -84,10 +84,10 @@ async def test_the_flows_of_a_deployment_have_a_limited_number_of_triggers(
 async def test_a_description_that_was_changed_beside_the_document_comes_back(
     batches: FlowBatches, flows: Flows, mara: Caller
 ) -> None:
-    ((first, *_),) = await batches.save(mara, documents(a=DESCRIBED))
+    ((first, *_),) = (await batches.save(mara, documents(a=DESCRIBED))).documents
     await flows.update(mara, first.after.id, FlowDraft(description="another", tags=["b"]))
 
-    ((again, *_),) = await batches.save(mara, documents(a=DESCRIBED))
+    ((again, *_),) = (await batches.save(mara, documents(a=DESCRIBED))).documents
 
     assert (again.after.description, list(again.after.tags)) == ("D", ["a"])
 
@@ -97,7 +97,7 @@ async def test_a_deployment_removes_the_description_and_tags_that_its_document_n
 ) -> None:
     await batches.save(mara, documents(a=DESCRIBED))
 
-    ((again, *_),) = await batches.save(mara, documents(a=DESCRIBED.partition("\n")[2]))
+    ((again, *_),) = (await batches.save(mara, documents(a=DESCRIBED.partition("\n")[2]))).documents
 
     assert (again.after.description, list(again.after.tags)) == ("", [])
 
@@ -122,7 +122,7 @@ async def test_a_deployment_may_not_exceed_the_storage_limit(flows: Flows, engin
 
 
 async def test_flows_of_one_document_have_triggers_of_their_own(batches: FlowBatches, mara: Caller) -> None:
-    (a, b) = await batches.save(mara, documents(a=HOURLY, b=HOURLY))
+    a, b = (await batches.save(mara, documents(a=HOURLY, b=HOURLY))).documents
 
     assert not (a.change.after.triggers or {}).keys() & (b.change.after.triggers or {}).keys()
 
@@ -166,4 +166,6 @@ async def test_two_forms_of_a_name_are_the_same_flow(batches: FlowBatches, mara:
         await batches.save(mara, documents(**dict.fromkeys(forms, DESCRIBED)))
     saved = [await batches.save(mara, documents(**{form: DESCRIBED})) for form in forms]
 
-    assert {change.after.id for ((change, *_),) in saved} == {saved[0][0][0].after.id}
+    changes = [document.change for batch in saved for document in batch.documents]
+    assert {change.after.id for change in changes} == {changes[0].after.id}
+    assert len(changes) == 2

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from flowrunner.domain.errors import Conflict, InvalidInput, LimitReached, NotFound
+from flowrunner.domain.flow_tools import FlowTool
 from flowrunner.domain.values import FlowId, RevisionId
 from flowrunner.ports.flows import FlowFilter, FlowSort, NamedChange, SavedFlow
 from flowrunner.ports.page import Page
@@ -296,3 +297,27 @@ async def test_named_changes_happen_together_or_not_at_all(flows: SqlFlows, path
     # Where there is room for no further flow, those that are there can be changed.
     await flows.save_named(MARA, [named("a"), named("b")], most=2)
     assert rows_of(path, "SELECT id FROM flows ORDER BY id") == [("a",), ("b",)]
+
+
+async def test_a_deployment_at_the_limit_may_replace_what_it_deletes(flows: SqlFlows, path: Place) -> None:
+    def named(name: str, *, tool: str | None = None) -> NamedChange:
+        made = replace(
+            flow(name, revision=f"rev-{name}"), name=name, tool=None if tool is None else FlowTool(tool, "{}")
+        )
+        return NamedChange(name=name, size=None, change=lambda before: made)
+
+    await flows.save_named(MARA, [named("a", tool="t"), named("b")], most=2)
+    ids = [FlowId("a"), FlowId("none"), FlowId("a")]
+
+    with pytest.raises(LimitReached):
+        await flows.deploy(MARA, [named("c"), named("d")], delete=ids, at=NOON, most=2)
+    with pytest.raises(Conflict, match="The flow 'b' is to be both saved and deleted"):
+        await flows.deploy(MARA, [named("b")], delete=[FlowId("b")], at=NOON, most=2)
+    # It is the tool that the deleted one was.
+    planned = await flows.plan_deployment(MARA, [named("c", tool="t")], delete=ids, at=NOON, most=2)
+    elsewhere = await flows.deploy(OMAR, [], delete=ids, at=NOON, most=2)
+    assert rows_of(path, "SELECT id FROM flows WHERE deleted_at IS NULL ORDER BY id") == [("a",), ("b",)]
+    deployed = await flows.deploy(MARA, [named("c", tool="t")], delete=ids, at=NOON, most=2)
+
+    assert (planned.deleted, elsewhere.deleted, deployed.deleted) == (["a"], [], ["a"])
+    assert rows_of(path, "SELECT id FROM flows WHERE deleted_at IS NULL ORDER BY id") == [("b",), ("c",)]

@@ -13,7 +13,7 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.prepared import prepared
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerSpec, Verify, WebhookTrigger
 from flowrunner.domain.values import FlowId, RevisionId
-from flowrunner.ports.flows import FlowChange, SavedFlow
+from flowrunner.ports.flows import FlowChange, NamedChange, SavedFlow
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.flow_moves import SqlFlowMoves
@@ -193,6 +193,26 @@ async def test_a_workspace_has_a_limited_number_of_triggers(
     await save(flows, hours=4, often=HOURLY, pushed=HOOK)
 
     assert {name for name, each in (await named(triggers)).items() if each.state == "armed"} == {"often", "pushed"}
+
+
+async def test_the_triggers_of_flows_that_a_deployment_deletes_make_room_for_others(
+    flows: SqlFlows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY, pushed=HOOK))
+    monkeypatch.setattr("flowrunner.storage.triggers.MOST_TRIGGERS", 2)
+    another = replace(saved(a=HOOK, b=HOOK), id=FlowId("flow-2"), revision_id=RevisionId("rev-2"), name="another")
+    changes = [NamedChange(name="another", size=None, change=lambda before: another)]
+
+    for delete in ([], [FlowId("flow-none")]):
+        with pytest.raises(LimitReached):
+            await flows.plan_deployment(MARA, changes, delete=delete, at=NOON)
+        with pytest.raises(LimitReached):
+            await flows.deploy(MARA, changes, delete=delete, at=NOON)
+    await flows.plan_deployment(MARA, changes, delete=[FLOW], at=NOON)
+    await flows.deploy(MARA, changes, delete=[FLOW], at=NOON)
+
+    found, _ = await flows.page(MARA, page=ALL)
+    assert [each.id for each in found] == ["flow-2"]
 
 
 async def test_a_pause_survives_saves_and_removal(flows: SqlFlows, triggers: SqlTriggers) -> None:

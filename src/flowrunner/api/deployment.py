@@ -48,6 +48,7 @@ from flowrunner.api.starts import RunFlow, run
 from flowrunner.api.waiting import PREFER
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
+from flowrunner.domain.values import FlowId
 from flowrunner.services.flow_batches import MAX_FLOWS, DeployedDocument, FlowDocument
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
@@ -129,6 +130,11 @@ class NamedDefinition(Body):
 
 class FlowBatch(Body):
     flows: list[NamedDefinition] = Field(max_length=MAX_FLOWS, description="At most 16 MiB of definitions.")
+    delete: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        default_factory=list,
+        max_length=MAX_FLOWS,
+        description="Ids of flows to delete in the same transaction. Those that name no flow are ignored.",
+    )
 
 
 class DeployedFlow(FlowAnswer, frozen=True, kw_only=True):
@@ -154,6 +160,9 @@ class DeployedFlow(FlowAnswer, frozen=True, kw_only=True):
 
 class DeployedFlows(Answer, frozen=True, kw_only=True):
     flows: list[DeployedFlow]
+    deleted: Annotated[
+        Sequence[str] | UnsetType, Meta(description="Ids of the flows that were deleted. Absent without any.")
+    ] = UNSET
 
 
 @router.post(
@@ -162,12 +171,12 @@ class DeployedFlows(Answer, frozen=True, kw_only=True):
 )
 @RoutePolicy(most_bytes=MAX_BATCH_BODY_BYTES, repeats=Repeats(), parameters=[DRY_RUN])
 async def save_flows(request: Request, body: FlowBatch) -> Reply[DeployedFlows]:
-    """Create or change the flow of each name, all of them or none. Each document is whole."""
+    """Create or change the flow of each name, and delete others, all of them or none. Each document is whole."""
     documents = [
         FlowDocument(name=flow.name, definition=flow.definition, place=f"/flows/{number}/definition")
         for number, flow in enumerate(body.flows)
     ]
-    return await _deploy(request, documents)
+    return await _deploy(request, documents, delete=[FlowId(id) for id in body.delete])
 
 
 @router.post(
@@ -183,12 +192,14 @@ async def import_flows(request: Request) -> Reply[DeployedFlows]:
     return await _deploy(request, await asyncio.to_thread(documents_of, await request.body()))
 
 
-async def _deploy(request: Request, documents: Sequence[FlowDocument]) -> Reply[DeployedFlows]:
+async def _deploy(
+    request: Request, documents: Sequence[FlowDocument], *, delete: Sequence[FlowId] = ()
+) -> Reply[DeployedFlows]:
     services, caller, dry_run = services_of(request), caller_of(request), is_dry_run(request)
-    deployed = await services.flow_batches.save(caller, documents, dry_run=dry_run)
+    deployed = await services.flow_batches.save(caller, documents, delete=delete, dry_run=dry_run)
     left = _MOST_COMPARED
     flows = []
-    for document in deployed:
+    for document in deployed.documents:
         change = document.change
         plan: PlanAnswer | UnsetType = UNSET
         if dry_run:
@@ -196,7 +207,7 @@ async def _deploy(request: Request, documents: Sequence[FlowDocument]) -> Reply[
             left -= len(change.after.definition) + (_COMPARED_AT_LEAST if action_of(change) == "update" else 0)
             plan = await plan_of(request, change if left >= 0 else None, action_of(change))
         flows.append(_deployed(document, plan))
-    return answer(DeployedFlows(flows=flows))
+    return answer(DeployedFlows(flows=flows, deleted=deployed.deleted or UNSET))
 
 
 def _deployed(document: DeployedDocument, plan: PlanAnswer | UnsetType) -> DeployedFlow:

@@ -1,12 +1,12 @@
 """Deployment of a directory of flows, by their names."""
 
-import contextlib
 import json
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -21,7 +21,7 @@ from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.flow_files import FlowFile, SkippedFile, read_flow_files, write_flow_file
 from flowrunner.cli.output import print_text as print_lines
 from flowrunner.cli.output import show
-from flowrunner.client import Client, NotFoundError, ServerUnreachable, ValidationError
+from flowrunner.client import Client, ServerUnreachable, ValidationError
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.flow_names import composed
@@ -44,12 +44,7 @@ def apply(places: Sequence[str], *, prune: bool, dry_run: bool, yes: bool) -> No
         # Asked before anything is saved: a refusal changes nothing.
         names = ", ".join(f"'{flow['name']}'" for flow in extra[:10]) + (", …" if len(extra) > 10 else "")
         ask(f"Delete {counted(len(extra), 'flow')} without a file: {names}?", yes=yes)
-    done = _deploy(client, files, dry_run=dry_run)
-    if not dry_run:
-        for flow in extra:
-            # Another deployment may have deleted it in the meantime.
-            with contextlib.suppress(NotFoundError):
-                client.flows.delete(flow["id"])
+    done = _deploy(client, files, extra, dry_run=dry_run)
     _report([*done, *_pruned(extra)], files, len(skipped), dry_run=dry_run)
 
 
@@ -57,9 +52,8 @@ def diff(places: Sequence[str], *, prune: bool, exit_code: bool) -> None:
     """Print what `apply` would change. Exits with 1 if that is something, and the caller asks for it."""
     files, skipped = _read(places, prune=prune)
     client = connect()
-    done = _deploy(client, files, dry_run=True)
-    if prune:
-        done += _pruned(_without_file(client, files, skipped))
+    extra = _without_file(client, files, skipped) if prune else []
+    done = [*_deploy(client, files, extra, dry_run=True), *_pruned(extra)]
     if common().output is None and common().query is None:
         for flow in done:
             print_lines("".join(_difference(flow)).removesuffix("\n")) if flow["action"] != "none" else None
@@ -106,14 +100,19 @@ def _read(places: Sequence[str], *, prune: bool) -> tuple[Sequence[FlowFile], Se
     return read_flow_files(places)
 
 
-def _deploy(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[dict[str, Any]]:
-    """Save the files. Those of a request are saved together or not at all."""
-    portions = list(_portions(files))
-    if len(portions) > 1 and not dry_run:
-        # Nothing is saved if a file of a later request has faults.
-        for portion in portions:
-            _save(client, portion, dry_run=True)
-    done = [flow for portion in portions for flow in _save(client, portion, dry_run=dry_run)]
+def _deploy(
+    client: Client, files: Sequence[FlowFile], extra: Sequence[Mapping[str, Any]], *, dry_run: bool
+) -> list[dict[str, Any]]:
+    """Save the files, and delete the other flows. What one request does is done together or not at all."""
+    portions, ids = list(_portions(files)), [flow["id"] for flow in extra]
+    deletions = [ids[start : start + _MOST_FLOWS] for start in range(0, len(ids), _MOST_FLOWS)]
+    if len(portions) > 1 or dry_run:
+        # Nothing is saved if a file of a later request has faults. Flows that are deleted by then are not in the way.
+        done = [flow for portion in portions for flow in _save(client, portion, ids[:_MOST_FLOWS], dry_run=True)]
+    if not dry_run:
+        done = []
+        for portion, deleted in zip_longest(portions, deletions, fillvalue=()):
+            done += _save(client, portion, deleted, dry_run=False)
     names = {composed(file.name) for file in files}
     for flow in done if len(portions) > 1 else ():
         # A request knows its own flows alone.
@@ -134,15 +133,15 @@ def _portions(files: Sequence[FlowFile]) -> Iterator[Sequence[FlowFile]]:
     yield portion
 
 
-def _save(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[dict[str, Any]]:
+def _save(client: Client, files: Sequence[FlowFile], delete: Sequence[str], *, dry_run: bool) -> list[dict[str, Any]]:
     """Send one request. Raises: CommandFailed: A document has faults, which are printed."""
     try:
-        return _send(client, files, dry_run=dry_run)
+        return _send(client, files, delete, dry_run=dry_run)
     except ServerUnreachable as error:
         if not error.was_sent:
             raise
         # What was saved already is the same then, and stays as it is.
-        return _send(client, files, dry_run=dry_run)
+        return _send(client, files, delete, dry_run=dry_run)
     except ValidationError as error:
         if not any(_flow_of(fault, files) for fault in error.errors):
             raise
@@ -150,8 +149,10 @@ def _save(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[d
         raise CommandFailed("Nothing was changed: correct these faults first", INVALID) from None
 
 
-def _send(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[dict[str, Any]]:
-    body = {"flows": [{"name": file.name, "definition": file.definition} for file in files]}
+def _send(client: Client, files: Sequence[FlowFile], delete: Sequence[str], *, dry_run: bool) -> list[dict[str, Any]]:
+    body: dict[str, Any] = {"flows": [{"name": file.name, "definition": file.definition} for file in files]}
+    if delete:
+        body["delete"] = delete
     query = {"dry_run": dry_run or None}
     return list(client.request("POST", "/flows:batch", query=query, json=body).object()["flows"])
 

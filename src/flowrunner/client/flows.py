@@ -148,15 +148,18 @@ class Flows(Group[K]):
         self,
         flows: Sequence[Mapping[str, str]],
         *,
+        delete: Sequence[str] | None = None,
         dry_run: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Call[DeployedFlows]:
-        """Create or change many flows in one transaction: all of them, or none.
+        """Create or change many flows, and delete others, in one transaction: all of it, or nothing.
 
         Args:
             flows: At most 500, each with its `name` and `definition`.
+            delete: Ids of at most 500 flows to delete.
         """
-        body, query, key = {"flows": flows}, {"dry_run": dry_run}, idempotency_key or True
+        body = {"flows": flows} | ({} if delete is None else {"delete": delete})
+        query, key = {"dry_run": dry_run}, idempotency_key or True
         return call(DeployedFlows, "POST", "/flows:batch", query=query, body=body, key=key)
 
     @operation("exportFlows")

@@ -247,9 +247,14 @@ class DeployedFlow(Model):
 
 
 class DeployedFlows(Model):
-    """The schema `DeployedFlows` of the API."""
+    """The schema `DeployedFlows` of the API.
+
+    Attributes:
+        deleted: Ids of the flows that were deleted. Absent without any.
+    """
 
     flows: list[DeployedFlow]
+    deleted: list[str] | None
 
 
 class Difference(Model):

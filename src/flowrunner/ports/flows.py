@@ -119,6 +119,13 @@ class FlowChange(NamedTuple):
     after: SavedFlow
 
 
+class Deployment(NamedTuple):
+    """What a transaction does to flows by their names, and the flows that it deletes."""
+
+    changes: Sequence[FlowChange]
+    deleted: Sequence[FlowId]
+
+
 class CurrentFlow(NamedTuple):
     """The current revision of a flow, the flow's name, and whether it may start executions.
 
@@ -234,6 +241,38 @@ class FlowStore(Definitions, Protocol):
         self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None
     ) -> Sequence[FlowChange]:
         """Return what `save_named` would do, and write nothing. Raises: as `save_named`."""
+        ...
+
+    async def deploy(
+        self,
+        workspace_id: WorkspaceId,
+        changes: Sequence[NamedChange],
+        *,
+        delete: Sequence[FlowId],
+        at: datetime,
+        most: int | None = None,
+        audit: Audit = None,
+    ) -> Deployment:
+        """Make all changes and delete flows in one transaction, or nothing if one of the changes raises.
+
+        Args:
+            delete: Those that the workspace does not have are ignored.
+
+        Raises: as `save_named`, for what there is without the deleted flows; Conflict if a change is one of a deleted
+            flow.
+        """
+        ...
+
+    async def plan_deployment(
+        self,
+        workspace_id: WorkspaceId,
+        changes: Sequence[NamedChange],
+        *,
+        delete: Sequence[FlowId],
+        at: datetime,
+        most: int | None = None,
+    ) -> Deployment:
+        """Return what `deploy` would do, and write nothing. Raises: as `deploy`."""
         ...
 
     async def check_writable(self, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:

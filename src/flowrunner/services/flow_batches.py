@@ -4,15 +4,18 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final, NamedTuple
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, InvalidFlows, InvalidInput, NotFound, invalid, quoted
 from flowrunner.domain.flow_names import composed
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.values import FlowId
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.flows import FlowChange, FlowStore, NamedChange, SavedFlow
+from flowrunner.ports.flows import Deployment, FlowChange, FlowStore, NamedChange, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.ports.usage import UsageReader
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name
@@ -46,6 +49,11 @@ class FlowDocument:
     place: str = ""
 
 
+class DeployedBatch(NamedTuple):
+    documents: Sequence["DeployedDocument"]
+    deleted: Sequence[FlowId]
+
+
 class DeployedDocument(NamedTuple):
     """A document that was saved, or would be.
 
@@ -72,14 +80,21 @@ class FlowBatches:
         self._known: WeighedCache[bytes, Metadata] = WeighedCache(most=_KNOWN_BYTES, share=_KNOWN_BYTES_OF_A_WORKSPACE)
 
     async def save(
-        self, caller: Caller, documents: Sequence[FlowDocument], *, dry_run: bool = False
-    ) -> Sequence[DeployedDocument]:
-        """Create or change the flow of each name in one transaction; each document is whole.
+        self,
+        caller: Caller,
+        documents: Sequence[FlowDocument],
+        *,
+        delete: Sequence[FlowId] = (),
+        dry_run: bool = False,
+    ) -> DeployedBatch:
+        """Create or change the flow of each name, and delete others, in one transaction; each document is whole.
 
         Args:
+            delete: Flows to delete; those that there are not are ignored.
             dry_run: Return what would be saved, and save nothing.
 
-        Raises: InvalidInput, InvalidFlows with the faults of all, LimitReached; Conflict if several flows have a name.
+        Raises: InvalidInput, InvalidFlows with the faults of all, LimitReached; Conflict if several flows have a name,
+            or a flow is to be both saved and deleted.
         """
         sizes = [len(document.definition.encode()) for document in documents]
         if len(documents) > MAX_FLOWS or sum(sizes) > MAX_BYTES:
@@ -98,20 +113,23 @@ class FlowBatches:
         called = await self._flows_without(caller, documents, changers)
         try:
             if dry_run:
-                done = await self._store.plan_named(caller.workspace_id, changes, most=most)
+                done = await self._store.plan_deployment(caller.workspace_id, changes, delete=delete, at=now, most=most)
             else:
-                audit = partial(acts, caller, now)
-                done = await self._store.save_named(caller.workspace_id, changes, most=most, audit=audit)
+                audit = partial(_acts, caller, now)
+                done = await self._store.deploy(
+                    caller.workspace_id, changes, delete=delete, at=now, most=most, audit=audit
+                )
         except InvalidFlow as error:
             raise _with_place(error, documents) from None
-        return [
+        deployed = [
             DeployedDocument(
                 change,
                 missing_secrets=[name for name in changer.secrets if name not in known],
                 missing_flows=[name for name in changer.calls if name in called],
             )
-            for change, changer in zip(done, changers, strict=True)
+            for change, changer in zip(done.changes, changers, strict=True)
         ]
+        return DeployedBatch(deployed, done.deleted)
 
     async def _flows_without(
         self, caller: Caller, documents: Sequence[FlowDocument], changers: Sequence[FlowChanger]
@@ -181,6 +199,11 @@ class FlowBatches:
                 # Renamed or deleted since.
                 continue
             yield FlowDocument(name=name, definition=flow.definition)
+
+
+def _acts(caller: Caller, at: datetime, done: Deployment) -> Sequence[AuditEntry]:
+    """Return an entry for each flow that was created, changed or deleted."""
+    return [*acts(caller, at, done.changes), *(act(caller, "flow.deleted", "flow", id, at=at) for id in done.deleted)]
 
 
 def _deployed(document: FlowDocument, changer: FlowChanger, before: SavedFlow | None) -> SavedFlow:

@@ -1,6 +1,7 @@
 """One flow in a transaction: read it, and write it with its revision, its triggers and its tool."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +12,7 @@ from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.triggers import Chain
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
-from flowrunner.ports.flows import FlowChange, NamedChange, SavedFlow
+from flowrunner.ports.flows import Deployment, FlowChange, NamedChange, SavedFlow
 from flowrunner.storage import triggers
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
@@ -42,6 +43,11 @@ INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_
 SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at,
        CAST(:disabled_at AS bigint), CAST(:tool_name AS text), CAST(:tool_inputs AS text)
  WHERE EXISTS (SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL)
+"""
+IS_THERE: Final = "SELECT 1 FROM flows WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL"
+# Revisions stay: open executions continue with theirs, and the history stays readable.
+DELETE: Final = """
+UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 COUNT: Final = "SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
 UPDATE: Final = """
@@ -91,18 +97,53 @@ async def plan(
     tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[NamedChange], most: int | None
 ) -> Sequence[FlowChange]:
     """Return what `write` will do for the changes. Raises: Conflict, LimitReached."""
-    planned = []
+    return (await plan_deployment(tx, workspace_id, changes, (), most)).changes
+
+
+async def plan_deployment(
+    tx: Transaction,
+    workspace_id: WorkspaceId,
+    changes: Sequence[NamedChange],
+    delete: Sequence[FlowId],
+    most: int | None,
+) -> Deployment:
+    """Return what `write` will do for the changes, and which flows there are to delete.
+
+    Raises: Conflict, LimitReached.
+    """
+    asked = [{"id": id, "workspace_id": workspace_id} for id in dict.fromkeys(delete)]
+    gone = [FlowId(values["id"]) for values in asked if await tx.row(IS_THERE, values) is not None]
+    deleted, planned = set(gone), []
     for change in changes:
         before = await named(tx, workspace_id, change.name, change.size)
+        if before is not None and before.id in deleted:
+            raise Conflict(f"The flow {quoted(before.name)} is to be both saved and deleted")
         after = change.change(before)
         planned.append(FlowChange(before, after if before is None or after == before else after.after(before)))
-    await check_room(tx, workspace_id, sum(change.before is None for change in planned), most)
-    return planned
+    created = sum(change.before is None for change in planned)
+    await check_room(tx, workspace_id, created - len(gone), most)
+    return Deployment(planned, gone)
+
+
+async def write_deployment(tx: Transaction, workspace_id: WorkspaceId, planned: Deployment, at: datetime) -> None:
+    """Raises: as `write`."""
+    # Before the others: one of these may become the tool that a deleted one was.
+    for id in planned.deleted:
+        await delete(tx, workspace_id, id, at)
+    await write(tx, workspace_id, planned.changes)
+
+
+async def delete(tx: Transaction, workspace_id: WorkspaceId, id: FlowId, at: datetime) -> bool:
+    """Return whether there was such a flow."""
+    was_there = await tx.run(DELETE, {"id": id, "workspace_id": workspace_id, "at": to_ms(at)}) > 0
+    if was_there:
+        await triggers.end_all(tx, id, at=at)
+    return was_there
 
 
 async def check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, most: int | None) -> None:
-    """Raises: LimitReached if the workspace would have more than ``most`` flows."""
-    if most is not None and created:
+    """Raises: LimitReached if the workspace would have more flows than before, and more than ``most``."""
+    if most is not None and created > 0:
         count = (await one_row(tx, COUNT, {"workspace_id": workspace_id}))[0]
         check_count("flows", count + created - 1, most, limit="workspace_flows")
 

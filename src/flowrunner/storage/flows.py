@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from flowrunner.domain.errors import Conflict, NotFound
@@ -15,6 +16,7 @@ from flowrunner.ports.audit import Audit
 from flowrunner.ports.flows import (
     ALL_FLOWS,
     CurrentFlow,
+    Deployment,
     FlowChange,
     FlowFilter,
     FlowView,
@@ -34,10 +36,6 @@ from flowrunner.storage.transaction import Row, Transaction, one_row
 UNINDEXED: Final = """
 SELECT f.workspace_id, f.id, r.id, r.definition FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.deleted_at IS NULL AND (f.secrets_of IS NULL OR f.secrets_of <> f.revision_id) LIMIT :limit
-"""
-# Revisions stay: open executions continue with theirs, and the history stays readable.
-DELETE: Final = """
-UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 CURRENT: Final = """
 SELECT revision_id, name, disabled_at IS NOT NULL, (SELECT paused_at IS NOT NULL FROM engine)
@@ -158,20 +156,60 @@ class SqlFlows:
         await self.check_writable(workspace_id, planned)
         return planned
 
+    async def deploy(
+        self,
+        workspace_id: WorkspaceId,
+        changes: Sequence[NamedChange],
+        *,
+        delete: Sequence[FlowId],
+        at: datetime,
+        most: int | None = None,
+        audit: Audit = None,
+    ) -> Deployment:
+        async def deploy(tx: Transaction) -> Deployment:
+            planned = await flow_changes.plan_deployment(tx, workspace_id, changes, delete, most)
+            await flow_changes.write_deployment(tx, workspace_id, planned, at)
+            return planned
+
+        deployed = await self._database.write(deploy, audit=audit)
+        self._note_armed()
+        return deployed
+
+    async def plan_deployment(
+        self,
+        workspace_id: WorkspaceId,
+        changes: Sequence[NamedChange],
+        *,
+        delete: Sequence[FlowId],
+        at: datetime,
+        most: int | None = None,
+    ) -> Deployment:
+        planned = await self._database.read_long(
+            lambda tx: flow_changes.plan_deployment(tx, workspace_id, changes, delete, most)
+        )
+        if not planned.deleted:
+            await self.check_writable(workspace_id, planned.changes)
+        elif any(flow_changes.depends_on_others(after) or after.triggers for _, after in planned.changes):
+            await self._try(partial(flow_changes.write_deployment, workspace_id=workspace_id, planned=planned, at=at))
+        return planned
+
     async def check_writable(self, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
         added = sum(len(after.triggers or ()) for before, after in changes if before is None)
         if added:
             await self._database.read(lambda tx: triggers.check_number(tx, workspace_id, added=added))
-        if not any(flow_changes.depends_on_others(after) for _, after in changes):
-            return
+        if any(flow_changes.depends_on_others(after) for _, after in changes):
+            await self._try(partial(flow_changes.write, workspace_id=workspace_id, changes=changes))
+
+    async def _try(self, write: Callable[[Transaction], Awaitable[None]]) -> None:
+        """Raises: as `save_named` where other flows decide."""
 
         # Written and undone: the changes may depend on each other, as two flows that become one tool do.
-        async def write(tx: Transaction) -> None:
-            await flow_changes.write(tx, workspace_id, changes)
+        async def write_and_undo(tx: Transaction) -> None:
+            await write(tx)
             raise _Undone
 
         with contextlib.suppress(_Undone):
-            await self._database.write(write)
+            await self._database.write(write_and_undo)
 
     async def named(self, workspace_id: WorkspaceId, name: str) -> SavedFlow:
         found = await self._database.read(lambda tx: flow_changes.named(tx, workspace_id, name, None))
@@ -207,12 +245,10 @@ class SqlFlows:
         audit: Audit = None,
     ) -> None:
         async def delete(tx: Transaction) -> None:
-            values = {"id": id, "workspace_id": workspace_id, "at": to_ms(at)}
             if check is not None:
-                check(await flow_changes.get(tx, values))
-            if await tx.run(DELETE, values) == 0:
+                check(await flow_changes.get(tx, {"id": id, "workspace_id": workspace_id}))
+            if not await flow_changes.delete(tx, workspace_id, id, at):
                 raise NotFound("flow")
-            await triggers.end_all(tx, id, at=at)
 
         await self._database.write(delete, audit=audit)
 

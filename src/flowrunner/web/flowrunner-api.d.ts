@@ -606,8 +606,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Create or change the flow of each name, all of them or none
-         * @description Create or change the flow of each name, all of them or none. Each document is whole.
+         * Create or change the flow of each name, and delete others, all of them or none
+         * @description Create or change the flow of each name, and delete others, all of them or none. Each document is whole.
          */
         post: operations["saveFlows"];
         delete?: never;
@@ -3425,6 +3425,11 @@ export interface components {
         DeployedFlows: {
             /** Flows */
             flows: components["schemas"]["DeployedFlow"][];
+            /**
+             * Deleted
+             * @description Ids of the flows that were deleted. Absent without any.
+             */
+            deleted?: string[];
         };
         /** DifferenceAnswer */
         DifferenceAnswer: {
@@ -4037,6 +4042,11 @@ export interface components {
              * @description At most 16 MiB of definitions.
              */
             flows: components["schemas"]["NamedDefinition"][];
+            /**
+             * Delete
+             * @description Ids of flows to delete in the same transaction. Those that name no flow are ignored.
+             */
+            delete?: string[];
         };
         /** FlowDetail */
         FlowDetail: {
