@@ -536,6 +536,29 @@ async def test_a_workspace_whose_scripts_were_slow_has_all_workers_again_later(
     await asyncio.gather(*running)
 
 
+@pytest.mark.parametrize(
+    ("sources", "limit", "most"),
+    [
+        ([LOOP, "1"], "time", 1),
+        (["1", "2", LOOP], "time", 1),
+        (["1", "2", "3"], None, 2),
+        (["1", "'x'.repeat(2 ** 29).split('')"], "memory", 2),
+    ],
+    ids=["the first", "the last", "none", "too large"],
+)
+async def test_a_workspace_leaves_a_worker_to_the_others_after_any_script_that_took_too_long(
+    sandbox: JailedSandbox, sources: list[str], limit: str | None, most: int
+) -> None:
+    found = await sandbox.evaluate(A, [Script(source) for source in sources], {})
+    assert {one.error.limit for one in found if one.error is not None} == ({limit} if limit else set())
+
+    running = [asyncio.create_task(sandbox.evaluate(A, [Script("1")], {})) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    assert sandbox.busy == most
+    await asyncio.gather(*running)
+
+
 async def test_workspaces_are_served_round_robin(sandbox: JailedSandbox) -> None:
     order: list[WorkspaceId] = []
 
