@@ -13,12 +13,14 @@ import pytest
 from flowrunner.api.approval_form import (
     APPROVE,
     DECISION,
+    MAX_FORM_BYTES,
     MOST_CHOICES,
     MOST_FIELDS,
     data_of,
     decision_of,
     fields_of,
     parsed_form,
+    shown_value,
     whole_data_of,
 )
 from flowrunner.api.approval_page import question
@@ -212,6 +214,19 @@ def test_every_form_that_is_shown_can_be_sent(count: int, kind: str, length: int
 
     assert decision_of(sent)
     assert data_of(fields, sent) == dict.fromkeys(names, value)
+
+
+@pytest.mark.parametrize("default", ["好" * 16_000, "好" * 8_100, "好" * 300, '"' * 16_000, ["好"] * 3_000], ids=len)
+@pytest.mark.parametrize("type", ["string", "array"])
+@pytest.mark.parametrize("count", [1, 2, MOST_FIELDS])
+def test_a_form_can_be_sent_as_it_is_shown(count: int, type: str, default: JSON) -> None:
+    names = [chr(0x4E00 + number) * _LONGEST_NAME for number in range(count)]
+    fields = fields_of({"properties": {name: {"type": type, "default": default} for name in names}})
+
+    body = urlencode({**{field.key: shown_value(field, field.default) for field in fields}, DECISION: APPROVE})
+
+    assert len(body) <= MAX_FORM_BYTES * 3 // 4
+    assert data_of(fields, parsed_form(body.encode())) is not None
 
 
 @pytest.mark.parametrize(("count", "length"), [(0, 1), (MOST_FIELDS + 1, 1), (1, 0), (1, _LONGEST_NAME + 1)])

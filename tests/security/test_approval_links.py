@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from flowrunner.api.approval_form import MAX_FORM_BYTES
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import JSON, ExecutionId
@@ -267,7 +268,7 @@ async def test_s73_a_form_of_another_shape_or_page_is_refused(links: Links) -> N
         (b"answer=approve&field.note=%00", {}, 422),
         (b"\xff\xfe", {}, 422),
         (b"a" * 100 + b"&x=1" * 300, {}, 422),
-        (b"answer=approve&field.note=" + b"x" * 65_536, {}, 413),
+        (b"answer=approve&field.note=" + b"x" * MAX_FORM_BYTES, {}, 413),
         (b'{"answer": "approve"}', {"content-type": "application/json"}, 415),
         (fields.encode(), {"content-type": "text/plain"}, 415),
         (fields.encode(), {"content-type": "multipart/form-data; boundary=x"}, 415),

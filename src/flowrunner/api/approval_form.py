@@ -21,10 +21,14 @@ _MOST_NAME: Final = 200
 # Choices of a field, and the size of those of a form as `left_after` counts it; a field with more is written by hand.
 MOST_CHOICES: Final = 200
 _MOST_CHOICES_CHARACTERS: Final = 32 * 1024
-# Characters of labels, hints and defaults that are shown. A longer default is applied if its field is left empty.
+# Characters of labels and hints that are shown, and the size of the defaults of a form as `left_after` counts it. A
+# default that is not shown is applied if its field is left empty.
 _MOST_LABEL: Final = 200
 _MOST_HINT: Final = 2_000
-_MOST_DEFAULT: Final = 16 * 1024
+_MOST_DEFAULTS_CHARACTERS: Final = 16 * 1024
+# What an answer may have: a browser sends nine bytes for a character of the names and the defaults, each with a
+# character of another script, and people change them.
+MAX_FORM_BYTES: Final = 512 * 1024
 # From this length on, a text is edited in several lines.
 _LONG_TEXT: Final = 200
 _NUMBERS: Final = {"number": "a number, such as 12 or 0.5", "integer": "a whole number, such as 12"}
@@ -77,16 +81,16 @@ def fields_of(schema: JSON) -> list[FormField]:
     assert isinstance(schema, Mapping), "it has properties"
     required = schema.get("required")
     names = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
-    fields, left = list[FormField](), _MOST_CHOICES_CHARACTERS
+    fields, left, defaults_left = list[FormField](), _MOST_CHOICES_CHARACTERS, _MOST_DEFAULTS_CHARACTERS
     for name, each in properties.items():
-        field = _field(name, each, left, is_required=name in names)
-        left = left_after(field.choices, left)
+        field = _field(name, each, left, defaults_left, is_required=name in names)
+        left, defaults_left = left_after(field.choices, left), left_after(field.default, defaults_left)
         fields.append(field)
     return fields
 
 
-def _field(name: str, schema: JSON, left: int, *, is_required: bool) -> FormField:
-    """Return the field of a property. Args: left: Size that its choices may have."""
+def _field(name: str, schema: JSON, left: int, defaults_left: int, *, is_required: bool) -> FormField:
+    """Return the field of a property. Args: left, defaults_left: Sizes that its choices and its default may have."""
     known: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
     choices, kind, default = known.get("enum"), _kind_of(known, left), known.get("default")
     return FormField(
@@ -96,7 +100,7 @@ def _field(name: str, schema: JSON, left: int, *, is_required: bool) -> FormFiel
         is_required=is_required and "default" not in known,
         hint=_cut(known.get("description"), _MOST_HINT),
         choices=choices if kind == "choice" and isinstance(choices, list) else (),
-        default=None if left_after(default, _MOST_DEFAULT) < 0 else default,
+        default=None if left_after(default, defaults_left) < 0 else default,
         types=_types_of(known) if kind == "scalar" else (),
         example=_example_of(known) if kind == "json" else "",
     )

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from flowrunner.api import approval_page
-from flowrunner.api.approval_form import data_of, decision_of, fields_of, parsed_form, whole_data_of
+from flowrunner.api.approval_form import MAX_FORM_BYTES, data_of, decision_of, fields_of, parsed_form, whole_data_of
 from flowrunner.api.http.answers import Message, Reply, answer, errors
 from flowrunner.api.http.authentication import address_of, caller_of
 from flowrunner.api.http.bodies import read_bounded
@@ -20,7 +20,6 @@ from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, Unavaila
 from flowrunner.domain.values import ExecutionId
 from flowrunner.services.approval_links import LinkIsOver, LinkUnknown
 
-MAX_FORM_BYTES: Final = 64 * 1024
 _FORM: Final = "application/x-www-form-urlencoded"
 
 public = APIRouter(route_class=PublicRoute, include_in_schema=False)
