@@ -85,7 +85,7 @@ LEFT: Mapping[Owner, Mapping[str, Collection[str]]] = {
     "workspace": {
         "callbacks": ("id", "workspace_id", "events", "format", "flow_id", "tag", "disabled_reason"),
         "flows": ("*",),
-        "executions": ("*",),
+        "api_tokens": ("*",),
     },
 }
 

@@ -42,6 +42,7 @@ EXCEPTIONS: Final = {
     "retention and housekeeping delete rows of all workspaces by their age": {
         "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
         "HOLDERS", "EARLIER", "DELETE_REQUESTS", "DELETE_ENDED", "REFUSALS_GONE", "EXPIRED", "UNWANTED",
+        "DELETE_TRIGGERS", "DELETE_JOBS", "WAKE",
         "RULED_FLOWS", "COUNT_BEFORE",
     },
     "a background job delivers the callbacks of all workspaces": {

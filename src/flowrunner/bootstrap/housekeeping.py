@@ -51,6 +51,9 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         Background(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all, where="one"),
         # Flows of an earlier version.
         Background(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_secret_names, where="one"),
+        Background(
+            name="workspaces.deleted", every=_COMPLETION_SECONDS, run=services.workspaces.empty_deleted, where="one"
+        ),
         # Deletions that a process began before it ended.
         Background(
             name="executions.deletions", every=_COMPLETION_SECONDS, run=services.records.complete_all, where="one"

@@ -62,11 +62,18 @@ class WorkspaceStore(Protocol):
         ...
 
     async def delete(self, id: WorkspaceId, *, at: datetime, only_if_empty: bool, audit: Audit = None) -> None:
-        """Delete a workspace: remove its members, tokens, secrets and flows; its open executions are due to end.
+        """Delete a workspace: remove its members, secrets and flows; `empty_deleted` does the rest.
 
         Raises:
             NotFound.
             Conflict: If it is personal, or not empty although ``only_if_empty``.
+        """
+        ...
+
+    async def empty_deleted(self, *, now: datetime, limit: int) -> bool:
+        """Delete at most ``limit`` triggers, API tokens and jobs of deleted workspaces; return if there may be more.
+
+        As many of their idle executions become due, so that they are cancelled.
         """
         ...
 

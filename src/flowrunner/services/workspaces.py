@@ -24,6 +24,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.ports.workspaces import ObjectKind, WorkspaceStore
 from flowrunner.services.rates import SlidingWindow
+from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
 
 MAX_MEMBERS: Final = 1_000
 # Workspaces of others in which an account has a role: they are read with each new token.
@@ -188,6 +189,11 @@ class Workspaces:
         entry = self._entry(caller, "workspace.deleted", {})
         await self._store.delete(id, at=self._clock.now(), only_if_empty=name is None, audit=entry)
         await self._on_delete(id)
+
+    async def empty_deleted(self) -> None:
+        """Delete what is left of deleted workspaces, and have their executions cancelled after an outage."""
+        now = self._clock.now()
+        await commit_in_portions(lambda: self._store.empty_deleted(now=now, limit=PURGED_AT_ONCE))
 
     async def usage(self, caller: Caller) -> WorkspaceUsage:
         return WorkspaceUsage(**await self._store.contents(caller.workspace_id), limits=self._limits)

@@ -24,17 +24,14 @@ FLOW: Final = """
 SELECT moving_from FROM flows WHERE id = :id AND workspace_id = :source AND deleted_at IS NULL
 """
 TOOL: Final = "SELECT tool_name FROM flows WHERE id = :id AND workspace_id = :source AND tool_name IS NOT NULL"
-# Open executions are found by their index, because very many of the flow may have ended.
 OPEN_OF_FLOW: Final = Statement(
     sqlite="""
-SELECT count(*) FROM executions INDEXED BY executions_open
- WHERE status IN ('running', 'waiting') AND workspace_id = :source
-   AND revision_id IN (SELECT id FROM revisions WHERE flow_id = :id)
+SELECT count(*) FROM executions INDEXED BY executions_flow_status
+ WHERE workspace_id = :source AND flow_id = :id AND status IN ('running', 'waiting')
 """,
     postgres="""
 SELECT count(*) FROM executions
- WHERE status IN ('running', 'waiting') AND workspace_id = :source
-   AND revision_id IN (SELECT id FROM revisions WHERE flow_id = :id)
+ WHERE workspace_id = :source AND flow_id = :id AND status IN ('running', 'waiting')
 """,
 )
 SIZE: Final = """

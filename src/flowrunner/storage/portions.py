@@ -5,20 +5,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowrunner.storage.database import Database
-from flowrunner.storage.transaction import Statement
+from flowrunner.storage.transaction import Sql, Statement
 
 
 async def delete_some(
-    database: Database, find: str, delete: Statement, values: Mapping[str, Any], *, limit: int
+    database: Database, find: Sql, delete: Statement, values: Mapping[str, Any], *, limit: int
 ) -> int:
-    """Delete at most ``limit`` rows and return their number. Other writes do not wait while they are looked for.
+    """Delete, or change, at most ``limit`` rows and return their number. They are looked for while others write.
 
     Args:
-        find: Returns the keys of at most `:limit` rows, which nothing changes meanwhile.
+        find: Returns the keys of at most `:limit` rows, which stay what they are.
         delete: Deletes the rows with the keys in `:ids`.
+        values: The parameters of both.
     """
     rows = await database.read_long(lambda tx: tx.rows(find, {**values, "limit": limit}))
     if rows:
         ids = json.dumps([key for (key,) in rows])
-        await database.write(lambda tx: tx.run(delete, {"ids": ids}))
+        await database.write(lambda tx: tx.run(delete, {**values, "ids": ids}))
     return len(rows)

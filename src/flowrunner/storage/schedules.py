@@ -27,12 +27,16 @@ UPDATE triggers
  WHERE id = :id AND workspace_id = :workspace_id AND due_at = :due_at
 RETURNING failures
 """
-# Nothing is due during a pause; missed due times are found after it.
+# Nothing is due during a pause; missed due times are found after it. For a moment, a deleted workspace has triggers.
 EARLIEST: Final = """
-SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL
+SELECT (SELECT t.next_at FROM triggers t CROSS JOIN flows f
+         WHERE t.next_at IS NOT NULL AND f.id = t.flow_id AND f.deleted_at IS NULL
+         ORDER BY t.next_at LIMIT 1)
+  FROM engine WHERE paused_at IS NULL
 """
 _IS_DUE: Final = """
- WHERE t.next_at <= :at AND t.next_at IS NOT NULL AND (SELECT paused_at IS NULL FROM engine)
+ WHERE t.next_at <= :at AND t.next_at IS NOT NULL AND f.deleted_at IS NULL
+   AND (SELECT paused_at IS NULL FROM engine)
    AND t.workspace_id NOT IN (:outside)
  ORDER BY t.next_at LIMIT :limit
 """

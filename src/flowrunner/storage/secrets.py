@@ -60,13 +60,13 @@ INSERT INTO data_keys (workspace_id, version, master_key_id, wrapped, rotation)
 VALUES (:workspace_id, :version, :master_key_id, :wrapped,
         coalesce((SELECT max(id) FROM key_rotations WHERE kind = 'data'), 0))
 """
-# Few executions are open. The `+` keeps SQLite from reading all executions of the workspace by its index.
 OPEN_SINCE: Final = Statement(
     sqlite="""
-SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND +workspace_id = :workspace_id
+SELECT min(started_at) FROM executions INDEXED BY executions_status
+ WHERE workspace_id = :workspace_id AND status IN ('running', 'waiting')
 """,
     postgres="""
-SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND workspace_id = :workspace_id
+SELECT min(started_at) FROM executions WHERE workspace_id = :workspace_id AND status IN ('running', 'waiting')
 """,
 )
 MASTER_KEY_IDS: Final = "SELECT DISTINCT master_key_id FROM data_keys"

@@ -51,7 +51,7 @@ class Table:
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...] | Untouched
-    on_deletion: Mapping[Owner, Sql] | Untouched
+    on_deletion: Mapping[Owner, Sql | Untouched] | Untouched
     booleans: frozenset[str] = frozenset()
     sealed: SealedValues | None = None
 
@@ -161,9 +161,7 @@ TABLES: Final = (
         key=("id",),
         on_deletion={
             "account": "DELETE FROM api_tokens WHERE account_id = :id",
-            # Found by the index of the workspaces in which the tokens work.
-            "workspace": "DELETE FROM api_tokens"
-            " WHERE coalesce(workspace_id, account_id) = :id AND workspace_id = :id",
+            "workspace": Untouched("They work for members only; a background job deletes those of deleted workspaces"),
         },
     ),
     Table(
@@ -282,17 +280,7 @@ TABLES: Final = (
         ),
         booleans=frozenset({"is_idle", "is_queued", "is_active"}),
         key=("id",),
-        # Due at once, so that a process cancels them, even if this one ends here. Found by the index of open
-        # executions, because very many of the workspace may have ended.
-        on_deletion={"workspace": Statement(
-            sqlite="""
-UPDATE executions INDEXED BY executions_open SET wake_at = :at
- WHERE status IN ('running', 'waiting') AND is_idle = true AND workspace_id = :id
-""",
-            postgres="""
-UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND workspace_id = :id
-""",
-        )},
+        on_deletion=Untouched("They are cancelled; a background job wakes those that a process has left"),
     ),
     Table(
         name="execution_terms",
@@ -310,7 +298,7 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
         ),
         booleans=frozenset({"is_of_children"}),
         key=("id",),
-        on_deletion={"workspace": "DELETE FROM triggers WHERE workspace_id = :id"},
+        on_deletion=Untouched("A background job deletes those of deleted workspaces, whose flows are deleted at once"),
     ),
     Table(
         name="hook_deliveries",
@@ -359,7 +347,7 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
             "completed_at", "errors", "work",
         ),
         key=("id",),
-        on_deletion={"workspace": "DELETE FROM jobs WHERE workspace_id = :id"},
+        on_deletion=Untouched("A background job deletes those of deleted workspaces, in which nobody has a role"),
     ),
     Table(
         name="deleted_executions",
@@ -428,8 +416,6 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
 
 def deletions(owner: Owner) -> tuple[Sql, ...]:
     """Return the statements that delete the rows of an account or a workspace, of all tables."""
-    return tuple(
-        table.on_deletion[owner]
-        for table in reversed(TABLES)
-        if not isinstance(table.on_deletion, Untouched) and owner in table.on_deletion
-    )
+    of_tables = [table.on_deletion for table in reversed(TABLES) if not isinstance(table.on_deletion, Untouched)]
+    found = [of_owners.get(owner) for of_owners in of_tables]
+    return tuple(each for each in found if each is not None and not isinstance(each, Untouched))

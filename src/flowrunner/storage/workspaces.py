@@ -13,6 +13,7 @@ from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 from flowrunner.ports.workspaces import ObjectKind
 from flowrunner.storage.database import Database
+from flowrunner.storage.deleted_workspaces import empty_deleted
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.tables import deletions
@@ -121,14 +122,13 @@ SELECT 1 FROM memberships m JOIN accounts a ON a.id = m.account_id
  WHERE m.workspace_id = :workspace_id AND m.role = 'admin' AND m.account_id <> :account_id
    AND (a.disabled_at IS NULL OR m.is_owner) LIMIT 1
 """
-# Open executions are found by their index, because very many of the workspace may have ended.
 OPEN: Final = Statement(
     sqlite="""
-SELECT count(*) FROM executions INDEXED BY executions_open
- WHERE status IN ('running', 'waiting') AND workspace_id = :workspace_id
+SELECT count(*) FROM executions INDEXED BY executions_status
+ WHERE workspace_id = :workspace_id AND status IN ('running', 'waiting')
 """,
     postgres="""
-SELECT count(*) FROM executions WHERE status IN ('running', 'waiting') AND workspace_id = :workspace_id
+SELECT count(*) FROM executions WHERE workspace_id = :workspace_id AND status IN ('running', 'waiting')
 """,
 )
 CONTENTS: Final = """
@@ -215,7 +215,7 @@ class SqlWorkspaces:
     async def delete(self, id: WorkspaceId, *, at: datetime, only_if_empty: bool, audit: Audit = None) -> None:
         async def delete(tx: Transaction) -> None:
             await _check_is_shared(tx, id, "is deleted with its account")
-            found = await _contents(tx, id)
+            found = await _contents(tx, id) if only_if_empty else {}
             if only_if_empty and (found["flows"] or found["secrets"] or found["open_executions"]):
                 raise Conflict(
                     f"The workspace has {counted(found['flows'], 'flow')}, {counted(found['secrets'], 'secret')} and "
@@ -228,6 +228,9 @@ class SqlWorkspaces:
                 await tx.run(statement, values)
 
         await self._database.write(delete, audit=audit)
+
+    async def empty_deleted(self, *, now: datetime, limit: int) -> bool:
+        return await empty_deleted(self._database, now=now, limit=limit)
 
     async def workspace_of(self, kind: ObjectKind, id: str, among: Sequence[WorkspaceId]) -> WorkspaceId | None:
         values = {"id": id, "among": json.dumps(among)}

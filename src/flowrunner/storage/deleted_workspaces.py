@@ -1,0 +1,50 @@
+"""Rows of deleted workspaces that are deleted after them, because other writes would wait for all of them."""
+
+from datetime import datetime
+from typing import Final
+
+from flowrunner.storage.database import Database
+from flowrunner.storage.portions import delete_some
+from flowrunner.storage.rows import to_ms
+from flowrunner.storage.transaction import Statement
+
+TRIGGERS_LEFT: Final = """
+SELECT t.id FROM workspaces w CROSS JOIN triggers t
+ WHERE w.deleted_at IS NOT NULL AND t.workspace_id = w.id LIMIT :limit
+"""
+DELETE_TRIGGERS: Final = Statement.with_texts("DELETE FROM triggers WHERE id IN (:ids)", "ids")
+# Found by the index of the workspaces in which the tokens work.
+TOKENS_LEFT: Final = """
+SELECT t.id FROM workspaces w CROSS JOIN api_tokens t
+ WHERE w.deleted_at IS NOT NULL AND coalesce(t.workspace_id, t.account_id) = w.id AND t.workspace_id = w.id LIMIT :limit
+"""
+DELETE_TOKENS: Final = Statement.with_texts("DELETE FROM api_tokens WHERE id IN (:ids)", "ids")
+JOBS_LEFT: Final = """
+SELECT j.id FROM workspaces w CROSS JOIN jobs j WHERE w.deleted_at IS NOT NULL AND j.workspace_id = w.id LIMIT :limit
+"""
+DELETE_JOBS: Final = Statement.with_texts("DELETE FROM jobs WHERE id IN (:ids)", "ids")
+# What a process that ended has not cancelled. Due at once, so that one loads it and finds that its workspace is gone.
+_IDLE_LEFT: Final = """
+SELECT x.id FROM workspaces w CROSS JOIN executions x INDEXED BY executions_status
+ WHERE w.deleted_at IS NOT NULL AND x.workspace_id = w.id AND x.status IN ('running', 'waiting') AND x.is_idle = true
+   AND (x.wake_at IS NULL OR x.wake_at > :now)
+ LIMIT :limit
+"""
+IDLE_LEFT: Final = Statement(sqlite=_IDLE_LEFT, postgres=_IDLE_LEFT.replace(" INDEXED BY executions_status", ""))
+WAKE: Final = Statement.with_texts(
+    "UPDATE executions SET wake_at = :now WHERE id IN (:ids) AND completed_at IS NULL AND is_idle = true", "ids"
+)
+# Triggers first: they are looked at whenever one of them is due.
+_PARTS: Final = (
+    (TRIGGERS_LEFT, DELETE_TRIGGERS),
+    (TOKENS_LEFT, DELETE_TOKENS),
+    (JOBS_LEFT, DELETE_JOBS),
+    (IDLE_LEFT, WAKE),
+)
+
+
+async def empty_deleted(database: Database, *, now: datetime, limit: int) -> bool:
+    """Delete or wake at most ``limit`` rows of each kind; return whether there may be more."""
+    values = {"now": to_ms(now)}
+    counts = [await delete_some(database, find, delete, values, limit=limit) for find, delete in _PARTS]
+    return limit in counts
