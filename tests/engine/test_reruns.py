@@ -214,6 +214,27 @@ async def test_an_edited_input_of_the_first_step_of_a_round_is_the_element(engin
     assert (await engine.events(again.id))[-1] == Completed(result=[[1, 10], [7, 70], [3, 30]])
 
 
+async def test_rounds_that_begin_before_the_one_with_an_edited_input_keep_their_own(engine: Machine) -> None:
+    engine.http.at("http://peer/1", never, answer())
+    engine.http.at("http://peer/2", answer(500))
+    engine.http.at("http://peer/7", answer())
+    await engine.run(
+        """
+        nodes:
+          each:
+            type: foreach
+            params: {items: [1, 2], concurrency: 2}
+            nodes: {a: {type: webhook, params: {url: "http://peer/${input}"}, output: "${input}"}}
+        """,
+        {},
+    )
+
+    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="each.1[1]/a.1", node_input=NodeInput(7))
+    await engine.until_ended(again.id)
+
+    assert (await engine.events(again.id))[-1] == Completed(result=[1, 7])
+
+
 async def test_others_go_on_while_what_is_kept_is_searched_for_secrets(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
