@@ -12,10 +12,10 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.engine import dependencies
+from flowrunner.engine import dependencies, event_log
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.due_executions import DueExecutions
-from flowrunner.ports.journal import Journal
+from flowrunner.ports.journal import Append, Journal
 from flowrunner.security.vault import AesVault
 from support.dependencies import PATIENCE_SECONDS, Machine, SteppingClock, machine, secret
 
@@ -170,3 +170,33 @@ async def test_who_asks_for_an_execution_that_does_not_load_is_not_kept_waiting_
         with pytest.raises(Unavailable):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await asking
+
+
+async def test_a_stop_does_not_wait_for_a_database_that_takes_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def __init__(self, journal: Journal) -> None:
+            self._journal = journal
+
+        async def append(self, append: Append) -> None:
+            if append.after:
+                refused.set()
+                raise Unavailable("The disk is full")
+            await self._journal.append(append)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    refused = asyncio.Event()
+    monkeypatch.setattr(event_log, "_RETRY_DELAY", lambda attempts: 0.0)
+    async with machine(path, wrap=lambda journal, _: Full(journal)) as engine:
+        await engine.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
+        await engine.start()
+        await refused.wait()
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await engine.dispatcher.drain(seconds=3600)
+
+    async with machine(path) as next_one:
+        assert await next_one.until_ended() is Status.COMPLETED
