@@ -12,9 +12,10 @@ from flowrunner.domain import decide, step_state
 from flowrunner.domain.events import Completed, Failed, Logged, NodeCompleted, NodeStarted
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import event_log, held_memory, mailbox, recorder
+from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.dispatch import Signal
 from support.databases import rows_of
-from support.dependencies import Machine, SteppingClock, answer, machine
+from support.dependencies import Machine, Request, SteppingClock, answer, machine
 from support.invariants import check_database
 
 from .events import ending, of_type, path_of
@@ -336,6 +337,37 @@ async def test_on_finish_runs_when_an_execution_has_recorded_too_much(
     assert isinstance(end := ending(events), Failed)
     assert end.error.type == "limit.size"
     assert [request.url for request in engine.http.requests] == ["http://peer/told"]
+
+
+async def test_results_that_arrive_together_are_not_recorded_beyond_the_bound(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "MAX_EXECUTION_BYTES", 300_000)
+    arrived = asyncio.Event()
+
+    async def answers_with_the_others(request: Request) -> HttpAnswer:
+        if len(engine.http.requests) == 20:
+            arrived.set()
+        await arrived.wait()
+        return answer(body='"%s"' % ("x" * 50_000))
+
+    engine.http.at("http://peer/", answers_with_the_others)
+
+    events = await engine.run(
+        """
+        nodes:
+          a:
+            type: foreach
+            params: {items: "${flow.input}", concurrency: 20}
+            nodes: {b: {type: http.request, params: {url: "http://peer/"}}}
+        """,
+        list(range(20)),
+    )
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "limit.size"
+    # The last of them exceeds it.
+    assert len(of_type(NodeCompleted, events)) == 6
 
 
 async def test_handlers_that_record_too_much_themselves_are_cut_off(

@@ -76,6 +76,8 @@ async def test_what_runs_fails_at_the_start_with_the_reason_and_without_a_replay
 
         assert second.http.requests == []
         assert [e.seq for e in events] == list(range(1, len(events) + 1))
+        # Who watches it is told, too.
+        assert second.broadcast.published[id][-1].seq == events[-1].seq
     _, error = told(place, id)
     assert "of this execution" in error
     assert error.endswith("It cannot continue and ends here, without its handlers: run it again")
