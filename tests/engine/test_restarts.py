@@ -12,6 +12,7 @@ from flowrunner.domain.events import Cancelled, Completed, NodeStarted
 from flowrunner.domain.status import Status
 from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.workspaces import SqlWorkspaces
 from support.databases import MARA_ACCOUNT, account, rows_of
 from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, answer, machine, never
 from support.invariants import check_database
@@ -124,6 +125,8 @@ async def test_after_a_kill_nothing_of_a_deleted_account_goes_on(path: Path) -> 
         await accounts.delete(MARA_ACCOUNT, at=engine.clock.now())
 
     async with machine(path, http=http, clock=engine.clock) as engine:
+        # As the background job does when a server starts.
+        assert not await SqlWorkspaces(engine.database).empty_deleted(now=engine.clock.now(), limit=9)
         for id in ("waiting", "running-1", "running-2", "queued"):
             assert await engine.until_ended(id) is Status.CANCELLED
             assert (await engine.events(id))[-1] == Cancelled(reason="the workspace was deleted")

@@ -52,7 +52,11 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         # Flows of an earlier version.
         Background(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_secret_names, where="one"),
         Background(
-            name="workspaces.deleted", every=_COMPLETION_SECONDS, run=services.workspaces.empty_deleted, where="one"
+            name="workspaces.deleted",
+            every=_COMPLETION_SECONDS,
+            run=services.workspaces.empty_deleted,
+            where="one",
+            first_after=0.0,
         ),
         # Deletions that a process began before it ended.
         Background(
