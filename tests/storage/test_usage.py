@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -38,6 +38,7 @@ from support.databases import (
     OMAR,
     OMAR_ACCOUNT,
     Place,
+    add_flows,
     change,
     completion,
     creation,
@@ -47,6 +48,7 @@ from support.databases import (
     until_somebody_waits_for_a_row,
 )
 from support.invariants import check_database
+from support.postgres import connected
 
 from .samples import flow, sealing
 
@@ -406,3 +408,26 @@ def test_a_reading_of_the_free_storage_ages_however_often_it_is_used(monkeypatch
         moment += 0.125
 
     assert answers == [True] * 9 + [False] * 7
+
+
+@pytest.mark.only("postgres")
+def test_a_statement_changes_the_stored_bytes_once_however_many_rows_it_has(path: str) -> None:
+    """A transaction passes all versions of a row that it has made."""
+    add_flows(path)
+
+    async def changes(connection: "asyncpg.Connection[Any]") -> list[int]:
+        found = []
+        async with connection.transaction():
+            for statement in (
+                "INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, created_at, definition)"
+                f" SELECT 'r' || n, '{MARA}', 'flow-1', n, '1', 10, 0, 'x' FROM generate_series(1, 50) AS n",
+                "DELETE FROM revisions",
+                "UPDATE flows SET deleted_at = 1",
+                "UPDATE flows SET updated_at = 1, name = name",
+            ):
+                await connection.execute(statement)
+                changed = "SELECT sum(n_tup_ins + n_tup_upd) FROM pg_stat_xact_user_tables WHERE relname = 'usage'"
+                found.append(int(await connection.fetchval(changed)))
+        return found
+
+    assert connected(path, changes) == [1, 2, 2, 2]
