@@ -470,6 +470,114 @@ def test_outputs_of_a_switch_may_be_written_as_text() -> None:
     assert flow.document["nodes"]["pick"]["next"] == {"case_1": "one", "default": "zero"}
 
 
+def nodes_of(*nodes: dict[str, Any], **connections: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the nodes of a flow, and the notes of the report."""
+    listed = [{**node, "type": f"n8n-nodes-base.{node['type']}"} for node in nodes]
+    flow = flow_of({"name": "F", "nodes": listed, "connections": connections})
+    return flow.document["nodes"], flow.notes
+
+
+@pytest.mark.parametrize("version", [{"typeVersion": 4.2}, {"typeVersion": 2}, {}])
+def test_what_a_request_does_not_send_is_left_out(version: dict[str, Any]) -> None:
+    pairs = {"parameters": [{"name": "a", "value": "1"}]}
+    parameters: dict[str, Any] = {"url": "https://x.example.com", "queryParameters": pairs, "headerParameters": pairs}
+    flags: dict[str, Any] = {"bodyParameters": pairs, "sendQuery": True, "sendBody": False}
+
+    nodes, _ = nodes_of({"name": "Ask", "type": "httpRequest", "parameters": parameters | flags, **version})
+
+    sent = nodes["ask"]["params"].keys() - {"url"}
+    assert sent == ({"query"} if version.get("typeVersion", 1) >= 3 else {"query", "headers", "body"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "retry", "note"),
+    [
+        ({"retryOnFail": True}, {"max": 2, "delay": "1000ms", "backoff": 1, "jitter": 0}, None),
+        (
+            {"retryOnFail": True, "maxTries": "5", "waitBetweenTries": 3000},
+            {"max": 4, "delay": "3000ms", "backoff": 1, "jitter": 0},
+            None,
+        ),
+        ({"retryOnFail": True, "maxTries": "={{ 3 }}"}, None, "'Ask' was tried several times: add a 'retry'"),
+        ({"retryOnFail": False, "maxTries": 5}, None, None),
+    ],
+)
+def test_a_request_is_repeated_as_it_was(fields: dict[str, Any], retry: Any, note: str | None) -> None:
+    node = {"name": "Ask", "type": "httpRequest", "parameters": {"url": "https://x.example.com"}, **fields}
+
+    nodes, notes = nodes_of(node)
+
+    assert (nodes["ask"].get("retry"), notes) == (retry, [] if note is None else [note])
+
+
+@pytest.mark.parametrize(
+    ("fields", "edges"),
+    [
+        ({"onError": "continueErrorOutput"}, {"default": "next", "error": "failed"}),
+        ({"onError": "continueRegularOutput"}, {"default": "next", "error": "next"}),
+        ({"continueOnFail": True}, {"default": "next", "error": "next"}),
+        ({"onError": "stopWorkflow"}, {"default": "next"}),
+        ({"onError": "continueErrorOutput", "disabled": True}, {"default": "next"}),
+    ],
+)
+def test_a_workflow_goes_on_after_an_error_where_it_did(fields: dict[str, Any], edges: dict[str, str]) -> None:
+    ask = {"name": "Ask", "type": "httpRequest", "parameters": {"url": "https://x.example.com"}, **fields}
+    others = [{"name": name, "type": "noOp"} for name in ("Next", "Failed")]
+
+    nodes, notes = nodes_of(ask, *others, Ask={"main": [[{"node": "Next"}], [{"node": "Failed"}]]})
+
+    said = "what follows an error of 'Ask' reads it as 'error', and not as $json.error"
+    assert (nodes["ask"]["next"], said in notes) == (edges, "error" in edges)
+
+
+def test_an_error_that_led_nowhere_is_told() -> None:
+    ask = {"name": "Ask", "type": "httpRequest", "parameters": {"url": "https://x.example.com"}, "continueOnFail": True}
+
+    nodes, notes = nodes_of(ask)
+
+    assert "next" not in nodes["ask"]
+    assert notes == ["'Ask' fails the flow, which ended without an error: add an 'error' edge"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "compared"),
+    [
+        ("number", "100", "input.a === 100"), ("number", "-1.5", "input.a === -1.5"),
+        ("boolean", "true", "input.a === true"), ("string", "100", 'input.a === "100"'),
+        ("number", "many", 'input.a === "many"'),
+    ],
+)  # fmt: skip
+def test_numbers_and_booleans_that_are_compared_may_be_written_as_text(kind: str, written: str, compared: str) -> None:
+    modern = {"leftValue": "={{ $json.a }}", "rightValue": written, "operator": {"type": kind, "operation": "equals"}}
+    older = {"value1": "={{ $json.a }}", "operation": "equal", "value2": written}
+
+    for conditions in ({"conditions": [modern]}, {kind: [older]}):
+        nodes, _ = nodes_of({"name": "Is", "type": "if", "parameters": {"conditions": conditions}})
+        assert nodes["is"]["params"]["cases"] == [{"when": compared, "action": "yes"}]
+
+
+def test_fields_have_the_type_that_they_had() -> None:
+    written = [("number", "5"), ("boolean", "false"), ("string", "5"), ("number", "x")]
+    entries = [{"name": f"f{n}", "type": kind, "value": text} for n, (kind, text) in enumerate(written)]
+    older = {kind: [{"name": kind, "value": text}] for kind, text in written[:3]}
+
+    modern, _ = nodes_of({"name": "Set", "type": "set", "parameters": {"assignments": {"assignments": entries}}})
+    before, _ = nodes_of({"name": "Set", "type": "set", "parameters": {"values": older, "keepOnlySet": True}})
+
+    assert modern["set"]["params"]["value"] == {"f0": 5, "f1": False, "f2": "5", "f3": "x"}
+    assert before["set"]["params"]["value"] == {"number": 5, "boolean": False, "string": "5"}
+
+
+@pytest.mark.parametrize(("code", "is_told"), [("$now.toISO()", True), ("$today.plus(1)", True), ("$now", False)])
+def test_methods_of_moments_are_told(code: str, is_told: bool) -> None:
+    entries = [{"name": "at", "type": "string", "value": f"={{{{ {code} }}}}"}]
+
+    _, notes = nodes_of({"name": "Set", "type": "set", "parameters": {"assignments": {"assignments": entries}}})
+
+    said = [f"the expression '{code}' calls a method of {code.partition('.')[0]}, which is a Date here"]
+    assert notes == (said if is_told else [])
+
+
 def schedules_of(kind: str, parameters: dict[str, Any]) -> tuple[list[Any], bool]:
     """Return the triggers, and whether the report says that something could not be read."""
     nodes = [

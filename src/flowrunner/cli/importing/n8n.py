@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowrunner.cli.common import unusable
 from flowrunner.cli.importing.documents import Imported, identifier
-from flowrunner.cli.importing.n8n_expressions import condition, operand, value
+from flowrunner.cli.importing.n8n_expressions import condition, operand, typed, value
 from flowrunner.cli.importing.n8n_triggers import TRIGGERS, triggers_of, whole_number
 
 MOST_NODES: Final = 1000
@@ -109,12 +109,34 @@ class _Workflow:
         if made is None:
             made, actions = self._placeholder(title, kind, parameters), {}
         edges = self._next(title, actions or {"default": 0})
+        if not node.get("disabled"):
+            edges |= self._error_edge(title, node, outputs=len(actions) or 1)
+            if node.get("retryOnFail"):
+                made |= self._retry(title, node, made)
         described = node.get("notes")
         if isinstance(described, str) and described:
             made.setdefault("description", described[:500])
         if node.get("credentials") and kind != "httpRequest":
             self._flow.note(f"'{title}' uses credentials, which are left out: name a secret")
         return {**made, **({"next": edges} if edges else {})}
+
+    def _error_edge(self, title: str, node: Mapping[str, Any], *, outputs: int) -> dict[str, str]:
+        """Return the edge for errors, if the workflow goes on after one."""
+        mode = node.get("onError") or ("continueRegularOutput" if node.get("continueOnFail") else "")
+        if mode not in ("continueErrorOutput", "continueRegularOutput"):
+            return {}
+        for target in self._targets(title, outputs if mode == "continueErrorOutput" else 0):
+            self._flow.note(f"what follows an error of '{title}' reads it as 'error', and not as $json.error")
+            return {"error": target}
+        self._flow.note(f"'{title}' fails the flow, which ended without an error: add an 'error' edge")
+        return {}
+
+    def _retry(self, title: str, node: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+        tries, wait = whole_number(node.get("maxTries", 3)), whole_number(node.get("waitBetweenTries", 1000))
+        if made["type"] != "http.request" or tries is None or wait is None:
+            self._flow.note(f"'{title}' was tried several times: add a 'retry'")
+            return {}
+        return {"retry": {"max": max(1, tries - 1), "delay": f"{wait}ms", "backoff": 1, "jitter": 0}}
 
     def _placeholder(self, title: str, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return a node that fails, with what it was."""
@@ -133,10 +155,12 @@ class _Workflow:
             params["method"] = method
         for key, place in (("query", "queryParameters"), ("headers", "headerParameters")):
             pairs = self._pairs(parameters.get(place))
-            if pairs:
+            if pairs and self._sends(title, parameters, key):
                 params[key] = pairs
         body = self._pairs(parameters.get("bodyParameters"))
-        if parameters.get("jsonBody"):
+        if not self._sends(title, parameters, "body"):
+            pass
+        elif parameters.get("jsonBody"):
             params["body"] = self._json(title, str(parameters["jsonBody"]))
         elif body:
             is_form = parameters.get("contentType") == "form-urlencoded"
@@ -148,6 +172,11 @@ class _Workflow:
             params["auth"] = {"token": f"${{secrets.{secret}}}"}
             self._flow.note(f"'{title}' uses credentials: set the secret {secret}, and check how it is sent")
         return {"type": "http.request", "params": params, "output": "${result.body}"}, {}
+
+    def _sends(self, title: str, parameters: Mapping[str, Any], part: str) -> bool:
+        """Return whether a part of a request is sent: since the third version, what is not stays in the parameters."""
+        version = self._all[title].get("typeVersion", 1)
+        return not isinstance(version, int | float) or version < 3 or bool(parameters.get(f"send{part.title()}"))
 
     def _if(self, title: str, parameters: Mapping[str, Any]) -> "Made":
         when = condition(parameters.get("conditions"), parameters.get("combineOperation"), self._ids, self._flow.note)
@@ -187,10 +216,18 @@ class _Workflow:
         entries = assigned.get("assignments") if isinstance(assigned, Mapping) else None
         if entries is None:
             values = parameters.get("values")
-            groups = values.values() if isinstance(values, Mapping) else ()
-            entries = [one for group in groups if isinstance(group, list) for one in group]
+            groups = values.items() if isinstance(values, Mapping) else ()
+            entries = [
+                {"type": kind, **one}
+                for kind, group in groups
+                if isinstance(group, list)
+                for one in group
+                if isinstance(one, Mapping)
+            ]
         listed = entries if isinstance(entries, list) else []
-        fields = {str(one.get("name")): one.get("value") for one in listed if isinstance(one, Mapping)}
+        fields = {
+            str(one.get("name")): typed(one.get("value"), one.get("type")) for one in listed if isinstance(one, Mapping)
+        }
         keeps = parameters.get("includeOtherFields", not parameters.get("keepOnlySet", "assignments" in parameters))
         if not keeps:
             return {

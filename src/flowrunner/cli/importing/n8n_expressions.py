@@ -14,6 +14,9 @@ _OTHER: Final = re.compile(
     r"""\$(?:node\[(?P<a>["'])(?P<name>.*?)(?P=a)\]|\((?P<b>["'])(?P<called>.*?)(?P=b)\))"""
     r"""(?:\.item|\.first\(\)|\.last\(\)|\.all\(\)\[0\])?\.json"""
 )
+# What `$now` and `$today` are has methods in n8n that a Date of JavaScript does not have.
+_MOMENT: Final = re.compile(r"\$(now|today)\s*\??\.")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _UNKNOWN: Final = re.compile(r"\$[A-Za-z_]\w*")
 _DEEPEST: Final = 50
 _BINARY: Final = {
@@ -47,6 +50,16 @@ def value(found: Any, ids: Mapping[str, str], note: Note, depth: int = 0) -> Any
     )
 
 
+def typed(found: Any, kind: Any) -> Any:
+    """Return a value of a parameter whose type n8n names: it may write a number or a boolean as text."""
+    if not isinstance(found, str):
+        return found
+    text = found.strip()
+    if kind == "number" and _NUMBER.fullmatch(text):
+        return float(text) if "." in text else int(text)
+    return text == "true" if kind == "boolean" and text in ("true", "false") else found
+
+
 def javascript(code: str, ids: Mapping[str, str], note: Note) -> str:
     """Return an expression with the names that flows have."""
 
@@ -57,6 +70,8 @@ def javascript(code: str, ids: Mapping[str, str], note: Note) -> str:
             return "flow.input"
         return f"nodes.{ids[title]}.result"
 
+    if (moment := _MOMENT.search(code)) is not None:
+        note(f"the expression '{code.strip()[:80]}' calls a method of ${moment[1]}, which is a Date here")
     made = _OTHER.sub(other, code.strip())
     made = re.sub(r"\$(?:json|input\.item\.json|input\.first\(\)\.json)\b", "input", made)
     made = re.sub(r"\$now\b", "new Date()", made)
@@ -79,8 +94,14 @@ def condition(conditions: Any, combine: Any, ids: Mapping[str, str], note: Note)
     else:
         joined = " || " if combine == "any" else " && "
         tests = [
-            _test(str(one.get("operation", "equal")), one.get("value1"), one.get("value2", True), ids, note)
-            for group in conditions.values()
+            _test(
+                str(one.get("operation", "equal")),
+                typed(one.get("value1"), kind),
+                typed(one.get("value2", True), kind),
+                ids,
+                note,
+            )
+            for kind, group in conditions.items()
             if isinstance(group, list)
             for one in group
             if isinstance(one, Mapping)
@@ -93,8 +114,10 @@ def condition(conditions: Any, combine: Any, ids: Mapping[str, str], note: Note)
 
 def _modern(one: Mapping[str, Any], ids: Mapping[str, str], note: Note) -> str:
     operator = one.get("operator")
-    name = str(operator.get("operation", "equals")) if isinstance(operator, Mapping) else "equals"
-    return _test(name, one.get("leftValue"), one.get("rightValue"), ids, note)
+    name, kind = "equals", None
+    if isinstance(operator, Mapping):
+        name, kind = str(operator.get("operation", "equals")), operator.get("type")
+    return _test(name, typed(one.get("leftValue"), kind), typed(one.get("rightValue"), kind), ids, note)
 
 
 def _test(operation: str, left: Any, right: Any, ids: Mapping[str, str], note: Note) -> str:
