@@ -20,6 +20,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.security.memory_room import FairBodies
 from flowrunner.services.admission import InputForms
+from flowrunner.services.flows import Flows
 from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
 from flowrunner.storage.workspaces import SqlWorkspaces
 from security.two_accounts import RETURN, ApiClient, two_accounts_at, until
@@ -147,6 +148,28 @@ async def test_s71_no_execution_starts_whose_member_was_removed_while_its_input_
 
     assert reply.status == 404
     assert started.json["total"] == 0
+
+
+async def test_s71_what_was_read_for_a_member_who_was_removed_meanwhile_is_not_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Flows.page
+
+    async with team_at(tmp_path) as team:
+        id = await team.join("viewer")
+        await team.flow()
+
+        async def read_slowly(*args: Any, **options: Any) -> Any:
+            found = await page(*args, **options)
+            # Another task, as that of another connection.
+            await asyncio.create_task(remove_omar(team, id))
+            return found
+
+        with monkeypatch.context() as slow:
+            slow.setattr(Flows, "page", read_slowly)
+            reply = await team.omar.request("GET", "/api/v1/flows", **{HEADER: team.id})
+
+    assert_error(reply, 404)
 
 
 async def test_s71_a_request_that_takes_long_changes_nothing_after_the_removal(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right, authorise
 from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
 from flowrunner.ports.memory import BodyRoom
-from flowrunner.services.account_locks import READMIT
+from flowrunner.services.account_locks import READMIT, readmit
 from flowrunner.tasks import begin
 
 T = TypeVar("T")
@@ -232,7 +232,7 @@ class ProtectedRoute(BoundedRoute):
     usual_right: Right | None = None
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        is_reading = set(options.get("methods") or ("GET",)) <= _READING
+        self._is_reading = is_reading = set(options.get("methods") or ("GET",)) <= _READING
         policy = policy_of(endpoint)
         self.right = policy.right or self.usual_right or (Right.READ if is_reading else Right.WRITE)
         self._is_change = policy.is_change or (not is_reading and self.right in _CHANGING)
@@ -252,11 +252,14 @@ class ProtectedRoute(BoundedRoute):
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
-        if not self._is_tagged:
+        if not self._is_reading:
             return handle
 
         async def handler(request: Request) -> Response:
-            return tagged(request, await handle(request))
+            response = await handle(request)
+            # Reading may have waited for its turn. An answer about a change that was made is given in any case.
+            await readmit()
+            return tagged(request, response) if self._is_tagged else response
 
         return handler
 
