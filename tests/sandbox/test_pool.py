@@ -540,7 +540,8 @@ async def test_a_workspace_whose_scripts_were_slow_has_all_workers_again_later(
     ("sources", "limit", "most"),
     [
         ([LOOP, "1"], "time", 1),
-        (["1", "2", LOOP], "time", 1),
+        # Its answer is sent at once, and comes first however long the machine takes.
+        (["(() => { const t = Date.now(); while (Date.now() < t + 50) ; return 1 })()", LOOP], "time", 1),
         (["1", "2", "3"], None, 2),
         (["1", "'x'.repeat(2 ** 29).split('')"], "memory", 2),
     ],
