@@ -353,7 +353,9 @@ def test_a_template_of_a_callback_is_json_or_a_text(user: User, tmp_path: Path, 
 def test_a_test_of_a_callback_to_a_closed_network_names_the_setting_that_opens_it(user: User) -> None:
     user("callback", "create", "http://10.255.255.1/", "--event", "execution.failed", "--name", "closed")
 
-    assert "egress_allow" in user("callback", "test", "closed").stderr
+    tested = user("callback", "test", "closed", code=1)
+    assert "egress.forbidden" in tested.stdout
+    assert "egress_allow" in tested.stderr
     user("callback", "delete", "closed", "--yes")
 
 

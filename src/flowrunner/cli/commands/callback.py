@@ -8,6 +8,7 @@ from flowrunner.cli.common import ask, say, yes_option
 from flowrunner.cli.completion import complete_callbacks, complete_flows
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
+from flowrunner.cli.exits import FAILED
 from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id, object_id
 from flowrunner.cli.output import show
@@ -99,9 +100,11 @@ def redeliver(callback: str, delivery: str) -> None:
 @callback.command(short_help="Deliver a test message now.", epilog=examples("callback test alerts"))
 @callback_argument
 def test(callback: str) -> None:
-    """Send a test message now, and print the result."""
+    """Send a test message now, and print the result. Exits with 1 if the receiver did not take it."""
     client = connect()
     delivery = client.request("POST", f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/test").object()
     show(delivery)
     if delivery.get("error") == "egress.forbidden":
         say("  hint: callbacks may not connect to this address; the operator can allow it with egress_allow")
+    if delivery["state"] != "delivered":
+        raise click.exceptions.Exit(FAILED)
