@@ -137,7 +137,7 @@ async def test_s74_a_receiver_that_fails_gets_a_bounded_number_of_requests_howev
     for _ in range(5):
         failing = await installation.get(view)
         assert failing.failures == installation.network.asked["http://dead"]
-        due_at, _ = await installation.store.next_due()
+        due_at, *_ = await installation.store.next_due()
         assert due_at is not None
         assert due_at > installation.clock.now()
         installation.clock.advance(seconds=(due_at - installation.clock.now()).total_seconds() + 0.01)
@@ -185,7 +185,7 @@ async def test_a_receiver_that_takes_nothing_for_a_day_has_its_callback_disabled
     while (await installation.get(view)).disabled_at is None:
         await installation.deliveries.deliver_due()
         assert installation.clock.now() < begun_at + timedelta(days=1, hours=2), "it is never disabled"
-        due_at, _ = await installation.store.next_due()
+        due_at, *_ = await installation.store.next_due()
         if due_at is not None:
             installation.clock.advance(seconds=max(0.0, (due_at - installation.clock.now()).total_seconds()))
 

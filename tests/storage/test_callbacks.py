@@ -273,18 +273,18 @@ def attempt(id: str, seconds: float, **fields: Any) -> DeliveryAttempt:
 
 
 async def test_what_is_due_is_found_by_its_time_and_not_during_a_pause(callbacks: SqlCallbacks) -> None:
-    assert await callbacks.next_due() == (None, False)
+    assert await callbacks.next_due() == (None, False, None)
     await create(callbacks)
-    assert await callbacks.next_due() == (None, True)
+    assert await callbacks.next_due() == (None, True, None)
     for id, seconds in (("d2", 2), ("d1", 1), ("d9", 9)):
         await add(callbacks, id, next_at=seconds)
 
-    assert await callbacks.next_due() == (at(1), True)
+    assert await callbacks.next_due() == (at(1), True, None)
     assert (await callbacks.due_callbacks(now=at(0.5)))[0] == []
     assert (await callbacks.due_callbacks(now=at(1)))[0] == [(MARA, "callback-1")]
     assert [each.id for each in await callbacks.due(CallbackId("callback-1"), now=at(5), limit=9)] == ["d1", "d2"]
     await callbacks.record(attempt("d1", 3, next_at=at(4), paused_until=at(8), error="http.500", status_code=500))
-    assert await callbacks.next_due() == (at(8), True)
+    assert await callbacks.next_due() == (at(8), True, None)
     assert (await callbacks.due_callbacks(now=at(7)))[0] == []
 
 
@@ -298,6 +298,9 @@ async def test_callbacks_that_are_due_are_found_in_all_workspaces(callbacks: Sql
     assert await callbacks.due_callbacks(now=at(1)) == (
         [(MARA, "callback-0"), (MARA, "callback-1"), (OMAR, "callback-9")], None
     )  # fmt: skip
+    assert [await callbacks.next_due(after=CallbackId(f"callback-{n}"), limit=2) for n in (1, 3, 9)] == [
+        (at(2), True, "callback-3"), (at(0), True, "callback-9"), (None, True, None),
+    ]  # fmt: skip
     found = []
     after: CallbackId | None = CallbackId("")
     while after is not None:

@@ -190,8 +190,12 @@ class CallbackStore(Protocol):
         """Add a delivery without an event. Raises: NotFound if its callback was deleted."""
         ...
 
-    async def next_due(self) -> tuple[datetime | None, bool]:
-        """Return when the next delivery is due, and whether any callback is enabled."""
+    async def next_due(self, *, after: CallbackId, limit: int) -> tuple[datetime | None, bool, CallbackId | None]:
+        """Return when the next delivery of some callbacks is due, and whether any callback is enabled.
+
+        Args:
+            after, limit: As for `due_callbacks`, which says too what the last value is.
+        """
         ...
 
     async def due_callbacks(

@@ -131,12 +131,13 @@ class CallbackDeliveries:
         # Of each mailbox, on the clock of the event loop.
         self._free_at: LruCache[str, float] = LruCache(_MAILBOXES)
         self._waiting = WaitingCallbacks()
-        # The next look begins after this one.
-        self._looked_at = _FIRST
+        # The next look begins after this one, and so does the next question when there is something to do.
+        self._looked_at = self._asked_at = _FIRST
 
     async def next_due(self) -> datetime | None:
         """Return when to look for deliveries; None while there is no callback."""
-        at, has_callbacks = await self._store.next_due()
+        at, has_callbacks, until = await self._store.next_due(after=self._asked_at, limit=LOOKED_AT_ONCE)
+        self._asked_at = until or _FIRST
         if not has_callbacks:
             return None
         soon = self._clock.now() + timedelta(seconds=LOOK_SECONDS)

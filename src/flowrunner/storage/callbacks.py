@@ -124,18 +124,20 @@ WITH RECURSIVE pending (id, place) AS (
 """
 _PENDING_IN_POSTGRES: Final = _PENDING_IN_SQLITE.replace(" INDEXED BY callback_deliveries_due", "")
 _EARLIEST_IN_SQLITE: Final = """
-SELECT min(max(coalesce(c.paused_until, 0),
-               (SELECT min(d.next_at) FROM callback_deliveries d
-                 WHERE d.callback_id = p.id AND d.next_at IS NOT NULL))),
-       EXISTS (SELECT 1 FROM callbacks WHERE disabled_at IS NULL)
-  FROM pending p CROSS JOIN callbacks c ON c.id = p.id AND c.disabled_at IS NULL
+SELECT min(CASE WHEN c.disabled_at IS NULL
+                THEN max(coalesce(c.paused_until, 0),
+                         (SELECT min(d.next_at) FROM callback_deliveries d
+                           WHERE d.callback_id = p.id AND d.next_at IS NOT NULL)) END),
+       EXISTS (SELECT 1 FROM callbacks WHERE disabled_at IS NULL), count(p.id), max(p.id)
+  FROM pending p LEFT JOIN callbacks c ON c.id = p.id
 """
 _EARLIEST_IN_POSTGRES: Final = """
-SELECT min(greatest(c.paused_until,
-                    (SELECT min(d.next_at) FROM callback_deliveries d
-                      WHERE d.callback_id = p.id AND d.next_at IS NOT NULL))),
-       EXISTS (SELECT 1 FROM callbacks WHERE disabled_at IS NULL)
-  FROM pending p JOIN callbacks c ON c.id = p.id AND c.disabled_at IS NULL
+SELECT min(CASE WHEN c.disabled_at IS NULL
+                THEN greatest(c.paused_until,
+                              (SELECT min(d.next_at) FROM callback_deliveries d
+                                WHERE d.callback_id = p.id AND d.next_at IS NOT NULL)) END),
+       EXISTS (SELECT 1 FROM callbacks WHERE disabled_at IS NULL), count(p.id), max(p.id)
+  FROM pending p LEFT JOIN callbacks c ON c.id = p.id
 """
 NEXT_DUE: Final = Statement(
     sqlite=_PENDING_IN_SQLITE + _EARLIEST_IN_SQLITE, postgres=_PENDING_IN_POSTGRES + _EARLIEST_IN_POSTGRES
@@ -387,10 +389,12 @@ class SqlCallbacks:
         except Refused:
             raise NotFound("callback") from None
 
-    async def next_due(self) -> tuple[datetime | None, bool]:
-        values = {"after": "", "limit": _ALL_CALLBACKS}
-        at, has_callbacks = await self._database.read(lambda tx: one_row(tx, NEXT_DUE, values))
-        return from_ms_or_none(at), bool(has_callbacks)
+    async def next_due(
+        self, *, after: CallbackId = _FIRST, limit: int = _ALL_CALLBACKS
+    ) -> tuple[datetime | None, bool, CallbackId | None]:
+        values = {"after": after, "limit": limit}
+        at, has_callbacks, count, last = await self._database.read(lambda tx: one_row(tx, NEXT_DUE, values))
+        return from_ms_or_none(at), bool(has_callbacks), CallbackId(last) if count == limit else None
 
     async def due_callbacks(
         self, *, now: datetime, after: CallbackId = _FIRST, limit: int = _ALL_CALLBACKS
