@@ -556,6 +556,57 @@ def test_numbers_and_booleans_that_are_compared_may_be_written_as_text(kind: str
         assert nodes["is"]["params"]["cases"] == [{"when": compared, "action": "yes"}]
 
 
+@pytest.mark.parametrize(
+    ("kind", "one", "compared"),
+    [
+        ("number", {"value1": "={{ $json.a }}"}, "input.a < 0"),
+        ("number", {"value1": "={{ $json.a }}", "value2": 3}, "input.a < 3"),
+        ("boolean", {"value1": "={{ $json.a }}"}, "input.a === false"),
+        ("string", {"value1": "={{ $json.a }}"}, 'input.a === ""'),
+        ("dateTime", {"value1": "={{ $json.a }}", "value2": "2027-01-31"}, 'input.a > "2027-01-31"'),
+    ],
+)
+def test_a_condition_that_was_left_as_it_is_at_first_is_that(kind: str, one: dict[str, Any], compared: str) -> None:
+    nodes, _ = nodes_of({"name": "Is", "type": "if", "parameters": {"conditions": {kind: [one]}}})
+
+    assert nodes["is"]["params"]["cases"] == [{"when": compared, "action": "yes"}]
+
+
+@pytest.mark.parametrize(
+    ("version", "compared", "edges"),
+    [
+        ({}, "input.a < 5", {"case_1": "zero", "case_2": "zero"}),
+        ({"typeVersion": 2}, 'input.a === "5"', {"case_1": "zero", "case_2": "one"}),
+    ],
+)
+def test_rules_of_a_switch_lead_where_they_did(version: dict[str, Any], compared: str, edges: dict[str, str]) -> None:
+    parameters = {"value1": "={{ $json.a }}", "rules": {"rules": [{"value2": "5"}, {"value2": "6"}]}}
+    pick = {"name": "Pick", "type": "switch", "parameters": parameters, **version}
+    others = [{"name": name, "type": "noOp"} for name in ("Zero", "One")]
+
+    nodes, _ = nodes_of(pick, *others, Pick={"main": [[{"node": "Zero"}], [{"node": "One"}]]})
+
+    assert nodes["pick"]["params"]["cases"][0]["when"] == compared
+    assert nodes["pick"]["next"] == edges
+
+
+@pytest.mark.parametrize(
+    ("fallback", "target"),
+    [
+        ({}, None), ({"fallbackOutput": -1}, None), ({"fallbackOutput": "none"}, None), ({"fallbackOutput": 0}, "zero"),
+        ({"options": {"fallbackOutput": "extra"}}, "extra"),
+    ],
+)  # fmt: skip
+def test_what_no_rule_fits_leads_where_it_did(fallback: dict[str, Any], target: str | None) -> None:
+    rules = {"rules": [{"operation": "equal", "value2": 5}]}
+    pick = {"name": "Pick", "type": "switch", "parameters": {"value1": "={{ $json.a }}", "rules": rules, **fallback}}
+    others = [{"name": name, "type": "noOp"} for name in ("Zero", "Extra")]
+
+    nodes, _ = nodes_of(pick, *others, Pick={"main": [[{"node": "Zero"}], [{"node": "Extra"}]]})
+
+    assert nodes["pick"]["next"].get("default") == target
+
+
 def test_fields_have_the_type_that_they_had() -> None:
     written = [("number", "5"), ("boolean", "false"), ("string", "5"), ("number", "x")]
     entries = [{"name": f"f{n}", "type": kind, "value": text} for n, (kind, text) in enumerate(written)]

@@ -186,15 +186,18 @@ class _Workflow:
     def _switch(self, title: str, parameters: Mapping[str, Any]) -> "Made":
         rules = parameters.get("rules")
         listed = (rules.get("values") or rules.get("rules")) if isinstance(rules, Mapping) else None
+        # In the first version, a rule without an output leads to the first one, and compares numbers.
+        is_first = self._all[title].get("typeVersion", 1) == 1
         cases, actions = [], {}
         for number, rule in enumerate(listed if isinstance(listed, list) else []):
             if not isinstance(rule, Mapping):
                 continue
             conditions = rule.get("conditions")
             if conditions is None:
-                compared = {"value1": parameters.get("value1"), **rule}
-                conditions = {str(parameters.get("dataType", "string")): [compared]}
-            output = whole_number(rule.get("output"))
+                compared = {"value1": parameters["value1"], **rule} if "value1" in parameters else rule
+                kind = str(parameters.get("dataType", "number" if is_first else "string"))
+                conditions = {kind: [compared]}
+            output = whole_number(rule.get("output", 0 if is_first else number))
             action = f"case_{number + 1}"
             cases.append({"when": condition(conditions, None, self._ids, self._flow.note), "action": action})
             actions[action] = number if output is None else output
@@ -202,11 +205,13 @@ class _Workflow:
             self._flow.note(f"the rules of '{title}' could not be read")
             return None, {}
         options = parameters.get("options")
-        # The text "extra" is an output after those of the rules, and "none" leads nowhere, as that one does then.
-        fallback = whole_number(
-            parameters.get("fallbackOutput", options.get("fallbackOutput") if isinstance(options, Mapping) else None)
+        fallback = parameters.get(
+            "fallbackOutput", options.get("fallbackOutput") if isinstance(options, Mapping) else None
         )
-        actions["default"] = len(cases) if fallback is None else fallback
+        # The text "extra" is an output after those of the rules; "none", -1 and nothing lead nowhere.
+        output = len(cases) if fallback == "extra" else whole_number(fallback)
+        if output is not None and output >= 0:
+            actions["default"] = output
         return {"type": "switch", "params": {"cases": cases}}, actions
 
     def _set(self, title: str, parameters: Mapping[str, Any]) -> "Made":

@@ -19,6 +19,10 @@ _MOMENT: Final = re.compile(r"\$(now|today)\s*\??\.")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _UNKNOWN: Final = re.compile(r"\$[A-Za-z_]\w*")
 _DEEPEST: Final = 50
+# The comparison and the values of a new condition of the first versions, by the type of the values.
+_AT_FIRST: Final[Mapping[str, tuple[str, Any]]] = {
+    "number": ("smaller", 0), "boolean": ("equal", False), "dateTime": ("after", ""),
+}  # fmt: skip
 _BINARY: Final = {
     "equal": "===", "equals": "===", "notEqual": "!==", "notEquals": "!==", "larger": ">", "gt": ">", "after": ">",
     "largerEqual": ">=", "gte": ">=", "afterOrEquals": ">=", "smaller": "<", "lt": "<", "before": "<",
@@ -94,13 +98,7 @@ def condition(conditions: Any, combine: Any, ids: Mapping[str, str], note: Note)
     else:
         joined = " || " if combine == "any" else " && "
         tests = [
-            _test(
-                str(one.get("operation", "equal")),
-                typed(one.get("value1"), kind),
-                typed(one.get("value2", True), kind),
-                ids,
-                note,
-            )
+            _older(one, kind, ids, note)
             for kind, group in conditions.items()
             if isinstance(group, list)
             for one in group
@@ -110,6 +108,13 @@ def condition(conditions: Any, combine: Any, ids: Mapping[str, str], note: Note)
         note("a condition could not be read: it is false")
         return "false"
     return joined.join(tests)
+
+
+def _older(one: Mapping[str, Any], kind: str, ids: Mapping[str, str], note: Note) -> str:
+    # n8n leaves out what is as it is at first.
+    operation, blank = _AT_FIRST.get(kind, ("equal", ""))
+    left, right = (typed(one.get(name, blank), kind) for name in ("value1", "value2"))
+    return _test(str(one.get("operation", operation)), left, right, ids, note)
 
 
 def _modern(one: Mapping[str, Any], ids: Mapping[str, str], note: Note) -> str:
