@@ -1,5 +1,6 @@
 """Triggers in the database: their arming with every change of a flow."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -15,7 +16,9 @@ from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, Trig
 from flowrunner.domain.values import FlowId, RevisionId
 from flowrunner.ports.flows import FlowChange, NamedChange, SavedFlow
 from flowrunner.ports.triggers import TriggerView
+from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
+from flowrunner.storage.flow_changes import write
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.transaction import Transaction
@@ -85,17 +88,42 @@ async def test_many_triggers_are_armed_by_as_many_statements_as_one(flows: SqlFl
     await flows.create(MARA, saved())
     sent = []
     for count in (1, 50):
-        triggers = saved(**{f"t{count}-{number}": HOURLY for number in range(count)}).triggers
+        changed = saved(**{f"t{count}-{number}": HOURLY for number in range(count)})
 
-        async def arming(tx: Transaction, triggers: Any = triggers) -> int:
+        async def arming(tx: Transaction, changed: SavedFlow = changed) -> int:
             counted: Any = CountedTransaction(tx)
-            await arm(counted, MARA, FLOW, triggers, is_new=False, at=NOON)
+            await arm(counted, MARA, changed)
             return len(counted.sent)
 
         sent.append(await database.write(arming))
 
     # The second one removes the trigger of the first, and forgets what was removed long ago.
-    assert sent == [4, 6]
+    assert sent == [3, 5]
+
+
+async def test_new_flows_are_written_by_as_many_statements_as_one(database: Database, accounts: SqlAccounts) -> None:
+    sent = []
+    for first, count in ((0, 1), (1, 50)):
+        flows = [
+            replace(saved(often=HOURLY), id=FlowId(f"flow-{n}"), name=f"n{n}", revision_id=RevisionId(f"rev-{n}"))
+            for n in range(first, first + count)
+        ]
+        # The ids of the triggers are new, too.
+        flows = [
+            replace(each, triggers={TriggerId(f"{each.id}-{id}"): trigger for id, trigger in triggers.items()})
+            for each in flows
+            if (triggers := each.triggers)
+        ]
+
+        async def writing(tx: Transaction, flows: Sequence[SavedFlow] = flows) -> int:
+            counted: Any = CountedTransaction(tx)
+            await write(counted, MARA, [FlowChange(None, flow) for flow in flows])
+            return len(counted.sent)
+
+        sent.append(await database.write(writing))
+
+    # Flows, their revisions, their triggers, and the number of these.
+    assert sent == [4, 4]
 
 
 async def test_a_save_wakes_the_jobs_of_schedules_and_of_chains(flows: SqlFlows) -> None:

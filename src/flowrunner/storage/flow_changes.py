@@ -37,13 +37,27 @@ SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_a
 # PostgreSQL uses an index only for comparisons in its collation.
 NAMED: Final = Statement(sqlite=_NAMED, postgres=_NAMED.replace("f.name = :name", 'f.name COLLATE "C" = :name'))
 # Only in a workspace that exists: deleting one deletes its flows, and none may be created after that.
-CREATE: Final = """
+CREATE: Final = Statement(
+    sqlite="""
 INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
-                   disabled_at, tool_name, tool_inputs)
+                   disabled_at, tool_name, tool_inputs, secret_names, secrets_of)
 SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at,
-       CAST(:disabled_at AS bigint), CAST(:tool_name AS text), CAST(:tool_inputs AS text)
+       :disabled_at, :tool_name, :tool_inputs, :secret_names, :revision_id
  WHERE EXISTS (SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL)
-"""
+""",
+    postgres="""
+INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
+                   disabled_at, tool_name, tool_inputs, secret_names, secrets_of)
+SELECT id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
+       disabled_at, tool_name, tool_inputs, secret_names, revision_id
+  FROM unnest(:id::text[], :workspace_id::text[], :name::text[], :description::text[], :version::text[], :tags::text[],
+              :revision_id::text[], :created_at::bigint[], :updated_at::bigint[], :disabled_at::bigint[],
+              :tool_name::text[], :tool_inputs::text[], :secret_names::text[])
+    AS new (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at, disabled_at,
+            tool_name, tool_inputs, secret_names)
+ WHERE EXISTS (SELECT 1 FROM workspaces w WHERE w.id = new.workspace_id AND w.deleted_at IS NULL)
+""",
+)
 IS_THERE: Final = "SELECT 1 FROM flows WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL"
 # Revisions stay: open executions continue with theirs, and the history stays readable.
 DELETE: Final = """
@@ -57,10 +71,17 @@ UPDATE flows
        disabled_at = :disabled_at, tool_name = :tool_name, tool_inputs = :tool_inputs
  WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
-ADD_REVISION: Final = """
+ADD_REVISION: Final = Statement(
+    sqlite="""
 INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at, created_by)
 VALUES (:revision_id, :workspace_id, :id, :revision, :version, :size, :definition, :updated_at, :saved_by)
-"""
+""",
+    postgres="""
+INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at, created_by)
+SELECT * FROM unnest(:revision_id::text[], :workspace_id::text[], :id::text[], :revision::bigint[], :version::text[],
+                     :size::bigint[], :definition::text[], :updated_at::bigint[], :saved_by::text[])
+""",
+)
 KEEP_NAMES: Final = """
 UPDATE flows SET secret_names = :secret_names, secrets_of = :revision_id
  WHERE id = :id AND workspace_id = :workspace_id AND revision_id = :revision_id
@@ -150,9 +171,21 @@ async def check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, m
 
 async def write(tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
     """Write all changes that change something. Raises: NotFound, Conflict, LimitReached, InvalidFlow."""
-    has_more_triggers = False
-    for change in changes:
-        has_more_triggers |= await _write(tx, workspace_id, change)
+    has_more_triggers, created = False, []
+    for before, after in changes:
+        if before == after:
+            continue
+        if after.tool is not None and (before is None or before.tool is None or before.tool.name != after.tool.name):
+            await check_tool(tx, values_of(workspace_id, after))
+        if before is None and after.tool is None:
+            created.append(after)
+        elif before is None:
+            has_more_triggers |= await _create(tx, workspace_id, [after])
+        else:
+            has_more_triggers |= await _update(tx, workspace_id, before, after)
+    if created:
+        # Together: other writes wait for this transaction.
+        has_more_triggers |= await _create(tx, workspace_id, created)
     if has_more_triggers:
         await triggers.check_number(tx, workspace_id)
     # Once all are there: flows of one deployment may refer to each other.
@@ -161,26 +194,25 @@ async def write(tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[Fl
         await triggers.check_chains(tx, workspace_id, chained)
 
 
-async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange) -> bool:
-    """Write a change that changes something; return whether the flow has more triggers than before."""
-    before, after = change
-    if before == after:
-        return False
-    values = values_of(workspace_id, after)
-    if after.tool is not None and (before is None or before.tool is None or before.tool.name != after.tool.name):
-        await check_tool(tx, values)
-    if before is not None:
-        await tx.run(UPDATE, values)
-    elif await tx.run(CREATE, values) == 0:
+async def _create(tx: Transaction, workspace_id: WorkspaceId, flows: Sequence[SavedFlow]) -> bool:
+    """Create flows; return whether they have triggers."""
+    rows = [values_of(workspace_id, flow) for flow in flows]
+    if await tx.run_many(CREATE, rows) < len(rows):
         raise NotFound("workspace")
-    if before is None or before.revision_id != after.revision_id:
-        await tx.run(ADD_REVISION, values)
+    await tx.run_many(ADD_REVISION, rows)
+    return await triggers.add(tx, workspace_id, flows)
+
+
+async def _update(tx: Transaction, workspace_id: WorkspaceId, before: SavedFlow, after: SavedFlow) -> bool:
+    """Write a change of a flow; return whether it has more triggers than before."""
+    values = values_of(workspace_id, after)
+    await tx.run(UPDATE, values)
+    if before.revision_id != after.revision_id:
+        await tx.run_many(ADD_REVISION, [values])
         await keep_secret_names(tx, values, after.secret_names)
     if after.triggers is not None:
-        if after.triggers or before is not None:
-            at, is_new = after.updated_at, before is None
-            return await triggers.arm(tx, workspace_id, after.id, after.triggers, is_new=is_new, at=at)
-    elif before is not None and (before.disabled_at is None) != (after.disabled_at is None):
+        return await triggers.arm(tx, workspace_id, after)
+    if (before.disabled_at is None) != (after.disabled_at is None):
         await triggers.rearm(tx, after.id, at=after.updated_at)
     return False
 
@@ -242,6 +274,7 @@ def values_of(workspace_id: WorkspaceId, flow: SavedFlow) -> dict[str, Any]:
         "revision_id": flow.revision_id,
         "revision": flow.revision,
         "saved_by": flow.saved_by,
+        "secret_names": " ".join(flow.secret_names),
         "edition": flow.edition,
         "definition": flow.definition,
         "size": len(flow.definition.encode()),

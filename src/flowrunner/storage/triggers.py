@@ -14,7 +14,7 @@ from flowrunner.domain.schedules import next_start
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerType, WebhookTrigger
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
-from flowrunner.ports.flows import CurrentFlow
+from flowrunner.ports.flows import CurrentFlow, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.ports.triggers import HookTrigger, TriggerView
 from flowrunner.storage.database import Database
@@ -70,13 +70,17 @@ COUNT_OF_FLOW: Final = "SELECT count(*) FROM triggers WHERE flow_id = :flow_id A
 
 ADD: Final = Statement(
     sqlite="""
-INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at)
-VALUES (:id, :workspace_id, :flow_id, :name, :type, :spec, :url_token, :at)
+INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at, due_at, next_at, listens_to,
+                      listens_status, is_of_children)
+VALUES (:id, :workspace_id, :flow_id, :name, :type, :spec, :url_token, :at, :due_at, :next_at, :listens_to,
+        :listens_status, :is_of_children)
 """,
     postgres="""
-INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at)
+INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at, due_at, next_at, listens_to,
+                      listens_status, is_of_children)
 SELECT * FROM unnest(:id::text[], :workspace_id::text[], :flow_id::text[], :name::text[], :type::text[],
-                     :spec::text[], :url_token::text[], :at::bigint[])
+                     :spec::text[], :url_token::text[], :at::bigint[], :due_at::bigint[], :next_at::bigint[],
+                     :listens_to::text[], :listens_status::text[], :is_of_children::boolean[])
 """,
 )
 # The state of the earlier type says nothing about the new one.
@@ -200,50 +204,58 @@ class SqlTriggers:
         return await self._database.write(rotate, audit=audit)
 
 
-async def arm(
-    tx: Transaction,
-    workspace_id: WorkspaceId,
-    flow_id: FlowId,
-    triggers: Mapping[TriggerId, Trigger],
-    *,
-    is_new: bool,
-    at: datetime,
-) -> bool:
-    """Arm the triggers of a flow that was saved, and end those that its document no longer has.
+async def add(tx: Transaction, workspace_id: WorkspaceId, flows: Sequence[SavedFlow]) -> bool:
+    """Add and arm the triggers of flows that were created; return whether there are any."""
+    rows = [
+        _new_row(workspace_id, flow, id, trigger) for flow in flows for id, trigger in (flow.triggers or {}).items()
+    ]
+    # Together: other writes wait for this transaction.
+    await tx.run_many(ADD, rows)
+    return bool(rows)
+
+
+async def arm(tx: Transaction, workspace_id: WorkspaceId, flow: SavedFlow) -> bool:
+    """Arm the triggers of a flow that was changed, and end those that its document no longer has.
 
     An unchanged trigger keeps its next due time.
-
-    Args:
-        triggers: All triggers of the document, each with the id that it gets if it is new.
-        is_new: The flow was just created.
 
     Returns:
         Whether the workspace has more of them than before.
     """
-    before = {trigger.name: trigger for trigger in ([] if is_new else await of_flow(tx, flow_id))}
+    triggers, at = flow.triggers or {}, flow.updated_at
+    before = {trigger.name: trigger for trigger in await of_flow(tx, flow.id)}
     were_present = sum(trigger.removed_at is None for trigger in before.values())
     added: list[dict[str, Any]] = []
     for new_id, trigger in triggers.items():
         old = before.pop(trigger.name, None)
-        values: dict[str, Any] = {"type": trigger.type, "spec": _encode(trigger), "url_token": None}
-        if trigger.type == "webhook":
-            values["url_token"] = (old and old.url_token) or _new_token()
         if old is None:
-            values |= {"id": new_id, "workspace_id": workspace_id, "flow_id": flow_id, "name": trigger.name}
-            added.append(values | {"at": to_ms(at)})
+            added.append(_new_row(workspace_id, flow, new_id, trigger))
         elif old.removed_at is not None or old.type != trigger.type or old.spec != _stored_spec(trigger):
-            await tx.run(REPLACE, values | {"id": old.id})
+            await tx.run(REPLACE, _columns(trigger, url_token=old.url_token) | {"id": old.id})
     # Together: other writes wait for this transaction.
     await tx.run_many(ADD, added)
     removed = [old for old in before.values() if old.removed_at is None]
     for old in removed:
         await tx.run(REMOVE, {"id": old.id, "at": to_ms(at)})
     if removed:
-        await tx.run(FORGET_REMOVED, {"flow_id": flow_id, "most_removed": MOST_REMOVED})
-    kept = {old.id for old in before.values()}
-    present = await of_flow(tx, flow_id) if triggers else ()
-    await _arm(tx, [each for each in present if each.id not in kept], at=at)
+        await tx.run(FORGET_REMOVED, {"flow_id": flow.id, "most_removed": MOST_REMOVED})
+    armed_already = {old.id for old in before.values()} | {row["id"] for row in added}
+    present = await of_flow(tx, flow.id) if len(added) < len(triggers) else ()
+    await _arm(tx, [each for each in present if each.id not in armed_already], at=at)
     return len(triggers) > were_present
+
+
+def _new_row(workspace_id: WorkspaceId, flow: SavedFlow, id: TriggerId, trigger: Trigger) -> dict[str, Any]:
+    at = flow.updated_at
+    armed = _armed_columns(id, _stored_spec(trigger), is_on=flow.disabled_at is None, at=at)
+    names = {"workspace_id": workspace_id, "flow_id": flow.id, "name": trigger.name, "at": to_ms(at)}
+    return _columns(trigger) | names | armed
+
+
+def _columns(trigger: Trigger, *, url_token: str | None = None) -> dict[str, Any]:
+    """Return what the document says of a trigger. Args: url_token: The one that a webhook has already."""
+    token = url_token or _new_token() if trigger.type == "webhook" else None
+    return {"type": trigger.type, "spec": _encode(trigger), "url_token": token}
 
 
 async def check_number(tx: Transaction, workspace_id: WorkspaceId, *, added: int = 0) -> None:
@@ -328,16 +340,20 @@ async def _arm(tx: Transaction, triggers: Sequence[TriggerView], *, at: datetime
 def _armed(trigger: TriggerView, at: datetime) -> dict[str, Any] | None:
     """Return the columns of a trigger that is armed; None if it stays as it is."""
     is_on = trigger.paused_at is None and trigger.flow_disabled_at is None
+    if is_on and isinstance(trigger.spec, Schedule) and trigger.due_at is not None:
+        return None
+    return _armed_columns(trigger.id, trigger.spec, is_on=is_on, at=at)
+
+
+def _armed_columns(id: TriggerId, spec: Schedule | Chain | None, *, is_on: bool, at: datetime) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "id": trigger.id,
+        "id": id,
         **dict.fromkeys(("due_at", "next_at", "listens_to", "listens_status")),
         "is_of_children": False,
     }
-    match trigger.spec:
+    match spec:
         case Schedule() as schedule if is_on:
-            if trigger.due_at is not None:
-                return None
-            if (start := next_start(trigger.id, schedule, at)) is not None:
+            if (start := next_start(id, schedule, at)) is not None:
                 values |= {"due_at": to_ms(start.due_at), "next_at": to_ms(start.starts_at)}
         case Chain() as chain if is_on:
             values |= {
