@@ -107,6 +107,20 @@ def test_nothing_in_a_file_or_its_name_is_a_command_for_the_terminal(home: Path,
     assert [c for c in shown if not c.isprintable() and c != "\n"] == []
 
 
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [("config", f"host = {WRITTEN}"), ("doctor", f"{WRITTEN} = 1"), ("migrate", f"{WRITTEN} = 1")],
+)
+def test_no_settings_of_a_directory_are_commands_for_the_terminal(tmp_path: Path, command: str, settings: str) -> None:
+    (tmp_path / "flowrunner.toml").write_text(settings)
+
+    done = flowrunner(command, at=tmp_path)
+
+    shown = done.stdout + done.stderr
+    assert "x\\x1b[2J" in shown
+    assert [c for c in shown if not c.isprintable() and c != "\n"] == []
+
+
 def test_a_graph_is_escaped_where_it_would_reach_a_terminal(home: Path) -> None:
     shown = on_a_terminal("graph", f"{EVIL}node.yaml", at=home)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from flowrunner.bootstrap.doctor import Finding, examine
+from flowrunner.cli.text import plain
 from flowrunner.settings import InvalidSettings, load_settings
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -19,7 +20,7 @@ def doctor(flags: Mapping[str, str | None], environ: Mapping[str, str], *, outpu
         found = asyncio.run(examine(load_settings(flags, environ)))
     except InvalidSettings as error:
         hint = "correct them; 'flowrunner serve --help' lists all"
-        found = [Finding("settings", "fail", fault, hint) for fault in str(error).splitlines()]
+        found = [Finding("settings", "fail", fault, hint) for fault in str(error).split("\n")]
     if output == "json":
         click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
@@ -31,6 +32,6 @@ def _print(found: Sequence[Finding]) -> None:
     width = max(len(finding.check) for finding in found)
     for finding in found:
         state = click.style(f"{finding.state:<4}", fg=_COLOURS[finding.state])
-        click.echo(f"{state}  {finding.check:<{width}}  {finding.message}")
+        click.echo(f"{state}  {finding.check:<{width}}  {plain(finding.message)}")
         if finding.hint:
-            click.echo(f"{'':<{width + 8}}{finding.hint}")
+            click.echo(f"{'':<{width + 8}}{plain(finding.hint)}")

@@ -6,6 +6,7 @@ import click
 
 from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
+from flowrunner.cli.text import plain
 from flowrunner.settings import describe, load_settings
 
 
@@ -14,4 +15,4 @@ from flowrunner.settings import describe, load_settings
 def config(**flags: str | None) -> None:
     """Print the effective settings, with secrets masked."""
     for name, value, help in describe(load_settings(flags, os.environ)):
-        click.echo(f"# {help}\n{name} = {value}\n")
+        click.echo(plain(f"# {help}\n{name} = {value}\n"))
