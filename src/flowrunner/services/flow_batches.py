@@ -24,7 +24,7 @@ from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 MAX_FLOWS: Final = 500
 # Triggers of all flows together: one transaction arms them, and other writes wait for it.
-MAX_TRIGGERS: Final = 5_000
+MAX_TRIGGERS: Final = 2_000
 # Bytes of all definitions together.
 MAX_BYTES: Final = 16 * 1024 * 1024
 # Faults of an answer; beyond them the rest is not looked at.
