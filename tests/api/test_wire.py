@@ -332,6 +332,23 @@ def test_s61_a_handshake_with_long_lists_is_refused_before_they_are_read(server:
     assert sent(server, upgrade("exec-1", *lists)).status == 431
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (b"Sec-WebSocket-Version: 8", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="),
+        (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: <b>"),
+        (b"Sec-WebSocket-Version: 13",),
+        (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", b"Origin: a", b"Origin: b"),
+    ],
+    ids=["another version", "a wrong key", "no key", "two origins"],
+)
+def test_s50_a_faulty_handshake_is_told_in_the_shape_of_all_errors(server: Server, headers: tuple[bytes, ...]) -> None:
+    reply = sent(server, head(b"Connection: Upgrade", b"Upgrade: websocket", *headers, path=b"/ws/executions"))
+
+    assert_error(reply, 400, "This is not a WebSocket handshake that can be read")
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
 def test_two_headers_that_name_a_workspace_name_none(account: Client, server: Server) -> None:
     named = f"Flowrunner-Workspace: {account.account_id}".encode()
     others = (f"Authorization: Bearer {account.token}".encode(), b"Connection: close")

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections import deque
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.http11 import Request
 
 from flowrunner.api.http.connections import Connection
 
@@ -83,6 +85,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def eof_received(self) -> None:
         self.transport.close()
+
+    def handle_connect(self, event: Request) -> None:
+        if self.conn.accept(event).status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            # `data_received` answers. The library would do so in a shape of its own, and quote the faulty header.
+            self.handshake_initiated = self.handshake_complete = True
+            return
+        super().handle_connect(event)
 
     async def send(self, message: ASGISendEvent) -> None:
         text = message.get("text")
