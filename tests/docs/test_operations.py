@@ -52,6 +52,15 @@ def accepts_0(parse: Callable[[str], object]) -> bool:
         return False
 
 
+def test_the_page_of_callbacks_says_how_many_messages_a_receiver_gets() -> None:
+    text = " ".join((ROOT / "docs" / "callbacks.md").read_text().split())
+
+    assert (
+        f"at most {1 / PAUSES['standard']:.0f} messages a second from each callback, and a chat one in a second" in text
+    )
+    assert PAUSES["slack"] == 1.0
+
+
 def test_the_limits_without_a_setting_are_the_ones_in_force() -> None:
     said = {row[0].partition(";")[0].partition(" (`")[0]: row[1] for row in rows(LIMITS.read_text())}
     sizes = (bodies.MAX_BODY_BYTES, bodies.MAX_FLOW_BODY_BYTES, bodies.MAX_BATCH_BODY_BYTES)
