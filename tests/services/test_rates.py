@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.values import AccountId
 from flowrunner.services import rates
-from flowrunner.services.rates import Buckets, Rates
+from flowrunner.services.rates import Allowance, Buckets, Rates, SlidingWindow
 from support.databases import MARA_ACCOUNT, OMAR_ACCOUNT
 from support.dependencies import SteppingClock
 
@@ -157,3 +157,27 @@ def test_without_a_limit_nothing_is_counted() -> None:
     for _ in range(1000):
         limits.known(AccountId("a"))
         limits.anonymous("192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        Allowance[str](2, limit="guesses", message="At most {most}", fills_in=timedelta(minutes=5)),
+        SlidingWindow[str](2, limit="guesses", message="At most {most}", length=timedelta(minutes=5)),
+    ],
+    ids=["an allowance", "a window"],
+)
+def test_a_refusal_says_which_limit_was_reached_and_when_to_come_again(
+    counted: Allowance[str] | SlidingWindow[str],
+) -> None:
+    now = SteppingClock().now()
+    for _ in range(2):
+        counted.take("a", at=now)
+
+    with pytest.raises(TooManyRequests, match="At most 2") as refused:
+        counted.take("a", at=now)
+
+    told = refused.value
+    assert (told.limit, told.most, told.seconds) == ("guesses", 2, 300)
+    counted.take("b", at=now)
+    counted.take("a", at=now + told.retry_after)
