@@ -65,9 +65,9 @@ class Attack:
         return await self.send("POST", STEP, {"challenge": challenge, **answer})
 
     def check(self, what: str, *replies: Reply) -> None:
-        """Note an attack, and whether any of its answers logged in."""
+        """Note an attack, and whether any of its answers logged in or was an error of the server."""
         self.tried += 1
-        if any(reply.status < 300 for reply in replies):
+        if any(not 400 <= reply.status < 500 for reply in replies):
             self.taken.append(what)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
