@@ -136,6 +136,19 @@ async def test_an_end_whose_execution_was_started_before_is_done(world: ChainSet
     assert len(await world.started_by(listener)) == 1
 
 
+async def test_an_end_whose_execution_was_deleted_meanwhile_is_done(world: ChainSetup) -> None:
+    listener = await world.save(after())
+    trigger = await world.trigger_of(listener)
+    statement = "INSERT INTO trigger_outbox (trigger_id, execution_id) VALUES (?, 'exec-deleted')"
+    change(world.engine.path, statement, trigger.id)
+
+    await world.servers[0].start_all()
+
+    assert rows_of(world.engine.path, "SELECT 1 FROM trigger_outbox") == []
+    assert await world.started_by(listener) == []
+    assert (await world.trigger_of(listener)).error is None
+
+
 async def test_only_the_wanted_ends_start_it(world: ChainSetup) -> None:
     listener = await world.save(after(status=["failed"]))
     fine, failing = await world.save(SYNC), await world.save(FAILING)
