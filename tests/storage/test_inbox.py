@@ -49,6 +49,21 @@ async def test_only_the_owner_of_the_execution_discards_a_message(
     assert rows_of(path, "SELECT number FROM execution_inbox") == []
 
 
+async def test_a_message_is_either_taken_or_withdrawn(journal: SqlJournal, database: Database) -> None:
+    inbox, epoch = SqlInbox(database), await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    fencing_token = await journal.acquire(ID, epoch)
+    taken, withdrawn = [await inbox.send(ID, CANCEL, at=NOON) for _ in range(2)]
+    await inbox.discard(taken, fencing_token)
+
+    assert not await inbox.cancel(taken)
+    assert await inbox.cancel(withdrawn)
+
+    assert await inbox.answer(taken) is True
+    assert await inbox.unread([ID]) == []
+    assert not await inbox.cancel(withdrawn)
+
+
 async def test_a_message_that_cannot_be_read_stops_no_other_one(
     journal: SqlJournal, database: Database, path: Place
 ) -> None:
