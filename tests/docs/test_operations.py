@@ -10,10 +10,26 @@ from flowrunner.api.http import bodies, protocol
 from flowrunner.domain import retention
 from flowrunner.domain.callbacks import PAUSES
 from flowrunner.domain.jobs import MAX_ITEMS
+from flowrunner.domain.second_factor import FREE_WRONG_CODES
 from flowrunner.engine import event_log, held_memory, recorder
 from flowrunner.ports import system
 from flowrunner.security import hashing_queue
-from flowrunner.services import accounts, callbacks, exports, jobs, secrets, sessions, start_slots, throttle
+from flowrunner.services import (
+    accounts,
+    approval_links,
+    callbacks,
+    command_logins,
+    email_confirmations,
+    exports,
+    invitations,
+    jobs,
+    password_resets,
+    secrets,
+    sessions,
+    start_slots,
+    throttle,
+    workspaces,
+)
 from flowrunner.settings import Settings
 from support.server import Server
 
@@ -91,13 +107,41 @@ def test_the_limits_without_a_setting_are_the_ones_in_force() -> None:
         "executions of a job": f"{MAX_ITEMS:,}",
         "body of a login, or of the set-up": f"{bodies.MAX_ANONYMOUS_BODY_BYTES // 2**10} KiB",
         "body of another request": "; ".join(f"{size // 2**20} MiB" for size in sizes),
-        "headers of a request, its address, its query parameters": (
-            f"{protocol.MAX_HEADERS}, {protocol.MAX_URL_BYTES // 2**10} KiB, {protocol.MAX_PARAMETERS:,}"
+        "headers of a request, its address, its query parameters, its line and headers together": (
+            f"{protocol.MAX_HEADERS}, {protocol.MAX_URL_BYTES // 2**10} KiB, {protocol.MAX_PARAMETERS:,}, "
+            f"{protocol.MAX_HEAD_BYTES // 2**10} KiB"
         ),
+        "e-mails that confirm an address": (
+            f"{email_confirmations.MOST_LINKS}, {email_confirmations.MOST_SENT_AGAIN} in an hour"
+        ),
+        "[invitations](api.md#invitations) of an account": (
+            f"{invitations.MOST_SENT}, {invitations.MOST_SIGN_UPS} in an hour"
+        ),
+        "members to be added whom no account is, of one account": f"{workspaces.MOST_UNKNOWN_NAMES} in an hour",
+        "links to a new password that one address requests": (
+            f"{password_resets.MOST_ASKED}, {password_resets._MOST_SET} in an hour"
+        ),
+        "wrong codes of a [second factor](sign-on.md#second-factors) in a row": f"{FREE_WRONG_CODES}",
+        "logins of the command line that an account allows in a browser": f"{command_logins._MOST_ALLOWED} in a minute",
+        "requests to one approval link": f"{approval_links.MOST_REQUESTS} in a minute",
     }
     assert {name: said.get(name) for name in in_force} == in_force
     assert f"up to {system.MOST_COUNTED:,}" in section(TELEMETRY, "Metrics")
     assert f"a count at most {retention.MOST_KEPT:,}" in " ".join(API.read_text().split())
+
+
+def test_every_limit_that_rejects_a_request_is_on_the_page() -> None:
+    """Metrics and errors name it, and an operator looks it up."""
+    text = "".join(
+        path.read_text()
+        for part in ("api", "domain", "services", "storage")
+        for path in (ROOT / "src" / "flowrunner" / part).rglob("*.py")
+    )
+    # Beyond those without a message, an e-mail is left out.
+    names = set(re.findall(r'limit="([a-z_]+)"(?!, message="")', text))
+
+    assert {"account_logins", "workspace_flows"} <= names
+    assert {name for name in names if f"`{name}`" not in LIMITS.read_text()} == set()
 
 
 def test_the_events_to_watch_for_are_in_the_log() -> None:
