@@ -15,6 +15,7 @@ import pytest
 
 from api.shapes import NAP, assert_error
 from api.test_workspaces_api import HEADER, Team, team_at
+from flowrunner.api.open_streams import OpenStream, OpenStreams
 from flowrunner.domain import strict_json
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, WorkspaceId
@@ -170,6 +171,30 @@ async def test_s71_what_was_read_for_a_member_who_was_removed_meanwhile_is_not_a
             reply = await team.omar.request("GET", "/api/v1/flows", **{HEADER: team.id})
 
     assert_error(reply, 404)
+
+
+async def test_s71_a_stream_of_a_member_who_was_removed_as_it_began_ends_and_counts_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit = OpenStreams.admit
+
+    async with team_at(tmp_path) as team:
+        id = await team.join("viewer")
+        path = f"/api/v1/executions/{await napping(team)}/events"
+
+        async def admit_and_remove(*args: Any, **options: Any) -> OpenStream:
+            stream = await admit(*args, **options)
+            # Another task, as that of another connection.
+            await asyncio.create_task(remove_omar(team, id))
+            return stream
+
+        with monkeypatch.context() as slow:
+            slow.setattr(OpenStreams, "admit", admit_and_remove)
+            reply = await team.omar.request("GET", path, Accept="text/event-stream")
+        count = team.accounts.program.streams.count
+
+    assert reply.body == b""
+    assert count == 0
 
 
 async def test_s71_a_request_that_takes_long_changes_nothing_after_the_removal(tmp_path: Path) -> None:

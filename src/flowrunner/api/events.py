@@ -131,6 +131,8 @@ def _listed(page: EventPage | None, after: int, *, has_ended: bool) -> Reply[Eve
 class _StreamedEvents(Reply[EventList]):
     """The events of an execution, sent as they become durable, up to the last one."""
 
+    ends_with_access = True
+
     def __init__(
         self,
         streams: OpenStreams,

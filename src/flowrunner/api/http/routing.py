@@ -211,6 +211,8 @@ _ACCOUNT: Final = re.compile(r"/api/v1/accounts/\{(\w+)\}")
 OWN_ACCOUNT: Final = "me"
 # In the scope of a request: `KnownCallers.changes` when its caller was authenticated.
 ADMITTED_AT: Final = "admitted_at"
+# The attribute of a response that ends itself when its caller loses access, and holds something until then.
+ENDS_WITH_ACCESS: Final = "ends_with_access"
 _READING: Final = frozenset({"GET", "HEAD"})
 _CHANGING: Final = frozenset({
     Right.WRITE, Right.ACCOUNT, Right.TOKENS, Right.MEMBERS, Right.INVITE, Right.CREATE_WORKSPACE,
@@ -258,7 +260,8 @@ class ProtectedRoute(BoundedRoute):
         async def handler(request: Request) -> Response:
             response = await handle(request)
             # Reading may have waited for its turn. An answer about a change that was made is given in any case.
-            await readmit()
+            if not getattr(response, ENDS_WITH_ACCESS, False):
+                await readmit()
             return tagged(request, response) if self._is_tagged else response
 
         return handler
