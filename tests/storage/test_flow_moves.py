@@ -1,6 +1,8 @@
 """Moves of flows between workspaces: what they take along, and what rejects them."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.transaction import Refused
 from flowrunner.storage.usage import SqlUsage
+from support.database_work import WritesCounted, gather_statistics
 from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, Place, change, completion, creation, rows_of
 from support.invariants import check_database
 
@@ -249,3 +252,31 @@ async def test_an_execution_moves_only_after_its_end_and_only_to_its_flow(moves:
     ):
         with pytest.raises(Refused):
             change(path, statement)
+
+
+async def test_a_move_does_not_read_the_requests_of_other_flows(moves: Moves, database: Database, path: Place) -> None:
+    await moves.set_up(executions=0, revisions=1)
+    for id, flow_id in (("other", "flow-1"), ("own", MOVED)):
+        change(
+            path,
+            "INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, created_at)"
+            " VALUES (?, ?, ?, 'in', 'webhook', 'null', 0)",
+            id, MARA, flow_id,
+        )  # fmt: skip
+    change(
+        path,
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+        " INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, request, size)"
+        " SELECT 'hook-' || i, CAST(? AS text), CASE WHEN i <= 3 THEN 'own' ELSE 'other' END, i, 'started', '{}', 2"
+        "   FROM n",
+        MARA,
+    )
+    gather_statistics(path)
+    counted: Any = WritesCounted(database)
+
+    await SqlFlowMoves(counted).begin(MARA, MOVED, OMAR, limits=UNLIMITED)
+
+    moved = "SELECT count(*) FROM hook_deliveries WHERE workspace_id = ?"
+    assert rows_of(path, moved, OMAR) == [(3,)]
+    # Instructions of SQLite, or rows that PostgreSQL reads.
+    assert sum(counted.work) < (3_000 if isinstance(path, Path) else 100), counted.work

@@ -67,12 +67,23 @@ SELECT d.id, d.workspace_id, d.trigger_id, d.received_at, d.state, NULL, d.error
 )
 # After the triggers of a flow have moved. A request may have a megabyte. The newest first: the server may be about to
 # start it.
-MOVE: Final = """
+MOVE: Final = Statement(
+    sqlite="""
 UPDATE hook_deliveries SET workspace_id = :target
  WHERE id IN (SELECT d.id FROM hook_deliveries d
                WHERE d.trigger_id IN (SELECT id FROM triggers WHERE flow_id = :id) AND d.workspace_id = :source
                ORDER BY d.received_at DESC LIMIT :limit)
-"""
+""",
+    # By trigger, or it would go through the requests of all triggers in the order of their times.
+    postgres="""
+UPDATE hook_deliveries SET workspace_id = :target
+ WHERE id IN (SELECT d.id FROM triggers t
+               CROSS JOIN LATERAL (SELECT id, received_at FROM hook_deliveries
+                                    WHERE trigger_id = t.id AND workspace_id = :source
+                                    ORDER BY trigger_id DESC, received_at DESC, id DESC LIMIT :limit) AS d
+               WHERE t.flow_id = :id ORDER BY d.received_at DESC LIMIT :limit)
+""",
+)
 REFUSALS: Final = "SELECT count, last FROM hook_refusals WHERE trigger_id = :trigger_id"
 SAVE_REFUSALS: Final = """
 INSERT INTO hook_refusals (trigger_id, count, last) VALUES (:trigger_id, :count, :last)
