@@ -452,6 +452,16 @@ def test_a_batch_deletes_flows_in_its_transaction(account: Client, admin: Client
     assert account.get(f"/api/v1/flows/{other}").status == 200
 
 
+def test_a_batch_names_the_flows_that_it_has_deleted_and_that_others_of_it_call(account: Client) -> None:
+    old = account.new_flow(SMALLEST, name="old")
+    calls = "nodes: {a: {type: flow, params: {flow: old}}}\n"
+
+    before = account.post(BATCH, batch("calls", text=calls))
+    saved = account.post(BATCH, batch("calls", text=calls) | {"delete": [old]})
+
+    assert [reply.json["flows"][0].get("missing_flows") for reply in (before, saved)] == [None, ["old"]]
+
+
 def test_a_batch_deletes_no_flow_of_another_workspace(account: Client, admin: Client) -> None:
     id = account.new_flow(SMALLEST, name="mine")
 

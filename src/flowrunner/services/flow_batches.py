@@ -110,7 +110,6 @@ class FlowBatches:
         ]
         most = self._limits.flows
         known = await self._flows.secret_names(caller)
-        called = await self._flows_without(caller, documents, changers)
         try:
             if dry_run:
                 done = await self._store.plan_deployment(caller.workspace_id, changes, delete=delete, at=now, most=most)
@@ -121,6 +120,8 @@ class FlowBatches:
                 )
         except InvalidFlow as error:
             raise _with_place(error, documents) from None
+        # Afterwards: a flow that was deleted is missing.
+        called = await self._flows_without(caller, documents, changers)
         deployed = [
             DeployedDocument(
                 change,
