@@ -24,18 +24,36 @@ SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_a
   FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL
 """
+# `:wanted` has a number, a name and a size for each flow, as JSON: other writes wait while a deployment looks for them.
 # Two rows are enough to know that a name is ambiguous. A definition of another size is not read: it is another one.
-_NAMED: Final = """
-SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at,
-       CASE WHEN CAST(:size AS bigint) IS NULL OR r.size = :size THEN r.definition ELSE '' END, r.id,
+# PostgreSQL uses an index only for comparisons in its collation.
+NAMED: Final = Statement(
+    sqlite="""
+SELECT w.value ->> 0, f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at,
+       CASE WHEN w.value ->> 2 IS NULL OR r.size = w.value ->> 2 THEN r.definition ELSE '' END, r.id,
        r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at,
        f.tool_name, f.tool_inputs
-  FROM flows f JOIN revisions r ON r.id = f.revision_id
- WHERE f.workspace_id = :workspace_id AND f.name = :name AND f.deleted_at IS NULL
- ORDER BY f.id LIMIT 2
-"""
-# PostgreSQL uses an index only for comparisons in its collation.
-NAMED: Final = Statement(sqlite=_NAMED, postgres=_NAMED.replace("f.name = :name", 'f.name COLLATE "C" = :name'))
+  FROM json_each(:wanted) w CROSS JOIN flows f CROSS JOIN revisions r
+ WHERE f.id IN (SELECT id FROM flows
+                 WHERE workspace_id = :workspace_id AND name = w.value ->> 1 AND deleted_at IS NULL
+                 ORDER BY id LIMIT 2)
+   AND r.id = f.revision_id
+ ORDER BY f.id
+""",
+    postgres="""
+SELECT w.number, f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at,
+       CASE WHEN w.size IS NULL OR r.size = w.size THEN r.definition ELSE '' END, r.id,
+       r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at,
+       f.tool_name, f.tool_inputs
+  FROM (SELECT CAST(value ->> 0 AS bigint) AS number, value ->> 1 AS name, CAST(value ->> 2 AS bigint) AS size
+          FROM json_array_elements(CAST(replace(:wanted, '\\u0000', '\\ufffd') AS json))) AS w
+ CROSS JOIN LATERAL (SELECT * FROM flows
+                      WHERE workspace_id = :workspace_id AND name COLLATE "C" = w.name AND deleted_at IS NULL
+                      ORDER BY id LIMIT 2) AS f
+  JOIN revisions r ON r.id = f.revision_id
+ ORDER BY f.id
+""",
+)
 # Only in a workspace that exists: deleting one deletes its flows, and none may be created after that.
 CREATE: Final = Statement(
     sqlite="""
@@ -106,12 +124,27 @@ async def get(tx: Transaction, values: Mapping[str, Any]) -> SavedFlow:
 
 async def named(tx: Transaction, workspace_id: WorkspaceId, name: str, size: int | None) -> SavedFlow | None:
     """Return the flow with a name, without its definition if that has another size. Raises: AmbiguousName."""
-    rows: list[Row] = []
-    for form in forms_of(name):
-        rows = rows or await tx.rows(NAMED, {"workspace_id": workspace_id, "name": form, "size": size})
-    if len(rows) > 1:
-        raise AmbiguousName(name)
-    return _saved_flow(rows[0]) if rows else None
+    (found,) = await _all_named(tx, workspace_id, [(name, size)])
+    return found
+
+
+async def _all_named(
+    tx: Transaction, workspace_id: WorkspaceId, wanted: Sequence[tuple[str, int | None]]
+) -> Sequence[SavedFlow | None]:
+    """Return the flows with names and sizes, as `named` does for each."""
+    forms = [(number, form, size) for number, (name, size) in enumerate(wanted) for form in forms_of(name)]
+    rows: dict[tuple[int, str], list[Row]] = {}
+    for number, *row in await tx.rows(
+        NAMED, {"workspace_id": workspace_id, "wanted": msgspec.json.encode(forms).decode()}
+    ):
+        rows.setdefault((number, row[1]), []).append(tuple(row))
+    flows: list[SavedFlow | None] = []
+    for number, (name, _) in enumerate(wanted):
+        found = next((rows[number, form] for form in forms_of(name) if (number, form) in rows), ())
+        if len(found) > 1:
+            raise AmbiguousName(name)
+        flows.append(_saved_flow(found[0]) if found else None)
+    return flows
 
 
 async def plan(
@@ -135,8 +168,8 @@ async def plan_deployment(
     asked = [{"id": id, "workspace_id": workspace_id} for id in dict.fromkeys(delete)]
     gone = [FlowId(values["id"]) for values in asked if await tx.row(IS_THERE, values) is not None]
     deleted, planned = set(gone), []
-    for change in changes:
-        before = await named(tx, workspace_id, change.name, change.size)
+    found = await _all_named(tx, workspace_id, [(change.name, change.size) for change in changes])
+    for change, before in zip(changes, found, strict=True):
         if before is not None and before.id in deleted:
             raise Conflict(f"The flow {quoted(before.name)} is to be both saved and deleted")
         after = change.change(before)
