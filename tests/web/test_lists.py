@@ -138,6 +138,19 @@ def test_a_flow_is_found_by_its_name_where_one_is_chosen(tab: Tab, ids: dict[str
     expect(dialog.get_by_role("combobox", name="Flow", exact=True)).to_have_value("order-sync")
 
 
+def test_the_list_of_callbacks_names_the_error_of_the_last_message(tab: Tab, api: Client) -> None:
+    body = {"url": "http://10.255.255.1/", "events": ["execution.failed"], "name": "Broken"}
+    id = api.post("/api/v1/callbacks", body).json["id"]
+    assert api.post(f"/api/v1/callbacks/{id}/test").json["state"] == "failed"
+    page = tab.go("/callbacks")
+
+    row = page.get_by_role("row").filter(has_text="Broken")
+    expect(row.locator(".pill")).to_have_text("error in the last message")
+    expect(row.get_by_text("egress.forbidden")).to_be_visible()
+    assert violations(page) == []
+    api.delete(f"/api/v1/callbacks/{id}")
+
+
 def test_a_callback_of_a_deleted_flow_is_not_shown_as_one_that_works(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="is deleted")
     body = {"name": "Lonely", "url": "https://example.com/", "events": ["execution.failed"], "flow_id": flow}

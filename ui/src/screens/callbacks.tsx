@@ -63,7 +63,10 @@ function Table({ callbacks, reload }: { callbacks: Callback[]; reload: () => Pro
               </td>
               <td class="wide-only muted nowrap" data-label={texts.format}>{texts.formats[callback.format]}</td>
               <td class="wide-only muted where whole"><span class="cut block" title={callback.events.join(", ")}>{callback.events.join(", ")}</span></td>
-              <td><CallbackState of={callback} /></td>
+              <td>
+                <CallbackState of={callback} />
+                {callback.last_error !== undefined && <span class="muted small cut block" title={callback.last_error}>{callback.last_error}</span>}
+              </td>
               <td class="num acts"><TestButton callback={callback} onDone={reload} /></td>
             </tr>
           ))}

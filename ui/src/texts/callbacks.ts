@@ -55,7 +55,7 @@ export const callbacks = {
   secretTitle: "Copy the signing secret now",
   secretHint: "It is not shown again. The receiver verifies each message with it, as described by Standard Webhooks.",
   state: "State",
-  states: { on: "enabled", idle: "reports nothing", failing: "failing", refused: "last message failed", off: "disabled" },
+  states: { on: "enabled", idle: "reports nothing", failing: "failing", refused: "error in the last message", off: "disabled" },
   failures: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "failure" : "failures"} in a row`,
   disabledBy: "The server has disabled it",
   disabledHint: "Fix the receiver, send a test, and enable the callback again.",
