@@ -13,7 +13,7 @@ from flowrunner.services import request_keys, short_commits
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
-from flowrunner.storage.request_keys import SqlRequestKeys
+from flowrunner.storage.request_keys import OF_DELETED_ACCOUNTS, OF_DELETED_WORKSPACES, SqlRequestKeys
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.workspaces import SqlWorkspaces
 from support.database_work import WritesCounted, gather_statistics
@@ -96,6 +96,21 @@ async def test_a_key_that_another_request_has_claimed_meanwhile_is_not_forgotten
     await keys.forget(found)
 
     assert left(path) == ["k"]
+
+
+@pytest.mark.only("sqlite")
+async def test_keys_without_an_owner_are_looked_for_by_those_who_are_gone(
+    workspaces: SqlWorkspaces, database: Database, path: Path
+) -> None:
+    change(path, MANY.replace("{noon}", str(to_ms(NOON))))
+    counted: Any = WritesCounted(database)
+
+    # As writes, whose work is counted.
+    for statement in (OF_DELETED_WORKSPACES, OF_DELETED_ACCOUNTS):
+        await counted.write(lambda tx, statement=statement: tx.rows(statement, {"limit": 9}))
+
+    # Instructions of SQLite: there are 10,000 keys, and nobody is gone.
+    assert sum(counted.work) < 1_000, counted.work
 
 
 async def test_the_deletion_of_a_workspace_looks_at_nothing_of_others(

@@ -95,8 +95,10 @@ SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details
  WHERE workspace_id = :workspace_id AND callback_id = :id AND (noted_at, id) < (:before, :before_id)
  ORDER BY noted_at DESC, id DESC LIMIT :limit OFFSET :offset
 """
+# In the index alone.
 COUNT_DELIVERIES: Final = """
-SELECT count(*) FROM callback_deliveries WHERE workspace_id = :workspace_id AND callback_id = :id
+SELECT count(*) FROM callback_deliveries
+ WHERE callback_id = (SELECT id FROM callbacks WHERE workspace_id = :workspace_id AND id = :id)
 """
 EXISTS: Final = "SELECT 1 FROM callbacks WHERE workspace_id = :workspace_id AND id = :id"
 REDELIVER: Final = """

@@ -26,13 +26,14 @@ UPDATE request_keys SET answer = :answer
 OLD: Final = """
 SELECT account_id, key, request_id FROM request_keys WHERE created_at < :before ORDER BY created_at LIMIT :limit
 """
+# The order of the joins is explicit, because SQLite would read all keys: there are more of them than of their owners.
 OF_DELETED_WORKSPACES: Final = """
-SELECT r.account_id, r.key, r.request_id FROM workspaces w JOIN request_keys r ON r.workspace_id = w.id
- WHERE w.deleted_at IS NOT NULL LIMIT :limit
+SELECT r.account_id, r.key, r.request_id FROM workspaces w CROSS JOIN request_keys r
+ WHERE w.deleted_at IS NOT NULL AND r.workspace_id = w.id LIMIT :limit
 """
 OF_DELETED_ACCOUNTS: Final = """
-SELECT r.account_id, r.key, r.request_id FROM accounts a JOIN request_keys r ON r.account_id = a.id
- WHERE a.deleted_at IS NOT NULL LIMIT :limit
+SELECT r.account_id, r.key, r.request_id FROM accounts a CROSS JOIN request_keys r
+ WHERE a.deleted_at IS NOT NULL AND r.account_id = a.id LIMIT :limit
 """
 # A key that another request has claimed meanwhile stays.
 DELETE: Final = Statement(
