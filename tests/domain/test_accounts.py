@@ -80,6 +80,21 @@ def test_a_password_that_is_easily_guessed_is_rejected(password: str, code: str)
     assert codes(password) == [code]
 
 
+@pytest.mark.parametrize(
+    ("addition", "found"),
+    [
+        ("1234", ["too_common"]),
+        ("abcd", ["too_common"]),
+        ("a1b2c", ["too_common"]),
+        ("abcd1", []),
+        ("a1b2c3", []),
+    ],
+)
+def test_a_few_characters_beside_a_common_word_are_no_more_than_usual(addition: str, found: list[str]) -> None:
+    assert codes(f"password{addition}") == found
+    assert codes(f"{addition}password") == found
+
+
 def test_a_password_made_of_the_account_s_own_words_is_rejected() -> None:
     assert codes("lindqvist.m.1234", email="lindqvist.m@example.com") == ["too_common"]
     assert codes("Mara Lindqvist1") == ["too_common"]

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -25,6 +25,7 @@ from flowrunner.domain.schedules import (
     step_at,
 )
 from flowrunner.domain.triggers import Missed, Schedule, TriggerId
+from flowrunner.language.triggers import MIN_EVERY_SECONDS
 from support.conformance import part_of
 
 ID: Final = TriggerId("trig-1")
@@ -350,15 +351,23 @@ def test_a_due_time_as_old_as_the_window_is_started() -> None:
     assert steps(quarterly("latest", missed_window_seconds=300), NOON, now + 5 * MINUTE)[:2] == ([now], 4)
 
 
-def test_a_long_outage_leaves_a_bounded_number_of_starts() -> None:
-    for schedule in (
-        Schedule(cron="* * * * *", missed="all", missed_window_seconds=31 * 86_400),
-        Schedule(every_seconds=60, missed="all", missed_window_seconds=31 * 86_400),
-    ):
-        step = step_at(ID, schedule, NOON, NOON + timedelta(days=10))
+@pytest.mark.parametrize(
+    ("keys", "length", "outage"),
+    [
+        ({"cron": "* * * * *"}, MINUTE, timedelta(days=10)),
+        ({"every_seconds": 60}, MINUTE, timedelta(days=10)),
+        ({"every_seconds": MIN_EVERY_SECONDS}, timedelta(seconds=MIN_EVERY_SECONDS), 2 * HOUR),
+    ],
+)
+def test_a_long_outage_leaves_a_bounded_number_of_starts(
+    keys: dict[str, Any], length: timedelta, outage: timedelta
+) -> None:
+    schedule = Schedule(**keys, missed="all", missed_window_seconds=31 * 86_400)
 
-        assert step.due_at == NOON + timedelta(days=10) - MOST_MISSED * MINUTE
-        assert step.missed == MOST_MISSED
+    step = step_at(ID, schedule, NOON, NOON + outage)
+
+    assert step.due_at == NOON + outage - MOST_MISSED * length
+    assert step.missed == min(MOST_MISSED, outage // length - MOST_MISSED)
 
 
 @given(
