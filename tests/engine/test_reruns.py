@@ -235,6 +235,31 @@ async def test_rounds_that_begin_before_the_one_with_an_edited_input_keep_their_
     assert (await engine.events(again.id))[-1] == Completed(result=[1, 7])
 
 
+async def test_a_round_that_waited_to_be_tried_again_begins_anew(engine: Machine) -> None:
+    engine.http.at("http://peer/1", answer(503), answer())
+    engine.http.at("http://peer/2", answer(), answer(404), answer())
+    await engine.run(
+        """
+        nodes:
+          each:
+            type: foreach
+            params: {items: [1, 2], concurrency: 2}
+            nodes:
+              a: {type: webhook, params: {url: "http://peer/${item}"}, retry: {max: 2, delay: 1h}, next: b}
+              b: {type: webhook, params: {url: "http://peer/${item}"}}
+        """,
+        {},
+    )
+
+    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="each.1[1]/b.1")
+    await engine.until_ended(again.id)
+
+    events = await engine.events(again.id)
+    begun = [event for event in events if isinstance(event, NodeStarted) and event.scope == "each.1[0]"]
+    assert [(event.node, event.attempt) for event in begun] == [("a", 1), ("b", 1)]
+    assert isinstance(events[-1], Completed)
+
+
 async def test_others_go_on_while_what_is_kept_is_searched_for_secrets(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
