@@ -1,6 +1,7 @@
 """Waiting for the end of an execution that another process runs."""
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,6 +11,7 @@ import pytest
 from flowrunner.api import event_feed
 from flowrunner.api.event_feed import EventFeed
 from flowrunner.broadcast import LocalBroadcast
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
@@ -78,3 +80,21 @@ async def test_many_readers_of_a_long_history_do_not_block_other_workspaces() ->
     )
 
     assert reads.index(ID) < 10
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_a_subscriber_who_knows_all_of_an_ended_execution_reads_no_event_again(is_whole: bool) -> None:
+    class Ended:
+        """A journal of an execution that ended with event 7."""
+
+        async def events(self, id: ExecutionId, *, after: int, limit: int) -> list[Recorded]:
+            assert after == 7
+            return []
+
+        async def is_whole(self, id: ExecutionId) -> bool:
+            return is_whole
+
+    feed = EventFeed(cast("Any", Ended()), LocalBroadcast())
+
+    with nullcontext() if is_whole else pytest.raises(Unavailable, match="being deleted"):
+        assert [sent async for sent in feed.follow(MARA, ID, 7, has_ended=True)] == []

@@ -36,6 +36,9 @@ class Written:
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         return [record for record in self.records if record.seq > after][:limit]
 
+    async def is_whole(self, id: ExecutionId) -> bool:
+        return any(record.seq == 1 for record in self.records)
+
 
 @dataclass
 class Heard:

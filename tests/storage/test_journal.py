@@ -757,3 +757,13 @@ def test_the_insertion_of_an_event_keeps_no_copy_of_the_pages_that_it_changes(pa
             connection.execute(statement)
 
         assert connection.execute("SELECT seq FROM events").fetchall() == [(1,)]
+
+
+async def test_an_execution_whose_deletion_has_begun_is_not_whole(journal: SqlJournal, path: Place) -> None:
+    await journal.append(creation("e1", epoch=await journal.claim()))
+    assert await journal.is_whole(ExecutionId("e1"))
+    assert not await journal.is_whole(ExecutionId("e2"))
+
+    change(path, "DELETE FROM events WHERE execution_id = 'e1' AND seq = 1")
+
+    assert not await journal.is_whole(ExecutionId("e1"))

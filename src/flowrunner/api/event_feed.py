@@ -34,7 +34,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId, rfc3339
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.fair_slots import FairSlots
-from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, JournalReader, Recorded
+from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, EventReader, Recorded
 from flowrunner.ports.live import LiveEvents, Subscription
 
 # Most executions fit into the first page. Few subscribers read further pages at the same time, so that many
@@ -79,7 +79,7 @@ class _Deleted(Unavailable):
 class EventFeed:
     """The events of executions, encoded once for all that read them."""
 
-    def __init__(self, journal: JournalReader, events: LiveEvents) -> None:
+    def __init__(self, journal: EventReader, events: LiveEvents) -> None:
         self._journal = journal
         self._events = events
         self._beginning = FairSlots(total=_FIRST_PAGES_AT_ONCE, share=_FIRST_PAGES_OF_A_WORKSPACE, sure=0)
@@ -199,8 +199,8 @@ class EventFeed:
             return EventPage(messages, records[-1].seq, has_end=_is_last(records[-1]), is_full=is_full)
 
     async def _check_is_whole(self, id: ExecutionId) -> None:
-        """Raises: _Deleted if the execution is being deleted. The first event is the first to go."""
-        if not await self._journal.events(id, after=0, limit=1):
+        """Raises: _Deleted if the execution is being deleted."""
+        if not await self._journal.is_whole(id):
             raise _Deleted
 
     def _message(self, id: ExecutionId, recorded: Recorded) -> EventMessage:

@@ -234,6 +234,14 @@ class JournalReader(Protocol):
         ...
 
 
+class EventReader(JournalReader, Protocol):
+    """The events of executions, for those that follow them."""
+
+    async def is_whole(self, id: ExecutionId) -> bool:
+        """Return whether an execution has its first event, which is the first to be deleted."""
+        ...
+
+
 async def load_whole(
     journal: JournalReader, id: ExecutionId, loading: Loading | None = None
 ) -> tuple[StoredExecution, list[tuple[Event, datetime]]]:

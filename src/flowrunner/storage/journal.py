@@ -64,6 +64,7 @@ SELECT seq, at, type, data
  WHERE before < :characters ORDER BY seq
 """,
 )
+FIRST_EVENT: Final = "SELECT 1 FROM events WHERE execution_id = :id AND seq = 1"
 # The maximum number of rows that one statement reads or changes if there may be any number of them, and of characters
 # of events.
 _PAGE: Final = 1000
@@ -178,6 +179,9 @@ class SqlJournal:
         values = {"id": id, "after": after, "limit": limit, "characters": PAGE_OF_EVENTS_BYTES}
         rows = await self._database.read_long(lambda tx: tx.rows(PAGE_OF_EVENTS, values))
         return list(map(_recorded, rows))
+
+    async def is_whole(self, id: ExecutionId) -> bool:
+        return await self._database.read(lambda tx: tx.row(FIRST_EVENT, {"id": id})) is not None
 
     def announce(self, id: ExecutionId) -> None:
         self._database.notify([id])
