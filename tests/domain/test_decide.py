@@ -49,7 +49,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import MAX_STEPS, FlowLimits, Graph, Node
 from flowrunner.domain.retry import RetryPolicy
-from flowrunner.domain.status import Status
+from flowrunner.domain.status import Status, StepStatus
 from flowrunner.domain.transitions import IllegalEvent, apply, replay
 from flowrunner.domain.values import memory_of
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, WaitFor
@@ -157,9 +157,17 @@ def test_the_memory_that_is_held_is_that_of_the_steps_that_are_kept(plan: Plan, 
 
     for event, at in run.journal:
         apply(live, event, at)
-        steps = (step for frame in live.frames.values() for step in frame.steps.values())
+        steps = [step for frame in live.frames.values() for step in frame.steps.values()]
         others = memory_of(live.input) + sum(map(memory_of, live.vars.values()))
         assert live.held_bytes == others + sum(step.all_held_bytes for step in steps)
+        for step in steps:
+            if step.status is StepStatus.COMPLETED:
+                assert step.held_bytes >= memory_of(step.result)
+            if step.status is StepStatus.RESUMING and step.waiting is not None:
+                wait = step.waiting
+                taken = [answer.payload for answer in step.answers] or [step.signal]
+                values = [wait.result, wait.wait_for.describe(), *taken]
+                assert step.held_bytes == sum(map(memory_of, values))
 
 
 @MANY
