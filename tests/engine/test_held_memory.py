@@ -96,6 +96,16 @@ def test_an_execution_that_was_large_when_it_was_loaded_is_woken_to_end() -> Non
     assert woken == [memory]
 
 
+def test_an_execution_that_has_left_memory_is_not_counted_even_while_something_refers_to_it() -> None:
+    held = HeldMemory(200 * MIB)
+    memory = ExecutionMemory(held, MARA, ExecutionState(held_bytes=90 * MIB))
+
+    memory.leave()
+
+    assert chosen(shares(held, MARA, 20)) == [0]
+    assert memory.excess() is None
+
+
 def test_without_a_limit_nothing_ends() -> None:
     assert chosen(shares(HeldMemory(None), MARA, 10_000, 10_000)) == [0, 0]
 

@@ -132,6 +132,11 @@ async def test_schedules_that_are_due_together_each_start_their_own_execution(
     started = rows_of(engine.path, "SELECT trigger_id, count(*) FROM executions GROUP BY trigger_id")
     assert dict(started) == {trigger.id: 2 for trigger in found}
     assert len({each.id for each in late}) == len(found) == 3
+    for each in late:
+        (first, *_) = await engine.journal.events(each.id, after=0, limit=1)
+        assert isinstance(first.event, Started)
+        assert isinstance(first.event.cause, Scheduled)
+        assert first.event.cause.by == mara.account_id
 
 
 async def test_several_servers_start_a_due_time_once(engine: Machine, flows: Flows, mara: Caller) -> None:
