@@ -232,6 +232,18 @@ async def test_a_login_ends_those_that_would_expire_first_beyond_the_limit(
     assert {id for (id,) in rows_of(path, "SELECT id FROM sessions")} == {"s0", "s0.1", "s2", "s4", "other"}
 
 
+async def test_a_login_stays_that_expires_before_all_others(
+    sessions: SqlSessions, path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.sessions.MOST_LOGINS", 2)
+    await log_in(sessions, session("s0", seconds=40))
+    await log_in(sessions, session("s1", seconds=50))
+
+    await log_in(sessions, session("s2", seconds=1))
+
+    assert {id for (id,) in rows_of(path, "SELECT id FROM sessions")} == {"s1", "s2"}
+
+
 @pytest.mark.parametrize("ended", ["s1", "s2", "s3"])
 async def test_ending_a_session_ends_what_it_was_refreshed_from_and_into(sessions: SqlSessions, ended: str) -> None:
     await log_in(sessions, session("s1"))

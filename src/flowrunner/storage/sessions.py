@@ -73,11 +73,13 @@ DELETE FROM sessions
  WHERE id IN (SELECT id FROM sessions WHERE account_id = :account_id AND token_expires_at < :now
                ORDER BY token_expires_at LIMIT 10)
 """
-# Those that would expire first, which are those that have not been refreshed for longest.
+# Those that would expire first, which are those that have not been refreshed for longest. The new one stays even if it
+# expires before them, because tokens live for a shorter time than they did.
 END_SURPLUS: Final = """
 DELETE FROM sessions
- WHERE family IN (SELECT family FROM sessions WHERE account_id = :account_id AND replaced_by IS NULL
-                   ORDER BY token_expires_at DESC, logged_in_at DESC LIMIT 10 OFFSET :most_logins)
+ WHERE family IN (SELECT family FROM sessions
+                   WHERE account_id = :account_id AND replaced_by IS NULL AND id <> :id
+                   ORDER BY token_expires_at DESC, logged_in_at DESC LIMIT 10 OFFSET :most_others)
 """
 # A replaced session remains for seconds, and is not a login of its own. Each login has its own millisecond, which is
 # the position of a page.
@@ -240,7 +242,7 @@ async def open_session(tx: Transaction, session: NewSession, *, at: datetime, pa
 
 async def _open(tx: Transaction, values: dict[str, Any]) -> bool:
     """Open the first session of a login, and end the oldest logins beyond the limit."""
-    values |= {"now": values["at"], "most_logins": MOST_LOGINS}
+    values |= {"now": values["at"], "most_others": MOST_LOGINS - 1}
     await tx.run(FORGET, values)
     if await tx.run(OPEN, values) == 0:
         return False
