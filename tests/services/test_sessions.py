@@ -194,7 +194,7 @@ async def test_all_that_has_expired_is_purged_however_much_it_is(
     services: AccountServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await services.add("omar")
-    monkeypatch.setattr("flowrunner.services.sessions._PURGED_AT_ONCE", 1)
+    monkeypatch.setattr("flowrunner.services.sessions.PURGED_AT_ONCE", 1)
     for _ in range(3):
         await services.login()
 
