@@ -6,8 +6,9 @@ import json
 import threading
 import time
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -195,6 +196,48 @@ async def test_s71_a_stream_of_a_member_who_was_removed_as_it_began_ends_and_cou
 
     assert reply.body == b""
     assert count == 0
+
+
+async def test_a_request_under_way_is_served_after_a_refresh_of_its_token_and_with_a_higher_role(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Flows.page
+
+    async with team_at(tmp_path) as team:
+        id = await team.join("viewer")
+        flow = await team.flow()
+
+        async def refresh() -> None:
+            assert (await team.omar.request("POST", "/api/v1/auth/refresh")).status == 200
+
+        async def promote() -> None:
+            raised = await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": "editor"})
+            assert raised.status == 200
+
+        async def lower() -> None:
+            lowered = await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": "viewer"})
+            assert lowered.status == 200
+
+        statuses = []
+        for change in (promote, lower, refresh):
+
+            async def read_slowly(
+                *args: Any, change: Callable[[], Coroutine[Any, Any, None]] = change, **options: Any
+            ) -> Any:
+                found = await page(*args, **options)
+                # Another task, as that of another connection.
+                await asyncio.create_task(change())
+                return found
+
+            with monkeypatch.context() as slow:
+                slow.setattr(Flows, "page", read_slowly)
+                # The session ends at once, as it does for requests that take longer than its last seconds.
+                slow.setattr("flowrunner.services.sessions.REFRESH_GRACE", timedelta(0))
+                reply = await team.omar.request("GET", "/api/v1/flows", **{HEADER: team.id})
+            statuses.append(reply.status)
+
+    assert [found["id"] for found in reply.json["flows"]] == [flow]
+    assert statuses == [200, 403, 200]
 
 
 async def test_s71_a_request_that_takes_long_changes_nothing_after_the_removal(tmp_path: Path) -> None:

@@ -105,6 +105,25 @@ async def test_a_refresh_gives_a_new_token_and_the_old_one_lives_on_for_a_moment
     await services.sessions.authenticate(new)
 
 
+async def test_a_request_under_way_goes_on_after_its_token_was_refreshed_but_not_after_the_logout(
+    services: AccountServices,
+) -> None:
+    await services.add("omar")
+    old = (await services.login()).token
+    before = await services.sessions.authenticate(old, address="192.0.2.7")
+    new = await services.sessions.authenticate((await services.sessions.refresh(before)).token)
+    services.clock.advance(seconds=11)
+    # It forgets the session of the old token.
+    await services.sessions.refresh(new)
+
+    now = await services.sessions.authenticate_again(old, before)
+    await services.sessions.logout(new)
+
+    assert (now.account_id, now.address) == (before.account_id, "192.0.2.7")
+    with pytest.raises(Unauthorized):
+        await services.sessions.authenticate_again(old, before)
+
+
 async def test_a_token_is_refreshed_once(services: AccountServices) -> None:
     await services.add("omar")
     caller = await services.sessions.authenticate((await services.login()).token)

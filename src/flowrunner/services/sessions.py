@@ -199,6 +199,22 @@ class Sessions:
             self.session_uses.note(caller.credential.id, now, address)
         return caller
 
+    async def authenticate_again(self, token: str, before: Caller) -> Caller:
+        """Return the caller of a request under way as it is now: a refresh of its token since then ends no login.
+
+        Raises: Unauthorized.
+        """
+        try:
+            return await self.authenticate(token, address=before.address)
+        except Unauthorized:
+            if not isinstance(before.credential, Session):
+                raise
+            id = before.credential.id
+            present = await self.present(await self._store.family(id) or login_named_by(id))
+            if present is None:
+                raise
+            return replace(present, address=before.address)
+
     async def _find_api_token(self, token: str) -> Caller:
         digest = tokens.digest(token)
         caller = None if digest is None else await self._api_tokens.find(digest)

@@ -106,11 +106,12 @@ async def act_at(connection: HTTPConnection, caller: Caller, place: Place | None
     return found
 
 
-async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
+async def authenticate(connection: HTTPConnection, *, is_safe: bool, before: Caller | None = None) -> Caller:
     """Authenticate a request or a WebSocket by its `Authorization` header or else by its cookie.
 
     Args:
         is_safe: The request changes nothing, and foreign pages cannot read its answer, so they may cause it.
+        before: The caller when the request arrived, if it is admitted once more.
 
     Raises:
         Unauthorized: The token is missing or not valid.
@@ -121,7 +122,11 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
         raise Unauthorized("Authentication is required: send 'Authorization: Bearer <token>'")
     if is_cookie and not is_safe:
         state_of(connection).browser.check_is_own(connection.headers)
-    caller = await services_of(connection).sessions.authenticate(token, address=address_of(connection))
+    sessions = services_of(connection).sessions
+    if before is None:
+        caller = await sessions.authenticate(token, address=address_of(connection))
+    else:
+        caller = await sessions.authenticate_again(token, before)
     READS_FOR.set(caller.account_id)
     if (surface := connection.scope.get(SURFACE)) is not None:
         caller = replace(caller, surface=surface)

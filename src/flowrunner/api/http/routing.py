@@ -29,6 +29,7 @@ from flowrunner.api.http.rate_headers import count
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right, authorise
 from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
+from flowrunner.domain.workspace import includes
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.services.account_locks import READMIT, readmit
 from flowrunner.tasks import begin
@@ -273,7 +274,8 @@ class ProtectedRoute(BoundedRoute):
         request.scope[ADMITTED_AT] = services_of(request).known_callers.changes
         READMIT.set(_Readmission(self, request))
         try:
-            caller = await authenticate(request, is_safe=request.method in _READING)
+            before = None if is_first else caller_of(request)
+            caller = await authenticate(request, is_safe=request.method in _READING, before=before)
         except (Unauthorized, Forbidden):
             count_unknown(request)
             raise
@@ -317,7 +319,8 @@ class _Readmission:
         # What an account no longer reaches is looked for in its own workspace.
         if now.workspace_id != before.workspace_id:
             raise NotFound("workspace" if self._route.place is None else self._route.place.kind)
-        if (now.role, now.role_in(now.workspace_id)) != (before.role, before.role_in(before.workspace_id)):
+        was, role = before.role_in(before.workspace_id), now.role_in(now.workspace_id)
+        if now.role != before.role or was is None or role is None or not includes(role, was):
             raise Forbidden("Your role has changed since the request arrived: send it again")
 
 
