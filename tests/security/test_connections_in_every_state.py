@@ -63,7 +63,7 @@ def is_kept(server: Server, connection: socket.socket) -> bool:
         (upgrade("x").replace(b"GET ", b"POST "), 400),
         (upgrade("x").replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
         (upgrade("x", b"X: \x80\xff\xfe"), 401),
-        (upgrade("x", b"Connection: Upgrade", b"Upgrade: websocket"), 426),
+        (upgrade("x", b"Connection: Upgrade", b"Upgrade: websocket"), 400),
         (upgrade("x").replace(b"Sec-WebSocket-Key", b"X-Key"), 400),
         (upgrade("x").replace(b"Version: 13", b"Version: 99"), 400),
         (upgrade("x"), 401),

@@ -155,7 +155,11 @@ CASES: Final = {
     "callback": Case(
         "callbacks",
         lambda db: first(SqlCallbacks(db).page(WORKSPACE, page=PAGE)),
-        {"children": lambda rows: bool(rows["callbacks"]["is_for_children"]), "has_flow": lambda _: True},
+        {
+            "children": lambda rows: bool(rows["callbacks"]["is_for_children"]),
+            "has_flow": lambda _: True,
+            "last_error": lambda rows: rows["callback_deliveries"]["error"],
+        },
     ),
     "delivery of a callback": Case(
         "callback_deliveries",
