@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from flowrunner.api import approval_links as routes
+from flowrunner.api import approval_page
 from flowrunner.api.approval_form import MAX_FORM_BYTES
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
@@ -29,6 +31,7 @@ from flowrunner.services.approval_links import MOST_REQUESTS
 from flowrunner.services.signals import checked_data
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.transaction import Transaction
+from flowrunner.threads import LONG_BYTES
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
 from support.dependencies import SteppingClock
@@ -162,6 +165,24 @@ async def test_s73_no_link_that_was_not_signed_does_anything(links: Links, score
     assert (await links.post(links.path())).status == 200
 
 
+async def test_s73_the_form_of_a_link_that_was_not_signed_is_not_read(links: Links) -> None:
+    read_from = list[str]()
+
+    async def reply_to(path: str) -> int:
+        async def note() -> None:
+            read_from.append(path)
+
+        sent = {"content-type": "application/x-www-form-urlencoded"}
+        body = urlencode(OK).encode()
+        reply = await call(links.program.app, "POST", path, body=body, headers=sent, before_body=note)
+        return reply.status
+
+    signed, guess = links.path(), tampered(links.path())[0]
+
+    assert [await reply_to(guess), await reply_to(signed)] == [404, 200]
+    assert read_from == [signed]
+
+
 async def test_s73_opening_a_link_answers_nothing(links: Links) -> None:
     path, before = links.path(), await links.state()
 
@@ -251,6 +272,28 @@ async def test_s73_a_link_answers_its_own_approval_and_no_other(links: Links) ->
     other = await links.run(flow)
     mixed = links.path().replace(links.id, other)
     assert (await links.post(mixed)).status == 404
+
+
+@pytest.mark.parametrize(("digits", "on_loop"), [(20, {True}), (LONG_BYTES, {False})], ids=["short", "long"])
+async def test_a_long_form_is_read_and_shown_again_on_another_thread(
+    links: Links, monkeypatch: pytest.MonkeyPatch, digits: int, on_loop: set[bool]
+) -> None:
+    loop, were_on_loop = threading.get_ident(), dict[str, bool]()
+
+    def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*args: Any, **options: Any) -> Any:
+            were_on_loop[name] = threading.get_ident() == loop
+            return call(*args, **options)
+
+        return noting
+
+    for module, name in ((routes, "parsed_form"), (routes, "data_of"), (approval_page, "question")):
+        monkeypatch.setattr(module, name, noted(name, getattr(module, name)))
+    wrong = await links.post(links.path(), {"answer": "approve", "field.n": "." * digits})
+
+    assert wrong.status == 422
+    assert set(were_on_loop) == {"parsed_form", "data_of", "question"}
+    assert set(were_on_loop.values()) == on_loop
 
 
 async def test_s73_a_form_of_another_shape_or_page_is_refused(links: Links) -> None:

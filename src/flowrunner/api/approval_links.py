@@ -1,5 +1,7 @@
 """The pages of links to approvals, and the revocation of a link."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Request
@@ -17,8 +19,9 @@ from flowrunner.api.http.routing import ProtectedRoute, PublicRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, Unavailable
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.services.approval_links import LinkIsOver, LinkUnknown
+from flowrunner.threads import on_thread_if
 
 _FORM: Final = "application/x-www-form-urlencoded"
 
@@ -47,18 +50,17 @@ async def answer_by_link(request: Request, token: str) -> HTMLResponse:
     approvals = services_of(request).linked_approvals
     try:
         state_of(request).browser.check_is_own_form(request.headers)
-        body = await _form_of(request)
+        # First, because a form may be longer than what others without an account may send.
         approval = await approvals.open(token)
+        body = await _form_of(request)
         sent: dict[str, str] = {}
         try:
-            sent = parsed_form(body)
-            approved, fields = decision_of(sent), fields_of(approval.wait.form)
-            data = data_of(fields, sent)
-            if approved:
-                data = whole_data_of(fields, data)
+            sent = await on_thread_if(len(body), parsed_form, body)
+            approved, data = await on_thread_if(len(body), _answer_in, sent, approval.wait.form)
             await approvals.answer(approval, approved=approved, data=data, address=address_of(request))
         except InvalidInput as error:
-            return approval_page.question(approval, sent=sent, faults=error.faults, status=422)
+            again = partial(approval_page.question, approval, sent=sent, faults=error.faults, status=422)
+            return await on_thread_if(len(body), again)
         return approval_page.answered(approved=approved)
     except LinkUnknown:
         return approval_page.unknown()
@@ -70,6 +72,13 @@ async def answer_by_link(request: Request, token: str) -> HTMLResponse:
         return approval_page.refused(str(error), status=403 if isinstance(error, Forbidden) else 409)
     except InvalidRequest as error:
         return approval_page.refused(str(error), status=error.status)
+
+
+def _answer_in(sent: Mapping[str, str], form: JSON) -> tuple[bool, JSON]:
+    """Return whether a form that was sent approves, and its data. Raises: InvalidInput."""
+    approved, fields = decision_of(sent), fields_of(form)
+    data = data_of(fields, sent)
+    return approved, whole_data_of(fields, data) if approved else data
 
 
 async def _form_of(request: Request) -> bytes:
