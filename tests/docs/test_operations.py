@@ -6,6 +6,7 @@ from dataclasses import fields
 from datetime import timedelta
 
 from docs.pages import API, LIMITS, OPERATIONS, ROOT, TELEMETRY, code_of_calls, first_words, rows, section
+from flowrunner.api import approval_form
 from flowrunner.api.http import bodies, protocol
 from flowrunner.domain import retention
 from flowrunner.domain.callbacks import PAUSES
@@ -21,6 +22,7 @@ from flowrunner.services import (
     command_logins,
     email_confirmations,
     exports,
+    flow_batches,
     invitations,
     jobs,
     password_resets,
@@ -105,7 +107,12 @@ def test_the_limits_without_a_setting_are_the_ones_in_force() -> None:
             f"{event_log.MAX_LOG_LINES:,} lines of {recorder.MAX_LOG_BYTES // 2**10} KiB"
         ),
         "executions of a job": f"{MAX_ITEMS:,}",
-        "body of a login, or of the set-up": f"{bodies.MAX_ANONYMOUS_BODY_BYTES // 2**10} KiB",
+        "flows that one deployment saves, that it deletes, and triggers of those that it saves": (
+            f"{flow_batches.MAX_FLOWS}, {flow_batches.MAX_FLOWS}, {flow_batches.MAX_TRIGGERS:,}"
+        ),
+        "body of a login, or of the set-up": (
+            f"{bodies.MAX_ANONYMOUS_BODY_BYTES // 2**10} KiB; {approval_form.MAX_FORM_BYTES // 2**10} KiB"
+        ),
         "body of another request": "; ".join(f"{size // 2**20} MiB" for size in sizes),
         "headers of a request, its address, its query parameters, its line and headers together": (
             f"{protocol.MAX_HEADERS}, {protocol.MAX_URL_BYTES // 2**10} KiB, {protocol.MAX_PARAMETERS:,}, "
