@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import InvalidFlows, InvalidInput, LimitReached
+from flowrunner.domain.errors import InvalidFlows, InvalidInput, LimitReached, Unavailable
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.language import Reading
 from flowrunner.schemas import RustSchemas
@@ -65,6 +65,31 @@ async def test_a_document_that_was_deployed_is_not_read_again(
     assert language.read_texts == [DESCRIBED + "# c"]
     assert [change.before == change.after for change, *_ in same.documents] == [True, True]
     assert [change.before == change.after for change, *_ in changed.documents] == [True, False]
+
+
+async def test_a_dry_run_names_the_flows_that_it_would_delete_and_that_others_call(
+    batches: FlowBatches, mara: Caller
+) -> None:
+    old = await batches.save(mara, documents(old=DESCRIBED))
+    calls = documents(calls="nodes: {a: {type: flow, params: {flow: old}}}\n")
+
+    kept = await batches.save(mara, calls, dry_run=True)
+    without = await batches.save(mara, calls, delete=[old.documents[0].change.after.id], dry_run=True)
+
+    assert [list(plan.documents[0].missing_flows) for plan in (kept, without)] == [[], ["old"]]
+
+
+async def test_an_outage_after_the_commit_does_not_hide_a_deployment(
+    engine: Machine, batches: FlowBatches, flows: Flows, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise Unavailable("The database does not answer")
+
+    monkeypatch.setattr(flows, "called", fail)
+
+    saved = await batches.save(mara, documents(a=DESCRIBED))
+
+    assert rows_of(engine.path, "SELECT id FROM flows") == [(saved.documents[0].change.after.id,)]
 
 
 async def test_the_flows_of_a_deployment_have_a_limited_number_of_triggers(

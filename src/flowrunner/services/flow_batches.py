@@ -1,5 +1,6 @@
 """Many flows at once: deployment of all of them or none, and the documents of a whole workspace."""
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -10,7 +11,17 @@ from typing import Final, NamedTuple
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, InvalidFlows, InvalidInput, NotFound, invalid, quoted
+from flowrunner.domain.errors import (
+    Conflict,
+    Fault,
+    InvalidFlow,
+    InvalidFlows,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    invalid,
+    quoted,
+)
 from flowrunner.domain.flow_names import composed
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import FlowId
@@ -120,8 +131,10 @@ class FlowBatches:
                 )
         except InvalidFlow as error:
             raise _with_place(error, documents) from None
-        # Afterwards: a flow that was deleted is missing.
-        called = await self._flows_without(caller, documents, changers)
+        called: Collection[str] = ()
+        # Afterwards: a flow that was deleted is missing. The flows are saved, which an outage must not hide.
+        with contextlib.suppress(Unavailable):
+            called = await self._flows_without(caller, documents, changers, deleted=done.deleted)
         deployed = [
             DeployedDocument(
                 change,
@@ -133,12 +146,21 @@ class FlowBatches:
         return DeployedBatch(deployed, done.deleted)
 
     async def _flows_without(
-        self, caller: Caller, documents: Sequence[FlowDocument], changers: Sequence[FlowChanger]
+        self,
+        caller: Caller,
+        documents: Sequence[FlowDocument],
+        changers: Sequence[FlowChanger],
+        *,
+        deleted: Collection[FlowId],
     ) -> Collection[str]:
-        """Return the called flows that are neither stored nor among the documents; a part of them if they are many."""
+        """Return the called flows that are neither stored nor among the documents; a part of them if they are many.
+
+        Args:
+            deleted: Flows that a dry run leaves stored.
+        """
         saved = {composed(document.name) for document in documents}
         called = {name for changer in changers for name in changer.calls if composed(name) not in saved}
-        counts = await self._flows.called(caller, sorted(called))
+        counts = await self._flows.called(caller, sorted(called), but=deleted)
         return {name for name, count in counts.items() if not count}
 
     async def _changers(self, caller: Caller, documents: Sequence[FlowDocument]) -> Sequence[FlowChanger]:

@@ -242,10 +242,19 @@ class Flows:
         )
         return await self.create(target, draft, dry_run=dry_run, details={"copy_of": id, "revision": flow.revision})
 
-    async def called(self, caller: Caller, names: Collection[str]) -> Mapping[str, int]:
-        """Return how many flows have each of the ids or names; only the first `_MOST_CALLED` names are looked up."""
-        looked_at = list(names)[:_MOST_CALLED]
-        return {name: len(await self._store.called(caller.workspace_id, name)) for name in looked_at}
+    async def called(
+        self, caller: Caller, names: Collection[str], *, but: Collection[FlowId] = ()
+    ) -> Mapping[str, int]:
+        """Return how many flows have each of the ids or names; only the first `_MOST_CALLED` names are looked up.
+
+        Args:
+            but: Flows that are not counted.
+        """
+        counts = {}
+        for name in list(names)[:_MOST_CALLED]:
+            found = await self._store.called(caller.workspace_id, name)
+            counts[name] = sum(id not in but for id in found)
+        return counts
 
     async def update(
         self,
