@@ -22,7 +22,7 @@ from flowrunner.storage.flow_changes import plan, write
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.transaction import Transaction
-from flowrunner.storage.triggers import SqlTriggers, arm
+from flowrunner.storage.triggers import SqlTriggers
 from support.databases import MARA, NOON, OMAR, Place, change
 
 from .samples import ALL, flow
@@ -84,21 +84,42 @@ class CountedTransaction:
         return getattr(self._tx, name)
 
 
-async def test_many_triggers_are_armed_by_as_many_statements_as_one(flows: SqlFlows, database: Database) -> None:
-    await flows.create(MARA, saved())
-    sent = []
-    for count in (1, 50):
-        changed = saved(**{f"t{count}-{number}": HOURLY for number in range(count)})
+def flow_named(name: str, revision: int, **specs: TriggerSpec) -> SavedFlow:
+    """Return a flow whose triggers have ids of their own, as a save gives them."""
+    of_one = saved(**specs)
+    ids = {TriggerId(f"{name}-{revision}-{id}"): trigger for id, trigger in (of_one.triggers or {}).items()}
+    revision_id = RevisionId(f"{name}-{revision}")
+    return replace(of_one, id=FlowId(name), name=name, revision_id=revision_id, revision=revision, triggers=ids)
 
-        async def arming(tx: Transaction, changed: SavedFlow = changed) -> int:
+
+async def test_many_changed_flows_are_written_by_as_many_statements_as_one(
+    flows: SqlFlows, database: Database, triggers: SqlTriggers
+) -> None:
+    """Each has a trigger that stays, one that changes, one that goes and a new one."""
+    minutely, sent = Schedule(every_seconds=60), []
+    for names in (["a0"], [f"b{n}" for n in range(20)]):
+        changes = []
+        for name in names:
+            before = flow_named(name, 1, stays=HOURLY, changes=HOURLY, goes=HOURLY)
+            await flows.create(MARA, before)
+            changes.append(FlowChange(before, flow_named(name, 2, stays=HOURLY, changes=minutely, comes=HOURLY)))
+
+        async def writing(tx: Transaction, changes: Sequence[FlowChange] = changes) -> int:
             counted: Any = CountedTransaction(tx)
-            await arm(counted, MARA, changed)
+            await write(counted, MARA, changes)
             return len(counted.sent)
 
-        sent.append(await database.write(arming))
+        sent.append(await database.write(writing))
 
-    # The second one removes the trigger of the first, and forgets what was removed long ago.
-    assert sent == [3, 5]
+    # The flows, revisions and names; the triggers before, the changed, new and gone ones; those that stay, armed.
+    assert sent == [9, 9]
+    found, _ = await triggers.page(MARA, flow_id=FlowId("b7"), type=None, page=ALL)
+    assert {each.name: (each.state, each.spec, each.due_at) for each in found} == {
+        "stays": ("armed", HOURLY, NOON + HOUR),
+        "changes": ("armed", minutely, NOON + timedelta(minutes=1)),
+        "goes": ("ended", HOURLY, None),
+        "comes": ("armed", HOURLY, NOON + HOUR),
+    }
 
 
 async def test_new_flows_are_written_by_as_many_statements_as_one(database: Database, accounts: SqlAccounts) -> None:

@@ -82,13 +82,27 @@ DELETE: Final = """
 UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 COUNT: Final = "SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
-UPDATE: Final = """
+UPDATE: Final = Statement(
+    sqlite="""
 UPDATE flows
    SET name = :name, description = :description, version = :version, tags = :tags,
        revision_id = :revision_id, edition = :edition, updated_at = :updated_at,
        disabled_at = :disabled_at, tool_name = :tool_name, tool_inputs = :tool_inputs
  WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
-"""
+""",
+    postgres="""
+UPDATE flows
+   SET name = new.name, description = new.description, version = new.version, tags = new.tags,
+       revision_id = new.revision_id, edition = new.edition, updated_at = new.updated_at,
+       disabled_at = new.disabled_at, tool_name = new.tool_name, tool_inputs = new.tool_inputs
+  FROM unnest(:id::text[], :workspace_id::text[], :name::text[], :description::text[], :version::text[], :tags::text[],
+              :revision_id::text[], :edition::bigint[], :updated_at::bigint[], :disabled_at::bigint[],
+              :tool_name::text[], :tool_inputs::text[])
+    AS new (id, workspace_id, name, description, version, tags, revision_id, edition, updated_at, disabled_at,
+            tool_name, tool_inputs)
+ WHERE flows.id = new.id AND flows.workspace_id = new.workspace_id AND flows.deleted_at IS NULL
+""",
+)
 ADD_REVISION: Final = Statement(
     sqlite="""
 INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at, created_by)
@@ -100,10 +114,18 @@ SELECT * FROM unnest(:revision_id::text[], :workspace_id::text[], :id::text[], :
                      :size::bigint[], :definition::text[], :updated_at::bigint[], :saved_by::text[])
 """,
 )
-KEEP_NAMES: Final = """
+KEEP_NAMES: Final = Statement(
+    sqlite="""
 UPDATE flows SET secret_names = :secret_names, secrets_of = :revision_id
  WHERE id = :id AND workspace_id = :workspace_id AND revision_id = :revision_id
-"""
+""",
+    postgres="""
+UPDATE flows SET secret_names = new.secret_names, secrets_of = new.revision_id
+  FROM unnest(:id::text[], :workspace_id::text[], :revision_id::text[], :secret_names::text[])
+    AS new (id, workspace_id, revision_id, secret_names)
+ WHERE flows.id = new.id AND flows.workspace_id = new.workspace_id AND flows.revision_id = new.revision_id
+""",
+)
 OTHER_TOOLS: Final = """
 SELECT count(*) FROM flows
  WHERE workspace_id = :workspace_id AND tool_name IS NOT NULL AND deleted_at IS NULL AND id <> :id
@@ -204,20 +226,26 @@ async def check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, m
 
 async def write(tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
     """Write all changes that change something. Raises: NotFound, Conflict, LimitReached, InvalidFlow."""
-    has_more_triggers, created = False, []
+    has_more_triggers, created, updated = False, [], []
     for before, after in changes:
         if before == after:
             continue
         if after.tool is not None and (before is None or before.tool is None or before.tool.name != after.tool.name):
             await check_tool(tx, values_of(workspace_id, after))
-        if before is None and after.tool is None:
-            created.append(after)
-        elif before is None:
+        # One after the other: a flow may become the tool that another one of them was.
+        is_tool = after.tool is not None or (before is not None and before.tool is not None)
+        if before is None and is_tool:
             has_more_triggers |= await _create(tx, workspace_id, [after])
+        elif before is None:
+            created.append(after)
+        elif is_tool:
+            has_more_triggers |= await _update(tx, workspace_id, [(before, after)])
         else:
-            has_more_triggers |= await _update(tx, workspace_id, before, after)
+            updated.append((before, after))
+    # Together: other writes wait for this transaction.
+    if updated:
+        has_more_triggers |= await _update(tx, workspace_id, updated)
     if created:
-        # Together: other writes wait for this transaction.
         has_more_triggers |= await _create(tx, workspace_id, created)
     if has_more_triggers:
         await triggers.check_number(tx, workspace_id)
@@ -236,22 +264,20 @@ async def _create(tx: Transaction, workspace_id: WorkspaceId, flows: Sequence[Sa
     return await triggers.add(tx, workspace_id, flows)
 
 
-async def _update(tx: Transaction, workspace_id: WorkspaceId, before: SavedFlow, after: SavedFlow) -> bool:
-    """Write a change of a flow; return whether it has more triggers than before."""
-    values = values_of(workspace_id, after)
-    await tx.run(UPDATE, values)
-    if before.revision_id != after.revision_id:
-        await tx.run_many(ADD_REVISION, [values])
-        await keep_secret_names(tx, values, after.secret_names)
-    if after.triggers is not None:
-        return await triggers.arm(tx, workspace_id, after)
-    if (before.disabled_at is None) != (after.disabled_at is None):
-        await triggers.rearm(tx, after.id, at=after.updated_at)
-    return False
+async def _update(tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[tuple[SavedFlow, SavedFlow]]) -> bool:
+    """Write changes of flows; return whether one of them has more triggers than before."""
+    await tx.run_many(UPDATE, [values_of(workspace_id, after) for _, after in changes])
+    revised = [values_of(workspace_id, after) for before, after in changes if before.revision_id != after.revision_id]
+    await tx.run_many(ADD_REVISION, revised)
+    await tx.run_many(KEEP_NAMES, revised)
+    for before, after in changes:
+        if after.triggers is None and (before.disabled_at is None) != (after.disabled_at is None):
+            await triggers.rearm(tx, after.id, at=after.updated_at)
+    return await triggers.arm(tx, workspace_id, [after for _, after in changes if after.triggers is not None])
 
 
 async def keep_secret_names(tx: Transaction, values: Mapping[str, Any], names: Sequence[str]) -> None:
-    await tx.run(KEEP_NAMES, {**values, "secret_names": " ".join(names)})
+    await tx.run_many(KEEP_NAMES, [{**values, "secret_names": " ".join(names)}])
 
 
 async def check_tool(tx: Transaction, values: Mapping[str, Any]) -> None:

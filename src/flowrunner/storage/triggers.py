@@ -58,13 +58,16 @@ SELECT t.id, t.workspace_id, t.flow_id, t.name, f.revision_id, f.name, f.disable
  WHERE t.url_token = :token AND f.deleted_at IS NULL
 """
 # To arm them, without what only a list shows: a deployment has thousands, and other writes wait for it.
-OF_FLOW: Final = """
+OF_FLOWS: Final = Statement.with_texts(
+    """
 SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_token, t.paused_at, t.removed_at,
        f.disabled_at, t.due_at, t.next_at, t.last_at, t.last_execution_id, t.failures, t.error, t.skipped, t.missed,
        f.revision_id, false, false
   FROM triggers t JOIN flows f ON f.id = t.flow_id
- WHERE t.flow_id = :flow_id
-"""
+ WHERE t.flow_id IN (:flow_ids)
+""",
+    "flow_ids",
+)
 COUNT_PRESENT: Final = "SELECT count(*) FROM triggers WHERE workspace_id = :workspace_id AND removed_at IS NULL"
 COUNT_OF_FLOW: Final = "SELECT count(*) FROM triggers WHERE flow_id = :flow_id AND removed_at IS NULL"
 
@@ -84,12 +87,21 @@ SELECT * FROM unnest(:id::text[], :workspace_id::text[], :flow_id::text[], :name
 """,
 )
 # The state of the earlier type says nothing about the new one.
-REPLACE: Final = """
+REPLACE: Final = Statement(
+    sqlite="""
 UPDATE triggers
    SET type = :type, spec = :spec, url_token = :url_token, removed_at = NULL, due_at = NULL, next_at = NULL,
        failures = 0, error = NULL
  WHERE id = :id
-"""
+""",
+    postgres="""
+UPDATE triggers
+   SET type = new.type, spec = new.spec, url_token = new.url_token, removed_at = NULL, due_at = NULL, next_at = NULL,
+       failures = 0, error = NULL
+  FROM unnest(:id::text[], :type::text[], :spec::text[], :url_token::text[]) AS new (id, type, spec, url_token)
+ WHERE triggers.id = new.id
+""",
+)
 ARM: Final = Statement(
     sqlite="""
 UPDATE triggers SET due_at = :due_at, next_at = :next_at, listens_to = :listens_to, listens_status = :listens_status,
@@ -105,11 +117,19 @@ UPDATE triggers SET due_at = armed.due_at, next_at = armed.next_at, listens_to =
  WHERE triggers.id = armed.id
 """,
 )
-REMOVE: Final = """
+REMOVE: Final = Statement(
+    sqlite="""
 UPDATE triggers
    SET removed_at = :at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
  WHERE id = :id
-"""
+""",
+    postgres="""
+UPDATE triggers
+   SET removed_at = gone.at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
+  FROM unnest(:id::text[], :at::bigint[]) AS gone (id, at)
+ WHERE triggers.id = gone.id
+""",
+)
 REMOVE_ALL: Final = """
 UPDATE triggers
    SET removed_at = :at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
@@ -214,35 +234,46 @@ async def add(tx: Transaction, workspace_id: WorkspaceId, flows: Sequence[SavedF
     return bool(rows)
 
 
-async def arm(tx: Transaction, workspace_id: WorkspaceId, flow: SavedFlow) -> bool:
-    """Arm the triggers of a flow that was changed, and end those that its document no longer has.
+async def arm(tx: Transaction, workspace_id: WorkspaceId, flows: Sequence[SavedFlow]) -> bool:
+    """Arm the triggers of flows that were changed, and end those that their documents no longer have.
 
-    An unchanged trigger keeps its next due time.
+    An unchanged trigger keeps its next due time. Flows are armed together, because other writes wait meanwhile.
 
     Returns:
-        Whether the workspace has more of them than before.
+        Whether one of the flows has more of them than before.
     """
-    triggers, at = flow.triggers or {}, flow.updated_at
-    before = {trigger.name: trigger for trigger in await of_flow(tx, flow.id)}
-    were_present = sum(trigger.removed_at is None for trigger in before.values())
+    if not flows:
+        return False
+    stored: dict[FlowId, dict[str, TriggerView]] = {flow.id: {} for flow in flows}
+    for old in await _of_flows(tx, stored):
+        stored[old.flow_id][old.name] = old
+    has_more, kept = False, set[TriggerId]()
     added: list[dict[str, Any]] = []
-    for new_id, trigger in triggers.items():
-        old = before.pop(trigger.name, None)
-        if old is None:
-            added.append(_new_row(workspace_id, flow, new_id, trigger))
-        elif old.removed_at is not None or old.type != trigger.type or old.spec != _stored_spec(trigger):
-            await tx.run(REPLACE, _columns(trigger, url_token=old.url_token) | {"id": old.id})
-    # Together: other writes wait for this transaction.
+    replaced: list[dict[str, Any]] = []
+    removed: list[dict[str, Any]] = []
+    for flow in flows:
+        before, triggers = stored[flow.id], flow.triggers or {}
+        has_more |= len(triggers) > sum(old.removed_at is None for old in before.values())
+        for new_id, trigger in triggers.items():
+            known = before.pop(trigger.name, None)
+            if known is None:
+                added.append(_new_row(workspace_id, flow, new_id, trigger))
+                continue
+            kept.add(known.id)
+            if known.removed_at is not None or known.type != trigger.type or known.spec != _stored_spec(trigger):
+                replaced.append(_columns(trigger, url_token=known.url_token) | {"id": known.id})
+        removed += [{"id": old.id, "at": to_ms(flow.updated_at)} for old in before.values() if old.removed_at is None]
+    await tx.run_many(REPLACE, replaced)
     await tx.run_many(ADD, added)
-    removed = [old for old in before.values() if old.removed_at is None]
-    for old in removed:
-        await tx.run(REMOVE, {"id": old.id, "at": to_ms(at)})
-    if removed:
-        await tx.run(FORGET_REMOVED, {"flow_id": flow.id, "most_removed": MOST_REMOVED})
-    armed_already = {old.id for old in before.values()} | {row["id"] for row in added}
-    present = await of_flow(tx, flow.id) if len(added) < len(triggers) else ()
-    await _arm(tx, [each for each in present if each.id not in armed_already], at=at)
-    return len(triggers) > were_present
+    await tx.run_many(REMOVE, removed)
+    for id, left in stored.items():
+        if len(left) > MOST_REMOVED:
+            await tx.run(FORGET_REMOVED, {"flow_id": id, "most_removed": MOST_REMOVED})
+    at = {flow.id: flow.updated_at for flow in flows}
+    present = [each for each in await _of_flows(tx, stored) if each.id in kept] if kept else []
+    armed = [_armed(each, at[each.flow_id]) for each in present]
+    await tx.run_many(ARM, [values for values in armed if values is not None])
+    return has_more
 
 
 def _new_row(workspace_id: WorkspaceId, flow: SavedFlow, id: TriggerId, trigger: Trigger) -> dict[str, Any]:
@@ -266,7 +297,7 @@ async def check_number(tx: Transaction, workspace_id: WorkspaceId, *, added: int
 
 async def rearm(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
     """Arm or disarm the triggers of a flow that was enabled or disabled."""
-    await _arm(tx, [trigger for trigger in await of_flow(tx, flow_id) if trigger.removed_at is None], at=at)
+    await _arm(tx, [trigger for trigger in await _of_flows(tx, [flow_id]) if trigger.removed_at is None], at=at)
 
 
 async def end_all(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
@@ -274,8 +305,9 @@ async def end_all(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
     await tx.run(REMOVE_ALL, {"flow_id": flow_id, "at": to_ms(at)})
 
 
-async def of_flow(tx: Transaction, flow_id: FlowId) -> Sequence[TriggerView]:
-    return [view(row) for row in await tx.rows(OF_FLOW, {"flow_id": flow_id})]
+async def _of_flows(tx: Transaction, flow_ids: Collection[FlowId]) -> Sequence[TriggerView]:
+    listed = msgspec.json.encode(list(flow_ids)).decode()
+    return [view(row) for row in await tx.rows(OF_FLOWS, {"flow_ids": listed})]
 
 
 async def of_ids(tx: Transaction, ids: Collection[TriggerId]) -> Mapping[TriggerId, TriggerView]:
