@@ -54,7 +54,7 @@ EXCEPTIONS: Final = {
     },
     "the sender of a webhook knows the secret part of its URL, and says no workspace": {"BY_URL"},
     "triggers are changed in the transaction that has read their flow, or the trigger, by its workspace": {
-        "REPLACE", "ARM", "REMOVE", "REMOVE_ALL", "PAUSE", "ROTATE", "OF_FLOW", "FORGET_REMOVED",
+        "REPLACE", "ARM", "REMOVE", "REMOVE_ALL", "PAUSE", "ROTATE", "OF_FLOWS", "FORGET_REMOVED",
     },
     "a failed start is counted for the trigger of the stored request": {"TRIGGER_FAILED"},
     "a background job reads which secrets the flows of all workspaces name": {"UNINDEXED"},
