@@ -23,6 +23,7 @@ from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.security.memory_room import FairBodies
 from flowrunner.services.admission import InputForms
 from flowrunner.services.flows import Flows
+from flowrunner.services.language import Language
 from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
 from flowrunner.storage.workspaces import SqlWorkspaces
 from security.two_accounts import RETURN, ApiClient, two_accounts_at, until
@@ -240,20 +241,31 @@ async def test_a_request_under_way_is_served_after_a_refresh_of_its_token_and_wi
     assert statuses == [200, 403, 200]
 
 
-async def test_s71_a_request_that_takes_long_changes_nothing_after_the_removal(tmp_path: Path) -> None:
+async def test_s71_a_request_that_takes_long_changes_nothing_after_the_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Language.read
+
     async with team_at(tmp_path) as team:
         id = await team.join("editor")
-        flows = [{"name": f"F{n}", "definition": LONG} for n in range(30)]
-        batch = team.omar.request("POST", "/api/v1/flows:batch", {"flows": flows}, **{HEADER: team.id})
-        deploying = asyncio.create_task(batch)
-        # It is admitted, and reads the first flow.
-        await asyncio.sleep(0.1)
-        await remove_omar(team, id)
-        reply = await deploying
+        flows = [{"name": f"F{n}", "definition": f"{RETURN} # {n}"} for n in range(3)]
+        texts = list[str]()
+
+        async def read_slowly(language: Language, text: str) -> Any:
+            texts.append(text)
+            if len(texts) == 2:
+                # Another task, as that of another connection.
+                await asyncio.create_task(remove_omar(team, id))
+            return await read(language, text)
+
+        with monkeypatch.context() as slow:
+            slow.setattr(Language, "read", read_slowly)
+            reply = await team.omar.request("POST", "/api/v1/flows:batch", {"flows": flows}, **{HEADER: team.id})
 
         assert await names_of_flows(team) == []
 
     assert reply.status == 404
+    assert len(texts) == 2
 
 
 async def test_s71_sockets_of_a_removed_member_close_and_those_of_others_stay(tmp_path: Path) -> None:
