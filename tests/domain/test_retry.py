@@ -116,6 +116,7 @@ def test_failures_are_counted_from_one(failure: int) -> None:
         ("timeout", "timeout", True),
         ("4xx", "404", False),
         ("node.1xx", "node.１２３", False),
+        ("node.oxx", "node.out", False),
     ],
 )
 def test_a_pattern_covers_an_error_and_its_family(pattern: str, error: str, covered: bool) -> None:

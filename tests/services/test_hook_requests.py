@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.errors import InvalidInput
-from flowrunner.domain.verification import GITHUB, Scheme, Slack, Standard, Token, Unverified
+from flowrunner.domain.triggers import Verify
+from flowrunner.domain.verification import GITHUB, Hmac, Scheme, Slack, Standard, Stripe, Token, Unverified
 from flowrunner.services.hook_requests import HookRequest, body_value, challenge_of, trigger_values
+from flowrunner.services.hooks import scheme_of
 
 
 def request(body: bytes = b"", query: str = "", **headers: str) -> HookRequest:
@@ -117,3 +119,23 @@ def test_a_validation_token_of_microsoft_is_answered_only_where_nothing_is_verif
 @pytest.mark.parametrize("query", ["a&" * 2000, "validationToken=" + "x" * 5000, "%00", "&&&==="])
 def test_a_strange_query_asks_for_no_challenge(query: str) -> None:
     assert challenge_of(request(query=query), Unverified(), [], is_verified=True) is None
+
+
+@pytest.mark.parametrize(
+    ("check", "scheme"),
+    [
+        (Verify(scheme="standard"), Standard()),
+        (Verify(scheme="github"), GITHUB),
+        (Verify(scheme="stripe"), Stripe()),
+        (Verify(scheme="slack"), Slack()),
+        (Verify(scheme="hmac", header="x-sign"), Hmac(header="x-sign")),
+        (
+            Verify(scheme="hmac", header="x-sign", algorithm="sha512", encoding="base64", prefix="v1="),
+            Hmac(header="x-sign", algorithm="sha512", encoding="base64", prefix="v1="),
+        ),
+        (Verify(scheme="token", header="authorization"), Token("authorization")),
+        (Verify(scheme="none"), Unverified()),
+    ],
+)
+def test_a_request_is_checked_as_the_document_says(check: Verify, scheme: Scheme) -> None:
+    assert scheme_of(check) == scheme
