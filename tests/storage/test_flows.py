@@ -279,6 +279,17 @@ async def test_of_many_that_create_one_name_at_once_one_does(flows: SqlFlows, pa
     assert rows_of(path, "SELECT count(*) FROM flows") == [(1,)]
 
 
+@pytest.mark.parametrize("name", [r"C:\u0000", r"\\u0000", "a\\", '"', "\ufffd"])
+async def test_a_flow_is_found_by_a_name_with_backslashes(flows: SqlFlows, name: str) -> None:
+    await flows.create(MARA, replace(flow("a"), name=name))
+
+    found = await flows.named(MARA, name)
+
+    assert (found.id, found.name) == ("a", name)
+    with pytest.raises(NotFound):
+        await flows.named(MARA, f"{name}\0")
+
+
 async def test_named_changes_happen_together_or_not_at_all(flows: SqlFlows, path: Place) -> None:
     def refuse(before: SavedFlow | None) -> SavedFlow:
         raise Conflict("no")

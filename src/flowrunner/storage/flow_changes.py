@@ -46,7 +46,7 @@ SELECT w.number, f.id, f.name, f.description, f.version, f.tags, f.created_at, f
        r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at,
        f.tool_name, f.tool_inputs
   FROM (SELECT CAST(value ->> 0 AS bigint) AS number, value ->> 1 AS name, CAST(value ->> 2 AS bigint) AS size
-          FROM json_array_elements(CAST(replace(:wanted, '\\u0000', '\\ufffd') AS json))) AS w
+          FROM json_array_elements(CAST(:wanted AS json))) AS w
  CROSS JOIN LATERAL (SELECT * FROM flows
                       WHERE workspace_id = :workspace_id AND name COLLATE "C" = w.name AND deleted_at IS NULL
                       ORDER BY id LIMIT 2) AS f
@@ -154,7 +154,12 @@ async def _all_named(
     tx: Transaction, workspace_id: WorkspaceId, wanted: Sequence[tuple[str, int | None]]
 ) -> Sequence[SavedFlow | None]:
     """Return the flows with names and sizes, as `named` does for each."""
-    forms = [(number, form, size) for number, (name, size) in enumerate(wanted) for form in forms_of(name)]
+    # No name has a NUL, which PostgreSQL does not take.
+    forms = [
+        (number, form.replace("\0", "\ufffd"), size)
+        for number, (name, size) in enumerate(wanted)
+        for form in forms_of(name)
+    ]
     rows: dict[tuple[int, str], list[Row]] = {}
     for number, *row in await tx.rows(
         NAMED, {"workspace_id": workspace_id, "wanted": msgspec.json.encode(forms).decode()}
