@@ -159,7 +159,7 @@ def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(flee
         assert [answer for answer in answers if answer < 400] == []
         asked += len(answers)
         wait_for(lambda old=active: is_standby(old))  # type: ignore[misc]
-        wait_for(lambda old=active: "leadership.lost" in old.log)  # type: ignore[misc]
+        wait_for(lambda old=active: "leadership.lost" in old.log)  # type: ignore[misc] # a default
         active, standby = standby, active
     heir = active.client(admin.token)
     wait_for(lambda: heir.get("/api/v1/executions", status="running,waiting").json["total"] == 0)

@@ -319,7 +319,7 @@ async def test_a_loop_of_one_deployment_is_found(world: ChainSetup) -> None:
     ]
 
     with pytest.raises(InvalidFlow):
-        await store.save_named(MARA, changes)
+        await store.deploy(MARA, changes, at=NOON)
 
     assert rows_of(world.engine.path, "SELECT 1 FROM flows") == []
 
@@ -373,8 +373,10 @@ async def test_a_deployment_reads_the_chains_once(world: ChainSetup, monkeypatch
         for of, name in zip(names[1:], names, strict=False)
     ]
 
-    await world.flows._store.save_named(
-        MARA, [NamedChange(name=n, change=c.deployed, size=None) for n, c in zip(names, changers, strict=False)]
+    await world.flows._store.deploy(
+        MARA,
+        [NamedChange(name=n, change=c.deployed, size=None) for n, c in zip(names, changers, strict=False)],
+        at=NOON,
     )
 
     assert reads == [19]

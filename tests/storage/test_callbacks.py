@@ -409,7 +409,7 @@ async def test_what_is_pending_of_a_callback_that_a_person_disabled_fails_after_
     for id, disabled in (("callback-1", NOON), ("callback-2", NOON - timedelta(minutes=2)), ("callback-3", None)):
         await create(callbacks, id)
         await add(callbacks, f"d{id[-1]}", callback=id)
-        await callbacks.change(MARA, CallbackId(id), lambda before, at=disabled: replace(before, disabled_at=at))  # type: ignore[misc]
+        await callbacks.change(MARA, CallbackId(id), lambda before, at=disabled: replace(before, disabled_at=at))  # type: ignore[misc] # a default
     clock = SteppingClock(NOON + timedelta(days=1, minutes=-1))
 
     await CallbackDeliveries(callbacks, *[unused] * 4, clock=clock, draw=unused, on_attempt=unused).purge()
@@ -433,7 +433,7 @@ async def test_a_look_for_due_callbacks_costs_what_is_pending(
     # As writes, whose work is counted.
     looks = ((DUE_CALLBACKS, {"now": 1, "after": "", "limit": 2}), (NEXT_DUE, {"after": "", "limit": 9}))
     for statement, values in looks:
-        rows = await counted.write(lambda tx, statement=statement, values=values: tx.rows(statement, values))  # type: ignore[misc]
+        rows = await counted.write(lambda tx, statement=statement, values=values: tx.rows(statement, values))  # type: ignore[misc] # a default
         assert rows
 
     assert 0 < max(counted.work) <= 400, counted.work

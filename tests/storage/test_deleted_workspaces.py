@@ -87,10 +87,9 @@ async def test_idle_executions_that_a_process_has_left_are_due(
     ]  # fmt: skip
 
 
-async def test_the_deletion_of_a_workspace_costs_the_same_with_many_open_executions(
+async def test_the_deletion_of_a_workspace_costs_the_same_with_many_open_executions_there_and_elsewhere(
     journal: SqlJournal, database: Database, path: Place
 ) -> None:
-    """Of the workspace, and of another one."""
     epoch = await journal.claim()
     for workspace, flow in ((MARA, "flow-1"), (OMAR, "flow-omar")):
         for n in range(100):

@@ -264,8 +264,8 @@ async def test_of_many_that_create_one_name_at_once_one_does(flows: SqlFlows, pa
         stores = [flows, SqlFlows(other)] if not isinstance(path, Path) else [flows]
         saved = await asyncio.gather(
             *(
-                stores[n % len(stores)].save_named(
-                    MARA, [NamedChange(name="N", change=partial(_saved, id=f"flow-{n}"), size=None)]
+                stores[n % len(stores)].deploy(
+                    MARA, [NamedChange(name="N", change=partial(_saved, id=f"flow-{n}"), size=None)], at=NOON
                 )
                 for n in range(20)
             )
@@ -273,7 +273,7 @@ async def test_of_many_that_create_one_name_at_once_one_does(flows: SqlFlows, pa
     finally:
         await other.close()
 
-    changes = [change for (change,) in saved]
+    changes = [change for ((change,), _) in saved]
     assert [change.before is None for change in changes].count(True) == 1
     assert len({change.after.id for change in changes}) == 1
     assert rows_of(path, "SELECT count(*) FROM flows") == [(1,)]
@@ -300,13 +300,13 @@ async def test_named_changes_happen_together_or_not_at_all(flows: SqlFlows, path
         )
 
     with pytest.raises(Conflict):
-        await flows.save_named(MARA, [named("a"), NamedChange(name="b", change=refuse, size=None)])
+        await flows.deploy(MARA, [named("a"), NamedChange(name="b", change=refuse, size=None)], at=NOON)
     with pytest.raises(LimitReached):
-        await flows.save_named(MARA, [named("a"), named("b")], most=1)
+        await flows.deploy(MARA, [named("a"), named("b")], at=NOON, most=1)
     assert rows_of(path, "SELECT count(*) FROM flows") == [(0,)]
-    await flows.save_named(MARA, [named("a"), named("b")], most=2)
+    await flows.deploy(MARA, [named("a"), named("b")], at=NOON, most=2)
     # Where there is room for no further flow, those that are there can be changed.
-    await flows.save_named(MARA, [named("a"), named("b")], most=2)
+    await flows.deploy(MARA, [named("a"), named("b")], at=NOON, most=2)
     assert rows_of(path, "SELECT id FROM flows ORDER BY id") == [("a",), ("b",)]
 
 
@@ -317,7 +317,7 @@ async def test_a_deployment_at_the_limit_may_replace_what_it_deletes(flows: SqlF
         )
         return NamedChange(name=name, size=None, change=lambda before: made)
 
-    await flows.save_named(MARA, [named("a", tool="t"), named("b")], most=2)
+    await flows.deploy(MARA, [named("a", tool="t"), named("b")], at=NOON, most=2)
     ids = [FlowId("a"), FlowId("none"), FlowId("a")]
 
     with pytest.raises(LimitReached):

@@ -139,10 +139,11 @@ async def test_new_flows_are_written_by_as_many_statements_as_one(database: Data
         async def writing(tx: Transaction, flows: Sequence[SavedFlow] = flows) -> int:
             counted: Any = CountedTransaction(tx)
             changes = [
-                NamedChange(name=flow.name, change=lambda _, flow=flow: flow, size=None)  # type: ignore[misc]
+                NamedChange(name=flow.name, change=lambda _, flow=flow: flow, size=None)  # type: ignore[misc] # a default
                 for flow in flows
             ]
-            await write(counted, MARA, await plan(counted, MARA, changes, None))
+            planned = await plan(counted, MARA, changes, (), None)
+            await write(counted, MARA, planned.changes)
             return len(counted.sent)
 
         sent.append(await database.write(writing))

@@ -120,7 +120,7 @@ class FlowChange(NamedTuple):
 
 
 class Deployment(NamedTuple):
-    """What a transaction does to flows by their names, and the flows that it deletes."""
+    """The changes of flows by their names in one transaction, and the flows that it deletes."""
 
     changes: Sequence[FlowChange]
     deleted: Sequence[FlowId]
@@ -224,42 +224,29 @@ class FlowStore(Definitions, Protocol):
         """Raises: NotFound."""
         ...
 
-    async def save_named(
-        self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None, audit: Audit = None
-    ) -> Sequence[FlowChange]:
-        """Make all changes in one transaction, or none if one of them raises. A flow that stays equal is not written.
-
-        Raises:
-            NotFound: If the workspace does not exist.
-            Conflict: If several flows have one of the names, or a flow cannot be a tool.
-            InvalidFlow: If chains of triggers are a loop.
-            LimitReached: If the workspace would have more than ``most`` flows.
-        """
-        ...
-
-    async def plan_named(
-        self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None
-    ) -> Sequence[FlowChange]:
-        """Return what `save_named` would do, and write nothing. Raises: as `save_named`."""
-        ...
-
     async def deploy(
         self,
         workspace_id: WorkspaceId,
         changes: Sequence[NamedChange],
         *,
-        delete: Sequence[FlowId],
         at: datetime,
+        delete: Sequence[FlowId] = (),
         most: int | None = None,
         audit: Audit = None,
     ) -> Deployment:
         """Make all changes and delete flows in one transaction, or nothing if one of the changes raises.
 
+        A flow that stays equal is not written.
+
         Args:
             delete: Those that the workspace does not have are ignored.
 
-        Raises: as `save_named`, for what there is without the deleted flows; Conflict if a change is one of a deleted
-            flow.
+        Raises:
+            NotFound: If the workspace does not exist.
+            Conflict: If several flows have one of the names, a change is one of a deleted flow, or a flow cannot be a
+                tool.
+            InvalidFlow: If chains of triggers are a loop.
+            LimitReached: If the workspace would have more than ``most`` flows.
         """
         ...
 
@@ -268,15 +255,15 @@ class FlowStore(Definitions, Protocol):
         workspace_id: WorkspaceId,
         changes: Sequence[NamedChange],
         *,
-        delete: Sequence[FlowId],
         at: datetime,
+        delete: Sequence[FlowId] = (),
         most: int | None = None,
     ) -> Deployment:
         """Return what `deploy` would do, and write nothing. Raises: as `deploy`."""
         ...
 
     async def check_writable(self, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
-        """Raises: as `save_named` where other flows decide: Conflict for a tool, InvalidFlow for a chain."""
+        """Raises: as `deploy` where other flows decide: Conflict for a tool, InvalidFlow for a chain."""
         ...
 
     async def named(self, workspace_id: WorkspaceId, name: str) -> SavedFlow:

@@ -5,12 +5,10 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Final, NamedTuple
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import (
     Conflict,
     Fault,
@@ -26,7 +24,7 @@ from flowrunner.domain.flow_names import composed
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import FlowId
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.flows import Deployment, FlowChange, FlowStore, NamedChange, SavedFlow
+from flowrunner.ports.flows import FlowChange, FlowStore, NamedChange, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.ports.usage import UsageReader
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name
@@ -125,7 +123,7 @@ class FlowBatches:
             if dry_run:
                 done = await self._store.plan_deployment(caller.workspace_id, changes, delete=delete, at=now, most=most)
             else:
-                audit = partial(_acts, caller, now)
+                audit = partial(acts, caller, now)
                 done = await self._store.deploy(
                     caller.workspace_id, changes, delete=delete, at=now, most=most, audit=audit
                 )
@@ -222,11 +220,6 @@ class FlowBatches:
                 # Renamed or deleted since.
                 continue
             yield FlowDocument(name=name, definition=flow.definition)
-
-
-def _acts(caller: Caller, at: datetime, done: Deployment) -> Sequence[AuditEntry]:
-    """Return an entry for each flow that was created, changed or deleted."""
-    return [*acts(caller, at, done.changes), *(act(caller, "flow.deleted", "flow", id, at=at) for id in done.deleted)]
 
 
 def _deployed(document: FlowDocument, changer: FlowChanger, before: SavedFlow | None) -> SavedFlow:

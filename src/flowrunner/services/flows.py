@@ -18,6 +18,7 @@ from flowrunner.language.sketch import Sketch
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import (
     ALL_FLOWS,
+    Deployment,
     FlowChange,
     FlowFilter,
     FlowStore,
@@ -118,13 +119,14 @@ class Flows:
 
         size = None if draft.definition is None else len(draft.definition.encode())
         changes = [NamedChange(name=name, change=change, size=size)]
+        at, most = changer.at, self._limits.flows
         if dry_run:
-            (planned,) = await self._store.plan_named(caller.workspace_id, changes, most=self._limits.flows)
-            return planned
-        (saved,) = await self._store.save_named(
-            caller.workspace_id, changes, most=self._limits.flows, audit=partial(acts, caller, changer.at)
-        )
-        return saved
+            done = await self._store.plan_deployment(caller.workspace_id, changes, at=at, most=most)
+        else:
+            audit = partial(acts, caller, at)
+            done = await self._store.deploy(caller.workspace_id, changes, at=at, most=most, audit=audit)
+        (made,) = done.changes
+        return made
 
     async def named(self, caller: Caller, name: str) -> SavedFlow:
         """Raises: NotFound; Conflict if several flows have the name."""
@@ -405,10 +407,10 @@ class Flows:
         await commit_in_portions(lambda: self._store.purge(limit=_PURGE_BATCH), pause_seconds=_PURGE_PAUSE_SECONDS)
 
 
-def acts(caller: Caller, at: datetime, changes: Sequence[FlowChange]) -> Sequence[AuditEntry]:
-    """Return an entry for each flow that was created or changed."""
+def acts(caller: Caller, at: datetime, done: Deployment) -> Sequence[AuditEntry]:
+    """Return an entry for each flow that was created, changed or deleted."""
     entries = []
-    for before, after in changes:
+    for before, after in done.changes:
         if before is None:
             entries.append(act(caller, "flow.created", "flow", after.id, at=at))
         elif before != after:
@@ -416,4 +418,4 @@ def acts(caller: Caller, at: datetime, changes: Sequence[FlowChange]) -> Sequenc
             if before.disabled_at != after.disabled_at:
                 details["disabled"] = after.disabled_at is not None
             entries.append(act(caller, "flow.updated", "flow", after.id, at=at, details=details))
-    return entries
+    return [*entries, *(act(caller, "flow.deleted", "flow", id, at=at) for id in done.deleted)]

@@ -175,13 +175,6 @@ async def _all_named(
 
 
 async def plan(
-    tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[NamedChange], most: int | None
-) -> Sequence[FlowChange]:
-    """Return what `write` will do for the changes. Raises: Conflict, LimitReached."""
-    return (await plan_deployment(tx, workspace_id, changes, (), most)).changes
-
-
-async def plan_deployment(
     tx: Transaction,
     workspace_id: WorkspaceId,
     changes: Sequence[NamedChange],

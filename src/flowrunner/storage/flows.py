@@ -136,38 +136,19 @@ class SqlFlows:
         await self._database.write(create, audit=audit)
         self._note_armed()
 
-    async def save_named(
-        self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None, audit: Audit = None
-    ) -> Sequence[FlowChange]:
-        # One such transaction runs at a time, so no other one creates a flow with the name after the lookup.
-        async def save(tx: Transaction) -> Sequence[FlowChange]:
-            planned = await flow_changes.plan(tx, workspace_id, changes, most)
-            await flow_changes.write(tx, workspace_id, planned)
-            return planned
-
-        saved = await self._database.write(save, audit=audit)
-        self._note_armed()
-        return saved
-
-    async def plan_named(
-        self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None
-    ) -> Sequence[FlowChange]:
-        planned = await self._database.read_long(lambda tx: flow_changes.plan(tx, workspace_id, changes, most))
-        await self.check_writable(workspace_id, planned)
-        return planned
-
     async def deploy(
         self,
         workspace_id: WorkspaceId,
         changes: Sequence[NamedChange],
         *,
-        delete: Sequence[FlowId],
         at: datetime,
+        delete: Sequence[FlowId] = (),
         most: int | None = None,
         audit: Audit = None,
     ) -> Deployment:
+        # One such transaction runs at a time, so no other one creates a flow with the name after the lookup.
         async def deploy(tx: Transaction) -> Deployment:
-            planned = await flow_changes.plan_deployment(tx, workspace_id, changes, delete, most)
+            planned = await flow_changes.plan(tx, workspace_id, changes, delete, most)
             await flow_changes.write_deployment(tx, workspace_id, planned, at)
             return planned
 
@@ -180,13 +161,11 @@ class SqlFlows:
         workspace_id: WorkspaceId,
         changes: Sequence[NamedChange],
         *,
-        delete: Sequence[FlowId],
         at: datetime,
+        delete: Sequence[FlowId] = (),
         most: int | None = None,
     ) -> Deployment:
-        planned = await self._database.read_long(
-            lambda tx: flow_changes.plan_deployment(tx, workspace_id, changes, delete, most)
-        )
+        planned = await self._database.read_long(lambda tx: flow_changes.plan(tx, workspace_id, changes, delete, most))
         if not planned.deleted:
             await self.check_writable(workspace_id, planned.changes)
         elif any(flow_changes.depends_on_others(after) or after.triggers for _, after in planned.changes):
@@ -201,7 +180,7 @@ class SqlFlows:
             await self._try(partial(flow_changes.write, workspace_id=workspace_id, changes=changes))
 
     async def _try(self, write: Callable[[Transaction], Awaitable[None]]) -> None:
-        """Raises: as `save_named` where other flows decide."""
+        """Raises: as `deploy` where other flows decide."""
 
         # Written and undone: the changes may depend on each other, as two flows that become one tool do.
         async def write_and_undo(tx: Transaction) -> None:
