@@ -22,6 +22,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.security.memory_room import FairBodies
 from flowrunner.services.admission import InputForms
+from flowrunner.services.approvals import Approvals
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
@@ -128,6 +129,53 @@ async def test_s71_requests_that_wait_for_their_turn_are_rejected_after_the_remo
 
     assert set(replies.values()) == {201, 404}
     assert saved == sorted(name for name, status in replies.items() if status == 201)
+
+
+@pytest.mark.parametrize("act", ["copy", "move"])
+async def test_s71_no_flow_comes_to_a_workspace_that_the_account_has_left_while_its_definition_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    method = {"copy": "read", "move": "study"}[act]
+    read = getattr(Language, method)
+
+    async with team_at(tmp_path) as team:
+        id = await team.join("editor")
+        own = await team.omar.flow(RETURN)
+
+        async def read_slowly(*args: Any) -> Any:
+            # Another task, as that of another connection.
+            await asyncio.create_task(remove_omar(team, id))
+            return await read(*args)
+
+        with monkeypatch.context() as slow:
+            slow.setattr(Language, method, read_slowly)
+            reply = await team.omar.request("POST", f"/api/v1/flows/{own}/{act}", {"workspace": team.id})
+
+        assert await names_of_flows(team) == []
+        assert (await team.omar.request("GET", f"/api/v1/flows/{own}")).status == 200
+
+    assert_error(reply, 404)
+
+
+async def test_s71_approvals_of_a_workspace_that_the_account_has_left_meanwhile_are_not_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Approvals.page
+
+    async with team_at(tmp_path) as team:
+        id = await team.join("operator")
+
+        async def read_slowly(*args: Any, **options: Any) -> Any:
+            found = await page(*args, **options)
+            # Another task, as that of another connection.
+            await asyncio.create_task(remove_omar(team, id))
+            return found
+
+        with monkeypatch.context() as slow:
+            slow.setattr(Approvals, "page", read_slowly)
+            reply = await team.omar.request("GET", "/api/v1/approvals")
+
+    assert_error(reply, 404)
 
 
 async def test_s71_no_execution_starts_whose_member_was_removed_while_its_input_was_checked(

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner.api.http.answers import Answer, Reply, answer, errors, link_to_next, present
-from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.authentication import ALSO_IN, caller_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
@@ -74,6 +74,7 @@ async def list_approvals(
     if after is not None and cursor is not None:
         raise invalid("after", "cannot be combined with cursor")
     approvals, caller = services_of(request).approvals, caller_of(request)
+    request.scope[ALSO_IN] = caller.admitted_to
     # An empty cursor is that of the first page.
     place, name = (after, "after") if cursor is None else (cursor or None, "cursor")
     found, next = await approvals.page(caller, after=place, limit=limit, parameter=name)

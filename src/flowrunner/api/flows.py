@@ -23,7 +23,7 @@ from flowrunner.api.http.answers import (
     created,
     errors,
 )
-from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.authentication import act_also_at, caller_of
 from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES, is_document
 from flowrunner.api.http.conditions import (
     IF_MATCH,
@@ -386,7 +386,7 @@ async def move_flow(request: Request, id: str, body: MoveFlow) -> Reply[MoveAnsw
     missing.
     """
     services, caller = services_of(request), caller_of(request)
-    target = services.workspaces.at(caller, body.workspace)
+    target = act_also_at(request, caller, body.workspace)
     moved = await services.moves.move(caller, FlowId(id), target, dry_run=is_dry_run(request))
     return answer(
         MoveAnswer(
@@ -412,6 +412,6 @@ async def copy_flow(request: Request, id: str, body: CopyFlow | None = None) -> 
     """
     services, caller, dry_run = services_of(request), caller_of(request), is_dry_run(request)
     body = body or CopyFlow()
-    target = caller if body.workspace is None else services.workspaces.at(caller, body.workspace)
+    target = caller if body.workspace is None else act_also_at(request, caller, body.workspace)
     flow = await services.flows.copy(caller, FlowId(id), target, name=body.name, dry_run=dry_run)
     return await planned(request, FlowChange(None, flow)) if dry_run else saved(flow, 201)

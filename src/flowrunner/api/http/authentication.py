@@ -106,6 +106,21 @@ async def act_at(connection: HTTPConnection, caller: Caller, place: Place | None
     return found
 
 
+# In the scope of a request: the workspaces that it acts in besides that of its caller.
+ALSO_IN: Final = "also_in"
+
+
+def act_also_at(request: Request, caller: Caller, named: str) -> Caller:
+    """Return the caller acting in the workspace with this id or slug, where the request needs its role until its end.
+
+    Raises:
+        NotFound: The credential does not reach it.
+    """
+    found = services_of(request).workspaces.at(caller, named)
+    request.scope[ALSO_IN] = (found.workspace_id,)
+    return found
+
+
 async def authenticate(connection: HTTPConnection, *, is_safe: bool, before: Caller | None = None) -> Caller:
     """Authenticate a request or a WebSocket by its `Authorization` header or else by its cookie.
 

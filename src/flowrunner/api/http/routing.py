@@ -17,7 +17,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowrunner.api.http.answers import Answer, answer_of, content_of
-from flowrunner.api.http.authentication import act_at, address_of, authenticate, caller_of, count_unknown, place_of
+from flowrunner.api.http.authentication import (
+    ALSO_IN,
+    act_at,
+    address_of,
+    authenticate,
+    caller_of,
+    count_unknown,
+    place_of,
+)
 from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES, MAX_BODY_BYTES, StrictRequest, validated
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.errors import InvalidRequest
@@ -27,8 +35,9 @@ from flowrunner.api.http.queries import query_reader_of
 from flowrunner.api.http.query_names import check_query_names, query_names_of
 from flowrunner.api.http.rate_headers import count
 from flowrunner.api.http.state import services_of, state_of
-from flowrunner.domain.account import Right, authorise
-from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
+from flowrunner.domain.account import Caller, Right, authorise
+from flowrunner.domain.errors import Forbidden, NotFound, SecondFactorMissing, Unauthorized
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.domain.workspace import includes
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.services.account_locks import READMIT, readmit
@@ -319,9 +328,25 @@ class _Readmission:
         # What an account no longer reaches is looked for in its own workspace.
         if now.workspace_id != before.workspace_id:
             raise NotFound("workspace" if self._route.place is None else self._route.place.kind)
-        was, role = before.role_in(before.workspace_id), now.role_in(now.workspace_id)
-        if now.role != before.role or was is None or role is None or not includes(role, was):
-            raise Forbidden("Your role has changed since the request arrived: send it again")
+        if now.role != before.role:
+            raise Forbidden(_ROLE_CHANGED)
+        _check_role(before, now, now.workspace_id)
+        for id in request.scope.get(ALSO_IN, ()):
+            if now.role_in(id) is None:
+                raise NotFound("workspace")
+            _check_role(before, now, id)
+            if id not in now.admitted_to:
+                raise SecondFactorMissing
+
+
+_ROLE_CHANGED: Final = "Your role has changed since the request arrived: send it again"
+
+
+def _check_role(before: Caller, now: Caller, id: WorkspaceId) -> None:
+    """Raises: Forbidden if the account has a lower role in a workspace than before."""
+    was, role = before.role_in(id), now.role_in(id)
+    if was is None or role is None or not includes(role, was):
+        raise Forbidden(_ROLE_CHANGED)
 
 
 class AdminRoute(ProtectedRoute):
