@@ -14,16 +14,16 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.prepared import prepared
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerSpec, Verify, WebhookTrigger
 from flowrunner.domain.values import FlowId, RevisionId
-from flowrunner.ports.flows import FlowChange, NamedChange, SavedFlow
+from flowrunner.ports.flows import Deployment, FlowChange, NamedChange, SavedFlow
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
-from flowrunner.storage.flow_changes import plan, write
+from flowrunner.storage.flow_changes import plan, write, write_deployment
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.transaction import Transaction
 from flowrunner.storage.triggers import SqlTriggers
-from support.databases import MARA, NOON, OMAR, Place, change
+from support.databases import MARA, NOON, OMAR, Place, change, rows_of
 
 from .samples import ALL, flow
 
@@ -150,6 +150,33 @@ async def test_new_flows_are_written_by_as_many_statements_as_one(database: Data
 
     # The names; the flows, their revisions, their triggers, and the number of these.
     assert sent == [5, 5]
+
+
+async def test_many_flows_are_deleted_by_as_many_statements_as_one(
+    flows: SqlFlows, database: Database, triggers: SqlTriggers, path: Place
+) -> None:
+    sent = []
+    await flows.create(OMAR, flow_named("foreign", 1, often=HOURLY))
+    for names in (["a0"], [f"b{n}" for n in range(20)]):
+        for name in names:
+            await flows.create(MARA, flow_named(name, 1, often=HOURLY))
+        # One that there is not, and one twice.
+        ids = [FlowId(name) for name in ("foreign", *names, names[0])]
+
+        async def deleting(tx: Transaction, ids: Sequence[FlowId] = ids) -> Deployment:
+            counted: Any = CountedTransaction(tx)
+            planned = await plan(counted, MARA, [], ids, None)
+            await write_deployment(counted, MARA, planned, NOON)
+            sent.append(len(counted.sent))
+            return planned
+
+        assert (await database.write(deleting)).deleted == ids[1:-1]
+
+    # The flows that there are, their deletion and that of their triggers, and the names of the flows that are saved.
+    assert sent == [4, 4]
+    left, _ = await flows.page(MARA, page=ALL)
+    assert left == []
+    assert rows_of(path, "SELECT flow_id FROM triggers WHERE removed_at IS NULL") == [("foreign",)]
 
 
 async def test_a_save_wakes_the_jobs_of_schedules_and_of_chains(flows: SqlFlows) -> None:

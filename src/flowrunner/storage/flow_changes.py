@@ -76,11 +76,16 @@ SELECT id, workspace_id, name, description, version, tags, revision_id, created_
  WHERE EXISTS (SELECT 1 FROM workspaces w WHERE w.id = new.workspace_id AND w.deleted_at IS NULL)
 """,
 )
-IS_THERE: Final = "SELECT 1 FROM flows WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL"
+THERE: Final = Statement.with_texts(
+    "SELECT id FROM flows WHERE id IN (:ids) AND workspace_id = :workspace_id AND deleted_at IS NULL", "ids"
+)
 # Revisions stay: open executions continue with theirs, and the history stays readable.
-DELETE: Final = """
-UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
-"""
+DELETE: Final = Statement.with_texts(
+    """
+UPDATE flows SET deleted_at = :at WHERE id IN (:ids) AND workspace_id = :workspace_id AND deleted_at IS NULL
+""",
+    "ids",
+)
 COUNT: Final = "SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
 UPDATE: Final = Statement(
     sqlite="""
@@ -185,9 +190,8 @@ async def plan(
 
     Raises: Conflict, LimitReached.
     """
-    asked = [{"id": id, "workspace_id": workspace_id} for id in dict.fromkeys(delete)]
-    gone = [FlowId(values["id"]) for values in asked if await tx.row(IS_THERE, values) is not None]
-    deleted, planned = set(gone), []
+    deleted, planned = await _there(tx, workspace_id, delete), []
+    gone = [id for id in dict.fromkeys(delete) if id in deleted]
     found = await _all_named(tx, workspace_id, [(change.name, change.size) for change in changes])
     for change, before in zip(changes, found, strict=True):
         if before is not None and before.id in deleted:
@@ -202,17 +206,30 @@ async def plan(
 async def write_deployment(tx: Transaction, workspace_id: WorkspaceId, planned: Deployment, at: datetime) -> None:
     """Raises: as `write`."""
     # Before the others: one of these may become the tool that a deleted one was.
-    for id in planned.deleted:
-        await delete(tx, workspace_id, id, at)
+    await delete(tx, workspace_id, planned.deleted, at)
     await write(tx, workspace_id, planned.changes)
 
 
-async def delete(tx: Transaction, workspace_id: WorkspaceId, id: FlowId, at: datetime) -> bool:
-    """Return whether there was such a flow."""
-    was_there = await tx.run(DELETE, {"id": id, "workspace_id": workspace_id, "at": to_ms(at)}) > 0
-    if was_there:
-        await triggers.end_all(tx, id, at=at)
-    return was_there
+async def _there(tx: Transaction, workspace_id: WorkspaceId, ids: Sequence[FlowId]) -> set[FlowId]:
+    """Return those of the ids that flows have."""
+    if not ids:
+        return set()
+    return {FlowId(id) for (id,) in await tx.rows(THERE, {"workspace_id": workspace_id, "ids": _listed(ids)})}
+
+
+async def delete(tx: Transaction, workspace_id: WorkspaceId, ids: Sequence[FlowId], at: datetime) -> int:
+    """Delete the flows together, because other writes wait meanwhile; return how many there were."""
+    if not ids:
+        return 0
+    values = {"workspace_id": workspace_id, "ids": _listed(ids), "at": to_ms(at)}
+    count = await tx.run(DELETE, values)
+    if count:
+        await triggers.end_all(tx, ids, at=at)
+    return count
+
+
+def _listed(ids: Sequence[FlowId]) -> str:
+    return msgspec.json.encode(ids).decode()
 
 
 async def check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, most: int | None) -> None:

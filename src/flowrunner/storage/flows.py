@@ -226,7 +226,7 @@ class SqlFlows:
         async def delete(tx: Transaction) -> None:
             if check is not None:
                 check(await flow_changes.get(tx, {"id": id, "workspace_id": workspace_id}))
-            if not await flow_changes.delete(tx, workspace_id, id, at):
+            if not await flow_changes.delete(tx, workspace_id, [id], at):
                 raise NotFound("flow")
 
         await self._database.write(delete, audit=audit)

@@ -130,11 +130,14 @@ UPDATE triggers
  WHERE triggers.id = gone.id
 """,
 )
-REMOVE_ALL: Final = """
+REMOVE_ALL: Final = Statement.with_texts(
+    """
 UPDATE triggers
    SET removed_at = :at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
- WHERE flow_id = :flow_id AND removed_at IS NULL
-"""
+ WHERE flow_id IN (:flow_ids) AND removed_at IS NULL
+""",
+    "flow_ids",
+)
 # Each save may remove as many as a document may have.
 FORGET_REMOVED: Final = """
 DELETE FROM triggers
@@ -300,9 +303,10 @@ async def rearm(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
     await _arm(tx, [trigger for trigger in await _of_flows(tx, [flow_id]) if trigger.removed_at is None], at=at)
 
 
-async def end_all(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
-    """End the triggers of a flow that was deleted."""
-    await tx.run(REMOVE_ALL, {"flow_id": flow_id, "at": to_ms(at)})
+async def end_all(tx: Transaction, flow_ids: Collection[FlowId], *, at: datetime) -> None:
+    """End the triggers of flows that were deleted from their workspace."""
+    listed = msgspec.json.encode(list(flow_ids)).decode()
+    await tx.run(REMOVE_ALL, {"flow_ids": listed, "at": to_ms(at)})
 
 
 async def _of_flows(tx: Transaction, flow_ids: Collection[FlowId]) -> Sequence[TriggerView]:
