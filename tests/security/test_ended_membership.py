@@ -26,6 +26,7 @@ from flowrunner.services.approvals import Approvals
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
+from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.workspaces import SqlWorkspaces
 from security.two_accounts import RETURN, ApiClient, two_accounts_at, until
 from support.asgi import call, open_socket
@@ -153,6 +154,28 @@ async def test_s71_no_flow_comes_to_a_workspace_that_the_account_has_left_while_
 
         assert await names_of_flows(team) == []
         assert (await team.omar.request("GET", f"/api/v1/flows/{own}")).status == 200
+
+    assert_error(reply, 404)
+
+
+async def test_s71_what_a_deployment_would_do_is_not_answered_to_a_member_who_was_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = SqlFlows.plan_deployment
+
+    async with team_at(tmp_path) as team:
+        id = await team.join("editor")
+        body = {"flows": [], "delete": [await team.flow()]}
+
+        async def plan_slowly(*args: Any, **options: Any) -> Any:
+            planned = await plan(*args, **options)
+            # Another task, as that of another connection.
+            await asyncio.create_task(remove_omar(team, id))
+            return planned
+
+        with monkeypatch.context() as slow:
+            slow.setattr(SqlFlows, "plan_deployment", plan_slowly)
+            reply = await team.omar.request("POST", "/api/v1/flows:batch?dry_run=true", body, **{HEADER: team.id})
 
     assert_error(reply, 404)
 

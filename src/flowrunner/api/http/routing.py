@@ -34,6 +34,7 @@ from flowrunner.api.http.policies import policy_of
 from flowrunner.api.http.queries import query_reader_of
 from flowrunner.api.http.query_names import check_query_names, query_names_of
 from flowrunner.api.http.rate_headers import count
+from flowrunner.api.http.requests import DRY_RUN, is_dry_run
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import Forbidden, NotFound, SecondFactorMissing, Unauthorized
@@ -263,14 +264,14 @@ class ProtectedRoute(BoundedRoute):
         return [*super().parameters, *((IF_NONE_MATCH,) if self._is_tagged else ())]
 
     def get_route_handler(self) -> Handler:
-        handle = super().get_route_handler()
-        if not self._is_reading:
+        handle, is_reading = super().get_route_handler(), self._is_reading
+        if not is_reading and DRY_RUN not in self.policy.parameters:
             return handle
 
         async def handler(request: Request) -> Response:
             response = await handle(request)
             # Reading may have waited for its turn. An answer about a change that was made is given in any case.
-            if not getattr(response, ENDS_WITH_ACCESS, False):
+            if (is_reading or is_dry_run(request)) and not getattr(response, ENDS_WITH_ACCESS, False):
                 await readmit()
             return tagged(request, response) if self._is_tagged else response
 
