@@ -1,15 +1,17 @@
 """Deployment of directories by `apply`, `diff` and `export`."""
 
+import contextlib
 import itertools
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from flowrunner.cli.flow_files import FlowFile, file_of, named_in, read_flow_fil
 from support.client import Client
 from support.server import Server, clean_environment
 
+PATH_MAX = 4096
 NAMES = [
     "a", "reports/daily", "a/b/c", "with space", "Größe", "100%", "a%2Fb", "..", "../x", "a/../b", "/etc/passwd",
     "a//b", "a/", ".hidden", "a/.git/b", "x.yaml", "x.yaml/y", "node_modules/x", "-f", "a\\b", "CON:", "a\tb", "😀",
@@ -137,6 +140,40 @@ def test_links_out_of_the_directory_are_refused_and_those_inside_followed(user: 
         link.unlink()
 
     assert sorted(stored(user.client)) == ["a", "b"]
+
+
+def test_what_cannot_be_read_is_an_error_and_its_flow_is_not_pruned(user: User) -> None:
+    write(user.home, {"a.yaml": document(1), "b.yaml": document(2)})
+    user("apply", "flows")
+    link = user.home / "flows" / "b.yaml"
+    link.unlink()
+
+    link.symlink_to("nowhere.yaml")
+    refused = user("apply", "flows", "--prune", "--yes", code=2).stderr
+    assert "flows/b.yaml cannot be read: No such file or directory (a symbolic link to nowhere.yaml)" in refused
+    link.unlink()
+
+    with deeper_than_a_path(user.home / "flows") as directory:
+        refused = user("apply", "flows", "--prune", "--yes", code=2).stderr
+        assert f"flows/{directory}" in refused
+        assert "cannot be read: File name too long" in refused
+
+    assert sorted(stored(user.client)) == ["a", "b"]
+
+
+@contextlib.contextmanager
+def deeper_than_a_path(directory: Path) -> Iterator[str]:
+    """Make a directory that nobody can list by its path, not even root; yield the name of the first level."""
+    name = "d" * 200
+    parent = os.open(directory, os.O_DIRECTORY)
+    for _ in range(PATH_MAX // len(name) + 1):
+        os.mkdir(name, dir_fd=parent)
+        child = os.open(name, os.O_DIRECTORY, dir_fd=parent)
+        os.close(parent)
+        parent = child
+    os.close(parent)
+    yield name
+    shutil.rmtree(directory / name)
 
 
 def test_what_is_named_itself_may_be_a_link(user: User) -> None:

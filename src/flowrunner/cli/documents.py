@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NoReturn
 
 import click
 
@@ -71,13 +71,19 @@ def says_skipped(number: int) -> str:
 
 
 def _flow_files(directory: Path) -> Iterable[Path]:
-    for root, directories, files in os.walk(directory):
+    """Yield the files of a directory that may be flows. Raises: click.UsageError: A directory cannot be read."""
+    for root, directories, files in os.walk(directory, onerror=_refuse):
         # Large directories are pruned here.
         directories[:] = sorted(name for name in directories if not name.startswith(".") and name != "node_modules")
         for name in sorted(files):
             path = Path(root, name)
-            if path.suffix in ENDINGS and not name.startswith(".") and path.is_file():
+            # A link to nothing is an error of `_read`: pruning would delete its flow if it were left out.
+            if path.suffix in ENDINGS and not name.startswith(".") and (path.is_file() or not path.exists()):
                 yield path
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise click.UsageError(f"{error.filename} cannot be read: {error.strerror}")
 
 
 def _is_flow(document: SourceFile) -> bool:
@@ -89,7 +95,8 @@ def _read(path: Path) -> SourceFile:
         with path.open("rb") as file:
             return SourceFile(str(path), _read_text(file))
     except OSError as error:
-        raise click.UsageError(f"{path} cannot be read: {error.strerror}") from None
+        link = f" (a symbolic link to {path.readlink()})" if path.is_symlink() else ""
+        raise click.UsageError(f"{path} cannot be read: {error.strerror}{link}") from None
 
 
 def _read_text(file: BinaryIO) -> str | None:
