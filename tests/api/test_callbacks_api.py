@@ -51,15 +51,15 @@ def event_of(effect: Effect) -> Any:
 
 
 def test_a_callback_shows_its_secret_once_and_no_credential_of_its_url(account: Client) -> None:
-    body = {"url": "https://hooks.slack.com/services/T0/B0/verysecret?a=b", "events": ["execution.failed"]}
+    body = {"url": "https://example.com:8443/a?token=verysecret", "events": ["execution.failed"], "name": "Alerts"}
 
-    new = account.post(CALLBACKS, {**body, "format": "slack", "name": "Alerts"})
+    new = account.post(CALLBACKS, body)
 
     assert new.status == 201
     id = new.json["id"]
     assert new.headers["location"] == f"{CALLBACKS}/{id}"
     assert new.json["secret"].startswith("whsec_")
-    assert new.json["url"] == "https://hooks.slack.com/…"
+    assert new.json["url"] == "https://example.com:8443/a?…"
     read = account.get(f"{CALLBACKS}/{id}")
     assert read.json == {key: value for key, value in new.json.items() if key != "secret"}
     assert_recent(read.json["created_at"])
@@ -69,12 +69,20 @@ def test_a_callback_shows_its_secret_once_and_no_credential_of_its_url(account: 
         assert b"verysecret" not in reply.body
 
 
-def test_a_query_of_an_url_is_not_shown_either(account: Client) -> None:
-    new = account.post(
-        CALLBACKS, {"url": "https://example.com:8443/a?token=verysecret", "events": ["execution.failed"]}
-    )
+@pytest.mark.parametrize("format", ["slack", "discord", "teams"])
+def test_a_callback_to_a_chat_shows_no_path_and_has_no_secret_because_its_messages_are_not_signed(
+    account: Client, format: str
+) -> None:
+    body = {"url": "https://hooks.slack.com/services/T0/B0/verysecret?a=b", "events": ["execution.failed"]}
 
-    assert new.json["url"] == "https://example.com:8443/a?…"
+    new = account.post(CALLBACKS, {**body, "format": format})
+
+    assert new.status == 201
+    assert new.json["url"] == "https://hooks.slack.com/…"
+    assert "secret" not in new.json
+    refused = account.post(f"{CALLBACKS}/{new.json['id']}/rotate")
+    assert refused.status == 409
+    assert f"Messages of the format '{format}' are not signed" in refused.json["error"]["message"]
 
 
 def test_a_rotated_secret_signs_beside_the_one_before_it_and_no_older_one(account: Client, receiver: Receiver) -> None:

@@ -116,7 +116,10 @@ class CallbackAnswer(Answer, frozen=True, kw_only=True):
 
 
 class NewCallback(CallbackAnswer, frozen=True, kw_only=True):
-    secret: Annotated[str, Meta(description="The secret that signs the messages. It is shown only once.")]
+    secret: Annotated[
+        str | UnsetType,
+        Meta(description="The secret that signs the messages. It is shown only once. Absent if the format has none."),
+    ] = UNSET
 
 
 class CallbackSecret(Answer, frozen=True, kw_only=True):
@@ -205,7 +208,7 @@ async def create_callback(request: Request, body: CreateCallback) -> Reply[NewCa
     )
     headers = {"Location": f"/api/v1/callbacks/{callback.id}"}
     warning = callbacks.warning_of(body.url, body.format)
-    return answer(NewCallback.of(callback, secret=secret, warning=warning), 201, headers)
+    return answer(NewCallback.of(callback, secret=present(secret), warning=warning), 201, headers)
 
 
 @router.get("/{id}", responses=errors(401, 403, 404))

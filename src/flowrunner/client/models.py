@@ -975,7 +975,7 @@ class NewCallback(Model):
             mail server has refused. Absent if it has none.
         warning: Why it reports nothing: its flow was deleted or moved. In the answer to a new URL also: why
             messages would fail, as far as that is known already.
-        secret: The secret that signs the messages. It is shown only once.
+        secret: The secret that signs the messages. It is shown only once. Absent if the format has none.
     """
 
     id: str
@@ -997,7 +997,7 @@ class NewCallback(Model):
     created_at: datetime
     updated_at: datetime
     warning: str | None
-    secret: str
+    secret: str | None
 
 
 class NewInvitation(Model):

@@ -23,6 +23,7 @@ TEST_EVENT: Final = "callback.test"
 
 Format: TypeAlias = Literal["standard", "slack", "discord", "teams", "email", "template"]
 FORMATS: Final[tuple[Format, ...]] = ("standard", "slack", "discord", "teams", "email", "template")
+SIGNED: Final = frozenset({"standard", "template"})
 # Formats whose URL is itself a credential.
 WITH_SECRET_URL: Final = frozenset({"slack", "discord", "teams"})
 

@@ -10,8 +10,8 @@ from msgspec import UNSET, UnsetType
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.callbacks import EVENTS, PAUSES, TEST_EVENT, Format
-from flowrunner.domain.errors import Fault, InvalidInput, NotFound, invalid
+from flowrunner.domain.callbacks import EVENTS, PAUSES, SIGNED, TEST_EVENT, Format
+from flowrunner.domain.errors import Conflict, Fault, InvalidInput, NotFound, invalid
 from flowrunner.domain.values import JSON, FlowId
 from flowrunner.ids import new_id
 from flowrunner.ports.callbacks import CallbackId, CallbackStore, CallbackView, DeliveryId, DeliveryView
@@ -102,8 +102,10 @@ class Callbacks:
         tag: str | None = None,
         children: bool = False,
         template: JSON = None,
-    ) -> tuple[CallbackView, str]:
+    ) -> tuple[CallbackView, str | None]:
         """Create a callback; return it and its signing secret, which cannot be read again.
+
+        The secret is None if messages of the format are not signed.
 
         Raises: InvalidInput; LimitReached.
         """
@@ -130,7 +132,7 @@ class Callbacks:
         details: dict[str, JSON] = {"format": format, "events": list(view.events)}
         entry = act(caller, "callback.created", "callback", view.id, at=now, details=details)
         await self._store.create(view, seal, most=MAX_CALLBACKS, audit=entry)
-        return view, credentials.secret
+        return view, credentials.secret if format in SIGNED else None
 
     async def _check(self, view: CallbackView, *, is_flow_given: bool) -> None:
         """Raises: InvalidInput.
@@ -198,9 +200,13 @@ class Callbacks:
     async def rotate(self, caller: Caller, id: CallbackId) -> tuple[str, datetime]:
         """Replace the signing secret; return the new one, and until when messages are signed with the old one too.
 
-        Raises: NotFound; Conflict if the callback is changed meanwhile.
+        Raises: NotFound; Conflict if the callback is changed meanwhile, or its messages are not signed.
         """
         found = await self._store.get(caller.workspace_id, id)
+        if found.view.format not in SIGNED:
+            raise Conflict(
+                f"Messages of the format '{found.view.format}' are not signed: there is no secret to replace"
+            )
         now = self._clock.now()
         until = now + PREVIOUS_FOR
         credentials = Credentials.opened(self._vault, found).rotated(until=until)

@@ -51,7 +51,7 @@ def list_(limit: Limit) -> None:
 def create(
     url: str, events: tuple[str, ...], flow: str | None, template: str | None, *, children: bool, **fields: Any
 ) -> None:
-    """Create a callback, and print its secret, which is not shown again."""
+    """Create a callback. Its signing secret is printed once; messages to chats and mailboxes have none."""
     from flowrunner.cli.inputs import read_json_or_text
 
     client = connect()
