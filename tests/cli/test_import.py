@@ -445,6 +445,28 @@ def test_a_wait_takes_as_long_as_it_did(version: float | None, parameters: dict[
     assert flow.notes == []
 
 
+@pytest.mark.parametrize(
+    ("moment", "timezone", "notes"),
+    [
+        ("2027-01-31T08:00:00Z", None, []),
+        ("={{ $json.until }}", None, []),
+        ("2027-01-31T08:00:00", None, ["'Rest' waits until a time without a time zone: add Z or an offset"]),
+        (
+            "2027-01-31T08:00:00", "Europe/Berlin",
+            ["'Rest' waits until a time without a time zone: add Z or an offset of Europe/Berlin"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_wait_until_a_time_without_a_zone_is_reported(moment: str, timezone: str | None, notes: list[str]) -> None:
+    parameters = {"resume": "specificTime", "dateTime": moment}
+    nodes = [{"name": "Rest", "type": "n8n-nodes-base.wait", "parameters": parameters}]
+
+    flow = flow_of({"name": "F", "nodes": nodes, "connections": {}, "settings": {"timezone": timezone}})
+
+    assert flow.document["nodes"]["rest"]["type"] == "delay"
+    assert flow.notes == notes
+
+
 @pytest.mark.parametrize("parameters", [{"amount": "soon"}, {"amount": None}, {"amount": -1}, {"unit": "weeks"}])
 def test_a_wait_of_an_unknown_time_is_a_placeholder(parameters: dict[str, Any]) -> None:
     nodes = [{"name": "Rest", "type": "n8n-nodes-base.wait", "parameters": parameters}]

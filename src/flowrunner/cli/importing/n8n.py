@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.cli.common import unusable
@@ -254,7 +255,11 @@ class _Workflow:
     def _wait(self, title: str, parameters: Mapping[str, Any]) -> "Made":
         resume = parameters.get("resume", "timeInterval")
         if resume == "specificTime":
-            return {"type": "delay", "params": {"until": self._value(parameters.get("dateTime", ""))}}, {}
+            until = self._value(parameters.get("dateTime", ""))
+            if _lacks_zone(until):
+                zone = f" of {self._timezone}" if self._timezone else ""
+                self._flow.note(f"'{title}' waits until a time without a time zone: add Z or an offset{zone}")
+            return {"type": "delay", "params": {"until": until}}, {}
         if resume in ("webhook", "form"):
             self._flow.note(f"'{title}' waits for the signal '{self._ids[title]}', not for a request")
             return {"type": "wait", "params": {"key": self._ids[title]}}, {}
@@ -311,6 +316,13 @@ def _marked(found: Any) -> Any:
     if isinstance(found, list):
         return [_marked(part) for part in found]
     return f"={found}" if isinstance(found, str) else found
+
+
+def _lacks_zone(moment: Any) -> bool:
+    try:
+        return datetime.fromisoformat(moment).tzinfo is None
+    except (TypeError, ValueError):
+        return False
 
 
 def _type(node: Mapping[str, Any]) -> str:
