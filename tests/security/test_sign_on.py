@@ -924,6 +924,24 @@ async def test_an_answer_that_is_no_success_is_named_with_its_address(tmp_path: 
     assert reason == f"The provider answered GET {liar.issuer}/.well-known/openid-configuration with 404"
 
 
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [("x" * 32769, "The ID token has more than 32768 characters"), (None, "The provider has given no ID token")],
+)
+async def test_an_id_token_that_is_too_long_is_not_called_a_missing_one(
+    tmp_path: Path, liar: LyingProvider, token: str | None, said: str
+) -> None:
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        liar.tokens = {"id_token": token}
+        browser = Browser(program)
+        await browser.start("liar")
+        with capture_logs() as lines:
+            await browser.come_back("liar", code="c", state=parameters_of(browser.url)["state"])
+        liar.reset()
+
+    assert [line["reason"] for line in lines if line["event"] == "sign_on.failed"] == [said]
+
+
 async def test_logins_that_wait_for_keys_end_with_the_first_that_cannot_fetch_them(
     tmp_path: Path, liar: LyingProvider
 ) -> None:

@@ -130,8 +130,10 @@ class HttpOpenIdClient:
     async def _claims(
         self, provider: Provider, metadata: Mapping[str, Any], token: Any, *, nonce: str
     ) -> Mapping[str, Any]:
-        if not isinstance(token, str) or len(token) > _MOST_TOKEN_CHARACTERS:
+        if not isinstance(token, str):
             raise SignOnFailed("invalid", "The provider has given no ID token")
+        if len(token) > _MOST_TOKEN_CHARACTERS:
+            raise SignOnFailed("invalid", f"The ID token has more than {_MOST_TOKEN_CHARACTERS} characters")
         try:
             header = jwt.get_unverified_header(token)
             algorithm, kid = str(header.get("alg")), header.get("kid")
