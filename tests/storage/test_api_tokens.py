@@ -2,6 +2,9 @@
 
 from datetime import timedelta
 
+import pytest
+
+from flowrunner.domain.errors import NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.page import Page
@@ -29,6 +32,24 @@ async def test_of_several_uses_of_a_token_the_last_one_counts(database: Database
 
     page, _ = await tokens.page(MARA_ACCOUNT, page=Page(limit=10, offset=0))
     assert [token.last_used_at for token in page] == [later, later, None]
+
+
+@pytest.mark.parametrize(("is_open", "error"), [(True, NotFound), (False, Unauthorized)])
+async def test_a_token_for_a_workspace_that_was_just_deleted_is_not_found_while_the_login_lasts(
+    database: Database, *, is_open: bool, error: type[Exception]
+) -> None:
+    tokens, later, team = SqlTokens(database), NOON + timedelta(hours=1), WorkspaceId("team")
+    await SqlAccounts(database).create(account(MARA), password_hash="hash")
+    session = NewSession(id=SessionId("s"), account_id=MARA_ACCOUNT, role="admin", expires_at=later)
+    if is_open:
+        await SqlSessions(database).open(session, at=NOON, password_hash="hash")
+    view = TokenView(
+        id=TokenId("t"), account_id=MARA_ACCOUNT, name="CI", scopes=("read",), created_at=NOON,
+        workspace_id=team if is_open else None,
+    )  # fmt: skip
+
+    with pytest.raises(error):
+        await tokens.create(MARA_ACCOUNT, view, digest="d", by=session.id, most=10)
 
 
 async def test_a_token_for_a_workspace_is_void_once_its_account_is_no_member(database: Database, path: Place) -> None:

@@ -29,6 +29,7 @@ SELECT :id, :account_id, :name, :digest, :scopes, :created_at, :expires_at, :wor
    AND (CAST(:workspace_id AS text) IS NULL
         OR EXISTS (SELECT 1 FROM members m WHERE m.workspace_id = :workspace_id AND m.account_id = :account_id))
 """
+IS_MEMBER: Final = "SELECT 1 FROM members WHERE workspace_id = :workspace_id AND account_id = :account_id"
 FIND: Final = """
 SELECT t.id, t.account_id, a.role, t.scopes, t.expires_at, t.workspace_id
   FROM api_tokens t JOIN accounts a
@@ -94,6 +95,8 @@ class SqlTokens:
                 message = f"An account has at most {most} API tokens: revoke one that is not needed"
                 raise LimitReached(message, limit="tokens", most=most)
             if await tx.run(CREATE, values) == 0:
+                if token.workspace_id is not None and await tx.row(IS_MEMBER, values) is None:
+                    raise NotFound("workspace")
                 raise Unauthorized("The session has ended: log in again")
 
         await self._database.write(create, audit=audit)
