@@ -318,7 +318,8 @@ async def test_a_deployment_at_the_limit_may_replace_what_it_deletes(flows: SqlF
         return NamedChange(name=name, size=None, change=lambda before: made)
 
     await flows.deploy(MARA, [named("a", tool="t"), named("b")], at=NOON, most=2)
-    ids = [FlowId("a"), FlowId("none"), FlowId("a")]
+    # Clients may send any text for an id.
+    ids = [FlowId("a"), FlowId("none"), FlowId("a"), FlowId("a\0b"), FlowId("")]
 
     with pytest.raises(LimitReached):
         await flows.deploy(MARA, [named("c"), named("d")], delete=ids, at=NOON, most=2)

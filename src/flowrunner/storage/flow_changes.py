@@ -229,7 +229,8 @@ async def delete(tx: Transaction, workspace_id: WorkspaceId, ids: Sequence[FlowI
 
 
 def _listed(ids: Sequence[FlowId]) -> str:
-    return msgspec.json.encode(ids).decode()
+    # No id has a NUL, which PostgreSQL does not take.
+    return msgspec.json.encode([id.replace("\0", "\ufffd") for id in ids]).decode()
 
 
 async def check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, most: int | None) -> None:
