@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,14 +39,19 @@ def start_flowrunner(
     )  # fmt: skip
 
 
-def on_a_terminal(*arguments: str | Path, at: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run the command on a terminal; return both outputs together."""
+def on_a_terminal(
+    *arguments: str | Path, at: Path, environment: Mapping[str, str] | None = None, columns: int = 0,
+    redirected: bool = False,
+) -> str:  # fmt: skip
+    """Run the command on a terminal; return what it shows: both outputs, or the standard error if ``redirected``."""
     ours, theirs = pty.openpty()
+    if columns:
+        termios.tcsetwinsize(theirs, (24, columns))
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "flowrunner", *map(str, arguments)],
             cwd=at, env=_environment(at, {"TERM": "xterm", **(environment or {})}),
-            stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL if redirected else theirs, stderr=theirs,
         )  # fmt: skip
     finally:
         os.close(theirs)

@@ -11,6 +11,7 @@ import pytest
 
 from cli.command import on_a_terminal, start_flowrunner
 from cli.servers import User
+from flowrunner.cli.text import width
 from support.server import Server
 
 FAILING = """
@@ -323,6 +324,16 @@ def test_a_terminal_shows_a_tree_that_is_drawn_again(user: User) -> None:
     assert "each.1" in last
     assert 'for an approval: "Ship 日本?"' in last
     assert "inner" not in last
+
+    for redirected in (False, True):
+        narrow = on_a_terminal(
+            "run", "asking", "--timeout", "1s", at=user.home, environment=user.environment, columns=40,
+            redirected=redirected,
+        )  # fmt: skip
+        drawn = re.sub(r"\x1b\[\d*m", "", narrow).partition("\x1b[J")[2]
+        rows_drawn = [line for line in drawn.splitlines() if line.startswith("  ") and ".1" in line]
+        assert rows_drawn
+        assert max(map(width, rows_drawn)) <= 40, "a longer line would be two lines, of which one is never erased"
 
     rows = re.sub(r"\x1b\[\d*m", "", on_a_terminal("executions", "list", at=user.home, environment=user.environment))
     assert max(map(len, rows.splitlines())) <= 80

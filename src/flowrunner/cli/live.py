@@ -1,6 +1,7 @@
 """Views of an execution that runs: a tree of its nodes on a terminal, and lines elsewhere."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -172,7 +173,7 @@ class LiveTree:
             self._lines_drawn = 0
 
     def _draw(self) -> None:
-        columns, height = shutil.get_terminal_size()
+        columns, height = _terminal_size()
         self._erase()
         rows = list(self._nodes.items())[-max(1, height - 2) :]
         names = [plain(_indented(step)) for step, _ in rows]
@@ -181,13 +182,23 @@ class LiveTree:
             seconds = monotonic() - node.began if node.seconds is None else node.seconds
             runs = f"{node.runs[1]}/{node.runs[0]} " if node.runs else ""
             state = click.style(pad(node.state, 10), fg=_COLOURS.get(node.state))
-            detail = plain(f"{pad(short_duration(seconds), 7)} {runs}{node.detail}".replace("\n", " "))
+            detail = plain(f"{pad(short_duration(seconds), 7)} {runs}{node.detail}".replace("\n", " ").rstrip())
             # A line that the terminal breaks would be two, and is cut.
             line = f"  {pad(fit(name, longest), longest)}  {state}{fit(detail, max(1, columns - longest - 15))}"
             click.echo(line, err=True, color=self._colour)
         self._lines_drawn = len(rows)
         self._drawn_at = monotonic()
         sys.stderr.flush()
+
+
+def _terminal_size() -> os.terminal_size:
+    """Return the size of the terminal that shows the tree: the standard output may be a file, or of another size."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except OSError:
+        return shutil.get_terminal_size()
+    # Some terminals do not know theirs.
+    return size if size.columns and size.lines else shutil.get_terminal_size()
 
 
 def _indented(step: str) -> str:
