@@ -134,9 +134,9 @@ def test_a_prompt_does_not_show_the_secret(user: User) -> None:
     assert "TYPED" in user("secret", "list", "-o", "name").stdout
 
 
-def typed(text: str, user: User, *arguments: str) -> str:
-    """Run a command on a terminal on which a text is typed; return what the terminal shows."""
-    code = (
+def typed(text: str, user: User, *arguments: str, code: int = 0) -> str:
+    """Run a command on a terminal on which a text is typed at each prompt; return what the terminal shows."""
+    program = (
         "import os, pty, sys\n"
         "pid, ours = pty.fork()\n"
         "if pid == 0: os.execv(sys.executable, [sys.executable, '-m', 'flowrunner', *sys.argv[2:]])\n"
@@ -146,25 +146,33 @@ def typed(text: str, user: User, *arguments: str) -> str:
         "        seen += chunk\n"
         "        if seen.endswith((b': ', b'? ')): os.write(ours, sys.argv[1].encode())\n"
         "except OSError: pass\n"
-        "os.waitpid(pid, 0)\n"
         "sys.stdout.buffer.write(seen)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
     environment = {**os.environ, "HOME": str(user.home), "TERM": "xterm", **user.environment}
     done = subprocess.run(
-        [sys.executable, "-c", code, text, *arguments], cwd=user.home, env=environment, capture_output=True,
-        text=True, timeout=60, check=True,
+        [sys.executable, "-c", program, text, *arguments], cwd=user.home, env=environment, capture_output=True,
+        text=True, timeout=60, check=False,
     )  # fmt: skip
+    assert done.returncode == code, done.stdout
     return done.stdout
 
 
 def test_a_destructive_command_asks_on_a_terminal(user: User) -> None:
     user("secret", "set", "ASKED", stdin=VALUE)
 
-    assert "Delete the secret 'ASKED'? [y/N]" in typed("n\n", user, "secret", "delete", "ASKED")
+    assert "Delete the secret 'ASKED'? [y/N]" in typed("n\n", user, "secret", "delete", "ASKED", code=1)
     assert "ASKED" in user("secret", "list", "-o", "name").stdout
-    assert "--no-input asks nothing: give --yes" in typed("y\n", user, "--no-input", "secret", "delete", "ASKED")
+    assert "--no-input asks nothing: give --yes" in typed(
+        "y\n", user, "--no-input", "secret", "delete", "ASKED", code=2
+    )
     typed("y\n", user, "secret", "delete", "ASKED")
     assert "ASKED" not in user("secret", "list", "-o", "name").stdout
+
+
+@pytest.mark.parametrize("arguments", [("secret", "delete", "ASKED"), ("secret", "set", "ASKED"), ("login",)])
+def test_ctrl_c_at_a_prompt_is_an_interrupt(user: User, arguments: tuple[str, ...]) -> None:
+    assert "flowrunner: interrupted" in typed("\x03", user, *arguments, code=130)
 
 
 # Triggers

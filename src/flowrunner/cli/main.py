@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -131,8 +131,13 @@ class _Program(LazyGroup):
             click.echo("flowrunner: No space left for the output: free some disk space", err=True)
             sys.exit(FAILED)
         except KeyboardInterrupt:
-            click.echo("flowrunner: interrupted", err=True)
-            sys.exit(INTERRUPTED)
+            _exit_interrupted()
+        except click.Abort as error:
+            # A prompt turns Ctrl-C into this, and the end of the input too.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                click.echo(err=True)
+                _exit_interrupted()
+            raise
 
 
 def _replace_closed_streams() -> None:
@@ -140,6 +145,11 @@ def _replace_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 # until the process ends
+
+
+def _exit_interrupted() -> NoReturn:
+    click.echo("flowrunner: interrupted", err=True)
+    sys.exit(INTERRUPTED)
 
 
 def _exit_with(error: FlowRunnerError) -> None:
