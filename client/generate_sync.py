@@ -11,7 +11,7 @@ SOURCES: Final = (CLIENT / "async_client.py", CLIENT / "async_entries.py")
 # Regular expressions and what replaces them, in this order.
 RULES: Final = (
     (r"^import asyncio\n", ""),
-    (r"await asyncio\.to_thread\(([\w.]+), ", r"\1("),
+    (r"await asyncio\.to_thread\(([\w.()]+), ", r"\1("),
     (r"asyncio\.sleep", "time.sleep"),
     (r"\basync (def|for|with)\b", r"\1"),
     (r"\bawait ", ""),

@@ -4,6 +4,8 @@ import asyncio
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -317,6 +319,26 @@ def test_a_connection_is_used_again_and_not_after_the_server_has_closed_it() -> 
         client.request("POST", "/x", json={})
 
         assert server.connections == 2
+
+
+FORKING = """
+import os, sys
+from flowrunner.client import Client
+
+client = Client(sys.argv[1])
+client.get("/x")
+if child := os.fork():
+    os.waitpid(child, 0)
+client.get("/x")
+"""
+
+
+def test_a_forked_process_has_connections_of_its_own() -> None:
+    with scripted(*[answer(200, {})] * 3) as server:
+        subprocess.run([sys.executable, "-c", FORKING, server.url], check=True, timeout=60)
+
+        # On the same one, each of them would read answers to requests of the other.
+        assert (len(server.requests), server.connections) == (3, 2)
 
 
 def _is_closed(client: Client) -> bool:

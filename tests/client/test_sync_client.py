@@ -1,5 +1,6 @@
 """The synchronous client against a real server."""
 
+import pickle
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import pytest
 from client.scripted import answer, scripted
 from flowrunner.client import (
     Client,
+    ClientError,
     ExecutionFailed,
     NotFoundError,
     PreconditionFailedError,
@@ -50,6 +52,26 @@ def test_a_run_is_found_by_the_id_of_its_flow_and_by_its_labels(client: Client) 
     assert [found.id for found in client.executions.list(label=["customer:42"])] == [run.id]
     again = client.rerun(run.id, labels={"customer": "43"})
     assert [found.id for found in client.executions.list(label=["customer:43"])] == [again.id]
+
+
+def test_errors_arrive_from_the_processes_of_a_pool(client: Client) -> None:
+    broken = client.run("broken")
+    failures: list[ClientError] = []
+    for fails in (
+        lambda: client.run("missing"),
+        lambda: client.flows.create("nodes: {a: {type: nothing}}"),
+        broken.wait,
+        lambda: client.run("waiting").wait(0),
+        lambda: Client("http://127.0.0.1:9", retry_seconds=0).get("/flows"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            fails()
+        failures.append(caught.value)
+
+    for sent in failures:
+        # As `multiprocessing` and `concurrent.futures` send it.
+        received = pickle.loads(pickle.dumps(sent))
+        assert (type(received), str(received), vars(received)) == (type(sent), str(sent), vars(sent))
 
 
 def test_a_key_of_the_caller_starts_one_execution(client: Client) -> None:
@@ -171,7 +193,7 @@ def test_a_repeat_of_an_execution_is_waited_for_too(client: Client) -> None:
 
 def test_many_flows_travel_as_an_archive_or_in_one_request(client: Client, tmp_path: Path) -> None:
     archive = client.flows.export()
-    client.download("/flows/export", tmp_path / "flows.zip")
+    client.download("/flows/export", str(tmp_path / "flows.zip"))
 
     with zipfile.ZipFile(tmp_path / "flows.zip") as read:
         assert sorted(read.namelist()) == ["broken.yaml", "double.yaml", "waiting.yaml"]

@@ -143,12 +143,12 @@ class AsyncClient(ClientCore[Async]):
             following = next_page(page)
             asked = None if following is None or count == most else following_page(asked, following)
 
-    async def download(self, path: str, file: Path, *, query: Query | None = None) -> None:
+    async def download(self, path: str, file: str | Path, *, query: Query | None = None) -> None:
         """Write the body of an answer to a file, of any size. It is incomplete after an error."""
         made = self._authorized(request("GET", path, query=query, headers={"Accept": "*/*"}))
         async with self._transport.stream(made, silent_seconds=self._timeout) as (answer, chunks):
             await self._check_stream(answer, chunks)
-            with file.open("wb") as target:
+            with await asyncio.to_thread(Path(file).open, "wb") as target:
                 async for chunk in chunks:
                     await asyncio.to_thread(target.write, chunk)
 

@@ -1,7 +1,6 @@
 """Errors of the client: one class for each `code` of the API, and those of the connection."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 # The reason why a server has no connection if its certificate is not trusted.
@@ -10,6 +9,17 @@ NO_TRUST: Final = "certificate verify failed"
 
 class ClientError(Exception):
     """An error of this client. All others derive from it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is copied by its class and message alone. Pools of processes send errors to their parent so, and
+        # one that cannot be read there ends the pool, or leaves it waiting.
+        return _restored, (type(self), *self.args), self.__dict__
+
+
+def _restored(kind: type[ClientError], *arguments: Any) -> ClientError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    return error
 
 
 class ServerUnreachable(ClientError):
@@ -73,7 +83,7 @@ class ApiError(ClientError):
         self.code = code
         self.message = message
         self.hint = hint
-        self.details: Mapping[str, Any] = details or MappingProxyType({})
+        self.details: Mapping[str, Any] = details or {}
         self.request_id = request_id
         self.docs = docs
         self.retry_after = retry_after

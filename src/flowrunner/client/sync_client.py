@@ -140,12 +140,12 @@ class Client(ClientCore[Sync]):
             following = next_page(page)
             asked = None if following is None or count == most else following_page(asked, following)
 
-    def download(self, path: str, file: Path, *, query: Query | None = None) -> None:
+    def download(self, path: str, file: str | Path, *, query: Query | None = None) -> None:
         """Write the body of an answer to a file, of any size. It is incomplete after an error."""
         made = self._authorized(request("GET", path, query=query, headers={"Accept": "*/*"}))
         with self._transport.stream(made, silent_seconds=self._timeout) as (answer, chunks):
             self._check_stream(answer, chunks)
-            with file.open("wb") as target:
+            with Path(file).open("wb") as target:
                 for chunk in chunks:
                     target.write(chunk)
 

@@ -3,6 +3,7 @@
 import http.client
 import io
 import math
+import os
 import socket
 import ssl
 import time
@@ -45,7 +46,7 @@ class Bounds:
 
 
 class SyncTransport:
-    """Connections to one origin, which are kept open. Threads may share it.
+    """Connections to one origin, which are kept open. Threads may share it, and a forked process gets its own.
 
     Args:
         connect_seconds: How long it may take to connect for a stream.
@@ -56,6 +57,7 @@ class SyncTransport:
         self._connect_seconds = connect_seconds
         self._context = ssl.create_default_context(cafile=ca_file) if origin.is_secure else None
         self._idle: list[http.client.HTTPConnection] = []
+        self._process = os.getpid()
 
     def send(self, request: Request, *, seconds: float, size: int) -> Answer:
         """Send a request once, and return its answer.
@@ -139,6 +141,10 @@ class SyncTransport:
             raise ServerUnreachable(f"{self._origin} gave no answer: {reason_of(error)}", was_sent=True) from None
 
     def _connected(self, bounds: Bounds) -> http.client.HTTPConnection:
+        if self._process != os.getpid():
+            # After a fork both processes have them, and each would read answers to requests of the other.
+            self._process = os.getpid()
+            self.close()
         while self._idle:
             with suppress(IndexError):
                 connection = self._idle.pop()
