@@ -1,12 +1,20 @@
 """A strict JSON parser that rejects input on which JSON parsers disagree."""
 
 import json
+import re
 from typing import Any, Final, NoReturn
 
 from flowrunner.domain.values import JSON
 
 MAX_DEPTH: Final = 64
 _TOO_DEEP: Final = f"the JSON is more than {MAX_DEPTH} levels deep"
+# Strings, separators, and starts of lists and objects of a text of more than a mebibyte. Shorter ones cannot have more.
+MOST_PARTS: Final = 700_000
+_LONG_BYTES: Final = 2**20
+_BYTES_AT_ONCE: Final = 2**18
+# The rest of a string up to its end, or up to half of an escape. It looks at no character twice.
+_REST_OF_STRING: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_QUOTE: Final = ord('"')
 
 
 class InvalidJson(ValueError):
@@ -17,11 +25,13 @@ def loads(data: bytes) -> JSON:
     """Parse a JSON text.
 
     Also rejected are duplicate keys, NaN, infinities, numbers beyond 64 bits, lone surrogates,
-    NUL characters, and more than 64 levels.
+    NUL characters, more than 64 levels, and more than `MOST_PARTS` in a text of more than a mebibyte.
 
     Raises:
         InvalidJson: Names the fault and, if known, its place.
     """
+    if len(data) > _LONG_BYTES:
+        _check_parts(data)
     try:
         value = _DECODER.decode(data.decode())
     except UnicodeDecodeError as error:
@@ -37,6 +47,30 @@ def loads(data: bytes) -> JSON:
     if b"\\u" in data:
         _check_text(value)
     return value  # type: ignore[no-any-return] # made of JSON only
+
+
+def _check_parts(data: bytes) -> None:
+    """Reject a text of which the parser would make so many values that it stopped all threads for long.
+
+    It calls nothing of Python's for lists, and so keeps the interpreter's lock until it has made them all.
+    """
+    place = count = 0
+    while True:
+        quote = data.find(_QUOTE, place)
+        between = data[place : quote if quote >= 0 else len(data)]
+        count += (quote >= 0) + sum(between.count(mark) for mark in (b",", b"[", b"{"))
+        if count > MOST_PARTS:
+            raise InvalidJson(f"the JSON has more than {MOST_PARTS} strings, commas, lists and objects")
+        if quote < 0:
+            return
+        place = quote + 1
+        while place < len(data) and data[place] != _QUOTE:
+            rest = _REST_OF_STRING.match(data, place, place + _BYTES_AT_ONCE)
+            if rest is None or rest.end() == place:
+                # A backslash ends the text.
+                return
+            place = rest.end()
+        place += 1
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
