@@ -5,13 +5,14 @@ import contextlib
 import gc
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import time
 import tracemalloc
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -1010,3 +1011,50 @@ async def test_what_was_checked_before_changes_nothing_for_what_is_checked_after
 
     assert together == alone
     assert [fault is None for fault in together] == [False, True, False, False, True]
+
+
+@contextlib.contextmanager
+def without_files(*, left: int) -> Iterator[None]:
+    """Let this process open so many more files, and no others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = {int(name) for name in os.listdir("/proc/self/fd")}
+    fillers = [os.open(os.devnull, os.O_RDONLY) for number in range(max(opened)) if number not in opened]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(opened) + left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for filler in fillers:
+            os.close(filler)
+
+
+# None for a socket; two sockets and no pipe or null device; a socket pair and no more.
+@pytest.mark.parametrize("left", [0, 1, 3, 4])
+async def test_a_sandbox_that_cannot_start_for_lack_of_files_is_unavailable_until_there_are_some(
+    sandbox: JailedSandbox, left: int
+) -> None:
+    with without_files(left=left), pytest.raises(Unavailable, match="no process can be started"):
+        await outcome(sandbox, "1 + 1")
+
+    assert (await outcome(sandbox, "1 + 1")).value == 2
+
+
+async def test_a_lack_of_files_ends_no_script_that_runs(sandbox: JailedSandbox) -> None:
+    assert (await outcome(sandbox, "1")).value == 1
+    before = fork_servers()
+    running = asyncio.create_task(
+        outcome(
+            sandbox, "let n = 0; for (const end = Date.now() + 500; Date.now() < end;) n++; return n > 0", is_body=True
+        )
+    )
+    await asyncio.sleep(0.1)
+
+    with without_files(left=0):
+        found = await asyncio.gather(
+            *(sandbox.evaluate(WorkspaceId(f"other-{n}"), [Script("1", False)], {}) for n in range(8)),
+            return_exceptions=True,
+        )
+
+    assert any(isinstance(each, Unavailable) for each in found)
+    assert (await running).value is True
+    assert fork_servers() == before

@@ -143,7 +143,7 @@ class ForkServer:
         engine = importlib.util.find_spec("_quickjs")
         if engine is None or engine.origin is None:
             raise Unavailable("JavaScript cannot be evaluated: quickjs-ng is not installed")
-        ours, theirs = socket.socketpair()
+        ours, theirs = _socket_pair()
         ours.setblocking(False)
         try:
             with theirs:
@@ -153,8 +153,10 @@ class ForkServer:
                     env={}, cwd="/", start_new_session=True,
                 )  # fmt: skip
             fork_server = cls(process, ours)
-        except BaseException:
+        except BaseException as error:
             ours.close()
+            if isinstance(error, OSError):
+                raise _not_now(error) from None
             raise
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -175,9 +177,14 @@ class ForkServer:
         return fork_server
 
     async def worker(self) -> Worker:
-        """Return a fresh worker, which may still be starting. Raises: OSError."""
+        """Return a fresh worker, which may still be starting.
+
+        Raises:
+            Unavailable: The server can open no more files. The workers that run are not affected.
+            OSError: The process has ended, or hangs.
+        """
         number = next(self._numbers)
-        ours, theirs = socket.socketpair()
+        ours, theirs = _socket_pair()
         try:
             with theirs:
                 socket.send_fds(self._control, [b"F" + number.to_bytes(4, "little")], [theirs.fileno()])
@@ -211,6 +218,19 @@ class ForkServer:
 
     async def _wait(self) -> None:
         await self._process.wait()
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Raises: Unavailable."""
+    try:
+        return socket.socketpair()
+    except OSError as error:
+        raise _not_now(error) from None
+
+
+def _not_now(error: OSError) -> Unavailable:
+    """Return the error for a lack of files, processes or memory, which passes: it must not fail a flow."""
+    return Unavailable(f"JavaScript cannot be evaluated now: no process can be started ({error.strerror})")
 
 
 async def _line(control: socket.socket) -> str:
