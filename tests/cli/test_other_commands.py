@@ -70,6 +70,8 @@ def test_an_empty_list_says_what_fills_it(root: User, tmp_path: Path) -> None:
 
     for command, told in (
         ("secret list", "There are no secrets yet: 'flowrunner secret set KEY' creates one"),
+        ("callback list", "There are no callbacks yet: 'flowrunner callback create URL --event EVENT' creates one"),
+        ("context list", "There are no contexts yet: 'flowrunner login' makes one"),
         ("approve", "Nothing waits for your approval"),
         ("executions list", "There are no such executions: 'flowrunner run FLOW' starts one"),
         ("executions list --flow x", "There are no such executions: 'flowrunner flow list' shows the names of flows"),
@@ -545,6 +547,17 @@ def test_shells_complete_names_of_the_server_from_a_cache(user: User, triggered:
     # Without a server there is nothing to complete, and nothing to say.
     silent = user(environment={**words, "FLOWRUNNER_URL": "http://127.0.0.1:1"})
     assert (silent.stdout.strip(), silent.stderr) == ("", "")
+    words |= {"COMP_WORDS": "flowrunner --token x run trig", "COMP_CWORD": "4"}
+    assert user(environment=words).stderr == "", "a warning would stand in the command that is typed"
+    # The standard input is the terminal.
+    words |= {"COMP_WORDS": "flowrunner --token - run trig"}
+    assert user(environment=words, stdin=user.client.token).stdout.strip() == ""
+    words |= {"COMP_WORDS": "flowrunner trigger get triggered/m", "COMP_CWORD": "3"}
+    assert user(environment=words).stdout == "plain,triggered/morning\n"
+    user("context", "add", "staging", "--url", user.client.url)
+    for line, number in (("flowrunner context use st", "3"), ("flowrunner --context st", "2")):
+        assert user(environment={**words, "COMP_WORDS": line, "COMP_CWORD": number}).stdout == "plain,staging\n"
+    user("context", "remove", "staging")
     for shell in ("bash", "zsh", "fish"):
         assert "_FLOWRUNNER_COMPLETE" in user("completion", shell).stdout
 

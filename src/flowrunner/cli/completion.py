@@ -1,11 +1,13 @@
 """Live values for shell completion, from a server, kept for a minute."""
 
+import contextlib
+import io
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -17,14 +19,15 @@ _UNSAFE: Final = frozenset(" '\"\\$`;&|<>()*?!")
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def _completed(path: str, field: str) -> Complete:
+def _completed(path: str, *fields: str) -> Complete:
+    """Return the completion by the entries of a list; several fields of one are joined by slashes."""
+
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         try:
-            # The options before the word name the server.
-            with ctx.scope(cleanup=False):
-                values = _values(path, field)
+            # The options before the word name the server. Nobody reads a warning or an error while they type.
+            with ctx.scope(cleanup=False), contextlib.redirect_stderr(io.StringIO()):
+                values = _values(path, fields)
         except (Exception, SystemExit):
-            # Nobody reads an error while they type.
             return []
         return [value for value in values if value.startswith(incomplete)]
 
@@ -33,18 +36,32 @@ def _completed(path: str, field: str) -> Complete:
 
 complete_flows: Final = _completed("/flows", "name")
 complete_executions: Final = _completed("/executions", "id")
-complete_triggers: Final = _completed("/triggers", "id")
+complete_triggers: Final = _completed("/triggers", "flow_name", "name")
 complete_callbacks: Final = _completed("/callbacks", "id")
 complete_workspaces: Final = _completed("/workspaces", "slug")
 
 
-def _values(path: str, field: str) -> list[str]:
+def complete_contexts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from flowrunner.cli.contexts import load_contexts
+
+    try:
+        names = map(_safe, load_contexts().by_name)
+    except click.UsageError:
+        return []
+    return [name for name in names if name is not None and name.startswith(incomplete)]
+
+
+def _values(path: str, fields: Sequence[str]) -> list[str]:
     import hashlib
 
+    from flowrunner.cli.common import common
     from flowrunner.cli.connection import find_target
     from flowrunner.cli.contexts import load_contexts
     from flowrunner.client import Client
 
+    if common().token == "-":
+        # The standard input is the terminal, on which the user types the command.
+        return []
     target = find_target(load_contexts())
     who = "\n".join((target.url, target.workspace or "", target.token or "", path))
     file = _directory() / f"{hashlib.sha256(who.encode()).hexdigest()[:32]}.json"
@@ -57,15 +74,14 @@ def _values(path: str, field: str) -> list[str]:
         target.url, target.token, workspace=target.workspace, timeout=_LONGEST_SECONDS, retry_seconds=0
     ) as client:
         entries = client.entries(path, most=_MOST)
-        values = [value for one in entries if (value := _safe(one.get(field)))]
+        values = [value for one in entries if (value := _safe("/".join(str(one[field]) for field in fields)))]
     _keep(file, values)
     return values
 
 
-def _safe(value: Any) -> str | None:
+def _safe(value: str) -> str | None:
     """Return a value that a shell can be offered: what a server calls a flow must not become a command."""
-    is_safe = isinstance(value, str) and value.isprintable() and not set(value) & _UNSAFE
-    return value if is_safe else None
+    return value if value.isprintable() and not set(value) & _UNSAFE else None
 
 
 def _keep(file: Path, values: list[str]) -> None:

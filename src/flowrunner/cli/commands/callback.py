@@ -27,7 +27,13 @@ def callback() -> None:
 @limit_option
 def list_(limit: Limit) -> None:
     """List the callbacks of the workspace."""
-    show_list(connect(), _PATH, "id name url events format enabled failures last_error", limit=limit)
+    show_list(
+        connect(),
+        _PATH,
+        "id name url events format enabled failures last_error",
+        limit=limit,
+        empty="There are no callbacks yet: 'flowrunner callback create URL --event EVENT' creates one",
+    )
 
 
 @callback.command(
@@ -83,7 +89,8 @@ def deliveries(callback: str, limit: Limit) -> None:
     client = connect()
     path = f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/deliveries"
     columns = "id event state attempts status_code:STATUS created_at next_attempt_at error"
-    show_list(client, path, columns, limit=limit)
+    empty = "No message was sent yet: 'flowrunner callback test' sends one"
+    show_list(client, path, columns, limit=limit, empty=empty)
 
 
 @callback.command(short_help="Deliver a message again.", epilog=examples("callback redeliver alerts delivery-01m8"))

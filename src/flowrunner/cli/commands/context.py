@@ -3,6 +3,7 @@
 import click
 
 from flowrunner.cli.common import common, say
+from flowrunner.cli.completion import complete_contexts
 from flowrunner.cli.contexts import Context, changing_contexts, load_contexts
 from flowrunner.cli.examples import examples
 from flowrunner.cli.server_command import ServerGroup
@@ -29,11 +30,12 @@ def list_() -> None:
         ],
         "name is_current:CURRENT url workspace account is_logged_in:LOGIN",
         name="name",
+        empty="There are no contexts yet: 'flowrunner login' makes one",
     )  # fmt: skip
 
 
 @context.command(short_help="Make a context the current one.", epilog=examples("context use staging"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_contexts)
 def use(name: str) -> None:
     """Make a context the current one."""
     with changing_contexts() as contexts:
@@ -68,7 +70,7 @@ def add(name: str) -> None:
 
 
 @context.command(short_help="Remove a context and its token.", epilog=examples("context remove staging"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_contexts)
 def remove(name: str) -> None:
     """Remove a context and its token. The login stays valid on the server; 'flowrunner logout' ends it."""
     with changing_contexts() as contexts:

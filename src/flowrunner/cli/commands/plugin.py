@@ -24,4 +24,5 @@ def list_() -> None:
         ],
         "name package version",
         name="name",
+        empty="No installed package adds node types",
     )

@@ -154,7 +154,8 @@ def list_invitations(workspace: str, limit: Limit) -> None:
     """List the invitations that are neither accepted nor expired."""
     client = connect()
     path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/invitations"
-    show_list(client, path, "email role created_at expires_at id", limit=limit)
+    empty = "There are no open invitations: 'flowrunner workspace invite' makes one"
+    show_list(client, path, "email role created_at expires_at id", limit=limit, empty=empty)
 
 
 @invitations.command(
