@@ -204,6 +204,8 @@ def test_triggers_are_looked_up_paused_and_run(user: User, triggered: str) -> No
     assert [*user.json("trigger", "next", "triggered/morning", "-n", "1")[0]] == ["time"]
     assert [one["type"] for one in user.json("trigger", "list", "--type", "webhook")] == ["webhook"]
     user("trigger", "get", "triggered/evening", code=5)
+    url = user.json("trigger", "get", "triggered/push")["url"]
+    assert url.startswith(f"{user.client.url}/hooks/"), "the server of the tests does not know its own address"
     user("flow", "create", "-", stdin=TRIGGERED.replace("name: triggered", "name: reports/daily"))
     assert user.json("trigger", "get", "reports/daily/morning")["name"] == "morning"
     user("flow", "delete", "reports/daily", "-y")

@@ -56,9 +56,13 @@ def list_(flow: str | None, type: str | None, limit: Limit) -> None:
 @trigger.command(short_help="Print a trigger.", epilog=examples("trigger get reports/daily/every-morning"))
 @trigger_argument
 def get(trigger: str) -> None:
-    """Print a trigger."""
+    """Print a trigger; of a webhook also the URL for its sender."""
     client = connect()
-    show(client.get(f"/triggers/{trigger_id(client, trigger)}"))
+    found = client.get(f"/triggers/{trigger_id(client, trigger)}")
+    # Without public_url the server does not know its address, which the context has.
+    if str(found.get("url")).startswith("/"):
+        found["url"] = f"{client.url}{found['url']}"
+    show(found)
 
 
 @trigger.command(
