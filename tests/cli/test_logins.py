@@ -163,6 +163,20 @@ def test_a_token_in_an_argument_is_warned_about(account: Client, tmp_path: Path)
     assert unseen.stderr == piped.stderr == ""
 
 
+def test_a_token_that_is_empty_is_not_replaced_by_the_stored_one(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path)
+    (tmp_path / "token").write_text("\n")
+    variable = {"FLOWRUNNER_TOKEN_FILE": "token"}
+
+    for done, place in (
+        (flowrunner("whoami", "--token", "@token", at=tmp_path), "in token"),
+        (flowrunner("whoami", at=tmp_path, environment=variable), "in token"),
+        (flowrunner("whoami", "--token", "-", at=tmp_path, stdin=""), "on the standard input"),
+    ):
+        assert done.returncode == 2
+        assert f"There is no token {place}" in done.stderr
+
+
 def test_a_file_that_others_can_read_is_not_used(account: Client, tmp_path: Path) -> None:
     log_in(account, tmp_path)
     for mode in (0o640, 0o604):

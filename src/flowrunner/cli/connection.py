@@ -89,9 +89,9 @@ def find_target(contexts: Contexts) -> Target:
 
 
 def given_token(given: str) -> str:
-    """Return the token of `--token`: `-` and `@FILE` keep it out of the list of processes."""
+    """Return the token of `--token`: `-` and `@FILE` keep it out of the list of processes. Raises: click.UsageError."""
     if given == "-":
-        return sys.stdin.readline(_LONGEST_TOKEN).strip()
+        return _not_empty(sys.stdin.readline(_LONGEST_TOKEN), "on the standard input")
     if given.startswith("@"):
         return _read_token(given[1:])
     warn("other users can see arguments: use FLOWRUNNER_TOKEN, or --token @FILE")
@@ -113,10 +113,18 @@ def _variable_token() -> str | None:
 def _read_token(file: str) -> str:
     try:
         with Path(file).open(encoding="ascii") as opened:
-            return opened.read(_LONGEST_TOKEN).strip()
+            text = opened.read(_LONGEST_TOKEN)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not a token"
         raise click.UsageError(f"The token cannot be read from {file}: {reason}") from None
+    return _not_empty(text, f"in {file}")
+
+
+def _not_empty(text: str, place: str) -> str:
+    # Otherwise the stored token would be taken in its place, which may have other rights.
+    if not (token := text.strip()):
+        raise click.UsageError(f"There is no token {place}")
+    return token
 
 
 def _context_of(url: str, contexts: Contexts) -> str | None:
