@@ -62,6 +62,27 @@ def test_a_stream_that_is_closed_is_no_crash(closed: str, tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("validate -", "<stdin>:1:1: error"),
+        ("run --local -", "<stdin>:1:1: error"),
+        ("login", "Cannot connect"),
+        ("secret set KEY", "Cannot connect"),
+        ("--token - flow list", "There is no token on the standard input"),
+    ],
+)
+def test_a_standard_input_that_is_closed_is_empty(command: str, said: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m flowrunner {command} <&-', sys.executable],
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, cwd=tmp_path,
+        env=clean_environment(FLOWRUNNER_URL="http://127.0.0.1:9", HOME=str(tmp_path)),
+    )  # fmt: skip
+
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_what_is_written_to_a_closed_stream_goes_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the next file that is opened takes its number, and output without a stream goes to the other one."""

@@ -59,7 +59,7 @@ def _values(path: str, fields: Sequence[str]) -> list[str]:
     from flowrunner.cli.contexts import load_contexts
     from flowrunner.client import Client
 
-    if common().token == "-":
+    if common().token == "-":  # noqa: S105
         # The standard input is the terminal, on which the user types the command.
         return []
     target = find_target(load_contexts())

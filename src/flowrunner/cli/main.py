@@ -141,10 +141,10 @@ class _Program(LazyGroup):
 
 
 def _replace_closed_streams() -> None:
-    """Discard what is written to a stream that was closed before the start, as by `>&-`."""
-    for name in ("stdout", "stderr"):
+    """Read nothing from a stream that was closed before the start, as by `<&-`, and discard what is written to one."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 # until the process ends
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 # until the process ends
 
 
 def _exit_interrupted() -> NoReturn:
