@@ -80,6 +80,11 @@ def test_an_empty_list_says_what_fills_it(root: User, tmp_path: Path) -> None:
         assert (done.stdout, done.stderr) == ("", f"{told}\n")
 
 
+@pytest.mark.parametrize("command", ["flow get \udcff", 'run triggered -i {"a":"\\ud800"}'])
+def test_text_that_is_not_utf_8_is_named(user: User, triggered: str, command: str) -> None:
+    assert "is not UTF-8, or has half of a character: '\\ud" in user(*command.split(), code=2).stderr
+
+
 def test_a_single_fault_is_said_once(user: User) -> None:
     refused = user("secret", "set", "SHORT", stdin="short", code=6).stderr
     assert refused.count("must have at least 8 characters") == 1

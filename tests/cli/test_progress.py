@@ -18,7 +18,7 @@ def recorded(event: Event, seconds: float) -> Recorded:
 def test_the_time_of_a_step_does_not_depend_on_a_step_of_the_same_name_in_a_child_execution(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    parent, child, progress = ExecutionId("parent"), ExecutionId("child"), Progress(quiet=False)
+    parent, child, progress = ExecutionId("parent"), ExecutionId("child"), Progress(quiet=False, colour=False)
     started = NodeStarted(node="a", node_type="log", iteration=1, attempt=1)
     completed = NodeCompleted(node="a", node_type="log", iteration=1, attempt=1, action="default", result=None)
 

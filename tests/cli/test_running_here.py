@@ -222,6 +222,22 @@ def test_colours_are_for_terminals(tmp_path: Path) -> None:
 
     assert "\x1b[31merror a: oh\x1b[0m" in on_a_terminal("run", "--local", "flow.yaml", at=tmp_path)
     assert "\x1b" not in flowrunner("run", "--local", "flow.yaml", at=tmp_path).stderr
+    assert "\x1b" not in on_a_terminal("run", "--local", "flow.yaml", "--no-color", at=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "printed"),
+    [
+        ((), '{\n  "a": [\n    1,\n    "x"\n  ]\n}\n'),
+        (("-o", "yaml"), "a:\n- 1\n- x\n"),
+        (("--query", "a[1]"), '"x"\n'),
+        (("--query", "a[1]", "-o", "name"), "x\n"),
+    ],
+)
+def test_the_result_has_the_format_that_is_asked_for(options: tuple[str, ...], printed: str, tmp_path: Path) -> None:
+    write(tmp_path, "nodes: {a: {type: return, params: {value: {a: [1, x]}}}}\n")
+
+    assert flowrunner("run", "flow.yaml", "-q", *options, at=tmp_path).stdout == printed
 
 
 # Secrets

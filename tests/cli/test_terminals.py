@@ -148,7 +148,7 @@ OF_STEP: Final = {"type": "execution_update", "step": "a.1", "timestamp": AT.iso
 
 def of_progress(event: NodeStarted | NodeWaiting) -> None:
     record = Recorded(seq=1, at=AT, event=event, data=b"{}")
-    Progress(quiet=False).watch(ExecutionId("exec-1"), [record])
+    Progress(quiet=False, colour=False).watch(ExecutionId("exec-1"), [record])
 
 
 def of_lines(**fields: Any) -> None:

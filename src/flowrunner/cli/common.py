@@ -1,9 +1,10 @@
 """Options that all commands have which talk to a server, and their questions to the user."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 
 import click
 
@@ -106,6 +107,13 @@ def ask(question: str, *, yes: bool) -> None:
         why = "--no-input asks nothing" if common().no_input else "There is no terminal to ask on"
         raise CommandFailed(f"{question} {why}: give --yes to confirm", USAGE)
     click.confirm(question, abort=True, err=True)
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Return whether what is printed to the stream has colours."""
+    from flowrunner.cli.text import wants_colour
+
+    return not common().no_color and wants_colour(stream.isatty(), os.environ)
 
 
 def say(text: str) -> None:

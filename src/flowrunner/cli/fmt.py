@@ -1,19 +1,18 @@
 """Command `fmt`: format the documents of flows."""
 
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from flowrunner.cli.common import say
+from flowrunner.cli.common import has_colour, say
 from flowrunner.cli.documents import STDIN, STDIN_NAME, SourceFile, no_text, read_documents, says_skipped
 from flowrunner.cli.exits import FAILED, INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.flow_files import replace_file
-from flowrunner.cli.text import plain, wants_colour
+from flowrunner.cli.text import plain
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.language.yaml_format import CannotFormat, format_yaml
@@ -32,7 +31,7 @@ def fmt(names: Sequence[str], *, checks: bool, shows_diff: bool) -> int:
         if formatted != document.text:
             changed.append(document.file)
         _put_out(document.file, document.text, formatted, checks=checks, shows_diff=shows_diff)
-    print_text(faulty, colour=wants_colour(sys.stderr.isatty(), os.environ), err=True)
+    print_text(faulty, colour=has_colour(sys.stderr), err=True)
     would = "would be " if checks or shows_diff else ""
     rest = f", {len(faulty)} with faults left as they are" if faulty else ""
     rest += says_skipped(len(skipped))

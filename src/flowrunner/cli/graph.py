@@ -1,18 +1,15 @@
 """Command `graph`: print the graph of a flow, for documents."""
 
-from typing import Final
-
 import click
 
 from flowrunner.cli.documents import log_errors_only, no_text, read_documents
+from flowrunner.cli.exits import INVALID, OK
 from flowrunner.cli.output import print_text
 from flowrunner.cli.text import plain
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.language.mermaid import mermaid_of
 from flowrunner.language.sketch import Sketch, sketch_of
 from flowrunner.local.reader import node_type_specs
-
-INVALID: Final = 6
 
 
 def print_graph(name: str, output: str) -> int:
@@ -37,7 +34,7 @@ def print_graph(name: str, output: str) -> int:
             click.echo(plain(f"{document.file}: {error.faults[0].message}"), err=True)
             return INVALID
         print_text(text.removesuffix("\n"))
-    return 0
+    return OK
 
 
 def _svg_of(sketch: Sketch) -> str:

@@ -1,7 +1,6 @@
 """Output of data: tables for people, and JSON, YAML or names for programs."""
 
 import itertools
-import os
 import re
 import shutil
 import sys
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from flowrunner.cli.common import common, say
+from flowrunner.cli.common import common, has_colour, say
 from flowrunner.cli.text import (
     UNSAFE,
     fit,
@@ -21,7 +20,6 @@ from flowrunner.cli.text import (
     relative,
     short_duration,
     short_size,
-    wants_colour,
     width,
 )
 
@@ -101,7 +99,7 @@ def print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
         return
     from flowrunner.cli.live import plain_log_line
 
-    colour = not wanted.no_color and wants_colour(sys.stdout.isatty(), os.environ)
+    colour = has_colour(sys.stdout)
     line = None
     for line in lines:
         click.echo(plain_log_line(line), color=colour)
@@ -199,7 +197,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empt
         # The beginning of an id is enough for every command.
         cells = [[_ID.sub(r"\1", cell) for cell in line] for line in cells]
         widths = _narrowed(_widths(titles, cells), columns_left)
-    colour = not common().no_color and wants_colour(is_terminal, os.environ)
+    colour = has_colour(sys.stdout)
     click.echo(click.style(_line(titles, widths), dim=True), color=colour)
     for line in cells:
         styled = (click.style(text, fg=_COLOURS.get(text.rstrip())) for text in _padded(line, widths))

@@ -1,15 +1,13 @@
 """Progress of an execution, one line for each event."""
 
 import json
-import os
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, assert_never
 
 import click
 
-from flowrunner.cli.text import clock_time, local_time, plain, wants_colour
+from flowrunner.cli.text import clock_time, local_time, plain
 from flowrunner.domain.events import (
     Cancelled,
     Completed,
@@ -36,9 +34,9 @@ _MILESTONES: Final = ("Execution started", "Execution completed", "Execution fai
 class Progress:
     """Printer of progress to the standard error. Recorded events hold no secrets."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, colour: bool) -> None:
         self._quiet = quiet
-        self._colour = wants_colour(sys.stderr.isatty(), os.environ)
+        self._colour = colour
         self._began: dict[tuple[ExecutionId, Step], datetime] = {}
         self._executions: list[ExecutionId] = []
 

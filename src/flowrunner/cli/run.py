@@ -12,14 +12,15 @@ from typing import Any, Final, cast
 
 import click
 
-from flowrunner.cli.common import warn
+from flowrunner.cli.common import has_colour, warn
 from flowrunner.cli.documents import STDIN, SourceFile, no_text, read_documents
 from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
+from flowrunner.cli.output import show_value
 from flowrunner.cli.progress import Progress
 from flowrunner.cli.secrets import given_secrets
-from flowrunner.cli.text import json_text, plain, wants_colour
+from flowrunner.cli.text import plain
 from flowrunner.cli.validate import missing_secrets
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Failed
@@ -97,7 +98,7 @@ def _answers(approve: Sequence[str], reject: Sequence[str], signals: Sequence[st
 
 async def _run(files: Sequence[str], given: _Arguments) -> int:
     documents, _ = read_documents(files)
-    flows, progress = GivenFlows(), Progress(quiet=given.quiet)
+    flows, progress = GivenFlows(), Progress(quiet=given.quiet, colour=has_colour(sys.stderr))
     async with open_runtime(script_workers=given.settings.script_workers) as (language, runtime):
         read = [await _read(language, document, flows, given.secrets) for document in documents]
         first = read[0]
@@ -133,9 +134,7 @@ async def _read(
             faults = list(missing_secrets(reading, secrets))
         else:
             faults = [fault for fault in reading.faults if not fault.is_warning]
-    print_text(
-        [ValidationReport(document.file, faults)], colour=wants_colour(sys.stderr.isatty(), os.environ), err=True
-    )
+    print_text([ValidationReport(document.file, faults)], colour=has_colour(sys.stderr), err=True)
     return given
 
 
@@ -190,7 +189,7 @@ async def _until_ended(
 def _print_end(last: Event, unanswered: Sequence[Mapping[str, Any]], *, was_interrupted: bool) -> int:
     match last:
         case Completed(result=result):
-            click.echo(json_text(result, indent=2))
+            show_value(result)
             return OK
         case Failed(error=error, step=step):
             where = "" if step is None else f" at {step}"

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from flowrunner.cli.exits import OK, USAGE
 from flowrunner.domain.suggestions import nearest
 from flowrunner.language.schema import flow_schema, node_type_schema
 from flowrunner.local.reader import node_type_specs
@@ -17,8 +18,8 @@ def print_schema(type: str | None) -> int:
         near = nearest(type, specs)
         hint = f"did you mean {near}?" if near else f"there are: {', '.join(sorted(specs))}"
         click.echo(f"flowrunner: unknown node type '{type}': {hint}", err=True)
-        return 2
+        return USAGE
     schema = flow_schema(specs) if type is None else node_type_schema(specs[type])
     json.dump(schema, sys.stdout, indent=2, ensure_ascii=False)
     click.echo()
-    return 0
+    return OK

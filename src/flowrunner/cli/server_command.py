@@ -47,6 +47,9 @@ class ServerCommand(click.Command):
         except ClientError as error:
             _report(error)
             sys.exit(exit_code(error))
+        except UnicodeEncodeError as error:
+            cut = error.object[error.start : error.end]
+            raise click.UsageError(f"A value is not UTF-8, or has half of a character: {cut!r}", ctx) from error
         except ValueError as error:
             # The client sends no such request: a name or a header has characters that it cannot have.
             raise click.UsageError(plain(str(error)), ctx) from error

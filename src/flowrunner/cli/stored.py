@@ -1,16 +1,15 @@
 """Command `validate --stored`: check the stored flows with this version."""
 
 import asyncio
-import os
 import sys
 
 import click
 
 from flowrunner.bootstrap.stored_flows import CheckedFlow, check_stored_flows, unknown_event_types
+from flowrunner.cli.common import has_colour
 from flowrunner.cli.documents import log_errors_only
+from flowrunner.cli.exits import INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
-from flowrunner.cli.text import wants_colour
-from flowrunner.cli.validate import INVALID, OK
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.local.language import open_language
@@ -29,7 +28,7 @@ def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
         case "github":
             print_github(found)
         case _:
-            print_text(found, colour=wants_colour(sys.stdout.isatty(), os.environ))
+            print_text(found, colour=has_colour(sys.stdout))
     refused = [flow for flow in checked if any(not fault.is_warning for fault in flow.faults)]
     executions = sum(flow.stored.executions for flow in refused)
     verdict = (

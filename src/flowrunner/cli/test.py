@@ -1,20 +1,21 @@
 """Command `test`: run the tests in flows and print their results."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import click
 
+from flowrunner.cli.common import has_colour
 from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents
+from flowrunner.cli.exits import FAILED, INVALID, OK, USAGE
 from flowrunner.cli.faults import ValidationReport, as_json, print_text
 from flowrunner.cli.junit import write_junit
 from flowrunner.cli.tested import FlowTestReport, explain
-from flowrunner.cli.text import json_text, plain, wants_colour
+from flowrunner.cli.text import json_text, plain
 from flowrunner.domain.counted import counted
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.values import JSON
@@ -25,11 +26,6 @@ from flowrunner.language.flow_tests import dotted_path, read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
 from flowrunner.services.language import Language
-
-OK: Final = 0
-FAILED: Final = 1
-NOTHING_RAN: Final = 2
-INVALID: Final = 6
 
 
 def run_tests(
@@ -43,7 +39,7 @@ def run_tests(
     documents, _ = read_documents(names)
     # Crashes of nodes are reported as problems of their tests, not in the log.
     log_errors_only()
-    printer = _Printer(is_text=output == "text", colour=wants_colour(sys.stdout.isatty(), os.environ))
+    printer = _Printer(is_text=output == "text", colour=has_colour(sys.stdout))
     tested = asyncio.run(_test_all(documents, wanted, most_seconds, printer))
     if coverage:
         printer.coverage(tested)
@@ -56,7 +52,7 @@ def run_tests(
     if any(one.is_invalid for one in tested):
         return INVALID
     if not results:
-        return NOTHING_RAN
+        return USAGE
     return OK if all(result.has_passed for result in results) else FAILED
 
 
@@ -123,7 +119,7 @@ class _Printer:
 
     def invalid(self, one: FlowTestReport) -> None:
         # Printed with the output for programs too, because people read the standard error.
-        colour = wants_colour(sys.stderr.isatty(), os.environ)
+        colour = has_colour(sys.stderr)
         print_text([ValidationReport(one.file, one.faults)], colour=colour, err=True)
 
     def result(self, result: FlowTestResult) -> None:

@@ -4,23 +4,21 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, Self
+from typing import Self
 
 import click
 
+from flowrunner.cli.common import has_colour
 from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents, says_skipped
+from flowrunner.cli.exits import INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
 from flowrunner.cli.secrets import given_secrets
-from flowrunner.cli.text import wants_colour
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.expression.script import Script, ScriptError
 from flowrunner.language import Reading
 from flowrunner.local.reader import LazySandbox, flow_reader
 from flowrunner.services.flow_reader import FlowReader, with_script_faults
-
-OK: Final = 0
-INVALID: Final = 6
 
 
 def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: str | None) -> int:
@@ -34,7 +32,7 @@ def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: s
         case "github":
             print_github(found)
         case _:
-            print_text(found, colour=wants_colour(sys.stdout.isatty(), os.environ))
+            print_text(found, colour=has_colour(sys.stdout))
     errors, warnings = sum(s.errors for s in found), sum(s.warnings for s in found)
     click.echo(_summary(len(found), errors, warnings) + says_skipped(len(skipped)), err=True)
     return INVALID if errors or (strict and warnings) else OK

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import click
 
-from flowrunner.cli.common import CommandFailed, common
+from flowrunner.cli.common import CommandFailed, common, has_colour
 from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, NOT_FOUND, OK, STILL_RUNNING
 from flowrunner.cli.live import LiveTree, PlainLines, Silence, View
 from flowrunner.cli.log_lines import followed_events
 from flowrunner.cli.output import show, show_value
-from flowrunner.cli.text import plain, wants_colour
+from flowrunner.cli.text import plain
 from flowrunner.client import Client
 
 _DRAW_SECONDS: Final = 0.1
@@ -136,7 +136,7 @@ def _view(*, lines: bool) -> "View":
     is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if common().quiet or not (lines or is_terminal):
         return Silence()
-    colour = not common().no_color and wants_colour(sys.stderr.isatty(), os.environ)
+    colour = has_colour(sys.stderr)
     return LiveTree(colour=colour) if is_terminal else PlainLines(colour=colour)
 
 
