@@ -8,7 +8,6 @@ from typing import Any, Final, TextIO, TypeVar
 
 import click
 
-from flowrunner.cli.completion import complete_contexts
 from flowrunner.cli.exits import USAGE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,12 +80,7 @@ def common_options() -> list[CommonOption]:
         option("-o", "--output", type=click.Choice(FORMATS), help="Format of the output; table by default."),
         option("--fields", metavar="A,B.C", help="Only these fields, as columns or as keys."),
         option("--query", metavar="EXPR", help="A JMESPath expression to apply to the JSON output."),
-        option(
-            "--context",
-            metavar="NAME",
-            help="The context to use: 'flowrunner context list'.",
-            shell_complete=complete_contexts,
-        ),
+        option("--context", metavar="NAME", help="The context to use: 'flowrunner context list'."),
         option("--server", "--url", metavar="URL", help="The server; also FLOWRUNNER_URL."),
         option("--token", metavar="@FILE|-", help="An API token; also FLOWRUNNER_TOKEN."),
         option("--workspace", metavar="SLUG", help="The workspace to act in; also FLOWRUNNER_WORKSPACE."),
