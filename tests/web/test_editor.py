@@ -852,3 +852,50 @@ def test_a_flow_is_run_by_a_key_wherever_the_focus_is_and_not_by_those_who_may_n
     expect(page.get_by_role("dialog", name="Search or do")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(1)
     other.close()
+
+
+def test_a_new_flow_begins_at_the_end_of_its_name(tab: Tab) -> None:
+    page = tab.go("/flows/new?from=empty")
+    expect(code(page)).to_be_focused()
+
+    page.keyboard.type(" of Ada")
+
+    expect(code(page)).to_contain_text("{name: New flow of Ada}")
+
+
+def test_another_sample_is_shown_as_it_is_while_the_draft_of_the_first_is_kept(tab: Tab) -> None:
+    page = tab.go("/flows/new?from=empty")
+    write(page, "metadata: {name: half done}\n")
+    page.get_by_role("link", name="Flows", exact=True).last.click()
+    page.get_by_role("link", name="New flow").first.click()
+
+    page.get_by_role("button", name="Hello").click()
+    expect(code(page)).to_contain_text("greet")
+    page.go_back()
+    page.get_by_role("button", name="Empty flow unsaved changes").click()
+
+    expect(code(page)).to_contain_text("half done")
+
+
+def test_why_a_text_was_not_saved_goes_when_it_is_saved(tab: Tab) -> None:
+    page = tab.go("/flows/new?from=empty")
+    write(page, "nodes: {a: {type: nothing}}\n")
+    page.keyboard.press("Control+s")
+    refusal = page.get_by_text("The flow definition has 1 fault")
+    expect(refusal).to_be_visible()
+
+    write(page, "metadata: {name: mended}\nnodes: {a: {type: return}}\n")
+    page.keyboard.press("Control+s")
+
+    expect(page.get_by_text("Created mended")).to_be_visible()
+    expect(refusal).to_have_count(0)
+
+
+def test_the_form_of_a_moment_says_how_one_is_written(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("inputs: {until: {type: string, format: date-time}}\nnodes: {a: {type: return}}", name="until")
+    page = tab.go(f"/flows/{flow}")
+    page.get_by_role("button", name="Run…").click()
+
+    described = page.get_by_role("dialog").get_by_label("until").get_attribute("aria-describedby")
+
+    expect(page.locator(f"[id='{described}']")).to_have_text("A moment, such as 2027-01-31T09:00:00Z.")

@@ -10,7 +10,7 @@ from support.client import PASSWORD, Client
 from support.receiver import Receiver
 from support.server import Server
 from web import sample
-from web.browser import Tab, needs_chromium, violations
+from web.browser import OWNER, Tab, needs_chromium, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
@@ -832,3 +832,45 @@ def test_an_execution_is_renewed_where_no_web_socket_passes(tab: Tab, api: Clien
     expect(page.locator("header .pill")).to_have_text("completed")
     expect(page.locator("[data-node=refund]")).to_have_class(re.compile("ok"))
     expect(page.locator(".live")).to_have_count(0)
+
+
+def test_the_timeline_has_room_for_its_bars_on_a_tablet(tab: Tab, ids: dict[str, str]) -> None:
+    page = tab.go(f"/executions/{ids['completed']}?tab=timeline")
+    page.set_viewport_size({"width": 1024, "height": 768})
+    bars = page.locator(".track i:visible")
+    expect(bars.first).to_be_visible()
+
+    # The last bar takes no time.
+    widths = page.locator(".track").evaluate_all("all => all.map(track => track.clientWidth)")
+    beyond = bars.evaluate_all(
+        "all => all.map(bar => bar.getBoundingClientRect().right - bar.parentElement.getBoundingClientRect().right)"
+    )
+
+    page.set_viewport_size({"width": 1440, "height": 860})
+    assert min(widths) > 100
+    assert max(beyond) <= 0.5
+
+
+def test_a_long_name_of_the_failed_step_is_cut_in_the_buttons(tab: Tab, api: Client) -> None:
+    name = "charge_the_card_of_the_customer_again_" * 2
+    id = api.run(api.new_flow(f"nodes: {{{name}: {{type: fail, params: {{error: card.declined}}}}}}"))
+    api.ended(id)
+    page = tab.page
+    page.set_viewport_size({"width": 390, "height": 844})
+
+    for query in ("", "?tab=logs"):
+        tab.go(f"/executions/{id}{query}")
+        expect(page.get_by_role("button", name=f"Re-run from {name}")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+    page.set_viewport_size({"width": 1440, "height": 860})
+
+
+def test_the_reader_has_a_name_before_those_of_the_members_are_loaded(tab: Tab, ids: dict[str, str]) -> None:
+    page = tab.page
+    page.route("**/members?**", lambda _: None)
+
+    tab.go(f"/executions/{ids['completed']}")
+
+    expect(page.locator(".facts")).to_contain_text(f"By {OWNER}")
+    page.unroute("**/members?**")

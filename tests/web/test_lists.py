@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from support.client import Client
 from support.server import Server
@@ -526,3 +526,36 @@ def test_executions_of_yesterday_are_those_of_the_readers_day(browser: Browser, 
     expect(page).to_have_url(re.compile(r"\?last=today$"))
     assert tab.faults == []
     tab.close()
+
+
+def test_the_durations_of_executions_are_in_sight_on_a_tablet(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.page
+    page.set_viewport_size({"width": 1024, "height": 768})
+    tab.go("/executions?last=30d")
+
+    # The widest cells are those of its log.
+    failed = page.get_by_role("row").filter(has_text="6 errors").first
+    expect(failed).to_contain_text("2 warnings")
+    expect(failed.get_by_role("cell").last).to_be_in_viewport(ratio=1)
+
+    page.set_viewport_size({"width": 1440, "height": 860})
+
+
+def test_filters_keep_room_for_their_numbers_until_these_come(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.page
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/v1/overview?flows=1", hold)
+    tab.go("/executions?status=failed")
+    waiting = page.get_by_role("button", name="waiting")
+    assert waiting.inner_text().strip() == "waiting"
+    before = waiting.evaluate("button => button.offsetWidth")
+
+    held[0].continue_()
+
+    expect(waiting).to_contain_text(re.compile("[0-9]"))
+    assert waiting.evaluate("button => button.offsetWidth") <= before
+    page.unroute("**/api/v1/overview?flows=1")

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { api, ApiError } from "../api/client";
 import { shortId } from "../parts/format";
-import { workspace } from "./session";
+import { account, workspace } from "./session";
 
 const names = signal<ReadonlyMap<string, string>>(new Map());
 const asked = new Set<string>();
@@ -21,6 +21,8 @@ async function load(id: string): Promise<void> {
 
 /** Return the name of an account; a short id until it is known, and for accounts that are no members. */
 export function personOf(id: string): string {
+  const own = account.value;
+  if (own?.id === id) return own.name;
   const known = names.value.get(id);
   if (known === undefined && workspace.value !== undefined) void load(workspace.value.id);
   return known ?? shortId(id);

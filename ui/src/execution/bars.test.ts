@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { axisOf, labelled, labelsOf, spansOf, type Span } from "./bars";
+import { axisOf, labelled, labelsOf, sinceStart, spansOf, type Span } from "./bars";
 import { nodeOf, pathOf, runOf } from "./names";
 import type { Step } from "./store";
 
@@ -67,6 +67,10 @@ describe("the names of steps", () => {
 it("says no moment of an axis twice", () => {
   const clock = (moment: number) => new Date(moment).toISOString().slice(11, 19);
   expect(labelsOf([START, START + 300, START + 600, START + 1200], clock, (length) => `${length} ms`)).toEqual(["12:00:00", "+300 ms", "+600 ms", "12:00:01"]);
+});
+
+it("counts the milliseconds of a short execution from its start alone", () => {
+  expect(sinceStart([START, START + 0.6, START + 1.2, START + 1.8, START + 2.4], START, (length) => `${Math.round(length)} ms`)).toEqual(["+0 ms", "+1 ms", "", "+2 ms", ""]);
 });
 
 describe("the labels of an axis", () => {

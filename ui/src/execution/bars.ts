@@ -64,6 +64,11 @@ export function labelled(ticks: Axis["ticks"], share: number, beyond = 0): Axis[
   return found;
 }
 
+/** Return the text of each label as the time since the start; empty where the same text stands before. */
+export function sinceStart(moments: readonly number[], start: number, length: (milliseconds: number) => string): string[] {
+  return moments.map((moment) => `+${length(moment - start)}`).map((text, i, all) => (text === all[i - 1] ? "" : text));
+}
+
 /** Return the text of each label by the clock; a text that would repeat is the time since the label that has it. */
 export function labelsOf(moments: readonly number[], clock: (moment: number) => string, since: (milliseconds: number) => string): string[] {
   let shown = "";

@@ -21,7 +21,7 @@ export function SchemaField({ field, text, fault, isFirst, onText }: Props) {
   const id = useId();
   const isChoice = field.kind === "choice" || field.kind === "boolean";
   const byDefault = field.default === undefined || isChoice || NOTHING.includes(JSON.stringify(field.default)) ? undefined : texts.byDefault(JSON.stringify(field.default));
-  const note = [field.description && asSentence(field.description), byDefault && `${byDefault}.`].filter(Boolean).join(" ");
+  const note = [field.description && asSentence(field.description), field.format === "date-time" && texts.dateTime, byDefault && `${byDefault}.`].filter(Boolean).join(" ");
   const describedBy = note !== "" || fault !== undefined ? `${id}-note` : undefined;
   const shared = { id, "aria-describedby": describedBy, "aria-invalid": fault === undefined ? undefined : ("true" as const), "aria-required": field.isRequired ? ("true" as const) : undefined, autofocus: isFirst };
   return (

@@ -19,6 +19,8 @@ export interface FormField {
   /** An expression may stand for the value. */
   readonly takesExpression: boolean;
   readonly types: readonly string[];
+  /** The form of the text, such as "date-time". */
+  readonly format: string | undefined;
 }
 
 // A type that takes all of these turns what is no text into text.
@@ -42,6 +44,7 @@ export function fieldOf(name: string, applied: Applied, isRequired: boolean, tak
     maximum: number("maximum"),
     takesExpression,
     types,
+    format: applied.map(({ format }) => format).find((format) => typeof format === "string"),
   };
 }
 

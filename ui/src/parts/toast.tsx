@@ -40,7 +40,7 @@ export function warn(text: string): void {
 export function failed(error: unknown): void {
   if (!(error instanceof ApiError)) throw error;
   const text = error.hint ? `${error.message}. ${common.hint(error.hint)}` : error.message;
-  show(error.status >= 500 && error.requestId ? `${text} ${common.requestId(error.requestId)}` : text, true, error.passes);
+  show(error.status >= 500 && error.requestId ? `${text} ${common.requestId(error.requestId)}` : text, true, error.passes || !!error.details.errors);
 }
 
 /** The open dialogs, the topmost last: what is outside of that one is dimmed, cannot be clicked, and is not read aloud. */

@@ -94,7 +94,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
             {waiting?.step && waiting.step !== shownStep && <button class="btn primary" onClick={() => go(withQuery(to(`/executions/${detail.id}`), { step: waiting.step ?? undefined }))}>{texts.toApproval}</button>}
             {isFinal && <button class="btn" onClick={() => (dialog.value = "rerun")}>{texts.rerunEdited}</button>}
             {isFinal && <button class={failedStep === undefined ? "btn primary" : "btn"} title={texts.rerunHint} disabled={starting.busy} onClick={() => rerun(detail.id, {})}>{texts.rerun}</button>}
-            {isFinal && failedStep !== undefined && !isBeside && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, { from: failedStep })}>{texts.rerunFrom(failedNode ?? failedStep)}</button>}
+            {isFinal && failedStep !== undefined && !isBeside && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, { from: failedStep })}><span class="cut">{texts.rerunFrom(failedNode ?? failedStep)}</span></button>}
           </>
         )}
       >

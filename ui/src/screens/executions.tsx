@@ -96,7 +96,8 @@ function useCounts(query: URLSearchParams): Record<string, string> {
     },
     10_000,
   );
-  return counts.data ?? {};
+  // What follows them does not move when they come.
+  return counts.data ?? (isCounted ? Object.fromEntries(STATUSES.map((status) => [status, ""])) : {});
 }
 
 /** Args: isExact: False if the largest numbers are lower bounds. */

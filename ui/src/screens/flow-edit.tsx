@@ -53,10 +53,10 @@ export default function FlowEdit({ parameters }: { parameters: Parameters }) {
   return <Editor key={id} saved={loaded.value.saved} language={loaded.value.language} begun={begun} />;
 }
 
-export function Editor({ saved, language, initial, begun }: { saved?: Saved; language: Language; initial?: string; begun?: Handover }) {
+export function Editor({ saved, language, initial, draft, begun }: { saved?: Saved; language: Language; initial?: string; draft?: string; begun?: Handover }) {
   const id = saved?.flow.id;
   const model = useMemo(() => {
-    const made = new FlowEditor(`${account.peek()?.id}.${workspace.peek()?.id}.${id ?? "new"}`, saved, initial);
+    const made = new FlowEditor(draft ?? `${account.peek()?.id}.${workspace.peek()?.id}.${id}`, saved, initial);
     if (begun !== undefined) made.text.value = begun.text;
     return made;
   }, []);
@@ -104,7 +104,7 @@ export function Editor({ saved, language, initial, begun }: { saved?: Saved; lan
             // A new flow begins with its name.
             if (begun?.cursor !== undefined) handle.reveal(begun.cursor, true);
             else if (flow !== undefined) actions.open(location.peek().query);
-            else handle.reveal(endOf(/name: ?[\w-]*/, model.text.peek()), true);
+            else handle.reveal(endOf(/name: ?[^\n,}]*/, model.text.peek()), true);
           }}
         />
         <section class="edit-graph" aria-label={words.panes}>

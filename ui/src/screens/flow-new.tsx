@@ -1,13 +1,15 @@
 /** A new flow: a choice of samples, then the editor. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
-import { to, location, setQuery } from "../app/router";
-import { may, workspace } from "../app/session";
+import { drafts } from "../app/drafts";
+import { go, location, to } from "../app/router";
+import { account, may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { layoutGraph } from "../graph/layout";
 import { Picture } from "../graph/picture";
 import { Icon } from "../parts/icons";
 import { Empty, Failure } from "../parts/parts";
+import { editor as ofEditor } from "../texts/editor";
 import { flow as words } from "../texts/flow";
 import { samples as texts } from "../texts/samples";
 import { Editor } from "./flow-edit";
@@ -30,7 +32,7 @@ export default function FlowNew() {
   }, []);
   if (chosen !== null && may("editor") && language.value !== undefined) {
     const sample = samples.find(({ name }) => name === chosen);
-    return <Editor key={chosen} language={language.value} initial={sample?.definition ?? EMPTY} />;
+    return <Editor key={chosen} language={language.value} initial={sample?.definition ?? EMPTY} draft={draftOf(chosen)} />;
   }
   if (!may("editor")) return <><Head title={words.newFlow} crumbs={<a href={to("/flows")}>{words.flows}</a>} /><Empty title={words.readOnly}><p>{words.readOnlyHint}</p></Empty></>;
   return (
@@ -41,19 +43,33 @@ export default function FlowNew() {
         <p class="muted">{texts.hint}</p>
         <ul class="samples">
           {samples.map((sample) => <li key={sample.name}><SampleCard sample={sample} /></li>)}
-          <li><button class="card sample" onClick={() => setQuery({ from: "empty" })}><span class="sample-picture muted"><Icon name="plus" /></span><b>{texts.empty}</b><span class="muted small">{texts.emptyHint}</span></button></li>
+          <li><button class="card sample" onClick={() => begin("empty")}><span class="sample-picture muted"><Icon name="plus" /></span><b>{texts.empty}<Unsaved from="empty" /></b><span class="muted small">{texts.emptyHint}</span></button></li>
         </ul>
       </div>
     </>
   );
 }
 
+/** The draft of a new flow. Args: from: The name of the sample that it begins from. */
+function draftOf(from: string): string {
+  return `${account.peek()?.id}.${workspace.peek()?.id}.new.${from}`;
+}
+
+/** Open the editor as an entry of the history of its own: Back leads to the choice. */
+function begin(from: string): void {
+  go(to("/flows/new", { from }));
+}
+
+function Unsaved({ from }: { from: string }) {
+  return drafts.keys(`${draftOf(from)}.`).length > 0 ? <> <span class="unsaved">{ofEditor.unsaved}</span></> : null;
+}
+
 function SampleCard({ sample }: { sample: Sample }) {
   const layout = useMemo(() => layoutGraph(readFlow(sample.definition)!.graph), []);
   return (
-    <button class="card sample" onClick={() => setQuery({ from: sample.name })}>
+    <button class="card sample" onClick={() => begin(sample.name)}>
       <span class="sample-picture"><Picture layout={layout} /></span>
-      <b>{sample.title}</b>
+      <b>{sample.title}<Unsaved from={sample.name} /></b>
       <span class="muted small">{sample.description}</span>
     </button>
   );

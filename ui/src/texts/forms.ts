@@ -13,4 +13,5 @@ export const forms = {
   choose: "Choose…",
   unset: "–",
   structure: "JSON or YAML",
+  dateTime: "A moment, such as 2027-01-31T09:00:00Z.",
 };

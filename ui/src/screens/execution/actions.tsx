@@ -70,7 +70,7 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class="btn primary" disabled={starting.busy || whole.data === undefined} onClick={start}>{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value))}</button>
+        <button class="btn primary" disabled={starting.busy || whole.data === undefined} onClick={start}><span class="cut">{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value))}</span></button>
       </>}
     >
       {error.value !== undefined && <Failure error={error.value} />}

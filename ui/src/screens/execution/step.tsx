@@ -114,7 +114,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {step.error !== undefined && step.status !== "completed" && <Fault detail={detail} message={step.error.message} step={step.step}><code>{step.error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
       {FINAL.has(detail.status) && may("operator") && (
         <div class="row">
-          <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}>{step.status === "failed" ? texts.rerunFrom(nodeOf(step.step)) : words.rerunFromHere}</button>
+          <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}><span class="cut">{step.status === "failed" ? texts.rerunFrom(nodeOf(step.step)) : words.rerunFromHere}</span></button>
           <button class="btn" onClick={() => (isEditing.value = true)}>{words.rerunEditInput}</button>
         </div>
       )}

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
-import { axisOf, labelled, labelsOf, type Axis } from "../../execution/bars";
+import { axisOf, labelled, labelsOf, sinceStart, type Axis } from "../../execution/bars";
 import { LISTED, rowsOf, scopesAround, type Attempts, type Row } from "../../execution/rows";
 import { MOST_STEPS, type Detail, type ExecutionStore, type Step } from "../../execution/store";
 import { duration, moment, now } from "../../parts/format";
@@ -63,7 +63,8 @@ function AxisLine({ axis, from, isShort }: { axis: Axis; from: number; isShort: 
     return () => observer.disconnect();
   }, []);
   const ticks = labelled(axis.ticks, LABEL / Math.max(width.value, 1), BEYOND / Math.max(width.value, 1));
-  const labels = labelsOf(ticks.map(({ moment: time }) => time), (time) => (isShort ? `+${duration(time - from)}` : moment(new Date(time).toISOString(), time)), duration);
+  const times = ticks.map(({ moment: time }) => time);
+  const labels = isShort ? sinceStart(times, from, duration) : labelsOf(times, (time) => moment(new Date(time).toISOString(), time), duration);
   return (
     <div class="axis" aria-hidden="true">
       <span />
@@ -111,13 +112,16 @@ function Lane({ row, axis, isChosen, isOpen, onToggle }: LaneProps) {
   );
 }
 
+/** Pixels of a bar that takes no time, also at the end of the axis. */
+const LEAST = 3;
+
 function Track({ row, axis }: { row: Row; axis: Axis }) {
   return (
     <span class="track">
       {axis.ticks.map(({ at }) => <u key={at} style={{ left: `${at * 100}%` }} />)}
       {row.spans.map((span, i) => {
         const left = axis.place(span.from);
-        return <i key={i} class={`b-${span.kind}`} style={{ left: `${left * 100}%`, width: `${Math.max(0, axis.place(span.to) - left) * 100}%` }} />;
+        return <i key={i} class={`b-${span.kind}`} style={{ left: `min(${left * 100}%, 100% - ${LEAST}px)`, width: `${Math.max(0, axis.place(span.to) - left) * 100}%` }} />;
       })}
       {axis.folds.map((fold) => <i key={fold.at} class="gap" title={ofTimeline.folded(duration(fold.length))} style={{ left: `${fold.at * 100}%`, width: `${fold.width * 100}%` }} />)}
     </span>
