@@ -4,18 +4,14 @@ import os
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import load_settings
 
 
 @click.command(
     "backup",
-    epilog="""
-    \b
-    Examples:
-      flowrunner backup /backup/flowrunner.backup
-      flowrunner backup --with-keys --passphrase-file pass.txt all.backup
-    """,
+    epilog=examples("backup /backup/flowrunner.backup", "backup --with-keys --passphrase-file pass.txt all.backup"),
 )
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option("--with-keys", is_flag=True, help="Put the keys into the backup, sealed with a passphrase.")

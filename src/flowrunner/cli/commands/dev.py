@@ -5,18 +5,14 @@ from pathlib import Path
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import load_settings
 
 
 @click.command(
     "dev",
-    epilog="""
-    \b
-    Examples:
-      flowrunner dev
-      flowrunner dev --data-dir ./flowrunner-data --no-browser
-    """,
+    epilog=examples("dev", "dev --data-dir ./flowrunner-data --no-browser"),
 )
 @click.option("--no-browser", is_flag=True, help="Do not open the browser.")
 @settings_options("port", "data_dir")

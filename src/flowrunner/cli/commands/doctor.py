@@ -5,18 +5,14 @@ import sys
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import FAILED
 from flowrunner.cli.settings_options import settings_options
 
 
 @click.command(
     "doctor",
-    epilog="""
-    \b
-    Examples:
-      flowrunner doctor
-      flowrunner doctor -o json --data-dir /var/lib/flowrunner
-    """,
+    epilog=examples("doctor", "doctor -o json --data-dir /var/lib/flowrunner"),
 )
 @click.option(
     "-o",

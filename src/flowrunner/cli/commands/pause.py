@@ -4,17 +4,14 @@ import os
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import load_settings
 
 
 @click.command(
     "pause",
-    epilog="""
-    \b
-    Example:
-      flowrunner pause --data-dir /var/lib/flowrunner
-    """,
+    epilog=examples("pause --data-dir /var/lib/flowrunner"),
 )
 @settings_options("data_dir")
 def pause(**flags: str | None) -> None:
@@ -31,11 +28,7 @@ def pause(**flags: str | None) -> None:
 
 @click.command(
     "unpause",
-    epilog="""
-    \b
-    Example:
-      flowrunner unpause --data-dir /var/lib/flowrunner
-    """,
+    epilog=examples("unpause --data-dir /var/lib/flowrunner"),
 )
 @settings_options("data_dir")
 def unpause(**flags: str | None) -> None:

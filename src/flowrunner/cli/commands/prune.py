@@ -5,18 +5,14 @@ import os
 import click
 
 from flowrunner.cli.common import yes_option
+from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import load_settings
 
 
 @click.command(
     "prune",
-    epilog="""
-    \b
-    Examples:
-      flowrunner prune --dry-run
-      flowrunner prune --yes --retention 7d --data-dir /var/lib/flowrunner
-    """,
+    epilog=examples("prune --dry-run", "prune --yes --retention 7d --data-dir /var/lib/flowrunner"),
 )
 @click.option("--dry-run", is_flag=True, help="Delete nothing; print what would be deleted.")
 @yes_option

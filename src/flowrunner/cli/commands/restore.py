@@ -4,18 +4,16 @@ import os
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import load_settings
 
 
 @click.command(
     "restore",
-    epilog="""
-    \b
-    Examples:
-      flowrunner restore /backup/flowrunner.backup --data-dir /var/lib/new
-      flowrunner restore all.backup --passphrase-file pass.txt
-    """,
+    epilog=examples(
+        "restore /backup/flowrunner.backup --data-dir /var/lib/new", "restore all.backup --passphrase-file pass.txt"
+    ),
 )
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option(

@@ -5,21 +5,19 @@ from typing import Any
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.lazy import quick_imports
 
 
 @click.command(
     "test",
-    epilog="""
-    \b
-    Examples:
-      flowrunner test order.yaml
-      flowrunner test flows/ -k refund
-      flowrunner test flows/ --coverage --junit results.xml
-
-    Exits with 0 if all tests passed, with 1 if one failed, with 6 if a flow has faults, and with 2 if there
-    was nothing to run.
-    """,
+    epilog=examples(
+        "test order.yaml",
+        "test flows/ -k refund",
+        "test flows/ --coverage --junit results.xml",
+        note="Exits with 0 if all tests passed, with 1 if one failed, with 6 if a flow has faults, and with 2 if there "
+        "was nothing to run.",
+    ),
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("-k", "wanted", metavar="TEXT", help="Only tests whose name contains this.")

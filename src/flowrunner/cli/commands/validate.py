@@ -5,21 +5,19 @@ import sys
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.lazy import quick_imports
 
 
 @click.command(
     "validate",
-    epilog="""
-    \b
-    Examples:
-      flowrunner validate order.yaml
-      flowrunner validate --strict -o github flows/
-      flowrunner validate - < order.yaml
-      flowrunner validate --stored --data-dir /var/lib/flowrunner
-
-    Exits with 0 if there is no fault, with 6 if a flow has faults, and with 2 if a file cannot be read.
-    """,
+    epilog=examples(
+        "validate order.yaml",
+        "validate --strict -o github flows/",
+        "validate - < order.yaml",
+        "validate --stored --data-dir /var/lib/flowrunner",
+        note="Exits with 0 if there is no fault, with 6 if a flow has faults, and with 2 if a file cannot be read.",
+    ),
 )
 @click.argument("files", metavar="FILE...", nargs=-1)
 @click.option(
