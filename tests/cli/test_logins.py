@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -26,6 +27,7 @@ from flowrunner.cli.browser_login import log_in_by_browser
 from flowrunner.cli.common import common
 from flowrunner.cli.connection import Target, find_target, refreshed
 from flowrunner.cli.contexts import Context, Contexts, load_contexts
+from flowrunner.cli.main import main
 from support.client import PASSWORD, Client
 from support.codes import code_of
 from support.tls import Issuer
@@ -161,6 +163,24 @@ def test_a_token_in_an_argument_is_warned_about(account: Client, tmp_path: Path)
     assert (seen.returncode, unseen.returncode, piped.returncode) == (0, 0, 0)
     assert "warning: other users can see arguments" in seen.stderr
     assert unseen.stderr == piped.stderr == ""
+
+
+def test_ctrl_c_at_a_prompt_is_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # On a real terminal, one that is pressed just before the prompt reads is only noticed with the next key.
+    def press_ctrl_c(_: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("click.termui.hidden_prompt_func", press_ctrl_c)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+    with pytest.raises(SystemExit) as ended:
+        main(["login", "http://127.0.0.1:9", "--username", "ada@example.com"])
+
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.endswith("\nflowrunner: interrupted\n")
 
 
 def test_a_token_that_is_empty_is_not_replaced_by_the_stored_one(account: Client, tmp_path: Path) -> None:

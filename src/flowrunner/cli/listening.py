@@ -7,13 +7,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import click
 
-from flowrunner.cli.common import say
+from flowrunner.cli.common import common, say
 from flowrunner.cli.output import show
+from flowrunner.cli.text import clock_time, plain, short_size
 from flowrunner.client import Client
 
 _POLL_SECONDS: Final = 1.0
@@ -33,10 +35,21 @@ def listen_to(client: Client, path: str, to: str | None) -> None:
     say("Listening; press Ctrl-C to stop")
     while True:
         for one in unseen(client.entries(path), seen):
-            show([one], "id received_at state execution_id:EXECUTION size")
+            _print(one)
             if to is not None:
                 forward(to, client.get(f"{path}/{one['id']}")["request"])
         time.sleep(_POLL_SECONDS)
+
+
+def _print(request: Mapping[str, Any]) -> None:
+    wanted = common()
+    if wanted.output not in (None, "table") or wanted.fields or wanted.query:
+        show([request])
+        return
+    # A table would begin again with each request.
+    moment = clock_time(datetime.fromisoformat(request["received_at"]))
+    parts = (moment, request["id"], request["state"], request.get("execution_id"), short_size(request["size"]))
+    click.echo(plain("  ".join(filter(None, parts))))
 
 
 def unseen(listed: Iterable[Mapping[str, Any]], seen: set[str]) -> Sequence[Mapping[str, Any]]:
