@@ -7,20 +7,21 @@ from fastapi import Request
 
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.errors import AnswerCutOff
-from flowrunner.api.http.routing import ADMITTED_AT
+from flowrunner.api.http.routing import ADMITTED_AT, ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 
 T = TypeVar("T")
 
 
-async def while_allowed(request: Request, right: Right, portions: AsyncIterator[T]) -> AsyncIterator[T]:
-    """Return the portions of an answer, which end early once the caller has lost a right where the request acts.
+async def while_allowed(request: Request, portions: AsyncIterator[T]) -> AsyncIterator[T]:
+    """Return the portions of an answer, which end early once the caller lacks the right that the route requires.
 
     Raises: Unauthorized if the login or the API token has ended already.
     """
+    route: ProtectedRoute = request.scope["route"]
     family = await services_of(request).sessions.family_of(caller_of(request))
-    return _while_allowed(request, right, family, portions)
+    return _while_allowed(request, route.right, family, portions)
 
 
 async def _while_allowed(request: Request, right: Right, family: str, portions: AsyncIterator[T]) -> AsyncIterator[T]:

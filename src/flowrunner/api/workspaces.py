@@ -255,7 +255,7 @@ async def export_workspace(request: Request, id: str) -> _Archive:
     This requires a login session; API tokens are rejected.
     """
     slug, portions = await services_of(request).exports.export(caller_of(request))
-    portions = await while_allowed(request, Right.EXPORT, portions)
+    portions = await while_allowed(request, portions)
     return _Archive(portions, headers={"Content-Disposition": f'attachment; filename="{slug}.zip"'})
 
 
