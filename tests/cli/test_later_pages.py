@@ -46,7 +46,8 @@ class Pages:
         body: Mapping[str, Any] = entry(LATE)
         if request.method == "GET" and name.endswith("s"):
             is_later = "cursor=later" in query
-            body = {name: [entry(LATE if is_later else OTHER)], **({} if is_later else {"next_cursor": "later"})}
+            found = [entry(LATE if is_later else OTHER)]
+            body = {name: found} if is_later else {name: found, "next_cursor": "later"}
         return Answer(status=200, headers={"content-type": "application/json"}, body=json.dumps(body).encode())
 
 

@@ -467,9 +467,31 @@ async def test_a_query_is_added_to_the_url(nodes: Nodes, peer: Peer, url: str, q
     assert peer.seen[0].query == sent.replace("+", " ").replace("%20", " ")
 
 
+async def test_only_null_is_left_out_of_what_is_sent(nodes: Nodes, peer: Peer) -> None:
+    values = {"zero": 0, "none": 0.0, "no": False, "empty": "", "null": None, "list": [0, False, "", None], "of": []}
+    sent = "zero=0&none=0.0&no=false&empty=&list=0&list=false&list="
+
+    await nodes.request(peer.url + "/a", method="POST", query=values, form=values)
+    await nodes.request(
+        peer.url + "/a", headers={f"X-{name}": values[name] for name in ("zero", "no", "empty", "null")}
+    )
+    for body in (0, False, "", [], {}):
+        await nodes.request(peer.url + "/a", method="POST", body=body)
+
+    both, of_headers, *of_bodies = peer.seen
+    assert (both.query, both.body) == (sent, sent.encode())
+    assert {name: of_headers.headers.get(f"x-{name}") for name in ("zero", "no", "empty", "null")} == {
+        "zero": "0", "no": "false", "empty": "", "null": None
+    }  # fmt: skip
+    assert [seen.body for seen in of_bodies] == [b"0", b"false", b"", b"[]", b"{}"]
+
+
 @pytest.mark.parametrize(
     ("auth", "header", "value"),
     [
+        ({"username": "", "password": "p"}, "authorization", "Basic OnA="),
+        ({"token": ""}, "authorization", "Bearer"),
+        ({"api_key": ""}, "x-api-key", ""),
         ({"username": "u", "password": "pä:"}, "authorization", "Basic " + base64.b64encode("u:pä:".encode()).decode()),
         ({"username": "u"}, "authorization", "Basic " + base64.b64encode(b"u:").decode()),
         ({"token": "t"}, "authorization", "Bearer t"),

@@ -4,25 +4,28 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import StatusCode
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from flowrunner.bootstrap.telemetry import exporting_metrics
 from flowrunner.bootstrap.telemetry import open_exporters as open_if_on
 from flowrunner.domain.errors import FlowRunnerError, RedactionLimit, Unavailable
 from flowrunner.domain.events import Step
-from flowrunner.domain.traces import span_id_of, trace_id_of
+from flowrunner.domain.traces import TraceContext, span_id_of, trace_id_of
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.metrics import Metrics
 from flowrunner.otel.export import _record, open_exporters
 from flowrunner.otel.metrics import MetricThread
-from flowrunner.otel.spans import RequestSpans
+from flowrunner.otel.spans import ExecutionSpans, RequestSpans
 from flowrunner.ports.http import SentRequest
 from flowrunner.ports.secrets import Redactor
 from flowrunner.ports.telemetry import TRACEPARENT
@@ -517,3 +520,39 @@ def test_a_line_of_the_log_has_its_severity_and_its_trace(level: str, severity: 
     assert (record.body, record.severity_number.name) == ("a.b", severity)
     assert (record.trace_id, record.span_id) == (int(TRACE, 16), int(PARENT, 16))
     assert record.trace_flags == int(is_sampled)
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "has_failed"),
+    [
+        (100, None, False), (200, None, False), (302, None, False), (399, None, False), (400, None, True),
+        (404, None, True), (499, None, True), (500, None, True), (599, None, True), (None, "network", True),
+        (200, "http.invalid_json", True), (None, None, False),
+    ],
+)  # fmt: skip
+def test_the_span_of_a_request_has_failed_by_its_status_or_its_error(
+    status: int | None, error_type: str | None, has_failed: bool
+) -> None:
+    ended = list[ReadableSpan]()
+    processor: Any = SimpleNamespace(on_end=ended.append)
+    spans = ExecutionSpans(processor, ALWAYS_ON, Resource({}))
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    request = SentRequest(
+        workspace_id=WorkspaceId("w"), method="GET", host="a.example", port=443, began_at=began,
+        ended_at=began + timedelta(seconds=1.5), status=status, error_type=error_type,
+    )  # fmt: skip
+    step, own = (TraceContext(TRACE, id, True) for id in (PARENT, "11f067aa0ba902b7"))
+
+    spans.end_request(request, step, own, "a.example")
+
+    (span,) = ended
+    assert span.status.status_code is (StatusCode.ERROR if has_failed else StatusCode.UNSET)
+    assert span.parent is not None
+    assert span.context is not None
+    assert (f"{span.parent.span_id:016x}", f"{span.context.span_id:016x}") == (PARENT, own.span_id)
+    assert (span.end_time or 0) - (span.start_time or 0) == 1_500_000_000
+    assert span.attributes == {
+        "http.request.method": "GET", "server.address": "a.example", "server.port": 443,
+        **({} if status is None else {"http.response.status_code": status}),
+        **({} if error_type is None else {"error.type": error_type}),
+    }  # fmt: skip
