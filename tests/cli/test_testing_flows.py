@@ -94,6 +94,35 @@ tests:
     assert report["by_name"]["cancelled"]["virtual_seconds"] == day
 
 
+def test_zero_and_empty_values_count_as_given(tmp_path: Path) -> None:
+    text = """\
+nodes:
+  fetch: {type: http.request, params: {url: "https://a.example"}, next: paid}
+  paid: {type: wait, params: {key: paid}, next: last}
+  last: {type: return, params: {value: ["${nodes.fetch.result}", "${input}"]}}
+tests:
+"""
+    for name, value in {"zero": "0", "no": "false", "empty": '""', "null": "null", "list": "[]", "map": "{}"}.items():
+        given = f"mocks: {{fetch: {{result: {value}}}}}, signals: {{paid: {{payload: {value}}}}}"
+        text += f"  {name}: {{{given}, expect: {{result: [{value}, {value}]}}}}\n"
+        text += f"  not_{name}: {{{given}, expect: {{result: {value}}}}}\n"
+        text += f"  holds_{name}: {{{given}, expect: {{result_contains: {value}}}}}\n"
+    given = "mocks: {fetch: {result: 1}}, signals: {paid: {payload: 1}}"
+    text += f"  nothing_ran: {{{given}, expect: {{path: []}}}}\n"
+    text += f"  never_tried: {{{given}, expect: {{tries: {{fetch: 0}}}}}}\n"
+    text += (
+        "  not_zero_as_no: {mocks: {fetch: {result: 0}}, signals: {paid: {payload: 0}}, expect: {result: [false, 0]}}\n"
+    )
+    text += "  at_once: {mocks: {fetch: {result: 1}}, cancel_after: 0s, expect: {status: cancelled}}\n"
+
+    by_name = report_of(text, tmp_path)["by_name"]
+
+    failed = {name for name, test in by_name.items() if test["mismatches"]}
+    wrong = {name for name in by_name if name.startswith(("not_", "holds_"))}
+    assert failed == wrong | {"nothing_ran", "never_tried"}
+    assert [found["what"] for found in by_name["never_tried"]["mismatches"]] == ["tries"]
+
+
 def test_the_clock_shows_what_the_test_says(tmp_path: Path) -> None:
     text = """\
 nodes:

@@ -475,7 +475,8 @@ async def test_only_null_is_left_out_of_what_is_sent(nodes: Nodes, peer: Peer) -
     await nodes.request(
         peer.url + "/a", headers={f"X-{name}": values[name] for name in ("zero", "no", "empty", "null")}
     )
-    for body in (0, False, "", [], {}):
+    bodies: tuple[Any, ...] = (0, False, "", [], {})
+    for body in bodies:
         await nodes.request(peer.url + "/a", method="POST", body=body)
 
     both, of_headers, *of_bodies = peer.seen
