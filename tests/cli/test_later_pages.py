@@ -38,16 +38,15 @@ class Pages:
         self.sent: list[tuple[str, str]] = []
         self.bodies: list[bytes | None] = []
 
-    def send(self, request: Request, **_: object) -> Answer:
+    def send(self, request: Request, **more: object) -> Answer:
         path, _, query = request.target.partition("?")
         self.sent.append((request.method, path))
         self.bodies.append(request.body)
         name = path.rpartition("/")[2]
-        body: Any = entry(LATE)
+        body: dict[str, Any] = dict(entry(LATE))
         if request.method == "GET" and name.endswith("s"):
             is_later = "cursor=later" in query
-            found = [entry(LATE if is_later else OTHER)]
-            body = {name: found} if is_later else {name: found, "next_cursor": "later"}
+            body = {name: [entry(LATE if is_later else OTHER)], "next_cursor": None if is_later else "later"}
         return Answer(status=200, headers={"content-type": "application/json"}, body=json.dumps(body).encode())
 
 

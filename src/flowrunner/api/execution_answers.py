@@ -1,6 +1,5 @@
 """Answers about executions: as they start, in lists, and in full."""
 
-from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated, Any, Final, Self, TypeAlias
 
@@ -11,7 +10,7 @@ from flowrunner.api.http.answers import Answer, ListAnswer, present, stored
 from flowrunner.api.previews import viewed
 from flowrunner.bounded_json import decode_json
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import milliseconds, rfc3339
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView
 from flowrunner.services.executions import StartedExecution
 from flowrunner.stored_json import StoredJson
@@ -88,7 +87,7 @@ def _ended_fields(ended: ExecutionDetail) -> dict[str, Any]:
     return {
         "status": ended.status.value,
         "completed_at": rfc3339(ended.completed_at),
-        "duration": _milliseconds(ended.completed_at - ended.started_at),
+        "duration": milliseconds(ended.completed_at - ended.started_at),
         "result": stored(ended.result),
         "error": present(ended.error),
         "failure": UNSET if ended.failure is None else FailureAnswer.of(ended.failure),
@@ -178,7 +177,7 @@ def fields_of(execution: ExecutionView) -> dict[str, Any]:
     }
     if ended_at is not None:
         shown["completed_at"] = rfc3339(ended_at)
-        shown["duration"] = _milliseconds(ended_at - execution.started_at)
+        shown["duration"] = milliseconds(ended_at - execution.started_at)
     if log_counts is not None:
         counts = _LOG_COUNTS.read(log_counts, id=execution.id)
         shown["logs"] = UNSET if counts is None else counts
@@ -215,13 +214,6 @@ _LABELS: Final = StoredJson[dict[str, str]](dict[str, str], column="executions.l
 
 def _shortened(error: str) -> str:
     return error if len(error) <= LONGEST_LISTED_ERROR else error[: LONGEST_LISTED_ERROR - 1] + "…"
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return duration // _MILLISECOND
-
-
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class WaitingFor(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False):

@@ -14,7 +14,7 @@ from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.log_levels import LogLevel
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import milliseconds, rfc3339
 from flowrunner.ports.node_trials import Trial, TrialContext, TrialStatus
 
 router = APIRouter(prefix="/api/v1/nodes", tags=["Flows"], route_class=ProtectedRoute)
@@ -90,7 +90,7 @@ class TrialAnswer(Answer, frozen=True, kw_only=True):
             wait=present(wait),
             scopes=UNSET if trial.scopes is None else list(trial.scopes),
             logs=[TrialLineAnswer(level=line.level, message=line.message, data=line.data) for line in trial.lines],
-            duration=round((trial.ended_at - trial.started_at).total_seconds() * 1000),
+            duration=milliseconds(trial.ended_at - trial.started_at),
         )
 
 

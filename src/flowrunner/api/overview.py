@@ -1,6 +1,5 @@
 """The overview of a workspace and numbers of its executions over time, over REST."""
 
-from datetime import timedelta
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Request
@@ -13,7 +12,7 @@ from flowrunner.api.http.requests import DIGITS, Since, Until, moment_of, text_f
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import now_of, services_of
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import FlowId, rfc3339
+from flowrunner.domain.values import FlowId, milliseconds, rfc3339
 from flowrunner.ports.overview import OpenExecution, RecentExecution
 from flowrunner.services.overview import (
     MOST_BUCKETS,
@@ -83,7 +82,7 @@ class RecentExecutionAnswer(Answer, frozen=True, kw_only=True):
             id=execution.id,
             status=execution.status.value,
             started_at=rfc3339(execution.started_at),
-            duration=UNSET if ended_at is None else (ended_at - execution.started_at) // timedelta(milliseconds=1),
+            duration=UNSET if ended_at is None else milliseconds(ended_at - execution.started_at),
         )
 
 

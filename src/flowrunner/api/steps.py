@@ -1,7 +1,7 @@
 """The steps of an execution over REST, and its graph."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from urllib.parse import urlencode
 
@@ -20,7 +20,7 @@ from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import PreviewAnswer
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.values import ExecutionId, rfc3339
+from flowrunner.domain.values import ExecutionId, milliseconds, rfc3339
 from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.services.run_graph import GraphEdge, GraphNode
 from flowrunner.services.step_values import ErrorView, Preview, ReceivedView, WaitView
@@ -232,7 +232,7 @@ def _fields(view: StepView) -> dict[str, Any]:
         "started_at": rfc3339(view.started_at),
         "completed_at": _time(view.completed_at),
         "duration": _duration(view.started_at, view.completed_at),
-        "queued": _milliseconds(view.queued),
+        "queued": milliseconds(view.queued),
         "action": present(view.action),
         "error": StepError.of(view.error),
         "wait": UNSET if view.wait is None else StepWait.of(view.wait),
@@ -254,11 +254,7 @@ def _time(at: datetime | None) -> str | UnsetType:
 
 
 def _duration(started_at: datetime, ended_at: datetime | None) -> int | UnsetType:
-    return UNSET if ended_at is None else _milliseconds(ended_at - started_at)
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1000)
+    return UNSET if ended_at is None else milliseconds(ended_at - started_at)
 
 
 @router.get("/executions/{id}/steps", responses=errors(401, 403, 404, 409, 422))

@@ -1,7 +1,7 @@
 """Types shared by all layers: identifiers and JSON."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NewType, TypeAlias, Union
 
@@ -145,3 +145,11 @@ def personal_workspace(account_id: AccountId) -> WorkspaceId:
 def rfc3339(at: datetime) -> str:
     """Format a time in UTC with milliseconds: `2027-01-31T13:00:00.000Z`."""
     return at.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def milliseconds(duration: timedelta) -> int:
+    """Return a duration in whole milliseconds, rounded down."""
+    return duration // _MILLISECOND
+
+
+_MILLISECOND: Final = timedelta(milliseconds=1)

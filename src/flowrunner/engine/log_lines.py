@@ -16,7 +16,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.log_levels import LOG_LEVELS, LogLevel
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
-from flowrunner.domain.values import JSON, rfc3339
+from flowrunner.domain.values import JSON, milliseconds, rfc3339
 from flowrunner.domain.waits import ApprovalWait
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.telemetry import ObservedExecution
@@ -120,4 +120,4 @@ def log_ended(execution: ObservedExecution, ending: Ending, recorded: Recorded) 
 
 
 def _milliseconds(recorded: Recorded) -> int | None:
-    return None if recorded.since is None else round((recorded.at - recorded.since).total_seconds() * 1000)
+    return None if recorded.since is None else milliseconds(recorded.at - recorded.since)

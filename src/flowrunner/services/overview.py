@@ -11,7 +11,7 @@ from typing import Final
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.status import FINAL, Status
-from flowrunner.domain.values import FlowId
+from flowrunner.domain.values import FlowId, milliseconds
 from flowrunner.ids import first_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.overview import IdRange, OverviewReader, RecentActivity, RecentExecution, RecentFlow
@@ -144,7 +144,7 @@ class Overviews:
 def _activity_of(flow: RecentFlow) -> FlowActivity:
     ended = next((one for one in flow.executions if one.status in FINAL), None)
     durations = [
-        (one.completed_at - one.started_at) // timedelta(milliseconds=1)
+        milliseconds(one.completed_at - one.started_at)
         for one in flow.executions
         if one.status is Status.COMPLETED and one.completed_at is not None
     ]
