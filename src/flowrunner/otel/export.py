@@ -29,6 +29,7 @@ from opentelemetry.trace import TraceFlags
 from flowrunner import __version__
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.traces import read_traceparent
+from flowrunner.otel.collectors import session_for
 from flowrunner.otel.metrics import MetricThread
 from flowrunner.otel.spans import ExecutionSpans
 from flowrunner.ports.telemetry import TRACEPARENT
@@ -108,15 +109,15 @@ def open_exporters(environ: Mapping[str, str] = os.environ) -> Exporters:
         resource = resource.merge(Resource({"service.name": "flowrunner"}))
     processor = spans = metrics = logs = None
     if _is_on("TRACES", environ):
-        processor = BatchSpanProcessor(OTLPSpanExporter())
+        processor = BatchSpanProcessor(OTLPSpanExporter(session=session_for("TRACES", environ)))
         # Reads `OTEL_TRACES_SAMPLER`.
         sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
         spans = ExecutionSpans(processor, sampler, resource)
     if _is_on("METRICS", environ):
-        metrics = MetricThread(OTLPMetricExporter(), resource)
+        metrics = MetricThread(OTLPMetricExporter(session=session_for("METRICS", environ)), resource)
     if _is_on("LOGS", environ):
         logs = LoggerProvider(resource=resource, shutdown_on_exit=False)
-        logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+        logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(session=session_for("LOGS", environ))))
     # An empty variable means the same as none.
     propagators = (environ.get("OTEL_PROPAGATORS") or "tracecontext").split(",")
     return Exporters(
