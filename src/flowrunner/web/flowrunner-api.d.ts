@@ -4915,9 +4915,9 @@ export interface components {
             warning?: string;
             /**
              * Secret
-             * @description The secret that signs the messages. It is shown only once.
+             * @description The secret that signs the messages. It is shown only once. Absent if the format has none.
              */
-            secret: string;
+            secret?: string;
         };
         /** NewFactor */
         NewFactor: {
