@@ -228,7 +228,7 @@ def test_a_key_starts_an_execution_once(user: User) -> None:
     ("arguments", "code", "said"),
     [
         (("run",), 2, "Name a flow"),
-        (("run", "double", "Ada"), 2, "Give the input with -i: -i Ada"),
+        (("run", "double", "Ada"), 2, "Name one flow: 'Ada' is another one. Inputs are given with -i."),
         (("run", "double", "--approve", "ask"), 2, "--approve is for --local"),
         (("run", "double", "--with", "a.yaml"), 2, "--with is for --local"),
         (("run", "echo.yaml", "--wait"), 2, "--wait is for flows on a server"),

@@ -83,5 +83,7 @@ def _reject(names: Sequence[str], options: Any, reason: str) -> None:
 
 
 def _reject_more(arguments: Sequence[str]) -> None:
-    if arguments:
+    if arguments and "=" in arguments[0]:
         raise click.UsageError(f"Give the input with -i: -i {arguments[0]}")
+    if arguments:
+        raise click.UsageError(f"Name one flow: '{arguments[0]}' is another one. Inputs are given with -i.")
