@@ -27,6 +27,7 @@ from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.standby import STANDBY, AppSwitch, OnlyHealth, Standby
 from flowrunner.api.http.websockets import FrameReading, SocketProtocol
 from flowrunner.api.open_streams import TRY_AGAIN
+from flowrunner.bootstrap.data import check_data_dir
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
 from flowrunner.bootstrap.housekeeping import active_jobs, run_jobs
@@ -239,6 +240,8 @@ class _Serving:
         try:
             if is_standby and (not await has_usable_schema(self._settings) or self._is_worker):
                 # Either this version cannot read the database yet, or a worker would have nothing to serve.
+                if self._last_problem != STANDBY:
+                    await check_data_dir(self._settings)
                 return await self._wait_on_fallback(STANDBY)
             if is_standby:
                 # Before the program is opened, which takes a moment, or longer if the database is slow.

@@ -50,6 +50,18 @@ def test_servers_of_two_versions_take_over_from_each_other(fleet: Fleet) -> None
     assert check_database(fleet.database) == []
 
 
+def test_a_standby_of_a_newer_version_without_the_keys_refuses_to_start(fleet: Fleet) -> None:
+    fleet.set(DISPATCH="local")
+    older, second = fleet.add().start(), fleet.add(program=newer(), is_cold=True)
+    second.data_dir = second.data_dir.with_name("another")
+    second.spawn()
+
+    assert second.wait() == 1
+    assert "master.key is missing" in second.log
+    assert older.client().get("/readyz").status == 200
+    assert schema_of(fleet) == HEAD
+
+
 def test_with_temporal_servers_and_workers_of_two_versions_share_the_work(fleet: Fleet) -> None:
     older = fleet.add().start()
     worker = fleet.worker()

@@ -41,6 +41,19 @@ class OpenStorage:
     keys: KeyRotations
 
 
+async def check_data_dir(settings: Settings) -> None:
+    """Check the data directory and the keys of a standby that cannot use the database before it migrates it.
+
+    Otherwise it would only find that it is unusable when the other server has ended.
+
+    Raises:
+        FlowRunnerError.
+    """
+    open_data_dir(settings.data_dir)
+    if await stored_at(settings).has_data():
+        load_keys(settings.data_dir, has_data=True)
+
+
 @contextlib.asynccontextmanager
 async def open_data(
     settings: Settings,
