@@ -176,6 +176,8 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
     client, selected = connect(), filter_of(options)
     required(ids, selected)
     if selected:
+        if force:
+            raise click.UsageError("--force ends executions that are named by their ids, and not those of a selection.")
         sys.exit(change_many(client, "cancel", selected, yes=yes))
     for id in [execution_id(client, one) for one in ids]:
         ask(f"Cancel {id}?", yes=yes)
