@@ -3,6 +3,8 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from cli.command import flowrunner
 
 
@@ -40,3 +42,25 @@ def test_a_file_without_nodes_has_no_graph(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (6, "")
     assert done.stderr == "a.yaml: there is no mapping 'nodes' to draw\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "of_each"),
+    [
+        (["graph"], 'n1["{name}<br/>log"]'),
+        (["graph", "-o", "svg"], ">{name}</text>"),
+        (["fmt", "--check"], "{name}.yaml"),
+        (["validate"], "{name}.yaml"),
+        (["test", "-o", "json"], "{name}.yaml"),
+    ],
+    ids=["graph", "graph -o svg", "fmt", "validate", "test"],
+)
+def test_a_command_looks_at_every_flow_of_a_directory(words: list[str], of_each: str, tmp_path: Path) -> None:
+    names = {"first", "second", "third"}
+    for name in names:
+        node = f"{name}: {{type: log,   params: {{message: hi}}, nxt: x}}"
+        (tmp_path / f"{name}.yaml").write_text(f"nodes:   {{{node}}}\ntests: {{t: {{}}}}\n")
+
+    done = flowrunner(*words, ".", at=tmp_path)
+
+    assert {name for name in names if of_each.format(name=name) in done.stdout + done.stderr} == names
