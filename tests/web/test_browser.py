@@ -4,6 +4,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import socket
 import subprocess
 import sys
@@ -814,6 +815,19 @@ def test_an_admin_confirms_the_address_of_a_new_account_so_that_it_can_be_added_
     expect(page.get_by_role("row").filter(has_text="role: viewer").first).to_contain_text("Nora")
 
 
+def test_a_webhook_is_requested_by_the_command_that_its_screen_gives(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(HOOKED, name="is requested")
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = tab.go(f"/flows/{flow}/triggers")
+    page.get_by_role("link", name="ordered").click()
+    page.get_by_role("dialog").get_by_role("button", name="Copy as curl").click()
+    command = shlex.split(page.evaluate("navigator.clipboard.readText()"))
+
+    answer = subprocess.run([*command, "--silent"], capture_output=True, text=True, check=True).stdout
+
+    assert api.ended(json.loads(answer)["execution_id"])["status"] == "completed"
+
+
 def test_the_address_of_a_webhook_is_replaced(tab: Tab, api: Client) -> None:
     flow = api.new_flow(HOOKED, name="is replaced")
     url = api.get("/api/v1/triggers", flow_id=flow).json["triggers"][0]["url"]
@@ -1268,3 +1282,25 @@ def test_s49_s75_nothing_that_is_stored_is_markup(site: Server, tab: Tab, api: C
             )
             == 0
         )
+
+
+def test_a_message_does_not_cover_why_a_list_is_old(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.page
+    page.set_viewport_size({"width": 1000, "height": 700})
+    tab.go("/approvals")
+    reject = page.get_by_role("button", name="Reject").first
+    expect(reject).to_be_visible()
+    page.route("**/api/v1/**", lambda route: route.abort())
+
+    reject.click()
+
+    alert = page.get_by_role("alert")
+    expect(alert).to_be_visible()
+    message = page.get_by_role("status").filter(has_text="The server does not answer")
+    expect(message).to_be_visible()
+    above, below = message.bounding_box(), alert.bounding_box()
+    assert above is not None
+    assert below is not None
+    assert above["y"] + above["height"] <= below["y"]
+    page.unroute("**/api/v1/**")
+    page.set_viewport_size({"width": 1440, "height": 860})

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { cli, curl, python } from "./commands";
+import { cli, curl, hookCurl, python } from "./commands";
 
 const call = { method: "POST", path: "/api/v1/flows/x/run", workspace: "shop", body: { input: { who: "it's", ok: true, none: null } } } as const;
 
@@ -18,4 +18,8 @@ test("a program in Python has the words of Python", () => {
 
 test("a command of the command line quotes what was typed", () => {
   expect(cli(run, "http://h")).toBe("flowrunner run 'order sync' -i 'who=it'\\''s' -i ok=true -i none=null -i count=2 --label team=core --workspace shop --url http://h --wait");
+});
+
+test("a request to a webhook needs no token", () => {
+  expect(hookCurl("http://h/hooks/a'b")).toBe(`curl -X POST 'http://h/hooks/a'\\''b' -H 'Content-Type: application/json' -d '{}'`);
 });

@@ -19,6 +19,11 @@ export function curl(call: Call, origin: string): string {
   return parts.join(" \\\n  ");
 }
 
+/** Return the command that sends a request to a webhook, without the proof of its sender. */
+export function hookCurl(url: string): string {
+  return `curl -X POST ${quoted(url)} -H 'Content-Type: application/json' -d '{}'`;
+}
+
 /** A start of a flow. */
 export interface Run {
   readonly flow: string;

@@ -62,7 +62,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
   return (
     <div class="stack">
       {!mayEdit && <p class="muted">{words.readOnlyHint}</p>}
-      <fieldset class="stack" disabled={!mayEdit}>
+      <fieldset class="plain stack" disabled={!mayEdit}>
         <section class="card padded setting">
           <div><h2>{texts.starts}</h2><p class="muted small">{flow.disabled ? texts.disabledHint : texts.enabledHint}</p></div>
           {mayEdit && <button class="btn" disabled={action.busy} onClick={() => action.run(() => change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled))}>{flow.disabled ? texts.enable : texts.disable}</button>}

@@ -64,7 +64,7 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
           <button class="chip" aria-pressed={isTrying.value} onClick={() => (isTrying.value = true)}>{texts.tryIt}</button>
         </div>
       )}
-      {isTrying.value ? <TrialPanel flow={model.saved.value?.flow.id} node={node} trial={model.trialOf(node.id)} definition={() => model.text.peek()} /> : <fieldset class="stack" disabled={isLocked}>
+      {isTrying.value ? <TrialPanel flow={model.saved.value?.flow.id} node={node} trial={model.trialOf(node.id)} definition={() => model.text.peek()} /> : <fieldset class="plain stack" disabled={isLocked}>
         <NameField model={model} node={node} taken={siblings(reading, node).map(({ label }) => label)} onRename={onRename} />
         {type === undefined ? <p class="muted">{texts.unknownType(node.type)}</p> : <p class="muted small"><Prose text={type.description} /></p>}
         {type !== undefined && (

@@ -4,12 +4,14 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
 import { may } from "../../app/session";
+import { hookCurl } from "../../forms/commands";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { bytes } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Empty, Failure, Load, Time } from "../../parts/parts";
 import { useStart, type Key } from "../../parts/start";
 import { done } from "../../parts/toast";
+import { Prose } from "../../parts/prose";
 import { ScheduleWords } from "../../parts/schedule";
 import { CopyButton, useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
@@ -79,9 +81,9 @@ function Address({ trigger: { id, state }, url, reload }: { trigger: Trigger; ur
     <section class="stack tight">
       <h3>{texts.url}</h3>
       <code class="wrap">{isShown.value && isKnown ? whole : masked}</code>
-      {isKnown && <div class="row"><button class="btn" onClick={() => (isShown.value = !isShown.value)}>{isShown.value ? texts.hide : texts.show}</button><CopyButton text={whole} label={texts.copyUrl} />{state !== "ended" && <button class="btn" onClick={() => (isAsked.value = true)}>{texts.rotate}</button>}</div>}
+      {isKnown && <div class="row"><button class="btn" onClick={() => (isShown.value = !isShown.value)}>{isShown.value ? texts.hide : texts.show}</button><CopyButton text={whole} label={texts.copyUrl} /><CopyButton text={hookCurl(whole)} label={common.copyCurl} />{state !== "ended" && <button class="btn" onClick={() => (isAsked.value = true)}>{texts.rotate}</button>}</div>}
       {isAsked.value && <Confirm title={texts.rotateTitle} action={texts.rotateNow} busy={action.busy} onConfirm={() => action.run(rotate)} onClose={() => (isAsked.value = false)}><p>{texts.rotateHint}</p></Confirm>}
-      <p class="muted small">{isKnown ? texts.urlHint : texts.urlHidden}</p>
+      <p class="muted small"><Prose text={isKnown ? texts.urlHint : texts.urlHidden} /></p>
     </section>
   );
 }
