@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import Request
 
 from api.agents import called, message
 from api.shapes import NAP, SMALLEST, assert_refused
+from flowrunner.api.http.authentication import SURFACE
 from flowrunner.api.mcp import inner_requests, route, tools
 from flowrunner.api.mcp.inner_requests import InnerAnswer, InnerRequests
 from flowrunner.bootstrap.program import Program
+from flowrunner.ports.audit import AuditFilter
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
 from support.waiting import PATIENCE_SECONDS
@@ -207,3 +210,58 @@ async def test_without_the_extra_the_answer_says_what_to_install(
 
     assert_refused(reply, 503)
     assert "extra 'mcp'" in reply.error["message"]
+
+
+async def test_s76_a_request_of_a_tool_comes_from_whoever_called_it(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        session, token, id = await agent_of(program)
+        body = json.dumps(called("save_flow", name="A", definition=SMALLEST)).encode()
+        flow = json.dumps({"name": "B", "definition": SMALLEST}).encode()
+        headers = {"host": "127.0.0.1:8080"}
+        at = {"headers": headers, "address": "192.0.2.7"}
+        assert (await call(program.app, "POST", "/mcp", token=token, body=body, **at)).status == 200
+        assert (await call(program.app, "POST", "/api/v1/flows", token=session, body=flow, **at)).status == 201
+        rows = [
+            row async for rows in program.services.audit._portions(AuditFilter(action="flow.created")) for row in rows
+        ]
+
+    by_session, by_tool = ((row.entry.actor, row.entry.address, row.entry.credential) for row in rows)
+    assert by_tool == (by_session[0], "192.0.2.7", f"token:{id}")
+    assert by_session[1] == "192.0.2.7"
+
+
+async def test_a_request_of_a_tool_has_what_routes_know_of_the_call_and_no_more() -> None:
+    seen = list[Any]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope, await receive()))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    outer = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "https", "method": "POST",
+        "path": "/mcp", "raw_path": b"/mcp", "root_path": "/below", "query_string": b"a=1", "state": {"of": "the call"},
+        "client": ("192.0.2.7", 1), "server": ("127.0.0.1", 80), "app": app, "request_id": "one-id", SURFACE: "mcp",
+        "headers": [
+            (b"host", b"flows.example.com"), (b"authorization", b"Bearer t"), (b"cookie", b"c=1"),
+            (b"content-type", b"text/plain"), (b"x-forwarded-for", b"198.51.100.1"), (b"idempotency-key", b"k"),
+            (b"flowrunner-workspace", b"w"), (b"prefer", b"wait=9"), (b"x-request-id", b"other"),
+        ],
+    }  # fmt: skip
+    requests = InnerRequests(Request(outer), asyncio.Event())
+
+    await requests.get("flows", limit=0, q=None, is_open=False, name="é&")
+    await requests.post("flows", "flow-1", "run", body={"input": None}, headers={"Prefer": "wait=1"})
+
+    kept = ("type", "asgi", "http_version", "scheme", "client", "server", SURFACE)
+    for scope, _ in seen:
+        assert {name: scope[name] for name in kept} == {name: outer[name] for name in kept}
+        assert (scope["root_path"], scope["state"]) == ("", {})
+    common = [(b"host", b"flows.example.com"), (b"authorization", b"Bearer t"), (b"x-request-id", b"one-id")]
+    (got, of_get), (posted, of_post) = seen
+    assert (got["method"], got["path"], got["headers"]) == ("GET", "/api/v1/flows", common)
+    assert got["query_string"] == b"limit=0&is_open=false&name=%C3%A9%26"
+    assert (posted["method"], posted["path"]) == ("POST", "/api/v1/flows/flow-1/run")
+    assert posted["headers"] == [*common, (b"content-type", b"application/json"), (b"prefer", b"wait=1")]
+    assert posted["query_string"] == b""
+    assert (of_get["body"], of_post["body"]) == (b"", b'{"input":null}')
