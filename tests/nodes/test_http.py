@@ -318,6 +318,18 @@ async def test_an_answer_is_not_nested_deeper_than_what_contains_it_may_be(
     assert "it is nested more than 500 levels deep" in failure.message
 
 
+async def test_no_text_of_an_answer_has_a_nul_however_it_is_read(nodes: Nodes, peer: Peer) -> None:
+    for content_type in ("text/plain", "application/json", "text/plain; charset=latin-1", "application/problem+json"):
+        url = peer.give("/a", 200, b"a\x00b", Content_Type=content_type)
+        if "json" not in content_type:
+            assert (await nodes.request(url))["body"] == "a\ufffdb"
+        assert (await nodes.request(url, response="text"))["body"] == "a\ufffdb"
+        failed = [await nodes.failure(url, response="json"), await nodes.failure(url, expect_status=201)]
+        failed.append(await nodes.failure(peer.give("/b", 502, b"a\x00b", Content_Type=content_type)))
+
+        assert [cast("Any", failure.data)["body"] for failure in failed] == ["a\ufffdb"] * 3
+
+
 async def test_a_failed_answer_keeps_its_status_whatever_its_body_is(nodes: Nodes, peer: Peer) -> None:
     for content_type in ("application/json", "text/plain; charset=nothing", "application/json; charset=nothing"):
         failure = await nodes.failure(peer.give("/a", 502, "<html>", Content_Type=content_type), response="json")
