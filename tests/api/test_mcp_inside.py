@@ -218,7 +218,7 @@ async def test_s76_a_request_of_a_tool_comes_from_whoever_called_it(tmp_path: Pa
         body = json.dumps(called("save_flow", name="A", definition=SMALLEST)).encode()
         flow = json.dumps({"name": "B", "definition": SMALLEST}).encode()
         headers = {"host": "127.0.0.1:8080"}
-        at = {"headers": headers, "address": "192.0.2.7"}
+        at: Any = {"headers": headers, "address": "192.0.2.7"}
         assert (await call(program.app, "POST", "/mcp", token=token, body=body, **at)).status == 200
         assert (await call(program.app, "POST", "/api/v1/flows", token=session, body=flow, **at)).status == 201
         rows = [
@@ -238,7 +238,7 @@ async def test_a_request_of_a_tool_has_what_routes_know_of_the_call_and_no_more(
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"{}"})
 
-    outer = {
+    outer: dict[str, Any] = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "https", "method": "POST",
         "path": "/mcp", "raw_path": b"/mcp", "root_path": "/below", "query_string": b"a=1", "state": {"of": "the call"},
         "client": ("192.0.2.7", 1), "server": ("127.0.0.1", 80), "app": app, "request_id": "one-id", SURFACE: "mcp",

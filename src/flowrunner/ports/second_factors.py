@@ -205,5 +205,5 @@ class Passkeys(Protocol):
         ...
 
     def check_request(self, challenge: bytes, answer: Mapping[str, Any], passkey: Passkey) -> int:
-        """Return the new count of signatures."""
+        """Return the new count of signatures, which the store compares with the last one."""
         ...

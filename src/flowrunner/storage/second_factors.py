@@ -74,7 +74,8 @@ RETURNING number
 SET_WAIT: Final = "UPDATE wrong_codes SET not_before = :not_before WHERE account_id = :account_id"
 NOT_BEFORE: Final = "SELECT not_before FROM wrong_codes WHERE account_id = :account_id"
 FORGET_WRONG: Final = "DELETE FROM wrong_codes WHERE account_id = :account_id"
-# A code is valid once: its time step must be later than the last one. Some passkeys do not count, and always report 0.
+# A code is valid once: its time step must be later than the last one. A count of signatures that stays behind is that
+# of a copy of the passkey. Some passkeys do not count, and always report 0.
 USE: Final = """
 UPDATE second_factors SET counter = :counter, last_used_at = :at
  WHERE id = :id AND account_id = :account_id AND confirmed_at IS NOT NULL
@@ -226,7 +227,7 @@ class SqlSecondFactors:
 
         async def accept(tx: Transaction) -> None:
             if await tx.run(USE if use.recovery_digest is None else TAKE_RECOVERY, values) != 1:
-                raise Unauthorized("The code was used before: wait for the next one")
+                raise Unauthorized("This answer was used before: wait for the next code, or use the passkey again")
             await _take_challenge(tx, digest, account_id, purpose="login", at=at)
             await tx.run(FORGET_WRONG, values)
             if not await open_session(tx, session, at=at):
