@@ -17,6 +17,7 @@ from flowrunner.api.http import delays, early_refusals
 from flowrunner.api.http.connections import Connections
 from flowrunner.api.http.delays import Delays
 from flowrunner.api.http.early_refusals import EarlyRefusals
+from flowrunner.api.http.edge import SECURITY_HEADERS, TLS_ONLY
 from flowrunner.api.http.errors import answer_to
 from flowrunner.api.http.protocol import JoinedHttpProtocol
 from flowrunner.domain.account import Caller
@@ -33,13 +34,16 @@ CALLER: Final = cast("Caller", SimpleNamespace(workspace_id=WorkspaceId("ws-1"),
 class Starts:
     """An application whose starts all wait for a slot that no one gives back, with a server in front of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_behind_tls: bool = False) -> None:
         self.slots = StartSlots()
         self.bodies: list[bytes] = []
         self.refused: list[str] = []
         self.counted: list[Any] = []
         self.early = EarlyRefusals(
-            self.slots.full, on_request=lambda *counted: self.counted.append(counted), refused=self.refused.append
+            self.slots.full,
+            on_request=lambda *counted: self.counted.append(counted),
+            refused=self.refused.append,
+            is_behind_tls=is_behind_tls,
         )
         self.port = 0
         self.connections = Connections(0, on_drop=lambda: None)
@@ -148,6 +152,19 @@ async def test_a_start_that_is_repeated_at_once_is_refused_before_its_body_is_re
     assert early[0][1]["x-request-id"] == "mine"
     assert app.refused == ["workspace_starts"] * 3
     assert [counted[:3] for counted in app.counted] == [("/api/v1/flows/{id}/run", "POST", 503)] * 3
+
+
+@pytest.mark.usefixtures("nobody_may_wait")
+@pytest.mark.parametrize("is_behind_tls", [True, False])
+async def test_an_early_refusal_has_the_headers_of_every_answer(is_behind_tls: bool) -> None:
+    async with starts(Starts(is_behind_tls=is_behind_tls)) as app:
+        (*_, (_, headers, _)) = await app.send(start() + start(), 2)
+
+    expected = {name.decode(): value.decode() for name, value in (*SECURITY_HEADERS, TLS_ONLY)}
+    if not is_behind_tls:
+        del expected["strict-transport-security"]
+    assert headers.items() >= expected.items()
+    assert ("strict-transport-security" in headers) == is_behind_tls
 
 
 @pytest.mark.usefixtures("nobody_may_wait")

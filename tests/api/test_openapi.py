@@ -109,6 +109,22 @@ def test_every_route_says_its_errors(document: Any) -> None:
             assert (schema == {"$ref": "#/components/schemas/ErrorAnswer"}) == (status >= "400"), (name, status)
 
 
+def test_every_state_that_can_be_read_may_be_named_by_its_reader(document: Any) -> None:
+    """Programs that are generated from the description can ask for what has changed only if it says how."""
+    found = {
+        name: (
+            "ETag" in operation["responses"].get("200", {}).get("headers", {}),
+            "304" in operation["responses"],
+            any(parameter["name"].lower() == "if-none-match" for parameter in operation.get("parameters", ())),
+        )
+        for name, operation in operations(document).items()
+        if name.startswith("GET ")
+    }
+
+    assert found["GET /api/v1/flows/{id}"] == found["GET /api/v1/executions"] == (True, True, True)
+    assert [name for name, parts in found.items() if len(set(parts)) > 1] == []
+
+
 def test_no_answer_has_an_object_or_a_list_under_its_own_name(document: Any) -> None:
     """Generators name a variable after each of both, with two types."""
     for name, schema in document["components"]["schemas"].items():

@@ -524,6 +524,23 @@ def test_a_valid_document_has_no_fault(document: str) -> None:
     assert reading.flow is not None
 
 
+def test_the_input_of_the_first_node_is_that_of_the_flow_unless_an_edge_leads_to_it() -> None:
+    document = """
+start: a
+inputs: {{name: {{type: string}}}}
+nodes:
+  a: {{type: log, params: {{message: "${{input.other}}"}}, next: b}}
+  b: {{type: switch, params: {{cases: [{{when: "true", action: again}}]}}, next: {{again: {again}, default: c}}}}
+  c: {{type: return, params: {{value: "${{input.other}}"}}}}
+"""
+
+    def faults(again: str) -> list[str]:
+        return [fault.path for fault in study(document.format(again=again)).faults if not fault.is_warning]
+
+    assert faults(again="c") == ["nodes.a.params.message"]
+    assert faults(again="a") == []
+
+
 def test_the_start_of_a_loop_is_where_its_document_says() -> None:
     document = """\
 nodes:
