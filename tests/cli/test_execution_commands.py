@@ -70,6 +70,7 @@ def test_what_happens_is_a_line_each(user: User) -> None:
     assert lines[0] == "start tell.1 (log)"
     assert lines[1].startswith("info  tell: all is \\x1b]0;owned\\x07 well")
     assert lines[2].startswith("done  tell.1 in ")
+    assert done.stderr.count("It is night") == 2, "once in the log, and once as the end"
 
 
 def test_executions_are_found(user: User) -> None:

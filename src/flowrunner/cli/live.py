@@ -76,8 +76,9 @@ class PlainLines(Silence):
                 return plain(f"wait  {step} {_awaited(waiting_for)}{limit}"[:_MOST_SHOWN])
             case {"type": "execution_update", "retry_at": str() as retry_at}:
                 return plain(f"retry {step} in {_seconds(event['timestamp'], retry_at):.3g} s")
-            case {"type": "execution_update", "error": error}:
-                return click.style(plain(f"fail  {step}: {error}"[:_MOST_SHOWN]), fg="red")
+            case {"type": "execution_update", "error": _}:
+                # The log has a line with it.
+                return None
             case {"type": "execution_update", "attempt": attempt} if step:
                 self._began[step] = event["timestamp"]
                 retried = "" if attempt == 1 else f", attempt {attempt}"
