@@ -263,6 +263,23 @@ def test_on_a_narrow_screen_a_button_above_the_graph_leads_to_the_error(tab: Tab
         page.set_viewport_size({"width": 1440, "height": 860})
 
 
+def test_the_way_to_the_error_has_no_motion_that_something_could_stop_halfway(
+    browser: Browser, site: Server, api: Client
+) -> None:
+    id = api.run(api.new_flow("nodes: {a: {type: fail, params: {error: e.e, message: Too late}}}", name="half way"))
+    api.ended(id)
+    tab = Tab(browser, site.url, width=390, height=700, reduced_motion="no-preference")
+    try:
+        page = tab.log_in(api.email, api.password).go(f"/executions/{id}")
+        shown = page.get_by_role("button", name="Show the error")
+        expect(panel(page).get_by_text("Too late").first).to_be_attached()
+
+        places = "button => { button.click(); return document.querySelector('.drawer').getBoundingClientRect().top }"
+        assert shown.evaluate(places) < 350
+    finally:
+        tab.close()
+
+
 def test_the_title_has_the_focus_although_the_execution_comes_late(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="comes late")
     id = api.post(f"/api/v1/flows/{flow}/run", {}).json["execution_id"]

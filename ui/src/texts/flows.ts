@@ -19,7 +19,7 @@ export const flows = {
   import: "Import…",
   importTitle: "Import flows",
   importIt: "Import",
-  importHint: "A zip archive with a YAML file for each flow, as an export has it. A flow with the name of a file gets a new revision; others are created.",
+  importHint: "A zip archive with a YAML file for each flow, as an export has it. A flow with the name of a file gets a new revision; others are created. The command `flowrunner import` makes such files of workflows of n8n and of OpenAPI documents.",
   archive: "Zip archive",
   plan: "What the import does",
   planned: { create: "is created", update: "gets a new revision", none: "stays as it is" } as Record<string, string>,

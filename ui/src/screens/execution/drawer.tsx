@@ -2,7 +2,6 @@
 import { useEffect, useRef } from "preact/hooks";
 import { location } from "../../app/router";
 import { later } from "../../parts/later";
-import { reveal } from "../../parts/reveal";
 import type { Detail, ExecutionStore, Step } from "../../execution/store";
 import { executions as texts } from "../../texts/executions";
 
@@ -20,7 +19,7 @@ export function Drawer(props: DrawerProps) {
   const first = useRef(chosen);
   // On a narrow screen it is below the picture, out of sight.
   useEffect(() => {
-    if (first.current !== chosen && window.matchMedia("(max-width: 900px)").matches) reveal(panel.current);
+    if (first.current !== chosen && window.matchMedia("(max-width: 900px)").matches) panel.current?.scrollIntoView();
     first.current = chosen;
   }, [chosen]);
   return <aside ref={panel} class="drawer" aria-label={texts.steps}><Beside {...props} /></aside>;

@@ -10,7 +10,6 @@ import { CurlButton } from "../../parts/curl";
 import { duration, now, shortId, tick } from "../../parts/format";
 import { Time } from "../../parts/parts";
 import { CopyButton } from "../../parts/tools";
-import { reveal } from "../../parts/reveal";
 import { executions as texts } from "../../texts/executions";
 import { LabelTags } from "../executions/labels";
 import { StartedBy, useTriggers } from "../executions/started-by";
@@ -77,7 +76,7 @@ function ToDrawer({ detail: { failure, waiting_for: waits } }: { detail: Detail 
   const first = waits?.find(({ type }) => type === "approval" || type === "signal");
   const step = failure?.step ?? (first?.type === "approval" && may("operator") ? first.step : undefined);
   const isBelow = step !== undefined && (query.get("step") ?? step) === step && !["node", "loop"].some((name) => query.has(name)) && !["logs", "data"].includes(query.get("tab") ?? "");
-  return isBelow ? <button class="btn primary small-btn narrow-only" onClick={() => reveal(document.querySelector(".drawer"))}>{failure ? texts.toError : texts.toApproval}</button> : null;
+  return isBelow ? <button class="btn primary small-btn narrow-only" onClick={() => document.querySelector(".drawer")?.scrollIntoView()}>{failure ? texts.toError : texts.toApproval}</button> : null;
 }
 
 /** Who has cancelled it, which the audit log of the workspace tells its admins. */

@@ -4,6 +4,7 @@ import type { Schemas } from "../../api/client";
 import { sendFile } from "../../api/files";
 import { Dialog } from "../../parts/dialog";
 import { Failure } from "../../parts/parts";
+import { Prose } from "../../parts/prose";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
@@ -39,7 +40,7 @@ export function ImportDialog({ onImported, onClose }: { onImported: () => Promis
         <button class="btn primary" disabled={action.busy || plan.value === undefined || plan.value.every((flow) => flow.action === "none")} onClick={start}>{texts.importIt}</button>
       </>}
     >
-      <p class="muted">{texts.importHint}</p>
+      <p class="muted"><Prose text={texts.importHint} /></p>
       <input type="file" accept=".zip,application/zip" aria-label={texts.archive} onChange={(event) => choose(event.currentTarget.files?.[0])} />
       {error.value !== undefined && <Failure error={error.value} />}
       {plan.value !== undefined && (
