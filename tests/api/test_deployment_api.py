@@ -452,6 +452,21 @@ def test_a_batch_deletes_flows_in_its_transaction(account: Client, admin: Client
     assert account.get(f"/api/v1/flows/{other}").status == 200
 
 
+def test_a_batch_saves_the_flow_that_is_left_of_those_with_its_name(account: Client) -> None:
+    ids = [account.new_flow(SMALLEST, name="twin") for _ in range(4)]
+
+    tried = account.post(f"{BATCH}?dry_run=true", batch("twin") | {"delete": ids[:3]})
+    none_left = account.post(BATCH, batch("twin") | {"delete": ids})
+    two_left = account.post(BATCH, batch("twin") | {"delete": ids[:2]})
+    saved = account.post(BATCH, batch("twin") | {"delete": ids[:3]})
+
+    assert [flow["id"] for flow in tried.json["flows"]] == [ids[3]]
+    assert (none_left.status, none_left.error["message"]) == (409, "The flow 'twin' is to be both saved and deleted")
+    assert (two_left.status, two_left.error["message"][:32]) == (409, "Several flows are called 'twin':")
+    assert [flow["id"] for flow in saved.json["flows"]] == [ids[3]]
+    assert saved.json["deleted"] == ids[:3]
+
+
 def test_a_batch_names_the_flows_that_it_has_deleted_and_that_others_of_it_call(account: Client) -> None:
     old = account.new_flow(SMALLEST, name="old")
     calls = "nodes: {a: {type: flow, params: {flow: old}}}\n"

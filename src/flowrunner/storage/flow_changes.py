@@ -1,6 +1,6 @@
 """One flow in a transaction: read it, and write it with its revision, its triggers and its tool."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_a
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL
 """
 # `:wanted` has a number, a name and a size for each flow, as JSON: other writes wait while a deployment looks for them.
+# Those of `:but` are to be deleted.
 # Two rows are enough to know that a name is ambiguous. A definition of another size is not read: it is another one.
 # PostgreSQL uses an index only for comparisons in its collation.
 NAMED: Final = Statement(
@@ -36,6 +37,7 @@ SELECT w.value ->> 0, f.id, f.name, f.description, f.version, f.tags, f.created_
   FROM json_each(:wanted) w CROSS JOIN flows f CROSS JOIN revisions r
  WHERE f.id IN (SELECT id FROM flows
                  WHERE workspace_id = :workspace_id AND name = w.value ->> 1 AND deleted_at IS NULL
+                   AND id NOT IN (SELECT value FROM json_each(:but))
                  ORDER BY id LIMIT 2)
    AND r.id = f.revision_id
  ORDER BY f.id
@@ -49,6 +51,7 @@ SELECT w.number, f.id, f.name, f.description, f.version, f.tags, f.created_at, f
           FROM json_array_elements(CAST(:wanted AS json))) AS w
  CROSS JOIN LATERAL (SELECT * FROM flows
                       WHERE workspace_id = :workspace_id AND name COLLATE "C" = w.name AND deleted_at IS NULL
+                        AND id NOT IN (SELECT json_array_elements_text(CAST(:but AS json)))
                       ORDER BY id LIMIT 2) AS f
   JOIN revisions r ON r.id = f.revision_id
  ORDER BY f.id
@@ -77,7 +80,7 @@ SELECT id, workspace_id, name, description, version, tags, revision_id, created_
 """,
 )
 THERE: Final = Statement.with_texts(
-    "SELECT id FROM flows WHERE id IN (:ids) AND workspace_id = :workspace_id AND deleted_at IS NULL", "ids"
+    "SELECT id, name FROM flows WHERE id IN (:ids) AND workspace_id = :workspace_id AND deleted_at IS NULL", "ids"
 )
 # Revisions stay: open executions continue with theirs, and the history stays readable.
 DELETE: Final = Statement.with_texts(
@@ -156,9 +159,17 @@ async def named(tx: Transaction, workspace_id: WorkspaceId, name: str, size: int
 
 
 async def _all_named(
-    tx: Transaction, workspace_id: WorkspaceId, wanted: Sequence[tuple[str, int | None]]
+    tx: Transaction,
+    workspace_id: WorkspaceId,
+    wanted: Sequence[tuple[str, int | None]],
+    *,
+    but: Collection[FlowId] = (),
 ) -> Sequence[SavedFlow | None]:
-    """Return the flows with names and sizes, as `named` does for each."""
+    """Return the flows with names and sizes, as `named` does for each.
+
+    Args:
+        but: Flows that are left out.
+    """
     # No name has a NUL, which PostgreSQL does not take.
     forms = [
         (number, form.replace("\0", "\ufffd"), size)
@@ -166,9 +177,8 @@ async def _all_named(
         for form in forms_of(name)
     ]
     rows: dict[tuple[int, str], list[Row]] = {}
-    for number, *row in await tx.rows(
-        NAMED, {"workspace_id": workspace_id, "wanted": msgspec.json.encode(forms).decode()}
-    ):
+    values = {"workspace_id": workspace_id, "wanted": msgspec.json.encode(forms).decode(), "but": _listed(but)}
+    for number, *row in await tx.rows(NAMED, values):
         rows.setdefault((number, row[1]), []).append(tuple(row))
     flows: list[SavedFlow | None] = []
     for number, (name, _) in enumerate(wanted):
@@ -191,11 +201,11 @@ async def plan(
     Raises: Conflict, LimitReached.
     """
     deleted, planned = await _there(tx, workspace_id, delete), []
-    gone = [id for id in dict.fromkeys(delete) if id in deleted]
-    found = await _all_named(tx, workspace_id, [(change.name, change.size) for change in changes])
+    gone, gone_names = [id for id in dict.fromkeys(delete) if id in deleted], set(deleted.values())
+    found = await _all_named(tx, workspace_id, [(change.name, change.size) for change in changes], but=gone)
     for change, before in zip(changes, found, strict=True):
-        if before is not None and before.id in deleted:
-            raise Conflict(f"The flow {quoted(before.name)} is to be both saved and deleted")
+        if before is None and not gone_names.isdisjoint(forms_of(change.name)):
+            raise Conflict(f"The flow {quoted(change.name)} is to be both saved and deleted")
         after = change.change(before)
         planned.append(FlowChange(before, after if before is None or after == before else after.after(before)))
     created = sum(change.before is None for change in planned)
@@ -210,11 +220,12 @@ async def write_deployment(tx: Transaction, workspace_id: WorkspaceId, planned: 
     await write(tx, workspace_id, planned.changes)
 
 
-async def _there(tx: Transaction, workspace_id: WorkspaceId, ids: Sequence[FlowId]) -> set[FlowId]:
-    """Return those of the ids that flows have."""
+async def _there(tx: Transaction, workspace_id: WorkspaceId, ids: Sequence[FlowId]) -> Mapping[FlowId, str]:
+    """Return the names of the flows with these ids that there are."""
     if not ids:
-        return set()
-    return {FlowId(id) for (id,) in await tx.rows(THERE, {"workspace_id": workspace_id, "ids": _listed(ids)})}
+        return {}
+    rows = await tx.rows(THERE, {"workspace_id": workspace_id, "ids": _listed(ids)})
+    return {FlowId(id): name for id, name in rows}
 
 
 async def delete(tx: Transaction, workspace_id: WorkspaceId, ids: Sequence[FlowId], at: datetime) -> int:
@@ -228,7 +239,7 @@ async def delete(tx: Transaction, workspace_id: WorkspaceId, ids: Sequence[FlowI
     return count
 
 
-def _listed(ids: Sequence[FlowId]) -> str:
+def _listed(ids: Collection[FlowId]) -> str:
     # No id has a NUL, which PostgreSQL does not take.
     return msgspec.json.encode([id.replace("\0", "\ufffd") for id in ids]).decode()
 
