@@ -18,10 +18,12 @@ from docs.pages import ROOT
 from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.server import ROUTERS
 from flowrunner.client import models
-from flowrunner.client.calls import Listing
+from flowrunner.client.calls import Listing, call
 from flowrunner.client.groups import Groups
 from flowrunner.client.model import Model, wire_name
+from flowrunner.client.models import Message
 from flowrunner.client.operations import ListOperation, Operation
+from flowrunner.client.requests import request
 
 DOCUMENT: Final[Any] = openapi_document([route for router in ROUTERS for route in router.routes])
 SCHEMAS: Final[Any] = DOCUMENT["components"]["schemas"]
@@ -358,3 +360,20 @@ def test_a_method_that_waits_gives_the_server_that_time() -> None:
 
     assert {"flows.run", "flows.run_by_name", "executions.rerun", "executions.events_page"} <= waits.keys()
     assert {name: made_by(method).seconds for name, method in waits.items()} == dict.fromkeys(waits, 7)
+
+
+def test_only_none_is_left_out_of_a_request() -> None:
+    values: dict[str, Any] = {"zero": 0, "no": False, "empty": "", "none": None, "of": [0, "", False], "nothing": []}
+    bodies: tuple[Any, ...] = (0, False, "", [], {})
+
+    sent = [request("POST", "/a", json=value) for value in bodies]
+    empty = [request("POST", "/a", content=content, content_type="text/plain") for content in ("", b"")]
+    without = request("POST", "/a", headers={"A": "", "B": None})
+    waiting = [call(Message, "POST", "/a", wait=seconds).request.headers.get("Prefer") for seconds in (0, None)]
+
+    assert request("GET", "/a", query=values).target.partition("?")[2] == "zero=0&no=false&empty=&of=0&of=&of=false"
+    assert [made.body for made in sent] == [b"0", b"false", b'""', b"[]", b"{}"]
+    assert {made.headers["Content-Type"] for made in sent} == {"application/json"}
+    assert [(made.body, made.headers["Content-Type"]) for made in empty] == [(b"", "text/plain")] * 2
+    assert (without.body, without.headers) == (None, {"A": ""})
+    assert waiting == ["wait=0", None]
