@@ -374,3 +374,37 @@ def test_everybody_sees_that_the_installation_is_paused(
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("This installation starts executions.")).to_be_visible()
     expect(banner).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("screen", "late", "below"),
+    [
+        ("/workspace?tab=settings", "**/retention", "Download an archive"),
+        ("/triggers?trigger={schedule}", "**/next?**", "Backfill…"),
+    ],
+)
+def test_what_is_below_moves_little_when_a_part_comes_late(
+    tab: Tab, ids: dict[str, Any], screen: str, late: str, below: str
+) -> None:
+    page = tab.page
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(late, hold)
+    with page.expect_request(late):
+        tab.go(screen.format(**ids))
+    button = page.get_by_role("button", name=below)
+    expect(button).to_be_visible()
+    expect(page.locator("section [aria-busy=true]")).to_have_count(1)
+    before = button.bounding_box()
+
+    held[0].continue_()
+
+    expect(page.locator("section [aria-busy=true]")).to_have_count(0)
+    after = button.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(after["y"] - before["y"]) < 20
+    page.unroute(late)

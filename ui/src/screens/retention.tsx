@@ -19,7 +19,7 @@ export function Retention({ kind, id, mayChange }: { kind: "flow" | "workspace";
   return (
     <section class="card padded stack">
       <div><h2>{texts.title}</h2><p class="muted small">{texts.hints[kind]}</p></div>
-      <Load query={rule} rows={2}>{(data) => <RetentionForm key={`${data.max_age_seconds} ${data.max_count}`} kind={kind} id={id} rule={data} mayChange={mayChange} onSaved={rule.set} />}</Load>
+      <Load query={rule} rows={4}>{(data) => <RetentionForm key={`${data.max_age_seconds} ${data.max_count}`} kind={kind} id={id} rule={data} mayChange={mayChange} onSaved={rule.set} />}</Load>
     </section>
   );
 }

@@ -56,7 +56,7 @@ function NextTimes({ trigger }: { trigger: Trigger }) {
     <section class="stack tight">
       <h3>{texts.nextTimes}</h3>
       {trigger.schedule?.timezone !== ZONE && <p class="muted small">{texts.zone(ZONE)}</p>}
-      <Load query={times} rows={5}>
+      <Load query={times} rows={3}>
         {({ next }) => next.length === 0 ? <p class="muted">{texts.noTimes}</p> : <ol class="stack tight">{next.map((at) => <li key={at} class="row"><Time at={at} /><span class="muted small"><Time at={at} how="relative" /></span></li>)}</ol>}
       </Load>
     </section>
