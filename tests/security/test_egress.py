@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import http.server
 import ipaddress
 import re
@@ -548,6 +549,23 @@ async def test_s35_metadata_services_stay_closed(
 )  # fmt: skip
 async def test_s35_metadata_services_stay_closed_in_every_spelling(host: str) -> None:
     assert await attempt(f"http://{host}/latest/meta-data/", EVERYTHING) in REFUSED
+
+
+async def test_no_file_of_this_machine_is_named_by_a_failed_connection(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: Any, **options: Any) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files", "/usr/lib/python3/encodings/idna.py")
+
+    async with closed_client("127.0.0.0/8") as client:
+        monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", fail)
+        with pytest.raises(NodeFailure) as caught:
+            await client.request("GET", f"http://127.0.0.1:{trap.port}/", headers={})
+
+    assert (caught.value.type, str(caught.value)) == (
+        "connection.failed",
+        f"Cannot connect to http://127.0.0.1:{trap.port}/: Too many open files",
+    )
 
 
 async def test_s35_our_own_port_stays_closed(trap: Trap, scoreboard: Scoreboard) -> None:

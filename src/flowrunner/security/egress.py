@@ -500,4 +500,6 @@ def _causes(error: BaseException) -> Sequence[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error).replace("\n", " ") or type(error).__name__
+    # The name of a file of this machine, such as of one that cannot be opened for lack of files, is nobody's business.
+    text = error.strerror if isinstance(error, OSError) and error.filename is not None else str(error)
+    return str(text).replace("\n", " ") or type(error).__name__
