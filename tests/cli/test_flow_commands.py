@@ -228,6 +228,7 @@ def test_a_key_starts_an_execution_once(user: User) -> None:
     ("arguments", "code", "said"),
     [
         (("run",), 2, "Name a flow"),
+        (("flow", "create", "x" * 300), 2, "cannot be read: File name too long"),
         (("run", "double", "Ada"), 2, "Name one flow: 'Ada' is another one. Inputs are given with -i."),
         (("run", "double", "--approve", "ask"), 2, "--approve is for --local"),
         (("run", "double", "--with", "a.yaml"), 2, "--with is for --local"),

@@ -68,6 +68,7 @@ def test_a_file_that_cannot_be_read_is_reported_with_its_option(read: Callable[[
             "--input takes NAME=VALUE, a JSON object, @FILE or -, and not 'input.json': did you mean @input.json?",
         ),
         (("-i", "Ada"), "--input takes NAME=VALUE, a JSON object, @FILE or -, and not 'Ada'"),
+        (("-i", "x" * 300), "--input takes NAME=VALUE, a JSON object, @FILE or -, and not 'xxx"),
         (("-p", "Ada"), "--param takes NAME=VALUE, and not 'Ada'"),
         (("-i", "@none.json"), "--input: none.json cannot be read: No such file or directory"),
         (("-i", "@input.json"), 'input.json is not a JSON object, such as {"name": "value"}'),

@@ -222,6 +222,7 @@ def test_the_standard_input_is_a_dash(home: Path) -> None:
         ("missing.yaml", "Error: missing.yaml cannot be read: No such file or directory"),
         ("empty", "Error: There is no flow in empty: no .yaml or .yml file that has 'nodes'"),
         ("socket", "Error: socket cannot be read: No such device or address"),
+        (f"nodes: {'x' * 300}", "xxx cannot be read: File name too long"),
     ],
 )
 def test_what_cannot_be_read_is_a_mistake_of_usage(home: Path, name: str, said: str) -> None:

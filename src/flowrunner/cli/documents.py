@@ -53,7 +53,7 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], Sequence
             documents.append(SourceFile(STDIN_NAME, _read_text(sys.stdin.buffer)))
             continue
         path = Path(name)
-        if not path.is_dir():
+        if not is_directory(name):
             documents.append(_read(path))
             continue
         files = [_read(file) for file in _flow_files(path)]
@@ -63,6 +63,12 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], Sequence
             raise click.UsageError(f"There is no flow in {path}: no .yaml or .yml file that has 'nodes'")
         documents += found
     return documents, skipped
+
+
+def is_directory(name: str) -> bool:
+    """Return whether a name is that of a directory."""
+    # `Path.is_dir` raises an error for a name that no file can have, such as a whole document.
+    return os.path.isdir(name)
 
 
 def says_skipped(number: int) -> str:

@@ -1,6 +1,7 @@
 """Inputs and answers from the command line."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -84,7 +85,9 @@ def _pair(option: str, given: str, schemas: Mapping[str, Any]) -> Mapping[str, J
     """Return the value as JSON if it is JSON, unless the flow takes text in its place, or nothing but text."""
     name, equals, text = given.partition("=")
     if not equals or not name:
-        hint = f": did you mean @{given}?" if option == "--input" and Path(given).is_file() else ""
+        # `Path.is_file` raises an error for a name that no file can have.
+        is_file = option == "--input" and os.path.isfile(given)
+        hint = f": did you mean @{given}?" if is_file else ""
         forms = "NAME=VALUE, a JSON object, @FILE or -" if option == "--input" else "NAME=VALUE"
         raise click.UsageError(f"{option} takes {forms}, and not '{plain(given)}'{plain(hint)}")
     schema = schemas.get(name)

@@ -7,13 +7,12 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final, cast
 
 import click
 
 from flowrunner.cli.common import has_colour, warn
-from flowrunner.cli.documents import STDIN, SourceFile, no_text, read_documents
+from flowrunner.cli.documents import STDIN, SourceFile, is_directory, no_text, read_documents
 from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
@@ -68,7 +67,7 @@ def run_locally(
     quiet: bool,
 ) -> int:
     """Run a flow; return the exit code. Raises: click.UsageError, InvalidSettings, Unavailable."""
-    if Path(file).is_dir():
+    if is_directory(file):
         raise click.UsageError(f"--local takes one flow, and {file} is a directory. Flows it starts come by --with.")
     if [file, *others, *inputs].count(STDIN) > 1:
         raise click.UsageError("The standard input can be read once.")

@@ -262,14 +262,14 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _document(argument: str | None, option: str | None, *, is_required: bool) -> str | None:
-    from flowrunner.cli.documents import STDIN, read_documents
+    from flowrunner.cli.documents import STDIN, is_directory, read_documents
 
     name = argument or option
     if name is None:
         if is_required:
             raise click.UsageError("Name a file, or - for the standard input.")
         return None
-    if name != STDIN and Path(name).is_dir():
+    if name != STDIN and is_directory(name):
         raise click.UsageError(
             f"{name} is a directory: name a file, or deploy all of its flows: flowrunner apply {name}"
         )
