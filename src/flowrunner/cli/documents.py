@@ -101,7 +101,7 @@ def _read(path: Path) -> SourceFile:
         with path.open("rb") as file:
             return SourceFile(str(path), _read_text(file))
     except OSError as error:
-        link = f" (a symbolic link to {path.readlink()})" if path.is_symlink() else ""
+        link = f" (a symbolic link to {path.readlink()})" if os.path.islink(path) else ""
         raise click.UsageError(f"{path} cannot be read: {error.strerror}{link}") from None
 
 
