@@ -891,3 +891,21 @@ def test_the_reader_has_a_name_before_those_of_the_members_are_loaded(tab: Tab, 
 
     expect(page.locator(".facts")).to_contain_text(f"By {OWNER}")
     page.unroute("**/members?**")
+
+
+def test_the_head_names_no_pause_that_is_over_at_once(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(
+        "inputs: {seconds: {type: integer}}\n"
+        'nodes: {nap: {type: delay, params: {duration: "${flow.input.seconds}s"}}}\n',
+        name="naps",
+    )
+    short, long = (api.run(flow, {"seconds": seconds}) for seconds in (50, 600))
+    for id in (short, long):
+        api.until_it_waits(id)
+
+    expect(tab.go(f"/executions/{long}").locator(".facts")).to_contain_text("Waits for a delay (nap) until")
+    facts = tab.go(f"/executions/{short}").locator(".facts")
+    expect(facts).to_contain_text("So far")
+    expect(facts).not_to_contain_text("Waits for")
+    for id in (short, long):
+        api.delete(f"/api/v1/executions/{id}")

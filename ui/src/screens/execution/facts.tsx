@@ -47,13 +47,14 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
   );
 }
 
-/** Milliseconds of a wait whose end is worth a look; shorter ones would make the line jump. */
+/** Milliseconds of a wait whose end is worth a look; a shorter pause of the flow itself would make the page jump. */
 const LONG = 60_000;
 
 /** What it waits for: steps of one node, as in a loop, are named once. A retry, whose error the panel of its step shows, leads there. */
 function Waits({ detail: { id, waiting_for: waits = [] } }: { detail: Detail }) {
   const kinds = new Map<string, typeof waits>();
   for (const wait of waits) {
+    if ((wait.type === "delay" || wait.type === "retry") && wait.until && Date.parse(wait.until) <= now.value + LONG) continue;
     const kind = `${wait.type} ${wait.node ?? ""}`;
     kinds.set(kind, [...(kinds.get(kind) ?? []), wait]);
   }
