@@ -4,18 +4,21 @@ import asyncio
 import ipaddress
 import json
 import re
+import threading
 import time
 from collections import Counter
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from api.shapes import assert_error
 from flowrunner.api.http.routing import ProbeRoute, PublicRoute
 from flowrunner.domain.account import Caller
+from flowrunner.domain.values import memory_of_json
 from flowrunner.services.executions import StartedExecution
 from security.two_accounts import RETURN, ApiClient, assert_limited, two_accounts_at
 from support.asgi import connect
@@ -280,3 +283,20 @@ async def test_s56_behind_a_listed_proxy_each_client_counts_by_itself_whatever_i
 
         assert claimed[-1] == 429
         assert set(through_two) == {200}
+
+
+async def test_s61_the_memory_of_a_long_body_is_estimated_on_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = list[tuple[int, bool]]()
+
+    def estimate(text: bytes) -> int:
+        threads.append((len(text), threading.current_thread() is threading.main_thread()))
+        return memory_of_json(text)
+
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        monkeypatch.setattr("flowrunner.api.http.bodies.memory_of_json", estimate)
+        reply = await accounts.mara.request("POST", "/api/v1/flows:batch", {"flows": [], "delete": ["x" * 2**21]})
+
+    assert reply.status == 422
+    assert [(size > 2**21, is_on_loop) for size, is_on_loop in threads] == [(True, False)]
