@@ -210,6 +210,10 @@ FAULTS = {
         '{type: webhook, verify: {scheme: hmac, secret: "${secrets.A}"}}',
         [("required", "triggers.t.verify", "the header of the signature or token")],
     ),
+    "no status": (
+        "{type: execution, flow: x, status: []}",
+        [("type", "triggers.t.status", None)],
+    ),
     "a status of another name": (
         "{type: execution, flow: x, status: [complete]}",
         [("enum", "triggers.t.status[0]", "did you mean 'completed'?")],

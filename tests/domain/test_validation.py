@@ -56,6 +56,10 @@ PROMISES = {
         "nodes:\n  a:\n    type: return\n    parms: {value: 1}\n",
         ("unknown_key", "nodes.a.parms", 4, 5, "did you mean 'params'?"),
     ),
+    "a status among the errors of retry": (
+        "nodes: {a: {type: return, retry: {errors: [timeout, 503]}}}",
+        ("type", "nodes.a.retry.errors[1]", 1, 53, "write http.503"),
+    ),
     "a key of retry": (
         "nodes: {a: {type: return, retry: {delya: 1s}}}",
         ("unknown_key", "nodes.a.retry.delya", 1, 35, "did you mean 'delay'?"),
