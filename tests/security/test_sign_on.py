@@ -7,6 +7,7 @@ import time
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
+from datetime import timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -959,6 +960,30 @@ async def test_logins_that_wait_for_keys_end_with_the_first_that_cannot_fetch_th
 
     assert asked.count("/token") == 10
     assert asked.count("/jwks") == 1
+
+
+async def test_keys_that_were_just_fetched_are_not_fetched_again_for_a_token_of_an_unknown_key(
+    tmp_path: Path, liar: LyingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+
+        async def fetched_by_logins(count: int) -> int:
+            liar.requests.clear()
+            for _ in range(count):
+                browser = Browser(program)
+                await browser.start("liar")
+                await browser.come_back("liar", code="c", state=parameters_of(browser.url)["state"])
+                assert not browser.is_logged_in
+            return [path for path, _ in liar.requests].count("/jwks")
+
+        liar.header = {"kid": "unknown"}
+        monkeypatch.setattr(openid, "_REST", timedelta(minutes=5))
+        first = await fetched_by_logins(3)
+        monkeypatch.setattr(openid, "_REST", timedelta())
+        then = await fetched_by_logins(2)
+        liar.reset()
+
+    assert (first, then) == (1, 2)
 
 
 @pytest.mark.parametrize(
