@@ -200,6 +200,22 @@ def test_a_body_is_read_whatever_protocol_its_request_asks_for(server: Server, b
     assert statuses == [b"401" if body.startswith(b"{") else b"400", b"200"]
 
 
+@pytest.mark.parametrize("cut", [10, 30, 45])
+@pytest.mark.parametrize("first", [head(), _asking_for_another(b"Content-Length: 2") + b"{}"], ids=["", "upgrade"])
+def test_a_head_that_begins_before_the_answer_to_the_request_before_it_is_read_whole(
+    server: Server, first: bytes, cut: int
+) -> None:
+    following = head(b"X-Long: " + b"x" * 20, b"Connection: close")
+
+    with closing(socket.create_connection(server.client().address, timeout=PATIENCE_SECONDS)) as connection:
+        connection.sendall(first + following[:cut])
+        begun = connection.recv(65536)
+        connection.sendall(following[cut:])
+        answer = begun + until_closed(connection)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer)[1:] == [b"200"]
+
+
 def test_a_request_for_another_protocol_is_served_and_so_is_the_next(server: Server) -> None:
     answer = send_raw(
         server.client().address, b"GET /healthz HTTP/1.1\r\n" + _OTHER + b"\r\n" + head(b"Connection: close")

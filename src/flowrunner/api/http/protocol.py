@@ -100,6 +100,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     _deadline_timer: asyncio.TimerHandle | None = None
     # Start of the wait for the end of a head, or deadline for the end of a body. Both are None when idle.
     _head_since: float | None = None
+    _is_in_head = False
     _body_until: float | None = None
     # Bytes received since the end of the last head or piece of a body, without those that came in one piece with it.
     _loose_bytes = 0
@@ -299,6 +300,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
 
     # Callbacks of the parser
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head = True
+
     def on_headers_complete(self) -> None:
         self._turns.count(REQUEST + len(self.headers) // _HEADERS_A_PIECE)
         size = 0
@@ -323,6 +328,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
                 self._unparsed_bytes = self._length_of_body()
         self._loose_bytes = self._pieces = 0
         self._head_since = None
+        self._is_in_head = False
         self._body_until = self.loop.time() + BODY_SECONDS
         super().on_headers_complete()
         if self.pipeline or _IS_LONG in self.scope:
@@ -403,9 +409,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._body_bytes = self._waiting_bytes = 0
             self.transport.holds_request(0)
-            # An idle connection keeps no head.
-            self.headers, self.cycle.scope = [], _NO_SCOPE
-            self.scope = _NO_SCOPE
+            self.cycle.scope = _NO_SCOPE
+            # An idle connection keeps no head, unless a part of the next one is there.
+            if not self._is_in_head:
+                self.headers, self.scope = [], _NO_SCOPE
         # The last request is answered, or has not arrived completely.
         if not self.transport.is_closing() and (self.cycle.response_complete or self.cycle.more_body):
             self.transport.awaits_data(True)
