@@ -152,6 +152,10 @@ PROMISES = {
         "nodes: {first: {type: log, params: {message: x}, next: frist}}",
         ("edge.target", "nodes.first.next", 1, 56, "did you mean 'first'?"),
     ),
+    "an edge without a target": (
+        "nodes: {a: {type: log, params: {message: m}, next: {error: {}}}}",
+        ("edge.target", "nodes.a.next.error", 1, 60, None),
+    ),
     "an edge out of its scope": (
         "nodes: {a: {type: foreach, params: {items: []}, nodes: {b: {type: log, params: {message: x}, next: a}}}}",
         ("edge.target", "nodes.a.nodes.b.next", 1, 100, "leave it out here, and let the enclosing node lead there"),
@@ -526,6 +530,15 @@ def test_a_valid_document_has_no_fault(document: str) -> None:
 
     assert told(reading.faults) == []
     assert reading.flow is not None
+
+
+@pytest.mark.parametrize("back", ["a", "{default: a}", "{default: a, error: a}"])
+def test_a_loop_without_end_is_warned_of_however_its_edges_are_written(back: str) -> None:
+    log = "type: log, params: {message: m}"
+
+    found = study(f"start: a\nnodes: {{a: {{{log}, next: b}}, b: {{{log}, next: {back}}}}}")
+
+    assert [fault.code for fault in found.faults] == ["edge.endless"]
 
 
 def test_the_input_of_the_first_node_is_that_of_the_flow_unless_an_edge_leads_to_it() -> None:
