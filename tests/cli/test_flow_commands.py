@@ -224,6 +224,16 @@ def test_a_key_starts_an_execution_once(user: User) -> None:
     assert user("run", "double", "-i", "n=2", "--idempotency-key", "k1", code=6)
 
 
+@pytest.mark.parametrize("key", ["", " ", "é", "k" * 256])
+def test_what_is_no_key_starts_nothing(user: User, key: str) -> None:
+    before = user("executions", "list", "-o", "name").stdout
+
+    refused = user("run", "double", "-i", "n=1", "--idempotency-key", key, code=2)
+
+    assert "--idempotency-key: must be 1 to 255 visible characters" in refused.stderr
+    assert user("executions", "list", "-o", "name").stdout == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -19,6 +19,7 @@ from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.server import ROUTERS
 from flowrunner.client import models
 from flowrunner.client.calls import Listing, call
+from flowrunner.client.core import rerun_request, run_request
 from flowrunner.client.groups import Groups
 from flowrunner.client.model import Model, wire_name
 from flowrunner.client.models import Message
@@ -341,6 +342,21 @@ def test_a_method_sends_nothing_that_it_is_not_given(name: str) -> None:
     sent = sent_by(METHODS[name], required_of(METHODS[name]))
 
     assert [one for one, value in sent.items() if value in (None, ["None"])] == []
+
+
+def test_an_empty_key_is_refused_by_every_method() -> None:
+    """A key that is lost on the way starts the same thing again."""
+    methods = [m for m in METHODS.values() if "idempotency_key" in inspect.signature(m.make).parameters]
+
+    for method in methods:
+        with pytest.raises(ValueError, match="key is empty"):
+            sent_by(method, {**required_of(method), "idempotency_key": ""})
+
+    with pytest.raises(ValueError, match="key is empty"):
+        run_request("double", {}, None, "")
+    with pytest.raises(ValueError, match="key is empty"):
+        rerun_request("exec-1", {}, "")
+    assert methods != []
 
 
 def test_a_method_without_a_key_makes_another_one_each_time() -> None:

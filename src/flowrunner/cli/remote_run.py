@@ -1,7 +1,8 @@
 """Runs of flows on a server: start, wait, and the exit code of the end."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,7 +13,10 @@ from flowrunner.cli.lookup import flow_id
 from flowrunner.cli.shared_options import labels_of
 from flowrunner.cli.waiting import show_start
 from flowrunner.client import Client
+from flowrunner.client.requests import key_or_new
 from flowrunner.domain.values import JSON
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def run_remotely(
@@ -27,18 +31,16 @@ def run_remotely(
     idempotency_key: str | None,
 ) -> int:
     """Start an execution; return the exit code."""
+    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+        raise click.UsageError("--idempotency-key: must be 1 to 255 visible characters of ASCII")
     seconds = seconds_of(timeout, "--timeout")
     client = connect()
     id = flow_id(client, flow)
     body: dict[str, Any] = {"input": read_inputs_of(client, id, inputs, params)}
     if labels:
         body["labels"] = labels_of(labels)
-    started = client.request(
-        "POST",
-        f"/flows/{id}/run",
-        json=body,
-        idempotency_key=idempotency_key or True,
-    ).object()
+    key = key_or_new(idempotency_key)
+    started = client.request("POST", f"/flows/{id}/run", json=body, idempotency_key=key).object()
     return show_start(client, started, wait=wait, follow=follow, seconds=seconds)
 
 

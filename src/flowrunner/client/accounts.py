@@ -17,7 +17,7 @@ from flowrunner.client.models import (
     Token,
 )
 from flowrunner.client.operations import Group, K, list_operation, operation
-from flowrunner.client.requests import segment
+from flowrunner.client.requests import key_or_new, segment
 
 
 class Accounts(Group[K]):
@@ -43,7 +43,7 @@ class Accounts(Group[K]):
         body = {
             "name": name, "email": email, "password": password, "role": role, "email_confirmed": email_confirmed,
         }  # fmt: skip
-        return call(Account, "POST", "/accounts", body=body, key=idempotency_key or True)
+        return call(Account, "POST", "/accounts", body=body, key=key_or_new(idempotency_key))
 
     @operation("getAccount")
     def get(self, id: str = "me") -> Call[Account]:
@@ -133,7 +133,7 @@ class Secrets(Group[K]):
     @operation("createSecret")
     def set(self, key: str, value: str, *, account_id: str = "me", idempotency_key: str | None = None) -> Call[Secret]:
         """Create a secret, or replace the value of one."""
-        path, sent = f"/accounts/{segment(account_id)}/secrets", idempotency_key or True
+        path, sent = f"/accounts/{segment(account_id)}/secrets", key_or_new(idempotency_key)
         return call(Secret, "POST", path, body={"key": key, "value": value}, key=sent)
 
     @operation("deleteSecret")
@@ -160,7 +160,7 @@ class Tokens(Group[K]):
             scopes: Of `read`, `run`, `write`, `members` and `admin`.
             expires_in: A duration, such as `90d`.
         """
-        body, key = {"name": name, "scopes": scopes, "expires_in": expires_in}, idempotency_key or True
+        body, key = {"name": name, "scopes": scopes, "expires_in": expires_in}, key_or_new(idempotency_key)
         return call(NewToken, "POST", "/tokens", body=body, key=key)
 
     @operation("revokeToken")

@@ -8,7 +8,7 @@ from flowrunner.client.answers import Answer
 from flowrunner.client.calls import members
 from flowrunner.client.groups import Groups
 from flowrunner.client.operations import K
-from flowrunner.client.requests import Origin, Request, authorization, request, segment
+from flowrunner.client.requests import Origin, Request, authorization, key_or_new, request, segment
 from flowrunner.client.retries import Retries
 
 if TYPE_CHECKING:
@@ -76,12 +76,12 @@ def run_request(flow: str, input: Any, labels: Mapping[str, str] | None, idempot
     """Return the request that starts an execution of the flow with this name or id."""
     place = segment(flow) if _FLOW_ID.fullmatch(flow) else f"by-name/{segment(flow)}"
     body = members({"input": input, "labels": labels})
-    return request("POST", f"/flows/{place}/run", json=body, idempotency_key=idempotency_key or True)
+    return request("POST", f"/flows/{place}/run", json=body, idempotency_key=key_or_new(idempotency_key))
 
 
 def rerun_request(execution_id: str, body: Mapping[str, Any], idempotency_key: str | None) -> Request:
     path = f"/executions/{segment(execution_id)}/rerun"
-    return request("POST", path, json=members(body), idempotency_key=idempotency_key or True)
+    return request("POST", path, json=members(body), idempotency_key=key_or_new(idempotency_key))
 
 
 def execution_request(execution_id: str) -> Request:

@@ -22,7 +22,7 @@ from flowrunner.client.models import (
     StepListItem,
 )
 from flowrunner.client.operations import Group, K, list_operation, operation
-from flowrunner.client.requests import request, segment, segments
+from flowrunner.client.requests import key_or_new, request, segment, segments
 
 
 class Executions(Group[K]):
@@ -99,7 +99,7 @@ class Executions(Group[K]):
             "from_": from_, "node_input": node_input, "input": input, "labels": labels, "revision": revision,
             "idempotency": idempotency,
         }  # fmt: skip
-        path, key = f"{_execution(id)}/rerun", idempotency_key or True
+        path, key = f"{_execution(id)}/rerun", key_or_new(idempotency_key)
         return call(StartedRerun, "POST", path, body=body, key=key, wait=wait)
 
     @operation("deleteRecord")
@@ -164,7 +164,7 @@ class Executions(Group[K]):
     @operation("sendSignal")
     def signal(self, id: str, key: str, payload: Any = None, *, idempotency_key: str | None = None) -> Call[Message]:
         """Send the signal that a `wait` node waits for, or will wait for."""
-        path, sent = f"{_execution(id)}/signals/{segments(key)}", idempotency_key or True
+        path, sent = f"{_execution(id)}/signals/{segments(key)}", key_or_new(idempotency_key)
         return call(Message, "POST", path, body={"payload": payload}, key=sent)
 
     @operation("answerApproval")
@@ -176,7 +176,7 @@ class Executions(Group[K]):
         Args:
             node: The node, or the step if several of its steps wait.
         """
-        path, key = f"{_execution(id)}/approvals/{segment(node)}", idempotency_key or True
+        path, key = f"{_execution(id)}/approvals/{segment(node)}", key_or_new(idempotency_key)
         return call(Message, "POST", path, body={"approved": approved, "data": data}, key=key)
 
     @operation("revokeLink")
@@ -203,7 +203,7 @@ class Executions(Group[K]):
         Args:
             filter: Conditions, as those of `list`.
         """
-        body, key = {"action": action, "ids": ids, "filter": filter}, idempotency_key or True
+        body, key = {"action": action, "ids": ids, "filter": filter}, key_or_new(idempotency_key)
         return call(Job, "POST", "/executions:batch", body=body, key=key)
 
     @operation("changeExecutions")

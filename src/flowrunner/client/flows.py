@@ -22,7 +22,7 @@ from flowrunner.client.models import (
     Validation,
 )
 from flowrunner.client.operations import Group, K, list_operation, operation
-from flowrunner.client.requests import request, segment
+from flowrunner.client.requests import key_or_new, request, segment
 
 # The server may run the tests of a flow, or a node, for so long.
 _TESTS_SECONDS = 30.0
@@ -73,7 +73,7 @@ class Flows(Group[K]):
     ) -> Call[Flow]:
         """Save a new flow. What is not given is taken from the metadata of the definition."""
         body = {"definition": definition, "name": name, "description": description, "tags": tags}
-        return call(Flow, "POST", "/flows", query={"dry_run": dry_run}, body=body, key=idempotency_key or True)
+        return call(Flow, "POST", "/flows", query={"dry_run": dry_run}, body=body, key=key_or_new(idempotency_key))
 
     @operation("updateFlow")
     def update(
@@ -159,7 +159,7 @@ class Flows(Group[K]):
             delete: Ids of at most 500 flows to delete.
         """
         body = {"flows": flows} | ({} if delete is None else {"delete": delete})
-        query, key = {"dry_run": dry_run}, idempotency_key or True
+        query, key = {"dry_run": dry_run}, key_or_new(idempotency_key)
         return call(DeployedFlows, "POST", "/flows:batch", query=query, body=body, key=key)
 
     @operation("exportFlows")
@@ -174,7 +174,7 @@ class Flows(Group[K]):
         """Create or change the flow of each file in an archive as `export` returns it: all of them, or none."""
         made = request(
             "POST", "/flows/import", query={"dry_run": dry_run}, content=archive, content_type="application/zip",
-            idempotency_key=idempotency_key or True,
+            idempotency_key=key_or_new(idempotency_key),
         )  # fmt: skip
         return Call(request=made, decode=lambda got: DeployedFlows.of(got.object()))
 
@@ -195,8 +195,8 @@ class Flows(Group[K]):
         idempotency_key: str | None = None,
     ) -> Call[Flow]:
         """Save the current definition as a new flow, in the same or in another workspace."""
-        path, body, key = f"/flows/{segment(id)}/copy", {"workspace": workspace, "name": name}, idempotency_key or True
-        return call(Flow, "POST", path, query={"dry_run": dry_run}, body=body, key=key)
+        body, key = {"workspace": workspace, "name": name}, key_or_new(idempotency_key)
+        return call(Flow, "POST", f"/flows/{segment(id)}/copy", query={"dry_run": dry_run}, body=body, key=key)
 
     @operation("runFlow")
     def run(
@@ -213,7 +213,7 @@ class Flows(Group[K]):
         Args:
             wait: Seconds, at most 60, for which the server waits for the end.
         """
-        path, key = f"/flows/{segment(id)}/run", idempotency_key or True
+        path, key = f"/flows/{segment(id)}/run", key_or_new(idempotency_key)
         return call(StartedExecution, "POST", path, body={"input": input, "labels": labels}, key=key, wait=wait)
 
     @operation("runFlowByName")
@@ -227,7 +227,7 @@ class Flows(Group[K]):
         idempotency_key: str | None = None,
     ) -> Call[StartedExecution]:
         """Start an execution of the flow with this name. `Client.run` does the same, and waits for it."""
-        path, key = f"{_by_name(name)}/run", idempotency_key or True
+        path, key = f"{_by_name(name)}/run", key_or_new(idempotency_key)
         return call(StartedExecution, "POST", path, body={"input": input, "labels": labels}, key=key, wait=wait)
 
     @operation("validateFlow")
@@ -310,7 +310,7 @@ class Flows(Group[K]):
         idempotency_key: str | None = None,
     ) -> Call[Flow]:
         """Save an old definition as a new revision."""
-        path, headers, key = f"{_revision(id, number)}/restore", {"If-Match": if_match}, idempotency_key or True
+        path, headers, key = f"{_revision(id, number)}/restore", {"If-Match": if_match}, key_or_new(idempotency_key)
         return call(Flow, "POST", path, query={"dry_run": dry_run}, headers=headers, key=key)
 
 

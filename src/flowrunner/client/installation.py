@@ -16,7 +16,7 @@ from flowrunner.client.models import (
     System,
 )
 from flowrunner.client.operations import Group, K, list_operation, operation
-from flowrunner.client.requests import request
+from flowrunner.client.requests import key_or_new, request
 
 
 class Installation(Group[K]):
@@ -52,7 +52,7 @@ class Installation(Group[K]):
         self, kinds: Sequence[Literal["master", "data", "signing"]], *, idempotency_key: str | None = None
     ) -> Call[StartedRotations]:
         """Replace keys in the background, for admins."""
-        return call(StartedRotations, "POST", "/keys/rotations", body={"kinds": kinds}, key=idempotency_key or True)
+        return call(StartedRotations, "POST", "/keys/rotations", body={"kinds": kinds}, key=key_or_new(idempotency_key))
 
     @list_operation("listRotations")
     def rotations(self) -> Listing[Rotation]:

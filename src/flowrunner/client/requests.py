@@ -114,6 +114,8 @@ def request(
     kept = {name: value for name, value in (headers or {}).items() if value is not None}
     if media_type is not None:
         kept["Content-Type"] = media_type
+    if idempotency_key == "":
+        raise ValueError("The idempotency key is empty")
     if idempotency_key:
         kept["Idempotency-Key"] = new_key() if idempotency_key is True else idempotency_key
     for name, value in kept.items():
@@ -123,6 +125,11 @@ def request(
         raise ValueError("A path begins with one '/', and its other characters are percent-encoded")
     target = (path if _OUTSIDE.match(path) else f"{API}{path}") + _encoded(query or {}, more="?" in path)
     return Request(method=method.upper(), target=target, headers=kept, body=body)
+
+
+def key_or_new(key: str | None) -> str | bool:
+    """Return what `request` takes for the key of a caller, or for one made there if none is given."""
+    return True if key is None else key
 
 
 def segment(value: str | int) -> str:

@@ -19,7 +19,7 @@ from flowrunner.client.models import (
     Trigger,
 )
 from flowrunner.client.operations import Group, K, list_operation, operation
-from flowrunner.client.requests import segment
+from flowrunner.client.requests import key_or_new, segment
 
 
 class Triggers(Group[K]):
@@ -50,12 +50,12 @@ class Triggers(Group[K]):
     @operation("runTrigger")
     def run(self, id: str, *, idempotency_key: str | None = None) -> Call[StartedExecution]:
         """Start now what a schedule would start."""
-        return call(StartedExecution, "POST", f"{_trigger(id)}/run", key=idempotency_key or True)
+        return call(StartedExecution, "POST", f"{_trigger(id)}/run", key=key_or_new(idempotency_key))
 
     @operation("backfillTrigger")
     def backfill(self, id: str, *, from_: str, to: str, idempotency_key: str | None = None) -> Call[Job]:
         """Start, in a job, what a schedule would have started from one moment until before another, and has not."""
-        body, key = {"from_": from_, "to": to}, idempotency_key or True
+        body, key = {"from_": from_, "to": to}, key_or_new(idempotency_key)
         return call(Job, "POST", f"{_trigger(id)}/backfill", body=body, key=key)
 
     @operation("backfillTrigger")
@@ -90,7 +90,7 @@ class Triggers(Group[K]):
     def replay(self, id: str, delivery_id: str, *, idempotency_key: str | None = None) -> Call[StartedByHook]:
         """Start another execution with a stored request."""
         path = f"{_trigger(id)}/deliveries/{segment(delivery_id)}/replay"
-        return call(StartedByHook, "POST", path, key=idempotency_key or True)
+        return call(StartedByHook, "POST", path, key=key_or_new(idempotency_key))
 
 
 class Callbacks(Group[K]):
@@ -120,7 +120,7 @@ class Callbacks(Group[K]):
             "url": url, "events": events, "format": format, "name": name, "flow_id": flow_id, "tag": tag,
             "children": children, "template": template,
         }  # fmt: skip
-        return call(NewCallback, "POST", "/callbacks", body=body, key=idempotency_key or True)
+        return call(NewCallback, "POST", "/callbacks", body=body, key=key_or_new(idempotency_key))
 
     @operation("getCallback")
     def get(self, id: str) -> Call[Callback]:

@@ -21,7 +21,7 @@ from flowrunner.client.models import (
     Workspace,
 )
 from flowrunner.client.operations import Group, K, list_operation, operation
-from flowrunner.client.requests import segment
+from flowrunner.client.requests import key_or_new, segment
 
 Role = Literal["viewer", "operator", "editor", "admin"]
 
@@ -37,7 +37,9 @@ class Workspaces(Group[K]):
     @operation("createWorkspace")
     def create(self, name: str, *, slug: str | None = None, idempotency_key: str | None = None) -> Call[Workspace]:
         """Create a workspace, with the caller as its admin. This requires a login."""
-        return call(Workspace, "POST", "/workspaces", body={"name": name, "slug": slug}, key=idempotency_key or True)
+        return call(
+            Workspace, "POST", "/workspaces", body={"name": name, "slug": slug}, key=key_or_new(idempotency_key)
+        )
 
     @operation("getWorkspace")
     def get(self, id: str) -> Call[Workspace]:
@@ -128,7 +130,7 @@ class Workspaces(Group[K]):
         Args:
             account: The id or the e-mail address of the account.
         """
-        body, key = {"account": account, "role": role}, idempotency_key or True
+        body, key = {"account": account, "role": role}, key_or_new(idempotency_key)
         return call(Member, "POST", f"{_workspace(id)}/members", body=body, key=key)
 
     @operation("changeMember")
@@ -152,7 +154,7 @@ class Workspaces(Group[K]):
         idempotency_key: str | None = None,
     ) -> Call[NewInvitation]:
         """Invite an e-mail address, which may have no account yet. The link is in this answer only."""
-        body, key = {"email": email, "role": role, "expires_in": expires_in}, idempotency_key or True
+        body, key = {"email": email, "role": role, "expires_in": expires_in}, key_or_new(idempotency_key)
         return call(NewInvitation, "POST", f"{_workspace(id)}/invitations", body=body, key=key)
 
     @list_operation("listInvitations")
@@ -201,7 +203,7 @@ class Workspaces(Group[K]):
     @operation("createWorkspaceSecret")
     def set_secret(self, id: str, key: str, value: str, *, idempotency_key: str | None = None) -> Call[Secret]:
         """Create a secret of a workspace, or replace the value of one."""
-        path, sent = f"{_workspace(id)}/secrets", idempotency_key or True
+        path, sent = f"{_workspace(id)}/secrets", key_or_new(idempotency_key)
         return call(Secret, "POST", path, body={"key": key, "value": value}, key=sent)
 
     @operation("deleteWorkspaceSecret")
@@ -219,7 +221,7 @@ class Workspaces(Group[K]):
     @operation("appointMember")
     def appoint(self, id: str, account: str, role: Role, *, idempotency_key: str | None = None) -> Call[Member]:
         """Add an account, such as the caller's own, to any workspace. This requires a login."""
-        body, key = {"account": account, "role": role}, idempotency_key or True
+        body, key = {"account": account, "role": role}, key_or_new(idempotency_key)
         return call(Member, "POST", f"/admin/workspaces/{segment(id)}/members", body=body, key=key)
 
 
