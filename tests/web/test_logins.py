@@ -135,7 +135,7 @@ def test_a_passkey_is_added_and_logs_in(browser: Browser, site: tuple[Server, st
     page.wait_for_url("**/login")
     fill_login(page, account.email, PASSWORD)
     page.get_by_role("button", name="Use a passkey").click()
-    expect(page.get_by_role("alert")).to_contain_text("has not signed this request")
+    expect(page.get_by_role("alert")).to_contain_text("the passkey is a copy")
     assert tab.faults == []
     tab.close()
 

@@ -82,6 +82,7 @@ UPDATE second_factors SET counter = :counter, last_used_at = :at
    AND (counter < :counter OR (type = 'passkey' AND counter = 0 AND :counter = 0))
 """
 
+_USED: Final = "The code was used before, or the passkey is a copy: wait for the next code, or use another factor"
 _NOT_VALID: Final = "The login has expired, or was answered too often: log in again"
 
 
@@ -227,7 +228,7 @@ class SqlSecondFactors:
 
         async def accept(tx: Transaction) -> None:
             if await tx.run(USE if use.recovery_digest is None else TAKE_RECOVERY, values) != 1:
-                raise Unauthorized("This answer was used before: wait for the next code, or use the passkey again")
+                raise Unauthorized(_USED)
             await _take_challenge(tx, digest, account_id, purpose="login", at=at)
             await tx.run(FORGET_WRONG, values)
             if not await open_session(tx, session, at=at):
