@@ -7,7 +7,8 @@ import pytest
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.services.account_locks import READMIT, AccountLocks, Locks
+from flowrunner.services.account_locks import AccountLocks, Locks
+from flowrunner.services.readmission import READMIT
 from services.callers import caller_of, member_caller_of
 from support.databases import MARA_ACCOUNT, OMAR_ACCOUNT
 

@@ -1,19 +1,15 @@
 """Locks for expensive operations: per account of a request, or per key."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from contextvars import ContextVar
-from typing import Final, Generic, TypeVar
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.values import AccountId
+from flowrunner.services.readmission import readmit
 
 K = TypeVar("K", bound=Hashable)
-
-# Admits the request that the running task answers once more if its admission may be outdated, and raises if its caller
-# has lost access since; None for work of the server itself. Tasks inherit it.
-READMIT: Final[ContextVar[Callable[[], Awaitable[None]] | None]] = ContextVar("READMIT", default=None)
 
 
 class Locks(Generic[K]):
@@ -63,9 +59,3 @@ class AccountTurn:
         self._lock.release()
         if kind is None:
             await readmit()
-
-
-async def readmit() -> None:
-    """Admit the request that the running task answers once more, if it answers one."""
-    if (admit_again := READMIT.get()) is not None:
-        await admit_again()

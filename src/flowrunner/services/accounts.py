@@ -25,12 +25,12 @@ from flowrunner.ids import new_id
 from flowrunner.ports.accounts import AccountChanges, AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
-from flowrunner.services.account_locks import readmit
 from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, SlidingWindow
+from flowrunner.services.readmission import readmit
 
 # Password changes of an account in a minute. Each uses as much CPU as a login, and only a few passwords are hashed at
 # the same time.

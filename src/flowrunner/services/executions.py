@@ -50,8 +50,8 @@ from flowrunner.ports.page import Listed, Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import TriggerFire
 from flowrunner.retrying import retry, rising
-from flowrunner.services.account_locks import readmit
 from flowrunner.services.admission import InputForms, concurrency_slot_of
+from flowrunner.services.readmission import readmit
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.start_slots import StartSlots
 from flowrunner.services.usage import UsageLimits

@@ -41,7 +41,7 @@ from flowrunner.domain.errors import Forbidden, NotFound, SecondFactorMissing, U
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.domain.workspace import includes
 from flowrunner.ports.memory import BodyRoom
-from flowrunner.services.account_locks import READMIT, readmit
+from flowrunner.services.readmission import READMIT, readmit
 from flowrunner.tasks import begin
 
 T = TypeVar("T")
