@@ -18,6 +18,7 @@ from api.shapes import NAP, assert_error
 from api.test_workspaces_api import HEADER, Team, team_at
 from flowrunner.api.open_streams import OpenStream, OpenStreams
 from flowrunner.domain import strict_json
+from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.security.memory_room import FairBodies
@@ -199,6 +200,41 @@ async def test_s71_approvals_of_a_workspace_that_the_account_has_left_meanwhile_
             reply = await team.omar.request("GET", "/api/v1/approvals")
 
     assert_error(reply, 404)
+
+
+@pytest.mark.parametrize("is_changed_meanwhile", [False, True])
+async def test_approvals_are_answered_with_as_many_looks_at_the_workspaces_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_changed_meanwhile: bool
+) -> None:
+    page, admitted_to = Approvals.page, vars(Caller)["admitted_to"].fget
+    looks = list[Caller]()
+
+    def look(caller: Caller) -> Any:
+        looks.append(caller)
+        return admitted_to(caller)
+
+    async with team_at(tmp_path) as team:
+
+        async def create(name: str) -> None:
+            assert (await team.omar.request("POST", "/api/v1/workspaces", {"name": name})).status == 201
+
+        async def looks_with_another(name: str) -> int:
+            async def read_slowly(*args: Any, **options: Any) -> Any:
+                found = await page(*args, **options)
+                if is_changed_meanwhile:
+                    # Another task, as that of another connection.
+                    await asyncio.create_task(create(f"{name} too"))
+                return found
+
+            await create(name)
+            looks.clear()
+            with monkeypatch.context() as counting:
+                counting.setattr(Approvals, "page", read_slowly)
+                counting.setattr(Caller, "admitted_to", property(look))
+                assert (await team.omar.request("GET", "/api/v1/approvals")).status == 200
+            return len(looks)
+
+        assert await looks_with_another("Alpha") == await looks_with_another("Beta")
 
 
 async def test_s71_no_execution_starts_whose_member_was_removed_while_its_input_was_checked(

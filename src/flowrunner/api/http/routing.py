@@ -7,7 +7,7 @@ leaves the route closed. Only `domain.account.authorise` decides which rights a 
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from weakref import ref
 
@@ -326,18 +326,16 @@ class _Readmission:
         before = caller_of(request)
         await self._route.admit_again(request)
         now = caller_of(request)
+        if now is before:
+            return
         # What an account no longer reaches is looked for in its own workspace.
         if now.workspace_id != before.workspace_id:
             raise NotFound("workspace" if self._route.place is None else self._route.place.kind)
         if now.role != before.role:
             raise Forbidden(_ROLE_CHANGED)
         _check_role(before, now, now.workspace_id)
-        for id in request.scope.get(ALSO_IN, ()):
-            if now.role_in(id) is None:
-                raise NotFound("workspace")
-            _check_role(before, now, id)
-            if id not in now.admitted_to:
-                raise SecondFactorMissing
+        if also_in := request.scope.get(ALSO_IN):
+            _check_others(before, now, also_in)
 
 
 _ROLE_CHANGED: Final = "Your role has changed since the request arrived: send it again"
@@ -348,6 +346,18 @@ def _check_role(before: Caller, now: Caller, id: WorkspaceId) -> None:
     was, role = before.role_in(id), now.role_in(id)
     if was is None or role is None or not includes(role, was):
         raise Forbidden(_ROLE_CHANGED)
+
+
+def _check_others(before: Caller, now: Caller, ids: Collection[WorkspaceId]) -> None:
+    """Raises: NotFound, Forbidden or SecondFactorMissing if the account can do less in one of these workspaces."""
+    # Asked for once, because it looks at all memberships for each workspace.
+    admitted_to = frozenset(now.admitted_to)
+    for id in ids:
+        if now.role_in(id) is None:
+            raise NotFound("workspace")
+        _check_role(before, now, id)
+        if id not in admitted_to:
+            raise SecondFactorMissing
 
 
 class AdminRoute(ProtectedRoute):
