@@ -15,11 +15,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from cli.command import on_a_terminal
 from cli.servers import User
 from flowrunner.cli import deployment
+from flowrunner.cli.documents import read_documents
 from flowrunner.cli.flow_files import FlowFile, file_of, named_in, read_flow_files
 from support.client import Client
 from support.server import Server, clean_environment
@@ -161,16 +163,33 @@ def test_what_cannot_be_read_is_an_error_and_its_flow_is_not_pruned(user: User) 
     assert sorted(stored(user.client)) == ["a", "b"]
 
 
+def test_a_flow_that_can_be_listed_and_not_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"a.yaml": document(1)})
+
+    with (
+        deeper_than_a_path(tmp_path / "flows", file=f"{'f' * 200}.yaml"),
+        pytest.raises(click.UsageError, match=r"f\.yaml cannot be read: File name too long"),
+    ):
+        read_documents(["flows"])
+
+
 @contextlib.contextmanager
-def deeper_than_a_path(directory: Path) -> Iterator[str]:
-    """Make a directory that nobody can list by its path, not even root; yield the name of the first level."""
+def deeper_than_a_path(directory: Path, *, file: str | None = None) -> Iterator[str]:
+    """Make a directory that nobody can list by its path, not even root; yield the name of the first level.
+
+    Args:
+        file: Make a directory that can be listed, with a file of this name that nobody can open by its path.
+    """
     name = "d" * 200
     parent = os.open(directory, os.O_DIRECTORY)
-    for _ in range(PATH_MAX // len(name) + 1):
+    for _ in range(PATH_MAX // len(name) + (file is None)):
         os.mkdir(name, dir_fd=parent)
         child = os.open(name, os.O_DIRECTORY, dir_fd=parent)
         os.close(parent)
         parent = child
+    if file is not None:
+        os.close(os.open(file, os.O_CREAT, dir_fd=parent))
     os.close(parent)
     yield name
     shutil.rmtree(directory / name)

@@ -75,7 +75,7 @@ def find_target(contexts: Contexts) -> Target:
         raise click.UsageError("--context and --url name a server each: give one of them")
     named = wanted.context or (None if wanted.url else os.environ.get("FLOWRUNNER_CONTEXT"))
     url = None if named else wanted.url or os.environ.get("FLOWRUNNER_URL") or os.environ.get("FLOWRUNNER_SERVER")
-    token = given_token(wanted.token) if wanted.token else None if named else _variable_token()
+    token = given_token(wanted.token) if wanted.token is not None else None if named else _variable_token()
     # Who names the server and the token needs no context, and gets none of its workspace.
     name = named or (contexts.current if not url else None if token else _context_of(url, contexts))
     context = contexts.get(name) if name else Context(url=url or DEFAULT_URL)
@@ -94,8 +94,9 @@ def given_token(given: str) -> str:
         return _not_empty(sys.stdin.readline(_LONGEST_TOKEN), "on the standard input")
     if given.startswith("@"):
         return _read_token(given[1:])
+    token = _not_empty(given, "in --token")
     warn("other users can see arguments: use FLOWRUNNER_TOKEN, or --token @FILE")
-    return given
+    return token
 
 
 def warn_of_plain_http(url: str) -> None:

@@ -83,8 +83,11 @@ def _flow_files(directory: Path) -> Iterable[Path]:
         directories[:] = sorted(name for name in directories if not name.startswith(".") and name != "node_modules")
         for name in sorted(files):
             path = Path(root, name)
-            # A link to nothing is an error of `_read`: pruning would delete its flow if it were left out.
-            if path.suffix in ENDINGS and not name.startswith(".") and (path.is_file() or not path.exists()):
+            if path.suffix not in ENDINGS or name.startswith("."):
+                continue
+            # What cannot be looked at, such as a link to nothing, is an error of `_read`: pruning would delete its flow
+            # if it were left out. `Path.is_file` and `Path.exists` raise some of these errors.
+            if os.path.isfile(path) or not os.path.exists(path):
                 yield path
 
 
