@@ -269,6 +269,22 @@ async def test_pipelined_requests_count_in_the_memory_of_all_connections(head: b
     assert sum(answered > 0 for answered in answers) >= 200 - app.dropped
 
 
+async def test_a_head_that_begins_before_an_answer_counts_in_the_memory_of_all_connections_until_it_ends() -> None:
+    head = LONG.replace(b"y", b"y" * 100)
+    async with serving() as app:
+        reader, writer = await app.open()
+        writer.write(GET + head[:30_000])
+        await until(lambda: len(app.begun) == 1)
+        app.may_answer.set()
+        await reader.readuntil(b"ok")
+        await until(lambda: app.connections._held_bytes >= 30_000)
+        writer.write(head[30_000:])
+
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        await until(lambda: app.connections._held_bytes == 0)
+        writer.close()
+
+
 async def test_an_idle_connection_keeps_no_head() -> None:
     async with serving() as app:
         app.may_answer.set()

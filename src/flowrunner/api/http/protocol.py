@@ -277,7 +277,9 @@ class JoinedHttpProtocol(HttpToolsProtocol):
 
     def _hold(self) -> None:
         """Count the memory of the requests; refuse them if all connections together need too much."""
-        held = self._loose_bytes + self._body_bytes + self._waiting_bytes + len(self._deferred)
+        # Loose bytes leave out a head that begins in the same piece as the message before it.
+        head = self._most_head_bytes if self._is_in_head else self._loose_bytes
+        held = head + self._body_bytes + self._waiting_bytes + len(self._deferred)
         if held <= _SMALL_BYTES or self.transport.holds_request(held):
             return
         if self.pipeline and self._answering is not None:
@@ -409,6 +411,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._body_bytes = self._waiting_bytes = 0
             self.transport.holds_request(0)
+            self._hold()
             self.cycle.scope = _NO_SCOPE
             # An idle connection keeps no head, unless a part of the next one is there.
             if not self._is_in_head:
