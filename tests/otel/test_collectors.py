@@ -17,7 +17,7 @@ _MOST_BYTES: Final = 64 * 2**20
 
 
 class Answers:
-    """What a collector has done.
+    """The record of what a collector has done.
 
     Attributes:
         addresses: Those of its clients, one for each connection.

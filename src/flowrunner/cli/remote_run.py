@@ -1,8 +1,7 @@
 """Runs of flows on a server: start, wait, and the exit code of the end."""
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -14,9 +13,8 @@ from flowrunner.cli.shared_options import labels_of
 from flowrunner.cli.waiting import show_start
 from flowrunner.client import Client
 from flowrunner.client.requests import key_or_new
+from flowrunner.domain.request_keys import is_key
 from flowrunner.domain.values import JSON
-
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def run_remotely(
@@ -31,7 +29,7 @@ def run_remotely(
     idempotency_key: str | None,
 ) -> int:
     """Start an execution; return the exit code."""
-    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+    if idempotency_key is not None and not is_key(idempotency_key):
         raise click.UsageError("--idempotency-key: must be 1 to 255 visible characters of ASCII")
     seconds = seconds_of(timeout, "--timeout")
     client = connect()

@@ -1,11 +1,15 @@
 """Idempotency keys of requests that change something, by which the repeat of a request has no further effect."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from flowrunner.domain.errors import FlowRunnerError, InvalidInput, invalid
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,11 @@ class ClaimedKey:
 
 class RequestKeyTaken(FlowRunnerError):
     """The rejection of a change: an earlier request with the key has been done."""
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text may be an `Idempotency-Key`: 1 to 255 visible characters of ASCII."""
+    return _KEY.fullmatch(text) is not None
 
 
 def stored_form(key: str) -> str:

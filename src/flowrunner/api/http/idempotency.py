@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import re
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -18,7 +17,7 @@ from flowrunner.api.http.requests import is_dry_run
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable, invalid
-from flowrunner.domain.request_keys import KeptAnswer, RequestKey, RequestKeyTaken, stored_form
+from flowrunner.domain.request_keys import KeptAnswer, RequestKey, RequestKeyTaken, is_key, stored_form
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.threads import on_thread_if
 
@@ -32,7 +31,6 @@ IDEMPOTENCY_KEY: Final = {
 REPEATABLE: Final = IDEMPOTENCY_KEY | {
     "description": "A repeated request with the same key has no further effect and gets the first answer."
 }
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _KEPT_HEADERS: Final = ("ETag", "Location")
 
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -41,7 +39,7 @@ Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 def idempotency_key_of(request: Request) -> str | None:
     """Return the key, or None without the header. Raises: InvalidInput."""
     key = header_of(request.scope, b"idempotency-key")
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+    if key is not None and not is_key(key):
         raise invalid("Idempotency-Key", "must be 1 to 255 visible characters")
     return key
 
