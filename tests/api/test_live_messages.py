@@ -57,6 +57,18 @@ def test_a_loop_that_collects_tells_that_it_has_a_list(account: Client) -> None:
     assert last["result"] == [1, 2]
 
 
+def test_a_skipped_node_is_told_as_such(account: Client) -> None:
+    definition = """nodes:
+  a: {type: transform, if: "${false}", params: {value: 1}, next: b}
+  b: {type: transform, params: {value: 2}}
+"""
+    id = account.run(account.new_flow(definition))
+
+    completed = [m for m in account.messages(id) if m["type"] == "node_completed"]
+
+    assert [(m["node_id"], m.get("skipped")) for m in completed] == [("a", True), ("b", None)]
+
+
 def test_a_failed_execution_is_told_as_in_the_reference(account: Client, receiver: Receiver) -> None:
     definition = f'nodes:\n  start: {{type: http.request, params: {{url: "{receiver.url}/status/500"}}}}\n'
     id = account.run(account.new_flow(definition))

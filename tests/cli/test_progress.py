@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from flowrunner.cli.progress import Progress
+from flowrunner.cli.run import Progress
 from flowrunner.domain.events import Event, NodeCompleted, NodeStarted
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
@@ -28,3 +28,13 @@ def test_the_time_of_a_step_does_not_depend_on_a_step_of_the_same_name_in_a_chil
 
     lines = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["start a.1 (log)", "[1] start a.1 (log)", "[1] done  a.1 in 1.000 s", "done  a.1 in 6.000 s"]
+
+
+def test_a_skipped_node_has_not_done_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    skipped = NodeCompleted(
+        node="a", node_type="log", iteration=1, attempt=1, action="skipped", result=None, skipped=True
+    )
+
+    Progress(quiet=False, colour=False).watch(ExecutionId("one"), [recorded(skipped, 0)])
+
+    assert capsys.readouterr().err.splitlines()[0].partition(" ")[2] == "skip  a.1"

@@ -13,7 +13,7 @@ import pytest
 import flowrunner.cli as commands
 from cli.command import flowrunner, on_a_terminal
 from flowrunner.cli.live import PlainLines, plain_log_line
-from flowrunner.cli.progress import Progress
+from flowrunner.cli.run import Progress
 from flowrunner.domain.events import NodeStarted, NodeWaiting
 from flowrunner.domain.values import ExecutionId
 from flowrunner.domain.waits import SignalWait

@@ -49,23 +49,30 @@ class Silence:
 
 
 class PlainLines(Silence):
-    """A line for each event."""
+    """A line for each event.
 
-    def __init__(self, *, colour: bool) -> None:
+    Args:
+        prefix: Put before each line, after its time.
+    """
+
+    def __init__(self, *, colour: bool, prefix: str = "") -> None:
         self._colour = colour
+        self._prefix = prefix
         self._began: dict[str, str] = {}
 
     def add(self, event: Message) -> None:
         line = self._line(event)
         if line is not None:
             moment = click.style(clock_time(datetime.fromisoformat(event["timestamp"])), dim=True)
-            click.echo(f"{moment} {line}", err=True, color=self._colour)
+            click.echo(f"{moment} {self._prefix}{line}", err=True, color=self._colour)
 
     def _line(self, event: Message) -> str | None:
         step = str(event.get("step", ""))
         match event:
             case {"type": "log"}:
                 return log_line(event)
+            case {"type": "node_completed", "skipped": True}:
+                return plain(f"skip  {step}")
             case {"type": "node_completed", "action": action}:
                 seconds = _seconds(self._began.get(step) or event["timestamp"], event["timestamp"])
                 edge = "" if action == "default" else f" --{action}-->"
@@ -142,6 +149,8 @@ class LiveTree:
             node = _Node(monotonic(), event["timestamp"])
             self._nodes[step] = node
         match event:
+            case {"type": "node_completed", "skipped": True}:
+                node.state, node.detail, node.seconds = "skipped", "", 0.0
             case {"type": "node_completed", "action": action}:
                 node.state, node.detail = "completed", "" if action == "default" else f"--{action}-->"
                 node.seconds = _seconds(node.first_at, event["timestamp"])
@@ -235,6 +244,8 @@ def _awaited(wait: Any) -> str:
             return f"for the signal '{key}'"
         case {"type": "approval", "prompt": prompt}:
             return f'for an approval: "{prompt}"'
+        case {"type": "flow"}:
+            return "for the flow that it has started"
         case {"type": type}:
             return f"({type})"
         case _:

@@ -11,26 +11,28 @@ from typing import Any, Final, cast
 
 import click
 
+from flowrunner.api.event_messages import message_of
 from flowrunner.cli.common import has_colour, warn
 from flowrunner.cli.documents import STDIN, SourceFile, is_directory, no_text, read_documents
 from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
+from flowrunner.cli.live import PlainLines
 from flowrunner.cli.output import show_value
-from flowrunner.cli.progress import Progress
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.cli.text import plain
 from flowrunner.cli.validate import missing_secrets
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Failed
 from flowrunner.domain.flow import Graph
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.flowtest.local_runner import Answers, ApprovalAnswer, LocalRunner
 from flowrunner.flowtest.memory import GivenFlow, GivenFlows
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runner import open_local_runner
 from flowrunner.local.runtime import open_runtime
 from flowrunner.logs import configure_logging
+from flowrunner.ports.journal import Recorded
 from flowrunner.services.language import Language
 from flowrunner.services.secrets import MIN_VALUE_CHARACTERS
 from flowrunner.settings import Settings, load_settings
@@ -51,6 +53,27 @@ class _Arguments:
     answers: Answers
     settings: Settings
     quiet: bool
+
+
+class Progress:
+    """Printer of what executions do, a line for each event. Recorded events hold no secrets."""
+
+    def __init__(self, *, quiet: bool, colour: bool) -> None:
+        self._quiet = quiet
+        self._colour = colour
+        self._lines: dict[ExecutionId, PlainLines] = {}
+
+    def watch(self, id: ExecutionId, records: Sequence[Recorded]) -> None:
+        if self._quiet:
+            return
+        lines = self._lines.get(id)
+        if lines is None:
+            # Child executions are numbered.
+            number = len(self._lines)
+            lines = PlainLines(colour=self._colour, prefix=f"[{number}] " if number else "")
+            self._lines[id] = lines
+        for record in records:
+            lines.add(message_of(id, record))
 
 
 def run_locally(

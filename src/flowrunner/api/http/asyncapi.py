@@ -52,7 +52,13 @@ _MESSAGES: Final[Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]]] =
     ),
     "node_completed": (
         "A node has completed.",
-        {**_STEP, "action": _TEXT, "result": _ANY, "collected": {"type": "boolean"}},
+        {
+            **_STEP,
+            "action": _TEXT,
+            "result": _ANY,
+            "collected": {"type": "boolean"},
+            "skipped": {"type": "boolean", "description": "Its `if` was false."},
+        },
         (),
     ),
     "log": (
