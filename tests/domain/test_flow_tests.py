@@ -107,6 +107,7 @@ expect: {path: [fetch, push]} | expect.path[1] | test.node | a path holds only t
 expect: {path: fetch} | expect.path | type |
 expect: {tries: {fetch: many}} | expect.tries.fetch | type |
 expect: {logs: [{level: loud, message: x}]} | expect.logs[0].level | enum |
+expect: {logs: [{level: [info], message: x}]} | expect.logs[0].level | enum |
 expect: {results: 1} | expect.results | unknown_key | did you mean 'result'?
 approvals: {fetch: {approved: true}} | approvals.fetch | test.node |
 signals: {paid: {payload: 1, after: soon}} | signals.paid.after | duration |

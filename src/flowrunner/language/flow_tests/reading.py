@@ -322,7 +322,7 @@ class _TestReader:
                 continue
             self.written.known_keys(line, where, EXPECTED_LOG_KEYS)
             level = line.get("level")
-            if level is not None and level not in LOG_LEVELS:
+            if level is not None and (not isinstance(level, str) or level not in LOG_LEVELS):
                 self.written.fault((*where, "level"), "enum", f"must be one of: {', '.join(sorted(LOG_LEVELS))}")
             yield ExpectedLog(
                 self.written.text_at(line, where, "message") or "", str(level) if level is not None else None
