@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from flowrunner.domain.duration import LONGEST_SECONDS
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.domain.expression import OUTPUT_NAMES, compile_text, render
+from flowrunner.domain.expression.reading import MOST_UNKNOWN
 from flowrunner.domain.prepared import prepared
 from flowrunner.domain.retry import PASSING_ERRORS
 from flowrunner.language import read_flow
@@ -355,6 +356,14 @@ nodes:
         ("expression.unknown_name", 8, 14),
         ("expression.unknown_name", 9, 16),
     ]
+
+
+def test_of_many_unknown_names_in_one_script_the_first_are_reported() -> None:
+    names = ";".join(f"q{number}" for number in range(500))
+
+    found = faults_of(f"nodes: {{a: {{type: transform, params: {{script: '{names}; return 1'}}}}}}")
+
+    assert len(found) == MOST_UNKNOWN
 
 
 def test_nodes_alone_are_no_value() -> None:

@@ -43,6 +43,8 @@ PARAMETER_NAMES: Final = frozenset({"input", "flow", "nodes", "vars", "secrets",
 OUTPUT_NAMES: Final = PARAMETER_NAMES | {"result"}
 
 _MOST_SHOWN: Final = 80
+# Unknown names of one string that are reported: the hint for each reads the whole string.
+MOST_UNKNOWN: Final = 20
 _NAME: Final = r"[A-Za-z_$][A-Za-z0-9_$]*"
 _KEY: Final = re.compile(rf"""\s*(?:\.\s*({_NAME})|\[\s*(?:([0-9]{{1,9}})|"([^"\\\n\r]*)"|'([^'\\\n\r]*)')\s*\])""")
 _ROOT: Final = re.compile(rf"\s*({_NAME})")
@@ -232,12 +234,14 @@ class _ExpressionReader:
         names: The names that they may read.
         older: Names among these, by the older names that expressions may also use.
         faults: All faults; if there are any, the result must not be used.
+        unknown: The unknown names that are reported, each once.
     """
 
     names: frozenset[str]
     place: CodePlace
     older: Mapping[str, str] = field(default_factory=dict)
     faults: list[ExpressionSyntax] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
 
     def text(self, text: str) -> Template:
         if "${" not in text:
@@ -339,8 +343,8 @@ class _ExpressionReader:
 
     def check_name(self, text: str, root: str, keys: Sequence[str | int], *, is_body: bool = False) -> None:
         if root not in self.names:
-            # An unknown name is reported once per string.
-            if not any(isinstance(fault, UnknownName) and fault.name == root for fault in self.faults):
+            if root not in self.unknown and len(self.unknown) < MOST_UNKNOWN:
+                self.unknown.add(root)
                 self.faults.append(
                     UnknownName(
                         f"{_subject(text, is_body=is_body)} reads the unknown name '{root}'",
