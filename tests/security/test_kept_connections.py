@@ -111,6 +111,7 @@ async def failure(client: EgressClient, url: str, method: str = "GET", **options
         ("GET", "/", {}, b"{}"),
         ("POST", "/", {}, b"\x00\xff"),
         ("POST", "/", {"content-type": "application/json"}, b"{}"),
+        ("post", "/", {}, b"{}"),
         ("PUT", "/", {}, b""),
         ("POST", "/", {}, None),
         ("DELETE", "/", {}, None),

@@ -266,6 +266,7 @@ class EgressClient:
         on_long: Callable[[], Awaitable[None]] | None = None,
     ) -> HttpAnswer:
         _check_request(method, headers)
+        method = method.upper()
         target, sent = _parse_url(url), dict(headers)
         # Messages show the address as written, because redaction finds a secret in it only in that form.
         shown, redirects, is_stripped = url, 0, False
@@ -307,7 +308,7 @@ class EgressClient:
         now = datetime.now(UTC)
         request = SentRequest(
             workspace_id=self._workspace_id,
-            method=method.upper(),
+            method=method,
             host=url.host or "",
             port=url.port or 0,
             began_at=now,

@@ -4,7 +4,7 @@ aiohttp opens, checks and keeps the connections, and parses the answers. A reque
 which takes half of the time of a request of aiohttp's own.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -45,8 +45,7 @@ class KeptConnections:
 
     def __init__(self, connector: aiohttp.TCPConnector, headers: Mapping[str, str]) -> None:
         self._connector = connector
-        added = [*ClientRequest.DEFAULT_HEADERS.items(), *headers.items()]
-        self._added = [(name.lower(), f"{name}: {value}\r\n") for name, value in added]
+        self._added = _lines([*ClientRequest.DEFAULT_HEADERS.items(), *headers.items()])
 
     async def request(
         self,
@@ -82,19 +81,18 @@ class KeptConnections:
 
     def _written(self, method: str, url: yarl.URL, headers: Mapping[str, str], body: bytes | None) -> bytes:
         """Return the bytes of a request. Its method and headers were checked."""
-        lines = [f"{method} {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"]
-        names = set()
-        for name, value in headers.items():
-            names.add(name.lower())
-            lines.append(f"{name}: {value}\r\n")
-        lines += [line for name, line in self._added if name not in names]
+        first = f"{method} {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
+        lines = {**self._added, **_lines(headers.items())}
         if body is None:
-            lines.append("\r\n")
-            return "".join(lines).encode()
-        if "content-type" not in names:
-            lines.append("Content-Type: application/octet-stream\r\n")
-        lines.append(f"Content-Length: {len(body)}\r\n\r\n")
-        return "".join(lines).encode() + body
+            return "".join((first, *lines.values(), "\r\n")).encode()
+        lines.setdefault("content-type", "Content-Type: application/octet-stream\r\n")
+        lines["content-length"] = f"Content-Length: {len(body)}\r\n"
+        return "".join((first, *lines.values(), "\r\n")).encode() + body
+
+
+def _lines(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the lines by their names in lower case: of two that differ in case, aiohttp sends the last one."""
+    return {name.lower(): f"{name}: {value}\r\n" for name, value in headers}
 
 
 async def _answer(connection: Any, method: str, url: yarl.URL, sent: bytes) -> KeptResponse | None:
