@@ -202,6 +202,18 @@ async def test_an_odd_log_line_does_not_stop_the_execution(path: Path, line: Any
     assert [(line.level, line.message) for line in of_type(Logged, events)[1:-1]] == [kept]
 
 
+async def test_a_node_that_cancels_its_own_task_ends_alone(path: Path) -> None:
+    async def act(value: Any, context: StepContext) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    events = await run_acting(path, act)
+
+    assert failure_of(events).type == "node.crashed"
+
+
 async def test_a_node_that_ignores_its_timeout_does_not_keep_its_execution(path: Path) -> None:
     released = asyncio.Event()
     attempts: list[int] = []

@@ -120,8 +120,11 @@ class StepTasks:
         except Stopped:
             self._forget(step)
             self._mailbox.wake()
-        except Exception as error:
-            # A bug here: without an outcome the execution would wait for this step indefinitely.
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and step not in self._running:
+                raise
+            # A bug here, or a node type that cancels its own task: without an outcome the execution would wait for this
+            # step indefinitely.
             trace = await trace_of(error, self._loaded.redactor)
             logger.error(
                 "step.crashed", execution_id=self._loaded.execution.execution_id, step=str(step), exception=trace
