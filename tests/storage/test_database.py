@@ -170,3 +170,5 @@ async def test_a_closed_database_is_unavailable(path: Place) -> None:
 
     with pytest.raises(Unavailable):
         await insert(database, "a")
+    with pytest.raises(Unavailable):
+        await database.read(lambda tx: tx.row("SELECT count(*) FROM tickets"))

@@ -280,6 +280,8 @@ class SqliteDatabase:
         the event loop; a long read is interrupted, and starts again on a reader thread. ``function`` may be called
         twice.
         """
+        if self._closed:
+            raise Unavailable("The database is closed")
         self._steps_on_loop = 0
         try:
             return finish(function(self._transaction_on_loop))
