@@ -4,9 +4,13 @@ import json
 from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from api.shapes import assert_error
+from flowrunner.api.execution_answers import FailureAnswer
+from flowrunner.domain.events import ErrorValue, Failed
+from flowrunner.ports.event_codec import encode_event
 from support.client import Client
 
 LOOP: Final = """
@@ -314,3 +318,14 @@ def test_a_view_shortens_the_values_of_a_failure(account: Client) -> None:
     failure = account.get(f"/api/v1/executions/{id}", view="preview").json["failure"]
 
     assert (failure["input"], failure["data"]) == ({"size": 7, "value": {"n": 1}}, {"size": 3, "value": [1]})
+
+
+def test_the_values_of_a_failure_are_sent_as_they_are_stored_without_decoding_them() -> None:
+    error = ErrorValue(type="busy", message="no", node="a", data=[1.0])
+    stored = encode_event(Failed(error=error, step="a.1", attempt=2, input={"n": None}))
+
+    failure = FailureAnswer.of(stored)
+
+    assert (bytes(failure.input), bytes(failure.data)) == (b'{"n":null}', b"[1.0]")
+    without = FailureAnswer.of(encode_event(Failed(error=ErrorValue(type="internal", message="x"))))
+    assert msgspec.to_builtins(without) == {"type": "internal", "message": "x"}

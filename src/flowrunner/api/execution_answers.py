@@ -8,7 +8,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner.api.http.answers import Answer, ListAnswer, present, stored
 from flowrunner.api.previews import viewed
-from flowrunner.bounded_json import decode_json
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import milliseconds, rfc3339
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView
@@ -34,17 +33,44 @@ class FailureAnswer(Answer, frozen=True, kw_only=True):
     @classmethod
     def of(cls, failed: bytes, most: int | None = None) -> Self:
         """Return the answer for a stored `Failed` event. Args: most: See `most_of_view`."""
-        event = decode_json(failed)
-        error = event["error"]
+        event = _decode_failure(failed)
+        error = event.error
         return cls(
-            type=error["type"],
-            message=error["message"],
-            node=present(error["node"]),
-            step=present(event.get("step")),
-            attempt=present(event.get("attempt")),
-            input=_viewed_again(event.get("input"), most),
-            data=_viewed_again(error["data"], most),
+            type=error.type,
+            message=error.message,
+            node=present(error.node),
+            step=present(event.step),
+            attempt=present(event.attempt),
+            input=viewed(_value_of(event.input), most),
+            data=viewed(_value_of(error.data), most),
         )
+
+
+_NULL: Final = b"null"
+
+
+class _StoredError(msgspec.Struct):
+    type: str
+    message: str
+    node: str | None = None
+    data: msgspec.Raw = msgspec.Raw(_NULL)
+
+
+class _StoredFailure(msgspec.Struct):
+    """A stored `Failed` event. Its values are not decoded, because each may have a megabyte."""
+
+    error: _StoredError
+    step: str | None = None
+    attempt: int | None = None
+    input: msgspec.Raw = msgspec.Raw(_NULL)
+
+
+_decode_failure: Final = msgspec.json.Decoder(_StoredFailure).decode
+
+
+def _value_of(raw: msgspec.Raw) -> bytes | None:
+    value = bytes(raw)
+    return None if value == _NULL else value
 
 
 class RunAnswer(Answer, frozen=True, kw_only=True):
@@ -231,12 +257,6 @@ class WaitingFor(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False)
         str | UnsetType | None,
         Meta(description="The time at which the step continues on its own; null if it never does."),
     ] = UNSET
-
-
-def _viewed_again(value: Any, most: int | None) -> Any:
-    if value is None or most is None:
-        return present(value)
-    return viewed(msgspec.json.encode(value), most)
 
 
 class ExecutionDetailAnswer(ExecutionFields, frozen=True, kw_only=True):
