@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
 from flowrunner.storage.triggers import SqlTriggers
+from flowrunner.threads import LONG_BYTES
 from support.databases import MARA, NOON, change, rows_of
 from support.dependencies import Machine
 
@@ -119,6 +121,26 @@ async def test_the_end_of_an_execution_starts_the_flow_that_waits_for_it_once(wo
     trigger = await world.trigger_of(listener)
     assert trigger.last_execution_id is not None
     assert (trigger.state, trigger.error) == ("armed", None)
+
+
+async def test_a_long_result_is_read_beside_the_event_loop(world: ChainSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, value_of = dict[bool, int](), chains._value_of
+
+    def noting(ended: Any) -> Any:
+        threads[len(ended.result) > LONG_BYTES] = threading.get_ident()
+        return value_of(ended)
+
+    monkeypatch.setattr(chains, "_value_of", noting)
+    sync = await world.save(SYNC.replace("pushed: 2", 'text: "${flow.input.text}"'))
+    listener = await world.save(after())
+    for length in (1, LONG_BYTES):
+        started = await world.engine.executions.run(world.caller, sync, {"text": "x" * length})
+        await world.engine.until_ended(started.id)
+
+    await world.settle()
+
+    assert len(await world.started_by(listener)) == 2
+    assert (threads[False] == threading.get_ident(), threads[True] == threading.get_ident()) == (True, False)
 
 
 async def test_an_end_whose_execution_was_started_before_is_done(world: ChainSetup) -> None:

@@ -1,10 +1,16 @@
 """Reruns from any step, which end like the first execution."""
 
+import threading
+from typing import Any
+
 import pytest
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.account import Caller
 from flowrunner.domain.events import Completed, Ending, NodeStarted, Step
 from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.services import reruns
+from flowrunner.threads import LONG_BYTES
 from support.dependencies import Machine
 
 TWICE = """vars: {n: 0}
@@ -112,3 +118,23 @@ async def test_a_rerun_from_any_step_ends_like_the_first_execution(
     for step in steps:
         again = await engine.reruns.rerun(mara, first, from_step=step)
         assert await ending_of(engine, again.id) == Completed(result=result), step
+
+
+async def test_a_long_input_is_read_beside_the_event_loop(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = dict[bool, int]()
+
+    def noting(data: bytes) -> Any:
+        threads[len(data) > LONG_BYTES] = threading.get_ident()
+        return decode_json(data)
+
+    monkeypatch.setattr(reruns, "decode_json", noting)
+    flow_id = await engine.save("nodes: {a: {type: return, params: {value: 1}}}")
+    for number, length in enumerate((1, LONG_BYTES)):
+        first = await engine.start(flow_id, {"text": "x" * length}, id=f"exec-{number}")
+        await engine.until_ended(first)
+        again = await engine.reruns.rerun(mara, first)
+        assert await ending_of(engine, again.id) == Completed(result=1)
+
+    assert (threads[False] == threading.get_ident(), threads[True] == threading.get_ident()) == (True, False)

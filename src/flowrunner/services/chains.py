@@ -24,6 +24,7 @@ from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, cause_of
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.services.fair_batches import handle_fairly
 from flowrunner.services.trigger_requests import UNREADABLE, request_of
+from flowrunner.threads import on_thread_if
 
 logger = structlog.get_logger()
 
@@ -130,7 +131,7 @@ class Chains:
         now = self._clock.now()
         return await request_of(
             trigger,
-            {"at": rfc3339(now), "execution": _value_of(ended)},
+            {"at": rfc3339(now), "execution": await on_thread_if(len(ended.result or b""), _value_of, ended)},
             cause=Chained(trigger=trigger.id, name=trigger.name, of=ended.id, depth=depth),
             # The blank separates it from the keys of clients.
             idempotency_key=f"{trigger.id} {ended.id}",

@@ -26,6 +26,7 @@ from flowrunner.ports.journal import JournalReader
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.replays import Replays
 from flowrunner.services.request_keys import digest_of_request
+from flowrunner.threads import on_thread_if
 
 CURRENT: Final = "current"
 _LABEL: Final = "label:"
@@ -126,7 +127,7 @@ class Reruns:
                 StartRequest(
                     workspace_id=caller.workspace_id,
                     flow_id=before.flow_id,
-                    input=decode_json(before.input) if input is None else input,
+                    input=await on_thread_if(len(before.input), decode_json, before.input) if input is None else input,
                     cause=Rerun(
                         by=caller.account_id,
                         of=id,
