@@ -34,6 +34,7 @@ from flowrunner.domain.waits import ApprovalWait, SignalWait, signal_key
 from flowrunner.ports.event_codec import encode_event, stored_type
 from flowrunner.ports.steps import StoredEvent
 from flowrunner.services.step_index import KEPT_WAITS, StepIndex
+from flowrunner.services.step_values import StepReading
 from support.conformance import SHARE
 from support.databases import MARA_ACCOUNT, NOON
 
@@ -217,6 +218,19 @@ def test_the_latest_waits_of_a_step_that_polls_are_kept() -> None:
     index = index_of(NodeStarted(**STEP), *waits)
 
     assert [wait.seq for wait in index[2].waits] == list(range(8, KEPT_WAITS + 8))
+
+
+def test_the_error_of_each_attempt_has_a_size_of_its_own() -> None:
+    retried = {**STEP, "retry_at": at(9)}
+    errors = [NodeFailed(**retried, error=ErrorValue(type="busy", message="x" * size)) for size in (100_000, 10)]
+
+    index = index_of(NodeStarted(**STEP), errors[0], NodeStarted(**{**STEP, "attempt": 2}), errors[1])
+
+    assert [attempt.error_size for attempt in index[2].attempts] == [len(encode_event(error)) for error in errors]
+    reading = StepReading()
+    for attempt in index[2].attempts:
+        reading.error(attempt, most=1)
+    assert reading.size > 100_000
 
 
 def test_the_node_that_an_approval_notifies_is_ready_when_the_approval_waits() -> None:

@@ -42,13 +42,14 @@ class StoredValue(msgspec.Struct, frozen=True):
 
 # Structs are made in a third of the time of dataclasses: there is one for each attempt, wait and step.
 class AttemptEntry(msgspec.Struct):
-    """An attempt of a step. Args: error_seq: The event of its failure."""
+    """An attempt of a step. Args: error_seq: The event of its failure. error_size: Bytes of that event."""
 
     number: int
     started_at: datetime
     status: str = "running"
     ended_at: datetime | None = None
     error_seq: int | None = None
+    error_size: int = 0
     retry_at: datetime | None = None
 
 
@@ -130,7 +131,6 @@ class StepEntry(msgspec.Struct):
     Attributes:
         parent: The step whose scope it belongs to.
         ready_at: The moment from which it could have started.
-        error_size: Bytes of the event of its error.
         notice: The scope of the node that its approval notifies, while that runs.
         input_edited_by: The account that has edited its input for the rerun that begins at it.
     """
@@ -146,8 +146,6 @@ class StepEntry(msgspec.Struct):
     ended_at: datetime | None = None
     action: str | None = None
     error_type: str | None = None
-    error_seq: int | None = None
-    error_size: int = 0
     result: StoredValue | None = None
     attempts: list[AttemptEntry] = msgspec.field(default_factory=list)
     waits: list[WaitEntry] = msgspec.field(default_factory=list)

@@ -186,7 +186,7 @@ class StepIndex:
             known = self._steps[known_id]
             if known.attempts[-1].ended_at is None:
                 known.attempts[-1].status = "interrupted"
-            known.status, known.error_type, known.error_seq = "running", None, None
+            known.status, known.error_type = "running", None
         else:
             scope = self._scopes.get(fields.scope) or self._enter(fields.scope)
             text = self._names.setdefault(fields.scope, fields.scope)
@@ -249,8 +249,7 @@ class StepIndex:
     def _fail(self, event: StoredEvent, fields: _Fields, name: str) -> None:
         entry = self._steps[self._by_name[name]]
         attempt = entry.attempts[-1]
-        attempt.error_seq, attempt.retry_at = event.seq, fields.retry_at
-        entry.error_seq, entry.error_size = event.seq, len(event.data)
+        attempt.error_seq, attempt.error_size, attempt.retry_at = event.seq, len(event.data), fields.retry_at
         entry.error_type = fields.error.type if fields.error is not None else ""
         if fields.retry_at is None:
             self._end(entry, FAILED, event.at)

@@ -14,7 +14,7 @@ from flowrunner.domain.values import JSON, ExecutionId, rfc3339
 from flowrunner.ports.event_codec import PartialDecoder, decode_event
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES
 from flowrunner.ports.steps import StepEvents, StoredEvent
-from flowrunner.services.step_entries import StoredPlace, StoredValue, WaitEntry
+from flowrunner.services.step_entries import AttemptEntry, StoredPlace, StoredValue, WaitEntry
 
 MESSAGE_CHARACTERS: Final = 2000
 # Bytes of the description of a wait; a longer one is shown without its form.
@@ -107,9 +107,9 @@ class StepReading:
         for place in _first(value, most):
             self._need(place.seq, place.event_size, _Need("value", place, most))
 
-    def error(self, seq: int | None, size: int, *, most: int) -> None:
-        if seq is not None:
-            self._need(seq, size, _Need("error", None, most))
+    def error(self, attempt: AttemptEntry, *, most: int) -> None:
+        if attempt.error_seq is not None:
+            self._need(attempt.error_seq, attempt.error_size, _Need("error", None, most))
 
     def wait(self, wait: WaitEntry, *, most: int) -> None:
         self._need(wait.seq, wait.size, _Need("wait", None, most))
@@ -170,8 +170,8 @@ class StepReading:
             return b"".join(texts)
         return b"[" + b",".join(texts) + (b"]" if len(texts) == len(value.places) else b"")
 
-    def found_error(self, seq: int | None) -> ErrorView | None:
-        return None if seq is None else self._found.get(("error", seq))
+    def found_error(self, attempt: AttemptEntry) -> ErrorView | None:
+        return None if attempt.error_seq is None else self._found.get(("error", attempt.error_seq))
 
     def found_wait(self, wait: WaitEntry) -> WaitView:
         described = self._found["wait", wait.seq]

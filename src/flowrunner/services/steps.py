@@ -57,7 +57,7 @@ class AttemptView:
             started_at=attempt.started_at,
             completed_at=attempt.ended_at,
             retry_at=attempt.retry_at,
-            error=reading.found_error(attempt.error_seq),
+            error=reading.found_error(attempt),
         )
 
 
@@ -106,7 +106,7 @@ class StepView:
             completed_at=entry.ended_at,
             queued=max(entry.started_at - entry.ready_at, timedelta(0)),
             action=entry.action,
-            error=reading.found_error(entry.error_seq),
+            error=reading.found_error(entry.attempts[-1]),
             input=reading.preview(entry.input, most=most),
             result=reading.preview(entry.result, most=most),
             wait=reading.found_wait(entry.waits[-1]) if entry.waits else None,
@@ -181,7 +181,7 @@ class Steps:
             reading, attempts = StepReading(), entry.attempts[-KEPT_ATTEMPTS:]
             _plan(reading, entry, most=_WHOLE)
             for attempt in attempts:
-                reading.error(attempt.error_seq, entry.error_size, most=_WHOLE)
+                reading.error(attempt, most=_WHOLE)
             for wait in entry.waits:
                 reading.wait(wait, most=_WHOLE)
             async with self._room.hold(caller.workspace_id, PAGE_MEMORY + 2 * reading.size):
@@ -297,4 +297,4 @@ def _plan(reading: StepReading, entry: StepEntry, *, most: int) -> None:
     """Plan to read what a step shows in a list."""
     reading.value(entry.input, most=most)
     reading.value(entry.result, most=most)
-    reading.error(entry.error_seq, entry.error_size, most=most)
+    reading.error(entry.attempts[-1], most=most)
