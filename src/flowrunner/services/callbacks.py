@@ -140,20 +140,7 @@ class Callbacks:
         Args:
             is_flow_given: The flow of an earlier request may be gone, and the callback can still be changed.
         """
-        faults = [
-            Fault(path=f"events[{n}]", code="invalid", message=f"must be one of {', '.join(EVENTS)}")
-            for n, event in enumerate(view.events)
-            if event not in EVENTS
-        ]
-        if not view.events:
-            faults.append(Fault(path="events", code="required", message="must name at least one event"))
-        if view.flow_id is not None and view.tag is not None:
-            faults.append(Fault(path="tag", code="invalid", message="must be absent if flow_id is given"))
-        if (view.format == "template") != (view.template is not None):
-            message = "is needed for the format 'template', and only there"
-            faults.append(Fault(path="template", code="invalid", message=message))
-        if faults:
-            raise InvalidInput(faults)
+        _check_fields(view)
         if view.template is not None:
             compiled(view.template)
         if is_flow_given and view.flow_id is not None:
@@ -189,6 +176,8 @@ class Callbacks:
 
         def change(before: CallbackView) -> CallbackView:
             after = replace(before, **fields, has_flow=is_flow_given or before.has_flow, updated_at=now)
+            # Once more, because another request may have changed it since it was read.
+            _check_fields(after)
             return after if asked.is_enabled is UNSET else _enabled(after, now if not asked.is_enabled else None)
 
         names = sorted([*given, *(["url"] if asked.url is not UNSET else [])])
@@ -267,6 +256,24 @@ class Callbacks:
             caller, "callback.redelivered", "callback", id, at=self._clock.now(), details={"delivery_id": delivery_id}
         )
         return await self._store.redeliver(caller.workspace_id, id, delivery_id, audit=entry)
+
+
+def _check_fields(view: CallbackView) -> None:
+    """Raises: InvalidInput if the fields of a callback do not go together."""
+    faults = [
+        Fault(path=f"events[{n}]", code="invalid", message=f"must be one of {', '.join(EVENTS)}")
+        for n, event in enumerate(view.events)
+        if event not in EVENTS
+    ]
+    if not view.events:
+        faults.append(Fault(path="events", code="required", message="must name at least one event"))
+    if view.flow_id is not None and view.tag is not None:
+        faults.append(Fault(path="tag", code="invalid", message="must be absent if flow_id is given"))
+    if (view.format == "template") != (view.template is not None):
+        message = "is needed for the format 'template', and only there"
+        faults.append(Fault(path="template", code="invalid", message=message))
+    if faults:
+        raise InvalidInput(faults)
 
 
 def _enabled(callback: CallbackView, disabled_at: datetime | None) -> CallbackView:

@@ -1,0 +1,39 @@
+"""Changes of callbacks at the same time, on a real database."""
+
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import InvalidInput
+from flowrunner.services.callbacks import CallbackChange, Callbacks
+from flowrunner.storage.callbacks import SqlCallbacks
+from flowrunner.storage.flows import SqlFlows
+from support.dependencies import Machine
+
+
+async def test_two_changes_at_the_same_time_leave_no_callback_that_one_of_them_could_not_have_made(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deps: Any = engine.deps
+    deliveries: Any = None
+    callbacks = Callbacks(
+        SqlCallbacks(engine.database), SqlFlows(engine.database), deliveries, deps.vault, engine.clock,
+        sends_mail=False, refusal=lambda url: None,
+    )  # fmt: skip
+    flow_id = await engine.save("nodes: {a: {type: return}}")
+    made, _ = await callbacks.create(mara, url="https://a.example/in", format="standard", events=["execution.failed"])
+    current = SqlFlows.current
+
+    async def tag_meanwhile(self: SqlFlows, *args: Any) -> Any:
+        monkeypatch.setattr(SqlFlows, "current", current)
+        await callbacks.change(mara, made.id, CallbackChange(tag="nightly"))
+        return await current(self, *args)
+
+    monkeypatch.setattr(SqlFlows, "current", tag_meanwhile)
+
+    with pytest.raises(InvalidInput, match="must be absent if flow_id is given"):
+        await callbacks.change(mara, made.id, CallbackChange(flow_id=flow_id))
+
+    after = await callbacks.get(mara, made.id)
+    assert (after.flow_id, after.tag) == (None, "nightly")
