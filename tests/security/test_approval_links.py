@@ -200,7 +200,11 @@ async def test_s73_a_link_is_opened_a_bounded_number_of_times_a_minute(links: Li
     statuses = Counter([(await links.get(links.path())).status for _ in range(MOST_REQUESTS + 3)])
 
     assert statuses == {200: MOST_REQUESTS, 429: 3}
-    assert (await links.post(links.path())).status == 429
+    refused = await links.post(links.path())
+    assert (refused.status, refused.headers["content-type"]) == (429, "text/html; charset=utf-8")
+    assert f"more than {MOST_REQUESTS} times a minute" in refused.body.decode()
+    assert int(refused.headers["retry-after"]) > 0
+    assert refused.headers["ratelimit"].startswith('"link_requests";r=0;')
     assert (await links.post(links.path(branch="right"))).status == 200
 
 
@@ -408,6 +412,7 @@ async def test_s73_an_outage_makes_no_link_unknown(links: Links, monkeypatch: py
 
     assert [reply.status for reply in replies] == [503, 503]
     assert {reply.headers["content-type"] for reply in replies} == {"text/html; charset=utf-8"}
+    assert [reply.headers["retry-after"] for reply in replies] == ["60", "60"]
     assert (await links.get(links.path())).status == 200
 
 

@@ -13,12 +13,12 @@ from flowrunner.api.http.answers import Message, Reply, answer, errors
 from flowrunner.api.http.authentication import address_of, caller_of
 from flowrunner.api.http.bodies import read_bounded
 from flowrunner.api.http.edge import OWN_HEADERS
-from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.api.http.errors import InvalidRequest, answer_to, record_refusal
 from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.routing import ProtectedRoute, PublicRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
-from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, Unavailable
+from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, TooManyRequests, Unavailable
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.services.approval_links import LinkIsOver, LinkUnknown
 from flowrunner.threads import on_thread_if
@@ -39,6 +39,8 @@ async def show_approval(request: Request, token: str) -> HTMLResponse:
         return approval_page.unknown()
     except LinkIsOver as error:
         return approval_page.over(error.reason)
+    except TooManyRequests as error:
+        return await _too_many(request, error)
     except Unavailable:
         return approval_page.unavailable()
 
@@ -66,12 +68,22 @@ async def answer_by_link(request: Request, token: str) -> HTMLResponse:
         return approval_page.unknown()
     except LinkIsOver as error:
         return approval_page.over(error.reason)
+    except TooManyRequests as error:
+        return await _too_many(request, error)
     except Unavailable:
         return approval_page.unavailable()
     except (Forbidden, Conflict) as error:
         return approval_page.refused(str(error), status=403 if isinstance(error, Forbidden) else 409)
     except InvalidRequest as error:
         return approval_page.refused(str(error), status=error.status)
+
+
+async def _too_many(request: Request, error: TooManyRequests) -> HTMLResponse:
+    """Return the page for a link that is used too often, with the headers of an answer to a program."""
+    await record_refusal(request, error)
+    headers = answer_to(request.scope["request_id"], error).headers
+    limits = {name: value for name, value in headers.items() if not name.startswith("content-")}
+    return approval_page.refused(str(error), status=429, headers=limits)
 
 
 def _answer_in(sent: Mapping[str, str], form: JSON) -> tuple[bool, JSON]:

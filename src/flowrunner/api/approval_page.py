@@ -90,11 +90,12 @@ def unknown() -> HTMLResponse:
 
 
 def unavailable() -> HTMLResponse:
-    return refused("The server cannot answer at the moment: try again in a minute.", status=503)
+    text = "The server cannot answer at the moment: try again in a minute."
+    return refused(text, status=503, headers={"Retry-After": "60"})
 
 
-def refused(message: str, *, status: int) -> HTMLResponse:
-    return _page("Not accepted", f"<p>{escape(message)}</p>", status=status)
+def refused(message: str, *, status: int, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    return _page("Not accepted", f"<p>{escape(message)}</p>", status=status, headers=headers)
 
 
 def _shown(text: str) -> str:
@@ -113,7 +114,7 @@ def _place(fault: Fault, fields: Sequence[FormField]) -> str:
     return f"<code>{_shown(fault.path[:_MOST_FAULT])}</code>" if label is None else f"<b>{_shown(label)}</b>"
 
 
-def _page(title: str, content: str, *, status: int = 200) -> HTMLResponse:
+def _page(title: str, content: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
     return HTMLResponse(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -122,6 +123,7 @@ def _page(title: str, content: str, *, status: int = 200) -> HTMLResponse:
         f'</head><body><main class="alone"><div class="card"><div class="brand">FlowRunner</div><h1>{title}</h1>'
         f"{content}</div></main></body></html>",
         status,
+        headers,
     )
 
 
