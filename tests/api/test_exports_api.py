@@ -14,6 +14,7 @@ import pytest
 from api.shapes import assert_error
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.services.exports import MAX_OPEN
+from flowrunner.storage.triggers import SqlTriggers
 from security.two_accounts import RETURN, ApiClient, assert_limited, until
 from support.asgi import call
 
@@ -99,6 +100,28 @@ async def test_an_export_is_complete_in_however_many_portions_it_is_read(
         seqs.setdefault(event["execution_id"], []).append(event["seq"])
     assert min(lengths.values()) > 2
     assert seqs == {id: list(range(1, length + 1)) for id, length in lengths.items()}
+
+
+async def test_a_flow_that_is_deleted_during_an_export_hides_no_trigger_of_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.services.exports._TRIGGERS_AT_ONCE", 1)
+    read_page = SqlTriggers.page
+    async with team_at(tmp_path) as team:
+        hourly = f"{RETURN}\ntriggers: {{hourly: {{type: schedule, every: 1h}}}}\n"
+        flows = sorted([await team.flow(f"{hourly}# {number}\n") for number in range(3)])
+
+        async def delete_after_the_first(self: SqlTriggers, *args: Any, **options: Any) -> Any:
+            page = await read_page(self, *args, **options)
+            if [trigger.flow_id for trigger in page[0]] == flows[:1]:
+                await team.mara.request("DELETE", f"/api/v1/flows/{flows[0]}")
+            return page
+
+        monkeypatch.setattr(SqlTriggers, "page", delete_after_the_first)
+        reply = await export(team.mara, team)
+
+    archive = zipfile.ZipFile(io.BytesIO(reply.body))
+    assert [trigger["flow_id"] for trigger in lines(archive, "triggers.ndjson")] == flows
 
 
 async def test_an_export_lacks_what_was_deleted(tmp_path: Path) -> None:

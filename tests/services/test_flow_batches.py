@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -176,12 +177,29 @@ async def test_the_documents_of_all_flows_are_returned_in_however_many_portions(
     saved = documents(**dict.fromkeys("abcde", DESCRIBED))
     await batches.save(mara, saved)
 
-    count, found = await batches.documents(mara)
+    found = await batches.documents(mara)
 
-    assert count == 5
     assert [(document.name, document.definition) async for document in found] == [
         (document.name, document.definition) for document in saved
     ]
+
+
+async def test_a_flow_that_is_deleted_meanwhile_hides_no_other_one(
+    batches: FlowBatches, flows: Flows, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_batches, "_NAMES_AT_ONCE", 1)
+    saved = await batches.save(mara, documents(**dict.fromkeys("abc", DESCRIBED)))
+    read_page, (first, *_) = SqlFlows.page, (document.change.after.id for document in saved.documents)
+
+    async def delete_after_the_first(self: SqlFlows, *args: Any, **options: Any) -> Any:
+        page = await read_page(self, *args, **options)
+        if [flow.id for flow in page[0]] == [first]:
+            await flows.delete(mara, first)
+        return page
+
+    monkeypatch.setattr(SqlFlows, "page", delete_after_the_first)
+
+    assert [document.name async for document in await batches.documents(mara)] == ["b", "c"]
 
 
 async def test_two_forms_of_a_name_are_the_same_flow(batches: FlowBatches, mara: Caller) -> None:

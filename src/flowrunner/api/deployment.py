@@ -237,7 +237,7 @@ def _deployed(document: DeployedDocument, plan: PlanAnswer | UnsetType) -> Deplo
 )
 async def export_flows(request: Request) -> Response:
     """Return the documents of all flows of the workspace."""
-    _, documents = await services_of(request).flow_batches.documents(caller_of(request))
+    documents = await services_of(request).flow_batches.documents(caller_of(request))
     headers = {"Content-Disposition": 'attachment; filename="flows.zip"'}
     archive = await while_allowed(request, _archive(documents))
     return StreamingResponse(archive, headers=headers, media_type="application/zip")

@@ -157,7 +157,7 @@ async def list_triggers(
         lambda page: services_of(request).triggers.page(caller, flow_id=of_flow, type=type, page=page),
         kind=TriggerList,
         item=lambda trigger: TriggerAnswer.of(trigger, caller),
-        position=lambda trigger: f"{trigger.flow_id}:{trigger.name}",
+        position=lambda trigger: trigger.position,
     )
 
 

@@ -59,6 +59,11 @@ class TriggerView:
     listens_in_vain: bool
 
     @property
+    def position(self) -> str:
+        """Return its position in lists: the cursor of the page after it."""
+        return f"{self.flow_id}:{self.name}"
+
+    @property
     def state(self) -> TriggerState:
         if self.removed_at is not None:
             return "ended"

@@ -3,7 +3,7 @@
 import asyncio
 import zipfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.exports import ExportedExecution, ExportedFlow, ExportStore
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
-from flowrunner.ports.triggers import TriggerStore
+from flowrunner.ports.triggers import TriggerStore, TriggerView
 from flowrunner.ports.workspaces import WorkspaceStore
 from flowrunner.services.callbacks import MAX_CALLBACKS
 from flowrunner.services.workspaces import MAX_MEMBERS
@@ -142,17 +142,20 @@ class WorkspaceExports:
 
     async def _trigger_lines(self, id: WorkspaceId) -> AsyncIterator[bytes]:
         """Yield the triggers, without the secret parts of their URLs; the documents of the flows say what they do."""
-        offset, total = 0, 1
-        while offset < total:
-            page = Page(limit=_TRIGGERS_AT_ONCE, offset=offset)
-            triggers, total = await self._triggers.page(id, flow_id=None, type=None, page=page)
+        cursor = ""
+        # Not by offset: a flow that is deleted meanwhile would let others be skipped.
+        while triggers := await self._triggers_after(id, cursor):
             for trigger in triggers:
                 yield _line({
                     "id": trigger.id, "flow_id": trigger.flow_id, "name": trigger.name, "type": trigger.type,
                     "paused_at": None if trigger.paused_at is None else rfc3339(trigger.paused_at),
                     "last_at": None if trigger.last_at is None else rfc3339(trigger.last_at),
                 })  # fmt: skip
-            offset += _TRIGGERS_AT_ONCE
+            cursor = triggers[-1].position
+
+    async def _triggers_after(self, id: WorkspaceId, cursor: str) -> Sequence[TriggerView]:
+        page = Page(limit=_TRIGGERS_AT_ONCE, cursor=cursor, counts=False)
+        return (await self._triggers.page(id, flow_id=None, type=None, page=page))[0]
 
     async def _callback_lines(self, id: WorkspaceId) -> AsyncIterator[bytes]:
         """Yield the callbacks, without what could be a credential in their URLs, and without their signing secrets."""

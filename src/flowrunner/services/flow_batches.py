@@ -24,7 +24,7 @@ from flowrunner.domain.flow_names import composed
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import FlowId
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.flows import FlowChange, FlowStore, NamedChange, SavedFlow
+from flowrunner.ports.flows import ALL_FLOWS, FlowChange, FlowStore, NamedChange, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.ports.usage import UsageReader
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name
@@ -194,23 +194,23 @@ class FlowBatches:
             self._known.keep(caller.workspace_id, digest, known, memory_of(known))
         return known
 
-    async def documents(self, caller: Caller) -> tuple[int, AsyncIterator[FlowDocument]]:
-        """Return the number of flows, and their documents, which are read on demand.
+    async def documents(self, caller: Caller) -> AsyncIterator[FlowDocument]:
+        """Return the documents of all flows, which are read on demand.
 
         Raises: Conflict if several flows have one name.
         """
-        names: dict[str, list[str]] = {}
-        offset, total = 0, 1
-        while offset < total:
-            page = Page(limit=_NAMES_AT_ONCE, offset=offset)
-            flows, total = await self._store.page(caller.workspace_id, page=page)
-            for flow in flows:
-                names.setdefault(flow.name, []).append(flow.id)
-            offset += _NAMES_AT_ONCE
-        shared = next((name for name, ids in names.items() if len(ids) > 1), None)
+        names: Counter[str] = Counter()
+        cursor: str | None = ""
+        # Not by offset: a flow that is deleted meanwhile would let others be skipped.
+        while cursor is not None:
+            page = Page(limit=_NAMES_AT_ONCE, cursor=cursor, counts=False)
+            flows, _ = await self._store.page(caller.workspace_id, page=page)
+            names.update(flow.name for flow in flows)
+            cursor = ALL_FLOWS.position(flows[-1]) if flows else None
+        shared = next((name for name, count in names.items() if count > 1), None)
         if shared is not None:
             raise Conflict(f"Several flows are called {quoted(shared)}: rename one of them first")
-        return len(names), self._read(caller, sorted(names))
+        return self._read(caller, sorted(names))
 
     async def _read(self, caller: Caller, names: Sequence[str]) -> AsyncIterator[FlowDocument]:
         for name in names:
