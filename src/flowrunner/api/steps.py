@@ -1,17 +1,15 @@
 """The steps of an execution over REST, and its graph."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
-from urllib.parse import urlencode
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response
 
-from flowrunner.api.execution_answers import WaitingFor
-from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, present, stored
+from flowrunner.api.execution_answers import STEP, WaitingFor
+from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, link_to_next, present, stored
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.policies import RoutePolicy
@@ -30,7 +28,6 @@ router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedR
 
 STATUSES: Final = ("running", "retrying", "waiting", "completed", "skipped", "failed", "cancelled")
 _StepStatus: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(STATUSES)})]
-_STEP: Final = Meta(description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
 _SCOPE: Final = Meta(
     description="The round of a loop or the branch that it belongs to. Absent for the flow's own nodes."
 )
@@ -88,7 +85,7 @@ class ScopesAnswer(Answer, frozen=True, kw_only=True):
 
 class StepAnswer(Answer, frozen=True, kw_only=True):
     id: Annotated[int, Meta(description="The number of its first event.")]
-    step: Annotated[str, _STEP]
+    step: Annotated[str, STEP]
     node_id: str
     node_type: str
     scope: Annotated[str | UnsetType, _SCOPE] = UNSET
@@ -274,27 +271,19 @@ async def list_steps(
     views, next_id = await services_of(request).steps.page(
         caller_of(request), ExecutionId(id), after=_after(cursor), limit=limit, scope=scope, step=step
     )
-    listed = StepList(steps=[StepListItem.of(view) for view in views], next_cursor=present(_text(next_id)))
-    return answer(listed, headers=None if next_id is None else _link(request, str(next_id)))
+    next_cursor = None if next_id is None else str(next_id)
+    listed = StepList(steps=[StepListItem.of(view) for view in views], next_cursor=present(next_cursor))
+    return answer(listed, headers=link_to_next(request, next_cursor))
 
 
 def _after(cursor: str | None) -> int:
-    if cursor is None:
+    # An empty cursor is that of the first page.
+    if not cursor:
         return 0
     after = natural_number_of(cursor)
     if after is None:
         raise invalid("cursor", "must be the `next_cursor` of an earlier page")
     return after
-
-
-def _text(id: int | None) -> str | None:
-    return None if id is None else str(id)
-
-
-def _link(request: Request, cursor: str) -> Mapping[str, str]:
-    """Return the header that links the next page of a list."""
-    query = urlencode({**request.query_params, "cursor": cursor})
-    return {"Link": f'<{request.url.path}?{query}>; rel="next"'}
 
 
 @router.get("/executions/{id}/steps/{step_id}", responses=errors(401, 403, 404, 409, 422))
