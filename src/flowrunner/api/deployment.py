@@ -7,6 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
@@ -213,7 +214,7 @@ async def _deploy(
 def _deployed(document: DeployedDocument, plan: PlanAnswer | UnsetType) -> DeployedFlow:
     change = document.change
     flow = FlowAnswer.of(change.after, plan=plan)
-    fields = {name: getattr(flow, name) for name in flow.__struct_fields__}
+    fields = asdict(flow)
     if plan is not UNSET and change.before is None:
         fields["id"] = ""
     return DeployedFlow(

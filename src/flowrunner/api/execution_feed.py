@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import msgspec
 import structlog
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from flowrunner.api.execution_answers import ExecutionAnswer
 from flowrunner.domain.errors import Unavailable
@@ -227,8 +228,7 @@ class ExecutionFeed:
                 continue
             self._shown.keep(execution.id, state)
             self._seq += 1
-            fields = {name: getattr(shown, name) for name in ExecutionAnswer.__struct_fields__}
-            message = ExecutionMessage(**fields, workspace_id=workspace_id, cursor=self._cursor)
+            message = ExecutionMessage(**asdict(shown), workspace_id=workspace_id, cursor=self._cursor)
             messages.append(SummaryMessage(self._seq, workspace_id, msgspec.json.encode(message).decode()))
         self._latest.extend(messages)
         for subscription, workspaces in self._subscriptions.items():

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Self, assert_never
 
 import msgspec
@@ -320,8 +320,8 @@ class HookDeliveryList(ListAnswer, frozen=True, kw_only=True):
 @router.get("/deliveries", responses=errors(401, 403, 404, 422))
 async def list_hook_deliveries(request: Request, id: str, page: Paging) -> Reply[HookDeliveryList]:
     """List the requests that a webhook trigger has accepted, the newest first: about 1,000 of the last seven days."""
-    deliveries, one_more = services_of(request).hook_deliveries, replace(page, limit=page.limit + 1)
-    found, total, refused = await deliveries.page(caller_of(request), TriggerId(id), page=one_more)
+    deliveries = services_of(request).hook_deliveries
+    found, total, refused = await deliveries.page(caller_of(request), TriggerId(id), page=page.with_one_more())
     last = [RefusalAnswer(at=rfc3339(each.at), reason=each.reason) for each in refused.last]
     listed = listed_of(page, found, total, lambda one: f"{round(one.received_at.timestamp() * 1000)}:{one.id}")
     return answer(

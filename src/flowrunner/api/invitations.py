@@ -1,9 +1,10 @@
 """Invitations to workspaces over REST."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Request
 from msgspec import Meta
+from msgspec.structs import asdict
 from pydantic import Field
 
 from flowrunner.api.accounts import AccountAnswer
@@ -53,7 +54,15 @@ class InvitationInList(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, invitation: Invitation) -> Self:
-        return cls(**_fields(invitation))
+        return cls(
+            id=invitation.id,
+            workspace_id=invitation.workspace_id,
+            email=invitation.email,
+            role=invitation.role,
+            invited_by=invitation.invited_by,
+            created_at=rfc3339(invitation.created_at),
+            expires_at=rfc3339(invitation.expires_at),
+        )
 
 
 class NewInvitationAnswer(InvitationInList, frozen=True, kw_only=True):
@@ -64,7 +73,7 @@ class NewInvitationAnswer(InvitationInList, frozen=True, kw_only=True):
 
     @classmethod
     def of_new(cls, new: NewInvitation) -> Self:
-        return cls(**_fields(new.invitation), link=new.link, mailed=new.is_mailed)
+        return cls(**asdict(InvitationInList.of(new.invitation)), link=new.link, mailed=new.is_mailed)
 
 
 class InvitationList(ListAnswer, frozen=True):
@@ -94,18 +103,6 @@ class OpenInvitationAnswer(Answer, frozen=True, kw_only=True):
 class AcceptedAnswer(Answer, frozen=True, kw_only=True):
     workspace_id: str
     role: Annotated[WorkspaceRole, Meta(description="The role of the invitation; a higher one is kept.")]
-
-
-def _fields(invitation: Invitation) -> dict[str, Any]:
-    return {
-        "id": invitation.id,
-        "workspace_id": invitation.workspace_id,
-        "email": invitation.email,
-        "role": invitation.role,
-        "invited_by": invitation.invited_by,
-        "created_at": rfc3339(invitation.created_at),
-        "expires_at": rfc3339(invitation.expires_at),
-    }
 
 
 @router.post(

@@ -1,7 +1,7 @@
 """Jobs over REST, and the request that creates one for many executions."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -170,15 +170,19 @@ class JobList(ListAnswer, frozen=True):
     jobs: list[JobAnswer]
 
 
+# Describes the answer to a request that has created a job.
+JOB_CREATED: Final = {
+    "description": "The job was created",
+    "headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}},
+}
+
+
 @router.post(
     "/executions:batch",
     status_code=202,
     responses={
         200: {"description": "What the job would do: the answer to a dry run", "answer": PlannedJob},
-        202: {
-            "description": "The job was created",
-            "headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}},
-        },
+        202: JOB_CREATED,
         **errors(401, 403, 409, *BODY_ERRORS),
     },
 )

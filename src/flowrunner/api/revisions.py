@@ -1,9 +1,10 @@
 """Revisions of flows over REST."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Path, Query, Request
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from flowrunner.api.flows import DifferenceSummary, FlowAnswer, planned, saved
 from flowrunner.api.http.answers import Answer, ListAnswer, Message, Reply, answer, errors
@@ -32,22 +33,18 @@ class RevisionAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, revision: RevisionView) -> Self:
-        return cls(**_fields_of_revision(revision))
+        return cls(
+            number=revision.number,
+            version=revision.version,
+            created_at=rfc3339(revision.created_at),
+            created_by=revision.created_by,
+            is_current=revision.is_current,
+            size=revision.size,
+        )
 
 
 class RevisionDetail(RevisionAnswer, frozen=True, kw_only=True):
     definition: str
-
-
-def _fields_of_revision(revision: RevisionView) -> dict[str, Any]:
-    return {
-        "number": revision.number,
-        "version": revision.version,
-        "created_at": rfc3339(revision.created_at),
-        "created_by": revision.created_by,
-        "is_current": revision.is_current,
-        "size": revision.size,
-    }
 
 
 class RevisionList(ListAnswer, frozen=True):
@@ -79,7 +76,7 @@ async def list_revisions(request: Request, id: str, page: Paging) -> Reply[Revis
 async def get_revision(request: Request, id: str, number: RevisionNumber) -> Reply[RevisionDetail]:
     """Return a revision of a flow, with its definition."""
     revision = await services_of(request).flows.revision(caller_of(request), FlowId(id), number)
-    return answer(RevisionDetail(**_fields_of_revision(revision), definition=revision.definition))
+    return answer(RevisionDetail(**asdict(RevisionAnswer.of(revision)), definition=revision.definition))
 
 
 @router.get("/{number}/diff", responses=errors(401, 403, 404, 422))

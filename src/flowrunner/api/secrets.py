@@ -4,6 +4,7 @@ from typing import Annotated, Final, Self
 
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
@@ -59,9 +60,7 @@ class SecretInList(SecretAnswer, frozen=True, kw_only=True):
     @classmethod
     def of(cls, secret: SecretView) -> Self:
         return cls(
-            key=secret.key,
-            created_at=rfc3339(secret.created_at),
-            updated_at=rfc3339(secret.updated_at),
+            **asdict(SecretAnswer.of(secret)),
             last_used_at=UNSET if secret.last_used_at is None else rfc3339(secret.last_used_at),
             used_by=[FlowNameAnswer(id=flow.id, name=flow.name) for flow in secret.used_by[:_MOST_USERS]],
         )

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
@@ -95,17 +96,7 @@ async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
     made, token = await services_of(request).tokens.create(
         caller_of(request), name=body.name, scopes=body.scopes, life=life_of(body.expires_in)
     )
-    new = NewToken(
-        id=made.id,
-        account_id=made.account_id,
-        workspace_id=made.workspace_id or made.account_id,
-        name=made.name,
-        scopes=made.scopes,
-        created_at=rfc3339(made.created_at),
-        expires_at=UNSET if made.expires_at is None else rfc3339(made.expires_at),
-        token=token,
-    )
-    return created(new, f"/api/v1/tokens/{made.id}")
+    return created(NewToken(**asdict(TokenInList.of(made)), token=token), f"/api/v1/tokens/{made.id}")
 
 
 @router.delete("/{id}", responses=errors(401, 403, 404))

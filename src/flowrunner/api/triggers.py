@@ -17,7 +17,7 @@ from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import DIGITS, DRY_RUN, Body, Paging, is_dry_run, moment_of, text_filter
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
-from flowrunner.api.jobs import JobAnswer
+from flowrunner.api.jobs import JOB_CREATED, JobAnswer
 from flowrunner.api.starts import accepted
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.schedules import MOST_MISSED
@@ -201,10 +201,7 @@ async def run_trigger(request: Request, id: str) -> Reply[RunAnswer]:
     status_code=202,
     responses={
         200: {"description": "What the job would do: the answer to a dry run", "answer": PlannedBackfill},
-        202: {
-            "description": "The job was created",
-            "headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}},
-        },
+        202: JOB_CREATED,
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
 )

@@ -27,6 +27,7 @@ from flowrunner.api.http.answers import (
     answer,
     present,
 )
+from flowrunner.api.http.authentication import address_of
 from flowrunner.api.http.guides import Guide, guide_of_error, guide_of_status
 from flowrunner.api.http.rate_headers import exceeded_headers
 from flowrunner.api.http.request_faults import request_faults
@@ -224,7 +225,7 @@ async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
                 connection.scope.get("caller"),
                 method,
                 getattr(route, "path_format", ""),
-                address=connection.client.host if connection.client is not None else "",
+                address=address_of(connection),
             )
         except Unavailable as problem:
             # The request is denied anyway. A standby server can never write to the database.
