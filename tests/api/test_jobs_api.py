@@ -15,6 +15,7 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.services import bulk_executions
 from flowrunner.services import jobs as job_service
 from flowrunner.storage import execution_search
+from flowrunner.storage.execution_records import SqlExecutionRecords
 from security.two_accounts import ApiClient, TwoAccounts, two_accounts_at, until
 from support.client import Reply
 
@@ -78,6 +79,23 @@ async def test_a_job_reruns_each_failed_execution_of_a_flow_once(tmp_path: Path)
     assert_recent(job["completed_at"])
     assert sorted(id for id in repeats if id) == sorted(many.failed)
     assert {entry["credential"] for entry in audit.json["entries"]} == {f"job:{job['id']}"}
+
+
+async def test_a_dry_run_leaves_out_what_is_deleted_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    existing = SqlExecutionRecords.existing
+    async with many_at(tmp_path) as many:
+        first, *others = sorted(many.failed)
+
+        async def delete_after(self: SqlExecutionRecords, *args: Any) -> Any:
+            found = await existing(self, *args)
+            await many.mara.request("DELETE", f"/api/v1/executions/{first}/record")
+            return found
+
+        monkeypatch.setattr(SqlExecutionRecords, "existing", delete_after)
+        reply = await many.batch("delete", query="?dry_run=true", ids=many.failed)
+
+    assert reply.status == 200, reply
+    assert [execution["id"] for execution in reply.json["executions"]] == others
 
 
 async def test_a_dry_run_counts_and_shows_the_first_ones(tmp_path: Path) -> None:

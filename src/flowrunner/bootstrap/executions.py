@@ -78,6 +78,6 @@ def assemble_jobs(
     )
     return JobServices(
         jobs=jobs,
-        bulk=BulkExecutions(executions.executions, stores.records, jobs),
+        bulk=BulkExecutions(executions.executions, stores.executions, stores.records, jobs),
         backfills=Backfills(triggers.triggers, jobs, stores.executions, clock),
     )

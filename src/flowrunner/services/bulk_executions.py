@@ -14,7 +14,7 @@ from flowrunner.domain.jobs import Job, RunningJob, key_of_item
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.execution_records import ExecutionRecordStore
-from flowrunner.ports.executions import ExecutionFilter, ExecutionView
+from flowrunner.ports.executions import ExecutionFilter, ExecutionReader, ExecutionView
 from flowrunner.ports.jobs import JobType
 from flowrunner.ports.page import Page
 from flowrunner.services.account_locks import AccountLocks
@@ -65,8 +65,11 @@ class Plan:
 
 
 class BulkExecutions:
-    def __init__(self, executions: Executions, records: ExecutionRecordStore, jobs: Jobs) -> None:
+    def __init__(
+        self, executions: Executions, reader: ExecutionReader, records: ExecutionRecordStore, jobs: Jobs
+    ) -> None:
         self._executions = executions
+        self._reader = reader
         self._records = records
         self._jobs = jobs
         self._locks = AccountLocks()
@@ -75,7 +78,10 @@ class BulkExecutions:
         """Return what `start` would do. Raises: as `start`."""
         authorise(caller, _RIGHTS[action])
         ids = await self._select(caller, action, selection)
-        return Plan(total=len(ids), first=[await self._executions.get(caller, id) for id in ids[:_FIRST]])
+        # What is deleted or moved meanwhile is not shown.
+        found = await self._reader.summaries(ids[:_FIRST])
+        first = [execution for workspace_id, execution in found if workspace_id == caller.workspace_id]
+        return Plan(total=len(ids), first=sorted(first, key=lambda execution: execution.id))
 
     async def start(self, caller: Caller, action: Action, selection: Selection) -> Job:
         """Create the job that does an action with the selected executions, the oldest first.
