@@ -9,21 +9,16 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from flowrunner.domain.standard_webhooks import body_signature, key_of
+from flowrunner.domain.triggers import Algorithm, Encoding
 from flowrunner.domain.whole_numbers import natural_number_of
 
 # Longest difference between the sender's clock and ours, in both directions.
 WINDOW_SECONDS: Final = 300
 # A sender that rotates its keys signs with both.
 _MOST_SIGNATURES: Final = 8
-
-SCHEMES: Final = ("standard", "github", "stripe", "slack", "hmac", "token", "none")
-Algorithm: TypeAlias = Literal["sha1", "sha256", "sha384", "sha512"]
-ALGORITHMS: Final[tuple[Algorithm, ...]] = ("sha1", "sha256", "sha384", "sha512")
-Encoding: TypeAlias = Literal["hex", "base64"]
-ENCODINGS: Final[tuple[Encoding, ...]] = ("hex", "base64")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Reader of the key `triggers`."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Final, TypeVar, get_args
 from zoneinfo import available_timezones
 
 from flowrunner.domain import triggers as values
@@ -47,7 +47,7 @@ SCHEDULE_KEYS: Final = (
 WEBHOOK_KEYS: Final = (*_COMMON, "verify", "when", "dedupe", "respond")
 CHAIN_KEYS: Final = (*_COMMON, "flow", "status", "children")
 RESPOND_KEYS: Final = ("mode", "timeout")
-SCHEMES: Final = ("standard", "github", "stripe", "slack", "hmac", "token", "none")
+SCHEMES: Final[tuple[values.Scheme, ...]] = get_args(values.Scheme)
 # Keys of each scheme besides the scheme itself.
 SCHEME_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("standard", "github", "stripe", "slack"), ("secret",)),
@@ -55,12 +55,14 @@ SCHEME_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "token": ("secret", "header"),
     "none": (),
 }
-ALGORITHMS: Final = ("sha256", "sha1", "sha512")
-ENCODINGS: Final = ("hex", "base64")
-MISSED: Final = ("none", "latest", "all")
-OVERLAP: Final = ("skip", "queue", "replace", "allow")
-RESPOND_MODES: Final = ("accepted", "result")
-STATUSES: Final[tuple[values.EndStatus, ...]] = ("completed", "failed", "cancelled")
+ALGORITHMS: Final[tuple[values.Algorithm, ...]] = get_args(values.Algorithm)
+ENCODINGS: Final[tuple[values.Encoding, ...]] = get_args(values.Encoding)
+MISSED: Final[tuple[values.Missed, ...]] = get_args(values.Missed)
+OVERLAP: Final[tuple[values.Overlap, ...]] = get_args(values.Overlap)
+RESPOND_MODES: Final[tuple[values.RespondMode, ...]] = get_args(values.RespondMode)
+STATUSES: Final[tuple[values.EndStatus, ...]] = get_args(values.EndStatus)
+
+_Choice = TypeVar("_Choice", bound=str)
 
 _CRON_HINT: Final = 'five fields: minute hour day month weekday, as in "0 2 * * *", or @hourly, @daily, @weekly'
 _TIME_HINT: Final = 'write it as in "2026-12-24T18:00:00+01:00"'
@@ -177,10 +179,12 @@ class _Reader:
         inputs = source.get("inputs") if isinstance(source, dict) else None
         return inputs if isinstance(inputs, dict) else None
 
-    def choice(self, written: Mapping[str, JSON], at: Keys, key: str, choices: Collection[str], default: str) -> str:
+    def choice(
+        self, written: Mapping[str, JSON], at: Keys, key: str, choices: tuple[_Choice, ...], default: _Choice
+    ) -> _Choice:
         value = written.get(key, default)
-        if isinstance(value, str) and value in choices:
-            return value
+        if value in choices:
+            return choices[choices.index(value)]
         near = self.document.suggestions.nearest(str(value)[:60], choices)
         hint = f"did you mean '{near}'?" if near else None
         self.document.fault((*at, key), "enum", f"must be one of: {', '.join(choices)}", hint)
@@ -205,9 +209,9 @@ class _Reader:
             every_seconds=self.seconds(written, at, "every", LONGEST_SECONDS, least=MIN_EVERY_SECONDS),
             at=self.moment(written, at, "at", timezone),
             timezone=timezone,
-            missed=cast("values.Missed", self.choice(written, at, "missed", MISSED, "latest")),
+            missed=self.choice(written, at, "missed", MISSED, "latest"),
             missed_window_seconds=_DEFAULT_WINDOW_SECONDS if window is None else window,
-            overlap=cast("values.Overlap", self.choice(written, at, "overlap", OVERLAP, "skip")),
+            overlap=self.choice(written, at, "overlap", OVERLAP, "skip"),
             jitter_seconds=self.seconds(written, at, "jitter", LONGEST_JITTER_SECONDS) or 0.0,
             start=start,
             end=end,
@@ -303,7 +307,7 @@ class _Reader:
         self.document.known_keys(respond, place, RESPOND_KEYS)
         seconds = self.seconds(respond, place, "timeout", LONGEST_ANSWER_SECONDS)
         return Respond(
-            mode=cast("values.RespondMode", self.choice(respond, place, "mode", RESPOND_MODES, "accepted")),
+            mode=self.choice(respond, place, "mode", RESPOND_MODES, "accepted"),
             timeout_seconds=Respond().timeout_seconds if seconds is None else seconds,
         )
 
@@ -331,11 +335,11 @@ class _Reader:
         if "header" in keys and not header and not isinstance(value.get("header"), dict | list):
             document.fault(place, "required", "the key 'header' is missing", "the header of the signature or token")
         return Verify(
-            scheme=cast("values.Scheme", scheme),
+            scheme=scheme,
             secrets=secrets,
             header=header,
-            algorithm=cast("values.Algorithm", self.choice(value, place, "algorithm", ALGORITHMS, "sha256")),
-            encoding=cast("values.Encoding", self.choice(value, place, "encoding", ENCODINGS, "hex")),
+            algorithm=self.choice(value, place, "algorithm", ALGORITHMS, "sha256"),
+            encoding=self.choice(value, place, "encoding", ENCODINGS, "hex"),
             prefix=document.text_at(value, place, "prefix"),
         )
 
