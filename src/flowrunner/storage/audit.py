@@ -12,7 +12,7 @@ from flowrunner.ports.page import Listed, Page
 from flowrunner.storage.audit_chain import audit_row, chain_counts
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms, to_ms_or_none
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Transaction, change_nothing, one_row
 
 # Entries that are examined for a page without fitting: a page may be short, and the next one continues after them.
 MOST_EXAMINED: Final = 10_000
@@ -98,7 +98,7 @@ class SqlAudit:
         self._database = database
 
     async def add(self, entry: AuditEntry) -> None:
-        await self._database.write(_change_nothing, audit=entry)
+        await self._database.write(change_nothing, audit=entry)
 
     async def page(self, wanted: AuditFilter, page: Page) -> Listed[AuditRow]:
         values = _values(wanted) | {"before": page.before, "limit": page.limit + 1, "offset": page.offset}
@@ -165,7 +165,3 @@ def _values(wanted: AuditFilter) -> dict[str, Any]:
         "after": 0,
         "examined": MOST_EXAMINED,
     }
-
-
-async def _change_nothing(tx: Transaction) -> None:
-    """Change nothing: the transaction holds the audit entry alone."""

@@ -7,7 +7,7 @@ from typing import Final
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms_or_none, ids_with_workspaces, to_ms
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import change_nothing, one_row
 
 # An execution is created with the epoch of a claim, and has a fencing token above the last epoch once it is acquired.
 # One that waits and was never acquired began to wait in a server without Temporal, so Temporal has no timer for it.
@@ -59,8 +59,4 @@ class SqlDueExecutions:
     async def settle(self) -> None:
         # PostgreSQL may still commit a transaction after its connection was lost. Until then, that one holds the lock
         # which this one waits for.
-        await self._database.write(_nothing)
-
-
-async def _nothing(tx: Transaction) -> None:
-    """Do nothing."""
+        await self._database.write(change_nothing)

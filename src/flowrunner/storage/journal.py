@@ -20,7 +20,7 @@ from flowrunner.ports.memory import LARGE_BYTES, Loading
 from flowrunner.storage.appends import EPOCH, AcquireOp, AppendOp
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, change_nothing, one_row
 from flowrunner.storage.usage import FreeStorage
 
 # The fencing tokens of single executions lie between the epoch of a claim and the next epoch. So a token identifies the
@@ -96,7 +96,7 @@ class SqlJournal:
     async def _settle(self) -> None:
         """Wait until all that was submitted before is written or has failed. A cancellation does not shorten this."""
         # Operations are written in the order in which they are submitted.
-        last = asyncio.ensure_future(self._database.write(_nothing))
+        last = asyncio.ensure_future(self._database.write(change_nothing))
         while not last.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait((last,))
@@ -185,10 +185,6 @@ class SqlJournal:
 
     def announce(self, id: ExecutionId) -> None:
         self._database.notify([id])
-
-
-async def _nothing(tx: Transaction) -> None:
-    """Do nothing."""
 
 
 async def _page(tx: Transaction, id: ExecutionId, after: int) -> list[Row]:

@@ -113,3 +113,7 @@ async def one_row(tx: Transaction, statement: Sql, values: Values = NO_VALUES) -
     row = await tx.row(statement, values)
     assert row is not None, "the statement always returns a row"
     return row
+
+
+async def change_nothing(tx: Transaction) -> None:
+    """Do nothing, in a transaction that is awaited or that holds an entry of the audit log alone."""

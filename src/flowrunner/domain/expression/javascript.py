@@ -34,8 +34,8 @@ _DEEPEST: Final = 50
 _DEEPEST_BRACKETS: Final = 200
 _OPENING: Final = frozenset(("(", "[", "{", "${"))
 _CLOSING: Final = frozenset(")]}")
-_DECLARING: Final = frozenset({"let", "const", "var"})
-_AFTER_VALUES: Final = frozenset({",", ";", ")", "}", "]", "of", "in", *_DECLARING})
+DECLARING: Final = frozenset({"let", "const", "var"})
+_AFTER_VALUES: Final = frozenset({",", ";", ")", "}", "]", "of", "in", *DECLARING})
 
 KEYWORDS: Final = frozenset(
     "async await break case catch class const continue debugger default delete do else export extends false finally"
@@ -334,7 +334,7 @@ def defined_names(tokens: Sequence[JsToken], pairs: Mapping[int, int], *, are_as
                 yield from _names(tokens[pairs[index - 1] : index])
         elif following is None or token.kind != "name":
             continue
-        elif token.text in _DECLARING:
+        elif token.text in DECLARING:
             yield from _declared(tokens, pairs, index + 1)
         elif token.text in ("break", "continue"):
             yield following.text

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from flowrunner.domain.expression.javascript import (
+    DECLARING,
     JsToken,
     Unclosed,
     defined_names,
@@ -22,7 +23,6 @@ _ASSIGNS: Final = re.compile(r"(?:\*\*|\?\?|\|\||&&|<<|>>>?|[-+*/%&|^])?=(?![=>]
 _OPERATORS: Final = frozenset("+-*/%&|^?<>")
 # Methods that change the list they are called on, and whose result is rarely used.
 _CHANGING: Final = frozenset({"push", "pop", "shift", "unshift", "splice"})
-_DECLARING: Final = frozenset({"let", "const", "var"})
 
 
 class Change(NamedTuple):
@@ -51,7 +51,7 @@ def assignment(text: str) -> int | None:
     if _MAY_ASSIGN.search(text) is None:
         return None
     tokens = tokens_of(text)
-    if tokens and tokens[0].text in _DECLARING:
+    if tokens and tokens[0].text in DECLARING:
         return None
     pairs = pairs_of(tokens)
     index = 0

@@ -191,12 +191,12 @@ class PostgresDatabase:
         return ConnectionUse(most=most, open=size, used=size - idle, waiting=max(0, self._reads - most))
 
     async def check_readable(self) -> None:
-        await self.read(_read_nothing)
+        await self.read(lambda tx: tx.row("SELECT 1"))
 
     async def check_writable(self) -> None:
         if self._writing.done():
             raise Unavailable("The database's writer has ended")
-        await self._writability.check(lambda: self.submit(Call(_read_nothing)))
+        await self._writability.check(lambda: self.submit(Call(lambda tx: tx.row("SELECT 1"))))
 
     async def close(self) -> None:
         self._closed = True
@@ -372,10 +372,6 @@ class _Claim(Call[int]):
 
 async def _open(pool: Any) -> None:
     await pool
-
-
-async def _read_nothing(tx: Transaction) -> None:
-    await tx.row("SELECT 1")
 
 
 async def _apply_alone(tx: PostgresTransaction, pending: Pending, *, is_shared: bool = True) -> None:

@@ -345,7 +345,7 @@ class SqliteDatabase:
         return ConnectionUse(most=READERS, open=READERS, used=used, waiting=self._long_reads - used)
 
     async def check_readable(self) -> None:
-        await self.read_long(_read_nothing)
+        await self.read_long(lambda tx: tx.row("SELECT 1"))
 
     async def check_writable(self) -> None:
         """Raise Unavailable if the last commit failed; if it is too long ago, commit once more to find out."""
@@ -496,10 +496,6 @@ def _is_damage(error: BaseException) -> bool:
     """Return whether a part of the file cannot be read, although others can."""
     # The driver has no exception class for a damaged file.
     return type(error) is sqlite3.DatabaseError or getattr(error, "sqlite_errorcode", None) in _UNREADABLE
-
-
-async def _read_nothing(tx: Transaction) -> None:
-    await tx.row("SELECT 1")
 
 
 async def _write_nothing(tx: Transaction) -> None:
