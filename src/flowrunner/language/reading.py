@@ -36,7 +36,7 @@ _CONCURRENCY_KEYS: Final = ("max", "key", "on_limit")
 
 MAX_TAGS: Final = 50
 # Node types that send requests, and what the path of a webhook trigger begins with.
-_SENDERS: Final = frozenset({"http.request", "webhook"})
+_SENDERS: Final = ("http.request", "webhook")
 _HOOK_PATH: Final = "/hooks/"
 MOST_STEPS: Final = 1_000_000
 MAX_CONCURRENCY: Final = 10_000
