@@ -5,14 +5,13 @@ import contextlib
 import gc
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
 import time
 import tracemalloc
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from flowrunner.sandbox import fork_server, pool
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.sandbox.worker import MAX_LINE_TEXT, MAX_LINES
+from support.open_files import without_files
 from support.processes import children, descendants, fork_servers, sandboxed
 from support.waiting import PATIENCE_SECONDS
 
@@ -1011,21 +1011,6 @@ async def test_what_was_checked_before_changes_nothing_for_what_is_checked_after
 
     assert together == alone
     assert [fault is None for fault in together] == [False, True, False, False, True]
-
-
-@contextlib.contextmanager
-def without_files(*, left: int) -> Iterator[None]:
-    """Let this process open so many more files, and no others."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    opened = {int(name) for name in os.listdir("/proc/self/fd")}
-    fillers = [os.open(os.devnull, os.O_RDONLY) for number in range(max(opened)) if number not in opened]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(opened) + left, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for filler in fillers:
-            os.close(filler)
 
 
 # None for a socket; two sockets and no pipe or null device; a socket pair and no more.

@@ -24,7 +24,9 @@ from flowrunner.security.name_lookups import WorkspaceResolver
 from flowrunner.settings import Settings
 from support.client import Client
 from support.networks import unused_port
+from support.open_files import without_files
 from support.postgres import PostgresServer
+from support.receiver import Receiver
 from support.scoreboard import Scoreboard
 from support.server import Server
 from support.waiting import PATIENCE_SECONDS
@@ -555,7 +557,7 @@ async def test_no_file_of_this_machine_is_named_by_a_failed_connection(
     trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*args: Any, **options: Any) -> socket.socket:
-        raise OSError(errno.EMFILE, "Too many open files", "/usr/lib/python3/encodings/idna.py")
+        raise OSError(errno.EACCES, "Permission denied", "/usr/lib/python3/encodings/idna.py")
 
     async with closed_client("127.0.0.0/8") as client:
         monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", fail)
@@ -564,8 +566,20 @@ async def test_no_file_of_this_machine_is_named_by_a_failed_connection(
 
     assert (caught.value.type, str(caught.value)) == (
         "connection.failed",
-        f"Cannot connect to http://127.0.0.1:{trap.port}/: Too many open files",
+        f"Cannot connect to http://127.0.0.1:{trap.port}/: Permission denied",
     )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_request_waits_while_the_server_can_open_no_more_files(receiver: Receiver, host: str) -> None:
+    url = receiver.url.replace("127.0.0.1", host)
+    async with closed_client("127.0.0.0/8", "::1/128") as client:
+        with without_files(left=0):
+            answer = asyncio.create_task(client.request("GET", f"{url}/status/200", headers={}))
+            await asyncio.wait([answer], timeout=0.2)
+
+        assert not answer.done()
+        assert (await answer).status == 200
 
 
 async def test_s35_our_own_port_stays_closed(trap: Trap, scoreboard: Scoreboard) -> None:

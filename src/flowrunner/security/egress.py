@@ -1,5 +1,7 @@
 """The HTTP client for all outgoing connections of flows."""
 
+import asyncio
+import errno
 import re
 import socket
 from collections import OrderedDict
@@ -51,6 +53,9 @@ _MIB: Final = 1024 * 1024
 # Number of workspaces whose connections are kept.
 _KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
+# How often to connect while this process can open no more files, and the time between.
+_ATTEMPTS_WITHOUT_FILES: Final = 20
+_WITHOUT_FILES_SECONDS: Final = 0.5
 _NOBODY: Final = WorkspaceId("")
 _TRACEPARENT: Final = "traceparent"
 _DEPTH: Final = DEPTH_HEADER.lower()
@@ -343,17 +348,23 @@ class EgressClient:
         shown: str,
     ) -> HttpAnswer:
         await self._policy.prepare(url.port)
-        try:
-            answer = await self._kept.request(method, url, headers, body, read)
-            if answer is not None:
-                return answer
-            async with self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False
-            ) as response:
-                return await read(response)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            # aiohttp raises ValueError for values that it cannot send.
-            raise _as_failure(error, shown) from error
+        attempts = 0
+        while True:
+            try:
+                answer = await self._kept.request(method, url, headers, body, read)
+                if answer is not None:
+                    return answer
+                async with self._session.request(
+                    method, url, headers=headers, data=body, allow_redirects=False
+                ) as response:
+                    return await read(response)
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                # Nothing was sent, and the lack passes as other requests end.
+                attempts += 1
+                if attempts == _ATTEMPTS_WITHOUT_FILES or not _lacks_files(error):
+                    # aiohttp raises ValueError for values that it cannot send.
+                    raise _as_failure(error, shown) from error
+            await asyncio.sleep(_WITHOUT_FILES_SECONDS)
 
     async def close(self) -> None:
         await self._session.close()
@@ -484,6 +495,13 @@ def _as_failure(error: Exception, shown: str) -> NodeFailure:
             return NodeFailure("http.invalid_answer", f"The answer of {shown} is not valid HTTP: {reason}")
         case _:
             return NodeFailure("http.invalid_request", f"The request cannot be sent: {_reason(error)}")
+
+
+def _lacks_files(error: Exception) -> bool:
+    """Return whether no connection was begun because this process, or the machine, can open no more files."""
+    return isinstance(error, aiohttp.ClientConnectorError) and any(
+        isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE) for cause in _causes(error)
+    )
 
 
 def _causes(error: BaseException) -> Sequence[BaseException]:

@@ -72,7 +72,12 @@ class WorkspaceResolver(AbstractResolver):
 
 
 def _addresses(host: str, port: int, family: int) -> list[ResolveResult]:
-    infos = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    try:
+        infos = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except socket.gaierror:
+        # Without the files that are read for it, a name is reported as unknown. This raises what is true then.
+        socket.socket().close()
+        raise
     return [
         ResolveResult(
             hostname=host,
