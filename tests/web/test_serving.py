@@ -102,6 +102,8 @@ def test_people_get_the_page_at_addresses_without_a_workspace_and_programs_json(
     assert page.body == (BUILT / "index.html").read_bytes()
     assert page.headers["vary"] == "Accept-Encoding, Accept"
     assert "require-trusted-types-for" in page.headers["content-security-policy"]
+    head = fetched(server, path, method="HEAD", Accept="text/html")
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", page.headers["content-length"])
     for accepted in ("*/*", "application/json", "application/json, text/plain, */*"):
         assert_error(fetched(server, path, Accept=accepted), 404)
     assert_error(fetched(server, path, method="POST", Accept="text/html"), 404)

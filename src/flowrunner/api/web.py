@@ -15,7 +15,7 @@ from flowrunner.api.http.assets import read_assets
 from flowrunner.api.http.conditions import is_known, not_modified
 from flowrunner.api.http.edge import API_PAGE_HEADERS, OWN_HEADERS, PAGE_HEADERS
 from flowrunner.api.http.errors import etag
-from flowrunner.api.http.negotiation import takes
+from flowrunner.api.http.negotiation import takes, wants_page
 from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.api.http.state import state_of
 from flowrunner.domain.errors import NotFound
@@ -69,14 +69,12 @@ def or_shell(not_found: ASGIApp) -> ASGIApp:
     """Return what serves unknown addresses: the page to people, as at `/approvals`, ``not_found`` to programs."""
 
     async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET" and _FOR_PROGRAMS.match(scope["path"]) is None:
-            request = Request(scope, receive, send)
-            if takes(request.headers.get("accept", ""), "text/html"):
-                response = await _answer(request, _SHELL)
-                response.headers["Vary"] = "Accept-Encoding, Accept"
-                await response(scope, receive, send)
-                return
-        await not_found(scope, receive, send)
+        if not wants_page(scope) or _FOR_PROGRAMS.match(scope["path"]):
+            await not_found(scope, receive, send)
+            return
+        response = await _answer(Request(scope, receive, send), _SHELL)
+        response.headers["Vary"] = "Accept-Encoding, Accept"
+        await response(scope, receive, send)
 
     return unknown
 

@@ -4,6 +4,10 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from starlette.types import Scope
+
+from flowrunner.api.http.headers import header_of
+
 _WEIGHT: Final = re.compile(r"[01](\.[0-9]{0,3})?")
 # No client sends as many. Anybody may send 64 KiB of commas or semicolons.
 _MOST_NAMES: Final = 100
@@ -24,6 +28,13 @@ def preferred(accept: str, media_types: Collection[str]) -> str | None:
 def takes(header: str, name: str) -> bool:
     """Return whether a header of the request names this type or encoding, other than with `q=0`."""
     return any(each == name for each, _ in _weighed(header))
+
+
+def wants_page(scope: Scope) -> bool:
+    """Return True for the request of a browser that opens an address."""
+    if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+        return False
+    return takes(header_of(scope, b"accept") or "", "text/html")
 
 
 def _weighed(header: str) -> Sequence[tuple[str, float]]:

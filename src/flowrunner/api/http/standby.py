@@ -10,8 +10,9 @@ from flowrunner.api.http.answers import Health, Reply, answer
 from flowrunner.api.http.edge import Edge
 from flowrunner.api.http.errors import error_answer
 from flowrunner.api.http.hosts import Hosts
+from flowrunner.api.http.negotiation import wants_page
 from flowrunner.api.http.proxies import Proxies
-from flowrunner.api.http.unready_page import unready_page, wants_page
+from flowrunner.api.http.unready_page import unready_page
 
 STANDBY: Final = "standby: another server is active on this database"
 _REFUSAL: Final = "This server is on standby and read-only: another server is active"

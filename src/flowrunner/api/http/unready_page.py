@@ -9,8 +9,6 @@ from starlette.responses import HTMLResponse
 from starlette.types import Scope
 
 from flowrunner.api.http.edge import COMMON_HEADERS, NO_STORE, OWN_HEADERS
-from flowrunner.api.http.headers import header_of
-from flowrunner.api.http.negotiation import takes
 
 AGAIN_SECONDS: Final = 5
 # Of its own: without a program, no file of the interface is served.
@@ -28,12 +26,6 @@ _HEADERS: Final = (
         % base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()),
     ),
 )
-
-
-def wants_page(scope: Scope) -> bool:
-    """Return True for the request of a browser that opens an address."""
-    accept = header_of(scope, b"accept") or ""
-    return scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and takes(accept, "text/html")
 
 
 def unready_page(scope: Scope, message: str) -> HTMLResponse:
