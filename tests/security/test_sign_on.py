@@ -637,7 +637,21 @@ async def test_s72_logins_during_an_outage_of_the_database_are_no_failures(
         done = [await log_in() for _ in range(most + 1)]
 
     assert not any(each.is_logged_in for each, _ in tried)
+    assert {reply.headers["location"] for _, reply in tried} == {"/login?sign_on=not_ready"}
     assert all(each.is_logged_in for each, _ in done)
+
+
+async def test_browsers_whose_logins_have_failed_too_often_go_to_the_login_page(
+    tmp_path: Path, liar: LyingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        limit = Allowance[str](1, limit="anonymous_logins", message="{most}")
+        monkeypatch.setattr(program.services.sign_on, "_failures", limit)
+        replies = [await Browser(program).come_back("liar", code="c", state="s") for _ in range(2)]
+
+    assert [reply.status for reply in replies] == [303, 303]
+    faults = [reply.headers["location"] for reply in replies]
+    assert faults == ["/login?sign_on=expired", "/login?sign_on=too_many_failures"]
 
 
 async def test_an_admin_who_ends_the_links_of_an_account_ends_its_logins(tmp_path: Path, liar: LyingProvider) -> None:
@@ -991,11 +1005,14 @@ async def test_keys_that_were_just_fetched_are_not_fetched_again_for_a_token_of_
     [
         ("/w/x/account", "/w/x/account?sign_on=taken"),
         ("/w/x/account?tab=security#links", "/w/x/account?tab=security&sign_on=taken#links"),
+        ("/w/x/account", "/w/x/account?sign_on=too_many_links"),
     ],
 )
 async def test_a_failed_link_ends_where_it_was_begun_and_not_at_the_login_page(
-    tmp_path: Path, liar: LyingProvider, next: str, there: str
+    tmp_path: Path, liar: LyingProvider, monkeypatch: pytest.MonkeyPatch, next: str, there: str
 ) -> None:
+    if "too_many_links" in there:
+        monkeypatch.setattr("flowrunner.services.sign_on._MOST_IDENTITIES", 1)
     async with program_with(tmp_path, ("liar", liar.issuer)) as program:
         owner = Browser(program)
         liar.nonce = (await owner.start("liar"))["nonce"]

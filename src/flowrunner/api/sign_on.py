@@ -9,12 +9,14 @@ from starlette.responses import RedirectResponse, Response
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors
 from flowrunner.api.http.authentication import address_of, caller_of
+from flowrunner.api.http.errors import record_refusal
 from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.sessions import agent_of
 from flowrunner.domain.account import Right
+from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.sign_on import SignOnFailed
 from flowrunner.domain.values import AccountId, rfc3339
 from flowrunner.ports.sign_on import Identity
@@ -125,6 +127,9 @@ async def finish_sign_on(request: Request, provider: str) -> Response:
         )
     except SignOnFailed as failed:
         reply: Response = _after_failure(failed)
+    except TooManyRequests as refused:
+        await record_refusal(request, refused)
+        reply = _after_failure(SignOnFailed("too_many_failures", str(refused)))
     else:
         reply = RedirectResponse(done.next, 303)
         if done.token is not None:

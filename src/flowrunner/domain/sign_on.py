@@ -11,7 +11,18 @@ from flowrunner.domain.workspace import WORKSPACE_ROLES, WorkspaceRole
 
 # Why a login by a provider has failed; the login page has a sentence for each.
 SignOnFault: TypeAlias = Literal[
-    "expired", "refused", "invalid", "unavailable", "no_account", "no_email", "email_taken", "disabled", "taken"
+    "expired",
+    "refused",
+    "invalid",
+    "unavailable",
+    "no_account",
+    "no_email",
+    "email_taken",
+    "disabled",
+    "taken",
+    "too_many_links",
+    "too_many_failures",
+    "not_ready",
 ]
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")

@@ -13,7 +13,16 @@ import structlog
 from flowrunner.domain.account import Account, Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act_on_account
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound, Unauthorized, Unavailable, invalid
+from flowrunner.domain.errors import (
+    Conflict,
+    EmailTaken,
+    Forbidden,
+    LimitReached,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+    invalid,
+)
 from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, own_path
 from flowrunner.domain.values import JSON, AccountId, SessionId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
@@ -165,9 +174,8 @@ class SignOn:
             done = await self._finish(provider, cookie, returned, address=address, agent=agent)
         except SignOnFailed as error:
             _log_failure(error, provider, address=address)
-            raise
-        except Unavailable:
-            self._failures.give_back(source)
+            if error.fault == "not_ready":
+                self._failures.give_back(source)
             raise
         self._failures.give_back(source)
         return done
@@ -178,9 +186,10 @@ class SignOn:
         state = self._state_of(provider, cookie, returned)
         try:
             return await self._finish_of(state, provider, returned, address=address, agent=agent)
-        except SignOnFailed as error:
-            error.next = None if state.session is None else state.next
-            raise
+        except (SignOnFailed, Unavailable) as error:
+            failed = error if isinstance(error, SignOnFailed) else SignOnFailed("not_ready", str(error))
+            failed.next = None if state.session is None else state.next
+            raise failed from None
 
     async def _finish_of(
         self, state: LoginState, provider: Provider, returned: ProviderReturn, *, address: str, agent: str
@@ -308,6 +317,8 @@ class SignOn:
                 most=_MOST_IDENTITIES,
                 audit=entry,
             )
+        except LimitReached as error:
+            raise SignOnFailed("too_many_links", str(error)) from None
         except Conflict as error:
             raise SignOnFailed("taken", str(error)) from None
         self._login_mails.count(mails)
