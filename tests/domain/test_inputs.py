@@ -259,6 +259,15 @@ def test_a_value_that_json_cannot_hold_does_not_fit() -> None:
     assert refused({"x": {"minLength": 1}}, {"x": "\ud800"})[0][:2] == ("input.x", "type")
 
 
+def test_an_input_whose_schema_is_no_longer_supported_is_refused() -> None:
+    inputs = Inputs({"x": {"dependencies": {"a": ["b"]}}, "y": {"type": "string"}}, ENGINE)
+
+    with pytest.raises(InvalidInput) as error:
+        inputs.check({"x": {}, "y": "a"})
+
+    assert [(fault.path, fault.code) for fault in error.value.faults] == [("input.x", "schema")]
+
+
 # Schemas
 
 
@@ -304,12 +313,18 @@ def test_a_value_that_json_cannot_hold_does_not_fit() -> None:
         ({"$ref": "other.json#/a"}, "inputs.x.$ref", "reference"),
         ({"$ref": "#name"}, "inputs.x.$ref", "reference"),
         ({"$ref": "#/$defs/none"}, "inputs.x.$ref", "reference"),
+        # The engine would take it for "%", which may refer to itself.
+        ({"$ref": "#/$defs/%25", "$defs": {"%25": {}, "%": {}}}, "inputs.x.$ref", "reference"),
+        ({"$ref": "#/$defs/é", "$defs": {"é": {}}}, "inputs.x.$ref", "reference"),
         ({"$ref": "#/enum", "enum": [1]}, "inputs.x.enum", "type"),
         ({"$ref": "#"}, "inputs.x", "recursive"),
         ({"items": {"$ref": "#"}}, "inputs.x", "recursive"),
         ({"$id": "http://127.0.0.1/x"}, "inputs.x.$id", "unsupported"),
         ({"$dynamicRef": "#a"}, "inputs.x.$dynamicRef", "unsupported"),
         ({"unevaluatedProperties": False}, "inputs.x.unevaluatedProperties", "unsupported"),
+        ({"dependencies": {"a": ["b"]}}, "inputs.x.dependencies", "unsupported"),
+        ({"contentSchema": 5}, "inputs.x.contentSchema", "unsupported"),
+        ({"$schema": "draft 7"}, "inputs.x.$schema", "type"),
         ({"minimun": 3}, "inputs.x.minimun", "unknown_key"),
         ({"type": "integer", "minimum": 1, "default": 0}, "inputs.x.default", "default"),
         ({"type": "array", "items": {"type": "string"}, "default": ["a", 1]}, "inputs.x.default[1]", "default"),

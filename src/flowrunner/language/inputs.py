@@ -118,12 +118,16 @@ class Inputs:
         for name, written in self.schemas.items():
             schema, is_required = schema_of(written)
             if name in values:
-                if name not in self._forms:
-                    self._forms[name] = Form(schema, budget)
                 try:
+                    if name not in self._forms:
+                        self._forms[name] = Form(schema, budget)
                     checked[name] = self._forms[name].check(values[name], budget, ("input", name))
                 except InvalidInput as error:
                     faults += error.faults
+                except ValueError:
+                    # An earlier version has accepted the schema.
+                    message, hint = "cannot be checked: its schema is not supported", "save the flow with another one"
+                    faults.append(Fault(path=dotted(("input", name)), code="schema", message=message, hint=hint))
             elif isinstance(schema, Mapping) and "default" in schema:
                 checked[name] = filled(schema, schema["default"])
             # A misspelt input has a fault already.

@@ -5,6 +5,7 @@ itself (`$ref: "#/…"`) and never recursively, so it unfolds to a tree of known
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -89,16 +90,17 @@ _COUNTS: Final = (
     "minLength", "maxLength", "minItems", "maxItems", "minContains", "maxContains", "minProperties", "maxProperties",
 )  # fmt: skip
 _FLAGS: Final = ("uniqueItems", "deprecated", "readOnly", "writeOnly")
-_TEXTS: Final = ("title", "description", "$comment", "contentEncoding", "contentMediaType", "format", "$schema")
+_TEXTS: Final = ("title", "description", "$comment", "contentEncoding", "contentMediaType", "format")
 _SCHEMAS: Final = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
 _LISTS_OF_SCHEMAS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
 _MAPS_OF_SCHEMAS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _OTHERS: Final = (
     "type", "enum", "const", "default", "examples", "multipleOf", "pattern", "required", "dependentRequired", "$ref",
+    "$schema",
 )  # fmt: skip
 _UNSUPPORTED: Final = (
     "$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary",
-    "unevaluatedItems", "unevaluatedProperties",
+    "unevaluatedItems", "unevaluatedProperties", "contentSchema", "dependencies",
 )  # fmt: skip
 _KEYWORDS: Final = (
     *_NUMBERS, *_COUNTS, *_FLAGS, *_TEXTS, *_SCHEMAS, *_LISTS_OF_SCHEMAS, *_MAPS_OF_SCHEMAS, *_OTHERS,
@@ -107,6 +109,9 @@ _PAIRS: Final = (
     ("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"),
     ("minContains", "maxContains"), ("minProperties", "maxProperties"),
 )  # fmt: skip
+# The engine reads these as URIs, fails on others, and decodes a % that leads elsewhere.
+_ADDRESS: Final = re.compile(r"https?://[\w.-]+(?::[0-9]+)?(?:/[\w.~-]*)*#?", re.ASCII)
+_REFERENCE: Final = re.compile(r"#(?:/[\w\-.~!$&'()*+,;=:@/?]*)?", re.ASCII)
 # Definitions add weight only where they are referred to.
 _DEFINITIONS: Final = ("$defs", "definitions")
 
@@ -185,7 +190,8 @@ class _SchemaReader:
                         self.pattern(name, (*keys, name))
                     self.visit(item, (*keys, name), level + 1)
         elif keyword in _UNSUPPORTED:
-            self.fault(keys, "unsupported", f"{keyword} is not supported in flows")
+            hint = "write dependentRequired or dependentSchemas" if keyword == "dependencies" else None
+            self.fault(keys, "unsupported", f"{keyword} is not supported in flows", hint)
         elif keyword in _OTHERS:
             self.other(keyword, value, keys)
         else:
@@ -222,6 +228,10 @@ class _SchemaReader:
                     self.pattern(str(value), keys)
             case "$ref":
                 self.reference(value, keys)
+            case "$schema":
+                is_address = isinstance(value, str) and _ADDRESS.fullmatch(value) is not None
+                hint = "for example https://json-schema.org/draft/2020-12/schema"
+                self.expect(is_address, keys, "must be the address of a schema", hint)
 
     def pattern(self, pattern: str, keys: Keys) -> None:
         if len(pattern) > MAX_PATTERN_CHARACTERS:
@@ -240,6 +250,10 @@ class _SchemaReader:
             self.fault(
                 keys, "reference", "a schema refers only to parts of itself", 'for example $ref: "#/$defs/address"'
             )
+            return
+        if _REFERENCE.fullmatch(value) is None:
+            message = "a reference consists of the characters of a URI, without %"
+            self.fault(keys, "reference", message, "choose a name of letters without accents, digits, - and _")
             return
         target = _target(self.root, value)
         if target is None:
