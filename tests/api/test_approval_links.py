@@ -54,10 +54,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 class Asked:
     """An execution that waits for an answer, and what its node was notified of."""
 
-    def __init__(self, root: Client, receiver: Receiver, definition: str = ASKS) -> None:
+    def __init__(self, root: Client, receiver: Receiver, definition: str = ASKS, name: str = "A flow") -> None:
         self.root = root
         before = len(receiver.effects("/ok/tell"))
-        self.id = root.run(root.new_flow(definition.replace("URL", receiver.url)), {"id": 7})
+        self.id = root.run(root.new_flow(definition.replace("URL", receiver.url), name=name), {"id": 7})
         wait_for(lambda: len(receiver.effects("/ok/tell")) > before)
         self.told: Any = receiver.effects("/ok/tell")[before].json
         self.path = self.told["url"].removeprefix(PUBLIC)
@@ -128,6 +128,12 @@ def test_characters_that_reorder_text_are_shown_by_their_names(root: Client, rec
     assert "Pay [U+202E]001[U+202C] for 7?" in page
     assert "[U+2066]x" in page
     assert not set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(page)
+
+
+def test_the_page_names_a_flow_that_is_called_as_its_document_says(root: Client, receiver: Receiver) -> None:
+    asked = Asked(root, receiver, ASKS.replace("name: orders", "name: orders of today"), name="orders of today")
+
+    assert "orders of today, ask" in asked.page().body.decode()
 
 
 def test_a_rejection_needs_no_form(root: Client, receiver: Receiver) -> None:

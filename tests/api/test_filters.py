@@ -25,7 +25,9 @@ nodes: {say: {type: log, params: {message: Hello}}}
 """
 # A value of each parameter that nothing of the account in the test has.
 NONE_HAS: Final[dict[str, str]] = {
-    **dict.fromkeys(("flow_id", "flow", "error_type", "node", "trigger", "rerun_of", "name", "q", "tag"), "none"),
+    **dict.fromkeys(
+        ("flow_id", "flow", "error_type", "node", "trigger", "rerun_of", "job", "name", "q", "tag"), "none"
+    ),
     **dict.fromkeys(("actor", "account_id", "action", "object_kind", "object_id", "scope", "step"), "none"),
     **{"status": "cancelled", "unrepaired": "true", "label": "team:none", "input.*": "none", "type": "webhook"},
     **{"since": "2100-01-01T00:00:00Z", "until": "2000-01-01T00:00:00Z", "level": "error", "min_level": "error"},

@@ -98,6 +98,31 @@ async def test_a_dry_run_leaves_out_what_is_deleted_meanwhile(tmp_path: Path, mo
     assert [execution["id"] for execution in reply.json["executions"]] == others
 
 
+async def test_a_list_has_what_a_job_has_started_and_nothing_else(tmp_path: Path) -> None:
+    async with many_at(tmp_path) as many:
+        first = await many.done(await many.batch("rerun", ids=many.failed[:2]))
+        second = await many.done(await many.batch("rerun", ids=many.failed[2:]))
+        await many.mara.run(many.flow)
+        repeats = [await many.executions(job=job["id"]) for job in (first, second)]
+        of_a_rerun = await many.executions(job=first["id"], rerun_of=many.failed[0])
+        for each in repeats[0]:
+            await many.mara.ended(each["id"])
+        # The next job takes what the first one has started; a repeat is not the first one's.
+        again = await many.batch("rerun", query="?dry_run=true", filter={"job": first["id"], "status": "failed"})
+        await many.done(await many.batch("rerun", filter={"job": first["id"]}))
+        after = await many.executions(job=first["id"])
+        stranger = await many.accounts.omar.request("GET", f"/api/v1/executions?job={first['id']}")
+
+    assert [sorted(each["rerun_of"] for each in found) for found in repeats] == [
+        sorted(many.failed[:2]),
+        many.failed[2:],
+    ]
+    assert [each["rerun_of"] for each in of_a_rerun] == [many.failed[0]]
+    assert again.json["total"] == 2
+    assert [each["id"] for each in after] == [each["id"] for each in repeats[0]]
+    assert stranger.json["executions"] == []
+
+
 async def test_a_dry_run_counts_and_shows_the_first_ones(tmp_path: Path) -> None:
     async with many_at(tmp_path, 12) as many:
         reply = await many.batch("rerun", query="?dry_run=true", filter={"flow_id": many.flow})

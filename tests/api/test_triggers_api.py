@@ -223,6 +223,8 @@ def test_a_backfill_starts_what_would_have_been_started(account: Client) -> None
     ]  # fmt: skip
     started = account.get("/api/v1/executions", flow_id=flow).json["executions"]
     results = [account.ended(execution["id"])["result"] for execution in started]
+    by_job = [account.get("/api/v1/executions", job=job.json["id"]).json["executions"] for job in jobs]
+    assert sorted(each["id"] for found in by_job for each in found) == sorted(each["id"] for each in started)
     # Each due time is started once, however often it is asked for.
     assert sorted(results) == [f"2026-{day}T00:00:00.000Z" for day in ("02-26", "02-27", "02-28", "03-01")]
     assert {execution["trigger"] for execution in started} == {daily["id"]}

@@ -85,6 +85,12 @@ def admin(server: Server) -> Client:
     return server.admin()
 
 
+def test_the_state_of_the_installation_has_the_engine_processes_that_run(admin: Client) -> None:
+    details = admin.get("/api/v1/system").json["details"]
+
+    assert (details["processes"], details["engine_processes"]) == (1, 2)
+
+
 def slow(receiver: Receiver, seconds: float, path: str) -> str:
     """A flow whose first node takes this long, and whose second leaves a mark."""
     return f"""nodes:

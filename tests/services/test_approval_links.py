@@ -55,16 +55,14 @@ def test_a_link_answers_the_wait_that_it_was_made_for(length: int, seq: int, exp
     if expected is not None:
         assert found == expected
         return
-    assert not isinstance(found, str)
-    current, _ = found
-    assert isinstance(current, StepState)
-    assert current.wait_seq == seq
+    assert isinstance(found, StepState)
+    assert found.wait_seq == seq
 
 
 def test_a_link_answers_until_the_end_of_its_wait() -> None:
     events = [(event, NOON) for event in EVENTS]
 
-    assert isinstance(_linked(events, SECOND, NOON + timedelta(minutes=59)), tuple)
+    assert isinstance(_linked(events, SECOND, NOON + timedelta(minutes=59)), StepState)
     assert _linked(events, SECOND, NOON + timedelta(hours=1)) == "expired"
 
 

@@ -72,7 +72,7 @@ async def test_a_report_counts_the_active_process_and_those_that_stand_by(
             return DatabaseFacts(size=1, listeners=listeners)
 
     parts = SystemParts(database="postgresql", dispatcher=dispatcher, most_active=1, script_workers=1)
-    counts = {name: (lambda: 0) for name in ("active", "queued", "streams")}
+    counts = {name: (lambda: 0) for name in ("active", "engine_processes", "queued", "streams")}
 
     report = await System(parts, Inspector(), SteppingClock(NOON), **counts).report()  # type: ignore[arg-type] # no backlog
 

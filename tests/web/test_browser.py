@@ -550,6 +550,26 @@ def test_an_approval_is_answered_with_its_form(tab: Tab, api: Client) -> None:
     assert api.ended(id)["result"] == {"refunded": 25}
 
 
+def test_a_rejection_keeps_what_was_written_in_the_form(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(sample.APPROVED.replace("required: [amount]", "required: []"), name="is rejected")
+    written, empty = (api.run(flow, {"customer": name}) for name in ("Di", "Ed"))
+    for id in (written, empty):
+        api.waiting_at(id, "ask")
+    page = tab.go("/approvals")
+    for name, note in (("Di", "no budget"), ("Ed", "")):
+        item = page.get_by_role("listitem").filter(has_text=f"to {name}?")
+        item.get_by_role("button", name="Approve…").click()
+        item.get_by_label("Note").fill(note)
+        item.get_by_role("button", name="Reject").click()
+        expect(item).to_have_count(0)
+
+    for id, data in ((written, {"note": "no budget"}), (empty, None)):
+        api.ended(id)
+        (ask,) = api.get(f"/api/v1/executions/{id}/steps", step="ask.1").json["steps"]
+        result = ask["result"]["value"]
+        assert (result["approved"], result["data"]) == (False, data)
+
+
 def test_an_address_without_a_workspace_leads_into_the_one_that_was_open(tab: Tab, ids: dict[str, Any]) -> None:
     home = tab.home
     for short, screen in {
@@ -709,7 +729,7 @@ def test_many_executions_are_run_again_after_a_look_at_their_number(tab: Tab, ap
     expect(page.locator("tbody tr")).to_have_count(6)
 
 
-def test_a_job_leads_to_the_executions_that_were_started_meanwhile(tab: Tab, api: Client) -> None:
+def test_a_job_leads_to_the_executions_that_it_has_started(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {stop: {type: fail, params: {error: a.b}}}", name="failed before")
     for id in [api.run(flow) for _ in range(3)]:
         api.ended(id)
@@ -719,14 +739,21 @@ def test_a_job_leads_to_the_executions_that_were_started_meanwhile(tab: Tab, api
     )
     page = tab.go(f"/executions?flow={flow}&status=failed")
     page.get_by_role("button", name="Re-run…").click()
-    page.get_by_role("dialog").get_by_role("button", name="Re-run 3 executions").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Re-run 3 executions")).to_be_enabled()
+    # As the job runs, others start executions, too.
+    others: list[str] = []
+    page.on("request", lambda request: others.append(api.run(flow)) if "/api/v1/jobs/" in request.url else None)
+    dialog.get_by_role("button", name="Re-run 3 executions").click()
     bar = page.get_by_role("status").filter(has_text="Finished")
     expect(page.locator("tbody tr")).to_have_count(3)
-    bar.get_by_role("link", name="Show what was started meanwhile").click()
+    bar.get_by_role("link", name="Show what it has started").click()
+    page.wait_for_url("**/executions?job=job-*")
 
     expect(page.locator("tbody tr").filter(has_text="completed")).to_have_count(3)
     expect(page.locator("tbody tr")).to_have_count(3)
     expect(bar).to_be_visible()
+    assert others
 
 
 def test_a_trigger_is_paused_and_a_schedule_is_started_by_hand(tab: Tab, api: Client) -> None:

@@ -158,6 +158,44 @@ def test_a_message_is_read_and_closed_above_a_dialog(tab: Tab, api: Client) -> N
     expect(page.get_by_role("status").filter(has_text="IS_DELETED is deleted")).to_be_visible()
 
 
+def test_the_focus_is_not_lost_with_a_row_or_while_a_request_runs(tab: Tab, api: Client) -> None:
+    api.new_secret("IS_GONE", "a value of some length")
+    api.new_flow(f"triggers: {{yearly: {{type: schedule, cron: '@yearly'}}}}\n{SHORT}", name="has a schedule")
+    page = tab.go("/triggers")
+    page.get_by_role("button", name="Pause yearly").press("Enter")
+    expect(page.get_by_role("button", name="Resume yearly")).to_be_focused()
+
+    page = tab.go("/secrets")
+    page.get_by_role("button", name="Delete IS_GONE").press("Enter")
+    page.get_by_role("dialog").get_by_role("button", name="Delete the secret").press("Enter")
+    expect(page.get_by_text("No secrets yet")).to_be_visible()
+    expect(page.get_by_role("heading", name="Secrets", exact=True)).to_be_focused()
+
+
+def test_a_missing_secret_is_added_from_where_it_is_missing(tab: Tab, api: Client) -> None:
+    document = 'nodes: {out: {type: return, params: {value: "${secrets.IS_READ.length}"}}}'
+    flow = api.new_flow(document, name="reads a secret")
+    id = api.run(flow)
+    api.ended(id)
+    page = tab.go(f"/flows/{flow}")
+    there = re.compile("/secrets\\?new=IS_READ$")
+    expect(page.get_by_role("region", name="Problems").get_by_role("link", name="Add it…")).to_have_attribute(
+        "href", there
+    )
+    page = tab.go(f"/executions/{id}")
+    page.get_by_role("link", name="Add the secret IS_READ…").click()
+    expect(page.get_by_label("Value")).to_be_focused()
+    page.keyboard.type("a value of some length")
+    page.keyboard.press("Control+Enter")
+
+    # What is deleted says who reads it.
+    page.get_by_role("button", name="Delete IS_READ").click()
+    expect(page.get_by_role("dialog").get_by_role("listitem")).to_have_text(["reads a secret"])
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    page.wait_for_url("**/secrets")
+    assert api.run_to_end(document)["result"] == 22
+
+
 def test_a_message_on_a_narrow_screen_leaves_the_controls_of_the_graph_free(tab: Tab, api: Client) -> None:
     id = api.run(api.new_flow(SHORT, name="is zoomed on a telephone"))
     api.ended(id)

@@ -246,7 +246,7 @@ def test_flows_are_exported_and_imported_after_their_changes_are_shown(
     page.get_by_role("button", name="Import…").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("button", name="Import")).to_be_disabled()
-    dialog.get_by_label("Zip archive").set_input_files(archive)
+    dialog.get_by_label("Documents or archives").set_input_files(archive)
     expect(dialog.get_by_role("listitem")).to_have_text(["onestays as it is", "twois created"])
     dialog.get_by_role("button", name="Import").click()
     toast(page, "1 flow is imported")
@@ -255,9 +255,31 @@ def test_flows_are_exported_and_imported_after_their_changes_are_shown(
     broken = tmp_path / "broken.zip"
     broken.write_bytes(b"no archive")
     page.get_by_role("button", name="Import…").click()
-    dialog.get_by_label("Zip archive").set_input_files(broken)
+    dialog.get_by_label("Documents or archives").set_input_files(broken)
     expect(dialog.get_by_role("alert")).to_be_visible()
     expect(dialog.get_by_role("button", name="Import")).to_be_disabled()
+
+
+def test_documents_are_imported_by_themselves(tab: Tab, tmp_path: Path) -> None:
+    named, unnamed, wrong = (tmp_path / name for name in ("named.yaml", "by its file.json", "wrong.yml"))
+    named.write_text(FLOW.replace("NAME", "by its metadata"))
+    unnamed.write_text('{"nodes": {"a": {"type": "log", "params": {"message": "hi"}}}}')
+    wrong.write_text("nodes: {a: {type: lgo}}")
+    page = tab.go("/flows")
+    page.get_by_role("button", name="Import…").click()
+    dialog = page.get_by_role("dialog")
+    files = dialog.get_by_label("Documents or archives")
+
+    files.set_input_files([named, wrong])
+    expect(dialog.get_by_role("alert").get_by_role("listitem")).to_contain_text("wrong.yml: nodes.a.type: unknown node")
+    files.set_input_files([named, unnamed])
+    planned = ["by its metadatais created", "by its fileis created"]
+    expect(dialog.get_by_role("list", name="What the import does").get_by_role("listitem")).to_have_text(planned)
+    dialog.get_by_role("button", name="Import").click()
+
+    toast(page, "2 flows are imported")
+    expect(page.get_by_role("link", name="by its file", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="by its metadata", exact=True)).to_be_visible()
 
 
 def test_the_executions_of_a_flow_are_kept_as_its_settings_say(tab: Tab, api: Client) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.labels import MAX_TERMS, input_term, label_term
+from flowrunner.domain.labels import MAX_TERMS, input_term, job_term, label_term
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.domain.values import ExecutionId, FlowId, JobId
 from flowrunner.ports.executions import ExecutionFilter
 
 LABEL: Final = {
@@ -35,6 +35,7 @@ def filter_of(
     trigger: str | None,
     rerun_of: str | None,
     unrepaired: bool,
+    job: str | None = None,
     labels: Sequence[str] = (),
     inputs: Sequence[tuple[str, str]] = (),
     within: str = "",
@@ -43,6 +44,7 @@ def filter_of(
 
     Args:
         statuses: Texts that name one status each, or several separated by commas.
+        job: The job that has started an execution.
         labels: Labels as `name:value`, of which an execution has all.
         inputs: Searchable inputs with their values, of which an execution has all.
         within: The place of the values in the request, for errors, such as `filter.`.
@@ -61,16 +63,20 @@ def filter_of(
         trigger_id=trigger,
         rerun_of=None if rerun_of is None else ExecutionId(rerun_of),
         is_unrepaired=unrepaired,
-        terms=_terms_of(labels, inputs, within),
+        terms=_terms_of(labels, inputs, job, within),
     )
 
 
-def _terms_of(labels: Sequence[str], inputs: Sequence[tuple[str, str]], within: str) -> Sequence[tuple[str, str]]:
+def _terms_of(
+    labels: Sequence[str], inputs: Sequence[tuple[str, str]], job: str | None, within: str
+) -> Sequence[tuple[str, str]]:
     """Raises: InvalidInput."""
-    if len(labels) + len(inputs) > MAX_TERMS:
-        raise invalid(f"{within}label", f"at most {MAX_TERMS} labels and inputs can be combined", code="too_long")
+    jobs = [] if job is None else [job_term(JobId(job))]
+    if len(labels) + len(inputs) + len(jobs) > MAX_TERMS:
+        message = f"at most {MAX_TERMS} labels and inputs can be combined, or one less with a job"
+        raise invalid(f"{within}label", message, code="too_long")
     terms = [label_term(text, f"{within}label") for text in labels]
-    return [*terms, *(input_term(name, value) for name, value in inputs)]
+    return [*terms, *(input_term(name, value) for name, value in inputs), *jobs]
 
 
 def _statuses_of(texts: Sequence[str], field: str) -> list[Status]:

@@ -58,6 +58,7 @@ async def list_executions(
     node: Annotated[str | None, text_filter("Only failures at this `failed_node`.")] = None,
     trigger: Annotated[str | None, text_filter("Only executions that this trigger started.")] = None,
     rerun_of: Annotated[str | None, text_filter("Only reruns of this execution.")] = None,
+    job: Annotated[str | None, text_filter("Only executions that this job started.")] = None,
     unrepaired: Annotated[
         bool,
         Query(description="Only failed executions that have no `repaired_by`, the completed rerun."),
@@ -83,6 +84,7 @@ async def list_executions(
         node=node,
         trigger=trigger,
         rerun_of=rerun_of,
+        job=job,
         unrepaired=unrepaired,
         labels=request.query_params.getlist("label"),
         inputs=[(name[6:], value) for name, value in request.query_params.multi_items() if name.startswith("input.")],

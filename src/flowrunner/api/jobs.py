@@ -63,6 +63,7 @@ class SelectExecutions(Body):
     node: str | None = Field(default=None, min_length=1, max_length=200, description="Those that failed at this node.")
     trigger: str | None = Field(default=None, min_length=1, max_length=200)
     rerun_of: str | None = Field(default=None, min_length=1, max_length=200)
+    job: str | None = Field(default=None, min_length=1, max_length=200)
     unrepaired: bool = Field(default=False, description="Failed ones that no completed rerun has repaired.")
     label: list[Annotated[str, Field(max_length=300)]] = Field(
         default=[], max_length=MAX_TERMS, description="Those with all of these labels, each written as `team:core`."
@@ -80,6 +81,7 @@ class SelectExecutions(Body):
             node=self.node,
             trigger=self.trigger,
             rerun_of=self.rerun_of,
+            job=self.job,
             unrepaired=self.unrepaired,
             labels=self.label,
             inputs=list(self.input.items()),

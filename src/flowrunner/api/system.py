@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner import __version__
-from flowrunner.api.http.answers import Answer, Reply, answer, errors
+from flowrunner.api.http.answers import Answer, Reply, answer, errors, present
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
@@ -33,6 +33,10 @@ class SystemDetails(Answer, frozen=True, kw_only=True):
     database: DatabaseAnswer
     dispatcher: DispatcherAnswer
     processes: Annotated[int, Meta(description="Servers and workers on the database, with those that stand by.")]
+    engine_processes: Annotated[
+        int | UnsetType,
+        Meta(description="Engine processes of this server that run. Absent if its own process advances executions."),
+    ] = UNSET
     script_workers: Annotated[int, Meta(description="Processes of one server that evaluate JavaScript.")]
     streams: Annotated[int, Meta(description="Open WebSockets, event streams and waiting requests of this process.")]
 
@@ -46,6 +50,7 @@ class SystemDetails(Answer, frozen=True, kw_only=True):
                 kind=parts.dispatcher, active=report.active, queued=report.queued, limit=parts.most_active
             ),
             processes=report.processes,
+            engine_processes=present(report.engine_processes),
             script_workers=parts.script_workers,
             streams=report.streams,
         )

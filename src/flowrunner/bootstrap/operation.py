@@ -49,6 +49,7 @@ def assemble_operation(
             SqlInspector(database),
             clock,
             active=lambda: engine.advancing.active,
+            engine_processes=lambda: None if engine.processes is None else engine.processes.running,
             queued=lambda: engine.dispatcher.queued,
             streams=streams,
         ),

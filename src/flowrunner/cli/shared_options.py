@@ -18,6 +18,7 @@ _FILTERS: Final = (
     ("--node", "NODE", "Failed at this node."),
     ("--trigger", "ID", "Started by this trigger."),
     ("--rerun-of", "ID", "Re-runs of this execution."),
+    ("--job", "ID", "Started by this job."),
 )
 _NAMES: Final = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ in _FILTERS)
 

@@ -41,6 +41,7 @@ class Executions(Group[K]):
         node: str | None = None,
         trigger: str | None = None,
         rerun_of: str | None = None,
+        job: str | None = None,
         unrepaired: bool | None = None,
         label: Sequence[str] | None = None,
         inputs: Mapping[str, str] | None = None,
@@ -51,14 +52,16 @@ class Executions(Group[K]):
         Args:
             flow: The id or the name of a flow.
             since: RFC 3339, or a date for its beginning in UTC.
+            job: Only those that this job started.
             unrepaired: Only those that failed and that no later execution has repaired.
             label: Only those with all of these labels, such as `customer:42`.
             inputs: Only those with these values of inputs that their flow declares as `searchable`.
         """
         return listing(
             "/executions", Execution, flow=flow, flow_id=flow_id, status=status, since=since, until=until,
-            error_type=error_type, node=node, trigger=trigger, rerun_of=rerun_of, unrepaired=unrepaired,
-            label=label, sort=sort, **{f"input.{name}": value for name, value in (inputs or {}).items()},
+            error_type=error_type, node=node, trigger=trigger, rerun_of=rerun_of, job=job,
+            unrepaired=unrepaired, label=label, sort=sort,
+            **{f"input.{name}": value for name, value in (inputs or {}).items()},
         )  # fmt: skip
 
     @operation("getExecution")

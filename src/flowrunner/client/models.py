@@ -1702,6 +1702,7 @@ class SystemDetails(Model):
     Attributes:
         started_at: The start of this process.
         processes: Servers and workers on the database, with those that stand by.
+        engine_processes: Engine processes of this server that run. Absent if its own process advances executions.
         script_workers: Processes of one server that evaluate JavaScript.
         streams: Open WebSockets, event streams and waiting requests of this process.
     """
@@ -1710,6 +1711,7 @@ class SystemDetails(Model):
     database: Database
     dispatcher: Dispatcher
     processes: int
+    engine_processes: int | None
     script_workers: int
     streams: int
 

@@ -218,6 +218,11 @@ class Caller:
         """Return the only workspace that the credential reaches; None for a session, which reaches all."""
         return self._implied_workspace if isinstance(self.credential, ApiToken) else None
 
+    @property
+    def job(self) -> JobId | None:
+        """Return the job that makes the request; None if it is another one."""
+        return self.credential.id if isinstance(self.credential, JobRun) else None
+
     def role_in(self, workspace_id: WorkspaceId) -> WorkspaceRole | None:
         """Return the account's role in a workspace; None if the credential does not reach it."""
         if self.confined_to not in (None, workspace_id):

@@ -1,4 +1,4 @@
-"""Labels of executions, and their terms: the labels and searchable inputs by which lists select executions."""
+"""Labels of executions, and their terms: labels, searchable inputs and jobs, by which lists select executions."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Final
 
 from flowrunner.domain.errors import Fault, InvalidInput, invalid, quoted
 from flowrunner.domain.expression.javascript_values import json_text
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, JobId
 
 MAX_LABELS: Final = 20
 MAX_NAME_CHARACTERS: Final = 63
@@ -21,6 +21,7 @@ MAX_TERMS: Final = 10
 
 _LABEL: Final = "label."
 _INPUT: Final = "input."
+_JOB: Final = "job"
 _NAME: Final = re.compile(NAME_PATTERN)
 
 
@@ -77,11 +78,18 @@ def input_term(name: str, value: str) -> tuple[str, str]:
     return _INPUT + name, value
 
 
+def job_term(id: JobId) -> tuple[str, str]:
+    """Return the term of what a job has started."""
+    return _JOB, id
+
+
 def terms_of(
-    labels: Mapping[str, str], input: Mapping[str, JSON], searchable: Sequence[str]
+    labels: Mapping[str, str], input: Mapping[str, JSON], searchable: Sequence[str], job: JobId | None
 ) -> Sequence[tuple[str, str]]:
     """Return the terms of an execution. Only inputs that are short texts, numbers or booleans have one."""
     terms = [(_LABEL + name, value) for name, value in labels.items()]
+    if job is not None:
+        terms.append(job_term(job))
     for name in searchable:
         text = _text_of(input.get(name))
         if text is not None and 0 < len(text) <= MAX_VALUE_CHARACTERS and "\0" not in text:

@@ -71,7 +71,7 @@ class ExecutionFilter:
         rerun_of: Those that repeat an execution.
         is_unrepaired: Those without a completed repeat.
         is_latest: Those without a later repeat: of an execution and its repeats the last one.
-        terms: Those with all of these labels and searchable inputs, which `domain.labels` makes.
+        terms: Those with all of these labels, searchable inputs and jobs, which `domain.labels` makes.
     """
 
     flow_id: FlowId | None = None

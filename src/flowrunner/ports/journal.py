@@ -14,7 +14,7 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, JobId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.memory import Loading
 from flowrunner.ports.triggers import TriggerFire
@@ -83,6 +83,7 @@ class NewExecution:
         audit: The audit entry that names the requester.
         labels: Names and values that lists select executions by.
         searchable: Names of inputs whose values lists select executions by.
+        job: The job that starts it, if one does.
     """
 
     id: ExecutionId
@@ -101,6 +102,7 @@ class NewExecution:
     audit: AuditEntry | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     searchable: Sequence[str] = ()
+    job: JobId | None = None
 
     def first_event(self, flow: Flow, input: JSON, traceparent: str) -> Started:
         """Return the event that creates it."""

@@ -105,18 +105,19 @@ class LinkedApprovals:
                 stored, found = await self._replays.read(
                     place.execution_id, lambda events: _linked(events, place.seq, now)
                 )
+                execution = await self._reader.get(stored.workspace_id, place.execution_id)
             except (NotFound, Unreadable):
                 raise LinkUnknown from None
         if isinstance(found, str):
             raise LinkIsOver(found)
-        current, flow_name = found
+        current = found
         wait, waiting = current.approval, current.waiting
         assert wait is not None, "no other wait was looked for"
         assert waiting is not None, "no other wait was looked for"
         return LinkedApproval(
             place=place,
             workspace_id=stored.workspace_id,
-            flow_name=flow_name,
+            flow_name=execution.flow_name or "",
             step=current.step,
             wait=wait,
             until=waiting.due_at,
@@ -178,8 +179,8 @@ class LinkedApprovals:
             raise Conflict("This approval has been answered already")
 
 
-def _linked(events: Sequence[Timed], seq: int, now: datetime) -> tuple[StepState, str] | LinkEnd:
-    """Return the step that waits since an event, with the name of its flow; or why no link answers it any longer."""
+def _linked(events: Sequence[Timed], seq: int, now: datetime) -> StepState | LinkEnd:
+    """Return the step that waits since an event; or why no link answers it any longer."""
     state = replay(events)
     event = events[seq - 1][0] if seq <= len(events) else None
     if not isinstance(event, NodeWaiting) or not isinstance(event.wait_for, ApprovalWait) or not event.wait_for.link:
@@ -194,7 +195,7 @@ def _linked(events: Sequence[Timed], seq: int, now: datetime) -> tuple[StepState
         return "revoked"
     if event.due_at is not None and now >= event.due_at:
         return "expired"
-    return current, state.flow_name
+    return current
 
 
 def _waiting_at(state: ExecutionState, step: Step, seq: int) -> StepState | None:

@@ -245,6 +245,7 @@ class Executions:
             fire=asked.fire,
             labels=asked.labels,
             searchable=flow.searchable,
+            job=None if asked.caller is None else asked.caller.job,
             audit=None if asked.caller is None else _start_of(id, flow_id, asked.caller, asked.cause, at=now),
         )
         try:

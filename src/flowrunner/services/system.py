@@ -37,6 +37,7 @@ class SystemReport:
 
     Attributes:
         processes: Servers and workers on the database, with those that stand by.
+        engine_processes: Engine processes that run; None if this process advances executions itself.
         active: Executions in the memory of this process.
         queued: Executions that wait to be advanced.
         streams: Open WebSockets, event streams and waiting requests of this process.
@@ -45,6 +46,7 @@ class SystemReport:
     parts: SystemParts
     database: DatabaseFacts
     processes: int
+    engine_processes: int | None
     active: int
     queued: int
     streams: int
@@ -56,6 +58,7 @@ class System:
 
     Args:
         active: Returns the executions in the memory of this process.
+        engine_processes: Returns the number of engine processes that run; None if there are none by the settings.
         queued: Returns the executions that wait to be advanced.
         streams: Returns the open streams of this process.
     """
@@ -67,12 +70,14 @@ class System:
         clock: Clock,
         *,
         active: Callable[[], int],
+        engine_processes: Callable[[], int | None],
         queued: Callable[[], int],
         streams: Callable[[], int],
     ) -> None:
         self._parts = parts
         self._inspector = inspector
         self._active = active
+        self._engine_processes = engine_processes
         self._queued = queued
         self._streams = streams
         self._started_at = clock.now()
@@ -84,6 +89,7 @@ class System:
             database=database,
             # The only active process listens to no others.
             processes=max(1, database.listeners + (0 if self._parts.is_shared else 1)),
+            engine_processes=self._engine_processes(),
             active=self._active(),
             queued=self._queued(),
             streams=self._streams(),

@@ -1,4 +1,4 @@
-"""Terms of executions: the labels and searchable inputs by which lists select them."""
+"""Terms of executions: the labels, searchable inputs and jobs by which lists select them."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -35,9 +35,9 @@ def terms_of_start(new: NewExecution, started: bytes) -> tuple[str | None, Seque
     Args:
         started: Its first event as it is stored, and therefore without secrets.
     """
-    if not new.labels and not new.searchable:
+    if not new.labels and not new.searchable and new.job is None:
         return None, ()
     start = _START.decode(started)
     labels = start.labels or NO_LABELS
-    terms = [(new.workspace_id, *term, new.id) for term in terms_of(labels, start.input, new.searchable)]
+    terms = [(new.workspace_id, *term, new.id) for term in terms_of(labels, start.input, new.searchable, new.job)]
     return msgspec.json.encode(labels).decode() if labels else None, terms

@@ -5860,6 +5860,8 @@ export interface components {
             trigger?: string | null;
             /** Rerun Of */
             rerun_of?: string | null;
+            /** Job */
+            job?: string | null;
             /**
              * Unrepaired
              * @description Failed ones that no completed rerun has repaired.
@@ -6425,6 +6427,11 @@ export interface components {
              * @description Servers and workers on the database, with those that stand by.
              */
             processes: number;
+            /**
+             * Engine Processes
+             * @description Engine processes of this server that run. Absent if its own process advances executions.
+             */
+            engine_processes?: number;
             /**
              * Script Workers
              * @description Processes of one server that evaluate JavaScript.
@@ -7607,6 +7614,8 @@ export interface operations {
                 trigger?: string | null;
                 /** @description Only reruns of this execution. */
                 rerun_of?: string | null;
+                /** @description Only executions that this job started. */
+                job?: string | null;
                 /** @description Only failed executions that have no `repaired_by`, the completed rerun. */
                 unrepaired?: boolean;
                 /** @description Oldest first, or newest first. */

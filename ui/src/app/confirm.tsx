@@ -7,6 +7,7 @@ import { useSubmission } from "../parts/tools";
 import { common } from "../texts/common";
 import { confirm as texts } from "../texts/confirm";
 import { shell } from "../texts/shell";
+import { Told } from "./forgotten";
 import { withQuery } from "./router";
 import { account, logOut } from "./session";
 import { forgetKept, takeKept } from "./token";
@@ -29,7 +30,7 @@ export default function ConfirmPage() {
       <div class="card">
         <div class="brand">{common.product}</div>
         <h1>{done.value ? texts.done : isOver ? texts.over : texts.title}</h1>
-        {isOver ? <p class="muted">{texts.overHint}</p> : fault !== undefined && <Failure error={fault} />}
+        {isOver ? <Told>{texts.overHint}</Told> : done.value ? <Told>{own?.email}</Told> : fault !== undefined && <Failure error={fault} />}
         {done.value || isOver ? <a class="btn" href="/">{texts.go}</a>
           : own === undefined ? <><p>{texts.logInFirst}</p><a class="btn primary" href={withQuery("/login", { next: "/confirm-email" })}>{shell.logIn}</a></>
           : (

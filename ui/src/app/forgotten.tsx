@@ -1,6 +1,7 @@
 /** The request for a link that sets a new password. */
 import { useSignal } from "@preact/signals";
-import type { TargetedEvent } from "preact";
+import type { ComponentChildren, TargetedEvent } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { api } from "../api/client";
 import { Field, Form } from "../parts/form";
 import { useSubmission } from "../parts/tools";
@@ -19,11 +20,18 @@ export function useForm(send: (form: FormData) => Promise<unknown>) {
   return { submission, isDone, onSubmit };
 }
 
+/** What has been done, in the place of the form: it is read aloud. */
+export function Told({ children }: { children: ComponentChildren }) {
+  const text = useRef<HTMLParagraphElement>(null);
+  useEffect(() => text.current?.focus(), []);
+  return <p ref={text} tabIndex={-1}>{children}</p>;
+}
+
 export function ForgottenPassword({ onClose }: { onClose: () => void }) {
   const form = useForm((data) => api.post("/api/v1/auth/password-reset", { body: { email: String(data.get("email")) } }));
   return (
     <>
-      {form.isDone.value ? <p>{texts.sent}</p> : (
+      {form.isDone.value ? <Told>{texts.sent}</Told> : (
         <Form error={form.submission.fault} onSubmit={form.onSubmit}>
           <Field label={shell.email} hint={texts.askHint}>
             {(id, note) => <input id={id} aria-describedby={note} name="email" type="email" autocomplete="username" required autofocus />}

@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import { api, ApiError } from "../api/client";
 import { Time } from "../parts/parts";
 import { notices as texts } from "../texts/notices";
-import { COUNTED, countApprovals, pausedAt } from "./counts";
+import { pausedAt, recountApprovals } from "./counts";
 import { to } from "./router";
 import { account } from "./session";
 
@@ -15,7 +15,7 @@ const EVERY = 30_000;
 const STRIP = { background: "var(--wait-soft)", padding: "var(--s2) clamp(16px, 3vw, 24px)" };
 
 export function Notices() {
-  useEffect(() => watch(async () => countApprovals(await api.get("/api/v1/approvals", { query: { limit: COUNTED } }))), []);
+  useEffect(() => watch(recountApprovals), []);
   useEffect(() => watch(async () => {
     // The same for admins without the size of the database, which takes longer.
     const state = await (isAdmin() ? api.get("/api/v1/admin/pause") : api.get("/api/v1/system"));

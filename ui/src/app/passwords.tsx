@@ -6,7 +6,7 @@ import { common } from "../texts/common";
 import { passwords as texts } from "../texts/passwords";
 import { login } from "../texts/login";
 import { shell } from "../texts/shell";
-import { useForm } from "./forgotten";
+import { Told, useForm } from "./forgotten";
 import { takeToken } from "./token";
 
 export default function NewPasswordPage() {
@@ -20,7 +20,7 @@ export default function NewPasswordPage() {
       <div class="card">
         <div class="brand">{common.product}</div>
         <h1>{isOver ? texts.over : texts.title}</h1>
-        {isOver ? <p class="muted">{texts.overHint}</p> : form.isDone.value ? <p>{texts.done}</p> : (
+        {isOver ? <Told>{texts.overHint}</Told> : form.isDone.value ? <Told>{texts.done}</Told> : (
           <Form error={fault} onSubmit={form.onSubmit}>
             <Field label={texts.password} hint={login.setUpPasswordHint}>
               {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required autofocus />}

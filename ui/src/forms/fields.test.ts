@@ -124,3 +124,7 @@ test("there are no fields for a flow without inputs", () => {
   expect(inputFields(undefined)).toEqual([]);
   expect(inputFields([1])).toEqual([]);
 });
+
+test("a text that may be long is written in several lines", () => {
+  expect(inputFields({ note: { type: "string", maxLength: 201 }, name: { type: "string", maxLength: 200 } }).map(({ kind }) => kind)).toEqual(["lines", "text"]);
+});

@@ -23,6 +23,8 @@ export interface FormField {
   readonly format: string | undefined;
 }
 
+/** Characters above which a text is written in several lines, as on the page of an approval's link. */
+const LONG_TEXT = 200;
 // A type that takes all of these turns what is no text into text.
 const EVERYTHING = ["string", "number", "boolean", "object", "array"];
 
@@ -67,7 +69,8 @@ function kindOf(name: string, types: readonly string[], applied: Applied): Field
   if (types.every((type) => type === "boolean")) return "boolean";
   if (types.every((type) => type === "number" || type === "integer")) return "number";
   if (applied.some(({ format }) => format === "date")) return "date";
-  return ["script", "body", "prompt", "template", "query"].includes(name) ? "lines" : "text";
+  const isLong = applied.some(({ maxLength }) => typeof maxLength === "number" && maxLength > LONG_TEXT);
+  return isLong || ["script", "body", "prompt", "template", "query"].includes(name) ? "lines" : "text";
 }
 
 /** Return the fields of a flow's `inputs`: a JSON Schema for each name, required unless it has a default. */

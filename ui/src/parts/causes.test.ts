@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { causeFirst, causeOf } from "./causes";
+import { causeFirst, causeOf, missingSecret } from "./causes";
 
 describe("the cause of an error", () => {
   it("stands before the place of the script", () => {
@@ -19,4 +19,9 @@ describe("the cause of an error", () => {
       expect(causeFirst(message)).toBe(message);
     }
   });
+});
+
+it("names the secret that is missing", () => {
+  expect(missingSecret("${secrets.SHOP_TOKEN}: there is no secret 'SHOP_TOKEN'")).toBe("SHOP_TOKEN");
+  expect(missingSecret("there is no secret to replace")).toBeUndefined();
 });

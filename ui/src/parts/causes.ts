@@ -42,3 +42,8 @@ export function causeFirst(message: string): string {
   const { what, where } = causeOf(message);
   return where === undefined ? message : `${what} (${where})`;
 }
+
+/** Return the name of the secret that a node has read and the workspace has not. */
+export function missingSecret(message: string): string | undefined {
+  return /there is no secret '(\w+)'$/.exec(message)?.[1];
+}

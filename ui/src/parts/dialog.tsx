@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { common } from "../texts/common";
+import { focused, giveBack } from "./focus";
 import { Icon } from "./icons";
 import { openLayer, Toasts } from "./toast";
 
@@ -21,12 +22,6 @@ interface Props {
 /** The control that had the focus before a dialog that is being closed. */
 let opener: HTMLElement | undefined;
 
-function focused(): HTMLElement | undefined {
-  let found = document.activeElement;
-  while (found?.shadowRoot?.activeElement) found = found.shadowRoot.activeElement;
-  return found === document.body ? opener : (found as HTMLElement | null) ?? undefined;
-}
-
 /** Press the button that sends the form, which may be disabled, by Ctrl or ⌘ with Enter: in a text of several lines Enter alone does not. */
 function sendForm(event: KeyboardEvent & { currentTarget: HTMLDialogElement }): void {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
@@ -43,7 +38,8 @@ export function Dialog({ title, wide, isAlone, onClose, actions, children }: Pro
   const id = useId();
   // Before the next key, which is already for the dialog.
   useLayoutEffect(() => {
-    const before = focused();
+    // Within a dialog that is being closed, nothing has the focus for long.
+    const before = opener ?? focused();
     ref.current?.showModal();
     // Without a field of its own that waits for keys, the dialog begins with its title, not with the way out.
     if (document.activeElement?.getAttribute("aria-label") === common.close) heading.current?.focus();
@@ -54,7 +50,7 @@ export function Dialog({ title, wide, isAlone, onClose, actions, children }: Pro
       // The page takes no focus before the dialog has left it. A dialog that follows this one returns it then.
       queueMicrotask(() => {
         opener = undefined;
-        if (document.activeElement === document.body) before?.focus({ preventScroll: true });
+        giveBack(before);
       });
     };
   }, []);

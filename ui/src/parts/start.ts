@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { uniqueName } from "../app/unique";
-import { failed } from "./toast";
+import { runOnce } from "./tools";
 
 /** The header by which the server recognizes a repetition. */
 export type Key = { "Idempotency-Key": string };
@@ -31,11 +31,7 @@ export function startOnce(): Start {
   }
   return {
     get busy() { return busy.value; },
-    run(intent, work, onError = failed) {
-      if (busy.peek()) return;
-      busy.value = true;
-      start(JSON.stringify(intent), work).catch(onError).finally(() => (busy.value = false));
-    },
+    run: (intent, work, onError) => runOnce(busy, () => start(JSON.stringify(intent), work), onError),
   };
 }
 

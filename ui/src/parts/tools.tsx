@@ -1,7 +1,8 @@
 /** Small controls that several screens use: copying, and the state of a request that a button sends. */
-import { useSignal } from "@preact/signals";
+import { useSignal, type Signal } from "@preact/signals";
 import { ApiError } from "../api/client";
 import { common } from "../texts/common";
+import { focused, giveBack } from "./focus";
 import { Icon } from "./icons";
 import { failed } from "./toast";
 
@@ -56,14 +57,22 @@ export function useSubmission(): Submission {
   };
 }
 
+/** Run something, unless `busy` says that it runs; the control that has the focus may be disabled meanwhile. */
+export function runOnce(busy: Signal<boolean>, work: () => Promise<void>, onError: (error: unknown) => void = failed): void {
+  if (busy.peek()) return;
+  busy.value = true;
+  const before = focused();
+  work().catch(onError).finally(() => {
+    busy.value = false;
+    // Once the control can take it again.
+    setTimeout(() => giveBack(before));
+  });
+}
+
 export function useAction(): Action {
   const busy = useSignal(false);
   return {
     get busy() { return busy.value; },
-    run(work, onError = failed) {
-      if (busy.peek()) return;
-      busy.value = true;
-      work().catch(onError).finally(() => (busy.value = false));
-    },
+    run: (work, onError) => runOnce(busy, work, onError),
   };
 }

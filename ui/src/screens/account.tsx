@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
 import { location, to, withQuery } from "../app/router";
-import { account, logOut, withRecentLogin } from "../app/session";
+import { account, logOut, setUpState, withRecentLogin } from "../app/session";
 import { Head } from "../app/shell";
 import { setSingleKeys, singleKeys } from "../app/single-keys";
 import { setTheme, theme, type Theme } from "../app/theme";
@@ -58,7 +58,8 @@ function ProfileForm() {
     action.run(async () => {
       account.value = await withRecentLogin(() => api.put("/api/v1/accounts/{id}", { path: { id: own!.id }, body: { name: String(form.get("name")), email: String(form.get("email")) } }));
       error.value = undefined;
-      done(texts.saved);
+      const isMailed = account.value.email !== own!.email && (await setUpState()).mails_resets;
+      done(isMailed ? texts.confirmSent : texts.saved);
     }, (reason) => (error.value = reason));
   }
   function sendLink(): void {

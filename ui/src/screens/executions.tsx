@@ -51,6 +51,7 @@ function filtersOf(query: URLSearchParams) {
     ...periodOf(query),
     trigger: value("trigger"),
     rerun_of: value("rerun_of"),
+    job: value("job"),
   };
 }
 
@@ -207,6 +208,7 @@ function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasF
   const texted: [string, string | null, (value: string) => string][] = [
     ["error", query.get("error"), ofList.errorIs], ["node", query.get("node"), ofList.nodeIs],
     ["trigger", query.get("trigger"), (id) => ofList.triggerIs(triggers.get(id)?.name ?? shortId(id))], ["rerun_of", query.get("rerun_of"), (id) => ofList.rerunOfIs(shortId(id))],
+    ["job", query.get("job"), (id) => ofList.jobIs(shortId(id))],
   ];
   const hasPeriod = query.has("since") || query.has("until") || query.get("last") === BETWEEN;
   return (

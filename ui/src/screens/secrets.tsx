@@ -1,8 +1,8 @@
 /** The secrets of the workspace: names alone; values are only written. */
 import { useSignal } from "@preact/signals";
-import { api, ApiError } from "../api/client";
+import { api, ApiError, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
-import { to } from "../app/router";
+import { location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Confirm, Dialog } from "../parts/dialog";
@@ -14,15 +14,20 @@ import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { secrets as texts } from "../texts/secrets";
 
+type Secret = Schemas["SecretInList"];
+
 export default function Secrets() {
   const id = workspace.value?.id ?? "";
   const list = useQuery(id, (signal) => api.get("/api/v1/workspaces/{id}/secrets", { path: { id }, signal }));
   /** The name that is written; empty for a new secret. */
   const written = useSignal<string | undefined>(undefined);
-  const deleted = useSignal<string | undefined>(undefined);
+  const deleted = useSignal<Secret | undefined>(undefined);
+  /** The name that a link to this screen has for a new one. */
+  const asked = location.value.query.get("new") ?? undefined;
   const action = useAction();
   const mayChange = may("editor");
   const add = mayChange && <button class="btn primary" onClick={() => (written.value = "")}>{texts.add}</button>;
+  const dialog = { workspaceId: id, listed: list.data?.secrets.map(({ key }) => key) ?? [], onSaved: list.reload };
   async function remove(key: string): Promise<void> {
     await api.delete("/api/v1/workspaces/{id}/secrets/{key}", { path: { id, key } });
     await list.reload();
@@ -51,8 +56,8 @@ export default function Secrets() {
                       <td class="wide-only muted where" data-label={texts.usedBy}>{secret.used_by.length === 0 ? texts.nobody : <span class="cut block" title={secret.used_by.map(({ name }) => name).join(", ")}>{secret.used_by.map(({ id: flow, name }, i) => <span key={flow}>{i > 0 && ", "}<a class="link" href={to(`/flows/${flow}`)}>{name}</a></span>)}</span>}</td>
                       {mayChange && (
                         <td class="num acts">
-                          <button class="btn quiet" onClick={() => (written.value = secret.key)}>{texts.replace}</button>
-                          <button class="btn quiet" aria-label={`${common.delete} ${secret.key}`} onClick={() => (deleted.value = secret.key)}>{common.delete}</button>
+                          <button class="btn quiet" aria-label={`${texts.replace} ${secret.key}`} onClick={() => (written.value = secret.key)}>{texts.replace}</button>
+                          <button class="btn quiet" aria-label={`${common.delete} ${secret.key}`} onClick={() => (deleted.value = secret)}>{common.delete}</button>
                         </td>
                       )}
                     </tr>
@@ -63,22 +68,23 @@ export default function Secrets() {
           )}
         </Load>
       </div>
-      {written.value !== undefined && <SecretDialog workspaceId={id} name={written.value} listed={list.data?.secrets.map(({ key }) => key) ?? []} onSaved={list.reload} onClose={() => (written.value = undefined)} />}
+      {written.value !== undefined && <SecretDialog {...dialog} name={written.value} onClose={() => (written.value = undefined)} />}
+      {asked !== undefined && mayChange && <SecretDialog {...dialog} key={asked} name="" begun={asked} onClose={() => setQuery({ new: undefined })} />}
       {deleted.value !== undefined && (
-        <Confirm title={texts.deleteTitle(deleted.value)} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(() => remove(deleted.value!))} onClose={() => (deleted.value = undefined)}>
-          <p class="muted">{texts.deleteHint}</p>
+        <Confirm title={texts.deleteTitle(deleted.value.key)} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(() => remove(deleted.value!.key))} onClose={() => (deleted.value = undefined)}>
+          {deleted.value.used_by.length === 0 ? <p class="muted">{texts.deleteHint}</p> : <><p>{texts.deleteUsed}</p><ul class="stack tight">{deleted.value.used_by.map(({ id: flow, name }) => <li key={flow} class="wrap"><b>{name}</b></li>)}</ul></>}
         </Confirm>
       )}
     </>
   );
 }
 
-function SecretDialog({ workspaceId, name, listed, onSaved, onClose }: { workspaceId: string; name: string; listed: readonly string[]; onSaved: () => Promise<void>; onClose: () => void }) {
+/** Args: name: The secret whose value is replaced; empty for a new one. begun: The name that a new one begins with. */
+function SecretDialog({ workspaceId, name, begun = "", listed, onSaved, onClose }: { workspaceId: string; name: string; begun?: string; listed: readonly string[]; onSaved: () => Promise<void>; onClose: () => void }) {
   const error = useSignal<unknown>(undefined);
   const starting = useStart();
-  /** The secret whose value is replaced; empty for a new one. */
   const replaced = useSignal(name);
-  const typed = useSignal("");
+  const typed = useSignal(begun);
   const value = useSignal("");
   const isShown = useSignal(false);
   /** What the server has, though the list has not. */
@@ -107,13 +113,13 @@ function SecretDialog({ workspaceId, name, listed, onSaved, onClose }: { workspa
       <Form error={error.value} onSubmit={save}>
         {isNew && (
           <Field label={texts.name} hint={texts.nameHint} fault={exists ? texts.exists(key) : undefined}>
-            {(id, note) => <input id={id} aria-describedby={note} class="mono" name="key" required autofocus autocomplete="off" spellcheck={false} value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />}
+            {(id, note) => <input id={id} aria-describedby={note} class="mono" name="key" required autofocus={begun === ""} autocomplete="off" spellcheck={false} value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />}
           </Field>
         )}
         {exists && <div><button class="btn" type="button" onClick={() => (replaced.value = key)}>{texts.replaceIt(key)}</button></div>}
         <div class="stack tight">
           <Field label={texts.value} hint={texts.valueHint}>
-            {(id, note) => <textarea id={id} aria-describedby={note} class={isShown.value ? "secret" : "secret masked"} name="value" rows={4} required autofocus={!isNew} autocomplete="off" autocapitalize="off" spellcheck={false} value={value.value} onInput={(event) => (value.value = event.currentTarget.value)} />}
+            {(id, note) => <textarea id={id} aria-describedby={note} class={isShown.value ? "secret" : "secret masked"} name="value" rows={4} required autofocus={!isNew || begun !== ""} autocomplete="off" autocapitalize="off" spellcheck={false} value={value.value} onInput={(event) => (value.value = event.currentTarget.value)} />}
           </Field>
           <div class="row">
             <button class="btn small-btn" type="button" aria-pressed={isShown.value} onClick={() => (isShown.value = !isShown.value)}>{texts.show}</button>

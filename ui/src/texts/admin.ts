@@ -43,6 +43,7 @@ export const admin = {
   size: "Size",
   since: "Started",
   processes: "Servers and workers",
+  engineProcesses: "Engine processes of this server",
   scripts: "Processes for JavaScript",
   streams: "Open live connections",
   engine: {

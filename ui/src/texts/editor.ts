@@ -1,5 +1,6 @@
 /** Words of the editor of flows. */
 export const editor = {
+  addSecret: "Add it…",
   timesIn: (zone: string) => `Times are those of ${zone}.`,
   label: "Flow definition",
   problems: "Problems",

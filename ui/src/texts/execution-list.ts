@@ -9,6 +9,7 @@ export const executionList = {
   between: "Between…",
   triggerIs: (name: string) => `Started by ${name}`,
   rerunOfIs: (id: string) => `Re-runs of ${id}`,
+  jobIs: (id: string) => `Started by ${id}`,
   time: "Started",
   waitsFor: (what: string) => `waits for ${what}`,
   bySubFlow: "sub-flow",

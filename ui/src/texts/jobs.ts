@@ -19,7 +19,7 @@ export const jobs = {
   allNotRerun: "All that match the filters, without those that have been re-run since",
   onlySelected: (count: number) => `Only the ${count} selected`,
   progress: (done: number, total: number, isStarting: boolean) => `${done.toLocaleString("en")} of ${total.toLocaleString("en")} ${isStarting ? "started" : "done"}`,
-  started: "Show what was started meanwhile",
+  started: "Show what it has started",
   failed: (count: number) => `${count.toLocaleString("en")} failed`,
   names: { "executions.rerun": "Re-running", "executions.cancel": "Cancelling", "executions.delete": "Deleting", "triggers.backfill": "Backfilling" } as Record<string, string>,
   ended: { completed: "Finished", failed: "Failed", cancelled: "Stopped" } as Record<string, string>,

@@ -23,6 +23,7 @@ export const secrets = {
   saved: (name: string) => `${name} is saved`,
   deleteTitle: (name: string) => `Delete ${name}?`,
   deleteHint: "Nodes that read it will fail.",
+  deleteUsed: "These flows read it, and will fail there:",
   deleted: (name: string) => `${name} is deleted`,
   deleteIt: "Delete the secret",
   actions: "Actions",

@@ -39,4 +39,14 @@ export const step = {
   roundBefore: "Previous round",
   roundAfter: "Next round",
   nextFailed: (count: number) => (count === 1 ? "Go to the failed one" : `Next of ${count.toLocaleString("en")} failed`),
+
+  inField: (field: string) => `In ${field}`,
+  inLine: (line: number, field: string) => `In line ${line.toLocaleString("en")} of ${field}`,
+  openEditor: "Open it in the editor",
+  addSecret: (name: string) => `Add the secret ${name}…`,
+  showInFlow: "Show it in the flow",
+  cut: (shown: string, whole: string) => `The first ${shown} of ${whole}`,
+  wholeValue: "Load all of it",
+  copyPath: "Copy as an expression",
+  download: "Open as JSON",
 };

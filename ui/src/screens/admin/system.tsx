@@ -39,6 +39,7 @@ export function System() {
                   <dt>{texts.since}</dt><dd><Time at={details.started_at} /></dd>
                   <dt>{texts.database}</dt><dd>{texts.kinds[details.database.kind] ?? details.database.kind}, {bytes(details.database.size)}</dd>
                   <dt>{texts.processes}</dt><dd>{count(details.processes)}</dd>
+                  {details.engine_processes !== undefined && <><dt>{texts.engineProcesses}</dt><dd>{count(details.engine_processes)}</dd></>}
                   <dt>{texts.scripts}</dt><dd>{count(details.script_workers)}</dd>
                   <dt>{texts.streams}</dt><dd>{count(details.streams)}</dd>
                   <dt>{texts.runsOn}</dt><dd>{texts.kinds[details.dispatcher.kind] ?? details.dispatcher.kind}</dd>

@@ -1,6 +1,7 @@
 /** The answer to an approval: at once, or by its form, which is loaded when it is opened. */
 import { useSignal } from "@preact/signals";
 import { api } from "../../api/client";
+import { recountApprovals } from "../../app/counts";
 import { fieldFaults } from "../../parts/field-faults";
 import { later } from "../../parts/later";
 import { useStart } from "../../parts/start";
@@ -20,7 +21,7 @@ export interface FormProps {
   /** What the server says of the fields of the last answer. */
   refused: ReadonlyMap<string, string>;
   onAnswer: (data: unknown) => void;
-  onReject: () => void;
+  onReject: (data?: unknown) => void;
 }
 
 export function Answering({ approval, onAnswered }: { approval: Answerable; onAnswered: () => Promise<void> }) {
@@ -34,6 +35,8 @@ export function Answering({ approval, onAnswered }: { approval: Answerable; onAn
       await api.post("/api/v1/executions/{id}/approvals/{node}", { path: { id: approval.execution_id, node: approval.step }, body, headers });
       done(approved ? texts.approved : texts.rejected);
       await onAnswered();
+      // The inbox counts what it loads.
+      void recountApprovals().catch(() => {});
     }, (error) => {
       refused.value = fieldFaults(error, { below: "data" });
       if (refused.value.size === 0) failed(error);
@@ -41,7 +44,7 @@ export function Answering({ approval, onAnswered }: { approval: Answerable; onAn
   }
 
   const hasForm = approval.form !== null && approval.form !== undefined;
-  if (hasForm && isOpen.value) return <LazyForm approval={approval} busy={starting.busy} refused={refused.value} onAnswer={(data) => answer(true, data)} onReject={() => answer(false)} />;
+  if (hasForm && isOpen.value) return <LazyForm approval={approval} busy={starting.busy} refused={refused.value} onAnswer={(data) => answer(true, data)} onReject={(data) => answer(false, data)} />;
   return (
     <div class="row">
       <button class="btn primary" disabled={starting.busy} onClick={() => (hasForm ? (isOpen.value = true) : answer(true))}>{hasForm ? texts.approveByForm : texts.approve}</button>

@@ -4,18 +4,20 @@ import { to } from "../../app/router";
 import { may } from "../../app/session";
 import { pathOf } from "../../execution/names";
 import type { Detail } from "../../execution/store";
-import { causeOf } from "../../parts/causes";
-import { executions as texts } from "../../texts/executions";
+import { causeOf, missingSecret } from "../../parts/causes";
+import { step as texts } from "../../texts/step";
 
 /** Args: step: The step whose error it is; undefined for an error of the execution as a whole. */
 export function Fault({ detail, message, step, children }: { detail: Detail; message: string; step: string | undefined; children: ComponentChildren }) {
   const { what, place } = causeOf(message);
+  const secret = missingSecret(message);
   const node = step === undefined ? undefined : pathOf(step);
   return (
     <div class="alert">
       <b>{what}</b>
       {place !== undefined && <span class="small">{place.within === undefined ? texts.inField(place.field) : texts.inLine(place.within, place.field)}</span>}
       <span class="small">{children}</span>
+      {secret !== undefined && may("editor") && <a class="link small" href={to("/secrets", { new: secret })}>{texts.addSecret(secret)}</a>}
       {node !== undefined && <a class="link small" href={editorAt(detail, node, place)}>{may("editor") ? texts.openEditor : texts.showInFlow}</a>}
     </div>
   );

@@ -126,7 +126,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         {step.queued > 20 && <><dt>{words.queued}</dt><dd>{duration(step.queued)}</dd></>}
         {step.action !== undefined && step.action !== "default" && <><dt>{words.action}</dt><dd><code>{step.action}</code></dd></>}
         {child !== undefined && <><dt>{words.subFlow}</dt><dd><a class="link" href={to(`/executions/${child}`)}>{shortId(child)}</a></dd></>}
-        {step.wait !== undefined && child === undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
+        {step.wait !== undefined && step.wait.received === undefined && child === undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
         {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? words.answered : words.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? words.byLink : words.by(personOf(step.wait.received.by))}`}</dd></>}
       </dl>
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}

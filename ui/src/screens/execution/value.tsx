@@ -7,7 +7,7 @@ import { Json } from "../../parts/json";
 import { failed } from "../../parts/toast";
 import { expressionOf } from "../../parts/paths";
 import { CopyButton } from "../../parts/tools";
-import { executions as texts } from "../../texts/executions";
+import { step as texts } from "../../texts/step";
 
 /** Longer values are opened as a file: a page with them is slow. */
 const MOST_BYTES = 2_000_000;

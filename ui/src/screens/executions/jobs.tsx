@@ -11,7 +11,6 @@ import { useStart } from "../../parts/start";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { jobs as texts } from "../../texts/jobs";
-import { whileRan } from "./while-ran";
 
 /** Latest jobs among which running ones are looked for. */
 const MOST_JOBS = 20;
@@ -91,7 +90,7 @@ export function JobBar({ id, onChange, onClose }: { id: string; onChange: () => 
       <div class="row">
         <b>{name}</b><span class="muted">{texts.progress(data.done, data.total, isStarting)}</span>
         {data.failed > 0 && <span class="bad">{texts.failed(data.failed)}</span>}
-        {isStarting && data.done > 0 && <a class="link" href={to("/executions", whileRan(data))}>{texts.started}</a>}
+        {isStarting && data.done > 0 && <a class="link" href={to("/executions", { job: id })}>{texts.started}</a>}
         <span class="row right">
           {!isOver.value && may("operator") && <button class="btn" disabled={stopping.busy} onClick={() => stopping.run(stop)}>{texts.stop}</button>}
           {isOver.value && <button class="btn quiet" onClick={onClose}>{texts.dismiss}</button>}

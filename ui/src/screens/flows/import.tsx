@@ -1,7 +1,9 @@
-/** The import of flows from a zip archive, as an export writes it: shown first, then done. */
+/** The import of flows from documents, or from zip archives as an export writes them: shown first, then done. */
 import { useSignal } from "@preact/signals";
-import type { Schemas } from "../../api/client";
+import { parse } from "yaml";
+import { api, ApiError, type Schemas } from "../../api/client";
 import { sendFile } from "../../api/files";
+import { isMap } from "../../graph/document";
 import { Dialog } from "../../parts/dialog";
 import { Failure } from "../../parts/parts";
 import { Prose } from "../../parts/prose";
@@ -12,20 +14,56 @@ import { flows as texts } from "../../texts/flows";
 
 type Flow = Schemas["DeployedFlow"];
 
+const isArchive = ({ name }: File) => /\.zip$/i.test(name);
+
+/** Return a document with the name in its metadata; without one, that of its file, as `flowrunner apply` does. */
+async function documentOf(file: File): Promise<{ name: string; definition: string }> {
+  const definition = await file.text();
+  let document: unknown;
+  try {
+    document = parse(definition);
+  } catch {
+    // The server says what is wrong, and where.
+  }
+  const own = isMap(document) && isMap(document.metadata) ? document.metadata.name : undefined;
+  return { name: typeof own === "string" && own !== "" ? own : file.name.replace(/\.\w+$/, ""), definition };
+}
+
+/** Return the error with the names of the files that its faults are in. */
+function withFiles(error: unknown, files: readonly File[]): unknown {
+  for (const fault of error instanceof ApiError ? error.details.errors ?? [] : []) {
+    const number = /^\/flows\/(\d+)\//.exec(fault.pointer)?.[1];
+    if (number !== undefined) fault.path = [files[Number(number)]?.name, fault.path].filter(Boolean).join(": ");
+  }
+  return error;
+}
+
+/** Send the documents as one batch, and each archive by itself. */
+async function send(files: readonly File[], isDry: boolean): Promise<Flow[]> {
+  const query = { dry_run: isDry };
+  const written = files.filter((file) => !isArchive(file));
+  const flows = await Promise.all(written.map(documentOf));
+  const found: Flow[] = [];
+  if (flows.length > 0) found.push(...(await api.post("/api/v1/flows:batch", { query, body: { flows } }).catch((error: unknown) => {
+    throw withFiles(error, written);
+  })).flows);
+  for (const archive of files.filter(isArchive)) found.push(...(await sendFile("/api/v1/flows/import", archive, "application/zip", { query })).flows);
+  return found;
+}
+
 export function ImportDialog({ onImported, onClose }: { onImported: () => Promise<void>; onClose: () => void }) {
-  const file = useSignal<File | undefined>(undefined);
+  const files = useSignal<readonly File[]>([]);
   const plan = useSignal<Flow[] | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
   const action = useAction();
-  const send = async (isDry: boolean) => (await sendFile("/api/v1/flows/import", file.peek()!, "application/zip", { query: { dry_run: isDry } })).flows;
-  function choose(chosen: File | undefined): void {
-    file.value = chosen;
+  function choose(chosen: readonly File[]): void {
+    files.value = chosen;
     plan.value = error.value = undefined;
-    if (chosen !== undefined) action.run(async () => void (plan.value = await send(true)), (reason) => (error.value = reason));
+    if (chosen.length > 0) action.run(async () => void (plan.value = await send(chosen, true)), (reason) => (error.value = reason));
   }
   function start(): void {
     action.run(async () => {
-      const { length } = (await send(false)).filter((flow) => flow.action !== "none");
+      const { length } = (await send(files.peek(), false)).filter((flow) => flow.action !== "none");
       await onImported();
       done(texts.imported(length));
       onClose();
@@ -41,7 +79,7 @@ export function ImportDialog({ onImported, onClose }: { onImported: () => Promis
       </>}
     >
       <p class="muted"><Prose text={texts.importHint} /></p>
-      <input type="file" accept=".zip,application/zip" aria-label={texts.archive} onChange={(event) => choose(event.currentTarget.files?.[0])} />
+      <input type="file" multiple accept=".yaml,.yml,.json,.zip" aria-label={texts.files} onChange={(event) => choose([...(event.currentTarget.files ?? [])])} />
       {error.value !== undefined && <Failure error={error.value} />}
       {plan.value !== undefined && (
         <ul class="card lines" aria-label={texts.plan}>
