@@ -97,7 +97,9 @@ class StepAnswer(Answer, frozen=True, kw_only=True):
     duration: Annotated[int | UnsetType, _DURATION] = UNSET
     queued: Annotated[int, Meta(description="Milliseconds from when it could have started to its start.")]
     action: Annotated[str | UnsetType, Meta(description="The action that it ended with.")] = UNSET
-    error: Annotated[StepError | UnsetType, Meta(description="The error of its latest failed attempt.")] = UNSET
+    error: Annotated[
+        StepError | UnsetType, Meta(description="The error of its latest attempt, if that has failed.")
+    ] = UNSET
     wait: Annotated[StepWait | UnsetType, Meta(description="Its latest wait. Absent if it has never waited.")] = UNSET
     scopes: ScopesAnswer | UnsetType = UNSET
     input_edited_by: Annotated[

@@ -1590,7 +1590,7 @@ class StepDetail(Model):
         duration: Milliseconds. Absent until it has ended.
         queued: Milliseconds from when it could have started to its start.
         action: The action that it ended with.
-        error: The error of its latest failed attempt.
+        error: The error of its latest attempt, if that has failed.
         wait: Its latest wait. Absent if it has never waited.
         input_edited_by: The account that has edited its input for a rerun. Absent if its input was not edited.
         result: Absent until it has completed.
@@ -1646,7 +1646,7 @@ class StepListItem(Model):
         duration: Milliseconds. Absent until it has ended.
         queued: Milliseconds from when it could have started to its start.
         action: The action that it ended with.
-        error: The error of its latest failed attempt.
+        error: The error of its latest attempt, if that has failed.
         wait: Its latest wait. Absent if it has never waited.
         input_edited_by: The account that has edited its input for a rerun. Absent if its input was not edited.
         result: Absent until it has completed.

@@ -6258,7 +6258,7 @@ export interface components {
              * @description The action that it ended with.
              */
             action?: string;
-            /** @description The error of its latest failed attempt. */
+            /** @description The error of its latest attempt, if that has failed. */
             error?: components["schemas"]["StepError"];
             /** @description Its latest wait. Absent if it has never waited. */
             wait?: components["schemas"]["StepWait"];
@@ -6370,7 +6370,7 @@ export interface components {
              * @description The action that it ended with.
              */
             action?: string;
-            /** @description The error of its latest failed attempt. */
+            /** @description The error of its latest attempt, if that has failed. */
             error?: components["schemas"]["StepError"];
             /** @description Its latest wait. Absent if it has never waited. */
             wait?: components["schemas"]["StepWait"];
