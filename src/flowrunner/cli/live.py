@@ -214,7 +214,9 @@ def _terminal_size() -> os.terminal_size:
 def _indented(step: str) -> str:
     """Return the name of a step below that of the node that it is inside: `  [4] push.1` for `each.1[4]/push.1`."""
     around, slash, name = step.rpartition("/")
-    return f"{'  ' * step.count('/')}[{around.rpartition('[')[2]} {name}" if slash else name
+    # Handlers of the end of the flow are in a scope without a number: `on_finish/notify.1`.
+    key = around.rpartition("/")[2].rpartition("[")[2].removesuffix("]")
+    return f"{'  ' * step.count('/')}[{key}] {name}" if slash else name
 
 
 def log_line(event: Message) -> str | None:
