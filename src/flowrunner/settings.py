@@ -63,6 +63,13 @@ def _text(value: str) -> str:
     return value
 
 
+def _host(value: str) -> str:
+    # A socket that is bound to an empty address listens on all of them.
+    if not value:
+        raise ValueError("must be an address such as 127.0.0.1; 0.0.0.0 is every one of this machine")
+    return value
+
+
 def _whole_number(value: str) -> int:
     if not is_whole_number(value) or len(value) > _MOST_DIGITS:
         raise ValueError("must be a whole number")
@@ -221,6 +228,9 @@ def without_credentials(url: str) -> str:
 
 
 def _path(value: str) -> Path:
+    # An empty path would be the working directory.
+    if not value:
+        raise ValueError("must be a directory")
     try:
         return Path(value).expanduser()
     except RuntimeError:
@@ -245,7 +255,7 @@ def setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    host: str = setting(_text, "Address to listen on. Other machines can reach any address but a loopback one.",
+    host: str = setting(_host, "Address to listen on. Other machines can reach any address but a loopback one.",
                         default="127.0.0.1")  # fmt: skip
     port: int = setting(_port, "Port to listen on; 0 picks a free one.", default=8080)
     public_url: str | None = setting(

@@ -31,12 +31,18 @@ def contradictions() -> Iterator[str]:
         yield f"{command} -y {ONE} --flow a"
     for option in OF_ONE:
         yield f"rerun -y --flow a {option}"
+    # Without a value they are given all the same.
+    yield "rerun -y --flow a --revision="
+    yield "rerun -y --flow a --from="
+    yield "approve --data="
     yield f"rerun -y {ONE} {ONE}"
     yield f"rerun -y {ONE} --node-input {{}}"
     yield "cancel -y --flow a --force"
     yield f"approve {ONE}"
     yield "approve --reject"
     yield "approve --data {}"
+    yield "flow create flow.yaml --file flow.yaml"
+    yield "flow update a flow.yaml --file flow.yaml"
     yield "flow diff a flow.yaml --revision 1"
     yield "flow diff a flow.yaml --against 1"
     yield "validate"

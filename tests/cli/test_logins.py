@@ -192,7 +192,7 @@ def test_a_token_that_is_empty_is_not_replaced_by_the_stored_one(account: Client
         (flowrunner("whoami", "--token", "@token", at=tmp_path), "in token"),
         (flowrunner("whoami", at=tmp_path, environment=variable), "in token"),
         (flowrunner("whoami", "--token", "-", at=tmp_path, stdin=""), "on the standard input"),
-        (flowrunner("whoami", "--token", "", at=tmp_path), "in --token"),
+        (flowrunner("whoami", "--token", " ", at=tmp_path), "in --token"),
     ):
         assert done.returncode == 2
         assert f"There is no token {place}" in done.stderr

@@ -133,6 +133,12 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
     return server
 
 
+def takes_text(option: click.Parameter) -> bool:
+    return (
+        isinstance(option, click.Option) and not option.is_flag and isinstance(option.type, click.types.StringParamType)
+    )
+
+
 def call(server: Server, path: str, given: Sequence[str]) -> Sequence[Any]:
     server.sent = []
     done = CliRunner().invoke(main, [*path.split(), *given], input="a secret value\n")
@@ -155,3 +161,67 @@ def test_an_option_changes_what_is_sent(
     assert sent != without
     for word, value in zip(words, values[1::2], strict=True):
         assert option.is_flag or word not in value or word in repr(sent), word
+
+
+@pytest.mark.parametrize(("path", "command", "option"), [each for each in options() if takes_text(each.values[2])])
+def test_an_empty_value_is_sent_or_refused_and_never_taken_for_none(
+    server: Server, path: str, command: click.Command, option: click.Option
+) -> None:
+    """The value of a variable that a script has not set: another token, another filter or another flow is not meant."""
+    arguments = [ID] if path.endswith("rerun") and option.opts[-1] in OF_ONE else arguments_of(path, command)
+    arguments = [*arguments, *BESIDE.get(option.name or "", ())]
+    without = call(server, path, arguments)
+
+    server.sent = []
+    done = CliRunner().invoke(main, [*path.split(), *arguments, option.opts[-1], ""])
+
+    assert done.exit_code in (2, 5) or (done.exit_code == 0 and server.sent != without), (done.output, server.sent)
+
+
+@pytest.mark.parametrize("option", [each for each in common_options() if not each.is_flag], ids=lambda each: each.name)
+@pytest.mark.parametrize("is_before", [True, False])
+def test_an_empty_common_option_is_refused(server: Server, option: click.Option, is_before: bool) -> None:
+    given = [option.opts[-1], ""]
+
+    done = CliRunner().invoke(main, [*given, "flow", "list"] if is_before else ["flow", "list", *given])
+
+    assert (done.exit_code, server.sent) == (2, [])
+    assert option.opts[-1] in done.output
+
+
+# Arguments that name something of the server, and those of them that it looks up itself.
+THINGS: Final = {
+    "account", "callback", "delivery", "execution", "flow", "ids", "invitation", "member", "token", "trigger",
+    "workspace",
+}  # fmt: skip
+LOOKED_UP_THERE: Final = {
+    "account confirm-email token", "flow move workspace", "workspace members add member",
+}  # fmt: skip
+
+
+def things() -> Iterator[Any]:
+    for path, command in commands(main):
+        for argument in command.params:
+            id = f"{path} {argument.name}"
+            if isinstance(argument, click.Argument) and argument.name in THINGS and id not in LOOKED_UP_THERE:
+                yield pytest.param(path, command, argument, id=id)
+
+
+@pytest.mark.parametrize(("path", "command", "argument"), list(things()))
+def test_an_empty_name_is_that_of_nothing(
+    server: Server, path: str, command: click.Command, argument: click.Argument
+) -> None:
+    """Every id begins with an empty text, and there may be one thing of a kind alone."""
+    words = ["-y"] if any("-y" in parameter.opts for parameter in command.params) else []
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            words.append("" if parameter is argument else given(parameter, "thing"))
+        elif parameter.required:
+            words += [parameter.opts[-1], given(parameter, "thing")]
+    if path == "account update":
+        words += ["--name", "other"]
+
+    done = CliRunner().invoke(main, [*path.split(), *words])
+
+    assert done.exit_code == 5, (done.output, done.exception)
+    assert {method for method, *_ in server.sent} <= {"GET"}

@@ -135,6 +135,8 @@ def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> N
         ("PUBLIC_URL", "https://flows.example.com/flows", "must be an address such as https://flows.example.com"),
         ("PUBLIC_URL", "https://flows.example.com?a=b", "must be an address such as https://flows.example.com"),
         ("PUBLIC_URL", "ftp://flows.example.com", "must be an address such as https://flows.example.com"),
+        ("HOST", "", "must be an address such as 127.0.0.1"),
+        ("DATA_DIR", "", "must be a directory"),
         ("ALLOWED_HOSTS", "flows.example.com:8080", "without a port"),
         ("PASSWORD_LOGIN", "no", "must be on or off"),
         ("METRICS_TOKEN", "fifteen-letters", "must have at least 16"),

@@ -64,8 +64,11 @@ def common_options() -> list[CommonOption]:
     """Return new options. Each can stand before a command and after it; the last one counts."""
 
     def remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:
-        # An absent option must not undo the one that stands before the command. An empty token is not an absent one.
-        if option.name is not None and (value or (value == "" and option.name == f"{_PREFIX}token")):
+        if value == "":
+            # Otherwise a variable without a value would mean the workspace, the server or the token of the context.
+            raise click.BadParameter("it is empty", ctx, option)
+        # An absent option must not undo the one that stands before the command.
+        if option.name is not None and value:
             setattr(ctx.meta.setdefault(_META, Common()), option.name.removeprefix(_PREFIX), value)
 
     def option(*names: str, **more: Any) -> CommonOption:

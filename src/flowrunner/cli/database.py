@@ -41,7 +41,7 @@ def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
     if source is not None and not source.startswith(_SQLITE):
         raise FlowRunnerError("--from takes the URL of a SQLite file: sqlite:////var/lib/flowrunner/flowrunner.db")
     path = settings.data_dir / DATABASE_FILE if source is None else Path(source.removeprefix(_SQLITE))
-    url = target or settings.database_url
+    url = settings.database_url if target is None else target
     if url is None:
         raise FlowRunnerError("--to takes the URL of a PostgreSQL database: postgresql://user:password@host/name")
     try:

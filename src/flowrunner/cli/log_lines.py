@@ -64,9 +64,9 @@ def followed_lines(
     for event in followed_events(client, path.rpartition("/")[2], tell=tell):
         if event["type"] != "log" or event["level"] not in levels:
             continue
-        if query["node"] and event.get("node_id") != query["node"]:
+        if query["node"] is not None and event.get("node_id") != query["node"]:
             continue
-        if query["step"] and event.get("step") != query["step"] and not _is_inside(event, query["step"]):
+        if query["step"] is not None and event.get("step") != query["step"] and not _is_inside(event, query["step"]):
             continue
         if query["attempt"] and (event.get("step") is None or event.get("attempt", 1) != query["attempt"]):
             continue

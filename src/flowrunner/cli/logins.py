@@ -11,7 +11,6 @@ import click
 
 from flowrunner.cli.common import CommandFailed, common, read_secret, say
 from flowrunner.cli.connection import (
-    DEFAULT_URL,
     Target,
     find_target,
     open_client,
@@ -34,11 +33,13 @@ Way: TypeAlias = Literal["token", "paste", "browser", "password"]
 
 
 def log_in(url: str | None, name: str | None, username: str | None, *, way: Way) -> None:
-    if url and common().url:
+    if url is not None and common().url:
         raise click.UsageError("The server is named twice: give its URL once.")
     contexts = load_contexts()
-    known = None if url else find_target(contexts)
-    url = url or (known.url if known else DEFAULT_URL)
+    known = None
+    if url is None:
+        known = find_target(contexts)
+        url = known.url
     workspace = common().workspace or (known.workspace if known else None)
     warn_of_plain_http(url)
     client = open_client(Target(url=url))

@@ -31,7 +31,7 @@ def flow_id(client: "Client", given: str) -> str:
     """Return the id of a flow that is named by id, by name, or by the beginning of its id."""
     if is_id(given):
         return given
-    named = list(client.entries("/flows", query={"name": given}, most=2))
+    named = list(client.entries("/flows", query={"name": given}, most=2)) if given else []
     if not named and given.startswith("flow-"):
         named = [flow for flow in client.entries("/flows") if flow["id"].startswith(given)]
     if not named:
@@ -65,7 +65,8 @@ def object_id(client: "Client", path: str, what: str, given: str) -> str:
     """Return the id of an entry of a list that is named by id, by name, or by the beginning of its id."""
     if is_id(given):
         return given
-    entries = list(client.entries(path))
+    # Every id begins with an empty text.
+    entries = list(client.entries(path)) if given else []
     named = [one for one in entries if given in (one["id"], one.get("name"), one.get("slug"), one.get("email"))]
     found = named or [one for one in entries if one["id"].startswith(given)]
     # The deliveries of a callback, or of a trigger.

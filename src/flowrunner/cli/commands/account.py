@@ -141,13 +141,16 @@ def password() -> None:
 @yes_option
 def delete(account: str, workspace_to: str | None, *, delete_workspace: bool, keep_workspace: bool, yes: bool) -> None:
     """Delete an account, for admins."""
-    choices = [("delete", delete_workspace), ("give", workspace_to), ("keep", keep_workspace)]
+    choices = [("delete", delete_workspace), ("give", workspace_to is not None), ("keep", keep_workspace)]
     chosen = [name for name, is_chosen in choices if is_chosen]
     if len(chosen) > 1:
         raise click.UsageError("Give only one option for the personal workspace.")
     client = connect()
     id = _id(client, account)
-    query = {"workspace": chosen[0] if chosen else None, "to": workspace_to and _id(client, workspace_to)}
+    query = {
+        "workspace": chosen[0] if chosen else None,
+        "to": None if workspace_to is None else _id(client, workspace_to),
+    }
     ask(f"Delete the account '{account}' ({id})?", yes=yes)
     say(client.request("DELETE", f"{_PATH}/{id}", query=query).object()["message"])
 

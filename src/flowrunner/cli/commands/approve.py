@@ -23,7 +23,7 @@ def approve(execution: str | None, node: str | None, data: str | None, *, reject
     """Approve or reject NODE's request; without arguments, list the approvals that wait for you."""
     client = connect()
     if execution is None or node is None:
-        if execution or reject or data:
+        if execution is not None or reject or data is not None:
             raise click.UsageError("Name the execution and the node: flowrunner approve ID NODE")
         show(
             client.entries("/approvals"),

@@ -214,7 +214,7 @@ def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
     client, selected = connect(), filter_of(options)
     required(ids, selected)
     if selected:
-        if any(more.values()):
+        if any(value not in (None, (), False) for value in more.values()):
             raise click.UsageError("Several executions can only be re-run as a whole, with the current revision.")
         sys.exit(change_many(client, "rerun", selected, yes=yes))
     if len(ids) > 1:

@@ -264,7 +264,9 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 def _document(argument: str | None, option: str | None, *, is_required: bool) -> str | None:
     from flowrunner.cli.documents import STDIN, is_directory, read_documents
 
-    name = argument or option
+    if argument is not None and option is not None:
+        raise click.UsageError("Name one file: as the argument, or with --file.")
+    name = option if argument is None else argument
     if name is None:
         if is_required:
             raise click.UsageError("Name a file, or - for the standard input.")

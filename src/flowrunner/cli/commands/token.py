@@ -29,7 +29,7 @@ def token() -> None:
 @click.option("--expires-in", metavar="DURATION", help="How long it is valid; indefinitely by default.")
 def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
     """Create a token and print it, once. It is valid for one workspace: that of --workspace."""
-    body = {"name": name, "scopes": list(scopes), **({"expires_in": expires_in} if expires_in else {})}
+    body = {"name": name, "scopes": list(scopes), **({} if expires_in is None else {"expires_in": expires_in})}
     show(connect().request("POST", _PATH, json=body).object())
 
 

@@ -42,7 +42,7 @@ def trigger() -> None:
 def list_(flow: str | None, type: str | None, limit: Limit) -> None:
     """List triggers."""
     client = connect()
-    query = {"flow_id": flow and flow_id(client, flow), "type": type}
+    query = {"flow_id": None if flow is None else flow_id(client, flow), "type": type}
     show_list(
         client,
         "/triggers",

@@ -38,7 +38,7 @@ def list_(limit: Limit) -> None:
 @click.option("--slug", help="Its name in URLs; derived from the name by default.")
 def create(name: str, slug: str | None) -> None:
     """Create a shared workspace, with you as its admin."""
-    body = {"name": name, **({"slug": slug} if slug else {})}
+    body = {"name": name, **({} if slug is None else {"slug": slug})}
     show(connect().request("POST", _PATH, json=body, idempotency_key=True).object(), name="slug")
 
 
@@ -131,7 +131,7 @@ def invite(workspace: str, email: str, role: str, expires_in: str | None) -> Non
     """
     client = connect()
     path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/invitations"
-    body = {"email": email, "role": role, **({"expires_in": expires_in} if expires_in else {})}
+    body = {"email": email, "role": role, **({} if expires_in is None else {"expires_in": expires_in})}
     made = client.request("POST", path, json=body, idempotency_key=True).object()
     # Without public_url the server does not know its address, which the context has.
     link = made["link"]
