@@ -547,6 +547,9 @@ def test_what_a_schema_costs_for_each_character_bounds_the_texts_that_it_checks(
             {"propertyNames": {"pattern": "^(a|b)*a(a|b){300}$"}},
             Lazy(lambda: {f"{n:x}" * 20: 1 for n in range(50_000)}),
         ),
+        ({"propertyNames": {"pattern": "^x"}}, Lazy(lambda: {str(n): 1 for n in range(4_000)})),
+        ({"items": {"allOf": [{"multipleOf": 0.1}] * 50}}, Lazy(lambda: [1e308] * 20_000)),
+        ({"items": {"allOf": [{"minimum": 0.1}] * 50}}, Lazy(lambda: [2**62] * 50_000)),
         (bomb("allOf", 8), 1),
         ({**bomb("anyOf", 8), "$ref": "#/$defs/a4", "items": {"$ref": "#/$defs/a0"}}, [1] * 100),
         ({"uniqueItems": True}, Lazy(lambda: [{"a": n, "b": [n]} for n in range(50_000)])),
@@ -565,6 +568,13 @@ def test_no_value_takes_long(schema: JSON, value: JSON) -> None:
         form.check(value, SchemaBudget(ENGINE))
 
     assert time.process_time() - started < STALL_SECONDS
+
+
+def test_a_long_list_of_prices_is_checked() -> None:
+    price: JSON = {"type": "number", "minimum": 0, "maximum": 100_000, "multipleOf": 0.01}
+    schema: JSON = {"items": {"properties": {"price": price, "count": {"type": "integer", "minimum": 1}}}}
+
+    assert not Form(schema, SchemaBudget(ENGINE)).faults([{"price": 19.99, "count": 3}] * 10_000, SchemaBudget(ENGINE))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.values import JSON, left_after
 from flowrunner.language.json_schema import (
+    LONGEST_NUMBER,
     Matcher,
     SchemaEngine,
     filled,
+    numbers_in,
     read_schema,
     size_of,
 )
@@ -61,11 +63,15 @@ class Form:
         visits = self.weight.visits
         # The first comparison of each value is not counted: it costs no more than reading the value.
         comparing = values * (visits - 1) * _COMPARING + characters * self.weight.per_character
+        if self.weight.per_number:
+            comparing += numbers_in(value) * self.weight.per_number
         if not budget.spend(comparing):
             return (ParamFault(keys=(), code="too_large", message="is too large to be checked against its schema"),)
         if self._matcher.fits(value):
             return ()
         reporting = visits * (values * _REPORTING + characters * _REPORTING_A_CHARACTER)
+        if self.weight.has_names:
+            reporting *= values
         if budget.spend(reporting):
             return self._matcher.faults(value, first_only=False)
         if not self.weight.has_choice:
@@ -88,12 +94,13 @@ class Inputs:
         """Return whether `check` takes a few milliseconds at most."""
         left = left_after(values, _QUICK_SIZE)
         weights = [form.weight if (form := self._forms.get(name)) else None for name in self.schemas if name in values]
-        if left < 0 or None in weights:
+        if left < 0:
             return False
-        size = _QUICK_SIZE - left
-        most = sum(
-            size * (weight.visits * _REPORTING + weight.per_character) for weight in weights if weight is not None
-        )
+        size, most = _QUICK_SIZE - left, 0.0
+        for weight in weights:
+            if weight is None or weight.has_names:
+                return False
+            most += size * (weight.visits * _REPORTING + weight.per_character + weight.per_number * LONGEST_NUMBER)
         return most <= _QUICK_NANOSECONDS
 
     def check(self, values: Mapping[str, JSON]) -> Mapping[str, JSON]:

@@ -60,14 +60,18 @@ class Weight:
     Attributes:
         visits: Maximum number of comparisons for each value inside the checked value.
         per_character: Maximum nanoseconds for each character of text.
+        per_number: Maximum nanoseconds for each number as `numbers_in` counts them.
         levels: Depth of the schema with its references unfolded.
         has_choice: One fault may hold the faults of many alternatives.
+        has_names: An object may have a fault for each of its names, which each hold a copy of the object.
     """
 
     visits: int = 1
     per_character: float = 0.0
+    per_number: float = 0.0
     levels: int = 1
     has_choice: bool = False
+    has_names: bool = False
 
 
 def read_schema(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> tuple[Sequence[ParamFault], Weight]:
@@ -284,7 +288,7 @@ class _SchemaReader:
     def _sum(self, schema: JSON, keys: Keys, level: int) -> Weight:
         if not isinstance(schema, Mapping):
             return Weight()
-        visits, per_character, parts = 1, 0.0, list[Weight]()
+        visits, per_character, per_number, parts = 1, 0.0, 0.0, list[Weight]()
         for keyword, value in schema.items():
             place = (*keys, keyword)
             if keyword in _SCHEMAS:
@@ -303,13 +307,18 @@ class _SchemaReader:
                 per_character += _TEXT_COST
             elif keyword in ("enum", "const", "required", "dependentRequired"):
                 visits += size_of(value)[0]
+                per_number += _NUMBER_COST
+            elif keyword in (*_NUMBERS, "multipleOf"):
+                per_number += _FRACTION_COST if isinstance(value, float) else _NUMBER_COST
             if self.faults:
                 break
         return Weight(
             visits + sum(part.visits for part in parts),
             per_character + sum(part.per_character for part in parts),
+            per_number + sum(part.per_number for part in parts),
             1 + max((part.levels for part in parts), default=0),
             "anyOf" in schema or "oneOf" in schema or any(part.has_choice for part in parts),
+            "propertyNames" in schema or any(part.has_names for part in parts),
         )
 
     def expect(self, holds: bool, keys: Keys, message: str, hint: str | None = None) -> bool:
@@ -322,6 +331,10 @@ class _SchemaReader:
 
 
 _TEXT_COST: Final = 5.0
+# The engine compares fractions, and numbers of many digits, as exact quotients.
+_NUMBER_COST: Final = 100.0
+_FRACTION_COST: Final = 1_000.0
+LONGEST_NUMBER: Final = 20
 
 
 def size_of(value: JSON) -> tuple[int, int]:
@@ -341,6 +354,22 @@ def size_of(value: JSON) -> tuple[int, int]:
         elif kind is list or kind is tuple:
             todo.extend(item)
     return values, characters
+
+
+def numbers_in(value: JSON) -> int:
+    """Return the number of numbers in ``value``; one that takes many digits to write out counts as twenty."""
+    todo: list[Any] = [value]
+    found = 0
+    while todo:
+        item = todo.pop()
+        kind = type(item)
+        if kind is dict:
+            todo.extend(item.values())
+        elif kind is list or kind is tuple:
+            todo.extend(item)
+        elif kind is int or kind is float:
+            found += 1 if not item or 1e-15 < abs(item) < 1e15 else LONGEST_NUMBER
+    return found
 
 
 def filled(schema: JSON, value: JSON) -> JSON:
