@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from flowrunner.dispatch import local
 from flowrunner.domain import decide
 from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logged, NodeFailed
 from flowrunner.domain.status import Status
@@ -58,7 +59,7 @@ class Unfriendly(Exception):
 @pytest.mark.parametrize("pure", [False, True])
 @pytest.mark.parametrize(
     "error", [ValueError("x"), Unfriendly(), RecursionError(), TimeoutError(), asyncio.CancelledError(), MemoryError(),
-     SystemExit(3), KeyboardInterrupt(), BaseException("panic")],
+     SystemExit(3), KeyboardInterrupt(), BaseException("panic"), GeneratorExit(), OSError("no file 'caf\udce9'")],
 )  # fmt: skip
 async def test_whatever_a_node_type_raises_ends_its_node_alone(path: Path, error: BaseException, pure: bool) -> None:
     async def act(value: Any, context: StepContext) -> Any:
@@ -68,6 +69,34 @@ async def test_whatever_a_node_type_raises_ends_its_node_alone(path: Path, error
 
     assert failure_of(events).type == "node.crashed"
     assert "secret detail" not in str(events)
+
+
+async def test_an_error_that_cannot_become_text_ends_its_node_alone(path: Path) -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    async def act(value: Any, context: StepContext) -> Any:
+        raise NodeFailure(Mute(), "x")  # type: ignore[arg-type]
+
+    assert failure_of(await run_acting(path, act)).type == "node.crashed"
+
+
+async def cancel_itself(value: Any, context: StepContext) -> Any:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def test_a_short_node_that_cancels_the_task_of_its_execution_does_not_leave_that_running(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It runs in the task of its execution, which is loaded again after each time.
+    monkeypatch.setattr(decide, "MAX_INTERRUPTIONS", 1)
+    monkeypatch.setattr(local, "seconds_after", lambda retries: 0.0)
+
+    assert failure_of(await run_acting(path, cancel_itself, pure=True)).type == "worker_crashed"
 
 
 CYCLE: Final[list[Any]] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -341,3 +342,24 @@ async def test_each_look_whether_commits_work_tries_one_and_looks_at_once_share_
 
     assert found == [True, True, False, False, True, True, False, False]
     assert tried == 4
+
+
+async def test_a_commit_that_succeeds_beside_refused_ones_does_not_show_that_the_disk_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    writability, tried = Writability(), 0
+
+    async def try_one() -> None:
+        nonlocal tried
+        tried += 1
+
+    writability.note(has_failed=True, is_refused=True)
+    writability.note(has_failed=False)
+
+    with pytest.raises(Unavailable):
+        await writability.check(try_one)
+    now += 1.1
+    await writability.check(try_one)
+    assert tried == 0

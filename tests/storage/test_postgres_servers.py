@@ -1,16 +1,20 @@
 """Rejection of unsuitable PostgreSQL servers and roles, with advice."""
 
 import asyncio
+import secrets
 from pathlib import Path
 
 import pytest
 
 from flowrunner.bootstrap.doctor import examine
+from flowrunner.domain.errors import Unavailable
 from flowrunner.settings import load_settings
 from flowrunner.storage.migrations import UnusableDatabase
 from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, check_server
 from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.postgres.ownership import PostgresOwnership, ownership_of
+from flowrunner.storage.transaction import one_row
+from support.databases import open_database
 from support.networks import unused_port
 from support.postgres import PostgresServer, query
 from support.waiting import PATIENCE_SECONDS
@@ -75,6 +79,68 @@ async def test_a_missing_permission_is_reported_with_the_command_that_grants_it(
         await check_server(postgres.url("none"))
     with pytest.raises(UnfitServer, match=r"does not exist; create the role"):
         await check_server(path.replace("//flowrunner@", "//nobody_knows@"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind", "reason"),
+    [
+        ("default_transaction_read_only = on", CannotConnect, r"accepts no writes.*make room"),
+        ("search_path = nowhere", UnfitServer, r"no schema of the search path \(nowhere\)"),
+    ],
+)
+async def test_a_setting_of_the_role_that_keeps_it_from_writing_is_named(
+    path: str, setting: str, kind: type[Exception], reason: str
+) -> None:
+    url = as_role_with(path, setting)
+
+    with pytest.raises(kind, match=reason):
+        await check_server(url)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["standard_conforming_strings = off", "default_transaction_isolation = 'serializable'", "lock_timeout = '5ms'"],
+)
+async def test_a_setting_of_the_role_that_statements_do_not_expect_does_not_reach_them(
+    postgres: PostgresServer, setting: str
+) -> None:
+    url = as_role_with(postgres.new_database("template0"), setting)
+
+    await migrate_postgres(url)
+
+    database = open_database(url)
+    try:
+        isolation, strings = await database.write(
+            lambda tx: one_row(
+                tx, "SELECT current_setting('transaction_isolation'), current_setting('standard_conforming_strings')"
+            )
+        )
+    finally:
+        await database.close()
+    assert (isolation, strings) == ("read committed", "on")
+
+
+async def test_a_database_that_has_become_read_only_cannot_be_written_although_transactions_begin(path: str) -> None:
+    url = as_role_with(path, "lock_timeout = 0")
+    database = open_database(url)
+    try:
+        await database.check_writable()
+        query(path, f"ALTER ROLE {url.partition('//')[2].partition('@')[0]} SET default_transaction_read_only = on")
+        await database._drop_writer()
+        database._writability._last_commit = (0.0, False)
+
+        with pytest.raises(Unavailable, match="accepts no writes"):
+            await database.check_writable()
+    finally:
+        await database.close()
+
+
+def as_role_with(path: str, setting: str) -> str:
+    """Return the URL of the database for a role of its own that has the setting."""
+    role = f"role_{secrets.token_hex(4)}"
+    query(path, f"CREATE ROLE {role} LOGIN SUPERUSER")
+    query(path, f"ALTER ROLE {role} SET {setting}")
+    return path.replace("//flowrunner@", f"//{role}@")
 
 
 async def test_doctor_finds_that_a_data_directory_lacks_the_keys_of_the_database(path: str, tmp_path: Path) -> None:

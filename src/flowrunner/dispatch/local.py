@@ -423,7 +423,8 @@ class LocalDispatcher(LinkingDispatcher):
 
         def leave(task: asyncio.Task[None]) -> None:
             if task.cancelled() and not slot.has_left.is_set():
-                self._leave(id, slot)
+                # A step that runs in this task may have cancelled it. Loaded again, its next attempt is counted.
+                self._retry_later(id, slot)
 
         context = copy_context()
         # A request of any account may have made room for it.

@@ -75,32 +75,25 @@ async def run_step(
         Stopped.
     """
     execution = loaded.execution
+    ran_by = _current_task_id()
     if (traces := loaded.deps.traces) is not None:
         TRACEPARENT.set(traces.of_step(execution, step))
     node = node_of(execution.flow, loaded.state, step)
     attempt = StepAttempt(loaded, loaded.state.at(step), node, report, slot)
     limit = None if node.timeout_seconds is None else TimeLimit(node.timeout_seconds, CANCEL_GRACE_SECONDS, give_up)
     try:
-        return await _outcome(attempt, limit)
-    except NodeFailure as error:
-        return ErrorValue(
-            type=str(error.type),
-            message=str(error.message),
-            node=node.name,
-            data=error.data,
-            retry_after=bounded_delay(error.retry_after),
-        )
+        return await _outcome_or_failure(attempt, limit)
     except ExpressionFailed as error:
         return ErrorValue(type=error.type, message=str(error), node=node.name)
     except Stopped:
         raise
-    except GeneratorExit:
-        # The task is dropped in the middle.
-        raise
     except BaseException as error:
         # Node types may be third-party code: any exception fails the node, not the server, also the exit of a library
-        # that was made for a command. Only a cancellation of this task is raised again.
-        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+        # that was made for a command. Only a cancellation of this task is raised again, and that it is dropped in the
+        # middle, which another task does, or none.
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            raise
+        if isinstance(error, GeneratorExit) and _current_task_id() != ran_by:
             raise
         trace = await trace_of(error, loaded.redactor)
         logger.error(
@@ -116,7 +109,7 @@ async def run_step(
             limit.close()
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
     """Return whether the current task is being cancelled.
 
     A task in a local variable of the step would keep all that the step has used until the next collection of garbage:
@@ -126,16 +119,40 @@ def _is_cancelled() -> bool:
     return task is None or bool(task.cancelling())
 
 
+def _current_task_id() -> int:
+    return id(asyncio.current_task())
+
+
 async def trace_of(error: BaseException, redactor: Redactor) -> JSON:
     """Return the traceback of a crash without secrets, which the message of an exception may contain."""
+    # A message may have lone surrogates, such as those of a file name that is no UTF-8.
+    trace = "".join(traceback.format_exception(error)).encode(errors="backslashreplace").decode()
     try:
-        return await redactor.redact_soon("".join(traceback.format_exception(error)))
+        return await redactor.redact_soon(trace)
     except RedactionLimit:
         return "".join([*traceback.format_tb(error.__traceback__), f"{type(error).__name__} (cannot be shown)"])
 
 
+def cancelled_itself(node: str) -> ErrorValue:
+    return ErrorValue(type="node.crashed", node=node, message="The node type has cancelled the task that runs it")
+
+
 def timed_out(node: str, seconds: float) -> ErrorValue:
     return ErrorValue(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
+
+
+async def _outcome_or_failure(attempt: StepAttempt, limit: TimeLimit | None) -> StepResult:
+    try:
+        return await _outcome(attempt, limit)
+    except NodeFailure as error:
+        # What the node type has put into it may be no text, and unable to become one.
+        return ErrorValue(
+            type=str(error.type),
+            message=str(error.message),
+            node=attempt.declared.name,
+            data=error.data,
+            retry_after=bounded_delay(error.retry_after),
+        )
 
 
 async def _outcome(attempt: StepAttempt, limit: TimeLimit | None) -> StepResult:

@@ -28,7 +28,7 @@ from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Loa
 from flowrunner.engine.mailbox import StepResult
 from flowrunner.engine.node_context import LongValueSlot
 from flowrunner.engine.recorder import LinkHidingRedactor, storable_error_soon, storable_soon
-from flowrunner.engine.step import run_step, timed_out
+from flowrunner.engine.step import cancelled_itself, is_cancelled, run_step, timed_out
 from flowrunner.ids import new_id
 from flowrunner.plugin import (
     Collected,
@@ -101,9 +101,14 @@ class EngineTrials:
         try:
             try:
                 async with asyncio.timeout(MOST_SECONDS):
-                    outcome = await run_step(loaded, step, report, slot=slot)
+                    # In a task of its own: a node type may cancel the one that runs it.
+                    outcome = await asyncio.create_task(run_step(loaded, step, report, slot=slot))
             except TimeoutError:
                 outcome = timed_out(place.node.name, MOST_SECONDS)
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                outcome = cancelled_itself(place.node.name)
             return Trial(
                 **await _fields(outcome, redactor),
                 has_effects=not node_type.pure,

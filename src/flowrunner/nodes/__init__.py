@@ -89,7 +89,9 @@ def installed(report: Callable[[str], None]) -> Mapping[str, NodeType[Any]]:
             node_type = _load(entry)
             if node_type.type in found:
                 raise ValueError(f"there already is a node type '{node_type.type}'")
-        except (Exception, SystemExit) as error:  # code of other packages may raise anything, and may want to exit
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # code of other packages may raise anything, such as a panic of a Rust library
             report(f"The node type '{entry.name}' ({entry.value}) cannot be used: {type(error).__name__}: {error}")
         else:
             found[node_type.type] = node_type
@@ -101,6 +103,20 @@ def _load(entry: "EntryPoint") -> NodeType[Any]:
     if not (isinstance(made, type) and issubclass(made, NodeType)):
         raise TypeError("it is not a subclass of flowrunner.plugin.NodeType")
     node_type: NodeType[Any] = made()
+    _check_declared(node_type)
     # A type without parameters that can be described would break the schema of the whole language.
     node_type.spec().params_schema()
     return node_type
+
+
+def _check_declared(node_type: NodeType[Any]) -> None:
+    """Raise TypeError for an attribute that could not be shown: the list of all types would fail with it."""
+    if not (isinstance(node_type.type, str) and node_type.type):
+        raise TypeError("'type' must be a text")
+    for name in ("actions", "errors", "examples"):
+        texts = getattr(node_type, name)
+        if not (isinstance(texts, frozenset | set | tuple | list) and all(isinstance(text, str) for text in texts)):
+            raise TypeError(f"'{name}' must hold texts")
+    seconds: object = node_type.timeout_seconds
+    if not (seconds is None or (isinstance(seconds, int | float) and seconds > 0)):
+        raise TypeError("'timeout_seconds' must be a number above 0, or None")

@@ -1,6 +1,7 @@
 """Write operations that share a transaction, and the outcome of the last commit."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -22,7 +23,7 @@ MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 _SHARE_AFTER_A_FAILURE: Final = 8
 # Executions named in one log event.
 _MOST_NAMED: Final = 10
-# Time for which the last commit shows whether writing works: after a success, and after a failure.
+# Time for which a commit shows whether writing works: after a success, and after a failure.
 _SUCCESS_SECONDS: Final = 5.0
 _FAILURE_SECONDS: Final = 1.0
 
@@ -120,15 +121,28 @@ class Writability:
     def __init__(self) -> None:
         # When the last commit ended, and whether it failed.
         self._last_commit = (time.monotonic(), False)
+        # When the last one failed for a reason that most commits meet.
+        self._refused_at = -math.inf
         self._trial: asyncio.Future[Any] | None = None
 
-    def note(self, *, has_failed: bool) -> None:
-        self._last_commit = (time.monotonic(), has_failed)
+    def note(self, *, has_failed: bool, is_refused: bool = False) -> None:
+        """Note the outcome of a commit.
+
+        Args:
+            is_refused: It failed because nothing, or nothing more, can be written, such as on a full disk. A success
+                soon after shows little then: of a commit that changes nothing, or needs no more room.
+        """
+        now = time.monotonic()
+        self._last_commit = (now, has_failed)
+        if is_refused:
+            self._refused_at = now
 
     async def check(self, try_one: Callable[[], Awaitable[Any]]) -> None:
         """Raise Unavailable if the last commit failed; if it is too long ago, commit once more to find out."""
-        ended_at, has_failed = self._last_commit
-        if time.monotonic() - ended_at < (_FAILURE_SECONDS if has_failed else _SUCCESS_SECONDS):
+        now, (ended_at, has_failed) = time.monotonic(), self._last_commit
+        if now - self._refused_at < _FAILURE_SECONDS:
+            raise Unavailable("A commit was refused a moment ago")
+        if now - ended_at < (_FAILURE_SECONDS if has_failed else _SUCCESS_SECONDS):
             if has_failed:
                 raise Unavailable("The last commit failed")
             return

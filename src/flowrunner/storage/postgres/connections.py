@@ -17,7 +17,8 @@ CONNECT_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 2.0
 DURABILITY: Final = """
 SELECT current_setting('server_version_num')::int, current_setting('fsync'), current_setting('synchronous_commit'),
-       current_setting('full_page_writes'), pg_is_in_recovery(), current_setting('server_encoding')
+       current_setting('full_page_writes'), pg_is_in_recovery(), current_setting('server_encoding'),
+       current_setting('default_transaction_read_only'), current_schema() IS NOT NULL, current_setting('search_path')
 """
 
 
@@ -46,6 +47,11 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
         "server_settings": {
             "application_name": "flowrunner",
             "statement_timeout": f"{statement_seconds * 1000:.0f}",
+            # A writer waits for the lock in the first statement of its transaction, and has to see what was written
+            # meanwhile, whatever the role's default is.
+            "default_transaction_isolation": "read committed",
+            # Statements are written for it; a backslash in a text would be an escape without it.
+            "standard_conforming_strings": "on",
             # Compilation pays off only for long analytical queries.
             "jit": "off",
             # A prepared statement keeps the plan of its first uses. For a small table that is a sequential scan, which
@@ -102,6 +108,11 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith("XX")
 
 
+def is_write_refused(error: BaseException) -> bool:
+    """Return whether nothing, or nothing more, can be written, such as on a full disk or in read-only transactions."""
+    return isinstance(error, asyncpg.DiskFullError | asyncpg.ReadOnlySQLTransactionError)
+
+
 def is_fault_of_a_part(error: BaseException) -> bool:
     """Return whether nothing was written and the same operations may succeed in smaller parts."""
     return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_FAULTS_OF_A_PART)
@@ -151,13 +162,24 @@ async def check_server(url: str) -> list[str]:
     """
     async with connected(url, statement_seconds=CONNECT_SECONDS) as connection:
         row = await connection.fetchrow(DURABILITY)
-    version, fsync, synchronous_commit, full_page_writes, is_replica, encoding = row
+    version, fsync, synchronous_commit, full_page_writes, is_replica, encoding, read_only, has_schema, search_path = row
     if version // 10000 < OLDEST_POSTGRESQL:
         raise UnfitServer(f"PostgreSQL {version // 10000} is too old: this needs {OLDEST_POSTGRESQL} or later")
     if is_replica:
         raise UnfitServer("The database is a read-only replica: connect to the primary")
     if encoding != "UTF8":
         raise UnfitServer(f"The database has the encoding {encoding}: make one with ENCODING 'UTF8'")
+    if not has_schema:
+        raise UnfitServer(
+            f"The database has no schema of the search path ({search_path}) that this role may use: create it, or set "
+            "another path: ALTER ROLE … SET search_path = public"
+        )
+    if read_only == "on":
+        # Not for good: some providers set it while a disk is nearly full.
+        raise CannotConnect(
+            "The database accepts no writes (default_transaction_read_only=on): make room if its disk is full, "
+            "or switch it off for this role: ALTER ROLE … SET default_transaction_read_only = off"
+        )
     if fsync == "off":
         raise UnfitServer("The database server has fsync=off: a power failure would damage it. Switch it on")
     if synchronous_commit == "off":

@@ -36,6 +36,7 @@ from flowrunner.storage.postgres.connections import (
     is_damage,
     is_database_failure,
     is_fault_of_a_part,
+    is_write_refused,
     options,
     text_for_log,
 )
@@ -51,6 +52,7 @@ T = TypeVar("T")
 BEGIN: Final = "BEGIN; SELECT flowrunner_lock_exclusive()"
 # Several statements in one string take no parameters, and %d accepts only numbers.
 BEGIN_AT: Final = "BEGIN; SELECT 1 FROM flowrunner_lock_exclusive() AS engine (epoch) WHERE epoch = %d"
+IS_READ_ONLY: Final = "SELECT current_setting('transaction_read_only')"
 # A process that is suspended in the middle of a transaction would block all other writers.
 STALLED_SECONDS: Final = 2.0
 ACQUIRE_SECONDS: Final = 5.0
@@ -196,7 +198,7 @@ class PostgresDatabase:
     async def check_writable(self) -> None:
         if self._writing.done():
             raise Unavailable("The database's writer has ended")
-        await self._writability.check(lambda: self.submit(Call(lambda tx: tx.row("SELECT 1"))))
+        await self._writability.check(lambda: self.submit(Call(_check_not_read_only)))
 
     async def close(self) -> None:
         self._closed = True
@@ -299,6 +301,7 @@ class PostgresDatabase:
         self._on_commit(len(done))
 
     def _fail(self, batch: list[Pending], error: Exception) -> None:
+        is_refused = is_write_refused(error)
         if not isinstance(error, Overtaken):
             text, now = text_for_log(error), time.monotonic()
             self._commit_failures.report(batch, text, at=now, is_damage=is_damage(error))
@@ -306,7 +309,7 @@ class PostgresDatabase:
         for pending in batch:
             pending.error = error
             pending.resolve()
-        self._writability.note(has_failed=True)
+        self._writability.note(has_failed=True, is_refused=is_refused)
 
     async def _begin(self, connection: "asyncpg.Connection[Any]", batch: list[Pending]) -> None:
         """Begin a transaction that excludes all other writers. Raises: Overtaken."""
@@ -372,6 +375,13 @@ class _Claim(Call[int]):
 
 async def _open(pool: Any) -> None:
     await pool
+
+
+async def _check_not_read_only(tx: Transaction) -> None:
+    """Raise Unavailable if the transaction cannot write, although it can begin."""
+    row = await tx.row(IS_READ_ONLY)
+    if row is not None and row[0] == "on":
+        raise Unavailable("The database accepts no writes: default_transaction_read_only=on")
 
 
 async def _apply_alone(tx: PostgresTransaction, pending: Pending, *, is_shared: bool = True) -> None:

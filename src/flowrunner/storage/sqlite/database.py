@@ -72,6 +72,8 @@ _HINTS: Final = {
     sqlite3.SQLITE_FULL: "make room on the disk of the data directory; the server then continues by itself",
     sqlite3.SQLITE_READONLY: "let the server's user write to the data directory, and start the server again",
 }
+# Codes of a disk on which nothing, or nothing more, can be written.
+_REFUSED: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 logger = structlog.get_logger()
 
@@ -426,8 +428,10 @@ class SqliteDatabase:
     def _fail(self, batch: list[Pending], error: Exception) -> None:
         for pending in batch:
             pending.error = Unavailable("The database cannot be written at the moment")
-        self._writability.note(has_failed=True)
-        hint = _HINTS.get(getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE)
+        # Damage is of a part, and another program holds the lock for a moment.
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+        self._writability.note(has_failed=True, is_refused=code in _REFUSED and not _is_damage(error))
+        hint = _HINTS.get(code)
         self._commit_failures.report(
             batch,
             str(error),
