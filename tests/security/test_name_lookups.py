@@ -20,6 +20,7 @@ ENDS: Final[dict[str, type[BaseException] | None]] = {
     "answered": None,
     "closed": EgressForbidden,
     "unknown": socket.gaierror,
+    "without an address": NameUnanswered,
     "no thread": NameUnanswered,
     "given up": asyncio.CancelledError,
     "late": NameUnanswered,
@@ -47,6 +48,8 @@ class Lookup:
 def addresses(host: str, port: int, family: int) -> list[Any]:
     if Lookup.end == "unknown":
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
+    if Lookup.end == "without an address":
+        return []
     return [{"host": "10.0.0.1" if Lookup.end == "closed" else "93.184.216.34"}] * 20
 
 

@@ -52,6 +52,8 @@ class WorkspaceResolver(AbstractResolver):
                     f"{self._slots.held(self._workspace_id)} lookups of other names are unanswered, try again later"
                 )
             raise NameUnanswered(reason) from None
+        if not found:
+            raise NameUnanswered("it has no address")
         for answer in found:
             self._policy.check(answer["host"], port)
         return found[:_MOST_ADDRESSES]
