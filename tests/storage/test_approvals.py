@@ -127,3 +127,16 @@ def test_postgresql_reads_the_list_by_its_index(path: str) -> None:
     assert any("executions_approvals" in step for step in found), found
     assert not any("Seq Scan" in step for step in found), found
     assert not any("Filter" in step and "workspace_id" in step and "approval_at" in step for step in found), found
+
+
+async def test_waits_are_read_beside_the_event_loop_which_megabytes_in_a_few_rows_would_keep(
+    database: Database, journal: SqlJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(journal, "m1", epoch=await journal.claim(), minutes=1)
+
+    async def read(*_: object) -> None:
+        raise AssertionError("Read on the event loop")
+
+    monkeypatch.setattr(database, "read", read)
+
+    assert await ids(SqlApprovals(database), MARA) == ["m1"]

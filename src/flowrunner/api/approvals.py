@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Query, Request
 from msgspec import UNSET, Meta, UnsetType
 
-from flowrunner.api.http.answers import Answer, Reply, answer, errors, link_to_next, present
+from flowrunner.api.http.answers import Answer, Reply, answer, errors, link_to_next, present, stored
 from flowrunner.api.http.authentication import ALSO_IN, caller_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit
 from flowrunner.api.http.routing import ProtectedRoute
@@ -44,7 +44,7 @@ class ApprovalInList(Answer, frozen=True, kw_only=True):
             node=approval.node,
             step=approval.step,
             prompt=approval.prompt,
-            form=approval.form,
+            form=stored(approval.form),
             since=rfc3339(approval.since),
             until=None if approval.until is None else rfc3339(approval.until),
             needed=approval.needed,

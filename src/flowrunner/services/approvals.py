@@ -5,11 +5,10 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
-from flowrunner.bounded_json import decode_json
 from flowrunner.domain.account import Caller, Right, rights_of
 from flowrunner.domain.approvals import has_role, is_named
 from flowrunner.domain.errors import invalid
@@ -29,6 +28,10 @@ _PORTION: Final = 100
 _PORTION_BYTES: Final = 1024 * 1024
 
 
+class _Kind(msgspec.Struct):
+    type: JSON = None
+
+
 class _GivenAnswer(msgspec.Struct):
     by: str
     approved: bool
@@ -42,7 +45,7 @@ class _Waiting(msgspec.Struct):
     prompt: str
     since: datetime | None = None
     until: datetime | None = None
-    form: JSON = None
+    form: msgspec.Raw = msgspec.Raw(b"null")
     roles: list[str] | None = None
     members: list[str] | None = None
     count: int | None = None
@@ -51,8 +54,12 @@ class _Waiting(msgspec.Struct):
 
     @property
     def wait(self) -> ApprovalWait:
-        return ApprovalWait(self.prompt, self.form, self.roles, self.members, self.count)
+        return ApprovalWait(self.prompt, roles=self.roles, members=self.members, count=self.count)
 
+
+_WAITS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_KIND: Final = msgspec.json.Decoder(_Kind)
+_APPROVAL: Final = msgspec.json.Decoder(_Waiting)
 
 # The place of an approval in the list, which is in descending order: start of the execution's last approval, execution,
 # start of the step, step.
@@ -66,6 +73,7 @@ class PendingApproval:
     """An approval that waits for answers.
 
     Attributes:
+        form: As it is stored: the values of a page of long forms would keep the event loop.
         since: Start of the step.
         until: Deadline of the wait; None for no limit.
         needed: Number of approvals that are needed.
@@ -80,7 +88,7 @@ class PendingApproval:
     node: str
     step: str
     prompt: str
-    form: JSON
+    form: bytes
     since: datetime
     until: datetime | None
     needed: int
@@ -175,8 +183,8 @@ def _pending_after(
 
 def _approvals_in(waiting_for: str | bytes) -> list[_Waiting]:
     """Return the approvals among what an execution waits for. Raises: msgspec.MsgspecError."""
-    waits = msgspec.convert(decode_json(waiting_for), list[dict[str, Any]])
-    return [msgspec.convert(wait, _Waiting) for wait in waits if wait.get("type") == "approval"]
+    waits = _WAITS.decode(waiting_for)
+    return [_APPROVAL.decode(wait) for wait in waits if _KIND.decode(wait).type == "approval"]
 
 
 _WAITING_FOR: Final = StoredJson[list[_Waiting]](None, column="executions.waiting_for", decode=_approvals_in)
@@ -191,7 +199,7 @@ def _pending(execution: WaitingExecution, waiting: _Waiting, *, since: datetime)
         node=waiting.node,
         step=waiting.step,
         prompt=waiting.prompt,
-        form=waiting.form,
+        form=bytes(waiting.form),
         since=since,
         until=waiting.until,
         needed=waiting.wait.needed,

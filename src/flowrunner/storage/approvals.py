@@ -79,7 +79,8 @@ class SqlApprovals:
             "limit": limit,
             "characters": most_bytes,
         }
-        rows = await self._database.read(lambda tx: tx.rows(PAGE, values))
+        # A few rows, but perhaps megabytes.
+        rows = await self._database.read_long(lambda tx: tx.rows(PAGE, values))
         return [
             WaitingExecution(
                 id=ExecutionId(row[0]),
