@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from docs.pages import ROOT, all_pages, blocks
 from flowrunner.cli import templates
 from flowrunner.domain.errors import InvalidFlow
-from flowrunner.language.yaml_format import format_yaml
+from flowrunner.language.yaml_format import CannotFormat, format_yaml
 from flowrunner.language.yaml_source import read_yaml
 
 SAMPLES: Final = {
@@ -161,6 +161,11 @@ def test_white_space_is_what_changes(text: str, formatted: str) -> None:
 def test_what_is_no_flow_document_is_refused(text: str) -> None:
     with pytest.raises(InvalidFlow):
         format_yaml(text)
+
+
+def test_a_text_that_would_be_the_end_of_the_document_in_another_column_is_left_as_it_is() -> None:
+    with pytest.raises(CannotFormat):
+        format_yaml(" ...\n}")
 
 
 def test_the_largest_documents_take_a_moment() -> None:

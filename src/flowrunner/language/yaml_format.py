@@ -212,6 +212,8 @@ class _Writer:
                 self.column = self.levels[-1].new if self.levels else 0
             self.flows.append(self.column)
         elif isinstance(token, _FLOW_ENDS):
+            if not self.flows:
+                raise CannotFormat("the layout cannot be changed without changing the document")
             self.flows.pop()
         if isinstance(token, yaml.ScalarToken) and token.style in ("|", ">"):
             self._copy_block(start)
