@@ -321,6 +321,53 @@ def test_a_connection_is_used_again_and_not_after_the_server_has_closed_it() -> 
         assert server.connections == 2
 
 
+def then_close(content: bytes) -> Callable[[socket.socket], None]:
+    """Return a step that answers and closes the connection."""
+    return lambda connection: connection.sendall(content)
+
+
+# Answers, and whether the connection is of use afterwards.
+ANSWERS: dict[str, tuple[Any, bool]] = {
+    "of a known length": (answer(200, {"a": 1}), True),
+    "in chunks": (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"a"\r\n3\r\n:1}\r\n0\r\n\r\n', True),
+    "that ends the connection": (then_close(answer(200, {"a": 1}, Connection="close")), False),
+    "of an old proxy": (then_close(answer(200, {"a": 1}).replace(b"HTTP/1.1", b"HTTP/1.0")), False),
+    "whose end is that of the connection": (then_close(b'HTTP/1.1 200 OK\r\n\r\n{"a":1}'), False),
+    "that says close, and does not": (answer(200, {"a": 1}, Connection="close"), False),
+}
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("what", ANSWERS)
+def test_after_any_answer_the_next_request_has_a_connection_that_works(what: str, is_async: bool) -> None:
+    step, is_kept = ANSWERS[what]
+
+    async def ask_twice(url: str) -> Any:
+        async with AsyncClient(url, retry_seconds=0) as client:
+            return (await client.get("/x")), (await client.request("POST", "/x", json={})).json()
+
+    with scripted(step, answer(200, {"a": 2})) as server:
+        if is_async:
+            found = asyncio.run(ask_twice(server.url))
+        else:
+            with Client(server.url, retry_seconds=0) as client:
+                found = client.get("/x"), client.request("POST", "/x", json={}).json()
+
+    assert found == ({"a": 1}, {"a": 2})
+    assert server.connections == (1 if is_kept else 2)
+
+
+def test_a_connection_with_the_rest_of_an_answer_is_not_used_again() -> None:
+    begun = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\none\n"
+    with scripted(begun, answer(200, {"a": 2})) as server, Client(server.url) as client:
+        lines = client.lines("/x")
+        assert next(lines) == b"one"
+        lines.close()  # type: ignore[attr-defined] # a generator
+
+        assert client.get("/x") == {"a": 2}
+        assert server.connections == 2
+
+
 FORKING = """
 import os, sys
 from flowrunner.client import Client
