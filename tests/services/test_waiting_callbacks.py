@@ -3,6 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.callbacks import CallbackId
 from flowrunner.services.waiting_callbacks import AT_ONCE, OF_A_WORKSPACE, WaitingCallbacks
@@ -66,3 +69,29 @@ def test_a_workspace_that_sends_nothing_is_found_behind_all_that_send() -> None:
     waiting.update(callbacks(*(f"{name}1" for name in names)))
 
     assert taken(waiting, 1, sending=sending) == [f"{names[-1]}1"]
+
+
+NAMES = [f"{workspace}{number}" for number in range(4) for workspace in "abc"]
+
+
+@given(
+    st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=4), st.sets(st.sampled_from(NAMES)), st.booleans()
+)
+def test_places_are_the_same_whether_what_is_due_is_listed_at_once_or_in_parts(
+    listings: list[set[str]], ends: set[str], takes: bool
+) -> None:
+    """Parts are listed in the order of the ids, each from behind the end of the one before."""
+    at_once, in_parts = WaitingCallbacks(), WaitingCallbacks()
+    # With a workspace of its own, no callback takes the turn of another one.
+    for listing in listings:
+        due = [(WorkspaceId("w"), CallbackId(name)) for name in sorted(listing)]
+        at_once.update(due)
+        after = None
+        for until in (*map(CallbackId, sorted(ends)), None):
+            part = [each for each in due if (after is None or each[1] > after) and (until is None or each[1] <= until)]
+            in_parts.update(part, after=after, until=until)
+            after = until
+        if takes:
+            assert taken(in_parts, 1) == taken(at_once, 1)
+
+    assert taken(in_parts, len(NAMES)) == taken(at_once, len(NAMES))
