@@ -181,3 +181,28 @@ def test_whatever_a_flow_gives_a_parameter_it_is_a_fault_or_no_node_type_crashes
     assert all(fault.message and fault.line and fault.column for fault in reading.faults)
     if reading.flow is not None:
         runner.run(outcome_of(engine, document, {"a": 1}))
+
+
+def misspelt() -> Iterator[Any]:
+    """Yield each place of parameters that takes only known keys: of a type, or inside one of its parameters."""
+    places: dict[str, Any] = {
+        **{type: lambda params: params for type in TAKEN if type != "set"},
+        "http.request auth": lambda params: params["auth"],
+        "switch cases": lambda params: params["cases"][0],
+        "condition conditions": lambda params: params["conditions"][0],
+    }
+    for place, found in places.items():
+        for value in ("${input.x}", "a ${input.x}", 1, "text", ["${input.x}"]):
+            yield pytest.param(place.partition(" ")[0], found, value, id=f"{place} {value}")
+
+
+@pytest.mark.parametrize(("type", "place", "value"), list(misspelt()))
+def test_an_unknown_parameter_is_a_fault_whatever_its_value(type: str, place: Any, value: Any) -> None:
+    """Its value is not known before the step runs; that there is no such parameter is."""
+    node_type, params = built_in()[type], json.loads(json.dumps(TAKEN[type]))
+    before = node_type.check(params)
+    place(params)["no_such_thing"] = value
+
+    added = [fault for fault in node_type.check(params) if fault not in before]
+
+    assert [fault.keys[-1] for fault in added] == ["no_such_thing"]
