@@ -225,3 +225,22 @@ def test_an_empty_name_is_that_of_nothing(
 
     assert done.exit_code == 5, (done.output, done.exception)
     assert {method for method, *_ in server.sent} <= {"GET"}
+
+
+@pytest.mark.parametrize("unknown", ["exec-zzzzzz", "zzzzzz", "no id", ""])
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path, command in commands(main)
+        if any(parameter.name == "ids" and parameter.nargs == -1 for parameter in command.params)
+        and not path.endswith("rerun")
+    ],
+)
+def test_nothing_is_done_to_the_first_of_several_if_another_one_is_not_there(
+    server: Server, path: str, unknown: str
+) -> None:
+    done = CliRunner().invoke(main, [*path.split(), "-y", ID, unknown])
+
+    assert done.exit_code == 5, (done.output, done.exception)
+    assert {method for method, *_ in server.sent} <= {"GET"}

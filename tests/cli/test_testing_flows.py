@@ -669,3 +669,36 @@ def test_nothing_is_left_where_it_is_called(tmp_path: Path) -> None:
     flowrunner("test", "flow.yaml", at=tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["flow.yaml"]
+
+
+FINE: Final = "nodes: {a: {type: return, params: {value: 1}}}\ntests: {one: {expect: {result: 1}}}\n"
+SUITES: Final = {
+    "fine": FINE,
+    "failing": FINE.replace("{result: 1}", "{result: 2}"),
+    "broken": "nodes: {a: {type: no_such_type}}\ntests: {one: {}}\n",
+    "untested": "nodes: {a: {type: return}}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "code"),
+    [
+        (["fine"], [], 0), (["fine", "untested"], [], 0), (["failing"], [], 1), (["fine", "failing"], [], 1),
+        (["broken"], [], 6), (["fine", "broken"], [], 6), (["failing", "broken"], [], 6), (["untested"], [], 2),
+        (["fine"], ["-k", "other"], 2), (["fine", "failing"], ["-k", "one"], 1),
+    ],
+)  # fmt: skip
+def test_the_report_says_the_same_as_the_exit_code(
+    names: list[str], options: list[str], code: int, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / f"{name}.yaml").write_text(SUITES[name])
+    done = flowrunner(
+        "test", "-o", "json", "--junit", "report.xml", *options, *(f"{name}.yaml" for name in names), at=tmp_path
+    )
+
+    report = json.loads(done.stdout)
+    cases = etree.parse(tmp_path / "report.xml").getroot()
+    assert (done.returncode, report["ok"]) == (code, code == 0)
+    assert bool(cases.xpath("//failure | //error")) == (code in (1, 6))
+    assert [flow["file"] for flow in report["flows"]] == [f"{name}.yaml" for name in names]

@@ -92,6 +92,23 @@ def test_the_file_can_be_named(command: Command, tmp_path: Path) -> None:
     assert found["retention"] == f"{7 * 86400}s"
 
 
+@pytest.mark.parametrize("variable", ["CONFIG", *(f"{field.name.upper()}_FILE" for field in fields(Settings))])
+@pytest.mark.parametrize("what", ["nothing", "a directory", "bytes"])
+def test_a_file_that_is_named_and_cannot_be_read_is_an_error(
+    variable: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defaults would be those of another installation."""
+    named = tmp_path / "named"
+    if what == "a directory":
+        named.mkdir()
+    elif what == "bytes":
+        named.write_bytes(b"\xff\xfe")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InvalidSettings, match="named" if variable == "CONFIG" else f"FLOWRUNNER_{variable}: "):
+        load_settings({}, {f"FLOWRUNNER_{variable}": str(named)})
+
+
 def test_a_value_can_be_read_from_a_file(command: Command, tmp_path: Path) -> None:
     (tmp_path / "email").write_text("me@example.com\n")
     (tmp_path / "password").write_text("a password in a file\n")
