@@ -75,16 +75,16 @@ export function GraphView(props: GraphViewProps) {
     };
   }, [layout]);
 
-  const { latest, isFollowing } = props;
+  const { latest: newest, isFollowing } = props;
   function stay(): void {
     if (isFollowing !== undefined) isFollowing.value = false;
   }
   useEffect(() => effect(() => {
-    let id = isFollowing?.value ? latest?.value : undefined;
+    let id = isFollowing?.value ? newest?.value : undefined;
     // What is inside a folded node is in sight with it.
     while (id && !named.has(id)) id = id.slice(0, Math.max(0, id.lastIndexOf("/")));
     reveal(id);
-  }), [layout, latest, isFollowing]);
+  }), [layout, newest, isFollowing]);
 
   function toggle(id: string): void {
     if (props.openable?.has(id)) {
@@ -119,30 +119,39 @@ export function GraphView(props: GraphViewProps) {
   }
 
   const id = useId();
+  const [canInsert, canConnect] = [props.onInsertAfter !== undefined, props.onConnect !== undefined];
+  const on = useRef<Handlers>({}).current;
+  Object.assign(on, { choose, toggle, insertAfter: props.onInsertAfter });
+  // Made once for each picture: what is around it, such as an editor, is often rendered again.
+  const drawing = useMemo(() => <Drawing id={id} layout={layout} states={states} drag={drag.line} />, [layout, states]);
+  const nodes = useMemo(
+    () =>
+      layout.nodes.map((placed) => (
+        <Node
+          key={placed.node.id}
+          placed={placed}
+          targets={targets.get(placed.node.id) ?? ""}
+          isOpen={open.has(placed.node.id)}
+          isOpenable={props.openable?.has(placed.node.id) ?? false}
+          selected={selected}
+          active={active}
+          states={states}
+          mark={marks?.get(placed.node.id)}
+          on={on}
+          canInsert={canInsert}
+          canConnect={canConnect}
+        />
+      )),
+    [layout, states, marks, props.openable, selected, canInsert, canConnect],
+  );
   return (
     <div class="graph">
       <div class="graph-scroll" ref={camera.attach} {...usePanning(camera)} onPointerDownCapture={stay} onWheelCapture={stay}>
         {isEmpty && <p class="graph-empty muted">{texts.empty}</p>}
         <Canvas camera={camera} width={width} height={height}>
-          <Drawing id={id} layout={layout} states={states} drag={drag.line} />
+          {drawing}
           <ul ref={list} aria-label={texts.label(props.label ?? texts.flow, layout.nodes.length)} aria-describedby={`${id}-help`} onKeyDown={onKeyDown} {...drag.handlers}>
-            {layout.nodes.map((placed) => (
-              <Node
-                key={placed.node.id}
-                placed={placed}
-                targets={targets.get(placed.node.id) ?? ""}
-                isOpen={open.has(placed.node.id)}
-                isOpenable={props.openable?.has(placed.node.id) ?? false}
-                selected={selected}
-                active={active}
-                states={states}
-                mark={marks?.get(placed.node.id)}
-                onChoose={choose}
-                onToggle={toggle}
-                onInsertAfter={props.onInsertAfter}
-                canConnect={props.onConnect !== undefined}
-              />
-            ))}
+            {nodes}
           </ul>
           <span class="hidden" id={`${id}-help`}>{texts.help}</span>
         </Canvas>
@@ -216,13 +225,15 @@ interface NodeProps {
   active: ReadonlySignal<string | undefined>;
   states: StateSource | undefined;
   mark: Mark | undefined;
+  canInsert: boolean;
   canConnect: boolean;
-  onChoose: (id: string) => void;
-  onToggle: (id: string) => void;
-  onInsertAfter: ((id: string) => void) | undefined;
+  /** Always those of the last rendering of the view. */
+  on: Handlers;
 }
 
-function Node({ placed, targets, isOpen, isOpenable, selected, active, states, mark, canConnect, onChoose, onToggle, onInsertAfter }: NodeProps) {
+type Handlers = { [name in "choose" | "toggle" | "insertAfter"]?: (id: string) => void };
+
+function Node({ placed, targets, isOpen, isOpenable, selected, active, states, mark, canInsert, canConnect, on }: NodeProps) {
   const { node, hidden } = placed;
   const isSelected = useComputed(() => selected.value === node.id);
   const isActive = useComputed(() => active.value === node.id);
@@ -240,19 +251,19 @@ function Node({ placed, targets, isOpen, isOpenable, selected, active, states, m
         aria-current={isSelected.value ? "true" : undefined}
         aria-expanded={canFold ? isOpen : undefined}
         aria-label={texts.node(node.label, details, status, targets === "" ? [] : [targets])}
-        onClick={() => onChoose(node.id)}
+        onClick={() => on.choose?.(node.id)}
       >
         <b class="cut" title={node.label}>{node.label}</b>
         <span class="node-kind cut">{hidden > 0 ? `${details} · ${texts.hidden(hidden)}` : details || " "}</span>
         {state?.time && <span class="node-time">{state.time}</span>}
       </button>
       {canFold && (
-        <button class="node-fold" tabIndex={-1} aria-label={isOpen ? texts.fold(node.label) : texts.unfold(node.label)} onClick={() => onToggle(node.id)}>
+        <button class="node-fold" tabIndex={-1} aria-label={isOpen ? texts.fold(node.label) : texts.unfold(node.label)} onClick={() => on.toggle?.(node.id)}>
           {isOpen ? "−" : "+"}
         </button>
       )}
-      {onInsertAfter && (
-        <button class="node-insert" tabIndex={-1} data-source={canConnect ? node.id : undefined} aria-label={texts.insertAfter(node.label)} title={texts.insertAfter(node.label)} onClick={() => onInsertAfter(node.id)}>+</button>
+      {canInsert && (
+        <button class="node-insert" tabIndex={-1} data-source={canConnect ? node.id : undefined} aria-label={texts.insertAfter(node.label)} title={texts.insertAfter(node.label)} onClick={() => on.insertAfter?.(node.id)}>+</button>
       )}
     </li>
   );

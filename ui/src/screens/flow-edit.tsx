@@ -25,6 +25,7 @@ import { FlowHead } from "./flow/head";
 import { Inspector } from "./flow/inspector";
 import { loadLanguage, type Language } from "./flow/language";
 import { Problems } from "./flow/problems";
+import { readFlow } from "./flow/places";
 import { FlowEditor, loadFlow, type Saved } from "./flow/state";
 
 export default function FlowEdit({ parameters }: { parameters: Parameters }) {
@@ -36,7 +37,7 @@ export default function FlowEdit({ parameters }: { parameters: Parameters }) {
   useEffect(() => {
     if (begun !== undefined) return;
     const abort = new AbortController();
-    Promise.all([loadFlow(id, abort.signal), loadLanguage(workspace.peek()?.id ?? "")]).then(
+    Promise.all([readAhead(loadFlow(id, abort.signal)), loadLanguage(workspace.peek()?.id ?? "")]).then(
       ([saved, language]) => {
         loaded.value = { saved, language };
         error.value = undefined;
@@ -51,6 +52,14 @@ export default function FlowEdit({ parameters }: { parameters: Parameters }) {
   if (error.value !== undefined) return <><FlowHead id={id} name=" " /><div class="content"><Failure error={error.value} retry={() => attempts.value++} /></div></>;
   if (loaded.value === undefined) return <><FlowHead id={id} name=" " /><div class="content"><Skeleton rows={10} /></div></>;
   return <Editor key={id} saved={loaded.value.saved} language={loaded.value.language} begun={begun} />;
+}
+
+/** Read the text of a flow before its editor is made, so that the page answers in between. */
+async function readAhead(loading: Promise<Saved>): Promise<Saved> {
+  const saved = await loading;
+  readFlow(saved.flow.definition);
+  await new Promise((goOn) => setTimeout(goOn));
+  return saved;
 }
 
 export function Editor({ saved, language, initial, draft, begun }: { saved?: Saved; language: Language; initial?: string; draft?: string; begun?: Handover }) {

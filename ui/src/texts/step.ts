@@ -49,4 +49,8 @@ export const step = {
   wholeValue: "Load all of it",
   copyPath: "Copy as an expression",
   download: "Open as JSON",
+  errorData: "Data of the error",
+  noResult: "There is no result yet.",
+  compare: "Compare with the last success",
+  lastLines: "Last log lines",
 };

@@ -3,6 +3,7 @@ import { api } from "../../api/client";
 import { readable } from "../../execution/names";
 import { FINAL, type Detail, type Preview } from "../../execution/store";
 import { executions as texts } from "../../texts/executions";
+import { step as words } from "../../texts/step";
 import { Fault } from "./fault";
 import { LastSuccess } from "./last-success";
 import { Value } from "./value";
@@ -28,10 +29,10 @@ export function DataTab({ detail }: { detail: Detail }) {
           <section class="stack tight">
             <h2>{texts.result}</h2>
             <Fault detail={detail} message={detail.failure.message} step={detail.failure.step ?? undefined}><code>{detail.failure.type}</code>{detail.failure.step && <> · <span title={detail.failure.step}>{readable(detail.failure.step)}</span></>}</Fault>
-            {data !== undefined && <Value label={texts.errorData} preview={data} href={href} />}
+            {data !== undefined && <Value label={words.errorData} preview={data} href={href} />}
           </section>
         )}
-        {result === undefined && detail.failure === undefined && <section class="stack tight"><h2>{texts.result}</h2><p class="muted">{texts.noResult}</p></section>}
+        {result === undefined && detail.failure === undefined && <section class="stack tight"><h2>{texts.result}</h2><p class="muted">{words.noResult}</p></section>}
       </div>
       {FINAL.has(detail.status) && <LastSuccess detail={detail} />}
     </div>

@@ -11,6 +11,7 @@ import { duration, now, shortId, tick } from "../../parts/format";
 import { Time } from "../../parts/parts";
 import { CopyButton } from "../../parts/tools";
 import { executions as texts } from "../../texts/executions";
+import { facts as words } from "../../texts/facts";
 import { LabelTags } from "../executions/labels";
 import { StartedBy, useTriggers } from "../executions/started-by";
 import { LogLevels } from "./log-levels";
@@ -26,14 +27,14 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
   return (
     <>
       <span>{texts.started} <b><Time at={detail.started_at} /></b></span>
-      <span>{detail.duration === undefined ? texts.soFar : texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
-      <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? texts.openFlow : texts.readFlow}</a>
+      <span>{detail.duration === undefined ? words.soFar : texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
+      <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? words.openFlow : words.readFlow}</a>
       {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
-      {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
+      {detail.rerun_of !== undefined && <span>{words.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
       {detail.trigger !== undefined && <span class="starter-fact">{texts.trigger} <StartedBy of={{ trigger: detail.trigger }} triggers={triggers} /></span>}
-      {detail.started_by !== undefined && <span>{texts.by} <b>{personOf(detail.started_by)}</b></span>}
+      {detail.started_by !== undefined && <span>{words.by} <b>{personOf(detail.started_by)}</b></span>}
       {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
-      {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
+      {detail.parent_id !== undefined && <span>{words.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
       {detail.labels !== undefined && <LabelTags labels={detail.labels} />}
       {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
         <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
@@ -42,7 +43,7 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
       <ToDrawer detail={detail} />
       <span title={detail.id}><CopyButton text={detail.id} label={shortId(detail.id)} look="btn quiet small-btn mono" /></span>
       <span class="wide-only"><CurlButton path={`/api/v1/executions/${detail.id}`} /></span>
-      {FINAL.has(detail.status) && may("editor") && <button class="btn quiet small-btn" onClick={onDelete}>{texts.deleteRecord}</button>}
+      {FINAL.has(detail.status) && may("editor") && <button class="btn quiet small-btn" onClick={onDelete}>{words.deleteRecord}</button>}
     </>
   );
 }
@@ -77,12 +78,12 @@ function ToDrawer({ detail: { failure, waiting_for: waits } }: { detail: Detail 
   const first = waits?.find(({ type }) => type === "approval" || type === "signal");
   const step = failure?.step ?? (first?.type === "approval" && may("operator") ? first.step : undefined);
   const isBelow = step !== undefined && (query.get("step") ?? step) === step && !["node", "loop"].some((name) => query.has(name)) && !["logs", "data"].includes(query.get("tab") ?? "");
-  return isBelow ? <button class="btn primary small-btn narrow-only" onClick={() => document.querySelector(".drawer")?.scrollIntoView()}>{failure ? texts.toError : texts.toApproval}</button> : null;
+  return isBelow ? <button class="btn primary small-btn narrow-only" onClick={() => document.querySelector(".drawer")?.scrollIntoView()}>{failure ? words.toError : texts.toApproval}</button> : null;
 }
 
 /** Who has cancelled it, which the audit log of the workspace tells its admins. */
 function CancelledBy({ id }: { id: string }) {
   const found = useQuery(id, (signal) => api.get("/api/v1/workspaces/{id}/audit", { path: { id: workspace.peek()!.id }, query: { object_id: id, action: "execution.cancelled", outcome: "done", limit: 1 }, signal }));
   const actor = found.data?.entries[0]?.actor;
-  return actor ? <span>{texts.cancelledBy} <b>{personOf(actor)}</b></span> : null;
+  return actor ? <span>{words.cancelledBy} <b>{personOf(actor)}</b></span> : null;
 }

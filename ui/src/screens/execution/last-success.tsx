@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { Detail, Step } from "../../execution/store";
 import { later } from "../../parts/later";
-import { executions as texts } from "../../texts/executions";
+import { step as texts } from "../../texts/step";
 
 const Comparison = later<{ detail: Detail; step: Step | undefined }>(() => import("./comparison").then((module) => module.Comparison));
 

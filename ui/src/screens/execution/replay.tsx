@@ -16,6 +16,7 @@ import { failed } from "../../parts/toast";
 import { common } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { replay as words } from "../../texts/replay";
+import { step as ofStep } from "../../texts/step";
 import { timeline as ofTimeline } from "../../texts/timeline";
 
 /** Longer executions are shown from their beginning up to here. */
@@ -164,7 +165,7 @@ export function ReplayPanel({ replayed }: { replayed: Replayed }) {
       )}
       {lines.length > 0 && (
         <section class="stack tight">
-          <h3>{texts.lastLines}</h3>
+          <h3>{ofStep.lastLines}</h3>
           <ul class="log-tail">
             {lines.map((line) => <li key={line.seq}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{causeFirst(line.message ?? "")}</span></li>)}
           </ul>

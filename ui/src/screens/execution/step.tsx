@@ -189,7 +189,7 @@ function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
   if (lines.data === undefined) return null;
   return (
     <section class="stack tight">
-      <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step })}>{words.allLines}</a></div>
+      <div class="row"><h3>{words.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step })}>{words.allLines}</a></div>
       {lines.data.length === 0 ? <p class="muted small">{words.noLines}</p> : (
         <ul class="log-tail">
           {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span><Coloured text={causeFirst(withPerson(line.message))} /></span></li>)}

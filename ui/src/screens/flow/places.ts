@@ -15,8 +15,15 @@ export interface Reading {
   readonly spans: ReadonlyMap<string, Span>;
 }
 
-/** Read a text; null if there is no map of nodes in it. */
+let last: { readonly text: string; readonly reading: Reading | null } | undefined;
+
+/** Read a text; null if there is no map of nodes in it. The last one is kept: to read a long text takes a tenth of a second. */
 export function readFlow(text: string): Reading | null {
+  if (last?.text !== text) last = { text, reading: read(text) };
+  return last.reading;
+}
+
+function read(text: string): Reading | null {
   const document = parseDocument(text, { logLevel: "silent", uniqueKeys: false });
   let value: unknown;
   try {

@@ -8,6 +8,8 @@ import { drafts, keepers, type Draft } from "../../app/drafts";
 import { nodeAt, nodeOfPath, readFlow, type Reading } from "./places";
 import { Trial } from "./trial-state";
 
+/** The same each time, so that nothing is drawn again. */
+const NO_MARKS: ReadonlyMap<string, Mark> = new Map();
 const RELAYOUT_MS = 120;
 const CHECK_MS = 350;
 /** Until a text is sent again that the server could not check. */
@@ -174,7 +176,7 @@ export class FlowEditor {
   private marksOf(): ReadonlyMap<string, Mark> {
     const marks = new Map<string, Mark>();
     const graph = this.reading.value?.graph;
-    if (graph === undefined) return marks;
+    if (graph === undefined || this.faults.value.length === 0) return NO_MARKS;
     for (const fault of this.faults.value) {
       const node = fault.isWarning ? undefined : nodeOfPath(graph, fault.path);
       if (node !== undefined) marks.set(node.id, "fault");
