@@ -41,6 +41,7 @@ def test_the_triggers_of_a_flow_are_listed(account: Client) -> None:
     ]
     # Two o'clock in Berlin.
     assert found[2]["next_at"].endswith("-01-01T01:00:00.000Z")
+    assert (found[2]["schedule"]["missed"], found[2]["schedule"]["overlap"]) == ("latest", "skip")
     assert found[1]["url"].startswith("/hooks/")
     assert [trigger["flow_name"] for trigger in found] == ["A flow"] * 3
     assert [trigger["name"] for trigger in listed(account, flow_id=flow, type="webhook")] == ["pushed"]

@@ -768,6 +768,8 @@ def test_a_trigger_is_paused_and_a_schedule_is_started_by_hand(tab: Tab, api: Cl
     row.get_by_role("link", name="yearly").click()
     dialog = page.get_by_role("dialog", name="yearly")
     expect(dialog).to_contain_text(f"{in_words}@yearly")
+    expect(dialog).to_contain_text("Overlapskipped while an execution is open")
+    expect(dialog).to_contain_text("Missedthe latest is started after an outage")
     expect(dialog.get_by_role("list").get_by_role("listitem")).to_have_count(5)
     dialog.get_by_role("button", name="Resume yearly").click()
     expect(row).to_contain_text("armed")
@@ -817,6 +819,12 @@ def test_the_calendar_shows_what_is_due(tab: Tab, api: Client) -> None:
     quarters = page.get_by_role("list", name="Calendar").get_by_role("button", name="quarters")
     expect(quarters.last).to_contain_text("96 ×")
     assert 21 <= quarters.count() <= 28
+    # Too many to count: the calendar says so, instead of showing free days.
+    cut = page.get_by_text("starts too often to be counted after")
+    expect(cut).to_have_count(0)
+    api.new_flow(SCHEDULED.replace("yearly", "minutes").replace("@minutes", "* * * * *"), name="is due each minute")
+    page = tab.go("/triggers?view=calendar")
+    expect(cut).to_contain_text("minutes starts too often")
     due.first.click()
     expect(page.get_by_role("dialog", name="at_noon")).to_contain_text("is due")
 

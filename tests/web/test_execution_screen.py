@@ -88,6 +88,22 @@ def test_an_error_leads_to_its_line_in_the_editor(tab: Tab, api: Client) -> None
     expect(page.locator(".cm-activeLine")).to_have_text('            throw new Error("no " + one);')
 
 
+def test_an_error_of_a_sub_flow_leads_there_and_to_no_line_of_the_calling_flow(tab: Tab, api: Client) -> None:
+    called = api.new_flow(BROKEN.replace("broken script", "called"), name="called")
+    id = api.run(api.new_flow(f"nodes: {{call: {{type: flow, params: {{flow: {called}}}}}}}", name="calls"))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    expect(panel(page).locator(".alert")).to_contain_text("no 1")
+
+    expect(panel(page).get_by_role("link", name="Open it in the editor")).not_to_have_attribute(
+        "href", re.compile("line=")
+    )
+    expect(panel(page).locator(".alert")).not_to_contain_text("In line")
+    panel(page).get_by_role("link", name="Show it in the sub-flow").click()
+    expect(page.get_by_role("heading", name="called")).to_be_visible()
+    expect(panel(page).locator(".alert")).to_contain_text("In line 2 of params.script")
+
+
 def test_a_job_is_watched_and_stopped_by_whoever_comes_to_the_list(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {stop: {type: fail, params: {error: a.b}}}", name="fails often")
     for id in [api.run(flow) for _ in range(30)]:

@@ -21,7 +21,7 @@ from flowrunner.api.jobs import JOB_CREATED, JobAnswer
 from flowrunner.api.starts import accepted
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.schedules import MOST_MISSED
-from flowrunner.domain.triggers import Schedule, TriggerId
+from flowrunner.domain.triggers import Missed, Overlap, Schedule, TriggerId
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.services.backfills import NAME, BackfillPlan
@@ -39,11 +39,20 @@ class ScheduleAnswer(Answer, frozen=True, kw_only=True):
     every_seconds: float | None
     at: str | None
     timezone: Annotated[str, Meta(description="The IANA name of a time zone.")]
+    missed: Annotated[Missed, Meta(description="The due times of an outage that are started after it.")]
+    overlap: Annotated[Overlap, Meta(description="What happens while an execution that it started is open.")]
 
     @classmethod
     def of(cls, schedule: Schedule) -> Self:
         at = None if schedule.at is None else rfc3339(schedule.at)
-        return cls(cron=schedule.cron, every_seconds=schedule.every_seconds, at=at, timezone=schedule.timezone)
+        return cls(
+            cron=schedule.cron,
+            every_seconds=schedule.every_seconds,
+            at=at,
+            timezone=schedule.timezone,
+            missed=schedule.missed,
+            overlap=schedule.overlap,
+        )
 
 
 class TriggerAnswer(Answer, frozen=True, kw_only=True):

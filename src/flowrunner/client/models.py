@@ -1376,12 +1376,16 @@ class Schedule(Model):
     Attributes:
         cron: Five fields, read in the time zone.
         timezone: The IANA name of a time zone.
+        missed: The due times of an outage that are started after it.
+        overlap: What happens while an execution that it started is open.
     """
 
     cron: str | None
     every_seconds: float | None
     at: datetime | None
     timezone: str
+    missed: Literal["all", "latest", "none"]
+    overlap: Literal["allow", "queue", "replace", "skip"]
 
 
 class Scopes(Model):

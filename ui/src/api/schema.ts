@@ -5683,6 +5683,18 @@ export interface components {
              * @description The IANA name of a time zone.
              */
             timezone: string;
+            /**
+             * Missed
+             * @description The due times of an outage that are started after it.
+             * @enum {string}
+             */
+            missed: "all" | "latest" | "none";
+            /**
+             * Overlap
+             * @description What happens while an execution that it started is open.
+             * @enum {string}
+             */
+            overlap: "allow" | "queue" | "replace" | "skip";
         };
         /**
          * ScopesAnswer

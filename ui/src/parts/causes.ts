@@ -11,6 +11,8 @@ export interface Cause {
 export interface Place {
   /** The field that holds it: `params.script`. */
   readonly field: string;
+  /** The same from the beginning of the document: `nodes.push_all.nodes.push.params.script`. */
+  readonly path: string;
   /** The line of that field, from 1. */
   readonly line: number;
   /** The line of the script, from 1; undefined if it is not known. */
@@ -26,15 +28,16 @@ export function causeOf(message: string): Cause {
   const [, before = "", place = "", line, what = ""] = found;
   return {
     what: before + what.replace(/^Error: (?=\S)/, ""), where: line === undefined ? place : `line ${line} of ${place}`,
-    place: { field: fieldOf(place), line: Number(/\(line (\d+)\)$/.exec(place)?.[1]), within: line === undefined ? undefined : Number(line) },
+    place: { ...placeOf(place), line: Number(/\(line (\d+)\)$/.exec(place)?.[1]), within: line === undefined ? undefined : Number(line) },
   };
 }
 
-/** Return the part of a path within its node: `params.script` of `nodes.push_all.nodes.push.params.script (line 48)`. */
-function fieldOf(place: string): string {
-  const keys = place.replace(/ \(line \d+\)$/, "").split(".");
+/** Return the path of a place, and its part within its node: `params.script` of `nodes.push_all.nodes.push.params.script (line 48)`. */
+function placeOf(place: string): Pick<Place, "path" | "field"> {
+  const path = place.replace(/ \(line \d+\)$/, "");
+  const keys = path.split(".");
   const at = keys.lastIndexOf("nodes");
-  return at < 0 || keys.length < at + 3 ? keys.join(".") : keys.slice(at + 2).join(".");
+  return { path, field: at < 0 || keys.length < at + 3 ? path : keys.slice(at + 2).join(".") };
 }
 
 /** Return a message with its cause first, and the place after it. */

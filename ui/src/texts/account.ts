@@ -60,7 +60,6 @@ export const account = {
   expires: "Expires",
   never: "never",
   lifetimes: { "30d": "in 30 days", "90d": "in 90 days", "365d": "in a year", "": "never" } as Record<string, string>,
-  created: "Created",
   used: "Last used",
   unused: "never",
   revoke: "Revoke",

@@ -18,7 +18,6 @@ export const build = {
   noParams: "This type has no parameters.",
   edges: "Leads to",
   noEdges: "Nowhere: the path ends here.",
-  edge: (action: string) => `When ${action}`,
   removeEdge: (action: string) => `Remove the edge ${action}`,
   addEdge: "Add an edge",
   action: "Action",

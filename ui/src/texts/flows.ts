@@ -19,7 +19,7 @@ export const flows = {
   import: "Import…",
   importTitle: "Import flows",
   importIt: "Import",
-  importHint: "Documents in YAML or JSON, or a zip archive of them, as an export has it. A document is named by its metadata, or else by its file. A flow of that name gets a new revision; others are created. The command `flowrunner import` makes documents of workflows of n8n and of OpenAPI.",
+  importHint: "Documents in YAML or JSON, or zip archives of them, such as an export. Each is named by its metadata, or else by its file. A flow of that name gets a new revision; others are created. The command `flowrunner import` makes documents of workflows of n8n and of OpenAPI.",
   files: "Documents or archives",
   plan: "What the import does",
   planned: { create: "is created", update: "gets a new revision", none: "stays as it is" } as Record<string, string>,

@@ -45,6 +45,7 @@ export const step = {
   openEditor: "Open it in the editor",
   addSecret: (name: string) => `Add the secret ${name}…`,
   showInFlow: "Show it in the flow",
+  inSubFlow: "Show it in the sub-flow",
   cut: (shown: string, whole: string) => `The first ${shown} of ${whole}`,
   wholeValue: "Load all of it",
   copyPath: "Copy as an expression",

@@ -111,7 +111,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       </div>
       <Rounds store={store} step={step} />
       {step.scopes !== undefined && <LoopRounds store={store} step={step} />}
-      {step.error !== undefined && step.status !== "completed" && <Fault detail={detail} message={step.error.message} step={step.step}><code>{step.error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
+      {step.error !== undefined && step.status !== "completed" && <Fault detail={detail} message={step.error.message} step={step.step} child={child}><code>{step.error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
       {FINAL.has(detail.status) && may("operator") && (
         <div class="row">
           <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}><span class="cut">{step.status === "failed" ? texts.rerunFrom(nodeOf(step.step)) : words.rerunFromHere}</span></button>

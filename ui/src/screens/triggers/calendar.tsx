@@ -45,6 +45,7 @@ export function Calendar({ opened }: { opened: string | undefined }) {
               {daysOf(dues, mondayBefore(new Date(now.value)), DAYS, TIMES).map((day) => <DayCell key={day.date.getTime()} day={day} byId={byId} />)}
             </ol>
             <p class="muted small">{texts.zone(Intl.DateTimeFormat().resolvedOptions().timeZone)}</p>
+            {dues.filter(({ times }) => times.length >= TIMES).map(({ trigger: id, times }) => <p key={id} class="muted small">{texts.timesLeft(byId.get(id)?.name ?? "", dayName.format(new Date(times.at(-1)!)))}</p>)}
             {left > 0 && <p class="muted small">{texts.schedulesLeft(left)}</p>}
             {shown !== undefined && <TriggerDialog trigger={shown} reload={found.reload} onClose={() => setQuery({ trigger: undefined })} />}
           </>

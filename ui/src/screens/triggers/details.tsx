@@ -33,6 +33,7 @@ export function TriggerDialog({ trigger, reload, onClose }: { trigger: Trigger; 
         <dt>{texts.flow}</dt><dd><a class="link" href={to(`/flows/${trigger.flow_id}`)}>{trigger.flow_name}</a></dd>
         <dt>{texts.type}</dt><dd>{texts.types[trigger.type]}</dd>
         {trigger.schedule !== null && <><dt>{texts.schedule}</dt><dd><ScheduleWords schedule={trigger.schedule} />{trigger.schedule.cron !== null && <code class="muted small block">{trigger.schedule.cron}</code>}</dd></>}
+        {trigger.schedule !== null && <><dt>{texts.overlap}</dt><dd>{texts.overlaps[trigger.schedule.overlap]}</dd><dt>{texts.outage}</dt><dd>{texts.outages[trigger.schedule.missed]}</dd></>}
         <dt>{texts.state}</dt>
         <dd class="row"><TriggerState of={trigger} />{trigger.skipped > 0 && <span class="muted small">{texts.skipped(trigger.skipped)}</span>}{trigger.missed > 0 && <span class="muted small">{texts.missed(trigger.missed)}</span>}</dd>
         <dt>{texts.last}</dt><dd class="row"><LastStart of={trigger} /><a class="link small" href={to("/executions", { trigger: trigger.id })}>{texts.itsExecutions}</a></dd>
