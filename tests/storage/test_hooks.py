@@ -250,3 +250,16 @@ async def test_moved_requests_count_where_they_are(hooks: SqlHooks, database: Da
     change(path, "UPDATE hook_deliveries SET workspace_id = ?", OMAR)
 
     assert (await usage.stored(MARA), await usage.stored(OMAR)) == (mine, theirs + 8)
+
+
+async def test_requests_are_listed_beside_the_event_loop_which_their_megabytes_would_keep(
+    hooks: SqlHooks, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hooks.add(delivery(), b"{}")
+
+    async def read(*_: object) -> None:
+        raise AssertionError("Read on the event loop")
+
+    monkeypatch.setattr(database, "read", read)
+
+    assert (await hooks.page(MARA, TRIGGER, page=ALL))[1] == 1

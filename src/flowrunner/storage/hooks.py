@@ -176,7 +176,8 @@ class SqlHooks:
     ) -> tuple[Sequence[HookDelivery], int]:
         values: dict[str, Any] = {"workspace_id": workspace_id, "trigger_id": trigger_id}
         values["before"], values["before_id"] = page.before_pair
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
+        # SQLite reads whole requests to find these rows, which may have a megabyte each.
+        rows, total = await self._database.read_long(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_delivery(row) for row in rows], total
 
     async def get(
