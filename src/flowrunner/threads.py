@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -17,6 +19,36 @@ T = TypeVar("T")
 LONG_BYTES: Final = 64 * 1024
 # Characters and elements that are rendered on the event loop, as `left_after` counts them: a few milliseconds.
 _SHORT_RENDERING: Final = 128 * 1024
+
+# Threads for node types of installed packages in a process.
+MOST_OF_PACKAGES: Final = 64
+# True while a step of such a type runs, and in the tasks that it has started.
+OF_PACKAGE: Final[ContextVar[bool]] = ContextVar("of_package", default=False)
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads of the server, and others for the node types of packages.
+
+    Those may block theirs for minutes. The server has few, which requests of all accounts wait for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="server")
+        self._of_packages = ThreadPoolExecutor(MOST_OF_PACKAGES, thread_name_prefix="package")
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if OF_PACKAGE.get():
+            return self._of_packages.submit(fn, *args, **kwargs)
+        return super().submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._of_packages.shutdown(wait, cancel_futures=cancel_futures)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+def separate_threads() -> None:
+    """Give node types of packages, and only them, other threads than the server's from now on, in this event loop."""
+    asyncio.get_running_loop().set_default_executor(_Threads())
 
 
 async def on_thread_if(size: int, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

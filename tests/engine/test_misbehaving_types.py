@@ -1,6 +1,7 @@
 """What a node type does that none should: it ends its own step, and nothing else."""
 
 import asyncio
+import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from flowrunner.plugin import (
     TimeWait,
 )
 from flowrunner.ports.dispatch import Signal
+from flowrunner.threads import MOST_OF_PACKAGES, OF_PACKAGE, separate_threads
 from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, answer, machine
 from support.invariants import check_database
 
@@ -97,6 +99,37 @@ async def test_a_short_node_that_cancels_the_task_of_its_execution_does_not_leav
     monkeypatch.setattr(local, "seconds_after", lambda retries: 0.0)
 
     assert failure_of(await run_acting(path, cancel_itself, pure=True)).type == "worker_crashed"
+
+
+async def test_a_package_has_other_threads_than_the_server(path: Path) -> None:
+    separate_threads()
+
+    async def act(value: Any, context: StepContext) -> Any:
+        return await asyncio.to_thread(lambda: threading.current_thread().name)
+
+    end = ending(await run_acting(path, act))
+
+    assert isinstance(end, Completed)
+    assert str(end.result).startswith("package")
+    assert (await asyncio.to_thread(lambda: threading.current_thread().name)).startswith("server")
+
+
+async def test_a_package_that_blocks_all_threads_it_can_have_leaves_the_server_its_own() -> None:
+    separate_threads()
+    may_end = threading.Event()
+
+    async def block() -> None:
+        OF_PACKAGE.set(True)
+        await asyncio.to_thread(may_end.wait)
+
+    blocking = [asyncio.create_task(block()) for _ in range(2 * MOST_OF_PACKAGES)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await asyncio.to_thread(lambda: 1) == 1
+    finally:
+        may_end.set()
+        await asyncio.gather(*blocking)
 
 
 CYCLE: Final[list[Any]] = []

@@ -94,6 +94,7 @@ def test_an_installed_package_adds_its_node_types(packages: Packages) -> None:
         ("class Panic(BaseException): ...\n\nraise Panic('native code')", "Greet", "Panic: native code"),
         (GREET.replace('type = "greet"', "type = 7"), "Greet", "TypeError: 'type' must be a text"),
         (GREET + "    actions = None\n", "Greet", "TypeError: 'actions' must hold texts"),
+        (GREET + "    def actions_of(self, params):\n        return params['x']\n", "Greet", "KeyError: 'x'"),
         (GREET + "    errors = (5,)\n", "Greet", "TypeError: 'errors' must hold texts"),
         (GREET + "    timeout_seconds = 'soon'\n", "Greet", "TypeError: 'timeout_seconds' must be a number"),
         (GREET.replace("async def run", "async def walk"), "Greet", "TypeError: Can't instantiate abstract class"),

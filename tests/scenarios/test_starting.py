@@ -13,10 +13,12 @@ from contextlib import closing
 from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Final
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
+from flowrunner.bootstrap.ownership import locked
 from flowrunner.settings import InvalidSettings, Settings, load_settings
 from support.preloaded import run_forked
 from support.server import ADMIN_PASSWORD, HASTY, Server, clean_environment
@@ -437,6 +439,41 @@ def spent_by(pid: int) -> float:
 
 
 # Starts that cannot be
+
+
+def test_a_second_server_refuses_although_somebody_has_deleted_the_lock_of_the_first(
+    server: Server, tmp_path: Path
+) -> None:
+    server.start()
+    (server.data_dir / "lock").unlink()
+    second = Server(tmp_path)
+    second.log_path = tmp_path / "second.log"
+    second.spawn()
+
+    assert second.wait() == 1
+    assert f"Another FlowRunner server is using {server.data_dir}" in second.log
+
+
+FORKED: Final = """
+import os, sys
+from pathlib import Path
+from flowrunner.bootstrap.ownership import locked
+
+with locked(Path(sys.argv[1])):
+    if os.fork() == 0:
+        # Until the test ends.
+        sys.stdin.read()
+    os._exit(0)
+"""
+
+
+def test_a_process_that_was_forked_does_not_hold_the_lock_after_the_end_of_the_server(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with subprocess.Popen([sys.executable, "-c", FORKED, str(tmp_path)], stdin=subprocess.PIPE) as process:
+        assert process.wait() == 0
+
+        with locked(tmp_path):
+            pass
 
 
 def test_a_second_server_on_the_same_data_refuses(server: Server, tmp_path: Path) -> None:

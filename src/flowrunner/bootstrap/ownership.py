@@ -94,8 +94,12 @@ def locked(data_dir: Path) -> Iterator[None]:
     make_private(path)
     with explain_unwritable(path):
         file = path.open("w")
-    with file:
+    # The directory too: a lock that somebody deletes, taking it for an old one, keeps no other server away.
+    directory = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+    _held.update((file.fileno(), directory))
+    try:
         try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A failed restoration deletes its lock, which another process may have opened before.
             is_current = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -106,3 +110,23 @@ def locked(data_dir: Path) -> Iterator[None]:
                 f"Another FlowRunner server is using {data_dir}: stop it, or choose another --data-dir"
             )
         yield
+    finally:
+        # Before another file can have one of the numbers.
+        _held.difference_update((file.fileno(), directory))
+        file.close()
+        os.close(directory)
+
+
+# The files of the lock that this process holds.
+_held: Final[set[int]] = set()
+
+
+def _let_go() -> None:
+    """Close the lock in a forked process, which would hold it after the end of the server: node types may fork."""
+    for descriptor in _held:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -48,11 +48,14 @@ from flowrunner.plugin import (
 from flowrunner.ports.secrets import Redactor
 from flowrunner.ports.telemetry import TRACEPARENT
 from flowrunner.tasks import TimeLimit
+from flowrunner.threads import OF_PACKAGE
 
 logger = structlog.get_logger()
 
 # Time that a cancelled node has to clean up.
 CANCEL_GRACE_SECONDS: Final = 0.5
+# The modules of node types that come with FlowRunner.
+_BUILT_IN: Final = "flowrunner.nodes."
 
 _NodeOutcome: TypeAlias = JSON | Outcome | Suspend | RunScopes | Collected
 
@@ -81,6 +84,9 @@ async def run_step(
     node = node_of(execution.flow, loaded.state, step)
     attempt = StepAttempt(loaded, loaded.state.at(step), node, report, slot)
     limit = None if node.timeout_seconds is None else TimeLimit(node.timeout_seconds, CANCEL_GRACE_SECONDS, give_up)
+    node_type = loaded.deps.node_types.get(node.type)
+    is_built_in = type(node_type).__module__.startswith(_BUILT_IN)
+    before = None if is_built_in else OF_PACKAGE.set(True)
     try:
         return await _outcome_or_failure(attempt, limit)
     except ExpressionFailed as error:
@@ -105,6 +111,8 @@ async def run_step(
             node=node.name,
         )
     finally:
+        if before is not None:
+            OF_PACKAGE.reset(before)
         if limit is not None:
             limit.close()
 

@@ -104,8 +104,14 @@ def _load(entry: "EntryPoint") -> NodeType[Any]:
         raise TypeError("it is not a subclass of flowrunner.plugin.NodeType")
     node_type: NodeType[Any] = made()
     _check_declared(node_type)
-    # A type without parameters that can be described would break the schema of the whole language.
-    node_type.spec().params_schema()
+    spec = node_type.spec()
+    # A type without parameters that can be described would break the schema of the whole language, and one that cannot
+    # say what a node without parameters does the list of all types.
+    spec.params_schema()
+    spec.actions_of({})
+    spec.check({})
+    spec.repeatable({})
+    spec.timeout_of({})
     return node_type
 
 
