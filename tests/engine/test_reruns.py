@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from flowrunner.domain.events import Completed, InputEdited, NodeStarted, Step
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.events import Completed, InputEdited, Logged, NodeStarted, Step
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine import engine as engine_module
 from flowrunner.engine.recorder import storable_soon
+from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.services.reruns import NodeInput
 from support.dependencies import FakeHttp, Machine, SteppingClock, answer, machine, never
 
 from .crashes import ADMIN
+from .events import of_type
 
 
 async def rerun(engine: Machine, from_step: str) -> tuple[Completed, list[str]]:
@@ -288,3 +290,31 @@ async def test_others_go_on_while_what_is_kept_is_searched_for_secrets(
 
     assert sum(searched.values()) > 8 * 20_000
     assert max(searched.values()) < 2 * LONG_BYTES
+
+
+async def test_a_rerun_keeps_the_answer_to_an_approval_and_begins_its_log_once(engine: Machine) -> None:
+    await engine.save(
+        """
+        nodes:
+          ask: {type: approval, params: {prompt: ok?, notify: tell}, next: {approved: push}}
+          tell: {type: webhook, params: {url: "http://peer/tell"}}
+          push: {type: webhook, params: {url: "http://peer/push"}, output: "${1}"}
+        """
+    )
+    id = await engine.start()
+    await engine.until_parked()
+    approval: JSON = {"approved": True, "by": "mara", "data": None}
+    assert await engine.dispatcher.signal(id, Signal(key="approval:ask.1", payload=approval))
+    await engine.until_ended()
+
+    again = (await engine.reruns.rerun(ADMIN, id, from_step="push")).id
+    await engine.until_ended(again)
+
+    assert [request.url for request in engine.http.requests] == [
+        "http://peer/tell",
+        "http://peer/push",
+        "http://peer/push",
+    ]
+    assert [line.message for line in of_type(Logged, await engine.events(again))] == [
+        "Approved by mara", "Execution started", "Webhook successful", "Execution completed",
+    ]  # fmt: skip

@@ -164,7 +164,8 @@ def _is_kept(event: Event, around: set[str], *, is_before: bool) -> bool:
         case ScopeEnded(scope=scope):
             # A scope around the step is open again.
             return scope not in around and scope not in HANDLERS
-        case Logged(node=None):
+        case Logged(iteration=None):
+            # About the execution as a whole.
             return False
         case Logged(scope=scope):
             return is_before or (scope not in around and not _is_handler(scope))
