@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.events import Completed, InputEdited, Logged, NodeStarted, Step
+from flowrunner.domain.rerun import find_step, kept_before, misfit
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine import engine as engine_module
 from flowrunner.engine.recorder import storable_soon
+from flowrunner.language import read_flow
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.services.reruns import NodeInput
 from support.dependencies import FakeHttp, Machine, SteppingClock, answer, machine, never
+from support.flows import specs
 
 from .crashes import ADMIN
 from .events import of_type
@@ -318,3 +321,21 @@ async def test_a_rerun_keeps_the_answer_to_an_approval_and_begins_its_log_once(e
     assert [line.message for line in of_type(Logged, await engine.events(again))] == [
         "Approved by mara", "Execution started", "Webhook successful", "Execution completed",
     ]  # fmt: skip
+
+
+async def test_another_revision_can_begin_at_a_node_that_an_approval_has_notified(engine: Machine) -> None:
+    document = (
+        "nodes: {ask: {type: approval, params: {prompt: ok?, notify: tell}, timeout: 1h},"
+        " tell: {type: log, params: {message: asked}}}"
+    )
+    await engine.save(document)
+    await engine.start()
+    await engine.until_parked()
+    events = [(event, engine.clock.now()) for event in await engine.events()]
+    start = find_step(events, "tell")
+
+    assert str(start) == "ask.1[notify.1]/tell.1"
+    assert misfit(kept_before(events, start), start, read_flow(document, specs())) is None
+    assert misfit((), start, read_flow(document.replace("tell", "say"), specs())) == (
+        "it has no node 'tell' in ask.1[notify.1] to start at"
+    )

@@ -234,3 +234,21 @@ class Flow(Graph):
     limits: FlowLimits = FlowLimits()
     tests: Mapping[str, JSON] = field(default_factory=dict)
     triggers: Mapping[str, Trigger] = field(default_factory=dict)
+
+
+def graph_at(graphs: dict[str, Graph | None], scope: str) -> Graph | None:
+    """Return the nodes of a scope such as `each.1[4]/both.1[left]`; None if the flow has no such scope.
+
+    Args:
+        graphs: Those of the scopes known so far, with the flow and its handlers; the others are added.
+    """
+    if scope not in graphs:
+        path, _, key = scope.rpartition("[")
+        outer, _, name = path.rpartition("/")
+        around = graph_at(graphs, outer)
+        owner = None if around is None else around.nodes.get(name.rpartition(".")[0])
+        children: Mapping[str, Graph] = {} if owner is None else owner.child_scopes
+        # A node that an approval notifies stands beside the approval.
+        beside = around if owner is not None and not children else None
+        graphs[scope] = children.get(key.removesuffix("]")) or children.get("") or beside
+    return graphs[scope]

@@ -32,7 +32,7 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.flow import Flow, Graph, Node
+from flowrunner.domain.flow import Flow, Node, graph_at
 from flowrunner.domain.transitions import replay
 from flowrunner.domain.waits import parse_signal_key
 
@@ -142,19 +142,8 @@ def _named(step: Step) -> str:
 
 
 def _node_at(flow: Flow, step: Step) -> Node | None:
-    graph = _graph_at(flow, step.scope)
+    graph = graph_at({ROOT: flow, **dict.fromkeys(HANDLERS, flow)}, step.scope)
     return None if graph is None else graph.nodes.get(step.node)
-
-
-def _graph_at(flow: Flow, scope: str) -> Graph | None:
-    """Return the nodes of a scope such as `each.1[4]/both.1[left]`; None if the flow has no such scope."""
-    if scope == ROOT or scope in HANDLERS:
-        return flow
-    path, _, key = scope.rpartition("[")
-    outer, _, name = path.rpartition("/")
-    node, _, iteration = name.rpartition(".")
-    owner = _node_at(flow, Step(node, int(iteration), outer))
-    return None if owner is None else owner.child_scopes.get(key.removesuffix("]")) or owner.child_scopes.get("")
 
 
 def _is_kept(event: Event, around: set[str], *, is_before: bool) -> bool:

@@ -1,13 +1,13 @@
 """The graph of a flow's revision with the states of one execution, for a picture."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from flowrunner.domain.events import HANDLERS, ROOT
-from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Flow, Graph, Node
+from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Flow, Graph, Node, graph_at
 from flowrunner.domain.retry import error_patterns
 from flowrunner.services.step_entries import StepEntry
 from flowrunner.services.step_index import StepIndex
@@ -75,7 +75,7 @@ def graph_of(flow: Flow, index: StepIndex) -> RunGraph:
     taken: Counter[tuple[str, str]] = Counter()
     for entry in index.entries():
         scope = entry.step.scope
-        at = _graph_at(graphs, scope)
+        at = graph_at(graphs, scope)
         if at is None or entry.step.node not in at.nodes:
             continue
         prefix = by_graph[id(at)]
@@ -102,20 +102,6 @@ def _nodes(
         path = f"{prefix}{node.name}"
         for key, inner in node.child_scopes.items():
             yield from _nodes(inner, f"{path}[{key}]/" if key else f"{path}/", path, key or None)
-
-
-def _graph_at(graphs: dict[str, Graph | None], scope: str) -> Graph | None:
-    """Return the nodes of a scope such as `each.1[4]/both.1[left]`; None if the flow has no such scope."""
-    if scope not in graphs:
-        path, _, key = scope.rpartition("[")
-        outer, _, name = path.rpartition("/")
-        around = _graph_at(graphs, outer)
-        owner = None if around is None else around.nodes.get(name.rpartition(".")[0])
-        children: Mapping[str, Graph] = {} if owner is None else owner.child_scopes
-        # A node that an approval notifies stands beside the approval.
-        beside = around if owner is not None and not children else None
-        graphs[scope] = children.get(key.removesuffix("]")) or children.get("") or beside
-    return graphs[scope]
 
 
 def _count(node: GraphNode, entry: StepEntry) -> None:
