@@ -16,7 +16,7 @@ from flowrunner.ports.journal import Append, DuplicateRequest
 from flowrunner.storage import appends
 from flowrunner.storage.active_slots import assign_active_slots
 from services.callers import caller_of
-from support.databases import MARA_ACCOUNT, rows_of
+from support.databases import MARA_ACCOUNT, change, rows_of
 from support.dependencies import Acting, FakeHttp, Machine, Request, answer, machine, never
 from support.invariants import check_database
 
@@ -31,6 +31,17 @@ async def test_a_repeated_request_makes_no_second_execution(engine: Machine) -> 
     assert repeat.value.execution_id == "e1"
     assert await engine.until_ended("e1") is Status.COMPLETED
     assert engine.dispatcher.active == 0
+
+
+async def test_a_start_after_another_server_has_taken_over_is_unavailable(path: Path) -> None:
+    async with machine(path) as engine:
+        await engine.save("nodes: {a: {type: return}}")
+        change(path, "UPDATE engine SET epoch = epoch + 1000000000000")
+
+        with pytest.raises(Unavailable, match="Another server is active"):
+            await engine.start(id="e1")
+
+    assert rows_of(path, "SELECT id FROM executions") == []
 
 
 @pytest.mark.parametrize("most_active", [100, 1])

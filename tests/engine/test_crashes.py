@@ -11,7 +11,6 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed
 from flowrunner.domain.status import Status
 from flowrunner.plugin import HttpAnswer
-from flowrunner.ports.journal import Fenced
 from flowrunner.sandbox.pool import JailedSandbox
 from support.conformance import WHOLE
 from support.databases import contents_of, rows_of
@@ -185,7 +184,7 @@ async def test_a_process_that_was_paused_and_comes_back_does_no_harm(tmp_path: P
             before = contents_of(path)
             let_go.set()
             await asyncio.sleep(0.1)
-            with pytest.raises(Fenced):
+            with pytest.raises(Unavailable, match="Another server is active"):
                 await paused.start(id="exec-2")
 
             assert contents_of(path) == before
