@@ -15,7 +15,7 @@ from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine.held_memory import HeldMemory
 from flowrunner.plugin import NodeType
-from flowrunner.ports.approval_links import ApprovalLinks, NoApprovalLinks
+from flowrunner.ports.approval_links import ApprovalLinkSigner, NoApprovalLinks
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import ExecutionLinks, SubFlowStarter
 from flowrunner.ports.flows import CompiledFlows
@@ -77,7 +77,7 @@ class EngineDependencies:
     traces: Traces | None = None
     memory: MemoryRoom | None = None
     held: HeldMemory = field(default_factory=HeldMemory)
-    approval_links: ApprovalLinks = field(default_factory=NoApprovalLinks)
+    approval_links: ApprovalLinkSigner = field(default_factory=NoApprovalLinks)
     limits: WorkspaceLimits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS
     others_wait: bool = False

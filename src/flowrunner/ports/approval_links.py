@@ -12,21 +12,20 @@ class ApprovalPlace(NamedTuple):
     seq: int
 
 
-class ApprovalLinks(Protocol):
+class ApprovalLinkSigner(Protocol):
     def url(self, place: ApprovalPlace) -> str | None:
         """Return the link to an approval, the same each time; None if the server's address is not known."""
         ...
 
+
+class ApprovalLinks(ApprovalLinkSigner, Protocol):
     def read(self, token: str) -> ApprovalPlace | None:
         """Return the approval of the token in a link; None if this installation has not signed it."""
         ...
 
 
 class NoApprovalLinks:
-    """Links of an execution without a server, which lead nowhere. Implements `ApprovalLinks`."""
+    """Links of an execution without a server, which lead nowhere. Implements `ApprovalLinkSigner`."""
 
     def url(self, place: ApprovalPlace) -> str | None:
         return f"https://flowrunner.invalid/approve/{place.execution_id}.{place.seq}"
-
-    def read(self, token: str) -> ApprovalPlace | None:
-        return None

@@ -17,7 +17,7 @@ _PURPOSE: Final = b"flowrunner approval link"
 
 
 class LinkSigner:
-    """The signer of links by a key that is good for nothing else. Implements `ports.ApprovalLinks`, except for `read`.
+    """The signer of links by a key that is good for nothing else. Implements `ports.ApprovalLinkSigner`.
 
     Attributes:
         key: The key, from `SignedApprovalLinks.key`.
@@ -29,9 +29,6 @@ class LinkSigner:
 
     def url(self, place: ApprovalPlace) -> str | None:
         return _url(self._public_url, self.key, place)
-
-    def read(self, token: str) -> ApprovalPlace | None:
-        raise NotImplementedError("the server reads them")
 
 
 class SignedApprovalLinks:
