@@ -147,6 +147,20 @@ def test_what_an_earlier_attempt_may_have_done_is_said(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
+    ("steps", "method"),
+    [((error(404, "not_found"),), "DELETE"), ((hang_up, error(403, "forbidden")), "DELETE"),
+     ((hang_up, error(422, "validation_failed")), "PUT")],
+)  # fmt: skip
+def test_an_answer_that_no_earlier_attempt_can_have_caused_says_nothing_of_one(
+    ask: Ask, steps: Any, method: str
+) -> None:
+    with scripted(*steps) as server, pytest.raises(ApiError) as caught:
+        ask(server.url, method, "/flows/x")
+
+    assert "earlier attempt" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("method", "repeated"), [("GET", [429, 502, 503, 504]), ("PUT", [429, 502, 503, 504]), ("POST", [429])]
 )
 def test_answers_that_a_later_attempt_may_not_get_are_not_final(method: str, repeated: list[int]) -> None:
@@ -289,12 +303,25 @@ def test_what_is_no_http_is_no_answer(ask: Ask, head: bytes) -> None:
     assert TOKEN not in str(caught.value)
 
 
-def test_cookies_and_encodings_are_left_alone(ask: Ask) -> None:
-    with scripted(answer(200, {}, Set_Cookie="a=b", Content_Encoding="identity"), answer(200, {})) as server:
-        with Client(server.url, TOKEN) as client:
-            client.get("/x")
-            client.get("/x")
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_cookies_and_encodings_are_left_alone(is_async: bool) -> None:
+    async def ask_twice(url: str) -> bytes:
+        async with AsyncClient(url, TOKEN) as client:
+            await client.get("/x")
+            return (await client.request("GET", "/x")).body
 
+    # With a name of a host, aiohttp would keep cookies.
+    first, second = answer(200, {}, Set_Cookie="a=b"), answer(200, {}, Content_Encoding="gzip")
+    with scripted(first, second) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        if is_async:
+            body = asyncio.run(ask_twice(url))
+        else:
+            with Client(url, TOKEN) as client:
+                client.get("/x")
+                body = client.request("GET", "/x").body
+
+    assert body == b"{}"
     assert server.header(1, "Cookie") is None
     assert server.header(1, "Accept-Encoding") == "identity"
 

@@ -104,6 +104,18 @@ async def test_a_delay_suspends_for_its_duration_and_gives_its_input(client: Egr
     assert result == Suspend(wait_for=TimeWait(NOON + timedelta(seconds=90)), result="x")
 
 
+@pytest.mark.parametrize(("seconds", "is_too_short"), [(None, False), (89.9, True), (90.0, False), (91.0, False)])
+@pytest.mark.parametrize("params", [{"duration": "90s"}, {"until": "2027-01-01T12:01:30Z"}])
+async def test_a_delay_fails_at_the_timeout_of_its_node_if_that_is_before_its_end(
+    client: EgressClient, params: Any, seconds: float | None, is_too_short: bool
+) -> None:
+    result, context = await run(client, "delay", params, input="x", timeout_seconds=seconds)
+
+    deadline = context.now() + timedelta(seconds=seconds) if seconds is not None and is_too_short else None
+    end = TimeWait(NOON + timedelta(seconds=90))
+    assert result == Suspend(wait_for=end, deadline=deadline, fail_at_deadline=is_too_short, result="x")
+
+
 async def test_a_delay_suspends_until_its_moment(client: EgressClient) -> None:
     result, _ = await run(client, "delay", {"until": "2027-03-01T10:00:00+02:00"}, input="x")
 

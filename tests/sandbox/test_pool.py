@@ -746,6 +746,29 @@ async def test_a_repeated_script_has_the_time_that_was_left(
     assert second < first - 0.25
 
 
+async def test_a_script_whose_worker_is_killed_each_time_fails_at_the_second(
+    alone: JailedSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    answers = JailedSandbox._answers
+
+    async def lost(self: JailedSandbox, worker: Worker, request: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        worker.retire()
+        return []
+
+    monkeypatch.setattr(JailedSandbox, "_answers", lost)
+    async with asyncio.timeout(30):
+        fault = (await outcome(alone, "1")).error
+
+    assert fault is not None
+    assert asked == 2
+    # Those after it have workers that answer.
+    monkeypatch.setattr(JailedSandbox, "_answers", answers)
+    assert (await outcome(alone, "1")).value == 1
+
+
 # Computes until it has seen so many different milliseconds, so that a pause brings it no nearer to its end.
 COMPUTING: Final = """(() => {
   let seen = 0, last = 0
