@@ -190,13 +190,24 @@ def test_an_admin_is_asked_before_it_gives_up_or_leaves_its_workspace(
     assert role() is None
 
 
+def test_an_account_that_only_reads_is_offered_no_new_workspace(browser: Browser, site: Server, api: Client) -> None:
+    reader = site.admin().new_account("viewer")
+    tab = Tab(browser, site.url).log_in(reader.email, PASSWORD)
+    page = tab.go("/workspace")
+
+    expect(page.get_by_role("heading", name="Members")).to_be_visible()
+    expect(page.get_by_role("button", name="New workspace")).to_have_count(0)
+    tab.close()
+
+
 def test_an_admin_of_a_workspace_revokes_tokens_and_saves_its_audit_log(
     tab: Tab, api: Client, spare: dict[str, Any], tmp_path: Path
 ) -> None:
     member = api.new_account()
     api.post(f"/api/v1/workspaces/{spare['id']}/members", {"account": member.email, "role": "editor"})
-    token = {"name": "nightly", "scopes": ["read"]}
+    token = {"name": "nightly", "scopes": ["read", "write"]}
     made = member.post("/api/v1/tokens", token, Flowrunner_Workspace=spare["id"]).json
+    Client(api.url, made["token"]).new_flow(FLOW.replace("NAME", "by a token"), name="by a token")
     page = tab.page
     page.goto(f"/w/{spare['slug']}/workspace?tab=tokens")
     page.get_by_role("button", name="Revoke nightly").click()
@@ -207,6 +218,7 @@ def test_an_admin_of_a_workspace_revokes_tokens_and_saves_its_audit_log(
     page.get_by_role("link", name="Audit log").click()
     rows = page.locator("tbody tr")
     expect(rows.filter(has_text="token.revoked")).to_have_count(1)
+    expect(rows.filter(has_text="flow.created")).to_contain_text("Somebody · token ·")
     everything = rows.count()
     page.get_by_role("button", name="Only entries about Somebody").click()
     expect(rows).to_have_count(1)

@@ -27,7 +27,10 @@ export default function Secrets() {
   const action = useAction();
   const mayChange = may("editor");
   const add = mayChange && <button class="btn primary" onClick={() => (written.value = "")}>{texts.add}</button>;
-  const dialog = { workspaceId: id, listed: list.data?.secrets.map(({ key }) => key) ?? [], onSaved: list.reload };
+  function close(): void {
+    written.value = undefined;
+    if (asked !== undefined) setQuery({ new: undefined });
+  }
   async function remove(key: string): Promise<void> {
     await api.delete("/api/v1/workspaces/{id}/secrets/{key}", { path: { id, key } });
     await list.reload();
@@ -68,8 +71,7 @@ export default function Secrets() {
           )}
         </Load>
       </div>
-      {written.value !== undefined && <SecretDialog {...dialog} name={written.value} onClose={() => (written.value = undefined)} />}
-      {asked !== undefined && mayChange && <SecretDialog {...dialog} key={asked} name="" begun={asked} onClose={() => setQuery({ new: undefined })} />}
+      {(written.value !== undefined || (asked !== undefined && mayChange)) && <SecretDialog workspaceId={id} name={written.value ?? ""} begun={asked} listed={list.data?.secrets.map(({ key }) => key) ?? []} onSaved={list.reload} onClose={close} />}
       {deleted.value !== undefined && (
         <Confirm title={texts.deleteTitle(deleted.value.key)} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(() => remove(deleted.value!.key))} onClose={() => (deleted.value = undefined)}>
           {deleted.value.used_by.length === 0 ? <p class="muted">{texts.deleteHint}</p> : <><p>{texts.deleteUsed}</p><ul class="stack tight">{deleted.value.used_by.map(({ id: flow, name }) => <li key={flow} class="wrap"><b>{name}</b></li>)}</ul></>}

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
 import { go, location, to, withQuery } from "../app/router";
-import { may, open, workspace } from "../app/session";
+import { account, may, open, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { bytes, count } from "../parts/format";
 import { Dialog } from "../parts/dialog";
@@ -30,7 +30,7 @@ export default function WorkspaceScreen() {
   const tab = tabs.find((each) => each === asked) ?? "members";
   return (
     <>
-      <Head title={texts.titleOf(place.name)} actions={<button class="btn" onClick={() => (isNew.value = true)}>{texts.newWorkspace}</button>}>
+      <Head title={texts.titleOf(place.name)} actions={account.value?.role !== "viewer" && <button class="btn" onClick={() => (isNew.value = true)}>{texts.newWorkspace}</button>}>
         <Tabs label={texts.tabs} tabs={tabs.map((name) => ({ label: texts[name], href: withQuery(to("/workspace"), { tab: name === "members" ? undefined : name }), current: name === tab }))} />
       </Head>
       <div class="content">

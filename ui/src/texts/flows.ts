@@ -19,7 +19,7 @@ export const flows = {
   import: "Import…",
   importTitle: "Import flows",
   importIt: "Import",
-  importHint: "Documents in YAML or JSON, or zip archives of them, such as an export. Each is named by its metadata, or else by its file. A flow of that name gets a new revision; others are created. The command `flowrunner import` makes documents of workflows of n8n and of OpenAPI.",
+  importHint: "Documents in YAML or JSON, or zip archives of them, such as an export. Each has the name in its metadata, or else that of its file. A flow of that name gets a new revision. The command `flowrunner import` makes documents of workflows of n8n and of OpenAPI.",
   files: "Documents or archives",
   plan: "What the import does",
   planned: { create: "is created", update: "gets a new revision", none: "stays as it is" } as Record<string, string>,

@@ -10,7 +10,7 @@ export const passwords = {
   forgotten: "Forgot your password?",
   ask: "Send a link",
   askHint: "If an account has confirmed this address, it gets an e-mail with a link.",
-  sent: "If an account has confirmed this address, an e-mail with a link is on its way. It works for an hour. If none comes, ask an admin for one.",
+  sent: "If an account has confirmed this address, an e-mail with a link is on its way. It works for an hour. If none comes, ask an admin.",
   reset: "Reset password",
   resetHint: "You get a link that lets its owner set a new password.",
   madeTitle: (name: string) => `Link for ${name}`,

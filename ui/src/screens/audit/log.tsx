@@ -81,7 +81,7 @@ export function AuditLog({ of }: { of?: string }) {
                         <td class="muted nowrap"><Time at={entry.at} /></td>
                         <td class="name"><code>{entry.action}</code></td>
                         <td><span class={entry.outcome === "done" ? "muted" : "bad"}>{texts.outcomes[entry.outcome]}</span></td>
-                        <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}{entry.address !== "" && ` · ${entry.address}`}</td>
+                        <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}{/^(token|job):/.test(entry.credential) && ` · ${entry.credential.replace(/:.*/, "")}`}{entry.address !== "" && ` · ${entry.address}`}</td>
                         <td class="wide-only muted" data-label={texts.object} title={entry.object.id}><button class="quiet-link" aria-label={texts.onlyObject(named(entry.object))} onClick={() => set({ object_kind: entry.object.kind, object_id: entry.object.id })}>{named(entry.object)}</button>{placed(entry) && <> <a class="link small" href={to(placed(entry)!)} aria-label={texts.openObject(named(entry.object))}>{texts.open}</a></>}</td>
                         <td class="wide-only muted where whole"><span class="cut block small" title={JSON.stringify(entry.details, null, 1)}>{detailsOf(entry.details)}</span></td>
                       </tr>
