@@ -649,6 +649,7 @@ def test_a_line_has_a_largest_size(is_async: bool, monkeypatch: pytest.MonkeyPat
         "http://x/?a=b",
         "http://x/#a",
         "http://x/a b",
+        "http://x/\u00e4",
         "http://a b",
         "http://a\x7fb",
         "http://flows.exam\nple.com",

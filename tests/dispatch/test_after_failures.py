@@ -192,3 +192,19 @@ async def test_an_execution_that_failed_for_a_while_is_woken_at_all_its_later_ti
         assert attempts == [*range(1, loads + 1), *[1] * advances] * 2
         # Its slot is free for others.
         assert dispatcher._active_limit.has_free_slot(MARA)
+
+
+@pytest.mark.usefixtures("attempts")
+async def test_a_message_to_an_execution_that_cannot_be_loaded_is_refused_at_once_and_taken_later() -> None:
+    world = World()
+    async with dispatching(world) as dispatcher:
+        world.failures_of["load"] = [Unavailable("not now")] * 9
+
+        with pytest.raises(Unavailable, match="cannot be loaded at the moment"):
+            await dispatcher.signal(ONE, Signal(key="paid", payload=None))
+        assert len(world.failures_of["load"]) == 8
+        world.failures_of["load"].clear()
+        await settled(dispatcher)
+        assert await dispatcher.signal(ONE, Signal(key="shipped", payload=None))
+
+    assert world.received == ["shipped"]

@@ -116,6 +116,12 @@ async def test_a_delay_fails_at_the_timeout_of_its_node_if_that_is_before_its_en
     assert result == Suspend(wait_for=end, deadline=deadline, fail_at_deadline=is_too_short, result="x")
 
 
+@pytest.mark.parametrize("returned", ["", "error.a", "a" * 201, 0, 1, [], {}])
+async def test_a_script_of_a_condition_returns_an_action_or_fails(client: EgressClient, returned: Any) -> None:
+    with pytest.raises(NodeFailure, match="must return true, false or the name of an action"):
+        await run(client, "condition", {"condition_script": returned})
+
+
 async def test_a_delay_suspends_until_its_moment(client: EgressClient) -> None:
     result, _ = await run(client, "delay", {"until": "2027-03-01T10:00:00+02:00"}, input="x")
 
