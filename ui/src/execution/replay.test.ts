@@ -29,6 +29,14 @@ it("shows the edges that had been taken, by action or by error", () => {
   expect([...momentAfter(EVENTS, 8, EDGES).links]).toEqual(["fetch\neach", "each\ngive_up"]);
 });
 
+it.each([["default", ["a\nb"]], ["skipped", ["a\nc"]]])("shows a skipped node as such, and the edge that it has taken: %s", (action, links) => {
+  const events = [event({ step: "a.1", attempt: 1 }), event({ type: "node_completed", step: "a.1", action: "skipped", skipped: true })];
+  const edges = [{ source: "a", target: "b", action: "default" }, ...(action === "skipped" ? [{ source: "a", target: "c", action }] : [])];
+  const after = [...events, event({ step: action === "skipped" ? "c.1" : "b.1", attempt: 1 })];
+  expect(momentAfter(after, 2, edges).nodes.get("a")).toBe("skipped");
+  expect([...momentAfter(after, 3, edges).links]).toEqual(links);
+});
+
 it("shows the log up to then", () => {
   expect(momentAfter(EVENTS, 1, EDGES).lines).toEqual([]);
   expect(momentAfter(EVENTS, 8, EDGES).lines.map(({ message }) => message)).toEqual(["12 found"]);

@@ -47,11 +47,13 @@ export function momentAfter(events: readonly EventMessage[], count: number, edge
     const status = statusOf(event);
     if (status === undefined) continue;
     if (status === "running" && event.attempt !== undefined && !moment.nodes.has(path)) enter(moment, left, edges, path);
-    if (status === "completed") left.set(path, event.action ?? "default");
-    if (status === "failed") left.set(path, undefined);
     moment.nodes.set(path, status);
-    if (status === "completed" || status === "failed") open.delete(path);
-    else open.set(path, event.step);
+    if (status === "completed" || status === "skipped" || status === "failed") {
+      // A skipped node takes `default` if it has no edge for that.
+      const hasEdge = edges.some(({ source, action }) => source === path && action === event.action);
+      left.set(path, event.skipped && !hasEdge ? "default" : event.action);
+      open.delete(path);
+    } else open.set(path, event.step);
   }
   moment.lines = moment.lines.slice(-LINES);
   return moment;

@@ -212,7 +212,7 @@ export function stateAfter(before: NodeState | undefined, status: NodeStatus, is
 }
 
 export function statusOf(event: EventMessage): NodeStatus | undefined {
-  if (event.type === "node_completed") return "completed";
+  if (event.type === "node_completed") return event.skipped ? "skipped" : "completed";
   if (event.type !== "execution_update") return undefined;
   if (event.waiting_for !== undefined) return "waiting";
   if (event.retry_at !== undefined) return "retrying";

@@ -16,6 +16,7 @@ export interface EventMessage {
   retry_at?: string;
   error?: string;
   action?: string;
+  skipped?: boolean;
   level?: "debug" | "info" | "warn" | "error";
   message?: string;
   received?: string;

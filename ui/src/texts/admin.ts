@@ -63,7 +63,7 @@ export const admin = {
   pauseHint: "While it is paused, running executions continue, and requests to start one are answered with 503.",
   join: "Add a member…",
   joinOf: (name: string) => `Add a member to ${name}`,
-  joinHint: "An admin of the installation sees nothing of a workspace without a role in it. The audit log of the workspace says who was added.",
+  joinHint: "Without a role in it, an admin of the installation sees nothing of a workspace. Its audit log says who was added.",
   joined: (name: string, workspace: string) => `${name} is a member of ${workspace}`,
   account: "E-mail address or account id",
   members: "Members",

@@ -21,7 +21,7 @@ export const actions = {
   cancelIt: "Cancel the execution",
 
   deleteTitle: "Delete this execution?",
-  deleteHint: "Its input, result, steps, log and events are deleted, and cannot be restored. The flow and other executions stay, its re-runs and sub-flows too.",
+  deleteHint: "Its input, result, steps, log and events are deleted, and cannot be restored. Its flow, re-runs and sub-flows stay.",
   deleteAudited: "The audit log keeps that you have deleted it.",
   deleteIt: "Delete the execution",
   deleted: "The execution is deleted",

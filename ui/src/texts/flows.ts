@@ -19,7 +19,7 @@ export const flows = {
   import: "Import…",
   importTitle: "Import flows",
   importIt: "Import",
-  importHint: "Documents in YAML or JSON, or zip archives of them, such as an export. Each has the name in its metadata, or else that of its file. A flow of that name gets a new revision. The command `flowrunner import` makes documents of workflows of n8n and of OpenAPI.",
+  importHint: "YAML or JSON documents, or zip archives of them. A flow is named by its metadata, or else by its file; a known one gets a new revision. The command `flowrunner import` converts n8n workflows and OpenAPI.",
   files: "Documents or archives",
   plan: "What the import does",
   planned: { create: "is created", update: "gets a new revision", none: "stays as it is" } as Record<string, string>,

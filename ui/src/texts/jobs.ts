@@ -5,7 +5,7 @@ export const jobs = {
   hints: {
     rerun: "Each runs again as a whole, with its input and the current revision of its flow.",
     cancel: "Running nodes are stopped, and waiting ones are abandoned. The on_finish of each flow still runs.",
-    delete: "Input, result, steps, log and events of each are deleted, and cannot be restored. The audit log keeps that you have deleted them.",
+    delete: "Input, result, steps, log and events of each are deleted, and cannot be restored. The audit log keeps that you did it.",
   } as Record<string, string>,
   confirm: {
     rerun: (count: number) => `Re-run ${count.toLocaleString("en")} ${count === 1 ? "execution" : "executions"}`,

@@ -11,7 +11,7 @@ export const triggers = {
   noMatch: "No trigger of this type",
   toFlows: "Go to the flows",
   none: "This flow has no triggers",
-  noneHint: "A schedule, a webhook or the end of another flow starts a flow automatically. They are in its text, under the key triggers.",
+  noneHint: "A schedule, a webhook or the end of another flow starts a flow automatically. They are in its text, under triggers.",
   addSchedule: "Add a schedule",
   addWebhook: "Add a webhook",
   flow: "Flow",

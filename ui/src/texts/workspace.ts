@@ -39,7 +39,7 @@ export const workspace = {
   personal: "A personal workspace is named after its account and is deleted with it.",
   tokensHint: "API tokens of all members that reach this workspace.",
   noTokens: "No token reaches this workspace",
-  noTokensHint: "Programs log in with tokens, which members create in their account screens. Here an admin sees and ends those that reach this workspace.",
+  noTokensHint: "Programs log in with tokens, which members create in their account screens. Here an admin ends those that reach this workspace.",
   ofTokens: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "token" : "tokens"}`,
   member: "Member",
   export: "Export",
