@@ -206,7 +206,7 @@ class FlowBatches:
             page = Page(limit=_NAMES_AT_ONCE, cursor=cursor, counts=False)
             flows, _ = await self._store.page(caller.workspace_id, page=page)
             names.update(flow.name for flow in flows)
-            cursor = ALL_FLOWS.position(flows[-1]) if flows else None
+            cursor = ALL_FLOWS.position(flows[-1]) if len(flows) == _NAMES_AT_ONCE else None
         shared = next((name for name, count in names.items() if count > 1), None)
         if shared is not None:
             raise Conflict(f"Several flows are called {quoted(shared)}: rename one of them first")
