@@ -333,13 +333,13 @@ class RuleRunner:
     async def _is_at_rest(self) -> bool:
         if await self.process.is_busy():
             return False
-        states = [state for state, _ in await self._open_executions()]
+        open_ones = await self._open_executions()
         now = self.clock.now()
-        if any(not s.is_queued and s.due_at is not None and s.due_at <= now for s in states):
+        if any((moment := _next_moment(state, flow)) is not None and moment <= now for state, flow in open_ones):
             # The clock moves each time it is read, and some moments are close together.
             await self.process.look_at_clock()
             return False
-        running = [len(state.running) for state in states]
+        running = [len(state.running) for state, _ in open_ones]
         return (
             sum(running) == self.peers.hanging
             and self.process.in_memory == sum(1 for count in running if count)
