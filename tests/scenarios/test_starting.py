@@ -460,9 +460,13 @@ from pathlib import Path
 from flowrunner.bootstrap.ownership import locked
 
 with locked(Path(sys.argv[1])):
+    ready, is_ready = os.pipe()
     if os.fork() == 0:
+        os.write(is_ready, b"1")
         # Until the test ends.
         sys.stdin.read()
+    else:
+        os.read(ready, 1)
     os._exit(0)
 """
 
