@@ -29,6 +29,7 @@ from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.services import approval_links
 from flowrunner.services.approval_links import MOST_REQUESTS
 from flowrunner.services.signals import checked_data
+from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.transaction import Transaction
 from flowrunner.threads import LONG_BYTES
@@ -414,6 +415,20 @@ async def test_s73_an_outage_makes_no_link_unknown(links: Links, monkeypatch: py
     assert {reply.headers["content-type"] for reply in replies} == {"text/html; charset=utf-8"}
     assert [reply.headers["retry-after"] for reply in replies] == ["60", "60"]
     assert (await links.get(links.path())).status == 200
+
+
+async def test_s73_a_link_is_opened_without_the_whole_record_of_its_execution(
+    links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its input and the forms of its approvals may have megabytes, which would be read on the event loop."""
+
+    async def read(*args: object) -> None:
+        raise AssertionError("the execution was read")
+
+    monkeypatch.setattr(SqlExecutions, "get", read)
+
+    reply = await links.get(links.path())
+    assert (reply.status, "N, ask" in reply.body.decode()) == (200, True)
 
 
 async def test_s73_answers_by_links_of_a_workspace_are_checked_one_at_a_time(

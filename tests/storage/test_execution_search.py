@@ -18,12 +18,13 @@ import pytest
 from flowrunner.domain.causes import Rerun
 from flowrunner.domain.events import Cancelled, Completed, ErrorValue, Failed
 from flowrunner.domain.status import FINAL, Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, JobId
 from flowrunner.ports.executions import ExecutionFilter, ExecutionView
 from flowrunner.ports.page import Page
 from flowrunner.storage import execution_search, executions
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_search import search_of
+from flowrunner.storage.execution_terms import terms_of_start
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.transaction import PostgresTransaction, translated
@@ -323,6 +324,13 @@ def test_every_search_goes_along_one_index_in_the_order_of_ids(path: Path) -> No
                 wrong.append((what, plan))
 
     assert wrong == []
+
+
+def test_the_input_of_an_execution_that_a_job_starts_is_not_decoded_for_its_terms() -> None:
+    new = creation("e1", epoch=1).create
+    assert new is not None
+
+    assert terms_of_start(replace(new, job=JobId("job-1")), b"of any length") == (None, [(MARA, "job", "job-1", "e1")])
 
 
 MANY: Final = """

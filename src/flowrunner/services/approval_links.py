@@ -105,11 +105,15 @@ class LinkedApprovals:
                 stored, found = await self._replays.read(
                     place.execution_id, lambda events: _linked(events, place.seq, now)
                 )
-                execution = await self._reader.get(stored.workspace_id, place.execution_id)
+                if isinstance(found, str):
+                    raise LinkIsOver(found)
+                # As in a list: its input and what it waits for may have megabytes.
+                executions = await self._reader.summaries([place.execution_id])
             except (NotFound, Unreadable):
                 raise LinkUnknown from None
-        if isinstance(found, str):
-            raise LinkIsOver(found)
+        if not executions:
+            raise LinkUnknown
+        _, execution = executions[0]
         current = found
         wait, waiting = current.approval, current.waiting
         assert wait is not None, "no other wait was looked for"

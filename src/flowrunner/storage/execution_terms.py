@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.bounded_json import BoundedDecoder
-from flowrunner.domain.labels import NO_LABELS, terms_of
+from flowrunner.domain.labels import NO_LABELS, job_term, terms_of
 from flowrunner.ports.journal import NewExecution
 from flowrunner.storage.transaction import Statement
 
@@ -35,8 +35,9 @@ def terms_of_start(new: NewExecution, started: bytes) -> tuple[str | None, Seque
     Args:
         started: Its first event as it is stored, and therefore without secrets.
     """
-    if not new.labels and not new.searchable and new.job is None:
-        return None, ()
+    if not new.labels and not new.searchable:
+        # Without decoding an input of perhaps a megabyte while other executions wait to be written.
+        return None, () if new.job is None else [(new.workspace_id, *job_term(new.job), new.id)]
     start = _START.decode(started)
     labels = start.labels or NO_LABELS
     terms = [(new.workspace_id, *term, new.id) for term in terms_of(labels, start.input, new.searchable, new.job)]
