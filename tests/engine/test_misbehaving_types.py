@@ -114,6 +114,26 @@ async def test_a_package_has_other_threads_than_the_server(path: Path) -> None:
     assert (await asyncio.to_thread(lambda: threading.current_thread().name)).startswith("server")
 
 
+async def test_an_execution_that_begins_in_a_step_of_a_package_has_the_threads_of_the_server(path: Path) -> None:
+    of_package: list[bool] = []
+
+    async def note(request: Request) -> HttpAnswer:
+        of_package.append(OF_PACKAGE.get())
+        return answer()
+
+    async def act(value: Any, context: StepContext) -> None:
+        await engine.start("flow-other", id="exec-other")
+
+    http = FakeHttp()
+    http.at("http://peer/", note)
+    async with machine(path, http=http, types=[Acting("act", act)]) as engine:
+        await engine.save('nodes: {a: {type: http.request, params: {url: "http://peer/"}}}', "flow-other")
+        await engine.run(FLOW)
+        await engine.until_ended("exec-other")
+
+    assert of_package == [False]
+
+
 async def test_a_package_that_blocks_all_threads_it_can_have_leaves_the_server_its_own() -> None:
     separate_threads()
     may_end = threading.Event()

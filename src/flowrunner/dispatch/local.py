@@ -41,6 +41,7 @@ from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.journal import Fenced, JournalReader, NewExecution
 from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.retrying import retry, rising
+from flowrunner.threads import OF_PACKAGE
 
 logger = structlog.get_logger()
 
@@ -437,8 +438,9 @@ class LocalDispatcher(LinkingDispatcher):
                 self._retry_later(id, slot)
 
         context = copy_context()
-        # A request of any account may have made room for it.
+        # A request of any account, or a step of any execution, may have made room for it.
         context.run(READS_FOR.set, None)
+        context.run(OF_PACKAGE.set, False)
         self._tasks.create_task(work, name=f"execution {id}", context=context).add_done_callback(leave)
 
     async def _resume(self, id: ExecutionId, slot: _Slot) -> None:
