@@ -110,14 +110,12 @@ async def test_a_setting_of_the_role_that_statements_do_not_expect_does_not_reac
 
     database = open_database(url)
     try:
-        isolation, strings = await database.write(
-            lambda tx: one_row(
-                tx, "SELECT current_setting('transaction_isolation'), current_setting('standard_conforming_strings')"
-            )
-        )
+        names = ("transaction_isolation", "standard_conforming_strings", "lock_timeout")
+        settings = ", ".join(f"current_setting('{name}')" for name in names)
+        found = await database.write(lambda tx: one_row(tx, f"SELECT {settings}"))
     finally:
         await database.close()
-    assert (isolation, strings) == ("read committed", "on")
+    assert tuple(found) == ("read committed", "on", "0")
 
 
 async def test_a_database_that_has_become_read_only_cannot_be_written_although_transactions_begin(path: str) -> None:

@@ -50,6 +50,8 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
             # A writer waits for the lock in the first statement of its transaction, and has to see what was written
             # meanwhile, whatever the role's default is.
             "default_transaction_isolation": "read committed",
+            # The limit of its statements bounds that wait.
+            "lock_timeout": "0",
             # Statements are written for it; a backslash in a text would be an escape without it.
             "standard_conforming_strings": "on",
             # Compilation pays off only for long analytical queries.
