@@ -37,6 +37,14 @@ it.each([["default", ["a\nb"]], ["skipped", ["a\nc"]]])("shows a skipped node as
   expect([...momentAfter(after, 3, edges).links]).toEqual(links);
 });
 
+it("looks through all edges when a node is entered, and not at each of its ends", () => {
+  let read = 0;
+  const edges = [{ get source() { read++; return "a"; }, target: "b", action: "many" }];
+  const rounds = Array.from({ length: 100 }, () => [event({ step: "a.1", attempt: 1 }), event({ type: "node_completed", step: "a.1", action: "default" })]).flat();
+  momentAfter(rounds, rounds.length, edges);
+  expect(read).toBeLessThan(10);
+});
+
 it("shows the log up to then", () => {
   expect(momentAfter(EVENTS, 1, EDGES).lines).toEqual([]);
   expect(momentAfter(EVENTS, 8, EDGES).lines.map(({ message }) => message)).toEqual(["12 found"]);

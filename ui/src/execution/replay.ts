@@ -50,8 +50,8 @@ export function momentAfter(events: readonly EventMessage[], count: number, edge
     moment.nodes.set(path, status);
     if (status === "completed" || status === "skipped" || status === "failed") {
       // A skipped node takes `default` if it has no edge for that.
-      const hasEdge = edges.some(({ source, action }) => source === path && action === event.action);
-      left.set(path, event.skipped && !hasEdge ? "default" : event.action);
+      const takesDefault = event.skipped && !edges.some(({ source, action }) => source === path && action === event.action);
+      left.set(path, takesDefault ? "default" : event.action);
       open.delete(path);
     } else open.set(path, event.step);
   }

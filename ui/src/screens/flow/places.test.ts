@@ -1,5 +1,34 @@
 import { expect, test } from "vitest";
-import { readFlow } from "./places";
+import { nodeAt, nodeOfPath, readFlow } from "./places";
+
+const TEXT = `nodes:
+  fetch: {type: log, next: each}
+  each:
+    type: foreach
+    nodes:
+      push:
+        type: log
+    params: {items: []}
+`;
+
+test("the node at the cursor is the innermost one", () => {
+  const reading = readFlow(TEXT)!;
+  const at = (word: string) => nodeAt(reading, TEXT.indexOf(word))?.id;
+  expect([at("fetch"), at("next"), at("each:"), at("foreach"), at("push"), at("items")]).toEqual(["fetch", "fetch", "each", "each", "each/push", "each"]);
+  expect(nodeAt(reading, 2)).toBeUndefined();
+});
+
+test("a fault belongs to the innermost node of its path", () => {
+  const { graph } = readFlow(TEXT)!;
+  expect(nodeOfPath(graph, "nodes.each.nodes.push.params")?.id).toBe("each/push");
+  expect(nodeOfPath(graph, "nodes.each.params")?.id).toBe("each");
+  expect(nodeOfPath(graph, "inputs.x")).toBeUndefined();
+});
+
+test("a text with syntax errors is read as far as possible", () => {
+  expect(readFlow("nodes:\n  a: {type: log}\n  b: [\n")).toMatchObject({ hasErrors: true });
+  expect(readFlow("nodes")).toBeNull();
+});
 
 test("the text that was read last is not read again", () => {
   const text = "nodes: {a: {type: log, next: b}, b: {type: log}}";

@@ -1,6 +1,7 @@
 /** What is wrong with the text, with the edits that mend it. */
 import type { Fault } from "../../editor/faults";
 import { to } from "../../app/router";
+import { may } from "../../app/session";
 import { missingSecret } from "../../parts/causes";
 import { editor as texts } from "../../texts/editor";
 
@@ -30,7 +31,7 @@ export function Problems({ faults, check, onReveal, onFix }: Props) {
                 <b class="mono">{texts.goTo(fault.line, fault.column)}</b>
                 <span>{fault.message}{fault.hint !== undefined && <span class="muted"> · {fault.hint}</span>}</span>
               </button>
-              {fault.code === "secret.unknown" && <a class="btn small-btn" href={to("/secrets", { new: missingSecret(fault.message) })}>{texts.addSecret}</a>}
+              {fault.code === "secret.unknown" && may("editor") && <a class="btn small-btn" href={to("/secrets", { new: missingSecret(fault.message) })}>{texts.addSecret}</a>}
               {fault.fix && <button class="btn small-btn" onClick={() => onFix(fault)}>{texts.fix(fault.fix.insert)}</button>}
             </li>
           ))}
