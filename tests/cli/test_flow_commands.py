@@ -40,7 +40,10 @@ def test_a_flow_is_named_by_its_name_its_id_or_the_beginning_of_it(user: User) -
     for given in ("echo", id, id[:-4]):
         assert user.json("flow", "get", given)["definition"] == ECHO
     assert user("flow", "get", "echo", "--definition").stdout == ECHO
-    assert "2 flows" in user("flow", "get", "flow-", code=6).stderr
+    assert "2 flows" in user("flow", "get", id[:9], code=6).stderr
+    # Where there is one flow, these would name it.
+    for given in ("", "flow-", "flow-0", id[:8]):
+        assert "There is no flow" in user("flow", "get", given, code=5).stderr
     assert "There is no flow 'nothing'" in user("flow", "get", "nothing", code=5).stderr
     assert user("flow", "get", f"flow-{'0' * 36}", code=5).stderr.startswith("flowrunner: ")
 

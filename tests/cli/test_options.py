@@ -208,13 +208,14 @@ def things() -> Iterator[Any]:
                 # The list of flows is asked for a name, and this server has one of any name.
                 if argument.name != "flow":
                     yield pytest.param(path, command, argument, "no-such-one", id=f"{id} unknown")
+                    yield pytest.param(path, command, argument, ID[:8], id=f"{id} of three digits")
 
 
 @pytest.mark.parametrize(("path", "command", "argument", "name"), list(things()))
 def test_an_empty_or_unknown_name_is_that_of_nothing(
     server: Server, path: str, command: click.Command, argument: click.Argument, name: str
 ) -> None:
-    """Every id begins with an empty text, and there may be one thing of a kind alone."""
+    """Every id begins with an empty text, or with its first digits, and there may be one thing of a kind alone."""
     words = ["-y"] if any("-y" in parameter.opts for parameter in command.params) else []
     for parameter in command.params:
         if isinstance(parameter, click.Argument):

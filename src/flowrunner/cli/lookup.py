@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from flowrunner.client import Client
 
 _ID: Final = re.compile(r"[a-z]+-[0-9a-z]{36}")
+# Fewer digits would name whatever is the only object of its kind.
+_LEAST_DIGITS: Final = 4
+_BEGINNING: Final = re.compile(rf"[a-z]+-[0-9a-z]{{{_LEAST_DIGITS},36}}")
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 _DIGITS_OF_TIME: Final = 10
 _MOST_SHOWN: Final = 5
@@ -32,7 +35,7 @@ def flow_id(client: "Client", given: str) -> str:
     if is_id(given):
         return given
     named = list(client.entries("/flows", query={"name": given}, most=2)) if given else []
-    if not named and given.startswith("flow-"):
+    if not named and _BEGINNING.fullmatch(given):
         named = [flow for flow in client.entries("/flows") if flow["id"].startswith(given)]
     if not named:
         raise CommandFailed(f"There is no flow '{given}'{_similar(client, given)}", NOT_FOUND)
@@ -53,7 +56,7 @@ def execution_id(client: "Client", given: str) -> str:
     if is_id(given):
         return given
     digits = given.removeprefix("exec-")
-    if not digits or set(digits) - set(_DIGITS):
+    if len(digits) < _LEAST_DIGITS or set(digits) - set(_DIGITS):
         raise CommandFailed(f"There is no execution '{given}': 'flowrunner executions list' shows them", NOT_FOUND)
     since, until = (_moment(digits, digit) for digit in (_DIGITS[0], _DIGITS[-1]))
     query = {"since": since.isoformat(), "until": (until + timedelta(milliseconds=1)).isoformat()}
@@ -65,10 +68,12 @@ def object_id(client: "Client", path: str, what: str, given: str) -> str:
     """Return the id of an entry of a list that is named by id, by name, or by the beginning of its id."""
     if is_id(given):
         return given
-    # Every id begins with an empty text.
-    entries = list(client.entries(path)) if given else []
-    named = [one for one in entries if given in (one["id"], one.get("name"), one.get("slug"), one.get("email"))]
-    found = named or [one for one in entries if one["id"].startswith(given)]
+    entries = list(client.entries(path))
+    found = [
+        one for one in entries if given and given in (one["id"], one.get("name"), one.get("slug"), one.get("email"))
+    ]
+    if not found and _BEGINNING.fullmatch(given):
+        found = [one for one in entries if one["id"].startswith(given)]
     # The deliveries of a callback, or of a trigger.
     command = f"{path.split('/')[1].removesuffix('s')} deliveries" if what == "delivery" else None
     return only(what, given, found, command)
