@@ -20,7 +20,7 @@ from support.databases import rows_of
 from support.engine_processes import engine_processes_of, is_engine_process
 from support.invariants import check_database
 from support.receiver import Receiver
-from support.server import Server
+from support.server import PROGRAM, Server
 from support.waiting import wait_for
 
 # The usual program, which soon notices that a process does not answer, and kills it somewhat later.
@@ -91,6 +91,19 @@ def test_the_state_of_the_installation_has_the_engine_processes_that_run(admin: 
     assert (details["processes"], details["engine_processes"]) == (1, 2)
 
 
+def test_an_engine_process_imports_nothing_from_the_directory_that_the_server_was_started_in(tmp_path: Path) -> None:
+    # Both are imported by an engine process: one by its first lines, one by what it imports.
+    for module in ("flowrunner", "uvloop"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('of somebody who may write here')")
+    # Not by an interpreter with `-m`, for which the directory is a place of modules. It is that of the command.
+    program = ("-P", *PROGRAM)
+    server = Server(tmp_path, {"PROCESSES": "2"}, program=program, is_cold=True)
+    try:
+        assert server.start().admin().run_to_end("nodes: {a: {type: return, params: {value: 7}}}")["result"] == 7
+    finally:
+        server.stop()
+
+
 def slow(receiver: Receiver, seconds: float, path: str) -> str:
     """A flow whose first node takes this long, and whose second leaves a mark."""
     return f"""nodes:
@@ -146,7 +159,7 @@ def test_an_engine_process_has_neither_the_database_nor_keys_nor_the_port(server
 
         assert not [name for name in files if name.startswith(str(server.data_dir))]
         assert not sockets & listening
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[3:-1]
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[4:-1]
         assert arguments[0].isdigit(), "the number of its socket"
         assert arguments[1:] == [str(server.pid).encode()]
 

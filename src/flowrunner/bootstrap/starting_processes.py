@@ -67,8 +67,9 @@ def starting(given: ProcessSettings) -> StartProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
+                # With -P: -m alone would import modules from the directory that the server was started in.
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "flowrunner.engine_process", str(theirs.fileno()), str(os.getpid()),
+                    sys.executable, "-P", "-m", "flowrunner.engine_process", str(theirs.fileno()), str(os.getpid()),
                     stdin=DEVNULL, pass_fds=(theirs.fileno(),), env=_environment(),
                 )  # fmt: skip
             except BaseException:
