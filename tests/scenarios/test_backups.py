@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 
 from cli import command
 from flowrunner.bootstrap.ownership import LOCK_FILE
-from flowrunner.security.key_files import are_key_files, with_earlier
+from flowrunner.security.key_files import are_key_files, read_key_files, with_earlier
 from flowrunner.security.keys import MASTER, key_id
 from flowrunner.security.sealing import seal, unseal
 from support.invariants import check_accepted, check_database
@@ -42,6 +43,19 @@ nodes: {a: {type: return, params: {value: "${secrets.KEPT.length}"}}}
 """
 SECRET: Final = "a value that nobody else knows"
 PASSPHRASE: Final = "nine brown hares"
+# The usual program, which is killed when it has written so many files of keys.
+KILLED_AMONG_THE_KEYS: Final = """
+import itertools, os, signal, sys
+from flowrunner.security import key_files
+write, most, written = key_files.write_private, int(sys.argv.pop(1)), itertools.count(1)
+def write_private(path, text):
+    write(path, text)
+    if next(written) == most:
+        os.kill(os.getpid(), signal.SIGKILL)
+key_files.write_private = write_private
+from flowrunner.cli.main import main
+main()
+"""
 
 
 def flowrunner(*arguments: str | Path, input: str = "") -> "subprocess.CompletedProcess[str]":
@@ -176,6 +190,42 @@ def test_keys_that_are_there_are_used_and_others_are_refused(installation: Path,
     assert refused.returncode == 1
     assert "are not those of the backup" in refused.stderr
     assert not (wrong / "flowrunner.db").exists()
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_a_restoration_that_was_killed_among_the_keys_is_completed_by_the_next_one(
+    written: int, installation: Path, backup: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "data"
+    restore = ("restore", str(backup), "--passphrase-file", "-", "--data-dir", str(target))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AMONG_THE_KEYS, str(written), *restore],
+        input=PASSPHRASE,
+        text=True,
+        env=clean_environment(),
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list((target / "keys").glob("*.key"))) == written
+
+    restored = flowrunner(*restore, input=PASSPHRASE)
+
+    assert restored.returncode == 0, restored.stderr
+    assert (target / "flowrunner.db").exists()
+    assert read_key_files(target) == read_key_files(installation)
+
+
+def test_a_part_of_other_keys_is_refused(backup: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir(mode=0o700)
+    (tmp_path / "keys" / "master.key").write_text("ab" * 32 + "\n")
+    tmp_path.chmod(0o700)
+
+    refused = flowrunner("restore", backup, "--passphrase-file", "-", "--data-dir", tmp_path, input=PASSPHRASE)
+
+    assert refused.returncode == 1
+    assert "are not complete, and not those in the backup" in refused.stderr
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["master.key"]
+    assert not (tmp_path / "flowrunner.db").exists()
 
 
 def test_nothing_is_restored_into_a_directory_in_use_or_with_data(

@@ -29,7 +29,14 @@ from flowrunner.bootstrap.ownership import LOCK_FILE, locked
 from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import rfc3339
-from flowrunner.security.key_files import are_key_files, ids_of, read_key_files, with_earlier, write_key_files
+from flowrunner.security.key_files import (
+    are_complete,
+    are_key_files,
+    ids_of,
+    read_key_files,
+    with_earlier,
+    write_key_files,
+)
 from flowrunner.security.keys import MASTER, explain_unwritable, give_to_owner, open_data_dir
 from flowrunner.security.sealing import check_passphrase, seal, unseal
 from flowrunner.settings import Settings
@@ -222,8 +229,14 @@ async def _restore(
 ) -> tuple[Manifest, bool]:
     manifest, present = backup.manifest, read_key_files(settings.data_dir)
     sealed = None
-    if manifest.has_keys and not present:
+    # An interrupted restoration may have left some of them.
+    if manifest.has_keys and not are_complete(present):
         sealed = _unsealed(backup.sealed_keys(), ask_passphrase(), manifest)
+        if not present.items() <= sealed.items():
+            raise FlowRunnerError(
+                f"The keys in {settings.data_dir / 'keys'} are not complete, and not those in the backup: "
+                "put all files there that were in use when it was made, or none"
+            )
     keys = sealed or present
     free = shutil.disk_usage(settings.data_dir).free
     if free < manifest.size:
@@ -257,7 +270,7 @@ async def _restore(
     else:
         assert settings.database_url is not None, "checked before"
         await load(settings.database_url, draft)
-    return manifest, bool(keys)
+    return manifest, are_complete(keys)
 
 
 async def _check_database_is_empty(settings: Settings) -> None:

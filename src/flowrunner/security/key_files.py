@@ -9,6 +9,7 @@ from flowrunner.security.keys import KEY_BYTES, MASTER, SIGNING, key_id, make_di
 
 _NAME: Final = re.compile(rf"({MASTER}|{SIGNING})(\.[0-9a-f]{{16}}|\.next)?\.key")
 _KEY: Final = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}")
+_CURRENT: Final = frozenset({f"{MASTER}.key", f"{SIGNING}.key"})
 
 
 def read_key_files(data_dir: Path) -> dict[str, str]:
@@ -37,14 +38,24 @@ def ids_of(kind: str, files: Mapping[str, str]) -> frozenset[str]:
     return frozenset(key_id(kind, bytes.fromhex(key)) for name, key in files.items() if _kind(name) == kind)
 
 
+def are_complete(files: Mapping[str, str]) -> bool:
+    """Return whether a server can start with the keys: whether the current one of each kind is among them."""
+    return files.keys() >= _CURRENT
+
+
 def write_key_files(data_dir: Path, files: Mapping[str, str]) -> None:
-    """Write the keys into a data directory that has none. Raises: ValueError if these are not files of keys."""
+    """Write the keys that a data directory lacks. After a crash, those in it are not complete.
+
+    Raises: ValueError if these are not files of keys.
+    """
     if not are_key_files(files.items()):
         raise ValueError("not files of keys")
     make_directory(data_dir / "keys")
     open_data_dir(data_dir / "keys")
-    for name, key in files.items():
-        write_private(data_dir / "keys" / name, key + "\n")
+    present = read_key_files(data_dir)
+    # The current keys last, because they show that all others are there.
+    for name in sorted(files.keys() - present.keys(), key=lambda name: (name in _CURRENT, name)):
+        write_private(data_dir / "keys" / name, files[name] + "\n")
 
 
 def are_key_files(files: Iterable[tuple[str, str]]) -> bool:
