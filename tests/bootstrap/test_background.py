@@ -431,6 +431,36 @@ async def test_a_run_whose_renewal_hangs_ends_before_another_process_runs_the_jo
     assert unended[0] == 0
 
 
+async def test_a_run_whose_renewals_fail_ends_while_it_holds_its_claim(
+    path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(background, "RENEWAL_SECONDS", 1.2)
+    database = open_database(path)
+    claims = SqlJobClaims(database)
+    left: list[float] = []
+    has_ended = asyncio.Event()
+
+    async def fail(*args: object, **more: object) -> bool:
+        raise Unavailable("the database is away")
+
+    async def run() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.append(await claims.seconds_until_free("job"))
+            has_ended.set()
+
+    monkeypatch.setattr(SqlJobClaims, "renew", fail)
+    cut_off = Background(name="job", every=60.0, first_after=0.0, run=run, where="one")
+    async with running([cut_off], clock=SystemClock(), claims=claims), asyncio.timeout(PATIENCE_SECONDS):
+        await has_ended.wait()
+
+    await database.close()
+    # A renewal that would come when the claim has lapsed is not waited for.
+    assert left[0] > 0
+
+
 async def test_the_end_releases_the_claim_of_a_run(path: Place, database: Database) -> None:
     work, other = Work(), Work()
     work.is_open.clear()

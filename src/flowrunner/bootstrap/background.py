@@ -25,7 +25,10 @@ logger = structlog.get_logger()
 # A job of a process that has died continues elsewhere after this time at the latest.
 LEASE_SECONDS: Final = 15.0
 # Two renewals may fail before the claim lapses.
-RENEWAL_SECONDS: Final = 5.0
+RENEWAL_SECONDS: Final = 4.0
+# The part of a lease after which a run is cancelled unless it was renewed: the run needs a moment to end, and must not
+# overlap that of the process that takes over.
+_HELD_PART: Final = 0.9
 # Longest delays until a process notices that another one has planned a run, or has died while it held the claim.
 _LONGEST_NAP_SECONDS: Final = 10.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -154,13 +157,13 @@ class _JobLoop:
         wait = await claims.seconds_until_free(self._job.name)
         if wait > 0:
             return min(wait, self._longest) * random.SystemRandom().uniform(1.0, 1.0 + _JITTER)
-        lapses_at = asyncio.get_running_loop().time() + LEASE_SECONDS
+        held_until = _held_until()
         claim = await claims.claim(self._job.name, seconds=LEASE_SECONDS)
         if claim is None:
             # Another process was faster.
             return _SHORTEST_NAP_SECONDS
         try:
-            seconds, error = await self._run_claimed(claims, claim, lapses_at)
+            seconds, error = await self._run_claimed(claims, claim, held_until)
         except asyncio.CancelledError:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_RELEASE_SECONDS):
@@ -169,10 +172,10 @@ class _JobLoop:
         await claims.finish(claim, wait_seconds=seconds, error=error)
         return seconds
 
-    async def _run_claimed(self, claims: SqlJobClaims, claim: JobClaim, lapses_at: float) -> tuple[float, str | None]:
+    async def _run_claimed(self, claims: SqlJobClaims, claim: JobClaim, held_until: float) -> tuple[float, str | None]:
         """Run the claimed job; return the seconds until the next run of any process, and the error."""
         try:
-            await self._run(until=self._keep(claims, claim, lapses_at))
+            await self._run(until=self._keep(claims, claim, held_until))
         except Exception as error:
             return self._report(error, claim.failures + 1), f"{type(error).__name__}: {error}"
         return self._pause, None
@@ -192,24 +195,24 @@ class _JobLoop:
             raise RunCancelled("The run was cancelled")
         run.result()
 
-    async def _keep(self, claims: SqlJobClaims, claim: JobClaim, lapses_at: float) -> None:
+    async def _keep(self, claims: SqlJobClaims, claim: JobClaim, held_until: float) -> None:
         """Renew the claim until it is lost.
 
         Args:
-            lapses_at: When it has certainly lapsed, by the event loop's clock.
+            held_until: As long as the run may go on without a renewal, by the event loop's clock.
         """
         loop = asyncio.get_running_loop()
         is_held = True
         while is_held:
-            await asyncio.sleep(RENEWAL_SECONDS)
-            began_at = loop.time()
+            await asyncio.sleep(min(RENEWAL_SECONDS, held_until - loop.time()))
+            renewed_until = _held_until()
             try:
-                async with asyncio.timeout_at(lapses_at):
+                async with asyncio.timeout_at(held_until):
                     is_held = await claims.renew(claim, seconds=LEASE_SECONDS)
-                lapses_at = began_at + LEASE_SECONDS
+                held_until = renewed_until
             except Exception:
                 # The next renewal may succeed in time.
-                is_held = loop.time() < lapses_at
+                is_held = loop.time() < held_until
         hint = "the run is cancelled here; another process may continue it"
         logger.warning("background.claim_lost", job=self._job.name, hint=hint)
 
@@ -223,3 +226,8 @@ class _JobLoop:
             logger.error("background.failed", exc_info=error, **facts)
         self._on_failure(self._job.name)
         return seconds
+
+
+def _held_until() -> float:
+    """Until when a run whose claim is made or renewed now may go on without the next renewal."""
+    return asyncio.get_running_loop().time() + LEASE_SECONDS * _HELD_PART
