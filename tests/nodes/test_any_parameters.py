@@ -25,8 +25,8 @@ from support.networks import LOOPBACK
 TAKEN: Final[dict[str, dict[str, Any]]] = {
     "http.request": {
         "url": "http://127.0.0.1:1/", "method": "PUT", "headers": {"A": "b"}, "query": {"a": [1, True]}, "body": [1],
-        "form": {"a": 1}, "auth": {"token": "t"}, "timeout": "1s", "follow_redirects": True,
-        "expect_status": [200], "response": "json",
+        "base64": "YQ==", "form": {"a": 1}, "files": {"f": {"filename": "a", "text": "b"}}, "auth": {"token": "t"},
+        "timeout": "1s", "follow_redirects": True, "expect_status": [200], "response": "json",
     },
     "webhook": {
         "url": "http://127.0.0.1:1/", "method": "POST", "headers": {"A": "b"}, "body": [1], "secret": "whsec_eHh4",
@@ -188,6 +188,7 @@ def misspelt() -> Iterator[Any]:
     places: dict[str, Any] = {
         **{type: lambda params: params for type in TAKEN if type != "set"},
         "http.request auth": lambda params: params["auth"],
+        "http.request files": lambda params: params["files"]["f"],
         "switch cases": lambda params: params["cases"][0],
         "condition conditions": lambda params: params["conditions"][0],
     }

@@ -7,12 +7,16 @@ import hashlib
 import hmac
 import json
 import ssl
+import threading
 import tracemalloc
 import urllib.parse
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import HTTP
 from email.utils import format_datetime
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -22,6 +26,7 @@ import pytest
 
 from flowrunner.domain.values import memory_of
 from flowrunner.nodes import http, http_request
+from flowrunner.nodes.files import multipart
 from flowrunner.nodes.http import json_body
 from flowrunner.nodes.http_answers import ResponseKind, read_body
 from flowrunner.nodes.http_request import HttpRequest, encoded, encoded_soon
@@ -205,6 +210,70 @@ def test_more_statuses_than_there_are_are_refused() -> None:
 def test_more_values_than_a_request_has_are_counted_and_not_looked_at(name: str, values: Any) -> None:
     with pytest.raises(NodeFailure, match=f"{name}: must have at most 5000 values"):
         HttpRequest().read({"url": "http://x", name: values})
+
+
+@pytest.mark.parametrize("size", [10, 400_000])
+async def test_bytes_arrive_as_they_are(nodes: Nodes, peer: Peer, size: int) -> None:
+    content = (bytes(range(256)) * (size // 256 + 1))[:size]
+    # E-mails break the lines of base64.
+    written = base64.encodebytes(content).decode()
+
+    await nodes.request(f"{peer.url}/ok", method="PUT", base64=written)
+    file = {"base64": written, "filename": 'one "two".pdf', "content_type": "application/pdf"}
+    headers = {"content-type": "text/plain", "X-Kept": "1"}
+    await nodes.request(f"{peer.url}/ok", method="POST", headers=headers, form={"a": "ä"}, files={"f": file})
+
+    raw, form = peer.seen
+    assert (raw.headers["content-type"], raw.body) == ("application/octet-stream", content)
+    message = BytesParser(policy=HTTP).parsebytes(
+        f"Content-Type: {form.headers['content-type']}\r\n\r\n".encode() + form.body
+    )
+    field, sent = cast("list[EmailMessage]", message.get_payload())
+    assert form.headers["x-kept"] == "1"
+    assert field.get_payload(decode=True) == "ä".encode()
+    assert sent.get_payload(decode=True) == content
+    assert (sent.get_filename(), sent.get_content_type()) == ("one %22two%22.pdf", "application/pdf")
+
+
+async def test_a_repeated_form_with_files_is_the_same_to_the_byte(nodes: Nodes, peer: Peer) -> None:
+    for _ in range(2):
+        await nodes.request(f"{peer.url}/ok", method="POST", files={"f": {"text": "a"}})
+
+    first, second = peer.seen
+    assert (first.headers["content-type"], first.body) == (second.headers["content-type"], second.body)
+
+
+@pytest.mark.parametrize(
+    ("params", "name"), [({"base64": "ä"}, "base64"), ({"files": {"f": {"base64": "YQ"}}}, "files.f.base64")]
+)
+async def test_what_is_not_base64_is_sent_to_nobody(nodes: Nodes, peer: Peer, params: Any, name: str) -> None:
+    failure = await nodes.failure(f"{peer.url}/ok", method="POST", **params)
+
+    assert failure.type == "http.invalid_request"
+    assert failure.message.startswith(f"The value of '{name}' is not base64. ")
+    assert peer.seen == []
+
+
+async def test_others_go_on_while_a_long_file_is_decoded(
+    nodes: Nodes, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def watched(*given: Any) -> Any:
+        threads.append(threading.get_ident())
+        return multipart(*given)
+
+    monkeypatch.setattr(http_request, "multipart", watched)
+    for text in ("a", "a" * 200_000):
+        await nodes.request(f"{peer.url}/ok", method="POST", files={"f": {"text": text}})
+
+    assert [thread == threading.get_ident() for thread in threads] == [True, False]
+
+
+@pytest.mark.parametrize("kind", ["text/csv\r\nX: y", "text/ä"])
+def test_the_type_of_a_file_adds_no_line_to_its_part(kind: str) -> None:
+    with pytest.raises(NodeFailure, match=r"files\.f\.content_type: must have printable ASCII characters only"):
+        HttpRequest().read({"url": "http://x", "files": {"f": {"text": "a", "content_type": kind}}})
 
 
 # Results

@@ -2,14 +2,15 @@
 
 import base64
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, ParamSpec, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
 from flowrunner.nodes.durations import Duration, seconds_of
+from flowrunner.nodes.files import File, decoded, multipart
 from flowrunner.nodes.http import (
     ERRORS,
     REPEATABLE_METHODS,
@@ -24,6 +25,9 @@ from flowrunner.nodes.http import (
 )
 from flowrunner.nodes.http_answers import ResponseKind, read_body
 from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MAX_REDIRECTS: Final = 5
 _SCHEMES: Final = ("http://", "https://")
@@ -70,6 +74,7 @@ Scalar = str | int | float | bool
 # A list repeats the name; null values are left out.
 Fields = Annotated[dict[str, Scalar | list[Scalar | None] | None], BeforeValidator(_bounded)]
 Headers = Annotated[dict[str, Scalar | None], BeforeValidator(_bounded)]
+Files = Annotated[dict[str, File], BeforeValidator(_bounded)]
 
 
 class HttpRequestParams(Params):
@@ -78,7 +83,9 @@ class HttpRequestParams(Params):
     headers: Headers = Field(default={})
     query: Fields = Field(default={}, description="Added to the URL.")
     body: Any = Field(default=None, description="Text, or any value to be sent as JSON.")
+    base64: str | None = Field(default=None, description="Bytes to be sent instead of `body`, as base64.")
     form: Fields | None = Field(default=None, description="Sent as application/x-www-form-urlencoded.")
+    files: Files | None = Field(default=None, description="Sent with `form`, as multipart/form-data.")
     auth: Auth | None = None
     timeout: Duration | None = Field(default=None, description="How long one attempt may take.")
     follow_redirects: bool = False
@@ -96,9 +103,15 @@ class HttpRequestParams(Params):
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:
-        if self.form is not None and self.body is not None:
-            raise ValueError("give either 'body' or 'form'")
+        given = [name for name in ("body", "base64", "form", "files") if getattr(self, name) is not None]
+        if len(given) > 1 and given != ["form", "files"]:
+            raise ValueError(f"give either '{given[0]}' or '{given[1]}'")
         return self
+
+    def is_long(self) -> bool:
+        """Return whether the body may be long: see `is_long_value`."""
+        files = [[name, file.base64, file.text] for name, file in (self.files or {}).items()]
+        return any(value is not None and is_long_value(value) for value in (self.body, self.base64, self.form, files))
 
 
 class HttpRequest(NodeType[HttpRequestParams]):
@@ -110,6 +123,8 @@ class HttpRequest(NodeType[HttpRequestParams]):
         "  auth: {token: '${secrets.API_TOKEN}'}\noutput: ${result.body}\n",
         "type: http.request\nparams:\n  url: https://api.example.com/orders\n  method: POST\n"
         "  body: {id: '${input.id}', total: '${input.total}'}\nretry: {max: 5, delay: 2s}\n",
+        "type: http.request\nparams:\n  url: https://files.example.com/invoices\n  method: POST\n  form: {year: 2027}\n"
+        "  files: {scan: {filename: scan.pdf, content_type: application/pdf, base64: '${input.body}'}}\n",
     )
     Params = HttpRequestParams
     keeps_params = True
@@ -147,13 +162,13 @@ class HttpRequest(NodeType[HttpRequestParams]):
 
 
 async def _send(params: HttpRequestParams, context: StepContext) -> JSON:
-    statuses, content = params.expect_status, params.body if params.form is None else params.form
+    statuses = params.expect_status
     return await send(
         context,
         method=params.method,
         url=with_query(params.url, params.query),
         write=partial(_written, params),
-        is_long=content is not None and is_long_value(content),
+        is_long=params.is_long(),
         max_redirects=MAX_REDIRECTS if params.follow_redirects else 0,
         expected=None if statuses is None else frozenset([statuses] if isinstance(statuses, int) else statuses),
         read=partial(read_body, kind=params.response),
@@ -165,12 +180,25 @@ async def _written(params: HttpRequestParams) -> tuple[bytes | None, Mapping[str
     headers: Mapping[str, str] = header_texts(params.headers)
     if params.auth is not None:
         headers = with_headers(headers, params.auth.headers())
+    if params.files is not None:
+        fields = list(_pairs(params.form or {}))
+        body, kind = await _soon(params, multipart, fields, params.files)
+        # The type names the boundary of this body.
+        return body, with_headers(headers, {"Content-Type": kind})
+    if params.base64 is not None:
+        body = await _soon(params, decoded, params.base64, "base64")
+        return body, with_content_type(headers, "application/octet-stream")
     if params.form is not None:
         body = (await encoded_soon(params.form)).encode()
         return body, with_content_type(headers, "application/x-www-form-urlencoded")
     if params.body is not None:
         return await json_body_soon(params.body, headers)
     return None, headers
+
+
+async def _soon(params: HttpRequestParams, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Write a body, in a thread if it is long, so that the event loop stays free."""
+    return await on_thread(write, *args, **kwargs) if params.is_long() else write(*args, **kwargs)
 
 
 def url_faults(params: Mapping[str, JSON]) -> list[ParamFault]:
