@@ -331,14 +331,13 @@ def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
     folded = password.casefold()
     if len(set(folded)) < 4:
         return fault("too_simple", "must not repeat a few characters")
-    steps = {ord(b) - ord(a) for a, b in pairwise(folded)}
-    if len(steps) == 1:
+    if _is_run(folded):
         return fault("too_simple", "must not be a run of characters")
-    for word in (*_COMMON_WORDS, email.partition("@")[0], name.casefold()):
-        rest = folded.replace(word.casefold(), "") if len(word) >= 4 else folded
-        if _is_little(rest):
-            return fault("too_common", "is too easy to guess: add more words, unrelated to each other")
-    if folded in _COMMON_PASSWORDS or folded == email.casefold():
+    words = (*_COMMON_WORDS, email.partition("@")[0].casefold(), name.casefold())
+    rest = folded
+    for word in sorted((word for word in words if len(word) >= 4), key=len, reverse=True):
+        rest = rest.replace(word, "")
+    if _is_little(rest) or folded in _COMMON_PASSWORDS or folded == email.casefold():
         return fault("too_common", "is too easy to guess: add more words, unrelated to each other")
     # Repeating a piece makes a password no harder to guess.
     piece = (folded + folded).index(folded, 1)
@@ -348,9 +347,17 @@ def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
 
 
 def _is_little(rest: str) -> bool:
-    """Return whether the text around a common word is a usual addition, such as a year or an exclamation mark."""
+    """Return whether the text around common words is a usual addition: a year, 123456, an exclamation mark."""
+    digits = "".join(filter(str.isdecimal, rest))
+    if len(digits) > 1 and _is_run(digits):
+        rest = rest.replace(digits, "")
     letters = sum(character.isalpha() for character in rest)
     return len(rest) < 6 and (len(rest) < 5 or letters < 4)
+
+
+def _is_run(text: str) -> bool:
+    """Return whether each character is as far from the one before, as in 123456 and 7777."""
+    return len({ord(b) - ord(a) for a, b in pairwise(text)}) == 1
 
 
 # The words that most leaked long passwords are built around.
