@@ -244,22 +244,37 @@ class HttpClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SubFlow:
-    """Child execution that a node has started."""
+    """Child execution that a node has started.
+
+    Attributes:
+        is_repeat: An earlier call with the same ``dedupe`` started it.
+    """
 
     execution_id: str
     flow_id: str
+    is_repeat: bool = False
 
 
 class SubFlows(Protocol):
     """Starter of child executions, from other flows of the same workspace."""
 
-    async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
+    async def start(
+        self,
+        flow: str,
+        *,
+        version: str | int | None,
+        input: Mapping[str, JSON],
+        wait: bool,
+        dedupe: str | None = None,
+    ) -> SubFlow:
         """Start an execution. A repeated call by the same step and number of failures returns the same execution.
 
         Args:
             flow: Id or name of the flow.
             version: Number of the revision, or its author's label; the current revision if None.
             wait: Signal the end of the execution to this step.
+            dedupe: A later call with this key, of whichever step, returns the execution that the first one started, as
+                long as that is kept. None if each step starts its own.
 
         Raises:
             NodeFailure: `flow.not_found`, `flow.ambiguous`, `flow.too_deep`, `flow.recursion`, `input.invalid`,

@@ -39,7 +39,7 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
     "foreach": {"items": [1, 2], "as": "x", "concurrency": 2, "on_error": "collect", "collect": ["${result}"]},
     "while": {"when": "false", "max_iterations": 2, "delay": "1ms", "collect": "${result}"},
     "parallel": {"join": "any"},
-    "flow": {"flow": "nothing", "version": 1, "input": {"a": 1}, "wait": True},
+    "flow": {"flow": "nothing", "version": 1, "input": {"a": 1}, "wait": True, "dedupe": 1},
     "delay": {"duration": "1ms", "until": "2027-01-01T00:00:00Z"},
     "wait": {"key": "k", "timeout": "1ms"},
     "approval": {"prompt": "p", "form": {"type": "object"}, "roles": ["admin"], "members": ["a@b"], "count": 1,

@@ -13,7 +13,15 @@ from support.databases import NOON
 class NoFlows:
     """An account without flows. Fills `plugin.SubFlows`."""
 
-    async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
+    async def start(
+        self,
+        flow: str,
+        *,
+        version: str | int | None,
+        input: Mapping[str, JSON],
+        wait: bool,
+        dedupe: str | None = None,
+    ) -> SubFlow:
         raise NodeFailure("flow.not_found", f"There is no flow '{flow}'")
 
 

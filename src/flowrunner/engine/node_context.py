@@ -109,11 +109,19 @@ class _Flows:
     _workspace_id: WorkspaceId
     _step: ChildOf
 
-    async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
+    async def start(
+        self,
+        flow: str,
+        *,
+        version: str | int | None,
+        input: Mapping[str, JSON],
+        wait: bool,
+        dedupe: str | None = None,
+    ) -> SubFlow:
         # A repeat finds the execution if the first call started it.
         cause = replace(self._step, is_awaited=wait)
         return await self._deps.retry_until_available(
-            lambda: self._deps.flows.start(self._workspace_id, cause, flow, version=version, input=input)
+            lambda: self._deps.flows.start(self._workspace_id, cause, flow, version=version, input=input, dedupe=dedupe)
         )
 
 

@@ -12,7 +12,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher
 from flowrunner.ports.journal import DuplicateRequest
 from flowrunner.services.admission import InputForms
-from flowrunner.services.subflows import check_depth
+from flowrunner.services.subflows import check_depth, key_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class GivenSubFlows:
         *,
         version: str | int | None,
         input: Mapping[str, JSON],
+        dedupe: str | None = None,
     ) -> SubFlow:
         given = self.flows.find(flow, version)
         if given is None:
@@ -48,10 +49,10 @@ class GivenSubFlows:
             checked = await self.forms.check(workspace_id, given.revision_id, given.flow, input)
         except InvalidInput as error:
             raise NodeFailure("input.invalid", f"The input of the flow '{flow}' is invalid: {error}") from None
-        key = f"{cause.execution_id} {cause.step} {cause.failures}"
+        key = f"{cause.execution_id} {cause.step} {cause.failures}" if dedupe is None else key_of(given.id, dedupe)
         new = new_execution(self.next_id(), given, self.clock.now(), cause=cause, key=key)
         try:
             await self.dispatcher.start(new, given.flow, checked)
         except DuplicateRequest as repeat:
-            return SubFlow(repeat.execution_id, given.id)
+            return SubFlow(repeat.execution_id, given.id, is_repeat=True)
         return SubFlow(new.id, given.id)

@@ -1,10 +1,11 @@
 """Node type `flow`: run another flow."""
 
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from flowrunner.bounded_json import canonical_json
 from flowrunner.plugin import (
     JSON,
     ChildWait,
@@ -24,6 +25,15 @@ class FlowParams(Params):
     )
     input: dict[str, Any] | None = Field(default=None, description="Input of the flow; the node's own input if absent.")
     wait: bool = Field(default=True, description="Wait for its end.")
+    dedupe: Any = Field(
+        default=None, description="A key of which the second start of the flow starts nothing; with `wait: false`."
+    )
+
+    @model_validator(mode="after")
+    def _repeats_have_no_end(self) -> Self:
+        if "dedupe" in self.model_fields_set and self.wait:
+            raise ValueError("'dedupe' needs 'wait: false': another execution may have started the flow")
+        return self
 
 
 class SubflowNode(NodeType[FlowParams]):
@@ -40,10 +50,19 @@ class SubflowNode(NodeType[FlowParams]):
         input = params.input if "input" in params.model_fields_set else context.input
         if input is not None and not isinstance(input, dict):
             raise NodeFailure("input.invalid", "The input of a flow is an object: give 'input' as one")
-        child = await context.flows.start(params.flow, version=params.version, input=input or {}, wait=params.wait)
+        dedupe = None
+        if "dedupe" in params.model_fields_set:
+            if params.dedupe is None:
+                raise NodeFailure("input.invalid", "'dedupe' is null, which is the key of no start")
+            # The keys of an object may be in another order.
+            dedupe = canonical_json(params.dedupe).decode()
+        child = await context.flows.start(
+            params.flow, version=params.version, input=input or {}, wait=params.wait, dedupe=dedupe
+        )
         if not params.wait:
             link: dict[str, JSON] = {"execution_id": child.execution_id, "flow_id": child.flow_id}
-            context.log("info", f"Started {child.execution_id}", link)
+            said = "An earlier start has the same 'dedupe':" if child.is_repeat else "Started"
+            context.log("info", f"{said} {child.execution_id}", link)
             return link
         deadline = None
         if context.timeout_seconds is not None:

@@ -147,6 +147,7 @@ class SubFlowStarter(Protocol):
         *,
         version: str | int | None,
         input: Mapping[str, JSON],
+        dedupe: str | None = None,
     ) -> SubFlow:
         """See `plugin.SubFlows`."""
         ...

@@ -40,10 +40,13 @@ class SubFlowExecutions:
         *,
         version: str | int | None,
         input: Mapping[str, JSON],
+        dedupe: str | None = None,
     ) -> SubFlow:
         try:
-            return await self._start(workspace_id, cause, flow, version=version, input=input)
+            return await self._start(workspace_id, cause, flow, version=version, input=input, dedupe=dedupe)
         except NodeFailure:
+            if dedupe is not None:
+                raise
             # After a crash the step repeats its request; the flow may have been renamed or changed since the first.
             before = await self._executions.accepted_before(workspace_id, _key(cause), None)
             if before is None:
@@ -58,11 +61,19 @@ class SubFlowExecutions:
         *,
         version: str | int | None,
         input: Mapping[str, JSON],
+        dedupe: str | None,
     ) -> SubFlow:
         flow_id = await self._called(workspace_id, flow)
+        key = _key(cause)
+        if dedupe is not None:
+            key = key_of(flow_id, dedupe)
+            # A repeat is usual: a read finds it, as in `Executions.accept`, and whatever the flow has become.
+            before = await self._executions.accepted_before(workspace_id, key, None)
+            if before is not None:
+                return SubFlow(before.id, before.flow_id, is_repeat=True)
         check_depth(cause, flow_id, flow)
         try:
-            accepted = await self._accept(workspace_id, cause, flow_id, version, input)
+            accepted = await self._accept(workspace_id, cause, flow_id, version, input, key=key)
         except NotFound:
             raise NodeFailure("flow.not_found", f"The flow '{flow}' has no version {version}") from None
         except InvalidFlow as error:
@@ -81,7 +92,7 @@ class SubFlowExecutions:
         except Conflict as error:
             raise NodeFailure("limit.concurrency", str(error)) from None
         # A start repeated after a crash may return the execution of the flow that had the name before.
-        return SubFlow(accepted.id, accepted.flow_id)
+        return SubFlow(accepted.id, accepted.flow_id, is_repeat=dedupe is not None and accepted.is_repeat)
 
     async def _called(self, workspace_id: WorkspaceId, flow: str) -> FlowId:
         called = await self._flows.called(workspace_id, flow)
@@ -98,6 +109,8 @@ class SubFlowExecutions:
         flow_id: FlowId,
         version: str | int | None,
         input: Mapping[str, JSON],
+        *,
+        key: str,
     ) -> StartedExecution:
         revision_id = None
         if version is not None:
@@ -109,7 +122,7 @@ class SubFlowExecutions:
                 input=dict(input),
                 cause=cause,
                 revision_id=revision_id,
-                idempotency_key=_key(cause),
+                idempotency_key=key,
             )
         )
 
@@ -125,6 +138,11 @@ def check_depth(cause: ChildOf, flow_id: FlowId, name: str) -> None:
     if cause.flows.count(flow_id) >= MAX_RECURSION:
         message = f"The flow '{name}' calls itself more than {MAX_RECURSION} deep, directly or through other flows"
         raise NodeFailure("flow.recursion", message)
+
+
+def key_of(flow_id: FlowId, dedupe: str) -> str:
+    """Return the idempotency key of a start with ``dedupe``. Hashed, and with a blank, for the reasons of `_key`."""
+    return f"{flow_id} {hashlib.sha256(dedupe.encode()).hexdigest()}"
 
 
 def _key(cause: ChildOf) -> str:

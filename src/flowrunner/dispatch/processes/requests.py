@@ -259,17 +259,17 @@ class ProcessRequests:
         self,
         workspace_id: WorkspaceId,
         cause: ChildOf,
-        called: tuple[str, str | int | None],
+        called: tuple[str, str | int | None, str | None],
         input: bytes,
         traceparent: str,
     ) -> SubFlow:
         # The trace context of the step that starts it. It lasts as long as this call.
         TRACEPARENT.set(traceparent)
         given = _decode_input(input)
-        flow, version = called
+        flow, version, dedupe = called
         held = self.executions.get(cause.execution_id)
         with contextlib.nullcontext() if held is None else held.is_writing():
-            return await self._deps.flows.start(workspace_id, cause, flow, version=version, input=given)
+            return await self._deps.flows.start(workspace_id, cause, flow, version=version, input=given, dedupe=dedupe)
 
     def _child_ended(self, parent_id: ExecutionId, signal: PackedSignal) -> None:
         self._deps.links.child_ended(parent_id, unpack_signal(signal))

@@ -139,10 +139,11 @@ class ServerSubFlows:
         *,
         version: str | int | None,
         input: Mapping[str, JSON],
+        dedupe: str | None = None,
     ) -> SubFlow:
         given = msgspec.json.encode(input)
         started: SubFlow = await self._server.call(
-            "start", workspace_id, cause, (flow, version), given, TRACEPARENT.get(), returns=SubFlow
+            "start", workspace_id, cause, (flow, version, dedupe), given, TRACEPARENT.get(), returns=SubFlow
         )
         return started
 
