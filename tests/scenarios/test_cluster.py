@@ -30,6 +30,31 @@ nodes:
 """
 
 
+# The usual program, which looks for what is left of deleted workspaces every second.
+LOOKS_SOON: Final = (
+    "-c",
+    """
+import flowrunner.bootstrap.housekeeping
+flowrunner.bootstrap.housekeeping._COMPLETION_SECONDS = 1.0
+from flowrunner.cli.main import main
+main()
+""",
+)
+# The usual program, which is killed when it has deleted a workspace, before it cancels executions.
+KILLED_AFTER_A_DELETION: Final = (
+    "-c",
+    """
+import os, signal
+from flowrunner.services.executions import Executions
+async def cancel_all(self, workspace_id):
+    os.kill(os.getpid(), signal.SIGKILL)
+Executions.cancel_all = cancel_all
+from flowrunner.cli.main import main
+main()
+""",
+)
+
+
 def none_are_open(fleet: Fleet) -> bool:
     ((count,),) = query(fleet.database, "SELECT count(*) FROM executions WHERE completed_at IS NULL")
     return bool(count == 0)
@@ -159,6 +184,34 @@ def test_a_killed_worker_keeps_no_place_of_its_account(fleet: Fleet, callee: Rec
     assert check_accepted(fleet.database, accepted) == []
     assert check_database(fleet.database) == []
     assert most_together(fleet) == 2
+
+
+def test_a_deletion_whose_server_is_killed_ends_what_workers_have_in_memory(fleet: Fleet) -> None:
+    killed, other = fleet.add(program=KILLED_AFTER_A_DELETION).start(), fleet.add().start()
+    fleet.add("worker", program=LOOKS_SOON).start()
+    owner = killed.admin().new_account()
+    workspace = owner.post("/api/v1/workspaces", {"name": "Team"}).json["id"]
+    begun = owner.post(
+        "/api/v1/flows",
+        {
+            "name": "Never ends",
+            "definition": "nodes: {w: {type: while, params: {when: 'true', max_iterations: 100000, delay: 30ms},"
+            " nodes: {l: {type: log, params: {message: on}}}}}\nlimits: {max_steps: 100000}",
+        },
+        Flowrunner_Workspace=workspace,
+    )
+    ids = start_some(owner, begun.json["id"], 3)
+    wait_for(lambda: all(len(owner.logs(id)) > 5 for id in ids))
+
+    with pytest.raises(OSError, match=r"closed|reset"):
+        owner.delete(f"/api/v1/workspaces/{workspace}?name=Team")
+    assert killed.wait() == -signal.SIGKILL
+
+    wait_for(lambda: none_are_open(fleet))
+    ended = query(fleet.database, "SELECT id, status FROM executions ORDER BY id")
+    assert ended == [(id, "cancelled") for id in sorted(ids)]
+    assert other.client(owner.token).get(f"/api/v1/workspaces/{workspace}").status == 404
+    assert check_database(fleet.database) == []
 
 
 def most_together(fleet: Fleet) -> int:

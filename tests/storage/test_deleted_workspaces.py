@@ -87,6 +87,22 @@ async def test_idle_executions_that_a_process_has_left_are_due(
     ]  # fmt: skip
 
 
+async def test_deleted_workspaces_with_open_executions_are_found(
+    journal: SqlJournal, database: Database, path: Place
+) -> None:
+    epoch = await journal.claim()
+    for id, workspace, flow in (("e1", MARA, "flow-1"), ("e2", OMAR, "flow-omar")):
+        await journal.append(creation(id, epoch=epoch, workspace_id=workspace, flow_id=flow))
+    workspaces = SqlWorkspaces(database)
+    assert await workspaces.deleted_with_open() == []
+    change(path, "UPDATE workspaces SET deleted_at = 1 WHERE id = ?", OMAR)
+    assert await workspaces.deleted_with_open() == [OMAR]
+
+    change(path, "UPDATE executions SET status = 'cancelled', completed_at = 1 WHERE id = 'e2'")
+
+    assert await workspaces.deleted_with_open() == []
+
+
 async def test_the_deletion_of_a_workspace_costs_the_same_with_many_open_executions_there_and_elsewhere(
     journal: SqlJournal, database: Database, path: Place
 ) -> None:

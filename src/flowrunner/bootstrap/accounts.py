@@ -92,6 +92,7 @@ def assemble_accounts(
             on_access_change=known.sessions_ended,
             on_change=known.workspace_changed,
             on_delete=on_workspace_delete,
+            cancel_open=executions.cancel_open,
         ),
         invitations=Invitations(
             SqlInvitations(database),

@@ -77,6 +77,10 @@ class WorkspaceStore(Protocol):
         """
         ...
 
+    async def deleted_with_open(self) -> Sequence[WorkspaceId]:
+        """Return deleted workspaces that have open executions."""
+        ...
+
     async def workspace_of(self, kind: ObjectKind, id: str, among: Sequence[WorkspaceId]) -> WorkspaceId | None:
         """Return which of these workspaces has the object; None if none has it."""
         ...

@@ -397,7 +397,7 @@ class Executions:
     async def cancel_all(self, workspace_id: WorkspaceId) -> None:
         """Cancel all open executions of a workspace that was deleted; after an outage those that are left."""
         try:
-            await self._cancel_open(workspace_id)
+            await self.cancel_open(workspace_id)
         except Unavailable:
             # The workspace is deleted: a repeated request would not find it.
             task = asyncio.create_task(self._cancel_left(workspace_id), name=f"cancel executions of {workspace_id}")
@@ -414,9 +414,10 @@ class Executions:
         def log(error: Exception, attempts: int) -> None:
             logger.warning("executions.cancel_put_off", workspace_id=workspace_id, reason=str(error))
 
-        await retry(lambda: self._cancel_open(workspace_id), on=Unavailable, delay=_OUTAGE_DELAY, on_failure=log)
+        await retry(lambda: self.cancel_open(workspace_id), on=Unavailable, delay=_OUTAGE_DELAY, on_failure=log)
 
-    async def _cancel_open(self, workspace_id: WorkspaceId) -> None:
+    async def cancel_open(self, workspace_id: WorkspaceId) -> None:
+        """Cancel the open executions of a workspace that was deleted. Raises: Unavailable."""
         is_open = ExecutionFilter(statuses=(Status.RUNNING, Status.WAITING))
         page = Page(limit=_CANCELLED_AT_ONCE, cursor="", counts=False)
         while open_ones := (await self._reader.page(workspace_id, is_open, page)).items:

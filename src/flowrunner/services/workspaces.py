@@ -57,6 +57,7 @@ class Workspaces:
         on_access_change: Called with an account after its role in a workspace has changed or ended.
         on_change: Called with a workspace that has a new slug, or that requires something else of logins.
         on_delete: Called with a workspace that was deleted.
+        cancel_open: Called with a deleted workspace that still has open executions.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Workspaces:
         on_access_change: Callable[[AccountId], Awaitable[None]],
         on_change: Callable[[WorkspaceId], Awaitable[None]],
         on_delete: Callable[[WorkspaceId], Awaitable[None]],
+        cancel_open: Callable[[WorkspaceId], Awaitable[None]],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -77,6 +79,7 @@ class Workspaces:
         self._on_access_change = on_access_change
         self._on_change = on_change
         self._on_delete = on_delete
+        self._cancel_open = cancel_open
         self._unknown_names: SlidingWindow[AccountId] = SlidingWindow(
             MOST_UNKNOWN_NAMES,
             limit="account_unknown_names",
@@ -191,9 +194,15 @@ class Workspaces:
         await self._on_delete(id)
 
     async def empty_deleted(self) -> None:
-        """Delete what is left of deleted workspaces, and have their executions cancelled after an outage."""
+        """Delete what is left of deleted workspaces, and cancel their executions that a process has left.
+
+        Raises: Unavailable.
+        """
         now = self._clock.now()
         await commit_in_portions(lambda: self._store.empty_deleted(now=now, limit=PURGED_AT_ONCE))
+        # Other processes may have them in memory, and would advance them until they end by themselves.
+        for id in await self._store.deleted_with_open():
+            await self._cancel_open(id)
 
     async def usage(self, caller: Caller) -> WorkspaceUsage:
         return WorkspaceUsage(**await self._store.contents(caller.workspace_id), limits=self._limits)

@@ -1,8 +1,10 @@
 """Rows of deleted workspaces that are deleted after them, because other writes would wait for all of them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.storage.database import Database
 from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import to_ms
@@ -34,6 +36,14 @@ IDLE_LEFT: Final = Statement(sqlite=_IDLE_LEFT, postgres=_IDLE_LEFT.replace(" IN
 WAKE: Final = Statement.with_texts(
     "UPDATE executions SET wake_at = :now WHERE id IN (:ids) AND completed_at IS NULL AND is_idle = true", "ids"
 )
+_WITH_OPEN: Final = """
+SELECT w.id FROM workspaces w
+ WHERE w.deleted_at IS NOT NULL
+   AND EXISTS (SELECT 1 FROM executions x INDEXED BY executions_status
+                WHERE x.workspace_id = w.id AND x.status IN ('running', 'waiting'))
+ ORDER BY w.id LIMIT 100
+"""
+WITH_OPEN: Final = Statement(sqlite=_WITH_OPEN, postgres=_WITH_OPEN.replace(" INDEXED BY executions_status", ""))
 # Triggers first: they are looked at whenever one of them is due.
 _PARTS: Final = (
     (TRIGGERS_LEFT, DELETE_TRIGGERS),
@@ -48,3 +58,8 @@ async def empty_deleted(database: Database, *, now: datetime, limit: int) -> boo
     values = {"now": to_ms(now)}
     counts = [await delete_some(database, find, delete, values, limit=limit) for find, delete in _PARTS]
     return limit in counts
+
+
+async def deleted_with_open(database: Database) -> Sequence[WorkspaceId]:
+    """Return deleted workspaces that have open executions."""
+    return [WorkspaceId(id) for (id,) in await database.read_long(lambda tx: tx.rows(WITH_OPEN))]

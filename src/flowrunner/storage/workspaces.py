@@ -13,7 +13,7 @@ from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 from flowrunner.ports.workspaces import ObjectKind
 from flowrunner.storage.database import Database
-from flowrunner.storage.deleted_workspaces import empty_deleted
+from flowrunner.storage.deleted_workspaces import deleted_with_open, empty_deleted
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.tables import deletions
@@ -231,6 +231,9 @@ class SqlWorkspaces:
 
     async def empty_deleted(self, *, now: datetime, limit: int) -> bool:
         return await empty_deleted(self._database, now=now, limit=limit)
+
+    async def deleted_with_open(self) -> Sequence[WorkspaceId]:
+        return await deleted_with_open(self._database)
 
     async def workspace_of(self, kind: ObjectKind, id: str, among: Sequence[WorkspaceId]) -> WorkspaceId | None:
         values = {"id": id, "among": json.dumps(among)}
