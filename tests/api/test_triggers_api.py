@@ -232,6 +232,21 @@ def test_a_backfill_starts_what_would_have_been_started(account: Client) -> None
     assert account.get(f"/api/v1/triggers/{daily['id']}").json == daily
 
 
+def test_the_days_of_a_backfill_begin_in_the_time_zone_of_the_schedule(account: Client) -> None:
+    flow = account.new_flow(
+        "nodes: {a: {type: return}}\ntriggers: {t: {type: schedule, cron: '30 1 * * *', timezone: Europe/Berlin}}"
+    )
+    (trigger,) = listed(account, flow_id=flow)
+    address = f"/api/v1/triggers/{trigger['id']}/backfill?dry_run=true"
+
+    # Summer time ends on the 25th.
+    month = account.post(address, {"from": "2020-10-01", "to": "2020-11-01"}).json
+    mixed = account.post(address, {"from": "2020-10-31", "to": "2020-10-31T00:30:00.001Z"}).json
+
+    assert (month["total"], month["times"][0]) == (31, "2020-09-30T23:30:00.000Z")
+    assert (mixed["total"], mixed["times"]) == (1, ["2020-10-31T00:30:00.000Z"])
+
+
 def test_a_disabled_flow_has_no_backfill(account: Client) -> None:
     flow = account.new_flow("nodes: {a: {type: return}}\ntriggers: {daily: {type: schedule, cron: '@daily'}}")
     (daily,) = listed(account, flow_id=flow)

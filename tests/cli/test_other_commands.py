@@ -230,6 +230,8 @@ def test_a_trigger_that_listens_to_a_deleted_flow_is_listed_with_a_warning(user:
 def test_a_past_period_is_started_after_a_question(user: User, triggered: str) -> None:
     period = ("--from", "2026-01-01", "--to", "2026-01-03")
 
+    plan = user.json("trigger", "backfill", "triggered/morning", *period, "--dry-run")
+    assert (plan["total"], len(plan["times"])) == (2, 2)
     assert "Start 2 executions?" in user("trigger", "backfill", "triggered/morning", *period, code=2).stderr
     assert user.json("trigger", "backfill", "triggered/morning", *period, "-y")["done"] == 2
 

@@ -94,6 +94,22 @@ async def world(
     return World(engine, flows, caller, flow.id, flow.created_at)
 
 
+async def test_the_day_of_a_due_time_can_be_that_of_its_time_zone(engine: Machine, flows: Flows, mara: Caller) -> None:
+    day = "${trigger.due_local.slice(0, 10)}"
+    input = f'{{at: "${{trigger.due_local}}", day: "{day}"}}'
+    one = await world(engine, flows, mara, f"every: 15m, timezone: Pacific/Kiritimati, input: {input}")
+
+    await one.advance(minutes=15)
+
+    trigger = await one.trigger()
+    assert trigger.last_execution_id is not None
+    given = json.loads((await engine.executions.get(mara, trigger.last_execution_id)).input)
+    # 14 hours ahead of UTC.
+    local = (NOON + QUARTER + timedelta(hours=14)).replace(tzinfo=None)
+    assert given == {"at": f"{local.isoformat(timespec='milliseconds')}+14:00", "day": local.date().isoformat()}
+    assert local.date() != NOON.date()
+
+
 async def test_a_due_time_is_started_once_and_not_before(engine: Machine, flows: Flows, mara: Caller) -> None:
     one = await world(engine, flows, mara, 'every: 15m, input: {due: "${trigger.due_at}", by: "${trigger.name}"}')
 

@@ -1,6 +1,6 @@
 """Triggers over REST. They are written in the documents of flows."""
 
-from datetime import datetime
+from datetime import date
 from typing import Annotated, Final, Literal, Self
 
 import msgspec
@@ -14,7 +14,16 @@ from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy
-from flowrunner.api.http.requests import DIGITS, DRY_RUN, Body, Paging, is_dry_run, moment_of, text_filter
+from flowrunner.api.http.requests import (
+    DIGITS,
+    DRY_RUN,
+    Body,
+    Paging,
+    day_or_moment_of,
+    is_dry_run,
+    moment_of,
+    text_filter,
+)
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.jobs import JOB_CREATED, JobAnswer
@@ -116,15 +125,16 @@ class NextTimes(Answer, frozen=True, kw_only=True):
 
 
 class Backfill(Body):
-    from_: str = Field(alias="from", max_length=50, description="The first moment of the period.")
-    to: str = Field(max_length=50, description="The moment after the period, which is over.")
+    from_: str = Field(
+        alias="from",
+        max_length=50,
+        description="The first moment of the period, or its first day in the time zone of the schedule.",
+    )
+    to: str = Field(max_length=50, description="The moment or the day after the period, which is over.")
 
-    def period(self) -> tuple[datetime, datetime]:
-        """Raises: InvalidInput."""
-        first, end = moment_of("from", self.from_), moment_of("to", self.to)
-        assert first is not None, "it is required"
-        assert end is not None, "it is required"
-        return first, end
+    def period(self) -> tuple[date, date]:
+        """Return days or moments. Raises: InvalidInput."""
+        return day_or_moment_of("from", self.from_), day_or_moment_of("to", self.to)
 
 
 class PlannedBackfill(Answer, frozen=True, kw_only=True):

@@ -140,7 +140,7 @@ def type_of(spec: TriggerSpec) -> TriggerType:
 
 # The keys of `trigger` in its own expressions.
 KNOWN_KEYS: Final[Mapping[TriggerType, tuple[str, ...]]] = {
-    "schedule": ("type", "name", "at", "due_at"),
+    "schedule": ("type", "name", "at", "due_at", "due_local"),
     "webhook": ("type", "name", "at", "body", "headers", "query"),
     "execution": ("type", "name", "at", "execution"),
 }

@@ -3,13 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar, Final
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import FlowDisabled, invalid
 from flowrunner.domain.jobs import MAX_ITEMS, Job, RunningJob
-from flowrunner.domain.schedules import next_due
+from flowrunner.domain.schedules import moment_of, next_due
 from flowrunner.domain.triggers import Schedule, TriggerId
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.clock import Clock
@@ -39,16 +39,20 @@ class Backfills:
         self._executions = executions
         self._clock = clock
 
-    async def plan(self, caller: Caller, id: TriggerId, first: datetime, end: datetime) -> BackfillPlan:
+    async def plan(self, caller: Caller, id: TriggerId, first: date, end: date) -> BackfillPlan:
         """Return what `start` would do. Raises: as `start`."""
         authorise(caller, Right.RUN)
         times = await self._times(caller, id, first, end)
         return BackfillPlan(total=len(times), first=times[:_FIRST])
 
-    async def start(self, caller: Caller, id: TriggerId, first: datetime, end: datetime) -> Job:
+    async def start(self, caller: Caller, id: TriggerId, first: date, end: date) -> Job:
         """Create the job that starts the due times from ``first`` until before ``end``, the oldest first.
 
         Those that were started are left out, because a due time starts one execution only.
+
+        Args:
+            first: A moment, or a day, which begins as clocks in the time zone of the schedule show it.
+            end: Likewise.
 
         Raises:
             NotFound; Conflict if the flow's document no longer has the trigger, or it is not a schedule; FlowDisabled.
@@ -59,8 +63,9 @@ class Backfills:
         work = {"trigger": id, "times": [rfc3339(time) for time in times]}
         return await self._jobs.create(caller, NAME, work, total=len(times))
 
-    async def _times(self, caller: Caller, id: TriggerId, first: datetime, end: datetime) -> Sequence[datetime]:
+    async def _times(self, caller: Caller, id: TriggerId, from_: date, to: date) -> Sequence[datetime]:
         trigger, schedule = await self._triggers.schedule(caller, id)
+        first, end = _beginning(from_, schedule.timezone), _beginning(to, schedule.timezone)
         if trigger.flow_disabled_at is not None:
             raise FlowDisabled(trigger.flow_name)
         if not first < end:
@@ -72,6 +77,10 @@ class Backfills:
         period = {"first": key_of(trigger.id, first), "end": key_of(trigger.id, end)}
         started = await self._executions.keys(caller.workspace_id, **period)
         return [time for time in times if key_of(trigger.id, time) not in started]
+
+
+def _beginning(of: date, timezone: str) -> datetime:
+    return of if isinstance(of, datetime) else moment_of(datetime.combine(of, time()), timezone)
 
 
 def _between(schedule: Schedule, first: datetime, end: datetime) -> Sequence[datetime]:

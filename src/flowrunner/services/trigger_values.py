@@ -1,6 +1,7 @@
 """Values of the expressions of triggers, in whose scope are `trigger` and the variables of the flow."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 from flowrunner.domain.errors import invalid
@@ -8,7 +9,8 @@ from flowrunner.domain.expression import ExpressionFailed, TooMuchFilledIn, rend
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.labels import NO_LABELS, labels_of_values
 from flowrunner.domain.prepared import Prepared
-from flowrunner.domain.triggers import Trigger
+from flowrunner.domain.schedules import zone_of
+from flowrunner.domain.triggers import Schedule, Trigger
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.threads import render_soon
@@ -50,7 +52,7 @@ async def input_of(
 
     Raises: InvalidInput if an expression has no value; Unavailable.
     """
-    named = {"type": trigger.type, "name": trigger.name, **values}
+    named = _named(trigger, values)
     try:
         input = await evaluate(trigger.input, flow, named, workspace_id=workspace_id, sandbox=sandbox)
     except TooMuchFilledIn:
@@ -68,10 +70,19 @@ async def labels_of(
     """Return the labels that a trigger gives to its executions. Args and Raises: as `input_of`."""
     if trigger.labels is None:
         return NO_LABELS
-    named = {"type": trigger.type, "name": trigger.name, **values}
+    named = _named(trigger, values)
     try:
         labels = await evaluate(trigger.labels, flow, named, workspace_id=workspace_id, sandbox=sandbox)
     except ExpressionFailed as error:
         raise invalid("labels", f"The labels of the trigger have no value: {error}") from None
     assert isinstance(labels, Mapping), "the reader of documents accepts only maps"
     return labels_of_values(labels)
+
+
+def _named(trigger: Trigger, values: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    named: dict[str, JSON] = {"type": trigger.type, "name": trigger.name, **values}
+    if isinstance(trigger.spec, Schedule):
+        # Expressions know no time zone but UTC, in which the day may be another one.
+        due_at = datetime.fromisoformat(str(values["due_at"])).astimezone(zone_of(trigger.spec.timezone))
+        named["due_local"] = due_at.isoformat(timespec="milliseconds")
+    return named

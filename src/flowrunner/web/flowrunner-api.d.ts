@@ -2899,12 +2899,12 @@ export interface components {
         Backfill: {
             /**
              * From
-             * @description The first moment of the period.
+             * @description The first moment of the period, or its first day in the time zone of the schedule.
              */
             from: string;
             /**
              * To
-             * @description The moment after the period, which is over.
+             * @description The moment or the day after the period, which is over.
              */
             to: string;
         };

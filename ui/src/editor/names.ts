@@ -61,7 +61,7 @@ export function actionsOf(node: Values, known: Known): { name: string; isError: 
 
 const NODE_FIELDS = ["result", "status", "action", "error", "attempts"];
 const EXECUTION_FIELDS = ["id", "started_at", "status"];
-const TRIGGER_FIELDS = ["type", "name", "at", "due_at", "body", "headers", "query", "execution"];
+const TRIGGER_FIELDS = ["type", "name", "at", "due_at", "due_local", "body", "headers", "query", "execution"];
 const ERROR_FIELDS = ["type", "message", "node", "data"];
 
 /** Return what may follow a path in an expression: the names below `before`. */

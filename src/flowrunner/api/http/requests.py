@@ -1,7 +1,7 @@
 """The base of request bodies, and common query parameters."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import Depends, Query, Request
@@ -154,6 +154,13 @@ Paging: TypeAlias = Annotated[Page, Depends(_page)]
 def text_filter(description: str | None = None) -> Any:
     """Return the parameter of a filter. An empty one is rejected: stores take it for none, and would select all."""
     return Query(min_length=1, max_length=200, description=description)
+
+
+def day_or_moment_of(name: str, text: str) -> date:
+    """Return a day as such, whose beginning depends on a time zone, or a moment. Raises: InvalidInput."""
+    moment = moment_of(name, text)
+    assert moment is not None, "there is a text"
+    return moment.date() if _DAY.fullmatch(text) else moment
 
 
 def moment_of(name: str, text: str | None, *, now: datetime | None = None) -> datetime | None:

@@ -126,10 +126,17 @@ def next_(trigger: str, count: int) -> None:
     epilog=examples("trigger backfill daily/morning --from 2027-01-01 --to 2027-02-01"),
 )
 @trigger_argument
-@click.option("--from", "start", metavar="TIME", required=True, help="From this moment on.")
-@click.option("--to", "end", metavar="TIME", required=True, help="Until before this moment.")
+@click.option(
+    "--from",
+    "start",
+    metavar="TIME",
+    required=True,
+    help="From this moment or day on; a day of the schedule's time zone.",
+)
+@click.option("--to", "end", metavar="TIME", required=True, help="Until before this moment or day.")
+@click.option("--dry-run", is_flag=True, help="Only print how many executions it would start, and the first times.")
 @yes_option
-def backfill(trigger: str, start: str, end: str, *, yes: bool) -> None:
+def backfill(trigger: str, start: str, end: str, *, dry_run: bool, yes: bool) -> None:
     """Start the due times of a past period that were never started, as a job."""
     from flowrunner.cli.bulk import follow_job
 
@@ -139,6 +146,9 @@ def backfill(trigger: str, start: str, end: str, *, yes: bool) -> None:
         {"from": moment_of(start, "--from"), "to": moment_of(end, "--to")},
     )
     plan = client.request("POST", path, json=body, query={"dry_run": True}).object()
+    if dry_run:
+        show(plan)
+        return
     ask(f"Start {counted(plan['total'], 'execution')}?", yes=yes)
     sys.exit(follow_job(client, client.request("POST", path, json=body, idempotency_key=True).object()))
 

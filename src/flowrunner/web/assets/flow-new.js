@@ -137,14 +137,14 @@ tests:
 vars: {api: "https://api.example.com"}
 
 inputs:
-  until: {type: string, format: date-time}
+  until: {type: string, format: date}
 
 triggers:
   nightly:
     type: schedule
-    cron: "0 2 * * *"
+    cron: "30 0 * * *"
     timezone: Europe/Berlin
-    input: {until: "\${trigger.due_at}"}
+    input: {until: "\${trigger.due_local.slice(0, 10)}"} # the day in Berlin, not in UTC
 
 nodes:
   fetch:
@@ -169,12 +169,12 @@ nodes:
     params: {value: "\${nodes.sum.result}"}
 
 tests:
-  the_orders_until_the_due_time_are_counted:
-    trigger: {name: nightly, due_at: "2027-01-31T02:00:00+01:00"}
+  the_orders_before_the_day_in_berlin_are_counted:
+    trigger: {name: nightly, due_at: "2027-07-31T00:30:00+02:00"}
     mocks:
       fetch: {result: {body: [{id: 1}, {id: 2}]}}
       send: {result: {status_code: 200}}
-    expect: {result: {until: "2027-01-31T01:00:00.000Z", orders: 2}}
+    expect: {result: {until: "2027-07-31", orders: 2}}
 `,"../../../../src/flowrunner/cli/flow_templates/switch.yaml":`metadata: {name: route-orders, description: Takes another way for each kind of input}
 
 inputs:
