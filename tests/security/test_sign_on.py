@@ -1006,6 +1006,7 @@ async def test_keys_that_were_just_fetched_are_not_fetched_again_for_a_token_of_
         ("/w/x/account", "/w/x/account?sign_on=taken"),
         ("/w/x/account?tab=security#links", "/w/x/account?tab=security&sign_on=taken#links"),
         ("/w/x/account", "/w/x/account?sign_on=too_many_links"),
+        ("/w/x/account", "/w/x/account?sign_on=too_many_failures"),
     ],
 )
 async def test_a_failed_link_ends_where_it_was_begun_and_not_at_the_login_page(
@@ -1025,6 +1026,10 @@ async def test_a_failed_link_ends_where_it_was_begun_and_not_at_the_login_page(
         owner.cookies[state] = value
         given = parameters_of(reply.json["url"])
         liar.nonce = given["nonce"]
+        if "too_many_failures" in there:
+            limit = Allowance[str](1, limit="anonymous_logins", message="{most}")
+            monkeypatch.setattr(program.services.sign_on, "_failures", limit)
+            await Browser(program).come_back("liar", code="c", state="s")
 
         back = await owner.come_back("liar", code="c", state=given["state"])
 

@@ -129,7 +129,9 @@ async def finish_sign_on(request: Request, provider: str) -> Response:
         reply: Response = _after_failure(failed)
     except TooManyRequests as refused:
         await record_refusal(request, refused)
-        reply = _after_failure(SignOnFailed("too_many_failures", str(refused)))
+        too_many = SignOnFailed("too_many_failures", str(refused))
+        too_many.next = services_of(request).sign_on.next_after_failure(cookies.state_of(request))
+        reply = _after_failure(too_many)
     else:
         reply = RedirectResponse(done.next, 303)
         if done.token is not None:

@@ -188,8 +188,14 @@ class SignOn:
             return await self._finish_of(state, provider, returned, address=address, agent=agent)
         except (SignOnFailed, Unavailable) as error:
             failed = error if isinstance(error, SignOnFailed) else SignOnFailed("not_ready", str(error))
-            failed.next = None if state.session is None else state.next
+            failed.next = _next_after_failure(state)
             raise failed from None
+
+    def next_after_failure(self, cookie: str | None) -> str | None:
+        """Return where a browser goes that was linking an account; None for a login, and without a state."""
+        with contextlib.suppress(Unauthorized):
+            return _next_after_failure(self._states.open(cookie or ""))
+        return None
 
     async def _finish_of(
         self, state: LoginState, provider: Provider, returned: ProviderReturn, *, address: str, agent: str
@@ -403,6 +409,10 @@ class SignOn:
         await self._store.remove_all(id, audit=entry)
         self._login_mails.count(mails)
         await self._on_access_change(id)
+
+
+def _next_after_failure(state: LoginState) -> str | None:
+    return None if state.session is None else state.next
 
 
 def _log_failure(error: SignOnFailed, provider: Provider, *, address: str) -> None:
