@@ -3,10 +3,22 @@
   const theme = localStorage.getItem("flowrunner.theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 
-  const [, base, segment, area = "", id, part = "edit"] = location.pathname.replace(/\/+$/, "").split("/");
-  const screen = area === "" ? "overview" : id === undefined ? area : area === "executions" ? "execution" : id === "new" ? "flow-new" : `flow-${part}`;
-  const tab = screen === "execution" ? `execution/${new URLSearchParams(location.search).get("tab") ?? "graph"}` : "";
+  // The build replaces it by the scripts of each screen.
+  const scripts = {};
+  const read = ({ pathname, search }) => {
+    const [, base, segment, area = "", id, part = "edit"] = pathname.replace(/\/+$/, "").split("/");
+    const screen = area === "" ? "overview" : id === undefined ? area : area === "executions" ? "execution" : id === "new" ? "flow-new" : `flow-${part}`;
+    const tab = screen === "execution" ? `execution/${new URLSearchParams(search).get("tab") ?? "graph"}` : "";
+    return { base, segment, id, screen, tab };
+  };
 
+  // Load the scripts of the screen of an address at once: by themselves, they would ask for each other one after the other.
+  window.preload = (place) => {
+    const { base, screen, tab } = read(place);
+    for (const name of (base === "w" && [...(scripts[screen] ?? []), ...(scripts[tab] ?? [])]) || []) document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href: `/assets/${name}.js` }));
+  };
+
+  const { base, segment, id, screen } = read(location);
   // Written by the session: nothing is asked for before a login.
   const [known, workspace, account] = (localStorage.getItem("flowrunner.start") ?? "").split(" ");
   if (base === "w" && segment === known && !/[^\w-]/.test(id ?? "")) {
@@ -31,8 +43,5 @@
     ask("", `accounts/${account}`);
     for (const path of own[screen] ?? []) ask(workspace, path);
   }
-
-  // The build replaces it by the scripts of each screen.
-  const scripts = {};
-  for (const href of (base === "w" && [...(scripts[screen] ?? []), ...(scripts[tab] ?? [])]) || []) document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href }));
+  window.preload(location);
 }

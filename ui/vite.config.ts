@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { build, type Plugin } from "vite";
+import { build, minifySync, type Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
 /** The page of the API: Swagger UI as it is published, because it is built and compressed already. */
@@ -22,7 +22,7 @@ const types: Plugin = {
   },
 };
 
-/** The script of the first moment, with the names of the scripts that each screen loads. */
+/** The scripts of the page of the API and of the first moment, which has the names of the scripts that each screen loads. */
 const start: Plugin = {
   name: "start",
   generateBundle(_, bundle) {
@@ -36,10 +36,13 @@ const start: Plugin = {
         const found = bundle[each];
         if (found?.type === "chunk") for (const other of found.imports) if (bundle[other]?.type === "chunk" && !bundle[other].isEntry) all.add(other);
       }
-      scripts[screen] = [...all].map((each) => `/${each}`);
+      scripts[screen] = [...all].map((each) => each.replace(/^assets\/|\.js$/g, ""));
     }
     const ordered = Object.fromEntries(Object.entries(scripts).sort());
-    this.emitFile({ type: "asset", fileName: "start.js", source: readFileSync("start.js", "utf8").replace("scripts = {}", `scripts = ${JSON.stringify(ordered)}`) });
+    for (const fileName of ["start.js", "docs.js"]) {
+      const source = readFileSync(fileName, "utf8").replace("scripts = {}", `scripts = ${JSON.stringify(ordered)}`);
+      this.emitFile({ type: "asset", fileName, source: minifySync(fileName, source).code });
+    }
   },
 };
 
@@ -65,14 +68,22 @@ export default defineConfig({
     // The policy allows no `data:` for fonts and scripts.
     assetsInlineLimit: 0,
     cssCodeSplit: false,
-    modulePreload: { polyfill: false },
+    // `start.js` does that, for whole screens.
+    modulePreload: false,
     rolldownOptions: {
       output: {
         entryFileNames: "assets/[name].js",
         chunkFileNames: "assets/[name].js",
         assetFileNames: "assets/[name][extname]",
-        // Few files: what every screen needs is one, and small parts of several screens two others.
-        codeSplitting: { groups: [{ name: "base", tags: ["$initial"], priority: 3 }, { name: "shared", test: /src.parts.(?!form\.|field-faults|json|dialog|shown-once)/, minShareCount: 3, priority: 2 }, { name: "forms", test: /src.parts/, minShareCount: 3, priority: 1 }] },
+        // Few files, each of which is compressed by itself: what every screen needs is one, and small parts of several screens others.
+        codeSplitting: {
+          groups: [
+            { name: "base", tags: ["$initial"], priority: 3 },
+            { name: "shared", test: /src.(parts.(?!form\.|field-faults|json|dialog|shown-once)|api|app.people)/, minShareCount: 3, priority: 2 },
+            { name: "forms", test: /src.parts/, minShareCount: 3, priority: 1 },
+            { name: "links", test: /src.(app.(setup|confirm|invitation|passwords|forgotten|token|command-login)|texts.(confirm|command-login))\./, includeDependenciesRecursively: false },
+          ],
+        },
       },
     },
   },

@@ -677,18 +677,23 @@ def test_the_commands_of_a_run_do_the_same(tab: Tab, api: Client, tmp_path: Path
     assert api.get("/api/v1/executions", label="team:core", flow_id=flow).json["total"] == 2
 
 
-def test_a_step_is_compared_with_the_last_success(tab: Tab, api: Client) -> None:
+def test_a_step_is_compared_with_the_last_success_and_any_other_execution(tab: Tab, api: Client) -> None:
     text = "nodes: {a: {type: transform, params: {script: 'if (flow.input.n > 1) throw new Error(); return 1'}}}"
     flow = api.new_flow(text, name="is compared")
     api.ended(api.run(flow, {"n": 1, "same": True}))
-    failed = api.run(flow, {"n": 2, "same": True})
-    api.ended(failed)
+    for n in (7, 2):
+        api.ended(failed := api.run(flow, {"n": n, "same": True}))
     page = tab.go(f"/executions/{failed}")
-    page.get_by_role("button", name="Compare with the last success").click()
+    page.get_by_role("button", name="Compare with another execution").click()
 
-    difference = page.get_by_role("group", name="Against the last success")
+    difference = page.get_by_role("group", name="Compared with")
     expect(difference.locator(".diff-removed")).to_have_text(['3−    "n": 1,', "5−  },", '6−  "result": 1'])
     expect(difference.locator(".diff-added").first).to_contain_text('"n": 2')
+
+    page.get_by_label("Execution to compare with").select_option(index=1)
+    expect(difference.locator(".diff-removed")).to_have_text(['3−    "n": 7,'])
+    page.reload()
+    expect(difference.locator(".diff-removed")).to_have_text(['3−    "n": 7,'])
 
 
 def test_filters_and_columns_are_kept_for_the_account(tab: Tab, ids: dict[str, Any]) -> None:

@@ -172,6 +172,20 @@ def test_the_focus_is_not_lost_with_a_row_or_while_a_request_runs(tab: Tab, api:
     expect(page.get_by_role("heading", name="Secrets", exact=True)).to_be_focused()
 
 
+def test_a_control_that_was_left_for_another_one_does_not_get_the_focus_back(tab: Tab, api: Client) -> None:
+    api.new_flow(f"triggers: {{yearly: {{type: schedule, cron: '@yearly'}}}}\n{SHORT}", name="has a schedule")
+    page = tab.go("/triggers")
+    # As in Safari, where a button that is pressed gets no focus.
+    page.evaluate("""addEventListener("mousedown", (event) => {
+        event.preventDefault();
+        document.activeElement.blur();
+    })""")
+    page.get_by_role("button", name="All types").focus()
+    page.get_by_role("button", name="Pause yearly").click()
+
+    expect(page.get_by_role("button", name="Resume yearly")).to_be_focused()
+
+
 def test_a_missing_secret_is_added_from_where_it_is_missing(tab: Tab, api: Client) -> None:
     document = 'nodes: {out: {type: return, params: {value: "${secrets.IS_READ.length}"}}}'
     flow = api.new_flow(document, name="reads a secret")

@@ -11,6 +11,7 @@ from playwright.sync_api import APIResponse, Browser, Error, Locator, Page, Rout
 
 from support.client import Client
 from support.server import Server
+from support.waiting import wait_for
 from web import sample
 from web.browser import OWNER, Tab, fill_login, needs_chromium, settled, violations
 
@@ -184,6 +185,20 @@ def test_unsaved_text_outlives_a_reload(tab: Tab, api: Client, flow: str) -> Non
     page.get_by_role("button", name="Discard all unsaved changes").click()
     expect(code(page)).not_to_contain_text("# not saved yet")
     assert "not saved" not in definition(api, flow)
+
+
+def test_what_is_typed_during_a_slow_save_stays_kept_in_the_browser(tab: Tab, flow: str) -> None:
+    page, kept = edited(tab, flow), "Object.entries(localStorage).find(([key]) => key.includes('.draft.'))?.[1] ?? ''"
+    held: list[Route] = []
+    page.route(f"**/api/v1/flows/{flow}", lambda route: held.append(route))  # noqa: PLW0108 # no built-in
+    append(page, "# saved\n")
+    page.keyboard.press("Control+S")
+    append(page, "# typed meanwhile\n")
+    wait_for(lambda: "# typed meanwhile" in page.evaluate(kept))
+    held[0].continue_()
+    expect(page.get_by_role("status").filter(has_text="as revision 2")).to_be_visible()
+
+    assert "# typed meanwhile" in page.evaluate(kept)
 
 
 def test_a_text_that_the_server_could_not_check_is_checked_again(tab: Tab, flow: str) -> None:

@@ -114,6 +114,22 @@ def test_another_input_after_a_lost_answer_is_another_start(tab: Tab, api: Clien
     assert [api.execution(each["id"])["input"] for each in started] == [{"n": 2}, {"n": 1}]
 
 
+def test_no_digit_of_a_large_number_is_lost_by_a_rerun_with_edits(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(SHORT, name="has large numbers")
+    api.ended(id := api.run(flow, {"id": 9007199254740993, "n": 1}))
+    page = tab.go(f"/executions/{id}?tab=data")
+    expect(page.get_by_role("group", name="Input")).to_contain_text('"id": 9007199254740993')
+    page.get_by_role("button", name="Re-run with edits…").click()
+    field = page.get_by_role("textbox", name="Input")
+    expect(field).to_be_enabled()
+    field.fill(field.input_value().replace('"n": 1', '"n": 2'))
+    page.get_by_role("dialog").get_by_role("button", name="Re-run", exact=True).click()
+
+    page.wait_for_url(lambda url: "/executions/" in url and id not in url)
+    started = executions(api, flow, count=2)[0]["id"]
+    assert api.execution(started)["input"] == {"id": 9007199254740993, "n": 2}
+
+
 @pytest.mark.parametrize("body", ['{"secrets": [', "<!doctype html><title>Log in to the network</title>"])
 def test_an_answer_that_is_cut_off_or_not_the_servers_ends_the_loading(tab: Tab, body: str) -> None:
     page = tab.page
@@ -305,6 +321,18 @@ def test_the_login_is_offered_whole_once_the_server_can_say_how(browser: Browser
 
     expect(tab.page.get_by_role("link", name="Log in with Corp")).to_be_visible()
     expect(tab.page.get_by_role("alert")).to_have_count(0)
+    tab.close()
+
+
+def test_a_page_whose_scripts_were_not_there_comes_once_they_are(browser: Browser, server: Server) -> None:
+    tab = Tab(browser, server.url)
+    tab.page.route("**/assets/login*.js", lambda route: route.abort())
+    tab.page.goto("/login")
+    expect(tab.page.get_by_text("FlowRunner", exact=True)).to_be_visible()
+
+    tab.page.unroute("**/assets/login*.js")
+
+    expect(tab.page.get_by_role("button", name="Log in")).to_be_visible()
     tab.close()
 
 

@@ -294,6 +294,35 @@ def test_documents_are_imported_by_themselves(tab: Tab, tmp_path: Path) -> None:
     expect(page.get_by_role("link", name="by its metadata", exact=True)).to_be_visible()
 
 
+def test_archives_and_documents_are_imported_together_or_not_at_all(tab: Tab, api: Client, tmp_path: Path) -> None:
+    first, second, third = tmp_path / "first.zip", tmp_path / "second.zip", tmp_path / "third.yaml"
+    for path, name, method in ((first, "of%20one", zipfile.ZIP_DEFLATED), (second, "of two", zipfile.ZIP_STORED)):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr(f"{name}.yaml", "nodes: {done: {type: return, params: {value: 1}}}\n")
+    third.write_text(FLOW.replace("NAME", "of three"))
+    sent: list[str] = []
+
+    def only_once(route: Route) -> None:
+        """Lose the connection after the first request that changes something."""
+        if route.request.method == "POST" and "dry_run=true" not in route.request.url:
+            sent.append(route.request.url)
+        if len(sent) > 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    page = tab.go("/flows")
+    page.route("**/api/v1/flows**", only_once)
+    page.get_by_role("button", name="Import…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Documents or archives").set_input_files([first, second, third])
+    expect(dialog.get_by_role("listitem")).to_have_text(["of oneis created", "of twois created", "of threeis created"])
+    dialog.get_by_role("button", name="Import").click()
+
+    toast(page, "3 flows are imported")
+    assert {flow["name"] for flow in api.get("/api/v1/flows").json["flows"]} >= {"of one", "of two", "of three"}
+
+
 def test_the_executions_of_a_flow_are_kept_as_its_settings_say(tab: Tab, api: Client) -> None:
     flow = api.new_flow(FLOW.replace("NAME", "kept"), name="kept")
     page = tab.go(f"/flows/{flow}/settings")

@@ -1,6 +1,7 @@
 /** Requests to the API: typed by its OpenAPI document, in the workspace of the address, with the session's cookie. */
 import { signal } from "@preact/signals";
 import { common } from "../texts/common";
+import { parseJson } from "./json";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -77,6 +78,8 @@ export interface Answered<T> {
 declare global {
   /** Requests of `start.js`, by their workspace and address. */
   var early: Map<string, Promise<Response>> | undefined;
+  /** The function of `start.js` that loads the scripts of the screen of an address. */
+  var preload: (address: Pick<Location, "pathname" | "search">) => void;
 }
 
 /** Milliseconds after the start of the page in which an answer to an early request is used. */
@@ -179,9 +182,9 @@ export async function request<M extends Method, P extends PathsWith<M>>(
 }
 
 /** Return what the answer holds. Raises: ApiError: The connection has ended within it, or something else has answered, such as a proxy. */
-export async function read(response: Response, signal: AbortSignal | undefined): Promise<unknown> {
+async function read(response: Response, signal: AbortSignal | undefined): Promise<unknown> {
   try {
-    return await response.json();
+    return parseJson(await response.text());
   } catch (error) {
     if (signal?.aborted) throw error;
     throw unreachable();

@@ -56,3 +56,13 @@ test("what was shown stays while it is loaded again, and when that fails", async
   await second;
   expect([query.data, query.error?.message]).toEqual(["first", "Try again"]);
 });
+
+test("what a change has answered is not replaced by an answer that was asked for before", async () => {
+  const { query, answer } = asked();
+  const under = query.reload();
+  query.set("changed");
+  answer[0]!("old");
+  await under;
+
+  expect([query.data, query.loading]).toEqual(["changed", false]);
+});

@@ -1,5 +1,5 @@
 /** What a screen reads: loaded once for its key, kept while it is loaded again, and abandoned with the screen. */
-import { signal, type ReadonlySignal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { keepInEntry, keptInEntry } from "../app/router";
 import { tick } from "../parts/format";
@@ -68,6 +68,8 @@ export class Loaded<T> implements Query<T> {
   }
 
   set = (data: T): void => {
+    // An answer that was asked for before must not replace it.
+    this.controller?.abort();
     tick();
     this.state.value = { data, loading: false };
   };
@@ -102,5 +104,3 @@ export function useQuery<T>(key: string, load: (signal: AbortSignal) => Promise<
   }, [every]);
   return query;
 }
-
-export type { ReadonlySignal };

@@ -64,6 +64,7 @@ function Screen() {
     );
   useEffect(() => {
     if (found === undefined || loaded.peek().has(found.route)) return;
+    window.preload(window.location);
     void load(found.route);
     const timer = setInterval(() => void (hasFailed.peek() && !loaded.peek().has(found.route) && load(found.route)), RETRY);
     return () => clearInterval(timer);
@@ -77,40 +78,22 @@ function Screen() {
 const ExpiredDialog = later(() => import("./login").then((module) => module.ExpiredDialog), { isAbove: true });
 const LeavingDialog = later(() => import("./login").then((module) => module.LeavingDialog), { isAbove: true });
 
-const enrolment = signal<ComponentType | undefined>(undefined);
+const page = (load: () => Promise<{ default: ComponentType }>) => later(() => load().then((module) => module.default), { isPage: true });
 
-/** The page of a login without a required second factor; loaded when it is needed. */
-function Enrolment() {
-  useEffect(() => {
-    void import("./enrol").then((module) => (enrolment.value = module.default));
-  }, []);
-  const Loaded = enrolment.value;
-  return Loaded === undefined ? null : <Loaded />;
-}
+/** The page of a login without a required second factor. */
+const Enrolment = page(() => import("./enrol"));
 
 /** The login and the pages of links, for people who need not be logged in. */
-const openPages: Record<string, () => Promise<{ default: ComponentType }>> = {
-  "/login": () => import("./login"),
-  "/setup": () => import("./setup"),
-  "/invitation": () => import("./invitation"),
-  "/new-password": () => import("./passwords"),
-  "/confirm-email": () => import("./confirm"),
+const openPages: Record<string, ComponentType> = {
+  "/login": page(() => import("./login")),
+  "/setup": page(() => import("./setup")),
+  "/invitation": page(() => import("./invitation")),
+  "/new-password": page(() => import("./passwords")),
+  "/confirm-email": page(() => import("./confirm")),
 };
 
-/** Pages outside of the workspaces, for people who are logged in. */
-const ownPages: Record<string, () => Promise<{ default: ComponentType }>> = {
-  "/command-login": () => import("./command-login"),
-};
-
-function LinkPage({ load }: { load: () => Promise<{ default: ComponentType }> }) {
-  const page = useSignal<{ Page: ComponentType } | undefined>(undefined);
-  useEffect(() => {
-    void load().then((module) => (page.value = { Page: module.default }));
-  }, []);
-  if (page.value === undefined) return null;
-  const { Page } = page.value;
-  return <Page />;
-}
+/** The page outside of the workspaces for people who are logged in. */
+const CommandLogin = page(() => import("./command-login"));
 
 /**
  * Go on to an address in the workspace that was open last in this browser, if it is still the account's. In another browser it is
@@ -135,7 +118,7 @@ export function App() {
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
     else if (path === "/" || path === "/w") void goHome(path);
     // An address without a workspace, such as /approvals.
-    else if (!path.startsWith("/w/") && ownPages[path] === undefined) void goHome(path, withQuery(path, Object.fromEntries(query)));
+    else if (!path.startsWith("/w/") && path !== "/command-login") void goHome(path, withQuery(path, Object.fromEntries(query)));
     else if (workspace.value !== undefined) {
       const segment = segmentOf(workspace.value);
       localStorage.setItem("flowrunner.workspace", segment);
@@ -148,9 +131,10 @@ export function App() {
   useEffect(keepSession, []);
   useEffect(followTabs, []);
   if (mustEnrol.value) return <Enrolment />;
-  if (openPages[path] !== undefined) return <LinkPage key={path} load={openPages[path]} />;
+  const OpenPage = openPages[path];
+  if (OpenPage !== undefined) return <OpenPage key={path} />;
   if (account.value === undefined) return null;
-  if (ownPages[path] !== undefined) return <><LinkPage key={path} load={ownPages[path]} />{askedFor.value !== undefined && <ExpiredDialog />}</>;
+  if (path === "/command-login") return <><CommandLogin />{askedFor.value !== undefined && <ExpiredDialog />}</>;
   // Another address follows.
   if (!path.startsWith("/w/")) return null;
   return (

@@ -1,24 +1,11 @@
 /** The request for a link that sets a new password. */
 import { useSignal } from "@preact/signals";
-import type { ComponentChildren, TargetedEvent } from "preact";
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { api } from "../api/client";
-import { Field, Form } from "../parts/form";
-import { useSubmission } from "../parts/tools";
+import { Field, Form, useForm } from "../parts/form";
 import { passwords as texts } from "../texts/passwords";
 import { shell } from "../texts/shell";
-
-/** A form that ends with a message instead of itself. */
-export function useForm(send: (form: FormData) => Promise<unknown>) {
-  const submission = useSubmission();
-  const isDone = useSignal(false);
-  function onSubmit(event: TargetedEvent<HTMLFormElement, Event>): void {
-    event.preventDefault();
-    const fields = new FormData(event.currentTarget);
-    submission.run(() => send(fields).then(() => void (isDone.value = true)));
-  }
-  return { submission, isDone, onSubmit };
-}
 
 /** What has been done, in the place of the form: it is read aloud. */
 export function Told({ children }: { children: ComponentChildren }) {
@@ -28,15 +15,16 @@ export function Told({ children }: { children: ComponentChildren }) {
 }
 
 export function ForgottenPassword({ onClose }: { onClose: () => void }) {
-  const form = useForm((data) => api.post("/api/v1/auth/password-reset", { body: { email: String(data.get("email")) } }));
+  const isDone = useSignal(false);
+  const { busy, form } = useForm((fields) => api.post("/api/v1/auth/password-reset", { body: { email: String(fields.get("email")) } }).then(() => (isDone.value = true)));
   return (
     <>
-      {form.isDone.value ? <Told>{texts.sent}</Told> : (
-        <Form error={form.submission.fault} onSubmit={form.onSubmit}>
+      {isDone.value ? <Told>{texts.sent}</Told> : (
+        <Form {...form}>
           <Field label={shell.email} hint={texts.askHint}>
             {(id, note) => <input id={id} aria-describedby={note} name="email" type="email" autocomplete="username" required autofocus />}
           </Field>
-          <button class="btn primary" disabled={form.submission.busy}>{texts.ask}</button>
+          <button class="btn primary" disabled={busy}>{texts.ask}</button>
         </Form>
       )}
       <button class="btn quiet" onClick={onClose}>{shell.logIn}</button>

@@ -1,14 +1,12 @@
 /** The login: as a page, and as a dialog over a screen whose session has ended or is too old. */
 import { useSignal } from "@preact/signals";
-import type { TargetedEvent } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { Dialog } from "../parts/dialog";
 import { later } from "../parts/later";
-import { Field, Form } from "../parts/form";
+import { Field, Form, useForm } from "../parts/form";
 import { Failure } from "../parts/parts";
-import { useSubmission } from "../parts/tools";
 import { common } from "../texts/common";
 import { login as words } from "../texts/login";
 import { passwords } from "../texts/passwords";
@@ -36,30 +34,25 @@ function LoginForm({ email, next, onDone }: { email?: string; next?: string; onD
 }
 
 function PasswordForm({ email, onDone, onStep }: { email?: string; onDone: () => void; onStep: (step: Step) => void }) {
-  const form = useSubmission();
-  function submit(event: TargetedEvent<HTMLFormElement, Event>): void {
-    event.preventDefault();
-    const fields = new FormData(event.currentTarget);
-    form.run(async () => {
-      try {
-        await logIn(String(fields.get("email")), String(fields.get("password")));
-      } catch (error) {
-        const step = secondStepOf(error);
-        if (step === undefined) throw error;
-        return onStep(step);
-      }
-      onDone();
-    });
-  }
+  const { busy, form } = useForm(async (fields) => {
+    try {
+      await logIn(String(fields.get("email")), String(fields.get("password")));
+    } catch (error) {
+      const step = secondStepOf(error);
+      if (step === undefined) throw error;
+      return onStep(step);
+    }
+    onDone();
+  });
   return (
-    <Form error={form.fault} onSubmit={submit}>
+    <Form {...form}>
       <Field label={shell.email}>
         {(id) => <input id={id} name="email" type="email" autocomplete="username" required defaultValue={email} autofocus={email === undefined} />}
       </Field>
       <Field label={shell.password}>
         {(id) => <input id={id} name="password" type="password" autocomplete="current-password" required autofocus={email !== undefined} />}
       </Field>
-      <button class="btn primary" disabled={form.busy}>{shell.logIn}</button>
+      <button class="btn primary" disabled={busy}>{shell.logIn}</button>
     </Form>
   );
 }
@@ -68,30 +61,28 @@ function SecondStep({ step, onDone, onStartOver }: { step: Step; onDone: () => v
   const hasCodes = step.methods.includes("totp");
   const isRecovery = useSignal(!hasCodes && step.passkey === undefined);
   const hasRefused = useSignal(false);
-  const form = useSubmission();
   const { challenge, passkey } = step;
-  function submit(event: TargetedEvent<HTMLFormElement, Event>): void {
-    event.preventDefault();
-    const code = String(new FormData(event.currentTarget).get("code"));
-    form.run(() => finishLogIn(isRecovery.value ? { challenge, recovery_code: code } : { challenge, code }).then(onDone));
-  }
+  const { busy, run, form } = useForm((fields) => {
+    const code = String(fields.get("code"));
+    return finishLogIn(isRecovery.value ? { challenge, recovery_code: code } : { challenge, code }).then(onDone);
+  });
   async function sign(): Promise<void> {
     const answer = await answerWithPasskey(passkey ?? {});
     hasRefused.value = answer === undefined;
-    if (answer !== undefined) form.run(() => finishLogIn({ challenge, passkey: answer }).then(onDone));
+    if (answer !== undefined) run(() => finishLogIn({ challenge, passkey: answer }).then(onDone));
   }
   const label = isRecovery.value ? words.recoveryCode : words.code;
   return (
-    <Form error={form.fault} onSubmit={submit}>
+    <Form {...form}>
       <p class="muted">{words.secondStepHint}</p>
       {hasRefused.value && <p role="alert">{words.passkeyFailed}</p>}
-      {passkey !== undefined && <button class="btn primary" type="button" disabled={form.busy} onClick={() => void sign()}>{words.usePasskey}</button>}
+      {passkey !== undefined && <button class="btn primary" type="button" disabled={busy} onClick={() => void sign()}>{words.usePasskey}</button>}
       {(hasCodes || isRecovery.value) && (
         <>
           <Field key={label} label={label}>
             {(id) => <input id={id} class="mono" name="code" inputMode={isRecovery.value ? "text" : "numeric"} autocomplete="one-time-code" required maxLength={40} autofocus />}
           </Field>
-          <button class="btn primary" disabled={form.busy}>{shell.logIn}</button>
+          <button class="btn primary" disabled={busy}>{shell.logIn}</button>
         </>
       )}
       <div class="row">

@@ -29,6 +29,7 @@ describe("the screen after a login", () => {
 
   it("is the one that was asked for", () => {
     expect(next("/w/data/executions?status=failed")).toBe("/w/data/executions?status=failed");
+    expect(next("/.//elsewhere.example/w")).toBe("/elsewhere.example/w");
   });
 
   it.each([null, "//elsewhere.example/w", "https://elsewhere.example", "javascript:alert(1)", "\\\\elsewhere.example", "https://", "/\\elsewhere.example"])("is the first one for %s", (address) => {

@@ -51,7 +51,8 @@ export function homeOf(workspace: { id: string; slug: string }): string {
 /** Return the address if it is within ``origin``, and that of the first screen otherwise. */
 export function within(origin: string, address: string | null): string {
   const target = URL.canParse(address ?? "/", origin) ? new URL(address ?? "/", origin) : undefined;
-  return target?.origin === origin ? target.pathname + target.search + target.hash : "/";
+  // A path such as `//host` would lead to another origin.
+  return target?.origin === origin ? target.pathname.replace(/^\/+/, "/") + target.search + target.hash : "/";
 }
 
 /** Return the address of a screen in the current workspace: `to("/flows")`. */

@@ -1,9 +1,7 @@
 /** The first start: the first admin, and a login as it. */
-import type { TargetedEvent } from "preact";
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
-import { Field, Form } from "../parts/form";
-import { useSubmission } from "../parts/tools";
+import { Field, Form, textIn, useForm } from "../parts/form";
 import { common } from "../texts/common";
 import { login } from "../texts/login";
 import { shell } from "../texts/shell";
@@ -12,29 +10,23 @@ import { logIn, open, setUpState } from "./session";
 
 export default function SetUpPage() {
   document.title = `${login.setUp} · ${common.product}`;
-  const submission = useSubmission();
   const state = useQuery("set-up", setUpState);
   // The address that the server prints may be pasted while this page is open: that loads nothing.
   void location.value;
   const token = window.location.hash.slice(1);
-  function submit(event: TargetedEvent<HTMLFormElement, Event>): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const field = (name: string) => String(form.get(name)).trim();
-    const password = String(form.get("password"));
-    submission.run(async () => {
-      await api.post("/api/v1/setup", { body: { token: field("token"), name: field("name"), email: field("email"), password } });
-      await logIn(field("email"), password);
-      await open();
-      go("/", { replace: true });
-    });
-  }
+  const { busy, form } = useForm(async (fields) => {
+    const [email, password] = [textIn(fields, "email"), String(fields.get("password"))];
+    await api.post("/api/v1/setup", { body: { token: textIn(fields, "token"), name: textIn(fields, "name"), email, password } });
+    await logIn(email, password);
+    await open();
+    go("/", { replace: true });
+  });
   return (
     <main class="alone">
       <div class="card">
         <div class="brand">{common.product}</div>
         <h1>{login.setUp}</h1>
-        <Form error={submission.fault} denied="token" onSubmit={submit}>
+        <Form denied="token" {...form}>
           <Field label={login.setUpToken} hint={login.setUpHint}>
             {(id, note) => <input id={id} aria-describedby={note} key={token} name="token" class="mono" autocomplete="off" spellcheck={false} required defaultValue={token} autofocus={token === ""} />}
           </Field>
@@ -43,7 +35,7 @@ export default function SetUpPage() {
           <Field label={login.setUpPassword} hint={login.setUpPasswordHint}>
             {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required minLength={12} />}
           </Field>
-          <button class="btn primary" disabled={submission.busy}>{login.setUpDone}</button>
+          <button class="btn primary" disabled={busy}>{login.setUpDone}</button>
         </Form>
         {state.data?.is_set_up && <a class="btn quiet" href="/login">{login.toLogIn}</a>}
       </div>

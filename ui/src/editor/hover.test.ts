@@ -36,7 +36,7 @@ nodes: {a: {type: log, params: {cron: "0 2 * * *"}}}
 
 test("a cron expression says what it means, and in which zone", async () => {
   const nightly = await hoverOrWordsAt(TRIGGERS, TRIGGERS.indexOf("1,15"), schema);
-  expect(nightly).toMatchObject({ title: "0 2 1,15 * *", text: "At 02:00, on day 1 and 15 of the month", notes: ["Times are those of Europe/Berlin."] });
+  expect(nightly).toMatchObject({ title: "0 2 1,15 * *", text: "At 02:00, on days 1 and 15 of the month", notes: ["Times are those of Europe/Berlin."] });
   expect(TRIGGERS.slice(nightly!.from, nightly!.to)).toBe("0 2 1,15 * *");
   const weekly = await hoverOrWordsAt(TRIGGERS, TRIGGERS.indexOf("0 6") + 1, schema);
   expect(weekly).toMatchObject({ title: "0 6 * * 1", text: "At 06:00, only on Monday", notes: ["Times are those of UTC."] });

@@ -13,8 +13,6 @@ export interface Known {
   readonly errors: ReadonlyMap<string, readonly string[]>;
 }
 
-export const NOTHING_KNOWN: Known = { secrets: [], actions: new Map(), errors: new Map() };
-
 /** The scopes around a place, the innermost first: the holder of each map of nodes, with its path. */
 export function scopesAround(data: unknown, path: Keys): { readonly nodes: Values; readonly path: Keys }[] {
   const found: { nodes: Values; path: Keys }[] = [];

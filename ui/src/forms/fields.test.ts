@@ -128,3 +128,10 @@ test("there are no fields for a flow without inputs", () => {
 test("a text that may be long is written in several lines", () => {
   expect(inputFields({ note: { type: "string", maxLength: 201 }, name: { type: "string", maxLength: 200 } }).map(({ kind }) => kind)).toEqual(["lines", "text"]);
 });
+
+test("whole numbers beyond those of JavaScript keep their digits", () => {
+  const [number, structure, either] = inputFields({ number: { type: "integer" }, structure: { type: "object" }, either: { type: ["integer", "string"] } });
+  const long = "12345678901234567890";
+  expect(JSON.stringify(["value" in valueOf(number!, long) && valueOf(number!, long), valueOf(structure!, `{id: ${long}, n: 1}`), valueOf(either!, long)])).toBe(`[{"value":${long}},{"value":{"id":${long},"n":1}},{"value":${long}}]`);
+  expect([textOf(number!, 12345678901234567890n), textOf(structure!, { id: 12345678901234567890n })]).toEqual([long, `id: ${long}`]);
+});

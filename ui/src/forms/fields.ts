@@ -1,8 +1,10 @@
 /** Fields of a form, made from a JSON Schema, and what people type in them as values. */
-import { parse, stringify } from "yaml";
+import { stringify } from "yaml";
+import { numberOf } from "../api/json";
 import { isMap } from "../graph/document";
 import { forms as texts } from "../texts/forms";
 import { choicesOf, describe, type Applied } from "../editor/schema";
+import { readYaml } from "./yaml";
 
 export type FieldKind = "text" | "lines" | "number" | "boolean" | "choice" | "date" | "structure";
 
@@ -112,12 +114,12 @@ export function valueOf(field: FormField, text: string): Typed {
       if (field.isInteger && !Number.isInteger(number)) return { fault: texts.notWhole };
       if (field.minimum !== undefined && number < field.minimum) return { fault: texts.atLeast(field.minimum) };
       if (field.maximum !== undefined && number > field.maximum) return { fault: texts.atMost(field.maximum) };
-      return { value: number };
+      return { value: numberOf(text.trim()) };
     }
     case "structure":
       return structure(field, text);
     case "choice":
-      return { value: field.types.length > 0 && !field.types.includes("string") ? parse(text) : text };
+      return { value: field.types.length > 0 && !field.types.includes("string") ? readYaml(text) : text };
     case "text":
       return { value: scalar(field, text) };
     default:
@@ -132,7 +134,7 @@ const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 function scalar({ types }: FormField, text: string): unknown {
   if (types.includes("boolean") && (text === "true" || text === "false")) return text === "true";
   const isNumber = (types.includes("number") || (types.includes("integer") && /^-?\d+$/.test(text))) && NUMBER.test(text);
-  return isNumber && Number.isFinite(Number(text)) ? Number(text) : text;
+  return isNumber && Number.isFinite(Number(text)) ? numberOf(text) : text;
 }
 
 /** The beginning of a map, a list, or a text in quotes. */
@@ -145,7 +147,7 @@ function structure(field: FormField, text: string): Typed {
   if (isTemplate && text.trimStart().startsWith("${")) return { value: text };
   let value: unknown;
   try {
-    value = parse(text, { logLevel: "error" });
+    value = readYaml(text);
   } catch {
     return isTemplate && !WRITTEN.test(text) ? { value: text } : { fault: texts.notYaml };
   }

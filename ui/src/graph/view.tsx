@@ -327,7 +327,7 @@ function usePanning(camera: Camera) {
       if (from.current === undefined) return;
       event.currentTarget.scrollTo(from.current.left - event.clientX + from.current.x, from.current.top - event.clientY + from.current.y);
     },
-    onPointerUp() {
+    onLostPointerCapture() {
       from.current = undefined;
     },
     onWheel(event: WheelEvent) {

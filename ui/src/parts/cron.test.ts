@@ -10,6 +10,12 @@ test.each([
   ["0 0 * * 7", "At 00:00, only on Sunday"],
   ["*/15 * * * *", "Every 15 minutes, every hour, every day"],
   ["@Daily", "At 00:00, every day"],
+  ["*/10 9-17 * * 1-5", "Every 10 minutes, between 09:00 and 17:50, Monday through Friday"],
+  ["0 */5 1,L jan,feb *", "At 00:00, 05:00, 10:00, 15:00 and 20:00, on day 1 of the month and on the last day of the month, only in January and February"],
+  ["30 4 1,15 * 5L", "At 04:30, on days 1 and 15 of the month or on the last Friday of the month"],
+  ["23 0-20/2 * 6-8 5-7", "At 23 minutes past the hour, in the hours that begin at 00:00, 02:00, … 20:00, Friday through Sunday, June through August"],
+  // Without a star, one of the two is enough.
+  ["0 0 1 * 0-6", "At 00:00, every day"],
 ])("%s is %s", (expression, words) => {
   expect(inWords(expression)).toBe(words);
 });

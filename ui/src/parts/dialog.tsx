@@ -5,7 +5,8 @@ import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { common } from "../texts/common";
 import { focused, giveBack } from "./focus";
 import { Icon } from "./icons";
-import { openLayer, Toasts } from "./toast";
+import { done, openLayer, Toasts } from "./toast";
+import { useAction } from "./tools";
 
 interface Props {
   title: string;
@@ -110,6 +111,33 @@ export function Confirm({ title, action, keep = common.cancel, busy, onConfirm, 
       {children}
     </Dialog>
   );
+}
+
+interface Asked extends Pick<Question, "title" | "action"> {
+  /** What follows from it. */
+  hint: ComponentChildren;
+  /** Does it; the question stays until that has succeeded. */
+  run: () => Promise<unknown>;
+  /** What is said then. */
+  said?: string;
+}
+
+/** Questions of a screen, one at a time. */
+export function useQuestion(): { ask: (asked: Asked) => void; busy: boolean; question: ComponentChildren } {
+  const asked = useSignal<Asked | undefined>(undefined);
+  const { busy, run } = useAction();
+  const close = () => (asked.value = undefined);
+  async function act({ run: work, said }: Asked): Promise<void> {
+    await work();
+    close();
+    if (said !== undefined) done(said);
+  }
+  const now = asked.value;
+  return {
+    ask: (next) => (asked.value = next),
+    busy,
+    question: now && <Confirm title={now.title} action={now.action} busy={busy} onConfirm={() => run(() => act(now))} onClose={close}>{typeof now.hint === "string" ? <p class="muted">{now.hint}</p> : now.hint}</Confirm>,
+  };
 }
 
 /** The same, which is confirmed by typing the name of what is lost. */

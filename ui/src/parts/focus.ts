@@ -1,8 +1,11 @@
 /** The focus that a control has lost, because it was disabled or has gone. */
 
-/** The control that had the focus last. */
+/** The control that had the focus last, or was pressed since: some browsers give a button that is pressed no focus. */
 let last: HTMLElement | undefined;
-if (typeof document !== "undefined") document.addEventListener("focusin", ({ target }) => (last = target as HTMLElement));
+if (typeof document !== "undefined") {
+  document.addEventListener("focusin", ({ target }) => (last = target as HTMLElement));
+  document.addEventListener("pointerdown", ({ target }) => (last = (target as Element | null)?.closest?.<HTMLElement>("a, button, input, select, textarea") ?? undefined));
+}
 
 /** Return the control that has the focus, or had it last if none has it: a button that sends something is disabled meanwhile. */
 export function focused(): HTMLElement | undefined {

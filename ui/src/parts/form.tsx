@@ -1,8 +1,11 @@
 /** Forms whose faults stand beside their fields. */
-import { cloneElement, createContext, type ComponentChildren, type FormHTMLAttributes, type VNode } from "preact";
+import { cloneElement, createContext, type ComponentChildren, type FormHTMLAttributes, type TargetedEvent, type VNode } from "preact";
 import { useContext, useEffect, useId, useRef } from "preact/hooks";
+import { common } from "../texts/common";
+import { Dialog } from "./dialog";
 import { fieldFaults } from "./field-faults";
 import { Failure } from "./parts";
+import { useSubmission } from "./tools";
 
 interface Shown {
   readonly faults: ReadonlyMap<string, string>;
@@ -45,6 +48,49 @@ export function Form({ error, conflict, denied, children, class: look = "stack",
         {children}
       </Context.Provider>
     </form>
+  );
+}
+
+type Send = (fields: FormData, form: HTMLFormElement) => Promise<unknown>;
+
+/** The state of a form, and what it needs to send its fields; `run` does something else whose failure it shows. */
+export function useForm(send: Send) {
+  const { busy, fault, run } = useSubmission();
+  function onSubmit(event: TargetedEvent<HTMLFormElement, Event>): void {
+    event.preventDefault();
+    const form = event.currentTarget;
+    const fields = new FormData(form);
+    run(() => send(fields, form));
+  }
+  return { busy, run, form: { error: fault, onSubmit } };
+}
+
+/** Return what is typed in a field, without spaces around it. */
+export function textIn(fields: FormData, name: string): string {
+  return String(fields.get(name) ?? "").trim();
+}
+
+interface Asking extends Pick<Props, "conflict" | "children"> {
+  title: string;
+  /** The button that sends the form. */
+  action: string;
+  isDanger?: boolean;
+  /** The form cannot be sent yet. */
+  isUnready?: boolean;
+  onSubmit: Send;
+  onClose: () => void;
+}
+
+/** A dialog that is a form. */
+export function FormDialog({ title, action, isDanger, isUnready, conflict, onSubmit, onClose, children }: Asking) {
+  const { busy, form } = useForm(onSubmit);
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <Form {...form} conflict={conflict}>
+        {children}
+        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class={isDanger ? "btn danger" : "btn primary"} disabled={busy || isUnready}>{action}</button></div>
+      </Form>
+    </Dialog>
   );
 }
 

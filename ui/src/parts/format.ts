@@ -47,6 +47,11 @@ export function count(number: number): string {
   return number.toLocaleString("en");
 }
 
+/** Return a number of things: "1 entry", "2 entries". */
+export function counted(number: number, thing: string): string {
+  return `${count(number)} ${number === 1 ? thing : `${thing.replace(/y$/, "ie")}s`}`;
+}
+
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const clockMinutes = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const weekday = new Intl.DateTimeFormat("en-GB", { weekday: "short" });

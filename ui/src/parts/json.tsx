@@ -5,6 +5,7 @@ import { expressionOf, member } from "./paths";
 import { done, warn } from "./toast";
 import { copyText } from "./tools";
 import { visible } from "./visible";
+import { common } from "../texts/common";
 import { json as texts } from "../texts/json";
 
 const LIST = 50;
@@ -21,14 +22,14 @@ function Scalar({ value }: { value: unknown }) {
       </span>
     );
   }
-  return <span class={typeof value === "number" ? "j-n" : "j-c"}>{String(JSON.stringify(value))}</span>;
+  return <span class={typeof value === "number" || typeof value === "bigint" ? "j-n" : "j-c"}>{String(JSON.stringify(value))}</span>;
 }
 
 /** A key or an element, which copies its path when it is chosen; plain text where there is no path. */
 function Path({ path, look, children }: { path: string | undefined; look: string; children: ComponentChildren }) {
   if (path === undefined) return <span class={look}>{children}</span>;
   const expression = expressionOf(path);
-  const copy = () => void copyText(expression).then(() => done(texts.copied(expression)), () => warn(texts.notCopied));
+  const copy = () => void copyText(expression).then(() => done(texts.copied(expression)), () => warn(common.notCopied));
   return <button type="button" class={`j-path ${look}`} tabIndex={-1} title={texts.copy(expression)} onClick={copy}>{children}</button>;
 }
 

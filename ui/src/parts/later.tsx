@@ -9,8 +9,8 @@ import { failed } from "./toast";
 /** Milliseconds after which a part that could not be loaded is asked for again. */
 const RETRY = 5000;
 
-/** Return a component that loads the real one once, and shows that it does unless it `isAbove` the page, as a dialog is. */
-export function later<P extends object>(load: () => Promise<ComponentType<P>>, { isAbove = false } = {}): (props: P) => preact.JSX.Element | null {
+/** Return a component that loads the real one once, and shows that it does unless it `isAbove` the page, as a dialog is; `isPage`: It is all of the page. */
+export function later<P extends object>(load: () => Promise<ComponentType<P>>, { isAbove = false, isPage = false } = {}): (props: P) => preact.JSX.Element | null {
   const loaded = signal<{ Part: ComponentType<P> } | undefined>(undefined);
   let isLoading = false;
   const attempt = () => void load().then((Part) => (loaded.value = { Part }), () => {
@@ -23,7 +23,10 @@ export function later<P extends object>(load: () => Promise<ComponentType<P>>, {
       if (!isLoading) attempt();
       isLoading = true;
     }, []);
-    if (loaded.value === undefined) return isAbove ? null : <p class="muted padded" aria-busy="true">{common.loading}</p>;
+    if (loaded.value === undefined) {
+      if (isPage) return <main class="alone loading"><p class="brand">{common.product}</p></main>;
+      return isAbove ? null : <p class="muted padded" aria-busy="true">{common.loading}</p>;
+    }
     const { Part } = loaded.value;
     return <Part {...props} />;
   };

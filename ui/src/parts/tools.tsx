@@ -4,7 +4,7 @@ import { ApiError } from "../api/client";
 import { common } from "../texts/common";
 import { focused, giveBack } from "./focus";
 import { Icon } from "./icons";
-import { failed } from "./toast";
+import { failed, warn } from "./toast";
 
 /** Copy a text, also where the page was loaded over plain HTTP and browsers offer no clipboard. */
 export async function copyText(text: string): Promise<void> {
@@ -19,25 +19,24 @@ export async function copyText(text: string): Promise<void> {
 
 export function CopyButton({ text, label = common.copy, look = "btn" }: { text: string; label?: string; look?: string }) {
   const isDone = useSignal(false);
-  async function copy(): Promise<void> {
-    await copyText(text);
+  function copied(): void {
     isDone.value = true;
     setTimeout(() => (isDone.value = false), 2000);
   }
-  return <button type="button" class={look} onClick={() => void copy()}><Icon name="copy" />{isDone.value ? common.copied : label}</button>;
+  return <button type="button" class={look} onClick={() => void copyText(text).then(copied, () => warn(common.notCopied))}><Icon name="copy" />{isDone.value ? common.copied : label}</button>;
 }
 
 export interface Action {
   readonly busy: boolean;
   /** Run it, unless it runs already; a failure is shown as a toast, or passed to `onError`. */
-  run(work: () => Promise<void>, onError?: (error: unknown) => void): void;
+  run(work: () => Promise<unknown>, onError?: (error: unknown) => void): void;
 }
 
 export interface Submission {
   readonly busy: boolean;
   /** Why the last run failed; what the form shows. */
   readonly fault: unknown;
-  run(work: () => Promise<void>): void;
+  run(work: () => Promise<unknown>): void;
   /** Show no fault, such as that of another form in the same place. */
   clear(): void;
 }
@@ -58,14 +57,14 @@ export function useSubmission(): Submission {
 }
 
 /** Run something, unless `busy` says that it runs; the control that has the focus may be disabled meanwhile. */
-export function runOnce(busy: Signal<boolean>, work: () => Promise<void>, onError: (error: unknown) => void = failed): void {
+export function runOnce(busy: Signal<boolean>, work: () => Promise<unknown>, onError: (error: unknown) => void = failed): void {
   if (busy.peek()) return;
   busy.value = true;
   const before = focused();
   work().catch(onError).finally(() => {
     busy.value = false;
     // Once the control can take it again.
-    setTimeout(() => giveBack(before));
+    if (before !== undefined) setTimeout(() => giveBack(before));
   });
 }
 

@@ -7,10 +7,9 @@ import { account, logOut, setUpState, withRecentLogin } from "../app/session";
 import { Head } from "../app/shell";
 import { setSingleKeys, singleKeys } from "../app/single-keys";
 import { setTheme, theme, type Theme } from "../app/theme";
-import { Field, Form } from "../parts/form";
+import { Field, Form, useForm } from "../parts/form";
 import { Tabs } from "../parts/parts";
 import { done } from "../parts/toast";
-import { useAction } from "../parts/tools";
 import { account as texts } from "../texts/account";
 import { common } from "../texts/common";
 import { keys } from "../texts/keys";
@@ -48,34 +47,21 @@ function Profile() {
 }
 
 function ProfileForm() {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
   const own = account.value;
+  const { busy, run, form } = useForm(async (fields) => {
+    account.value = await withRecentLogin(() => api.put("/api/v1/accounts/{id}", { path: { id: own!.id }, body: { name: String(fields.get("name")), email: String(fields.get("email")) } }));
+    const isMailed = account.value.email !== own!.email && (await setUpState()).mails_resets;
+    done(isMailed ? texts.confirmSent : texts.saved);
+  });
   if (own === undefined) return null;
-  function save(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    action.run(async () => {
-      account.value = await withRecentLogin(() => api.put("/api/v1/accounts/{id}", { path: { id: own!.id }, body: { name: String(form.get("name")), email: String(form.get("email")) } }));
-      error.value = undefined;
-      const isMailed = account.value.email !== own!.email && (await setUpState()).mails_resets;
-      done(isMailed ? texts.confirmSent : texts.saved);
-    }, (reason) => (error.value = reason));
-  }
-  function sendLink(): void {
-    action.run(async () => {
-      await api.post("/api/v1/accounts/me/email-confirmation");
-      error.value = undefined;
-      done(texts.confirmSent);
-    }, (reason) => (error.value = reason));
-  }
+  const sendLink = () => run(() => api.post("/api/v1/accounts/me/email-confirmation").then(() => done(texts.confirmSent)));
   return (
-    <Form class="card padded stack" error={error.value} onSubmit={save}>
+    <Form class="card padded stack" {...form}>
       <h2>{texts.profile}</h2>
       <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={own.name} required maxLength={200} autocomplete="name" />}</Field>
       <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" defaultValue={own.email} required autocomplete="email" />}</Field>
-      {!own.email_confirmed && <p class="row"><span class="muted small">{texts.unconfirmed}</span><button class="btn small-btn right" type="button" disabled={action.busy} onClick={sendLink}>{texts.confirmAgain}</button></p>}
-      <div class="row"><span class="muted small">{texts.role}: {own.role}</span><button class="btn right" disabled={action.busy}>{common.save}</button></div>
+      {!own.email_confirmed && <p class="row"><span class="muted small">{texts.unconfirmed}</span><button class="btn small-btn right" type="button" disabled={busy} onClick={sendLink}>{texts.confirmAgain}</button></p>}
+      <div class="row"><span class="muted small">{texts.role}: {own.role}</span><button class="btn right" disabled={busy}>{common.save}</button></div>
     </Form>
   );
 }
@@ -106,28 +92,20 @@ function Keyboard() {
 }
 
 function PasswordForm() {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
+  const { busy, form } = useForm(async (fields, element) => {
+    await api.put("/api/v1/accounts/{id}", { path: { id: account.value!.id }, body: { password: String(fields.get("password")), current_password: String(fields.get("current_password")) } });
+    element.reset();
+    done(texts.changed);
+  });
   const identities = useQuery("identities", (signal) => api.get("/api/v1/identities", { signal }));
   if (identities.data?.has_password === false) return <section class="card padded"><h2>{texts.passwordTitle}</h2><p class="muted small">{texts.noPassword}</p></section>;
-  function save(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const element = event.currentTarget;
-    const form = new FormData(element);
-    action.run(async () => {
-      await api.put("/api/v1/accounts/{id}", { path: { id: account.value!.id }, body: { password: String(form.get("password")), current_password: String(form.get("current_password")) } });
-      error.value = undefined;
-      element.reset();
-      done(texts.changed);
-    }, (reason) => (error.value = reason));
-  }
   return (
-    <Form class="card padded stack" error={error.value} onSubmit={save}>
+    <Form class="card padded stack" {...form}>
       <h2>{texts.passwordTitle}</h2>
       <input type="hidden" name="username" autocomplete="username" value={account.value?.email} />
       <Field label={texts.current}>{(id) => <input id={id} name="current_password" type="password" autocomplete="current-password" required />}</Field>
       <Field label={texts.next} hint={texts.nextHint}>{(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required />}</Field>
-      <div class="row"><button class="btn right" disabled={action.busy}>{texts.change}</button></div>
+      <div class="row"><button class="btn right" disabled={busy}>{texts.change}</button></div>
     </Form>
   );
 }

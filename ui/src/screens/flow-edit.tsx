@@ -14,12 +14,13 @@ import { isMap } from "../graph/document";
 import { GraphView } from "../graph/view";
 import { moment, now } from "../parts/format";
 import { Icon } from "../parts/icons";
+import { later } from "../parts/later";
 import { Failure, Skeleton } from "../parts/parts";
 import { build } from "../texts/build";
 import { editor as texts } from "../texts/editor";
 import { flow as words } from "../texts/flow";
 import { useEditorActions, type EditorActions } from "./flow/actions";
-import { EditorDialogs } from "./flow/dialogs";
+import type { DialogProps } from "./flow/dialogs";
 import { takeOver, type Handover } from "./flow/handover";
 import { FlowHead } from "./flow/head";
 import { Inspector } from "./flow/inspector";
@@ -27,6 +28,9 @@ import { loadLanguage, type Language } from "./flow/language";
 import { Problems } from "./flow/problems";
 import { readFlow } from "./flow/places";
 import { FlowEditor, loadFlow, type Saved } from "./flow/state";
+
+// Beside the editor, which does not wait for them.
+const EditorDialogs = later<DialogProps>(() => import("./flow/dialogs").then((module) => module.EditorDialogs), { isAbove: true });
 
 export default function FlowEdit({ parameters }: { parameters: Parameters }) {
   const id = parameters.id!;

@@ -9,7 +9,7 @@ import { location, setQuery, to, type Parameters } from "../app/router";
 import { may } from "../app/session";
 import { diffGraphs, type Version } from "../diff/graphs";
 import { GraphView } from "../graph/view";
-import { Confirm } from "../parts/dialog";
+import { useQuestion } from "../parts/dialog";
 import { bytes } from "../parts/format";
 import { Pager } from "../parts/pager";
 import { Empty, Failure, Load, Skeleton, Time } from "../parts/parts";
@@ -30,22 +30,21 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
   const { query } = location.value;
   const cursor = query.get("cursor") ?? "";
   const list = useQuery(`${id} ${cursor}`, (signal) => api.get("/api/v1/flows/{id}/revisions", { path: { id }, query: { limit: PAGE, cursor, count: true }, signal }));
-  const restoring = useSignal<number | undefined>(undefined);
-
-  async function restore(number: number): Promise<void> {
-    restoring.value = undefined;
+  const { ask, question } = useQuestion();
+  async function restoreNow(number: number): Promise<void> {
     try {
       const { revision } = await api.post("/api/v1/flows/{id}/revisions/{number}/restore", { path: { id, number }, headers: flow.data ? { "If-Match": flow.data.etag } : {} });
       done(texts.restored(revision));
       setQuery({ number: undefined, against: undefined, cursor: undefined });
-      await Promise.all([flow.reload(), list.reload()]);
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
+      if (!(error instanceof ApiError && error.status === 412)) throw error;
       // Somebody else has saved it: what is current now is shown, and the next try, which the message asks for, is about that.
-      if (error.status === 412) await Promise.all([flow.reload(), list.reload()]);
-      failed(error);
+      await Promise.all([flow.reload(), list.reload()]);
+      return failed(error);
     }
+    await Promise.all([flow.reload(), list.reload()]);
   }
+  const restore = (number: number) => ask({ title: texts.restoreTitle(number), action: texts.restore, hint: texts.restoreHint, run: () => restoreNow(number) });
 
   if (flow.error?.status === 404) return <NotFound />;
   return (
@@ -66,17 +65,13 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
                   ))}
                   <Pager next={next} drops={["number", "against"]} count={(cursor !== "" || next !== undefined) && total !== undefined && texts.count(total)} />
                 </nav>
-                {number !== undefined && <Chosen id={id} number={number} revisions={revisions} isLast={next === undefined} isCurrent={number === flow.data?.flow.revision} onRestore={() => (restoring.value = number)} />}
+                {number !== undefined && <Chosen id={id} number={number} revisions={revisions} isLast={next === undefined} isCurrent={number === flow.data?.flow.revision} onRestore={() => restore(number)} />}
               </>
             );
           }}
         </Load>
       </div>
-      {restoring.value !== undefined && (
-        <Confirm title={texts.restoreTitle(restoring.value)} action={texts.restore} onConfirm={() => void restore(restoring.peek()!)} onClose={() => (restoring.value = undefined)}>
-          <p>{texts.restoreHint}</p>
-        </Confirm>
-      )}
+      {question}
     </>
   );
 }

@@ -5,13 +5,12 @@ import { useQuery, type Query } from "../api/query";
 import { NotFound } from "../app/not-found";
 import { go, to, type Parameters } from "../app/router";
 import { may, workspace, workspaces } from "../app/session";
-import { ConfirmByName, Dialog } from "../parts/dialog";
+import { ConfirmByName } from "../parts/dialog";
 import { download } from "../parts/download";
-import { Field, Form } from "../parts/form";
+import { Field, Form, FormDialog, textIn, useForm } from "../parts/form";
 import { Load } from "../parts/parts";
 import { done } from "../parts/toast";
 import { useAction } from "../parts/tools";
-import { common } from "../texts/common";
 import { flow as words } from "../texts/flow";
 import { settings as texts } from "../texts/settings";
 import { FlowHead } from "./flow/head";
@@ -37,13 +36,12 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
   const isDeleting = useSignal(false);
   const isCopying = useSignal(false);
   const mayEdit = may("editor");
-  const fault = useSignal<unknown>(undefined);
   const action = useAction();
   async function remove(): Promise<void> {
     await api.delete("/api/v1/flows/{id}", { path: { id: flow.id } });
     done(texts.deleted(flow.name));
     isDeleting.value = false;
-    go(to("/flows"));
+    go(to("/flows"), { replace: true });
   }
   async function change(body: { disabled?: boolean; name?: string; tags?: string[] }, said: string): Promise<void> {
     try {
@@ -56,8 +54,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
     done(said);
     await query.reload();
   }
-  const describe = (body: { name: string; tags: string[] }) =>
-    action.run(() => change(body, texts.saved).then(() => (fault.value = undefined)), (error) => (fault.value = error));
+  const details = useForm((form) => change({ name: String(form.get("name")), tags: textIn(form, "tags").split(",").map((tag) => tag.trim()).filter(Boolean) }, texts.saved));
   const others = workspaces.value.filter(({ id }) => id !== workspace.value?.id);
   return (
     <div class="stack">
@@ -68,20 +65,11 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
           {mayEdit && <button class="btn" disabled={action.busy} onClick={() => action.run(() => change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled))}>{flow.disabled ? texts.enable : texts.disable}</button>}
         </section>
         <section class="card padded">
-          <Form
-            error={fault.value}
-            conflict="name"
-            onSubmit={(event) => {
-              event.preventDefault();
-              const form = new FormData(event.currentTarget);
-              const tags = String(form.get("tags")).split(",").map((tag) => tag.trim()).filter(Boolean);
-              describe({ name: String(form.get("name")), tags });
-            }}
-          >
+          <Form {...details.form} conflict="name">
             <h2>{texts.details}</h2>
             <Field label={texts.name} hint={texts.nameHint}>{(field, note) => <input id={field} aria-describedby={note} name="name" required maxLength={200} defaultValue={flow.name} />}</Field>
             <Field label={texts.tags} hint={texts.tagsHint}>{(field, note) => <input id={field} name="tags" aria-describedby={note} defaultValue={flow.tags.join(", ")} />}</Field>
-            {mayEdit && <div class="row"><button class="btn right" disabled={action.busy}>{texts.save}</button></div>}
+            {mayEdit && <div class="row"><button class="btn right" disabled={details.busy}>{texts.save}</button></div>}
           </Form>
         </section>
       </fieldset>
@@ -137,28 +125,15 @@ function Move({ id, others }: { id: string; others: readonly { slug: string; nam
 }
 
 function CopyDialog({ flow, onClose }: { flow: Saved["flow"]; onClose: () => void }) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
-  const copy = async (name: string) => {
-    const copied = await api.post("/api/v1/flows/{id}/copy", { path: { id: flow.id }, body: { name } });
+  const copy = async (form: FormData) => {
+    const copied = await api.post("/api/v1/flows/{id}/copy", { path: { id: flow.id }, body: { name: String(form.get("name")) } });
     done(texts.copied(copied.name));
     onClose();
     go(to(`/flows/${copied.id}`));
   };
   return (
-    <Dialog title={texts.copy} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.cancel}</button><button class="btn primary" form="copy-form" disabled={action.busy}>{texts.copy}</button></>}>
-      <Form
-        id="copy-form"
-        error={error.value}
-        conflict="name"
-        onSubmit={(event) => {
-          event.preventDefault();
-          const name = String(new FormData(event.currentTarget).get("name"));
-          action.run(() => copy(name), (reason) => (error.value = reason));
-        }}
-      >
-        <Field label={texts.copyName}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={`${flow.name}-copy`} autofocus />}</Field>
-      </Form>
-    </Dialog>
+    <FormDialog title={texts.copy} action={texts.copy} conflict="name" onSubmit={copy} onClose={onClose}>
+      <Field label={texts.copyName}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={`${flow.name}-copy`} autofocus />}</Field>
+    </FormDialog>
   );
 }

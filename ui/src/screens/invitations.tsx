@@ -3,14 +3,11 @@ import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import type { Workspace } from "../app/session";
-import { Confirm, Dialog } from "../parts/dialog";
-import { Field, Form } from "../parts/form";
+import { useQuestion } from "../parts/dialog";
+import { Field, FormDialog, textIn } from "../parts/form";
 import { Load, Time } from "../parts/parts";
 import { RoleOptions } from "../parts/roles";
 import { ShownOnce } from "../parts/shown-once";
-import { done } from "../parts/toast";
-import { useAction } from "../parts/tools";
-import { common } from "../texts/common";
 import { invitation as texts } from "../texts/invitation";
 import { workspace as workspaceTexts } from "../texts/workspace";
 
@@ -19,16 +16,11 @@ type Role = Schemas["InvitationInList"]["role"];
 export function Invitations({ place }: { place: Workspace }) {
   const list = useQuery(place.id, (signal) => api.get("/api/v1/workspaces/{id}/invitations", { path: { id: place.id }, query: { limit: 100 }, signal }));
   const isNew = useSignal(false);
-  const revoked = useSignal<Schemas["InvitationInList"] | undefined>(undefined);
-  const action = useAction();
-  function revoke(id: string): void {
-    action.run(async () => {
-      await api.delete("/api/v1/workspaces/{id}/invitations/{invitation_id}", { path: { id: place.id, invitation_id: id } });
-      await list.reload();
-      revoked.value = undefined;
-      done(texts.revoked);
-    });
-  }
+  const { ask, question } = useQuestion();
+  const revoke = ({ id, email }: Schemas["InvitationInList"]) => ask({
+    title: texts.revokeTitle(email), action: texts.revokeIt, hint: texts.revokeHint, said: texts.revoked,
+    run: () => api.delete("/api/v1/workspaces/{id}/invitations/{invitation_id}", { path: { id: place.id, invitation_id: id } }).then(list.reload),
+  });
   return (
     <>
       <Load query={list} rows={2}>
@@ -44,7 +36,7 @@ export function Invitations({ place }: { place: Workspace }) {
                       <td class="name"><span class="cut block" title={each.email}>{each.email}</span></td>
                       <td>{workspaceTexts.roles[each.role]}</td>
                       <td class="wide-only muted" data-label={texts.expires}><Time at={each.expires_at} /></td>
-                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.revoke} ${each.email}`} onClick={() => (revoked.value = each)}>{texts.revoke}</button></td>
+                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.revoke} ${each.email}`} onClick={() => revoke(each)}>{texts.revoke}</button></td>
                     </tr>
                   ))}
                 </tbody>
@@ -53,28 +45,18 @@ export function Invitations({ place }: { place: Workspace }) {
           </section>
         )}
       </Load>
-      {revoked.value !== undefined && (
-        <Confirm title={texts.revokeTitle(revoked.value.email)} action={texts.revokeIt} busy={action.busy} onConfirm={() => revoke(revoked.value!.id)} onClose={() => (revoked.value = undefined)}>
-          <p class="muted">{texts.revokeHint}</p>
-        </Confirm>
-      )}
+      {question}
       {isNew.value && <NewInvitation place={place} onMade={list.reload} onClose={() => (isNew.value = false)} />}
     </>
   );
 }
 
 function NewInvitation({ place, onMade, onClose }: { place: Workspace; onMade: () => Promise<void>; onClose: () => void }) {
-  const error = useSignal<unknown>(undefined);
   const made = useSignal<Schemas["NewInvitationAnswer"] | undefined>(undefined);
-  const action = useAction();
-  function invite(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    action.run(async () => {
-      const body = { email: String(form.get("email")).trim(), role: String(form.get("role")) as Role, expires_in: String(form.get("expires_in")) };
-      made.value = await api.post("/api/v1/workspaces/{id}/invitations", { path: { id: place.id }, body });
-      await onMade();
-    }, (reason) => (error.value = reason));
+  async function invite(form: FormData): Promise<void> {
+    const body = { email: textIn(form, "email"), role: String(form.get("role")) as Role, expires_in: String(form.get("expires_in")) };
+    made.value = await api.post("/api/v1/workspaces/{id}/invitations", { path: { id: place.id }, body });
+    await onMade();
   }
   if (made.value !== undefined) {
     const link = new URL(made.value.link, window.location.origin).href;
@@ -82,13 +64,10 @@ function NewInvitation({ place, onMade, onClose }: { place: Workspace; onMade: (
     return <ShownOnce title={texts.madeTitle(made.value.email)} hint={hint} text={link} onClose={onClose} />;
   }
   return (
-    <Dialog title={texts.invite} onClose={onClose}>
-      <Form error={error.value} onSubmit={invite}>
-        <Field label={texts.email} hint={texts.inviteHint}>{(id, note) => <input id={id} aria-describedby={note} name="email" type="email" required autofocus autocomplete="off" />}</Field>
-        <Field label={workspaceTexts.role}>{(id) => <select id={id} name="role"><RoleOptions chosen="editor" explained /></select>}</Field>
-        <Field label={texts.life}>{(id) => <select id={id} name="expires_in">{Object.entries(texts.lives).map(([value, label]) => <option key={value} value={value} selected={value === "7d"}>{label}</option>)}</select>}</Field>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.invite}</button></div>
-      </Form>
-    </Dialog>
+    <FormDialog title={texts.invite} action={texts.invite} onSubmit={invite} onClose={onClose}>
+      <Field label={texts.email} hint={texts.inviteHint}>{(id, note) => <input id={id} aria-describedby={note} name="email" type="email" required autofocus autocomplete="off" />}</Field>
+      <Field label={workspaceTexts.role}>{(id) => <select id={id} name="role"><RoleOptions chosen="editor" explained /></select>}</Field>
+      <Field label={texts.life}>{(id) => <select id={id} name="expires_in">{Object.entries(texts.lives).map(([value, label]) => <option key={value} value={value} selected={value === "7d"}>{label}</option>)}</select>}</Field>
+    </FormDialog>
   );
 }

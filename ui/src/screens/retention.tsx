@@ -1,13 +1,11 @@
 /** The rule by which ended executions of a flow or of a workspace are deleted. */
-import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { duration } from "../parts/format";
-import { Field, Form } from "../parts/form";
+import { Field, Form, useForm } from "../parts/form";
 import { Load } from "../parts/parts";
 import { lengthOf } from "../parts/retention";
 import { done } from "../parts/toast";
-import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { retention as texts } from "../texts/retention";
 
@@ -25,31 +23,24 @@ export function Retention({ kind, id, mayChange }: { kind: "flow" | "workspace";
 }
 
 function RetentionForm({ kind, id, rule, mayChange, onSaved }: { kind: "flow" | "workspace"; id: string; rule: Rule; mayChange: boolean; onSaved: (rule: Rule) => void }) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
   const age = lengthOf(rule.max_age_seconds);
   const { max_age_seconds: seconds, max_count: most } = rule.in_force;
-  function save(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const number = (name: string) => (form.get(name) === "" ? null : Number(form.get(name)));
+  const { busy, form } = useForm(async (fields) => {
+    const number = (name: string) => (fields.get(name) === "" ? null : Number(fields.get(name)));
     const length = number("max_age_seconds");
-    action.run(async () => {
-      const body = { max_age_seconds: length === null ? null : length * Number(form.get("unit")), max_count: number("max_count") };
-      onSaved(await api.put(PATHS[kind], { path: { id }, body }));
-      error.value = undefined;
-      done(common.saved);
-    }, (reason) => (error.value = reason));
-  }
+    const body = { max_age_seconds: length === null ? null : length * Number(fields.get("unit")), max_count: number("max_count") };
+    onSaved(await api.put(PATHS[kind], { path: { id }, body }));
+    done(common.saved);
+  });
   return (
-    <Form error={error.value} onSubmit={save}>
+    <Form {...form}>
       <fieldset class="plain stack" disabled={!mayChange}>
         <div class="columns">
           <Field label={texts.age}>{(field) => <input id={field} name="max_age_seconds" type="number" min={1} step={1} defaultValue={age.number} />}</Field>
           <Field label={texts.unit}>{(field) => <select id={field} name="unit">{Object.entries(texts.units).sort(([a], [b]) => Number(b) - Number(a)).map(([value, label]) => <option key={value} value={value} selected={Number(value) === age.unit}>{label}</option>)}</select>}</Field>
           <Field label={texts.counts[kind]}>{(field) => <input id={field} name="max_count" type="number" min={1} step={1} defaultValue={rule.max_count ?? undefined} />}</Field>
         </div>
-        <div class="row"><span class="muted small grow">{texts.inForce(seconds === null ? undefined : duration(seconds * 1000), most)}</span>{mayChange && <button class="btn right" disabled={action.busy}>{common.save}</button>}</div>
+        <div class="row"><span class="muted small grow">{texts.inForce(seconds === null ? undefined : duration(seconds * 1000), most)}</span>{mayChange && <button class="btn right" disabled={busy}>{common.save}</button>}</div>
       </fieldset>
     </Form>
   );

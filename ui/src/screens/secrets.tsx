@@ -5,12 +5,11 @@ import { useQuery } from "../api/query";
 import { location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
-import { Confirm, Dialog } from "../parts/dialog";
+import { Dialog, useQuestion } from "../parts/dialog";
 import { Field, Form } from "../parts/form";
 import { Empty, Load, Time } from "../parts/parts";
 import { useStart } from "../parts/start";
 import { done } from "../parts/toast";
-import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { secrets as texts } from "../texts/secrets";
 
@@ -21,22 +20,20 @@ export default function Secrets() {
   const list = useQuery(id, (signal) => api.get("/api/v1/workspaces/{id}/secrets", { path: { id }, signal }));
   /** The name that is written; empty for a new secret. */
   const written = useSignal<string | undefined>(undefined);
-  const deleted = useSignal<Secret | undefined>(undefined);
   /** The name that a link to this screen has for a new one. */
   const asked = location.value.query.get("new") ?? undefined;
-  const action = useAction();
+  const { ask, question } = useQuestion();
   const mayChange = may("editor");
   const add = mayChange && <button class="btn primary" onClick={() => (written.value = "")}>{texts.add}</button>;
   function close(): void {
     written.value = undefined;
     if (asked !== undefined) setQuery({ new: undefined });
   }
-  async function remove(key: string): Promise<void> {
-    await api.delete("/api/v1/workspaces/{id}/secrets/{key}", { path: { id, key } });
-    await list.reload();
-    done(texts.deleted(key));
-    deleted.value = undefined;
-  }
+  const remove = ({ key, used_by: users }: Secret) => ask({
+    title: texts.deleteTitle(key), action: texts.deleteIt, said: texts.deleted(key),
+    hint: users.length === 0 ? texts.deleteHint : <><p>{texts.deleteUsed}</p><ul class="stack tight">{users.map(({ id: flow, name }) => <li key={flow} class="wrap"><b>{name}</b></li>)}</ul></>,
+    run: () => api.delete("/api/v1/workspaces/{id}/secrets/{key}", { path: { id, key } }).then(list.reload),
+  });
   return (
     <>
       <Head title={texts.title} actions={add} />
@@ -60,7 +57,7 @@ export default function Secrets() {
                       {mayChange && (
                         <td class="num acts">
                           <button class="btn quiet" aria-label={`${texts.replace} ${secret.key}`} onClick={() => (written.value = secret.key)}>{texts.replace}</button>
-                          <button class="btn quiet" aria-label={`${common.delete} ${secret.key}`} onClick={() => (deleted.value = secret)}>{common.delete}</button>
+                          <button class="btn quiet" aria-label={`${common.delete} ${secret.key}`} onClick={() => remove(secret)}>{common.delete}</button>
                         </td>
                       )}
                     </tr>
@@ -72,11 +69,7 @@ export default function Secrets() {
         </Load>
       </div>
       {(written.value !== undefined || (asked !== undefined && mayChange)) && <SecretDialog workspaceId={id} name={written.value ?? ""} begun={asked} listed={list.data?.secrets.map(({ key }) => key) ?? []} onSaved={list.reload} onClose={close} />}
-      {deleted.value !== undefined && (
-        <Confirm title={texts.deleteTitle(deleted.value.key)} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(() => remove(deleted.value!.key))} onClose={() => (deleted.value = undefined)}>
-          {deleted.value.used_by.length === 0 ? <p class="muted">{texts.deleteHint}</p> : <><p>{texts.deleteUsed}</p><ul class="stack tight">{deleted.value.used_by.map(({ id: flow, name }) => <li key={flow} class="wrap"><b>{name}</b></li>)}</ul></>}
-        </Confirm>
-      )}
+      {question}
     </>
   );
 }

@@ -6,17 +6,14 @@ import { go, location, to, withQuery } from "../app/router";
 import { account, may, open, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { bytes, count } from "../parts/format";
-import { Dialog } from "../parts/dialog";
-import { Field, Form } from "../parts/form";
+import { Field, FormDialog, textIn } from "../parts/form";
 import { Load, Tabs } from "../parts/parts";
 import { done } from "../parts/toast";
-import { useAction } from "../parts/tools";
 import { AuditLog } from "./audit/log";
 import { Invitations } from "./invitations";
 import { Members } from "./workspace/members";
 import { WorkspaceSettings } from "./workspace/settings";
 import { WorkspaceTokens } from "./workspace/tokens";
-import { common } from "../texts/common";
 import { workspace as texts } from "../texts/workspace";
 
 export default function WorkspaceScreen() {
@@ -52,28 +49,19 @@ export default function WorkspaceScreen() {
 }
 
 function NewWorkspace({ onClose }: { onClose: () => void }) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
-  function create(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const [name, slug] = [String(form.get("name")), String(form.get("slug")).trim()];
-    action.run(async () => {
-      const made = await api.post("/api/v1/workspaces", { body: { name, ...(slug !== "" && { slug }) } });
-      await open();
-      done(texts.created(made.name));
-      onClose();
-      go(`/w/${encodeURIComponent(made.slug)}/workspace`);
-    }, (reason) => (error.value = reason));
+  async function create(form: FormData): Promise<void> {
+    const slug = textIn(form, "slug");
+    const made = await api.post("/api/v1/workspaces", { body: { name: String(form.get("name")), ...(slug !== "" && { slug }) } });
+    await open();
+    done(texts.created(made.name));
+    onClose();
+    go(`/w/${encodeURIComponent(made.slug)}/workspace`);
   }
   return (
-    <Dialog title={texts.newWorkspace} onClose={onClose}>
-      <Form error={error.value} conflict="slug" onSubmit={create}>
-        <Field label={texts.name} hint={texts.newHint}>{(id, note) => <input id={id} aria-describedby={note} name="name" required autofocus maxLength={200} />}</Field>
-        <Field label={texts.slug} hint={texts.slugHint}>{(id, note) => <input id={id} aria-describedby={note} class="mono" name="slug" maxLength={63} autocomplete="off" spellcheck={false} />}</Field>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.newWorkspace}</button></div>
-      </Form>
-    </Dialog>
+    <FormDialog title={texts.newWorkspace} action={texts.newWorkspace} conflict="slug" onSubmit={create} onClose={onClose}>
+      <Field label={texts.name} hint={texts.newHint}>{(id, note) => <input id={id} aria-describedby={note} name="name" required autofocus maxLength={200} />}</Field>
+      <Field label={texts.slug} hint={texts.slugHint}>{(id, note) => <input id={id} aria-describedby={note} class="mono" name="slug" maxLength={63} autocomplete="off" spellcheck={false} />}</Field>
+    </FormDialog>
   );
 }
 

@@ -1,3 +1,5 @@
+import { counted } from "../parts/format";
+
 export const admin = {
   title: "Admin",
   tabs: "Sections of the administration",
@@ -40,7 +42,6 @@ export const admin = {
   actions: "Actions",
   version: "Version",
   database: "Database",
-  size: "Size",
   since: "Started",
   processes: "Servers and workers",
   engineProcesses: "Engine processes of this server",
@@ -71,8 +72,8 @@ export const admin = {
   slug: "Name in addresses",
   noWorkspaces: "No shared workspaces yet",
   noWorkspacesHint: "Personal workspaces are not listed. Anybody can create a workspace to share.",
-  ofAccounts: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "account" : "accounts"}`,
-  ofWorkspaces: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "workspace" : "workspaces"}`,
+  ofAccounts: (count: number) => counted(count, "account"),
+  ofWorkspaces: (count: number) => counted(count, "workspace"),
   keysHint: "Keys protect stored secrets and sign sessions. A rotation replaces them in the background: stored data stays readable, and sessions stay valid.",
   key: "Key",
   keyKinds: { master: "master", data: "data", signing: "signing" } as Record<string, string>,

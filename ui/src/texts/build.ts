@@ -21,7 +21,6 @@ export const build = {
   removeEdge: (action: string) => `Remove the edge ${action}`,
   addEdge: "Add an edge",
   action: "Action",
-  target: "Node",
   more: "More",
   insertAfter: "Insert after",
   remove: "Delete node",
@@ -32,5 +31,4 @@ export const build = {
   unknownType: (type: string) => `There is no node type ${type === "" ? "yet" : type}.`,
   connect: (source: string, target: string) => `From ${source} to ${target}`,
   connectHint: "Which action leads there?",
-  type: "Type",
 };

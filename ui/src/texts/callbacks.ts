@@ -1,11 +1,13 @@
 /** Words of callbacks: what other servers and people are told of. */
+import { counted } from "../parts/format";
+
 export const callbacks = {
   title: "Callbacks",
   hint: "A callback notifies another server, a chat or a mailbox of events in this workspace.",
   empty: "No callbacks yet",
   emptyHint: "Create one to be notified of failed executions: by a message in Slack, Discord or Teams, by e-mail, or by a signed event for your own server.",
   add: "New callback",
-  count: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "callback" : "callbacks"}`,
+  count: (count: number) => counted(count, "callback"),
   name: "Name",
   nameHint: "Shown in lists. If it is empty, the address is shown.",
   format: "Format",
@@ -56,7 +58,7 @@ export const callbacks = {
   secretHint: "It is not shown again. The receiver verifies each message with it, as described by Standard Webhooks.",
   state: "State",
   states: { on: "enabled", idle: "reports nothing", failing: "failing", refused: "error in the last message", off: "disabled" },
-  failures: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "failure" : "failures"} in a row`,
+  failures: (count: number) => `${counted(count, "failure")} in a row`,
   disabledBy: "The server has disabled it",
   disabledHint: "Fix the receiver, send a test, and enable the callback again.",
   actions: "Actions",
@@ -81,7 +83,7 @@ export const callbacks = {
   noDeliveries: "Nothing has been delivered yet",
   noDeliveriesHint: "Send a test to see whether the receiver accepts it.",
   deliveryStates: { delivered: "delivered", failed: "failed", pending: "pending" },
-  attempts: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "attempt" : "attempts"}`,
+  attempts: (count: number) => counted(count, "attempt"),
   answered: (status: number) => `answered ${status}`,
   again: "again",
   execution: "Execution",

@@ -14,6 +14,7 @@ export const common = {
   delete: "Delete",
   copy: "Copy",
   copied: "Copied",
+  notCopied: "The browser did not copy it",
   copyCurl: "Copy as curl",
   hint: (text: string) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : "."),
   unreachable: "The server does not answer",

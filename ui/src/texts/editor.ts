@@ -1,4 +1,6 @@
 /** Words of the editor of flows. */
+import { counted } from "../parts/format";
+
 export const editor = {
   addSecret: "Add it…",
   timesIn: (zone: string) => `Times are those of ${zone}.`,
@@ -7,15 +9,14 @@ export const editor = {
   noProblems: "No problems",
   checking: "Checking…",
   offline: "The server could not check this text",
-  errors: (count: number) => `${count} ${count === 1 ? "error" : "errors"}`,
-  warnings: (count: number) => `${count} ${count === 1 ? "warning" : "warnings"}`,
+  errors: (count: number) => counted(count, "error"),
+  warnings: (count: number) => counted(count, "warning"),
   goTo: (line: number, column: number) => `${line}:${column}`,
   fix: (text: string) => (text === "" ? "Remove it" : `Change to ${text}`),
   stale: "Syntax error: the graph shows the last valid text",
   defaultIs: (value: string) => `Default: ${value}`,
   oneOf: (values: string) => `One of: ${values}`,
   unsaved: "unsaved changes",
-  saved: "saved",
   draftRestored: (time: string) => `Unsaved changes from ${time} were restored.`,
   discard: "Discard them",
   discardAll: "Discard all unsaved changes",

@@ -1,4 +1,6 @@
 /** Words of executions: those that the list and one execution have in common, and those of one. */
+import { counted } from "../parts/format";
+
 export const executions = {
   title: "Executions",
   status: "Status",
@@ -18,8 +20,8 @@ export const executions = {
   byNone: "–",
   byRerun: "re-run",
   byPerson: (name: string) => `by ${name}`,
-  errors: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "error" : "errors"}`,
-  warnings: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "warning" : "warnings"}`,
+  errors: (count: number) => counted(count, "error"),
+  warnings: (count: number) => counted(count, "warning"),
   until: "until",
   waitsFor: {
     approval: "an approval",
@@ -33,7 +35,7 @@ export const executions = {
 
   ran: (runs: number, failed: number) => (failed > 0 ? `${failed.toLocaleString("en")} of ${runs.toLocaleString("en")} failed` : `${runs.toLocaleString("en")} runs`),
   attemptsOf: (count: number) => `${count} attempts`,
-  countOfRounds: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "round" : "rounds"}`,
+  countOfRounds: (count: number) => counted(count, "round"),
 
   tabs: "Views of the execution",
   graph: "Graph",
@@ -63,7 +65,7 @@ export const executions = {
   steps: "Steps",
   attemptOf: (attempt: number) => `attempt ${attempt}`,
   waits: "Waits for",
-  others: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "other" : "others"}`,
+  others: (count: number) => counted(count, "other"),
   some: (count: number, status: string) => `${count.toLocaleString("en")} ${status}`,
   moreSteps: (count: number) => `Only the first ${count.toLocaleString("en")} steps of loops and branches are shown.`,
 

@@ -21,6 +21,7 @@ export const flows = {
   importIt: "Import",
   importHint: "YAML or JSON documents, or zip archives of them. A flow is named by its metadata, or else by its file; a known one gets a new revision. The command `flowrunner import` converts n8n workflows and OpenAPI.",
   files: "Documents or archives",
+  noArchive: (name: string) => `${name} is not a zip archive of flows`,
   plan: "What the import does",
   planned: { create: "is created", update: "gets a new revision", none: "stays as it is" } as Record<string, string>,
   missingSecrets: (names: string) => `needs secrets: ${names}`,

@@ -1,14 +1,15 @@
 /** Words of the graph of a flow. */
+import { counted } from "../parts/format";
 import { statuses } from "./common";
 
 export const graph = {
-  label: (name: string, nodes: number) => `${name}, ${nodes} ${nodes === 1 ? "node" : "nodes"}`,
+  label: (name: string, nodes: number) => `${name}, ${counted(nodes, "node")}`,
   flow: "Flow graph",
   help: "Arrow keys follow the links. Enter opens a node, Space folds a loop.",
   node: (name: string, type: string, status: string | undefined, targets: readonly string[]) =>
     [name, type, status, targets.length > 0 ? `leads to ${targets.join(", ")}` : undefined].filter(Boolean).join(", "),
   statusOf: (status: string) => GRAPH_STATUSES[status] ?? statuses[status] ?? status,
-  hidden: (count: number) => `${count} ${count === 1 ? "node" : "nodes"} inside`,
+  hidden: (count: number) => `${counted(count, "node")} inside`,
   fold: (name: string) => `Fold ${name}`,
   unfold: (name: string) => `Unfold ${name}`,
   zoomIn: "Zoom in",

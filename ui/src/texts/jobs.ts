@@ -1,4 +1,6 @@
 /** Words of what is done to many executions at once. */
+import { counted } from "../parts/format";
+
 export const jobs = {
   keepRunning: "Keep them running",
   titles: { rerun: "Re-run these executions?", cancel: "Cancel these executions?", delete: "Delete these executions?" } as Record<string, string>,
@@ -8,9 +10,9 @@ export const jobs = {
     delete: "Input, result, steps, log and events of each are deleted, and cannot be restored. The audit log keeps that you did it.",
   } as Record<string, string>,
   confirm: {
-    rerun: (count: number) => `Re-run ${count.toLocaleString("en")} ${count === 1 ? "execution" : "executions"}`,
-    cancel: (count: number) => `Cancel ${count.toLocaleString("en")} ${count === 1 ? "execution" : "executions"}`,
-    delete: (count: number) => `Delete ${count.toLocaleString("en")} ${count === 1 ? "execution" : "executions"}`,
+    rerun: (count: number) => `Re-run ${counted(count, "execution")}`,
+    cancel: (count: number) => `Cancel ${counted(count, "execution")}`,
+    delete: (count: number) => `Delete ${counted(count, "execution")}`,
   } as Record<string, (count: number) => string>,
   none: "No execution matches: there is nothing to do.",
   counting: "Counting…",

@@ -1,11 +1,13 @@
 /** Words of the log of an execution alone. */
+import { counted } from "../parts/format";
+
 export const logs = {
   moreLines: (count: number, total: number) => `Only the first ${count.toLocaleString("en")} of ${total.toLocaleString("en")} lines are in the file`,
   levels: { "": "All levels", error: "Errors", warn: "Warnings and errors", info: "Info and above" } as Record<string, string>,
   anyNode: "Any node",
   anyAttempt: "Any attempt",
   attemptNumber: (attempt: number) => `Attempt ${attempt}`,
-  lines: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "line" : "lines"}`,
+  lines: (count: number) => counted(count, "line"),
   search: "Text in the message",
   noLog: "No line matches",
   noLogHint: "No line of this log matches these filters.",

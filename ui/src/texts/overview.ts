@@ -1,8 +1,10 @@
+import { counted } from "../parts/format";
+
 export const overview = {
   title: "Overview",
   newFlow: "New flow",
   failing: "Failing now",
-  flows: (count: number) => `${count} ${count === 1 ? "flow" : "flows"}`,
+  flows: (count: number) => counted(count, "flow"),
   none: "nothing",
   since: "since",
   andMore: (count: number) => `and ${count} more`,
@@ -13,7 +15,7 @@ export const overview = {
   p95: (text: string) => `p95 ${text}`,
   noRuns: "no execution",
   activity: "Executions of the last 24 hours",
-  activityOf: (total: number, failed: number) => `${total.toLocaleString("en")} executions in the last 24 hours, of which ${failed.toLocaleString("en")} failed`,
+  activityOf: (total: number, failed: number) => `${counted(total, "execution")} in the last 24 hours, of which ${failed.toLocaleString("en")} failed`,
   legend: "Executions by status",
   durations: "Durations",
   noDurations: "No execution has completed yet.",

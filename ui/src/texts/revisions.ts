@@ -1,6 +1,8 @@
 /** Words of the revisions of a flow. */
+import { counted } from "../parts/format";
+
 export const revisions = {
-  count: (count: number) => `${count.toLocaleString("en")} revisions`,
+  count: (count: number) => counted(count, "revision"),
   list: "Revisions",
   current: "current",
   first: "The first revision",

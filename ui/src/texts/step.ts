@@ -52,6 +52,6 @@ export const step = {
   download: "Open as JSON",
   errorData: "Data of the error",
   noResult: "There is no result yet.",
-  compare: "Compare with the last success",
+  compare: "Compare with another execution",
   lastLines: "Last log lines",
 };

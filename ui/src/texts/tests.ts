@@ -6,7 +6,6 @@ export const tests = {
   none: "The text has no tests. Write them below the key tests: an input, mocks, and what to expect.",
   passed: (count: number) => `${count} passed`,
   failed: (count: number) => `${count} failed`,
-  path: "Path",
   expected: "Expected",
   actual: "Actual",
   coverage: (taken: number, edges: number) => `${taken} of ${edges} edges taken`,

@@ -1,4 +1,6 @@
 /** Words of the trial of one node. */
+import { counted } from "../parts/format";
+
 export const trial = {
   warning: "The node really runs: it sends its requests, with the secrets of the workspace. Nothing is recorded.",
   from: "Values of a past execution",
@@ -17,7 +19,7 @@ export const trial = {
   result: "Result",
   log: "Log",
   action: (name: string) => `action ${name}`,
-  opened: (count: number) => `It would run the nodes inside ${count} times now.`,
+  opened: (count: number) => `It would run the nodes inside ${counted(count, "time")} now.`,
   waits: "It would wait now.",
   statuses: { completed: "completed", failed: "failed", opened: "opened", skipped: "skipped", waiting: "would wait" } as Record<string, string>,
 };

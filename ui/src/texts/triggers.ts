@@ -1,9 +1,10 @@
 /** Words of the triggers of flows. */
+import { counted } from "../parts/format";
 import { triggerTypes } from "./common";
 
 export const triggers = {
   title: "Triggers",
-  count: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "trigger" : "triggers"}`,
+  count: (count: number) => counted(count, "trigger"),
   all: "All types",
   empty: "No triggers yet",
   emptyHint: "A trigger starts a flow automatically. It is part of the flow's text, and is reviewed and deployed with it:",

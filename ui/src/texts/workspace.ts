@@ -1,5 +1,6 @@
+import { counted } from "../parts/format";
+
 export const workspace = {
-  title: "Workspace",
   titleOf: (name: string) => `Workspace ${name}`,
   members: "Members",
   usage: "Usage",
@@ -40,7 +41,7 @@ export const workspace = {
   tokensHint: "API tokens of all members that reach this workspace.",
   noTokens: "No token reaches this workspace",
   noTokensHint: "Programs log in with tokens, which members create in their account screens. Here an admin ends those that reach this workspace.",
-  ofTokens: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "token" : "tokens"}`,
+  ofTokens: (count: number) => counted(count, "token"),
   member: "Member",
   export: "Export",
   exportHint: "All that the workspace holds as a zip archive, without the values of secrets.",

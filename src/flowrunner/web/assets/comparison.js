@@ -1,1 +1,1 @@
-var e={compared:`Against the last success`,lastSuccess:`The execution of`,neverCompleted:`No other execution of this flow has completed.`,notThere:`This step did not run in it.`,tooLong:e=>`${e} is too much data to compare here.`};export{e as t};
+var e={compared:`Compared with`,against:`Execution to compare with`,lastSuccess:`the last success`,of:`The execution of`,neverCompleted:`No other execution of this flow has completed.`,notThere:`This step did not run in it.`,tooLong:e=>`${e} is too much data to compare here.`};export{e as t};

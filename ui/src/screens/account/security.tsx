@@ -5,13 +5,12 @@ import { useQuery } from "../../api/query";
 import { hasPasskeys, makePasskey } from "../../app/passkeys";
 import { location, withQuery } from "../../app/router";
 import { withRecentLogin } from "../../app/session";
-import { Confirm, Dialog } from "../../parts/dialog";
-import { Field, Form } from "../../parts/form";
+import { useQuestion } from "../../parts/dialog";
+import { Field, FormDialog } from "../../parts/form";
 import { Load, Time } from "../../parts/parts";
 import { ShownOnce } from "../../parts/shown-once";
 import { done, warn } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
-import { common } from "../../texts/common";
 import { login } from "../../texts/login";
 import { security as texts } from "../../texts/security";
 
@@ -31,9 +30,8 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
   const list = useQuery("factors", (signal) => api.get("/api/v1/second-factors", { signal }));
   const app = useSignal<Schemas["TotpAnswer"] | undefined>(undefined);
   const isNewPasskey = useSignal(false);
-  const removed = useSignal<Factor | undefined>(undefined);
   const codes = useSignal<string[] | undefined>(undefined);
-  const asksForCodes = useSignal(false);
+  const { ask, question } = useQuestion();
   const action = useAction();
   async function added({ recovery_codes: shown }: Schemas["NewRecoveryCodes"]): Promise<void> {
     app.value = undefined;
@@ -43,26 +41,23 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
     if (shown.length > 0) codes.value = shown;
     else onConfirmed?.();
   }
-  function remove(factor: Factor): void {
-    action.run(async () => {
-      await withRecentLogin(() => api.delete("/api/v1/second-factors/{id}", { path: { id: factor.id } }));
-      await list.reload();
-      removed.value = undefined;
-      done(texts.removed);
-    });
-  }
+  const remove = ({ id, name }: Factor) => ask({
+    title: texts.removeTitle(name), action: texts.remove, hint: texts.removeHint, said: texts.removed,
+    run: () => withRecentLogin(() => api.delete("/api/v1/second-factors/{id}", { path: { id } })).then(list.reload),
+  });
   function startApp(): void {
     action.run(async () => {
       app.value = await withRecentLogin(() => api.post("/api/v1/second-factors/totp", { body: { name: texts.appName } }));
     });
   }
-  function renewCodes(): void {
-    asksForCodes.value = false;
-    action.run(async () => {
-      codes.value = (await withRecentLogin(() => api.post("/api/v1/second-factors/recovery-codes"))).recovery_codes;
+  const renewCodes = () => ask({
+    title: texts.newCodesTitle, action: texts.newCodesIt, hint: texts.newCodesHint,
+    run: async () => {
+      const { recovery_codes: made } = await withRecentLogin(() => api.post("/api/v1/second-factors/recovery-codes"));
       await list.reload();
-    });
-  }
+      codes.value = made;
+    },
+  });
   return (
     <section class="stack">
       <div class="row">
@@ -83,29 +78,20 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
                       <td class="muted">{texts.types[factor.type]}</td>
                       <td class="wide-only muted" data-label={texts.added}><Time at={factor.created_at} /></td>
                       <td class="wide-only muted" data-label={texts.used}>{factor.last_used_at === undefined ? texts.never : <Time at={factor.last_used_at} how="relative" />}</td>
-                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.remove} ${factor.name}`} onClick={() => (removed.value = factor)}>{texts.remove}</button></td>
+                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.remove} ${factor.name}`} onClick={() => remove(factor)}>{texts.remove}</button></td>
                     </tr>
                   ))}
                 </tbody>
               </table>
             </div>
-            <div class="row"><p class="muted grow">{texts.codes}: {texts.codesLeft(left)}</p><button class="btn" disabled={action.busy} onClick={() => (asksForCodes.value = true)}>{texts.newCodes}</button></div>
+            <div class="row"><p class="muted grow">{texts.codes}: {texts.codesLeft(left)}</p><button class="btn" onClick={renewCodes}>{texts.newCodes}</button></div>
           </>
         )}
       </Load>
       {app.value !== undefined && <NewApp made={app.value} onAdded={added} onClose={() => (app.value = undefined)} />}
       {isNewPasskey.value && <NewPasskey onAdded={added} onClose={() => (isNewPasskey.value = false)} />}
       {codes.value !== undefined && <Codes codes={codes.value} onClose={() => { codes.value = undefined; onConfirmed?.(); }} />}
-      {asksForCodes.value && (
-        <Confirm title={texts.newCodesTitle} action={texts.newCodesIt} busy={action.busy} onConfirm={renewCodes} onClose={() => (asksForCodes.value = false)}>
-          <p class="muted">{texts.newCodesHint}</p>
-        </Confirm>
-      )}
-      {removed.value !== undefined && (
-        <Confirm title={texts.removeTitle(removed.value.name)} action={texts.remove} busy={action.busy} onConfirm={() => remove(removed.value!)} onClose={() => (removed.value = undefined)}>
-          <p class="muted">{texts.removeHint}</p>
-        </Confirm>
-      )}
+      {question}
     </section>
   );
 }
@@ -116,47 +102,29 @@ interface Adding {
 }
 
 function NewApp({ made, onAdded, onClose }: { made: Schemas["TotpAnswer"] } & Adding) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
-  function confirm(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const code = String(new FormData(event.currentTarget).get("code"));
-    action.run(async () => onAdded(await api.post("/api/v1/second-factors/{id}/confirm", { path: { id: made.id }, body: { code } })), (reason) => (error.value = reason));
-  }
+  const confirm = async (form: FormData) => onAdded(await api.post("/api/v1/second-factors/{id}/confirm", { path: { id: made.id }, body: { code: String(form.get("code")) } }));
   return (
-    <Dialog title={texts.appTitle} onClose={onClose}>
-      <Form error={error.value} onSubmit={confirm}>
-        <p class="muted">{texts.appHint}</p>
-        <img class="qr" src={made.qr_code} alt={texts.qrCode} width={220} height={220} />
-        <p class="muted small">{texts.byHand} <code class="mono">{made.secret}</code></p>
-        <Field label={texts.code}>{(id) => <input id={id} class="mono" name="code" inputMode="numeric" autocomplete="one-time-code" required maxLength={20} autofocus />}</Field>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.confirm}</button></div>
-      </Form>
-    </Dialog>
+    <FormDialog title={texts.appTitle} action={texts.confirm} onSubmit={confirm} onClose={onClose}>
+      <p class="muted">{texts.appHint}</p>
+      <img class="qr" src={made.qr_code} alt={texts.qrCode} width={220} height={220} />
+      <p class="muted small">{texts.byHand} <code class="mono">{made.secret}</code></p>
+      <Field label={texts.code}>{(id) => <input id={id} class="mono" name="code" inputMode="numeric" autocomplete="one-time-code" required maxLength={20} autofocus />}</Field>
+    </FormDialog>
   );
 }
 
 function NewPasskey({ onAdded, onClose }: Adding) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
-  function create(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const name = String(new FormData(event.currentTarget).get("name"));
-    action.run(async () => {
-      const { challenge, options } = await withRecentLogin(() => api.post("/api/v1/second-factors/passkeys/options"));
-      const passkey = await makePasskey(options);
-      if (passkey === undefined) warn(texts.passkeyFailed);
-      else await onAdded(await api.post("/api/v1/second-factors/passkeys", { body: { challenge, name, passkey } }));
-    }, (reason) => (error.value = reason));
+  async function create(form: FormData): Promise<void> {
+    const { challenge, options } = await withRecentLogin(() => api.post("/api/v1/second-factors/passkeys/options"));
+    const passkey = await makePasskey(options);
+    if (passkey === undefined) warn(texts.passkeyFailed);
+    else await onAdded(await api.post("/api/v1/second-factors/passkeys", { body: { challenge, name: String(form.get("name")), passkey } }));
   }
   return (
-    <Dialog title={texts.passkeyTitle} onClose={onClose}>
-      <Form error={error.value} onSubmit={create}>
-        <p class="muted">{texts.passkeyHint}</p>
-        <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={texts.passkeyName} required maxLength={100} autofocus />}</Field>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.create}</button></div>
-      </Form>
-    </Dialog>
+    <FormDialog title={texts.passkeyTitle} action={texts.create} onSubmit={create} onClose={onClose}>
+      <p class="muted">{texts.passkeyHint}</p>
+      <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={texts.passkeyName} required maxLength={100} autofocus />}</Field>
+    </FormDialog>
   );
 }
 
@@ -167,7 +135,7 @@ function Codes({ codes, onClose }: { codes: string[]; onClose: () => void }) {
 function Identities() {
   const list = useQuery("identities", (signal) => api.get("/api/v1/identities", { signal }));
   const methods = useQuery("methods", (signal) => api.get("/api/v1/auth/methods", { signal }));
-  const unlinked = useSignal<Schemas["IdentityAnswer"] | undefined>(undefined);
+  const { ask, question } = useQuestion();
   const action = useAction();
   // The provider has sent the browser back without a link.
   const fault = location.value.query.get("sign_on");
@@ -182,14 +150,10 @@ function Identities() {
       window.location.assign(url);
     });
   }
-  function unlink(id: string): void {
-    action.run(async () => {
-      await withRecentLogin(() => api.delete("/api/v1/identities/{id}", { path: { id } }));
-      await list.reload();
-      unlinked.value = undefined;
-      done(texts.unlinked);
-    });
-  }
+  const unlink = ({ id, subject }: Schemas["IdentityAnswer"]) => ask({
+    title: texts.unlinkTitle(subject), action: texts.unlinkIt, hint: texts.unlinkHint, said: texts.unlinked,
+    run: () => withRecentLogin(() => api.delete("/api/v1/identities/{id}", { path: { id } })).then(list.reload),
+  });
   return (
     <section class="stack">
       <div class="row">
@@ -209,7 +173,7 @@ function Identities() {
                     <td class="muted"><span class="cut block">{identity.subject}</span></td>
                     <td class="wide-only muted" data-label={texts.linked}><Time at={identity.created_at} /></td>
                     <td class="wide-only muted" data-label={texts.used}>{identity.last_used_at === undefined ? texts.never : <Time at={identity.last_used_at} how="relative" />}</td>
-                    <td class="num acts"><button class="btn quiet" onClick={() => (unlinked.value = identity)}>{texts.unlink}</button></td>
+                    <td class="num acts"><button class="btn quiet" onClick={() => unlink(identity)}>{texts.unlink}</button></td>
                   </tr>
                 ))}
               </tbody>
@@ -217,11 +181,7 @@ function Identities() {
           </div>
         )}
       </Load>
-      {unlinked.value !== undefined && (
-        <Confirm title={texts.unlinkTitle(unlinked.value.subject)} action={texts.unlinkIt} busy={action.busy} onConfirm={() => unlink(unlinked.value!.id)} onClose={() => (unlinked.value = undefined)}>
-          <p class="muted">{texts.unlinkHint}</p>
-        </Confirm>
-      )}
+      {question}
     </section>
   );
 }

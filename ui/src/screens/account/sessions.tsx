@@ -1,12 +1,9 @@
 /** The logins of the account, each of which can be ended. */
-import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { logOut } from "../../app/session";
-import { Confirm } from "../../parts/dialog";
+import { useQuestion } from "../../parts/dialog";
 import { Load, Time } from "../../parts/parts";
-import { done } from "../../parts/toast";
-import { useAction } from "../../parts/tools";
 import { programOf } from "./programs";
 import { account as texts } from "../../texts/account";
 
@@ -18,21 +15,18 @@ function nameOf({ agent }: Session): string {
 
 export function Sessions() {
   const list = useQuery("sessions", (signal) => api.get("/api/v1/sessions", { query: { limit: 100 }, signal }));
-  const action = useAction();
-  /** The session that is asked about; null for all others. */
-  const asked = useSignal<Session | null | undefined>(undefined);
-  function end(id: string | undefined): void {
-    action.run(async () => {
-      if (id === undefined) await api.delete("/api/v1/sessions");
-      else await api.delete("/api/v1/sessions/{id}", { path: { id } });
-      await list.reload();
-      asked.value = undefined;
-      done(id === undefined ? texts.othersEnded : texts.sessionEnded);
-    });
-  }
+  const { ask, question } = useQuestion();
+  const end = (session: Session) => ask({
+    title: texts.endTitle(nameOf(session)), action: texts.endIt, hint: texts.endHint, said: texts.sessionEnded,
+    run: () => api.delete("/api/v1/sessions/{id}", { path: { id: session.id } }).then(list.reload),
+  });
+  const endOthers = () => ask({
+    title: texts.endOthersTitle, action: texts.endOthers, hint: texts.endHint, said: texts.othersEnded,
+    run: () => api.delete("/api/v1/sessions").then(list.reload),
+  });
   return (
     <div class="content">
-      <div class="row"><p class="muted grow">{texts.sessionsHint}</p><button class="btn" onClick={() => (asked.value = null)}>{texts.endOthers}</button></div>
+      <div class="row"><p class="muted grow">{texts.sessionsHint}</p><button class="btn" onClick={endOthers}>{texts.endOthers}</button></div>
       <Load query={list} rows={3}>
         {({ sessions }) => (
           <div class="card scroll">
@@ -48,7 +42,7 @@ export function Sessions() {
                     <td class="num acts">
                       {session.is_current
                         ? <button class="btn quiet" onClick={() => logOut()}>{texts.logOut}</button>
-                        : <button class="btn quiet" aria-label={texts.endOf(nameOf(session))} onClick={() => (asked.value = session)}>{texts.endSession}</button>}
+                        : <button class="btn quiet" aria-label={texts.endOf(nameOf(session))} onClick={() => end(session)}>{texts.endSession}</button>}
                     </td>
                   </tr>
                 ))}
@@ -57,11 +51,7 @@ export function Sessions() {
           </div>
         )}
       </Load>
-      {asked.value !== undefined && (
-        <Confirm title={asked.value === null ? texts.endOthersTitle : texts.endTitle(nameOf(asked.value))} action={asked.value === null ? texts.endOthers : texts.endIt} busy={action.busy} onConfirm={() => end(asked.value?.id)} onClose={() => (asked.value = undefined)}>
-          <p class="muted">{texts.endHint}</p>
-        </Confirm>
-      )}
+      {question}
     </div>
   );
 }

@@ -5,14 +5,13 @@ import { useQuery } from "../../api/query";
 import { location } from "../../app/router";
 import { account, withRecentLogin } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
-import { Field, Form } from "../../parts/form";
+import { Field, FormDialog } from "../../parts/form";
 import { Pager } from "../../parts/pager";
 import { Load, Time } from "../../parts/parts";
 import { ShownOnce } from "../../parts/shown-once";
 import { done, failed } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
-import { common } from "../../texts/common";
 import { passwords } from "../../texts/passwords";
 import { security } from "../../texts/security";
 import { DeleteAccount } from "../account/deletion";
@@ -161,29 +160,20 @@ function ManageDialog({ of, onClose, onLink, onConfirm, onReset, onDisabled, onD
 }
 
 function NewAccount({ onCreated, onClose }: { onCreated: () => Promise<void>; onClose: () => void }) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
-  function create(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
+  async function create(form: FormData): Promise<void> {
     const field = (name: string) => String(form.get(name));
-    action.run(async () => {
-      await api.post("/api/v1/accounts", { body: { name: field("name"), email: field("email"), password: field("password"), role: field("role") as Account["role"], email_confirmed: form.has("confirmed") } });
-      await onCreated();
-      done(texts.accountCreated(field("name")));
-      onClose();
-    }, (reason) => (error.value = reason));
+    await api.post("/api/v1/accounts", { body: { name: field("name"), email: field("email"), password: field("password"), role: field("role") as Account["role"], email_confirmed: form.has("confirmed") } });
+    await onCreated();
+    done(texts.accountCreated(field("name")));
+    onClose();
   }
   return (
-    <Dialog title={texts.newAccount} onClose={onClose}>
-      <Form error={error.value} conflict="email" onSubmit={create}>
-        <Field label={texts.name}>{(id) => <input id={id} name="name" required autofocus maxLength={200} autocomplete="off" />}</Field>
-        <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" required autocomplete="off" />}</Field>
-        <label class="check"><input type="checkbox" name="confirmed" /><span>{texts.confirmed} <span class="muted small">{texts.confirmedHint}</span></span></label>
-        <Field label={texts.password} hint={texts.passwordHint}>{(id, note) => <input id={id} aria-describedby={note} name="password" type="password" required autocomplete="new-password" />}</Field>
-        <Field label={texts.role}>{(id) => <select id={id} name="role">{ROLES.map((role) => <option key={role} value={role} selected={role === "user"}>{texts.roles[role]}: {texts.roleHints[role]}</option>)}</select>}</Field>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.newAccount}</button></div>
-      </Form>
-    </Dialog>
+    <FormDialog title={texts.newAccount} action={texts.newAccount} conflict="email" onSubmit={create} onClose={onClose}>
+      <Field label={texts.name}>{(id) => <input id={id} name="name" required autofocus maxLength={200} autocomplete="off" />}</Field>
+      <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" required autocomplete="off" />}</Field>
+      <label class="check"><input type="checkbox" name="confirmed" /><span>{texts.confirmed} <span class="muted small">{texts.confirmedHint}</span></span></label>
+      <Field label={texts.password} hint={texts.passwordHint}>{(id, note) => <input id={id} aria-describedby={note} name="password" type="password" required autocomplete="new-password" />}</Field>
+      <Field label={texts.role}>{(id) => <select id={id} name="role">{ROLES.map((role) => <option key={role} value={role} selected={role === "user"}>{texts.roles[role]}: {texts.roleHints[role]}</option>)}</select>}</Field>
+    </FormDialog>
   );
 }

@@ -4,12 +4,10 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { location } from "../../app/router";
 import { withRecentLogin } from "../../app/session";
-import { Dialog } from "../../parts/dialog";
-import { Form } from "../../parts/form";
+import { FormDialog } from "../../parts/form";
 import { Pager } from "../../parts/pager";
 import { Empty, Load, Time } from "../../parts/parts";
 import { done } from "../../parts/toast";
-import { useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
 import { common } from "../../texts/common";
 
@@ -53,33 +51,25 @@ export function Keys() {
 }
 
 function RotateDialog({ onStarted, onClose }: { onStarted: () => Promise<void>; onClose: () => void }) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
   const kinds = useSignal<Kinds>([]);
-  function start(event: Event): void {
-    event.preventDefault();
-    action.run(async () => {
-      await withRecentLogin(() => api.post("/api/v1/keys/rotations", { body: { kinds: kinds.value } }));
-      await onStarted();
-      done(texts.rotating);
-      onClose();
-    }, (reason) => (error.value = reason));
+  async function start(): Promise<void> {
+    await withRecentLogin(() => api.post("/api/v1/keys/rotations", { body: { kinds: kinds.value } }));
+    await onStarted();
+    done(texts.rotating);
+    onClose();
   }
   return (
-    <Dialog title={texts.rotateTitle} onClose={onClose}>
-      <Form error={error.value} onSubmit={start}>
-        <p class="muted">{texts.keysHint}</p>
-        <fieldset class="plain stack tight">
-          <legend class="hidden">{texts.rotateTitle}</legend>
-          {(Object.keys(texts.keyKinds) as Kinds).map((kind) => (
-            <label key={kind} class="check">
-              <input type="checkbox" checked={kinds.value.includes(kind)} onChange={({ currentTarget: { checked } }) => (kinds.value = checked ? [...kinds.value, kind] : kinds.value.filter((each) => each !== kind))} />
-              <span>{texts.keyKinds[kind]} <span class="muted small">{texts.keyHints[kind]}</span></span>
-            </label>
-          ))}
-        </fieldset>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy || kinds.value.length === 0}>{texts.rotateIt}</button></div>
-      </Form>
-    </Dialog>
+    <FormDialog title={texts.rotateTitle} action={texts.rotateIt} isUnready={kinds.value.length === 0} onSubmit={start} onClose={onClose}>
+      <p class="muted">{texts.keysHint}</p>
+      <fieldset class="plain stack tight">
+        <legend class="hidden">{texts.rotateTitle}</legend>
+        {(Object.keys(texts.keyKinds) as Kinds).map((kind) => (
+          <label key={kind} class="check">
+            <input type="checkbox" checked={kinds.value.includes(kind)} onChange={({ currentTarget: { checked } }) => (kinds.value = checked ? [...kinds.value, kind] : kinds.value.filter((each) => each !== kind))} />
+            <span>{texts.keyKinds[kind]} <span class="muted small">{texts.keyHints[kind]}</span></span>
+          </label>
+        ))}
+      </fieldset>
+    </FormDialog>
   );
 }

@@ -1,10 +1,9 @@
 /** The state of the installation, and the pause. */
-import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { pausedAt } from "../../app/counts";
-import { Confirm } from "../../parts/dialog";
+import { useQuestion } from "../../parts/dialog";
 import { bytes, count } from "../../parts/format";
 import { Load, Time } from "../../parts/parts";
 import { useAction } from "../../parts/tools";
@@ -13,19 +12,14 @@ import { notices } from "../../texts/notices";
 
 export function System() {
   const system = useQuery("system", (signal) => api.get("/api/v1/system", { signal }), 5000);
-  const asks = useSignal(false);
+  const { ask, question } = useQuestion();
   const action = useAction();
   const state = system.data;
   useEffect(() => {
     if (state !== undefined) pausedAt.value = state.paused_at;
   }, [state]);
-  function pause(paused: boolean): void {
-    action.run(async () => {
-      await api.put("/api/v1/admin/pause", { body: { paused } });
-      await system.reload();
-      asks.value = false;
-    });
-  }
+  const set = (paused: boolean) => api.put("/api/v1/admin/pause", { body: { paused } }).then(system.reload);
+  const pause = () => ask({ title: texts.pauseAsked, action: texts.pauseIt, hint: texts.pauseHint, run: () => set(true) });
   return (
     <Load query={system} rows={6}>
       {({ version, paused, paused_at: since, details }) => (
@@ -52,8 +46,8 @@ export function System() {
             <div class="row"><h2>{texts.pauseTitle}</h2><span class={`pill right ${paused ? "wait" : "ok"}`}>{paused ? texts.isPaused : texts.active}</span></div>
             <p>{paused ? notices.paused : texts.running} {since !== undefined && <span class="muted">(<Time at={since} />)</span>}</p>
             <p class="muted small">{texts.pauseHint}</p>
-            <div class="row"><button class={paused ? "btn primary" : "btn"} disabled={action.busy} onClick={() => (paused ? pause(false) : (asks.value = true))}>{paused ? texts.resume : texts.pause}</button></div>
-            {asks.value && <Confirm title={texts.pauseAsked} action={texts.pauseIt} busy={action.busy} onConfirm={() => pause(true)} onClose={() => (asks.value = false)}><p class="muted">{texts.pauseHint}</p></Confirm>}
+            <div class="row"><button class={paused ? "btn primary" : "btn"} disabled={action.busy} onClick={() => (paused ? action.run(() => set(false)) : pause())}>{paused ? texts.resume : texts.pause}</button></div>
+            {question}
           </section>
         </div>
       )}

@@ -4,16 +4,13 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { location } from "../../app/router";
 import { account, open } from "../../app/session";
-import { Dialog } from "../../parts/dialog";
-import { Field, Form } from "../../parts/form";
+import { Field, FormDialog, textIn } from "../../parts/form";
 import { count } from "../../parts/format";
 import { Pager } from "../../parts/pager";
 import { Empty, Load, Time } from "../../parts/parts";
 import { done } from "../../parts/toast";
 import { RoleOptions } from "../../parts/roles";
-import { useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
-import { common } from "../../texts/common";
 import { workspace as words } from "../../texts/workspace";
 
 type Shared = Schemas["SharedWorkspaceAnswer"];
@@ -56,27 +53,18 @@ export function Workspaces() {
 }
 
 function AppointDialog({ place, onAdded, onClose }: { place: Shared; onAdded: () => Promise<void>; onClose: () => void }) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
-  function add(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    action.run(async () => {
-      const member = await api.post("/api/v1/admin/workspaces/{id}/members", { path: { id: place.id }, body: { account: String(form.get("account")).trim(), role: String(form.get("role")) as Role } });
-      // The caller may have added themselves.
-      await Promise.all([onAdded(), open()]);
-      done(texts.joined(member.name, place.name));
-      onClose();
-    }, (reason) => (error.value = reason));
+  async function add(form: FormData): Promise<void> {
+    const member = await api.post("/api/v1/admin/workspaces/{id}/members", { path: { id: place.id }, body: { account: textIn(form, "account"), role: String(form.get("role")) as Role } });
+    // The caller may have added themselves.
+    await Promise.all([onAdded(), open()]);
+    done(texts.joined(member.name, place.name));
+    onClose();
   }
   return (
-    <Dialog title={texts.joinOf(place.name)} onClose={onClose}>
-      <Form error={error.value} conflict="account" onSubmit={add}>
-        <p class="muted">{texts.joinHint}</p>
-        <Field label={texts.account}>{(id) => <input id={id} name="account" required autofocus autocomplete="off" defaultValue={account.value?.email} />}</Field>
-        <Field label={texts.role}>{(id) => <select id={id} name="role"><RoleOptions explained /></select>}</Field>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{words.add}</button></div>
-      </Form>
-    </Dialog>
+    <FormDialog title={texts.joinOf(place.name)} action={words.add} conflict="account" onSubmit={add} onClose={onClose}>
+      <p class="muted">{texts.joinHint}</p>
+      <Field label={texts.account}>{(id) => <input id={id} name="account" required autofocus autocomplete="off" defaultValue={account.value?.email} />}</Field>
+      <Field label={texts.role}>{(id) => <select id={id} name="role"><RoleOptions explained /></select>}</Field>
+    </FormDialog>
   );
 }

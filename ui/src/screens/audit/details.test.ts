@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { detailsOf, objectOf, placeOf } from "./details";
+import { detailsOf, objectOf, placeOf, programOf } from "./details";
 
 it.each([
   [{ kind: "execution", id: "exec-01m8abcdefgh68p" }, "exec-01m8…68p"],
@@ -23,7 +23,19 @@ it.each([
   ["execution.started", { kind: "execution", id: "exec-1" }, "/executions/exec-1"],
   ["callback.created", { kind: "callback", id: "callback-1" }, "/callbacks?callback=callback-1"],
   ["flow.deleted", { kind: "flow", id: "flow-1" }, undefined],
-  ["secret.created", { kind: "secret", id: "KEY" }, undefined],
+  ["secret.created", { kind: "secret", id: "KEY" }, "/secrets"],
+  ["job.created", { kind: "job", id: "job-1" }, "/executions?job=job-1"],
+  ["token.revoked", { kind: "token", id: "token-1" }, undefined],
+  ["workspace.created", { kind: "workspace", id: "shared-1" }, undefined],
 ])("leads from an entry to its object: %s of %o", (action, object, path) => {
   expect(placeOf({ action, object })).toBe(path);
+});
+
+it.each([
+  ["job:job-1", { kind: "job", place: "/executions?job=job-1" }],
+  ["token:token-1", { kind: "token", place: "/workspace?tab=tokens" }],
+  ["session:5fe3e31e73600273", undefined],
+  ["server", undefined],
+])("leads from an entry to the program that has acted: %s", (credential, program) => {
+  expect(programOf(credential)).toEqual(program);
 });

@@ -14,11 +14,20 @@ const PLACES: Record<string, (id: string) => string> = {
   execution: (id) => `/executions/${id}`,
   trigger: (id) => `/triggers?trigger=${id}`,
   callback: (id) => `/callbacks?callback=${id}`,
+  job: (id) => `/executions?job=${id}`,
+  token: () => "/workspace?tab=tokens",
+  secret: () => "/secrets",
 };
+
+/** Return the kind of the credential of an entry, and the path of its screen, if it is more than a login; undefined for others. */
+export function programOf(credential: string): { kind: string; place: string } | undefined {
+  const [, kind, id] = /^(token|job):(.+)$/.exec(credential) ?? [];
+  return kind === undefined ? undefined : { kind, place: PLACES[kind]!(encodeURIComponent(id!)) };
+}
 
 /** Return the path of the screen of an entry's object; undefined if there is none, or the entry says that it was deleted. */
 export function placeOf({ action, object: { kind, id } }: { action: string; object: { kind: string; id: string } }): string | undefined {
-  return action.endsWith(".deleted") ? undefined : PLACES[kind]?.(encodeURIComponent(id));
+  return /\.(deleted|revoked)$/.test(action) ? undefined : PLACES[kind]?.(encodeURIComponent(id));
 }
 
 /** Return details as "role: operator · scopes: read, run". */

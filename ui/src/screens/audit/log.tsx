@@ -11,13 +11,19 @@ import { Period } from "../../parts/period";
 import { useAction } from "../../parts/tools";
 import { audit as texts } from "../../texts/audit";
 import { common } from "../../texts/common";
-import { detailsOf, objectOf, placeOf } from "./details";
+import { detailsOf, objectOf, placeOf, programOf } from "./details";
 
 type Entry = Schemas["AuditEntryAnswer"];
 interface Actor { id: string; name: string; email: string }
 const PAGE = 50;
 const NDJSON = "application/x-ndjson";
 const FILTERS = ["action", "actor", "outcome", "object_kind", "object_id", "since", "until"] as const;
+
+/** The token or the job that has acted for the account. */
+function Program({ of, isLink }: { of: string; isLink: boolean }) {
+  const found = programOf(of);
+  return found === undefined ? null : <> · {isLink ? <a class="link" href={to(found.place)}>{found.kind}</a> : found.kind}</>;
+}
 
 /** Args: of: The id of a workspace; undefined for the installation. */
 export function AuditLog({ of }: { of?: string }) {
@@ -81,7 +87,7 @@ export function AuditLog({ of }: { of?: string }) {
                         <td class="muted nowrap"><Time at={entry.at} /></td>
                         <td class="name"><code>{entry.action}</code></td>
                         <td><span class={entry.outcome === "done" ? "muted" : "bad"}>{texts.outcomes[entry.outcome]}</span></td>
-                        <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}{/^(token|job):/.test(entry.credential) && ` · ${entry.credential.replace(/:.*/, "")}`}{entry.address !== "" && ` · ${entry.address}`}</td>
+                        <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}<Program of={entry.credential} isLink={of !== undefined} />{entry.address !== "" && ` · ${entry.address}`}</td>
                         <td class="wide-only muted" data-label={texts.object} title={entry.object.id}><button class="quiet-link" aria-label={texts.onlyObject(named(entry.object))} onClick={() => set({ object_kind: entry.object.kind, object_id: entry.object.id })}>{named(entry.object)}</button>{placed(entry) && <> <a class="link small" href={to(placed(entry)!)} aria-label={texts.openObject(named(entry.object))}>{texts.open}</a></>}</td>
                         <td class="wide-only muted where whole"><span class="cut block small" title={JSON.stringify(entry.details, null, 1)}>{detailsOf(entry.details)}</span></td>
                       </tr>

@@ -1,10 +1,8 @@
 /** The form of a callback, new or to be changed, and the signing secret of a new one, which is shown once. */
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
-import { Dialog } from "../../parts/dialog";
-import { Field, Form } from "../../parts/form";
+import { Field, FormDialog, textIn } from "../../parts/form";
 import { done, warn } from "../../parts/toast";
-import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { callbacks as texts } from "../../texts/callbacks";
 import { FlowChoice } from "../flow-choice";
@@ -60,49 +58,42 @@ function CallbackForm({ title, action: label, old, onSubmit, onClose }: { title:
   const format = useSignal<Format>(old?.format ?? "standard");
   const scope = useSignal<string>(scopeOf(old));
   const flow = useSignal(old?.flow_id ?? "");
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
   const events = old?.events ?? ["execution.failed"];
-  function submit(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const text = (name: string) => String(form.get(name) ?? "").trim();
+  async function submit(form: FormData): Promise<void> {
+    const text = (name: string) => textIn(form, name);
     const body: Body = {
       name: text("name"), format: format.value, url: text("url"), events: form.getAll("event").map(String), children: form.has("children"),
       flow_id: scope.value === "flow" ? flow.value : null, tag: scope.value === "tag" ? text("tag") : null,
     };
     if (format.value === "template") body.template = templateOf(text("template"));
-    action.run(() => onSubmit(body), (reason) => (error.value = reason));
+    await onSubmit(body);
   }
   return (
-    <Dialog title={title} onClose={onClose}>
-      <Form error={error.value} onSubmit={submit}>
-        <Field label={texts.name} hint={texts.nameHint}>{(id, note) => <input id={id} aria-describedby={note} name="name" autofocus maxLength={100} defaultValue={old?.name} />}</Field>
-        <Field label={texts.format}>
-          {(id) => (
-            <select id={id} value={format.value} disabled={old !== undefined} onChange={(event) => (format.value = event.currentTarget.value as Format)}>
-              {Object.entries(texts.formats).map(([value, each]) => <option key={value} value={value}>{each}</option>)}
-            </select>
-          )}
-        </Field>
-        <Field label={texts.url} hint={old === undefined ? texts.urlHints[format.value] : texts.urlKept(old.url)}>{(id, note) => <input id={id} aria-describedby={note} class="mono" name="url" required={old === undefined} autocomplete="off" spellcheck={false} placeholder={format.value === "email" ? "mailto:" : "https://"} />}</Field>
-        {format.value === "template" && <Field label={texts.template} hint={texts.templateHint}>{(id, note) => <textarea id={id} aria-describedby={note} name="template" required rows={4} spellcheck={false} defaultValue={templateText(old?.template)} />}</Field>}
-        <fieldset class="plain stack tight">
-          <legend class="label">{texts.events}</legend>
-          {Object.entries(texts.eventHints).map(([name, hint]) => <label key={name} class="check"><input type="checkbox" name="event" value={name} defaultChecked={events.includes(name)} /><span><code>{name}</code> <span class="muted small">{hint}</span></span></label>)}
-        </fieldset>
-        <Field label={texts.scope}>
-          {(id) => (
-            <select id={id} value={scope.value} onChange={(event) => (scope.value = event.currentTarget.value)}>
-              {Object.entries(texts.scopes).map(([value, each]) => <option key={value} value={value}>{each}</option>)}
-            </select>
-          )}
-        </Field>
-        {scope.value === "flow" && <Field label={texts.flow}>{(id) => <FlowChoice id={id} name="flow_id" required value={flow.value} onChange={(chosen) => (flow.value = chosen ?? "")} />}</Field>}
-        {scope.value === "tag" && <Field label={texts.tag}>{(id) => <input id={id} name="tag" required defaultValue={old?.tag ?? ""} />}</Field>}
-        <label class="check"><input type="checkbox" name="children" defaultChecked={old?.children} />{texts.children}</label>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{label}</button></div>
-      </Form>
-    </Dialog>
+    <FormDialog title={title} action={label} onSubmit={submit} onClose={onClose}>
+      <Field label={texts.name} hint={texts.nameHint}>{(id, note) => <input id={id} aria-describedby={note} name="name" autofocus maxLength={100} defaultValue={old?.name} />}</Field>
+      <Field label={texts.format}>
+        {(id) => (
+          <select id={id} value={format.value} disabled={old !== undefined} onChange={(event) => (format.value = event.currentTarget.value as Format)}>
+            {Object.entries(texts.formats).map(([value, each]) => <option key={value} value={value}>{each}</option>)}
+          </select>
+        )}
+      </Field>
+      <Field label={texts.url} hint={old === undefined ? texts.urlHints[format.value] : texts.urlKept(old.url)}>{(id, note) => <input id={id} aria-describedby={note} class="mono" name="url" required={old === undefined} autocomplete="off" spellcheck={false} placeholder={format.value === "email" ? "mailto:" : "https://"} />}</Field>
+      {format.value === "template" && <Field label={texts.template} hint={texts.templateHint}>{(id, note) => <textarea id={id} aria-describedby={note} name="template" required rows={4} spellcheck={false} defaultValue={templateText(old?.template)} />}</Field>}
+      <fieldset class="plain stack tight">
+        <legend class="label">{texts.events}</legend>
+        {Object.entries(texts.eventHints).map(([name, hint]) => <label key={name} class="check"><input type="checkbox" name="event" value={name} defaultChecked={events.includes(name)} /><span><code>{name}</code> <span class="muted small">{hint}</span></span></label>)}
+      </fieldset>
+      <Field label={texts.scope}>
+        {(id) => (
+          <select id={id} value={scope.value} onChange={(event) => (scope.value = event.currentTarget.value)}>
+            {Object.entries(texts.scopes).map(([value, each]) => <option key={value} value={value}>{each}</option>)}
+          </select>
+        )}
+      </Field>
+      {scope.value === "flow" && <Field label={texts.flow}>{(id) => <FlowChoice id={id} name="flow_id" required value={flow.value} onChange={(chosen) => (flow.value = chosen ?? "")} />}</Field>}
+      {scope.value === "tag" && <Field label={texts.tag}>{(id) => <input id={id} name="tag" required defaultValue={old?.tag ?? ""} />}</Field>}
+      <label class="check"><input type="checkbox" name="children" defaultChecked={old?.children} />{texts.children}</label>
+    </FormDialog>
   );
 }

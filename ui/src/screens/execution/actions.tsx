@@ -1,6 +1,7 @@
 /** The dialogs that re-run an execution with edits, cancel it and delete it, loaded when they are opened. */
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
+import { parseJson } from "../../api/json";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
 import { readable } from "../../execution/names";
@@ -43,10 +44,10 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
     const body: Body = { revision: revision.value };
     const isWhole = from.value === "";
     if (!isWhole) body.from = from.value;
-    // What was not edited stays as it is stored: numbers beyond those of JavaScript, too.
+    // What was not edited stays as it is stored.
     if (text.value !== undefined && text.value !== original) {
       try {
-        const input: unknown = JSON.parse(text.value);
+        const input = parseJson(text.value);
         if (isWhole && (input === null || typeof input !== "object" || Array.isArray(input))) throw new SyntaxError();
         if (isWhole) body.input = input as Record<string, never>;
         else body.node_input = input;

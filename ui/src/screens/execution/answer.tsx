@@ -1,8 +1,8 @@
 /** What a step waits for, beside it: an approval with what it asks and its link, or a signal. */
 import { useSignal } from "@preact/signals";
-import { parse } from "yaml";
 import { api } from "../../api/client";
 import { uniqueName } from "../../app/unique";
+import { readYaml } from "../../forms/yaml";
 import { Field } from "../../parts/form";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
@@ -33,7 +33,7 @@ export function Answer({ detail, step, reload }: { detail: Detail; step: Step; r
 /** Return the data of a signal; a fault if the text is neither JSON nor YAML. */
 function dataOf(text: string): { data?: unknown; fault?: string } {
   try {
-    return { data: text.trim() === "" ? null : (parse(text) as unknown) };
+    return { data: text.trim() === "" ? null : readYaml(text) };
   } catch {
     return { fault: texts.signalFault };
   }

@@ -1,11 +1,12 @@
-/** What differs from the latest completed execution of the flow: in its data, or in those of one step. */
+/** What differs from another execution of the flow, its latest completed one by itself: in its data, or in those of one step. */
 import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
-import { to, withQuery } from "../../app/router";
+import { location, setQuery, to, withQuery } from "../../app/router";
 import type { Detail, Step } from "../../execution/store";
-import { bytes } from "../../parts/format";
+import { bytes, moment, now, shortId } from "../../parts/format";
 import { Load, Time } from "../../parts/parts";
 import { TextDiff } from "../../parts/text-diff";
+import { statuses } from "../../texts/common";
 import { comparison as texts } from "../../texts/comparison";
 
 interface Data {
@@ -23,18 +24,31 @@ interface Found {
 
 /** Longer texts are not compared: a page with them is slow. */
 const MOST_LENGTH = 500_000;
+/** Executions to choose from; the address may name any other. */
+const MOST = 100;
 
 export function Comparison({ detail: { id, flow_id: flow }, step }: { detail: Detail; step: Step | undefined }) {
-  const found = useQuery(`${id} ${step?.step}`, async (signal): Promise<Found | undefined> => {
-    const { executions } = await api.get("/api/v1/executions", { query: { flow_id: flow, status: "completed", limit: 2 }, signal });
-    const other = executions.find((each) => each.id !== id);
+  const against = location.value.query.get("against") || undefined;
+  const list = useQuery(flow, (signal) => api.get("/api/v1/executions", { query: { flow_id: flow, limit: MOST }, signal }));
+  const others = (list.data?.executions ?? []).filter((each) => each.id !== id);
+  const found = useQuery(`${id} ${step?.step} ${against}`, async (signal): Promise<Found | undefined> => {
+    const other = against ?? (await api.get("/api/v1/executions", { query: { flow_id: flow, status: "completed", limit: 2 }, signal })).executions.find((each) => each.id !== id)?.id;
     if (other === undefined) return undefined;
-    const [before, after] = await Promise.all([dataOf(other.id, step?.step, signal), dataOf(id, step?.step, signal)]);
-    return { id: other.id, at: other.started_at, before: before && written(before), after: written(after ?? {}) };
+    const [whole, before, after] = await Promise.all([
+      api.get("/api/v1/executions/{id}", { path: { id: other }, query: { view: "summary" }, signal }), dataOf(other, step?.step, signal), dataOf(id, step?.step, signal),
+    ]);
+    return { id: other, at: whole.started_at, before: before && written(before), after: written(after ?? {}) };
   });
   return (
     <section class="stack tight">
-      <h3>{texts.compared}</h3>
+      <div class="row">
+        <h3>{texts.compared}</h3>
+        <select class="compact" aria-label={texts.against} value={against ?? ""} onChange={(event) => setQuery({ against: event.currentTarget.value || undefined })}>
+          <option value="">{texts.lastSuccess}</option>
+          {against !== undefined && !others.some((each) => each.id === against) && <option value={against}>{shortId(against)}</option>}
+          {others.map(({ id: other, status, started_at: at }) => <option key={other} value={other}>{moment(at, now.value)} · {statuses[status] ?? status}</option>)}
+        </select>
+      </div>
       <Load query={found} rows={4}>{(data) => data === undefined ? <p class="muted">{texts.neverCompleted}</p> : <Shown {...data} step={step?.step} />}</Load>
     </section>
   );
@@ -44,7 +58,7 @@ function Shown({ id, at, before, after, step }: Found & { step: string | undefin
   const longest = Math.max(before?.length ?? 0, after.length);
   return (
     <>
-      <p class="muted small"><a class="link" href={withQuery(to(`/executions/${id}`), { step })}>{texts.lastSuccess} <Time at={at} /></a></p>
+      <p class="muted small"><a class="link" href={withQuery(to(`/executions/${id}`), { step })}>{texts.of} <Time at={at} /></a></p>
       {before === undefined ? <p class="muted">{texts.notThere}</p> : longest > MOST_LENGTH ? <p class="muted">{texts.tooLong(bytes(longest))}</p> : <TextDiff before={before} after={after} label={texts.compared} />}
     </>
   );

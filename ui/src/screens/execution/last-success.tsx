@@ -1,5 +1,6 @@
-/** The button that compares with the latest completed execution of the flow; the comparison is loaded when it is asked for. */
+/** The button that compares with another execution of the flow; the comparison is loaded when it is asked for, also by the address. */
 import { useSignal } from "@preact/signals";
+import { location } from "../../app/router";
 import type { Detail, Step } from "../../execution/store";
 import { later } from "../../parts/later";
 import { step as texts } from "../../texts/step";
@@ -8,6 +9,6 @@ const Comparison = later<{ detail: Detail; step: Step | undefined }>(() => impor
 
 export function LastSuccess({ detail, step }: { detail: Detail; step?: Step }) {
   const isOpen = useSignal(false);
-  if (!isOpen.value) return <div><button class="btn" onClick={() => (isOpen.value = true)}>{texts.compare}</button></div>;
+  if (!isOpen.value && !location.value.query.has("against")) return <div><button class="btn" onClick={() => (isOpen.value = true)}>{texts.compare}</button></div>;
   return <Comparison detail={detail} step={step} />;
 }

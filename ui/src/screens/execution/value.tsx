@@ -1,10 +1,10 @@
 /** A value of an execution by its preview; a long one is loaded when it is asked for. */
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useQuery } from "../../api/query";
 import type { Preview } from "../../execution/store";
 import { bytes } from "../../parts/format";
 import { Json } from "../../parts/json";
-import { failed } from "../../parts/toast";
+import { Failure } from "../../parts/parts";
 import { expressionOf } from "../../parts/paths";
 import { CopyButton } from "../../parts/tools";
 import { step as texts } from "../../texts/step";
@@ -15,19 +15,11 @@ const MOST_BYTES = 2_000_000;
 const SHORT = 64_000;
 
 export function Value({ label, heading: Heading = "h3", preview, load, href, path }: { label: string; heading?: "h2" | "h3"; preview: Preview; load?: () => Promise<unknown>; href?: string; path?: string }) {
-  const whole = useSignal<{ value: unknown } | undefined>(undefined);
-  async function loadAll(): Promise<void> {
-    try {
-      whole.value = { value: await load!() };
-    } catch (error) {
-      failed(error);
-    }
-  }
-  useEffect(() => {
-    if (preview.text !== undefined && preview.size <= SHORT && load !== undefined) void loadAll();
-  }, [preview.text, preview.size]);
-  const isCut = preview.text !== undefined && whole.value === undefined;
-  const value = whole.value === undefined ? preview.value : whole.value.value;
+  const isAsked = useSignal(false);
+  const isWhole = preview.text !== undefined && load !== undefined && (preview.size <= SHORT || isAsked.value);
+  const whole = useQuery(`${isWhole} ${preview.size} ${preview.text}`, async () => (isWhole ? { value: await load() } : undefined));
+  const isCut = preview.text !== undefined && whole.data === undefined;
+  const value = preview.text === undefined ? preview.value : whole.data?.value;
   return (
     <section class="stack tight">
       <div class="row">
@@ -36,10 +28,11 @@ export function Value({ label, heading: Heading = "h3", preview, load, href, pat
         <span class="row right small">
           {!isCut && <CopyButton text={JSON.stringify(value, null, 2) ?? ""} look="btn quiet small-btn" />}
           {path !== undefined && <CopyButton text={expressionOf(path)} label={texts.copyPath} look="btn quiet small-btn" />}
-          {isCut && load !== undefined && preview.size <= MOST_BYTES && <button class="link small" onClick={() => void loadAll()}>{texts.wholeValue}</button>}
+          {isCut && load !== undefined && preview.size <= MOST_BYTES && <button class="link small" onClick={() => (isAsked.value = true)}>{texts.wholeValue}</button>}
           {isCut && href !== undefined && <a class="link" href={href} target="_blank" rel="noreferrer">{texts.download}</a>}
         </span>
       </div>
+      {whole.error && <Failure error={whole.error} retry={whole.reload} />}
       {isCut ? <pre class="json" tabIndex={0}>{preview.text}…</pre> : <Json label={label} value={value} path={path} />}
     </section>
   );

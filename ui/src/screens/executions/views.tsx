@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { loadPreferences, preferences, prefer, type View } from "../../app/preferences";
 import { location, to } from "../../app/router";
-import { Confirm, Dialog } from "../../parts/dialog";
+import { Dialog, useQuestion } from "../../parts/dialog";
 import { Field } from "../../parts/form";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
@@ -23,15 +23,12 @@ export function isShown(column: Column): boolean {
 export function Views() {
   // A failure is told when something is changed.
   useEffect(() => void loadPreferences().catch(() => undefined), []);
-  const action = useAction();
-  const deleted = useSignal<View | undefined>(undefined);
+  const { ask, question } = useQuestion();
   const views = preferences.value.views ?? [];
-  function remove(view: View): void {
-    action.run(async () => {
-      await prefer(({ views: present = [] }) => ({ views: present.filter(({ name }) => name !== view.name) }));
-      deleted.value = undefined;
-    });
-  }
+  const remove = ({ name }: View) => ask({
+    title: ofList.deleteViewTitle(name), action: ofList.deleteViewIt, hint: ofList.deleteViewHint,
+    run: () => prefer(({ views: present = [] }) => ({ views: present.filter((view) => view.name !== name) })),
+  });
   if (views.length === 0) return null;
   const current = location.value.query.toString();
   return (
@@ -39,14 +36,10 @@ export function Views() {
       {views.map((view) => (
         <span key={view.name} class="row tight">
           <a class="chip" href={`${to("/executions")}?${view.query}`} aria-current={view.query === current ? "page" : undefined}>{view.name}</a>
-          {view.query === current && <button class="btn quiet small" onClick={() => (deleted.value = view)}>{ofList.deleteView(view.name)}</button>}
+          {view.query === current && <button class="btn quiet small" onClick={() => remove(view)}>{ofList.deleteView(view.name)}</button>}
         </span>
       ))}
-      {deleted.value !== undefined && (
-        <Confirm title={ofList.deleteViewTitle(deleted.value.name)} action={ofList.deleteViewIt} busy={action.busy} onConfirm={() => remove(deleted.value!)} onClose={() => (deleted.value = undefined)}>
-          <p class="muted">{ofList.deleteViewHint}</p>
-        </Confirm>
-      )}
+      {question}
     </nav>
   );
 }

@@ -49,6 +49,7 @@ export class EditorActions {
       handOver({ saved: now, language: this.language, text: model.text.peek(), cursor: this.code.current?.cursor() });
       // It goes on as the text of the flow, and not as the draft of a new one.
       model.text.value = now.flow.definition;
+      model.keep();
       go(to(`/flows/${now.flow.id}`), { replace: true });
     }
     return true;

@@ -10,14 +10,14 @@ import { RunDialog } from "./run";
 import type { FlowEditor } from "./state";
 import { TestsDialog } from "./tests";
 
-interface Props {
+export interface DialogProps {
   model: FlowEditor;
   code: Code;
   language: Language;
   actions: EditorActions;
 }
 
-export function EditorDialogs({ model, code, language, actions }: Props) {
+export function EditorDialogs({ model, code, language, actions }: DialogProps) {
   const flow = model.saved.value?.flow;
   const asked = actions.asked.value;
   return (

@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { parse } from "yaml";
 import { api } from "../../api/client";
+import { parseJson } from "../../api/json";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
 import { namedWorkspace } from "../../app/session";
@@ -46,7 +47,7 @@ function readForm(fields: ReturnType<typeof inputFields>, typed: Readonly<Record
 
 function readJson(text: string): { input?: Record<string, unknown>; fault?: string } {
   try {
-    const input: unknown = text.trim() === "" ? {} : JSON.parse(text);
+    const input = text.trim() === "" ? {} : parseJson(text);
     return isMap(input) ? { input } : { fault: texts.notAnObject };
   } catch (error) {
     return { fault: error instanceof Error ? error.message : texts.notAnObject };

@@ -237,7 +237,8 @@ export class FlowEditor {
     this.etag = saved.etag;
     this.revision = saved.flow.revision;
     this.restored.value = undefined;
-    drafts.forget(this.key);
+    // What was typed while it was saved stays kept.
+    this.keep();
   }
 
   private async conflictWith(id: string): Promise<Conflict> {

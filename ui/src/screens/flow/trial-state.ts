@@ -1,7 +1,8 @@
 /** The trial of one node: its values, and the answer of the last one. It stays while its panel is closed. */
 import { signal } from "@preact/signals";
-import { parse, stringify } from "yaml";
+import { stringify } from "yaml";
 import { api, ApiError, type Schemas } from "../../api/client";
+import { readYaml } from "../../forms/yaml";
 import { isMap, type DocumentNode } from "../../graph/document";
 import { scopeOf } from "../../execution/names";
 
@@ -57,7 +58,7 @@ export class Trial {
 }
 
 export function read(text: string): unknown {
-  return text.trim() === "" ? null : (parse(text) as unknown);
+  return text.trim() === "" ? null : readYaml(text);
 }
 
 function asMap(text: string): Record<string, unknown> {

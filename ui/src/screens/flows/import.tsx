@@ -1,8 +1,7 @@
-/** The import of flows from documents, or from zip archives as an export writes them: shown first, then done. */
+/** The import of flows from documents and from zip archives as an export writes them: shown first, then done, all of them or none. */
 import { useSignal } from "@preact/signals";
 import { parse } from "yaml";
 import { api, ApiError, type Schemas } from "../../api/client";
-import { sendFile } from "../../api/files";
 import { isMap } from "../../graph/document";
 import { Dialog } from "../../parts/dialog";
 import { Failure } from "../../parts/parts";
@@ -11,13 +10,19 @@ import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { flows as texts } from "../../texts/flows";
+import { filesIn } from "./archive";
 
 type Flow = Schemas["DeployedFlow"];
 
-const isArchive = ({ name }: File) => /\.zip$/i.test(name);
+interface Written {
+  /** The name of the file. */
+  file: string;
+  name: string;
+  definition: string;
+}
 
 /** Return a document with the name in its metadata; without one, that of its file, as `flowrunner apply` does. */
-async function documentOf(file: File): Promise<{ name: string; definition: string }> {
+async function documentOf(file: File): Promise<Written> {
   const definition = await file.text();
   let document: unknown;
   try {
@@ -26,29 +31,34 @@ async function documentOf(file: File): Promise<{ name: string; definition: strin
     // The server says what is wrong, and where.
   }
   const own = isMap(document) && isMap(document.metadata) ? document.metadata.name : undefined;
-  return { name: typeof own === "string" && own !== "" ? own : file.name.replace(/\.\w+$/, ""), definition };
+  return { file: file.name, name: typeof own === "string" && own !== "" ? own : file.name.replace(/\.\w+$/, ""), definition };
+}
+
+/** Return the documents of an archive, whose files have the names of their flows. */
+async function documentsIn(archive: File): Promise<Written[]> {
+  try {
+    return (await filesIn(archive)).map(({ name, text }) => ({ file: `${archive.name}: ${name}`, name: decodeURIComponent(name.replace(/\.yaml$/, "")), definition: text }));
+  } catch {
+    throw new ApiError(0, "archive", texts.noArchive(archive.name));
+  }
 }
 
 /** Return the error with the names of the files that its faults are in. */
-function withFiles(error: unknown, files: readonly File[]): unknown {
+function withFiles(error: unknown, written: readonly Written[]): unknown {
   for (const fault of error instanceof ApiError ? error.details.errors ?? [] : []) {
     const number = /^\/flows\/(\d+)\//.exec(fault.pointer)?.[1];
-    if (number !== undefined) fault.path = [files[Number(number)]?.name, fault.path].filter(Boolean).join(": ");
+    if (number !== undefined) fault.path = [written[Number(number)]?.file, fault.path].filter(Boolean).join(": ");
   }
   return error;
 }
 
-/** Send the documents as one batch, and each archive by itself. */
 async function send(files: readonly File[], isDry: boolean): Promise<Flow[]> {
-  const query = { dry_run: isDry };
-  const written = files.filter((file) => !isArchive(file));
-  const flows = await Promise.all(written.map(documentOf));
-  const found: Flow[] = [];
-  if (flows.length > 0) found.push(...(await api.post("/api/v1/flows:batch", { query, body: { flows } }).catch((error: unknown) => {
+  const written = (await Promise.all(files.map((file) => (/\.zip$/i.test(file.name) ? documentsIn(file) : documentOf(file))))).flat();
+  const flows = written.map(({ name, definition }) => ({ name, definition }));
+  const found = await api.post("/api/v1/flows:batch", { query: { dry_run: isDry }, body: { flows } }).catch((error: unknown) => {
     throw withFiles(error, written);
-  })).flows);
-  for (const archive of files.filter(isArchive)) found.push(...(await sendFile("/api/v1/flows/import", archive, "application/zip", { query })).flows);
-  return found;
+  });
+  return found.flows;
 }
 
 export function ImportDialog({ onImported, onClose }: { onImported: () => Promise<void>; onClose: () => void }) {

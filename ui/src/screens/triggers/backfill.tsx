@@ -4,15 +4,11 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { Field } from "../../parts/form";
 import { Failure, Time } from "../../parts/parts";
+import { localMinute } from "../../parts/period";
 import { useStart } from "../../parts/start";
 import { triggers as texts } from "../../texts/triggers";
 import { JobBar } from "../executions/jobs";
 import type { Trigger } from "./parts";
-
-/** A moment as the field of the browser has it, in local time. */
-function local(at: Date): string {
-  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-}
 
 export function Backfill({ trigger, reload }: { trigger: Trigger; reload: () => Promise<void> }) {
   const isOpen = useSignal(false);
@@ -23,9 +19,8 @@ export function Backfill({ trigger, reload }: { trigger: Trigger; reload: () => 
 }
 
 function Period({ trigger: { id }, onStarted }: { trigger: Trigger; onStarted: (job: string) => void }) {
-  const now = new Date();
-  const from = useSignal(local(new Date(now.getTime() - 86_400_000)));
-  const to = useSignal(local(now));
+  const from = useSignal(localMinute(new Date(Date.now() - 86_400_000).toISOString()));
+  const to = useSignal(localMinute(new Date().toISOString()));
   const starting = useStart();
   const isPeriod = from.value !== "" && to.value !== "" && from.value < to.value;
   const body = () => ({ from: new Date(from.value).toISOString(), to: new Date(to.value).toISOString() });

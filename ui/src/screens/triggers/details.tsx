@@ -5,7 +5,7 @@ import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
 import { may } from "../../app/session";
 import { hookCurl } from "../../forms/commands";
-import { Confirm, Dialog } from "../../parts/dialog";
+import { Dialog, useQuestion } from "../../parts/dialog";
 import { bytes } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Empty, Failure, Load, Time } from "../../parts/parts";
@@ -67,14 +67,11 @@ function NextTimes({ trigger }: { trigger: Trigger }) {
 /** The address of a webhook, with its secret part shown only when it is asked for. */
 function Address({ trigger: { id, state }, url, reload }: { trigger: Trigger; url: string; reload: () => Promise<void> }) {
   const isShown = useSignal(false);
-  const isAsked = useSignal(false);
-  const action = useAction();
-  const rotate = async () => {
-    await api.post("/api/v1/triggers/{id}/rotate", { path: { id } });
-    await reload();
-    isAsked.value = false;
-    done(texts.rotated);
-  };
+  const { ask, question } = useQuestion();
+  const rotate = () => ask({
+    title: texts.rotateTitle, action: texts.rotateNow, hint: texts.rotateHint, said: texts.rotated,
+    run: () => api.post("/api/v1/triggers/{id}/rotate", { path: { id } }).then(reload),
+  });
   const whole = new URL(url, window.location.origin).href;
   const isKnown = may("editor");
   const masked = `${whole.slice(0, whole.lastIndexOf("/") + 1)}••••••••`;
@@ -82,8 +79,8 @@ function Address({ trigger: { id, state }, url, reload }: { trigger: Trigger; ur
     <section class="stack tight">
       <h3>{texts.url}</h3>
       <code class="wrap">{isShown.value && isKnown ? whole : masked}</code>
-      {isKnown && <div class="row"><button class="btn" onClick={() => (isShown.value = !isShown.value)}>{isShown.value ? texts.hide : texts.show}</button><CopyButton text={whole} label={texts.copyUrl} /><CopyButton text={hookCurl(whole)} label={common.copyCurl} />{state !== "ended" && <button class="btn" onClick={() => (isAsked.value = true)}>{texts.rotate}</button>}</div>}
-      {isAsked.value && <Confirm title={texts.rotateTitle} action={texts.rotateNow} busy={action.busy} onConfirm={() => action.run(rotate)} onClose={() => (isAsked.value = false)}><p>{texts.rotateHint}</p></Confirm>}
+      {isKnown && <div class="row"><button class="btn" onClick={() => (isShown.value = !isShown.value)}>{isShown.value ? texts.hide : texts.show}</button><CopyButton text={whole} label={texts.copyUrl} /><CopyButton text={hookCurl(whole)} label={common.copyCurl} />{state !== "ended" && <button class="btn" onClick={rotate}>{texts.rotate}</button>}</div>}
+      {question}
       <p class="muted small"><Prose text={isKnown ? texts.urlHint : texts.urlHidden} /></p>
     </section>
   );

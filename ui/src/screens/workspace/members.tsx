@@ -3,13 +3,12 @@ import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import type { Query } from "../../api/query";
 import { account, may, open, type Workspace } from "../../app/session";
-import { Confirm, Dialog } from "../../parts/dialog";
-import { Field, Form } from "../../parts/form";
+import { useQuestion } from "../../parts/dialog";
+import { Field, FormDialog, textIn } from "../../parts/form";
 import { Load, Time } from "../../parts/parts";
 import { done, failed } from "../../parts/toast";
 import { RoleOptions } from "../../parts/roles";
 import { useAction } from "../../parts/tools";
-import { common } from "../../texts/common";
 import { workspace as texts } from "../../texts/workspace";
 import { goElsewhere } from "./leaving";
 
@@ -17,21 +16,17 @@ type Member = Schemas["MemberAnswer"];
 type Role = Member["role"];
 
 export function Members({ place, members }: { place: Workspace; members: Query<Schemas["MemberList"]> }) {
-  const removed = useSignal<Member | undefined>(undefined);
-  /** The role that the reader chose for itself and may not be able to take back. */
-  const lowered = useSignal<{ member: Member; role: Role } | undefined>(undefined);
+  const { ask, question, busy } = useQuestion();
   const isNew = useSignal(false);
   const action = useAction();
   const mayChange = may("admin");
   const path = (member: Member) => ({ id: place.id, account_id: member.account_id });
   const own = account.value?.id;
+  const put = (member: Member, role: Role) => api.put("/api/v1/workspaces/{id}/members/{account_id}", { path: path(member), body: { role } });
   function change(member: Member, role: Role): void {
     action.run(async () => {
-      await api.put("/api/v1/workspaces/{id}/members/{account_id}", { path: path(member), body: { role } });
-      lowered.value = undefined;
+      await put(member, role);
       done(texts.saved);
-      // What the reader may do here is another now.
-      if (member.account_id === own) await open();
       await members.reload();
     }, (error) => {
       void members.reload();
@@ -41,18 +36,23 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
   function choose(member: Member, select: HTMLSelectElement): void {
     const role = select.value as Role;
     if (member.account_id !== own || role === "admin") return change(member, role);
-    // It shows the present role until the new one is confirmed.
+    // It shows the present role until the new one is confirmed, which the reader may not be able to take back.
     select.value = member.role;
-    lowered.value = { member, role };
+    ask({
+      title: texts.lowerTitle(texts.roles[role]!), action: texts.lowerIt, hint: texts.lowerHint, said: texts.saved,
+      run: async () => {
+        await put(member, role);
+        // What the reader may do here is another now.
+        await open();
+        await members.reload();
+      },
+    });
   }
   function remove(member: Member): void {
-    action.run(async () => {
-      await api.delete("/api/v1/workspaces/{id}/members/{account_id}", { path: path(member) });
-      if (member.account_id === own) return await goElsewhere(texts.left(place.name));
-      await members.reload();
-      removed.value = undefined;
-      done(texts.removed(member.name));
-    });
+    const work = () => api.delete("/api/v1/workspaces/{id}/members/{account_id}", { path: path(member) });
+    ask(member.account_id === own
+      ? { title: texts.leaveTitle(place.name), action: texts.leaveIt, hint: texts.leaveHint, run: () => work().then(() => goElsewhere(texts.left(place.name))) }
+      : { title: texts.removeTitle(member.name), action: texts.remove, hint: texts.removeHint, run: () => work().then(members.reload), said: texts.removed(member.name) });
   }
   return (
     <>
@@ -68,13 +68,13 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
                     <td class="name"><span class="cut block" title={member.name}>{member.name}{member.account_id === own && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={member.email}>{member.email}</span></td>
                     <td>
                       {mayChange && !member.owner ? (
-                        <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy} onChange={(event) => choose(member, event.currentTarget)}>
+                        <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy || busy} onChange={(event) => choose(member, event.currentTarget)}>
                           <RoleOptions chosen={member.role} />
                         </select>
                       ) : <span class="muted">{member.owner ? texts.owner : texts.roles[member.role]}</span>}
                     </td>
                     <td class="wide-only muted" data-label={texts.added}><Time at={member.added_at} /></td>
-                    {mayChange && <td class="num acts">{!member.owner && <button class="btn quiet" aria-label={`${texts.remove} ${member.name}`} onClick={() => (removed.value = member)}>{texts.remove}</button>}</td>}
+                    {mayChange && <td class="num acts">{!member.owner && <button class="btn quiet" aria-label={`${texts.remove} ${member.name}`} onClick={() => remove(member)}>{texts.remove}</button>}</td>}
                   </tr>
                 ))}
               </tbody>
@@ -83,46 +83,22 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
         )}
       </Load>
       {isNew.value && <NewMember place={place} onAdded={members.reload} onClose={() => (isNew.value = false)} />}
-      {removed.value !== undefined && (
-        <Confirm
-          title={removed.value.account_id === own ? texts.leaveTitle(place.name) : texts.removeTitle(removed.value.name)}
-          action={removed.value.account_id === own ? texts.leaveIt : texts.remove}
-          busy={action.busy}
-          onConfirm={() => remove(removed.value!)}
-          onClose={() => (removed.value = undefined)}
-        >
-          <p class="muted">{removed.value.account_id === own ? texts.leaveHint : texts.removeHint}</p>
-        </Confirm>
-      )}
-      {lowered.value !== undefined && (
-        <Confirm title={texts.lowerTitle(texts.roles[lowered.value.role]!)} action={texts.lowerIt} busy={action.busy} onConfirm={() => change(lowered.value!.member, lowered.value!.role)} onClose={() => (lowered.value = undefined)}>
-          <p class="muted">{texts.lowerHint}</p>
-        </Confirm>
-      )}
+      {question}
     </>
   );
 }
 
 function NewMember({ place, onAdded, onClose }: { place: Workspace; onAdded: () => Promise<void>; onClose: () => void }) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
-  function add(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    action.run(async () => {
-      const member = await api.post("/api/v1/workspaces/{id}/members", { path: { id: place.id }, body: { account: String(form.get("account")).trim(), role: String(form.get("role")) as Role } });
-      await onAdded();
-      done(texts.memberAdded(member.name));
-      onClose();
-    }, (reason) => (error.value = reason));
+  async function add(form: FormData): Promise<void> {
+    const member = await api.post("/api/v1/workspaces/{id}/members", { path: { id: place.id }, body: { account: textIn(form, "account"), role: String(form.get("role")) as Role } });
+    await onAdded();
+    done(texts.memberAdded(member.name));
+    onClose();
   }
   return (
-    <Dialog title={texts.add} onClose={onClose}>
-      <Form error={error.value} conflict="account" onSubmit={add}>
-        <Field label={texts.account} hint={texts.addHint}>{(id, note) => <input id={id} aria-describedby={note} name="account" required autofocus autocomplete="off" />}</Field>
-        <Field label={texts.role}>{(id) => <select id={id} name="role"><RoleOptions chosen="editor" explained /></select>}</Field>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.add}</button></div>
-      </Form>
-    </Dialog>
+    <FormDialog title={texts.add} action={texts.add} conflict="account" onSubmit={add} onClose={onClose}>
+      <Field label={texts.account} hint={texts.addHint}>{(id, note) => <input id={id} aria-describedby={note} name="account" required autofocus autocomplete="off" />}</Field>
+      <Field label={texts.role}>{(id) => <select id={id} name="role"><RoleOptions chosen="editor" explained /></select>}</Field>
+    </FormDialog>
   );
 }

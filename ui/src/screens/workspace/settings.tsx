@@ -6,7 +6,7 @@ import { go } from "../../app/router";
 import { isOwnAccount, isPersonal, may, open, withRecentLogin, type Workspace } from "../../app/session";
 import { Confirm, ConfirmByName } from "../../parts/dialog";
 import { download } from "../../parts/download";
-import { Field, Form } from "../../parts/form";
+import { Field, Form, useForm } from "../../parts/form";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
@@ -67,28 +67,21 @@ export function WorkspaceSettings({ place }: { place: Workspace }) {
 }
 
 function NameForm({ place }: { place: Workspace }) {
-  const error = useSignal<unknown>(undefined);
-  const action = useAction();
-  function save(event: Event & { currentTarget: HTMLFormElement }): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    action.run(async () => {
-      const changed = await api.put("/api/v1/workspaces/{id}", { path: { id: place.id }, body: { name: String(form.get("name")), slug: String(form.get("slug")), requires_second_factor: form.get("required") !== null } });
-      await open();
-      error.value = undefined;
-      done(texts.saved);
-      go(`/w/${encodeURIComponent(changed.slug)}/workspace`, { replace: true });
-    }, (reason) => (error.value = reason));
-  }
+  const { busy, form } = useForm(async (fields) => {
+    const changed = await api.put("/api/v1/workspaces/{id}", { path: { id: place.id }, body: { name: String(fields.get("name")), slug: String(fields.get("slug")), requires_second_factor: fields.has("required") } });
+    await open();
+    done(texts.saved);
+    go(`/w/${encodeURIComponent(changed.slug)}/workspace`, { replace: true });
+  });
   return (
-    <Form class="card padded stack" error={error.value} conflict="slug" onSubmit={save}>
+    <Form class="card padded stack" conflict="slug" {...form}>
       <h2>{texts.details}</h2>
       <div class="columns">
         <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={place.name} required maxLength={200} />}</Field>
         <Field label={texts.slug}>{(id) => <input id={id} class="mono" name="slug" defaultValue={place.slug} required maxLength={100} spellcheck={false} />}</Field>
       </div>
       <label class="check"><input type="checkbox" name="required" defaultChecked={place.requires_second_factor} /><span>{security.required}</span></label>
-      <div class="row"><button class="btn right" disabled={action.busy}>{common.save}</button></div>
+      <div class="row"><button class="btn right" disabled={busy}>{common.save}</button></div>
     </Form>
   );
 }

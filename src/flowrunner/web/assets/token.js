@@ -1,1 +1,0 @@
-function e(){let e=window.location.hash.slice(1);return e!==``&&window.history.replaceState(null,``,window.location.pathname),e}function t(t){let n=e();return n!==``&&sessionStorage.setItem(`flowrunner.${t}`,n),sessionStorage.getItem(`flowrunner.${t}`)??``}function n(e){sessionStorage.removeItem(`flowrunner.${e}`)}export{t as n,e as r,n as t};

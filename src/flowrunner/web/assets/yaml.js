@@ -1,0 +1,1 @@
+import{t as e}from"./browser.js";function t(t){return e(t,(e,t)=>typeof t==`bigint`&&Number.isSafeInteger(Number(t))?Number(t):t,{logLevel:`error`,intAsBigInt:!0})}export{t};
