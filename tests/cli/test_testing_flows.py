@@ -377,6 +377,8 @@ nodes: {only: {type: return, params: {value: 1}}}
 tests:
   when_fails: {trigger: {name: when, body: {}}}
   when_is_false: {trigger: {name: when, body: {order: {}}}}
+  when_must_be_false: {trigger: {name: when, body: {order: {}}}, expect: {status: not_started}}
+  when_is_true: {trigger: {name: when, body: {order: {kind: true}}}, expect: {status: not_started}}
   dedupe_fails: {trigger: {name: dedupe, body: {}}}
   labels_fail: {trigger: {name: labels, body: {}}, expect: {error: {type: input.invalid}}}
   all_have_values: {trigger: {name: labels, body: {order: {kind: new}}}, expect: {result: 1}}
@@ -388,12 +390,19 @@ tests:
     rejects = "rejects the request: its '{0}' has no value: ${{trigger.body.order.{1}}}: cannot read '{1}' of null"
     assert problems == {
         "when_fails": [f"the trigger 'when' {rejects.format('when', 'kind')}"],
-        "when_is_false": ["the trigger 'when' starts nothing: its 'when' is false"],
+        "when_is_false": [
+            "the trigger 'when' starts nothing: its 'when' is false. If it must be: expect: {status: not_started}"
+        ],
+        "when_must_be_false": [],
+        "when_is_true": [],
         "dedupe_fails": [f"the trigger 'dedupe' {rejects.format('dedupe', 'id')}"],
         "labels_fail": [],
         "all_have_values": [],
     }
     assert report["by_name"]["labels_fail"]["ok"], report
+    assert report["by_name"]["when_must_be_false"]["ok"], report
+    assert report["by_name"]["when_must_be_false"]["status"] == "not_started"
+    assert [one["what"] for one in report["by_name"]["when_is_true"]["mismatches"]] == ["status"]
     assert report["by_name"]["all_have_values"]["ok"], report
 
 

@@ -31,7 +31,7 @@ from flowrunner.engine import event_log, held_memory, mailbox, recorder
 from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.paths import edges_of
 from flowrunner.flowtest.run_test import Runtime, run_flow_test
-from flowrunner.language import json_schema, nodes, reading, retries, schema_budget, triggers, yaml_source
+from flowrunner.language import json_schema, nodes, reading, retries, schema_budget, study_flow, triggers, yaml_source
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
@@ -41,6 +41,7 @@ from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
 from flowrunner.services import admission, secrets
 from flowrunner.services.language import Language
 from flowrunner.settings import Settings
+from support.flows import specs
 
 NODE_TYPES = built_in()
 
@@ -75,6 +76,8 @@ async def test_every_sample_loads_as_a_flow(text: str, offline: Offline) -> None
     flow = await language.read(text)
 
     assert flow.nodes
+    # Whoever copies a sample would be warned of it.
+    assert [(fault.line, fault.message) for fault in study_flow(text, specs()).faults] == []
 
 
 @pytest.mark.asyncio(loop_scope="module")

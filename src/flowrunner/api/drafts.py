@@ -97,7 +97,9 @@ class MismatchAnswer(Answer, frozen=True, kw_only=True):
 class FlowTestAnswer(Answer, frozen=True, kw_only=True):
     name: str
     ok: bool
-    status: Annotated[str, Meta(extra_json_schema={"enum": ["completed", "failed", "cancelled", "waiting"]})]
+    status: Annotated[
+        str, Meta(extra_json_schema={"enum": ["completed", "failed", "cancelled", "waiting", "not_started"]})
+    ]
     path: Annotated[Sequence[str], Meta(description="The flow's own nodes that ran, in order.")]
     handlers: Annotated[Sequence[str], Meta(description="The nodes of on_failure and on_finish that ran.")]
     duration: Annotated[int, Meta(description="Milliseconds that the test took.")]

@@ -632,7 +632,7 @@ class FlowTest(Model):
 
     name: str
     ok: bool
-    status: Literal["completed", "failed", "cancelled", "waiting"]
+    status: Literal["completed", "failed", "cancelled", "waiting", "not_started"]
     path: list[str]
     handlers: list[str]
     duration: int

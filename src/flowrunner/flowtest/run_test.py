@@ -33,7 +33,7 @@ from flowrunner.flowtest.mock_registry import MockedType, MockRegistry
 from flowrunner.flowtest.paths import Edge, Trace, taken, trace
 from flowrunner.flowtest.subflows import GivenSubFlows
 from flowrunner.flowtest.virtual_time import ClockedSandbox, NullBroadcast, VirtualClock, VirtualTimeDispatcher
-from flowrunner.language.flow_tests import FlowTest, Mock, NodePath, read_mocks
+from flowrunner.language.flow_tests import NOT_STARTED, FlowTest, Mock, NodePath, read_mocks
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure, NodeType
 from flowrunner.ports.journal import load_whole
@@ -153,10 +153,12 @@ async def run_flow_test(
     waits: Sequence[JSON] = ()
     try:
         asked = await _input_of(given.flow, test, runtime.sandbox, registry.problem)
-        input = await forms.check(NOBODY, given.revision_id, given.flow, asked)
+        input = None if asked is None else await forms.check(NOBODY, given.revision_id, given.flow, asked)
     except InvalidInput as error:
         events = _rejected(given.flow, test.input, error)
     else:
+        if input is None:
+            return _not_started(given.flow, test, registry.problems, seconds=time.monotonic() - began)
         try:
             async with asyncio.timeout(most_seconds):
                 await dispatcher.start(new_execution(id, given, clock.now()), given.flow, input)
@@ -183,10 +185,32 @@ async def run_flow_test(
     )
 
 
+def _not_started(flow: Flow, test: FlowTest, problems: list[str], *, seconds: float) -> FlowTestResult:
+    if test.expect.status != NOT_STARTED and not problems:
+        assert test.trigger is not None, "only a trigger starts nothing"
+        problems.append(
+            f"the trigger '{test.trigger.name}' starts nothing: its 'when' is false. If it must be: "
+            f"expect: {{status: {NOT_STARTED}}}"
+        )
+    return FlowTestResult(
+        test=test,
+        status=NOT_STARTED,
+        mismatches=(),
+        problems=problems,
+        events=(),
+        trace=trace(flow, ()),
+        edges=frozenset(),
+        seconds=seconds,
+    )
+
+
 async def _input_of(
     flow: Flow, test: FlowTest, sandbox: Sandbox, report: Callable[[str], object]
-) -> Mapping[str, JSON]:
-    """Return the input of a test, or the one that its trigger gives. Raises: InvalidInput."""
+) -> Mapping[str, JSON] | None:
+    """Return the input of a test, or that which its trigger gives.
+
+    None if the trigger starts nothing, because its `when` is false. Raises: InvalidInput.
+    """
     if test.trigger is None:
         return test.input
     trigger = flow.triggers.get(test.trigger.name)
@@ -206,7 +230,7 @@ async def _input_of(
                 report(f"the trigger '{trigger.name}' rejects the request: its '{field}' has no value: {error}")
                 continue
             if field == "when" and value is not True:
-                report(f"the trigger '{trigger.name}' starts nothing: its 'when' is false")
+                return None
     await labels_of(trigger, flow, values, workspace_id=NOBODY, sandbox=sandbox)
     return await input_of(trigger, flow, values, workspace_id=NOBODY, sandbox=sandbox)
 

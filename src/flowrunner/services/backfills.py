@@ -52,7 +52,7 @@ class Backfills:
 
         Args:
             first: A moment, or a day, which begins as clocks in the time zone of the schedule show it.
-            end: Likewise.
+            end: A moment or a day, as ``first``.
 
         Raises:
             NotFound; Conflict if the flow's document no longer has the trigger, or it is not a schedule; FlowDisabled.

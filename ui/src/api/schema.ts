@@ -4181,7 +4181,7 @@ export interface components {
              * Status
              * @enum {string}
              */
-            status: "completed" | "failed" | "cancelled" | "waiting";
+            status: "completed" | "failed" | "cancelled" | "waiting" | "not_started";
             /**
              * Path
              * @description The flow's own nodes that ran, in order.

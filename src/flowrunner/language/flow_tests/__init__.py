@@ -15,11 +15,12 @@ from flowrunner.language.flow_tests.flow_test import (
     NodePath,
     dotted_path,
 )
-from flowrunner.language.flow_tests.reading import EXPECT_KEYS, TEST_KEYS, read_mocks, read_tests
+from flowrunner.language.flow_tests.reading import EXPECT_KEYS, NOT_STARTED, TEST_KEYS, read_mocks, read_tests
 
 __all__ = [
     "ANY",
     "EXPECT_KEYS",
+    "NOT_STARTED",
     "TEST_KEYS",
     "Expectation",
     "ExpectedError",

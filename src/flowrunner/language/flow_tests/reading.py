@@ -37,7 +37,8 @@ APPROVAL_KEYS: Final = ("approved", "by", "data", "after")
 EXPECT_KEYS: Final = ("status", "path", "handlers", "result", "result_contains", "error", "logs", "tries")
 EXPECTED_ERROR_KEYS: Final = ("type", "message", "node")
 EXPECTED_LOG_KEYS: Final = ("level", "message")
-STATUSES: Final = ("completed", "failed", "cancelled", "waiting")
+NOT_STARTED: Final = "not_started"
+STATUSES: Final = ("completed", "failed", "cancelled", "waiting", NOT_STARTED)
 
 MAX_NAME_CHARACTERS: Final = 200
 

@@ -75,7 +75,7 @@ def tests_definitions() -> Schema:
             "description": "The expected outcome.",
             **object_of(
                 {
-                    "status": {"enum": ["completed", "failed", "cancelled", "waiting"]},
+                    "status": {"enum": ["completed", "failed", "cancelled", "waiting", "not_started"]},
                     "path": {"description": "The flow's own nodes in the order they ran.", **names},
                     "handlers": {"description": "The nodes of on_failure and on_finish that ran.", **names},
                     "result": {"description": "The result of the flow, exactly."},
