@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from flowrunner.client import AsyncClient, ExecutionFailed, NotFoundError, StillRunning
+from client.scripted import drip, scripted
+from flowrunner.client import AsyncClient, ClientError, ExecutionFailed, NotFoundError, StillRunning
 from support.client import Client as PlainClient
 from support.server import Server
 
 DOUBLE = "metadata: {name: double}\nnodes:\n  a: {type: return, params: {value: '${flow.input.n * 2}'}}\n"
 WAITING = "metadata: {name: waiting}\nnodes:\n  a: {type: wait, params: {key: go}}\n"
+
+
+# aiohttp limits the connections of a session to so many.
+MOST_CONNECTIONS = 100
 
 
 @pytest.fixture
@@ -86,3 +91,51 @@ def test_a_client_is_used_in_one_event_loop_after_the_other_only_if_it_was_close
 
         assert first.run(ask_and_close()) == account.account_id
     assert asyncio.run(ask_and_close()) == account.account_id
+
+
+async def test_streams_leave_connections_to_each_other_and_to_requests(account: PlainClient) -> None:
+    async with AsyncClient(account.url, account.token, timeout=20, retry_seconds=0) as client:
+        await client.flows.create(WAITING)
+        run = await client.run("waiting")
+        streams = [run.events() for _ in range(MOST_CONNECTIONS + 1)]
+
+        async with asyncio.timeout(60):
+            began = await asyncio.gather(*(anext(stream) for stream in streams))
+            found = await client.get("/accounts/me")
+
+    assert [event["seq"] for event in began] == [1] * len(streams)
+    assert found["id"] == account.account_id
+
+
+@pytest.mark.parametrize("reads", ["an answer", "a stream"])
+async def test_what_is_under_way_when_a_client_is_closed_ends_and_is_not_repeated(reads: str) -> None:
+    with scripted(drip, drip) as server:
+        client = AsyncClient(server.url)
+
+        async def read() -> None:
+            if reads == "an answer":
+                await client.get("/flows")
+            else:
+                _ = [event async for event in client.events("exec-1")]
+
+        reading = asyncio.create_task(read())
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        await client.close()
+
+        with pytest.raises(ClientError, match="closed meanwhile"):
+            await reading
+        assert server.connections == 1
+
+
+async def test_a_request_may_begin_while_the_connections_are_closed(account: PlainClient) -> None:
+    client = AsyncClient(account.url, account.token)
+    await client.get("/accounts/me")
+
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0)
+    found = await client.get("/accounts/me")
+
+    assert found["id"] == account.account_id
+    await closing
+    await client.close()

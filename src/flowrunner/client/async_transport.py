@@ -2,17 +2,19 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 from yarl import URL
 
 from flowrunner.client.answers import Answer
-from flowrunner.client.errors import ServerUnreachable, UnreadableAnswer, reason_of
+from flowrunner.client.errors import ClientError, ServerUnreachable, UnreadableAnswer, reason_of
 from flowrunner.client.requests import Origin, Request
 
 _CHUNK_BYTES = 256 * 1024
+# Further requests wait for one of them. Streams have their own, without a limit: each keeps its connection until it ends.
+_MOST_CONNECTIONS = 100
 
 
 class AsyncTransport:
@@ -26,8 +28,10 @@ class AsyncTransport:
         self._origin = origin
         self._connect_seconds = connect_seconds
         self._context = ssl.create_default_context(cafile=ca_file) if origin.is_secure else None
-        self._session: aiohttp.ClientSession | None = None
+        # That of streams, and that of other requests.
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._responses: set[aiohttp.ClientResponse] = set()
 
     async def send(self, request: Request, *, seconds: float, size: int) -> Answer:
         """Send a request once, and return its answer.
@@ -39,7 +43,8 @@ class AsyncTransport:
         Raises:
             ServerUnreachable, UnreadableAnswer
         """
-        async with self._exchange(request, aiohttp.ClientTimeout(total=seconds)) as (answer, chunks):
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        async with self._exchange(request, timeout, is_stream=False) as (answer, chunks):
             found, read = [], 0
             async for chunk in chunks:
                 read += len(chunk)
@@ -60,57 +65,75 @@ class AsyncTransport:
         Raises: ServerUnreachable. So do the chunks.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds, sock_read=silent_seconds)
-        async with self._exchange(request, timeout) as (answer, chunks):
+        async with self._exchange(request, timeout, is_stream=True) as (answer, chunks):
             yield answer, chunks
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Close all connections. Requests that are under way end with a ClientError, and are not repeated."""
+        sessions, self._sessions = self._sessions, {}
+        responses, self._responses = self._responses, set()
+        for session in sessions.values():
+            await session.close()
+        for response in responses:
+            # Otherwise aiohttp would leave its reader waiting.
+            response.close()
 
     @asynccontextmanager
     async def _exchange(
-        self, request: Request, timeout: aiohttp.ClientTimeout
+        self, request: Request, timeout: aiohttp.ClientTimeout, *, is_stream: bool
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
-        url = URL(f"{self._origin}{request.target}", encoded=True)
-        try:
-            response = await self._opened().request(
+        url, session = URL(f"{self._origin}{request.target}", encoded=True), self._opened(is_stream=is_stream)
+        with self._errors_of(session):
+            response = await session.request(
                 request.method, url, data=request.body, headers=request.headers, timeout=timeout, allow_redirects=False
             )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable(error) from None
         async with response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             answer = Answer(status=response.status, headers=headers, body=b"")
-            yield answer, self._chunks(response)
+            self._responses.add(response)
+            try:
+                yield answer, self._chunks(response, session)
+            finally:
+                self._responses.discard(response)
 
-    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def _chunks(self, response: aiohttp.ClientResponse, session: aiohttp.ClientSession) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises: ServerUnreachable: It is cut off."""
-        # Only around the reads: an error of the caller is none of the connection.
+        while True:
+            # Only around the reads: an error of the caller is none of the connection.
+            with self._errors_of(session):
+                chunk = await response.content.read(_CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+
+    @contextmanager
+    def _errors_of(self, session: aiohttp.ClientSession) -> Iterator[None]:
         try:
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                yield chunk
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            yield
+        except (ServerUnreachable, aiohttp.ClientError, TimeoutError, OSError) as error:
+            if session.closed:
+                # Another attempt would open connections that nobody closes.
+                raise ClientError(f"{self._origin} gave no answer: this client was closed meanwhile") from None
             raise self._unreachable(error) from None
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _opened(self, *, is_stream: bool) -> aiohttp.ClientSession:
         """Raises: RuntimeError in another event loop than before, where the connections would not work."""
         loop = asyncio.get_running_loop()
-        if self._session is not None and self._loop is not loop:
+        if self._sessions and self._loop is not loop:
             raise RuntimeError(
                 "This AsyncClient has connections of another event loop: close it there first, as `async with` does, "
                 "or make one for each event loop"
             )
-        if self._session is None:
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._context or True),
+        self._loop = loop
+        if is_stream not in self._sessions:
+            self._sessions[is_stream] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._context or True, limit=0 if is_stream else _MOST_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 middlewares=(self._attempt_once,),
                 headers={"Accept-Encoding": "identity"},
             )
-        return self._session
+        return self._sessions[is_stream]
 
     async def _attempt_once(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -122,6 +145,8 @@ class AsyncTransport:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: BaseException) -> ServerUnreachable:
+        if isinstance(error, ServerUnreachable):
+            return error
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
             # aiohttp wraps the error that has the reason.
             reason = reason_of(getattr(error, "os_error", error))
