@@ -10,6 +10,7 @@ from client.scripted import drip, scripted
 from flowrunner.client import AsyncClient, ClientError, ExecutionFailed, NotFoundError, StillRunning
 from support.client import Client as PlainClient
 from support.server import Server
+from support.waiting import wait_for
 
 DOUBLE = "metadata: {name: double}\nnodes:\n  a: {type: return, params: {value: '${flow.input.n * 2}'}}\n"
 WAITING = "metadata: {name: waiting}\nnodes:\n  a: {type: wait, params: {key: go}}\n"
@@ -119,8 +120,7 @@ async def test_what_is_under_way_when_a_client_is_closed_ends_and_is_not_repeate
                 _ = [event async for event in client.events("exec-1")]
 
         reading = asyncio.create_task(read())
-        while not server.requests:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_for, lambda: server.requests)
         await client.close()
 
         with pytest.raises(ClientError, match="closed meanwhile"):

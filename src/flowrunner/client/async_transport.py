@@ -13,7 +13,7 @@ from flowrunner.client.errors import ClientError, ServerUnreachable, UnreadableA
 from flowrunner.client.requests import Origin, Request
 
 _CHUNK_BYTES = 256 * 1024
-# Further requests wait for one of them. Streams have their own, without a limit: each keeps its connection until it ends.
+# Of requests; further ones wait for one of them. Streams, each of which keeps its connection to its end, have no limit.
 _MOST_CONNECTIONS = 100
 
 
