@@ -168,11 +168,12 @@ def _origin(value: str) -> str:
     """Parse an address into the form of `Origin`: lower case, without a path and without a default port."""
     try:
         parts = urlsplit(value)
-        # Reading the port checks it.
-        hostname, port = parts.hostname, parts.port
+        # Reading the port checks it. Browsers send the ASCII form of a name.
+        hostname, port = (parts.hostname or "").encode("idna").decode(), parts.port
     except ValueError:
-        hostname = port = None
-    if not hostname or parts.scheme not in ("http", "https") or parts.path not in ("", "/") or parts.query:
+        hostname = ""
+    is_bare = hostname and parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if not is_bare or parts.scheme not in ("http", "https"):
         raise ValueError("must be an address such as https://flows.example.com")
     host = f"[{hostname}]" if ":" in hostname else hostname
     is_default = port in (None, {"http": 80, "https": 443}[parts.scheme])
@@ -454,7 +455,8 @@ def _from_file(
             faults.append(f"{path}: unknown key '{name}'; known keys: {', '.join(known)}")
             continue
         if isinstance(value, dict):
-            text = json.dumps(value)
+            # TOML has dates, which no setting takes.
+            text = json.dumps(value, default=str)
         else:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         texts[name] = (f"{path}: {name}", text)

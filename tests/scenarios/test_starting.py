@@ -153,6 +153,9 @@ def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> N
         ("PUBLIC_URL", "https://flows.example.com:x", "must be an address such as https://flows.example.com"),
         ("PUBLIC_URL", "https://flows.example.com/flows", "must be an address such as https://flows.example.com"),
         ("PUBLIC_URL", "https://flows.example.com?a=b", "must be an address such as https://flows.example.com"),
+        ("PUBLIC_URL", "https://flows.example.com/#flows", "must be an address such as https://flows.example.com"),
+        ("PUBLIC_URL", "https://ada:secret@flows.example.com", "must be an address such as https://flows.example.com"),
+        ("PUBLIC_URL", "https://flows..example.com", "must be an address such as https://flows.example.com"),
         ("PUBLIC_URL", "ftp://flows.example.com", "must be an address such as https://flows.example.com"),
         ("HOST", "", "must be an address such as 127.0.0.1"),
         ("DATA_DIR", "", "must be a directory"),
@@ -200,6 +203,8 @@ def test_a_setting_that_could_only_do_harm_is_rejected(name: str, value: str, fa
         ("PUBLIC_URL", "http://flows.example.com:80", "http://flows.example.com"),
         ("PUBLIC_URL", "http://flows.example.com:443", "http://flows.example.com:443"),
         ("PUBLIC_URL", "http://[::1]:8080", "http://[::1]:8080"),
+        # Browsers send it in this form.
+        ("PUBLIC_URL", "https://Müller.example.com", "https://xn--mller-kva.example.com"),
         ("DATABASE_URL", "postgres://u:a%2Fb@host/name?sslmode=require", "postgres://u:a%2Fb@host/name?sslmode=require"),
         ("SMTP_URL", "smtps://u:p@host:465/?from=flows@example.com", "smtps://u:p@host:465/?from=flows@example.com"),
     ],
@@ -208,6 +213,15 @@ def test_a_value_is_read_as_what_it_says_up_to_its_limits(name: str, value: str,
     settings = load_settings({}, {f"FLOWRUNNER_{name}": value})
 
     assert getattr(settings, name.lower()) == read
+
+
+def test_a_date_in_the_file_is_a_fault_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("port = 2027-01-31\n[sign_on.work]\nsince = 2027-01-31\n")
+
+    with pytest.raises(InvalidSettings) as raised:
+        load_settings({}, {"FLOWRUNNER_CONFIG": str(tmp_path / "settings.toml")})
+
+    assert [line.partition(": ")[2].partition(":")[0] for line in str(raised.value).splitlines()] == ["port", "sign_on"]
 
 
 def test_a_switch_of_the_file_is_one_of_toml(tmp_path: Path) -> None:
