@@ -22,7 +22,7 @@ from flowrunner.settings import Settings
 from support.databases import change
 from support.server import ADMIN_PASSWORD, Server, clean_environment
 
-from .command import flowrunner
+from .command import flowrunner, on_a_terminal
 
 SECRETS = ("geheim-of-the-database", "geheim-of-the-admin")
 
@@ -73,6 +73,18 @@ def test_a_running_server_is_healthy_and_stays_untouched(server: Server, tmp_pat
     }  # fmt: skip
     assert len(text.stdout.splitlines()) == len(found)
     assert sorted(path.name for path in server.data_dir.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"), [((), {"NO_COLOR": "1"}), (("--no-color",), {}), ((), {"TERM": "dumb"})]
+)
+def test_the_findings_have_colours_only_where_they_are_wanted(
+    arguments: tuple[str, ...], variables: dict[str, str], tmp_path: Path
+) -> None:
+    plain = on_a_terminal(*arguments, "doctor", "--port", "0", at=tmp_path, environment=variables)
+
+    assert "\x1b" not in plain
+    assert "\x1b[32mok" in on_a_terminal("doctor", "--port", "0", at=tmp_path)
 
 
 def test_before_the_first_start_nothing_has_failed_and_nothing_is_created(tmp_path: Path) -> None:

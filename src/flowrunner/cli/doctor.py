@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import click
 
 from flowrunner.bootstrap.doctor import Finding, examine
+from flowrunner.cli.common import has_colour
 from flowrunner.cli.text import plain
 from flowrunner.settings import InvalidSettings, load_settings
 
@@ -32,6 +34,6 @@ def _print(found: Sequence[Finding]) -> None:
     width = max(len(finding.check) for finding in found)
     for finding in found:
         state = click.style(f"{finding.state:<4}", fg=_COLOURS[finding.state])
-        click.echo(f"{state}  {finding.check:<{width}}  {plain(finding.message)}")
+        click.echo(f"{state}  {finding.check:<{width}}  {plain(finding.message)}", color=has_colour(sys.stdout))
         if finding.hint:
             click.echo(f"{'':<{width + 8}}{plain(finding.hint)}")
