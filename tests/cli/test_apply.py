@@ -20,6 +20,7 @@ import pytest
 
 from cli.command import on_a_terminal
 from cli.servers import User
+from client.scripted import answer, scripted
 from flowrunner.cli import deployment
 from flowrunner.cli.documents import read_documents
 from flowrunner.cli.flow_files import FlowFile, file_of, named_in, read_flow_files
@@ -201,6 +202,10 @@ def test_what_is_named_itself_may_be_a_link(user: User) -> None:
     (user.home / "b.yaml").symlink_to("flows/a.yaml")
 
     assert user("apply", "current", "b.yaml").stderr == "2 flows: 2 created\n"
+    (user.home / "links").mkdir()
+    (user.home / "links" / "b.yaml").symlink_to("../flows/a.yaml")
+    for place in ("links/b.yaml", "./links/b.yaml", "links//b.yaml", user.home / "links" / "b.yaml"):
+        assert user("apply", place).stderr == "1 flow: 1 unchanged\n"
 
 
 def test_programs_get_every_flow_with_what_happened_to_it(user: User) -> None:
@@ -543,6 +548,20 @@ def test_an_export_that_cannot_replace_a_file_leaves_nothing_beside_it(user: Use
 
     assert "daily.yaml cannot be written" in user("export", "copy", code=2).stderr
     assert [path.name for path in copy.iterdir()] == ["daily.yaml"]
+
+
+def test_an_export_into_a_directory_that_cannot_be_made_says_so(user: User) -> None:
+    (user.home / "file").write_text("")
+
+    assert "file/copy cannot be written: Not a directory" in user("export", "file/copy", code=2).stderr
+
+
+def test_an_export_of_what_is_no_archive_writes_nothing(user: User) -> None:
+    with scripted(answer(200, {"not": "an archive"})) as other:
+        done = user("export", "copy", "--url", other.url, code=1)
+
+    assert "The answer is not an archive of flows" in done.stderr
+    assert not (user.home / "copy").exists()
 
 
 def test_an_export_writes_nowhere_else(user: User, tmp_path: Path) -> None:

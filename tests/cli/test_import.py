@@ -746,3 +746,12 @@ def test_a_workflow_of_any_shape_is_imported_or_rejected(odd: Any) -> None:
         node["parameters"] = parameters
 
     assert tried > 20
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    done = flowrunner("import", "openapi", DOCUMENTS / "shop.yaml", "-o", "file/flows", at=tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be written: Not a directory" in done.stderr

@@ -71,15 +71,15 @@ class Contexts:
     def save(self) -> None:
         """Write the file, which only the user can read, as a whole."""
         path = _path()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = json.dumps(
             {"current": self.current, "contexts": {name: _written(one) for name, one in self.by_name.items()}}, indent=2
         )
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{text}\n")
-        temporary.replace(path)
+        with _writing(path):
+            temporary.unlink(missing_ok=True)
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(f"{text}\n")
+            temporary.replace(path)
 
 
 def load_contexts() -> Contexts:
@@ -126,10 +126,21 @@ def _locked() -> Iterator[None]:
         yield
         return
     path = _path().with_suffix(".lock")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with _writing(path):
+        file = path.open("w")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the directory of a file that is written within. Raises: click.UsageError: It cannot be written."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _path() -> Path:

@@ -18,10 +18,10 @@ from flowrunner.cli.connection import connect
 from flowrunner.cli.documents import says_skipped
 from flowrunner.cli.exits import FAILED, INVALID
 from flowrunner.cli.faults import ValidationReport, print_text
-from flowrunner.cli.flow_files import FlowFile, SkippedFile, read_flow_files, write_flow_file
+from flowrunner.cli.flow_files import FlowFile, SkippedFile, read_flow_files, unwritable, write_flow_file
 from flowrunner.cli.output import print_text as print_lines
 from flowrunner.cli.output import show
-from flowrunner.client import Client, ServerUnreachable, ValidationError
+from flowrunner.client import Client, ServerUnreachable, UnreadableAnswer, ValidationError
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.flow_names import composed
@@ -69,18 +69,28 @@ def export(directory: Path) -> None:
     client = connect()
     archive = client.request("GET", "/flows/export", headers={"Accept": "*/*"}).body
     rows = []
-    with zipfile.ZipFile(BytesIO(archive)) as opened:
-        if sum(entry.file_size for entry in opened.infolist()) > _LARGEST_ARCHIVE_BYTES:
-            raise CommandFailed("The archive of the flows is too large", FAILED)
+    try:
+        documents = _documents_in(archive)
         directory.mkdir(parents=True, exist_ok=True)
-        for entry in opened.infolist():
-            name = unquote(entry.filename.removesuffix(".yaml"))
-            is_new = write_flow_file(directory, name, opened.read(entry))
-            rows.append({"name": name, "action": "written" if is_new else "unchanged"})
+    except zipfile.BadZipFile:
+        raise UnreadableAnswer("The answer is not an archive of flows") from None
+    except OSError as error:
+        raise unwritable(directory, error) from None
+    for name, document in documents:
+        is_new = write_flow_file(directory, name, document)
+        rows.append({"name": name, "action": "written" if is_new else "unchanged"})
     _show_rows(rows, "name action")
     written = sum(row["action"] == "written" for row in rows)
     say(f"{counted(len(rows), 'flow')} in {directory}: {written} written, {len(rows) - written} unchanged")
     _warn_of_letter_case([row["name"] for row in rows])
+
+
+def _documents_in(archive: bytes) -> list[tuple[str, bytes]]:
+    """Return the flows in an archive by name. Raises: BadZipFile."""
+    with zipfile.ZipFile(BytesIO(archive)) as opened:
+        if sum(entry.file_size for entry in opened.infolist()) > _LARGEST_ARCHIVE_BYTES:
+            raise CommandFailed("The archive of the flows is too large", FAILED)
+        return [(unquote(entry.filename.removesuffix(".yaml")), opened.read(entry)) for entry in opened.infolist()]
 
 
 def _warn_of_letter_case(flows: Iterable[str]) -> None:

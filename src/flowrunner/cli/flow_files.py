@@ -60,7 +60,7 @@ def read_flow_files(places: Sequence[str]) -> tuple[Sequence[FlowFile], Sequence
         root = Path(place) if Path(place).is_dir() else Path(place).parent
         for document in documents:
             _check_is_text(document.file)
-            if document.file != place:
+            if Path(document.file) != Path(place):
                 _check_is_inside(Path(document.file), root)
             if document.text is None:
                 raise click.UsageError(f"{document.file} is not UTF-8 text: save it as UTF-8")
@@ -138,7 +138,7 @@ def write_flow_file(directory: Path, name: str, definition: bytes) -> bool:
             return False
         _make_directories(directory, path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     replace_file(path, definition)
     return True
 
@@ -158,7 +158,7 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             written.unlink()
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 def write_new_file(path: Path, content: bytes, *, replaces: bool) -> None:
@@ -172,10 +172,10 @@ def write_new_file(path: Path, content: bytes, *, replaces: bool) -> None:
     except FileExistsError:
         raise click.UsageError(f"{path} exists already: choose another file, or replace it with --force") from None
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
-def _unwritable(path: Path, error: OSError) -> click.UsageError:
+def unwritable(path: Path, error: OSError) -> click.UsageError:
     return click.UsageError(f"{path} cannot be written: {error.strerror}")
 
 

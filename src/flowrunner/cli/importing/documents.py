@@ -97,7 +97,6 @@ def read_spec(file: str) -> Any:
 
 def write_all(flows: Collection[Imported], directory: Path) -> None:
     """Write the flows, and report what was left out. Raises: click.UsageError."""
-    directory.mkdir(parents=True, exist_ok=True)
     for flow in flows:
         write_flow_file(directory, flow.name, as_yaml(flow.document).encode())
         click.echo(plain(flow.name))
