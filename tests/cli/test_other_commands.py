@@ -19,6 +19,7 @@ import pytest
 
 from cli.command import on_a_terminal, start_flowrunner
 from cli.servers import User
+from client.scripted import answer, hang_up, scripted
 from flowrunner.cli.common import read_secret
 from flowrunner.cli.listening import unseen
 from flowrunner.domain.standard_webhooks import signature
@@ -64,6 +65,31 @@ def test_a_secret_comes_from_a_file_or_the_standard_input_and_never_from_an_argu
     user("secret", "delete", "FROM_DASH", "--yes")
     user("secret", "delete", "FROM_DASH", "--yes", code=5)
     user("secret", "set", "MISSING", "@nothing.txt", code=2)
+
+
+_ID = "0" * 36
+
+
+@pytest.mark.parametrize(
+    ("command", "before"),
+    [
+        (("secret", "set", "KEY"), ()),
+        (("secret", "import", "secrets.env"), ({"secrets": []},)),
+        (("token", "create", "deploy", "--scope", "read"), ()),
+        (("trigger", "replay", f"trig-{_ID}", f"hook-{_ID}"), ()),
+    ],
+    ids=lambda value: " ".join(value[:2]) if value and isinstance(value[0], str) else "",
+)
+def test_what_is_created_once_is_sent_again_where_the_answer_was_lost(
+    command: tuple[str, ...], before: tuple[Any, ...], user: User
+) -> None:
+    (user.home / "secrets.env").write_text(f"KEY={VALUE}\n")
+    (user.home / "secrets.env").chmod(0o600)
+    with scripted(*(answer(200, body) for body in before), hang_up, answer(201, {"id": "1"})) as server:
+        user(*command, "--url", server.url, stdin=VALUE)
+
+        first, second = (server.header(number, "Idempotency-Key") for number in range(len(before), len(before) + 2))
+    assert first == second is not None
 
 
 def test_an_empty_list_says_what_fills_it(root: User, tmp_path: Path) -> None:
@@ -234,6 +260,14 @@ def test_a_past_period_is_started_after_a_question(user: User, triggered: str) -
     assert (plan["total"], len(plan["times"])) == (2, 2)
     assert "Start 2 executions?" in user("trigger", "backfill", "triggered/morning", *period, code=2).stderr
     assert user.json("trigger", "backfill", "triggered/morning", *period, "-y")["done"] == 2
+
+
+def test_a_period_with_nothing_left_to_start_makes_no_job(user: User, triggered: str) -> None:
+    period = ("--from", "2026-01-05T07:00:00Z", "--to", "2026-01-05T08:00:00Z")
+    before = user.json("executions", "jobs")
+
+    assert "There is nothing to do" in user("trigger", "backfill", "triggered/morning", *period).stderr
+    assert user.json("executions", "jobs") == before
 
 
 class _Sink(BaseHTTPRequestHandler):

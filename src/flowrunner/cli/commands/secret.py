@@ -1,7 +1,7 @@
 """Command `secret`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,9 +39,8 @@ def list_() -> None:
 @click.argument("source", metavar="[@FILE|-]", required=False)
 def set_(key: str, source: str | None) -> None:
     """Set a secret. Its value comes from a prompt, a file or the standard input; a final line break is dropped."""
-    value = read_secret(f"Value of {key}", given=source)
     client = connect()
-    show(client.request("POST", _path(client), json={"key": key, "value": value}).object(), name="key")
+    show(_set(client, key, read_secret(f"Value of {key}", given=source)), name="key")
 
 
 @secret.command(short_help="Delete a secret.", epilog=examples("secret delete API_KEY"))
@@ -69,8 +68,12 @@ def import_(file: str, *, yes: bool) -> None:
     if replaced := sorted(existing & found.keys()):
         ask(f"Overwrite the values of {', '.join(replaced)}?", yes=yes)
     for key, value in found.items():
-        client.request("POST", _path(client), json={"key": key, "value": value})
+        _set(client, key, value)
     show([{"key": key, "is_new": key not in existing} for key in found], "key is_new:NEW", name="key")
+
+
+def _set(client: "Client", key: str, value: str) -> dict[str, Any]:
+    return client.request("POST", _path(client), json={"key": key, "value": value}, idempotency_key=True).object()
 
 
 def _path(client: "Client") -> str:

@@ -30,7 +30,7 @@ def token() -> None:
 def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
     """Create a token and print it, once. It is valid for one workspace: that of --workspace."""
     body = {"name": name, "scopes": list(scopes), **({} if expires_in is None else {"expires_in": expires_in})}
-    show(connect().request("POST", _PATH, json=body).object())
+    show(connect().request("POST", _PATH, json=body, idempotency_key=True).object())
 
 
 @token.command("list", short_help="List your tokens.", epilog=examples("token list"))

@@ -149,6 +149,9 @@ def backfill(trigger: str, start: str, end: str, *, dry_run: bool, yes: bool) ->
     if dry_run:
         show(plan)
         return
+    if not plan["total"]:
+        say("There is nothing to do: no due time of this period is left to start")
+        return
     ask(f"Start {counted(plan['total'], 'execution')}?", yes=yes)
     sys.exit(follow_job(client, client.request("POST", path, json=body, idempotency_key=True).object()))
 
@@ -188,7 +191,7 @@ def replay(trigger: str, delivery: str) -> None:
     client = connect()
     path = f"/triggers/{trigger_id(client, trigger)}/deliveries"
     id = object_id(client, path, "delivery", delivery)
-    show(client.request("POST", f"{path}/{id}/replay").object(), name="execution_id")
+    show(client.request("POST", f"{path}/{id}/replay", idempotency_key=True).object(), name="execution_id")
 
 
 @trigger.command(
