@@ -1,10 +1,15 @@
 """Values of inputs on the command line: which are text, and which are JSON."""
 
+import io
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import click
 import pytest
 
 from flowrunner.cli.inputs import read_inputs
+from flowrunner.cli.reruns import rerun_one
+from flowrunner.client import Client
 
 TEXT_OR_NULL = {"type": ["string", "null"]}
 TEXT_OR_INTEGER = {"type": ["string", "integer"]}
@@ -73,3 +78,27 @@ def test_a_value_is_of_a_type_that_the_flow_declares(schema: Any, text: str, val
     )
 
     assert repr(by_param) == repr(by_input) == repr(("x", value))
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_a_number_that_json_cannot_have_is_text_or_a_fault(number: str) -> None:
+    assert read_inputs([f"x={number}"], (), {}) == {"x": number}
+    with pytest.raises(click.UsageError, match=f"there is no {number} in it"):
+        read_inputs([f'{{"x": {number}}}'], (), {})
+
+
+@pytest.mark.parametrize(
+    "read", [lambda: read_inputs(["-", "-"], (), {}), lambda: rerun(node_input="-", inputs=["-"])], ids=["run", "rerun"]
+)
+def test_the_standard_input_is_read_once(read: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"x": 1}')))
+
+    with pytest.raises(click.UsageError, match="can be read once"):
+        read()
+
+
+def rerun(*, node_input: str, inputs: Sequence[str]) -> int:
+    return rerun_one(
+        Client(), "exec-1", start="a", node_input=node_input, inputs=inputs, labels_set=(), revision=None,
+        same_keys=False, wait=False, follow=False, timeout=None,
+    )  # fmt: skip

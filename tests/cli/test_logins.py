@@ -221,6 +221,33 @@ def test_a_broken_file_of_contexts_is_reported(text: str, tmp_path: Path) -> Non
     assert "is not a file of contexts" in done.stderr
 
 
+def test_contexts_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / ".config").write_text("")
+
+    done = flowrunner("context", "add", "a", "--url", "http://127.0.0.1:1", at=tmp_path)
+
+    assert done.returncode == 2
+    assert ".config/flowrunner/contexts.lock cannot be written: Not a directory" in done.stderr
+
+
+def test_what_follows_a_token_on_the_standard_input_is_left_to_the_command(account: Client, tmp_path: Path) -> None:
+    document = "nodes: {a: {type: return, params: {value: '${secrets.KEY}'}}}"
+    commands: tuple[tuple[tuple[str, ...], str], ...] = (
+        (("api", "POST", "/flows/validate", "-i", "-", "--content-type", "application/yaml"), document),
+        (("secret", "set", "KEY"), "a-value-of-some-length"),
+        (("flow", "create", "-", "--name", "f"), document),
+        (("flow", "update", "f", "-"), document.replace("'", "'of ", 1)),
+        (("run", "f", "-i", "-", "--wait"), "{}"),
+    )
+
+    for command, stdin in commands:
+        done = flowrunner(
+            *command, "--url", account.url, "--token", "-", at=tmp_path, stdin=f"{account.token}\n{stdin}"
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+    assert done.stdout == '"of ***"\n'
+
+
 def test_contexts_are_chosen_and_removed(tmp_path: Path) -> None:
     for name, url in (("one", "http://127.0.0.1:1"), ("two", "https://flows.example.com/")):
         assert flowrunner("context", "add", name, "--url", url, "--workspace", "ops", at=tmp_path).returncode == 0

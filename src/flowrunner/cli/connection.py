@@ -91,7 +91,8 @@ def find_target(contexts: Contexts) -> Target:
 def given_token(given: str) -> str:
     """Return the token of `--token`: `-` and `@FILE` keep it out of the list of processes. Raises: click.UsageError."""
     if given == "-":
-        return _not_empty(sys.stdin.readline(_LONGEST_TOKEN), "on the standard input")
+        # Not by its text, which would take what follows the line too: it is the command's.
+        return _not_empty(sys.stdin.buffer.readline(_LONGEST_TOKEN).decode(errors="replace"), "on the standard input")
     if given.startswith("@"):
         return _read_token(given[1:])
     token = _not_empty(given, "in --token")

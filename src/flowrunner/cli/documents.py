@@ -44,8 +44,7 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], Sequence
     Raises:
         click.UsageError: If a file cannot be read, or a directory holds no flow.
     """
-    if list(names).count(STDIN) > 1:
-        raise click.UsageError("The standard input can be read once.")
+    check_read_once(*names)
     documents: list[SourceFile] = []
     skipped: list[SourceFile] = []
     for name in names:
@@ -63,6 +62,12 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], Sequence
             raise click.UsageError(f"There is no flow in {path}: no .yaml or .yml file that has 'nodes'")
         documents += found
     return documents, skipped
+
+
+def check_read_once(*given: str | None) -> None:
+    """Raises: click.UsageError: Several of these are the standard input."""
+    if given.count(STDIN) > 1:
+        raise click.UsageError("The standard input can be read once.")
 
 
 def is_directory(name: str) -> bool:

@@ -1,15 +1,16 @@
 """Inputs and answers from the command line."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from flowrunner.cli.documents import STDIN
+from flowrunner.cli.documents import STDIN, check_read_once
 from flowrunner.cli.text import plain
 from flowrunner.domain.values import JSON
 
@@ -25,6 +26,7 @@ def read_inputs(inputs: Sequence[str], params: Sequence[str], schemas: Mapping[s
     Raises:
         click.UsageError: If a value has another form or cannot be read.
     """
+    check_read_once(*inputs)
     values: dict[str, JSON] = {}
     for given in inputs:
         if given == STDIN:
@@ -158,9 +160,14 @@ def _json(source: str, text: str | bytes) -> JSON:
 
 
 def _read(text: str | bytes) -> JSON:
-    value: JSON = json.loads(text, parse_constant=_no_constant)
+    value: JSON = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     return value
 
 
-def _no_constant(name: str) -> None:
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_constant(text)
+
+
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"there is no {name} in it")

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from flowrunner.cli.documents import check_read_once
 from flowrunner.cli.durations import seconds_of
 from flowrunner.cli.inputs import read_json
 from flowrunner.cli.remote_run import read_inputs_of
@@ -29,6 +30,7 @@ def rerun_one(
     timeout: str | None,
 ) -> int:
     """Repeat an execution; return the exit code."""
+    check_read_once(node_input, *inputs)
     seconds = seconds_of(timeout, "--timeout")
     body: dict[str, Any] = {}
     if start is not None:

@@ -13,7 +13,7 @@ import click
 
 from flowrunner.api.event_messages import message_of
 from flowrunner.cli.common import has_colour, warn
-from flowrunner.cli.documents import STDIN, SourceFile, is_directory, no_text, read_documents
+from flowrunner.cli.documents import SourceFile, check_read_once, is_directory, no_text, read_documents
 from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
@@ -92,8 +92,7 @@ def run_locally(
     """Run a flow; return the exit code. Raises: click.UsageError, InvalidSettings, Unavailable."""
     if is_directory(file):
         raise click.UsageError(f"--local takes one flow, and {file} is a directory. Flows it starts come by --with.")
-    if [file, *others, *inputs].count(STDIN) > 1:
-        raise click.UsageError("The standard input can be read once.")
+    check_read_once(file, *others, *inputs)
     settings = load_settings({"egress_allow": egress_allow}, os.environ)
     # Events of the server's log are printed only if the user sets another log level.
     configure_logging(replace(settings, log_level="warning") if settings.log_level == "info" else settings)

@@ -50,8 +50,9 @@ def get(account: str) -> None:
 def create(email: str, name: str, role: str, *, email_confirmed: bool) -> None:
     """Create an account, for admins. Its password is prompted for, or read from the standard input."""
     body = {"email": email, "name": name, "role": role, "email_confirmed": email_confirmed}
+    client = connect()
     body["password"] = read_secret("Password", confirm=True)
-    show(connect().request("POST", _PATH, json=body, idempotency_key=True).object())
+    show(client.request("POST", _PATH, json=body, idempotency_key=True).object())
 
 
 @account.command(
@@ -121,12 +122,13 @@ def password() -> None:
 
     All logins and API tokens of the account end.
     """
+    client = connect()
     if sys.stdin.isatty():
         current, new = read_secret("Current password"), read_secret("New password", confirm=True)
     else:
         current, _, new = read_secret("Passwords").partition("\n")
     body = {"current_password": current, "password": new}
-    connect().request("PUT", f"{_PATH}/me", json=body)
+    client.request("PUT", f"{_PATH}/me", json=body)
     say("Password changed; log in again")
 
 
