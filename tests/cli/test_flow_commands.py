@@ -196,6 +196,28 @@ def test_a_flow_moves_to_another_workspace(user: User) -> None:
     assert user.json("flow", "list", environment={"FLOWRUNNER_WORKSPACE": slug})[0]["name"] == "mover"
 
 
+def test_the_secrets_that_a_moved_flow_lacks_are_a_warning(user: User) -> None:
+    slug = f"data-{uuid4().hex[:12]}"
+    user("workspace", "create", "Data team", "--slug", slug)
+    user(
+        "flow", "create", "-", "--name", "reader", stdin="nodes: {a: {type: log, params: {message: '${secrets.GONE}'}}}"
+    )
+
+    moved = user("flow", "move", "reader", slug, "--yes", "-q")
+
+    assert "flowrunner: warning: its new workspace lacks the secrets GONE\n" in moved.stderr
+
+
+def test_a_difference_that_was_cut_off_says_so(user: User) -> None:
+    (user.home / "longer.yaml").write_text("".join(f"# {'b' * 1000} {n}\n" for n in range(600)) + ECHO)
+    user("flow", "create", "-", "--name", "long",
+         stdin="".join(f"# {'a' * 1000} {n}\n" for n in range(600)) + ECHO)  # fmt: skip
+
+    cut = user("flow", "diff", "long", "longer.yaml").stderr
+
+    assert cut == "flowrunner: warning: the rest of the difference is too long to show\n"
+
+
 # Runs
 
 

@@ -88,8 +88,8 @@ def export(flow: str, file: Path | None, revision: int | None, *, force: bool) -
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Other tags.")
 def create(document: str | None, file: str | None, **fields: Any) -> None:
     """Create a flow from a document; - is the standard input."""
-    body = {"definition": _document(document, file, is_required=True), **_given(fields)}
     client = connect()
+    body = {"definition": _document(document, file, is_required=True), **_given(fields)}
     created = client.request("POST", "/flows", json=body, idempotency_key=True).object()
     if others := created.get("same_name"):
         text = f"there is another flow called '{created['name']}': {others[0]}"
@@ -112,10 +112,9 @@ def create(document: str | None, file: str | None, **fields: Any) -> None:
 @click.option("--dry-run", is_flag=True, help="Change nothing, and print the diff.")
 def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, **fields: Any) -> None:
     """Change a flow: its document, its name, or whether it starts executions."""
-    body = _given(fields)
+    client, body = connect(), _given(fields)
     if (text := _document(document, file, is_required=not body)) is not None:
         body["definition"] = text
-    client = connect()
     path, query = f"/flows/{flow_id(client, flow)}", {"dry_run": True} if dry_run else None
     before = client.get(path) if dry_run else {}
     answer = client.request("PUT", path, json=body, query=query).object()
@@ -184,6 +183,8 @@ def diff(flow: str, document: str | None, revision: int | None, against: int | N
         found = client.get(f"{path}/revisions/{number}/diff", against=against)
     if common().output in (None, "table") and not common().query:
         print_text(found.get("diff", "").removesuffix("\n"))
+        if found.get("is_truncated"):
+            warn("the rest of the difference is too long to show")
     else:
         show(found, name="number" if "number" in found else "action")
 
@@ -211,7 +212,7 @@ def move(flow: str, workspace: str, *, yes: bool) -> None:
     ask(f"Move the flow '{flow}' with all its executions to '{workspace}'?", yes=yes)
     moved = client.request("POST", f"{path}/move", json={"workspace": workspace}).object()
     if moved["missing_secrets"]:
-        say(f"Its new workspace lacks the secrets {', '.join(moved['missing_secrets'])}")
+        warn(f"its new workspace lacks the secrets {', '.join(moved['missing_secrets'])}")
     show(moved, "flow.id flow.name workspace_id missing_secrets", name="workspace_id")
 
 
