@@ -120,7 +120,7 @@ async def test_what_is_under_way_when_a_client_is_closed_ends_and_is_not_repeate
                 _ = [event async for event in client.events("exec-1")]
 
         reading = asyncio.create_task(read())
-        await asyncio.to_thread(wait_for, lambda: server.requests)
+        await asyncio.to_thread(wait_for, lambda: bool(server.requests))
         await client.close()
 
         with pytest.raises(ClientError, match="closed meanwhile"):
