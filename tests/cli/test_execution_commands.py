@@ -47,8 +47,8 @@ def failed(user: User) -> str:
     return id
 
 
-def waiting(user: User) -> str:
-    id = started(user, "asking")
+def waiting(user: User, flow: str = "asking") -> str:
+    id = started(user, flow)
     deadline = time.monotonic() + 30
     while user.client.execution(id)["status"] != "waiting" and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -172,6 +172,27 @@ def test_a_failed_execution_shows_its_log_steps_events_and_output(user: User) ->
         told = user("executions", command, id, "--step", "nothing.1", code=5).stderr
         assert "has no step 'nothing.1': 'flowrunner executions steps' shows them" in told
     assert user("logs", id, "--node", "nothing").stderr == "The log has no such line\n"
+
+
+def test_a_signal_is_sent_and_one_for_which_nothing_waits_is_named(user: User) -> None:
+    user("flow", "create", "-", "--name", "signalled", stdin="""\
+nodes:
+  paid: {type: wait, params: {key: paid/7}, next: shipped}
+  shipped: {type: wait, params: {key: shipped}, next: done}
+  done: {type: return, params: {value: ["${nodes.paid.result}", "${nodes.shipped.result}"]}}
+""")  # fmt: skip
+    id = waiting(user, "signalled")
+
+    early = user("signal", id, "shipped").stderr
+    sent = user("signal", id[:25], "paid/7", "--payload", '{"amount": 20}').stderr
+
+    assert early == (
+        "Signal accepted\nNo step waits for 'shipped' now, so it is kept for the next one that does; "
+        "steps wait for 'paid/7'\n"
+    )
+    assert sent == "Signal accepted\n"
+    assert json.loads(user("watch", id, "-q").stdout) == [{"amount": 20}, None]
+    assert user("signal", id, "paid/7", code=6)
 
 
 def test_an_approval_is_listed_and_answered(user: User) -> None:

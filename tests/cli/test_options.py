@@ -38,6 +38,8 @@ ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {
     "executions delete": ["--flow", "thing"],
     **{f"executions {name}": [ID] for name in ("get", "logs", "output", "steps")},
     "logs": [ID],
+    "signal": [ID, "paid"],
+    "trigger backfill": ["thing/thing", "--from", "2026-01-01", "--to", "2026-01-02", "-y"],
 }
 # They ask for more than one thing, for a long time or nobody at all, and have tests of their own.
 ELSEWHERE: Final = {

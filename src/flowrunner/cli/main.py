@@ -60,6 +60,7 @@ _COMMANDS: Final = {
     "schema": "Print the JSON Schema of flows, for editors.",
     "secret": "Manage secrets.",
     "serve": "Start the server.",
+    "signal": "Send a signal to an execution.",
     "test": "Run the tests of flows.",
     "token": "Manage API tokens.",
     "trigger": "Manage triggers.",
