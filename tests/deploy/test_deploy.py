@@ -146,7 +146,8 @@ def test_what_the_image_runs_becomes_healthy(tmp_path: Path) -> None:
     environment |= {"FLOWRUNNER_PORT": str(port), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     command = [*yaml.safe_load(last("ENTRYPOINT")), *yaml.safe_load(last("CMD"))]
     check = yaml.safe_load(last("HEALTHCHECK").partition("CMD")[2])
-    variables = clean_environment(**environment)
+    # Docker gives containers the proxies of its configuration.
+    variables = clean_environment(**environment, http_proxy=f"http://127.0.0.1:{unused_port()}")
     process = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
