@@ -7,8 +7,11 @@ import click
 import msgspec
 import pytest
 
+from client.scripted import answer, error, hang_up, scripted
 from flowrunner.api.jobs import JobAnswer
+from flowrunner.cli import outages
 from flowrunner.cli.bulk import follow_job, required
+from flowrunner.cli.common import CommandFailed
 from flowrunner.cli.shared_options import labels_of
 from flowrunner.client import Client
 from flowrunner.domain.jobs import Job, JobError, JobStatus
@@ -30,6 +33,37 @@ def test_a_job_that_could_not_go_on_says_why(capsys: pytest.CaptureFixture[str])
 
     assert code == 1
     assert capsys.readouterr().err.splitlines() == ["Your role is viewer", "exec-1: It has ended"]
+
+
+def test_a_job_is_followed_across_a_restart_of_the_server(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "_AGAIN_SECONDS", 0.0)
+    job = {"id": "job-1", "status": "running", "errors": [], "failed": 0}
+    steps = hang_up, error(503, "unavailable"), answer(200, job), hang_up, answer(200, {**job, "status": "completed"})
+    with (
+        scripted(*steps) as server,
+        click.Context(click.Command("cancel")),
+        Client(server.url, retry_seconds=0) as client,
+    ):
+        code = follow_job(client, job)
+
+    assert code == 0
+    assert capsys.readouterr().err.count("The job continues when the server is back; waiting for it") == 2
+
+
+def test_a_server_that_stays_away_is_not_waited_for_beyond_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "_AWAY_SECONDS", 0.0)
+    monkeypatch.setattr(outages, "_AGAIN_SECONDS", 0.0)
+    with (
+        scripted(hang_up, hang_up) as server,
+        click.Context(click.Command("cancel")),
+        Client(server.url, retry_seconds=0) as client,
+        pytest.raises(CommandFailed, match=r"The job continues .*: flowrunner api GET /jobs/job-1") as raised,
+    ):
+        follow_job(client, {"id": "job-1", "status": "running"})
+
+    assert raised.value.exit_code == 7
 
 
 @pytest.mark.parametrize(("ids", "selected"), [([], {}), (["exec-1"], {"status": "failed"})])

@@ -3,8 +3,12 @@
 import click
 import pytest
 
-from flowrunner.cli.listening import body_of, forward
+from client.scripted import answer, error, hang_up, scripted
+from flowrunner.cli import listening, outages
+from flowrunner.cli.listening import body_of, forward, listen_to
+from flowrunner.client import Client, UnauthorizedError
 from flowrunner.services.hook_requests import body_value
+from support.networks import unused_port
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,39 @@ def test_a_request_that_cannot_be_written_again_does_not_end_the_listener(capsys
         forward("http://127.0.0.1:9/hook", {"headers": {"content-type": "image/png"}, "body": "abc[x]d"})
 
     assert "Forwarding failed" in capsys.readouterr().err
+
+
+def test_no_proxy_of_the_environment_is_between_the_listener_and_the_program(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    with scripted(answer(204)) as program, click.Context(click.Command("listen")):
+        forward(f"{program.url}/hook", {"method": "POST"})
+
+    assert capsys.readouterr().err == "Forwarded: 204\n"
+
+
+def test_a_listener_outlasts_a_restart_of_the_server_and_misses_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(listening, "_POLL_SECONDS", 0.0)
+    hook = {"id": "hook-1", "received_at": "2026-06-01T12:00:00Z", "state": "started", "size": 1}
+    stored = {**hook, "request": {"method": "POST"}}
+    listed = {"deliveries": [hook]}
+    with scripted(answer(204)) as program, click.Context(click.Command("listen")):
+        steps = answer(200, {"deliveries": []}), hang_up, answer(200, listed), hang_up, answer(200, stored)
+        # Only Ctrl-C or a refusal ends it.
+        with (
+            scripted(*steps, answer(200, listed), error(401, "unauthorized")) as server,
+            Client(server.url, retry_seconds=0) as client,
+            pytest.raises(UnauthorizedError),
+        ):
+            listen_to(client, "/triggers/trig-1/deliveries", program.url)
+
+    captured = capsys.readouterr()
+    assert captured.out.count("hook-1") == 1
+    assert captured.err.count("Forwarded: 204") == 1
+    assert captured.err.count("Listening continues when the server is back") == 2

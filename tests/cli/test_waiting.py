@@ -9,15 +9,15 @@ import pytest
 
 from client.scripted import answer, scripted
 from client.test_hostile_servers import TOKEN, cut, stream
-from flowrunner.cli import log_lines, waiting
+from flowrunner.cli import log_lines, outages, waiting
 from flowrunner.cli.common import CommandFailed
 from flowrunner.cli.live import Silence
 from flowrunner.client import Client
 
 
 def test_each_absence_of_the_server_is_waited_for_from_its_own_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_lines, "_AWAY_SECONDS", 0.1)
-    monkeypatch.setattr(log_lines, "_AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(outages, "_AWAY_SECONDS", 0.1)
+    monkeypatch.setattr(outages, "_AGAIN_SECONDS", 0.2)
     over = {"events": [], "after": 3, "has_ended": True}
     steps = cut('{"seq": 1}'), cut('{"seq": 2}'), stream('{"seq": 3}', ends=True), answer(200, over)
     with scripted(*steps) as server, Client(server.url, TOKEN, retry_seconds=0) as client:

@@ -8,6 +8,7 @@ import click
 
 from flowrunner.cli.common import ask, say, warn
 from flowrunner.cli.exits import FAILED, INTERRUPTED, OK
+from flowrunner.cli.outages import Outage
 from flowrunner.cli.output import show
 from flowrunner.client import Client
 from flowrunner.domain.counted import counted
@@ -38,16 +39,17 @@ def change_many(client: Client, action: str, selected: Mapping[str, Any], *, yes
 
 def follow_job(client: Client, job: Mapping[str, Any]) -> int:
     """Wait for the end of a job and print it; return the exit code."""
-    polls = 0
+    polls, path = 0, f"/jobs/{job['id']}"
+    outage = Outage(tell=warn, then="The job continues", command=f"flowrunner api GET {path}")
     try:
         while job["status"] == "running":
             time.sleep(_POLL_SECONDS)
-            job = client.get(f"/jobs/{job['id']}")
+            job = outage.outlasted(lambda: client.get(path))
             polls += 1
             if polls == _POLLS_OF_SHORT_JOBS and job["status"] == "running" and client.get("/system")["paused"]:
                 warn("the installation is paused: a job that starts executions goes on when the pause ends")
     except KeyboardInterrupt:
-        click.echo(f"flowrunner: detached; it goes on: flowrunner api GET /jobs/{job['id']}", err=True)
+        click.echo(f"flowrunner: detached; it goes on: flowrunner api GET {path}", err=True)
         return INTERRUPTED
     for error in job["errors"]:
         # Without an item, the whole job could not go on.

@@ -8,12 +8,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import click
 
-from flowrunner.cli.common import common, say
+from flowrunner.cli.common import common, say, warn
+from flowrunner.cli.outages import Outage
 from flowrunner.cli.output import show
 from flowrunner.cli.text import clock_time, plain, short_size
 from flowrunner.client import Client
@@ -23,6 +25,8 @@ _POLL_SECONDS: Final = 1.0
 # that were listed before it.
 _OVERLAP: Final = 100
 _FORWARD_SECONDS: Final = 30.0
+# The program is mostly on this machine, which a proxy of the environment does not reach.
+_WITHOUT_PROXIES: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Headers that belong to the connection on which they came.
 _OF_CONNECTION: Final = frozenset({"host", "content-length", "connection", "transfer-encoding", "accept-encoding"})
 
@@ -33,11 +37,12 @@ def listen_to(client: Client, path: str, to: str | None) -> None:
         raise click.UsageError("--forward takes an address such as http://127.0.0.1:3000/hook")
     seen = {one["id"] for one in client.entries(path, most=_OVERLAP)}
     say("Listening; press Ctrl-C to stop")
+    outage = Outage(tell=warn, then="Listening continues", command="'flowrunner trigger deliveries' lists the requests")
     while True:
-        for one in unseen(client.entries(path), seen):
+        for one in outage.outlasted(lambda: unseen(client.entries(path), seen)):
             _print(one)
             if to is not None:
-                forward(to, client.get(f"{path}/{one['id']}")["request"])
+                forward(to, outage.outlasted(partial(client.get, f"{path}/{one['id']}"))["request"])
         time.sleep(_POLL_SECONDS)
 
 
@@ -99,7 +104,7 @@ def forward(url: str, request: Mapping[str, Any]) -> None:
             headers=headers,
             method=method,
         )
-        with urllib.request.urlopen(sent, timeout=_FORWARD_SECONDS) as answer:  # noqa: S310 # nosec B310
+        with _WITHOUT_PROXIES.open(sent, timeout=_FORWARD_SECONDS) as answer:
             say(f"Forwarded: {answer.status}")
     except urllib.error.HTTPError as error:
         say(f"Forwarded: {error.code}")

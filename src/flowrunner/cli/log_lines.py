@@ -1,19 +1,14 @@
 """Logs and events of an execution."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from flowrunner.cli.common import CommandFailed
-from flowrunner.cli.exits import UNREACHABLE
-from flowrunner.client import Client, ServerUnreachable, UnavailableError
+from flowrunner.cli import outages
+from flowrunner.client import Client
 from flowrunner.domain.letter_case import folded
 
 _LEVELS: Final = ("debug", "info", "warn", "error")
 _PAGE: Final = 500
-# A restart takes less; who waits for a server that is gone for good is told.
-_AWAY_SECONDS: Final = 60.0
-_AGAIN_SECONDS: Final = 1.0
 
 
 def recorded_events(client: Client, path: str) -> Iterator[dict[str, Any]]:
@@ -37,22 +32,17 @@ def followed_events(client: Client, id: str, *, tell: Callable[[str], None]) -> 
         CommandFailed: The server does not come back.
         ClientError: It rejects the request.
     """
-    after, give_up_at = 0, None
+    outage = outages.Outage(tell=tell, then="The execution continues", command=f"flowrunner watch {id}")
+    after = 0
     while True:
         try:
             for event in client.events(id, after=after):
-                after, give_up_at = event["seq"], None
+                after = event["seq"]
+                outage.end()
                 yield event
             return
-        except (ServerUnreachable, UnavailableError) as error:
-            now = time.monotonic()
-            if give_up_at is None:
-                give_up_at = now + _AWAY_SECONDS
-                tell(f"{error}. The execution continues when the server is back; waiting for it")
-            elif now >= give_up_at:
-                text = f"{error}. The execution continues when the server is back: flowrunner watch {id}"
-                raise CommandFailed(text, UNREACHABLE) from None
-            time.sleep(_AGAIN_SECONDS)
+        except outages.ERRORS as error:
+            outage.wait(error)
 
 
 def followed_lines(
