@@ -24,7 +24,7 @@ MASK: Final = "***"
 LOCAL: Final = "local"
 # Variables of clients, which the server ignores.
 _OF_CLIENTS: Final = frozenset(
-    f"{PREFIX}{name}" for name in ("URL", "SERVER", "TOKEN", "TOKEN_FILE", "CONTEXT", "WORKSPACE", "COMPLETE")
+    f"{PREFIX}{name}" for name in ("URL", "SERVER", "TOKEN", "TOKEN_FILE", "CONTEXT", "WORKSPACE")
 )
 # Variables of `flowrunner run --local`: each contains the value of a secret.
 SECRET_PREFIX: Final = f"{PREFIX}SECRET_"

@@ -9,7 +9,6 @@ from flowrunner.domain.causes import Requested, StartCause, awaiting_parent
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
-from flowrunner.ports.audit import Audit
 from flowrunner.ports.children import UnreconciledChild
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.journal import (
@@ -23,7 +22,8 @@ from flowrunner.ports.journal import (
     TakeEvents,
 )
 from flowrunner.ports.memory import Loading
-from flowrunner.ports.secrets import Redactor, SecretView
+from flowrunner.ports.secrets import Redactor
+from flowrunner.services.secrets import MIN_VALUE_CHARACTERS
 
 # The workspace of everything that runs without a server.
 NOBODY: Final = WorkspaceId("local")
@@ -214,16 +214,13 @@ class GivenFlows:
         return named[0] if named else None
 
 
-class MemoryVault:
-    """Implements `ports.Vault`.
+class MemorySecrets:
+    """Implements `ports.SecretReader`.
 
     Args:
         make_redactor: Returns a redactor that hides these values.
         default: Returns the value of a missing secret; None if missing secrets have no value.
     """
-
-    # Hiding shorter values would hide half of the output; a server rejects them.
-    _LEAST_CHARACTERS: Final = 8
 
     def __init__(
         self,
@@ -233,22 +230,8 @@ class MemoryVault:
     ) -> None:
         self._secrets = dict(secrets)
         self._default = default
-        self._redactor = make_redactor(value for value in secrets.values() if len(value) >= self._LEAST_CHARACTERS)
-
-    async def set(
-        self,
-        workspace_id: WorkspaceId,
-        key: str,
-        value: str,
-        *,
-        at: datetime,
-        most: int | None = None,
-        audit: Audit = None,
-    ) -> tuple[SecretView, bool]:
-        raise NotImplementedError("secrets are given at the start")
-
-    async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
-        raise NotImplementedError("secrets are given at the start")
+        # Hiding shorter values would hide half of the output; a server rejects them.
+        self._redactor = make_redactor(value for value in secrets.values() if len(value) >= MIN_VALUE_CHARACTERS)
 
     async def redactor(self, workspace_id: WorkspaceId) -> Redactor:
         return self._redactor
@@ -258,9 +241,6 @@ class MemoryVault:
         if self._default is not None:
             found |= {name: self._default(name) for name in names if name not in found}
         return found
-
-    def forget(self, workspace_id: WorkspaceId) -> None:
-        pass
 
 
 def new_execution(

@@ -25,7 +25,7 @@ from flowrunner.flowtest.memory import (
     GivenFlow,
     GivenFlows,
     MemoryJournal,
-    MemoryVault,
+    MemorySecrets,
     new_execution,
 )
 from flowrunner.flowtest.mismatches import Mismatch, mismatches, status_of
@@ -121,7 +121,7 @@ async def run_flow_test(
     deps = EngineDependencies(
         journal=journal,
         library=flows,
-        vault=MemoryVault(test.secrets, runtime.make_redactor, default=lambda name: f"value of {name}"),
+        vault=MemorySecrets(test.secrets, runtime.make_redactor, default=lambda name: f"value of {name}"),
         broadcast=NullBroadcast(),
         sandbox=ClockedSandbox(runtime.sandbox, clock),
         node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},

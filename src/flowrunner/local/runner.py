@@ -14,7 +14,7 @@ from flowrunner.flowtest.local_runner import Answers, LocalRunner, Watch, Watche
 from flowrunner.flowtest.memory import (
     GivenFlows,
     MemoryJournal,
-    MemoryVault,
+    MemorySecrets,
     NoConcurrencyLimits,
     NoUnreconciledChildren,
 )
@@ -44,7 +44,7 @@ async def open_local_runner(
     deps = EngineDependencies(
         journal=journal,
         library=flows,
-        vault=MemoryVault(secrets, runtime.make_redactor),
+        vault=MemorySecrets(secrets, runtime.make_redactor),
         broadcast=watcher,
         sandbox=runtime.sandbox,
         node_types=runtime.node_types,
