@@ -23,6 +23,7 @@ from flowrunner.domain.expression.script import Script, ScriptOutcome
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox import fork_server, pool
 from flowrunner.sandbox.fork_server import Worker
+from flowrunner.sandbox.messages import CHECK
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.sandbox.worker import MAX_LINE_TEXT, MAX_LINES
 from support.open_files import without_files
@@ -746,6 +747,30 @@ async def test_a_repeated_script_has_the_time_that_was_left(
     assert second < first - 0.25
 
 
+async def test_scripts_are_not_to_blame_while_every_process_ends(
+    alone: JailedSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = fork_server.ForkServer.worker
+
+    async def ended(self: fork_server.ForkServer) -> Worker:
+        # As where the system lets no more processes start.
+        worker = await start(self)
+        worker.retire()
+        return worker
+
+    monkeypatch.setattr(fork_server.ForkServer, "worker", ended)
+    with pytest.raises(Unavailable, match="ended unexpectedly"):
+        # The worker that has started before works.
+        for _ in range(3):
+            assert await alone.check([Script("1")]) == [None]
+    with pytest.raises(Unavailable, match="ended unexpectedly"):
+        await alone.evaluate(B, [Script("1")], {})
+
+    monkeypatch.setattr(fork_server.ForkServer, "worker", start)
+    assert await alone.check([Script("1")]) == [None]
+    assert (await outcome(alone, "1 + 1")).value == 2
+
+
 async def test_a_script_whose_worker_is_killed_each_time_fails_at_the_second(
     alone: JailedSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -754,6 +779,9 @@ async def test_a_script_whose_worker_is_killed_each_time_fails_at_the_second(
 
     async def lost(self: JailedSandbox, worker: Worker, request: Any) -> Any:
         nonlocal asked
+        if request.kind == CHECK:
+            # Whether processes end without a reason of its own.
+            return await answers(self, worker, request)
         asked += 1
         worker.retire()
         return []

@@ -38,6 +38,8 @@ _BYTES_TOGETHER: Final = 1024 * 1024
 
 _TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
 _LOST: Final = "the process that evaluated the script ended unexpectedly"
+# No process ends because of it.
+_NOTHING: Final = Script("null")
 _STOPPING: Final = "the server is stopping"
 _TOO_LARGE: Final = f"the scripts and what they can see take more than {MAX_REQUEST // 1024 // 1024} MiB"
 _LEFT_OUT: Final = "not evaluated, because a script before it went over its limit"
@@ -135,6 +137,7 @@ class JailedSandbox:
         now: datetime | None = None,
     ) -> Sequence[ScriptOutcome]:
         answers = await self._ask(workspace_id, evaluation(now), scripts, scope)
+        await self._check_processes(answers)
         return [
             ScriptOutcome(answer.value, error_of(answer, script), tuple(answer.lines))
             for script, answer in zip(scripts, answers, strict=True)
@@ -142,7 +145,18 @@ class JailedSandbox:
 
     async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
         answers = await self._ask(None, CHECK, scripts, None)
+        await self._check_processes(answers)
         return [error_of(answer, script) for script, answer in zip(scripts, answers, strict=True)]
+
+    async def _check_processes(self, answers: Sequence[ScriptAnswer]) -> None:
+        """Raise Unavailable if a process has ended unexpectedly and no script is the reason.
+
+        The system may kill all of them, or start no others.
+        """
+        if any(answer.fault == _LOST for answer in answers):
+            (answer,) = await self._ask(None, CHECK, [_NOTHING], None)
+            if answer.fault is not None:
+                raise Unavailable(f"JavaScript cannot be evaluated now: {_LOST}")
 
     async def close(self) -> None:
         """End all processes. Running evaluations fail with Unavailable."""
