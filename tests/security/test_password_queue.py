@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,31 @@ ADDRESSES: Final = 12
 LOGINS: Final = 80
 
 
+# Prints what becomes of a right password while there is no memory to hash it with.
+WITHOUT_MEMORY: Final = """
+import asyncio, resource
+from pathlib import Path
+from flowrunner.bootstrap.interpreter import unmap_large_blocks
+from flowrunner.domain.errors import Unavailable
+from flowrunner.security.credentials import Argon2Hasher
+
+async def main():
+    hasher = Argon2Hasher()
+    known = await hasher.hash("right", source="a")
+    assert await hasher.verify(known, "right", source="a")
+    (used,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmSize" in line]
+    resource.setrlimit(resource.RLIMIT_AS, (int(used) * 1024 + 2**20,) * 2)
+    for work in (hasher.verify(known, "right", source="a"), hasher.hash("right", source="a")):
+        try:
+            print(await work)
+        except Unavailable as error:
+            print(error)
+
+unmap_large_blocks()
+asyncio.run(main())
+"""
+
+
 def login_text(number: int) -> bytes:
     body = json.dumps({"username": f"name-{number}@example.com", "password": "a wrong password"}).encode()
     head = f"POST {LOGIN} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -36,6 +63,15 @@ def login_text(number: int) -> bytes:
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_right_password_is_not_called_wrong_for_lack_of_memory() -> None:
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.splitlines() == [
+        "The password cannot be checked now: Memory allocation error",
+        "The password cannot be hashed now: Memory allocation error",
+    ]
 
 
 @pytest.mark.parametrize("ending", ["closed", "reset", "closed behind another request"])

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import argon2
 import jwt
+from argon2.low_level import error_to_str
 
-from flowrunner.domain.errors import Unauthorized
+from flowrunner.domain.errors import Unauthorized, Unavailable
 from flowrunner.domain.values import SessionId
 from flowrunner.ports.sessions import NewSession
 from flowrunner.ports.sign_on import LoginState
@@ -20,6 +21,8 @@ from flowrunner.security.keys import KeyRing
 # OWASP's minimum for argon2id: 19 MiB, two passes, one lane.
 _ARGON2: Final = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=argon2.Type.ID)
 _MOST_AT_ONCE: Final = 2
+# The messages of errors that say nothing about a password: no memory, and no thread (<argon2.h>).
+_LACKING: Final = frozenset(map(error_to_str, (-22, -33)))
 
 
 class Argon2Hasher:
@@ -32,7 +35,7 @@ class Argon2Hasher:
         self._queue = HashingQueue(min(_MOST_AT_ONCE, max(1, (os.cpu_count() or 1) - 1)))
 
     async def hash(self, password: str, *, source: str) -> str:
-        return await self._queue.run(partial(_ARGON2.hash, _bytes(password)), source=source)
+        return await self._queue.run(partial(_hashed, _bytes(password)), source=source)
 
     async def verify(self, password_hash: str | None, password: str, *, source: str) -> bool:
         return await self._queue.run(partial(_matches, password_hash, _bytes(password)), source=source)
@@ -48,9 +51,17 @@ def _bytes(password: str) -> bytes:
     return password.encode("utf-8", "surrogatepass")
 
 
+def _hashed(password: bytes) -> str:
+    """Raises: Unavailable: There is no memory or no thread for it."""
+    try:
+        return _ARGON2.hash(password)
+    except argon2.exceptions.HashingError as error:
+        raise Unavailable(f"The password cannot be hashed now: {error}") from None
+
+
 @cache
 def _hash_of_nobody() -> str:
-    return _ARGON2.hash(b"a password that nobody has")
+    return _hashed(b"a password that nobody has")
 
 
 def _matches(password_hash: str | None, password: bytes) -> bool:
@@ -59,7 +70,10 @@ def _matches(password_hash: str | None, password: bytes) -> bool:
     of_nobody = _hash_of_nobody()
     try:
         return _ARGON2.verify(password_hash or of_nobody, password) and password_hash is not None
-    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError) as error:
+        if str(error) in _LACKING:
+            # Whether it is the right one is unknown.
+            raise Unavailable(f"The password cannot be checked now: {error}") from None
         return False
 
 
