@@ -24,7 +24,9 @@ from flowrunner.security.keys import MASTER, key_id
 from flowrunner.security.sealing import seal, unseal
 from support.invariants import check_accepted, check_database
 from support.postgres import PostgresServer
+from support.processes import is_alive
 from support.server import Server, clean_environment
+from support.waiting import wait_for
 
 FLOW: Final = """
 metadata: {name: Goes on, version: "1"}
@@ -534,6 +536,42 @@ def test_a_postgresql_database_is_paused_backed_up_and_restored_beside_its_serve
             assert client.ended(id)["status"] == "completed"
         finally:
             new.stop()
+        assert check_database(empty) == []
+    finally:
+        postgres.stop()
+
+
+# `pg_restore` that never ends once it restores.
+ENDLESS: Final = """#!/bin/sh
+case "$*" in *--single-transaction*) echo $$ > "{pid}.new"; mv "{pid}.new" "{pid}"; exec sleep 600;; esac
+exec "{real}" "$@"
+"""
+
+
+def test_a_killed_restoration_into_postgresql_does_not_go_on(tmp_path: Path) -> None:
+    postgres, pid, slow = PostgresServer(), tmp_path / "pid", tmp_path / "bin" / "pg_restore"
+    slow.parent.mkdir()
+    slow.write_text(ENDLESS.format(pid=pid, real=postgres.program("pg_restore")))
+    slow.chmod(0o755)
+    path = f"{Path(postgres.program('pg_dump')).parent}:{os.environ['PATH']}"
+    try:
+        url, empty = postgres.start().new_database(), postgres.new_database()
+        server = Server(tmp_path, {"DATABASE_URL": url}).start()
+        server.stop()
+        file, target = tmp_path / "pg.backup", tmp_path / "new"
+        environment = clean_environment(PATH=path, FLOWRUNNER_DATABASE_URL=url)
+        backup = [sys.executable, "-m", "flowrunner", "backup", str(file), "--data-dir", str(server.data_dir)]
+        subprocess.run(backup, env=environment, check=True)
+        restore = [sys.executable, "-m", "flowrunner", "restore", str(file), "--data-dir", str(target)]
+        environment |= {"FLOWRUNNER_DATABASE_URL": empty}
+        killed = subprocess.Popen(restore, env={**environment, "PATH": f"{slow.parent}:{path}"})
+        wait_for(pid.exists)
+
+        killed.kill()
+        killed.wait()
+
+        wait_for(lambda: not is_alive(int(pid.read_text())))
+        subprocess.run(restore, env=environment, check=True)
         assert check_database(empty) == []
     finally:
         postgres.stop()

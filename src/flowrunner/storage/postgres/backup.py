@@ -1,12 +1,20 @@
 """Dumps of a PostgreSQL database by PostgreSQL's own programs."""
 
 import asyncio
+import ctypes
 import os
 import shutil
+import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from flowrunner.domain.errors import FlowRunnerError
+
+# From <linux/prctl.h>.
+_PR_SET_PDEATHSIG: Final = 1
 
 
 async def dump(url: str, target: Path) -> None:
@@ -42,8 +50,9 @@ async def _run(program: str, url: str | None, *arguments: str) -> None:
         if password:
             environment["PGPASSWORD"] = unquote(password)
     process = await asyncio.create_subprocess_exec(
-        path, *to, *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
+        path, *to, *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        preexec_fn=_ending_with_this_process(),
+    )  # fmt: skip
     try:
         _, said = await process.communicate()
     finally:
@@ -52,3 +61,13 @@ async def _run(program: str, url: str | None, *arguments: str) -> None:
             await process.wait()
     if process.returncode:
         raise FlowRunnerError(f"{program} has failed: {said.decode(errors='replace').strip()}")
+
+
+def _ending_with_this_process() -> Callable[[], object] | None:
+    """Return what has Linux kill a new process when this one is killed; elsewhere it goes on alone.
+
+    A restoration would otherwise go on beside a repeated one, which then fails.
+    """
+    # Looked up before the fork.
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    return None if prctl is None else partial(prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
