@@ -37,7 +37,7 @@ def test_every_task_is_done_as_written(account: Client, receiver: Receiver, tmp_
         text = text.replace(written, here)
     first, *rest = _BLOCK.findall(text)
     commands, printed = [block for block in rest if block[0] == "sh"], [block for block in rest if block[0] == "text"]
-    assert len(commands) == len(printed) == text.count("\n## ") == 10
+    assert len(commands) == len(printed) == text.count("\n## ") == 14
 
     # Separated, so that a difference is reported with its task.
     script = "set -euo pipefail\n" + first[1] + "\n".join(f"{text}\necho ----" for _, text in commands)
