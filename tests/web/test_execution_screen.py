@@ -1,7 +1,7 @@
 """The screen of one execution, and the ways to it and from it, in a real Chromium."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, WebSocketRoute, expect
@@ -435,6 +435,65 @@ def test_a_long_interruption_is_told_beside_the_status(tab: Tab, api: Client) ->
 
     expect(mark).to_have_text("no connection: this may be outdated")
     assert_beside_the_status(mark, page)
+
+
+def test_a_network_that_is_gone_is_told_at_once(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {wait: {type: delay, params: {duration: 1h}}}", name="goes on"))
+    page = tab.go(f"/executions/{id}")
+    expect(page.locator(".live")).to_have_text("live")
+
+    tab.context.set_offline(True)
+
+    expect(page.locator(".live")).to_have_text("reconnecting")
+    tab.context.set_offline(False)
+    expect(page.locator(".live")).to_have_text("live")
+
+
+def test_why_a_step_was_stopped_is_said_beside_it(tab: Tab, api: Client) -> None:
+    document = "limits: {timeout: 0.1s}\nnodes: {wait: {type: delay, params: {duration: 1h}}}"
+    api.ended(id := api.run(api.new_flow(document, name="takes too long")))
+    page = tab.go(f"/executions/{id}")
+
+    expect(panel(page)).to_contain_text("The execution did not end within 0.1 seconds")
+    expect(panel(page)).not_to_contain_text("Waits for")
+
+
+def test_an_execution_that_waits_for_others_leads_to_them(tab: Tab, api: Client) -> None:
+    document = "limits: {concurrency: {max: 1}}\nnodes: {wait: {type: delay, params: {duration: 1h}}}"
+    flow = api.new_flow(document, name="has one slot")
+    api.until_it_waits(api.run(flow))
+    page = tab.go(f"/executions/{api.run(flow)}")
+
+    page.get_by_role("link", name="a concurrency slot").click()
+
+    expect(page.locator("tbody tr")).to_have_count(2)
+
+
+def test_words_from_right_to_left_keep_the_order_of_the_document(tab: Tab, api: Client) -> None:
+    document = 'nodes: {done: {type: return, params: {value: {"שלום": "مرحبا"}}}}'
+    api.ended(id := api.run(api.new_flow(document, name="has two directions")))
+    page = tab.go(f"/executions/{id}?tab=data")
+    key, value = page.locator(".j-k").bounding_box(), page.locator(".j-s").bounding_box()
+
+    assert key is not None
+    assert value is not None
+    assert key["x"] + key["width"] < value["x"]
+
+
+def test_colours_that_say_something_stay_where_the_reader_has_chosen_others(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.page
+    page.emulate_media(forced_colors="active")
+    tab.go(f"/executions/{ids['failed']}?tab=timeline")
+    look = "element => getComputedStyle(element).backgroundColor"
+    canvas = page.locator("body").evaluate(look)
+
+    assert page.locator(".track .b-failed").first.evaluate(look) != canvas
+    assert page.locator(".tabs [aria-current]").evaluate(look) != canvas
+    assert (
+        page.locator(".tabs a:not([aria-current])").first.evaluate(look.replace("backgroundColor", "borderColor"))
+        == canvas
+    )
+    page.emulate_media(forced_colors="none")
 
 
 def test_a_removed_member_is_told_why_its_execution_stands_still(browser: Browser, server: Server, api: Client) -> None:

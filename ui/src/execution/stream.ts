@@ -55,6 +55,7 @@ export class EventStream {
   ) {
     this.connect();
     window.addEventListener("online", this.hurry);
+    window.addEventListener("offline", this.lose);
     document.addEventListener("visibilitychange", this.hurry);
   }
 
@@ -97,6 +98,15 @@ export class EventStream {
     this.timer = setTimeout(this.reconnect, delay);
   }
 
+  /** Give the connection up: without a network, its end would be noticed only much later. */
+  private readonly lose = (): void => {
+    const { socket } = this;
+    if (this.state.peek() !== "live") return;
+    this.socket = undefined;
+    socket?.close();
+    this.retry();
+  };
+
   /** Try now what would be tried later: the network is back, or somebody looks. */
   private readonly hurry = (): void => {
     if (this.timer === undefined || document.visibilityState !== "visible") return;
@@ -124,6 +134,7 @@ export class EventStream {
     this.isClosed = true;
     clearTimeout(this.timer);
     window.removeEventListener("online", this.hurry);
+    window.removeEventListener("offline", this.lose);
     document.removeEventListener("visibilitychange", this.hurry);
     this.socket?.close();
   }

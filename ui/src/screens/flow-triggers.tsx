@@ -14,7 +14,7 @@ import { TriggerTable } from "./triggers/table";
 export default function FlowTriggers({ parameters }: { parameters: Parameters }) {
   const id = parameters.id!;
   const flow = useQuery(id, (signal) => loadFlow(id, signal));
-  const list = useQuery(id, (signal) => api.get("/api/v1/triggers", { query: { flow_id: id, limit: 100 }, signal }), 15_000);
+  const list = useQuery(id, (signal) => api.get("/api/v1/triggers", { query: { flow_id: id, limit: 1000 }, signal }), 15_000);
   if (flow.error?.status === 404) return <NotFound />;
   const editor = `/flows/${encodeURIComponent(id)}`;
   const additions = may("editor") && (

@@ -52,7 +52,7 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
 const LONG = 60_000;
 
 /** What it waits for: steps of one node, as in a loop, are named once. A retry, whose error the panel of its step shows, leads there. */
-function Waits({ detail: { id, waiting_for: waits = [] } }: { detail: Detail }) {
+function Waits({ detail: { id, flow_id: flow, waiting_for: waits = [] } }: { detail: Detail }) {
   const kinds = new Map<string, typeof waits>();
   for (const wait of waits) {
     if ((wait.type === "delay" || wait.type === "retry") && wait.until && Date.parse(wait.until) <= now.value + LONG) continue;
@@ -63,7 +63,7 @@ function Waits({ detail: { id, waiting_for: waits = [] } }: { detail: Detail }) 
     const { type, node, step, until } = same[0]!;
     return (
       <span key={kind}>
-        {texts.waits} <b class="wait">{texts.waitsFor[type] ?? type}</b>
+        {texts.waits} {type === "concurrency" ? <a class="link" href={to("/executions", { flow, status: "running,waiting" })}>{texts.waitsFor[type]}</a> : <b class="wait">{texts.waitsFor[type] ?? type}</b>}
         {node && <> (<a class="link" href={withQuery(to(`/executions/${id}`), { step: step ?? undefined })}>{node}</a>)</>}
         {same.length > 1 && ` × ${same.length}`}
         {same.length === 1 && until && Date.parse(until) > now.value + LONG && <> {texts.until} <Time at={until} /></>}

@@ -42,12 +42,13 @@ export function Beside({ store, detail, step }: DrawerProps) {
   );
 }
 
-/** The result and the input of the execution, and how to choose a step. */
+/** Why the execution has failed as a whole, its result and its input, and how to choose a step. */
 function Whole({ detail }: { detail: Detail }) {
   const { load, href } = dataOf(detail);
   const result = detail.result as Preview | undefined;
   return (
     <>
+      {detail.failure !== undefined && <Fault detail={detail} message={detail.failure.message} step={undefined}><code>{detail.failure.type}</code></Fault>}
       {result !== undefined && <Value heading="h2" label={texts.result} preview={result} load={load("result")} href={href} />}
       <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
       <p class="muted small">{words.stepHint}</p>
@@ -102,6 +103,8 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
   const loadStep = () => api.get("/api/v1/executions/{id}/steps/{step_id}", { path });
   const href = `/api/v1/executions/${detail.id}/steps/${step.id}`;
   const child = childOf(step);
+  // A time limit of the execution stops a step, which has no error of its own.
+  const error = step.error ?? (detail.failure?.step === step.step ? detail.failure : undefined);
   const isEditing = useSignal(false);
   return (
     <>
@@ -111,7 +114,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       </div>
       <Rounds store={store} step={step} />
       {step.scopes !== undefined && <LoopRounds store={store} step={step} />}
-      {step.error !== undefined && step.status !== "completed" && <Fault detail={detail} message={step.error.message} step={step.step} child={child}><code>{step.error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
+      {error !== undefined && step.status !== "completed" && <Fault detail={detail} message={error.message} step={step.step} child={child}><code>{error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
       {FINAL.has(detail.status) && may("operator") && (
         <div class="row">
           <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}><span class="cut">{step.status === "failed" ? texts.rerunFrom(nodeOf(step.step)) : words.rerunFromHere}</span></button>
@@ -126,7 +129,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         {step.queued > 20 && <><dt>{words.queued}</dt><dd>{duration(step.queued)}</dd></>}
         {step.action !== undefined && step.action !== "default" && <><dt>{words.action}</dt><dd><code>{step.action}</code></dd></>}
         {child !== undefined && <><dt>{words.subFlow}</dt><dd><a class="link" href={to(`/executions/${child}`)}>{shortId(child)}</a></dd></>}
-        {step.wait !== undefined && step.wait.received === undefined && child === undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
+        {step.wait !== undefined && step.status === "waiting" && child === undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
         {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? words.answered : words.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? words.byLink : words.by(personOf(step.wait.received.by))}`}</dd></>}
       </dl>
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
