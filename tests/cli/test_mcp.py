@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -90,6 +91,39 @@ def test_the_standard_output_holds_messages_alone_and_the_end_of_the_input_ends_
     assert by_id[1]["result"]["serverInfo"]["name"] == "flowrunner"
     assert len(by_id[2]["result"]["tools"]) >= 13
     assert by_id["three"]["error"]["code"] == -32601
+
+
+@pytest.mark.parametrize("ending", ["interrupted", "not read"])
+def test_it_ends_although_the_standard_input_stays_open(tmp_path: Path, account: Client, ending: str) -> None:
+    asked = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    with subprocess.Popen(
+        [sys.executable, "-m", "flowrunner", "mcp"],
+        cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=clean_environment(HOME=str(tmp_path), FLOWRUNNER_URL=account.url, FLOWRUNNER_TOKEN=token_of(account)),
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(json.dumps(message("initialize", asked)) + "\n")
+        process.stdin.flush()
+        assert "serverInfo" in process.stdout.readline()
+
+        if ending == "interrupted":
+            process.send_signal(signal.SIGINT)
+        else:
+            process.stdout.close()
+            process.stdin.write(json.dumps(message("ping", id=2)) + "\n")
+            process.stdin.flush()
+
+        try:
+            code = process.wait(timeout=30)
+        finally:
+            process.kill()
+        said = process.stderr.read()
+    assert (code, said) == {
+        "interrupted": (130, "flowrunner: interrupted\n"),
+        "not read": (1, "flowrunner: The agent no longer reads the standard output\n"),
+    }[ending]
 
 
 async def test_a_server_that_has_gone_is_an_error_of_each_call_and_no_end(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -15,7 +19,7 @@ from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, OTHER_VERSION, advi
 from flowrunner.cli.common import CommandFailed, common
 from flowrunner.cli.connection import Target, find_target, warn_of_plain_http
 from flowrunner.cli.contexts import load_contexts
-from flowrunner.cli.exits import DENIED, FAILED, UNREACHABLE
+from flowrunner.cli.exits import DENIED, FAILED, INTERRUPTED, UNREACHABLE
 from flowrunner.client.requests import Origin, authorization
 
 if TYPE_CHECKING:
@@ -64,7 +68,24 @@ def run() -> None:
             "This needs the package 'mcp': install FlowRunner with the extra 'mcp' (docs/mcp.md#installing-the-extra)",
             FAILED,
         )
+    signal.signal(signal.SIGINT, lambda *_: _leave(INTERRUPTED, "interrupted"))
     asyncio.run(connect_to(target))
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    """End the process at once. Python would wait for the thread that reads the standard input."""
+    click.echo(f"flowrunner: {message}", err=True)
+    os._exit(code)
+
+
+class _Output(TextIOWrapper):
+    """The standard output, whose end is that of the process."""
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            _leave(FAILED, "The agent no longer reads the standard output")
 
 
 async def connect_to(target: Target) -> None:
@@ -105,7 +126,8 @@ async def _bridge(target: Target) -> None:
     timeout = httpx2.Timeout(_CONNECT_SECONDS, read=_ANSWER_SECONDS)
     async with httpx2.AsyncClient(headers=headers, timeout=timeout, transport=_transport()) as http:
         await _check(http, url)
-        # It takes a second to import.
+        # They take a second to import.
+        import anyio
         from mcp import Client
         from mcp.client.streamable_http import streamable_http_client
         from mcp.server.stdio import stdio_server
@@ -114,7 +136,8 @@ async def _bridge(target: Target) -> None:
         # Without a limit, an answer with a wrong id would be waited for indefinitely.
         async with Client(transport, cache=None, read_timeout_seconds=_REQUEST_SECONDS) as client:
             server = _passing_on(client)
-            async with stdio_server() as (read, write), _readable(read, write) as messages:
+            output = anyio.wrap_file(_Output(sys.stdout.buffer, encoding="utf-8"))
+            async with stdio_server(stdout=output) as (read, write), _readable(read, write) as messages:
                 await server.run(messages, write, server.create_initialization_options())
 
 
