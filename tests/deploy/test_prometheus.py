@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from docs.pages import TELEMETRY, first_words, section
+from docs.pages import TELEMETRY, blocks, first_words, section
 from support.client import Client
 from support.networks import unused_port
 from support.receiver import Receiver
@@ -155,6 +155,51 @@ def test_each_alert_fires_when_it_should_and_not_when_all_is_well() -> None:
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert tested == [rule["alert"] for rule in rules()]
+
+
+def test_the_alerts_about_one_flow_tell_a_silent_and_a_failing_one(tmp_path: Path) -> None:
+    (rules_of_flows,) = blocks(TELEMETRY, "yml")
+    (tmp_path / "flows.yaml").write_text(rules_of_flows)
+    silent = {"exp_labels": {"severity": "critical"}}
+    ended = "flowrunner_flow_executions_ended_total"
+    cases: list[tuple[str, dict[str, str], dict[str, list[str]]]] = [
+        # It completes at night, and not in the third one.
+        ("nightly", {f'{ended}{{flow="orders", status="completed"}}': "1x24 2x80"}, {"49h": [], "52h": ["silent"]}),
+        # The server has started again: the series begins with the first end since.
+        ("restarted", {f'{ended}{{flow="orders", status="completed"}}': "_x30 1x80"}, {"55h": [], "58h": ["silent"]}),
+        ("never", {f'{ended}{{flow="other", status="completed"}}': "0+1x80"}, {"1h": ["silent"]}),
+    ]
+    tests: list[Any] = [
+        {
+            "name": name, "interval": "1h",
+            "input_series": [{"series": series, "values": values} for series, values in given.items()],
+            "alert_rule_test": [
+                {"eval_time": time, "alertname": "OrdersDidNotComplete", "exp_alerts": [silent] * len(found)}
+                for time, found in expected.items()
+            ],
+        }
+        for name, given, expected in cases
+    ]  # fmt: skip
+    both = [
+        {"series": f'{ended}{{flow="{flow}", status="{status}"}}', "values": values}
+        for flow, status, values in (
+            ("bad", "failed", "0+1x90"), ("bad", "completed", "5x90"), ("mixed", "failed", "0+1x90"),
+            ("mixed", "completed", "0+1x90"), ("good", "completed", "0+1x90"),
+        )
+    ]  # fmt: skip
+    fired = [{"exp_labels": {"severity": "warning", "flow": "bad"}}]
+    tests.append({
+        "name": "failing", "interval": "1m", "input_series": both,
+        "alert_rule_test": [{"eval_time": "75m", "alertname": "FlowOnlyFails", "exp_alerts": fired}],
+    })  # fmt: skip
+    written = {"rule_files": ["flows.yaml"], "evaluation_interval": "1m", "tests": tests}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(written))
+
+    done = subprocess.run(
+        ["promtool", "test", "rules", tmp_path / "test.yaml"], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
 def test_every_alert_is_described_and_no_other() -> None:
