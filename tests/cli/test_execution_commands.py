@@ -106,6 +106,30 @@ def test_executions_have_labels_and_are_found_by_them(user: User) -> None:
     assert "--label takes" in user("run", "asking", "--label", "team", code=2).stderr
 
 
+def test_executions_are_selected_by_what_has_started_them_by_the_beginning_of_its_id(user: User) -> None:
+    user("flow", "create", "-", stdin="""
+metadata: {name: timed}
+triggers: {early: {type: schedule, cron: "0 6 * * *"}}
+nodes: {a: {type: return}}
+""")  # fmt: skip
+    first = user("trigger", "run", "timed/early", "-o", "name").stdout.strip()
+    user("watch", first)
+    again = user("rerun", first, "-o", "name").stdout.strip()
+    user("watch", again)
+    job = user.json("rerun", "--rerun-of", first[:-8], "--status", "completed", "-y")
+    trigger = user.json("trigger", "get", "timed/early")["id"]
+
+    def found(*given: str) -> list[str]:
+        return user("executions", "list", *given, "-o", "name").stdout.split()
+
+    assert found("--trigger", "timed/early") == found("--trigger", trigger[:-8]) == found("--trigger", trigger)
+    assert found("--rerun-of", first[:-8]) == [again]
+    assert len(found("--job", job["id"][:-8])) == 1
+    assert "'flowrunner executions jobs' shows them" in user("executions", "list", "--job", "job-0000", code=5).stderr
+    assert user.json("executions", "delete", "--rerun-of", first[:-8], "-y")["done"] == 1
+    assert found("--rerun-of", first) == []
+
+
 def test_executions_are_found_by_the_values_of_their_inputs(user: User) -> None:
     inputs = "inputs: {order_id: {type: string, searchable: true}, region: {type: string, searchable: true}}"
     user("flow", "create", "-", stdin=f"metadata: {{name: orders}}\n{inputs}\nnodes: {{a: {{type: fail}}}}\n")

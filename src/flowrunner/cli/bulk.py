@@ -10,6 +10,7 @@ from flowrunner.cli.common import ask, say, warn
 from flowrunner.cli.exits import FAILED, INTERRUPTED, OK
 from flowrunner.cli.outages import Outage
 from flowrunner.cli.output import show
+from flowrunner.cli.shared_options import with_ids
 from flowrunner.client import Client
 from flowrunner.domain.counted import counted
 
@@ -27,7 +28,7 @@ def required(ids: Sequence[str], selected: Mapping[str, Any]) -> None:
 
 def change_many(client: Client, action: str, selected: Mapping[str, Any], *, yes: bool) -> int:
     """Show how many executions a selection has, ask, and follow the job; return the exit code."""
-    body = {"action": action, "filter": selected}
+    body = {"action": action, "filter": with_ids(client, selected)}
     plan = client.request("POST", _PATH, json=body, query={"dry_run": True}).object()
     if not plan["total"]:
         say("There is nothing to do: no execution is selected")

@@ -20,7 +20,8 @@ _DIGITS_OF_TIME: Final = 10
 _MOST_SHOWN: Final = 5
 # Commands that list objects, where it is not the one with their name.
 _LISTS: Final = {
-    "execution": "executions list", "member": "workspace members list", "invitation": "workspace invitations list",
+    "execution": "executions list", "job": "executions jobs", "member": "workspace members list",
+    "invitation": "workspace invitations list",
 }  # fmt: skip
 # Names among which a similar one is looked for.
 _MOST_COMPARED: Final = 500

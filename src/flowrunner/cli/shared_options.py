@@ -1,11 +1,15 @@
 """Options that several commands have: which executions, how many entries, how long to wait."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from flowrunner.cli.durations import moment_of
+from flowrunner.cli.lookup import execution_id, object_id, trigger_id
+
+if TYPE_CHECKING:
+    from flowrunner.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,7 +20,7 @@ _FILTERS: Final = (
     ("--until", "1h|TIME", "Started before then."),
     ("--error-type", "TYPE", "Failed with this type of error."),
     ("--node", "NODE", "Failed at this node."),
-    ("--trigger", "ID", "Started by this trigger."),
+    ("--trigger", "ID|FLOW/NAME", "Started by this trigger."),
     ("--rerun-of", "ID", "Re-runs of this execution."),
     ("--job", "ID", "Started by this job."),
 )
@@ -67,6 +71,19 @@ def filter_of(options: dict[str, Any]) -> dict[str, Any]:
     inputs = dict(_input_of(given) for given in options.pop("with_inputs"))
     more = {"label": labels, "input": inputs}
     return {name: value for name, value in {**found, **more}.items() if value not in (None, [], {})}
+
+
+def with_ids(client: "Client", selected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a selection with whole ids where it has beginnings of ids or names. Raises: CommandFailed."""
+    found = dict(selected)
+    for name, find in (("trigger", trigger_id), ("rerun_of", execution_id), ("job", _job_id)):
+        if name in found:
+            found[name] = find(client, found[name])
+    return found
+
+
+def _job_id(client: "Client", given: str) -> str:
+    return object_id(client, "/jobs", "job", given)
 
 
 def _input_of(given: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from flowrunner.cli.lookup import execution_id
 from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import print_lines, show, show_value
 from flowrunner.cli.server_command import ServerCommand, ServerGroup
-from flowrunner.cli.shared_options import as_query, filter_of, filter_options, wait_options
+from flowrunner.cli.shared_options import as_query, filter_of, filter_options, wait_options, with_ids
 
 execution_argument = click.argument("execution", metavar="ID", shell_complete=complete_executions)
 many_argument = click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_executions)
@@ -33,7 +33,8 @@ def executions() -> None:
 def list_(limit: Limit, *, oldest_first: bool, **options: Any) -> None:
     """List executions, newest first."""
     selected = filter_of(options)
-    query = {**as_query(selected), "sort": "started_at" if oldest_first else None}
+    client = connect()
+    query = {**as_query(with_ids(client, selected)), "sort": "started_at" if oldest_first else None}
     advice = "'flowrunner run FLOW' starts one"
     if "input" in selected:
         advice = "an input is found if its flow declares it with 'searchable: true' when the execution starts"
@@ -42,7 +43,7 @@ def list_(limit: Limit, *, oldest_first: bool, **options: Any) -> None:
         advice = "'flowrunner flow list' shows the names of flows"
     columns = "id status flow_name:FLOW started_at duration error"
     empty = f"There are no such executions: {advice}"
-    show_list(connect(), "/executions", columns, query=query, limit=limit, empty=empty)
+    show_list(client, "/executions", columns, query=query, limit=limit, empty=empty)
 
 
 @executions.command(short_help="Print an execution.", epilog=examples("executions get exec-01m8 -o json"))
