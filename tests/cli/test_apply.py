@@ -124,6 +124,8 @@ def test_the_directory_needs_no_option(user: User) -> None:
     write(user.home, {"../more/b.yaml": document(1)})
 
     assert user("diff", "flows").stdout.startswith("# a: created\n")
+    assert user("diff", "flows", "-o", "table").stdout == user("diff", "flows").stdout
+    assert user("diff", "flows", "--fields", "name,action").stdout == "NAME  ACTION\na     created\n"
     assert user("apply", "flows", "-f", "more").stderr == "2 flows: 2 created\n"
     assert "Name the directory of the flows" in user("apply", code=2).stderr
 

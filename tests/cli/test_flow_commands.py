@@ -150,6 +150,7 @@ def test_a_flow_is_changed_compared_and_restored(user: User) -> None:
     assert user.json("flow", "copy", "story", "--name", "other")["name"] == "other"
     assert user("flow", "diff", "story", "-o", "name").stdout == "3\n"
     assert user("flow", "diff", "story", "triple.yaml", "-o", "name").stdout == "update\n"
+    assert user("flow", "diff", "story", "triple.yaml", "--fields", "action").stdout == "action  update\n"
 
 
 def test_a_flow_is_not_renamed_by_a_document_without_a_word(user: User) -> None:

@@ -39,6 +39,11 @@ class Common:
     verbose: bool = False
     address: str = ""
 
+    @property
+    def is_for_people(self) -> bool:
+        """The output may have any form: neither another format than a table, nor fields, nor a query were chosen."""
+        return self.output in (None, "table") and not (self.fields or self.query)
+
 
 class CommonOption(click.Option):
     """Option that the help of each command names in one line, and `flowrunner options` describes."""
@@ -93,6 +98,22 @@ def common_options() -> list[CommonOption]:
         flag("-q", "--quiet", help="Print only errors and warnings."),
         flag("-v", "--verbose", help="Log each request to the standard error."),
     ]
+
+
+def check_query(ctx: click.Context) -> None:
+    """Reject a `--query` that cannot be used, before the command has done its work. Raises: click.UsageError."""
+    if (query := common().query) is None:
+        return
+    if common().fields:
+        raise click.UsageError("--fields and --query contradict each other: select the fields by the query", ctx)
+    import jmespath
+
+    try:
+        jmespath.compile(query)
+    except jmespath.exceptions.JMESPathError as error:
+        from flowrunner.cli.text import plain
+
+        raise click.UsageError(f"--query: {plain(str(error))}", ctx) from None
 
 
 def ask(question: str, *, yes: bool) -> None:

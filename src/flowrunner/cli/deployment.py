@@ -54,7 +54,7 @@ def diff(places: Sequence[str], *, prune: bool, exit_code: bool) -> None:
     client = connect()
     extra = _without_file(client, files, skipped) if prune else []
     done = [*_deploy(client, files, extra, dry_run=True), *_pruned(extra)]
-    if common().output is None and common().query is None:
+    if common().is_for_people:
         for flow in done:
             print_lines("".join(_difference(flow)).removesuffix("\n")) if flow["action"] != "none" else None
         _summarize(done, len(skipped), dry_run=True)

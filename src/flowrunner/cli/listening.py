@@ -47,8 +47,7 @@ def listen_to(client: Client, path: str, to: str | None) -> None:
 
 
 def _print(request: Mapping[str, Any]) -> None:
-    wanted = common()
-    if wanted.output not in (None, "table") or wanted.fields or wanted.query:
+    if not common().is_for_people:
         show([request])
         return
     # A table would begin again with each request.

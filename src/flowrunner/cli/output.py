@@ -93,8 +93,7 @@ def show_value(value: Any) -> None:
 
 def print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
     """Print lines of a log as they come: as text, or as JSON."""
-    wanted = common()
-    if wanted.output not in (None, "table") or wanted.query or wanted.fields:
+    if not common().is_for_people:
         show(lines, name="message")
         return
     from flowrunner.cli.live import plain_log_line

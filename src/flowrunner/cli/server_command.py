@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flowrunner.cli.common import common, common_options
+from flowrunner.cli.common import check_query, common, common_options
 from flowrunner.cli.exits import (
     DENIED,
     EXECUTION_FAILED,
@@ -42,6 +42,7 @@ class ServerCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         from flowrunner.client import ClientError
 
+        check_query(ctx)
         try:
             return super().invoke(ctx)
         except ClientError as error:

@@ -56,7 +56,7 @@ def get(flow: str, revision: int | None, *, definition: bool) -> None:
     if definition:
         print_text(found["definition"].removesuffix("\n"))
         return
-    if common().output in (None, "table") and not common().fields and not common().query:
+    if common().is_for_people:
         del found["definition"]
     show(found, name="id" if revision is None else "number")
 
@@ -181,7 +181,7 @@ def diff(flow: str, document: str | None, revision: int | None, against: int | N
     else:
         number = revision or client.get(path)["revision"]
         found = client.get(f"{path}/revisions/{number}/diff", against=against)
-    if common().output in (None, "table") and not common().query:
+    if common().is_for_people:
         print_text(found.get("diff", "").removesuffix("\n"))
         if found.get("is_truncated"):
             warn("the rest of the difference is too long to show")
@@ -253,7 +253,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Return what a change does to each field beside the document: both values, or a line about them for people."""
     pairs = {name: (before.get(name), after.get(name)) for name in ("name", "description", "tags", "disabled")}
     changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    if common().output in (None, "table") and not common().query:
+    if common().is_for_people:
         return {name: " -> ".join(map(shown, pair)) for name, pair in changed.items()}
     return {name: {"from": old, "to": new} for name, (old, new) in changed.items()}
 
