@@ -151,9 +151,10 @@ def replace_file(path: Path, content: bytes) -> None:
     written = path.with_name(f".{os.getpid()}{SUFFIX}.part")
     try:
         with written.open("xb") as target:
+            # First, so that those who may not read the file cannot read its draft.
+            if path.is_file() and not path.is_symlink():
+                shutil.copymode(path, written)
             target.write(content)
-        if path.is_file() and not path.is_symlink():
-            shutil.copymode(path, written)
         written.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
