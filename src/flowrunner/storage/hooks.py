@@ -161,7 +161,6 @@ class SqlHooks:
             "state": delivery.state,
             "execution_id": delivery.execution_id,
             "error": delivery.error,
-            "at": to_ms(delivery.received_at),
         }
 
         async def settle(tx: Transaction) -> None:
