@@ -1,5 +1,6 @@
 """Options of commands that talk to a server: each changes what is sent, and what it is given is among that."""
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -113,12 +114,13 @@ class Server:
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
+        self.entry = ENTRY
 
     def send(self, request: Request, **_: object) -> Answer:
         self.sent.append((request.method, request.target, dict(request.headers), request.body))
         name = request.target.partition("?")[0].rpartition("/")[2].replace("-", "_")
         is_list = request.method == "GET" and name.endswith(("s", "audit"))
-        body = {name: [ENTRY], "total": 1, "refused": {"count": 0, "last": []}} if is_list else ENTRY
+        body = {name: [self.entry], "total": 1, "refused": {"count": 0, "last": []}} if is_list else self.entry
         return Answer(status=200, headers={"content-type": "application/json"}, body=json.dumps(body).encode())
 
 
@@ -189,6 +191,86 @@ def test_an_empty_common_option_is_refused(server: Server, option: click.Option,
 
     assert (done.exit_code, server.sent) == (2, [])
     assert option.opts[-1] in done.output
+
+
+# What commands take for which a word is not enough.
+WORDS: Final[Mapping[str, Sequence[str]]] = {
+    "secret import": [".env"],
+    "trigger backfill": ["thing", "--from", "2026-01-01", "--to", "2026-01-02"],
+    "workspace invitations revoke": ["thing", "thing@example.com"],
+    "workspace members remove": ["thing", "thing@example.com"],
+    "workspace members set": ["thing", "thing@example.com", "viewer"],
+}
+
+
+def asking() -> Iterator[Any]:
+    for path, command in commands(main):
+        if any("-y" in parameter.opts for parameter in command.params):
+            yield pytest.param(path, command, id=path)
+
+
+@pytest.mark.parametrize(("path", "command"), list(asking()))
+def test_a_command_that_takes_yes_changes_nothing_without_it(server: Server, path: str, command: click.Command) -> None:
+    Path(".env").write_text("THING=a new value of it")
+    Path(".env").chmod(0o600)
+    arguments = WORDS.get(path) or [each for each in arguments_of(path, command) if each != "-y"]
+
+    done = CliRunner().invoke(main, [*path.split(), *arguments])
+
+    assert (done.exit_code, "give --yes to confirm" in done.output) == (2, True), (done.output, done.exception)
+    # What it asks about, it may have asked for.
+    changes = [
+        (method, target) for method, target, *_ in server.sent if method != "GET" and "dry_run=true" not in target
+    ]
+    assert changes == []
+
+
+def test_each_command_that_deletes_asks() -> None:
+    deleting = {
+        path: any("-y" in parameter.opts for parameter in command.params)
+        for path, command in commands(main)
+        if 'request("DELETE"' in inspect.getsource(inspect.unwrap(command.callback or abs))
+    }
+
+    assert len(deleting) > 7
+    assert [path for path, asks in deleting.items() if not asks] == []
+
+
+# Clears the screen, sets the title, reorders text, moves the cursor.
+EVIL: Final = "x\x1b[2J\x1b]0;owned\x07\u202e\x9b1A\ry"
+# Members of answers that hold texts of others, by names that commands do not look for.
+EVIL_ENTRY: Final[Mapping[str, Any]] = {
+    **ENTRY,
+    **dict.fromkeys(("description", "error", "message", "url", "address", "agent", "actor", "display", EVIL), EVIL),
+    "link": EVIL, "tags": [EVIL], "labels": {EVIL: EVIL}, "nested": {"deep": [{EVIL: EVIL}]},
+    "state": "armed", "used_by": [{"id": EVIL, "name": EVIL}], "missing_secrets": [EVIL], "result": {EVIL: [EVIL]},
+    "plan": {"action": "update", "diff": EVIL, "is_truncated": False, "summary": None},
+}  # fmt: skip
+# They write what the server sends as it is, unless it is to a terminal.
+WRITES_BYTES: Final = {"api", "flow diff", "flow export"}
+# It says nothing of the server's, and needs a context.
+SILENT: Final = {"workspace use"}
+
+
+@pytest.mark.parametrize("form", ["table", "json", "yaml", "name", "ndjson"])
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [pytest.param(*each, id=each[0]) for each in commands(main) if each[0] not in WRITES_BYTES | SILENT],
+)
+def test_nothing_that_a_server_says_is_a_command_for_the_terminal(
+    server: Server, monkeypatch: pytest.MonkeyPatch, path: str, command: click.Command, form: str
+) -> None:
+    monkeypatch.setattr(server, "entry", EVIL_ENTRY)
+    yes = ["-y"] if any("-y" in parameter.opts for parameter in command.params) else []
+    arguments = [*WORDS[path], *yes] if path in WORDS else arguments_of(path, command)
+    Path(".env").write_text("THING=a new value of it")
+    Path(".env").chmod(0o600)
+
+    done = CliRunner().invoke(main, [*path.split(), *arguments, "-o", form], input="a secret value\n")
+
+    # One that tests a callback says that it was not delivered.
+    assert done.exit_code == (1 if path == "callback test" else 0), (done.output, done.exception)
+    assert [c for c in done.output if not c.isprintable() and c != "\n"] == []
 
 
 # Arguments that name something of the server, and those of them that it looks up itself.
