@@ -5,6 +5,7 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,20 @@ async def test_the_whole_chain_is_checked_however_long_it_is(
     assert (found.rows, found.broken) == (len(older) + 1, None)
     assert (found.last[0], found.last[1].hex()) == last
     assert other.broken == (newest.seq, "its hash is not the expected one")
+
+
+@pytest.mark.parametrize("purged", range(6))
+async def test_each_entry_that_was_noted_is_found_from_the_last_one_that_was_purged_on(
+    database: Database, purged: int
+) -> None:
+    store, long_ago = SqlAudit(database), NOON - timedelta(days=3000)
+    for n in range(5):
+        await store.add(replace(entry(n), at=long_ago + timedelta(seconds=n)))
+    noted = [(row.seq, row.hash.hex()) for row in reversed((await store.page(AuditFilter(), Page(limit=9))).items)]
+    assert await store.purge(before=long_ago + timedelta(seconds=purged), limit=9) == min(purged, 5)
+
+    async def is_found(expected: tuple[int, str]) -> bool:
+        return (await database.read_long(lambda tx: check_chain(tx, expected=expected))).broken is None
+
+    assert [await is_found(each) for each in noted] == [seq >= purged for seq, _ in noted]
+    assert not any([await is_found((seq, "00")) for seq, _ in noted])
