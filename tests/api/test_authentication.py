@@ -318,6 +318,17 @@ def test_s05_s06_s07_forged_tokens_are_refused(server: Server, account: Client) 
     assert account.get(ME).status == 200
 
 
+def test_a_token_of_a_server_whose_clock_is_a_little_ahead_is_good(server: Server, account: Client) -> None:
+    assert account.token is not None
+    key = bytes.fromhex((server.data_dir / "keys" / "signing.key").read_text().strip())
+    claims = jwt.decode(account.token, options={"verify_signature": False})
+    header, soon = jwt.get_unverified_header(account.token), int(time.time()) + 20
+
+    token = _signed(header, {**claims, "iat": soon, "nbf": soon}, key)
+
+    assert Client(account.url, token).get(ME).status == 200
+
+
 def test_a_token_of_another_session_cannot_be_made_from_its_parts(account: Client, other: Client) -> None:
     assert account.token is not None
     assert other.token is not None
