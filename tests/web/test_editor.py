@@ -860,6 +860,7 @@ def test_a_flow_is_run_by_a_key_wherever_the_focus_is_and_not_by_those_who_may_n
     page = other.page
     page.goto(f"/w/{space['slug']}/flows/{flow}")
     expect(page.locator("[data-node=greet]")).to_be_visible()
+    expect(page.get_by_role("button", name="Test", exact=True)).to_have_count(0)
     code(page).click()
     page.keyboard.press("Control+Enter")
     page.keyboard.press("Control+k")

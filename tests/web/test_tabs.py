@@ -75,6 +75,24 @@ def test_an_ended_session_is_said_in_all_tabs_and_one_login_is_enough(tab: Tab, 
     second.close()
 
 
+def test_a_page_that_was_left_open_asks_once_after_a_late_login(tab: Tab, api: Client) -> None:
+    page = tab.page
+    page.clock.install()
+    tab.go("/nodes")
+    page.clock.run_for(2_000)
+    end_session(page)
+    page.clock.run_for(10 * 60_000)
+    expect(page.get_by_role("dialog", name="Your session has ended")).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.clock.resume()
+    fill_login(page, api.email, api.password)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.wait_for_timeout(500)
+
+    assert 1 <= len([url for url in asked if "/api/v1/approvals" in url]) <= 2
+
+
 def test_a_tab_does_nothing_as_the_account_that_another_tab_has_logged_in(tab: Tab, api: Client) -> None:
     person = api.new_account()
     page = tab.go("")

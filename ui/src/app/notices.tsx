@@ -38,12 +38,15 @@ function isAdmin(): boolean {
 
 /** Look again and again, while somebody sees it. Return how to stop. */
 function watch(ask: () => Promise<void>): () => void {
+  // One at a time: each waits for a new login while the session has ended.
+  let isAsking = false;
   const look = () => {
-    if (document.visibilityState !== "visible") return;
+    if (isAsking || document.visibilityState !== "visible") return;
+    isAsking = true;
     ask().catch((error: unknown) => {
       // The screen itself says that the server does not answer; what was last known stays.
       if (!(error instanceof ApiError)) throw error;
-    });
+    }).finally(() => (isAsking = false));
   };
   const first = setTimeout(look, FIRST);
   const timer = setInterval(look, EVERY);

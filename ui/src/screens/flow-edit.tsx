@@ -86,7 +86,7 @@ export function Editor({ saved, language, initial, draft, begun }: { saved?: Sav
   const buttons = (
     <>
       {mayEdit && <button class="btn quiet" onClick={actions.tidy}>{texts.format}</button>}
-      {hasTests && <button class="btn quiet" onClick={() => actions.ask({ kind: "tests" })}>{texts.test}</button>}
+      {hasTests && may("operator") && <button class="btn quiet" onClick={() => actions.ask({ kind: "tests" })}>{texts.test}</button>}
       {mayEdit && <button class={flow === undefined ? "btn primary" : "btn"} disabled={(flow !== undefined && !model.isDirty.value) || model.isSaving.value} onClick={actions.save}>{texts.save}</button>}
       {flow !== undefined && may("operator") && <button class="btn primary" onClick={actions.run}>{texts.run}</button>}
     </>
