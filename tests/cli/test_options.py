@@ -54,6 +54,8 @@ NOT_SENT: Final = {"definition", "follow", "force", "wait", "timeout", "yes", "f
 LOCAL: Final = {"others", "secrets_file", "approve", "reject", "signals", "egress_allow"}
 # Those of one execution; the others of its command select many.
 OF_ONE: Final = {"--from", "--node-input", "--input", "--set-label", "--revision", "--same-keys"}
+# The kinds of ids of what starts executions. Anything else is looked for.
+STARTERS: Final = {"trigger": "trig", "rerun_of": "exec", "job": "job"}
 # Options that mean something only beside another one.
 BESIDE: Final[Mapping[str, Sequence[str]]] = {"content_type": ["-i", "{}"], "node_input": ["--from", "a"]}
 # Options that take only what there is, that stand alone, or that are meant without a workspace alone.
@@ -91,6 +93,8 @@ def given(parameter: click.Parameter, word: str) -> str:
             return "7"
     if parameter.name in ("since", "until"):
         return "2026-01-02T03:04:05Z"
+    if parameter.name in STARTERS:
+        return f"{STARTERS[parameter.name]}-{word:0>36}"
     if "DURATION" in metavar:
         return "3h"
     if "FILE" in metavar and "JSON" not in metavar:
