@@ -78,7 +78,7 @@ def _leave(code: int, message: str) -> NoReturn:
     os._exit(code)
 
 
-class _Output(TextIOWrapper):
+class _AgentOutput(TextIOWrapper):
     """The standard output, whose end is that of the process."""
 
     def flush(self) -> None:
@@ -136,7 +136,7 @@ async def _bridge(target: Target) -> None:
         # Without a limit, an answer with a wrong id would be waited for indefinitely.
         async with Client(transport, cache=None, read_timeout_seconds=_REQUEST_SECONDS) as client:
             server = _passing_on(client)
-            output = anyio.wrap_file(_Output(sys.stdout.buffer, encoding="utf-8"))
+            output = anyio.wrap_file(_AgentOutput(sys.stdout.buffer, encoding="utf-8"))
             async with stdio_server(stdout=output) as (read, write), _readable(read, write) as messages:
                 await server.run(messages, write, server.create_initialization_options())
 
