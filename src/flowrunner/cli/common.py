@@ -95,7 +95,7 @@ def common_options() -> list[CommonOption]:
         option("--http-timeout", metavar="DURATION", help="Time limit of one request; 30s by default."),
         flag("--no-color", help="Disable colours; also NO_COLOR."),
         flag("--no-input", help="Never prompt; fail instead."),
-        flag("-q", "--quiet", help="Print only errors and warnings."),
+        flag("-q", "--quiet", help="Print results, errors and warnings alone."),
         flag("-v", "--verbose", help="Log each request to the standard error."),
     ]
 

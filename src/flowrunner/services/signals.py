@@ -30,6 +30,8 @@ MAX_KEY_CHARACTERS: Final = 200
 def checked_data(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngine) -> JSON:
     """Return the data of an answer to an approval, with the defaults of its form applied.
 
+    An approval without data has an empty object, if the form takes that.
+
     Raises:
         InvalidInput: If the data do not match the form.
         Conflict: If the form is not a usable schema.
@@ -39,7 +41,14 @@ def checked_data(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngin
         return data
     try:
         budget = SchemaBudget(schemas)
-        return Form(form, budget).check(data, budget)
+        read = Form(form, budget)
+        try:
+            return read.check(data, budget)
+        except InvalidInput:
+            if data is not None:
+                raise
+        # A form whose fields are optional or have defaults may be left empty.
+        return read.check({}, budget)
     except InvalidInput:
         if data is not None:
             raise
