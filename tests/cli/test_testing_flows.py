@@ -168,6 +168,21 @@ tests:
     assert report["exit"] == 0
 
 
+def test_the_scripts_of_a_trigger_see_the_clock_of_the_test_too(tmp_path: Path) -> None:
+    text = """\
+triggers:
+  daily: {type: schedule, cron: "0 6 * * *", input: {day: "${new Date().toISOString().slice(0, 10)}"}}
+  push: {type: webhook, verify: none, when: "new Date().getUTCFullYear() === 2029", input: {day: "${trigger.at}"}}
+nodes: {a: {type: return, params: {value: "${flow.input.day}"}}}
+tests:
+  schedule: {now: "2029-12-31T23:30:00Z", trigger: daily, expect: {result: "2029-12-31"}}
+  webhook: {now: "2029-12-31T23:30:00Z", trigger: {name: push, body: {}}, expect: {result: "2029-12-31T23:30:00.000Z"}}
+"""
+    report = report_of(text, tmp_path)
+
+    assert [test["explanation"] for test in report["by_name"].values()] == [[], []]
+
+
 def test_flows_may_start_the_others_that_are_given(tmp_path: Path) -> None:
     (tmp_path / "parent.yaml").write_text(
         """\

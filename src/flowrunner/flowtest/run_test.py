@@ -116,6 +116,7 @@ async def run_flow_test(
     """
     began = time.monotonic()
     journal, clock = MemoryJournal(), VirtualClock(test.now)
+    sandbox = ClockedSandbox(runtime.sandbox, clock)
     registry = MockRegistry(journal=journal, flows=flows, mocks={})
     registry.mocks = _mocks(given, test, flows, registry.problems)
     deps = EngineDependencies(
@@ -123,7 +124,7 @@ async def run_flow_test(
         library=flows,
         vault=MemorySecrets(test.secrets, runtime.make_redactor, default=lambda name: f"value of {name}"),
         broadcast=NullBroadcast(),
-        sandbox=ClockedSandbox(runtime.sandbox, clock),
+        sandbox=sandbox,
         node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},
         http=_NoNetwork(),
         clock=clock,
@@ -152,7 +153,7 @@ async def run_flow_test(
     events: Sequence[Event]
     waits: Sequence[JSON] = ()
     try:
-        asked = await _input_of(given.flow, test, runtime.sandbox, registry.problem)
+        asked = await _input_of(given.flow, test, sandbox, registry.problem)
         input = None if asked is None else await forms.check(NOBODY, given.revision_id, given.flow, asked)
     except InvalidInput as error:
         events = _rejected(given.flow, test.input, error)
