@@ -667,6 +667,15 @@ def test_an_address_of_a_host_is_taken(url: str) -> None:
     assert Client(url).url == url.strip()
 
 
+def test_a_name_with_other_letters_is_sent_in_its_ascii_form(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *more, **named: resolve("127.0.0.1", *more, **named))
+    with scripted(answer(200, {})) as server:
+        ask(server.url.replace("127.0.0.1", "Müller.example"), "GET", "/flows")
+
+    assert server.header(0, "Host") == f"xn--mller-kva.example:{server.port}"
+
+
 @pytest.mark.parametrize("id", ["", ".", "..", "../accounts"])
 def test_an_id_stays_one_part_of_the_path(id: str) -> None:
     with scripted(answer(200, {})) as server, Client(server.url) as client:

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import aiohttp
 from yarl import URL
@@ -26,6 +27,8 @@ class AsyncTransport:
 
     def __init__(self, origin: Origin, *, connect_seconds: float, ca_file: str | None) -> None:
         self._origin = origin
+        # aiohttp names a host to the server as it is written here.
+        self._url = str(replace(origin, host=origin.host.encode("idna").decode()))
         self._connect_seconds = connect_seconds
         self._context = ssl.create_default_context(cafile=ca_file) if origin.is_secure else None
         # That of streams, and that of other requests.
@@ -82,7 +85,7 @@ class AsyncTransport:
     async def _exchange(
         self, request: Request, timeout: aiohttp.ClientTimeout, *, is_stream: bool
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
-        url, session = URL(f"{self._origin}{request.target}", encoded=True), self._opened(is_stream=is_stream)
+        url, session = URL(f"{self._url}{request.target}", encoded=True), self._opened(is_stream=is_stream)
         with self._errors_of(session):
             response = await session.request(
                 request.method, url, data=request.body, headers=request.headers, timeout=timeout, allow_redirects=False
