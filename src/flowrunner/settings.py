@@ -445,7 +445,7 @@ def _from_file(
     if named is None and not os.path.exists(path):
         return {}
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         faults.append(f"{path}: {error}")
         return {}
@@ -475,7 +475,7 @@ def _from_environment(
             texts[name] = (variable, environ[variable])
         elif (path := environ.get(f"{variable}_FILE")) is not None:
             try:
-                texts[name] = (f"{variable}_FILE", Path(path).read_text().removesuffix("\n"))
+                texts[name] = (f"{variable}_FILE", Path(path).read_text(encoding="utf-8").removesuffix("\n"))
             except (OSError, UnicodeDecodeError) as error:
                 faults.append(f"{variable}_FILE: {error}")
     allowed = {f"{PREFIX}{name.upper()}{end}" for name in known for end in ("", "_FILE")} | {f"{PREFIX}CONFIG"}

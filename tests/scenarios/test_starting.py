@@ -215,6 +215,21 @@ def test_a_value_is_read_as_what_it_says_up_to_its_limits(name: str, value: str,
     assert getattr(settings, name.lower()) == read
 
 
+def test_the_file_is_read_as_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('data_dir = "/srv/ü"', encoding="utf-8")
+    program = (
+        "from flowrunner.settings import load_settings; import os; print(ascii(load_settings({}, os.environ).data_dir))"
+    )
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=clean_environment(FLOWRUNNER_CONFIG="settings.toml", **locale),
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.stdout == "PosixPath('/srv/\\xfc')\n", done.stderr
+
+
 def test_a_date_in_the_file_is_a_fault_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text("port = 2027-01-31\n[sign_on.work]\nsince = 2027-01-31\n")
 
