@@ -119,7 +119,7 @@ format: $(VENV)/.dev ## Format all files
 	$(RUN) -m ruff check --fix $(CHECKED)
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure the speed on this machine; ARGS=--quick takes a minute
+bench: $(VENV)/.dev ## Measure the speed on this machine; ARGS=--quick takes six minutes
 	@$(RUN) -m bench $(ARGS)
 
 .PHONY: chaos

@@ -233,7 +233,7 @@ def _end(number: int, frame: object) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under a minute; the spread will be wide")
+    parser.add_argument("--quick", action="store_true", help="in about six minutes; the spread will be wide")
     parser.add_argument(
         "--only", default=",".join(PARTS), metavar="PARTS", help="; ".join(map(": ".join, PARTS.items()))
     )
