@@ -381,6 +381,29 @@ def test_a_server_does_not_start_without_the_data_of_an_interrupted_restoration(
     server.stop()
 
 
+# The usual program, which prints the databases that it opens.
+TELLS_WHAT_IT_OPENS: Final = """
+import sys
+sys.addaudithook(lambda event, given: event == "sqlite3.connect" and print("opened", given[0]))
+from flowrunner.cli.main import main
+main()
+"""
+
+
+def test_no_log_is_made_for_the_data_of_a_restoration(backup: Path, tmp_path: Path) -> None:
+    target = tmp_path / "data"
+    restore = ["restore", str(backup), "--passphrase-file", "-", "--data-dir", str(target)]
+    ran = subprocess.run(
+        [sys.executable, "-c", TELLS_WHAT_IT_OPENS, *restore],
+        input=PASSPHRASE, env=clean_environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    # A full disk or a kill would leave it, and the next restoration would find that the directory is not empty.
+    opened = [line for line in ran.stdout.splitlines() if line.startswith("opened ") and "restore.new" in line]
+    assert opened
+    assert [line for line in opened if not line.endswith("restore.new?immutable=1")] == []
+
+
 def test_a_backup_that_has_no_room_is_not_unpacked(backup: Path, tmp_path: Path) -> None:
     damaged(backup, "larger than the disk", tmp_path / "large.backup")
     with zipfile.ZipFile(tmp_path / "large.backup", "a") as archive, zipfile.ZipFile(backup) as old:

@@ -45,7 +45,6 @@ from flowrunner.storage.migrations import Schema
 from flowrunner.storage.postgres.backup import check_dump, dump, load
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.backup import check_copy, copy_online
-from flowrunner.storage.sqlite.location import SqliteFile
 
 _WORKPLACE: Final = ".flowrunner-backup."
 
@@ -100,7 +99,7 @@ async def _copy(settings: Settings, target: Path) -> tuple[str, frozenset[str]]:
     if settings.database_url is None:
         copy_online(settings.data_dir / DATABASE_FILE, target)
         checked = check_copy(target)
-        return checked.revision, frozenset(checked.master_key_ids)
+        return checked.schema.revision or "", frozenset(checked.master_key_ids)
     location = stored_at(settings)
     schema = await location.schema()
     # A dump cannot be looked into. A rotation that begins since leaves the earlier key among those of the backup.
@@ -248,9 +247,8 @@ async def _restore(
     if manifest.database == SQLITE:
         checked = check_copy(draft)
         # The schema that counts is that of the database, not the one in the manifest.
-        schema = await SqliteFile(draft).schema()
-        if not schema.is_usable:
-            schema.check_can_migrate("The database in the backup")
+        if not checked.schema.is_usable:
+            checked.schema.check_can_migrate("The database in the backup")
         if keys and not checked.master_key_ids <= ids_of(MASTER, keys):
             raise FlowRunnerError(
                 f"The keys in {settings.data_dir / 'keys'} are not those of the backup, whose secrets could not be "

@@ -4,11 +4,11 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from flowrunner.storage.migrations import UnusableDatabase
+from flowrunner.storage.migrations import COMPATIBLE_WITH, Schema, UnusableDatabase
 from flowrunner.storage.secrets import MASTER_KEY_IDS
 
 ORPHANS: Final = "PRAGMA foreign_key_check"
@@ -61,11 +61,11 @@ class CheckedCopy:
     """A copy without damage.
 
     Attributes:
-        revision: The revision of its schema.
+        schema: Its schema.
         master_key_ids: The ids of the master keys that its secrets need.
     """
 
-    revision: str
+    schema: Schema
     master_key_ids: Set[str]
 
 
@@ -78,9 +78,16 @@ def check_copy(path: Path) -> CheckedCopy:
                 faults = [f"{table}: a row without its {parent}" for table, _, parent, _ in connection.execute(ORPHANS)]
             if not faults:
                 return CheckedCopy(
-                    str(connection.execute(REVISION).fetchone()[0]),
+                    _schema_in(connection),
                     {id for (id,) in connection.execute(MASTER_KEY_IDS)},
                 )
     except (sqlite3.DatabaseError, TypeError) as error:
         faults = [str(error)]
     raise UnusableDatabase(f"The database in the copy is damaged ({'; '.join(faults[:3])}): use an earlier backup")
+
+
+def _schema_in(connection: sqlite3.Connection) -> Schema:
+    schema = Schema(str(connection.execute(REVISION).fetchone()[0]))
+    if schema.is_newer:
+        return replace(schema, compatible_with=str(connection.execute(COMPATIBLE_WITH).fetchone()[0]))
+    return schema
