@@ -128,10 +128,9 @@ def ask(question: str, *, yes: bool) -> None:
 
 
 def has_colour(stream: TextIO) -> bool:
-    """Return whether what is printed to the stream has colours."""
-    from flowrunner.cli.text import wants_colour
-
-    return not common().no_color and wants_colour(stream.isatty(), os.environ)
+    """Return whether what is printed to the stream has colours: on a terminal, unless an option or variable says no."""
+    is_unwanted = common().no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return stream.isatty() and not is_unwanted
 
 
 def say(text: str) -> None:

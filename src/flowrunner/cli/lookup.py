@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from flowrunner.cli.common import CommandFailed
 from flowrunner.cli.exits import INVALID, NOT_FOUND
+from flowrunner.ids import time_of
 
 if TYPE_CHECKING:
     from flowrunner.client import Client
@@ -15,8 +16,11 @@ _ID: Final = re.compile(r"[a-z]+-[0-9a-z]{36}")
 # Fewer digits would name whatever is the only object of its kind.
 _LEAST_DIGITS: Final = 4
 _BEGINNING: Final = re.compile(rf"[a-z]+-[0-9a-z]{{{_LEAST_DIGITS},36}}")
-_DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
+# Of Crockford's base 32.
+_DIGITS: Final = re.compile(rf"[0-9a-hjkmnp-tv-z]{{{_LEAST_DIGITS},36}}")
 _DIGITS_OF_TIME: Final = 10
+# Those of the year 2200: a server takes no time of a far future.
+_LATEST: Final = "06k7ms3a00"
 _MOST_SHOWN: Final = 5
 # Commands that list objects, where it is not the one with their name.
 _LISTS: Final = {
@@ -57,9 +61,10 @@ def execution_id(client: "Client", given: str) -> str:
     if is_id(given):
         return given
     digits = given.removeprefix("exec-")
-    if len(digits) < _LEAST_DIGITS or set(digits) - set(_DIGITS):
+    if _DIGITS.fullmatch(digits) is None:
         raise CommandFailed(f"There is no execution '{given}': 'flowrunner executions list' shows them", NOT_FOUND)
-    since, until = (_moment(digits, digit) for digit in (_DIGITS[0], _DIGITS[-1]))
+    beginnings = (digits[:_DIGITS_OF_TIME].ljust(_DIGITS_OF_TIME, missing) for missing in "0z")
+    since, until = (time_of(min(beginning, _LATEST)) for beginning in beginnings)
     query = {"since": since.isoformat(), "until": (until + timedelta(milliseconds=1)).isoformat()}
     found = client.entries("/executions", query=query, most=1000)
     return only("execution", given, (one for one in found if one["id"].startswith(f"exec-{digits}")))
@@ -87,14 +92,6 @@ def trigger_id(client: "Client", given: str) -> str:
         return object_id(client, "/triggers", "trigger", given)
     triggers = client.entries("/triggers", query={"flow_id": flow_id(client, flow)})
     return only("trigger", given, (one for one in triggers if one["name"] == name))
-
-
-def _moment(digits: str, missing: str) -> datetime:
-    number = 0
-    for digit in digits[:_DIGITS_OF_TIME].ljust(_DIGITS_OF_TIME, missing):
-        number = number << 5 | _DIGITS.index(digit)
-    # The first digits of a far future are no time that a server takes.
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=min(number, 7258118400000))
 
 
 def only(what: str, given: str, found: Iterable[Mapping[str, Any]], command: str | None = None) -> str:

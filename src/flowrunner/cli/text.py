@@ -4,7 +4,6 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -28,11 +27,6 @@ def json_text(value: Any, *, indent: int | None) -> str:
         .encode("utf-8", "surrogatepass")
         .decode("utf-8", "replace")
     )
-
-
-def wants_colour(stream_is_tty: bool, environ: Mapping[str, str]) -> bool:
-    """Return whether to print colours: on a terminal, unless `NO_COLOR` is set."""
-    return stream_is_tty and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def width(text: str) -> int:
