@@ -214,7 +214,11 @@ def _smtp_url(value: str) -> str:
             "must be a URL such as smtps://user:password@host?from=flows@example.com; "
             "write / ? # [ ] @ in a password as %2F %3F %23 %5B %5D %40"
         )
-    for sender in parse_qs(parts.query, keep_blank_values=True).get("from", ()):
+    query = parse_qs(parts.query, keep_blank_values=True)
+    if query.keys() - {"from"}:
+        # Its name may be the rest of a password.
+        raise ValueError("has an unknown parameter: the only one is 'from'; write ? in a password as %3F")
+    for sender in query.get("from", ()):
         try:
             normal_email(sender)
         except ValueError:

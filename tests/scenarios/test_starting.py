@@ -149,6 +149,8 @@ def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> N
     [
         ("RETENTION", "0s", "must be at least 5m"),
         ("SMTP_URL", "smtp://mail.example.com?from=Flows", "'from' must be an e-mail address alone"),
+        ("SMTP_URL", "smtp://mail.example.com?form=flows@example.com", "the only one is 'from'"),
+        ("SMTP_URL", "smtp://user:1?b@mail.example.com", "the only one is 'from'; write \\? in"),
         ("SMTP_URL", "smtp://mail.example.com?from=", "'from' must be an e-mail address alone"),
         ("PUBLIC_URL", "https://flows.example.com:x", "must be an address such as https://flows.example.com"),
         ("PUBLIC_URL", "https://flows.example.com/flows", "must be an address such as https://flows.example.com"),
