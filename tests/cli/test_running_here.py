@@ -325,6 +325,14 @@ def test_a_comment_begins_after_a_space_and_outside_of_quotes(written: str, valu
     assert read_env(file) == {"TWO": value}
 
 
+def test_secrets_may_be_in_a_file_of_windows(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes("\ufeffONE=1\r\nTWO='2' # two\r\n".encode())
+    file.chmod(0o600)
+
+    assert read_env(file) == {"ONE": "1", "TWO": "2"}
+
+
 def test_a_secret_too_short_to_be_hidden_is_warned_of(tmp_path: Path) -> None:
     write(tmp_path, ECHO)
 

@@ -36,7 +36,8 @@ def read_env(path: Path, option: str = "") -> Mapping[str, str]:
         click.UsageError: If the file cannot be read, others can read it, or a line has another form.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        # Editors of Windows put a mark of the order of bytes before the first name.
+        with path.open(encoding="utf-8-sig") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
