@@ -93,6 +93,38 @@ def test_a_page_that_was_left_open_asks_once_after_a_late_login(tab: Tab, api: C
     assert 1 <= len([url for url in asked if "/api/v1/approvals" in url]) <= 2
 
 
+def test_a_session_is_renewed_and_a_text_copied_over_plain_http(tab: Tab) -> None:
+    page = tab.page
+    # What browsers offer to no page that was loaded over plain HTTP.
+    missing = "Object.defineProperty(Navigator.prototype, '%s', {get: () => undefined});"
+    page.add_init_script("".join(missing % name for name in ("locks", "clipboard")))
+    page.clock.install()
+    tab.go("/nodes")
+    copy = page.get_by_role("button", name="Copy", exact=True).first
+    copy.press("Enter")
+    expect(page.get_by_role("button", name="Copied")).to_be_focused()
+
+    with page.expect_request("**/api/v1/auth/refresh"):
+        page.clock.run_for(25 * 60_000)
+
+
+def test_a_logout_that_has_asked_about_unsaved_texts_asks_no_second_time(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="is left")
+    page = tab.go(f"/flows/{flow}")
+    page.get_by_role("textbox", name="Flow definition").click()
+    page.keyboard.insert_text("# not saved\n")
+    expect(page.get_by_text("unsaved changes")).to_be_visible()
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: asked.append(dialog.type))
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox").fill("log out")
+    page.get_by_role("option", name="Log out").click()
+    page.get_by_role("button", name="Keep them and log out").click()
+
+    page.wait_for_url("**/login")
+    assert asked == []
+
+
 def test_a_tab_does_nothing_as_the_account_that_another_tab_has_logged_in(tab: Tab, api: Client) -> None:
     person = api.new_account()
     page = tab.go("")

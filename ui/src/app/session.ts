@@ -80,7 +80,7 @@ export function followTabs(): () => void {
     if (news.event === "ended") ask("expired");
     else if (news.event === "out" && news.forgets && news.account === own) {
       drafts.forgetAll(`${own}.`);
-      window.location.assign("/login");
+      leaveFor("/login");
     } else if (news.event === "out") ask("left");
     else if (news.account !== own) ask("other");
     else if (askedFor.peek() !== "recent") goOn();
@@ -178,7 +178,7 @@ export async function finishLogIn(answer: Omit<Schemas["SecondStep"], "cookie">)
 function enter({ account_id: id }: Schemas["TokenAnswer"]): void {
   if (account.peek() !== undefined && account.peek()?.id !== id) {
     // Another account: nothing of the first one's screens may remain. Its own page tells the other tabs.
-    window.location.assign("/");
+    leaveFor("/");
     return;
   }
   tell({ event: "in", account: id });
@@ -206,7 +206,15 @@ async function leaveNow(forgets: boolean): Promise<void> {
   tell({ event: "out", account: account.peek()?.id ?? "", forgets });
   localStorage.removeItem(START);
   if (forgets) drafts.forgetAll(`${account.peek()?.id}.`);
-  window.location.assign("/login");
+  leaveFor("/login");
+}
+
+/** The account of the page has left, and was asked about unsaved texts if there are some: the browser need not ask, too. */
+export let hasLeft = false;
+
+function leaveFor(address: string): void {
+  hasLeft = true;
+  window.location.assign(address);
 }
 
 /** Milliseconds between renewals of the session, which lasts a day unless the operator has changed it. */
@@ -214,15 +222,16 @@ const RENEWAL = 20 * 60_000;
 
 /** Renew the session while the page is open, in one tab at a time. Return how to stop. */
 export function keepSession(): () => void {
+  async function renew(): Promise<void> {
+    const last = Number(localStorage.getItem("flowrunner.renewed") ?? 0);
+    if (Date.now() - last < RENEWAL) return;
+    localStorage.setItem("flowrunner.renewed", String(Date.now()));
+    await api.post("/api/v1/auth/refresh").catch(() => undefined);
+  }
   const timer = setInterval(() => {
     if (account.peek() === undefined || askedFor.peek() !== undefined) return;
-    // Two tabs have one cookie, and a token that is renewed twice ends the session.
-    void navigator.locks?.request("flowrunner.session", async () => {
-      const last = Number(localStorage.getItem("flowrunner.renewed") ?? 0);
-      if (Date.now() - last < RENEWAL) return;
-      localStorage.setItem("flowrunner.renewed", String(Date.now()));
-      await api.post("/api/v1/auth/refresh").catch(() => undefined);
-    });
+    // Two tabs have one cookie, and a token that is renewed twice ends the session. Over plain HTTP there are no locks.
+    void (navigator.locks?.request("flowrunner.session", renew) ?? renew());
   }, RENEWAL / 4);
   return () => clearInterval(timer);
 }

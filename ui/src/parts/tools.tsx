@@ -9,12 +9,15 @@ import { failed, warn } from "./toast";
 /** Copy a text, also where the page was loaded over plain HTTP and browsers offer no clipboard. */
 export async function copyText(text: string): Promise<void> {
   if (navigator.clipboard !== undefined) return await navigator.clipboard.writeText(text);
+  const before = focused();
   const area = document.createElement("textarea");
   area.value = text;
   (document.querySelector("dialog[open]") ?? document.body).append(area);
   area.select();
-  document.execCommand("copy");
+  const isCopied = document.execCommand("copy");
   area.remove();
+  giveBack(before);
+  if (!isCopied) throw new Error("the browser did not copy it");
 }
 
 export function CopyButton({ text, label = common.copy, look = "btn" }: { text: string; label?: string; look?: string }) {

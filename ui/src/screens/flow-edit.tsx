@@ -5,7 +5,7 @@ import { ApiError } from "../api/client";
 import { guard, location, to, type Parameters } from "../app/router";
 import { NotFound } from "../app/not-found";
 import { Head } from "../app/shell";
-import { account, may, workspace } from "../app/session";
+import { account, hasLeft, may, workspace } from "../app/session";
 import { Code, type CodeHandle } from "../editor/code";
 import { complete } from "../editor/complete";
 import { applyChange } from "../editor/edits";
@@ -158,7 +158,7 @@ function useGuards(model: FlowEditor, actions: EditorActions): void {
       model.writeTyped();
       if (!model.isDirty.peek()) return;
       model.keep();
-      event.preventDefault();
+      if (!hasLeft) event.preventDefault();
     };
     const onKey = (event: KeyboardEvent) => {
       if (!(event.ctrlKey || event.metaKey) || event.defaultPrevented) return;
