@@ -19,6 +19,7 @@ from flowrunner.domain.events import Completed, Event, Logged
 from flowrunner.domain.flow import DEFAULT_ACTION
 from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON
+from flowrunner.engine import actor
 from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.run_test import FlowTestResult, Runtime, run_flow_test
 from flowrunner.language import study_flow
@@ -217,6 +218,26 @@ async def result_of(sample: Sample, sandbox: JailedSandbox) -> FlowTestResult:
     flows = GivenFlows()
     runtime = Runtime(node_types=built_in(), sandbox=sandbox, schemas=RustSchemas(), make_redactor=redactor)
     return await run_flow_test(flows.add(flow, sample.nodes), sample.test, flows, runtime)
+
+
+async def test_the_waits_of_a_long_execution_take_no_real_time(
+    sandbox: JailedSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a server it would stay in memory for the whole hour, by the clock of the machine.
+    for name, value in (("_LONG_EVENTS", 1), ("_STAY_SECONDS_AN_EVENT", 3600.0), ("_LONGEST_STAY_SECONDS", 3600.0)):
+        monkeypatch.setattr(actor, name, value)
+    text = "nodes: {a: {type: delay, params: {duration: 1h}, next: b}, b: {type: return, params: {value: 1}}}\n"
+    flow = study_flow(text, SPECS).flow
+    assert flow is not None
+    (test,) = read_tests({"waits": {"expect": {"result": 1}}}, {})[0].values()
+    flows = GivenFlows()
+    runtime = Runtime(
+        node_types=built_in(), sandbox=sandbox, schemas=RustSchemas(), make_redactor=lambda _: SecretRedactor()
+    )
+
+    result = await run_flow_test(flows.add(flow, {}), test, flows, runtime, most_seconds=10.0)
+
+    assert (result.problems, result.status, result.virtual_seconds) == ([], "completed", 3600.0)
 
 
 # The same on a server

@@ -210,7 +210,7 @@ class ExecutionActor:
 
         A cancelled execution leaves at once, so that the caller does not wait.
         """
-        if self._state.seq < _LONG_EVENTS or self._state.root.ended is not None:
+        if not self._deps.long_ones_stay or self._state.seq < _LONG_EVENTS or self._state.root.ended is not None:
             return 0.0
         return min(self._state.seq * _STAY_SECONDS_AN_EVENT, _LONGEST_STAY_SECONDS)
 

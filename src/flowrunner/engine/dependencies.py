@@ -57,6 +57,8 @@ class EngineDependencies:
         approval_links: Signs the links of approvals.
         limits: Limits of each workspace.
         short_wait: Longest wait, in seconds, that an execution spends in memory.
+        long_ones_stay: A long execution stays in memory for a while when it waits, by the clock of the machine. False
+            where another clock decides.
         others_wait: Executions wait for an active slot, so that one which waits in memory holds them up.
         epoch: Fencing token of every append; 0 until the journal has been claimed or shared.
         is_shared: Other processes advance executions of the same journal; each execution has one owner.
@@ -80,6 +82,7 @@ class EngineDependencies:
     approval_links: ApprovalLinkSigner = field(default_factory=NoApprovalLinks)
     limits: WorkspaceLimits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS
+    long_ones_stay: bool = True
     others_wait: bool = False
     epoch: int = 0
     is_shared: bool = False

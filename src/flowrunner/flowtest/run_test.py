@@ -131,6 +131,7 @@ async def run_flow_test(
         # Every wait before a retry is the longest possible.
         draw=lambda: 0.0,
         short_wait=0.0,
+        long_ones_stay=False,
     )
     engine = FlowEngine(deps)
     dispatcher = VirtualTimeDispatcher(engine, journal, clock, runtime.schemas, registry.problem)

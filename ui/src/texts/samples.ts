@@ -11,5 +11,8 @@ export const samples = {
     approval: "Ask before you act",
     foreach: "Work through a list",
     switch: "Choose a way",
+    poll: "Follow a job elsewhere",
+    signals: "Wait for signals for days",
+    upload: "Send a file",
   },
 };

@@ -1,4 +1,4 @@
-import{$ as e,H as t,Ht as n,It as r,L as i,O as a,Vt as o,W as s,ct as c,et as l,j as u,jt as d,l as f,n as p,tt as m,y as h}from"./index.js";import{n as g}from"./view.js";import{Editor as _,n as v,t as y}from"./flow-edit.js";import{t as b}from"./flow.js";import{r as x}from"./state.js";import{t as S}from"./browser.js";function C({layout:e}){return c(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>c(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>c(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>c(`g`,{children:[c(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),c(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var w={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`,titles:{hello:`Hello`,http:`Call an API and handle errors`,webhook:`Receive a webhook`,schedule:`Start at fixed times`,approval:`Ask before you act`,foreach:`Work through a list`,switch:`Choose a way`}},T=Object.assign({"../../../../src/flowrunner/cli/flow_templates/approval.yaml":`metadata: {name: ask-first, description: Asks a person before it acts; declines without an answer}
+import{$ as e,H as t,Ht as n,It as r,L as i,O as a,Vt as o,W as s,ct as c,et as l,j as u,jt as d,l as f,n as p,tt as m,y as h}from"./index.js";import{n as g}from"./view.js";import{Editor as _,n as v,t as y}from"./flow-edit.js";import{t as b}from"./flow.js";import{r as x}from"./state.js";import{t as S}from"./browser.js";function C({layout:e}){return c(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>c(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>c(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>c(`g`,{children:[c(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),c(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var w={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`,titles:{hello:`Hello`,http:`Call an API and handle errors`,webhook:`Receive a webhook`,schedule:`Start at fixed times`,approval:`Ask before you act`,foreach:`Work through a list`,switch:`Choose a way`,poll:`Follow a job elsewhere`,signals:`Wait for signals for days`,upload:`Send a file`}},T=Object.assign({"../../../../src/flowrunner/cli/flow_templates/approval.yaml":`metadata: {name: ask-first, description: Asks a person before it acts; declines without an answer}
 
 inputs:
   amount: {type: number, default: 250}
@@ -132,6 +132,80 @@ tests:
   another_error:
     mocks: {fetch: {error: {type: http.401, message: The token has expired}}}
     expect: {error: {type: api.failed, message: The token has expired}}
+`,"../../../../src/flowrunner/cli/flow_templates/poll.yaml":`metadata: {name: run-job, description: Begins a job elsewhere and follows it to its end or a deadline}
+
+vars: {api: "https://jobs.example.com", job: null}
+
+on_finish: stop
+
+nodes:
+  begin:
+    type: http.request
+    params: {method: POST, url: "\${vars.api}/jobs", body: {command: backup}}
+    # The same Idempotency-Key in each attempt tells the other server that it is one job.
+    retry: {max: 3}
+    next: keep
+
+  keep:
+    type: set
+    params: {job: "\${input.body.id}"}
+    next: follow
+
+  follow:
+    type: while
+    params: {when: "index === 0 || input.state === 'running'", delay: 10s}
+    timeout: 30m
+    nodes:
+      look:
+        type: http.request
+        params: {url: "\${vars.api}/jobs/\${vars.job}"}
+        retry: {max: 5}
+        output: "\${result.body}"
+    next: {default: judge, error.timeout: late}
+
+  judge:
+    type: switch
+    params: {cases: [{when: "input.state === 'done'", action: good}]}
+    next: {good: done, default: bad}
+
+  done:
+    type: return
+    params: {value: {job: "\${vars.job}"}}
+
+  bad:
+    type: fail
+    params: {error: job.failed, message: "The job \${vars.job} is \${input.state}"}
+
+  late:
+    type: fail
+    params: {error: job.late, message: "The job \${vars.job} takes more than half an hour"}
+
+  # Also after a cancellation.
+  stop:
+    type: http.request
+    if: "vars.job !== null && execution.status !== 'completed'"
+    params: {method: DELETE, url: "\${vars.api}/jobs/\${vars.job}", expect_status: [200, 204, 404, 409]}
+    retry: {max: 5}
+
+tests:
+  it_ends:
+    mocks:
+      begin: {result: {body: {id: 7}}}
+      look: [{result: {body: {state: running}}}, {result: {body: {state: done}}}]
+    expect: {result: {job: 7}, tries: {look: 2}}
+
+  it_fails:
+    mocks: {begin: {result: {body: {id: 7}}}, look: {result: {body: {state: failed}}}, stop: {result: {status_code: 404}}}
+    expect: {error: {type: job.failed, message: The job 7 is failed}, handlers: [stop]}
+
+  it_takes_too_long:
+    mocks: {begin: {result: {body: {id: 7}}}, look: {result: {body: {state: running}}}, stop: {result: {status_code: 200}}}
+    expect: {error: job.late, handlers: [stop]}
+
+  it_is_stopped_when_the_execution_is_cancelled:
+    cancel_after: 1m
+    mocks: {begin: {result: {body: {id: 7}}}, look: {result: {body: {state: running}}}, stop: {result: {status_code: 200}}}
+    expect: {status: cancelled, handlers: [stop]}
 `,"../../../../src/flowrunner/cli/flow_templates/schedule.yaml":`metadata: {name: nightly-report, description: Starts every night and sends a report of the day before}
 
 vars: {api: "https://api.example.com"}
@@ -175,6 +249,76 @@ tests:
       fetch: {result: {body: [{id: 1}, {id: 2}]}}
       send: {result: {status_code: 200}}
     expect: {result: {until: "2027-07-31", orders: 2}}
+`,"../../../../src/flowrunner/cli/flow_templates/signals.yaml":`metadata: {name: follow-order, description: Waits for signals for days with reminders and can be cancelled}
+
+vars: {api: "https://api.example.com"}
+
+inputs:
+  # Other programs find the execution by it: flowrunner executions list --with-input order=A-7
+  order: {type: string, searchable: true}
+
+limits: {timeout: 30d}
+
+nodes:
+  life:
+    type: parallel
+    params: {join: any}
+    branches:
+      order:
+        nodes:
+          # flowrunner signal ID paid --payload '{"amount": 20}'
+          paid:
+            type: wait
+            params: {key: paid, timeout: 1d}
+            next: {default: shipped, timeout: remind}
+          remind:
+            type: webhook
+            params: {url: "\${vars.api}/reminders", body: {order: "\${flow.input.order}"}}
+            retry: {max: 3}
+            next: paid
+          shipped:
+            type: wait
+            params: {key: shipped, timeout: 10d}
+            next: {default: done, timeout: late}
+          done: {type: return, params: {value: shipped}}
+          late: {type: return, params: {value: not shipped in time}}
+      cancellation:
+        nodes:
+          cancelled: {type: wait, params: {key: cancelled}, next: refund}
+          refund:
+            type: http.request
+            params: {method: PUT, url: "\${vars.api}/refunds/\${flow.input.order}"}
+            retry: {max: 5}
+            next: done
+          done: {type: return, params: {value: cancelled}}
+    next: end
+
+  end:
+    type: return
+    params: {value: {state: "\${input.order ?? input.cancellation}"}}
+
+tests:
+  it_is_paid_after_a_reminder:
+    input: {order: A-7}
+    mocks: {remind: {result: {status_code: 200}}}
+    signals: {paid: {payload: {amount: 20}, after: 30h}, shipped: {payload: null, after: 4d}}
+    expect: {result: {state: shipped}, tries: {remind: 1}}
+
+  it_is_cancelled_after_it_was_paid:
+    input: {order: A-7}
+    mocks: {refund: {result: {status_code: 200}}}
+    signals: {paid: {payload: {amount: 20}, after: 1h}, cancelled: {payload: null, after: 2d}}
+    expect: {result: {state: cancelled}}
+
+  it_is_not_shipped:
+    input: {order: A-7}
+    signals: {paid: {payload: {amount: 20}, after: 1h}}
+    expect: {result: {state: not shipped in time}}
+
+  it_is_never_paid:
+    input: {order: A-7}
+    mocks: {remind: {result: {status_code: 200}}}
+    expect: {error: timeout, tries: {remind: 29}}
 `,"../../../../src/flowrunner/cli/flow_templates/switch.yaml":`metadata: {name: route-orders, description: Takes another way for each kind of input}
 
 inputs:
@@ -215,6 +359,51 @@ tests:
   empty:
     input: {country: AT, total: 0}
     expect: {error: order.empty}
+`,"../../../../src/flowrunner/cli/flow_templates/upload.yaml":`metadata: {name: archive-invoice, description: Loads a file from one server and sends it to another in a form}
+
+vars: {erp: "https://erp.example.com", archive: "https://archive.example.com"}
+
+inputs:
+  invoice: {type: integer}
+
+nodes:
+  load:
+    type: http.request
+    # A file is base64 in a flow.
+    params: {url: "\${vars.erp}/invoices/\${flow.input.invoice}.pdf", response: base64}
+    retry: {max: 3}
+    output: "\${result.body}"
+    next: {default: send, error.http.404: missing}
+
+  send:
+    type: http.request
+    params:
+      method: POST
+      url: "\${vars.archive}/documents"
+      form: {kind: invoice}
+      files: {file: {filename: "\${flow.input.invoice}.pdf", content_type: application/pdf, base64: "\${nodes.load.result}"}}
+    retry: {max: 3}
+    output: "\${result.body.id}"
+    next: done
+
+  done:
+    type: return
+    params: {value: {document: "\${input}"}}
+
+  missing:
+    type: fail
+    params: {error: invoice.missing, message: "There is no invoice \${flow.input.invoice}"}
+
+tests:
+  a_file_is_archived:
+    input: {invoice: 7}
+    mocks: {load: {result: {body: JVBERi0=}}, send: {result: {status_code: 201, body: {id: D-1}}}}
+    expect: {result: {document: D-1}}
+
+  there_is_no_file:
+    input: {invoice: 8}
+    mocks: {load: {error: http.404}}
+    expect: {error: {type: invoice.missing, message: There is no invoice 8}}
 `,"../../../../src/flowrunner/cli/flow_templates/webhook.yaml":`metadata: {name: receive-order, description: Starts for each signed request and answers with the result}
 
 inputs:
