@@ -1,5 +1,6 @@
 """Files that commands replace: as a whole, and for those alone who could read them before."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -51,4 +52,14 @@ def test_a_file_that_is_replaced_keeps_its_mode_which_its_draft_has_before_its_c
 
     assert (path.stat().st_mode & 0o777, drafts) == (mode, [b""])
     assert path.read_bytes() != b"nodes:   {a: {type: return}}\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_draft_that_a_killed_command_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.with_name(f".{os.getpid()}.yaml.part").write_bytes(b"metadata: {name: cut o")
+
+    export(path)
+
+    assert path.read_bytes() == DOCUMENT
     assert list(tmp_path.iterdir()) == [path]

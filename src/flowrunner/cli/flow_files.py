@@ -150,6 +150,8 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     written = path.with_name(f".{os.getpid()}{SUFFIX}.part")
     try:
+        # In a container, a command that was killed had the same number.
+        written.unlink(missing_ok=True)
         with written.open("xb") as target:
             # First, so that those who may not read the file cannot read its draft.
             if path.is_file() and not path.is_symlink():
