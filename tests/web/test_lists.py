@@ -151,6 +151,21 @@ def test_the_list_of_callbacks_names_the_error_of_the_last_message(tab: Tab, api
     api.delete(f"/api/v1/callbacks/{id}")
 
 
+def test_all_deliveries_of_a_callback_can_be_seen(tab: Tab, api: Client) -> None:
+    body = {"url": "http://10.255.255.1/", "events": ["execution.failed"], "name": "Busy"}
+    id = api.post("/api/v1/callbacks", body).json["id"]
+    for _ in range(51):
+        assert api.post(f"/api/v1/callbacks/{id}/test").json["state"] == "failed"
+    page = tab.go(f"/callbacks?callback={id}")
+    deliveries = page.get_by_role("dialog").get_by_role("listitem")
+    expect(page.get_by_text("50 of 51")).to_be_visible()
+
+    page.get_by_role("button", name="Show more").click()
+
+    expect(deliveries).to_have_count(51)
+    api.delete(f"/api/v1/callbacks/{id}")
+
+
 def test_a_callback_of_a_deleted_flow_is_not_shown_as_one_that_works(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="is deleted")
     body = {"name": "Lonely", "url": "https://example.com/", "events": ["execution.failed"], "flow_id": flow}

@@ -13,6 +13,7 @@ import { Answering } from "./approvals/answering";
 import { ApprovalLink } from "./approvals/link";
 import { visible } from "../parts/visible";
 import { approvals as texts } from "../texts/approvals";
+import { common } from "../texts/common";
 
 export type Approval = Schemas["ApprovalInList"];
 
@@ -33,7 +34,7 @@ export default function Approvals() {
               <ul class="stack">
                 {approvals.map((approval) => <Item key={`${approval.execution_id} ${approval.step}`} approval={approval} onAnswered={list.reload} />)}
               </ul>
-              {next !== null && <button class="btn" onClick={() => (limit.value += COUNTED)}>{texts.more}</button>}
+              {next !== null && <button class="btn" onClick={() => (limit.value += COUNTED)}>{common.more}</button>}
             </>
           )}
         </Load>

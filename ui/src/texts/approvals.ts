@@ -11,7 +11,6 @@ export const approvals = {
   waitsSince: "Waiting since",
   until: "Until",
   given: (given: number, needed: number) => `${given} of ${needed} approvals`,
-  more: "Show more",
   formOf: (flow: string) => `Approval of ${flow}`,
   unanswerable: "You can read this approval but not answer it: that needs the role operator. Ask an admin of the workspace.",
   hasLink: "It can also be answered by a link.",

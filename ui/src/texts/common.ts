@@ -25,6 +25,7 @@ export const common = {
   statusHint: "try again, and tell the operator if it stays",
   requestId: (id: string) => `Request ${id}`,
   older: "Older",
+  more: "Show more",
   first: "First page",
   next: "Next page",
   pages: "Pages",

@@ -70,7 +70,6 @@ export const triggers = {
   timesLeft: (name: string, day: string) => `${name} starts too often to be counted after ${day}.`,
   schedulesLeft: (count: number) => `${count.toLocaleString("en")} more ${count === 1 ? "schedule is" : "schedules are"} not shown`,
   moreSchedules: (count: number) => `and ${count} more`,
-  more: "Show more",
   rotate: "Replace…",
   rotateTitle: "Replace the address?",
   rotateHint: "The old address stops working at once: requests to it are answered with 404.",

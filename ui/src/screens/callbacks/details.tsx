@@ -15,7 +15,9 @@ import { ChangeCallback } from "./form";
 import { CallbackState, SecretDialog, SIGNED, TestButton, nameOf, type Callback } from "./parts";
 
 type Delivery = Schemas["DeliveryAnswer"];
-const SHOWN = 50;
+const PAGE = 50;
+/** The most that the server sends at once. */
+const MOST = 1000;
 const TONES = { delivered: "ok", failed: "bad", pending: "wait" } as const;
 
 export function CallbackDialog({ callback, reload, onClose }: { callback: Callback; reload: () => Promise<void>; onClose: () => void }) {
@@ -25,7 +27,8 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
   const isRotating = useSignal(false);
   const rotated = useSignal<string | undefined>(undefined);
   const action = useAction();
-  const list = useQuery(id, (signal) => api.get("/api/v1/callbacks/{id}/deliveries", { path: { id }, query: { limit: SHOWN }, signal }), 5000);
+  const limit = useSignal(PAGE);
+  const list = useQuery(`${id} ${limit.value}`, (signal) => api.get("/api/v1/callbacks/{id}/deliveries", { path: { id }, query: { limit: limit.value }, signal }), 5000);
   const renew = async () => void (await Promise.all([reload(), list.reload()]));
   const toggle = async () => {
     await api.put("/api/v1/callbacks/{id}", { path: { id }, body: { enabled: !enabled } });
@@ -87,7 +90,12 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
           {({ deliveries, total }) => deliveries.length === 0 ? <Empty title={texts.noDeliveries}><p>{texts.noDeliveriesHint}</p></Empty> : (
             <>
               <ul class="card lines">{deliveries.map((delivery) => <Line key={delivery.id} delivery={delivery} reload={renew} />)}</ul>
-              {total !== undefined && total > deliveries.length && <p class="muted small">{common.shown(deliveries.length, total)}</p>}
+              {total !== undefined && total > deliveries.length && (
+                <div class="row">
+                  <span class="muted small">{common.shown(deliveries.length, total)}</span>
+                  {limit.value < MOST && <button class="btn" onClick={() => (limit.value = Math.min(MOST, limit.value * 4))}>{common.more}</button>}
+                </div>
+              )}
             </>
           )}
         </Load>

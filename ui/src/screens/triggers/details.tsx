@@ -102,7 +102,7 @@ function Deliveries({ trigger: { id } }: { trigger: Trigger }) {
             {total !== undefined && total > deliveries.length && (
               <div class="row">
                 <span class="muted small">{common.shown(deliveries.length, total)}</span>
-                {limit.value < MOST && <button class="btn" onClick={() => (limit.value = Math.min(MOST, limit.value * 4))}>{texts.more}</button>}
+                {limit.value < MOST && <button class="btn" onClick={() => (limit.value = Math.min(MOST, limit.value * 4))}>{common.more}</button>}
               </div>
             )}
           </>
