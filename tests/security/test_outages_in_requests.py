@@ -279,7 +279,7 @@ async def test_a_program_that_ends_in_an_outage_leaves_what_it_had_to_cancel_to_
         async def away(_: WorkspaceId) -> None:
             raise Unavailable("The database cannot be reached at the moment")
 
-        monkeypatch.setattr(executions, "_cancel_open", away)
+        monkeypatch.setattr(executions, "cancel_open", away)
         await executions.cancel_all(WorkspaceId("team"))
         assert len(executions._cancelling) == 1
 

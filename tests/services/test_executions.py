@@ -9,7 +9,7 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import ChildOf
-from flowrunner.domain.errors import Conflict, InvalidInput, NotFound, QueueFull
+from flowrunner.domain.errors import Conflict, InvalidInput, NotFound, QueueFull, Unavailable
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.retention import RetentionRule
@@ -339,6 +339,36 @@ async def test_all_of_an_account_s_executions_are_cancelled_although_some_end_me
     await executions.cancel_all(mara.workspace_id)
 
     assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status") == [("cancelled", 3)]
+
+
+async def test_many_of_an_account_s_executions_are_cancelled_together_and_an_outage_of_one_stops_no_other(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await flows.create(
+        mara, FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: wait, params: {key: go}}}")
+    )
+    ids = [(await executions.run(mara, flow.id, {})).id for _ in range(30)]
+    cancel, begun, most = engine.dispatcher.cancel, 0, 0
+
+    async def cancel_slowly(id: ExecutionId, **more: Any) -> None:
+        nonlocal begun, most
+        begun += 1
+        most = max(most, begun)
+        await asyncio.sleep(0.01)
+        begun -= 1
+        if id == ids[-1]:
+            raise Unavailable("away")
+        await cancel(id, **more)
+
+    monkeypatch.setattr(engine.dispatcher, "cancel", cancel_slowly)
+    with pytest.raises(Unavailable):
+        await executions.cancel_open(mara.workspace_id)
+
+    # The newest are first, and a turn has been completed.
+    assert (begun, most) == (0, 20)
+    assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status ORDER BY status") == [
+        ("cancelled", 19), ("waiting", 11),
+    ]  # fmt: skip
 
 
 async def test_only_executions_that_ended_long_ago_are_purged(

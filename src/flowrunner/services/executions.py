@@ -58,7 +58,8 @@ from flowrunner.services.usage import UsageLimits
 
 # A line may have 64 KiB: longer pages are read and sent in portions.
 LINES_AT_ONCE: Final = 50
-_CANCELLED_AT_ONCE: Final = 200
+# Together, because each waits for the turns of what runs.
+_CANCELLED_AT_ONCE: Final = 20
 _OUTAGE_DELAY: Final = rising(1.0, 5.0, 30.0)
 
 logger = structlog.get_logger()
@@ -421,12 +422,16 @@ class Executions:
         is_open = ExecutionFilter(statuses=(Status.RUNNING, Status.WAITING))
         page = Page(limit=_CANCELLED_AT_ONCE, cursor="", counts=False)
         while open_ones := (await self._reader.page(workspace_id, is_open, page)).items:
-            for execution in open_ones:
-                try:
-                    # Nothing may start in a deleted workspace, handlers included.
-                    await self._dispatcher.cancel(execution.id, reason="the workspace was deleted", force=True)
-                except Conflict:
-                    continue
+            cancelled = [self._cancel_deleted(execution.id) for execution in open_ones]
+            # Each cancellation is complete before the error of another one is raised.
+            for outcome in await asyncio.gather(*cancelled, return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
+
+    async def _cancel_deleted(self, id: ExecutionId) -> None:
+        # Nothing may start in a deleted workspace, handlers included.
+        with contextlib.suppress(Conflict):
+            await self._dispatcher.cancel(id, reason="the workspace was deleted", force=True)
 
 
 def _start_of(id: ExecutionId, flow_id: FlowId, caller: Caller, cause: StartCause, *, at: datetime) -> AuditEntry:
