@@ -240,6 +240,37 @@ def test_each_command_that_deletes_asks() -> None:
     assert [path for path, asks in deleting.items() if not asks] == []
 
 
+def waiting() -> Iterator[Any]:
+    for path, command in commands(main):
+        for option in command.params:
+            if (
+                isinstance(option, click.Option)
+                and option.name in ("wait", "follow", "timeout")
+                and option.opts[0] != "-f"
+            ):
+                yield pytest.param(path, command, option, id=f"{path} {option.opts[-1]}")
+
+
+@pytest.mark.parametrize(("path", "command", "option"), list(waiting()))
+def test_an_option_that_waits_does_so_alone(
+    server: Server, monkeypatch: pytest.MonkeyPatch, path: str, command: click.Command, option: click.Option
+) -> None:
+    waits: list[float | None] = []
+
+    def follow(client: object, id: str, view: object, *, seconds: float | None) -> Mapping[str, Any]:
+        waits.append(seconds)
+        return ENTRY
+
+    monkeypatch.setattr("flowrunner.cli.waiting.follow", follow)
+    arguments = [ID] if path.endswith("rerun") else arguments_of(path, command)
+
+    call(server, path, arguments)
+    assert waits == []
+    call(server, path, [*arguments, option.opts[-1], *([] if option.is_flag else ["90s"])])
+
+    assert waits == [90.0 if option.name == "timeout" else None]
+
+
 # Clears the screen, sets the title, reorders text, moves the cursor.
 EVIL: Final = "x\x1b[2J\x1b]0;owned\x07\u202e\x9b1A\ry"
 # Members of answers that hold texts of others, by names that commands do not look for.
