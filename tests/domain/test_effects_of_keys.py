@@ -1,4 +1,4 @@
-"""Each key of a document that is read, with the least of its values and others: no two of them mean the same."""
+"""Each key of a document, with the least of its values and others: all are allowed, and no two mean the same."""
 
 import itertools
 import json
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import jsonschema_rs
 import pytest
 
 from flowrunner.domain.errors import InvalidFlow
@@ -18,6 +19,7 @@ from flowrunner.language.flow_tests import reading as of_tests
 from flowrunner.language.legacy import NODE_KEYS as OLDER_NODE_KEYS
 from flowrunner.language.nodes import _INNER_KEYS, NODE_KEYS
 from flowrunner.language.retries import RETRY_KEYS
+from flowrunner.language.schema import flow_schema
 from support.flows import specs
 
 NODE: Final = {"type": "return"}
@@ -29,7 +31,15 @@ NODES: Final = {
 BRANCHED: Final = {"type": "log", "params": {"message": "m"}, "next": {"default": "a", "error": "b"}}
 CALL: Final[dict[str, Any]] = {"type": "http.request", "params": {"url": "https://example.com"}}
 SECRETS: Final = ("${secrets.A}", "${secrets.B}", ["${secrets.A}", "${secrets.B}"])
+FLOWS: Any = flow_schema(specs())
+SCHEMA: Final = jsonschema_rs.Draft7Validator(FLOWS, offline=True)
 MOMENTS: Final = ("2027-01-31T08:00:00Z", "2027-01-31T08:00:00+01:00", "2027-01-31T08:00:00-05:30")
+
+
+def meaning_of(document: Mapping[str, Any]) -> object:
+    """Return the flow of a document that editors take for right, too."""
+    assert SCHEMA.is_valid(document), document
+    return read_flow(json.dumps(document), specs())
 
 
 def flow_at(*path: str, **given: Any) -> Callable[[Mapping[str, Any]], object]:
@@ -39,7 +49,7 @@ def flow_at(*path: str, **given: Any) -> Callable[[Mapping[str, Any]], object]:
         value: Any = written
         for key in reversed(path):
             value = {key: value}
-        return read_flow(json.dumps({"nodes": NODES} | given | value), specs())
+        return meaning_of({"nodes": NODES} | given | value)
 
     return read
 
@@ -50,7 +60,7 @@ def webhook(**given: Any) -> object:
 
 def node(written: Mapping[str, Any]) -> object:
     nodes: dict[str, Any] = {"a": written, "first": {"type": "log", "params": {"message": "m"}, "next": "a"}}
-    return read_flow(json.dumps({"nodes": nodes, "start": "first"}), specs())
+    return meaning_of({"nodes": nodes, "start": "first"})
 
 
 def in_test(*path: str, **given: Any) -> Callable[[Mapping[str, Any]], object]:
@@ -60,6 +70,7 @@ def in_test(*path: str, **given: Any) -> Callable[[Mapping[str, Any]], object]:
         value: Any = written
         for key in reversed(path):
             value = {key: value}
+        assert SCHEMA.is_valid({"nodes": {"a": CALL}, "tests": {"t": given | value}})
         found, faults = of_tests.read_tests({"t": given | value}, {"a": CALL, "b": {"type": "approval"}})
         assert not faults
         return found["t"]
@@ -153,7 +164,7 @@ PLACES: Final[Mapping[str, Place]] = {
     ),
     "retry": Place(
         keys=RETRY_KEYS,
-        read=lambda written: read_flow(json.dumps({"nodes": {"a": CALL | {"retry": written}}}), specs()),
+        read=lambda written: meaning_of({"nodes": {"a": CALL | {"retry": written}}}),
         values={
             "max": (0, 1, 3), "delay": ("1ms", *DURATIONS), "backoff": (1, 1.5, 2), "max_delay": DURATIONS,
             "jitter": (0, 0.5, 1), "errors": (["*"], ["timeout"], ["timeout", "node"]), "max_elapsed": DURATIONS,
@@ -248,6 +259,7 @@ PLACES: Final[Mapping[str, Place]] = {
             "name": ("t", "u"), "due_at": MOMENTS, "body": (0, {"b": 1}), "headers": ({"h": "1"}, {"h": "2"}),
             "query": ({"q": "1"}, {"q": "2"}), "execution": ({"id": "1"}, {"id": "2"}),
         },
+        beside={"": {"name": "t"}},
     ),
     "mock": Place(
         keys=of_tests.MOCK_KEYS,
