@@ -97,7 +97,8 @@ def test_the_standard_output_holds_messages_alone_and_the_end_of_the_input_ends_
 def test_it_ends_although_the_standard_input_stays_open(tmp_path: Path, account: Client, ending: str) -> None:
     asked = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     with subprocess.Popen(
-        [sys.executable, "-m", "flowrunner", "mcp"],
+        # Whatever was started in the background ignores Ctrl-C, and so does all that it starts: these tests, perhaps.
+        ["env", "--default-signal=INT", sys.executable, "-m", "flowrunner", "mcp"],
         cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=clean_environment(HOME=str(tmp_path), FLOWRUNNER_URL=account.url, FLOWRUNNER_TOKEN=token_of(account)),
     ) as process:  # fmt: skip

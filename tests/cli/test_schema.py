@@ -83,6 +83,24 @@ def test_a_standard_input_that_is_closed_is_empty(command: str, said: str, tmp_p
     assert "Traceback" not in done.stderr
 
 
+def test_what_the_encoding_of_the_output_lacks_is_printed_as_json_escapes_it(tmp_path: Path) -> None:
+    encoding = "iso-8859-9"
+    (tmp_path / "flow.yaml").write_text("nodes: {a: {type: 名前😀}}", encoding="utf-8")
+
+    def validate(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "flowrunner", "validate", "flow.yaml", *arguments],
+            capture_output=True, encoding=encoding, timeout=PATIENCE_SECONDS, check=False, cwd=tmp_path,
+            env=clean_environment(HOME=str(tmp_path), PYTHONUTF8="0", PYTHONIOENCODING=encoding),
+        )  # fmt: skip
+
+    for_people, for_programs = validate(), validate("--output", "json")
+
+    assert (for_people.returncode, for_programs.returncode) == (6, 6), for_people.stderr
+    assert "unknown node type '\\u540d\\u524d\\ud83d\\ude00'" in for_people.stdout
+    assert "名前😀" in json.loads(for_programs.stdout)["files"][0]["faults"][0]["message"]
+
+
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_what_is_written_to_a_closed_stream_goes_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the next file that is opened takes its number, and output without a stream goes to the other one."""

@@ -1,9 +1,11 @@
 """The program `flowrunner`: a table of its commands, and the exit codes of errors."""
 
+import codecs
 import errno
 import os
 import sys
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -118,6 +120,7 @@ class _Program(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         _replace_closed_streams()
+        _escape_what_cannot_be_printed()
         try:
             return super().invoke(ctx)
         except FlowRunnerError as error:
@@ -146,6 +149,20 @@ def _replace_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 # until the process ends
+
+
+def _escape_what_cannot_be_printed() -> None:
+    """Print characters that the encoding of the terminal lacks as escapes, which are those of JSON."""
+    codecs.register_error("flowrunner.escape", _escaped)
+    if isinstance(sys.stdout, TextIOWrapper) and codecs.lookup(sys.stdout.encoding).name != "utf-8":
+        sys.stdout.reconfigure(errors="flowrunner.escape")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError), "it is registered for output"
+    # Of a character beyond the first plane, JSON escapes both halves.
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
 
 
 def _exit_interrupted() -> NoReturn:

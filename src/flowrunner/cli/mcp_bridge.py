@@ -68,7 +68,9 @@ def run() -> None:
             "This needs the package 'mcp': install FlowRunner with the extra 'mcp' (docs/mcp.md#installing-the-extra)",
             FAILED,
         )
-    signal.signal(signal.SIGINT, lambda *_: _leave(INTERRUPTED, "interrupted"))
+    # A program that was started in the background ignores it.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: _leave(INTERRUPTED, "interrupted"))
     asyncio.run(connect_to(target))
 
 
