@@ -51,6 +51,9 @@ logger = structlog.get_logger()
 _LOOK_SECONDS: Final = 1.0
 # The interval between pings of a WebSocket, and the time allowed for the pong.
 PING_SECONDS: Final = 20.0
+# Longer than proxies keep an idle connection (nginx and load balancers 60 s, Caddy 120 s). Otherwise a proxy can send a
+# request at the moment of the close, and answers it with 502 if it may not be repeated.
+KEEP_ALIVE_SECONDS: Final = 130
 # Maximum of open connections, if the file limit allows it; more if more WebSockets are allowed.
 _CONNECTIONS: Final = 10_000
 # Reserved for the server's own files, and for connections that arrive faster than others are closed. At most half of
@@ -192,6 +195,7 @@ class _Serving:
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=5,
             )
         )

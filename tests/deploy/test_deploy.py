@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +32,7 @@ from flowrunner.cli.exits import USAGE
 from flowrunner.cli.main import main
 from flowrunner.domain.duration import parse_duration
 from flowrunner.security.keys import load_keys
-from flowrunner.serving import PING_SECONDS
+from flowrunner.serving import KEEP_ALIVE_SECONDS, PING_SECONDS
 from flowrunner.settings import InvalidSettings, Settings, load_settings
 from support.networks import unused_port
 from support.server import Server, clean_environment
@@ -686,3 +688,29 @@ def test_the_image_without_a_base_is_run_as_the_other_one_is() -> None:
     assert "--require-hashes" in text
     (removed,) = re.findall(r"uninstall --quiet --yes\s+([a-z -]+)$", text, re.MULTILINE)
     assert set(removed.split()) <= set(last_run_of("build").split())
+
+
+def test_a_connection_that_a_proxy_keeps_idle_for_some_seconds_takes_another_request(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.start()
+    try:
+        with closing(HTTPConnection(*server.client().address, timeout=10)) as connection:
+            # A request on a connection that was closed meanwhile raises instead of opening another one.
+            connection.connect()
+            connection.auto_open = 0
+            for seconds in (0, 6):
+                time.sleep(seconds)
+                connection.request("GET", "/healthz")
+                with connection.getresponse() as response:
+                    assert response.read() == b'{"status":"ok"}'
+    finally:
+        server.stop()
+
+
+def test_the_server_keeps_idle_connections_for_longer_than_proxies_do_as_the_page_says() -> None:
+    text = section(SERVER, "Exposing it")
+
+    of_proxies = [int(seconds) for seconds in re.findall(r"\((?:\d+ s|)(\d+) s\)", text)]
+    assert f"which waits for {KEEP_ALIVE_SECONDS} s" in text
+    assert len(of_proxies) == 2
+    assert max(of_proxies) < KEEP_ALIVE_SECONDS
