@@ -1,6 +1,6 @@
 /** The form of an approval, made from the JSON Schema of its node. */
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { SchemaField } from "../../forms/field";
 import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
 import { visible } from "../../parts/visible";
@@ -15,7 +15,8 @@ export function ApprovalForm({ approval, busy, refused, onAnswer, onReject }: Fo
   const written = useSignal<Record<string, string>>(begun);
   const faults = useSignal<Record<string, string>>({});
   const form = useRef<HTMLFormElement>(null);
-  useEffect(() => {
+  // Before anybody can type into another field.
+  useLayoutEffect(() => {
     form.current?.querySelector<HTMLElement>("input, select, textarea, button")?.focus();
   }, []);
   function answer(approved: boolean): void {
