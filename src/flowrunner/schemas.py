@@ -120,7 +120,8 @@ class RustMatcher:
                     ParamFault(
                         keys=at,
                         code="type",
-                        message=f"must be {_types(kind.value)}",
+                        # Of a webhook, a key that is missing in the body is null.
+                        message=f"must be {_types(kind.value)}{', and is null' if error.instance is None else ''}",
                         hint=_hint_for_type(kind.value, error.instance),
                     )
                 ]

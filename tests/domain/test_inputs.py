@@ -105,7 +105,7 @@ def test_the_values_keep_the_order_of_the_flow() -> None:
     [
         ({"type": "integer"}, 1.5, ("input.x", "type", "must be a whole number")),
         ({"type": "integer"}, True, ("input.x", "type", "must be a whole number")),
-        ({"type": "integer"}, None, ("input.x", "type", "must be a whole number")),
+        ({"type": "integer"}, None, ("input.x", "type", "must be a whole number, and is null")),
         ({"type": "number"}, "1", ("input.x", "type", "must be a number")),
         ({"type": "boolean"}, 1, ("input.x", "type", "must be true or false")),
         ({"type": "array"}, {}, ("input.x", "type", "must be a list")),

@@ -220,7 +220,7 @@ FAULTS = {
     ),
     "an expression about another type": (
         '{type: schedule, every: 1h, input: {a: "${trigger.body}"}}',
-        [("expression.unknown_name", "triggers.t.input.a", "known: at, due_at, name, type")],
+        [("expression.unknown_name", "triggers.t.input.a", "known: at, due_at, due_local, name, type")],
     ),
 }
 

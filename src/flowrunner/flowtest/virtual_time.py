@@ -160,6 +160,8 @@ class VirtualTimeDispatcher:
                 moments += [item.at for item in inputs if item.at is not None and item.at > now]
             if not moments:
                 return
+            # Nothing else suspends a flow of pure nodes: its time limit, and Ctrl-C, would have to wait for its end.
+            await asyncio.sleep(0)
             self.clock.advance_to(min(moments))
             for due in [due for due, at in self._due.items() if at <= self.clock.now()]:
                 del self._due[due]
