@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { api, onExpired } from "./client";
+import { api, etagOf, onExpired } from "./client";
 
 afterEach(() => {
   vi.unstubAllGlobals();
@@ -53,4 +53,14 @@ test.each([[[401, 200], 0], [[401, 401, 200], 1]])("a request of before a login 
   expect(await answer).toEqual({ total: 1 });
   expect(sent.length).toBe(statuses.length);
   expect(again).toHaveBeenCalledTimes(asked);
+});
+
+test.each([
+  ['"1.1"', '"1.1"'],
+  ['W/"1.1"', '"1.1"'],
+  ['"1.1-gzip"', '"1.1"'],
+  ['W/"1.1-br"', '"1.1"'],
+  [undefined, ""],
+])("the ETag %s of an answer that a proxy may have compressed is %s of the server", (received, own) => {
+  expect(etagOf(new Headers(received === undefined ? {} : { ETag: received }))).toBe(own);
 });

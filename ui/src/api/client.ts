@@ -181,6 +181,14 @@ export async function request<M extends Method, P extends PathsWith<M>>(
   return { data: data as Success<Operation<P, M>>, headers: response.headers, status: response.status };
 }
 
+/**
+ * Return the ETag as the server has sent it; empty without one. A proxy that compresses the answer makes it weak (nginx, HAProxy)
+ * or appends the encoding (Apache, Caddy), and the server accepts only its own as the state that a change is based on.
+ */
+export function etagOf(headers: Headers): string {
+  return (headers.get("ETag") ?? "").replace(/^W\//, "").replace(/-(?:gzip|br|zstd)"$/, '"');
+}
+
 /** Return what the answer holds. Raises: ApiError: The connection has ended within it, or something else has answered, such as a proxy. */
 async function read(response: Response, signal: AbortSignal | undefined): Promise<unknown> {
   try {

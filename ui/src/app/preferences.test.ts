@@ -11,10 +11,14 @@ let refusals: number[];
 /** Changes are answered when this is resolved. */
 let held: Promise<void>;
 
-const answer = () => Response.json({ preferences: stored }, { headers: { ETag: `"${version}"` } });
+/** Changes the ETags of answers. */
+let compress: (etag: string) => string;
+
+const answer = () => Response.json({ preferences: stored }, { headers: { ETag: compress(`"${version}"`) } });
 
 beforeEach(() => {
   [stored, version, refusals, held] = [{ hidden: ["labels"] }, 1, [], Promise.resolve()];
+  compress = (etag) => etag;
   vi.resetModules();
   vi.stubGlobal("fetch", async (_: string, { method, headers, body }: { method: string; headers: Record<string, string>; body?: string }) => {
     if (method === "GET") return answer();
@@ -51,4 +55,14 @@ test("what another tab has changed meanwhile is kept", async () => {
 
   expect(stored).toEqual({ hidden: [], views: [OTHER, SAVED] });
   expect(preferences.value).toEqual(stored);
+});
+
+test.each([(etag: string) => `W/${etag}`, (etag: string) => etag.replace(/"$/, '-gzip"')])("a proxy that compresses answers prevents no change: %s", async (change) => {
+  const { loadPreferences, prefer } = await import("./preferences");
+  compress = change;
+  await loadPreferences();
+
+  await prefer(() => ({ views: [SAVED] }));
+
+  expect(stored).toEqual({ hidden: ["labels"], views: [SAVED] });
 });

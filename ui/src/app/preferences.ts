@@ -1,6 +1,6 @@
 /** What the account prefers, kept by the server: the same in every browser. */
 import { signal } from "@preact/signals";
-import { ApiError, request, type Answered, type Schemas } from "../api/client";
+import { ApiError, etagOf, request, type Answered, type Schemas } from "../api/client";
 
 /** A list with its filters, under a name. */
 export interface View {
@@ -26,7 +26,7 @@ const ADDRESS = "/api/v1/accounts/me/preferences";
 const ATTEMPTS = 5;
 
 function keep({ data, headers }: Answered<Schemas["PreferencesAnswer"]>): void {
-  kept = { preferences: data.preferences as Preferences, etag: headers.get("ETag") ?? "" };
+  kept = { preferences: data.preferences as Preferences, etag: etagOf(headers) };
   preferences.value = kept.preferences;
 }
 

@@ -1,6 +1,6 @@
 /** The text of a flow while it is edited: its graph, its faults, its draft, and how it is saved. */
 import { computed, effect, signal } from "@preact/signals";
-import { api, ApiError, request, type Schemas } from "../../api/client";
+import { api, ApiError, etagOf, request, type Schemas } from "../../api/client";
 import { placeFaults, type Fault } from "../../editor/faults";
 import { EMPTY, type Graph } from "../../graph/model";
 import type { Mark } from "../../graph/view";
@@ -31,7 +31,7 @@ export interface Conflict {
 export async function loadFlow(id: string, abort?: AbortSignal): Promise<Saved> {
   const { data, headers } = await request("get", "/api/v1/flows/{id}", { path: { id }, signal: abort });
   // The editor knows one kind of line break; offsets of faults are in its text.
-  return { flow: { ...data, definition: data.definition.replace(/\r\n?/g, "\n") }, etag: headers.get("ETag") ?? "" };
+  return { flow: { ...data, definition: data.definition.replace(/\r\n?/g, "\n") }, etag: etagOf(headers) };
 }
 
 export class FlowEditor {
@@ -216,7 +216,7 @@ export class FlowEditor {
         before === undefined
           ? await request("post", "/api/v1/flows", { body: { definition: text } })
           : await request("put", "/api/v1/flows/{id}", { path: { id: before.flow.id }, body: { definition: text }, headers: { "If-Match": this.etag } });
-      this.take({ flow: { ...data, definition: text }, etag: headers.get("ETag") ?? "" });
+      this.take({ flow: { ...data, definition: text }, etag: etagOf(headers) });
       return this.saved.peek();
     } catch (error) {
       if (before !== undefined && error instanceof ApiError && error.status === 412) {
