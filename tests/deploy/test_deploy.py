@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +38,7 @@ from flowrunner.serving import KEEP_ALIVE_SECONDS, PING_SECONDS
 from flowrunner.settings import InvalidSettings, Settings, load_settings
 from support.networks import unused_port
 from support.server import Server, clean_environment
+from support.waiting import wait_for
 
 DEPLOY: Final = ROOT / "deploy"
 VARIABLES: Final = {f"FLOWRUNNER_{field.name.upper()}" for field in fields(Settings)}
@@ -463,6 +466,42 @@ def test_caddy_passes_all_that_the_server_takes(tmp_path: Path) -> None:
         env={**clean_environment(), "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_caddy_holds_a_request_while_the_server_is_restarted(tmp_path: Path) -> None:
+    if shutil.which("caddy") is None:
+        pytest.skip("caddy is not installed")
+    site, behind = unused_port(), unused_port()
+    # Its address for administration is one for all that run on a machine.
+    text = "{\n\tadmin off\n}\n" + (DEPLOY / "Caddyfile").read_text()
+    (tmp_path / "Caddyfile").write_text(text)
+    caddy = subprocess.Popen(
+        ["caddy", "run", "--adapter", "caddyfile", "--config", tmp_path / "Caddyfile"],
+        env={**clean_environment(), "HOME": str(tmp_path), "SITE": f"http://localhost:{site}",
+             "SERVER": f"127.0.0.1:{behind}"}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: is_open(site))
+        with closing(HTTPConnection("localhost", site, timeout=20)) as connection:
+            connection.request("GET", "/")
+            time.sleep(1)
+            # Back after a second.
+            with HTTPServer(("127.0.0.1", behind), SimpleHTTPRequestHandler) as server:
+                server.timeout = 20
+                server.handle_request()
+                with connection.getresponse() as response:
+                    assert response.status == 200
+    finally:
+        caddy.terminate()
+        caddy.wait()
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("localhost", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("proxy", ["deploy", "page"])
