@@ -449,6 +449,8 @@ def test_the_proxy_passes_all_that_the_server_takes(proxy: str) -> None:
     assert int(seconds) > waiting.MOST_SECONDS + 10, "a request that waits for a result would be cut"
     assert int(seconds) > PING_SECONDS, "a WebSocket on which nothing happens would be cut"
     assert re.search(r"location = /metrics \{\s+return 404;", text), "as docs/security.md advises"
+    # `$host` has no port: on another port than 443, pages would be those of another origin.
+    assert "proxy_set_header Host $http_host;" in text
 
 
 def test_caddy_passes_all_that_the_server_takes(tmp_path: Path) -> None:
