@@ -1,5 +1,6 @@
 """Requests of other servers as values, and the answers to their URL verifications."""
 
+import gzip
 import json
 from typing import Any
 
@@ -54,6 +55,23 @@ def test_a_body_that_is_not_the_json_it_claims_to_be_is_rejected(body: bytes) ->
 def test_a_form_has_a_limited_number_of_fields() -> None:
     with pytest.raises(InvalidInput, match="more than 1000 fields"):
         body_value("application/x-www-form-urlencoded", b"a&" * 1001)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/octet-stream"])
+def test_a_compressed_body_is_rejected_as_such(content_type: str) -> None:
+    compressed = request(gzip.compress(b"{}"), content_type=content_type, content_encoding="GZip")
+
+    with pytest.raises(InvalidInput, match="body: is compressed"):
+        trigger_values(compressed)
+
+
+@pytest.mark.parametrize(("body", "encoding", "value"), [(b"[1]", "identity", [1]), (b"", "gzip", None)])
+def test_a_body_that_is_not_compressed_is_read_whatever_its_headers_say(
+    body: bytes, encoding: str, value: object
+) -> None:
+    read = trigger_values(request(body, content_type="application/json", content_encoding=encoding))
+
+    assert read["body"] == value
 
 
 def test_flows_read_the_body_the_headers_and_the_query() -> None:

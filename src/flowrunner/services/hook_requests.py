@@ -43,6 +43,9 @@ class HookRequest:
 
 def trigger_values(request: HookRequest) -> Mapping[str, JSON]:
     """Return `trigger.body`, `trigger.headers` and `trigger.query`. Raises: InvalidInput."""
+    if request.body and request.headers.get("content-encoding", "identity").lower() != "identity":
+        hint = "have the sender send it without 'Content-Encoding'"
+        raise invalid("body", "is compressed, and is not read", hint=hint)
     return {
         "body": body_value(request.headers.get("content-type", ""), request.body),
         "headers": dict(request.headers),
