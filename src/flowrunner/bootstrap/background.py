@@ -71,6 +71,10 @@ class RunCancelled(Exception):
     """Cancellation of a run from inside, or because its claim was lost."""
 
 
+class ClaimLost(RunCancelled):
+    """Cancellation of a run whose claim was not renewed in time."""
+
+
 @contextlib.asynccontextmanager
 async def running(
     jobs: Sequence[Background],
@@ -169,19 +173,30 @@ class _JobLoop:
                 async with asyncio.timeout(_RELEASE_SECONDS):
                     await claims.release(claim)
             raise
+        except ClaimLost as lost:
+            # It is left to lapse, so that another process, which may be in a better state, runs the job at once.
+            return self._report(lost, claim.failures + 1)
         await claims.finish(claim, wait_seconds=seconds, error=error)
         return seconds
 
     async def _run_claimed(self, claims: SqlJobClaims, claim: JobClaim, held_until: float) -> tuple[float, str | None]:
-        """Run the claimed job; return the seconds until the next run of any process, and the error."""
+        """Run the claimed job; return the seconds until the next run of any process, and the error.
+
+        Raises: ClaimLost.
+        """
         try:
             await self._run(until=self._keep(claims, claim, held_until))
+        except ClaimLost:
+            raise
         except Exception as error:
             return self._report(error, claim.failures + 1), f"{type(error).__name__}: {error}"
         return self._pause, None
 
     async def _run(self, *, until: Coroutine[Any, Any, None] | None = None) -> None:
-        """Run the job once, and cancel the run when ``until`` ends. Raises: RunCancelled; any error of the run."""
+        """Run the job once, and cancel the run when ``until`` ends.
+
+        Raises: RunCancelled; ClaimLost if ``until`` has ended first; any error of the run.
+        """
         # As a task, so that a cancellation inside the run does not end this loop.
         run = asyncio.create_task(self._job.run(), name=f"run {self._job.name}")
         tasks = (run,) if until is None else (run, asyncio.create_task(until, name=f"claim {self._job.name}"))
@@ -192,7 +207,8 @@ class _JobLoop:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if run.cancelled():
-            raise RunCancelled("The run was cancelled")
+            # The other task was cancelled if the run ended first.
+            raise (RunCancelled if tasks[-1].cancelled() else ClaimLost)("The run was cancelled")
         run.result()
 
     async def _keep(self, claims: SqlJobClaims, claim: JobClaim, held_until: float) -> None:
