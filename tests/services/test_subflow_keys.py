@@ -6,12 +6,13 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import ChildOf
-from flowrunner.domain.errors import TooManyRequests
+from flowrunner.domain.errors import NotFound, TooManyRequests
 from flowrunner.domain.values import ExecutionId, FlowId
-from flowrunner.plugin import NodeFailure
+from flowrunner.plugin import NodeFailure, SubFlow
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.subflows import MAX_DEPTH, MAX_RECURSION, check_depth
+from flowrunner.storage.executions import SqlExecutions
 from support.databases import rows_of
 from support.dependencies import Machine
 
@@ -32,6 +33,27 @@ async def test_a_step_however_deep_within_others_has_a_key_that_any_database_tak
     keys = [key for (key,) in rows_of(engine.path, "SELECT idempotency_key FROM executions")]
     assert len(set(keys)) == 2
     assert max(map(len, keys)) <= 255
+
+
+async def test_a_later_start_with_a_key_reads_nothing_of_the_execution_that_the_first_one_started(
+    flows: Flows, engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    async def start(step: str) -> SubFlow:
+        cause = ChildOf(execution_id=ExecutionId("exec-parent"), step=step, failures=0, flows=(), is_awaited=False)
+        return await engine.deps.flows.start(
+            mara.workspace_id, cause, flow.id, version=None, input={"text": "x"}, dedupe="1"
+        )
+
+    async def get(*_: object) -> None:
+        # As if it was deleted at this moment.
+        raise NotFound("execution")
+
+    first = await start("a.1")
+    monkeypatch.setattr(SqlExecutions, "get", get)
+
+    assert await start("b.1") == SubFlow(first.execution_id, flow.id, is_repeat=True)
 
 
 async def test_a_full_queue_says_when_the_step_may_try_again(

@@ -275,6 +275,11 @@ class Executions:
         before = await self._reader.request(workspace_id, idempotency_key, earlier)
         return None if before is None else await self._repeat(workspace_id, *before, asked=digest)
 
+    async def started_by_key(self, workspace_id: WorkspaceId, idempotency_key: str) -> ExecutionId | None:
+        """Return the execution that the key started; None if it is free. Nothing of the execution itself is read."""
+        before = await self._reader.request(workspace_id, idempotency_key)
+        return None if before is None else before[0]
+
     async def _start(self, new: NewExecution, flow: Flow, input: Mapping[str, JSON], on_limit: OnLimit | None) -> None:
         slot = new.slot
         if slot is None:

@@ -67,10 +67,11 @@ class SubFlowExecutions:
         key = _key(cause)
         if dedupe is not None:
             key = key_of(flow_id, dedupe)
-            # A repeat is usual: a read finds it, as in `Executions.accept`, and whatever the flow has become.
-            before = await self._executions.accepted_before(workspace_id, key, None)
+            # A repeat is usual: a read finds it, as in `Executions.accept`, and whatever the flow has become. Only the
+            # key is read: the input and the result of the execution may have megabytes.
+            before = await self._executions.started_by_key(workspace_id, key)
             if before is not None:
-                return SubFlow(before.id, before.flow_id, is_repeat=True)
+                return SubFlow(before, flow_id, is_repeat=True)
         check_depth(cause, flow_id, flow)
         try:
             accepted = await self._accept(workspace_id, cause, flow_id, version, input, key=key)
