@@ -35,7 +35,7 @@ from flowrunner.language import json_schema, nodes, reading, retries, schema_bud
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
-from flowrunner.nodes import built_in, http_request, loops
+from flowrunner.nodes import built_in, http_request, loops, subflow
 from flowrunner.sandbox.worker import MAX_LINE_TEXT, MAX_LINES
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
 from flowrunner.services import admission, secrets
@@ -198,13 +198,14 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
         "attempts of an execution": f"{MAX_STEPS:,}",
         "evaluated parameters or output of a node": f"{_size(expression.MAX_RENDERED)} together",
-        "`query`, `form` and `headers` of a request": f"{http_request.MOST_VALUES:,} values each; "
+        "`query`, `form`, `files` and `headers` of a request": f"{http_request.MOST_VALUES:,} values each; "
         f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",
-        "key of `limits.concurrency`": _size(admission.MOST_KEY_CHARACTERS),
+        "key of `limits.concurrency`, `dedupe` of a `flow` node": _size(admission.MOST_KEY_CHARACTERS),
         "secrets of a workspace": f"{secrets.MAX_SECRETS}, of {_size(secrets.MAX_VALUE_BYTES)} each",
         "request to the API": f"{_size(bodies.MAX_BODY_BYTES)}; {_size(bodies.MAX_FLOW_BODY_BYTES)} "
         "for one that saves a flow",
     }
+    assert admission.MOST_KEY_CHARACTERS == subflow.MOST_KEY_CHARACTERS
     assert f"died {decide.MAX_INTERRUPTIONS + 1} times" in FLOW_LANGUAGE.read_text()
 
 

@@ -1,11 +1,12 @@
 """Node type `flow`: run another flow."""
 
 from datetime import timedelta
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
 from flowrunner.bounded_json import canonical_json
+from flowrunner.domain.values import left_after
 from flowrunner.plugin import (
     JSON,
     ChildWait,
@@ -16,6 +17,9 @@ from flowrunner.plugin import (
     StepContext,
     Suspend,
 )
+
+# As that of `limits.concurrency`: the canonical form of a longer one would hold up the event loop.
+MOST_KEY_CHARACTERS: Final = 16 * 1024
 
 
 class FlowParams(Params):
@@ -54,6 +58,9 @@ class SubflowNode(NodeType[FlowParams]):
         if "dedupe" in params.model_fields_set:
             if params.dedupe is None:
                 raise NodeFailure("input.invalid", "'dedupe' is null, which is the key of no start")
+            if left_after(params.dedupe, MOST_KEY_CHARACTERS) < 0:
+                message = f"'dedupe' is longer than {MOST_KEY_CHARACTERS} characters"
+                raise NodeFailure("input.invalid", f"{message}: use only the parts that distinguish starts")
             # The keys of an object may be in another order.
             dedupe = canonical_json(params.dedupe).decode()
         child = await context.flows.start(
