@@ -26,7 +26,7 @@ import pytest
 
 from flowrunner.domain.values import memory_of
 from flowrunner.nodes import http, http_request
-from flowrunner.nodes.files import multipart
+from flowrunner.nodes.files import decoded, multipart
 from flowrunner.nodes.http import json_body
 from flowrunner.nodes.http_answers import ResponseKind, read_body
 from flowrunner.nodes.http_request import HttpRequest, encoded, encoded_soon
@@ -268,6 +268,20 @@ async def test_others_go_on_while_a_long_file_is_decoded(
         await nodes.request(f"{peer.url}/ok", method="POST", files={"f": {"text": text}})
 
     assert [thread == threading.get_ident() for thread in threads] == [True, False]
+
+
+def test_the_breaks_of_a_long_base64_take_little_memory() -> None:
+    text = "QU\nJD\n" * 200_000
+
+    tracemalloc.start()
+    try:
+        content = decoded(text, "base64")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert content == b"ABC" * 200_000
+    assert peak < 3 * len(text)
 
 
 @pytest.mark.parametrize("kind", ["text/csv\r\nX: y", "text/ä"])

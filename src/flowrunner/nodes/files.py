@@ -3,11 +3,13 @@
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from flowrunner.plugin import NodeFailure, Params
+
+_BLANKS: Final = b" \t\r\n\v\f"
 
 
 class File(Params):
@@ -39,7 +41,8 @@ def decoded(text: str, name: str) -> bytes:
         NodeFailure: `http.invalid_request` if it is not base64.
     """
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        # Not by `split`: of a text with a blank after each letter, it makes millions of texts.
+        return base64.b64decode(text.encode("ascii").translate(None, _BLANKS), validate=True)
     except ValueError:
         hint = "A body read with 'response: base64' is, and so is the result of btoa()"
         raise NodeFailure("http.invalid_request", f"The value of '{name}' is not base64. {hint}") from None
