@@ -267,9 +267,11 @@ class _TestReader:
         )
 
     def check_ending(self, status: str, expect: Mapping[str, JSON], at: Keys) -> None:
-        """Report a result of a flow that does not complete, and an error of one that does not fail."""
+        """Report a result of a flow that does not complete, an error of one that does not fail, and steps of none."""
         has = {"completed": ("result", "result_contains"), "failed": ("error",)}.get(status, ())
-        for key, what in (("result", "result"), ("result_contains", "result"), ("error", "error")):
+        of_steps = {"path": "path", "handlers": "handlers", "logs": "log", "tries": "attempts"}
+        of_end = {"result": "result", "result_contains": "result", "error": "error"}
+        for key, what in (of_end | (of_steps if status == NOT_STARTED else {})).items():
             if key in expect and key not in has:
                 self.written.fault((*at, key), "expect.both", f"a flow that is {status} has no {what}", is_of_key=True)
 
