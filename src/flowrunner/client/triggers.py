@@ -54,7 +54,7 @@ class Triggers(Group[K]):
 
     @operation("backfillTrigger")
     def backfill(self, id: str, *, from_: str, to: str, idempotency_key: str | None = None) -> Call[Job]:
-        """Start, in a job, what a schedule would have started from one moment until before another, and has not."""
+        """Start, in a job, what a schedule would have started from one moment or day until another, and has not."""
         body, key = {"from_": from_, "to": to}, key_or_new(idempotency_key)
         return call(Job, "POST", f"{_trigger(id)}/backfill", body=body, key=key)
 
