@@ -694,6 +694,8 @@ def test_a_step_is_compared_with_the_last_success_and_any_other_execution(tab: T
     expect(difference.locator(".diff-removed")).to_have_text(['3−    "n": 7,'])
     page.reload()
     expect(difference.locator(".diff-removed")).to_have_text(['3−    "n": 7,'])
+    page.get_by_label("Execution to compare with").select_option(label="the last success")
+    expect(difference.locator(".diff-removed").first).to_have_text('3−    "n": 1,')
 
 
 def test_filters_and_columns_are_kept_for_the_account(tab: Tab, ids: dict[str, Any]) -> None:

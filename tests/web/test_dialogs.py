@@ -158,6 +158,24 @@ def test_a_message_is_read_and_closed_above_a_dialog(tab: Tab, api: Client) -> N
     expect(page.get_by_role("status").filter(has_text="IS_DELETED is deleted")).to_be_visible()
 
 
+def test_a_question_stays_when_what_an_earlier_one_was_about_is_done(tab: Tab, api: Client) -> None:
+    for key in ("SOON_GONE", "IS_KEPT"):
+        api.new_secret(key, "a value of some length")
+    page, dialog = tab.go("/secrets"), tab.page.get_by_role("dialog")
+    held: list[Route] = []
+    page.route("**/secrets/SOON_GONE", lambda route: held.append(route))  # noqa: PLW0108 # no built-in
+    page.get_by_role("button", name="Delete SOON_GONE").click()
+    with page.expect_request("**/secrets/SOON_GONE"):
+        dialog.get_by_role("button", name="Delete the secret").click()
+    dialog.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Delete IS_KEPT").click()
+
+    held[0].continue_()
+
+    expect(page.get_by_role("status").filter(has_text="SOON_GONE is deleted")).to_be_visible()
+    expect(dialog).to_contain_text("IS_KEPT")
+
+
 def test_the_focus_is_not_lost_with_a_row_or_while_a_request_runs(tab: Tab, api: Client) -> None:
     api.new_secret("IS_GONE", "a value of some length")
     api.new_flow(f"triggers: {{yearly: {{type: schedule, cron: '@yearly'}}}}\n{SHORT}", name="has a schedule")

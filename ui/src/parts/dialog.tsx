@@ -127,10 +127,11 @@ export function useQuestion(): { ask: (asked: Asked) => void; busy: boolean; que
   const asked = useSignal<Asked | undefined>(undefined);
   const { busy, run } = useAction();
   const close = () => (asked.value = undefined);
-  async function act({ run: work, said }: Asked): Promise<void> {
-    await work();
-    close();
-    if (said !== undefined) done(said);
+  async function act(confirmed: Asked): Promise<void> {
+    await confirmed.run();
+    // It may have been closed meanwhile, and another one asked.
+    if (asked.peek() === confirmed) close();
+    if (confirmed.said !== undefined) done(confirmed.said);
   }
   const now = asked.value;
   return {

@@ -8,7 +8,9 @@ import { step as texts } from "../../texts/step";
 const Comparison = later<{ detail: Detail; step: Step | undefined }>(() => import("./comparison").then((module) => module.Comparison));
 
 export function LastSuccess({ detail, step }: { detail: Detail; step?: Step }) {
-  const isOpen = useSignal(false);
-  if (!isOpen.value && !location.value.query.has("against")) return <div><button class="btn" onClick={() => (isOpen.value = true)}>{texts.compare}</button></div>;
+  const isNamed = location.value.query.has("against");
+  // It stays when another execution is chosen than that of the address.
+  const isOpen = useSignal(isNamed);
+  if (!isOpen.value && !isNamed) return <div><button class="btn" onClick={() => (isOpen.value = true)}>{texts.compare}</button></div>;
   return <Comparison detail={detail} step={step} />;
 }
