@@ -190,7 +190,7 @@ export function etagOf(headers: Headers): string {
 }
 
 /** Return what the answer holds. Raises: ApiError: The connection has ended within it, or something else has answered, such as a proxy. */
-async function read(response: Response, signal: AbortSignal | undefined): Promise<unknown> {
+export async function read(response: Response, signal: AbortSignal | undefined): Promise<unknown> {
   try {
     return parseJson(await response.text());
   } catch (error) {

@@ -1,7 +1,8 @@
-/** The import of flows from documents and from zip archives as an export writes them: shown first, then done, all of them or none. */
+/** The import of flows from documents, or from a zip archive as an export writes it: shown first, then done, all of them or none. */
 import { useSignal } from "@preact/signals";
 import { parse } from "yaml";
 import { api, ApiError, type Schemas } from "../../api/client";
+import { sendFile } from "../../api/files";
 import { isMap } from "../../graph/document";
 import { Dialog } from "../../parts/dialog";
 import { Failure } from "../../parts/parts";
@@ -10,19 +11,13 @@ import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { flows as texts } from "../../texts/flows";
-import { filesIn } from "./archive";
 
 type Flow = Schemas["DeployedFlow"];
 
-interface Written {
-  /** The name of the file. */
-  file: string;
-  name: string;
-  definition: string;
-}
+const isArchive = ({ name }: File) => /\.zip$/i.test(name);
 
 /** Return a document with the name in its metadata; without one, that of its file, as `flowrunner apply` does. */
-async function documentOf(file: File): Promise<Written> {
+async function documentOf(file: File): Promise<{ name: string; definition: string }> {
   const definition = await file.text();
   let document: unknown;
   try {
@@ -31,32 +26,29 @@ async function documentOf(file: File): Promise<Written> {
     // The server says what is wrong, and where.
   }
   const own = isMap(document) && isMap(document.metadata) ? document.metadata.name : undefined;
-  return { file: file.name, name: typeof own === "string" && own !== "" ? own : file.name.replace(/\.\w+$/, ""), definition };
-}
-
-/** Return the documents of an archive, whose files have the names of their flows. */
-async function documentsIn(archive: File): Promise<Written[]> {
-  try {
-    return (await filesIn(archive)).map(({ name, text }) => ({ file: `${archive.name}: ${name}`, name: decodeURIComponent(name.replace(/\.yaml$/, "")), definition: text }));
-  } catch {
-    throw new ApiError(0, "archive", texts.noArchive(archive.name));
-  }
+  return { name: typeof own === "string" && own !== "" ? own : file.name.replace(/\.\w+$/, ""), definition };
 }
 
 /** Return the error with the names of the files that its faults are in. */
-function withFiles(error: unknown, written: readonly Written[]): unknown {
+function withFiles(error: unknown, files: readonly File[]): unknown {
   for (const fault of error instanceof ApiError ? error.details.errors ?? [] : []) {
     const number = /^\/flows\/(\d+)\//.exec(fault.pointer)?.[1];
-    if (number !== undefined) fault.path = [written[Number(number)]?.file, fault.path].filter(Boolean).join(": ");
+    if (number !== undefined) fault.path = [files[Number(number)]?.name, fault.path].filter(Boolean).join(": ");
   }
   return error;
 }
 
+/** Send one request, so that all of the flows are saved or none. */
 async function send(files: readonly File[], isDry: boolean): Promise<Flow[]> {
-  const written = (await Promise.all(files.map((file) => (/\.zip$/i.test(file.name) ? documentsIn(file) : documentOf(file))))).flat();
-  const flows = written.map(({ name, definition }) => ({ name, definition }));
-  const found = await api.post("/api/v1/flows:batch", { query: { dry_run: isDry }, body: { flows } }).catch((error: unknown) => {
-    throw withFiles(error, written);
+  const query = { dry_run: isDry };
+  const archive = files.find(isArchive);
+  if (archive !== undefined) {
+    if (files.length > 1) throw new ApiError(0, "archive", texts.oneArchive(archive.name));
+    return (await sendFile("/api/v1/flows/import", archive, "application/zip", { query })).flows;
+  }
+  const flows = await Promise.all(files.map(documentOf));
+  const found = await api.post("/api/v1/flows:batch", { query, body: { flows } }).catch((error: unknown) => {
+    throw withFiles(error, files);
   });
   return found.flows;
 }
