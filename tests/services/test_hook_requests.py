@@ -57,8 +57,8 @@ def test_a_form_has_a_limited_number_of_fields() -> None:
         body_value("application/x-www-form-urlencoded", b"a&" * 1001)
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/octet-stream"])
-def test_a_compressed_body_is_rejected_as_such(content_type: str) -> None:
+@pytest.mark.parametrize("content_type", ["application/json", "a/b+json", "application/x-www-form-urlencoded"])
+def test_a_compressed_body_that_would_be_read_is_rejected_as_such(content_type: str) -> None:
     compressed = request(gzip.compress(b"{}"), content_type=content_type, content_encoding="GZip")
 
     with pytest.raises(InvalidInput, match="body: is compressed"):

@@ -14,6 +14,7 @@ from flowrunner.domain.verification import Scheme, Unverified, proof_headers
 
 # Fields of a form or a query: parsing takes time for each.
 _MOST_FIELDS: Final = 1000
+_FORM: Final = "application/x-www-form-urlencoded"
 _LONGEST_CHALLENGE: Final = 1024
 _LONGEST_VERIFICATION: Final = 4096
 # Never stored, and hidden from flows: credentials of the sender or of a proxy before this server.
@@ -43,17 +44,18 @@ class HookRequest:
 
 def trigger_values(request: HookRequest) -> Mapping[str, JSON]:
     """Return `trigger.body`, `trigger.headers` and `trigger.query`. Raises: InvalidInput."""
-    if request.body and request.headers.get("content-encoding", "identity").lower() != "identity":
-        hint = "have the sender send it without 'Content-Encoding'"
-        raise invalid("body", "is compressed, and is not read", hint=hint)
     return {
-        "body": body_value(request.headers.get("content-type", ""), request.body),
+        "body": body_value(
+            request.headers.get("content-type", ""),
+            request.body,
+            is_compressed=request.headers.get("content-encoding", "identity").lower() != "identity",
+        ),
         "headers": dict(request.headers),
         "query": _fields(request.query, "query"),
     }
 
 
-def body_value(content_type: str, body: bytes) -> JSON:
+def body_value(content_type: str, body: bytes, *, is_compressed: bool = False) -> JSON:
     """Return a body as a value: JSON, the fields of a form, text, or else base64. Empty ones are None.
 
     Raises: InvalidInput if it is not what its type says.
@@ -62,12 +64,16 @@ def body_value(content_type: str, body: bytes) -> JSON:
         return None
     media_type, _, parameters = content_type.lower().partition(";")
     media_type = media_type.strip()
-    if media_type == "application/json" or media_type.endswith("+json"):
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    if is_compressed and (is_json or media_type == _FORM):
+        hint = "have the sender send it without 'Content-Encoding'"
+        raise invalid("body", "is compressed, and is not read", hint=hint)
+    if is_json:
         try:
             return strict_json.loads(body)
         except strict_json.InvalidJson as error:
             raise invalid("body", str(error)) from None
-    if media_type == "application/x-www-form-urlencoded":
+    if media_type == _FORM:
         return _fields(body.decode("utf-8", "replace"), "body")
     if media_type.startswith("text/") or media_type in ("application/xml", "application/yaml"):
         text = _text(body, parameters)
