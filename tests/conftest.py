@@ -141,8 +141,7 @@ def lasting_receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recei
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """One server for all tests that do not stop it. It is quick, as nobody pulls the plug."""
-    # Autovacuum would start a process for one of the many databases of tests several times a second.
-    server = PostgresServer({"fsync": "off", "autovacuum": "off"})
+    server = PostgresServer({"fsync": "off"})
     try:
         yield server.start()
     finally:

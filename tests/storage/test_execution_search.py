@@ -31,7 +31,7 @@ from flowrunner.storage.postgres.transaction import PostgresTransaction, transla
 from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.sqlite.database import SqliteTransaction
 from flowrunner.storage.transaction import NO_VALUES, Row, Sql, Statement, Transaction, Values
-from support.database_work import gather_statistics, rows_read
+from support.database_work import rows_read
 from support.databases import MARA, NOON, OMAR, Place, add_flows, change, creation, following, rows_of
 from support.postgres import connected
 
@@ -369,7 +369,8 @@ def fill(path: Place) -> None:
     add_flows(path)
     for statement in (MANY, OTHERS, MANY_TERMS, MANY_COUNTERS):
         change(path, statement)
-    gather_statistics(path)
+    if isinstance(path, str):
+        change(path, "ANALYZE executions, execution_terms, execution_counts")
 
 
 def crowded() -> Iterator[ExecutionFilter]:
