@@ -151,7 +151,7 @@ SEVERAL: Final[Mapping[str, str]] = {
 
 
 async def test_each_part_with_a_state_of_its_own_is_there_once(tmp_path: Path) -> None:
-    """Of two, one is told what the other is asked for."""
+    """A second instance would be told what the first is asked for."""
     async with program_at(tmp_path) as program:
         found: dict[str, set[int]] = collections.defaultdict(set)
         for _, part in parts_of(program):

@@ -540,8 +540,9 @@ async def die_at_writes(
 
         violations = await scenario.play()
 
-        assert violations == [], f"process died {moment} write {n}"
-        assert scenario.outcome() == expected, f"process died {moment} write {n}"
+        assert violations == [], f"process died {moment} write {n}: {violations}"
+        found = scenario.outcome()
+        assert found == expected, f"process died {moment} write {n}: {found} instead of {expected}"
         if fate.deaths == 0:
             break
     else:
