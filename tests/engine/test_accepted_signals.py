@@ -8,8 +8,10 @@ import pytest
 from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import (
     Completed,
+    ErrorValue,
     Event,
     NodeCompleted,
+    NodeFailed,
     NodeStarted,
     NodeWaiting,
     SignalReceived,
@@ -48,6 +50,11 @@ def received(key: str, by: str | None = None, payload: Any = None) -> SignalRece
 RUNNING: Final = ()
 DONE: Final = (NodeCompleted(**STEP, action="default", result=None),)
 OVER: Final = (*DONE, Completed(result=None))
+# After the failure of the first attempt, the second runs.
+AGAIN: Final = (
+    NodeFailed(**STEP, error=ErrorValue(type="http.500", message="No", node="a"), retry_at=NOON),
+    NodeStarted(**{**STEP, "attempt": 2}),
+)
 WAITS: Final = (waiting(SignalWait("go")),)
 WAITS_FOR_ANOTHER: Final = (waiting(SignalWait("stop")),)
 WAITS_FOR_CHILD: Final = (waiting(ChildWait("exec-1", "f")),)
@@ -85,6 +92,10 @@ def signal(key: str, **more: Any) -> Signal:
         (RUNNING, signal(CHILD, step="b.1"), False),
         (RUNNING, signal(CHILD, step="a.2"), False),
         (DONE, signal(CHILD, step="a.1"), False),
+        (RUNNING, signal(CHILD, step="a.1", failures=0), True),
+        # Told again, by a recovery, when the next attempt is about to wait for a child of its own
+        (AGAIN, signal(CHILD, step="a.1", failures=0), False),
+        (AGAIN, signal(CHILD, step="a.1", failures=1), True),
         (WAITS_FOR_ANOTHER, signal(CHILD, step="a.1"), False),
         ((received(CHILD),), signal(CHILD, step="a.1"), False),
         ((*WAITS_FOR_CHILD, received(CHILD)), signal(CHILD, step="a.1"), False),

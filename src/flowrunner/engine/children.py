@@ -30,8 +30,10 @@ def end_signal(id: ExecutionId, started: Event, last: Event) -> Signal | None:
             payload = {"status": Status.CANCELLED.value}
         case _:
             return None
-    parent = parent_step(started)
-    return Signal(key=child_signal_key(id), payload=payload, step=None if parent is None else parent.step)
+    key, parent = child_signal_key(id), parent_step(started)
+    if parent is None:
+        return Signal(key=key, payload=payload)
+    return Signal(key=key, payload=payload, step=parent.step, failures=parent.failures)
 
 
 def notify_links(

@@ -162,6 +162,13 @@ def step_waiting_for(key: str, state: ExecutionState) -> StepState | None:
     return state.waiting_for(key)
 
 
+def is_for_running_attempt(signal: Signal, state: ExecutionState) -> bool:
+    """Return whether the step that a signal is addressed to runs, in the attempt that it is for."""
+    return any(
+        str(step) == signal.step and signal.failures in (None, state.at(step).failures) for step in state.running
+    )
+
+
 def is_accepted(signal: Signal, key: str, state: ExecutionState) -> bool:
     """Return whether an execution in this state accepts a signal, by the stored form of its key."""
     if state.ending is not None:
@@ -177,6 +184,6 @@ def is_accepted(signal: Signal, key: str, state: ExecutionState) -> bool:
         # A running step may be about to wait for the signal, as for a child that has ended at once. If the step has
         # continued without the signal, it is rejected. Several signals may report the same end.
         is_known = key in state.signals
-        return not is_known and (is_awaited or any(str(step) == signal.step for step in state.running))
+        return not is_known and (is_awaited or is_for_running_attempt(signal, state))
     is_too_much = sum(map(len, state.signals.values())) >= MAX_EARLY_SIGNALS or state.signal_bytes >= MAX_EARLY_BYTES
     return is_awaited or not (signal.if_awaited or is_too_much)

@@ -24,6 +24,7 @@ class Signal:
         key: A key of `domain.waits.signal_key`.
         if_awaited: Accept the signal only if a step waits for it now.
         step: The step the signal is addressed to. The signal is rejected unless that step waits for it or is running.
+        failures: Failed attempts of that step before the attempt that the signal is for; None for any attempt.
         request: Digests of the idempotency key and of the request, as `key:asked`. A repeat is accepted and changes
             nothing; another request with the same key is rejected.
         audit: The audit entry that names the sender.
@@ -35,6 +36,7 @@ class Signal:
     by: str | None = None
     if_awaited: bool = False
     step: str | None = None
+    failures: int | None = None
     request: str | None = None
     audit: AuditEntry | None = None
     message: int | None = None
