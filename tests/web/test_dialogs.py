@@ -163,7 +163,7 @@ def test_a_question_stays_when_what_an_earlier_one_was_about_is_done(tab: Tab, a
         api.new_secret(key, "a value of some length")
     page, dialog = tab.go("/secrets"), tab.page.get_by_role("dialog")
     held: list[Route] = []
-    page.route("**/secrets/SOON_GONE", lambda route: held.append(route))  # noqa: PLW0108 # no built-in
+    page.route("**/secrets/SOON_GONE", lambda route: held.append(route))  # noqa: PLW0108 # Playwright wraps no method
     page.get_by_role("button", name="Delete SOON_GONE").click()
     with page.expect_request("**/secrets/SOON_GONE"):
         dialog.get_by_role("button", name="Delete the secret").click()

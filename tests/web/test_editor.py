@@ -190,7 +190,7 @@ def test_unsaved_text_outlives_a_reload(tab: Tab, api: Client, flow: str) -> Non
 def test_what_is_typed_during_a_slow_save_stays_kept_in_the_browser(tab: Tab, flow: str) -> None:
     page, kept = edited(tab, flow), "Object.entries(localStorage).find(([key]) => key.includes('.draft.'))?.[1] ?? ''"
     held: list[Route] = []
-    page.route(f"**/api/v1/flows/{flow}", lambda route: held.append(route))  # noqa: PLW0108 # no built-in
+    page.route(f"**/api/v1/flows/{flow}", lambda route: held.append(route))  # noqa: PLW0108 # Playwright wraps no method
     append(page, "# saved\n")
     page.keyboard.press("Control+S")
     append(page, "# typed meanwhile\n")
@@ -409,7 +409,7 @@ def test_a_key_while_a_tooltip_is_loaded_closes_it_before_it_opens(tab: Tab, api
     text = "triggers: {early: {type: schedule, cron: '30 6 * * *'}}\nnodes: {a: {type: return}}\n"
     page = tab.go(f"/flows/{api.new_flow(text, name='With a schedule')}")
     held: list[Route] = []
-    page.route("**/cron*.js", lambda route: held.append(route))  # noqa: PLW0108 # Playwright cannot wrap a method
+    page.route("**/cron*.js", lambda route: held.append(route))  # noqa: PLW0108 # Playwright wraps no method
     code(page).focus()
     with page.expect_request("**/cron*.js"):
         code(page).get_by_text("30 6 * * *").hover()
@@ -503,7 +503,7 @@ def test_a_trial_takes_the_values_of_the_execution_that_was_chosen_last(tab: Tab
     page.locator("[data-node=greet]").click()
     page.get_by_role("button", name="Try", exact=True).click()
     held: list[Route] = []
-    page.route(f"**/api/v1/executions/{slow}", lambda route: held.append(route))  # noqa: PLW0108 # no built-in
+    page.route(f"**/api/v1/executions/{slow}", lambda route: held.append(route))  # noqa: PLW0108 # Playwright wraps no method
     chosen = page.get_by_label("Values of a past execution")
     with page.expect_request(f"**/api/v1/executions/{slow}"):
         chosen.select_option(slow)

@@ -143,7 +143,7 @@ def test_settings_and_restores_go_on_after_somebody_else_has_saved(tab: Tab, api
     expect(page.get_by_role("button", name="Restore", exact=True)).to_be_visible()
     api.put(f"/api/v1/flows/{flow}", {"definition": "nodes: {a: {type: log, params: {message: three}}}"})
     held: list[Route] = []
-    page.route(f"**/api/v1/flows/{flow}", lambda route: held.append(route))  # noqa: PLW0108 # no built-in
+    page.route(f"**/api/v1/flows/{flow}", lambda route: held.append(route))  # noqa: PLW0108 # Playwright wraps no method
     with page.expect_request(f"**/api/v1/flows/{flow}"):
         restore(page)
     # Who is told to try again can do so: what is current now has been loaded by then.

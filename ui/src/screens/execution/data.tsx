@@ -5,7 +5,7 @@ import { FINAL, type Detail, type Preview } from "../../execution/store";
 import { executions as texts } from "../../texts/executions";
 import { step as words } from "../../texts/step";
 import { Fault } from "./fault";
-import { LastSuccess } from "./last-success";
+import { Compare } from "./compare";
 import { Value } from "./value";
 
 /** Return how the whole input or result of an execution is loaded, and its address. */
@@ -34,7 +34,7 @@ export function DataTab({ detail }: { detail: Detail }) {
         )}
         {result === undefined && detail.failure === undefined && <section class="stack tight"><h2>{texts.result}</h2><p class="muted">{words.noResult}</p></section>}
       </div>
-      {FINAL.has(detail.status) && <LastSuccess detail={detail} />}
+      {FINAL.has(detail.status) && <Compare detail={detail} />}
     </div>
   );
 }

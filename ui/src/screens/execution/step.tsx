@@ -22,7 +22,7 @@ import { choose } from "../execution";
 import type { DrawerProps } from "./drawer";
 import { rerun, RerunDialog, starting } from "./rerun";
 import { LoopRounds, RoundList, Rounds } from "./rounds";
-import { LastSuccess } from "./last-success";
+import { Compare } from "./compare";
 import { Answer } from "./answer";
 import type { AttemptsProps } from "./attempts";
 import { dataOf } from "./data";
@@ -136,7 +136,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} result={whole.data.result} />}
       {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} path="input" />}
       {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} path={member(member("nodes", step.node_id), "result")} />}
-      {FINAL.has(detail.status) && <LastSuccess detail={detail} step={step} />}
+      {FINAL.has(detail.status) && <Compare detail={detail} step={step} />}
       <LogTail store={store} step={step} />
     </>
   );

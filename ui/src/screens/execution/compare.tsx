@@ -7,7 +7,7 @@ import { step as texts } from "../../texts/step";
 
 const Comparison = later<{ detail: Detail; step: Step | undefined }>(() => import("./comparison").then((module) => module.Comparison));
 
-export function LastSuccess({ detail, step }: { detail: Detail; step?: Step }) {
+export function Compare({ detail, step }: { detail: Detail; step?: Step }) {
   const isNamed = location.value.query.has("against");
   // It stays when another execution is chosen than that of the address.
   const isOpen = useSignal(isNamed);
