@@ -10,7 +10,7 @@ from flowrunner.dispatch import local
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Cancelled, Completed, NodeStarted
 from flowrunner.domain.status import Status
-from flowrunner.plugin import HttpAnswer, StepContext
+from flowrunner.plugin import HttpAnswer, NodeType, Params, RunScopes, StepContext
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.workspaces import SqlWorkspaces
 from support.databases import MARA_ACCOUNT, account, rows_of
@@ -18,6 +18,26 @@ from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, an
 from support.invariants import check_database
 
 from .events import ending, of_type
+
+
+class NoParams(Params):
+    pass
+
+
+class Each(NodeType[NoParams]):
+    """Runs its nodes once."""
+
+    type = "each"
+    Params = NoParams
+    child_scopes = "nodes"
+
+    async def run(self, params: NoParams, context: StepContext) -> RunScopes:
+        return RunScopes(keys=["0"], inputs=[None])
+
+
+async def is_never_run(value: Any, context: StepContext) -> Any:
+    raise AssertionError("it ran")
+
 
 # After a crash
 
@@ -106,6 +126,25 @@ async def test_a_flow_that_can_no_longer_be_read_fails_its_executions(path: Path
         assert await second.until_ended() is Status.FAILED
         assert ending(await second.events()).error.type == "flow.invalid"
 
+    assert check_database(path) == []
+
+
+@pytest.mark.parametrize("after", [[], [Acting("each", is_never_run)]], ids=["gone", "no loop any more"])
+async def test_a_loop_whose_type_has_gone_fails_when_its_nodes_have_ended(path: Path, after: list[Acting]) -> None:
+    http = FakeHttp()
+    http.at("http://peer/", never, answer())
+    async with machine(path, types=[Each()], http=http) as first:
+        await first.save(
+            "nodes: {a: {type: each, nodes: {b: {type: webhook, params: {url: 'http://peer/'}}}, next: {error: c}},"
+            " c: {type: return, params: {value: '${error.type}'}}}"
+        )
+        await first.start()
+        await first.until_requested("http://peer/")
+    async with machine(path, types=after, http=http) as second:
+        assert await second.until_ended() is Status.COMPLETED
+        assert ending(await second.events()) == Completed(result="flow.invalid")
+
+    assert len(http.requests) == 2
     assert check_database(path) == []
 
 

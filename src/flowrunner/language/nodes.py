@@ -179,16 +179,26 @@ class NodeReader:
             document.fault((*at, "idempotent"), "type", "must be true or false")
         retry = read_retry(document, node, at, spec)
         if spec is None:
-            # The node may never be reached; it fails when it is.
-            unknown = Node(name=name, type=str(node.get("type")), params=params, condition=condition, next=edges)
-            return unknown if document.is_stored else None
+            if not document.is_stored:
+                return None
+            # The node may never be reached; it fails when it is. The nodes inside may be running.
+            child_scopes, item = self.child_scopes(node, at, _scopes_of(node), context)
+            return Node(
+                name=name,
+                type=str(node.get("type")),
+                params=params,
+                condition=condition,
+                next=edges,
+                child_scopes=child_scopes,
+                item=item,
+            )
         has_params = isinstance(node.get("params"), dict) or ("params" not in meant and node.get("params") is None)
         # A stored document is not checked: the type checks the parameters when the node runs.
         if has_params and not document.is_stored:
             self.check_params(written, (*at, "params"), spec)
-        child_scopes, item = self.child_scopes(
-            node, at, spec, context, is_reported=spec.child_scopes in meant or spec.child_scopes in written
-        )
+        # A stored node keeps the scopes it was accepted with, whatever its type has become.
+        kind = (_scopes_of(node) if document.is_stored else None) or spec.child_scopes
+        child_scopes, item = self.child_scopes(node, at, kind, context, is_reported=kind in meant or kind in written)
         if spec.child_scopes is not None and "retry" in node:
             document.fault(
                 (*at, "retry"),
@@ -295,29 +305,36 @@ class NodeReader:
                 self.document.schema(schema, (*at, key))
 
     def child_scopes(
-        self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: ScopeContext, *, is_reported: bool
+        self,
+        node: Mapping[str, JSON],
+        at: Keys,
+        kind: ChildScopesKey | None,
+        context: ScopeContext,
+        *,
+        is_reported: bool = False,
     ) -> tuple[Mapping[str, Graph], str | None]:
         """Read the scopes inside a node; return them with the name of the loop element.
 
         Args:
+            kind: The key of the scopes; None if the node has none.
             is_reported: The missing scopes have a fault already, at the misplaced key that holds them.
         """
-        if spec.child_scopes is None:
+        if kind is None:
             return {}, None
         if context.depth >= MAX_DEPTH_OF_SCOPES and not self.document.is_stored:
             self.document.fault(at, "scope.depth", f"scopes are nested more than {MAX_DEPTH_OF_SCOPES} deep", key=True)
             return {}, None
-        if node.get(spec.child_scopes) is None:
+        if node.get(kind) is None:
             if is_reported:
                 return {}, None
-            hint = f"give it its own {_SAMPLES[spec.child_scopes]}"
-            self.document.fault(at, "required", f"the key '{spec.child_scopes}' is missing", hint, key=True)
+            hint = f"give it its own {_SAMPLES[kind]}"
+            self.document.fault(at, "required", f"the key '{kind}' is missing", hint, key=True)
             return {}, None
-        written = self.document.map_at(node, at, spec.child_scopes, "each by its name: " + _SAMPLES[spec.child_scopes])
-        if not written and isinstance(node[spec.child_scopes], dict):
-            self.document.fault((*at, spec.child_scopes), "required", "must have at least one entry")
+        written = self.document.map_at(node, at, kind, "each by its name: " + _SAMPLES[kind])
+        if not written and isinstance(node[kind], dict):
+            self.document.fault((*at, kind), "required", "must have at least one entry")
         around = replace(context, depth=context.depth + 1, is_first=False)
-        if spec.child_scopes == "nodes":
+        if kind == "nodes":
             item = self.item_name(self.document.map_at(node, at, "params"), at)
             names = _within(context, node, item).names
             return {"": self.graph(node, at, written, (*at, "nodes"), replace(around, names=names))}, item
@@ -359,6 +376,11 @@ class NodeReader:
             )
             return None
         return name
+
+
+def _scopes_of(node: Mapping[str, JSON]) -> ChildScopesKey | None:
+    """Return the key under which a stored node has scopes."""
+    return "branches" if "branches" in node else "nodes" if "nodes" in node else None
 
 
 def _within(context: ScopeContext, node: Mapping[str, JSON], item: str | None) -> ScopeContext:
