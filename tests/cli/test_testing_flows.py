@@ -381,6 +381,25 @@ tests:
     assert report["by_name"]["missing"]["mismatches"][0]["what"] == "status"
 
 
+def test_a_test_gives_the_last_execution_of_a_schedule(tmp_path: Path) -> None:
+    report = report_of(
+        """\
+triggers:
+  t: {type: schedule, every: 1h, input: {from: "${trigger.last?.result.to ?? 0}", after: "${trigger.last?.id ?? null}"}}
+nodes: {only: {type: return, params: {value: "${flow.input}"}}}
+tests:
+  first: {trigger: t, expect: {result: {from: 0, after: null}}}
+  null_is_none: {trigger: {name: t, last: null}, expect: {result: {from: 0, after: null}}}
+  later: {trigger: {name: t, last: {id: exec-1, result: {to: 5}}}, expect: {result: {from: 5, after: exec-1}}}
+""",
+        tmp_path,
+    )
+
+    assert {name: test["problems"] + test["mismatches"] for name, test in report["by_name"].items()} == {
+        "first": [], "null_is_none": [], "later": [],
+    }  # fmt: skip
+
+
 def test_a_trigger_whose_expressions_fail_starts_nothing_as_on_a_server(tmp_path: Path) -> None:
     report = report_of(
         """\

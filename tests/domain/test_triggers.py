@@ -220,7 +220,7 @@ FAULTS = {
     ),
     "an expression about another type": (
         '{type: schedule, every: 1h, input: {a: "${trigger.body}"}}',
-        [("expression.unknown_name", "triggers.t.input.a", "known: at, due_at, due_local, name, type")],
+        [("expression.unknown_name", "triggers.t.input.a", "known: at, due_at, due_local, last, name, type")],
     ),
 }
 
@@ -306,3 +306,43 @@ def test_a_stored_flow_runs_although_a_trigger_cannot_be_read_any_more() -> None
     flow = read_stored_flow(f"{NODES}triggers: {{t: {{type: sunrise}}}}", specs())
 
     assert flow.triggers == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "reads"),
+    [
+        ('{type: schedule, every: 1h, input: {since: "${trigger.last?.result.since}"}}', True),
+        ("{type: schedule, every: 1h, input: {since: \"${trigger['last']}\"}}", True),
+        ('{type: schedule, every: 1h, labels: {after: "${trigger.last?.id ?? 0}"}}', True),
+        ('{type: schedule, every: 1h, input: {all: "${trigger}", due: "${trigger.due_at}"}}', False),
+        ("{type: schedule, every: 1h}", False),
+    ],
+)
+def test_it_is_known_which_schedules_read_their_last_execution(written: str, reads: bool) -> None:
+    assert triggers(f"  t: {written}")["t"].reads_last is reads
+
+
+def test_the_keys_of_the_last_execution_are_known() -> None:
+    assert told('{type: schedule, every: 1h, input: {x: "${trigger.last?.ended_at}"}}') == [
+        ("expression.unknown_name", "triggers.t.input.x", "known: completed_at, due_at, id, result, started_at")
+    ]
+    # Only schedules have one.
+    assert [code for code, _, _ in told('{type: execution, flow: f, input: {x: "${trigger.last?.id}"}}')] == [
+        "expression.unknown_name"
+    ]
+
+
+def test_an_input_that_fails_until_an_execution_has_completed_is_a_fault() -> None:
+    assert [
+        (code, path) for code, path, _ in told('{type: schedule, every: 1h, input: {x: "${trigger.last.result.x}"}}')
+    ] == [("trigger.last", "triggers.t.input")]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "codes"), [("skip", []), ("replace", []), ("allow", ["trigger.last"]), ("queue", ["trigger.last"])]
+)
+def test_executions_beside_each_other_that_read_the_last_one_are_warned_about(overlap: str, codes: list[str]) -> None:
+    written = f'{{type: schedule, every: 1h, overlap: {overlap}, input: {{x: "${{trigger.last?.id}}"}}}}'
+    reading = study_flow(f"{NODES}triggers: {{t: {written}}}", specs())
+
+    assert [(fault.code, fault.is_warning) for fault in reading.faults] == [(code, True) for code in codes]

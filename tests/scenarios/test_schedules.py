@@ -48,6 +48,15 @@ metadata: {name: Listener}
 nodes: {hear: {type: return}}
 triggers: {after: {type: execution, flow: Ticks}}
 """
+# Each execution continues where the last one has ended.
+CURSOR: Final = """
+metadata: {name: Cursor}
+nodes:
+  read: {type: transform, params: {value: {from: "${flow.input.from}", to: "${flow.input.from + 1}"}}, next: pause}
+  pause: {type: delay, params: {duration: 200ms}, next: done}
+  done: {type: return, params: {value: "${nodes.read.result}"}}
+triggers: {t: {type: schedule, every: 1s, input: {from: "${trigger.last?.result.to ?? 0}"}}}
+"""
 SECOND: Final = timedelta(seconds=1)
 
 
@@ -126,3 +135,38 @@ def test_each_due_time_is_started_once_although_processes_are_killed(processes: 
     for process in processes:
         process.stop()
     assert check_database(server.place, all_ended=False) == []
+
+
+@pytest.mark.timeout(600 + 45 * KILLS)
+def test_each_execution_begins_where_the_last_one_has_ended_although_processes_are_killed(
+    processes: list[Server],
+) -> None:
+    server, rng = processes[0], random.Random(KILLS)
+    flow = server.admin().new_flow(CURSOR, name="Cursor")
+    count_completed = f"SELECT count(*) FROM executions WHERE flow_id = '{flow}' AND status = 'completed'"
+
+    def completed() -> int:
+        return int(rows_of(server.place, count_completed)[0][0])
+
+    def wait_for_more() -> None:
+        before = completed()
+        wait_for(lambda: completed() >= before + 2, seconds=60.0)
+
+    for kill in range(1, KILLS + 1):
+        wait_for_more()
+        time.sleep(rng.random())
+        victim = processes[kill % len(processes)]
+        victim.kill()
+        time.sleep(rng.random())
+        victim.start()
+    wait_for_more()
+    client = server.admin()
+    assert client.put(f"/api/v1/flows/{flow}", {"disabled": True}).status == 200
+
+    def has_ended() -> bool:
+        return not rows_of(server.place, f"SELECT 1 FROM executions WHERE flow_id = '{flow}' AND completed_at IS NULL")
+
+    wait_for(has_ended, seconds=60.0)
+    ids = [id for (id,) in rows_of(server.place, f"SELECT id FROM executions WHERE flow_id = '{flow}' ORDER BY id")]
+    results = [client.get(f"/api/v1/executions/{id}").json["result"] for id in ids]
+    assert results == [{"from": number, "to": number + 1} for number in range(len(ids))], "repeated or left out"

@@ -368,3 +368,37 @@ async def test_a_loop_of_chains_is_refused(flows: SqlFlows) -> None:
         loop = saved(after=Chain(flow=source)).triggers
         with pytest.raises(InvalidFlow):
             await flows.update(MARA, FlowId("flow-1"), lambda before, loop=loop: replace(before, triggers=loop))  # type: ignore[misc] # a default
+
+
+async def test_the_last_completed_start_is_looked_for_among_the_latest_ones(
+    flows: SqlFlows, schedules: SqlSchedules, log: SqlJournal
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    epoch = await log.claim()
+
+    async def last(most: int = 500) -> str | None:
+        found = await schedules.last_completed(MARA, OFTEN, most=most)
+        return None if found is None else found.completed
+
+    async def start_one(id: str) -> None:
+        fire = TriggerFire(trigger_id=OFTEN, at=NOON)
+        await log.append(firing(id, fire, epoch))
+
+    assert await last() is None
+    await start_one("e000")
+    assert await last() is None
+    await log.append(completion("e000", epoch=epoch))
+    # More than are read at once, and none of them has ended.
+    for number in range(1, 61):
+        await start_one(f"e{number:03}")
+
+    found = await schedules.last_completed(MARA, OFTEN, most=500)
+    assert found is not None
+    assert (found.id, found.completed) == ("e000", "e000")
+    assert found.size > 0
+    assert await last(most=50) is None
+    assert await schedules.last_completed(OMAR, OFTEN, most=500) is None
+    assert await schedules.last_completed(MARA, SELDOM, most=500) is None
+    await log.append(completion("e055", epoch=epoch))
+    await log.append(completion("e031", epoch=epoch))
+    assert await last() == "e055"

@@ -38,6 +38,8 @@ def assemble_triggers(
         library,
         sandbox,
         clock,
+        reader=stores.executions,
+        journal=stores.journal,
         changed=stores.flows.armed,
         on_outcome=metrics.due_time,
     )

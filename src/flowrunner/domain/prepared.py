@@ -14,10 +14,12 @@ class Mentions:
     nodes: frozenset[str] = frozenset()
     # An expression reads nodes by names that it computes.
     any_node: bool = False
+    # Keys of `trigger`.
+    trigger: frozenset[str] = frozenset()
 
 
 def mentions_of(*templates: Template) -> Mentions:
-    roots, secrets, nodes, any_node = set(), set(), set(), False
+    roots, secrets, nodes, trigger, any_node = set(), set(), set(), set(), False
     for root, keys in _references(*templates):
         roots.add(root)
         if root == "secrets":
@@ -26,7 +28,15 @@ def mentions_of(*templates: Template) -> Mentions:
             nodes.add(str(keys[0]))
         elif root == "nodes":
             any_node = True
-    return Mentions(roots=frozenset(roots), secrets=frozenset(secrets), nodes=frozenset(nodes), any_node=any_node)
+        elif root == "trigger" and keys:
+            trigger.add(str(keys[0]))
+    return Mentions(
+        roots=frozenset(roots),
+        secrets=frozenset(secrets),
+        nodes=frozenset(nodes),
+        any_node=any_node,
+        trigger=frozenset(trigger),
+    )
 
 
 def _references(*templates: Template) -> list[tuple[str, tuple[str | int, ...]]]:

@@ -127,6 +127,11 @@ class Trigger:
     def type(self) -> TriggerType:
         return type_of(self.spec)
 
+    @property
+    def reads_last(self) -> bool:
+        """Return whether an expression reads `trigger.last`, by this name."""
+        return any("last" in read.mentions.trigger for read in (self.input, self.labels) if read is not None)
+
 
 def type_of(spec: TriggerSpec) -> TriggerType:
     match spec:
@@ -140,7 +145,9 @@ def type_of(spec: TriggerSpec) -> TriggerType:
 
 # The keys of `trigger` in its own expressions.
 KNOWN_KEYS: Final[Mapping[TriggerType, tuple[str, ...]]] = {
-    "schedule": ("type", "name", "at", "due_at", "due_local"),
+    "schedule": ("type", "name", "at", "due_at", "due_local", "last"),
     "webhook": ("type", "name", "at", "body", "headers", "query"),
     "execution": ("type", "name", "at", "execution"),
 }
+# The keys of `trigger.last`.
+LAST_KEYS: Final = ("id", "due_at", "started_at", "completed_at", "result")

@@ -219,7 +219,9 @@ async def _input_of(
     if trigger is None:
         report(f"the flow has no trigger '{test.trigger.name}'")
         return {}
-    values = {"at": rfc3339(test.now), **test.trigger.values}
+    # Before the first execution of a schedule has completed, there is no last one.
+    last: Mapping[str, JSON] = {"last": None} if trigger.reads_last else {}
+    values = {"at": rfc3339(test.now), **last, **test.trigger.values}
     spec = trigger.spec
     if isinstance(spec, WebhookTrigger):
         named = {"type": trigger.type, "name": trigger.name, **values}

@@ -6,6 +6,7 @@ from typing import Final
 
 from flowrunner.domain.expression import Code, CodeKind, CodePlace, ExpressionSyntax, UnknownName, compile_template
 from flowrunner.domain.prepared import Prepared, prepared
+from flowrunner.domain.triggers import LAST_KEYS
 from flowrunner.domain.values import JSON
 from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import Document
@@ -121,6 +122,8 @@ class Expressions:
             )
         elif root == "nodes" and len(keys) > 1 and keys[1] not in _NODE_MEMBERS:
             self.unknown_key(at, text, f"nodes.{keys[0]}", keys[1], _NODE_MEMBERS)
+        elif (root, keys[0]) == ("trigger", "last") and len(keys) > 1 and keys[1] not in LAST_KEYS:
+            self.unknown_key(at, text, "trigger.last", keys[1], LAST_KEYS)
         elif (
             (root, keys[0]) == ("flow", "input")
             and len(keys) > 1

@@ -8,6 +8,7 @@ from typing import Final, TypeVar, get_args
 from zoneinfo import available_timezones
 
 from flowrunner.domain import triggers as values
+from flowrunner.domain.expression import Path, expressions_of
 from flowrunner.domain.flow_names import composed
 from flowrunner.domain.labels import MAX_LABELS, name_fault, value_fault
 from flowrunner.domain.prepared import Prepared
@@ -124,7 +125,26 @@ class _Reader:
         labels = self.labels(written, at, context)
         spec = readers[type](written, at)
         document.trigger_places[name] = document.code_place(at)
-        return None if spec is None else Trigger(name=name, spec=spec, input=input, labels=labels)
+        if spec is None:
+            return None
+        trigger = Trigger(name=name, spec=spec, input=input, labels=labels)
+        self.check_last(trigger, at)
+        return trigger
+
+    def check_last(self, trigger: Trigger, at: Keys) -> None:
+        """Report expressions that fail before `trigger.last` has a value, and policies that make it an old one."""
+        if not trigger.reads_last or not isinstance(trigger.spec, Schedule):
+            return
+        for key, read in (("input", trigger.input), ("labels", trigger.labels)):
+            for found in () if read is None else expressions_of(read.template):
+                if isinstance(found, Path) and found.root == "trigger" and found.keys[0] == "last" and found.keys[1:]:
+                    message = f"'${{{found.text}}}' fails at every start: trigger.last is null before the first end"
+                    hint = "write ${trigger.last?.result.since ?? ''}, with the value of the first execution"
+                    self.document.fault((*at, key), "trigger.last", message, hint)
+        if trigger.spec.overlap in ("allow", "queue"):
+            message = f"with overlap: {trigger.spec.overlap}, several executions may begin with the same trigger.last"
+            hint = "leave 'overlap' out, so that one starts when the one before it has ended"
+            self.document.warn((*at, "overlap"), "trigger.last", message, hint)
 
     def labels(self, written: Mapping[str, JSON], at: Keys, context: ScopeContext) -> Prepared | None:
         document, place = self.document, (*at, "labels")

@@ -132,6 +132,21 @@ class TriggerHasMoved(Exception):
     """The rejection of a start whose trigger has changed, because another process was faster."""
 
 
+@static_dataclass(frozen=True, slots=True, kw_only=True)
+class CompletedStart:
+    """The latest completed execution of a schedule.
+
+    Attributes:
+        id: The execution that a due time has started, or a start by hand.
+        completed: The execution that has completed: the same, or the rerun that has repaired it.
+        size: The length of the completed one's last event, with its result.
+    """
+
+    id: ExecutionId
+    completed: ExecutionId
+    size: int
+
+
 class ScheduleStore(Protocol):
     """The armed schedules, by the time at which they start an execution."""
 
@@ -141,6 +156,13 @@ class ScheduleStore(Protocol):
 
     async def due(self, *, at: datetime, limit: int, outside: Collection[WorkspaceId] = ()) -> Sequence[TriggerView]:
         """Return due ones, the one that has been due longest first. Args: outside: Leave these workspaces out."""
+        ...
+
+    async def last_completed(self, workspace_id: WorkspaceId, id: TriggerId, *, most: int) -> CompletedStart | None:
+        """Return the one of the latest ``most`` executions of a schedule that has completed last, or was repaired.
+
+        Those of backfills do not count. Return None if there is none.
+        """
         ...
 
     async def advance(

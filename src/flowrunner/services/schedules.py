@@ -9,28 +9,36 @@ from typing import Final
 
 import structlog
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.account import Caller
-from flowrunner.domain.causes import Scheduled
+from flowrunner.domain.causes import Scheduled, StartCause
 from flowrunner.domain.errors import (
     FlowDisabled,
     FlowRunnerError,
+    NotFound,
     StartsPaused,
     Unavailable,
+    invalid,
 )
 from flowrunner.domain.flow import OnLimit
 from flowrunner.domain.request_keys import stored_form
 from flowrunner.domain.schedules import DueStep, next_start, step_at
 from flowrunner.domain.triggers import Overlap, Schedule, TriggerId
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import CompiledFlows
+from flowrunner.ports.journal import JournalReader
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import ScheduleStore, TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.services.chain_depth import cause_of
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.fair_batches import handle_fairly
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.trigger_requests import UNREADABLE, request_of
+from flowrunner.services.trigger_values import MOST_CHARACTERS
+from flowrunner.threads import on_thread_if
 
 logger = structlog.get_logger()
 
@@ -39,6 +47,9 @@ _AT_A_TIME: Final = 500
 _CONCURRENT: Final = 64
 _CONCURRENT_OF_A_WORKSPACE: Final = 48
 _LONG: Final = timedelta(hours=1)
+# The latest executions of a schedule among which one that has completed is looked for.
+_MOST_LOOKED_AT: Final = 10_000
+_TRIES: Final = 3
 _ON_LIMIT: Final[dict[Overlap, OnLimit]] = {"queue": "queue", "replace": "replace"}
 
 
@@ -53,6 +64,8 @@ class Schedules:
         sandbox: Sandbox,
         clock: Clock,
         *,
+        reader: ExecutionReader,
+        journal: JournalReader,
         changed: asyncio.Event,
         on_outcome: Callable[[str, int], None] = lambda outcome, count: None,
     ) -> None:
@@ -63,6 +76,8 @@ class Schedules:
         """
         self._store = store
         self._executions = executions
+        self._reader = reader
+        self._journal = journal
         self._library = library
         self._sandbox = sandbox
         self._clock = clock
@@ -184,23 +199,66 @@ class Schedules:
 
         Raises: as `Executions.accept`.
         """
-        request = await self._request(trigger, due_at, self._clock.now(), None)
+        request = await self._request(trigger, due_at, self._clock.now(), None, is_in_turn=False)
         cause = Scheduled(trigger=trigger.id, name=trigger.name, due_at=due_at, by=caller.account_id)
         return await self._executions.accept(replace(request, caller=caller, cause=cause))
 
     async def _request(
-        self, trigger: TriggerView, due_at: datetime, now: datetime, fire: TriggerFire | None
+        self,
+        trigger: TriggerView,
+        due_at: datetime,
+        now: datetime,
+        fire: TriggerFire | None,
+        *,
+        is_in_turn: bool = True,
     ) -> StartRequest:
-        """Return the request to start a due time. Raises: NotFound, InvalidFlow, InvalidInput, Unavailable."""
+        """Return the request to start a due time.
+
+        Args:
+            is_in_turn: It follows the executions that the schedule has started before, as those of a backfill do not.
+
+        Raises: NotFound, InvalidFlow, InvalidInput, Unavailable.
+        """
+        values: dict[str, JSON] = {"at": rfc3339(now), "due_at": rfc3339(due_at)}
+        flow = await self._library.get(trigger.workspace_id, trigger.revision_id)
+        if (written := flow.triggers.get(trigger.name)) is not None and written.reads_last:
+            values["last"] = await self._last(trigger) if is_in_turn else None
         return await request_of(
             trigger,
-            {"at": rfc3339(now), "due_at": rfc3339(due_at)},
+            values,
             cause=Scheduled(trigger=trigger.id, name=trigger.name, due_at=due_at),
             idempotency_key=key_of(trigger.id, due_at),
             fire=fire,
             library=self._library,
             sandbox=self._sandbox,
         )
+
+    async def _last(self, trigger: TriggerView) -> JSON:
+        """Return the value of `trigger.last`. Raises: InvalidInput if it is too large; Unavailable."""
+        for _ in range(_TRIES):
+            found = await self._store.last_completed(trigger.workspace_id, trigger.id, most=_MOST_LOOKED_AT)
+            if found is None:
+                return None
+            if found.size > MOST_CHARACTERS:
+                message = f"The result of {found.completed} is too large: trigger.last may have {MOST_CHARACTERS} bytes"
+                hint = "let the outputs of the flow be what the next execution needs, and delete that execution"
+                raise invalid("trigger.last", message, code="too_large", hint=hint)
+            # Retention may have just deleted it.
+            with contextlib.suppress(NotFound):
+                cause = await cause_of(self._journal, found.id)
+                ended = await self._reader.get(trigger.workspace_id, found.completed)
+                return await on_thread_if(found.size, _value_of, ended, cause)
+        raise NotFound("execution")
+
+
+def _value_of(ended: ExecutionDetail, cause: StartCause | None) -> JSON:
+    return {
+        "id": ended.id,
+        "due_at": rfc3339(cause.due_at) if isinstance(cause, Scheduled) else None,
+        "started_at": rfc3339(ended.started_at),
+        "completed_at": None if ended.completed_at is None else rfc3339(ended.completed_at),
+        "result": None if ended.result is None else decode_json(ended.result),
+    }
 
 
 def key_of(id: TriggerId, due_at: datetime) -> str:

@@ -7,11 +7,12 @@ from typing import Final
 
 from flowrunner.domain.schedules import NextStart
 from flowrunner.domain.triggers import TriggerId
-from flowrunner.domain.values import WorkspaceId, rfc3339
-from flowrunner.ports.triggers import TriggerView
+from flowrunner.domain.values import ExecutionId, WorkspaceId, rfc3339
+from flowrunner.ports.triggers import CompletedStart, TriggerView
 from flowrunner.storage.database import Database
+from flowrunner.storage.execution_search import REPAIRS
 from flowrunner.storage.rows import from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Statement, Transaction
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 from flowrunner.storage.trigger_events import notify_if_failing, notify_of_trigger
 from flowrunner.storage.trigger_fires import next_start
 from flowrunner.storage.triggers import ALL, view
@@ -42,6 +43,27 @@ _IS_DUE: Final = """
 """
 DUE: Final = Statement.with_texts(f"{ALL}{_IS_DUE}", "outside")
 
+# The second column is the execution whose completion counts for the first one.
+_STARTED: Final = """
+SELECT x.id,
+       CASE WHEN x.status = 'completed' THEN x.id
+            WHEN x.status IN ('failed', 'cancelled') THEN (SELECT min(later.id) {repairs}) END,
+       x.started_by, x.idempotency_key
+""".replace("{repairs}", REPAIRS)
+_OF_TRIGGER: Final = """
+  FROM executions x
+ WHERE x.workspace_id = :workspace_id AND x.trigger_id = :trigger_id AND x.id < :before
+ ORDER BY x.id DESC LIMIT :limit
+"""
+STARTED: Final = _STARTED + _OF_TRIGGER
+END_SIZE: Final = """
+SELECT length(data) FROM events
+ WHERE execution_id = :id AND seq = (SELECT last_seq FROM executions WHERE id = :id AND workspace_id = :workspace_id)
+"""
+# Usually the latest execution has completed.
+_STARTED_AT_ONCE: Final = 50
+_AFTER_ALL_IDS: Final = "~"
+
 MOST_ERROR_CHARACTERS: Final = 500
 
 
@@ -59,6 +81,24 @@ class SqlSchedules:
         values = {"at": to_ms(at), "limit": limit, "outside": json.dumps(list(outside))}
         rows = await self._database.read_long(lambda tx: tx.rows(DUE, values))
         return [view(row) for row in rows]
+
+    async def last_completed(self, workspace_id: WorkspaceId, id: TriggerId, *, most: int) -> CompletedStart | None:
+        async def read(tx: Transaction) -> CompletedStart | None:
+            before = _AFTER_ALL_IDS
+            for _ in range(0, most, _STARTED_AT_ONCE):
+                values = {"workspace_id": workspace_id, "trigger_id": id, "before": before, "limit": _STARTED_AT_ONCE}
+                rows = await tx.rows(STARTED, values)
+                for started, completed, by, key in rows:
+                    is_of_backfill = by is not None and key is not None and key.startswith(f"{id} ")
+                    if completed is not None and not is_of_backfill:
+                        (size,) = await one_row(tx, END_SIZE, {"id": completed, "workspace_id": workspace_id})
+                        return CompletedStart(id=ExecutionId(started), completed=ExecutionId(completed), size=size)
+                if len(rows) < _STARTED_AT_ONCE:
+                    return None
+                before = rows[-1][0]
+            return None
+
+        return await self._database.read_long(read)
 
     async def advance(
         self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, skipped: int = 0

@@ -136,3 +136,9 @@ test("rules of the language are completed at every place without an error", () =
     for (let offset = 0; offset <= Math.min(text.length, 2500); offset += 97) complete(text, offset, schema, known);
   }
 });
+
+test("a schedule's trigger has its last execution", () => {
+  const text = (after: string) => `triggers:\n  t: {type: schedule, every: 1h, input: {x: "\${${after}|}"}}\nnodes: {a: {type: return}}\n`;
+  expect(offered(text("trigger."))).toContain("last");
+  expect(offered(text("trigger.last."))).toEqual(["id", "due_at", "started_at", "completed_at", "result"]);
+});

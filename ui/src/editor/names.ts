@@ -59,7 +59,8 @@ export function actionsOf(node: Values, known: Known): { name: string; isError: 
 
 const NODE_FIELDS = ["result", "status", "action", "error", "attempts"];
 const EXECUTION_FIELDS = ["id", "started_at", "status"];
-const TRIGGER_FIELDS = ["type", "name", "at", "due_at", "due_local", "body", "headers", "query", "execution"];
+const TRIGGER_FIELDS = ["type", "name", "at", "due_at", "due_local", "last", "body", "headers", "query", "execution"];
+const LAST_FIELDS = ["id", "due_at", "started_at", "completed_at", "result"];
 const ERROR_FIELDS = ["type", "message", "node", "data"];
 
 /** Return what may follow a path in an expression: the names below `before`. */
@@ -82,6 +83,7 @@ export function namesBelow(before: readonly string[], data: unknown, path: Keys,
     }
     return before.length === 2 ? NODE_FIELDS.map((name) => ({ name })) : [];
   }
+  if (first === "trigger" && second === "last" && before.length === 2) return LAST_FIELDS.map((name) => ({ name }));
   const fields = { execution: EXECUTION_FIELDS, trigger: TRIGGER_FIELDS, error: ERROR_FIELDS }[first];
   return before.length === 1 && fields !== undefined ? fields.map((name) => ({ name })) : [];
 }

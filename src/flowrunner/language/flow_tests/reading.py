@@ -5,6 +5,7 @@ from typing import Final
 
 from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.log_levels import LOG_LEVELS
+from flowrunner.domain.triggers import LAST_KEYS
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.language.flow_tests.document import FlowTestDocument, FoundFault, short
 from flowrunner.language.flow_tests.flow_test import (
@@ -29,7 +30,7 @@ TEST_KEYS: Final = (
     "description", "input", "trigger", "mocks", "flows", "secrets", "signals", "approvals", "cancel_after", "now",
     "expect",
 )  # fmt: skip
-TRIGGER_KEYS: Final = ("name", "due_at", "body", "headers", "query", "execution")
+TRIGGER_KEYS: Final = ("name", "due_at", "last", "body", "headers", "query", "execution")
 MOCK_KEYS: Final = ("result", "error", "action")
 ERROR_KEYS: Final = ("type", "message", "data")
 SIGNAL_KEYS: Final = ("payload", "after")
@@ -199,6 +200,8 @@ class _TestReader:
         if self.triggers is not None and name not in self.triggers:
             hint = self.written.suggestions.did_you_mean(name, self.triggers)
             self.written.fault(at, "test.trigger", f"'{short(name)}' is not a trigger of this flow", hint)
+        if written.get("last") is not None:
+            self.written.known_keys(self.written.map_at(written, at, "last"), (*at, "last"), LAST_KEYS)
         values = {key: value for key, value in written.items() if key in TRIGGER_KEYS[2:]}
         # A schedule is due when the test begins, unless it says something else.
         is_given = "due_at" in written

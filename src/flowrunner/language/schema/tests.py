@@ -54,6 +54,21 @@ def tests_definitions() -> Schema:
             {
                 "name": text("Its name."),
                 "due_at": text("The due time of a schedule; the time of the clock if absent."),
+                "last": {
+                    "description": "The last completed execution of a schedule; null if absent.",
+                    "anyOf": [
+                        {"type": "null"},
+                        object_of(
+                            {
+                                "id": text("Its id."),
+                                "due_at": text("Its due time."),
+                                "started_at": text("Its start."),
+                                "completed_at": text("Its end."),
+                                "result": {"description": "Its result."},
+                            }
+                        ),
+                    ],
+                },
                 "body": {"description": "The body of the request."},
                 "headers": {"description": "The headers of the request, by name in small letters.", "type": "object"},
                 "query": {"description": "The query of the request.", "type": "object"},
