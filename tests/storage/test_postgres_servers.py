@@ -2,7 +2,11 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -170,3 +174,57 @@ async def test_a_lock_whose_session_was_ended_is_no_longer_held(path: str, is_sh
     assert not first.is_held
     await first.close()
     await second.close()
+
+
+@pytest.mark.parametrize(
+    ("ignores", "reason"),
+    [(False, r"unsupported startup parameter.*Connect to it directly"), (True, r"keep the settings.*it directly")],
+    ids=["rejects them", "ignores them"],
+)
+async def test_a_pooler_that_does_not_pass_on_the_settings_of_a_session_is_rejected(
+    path: str, ignores: bool, reason: str
+) -> None:
+    async with pooler(path, ignores=ignores) as url:
+        with pytest.raises(UnfitServer, match=reason):
+            await check_server(url)
+
+
+@asynccontextmanager
+async def pooler(path: str, *, ignores: bool) -> AsyncIterator[str]:
+    """Run what PgBouncer is with and without `ignore_startup_parameters`; yield the URL of the database behind it."""
+    database = urlsplit(path)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await _packet(reader)
+        if asked == _ASKS_FOR_TLS:
+            writer.write(b"N")
+            asked = await _packet(reader)
+        fields = asked[4:].split(b"\0")
+        pairs = dict(zip(fields[::2], fields[1::2], strict=False))
+        if not ignores:
+            said = b"SFATAL\0C08P01\0Munsupported startup parameter: statement_timeout\0\0"
+            writer.write(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+            writer.close()
+            return
+        kept = b"".join(name + b"\0" + pairs[name] + b"\0" for name in (b"user", b"database"))
+        startup = asked[:4] + kept + b"\0"
+        back, forth = await asyncio.open_connection(database.hostname, database.port)
+        forth.write((len(startup) + 4).to_bytes(4, "big") + startup)
+        await asyncio.gather(_relay(reader, forth), _relay(back, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield path.replace(f":{database.port}/", f":{port}/")
+
+
+_ASKS_FOR_TLS: Final = (80877103).to_bytes(4, "big")
+
+
+async def _packet(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big") - 4)
+
+
+async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()

@@ -18,8 +18,12 @@ _GRACE_SECONDS: Final = 2.0
 DURABILITY: Final = """
 SELECT current_setting('server_version_num')::int, current_setting('fsync'), current_setting('synchronous_commit'),
        current_setting('full_page_writes'), pg_is_in_recovery(), current_setting('server_encoding'),
-       current_setting('default_transaction_read_only'), current_schema() IS NOT NULL, current_setting('search_path')
+       current_setting('default_transaction_read_only'), current_schema() IS NOT NULL, current_setting('search_path'),
+       current_setting('statement_timeout')::interval
 """
+# In the server's answer to a login: a pooler passes on only some of the settings that a session asks for.
+_SETTING_REJECTED: Final = "unsupported startup parameter"
+_POOLED: Final = "Connect to it directly: a pooler in between, such as PgBouncer, takes away settings that must be kept"
 
 
 class UnfitServer(FlowRunnerError):
@@ -150,6 +154,8 @@ def as_refusal(error: Exception) -> FlowRunnerError:
     """Return the error for the process that starts: CannotConnect if a retry may help, otherwise UnfitServer."""
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return UnfitServer(f"The database cannot be used: {with_advice(error)}")
+    if isinstance(error, asyncpg.ProtocolViolationError) and _SETTING_REJECTED in str(error):
+        return UnfitServer(f"Cannot connect to the database: {error}. {_POOLED}")
     is_login_accepted = str(getattr(error, "sqlstate", ""))[:2] not in _LOGIN_REJECTED
     kind = CannotConnect if is_database_failure(error) and is_login_accepted else UnfitServer
     return kind(f"Cannot connect to the database: {with_advice(error)}")
@@ -164,9 +170,12 @@ async def check_server(url: str) -> list[str]:
     """
     async with connected(url, statement_seconds=CONNECT_SECONDS) as connection:
         row = await connection.fetchrow(DURABILITY)
-    version, fsync, synchronous_commit, full_page_writes, is_replica, encoding, read_only, has_schema, search_path = row
+    version, fsync, synchronous_commit, full_page_writes, is_replica, encoding, read_only, has_schema, *others = row
+    search_path, statement_timeout = others
     if version // 10000 < OLDEST_POSTGRESQL:
         raise UnfitServer(f"PostgreSQL {version // 10000} is too old: this needs {OLDEST_POSTGRESQL} or later")
+    if statement_timeout.total_seconds() != CONNECT_SECONDS:
+        raise UnfitServer(f"The database does not keep the settings of a session. {_POOLED}")
     if is_replica:
         raise UnfitServer("The database is a read-only replica: connect to the primary")
     if encoding != "UTF8":
