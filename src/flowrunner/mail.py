@@ -122,10 +122,10 @@ class SmtpMailer:
             return _TlsConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS, context=context)
         server = _Connection(self._host, self._port, timeout=_TIMEOUT_SECONDS)
         try:
-            server.ehlo()
+            server.ehlo_or_helo_if_needed()
             if server.has_extn("starttls"):
                 server.starttls(context=context)
-                server.ehlo()
+                server.ehlo_or_helo_if_needed()
             elif self._user is not None and self._host not in ("localhost", "127.0.0.1", "::1"):
                 raise MailFailed("email.tls")
         except BaseException:

@@ -263,6 +263,42 @@ async def test_a_mail_server_is_at_the_port_of_its_scheme_unless_its_url_has_ano
     assert tried == [address]
 
 
+# What a server of e-mails is told, in the order of a message, and what a client without STARTTLS reads first.
+TOLD: Final = ("banner", "ehlo", "AUTH", "mail", "rcpt", "data", ".")
+
+
+@pytest.mark.parametrize("stage", TOLD)
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [(b"", "email.connection"), (b"421 4.3.2 closing\r\n", "email.421"), (b"554 5.7.1 no\r\n", "email.554")],
+    ids=["cut off", "closing", "refused"],
+)
+async def test_the_kind_of_a_failed_email_tells_what_the_server_has_said(stage: str, reply: bytes, kind: str) -> None:
+    def talk(connection: socket.socket) -> None:
+        with connection.makefile("rb") as told:
+            for each in TOLD:
+                line = b"" if each == "banner" else told.readline()
+                while each == "." and line != b".\r\n":
+                    line = told.readline()
+                if each == stage:
+                    connection.sendall(reply)
+                    if each == "ehlo" and reply:
+                        # The client asks once more, in the older form.
+                        told.readline()
+                        connection.sendall(reply)
+                    return
+                replies = {"banner": b"220 a", "ehlo": b"250-a\r\n250 AUTH PLAIN", "AUTH": b"235 a", "data": b"354 a"}
+                connection.sendall(replies.get(each, b"250 a") + b"\r\n")
+
+    with scripted_mail_server(talk) as port:
+        mailer = SmtpMailer.of(f"smtp://user:password@127.0.0.1:{port}")
+        with pytest.raises(MailFailed) as failed:
+            await mailer.send(["a@example.com"], "s", "t", message_id="m")
+
+    # Whatever code a server has for it, a login that it refuses is one.
+    assert str(failed.value) == ("email.login" if stage == "AUTH" and reply else kind)
+
+
 def _drips(connection: socket.socket) -> None:
     while connection.send(b"2"):
         time.sleep(0.05)
