@@ -105,3 +105,4 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)

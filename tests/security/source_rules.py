@@ -25,6 +25,8 @@ SQL_BY_BUILDING: Final = "SQL is built from text: bind a parameter"
 ADDRESS_BY_FLAG: Final = "is_private and is_global miss ranges: use the table of security.egress"
 TLS_UNCHECKED: Final = "TLS is not checked"
 TASK_WITHOUT_OWNER: Final = "nobody owns this task: keep it, or use a TaskGroup"
+TASK_NOT_AWAITED: Final = "this task may go on after its end: gather it after it was cancelled"
+HELD_TOO_SHORT: Final = "what is held is given back before the yield: yield within it"
 CODE_FROM_TEXT: Final = "text or bytes become code"
 SHELL: Final = "a shell reads this"
 
@@ -203,6 +205,9 @@ def _of_tasks(node: ast.AST, groups: frozenset[str]) -> Iterator[str]:
                 yield TASK_WITHOUT_OWNER
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             yield from _forgotten(node, groups)
+            yield from _released(node)
+            if isinstance(node, ast.AsyncFunctionDef):
+                yield from _not_awaited(node)
 
 
 def _forgotten(function: ast.FunctionDef | ast.AsyncFunctionDef, groups: frozenset[str]) -> Iterator[str]:
@@ -213,6 +218,43 @@ def _forgotten(function: ast.FunctionDef | ast.AsyncFunctionDef, groups: frozens
             case ast.Assign(targets=[ast.Name(id=id)], value=ast.Call() as call):
                 if _makes_orphan(call, groups) and id not in read:
                     yield TASK_WITHOUT_OWNER
+
+
+def _not_awaited(function: ast.AsyncFunctionDef) -> Iterator[str]:
+    """A task that is cancelled, and not gathered afterwards."""
+    without_work = set()
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    for node in ast.walk(function):
+        match node:
+            # A future, and a task that waits for an event alone.
+            case (
+                ast.Assign(targets=[ast.Name(id=id)], value=ast.Call(func=made, args=args))
+                | ast.AnnAssign(target=ast.Name(id=id), value=ast.Call(func=made, args=args))
+            ) if _name(made) == "create_future" or (_name(made) == "ensure_future" and _name_of_call(args) == "wait"):
+                without_work.add(id)
+    gathered = max((call.lineno for call in calls if _name(call.func) in ("gather", "wait")), default=0)
+    for call in calls:
+        match call:
+            case ast.Call(func=ast.Attribute(attr="cancel", value=task), args=[]) if (
+                call.lineno > gathered and _name(task) not in without_work
+            ):
+                yield TASK_NOT_AWAITED
+
+
+def _name_of_call(args: list[ast.expr]) -> str:
+    return _name(args[0].func) if args and isinstance(args[0], ast.Call) else ""
+
+
+def _released(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    """A yield that follows a block in which a part of a limit is held."""
+    for node in ast.walk(function):
+        for statements in (getattr(node, field, None) for field in ("body", "orelse", "finalbody")):
+            is_held = False
+            for statement in statements if isinstance(statements, list) else ():
+                if is_held and any(isinstance(within, ast.Yield) for within in ast.walk(statement)):
+                    yield HELD_TOO_SHORT
+                if isinstance(statement, ast.With | ast.AsyncWith):
+                    is_held |= any(_name_of_call([item.context_expr]) == "hold" for item in statement.items)
 
 
 def _makes_orphan(call: ast.Call, groups: frozenset[str]) -> bool:

@@ -14,8 +14,10 @@ from docs.test_locks import pins
 from security.source_rules import (
     ADDRESS_BY_FLAG,
     CODE_FROM_TEXT,
+    HELD_TOO_SHORT,
     SHELL,
     SQL_BY_BUILDING,
+    TASK_NOT_AWAITED,
     TASK_WITHOUT_OWNER,
     TLS_UNCHECKED,
     findings,
@@ -66,6 +68,15 @@ PLANTED: Final = {
         "async def f():\n    task = asyncio.create_task(work())\n    await other()",
         "async def f():\n    async with asyncio.TaskGroup() as tasks:\n        loop.create_task(work())",
     ),
+    TASK_NOT_AWAITED: (
+        "async def close(self):\n    self._task.cancel()",
+        "async def close(self):\n    await asyncio.gather(self._task)\n    self._task.cancel()",
+        "async def f():\n    task = create_task(a())\n    try:\n        yield\n    finally:\n        task.cancel()",
+    ),
+    HELD_TOO_SHORT: (
+        "async def f(self):\n    async with self._room.hold(id, size):\n        found = await read()\n    yield found",
+        "def f(self):\n    with hold():\n        a()\n    if found:\n        yield found",
+    ),
     CODE_FROM_TEXT: (
         "eval(text)", "exec(text)", "compile(text, 'x', 'exec')", "__import__(name)", "import pickle",
         "import os, marshal", "from pickle import loads", "import shelve as s", "yaml.load(text)",
@@ -88,7 +99,12 @@ ALLOWED: Final = (
     "tasks = [asyncio.create_task(work(n)) for n in range(9)]", "session.get(url, ssl=None)",
     'def f(names):\n    count = 0\n    count += 1\n    connection.execute(GET, count)',
     'pattern = re.compile("x")', "context.eval(text)", "yaml.safe_load(text)", "class L(yaml.CSafeLoader): pass",
-    'ask(f"Delete the flow {name}?")',
+    'ask(f"Delete the flow {name}?")', "def close(self):\n    self._timer.cancel()",
+    "async def close(self):\n    self._task.cancel()\n    await asyncio.gather(self._task, return_exceptions=True)",
+    "async def f():\n    left = asyncio.ensure_future(has_left.wait())\n    left.cancel()",
+    "async def f():\n    answer: asyncio.Future[bool] = loop.create_future()\n    answer.cancel()",
+    "async def f(self):\n    async with self._room.hold(id, size):\n        yield await read()",
+    "async def f(self):\n    if a:\n        async with self.hold():\n            yield a\n        return\n    yield b",
     "subprocess.run([program], shell=False)",
 )  # fmt: skip
 

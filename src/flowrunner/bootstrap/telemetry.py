@@ -83,6 +83,7 @@ async def exporting_metrics(exporters: "Exporters | None", metrics: Metrics) -> 
         yield
     finally:
         exports.cancel()
+        await asyncio.gather(exports, return_exceptions=True)
         thread.put(metrics.collect())
 
 

@@ -218,6 +218,7 @@ class TemporalWorker:
                 return result
         finally:
             heartbeats.cancel()
+            await asyncio.gather(heartbeats, return_exceptions=True)
 
     @activity.defn(name=CANCEL)
     async def cancel(self, execution_id: str) -> None:
