@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -36,6 +36,52 @@ async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
         login = json.dumps({"username": "m@example.com", "password": PASSWORD}).encode()
         token = (await call(program.app, "POST", "/api/v1/auth/login", body=login)).json["token"]
         yield Asking(program, token)
+
+
+_FLOW: Final = "nodes: {a: {type: return}}"
+_BROKEN: Final = "nodes: {a: {type: retrun, next: b}, b: {type: retrun}}"
+# Requests that have faults of several kinds beside each other, with the places of all.
+WRONG: Final[tuple[tuple[str, Any, list[str]], ...]] = (
+    (
+        "/flows:batch",
+        {"flows": [{"name": " ", "definition": _FLOW}, {"name": "\t", "definition": _FLOW}]},
+        [" : name", "\t: name"],
+    ),
+    (
+        "/flows:batch",
+        {"flows": [*[{"name": "b", "definition": _FLOW}] * 2, {"name": " ", "definition": _FLOW}]},
+        ["b: name", "b: name", " : name"],
+    ),
+    (
+        "/flows:batch",
+        {"flows": [{"name": "a", "definition": _BROKEN}, {"name": "b", "definition": _BROKEN}]},
+        ["a: nodes.a.type", "a: nodes.b.type", "b: nodes.a.type", "b: nodes.b.type"],
+    ),
+    ("/accounts/me/secrets", {"key": "1", "value": "x"}, ["key", "value"]),
+    ("/tokens", {"name": " ", "scopes": ["read"], "expires_in": "0s"}, ["name", "expires_in"]),
+    ("/accounts", {"name": " ", "email": "x", "password": "short"}, ["name", "email", "password"]),
+    ("/workspaces", {"name": "\n", "slug": "-"}, ["name", "slug"]),
+    (
+        "/callbacks",
+        {"url": "https://a.example", "events": ["x", "execution.completed", "y"], "flow_id": "f", "tag": "t",
+         "format": "template"},
+        ["events[0]", "events[2]", "tag", "template"],
+    ),
+    (
+        "/executions:batch",
+        {"action": "nothing", "ids": [""] * 1_001, "labels": 1},
+        ["action", "labels"],
+    ),
+)  # fmt: skip
+
+
+async def test_an_answer_lists_every_fault_of_a_request(asking: Asking) -> None:
+    for path, body, places in WRONG:
+        reply = await asking.post(f"/api/v1{path}", body)
+
+        listed = reply.json["error"]["details"]["errors"]
+        found = [f"{each['flow']}: {each['path']}" if "flow" in each else each["path"] for each in listed]
+        assert (reply.status, found) == (422, places), path
 
 
 async def test_s61_faults_are_made_for_the_first_thousand_alone(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from flowrunner.api.http import protocol
 from flowrunner.api.http.connections import Connections
 from flowrunner.api.http.paced_starts import PacedStarts
 from flowrunner.api.http.protocol import JoinedHttpProtocol
@@ -113,7 +114,7 @@ class Server:
     def __init__(self, most: int, most_bytes: int) -> None:
         self.may_answer = asyncio.Event()
         self.begun: list[str] = []
-        self.dropped = 0
+        self.dropped = self.checks = 0
         self.cycles = weakref.WeakSet[RequestResponseCycle]()
         self.connections = Connections(most, on_drop=self._drop, most_bytes=most_bytes)
         self.port = 0
@@ -140,6 +141,10 @@ async def serving(*, most: int = 10_000, most_bytes: int = 2**30) -> AsyncIterat
             super().on_headers_complete()
             app.cycles.add(self.cycle)
 
+        def _check_deadline(self) -> None:
+            super()._check_deadline()
+            app.checks += 1
+
     http = cast("Any", partial(Watched, open_connections=app.connections))
     server = uvicorn.Server(uvicorn.Config(app, port=0, loop="none", http=http, lifespan="off", log_config=None))
     running = asyncio.create_task(server._serve())  # `serve` takes over the signals
@@ -152,6 +157,25 @@ async def serving(*, most: int = 10_000, most_bytes: int = 2**30) -> AsyncIterat
             app.may_answer.set()
             server.should_exit = True
             await running
+
+
+@pytest.mark.parametrize("request_", [GET, GET.replace(b"GET", b"POST")[:-2] + b"Content-Length: 2\r\n\r\nab"])
+async def test_the_deadlines_of_a_request_do_not_count_while_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch, request_: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.001)
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.0)
+    async with serving() as app:
+        reader, writer = await app.open()
+        for number in (1, 2):
+            app.may_answer.clear()
+            writer.write(request_)
+            await until(lambda n=number: len(app.begun) == n)  # type: ignore[misc]
+            checks = app.checks
+            await until(lambda n=checks + 3: app.checks >= n)  # type: ignore[misc]
+            app.may_answer.set()
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
 
 
 @pytest.mark.parametrize(("head", "most"), [(GET, 200), (LONG, 100)], ids=["short heads", "long heads"])

@@ -23,9 +23,11 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.language.error_types import class_of_error
+from flowrunner.metrics.database import DatabaseMetrics
 from flowrunner.metrics.executions import ExecutionMetrics
 from flowrunner.metrics.flow_series import FlowRanking, displayed
 from flowrunner.metrics.histograms import Histogram, histogram_family
+from flowrunner.metrics.requests import RequestMetrics
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.telemetry import ObservedExecution
 from support.databases import NOON
@@ -237,3 +239,30 @@ def test_a_bound_of_a_histogram_is_part_of_its_bucket() -> None:
     (family,) = [histogram_family("name", "help", (), {(): histogram})]
     buckets = {sample.labels["le"]: sample.value for sample in family.samples if sample.name == "name_bucket"}
     assert buckets == {"1.0": 2, "2.0": 4, "+Inf": 5}
+
+
+def test_every_histogram_has_buckets_for_what_it_measures() -> None:
+    executions, requests, database = (
+        ExecutionMetrics({"transform"}, FlowRanking(5)),
+        RequestMetrics(),
+        DatabaseMetrics(),
+    )
+    step = NodeCompleted(**STEP, action="default", result=None)
+    executions.observe(FLOW, [recorded(event, 1.0) for event in (NodeStarted(**STEP), step, Completed(result=None))])
+    requests.count("/", "GET", 200, 1.0)
+    bounds: dict[str, list[str]] = {}
+    for source in (executions, requests, database):
+        for family in source.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_bucket"):
+                    bounds.setdefault(family.name, []).append(sample.labels["le"])
+
+    assert {name: (found[0], found[found.index("+Inf") - 1]) for name, found in bounds.items()} == {
+        "flowrunner_execution_seconds": ("0.01", "3600.0"),
+        "flowrunner_execution_queue_seconds": ("0.01", "3600.0"),
+        "flowrunner_flow_execution_seconds": ("0.01", "3600.0"),
+        "flowrunner_step_seconds": ("0.001", "300.0"),
+        "flowrunner_http_request_seconds": ("0.001", "10.0"),
+        "flowrunner_database_seconds": ("0.0005", "10.0"),
+        "flowrunner_commit_size": ("1.0", "1000.0"),
+    }

@@ -28,6 +28,8 @@ VALUES: Final = (
     'p@ss\'w"rd<&>/+=%\\é✓;$(x)`|-Q7vN2kX9',
     "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----",
     "🔑correct-horse&battery=staple🙂",
+    # The first and last characters that take as many bytes of UTF-8 or units of UTF-16, and those of each unit.
+    "\u00a1\u07ff\u0800\ud7ff\ue000\ufffc\U00010000\U000103ff\U000bf7ff\U0010fc00\U0010ffff-Zq8w7e6r5t4",
     '{"type": "service_account", "private_key": "-----BEGIN\\nabc+/=\\n", "id": 7}',
 )  # fmt: skip
 

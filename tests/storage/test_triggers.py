@@ -325,6 +325,27 @@ async def test_a_disabled_flow_disarms_its_triggers(flows: SqlFlows, triggers: S
     assert enabled["often"].next_at == NOON + timedelta(hours=10)
 
 
+async def test_no_write_arms_a_trigger_of_a_disabled_flow(flows: SqlFlows, triggers: SqlTriggers, path: Place) -> None:
+    chain = Chain(flow="other")
+
+    def armed() -> list[Any]:
+        return rows_of(path, "SELECT name FROM triggers WHERE due_at IS NOT NULL OR listens_to IS NOT NULL")
+
+    await flows.create(MARA, replace(saved(created=HOURLY, replaced=HOURLY, ends=chain), disabled_at=NOON))
+    found = [armed()]
+    await save(flows, disabled=True, created=HOURLY, replaced=chain, added=HOURLY)
+    found.append(armed())
+    await save(flows, disabled=True, ends=HOURLY, added=chain)
+    found.append(armed())
+    for paused in (True, False):
+        await triggers.set_paused(MARA, (await named(triggers))["added"].id, paused=paused, at=NOON)
+        found.append(armed())
+    await save(flows, ends=HOURLY, added=chain)
+
+    assert found == [[]] * 5
+    assert sorted(armed()) == [("added",), ("ends",)]
+
+
 async def test_a_deleted_flow_has_no_triggers(flows: SqlFlows, triggers: SqlTriggers, database: Database) -> None:
     await flows.create(MARA, saved(often=HOURLY, pushed=HOOK))
     token = (await named(triggers))["pushed"].url_token
