@@ -182,6 +182,38 @@ def test_in_a_loop_the_other_elements_keep_their_results(account: Client, receiv
     assert len(receiver.effects(path)) == 5, "one push, of the third element alone"
 
 
+def test_only_the_failed_elements_of_a_loop_run_again(account: Client, receiver: Receiver) -> None:
+    path = f"/ok/{account.account_id}"
+    first = account.run_to_end(EACH.format(url=receiver.url + path))
+
+    second = rerun_to_end(account, first["id"], {"from": "each", "elements": "failed", "input": {"ok": True}})
+
+    assert second["result"] == ["ok"] * 4
+    assert second["rerun_of"] == first["id"]
+    assert len(receiver.effects(path)) == 5, "one push, of the third element alone"
+    for body, field in (
+        ({"elements": "failed"}, "elements"),
+        ({"from": "each", "elements": "all"}, "elements"),
+        ({"from": "each", "elements": "failed", "node_input": 1}, "node_input"),
+        ({"from": "each.1[0]/push.1", "elements": "failed"}, "elements"),
+    ):
+        assert assert_error(rerun(account, first["id"], body), 422)["field"] == field
+    refused = rerun(account, second["id"], {"from": "each", "elements": "failed"})
+    assert_error(refused, 422, "elements: All elements of 'each.1' have completed")
+
+
+def test_the_same_key_reruns_all_elements_or_the_failed_ones(account: Client, receiver: Receiver) -> None:
+    first = account.run_to_end(EACH.format(url=f"{receiver.url}/ok/{account.account_id}"))
+    body = {"from": "each", "elements": "failed"}
+
+    once = rerun(account, first["id"], body, Idempotency_Key="k")
+    again = rerun(account, first["id"], body, Idempotency_Key="k")
+
+    assert (once.status, again.status) == (201, 200)
+    assert again.json["execution_id"] == once.json["execution_id"]
+    assert_error(rerun(account, first["id"], {"from": "each"}, Idempotency_Key="k"), 422)
+
+
 def test_a_loop_runs_again_as_a_whole_from_its_own_step(account: Client, receiver: Receiver) -> None:
     path = f"/ok/{account.account_id}"
     first = account.run_to_end(EACH.format(url=receiver.url + path))

@@ -37,6 +37,8 @@ def contradictions() -> Iterator[str]:
     yield "approve --data="
     yield f"rerun -y {ONE} {ONE}"
     yield f"rerun -y {ONE} --node-input {{}}"
+    yield f"rerun -y {ONE} --elements failed"
+    yield "rerun -y --flow a --elements failed"
     yield "cancel -y --flow a --force"
     yield f"approve {ONE}"
     yield "approve --reject"

@@ -106,6 +106,25 @@ def test_executions_have_labels_and_are_found_by_them(user: User) -> None:
     assert "--label takes" in user("run", "asking", "--label", "team", code=2).stderr
 
 
+def test_the_failed_elements_of_a_loop_are_run_again(user: User) -> None:
+    user("flow", "create", "-", stdin="""
+metadata: {name: halves}
+nodes:
+  each:
+    type: foreach
+    params: {items: [1, 2], on_error: continue}
+    nodes: {check: {type: transform, params: {value: "${item == 2 && !flow.input.ok ? null.x : item}"}}}
+""")  # fmt: skip
+    first = user("run", "halves", "-o", "name").stdout.strip()
+    user("watch", first)
+
+    again = user("rerun", first, "--from", "each", "--elements", "failed", "-i", "ok=true", "-o", "name").stdout.strip()
+
+    user("watch", again)
+    assert user.json("executions", "output", again) == [1, 2]
+    assert "have completed" in user("rerun", again, "--from", "each", "--elements", "failed", code=6).stderr
+
+
 def test_executions_are_selected_by_what_has_started_them_by_the_beginning_of_its_id(user: User) -> None:
     user("flow", "create", "-", stdin="""
 metadata: {name: timed}

@@ -4,13 +4,25 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.simulation import Plan, ScopePlan, Simulation, Timed, flow_with, node, plans, repeatable, simulation
+from domain.simulation import (
+    Behaviour,
+    Plan,
+    ScopePlan,
+    Simulation,
+    Timed,
+    flow_with,
+    node,
+    plans,
+    repeatable,
+    simulation,
+)
 from domain.test_decide import as_if_undisturbed, crashes, is_handler
 from flowrunner.domain.events import (
     ROOT,
@@ -21,11 +33,22 @@ from flowrunner.domain.events import (
     NodeCompleted,
     NodeFailed,
     NodeStarted,
+    ScopeEnded,
+    ScopesOpened,
     Step,
 )
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Graph
-from flowrunner.domain.rerun import NoSuchStep, find_step, kept_before, misfit, with_input
+from flowrunner.domain.rerun import (
+    NoFailedElements,
+    NoSuchStep,
+    find_step,
+    kept_before,
+    kept_elements,
+    misfit,
+    with_input,
+    with_time_left,
+)
 from flowrunner.domain.transitions import apply, replay
 from support.conformance import SHARE
 
@@ -109,6 +132,85 @@ def test_an_edited_input_is_that_of_its_step_alone_after_any_crash(
     if start.scope == ROOT:
         assert not state.edited
     assert state == again.state
+
+
+def mixed_loop(seed: int) -> Plan:
+    """Return a flow with a loop of which some elements fail."""
+    chance = random.Random(seed)
+    inside = Graph(start="in", nodes={"in": node("in", {"default": "on"}), "on": node("on")})
+    run = simulation(
+        node("before", {"default": "each"}),
+        node("each", {"default": "after", "error": "after"}, child_scopes={"": inside}),
+        node("after"),
+    )
+    outcomes = ["default", "default", "default", "!http.404", "~0.5", "?60"]
+    chance.shuffle(outcomes)
+    behaviours = {**run.plan.behaviours, "in": Behaviour(outcomes, is_mixed=True), "on": Behaviour(["default"])}
+    loop = ScopePlan(
+        kind="foreach",
+        runs=chance.randint(2, 6),
+        concurrency=chance.randint(1, 4),
+        ignore_failures=chance.random() < 0.6,
+        seconds=chance.choice((None, 5000.0)),
+    )
+    return Plan(run.flow, behaviours, {"each": loop}, seed=seed)
+
+
+@MANY
+@given(
+    st.one_of(plans(), st.builds(mixed_loop, st.integers(0, 2**32))),
+    st.integers(0, 2**16),
+    crashes,
+    st.sampled_from([3, 30, None]),
+)
+def test_elements_that_completed_are_not_repeated_and_all_others_are(
+    plan: Plan, chosen: int, crashes: list[bool], cut: int | None
+) -> None:
+    plan = repeatable(plan)
+    run = Simulation(plan)
+    if run.run(most_events=cut) is None:
+        run.cancel()
+        run.run()
+    loops = {
+        Step(e.node, e.iteration, e.scope)
+        for e, _ in run.journal
+        if isinstance(e, ScopesOpened) and not is_handler(e.scope)
+    }
+    if not loops:
+        return
+    loop = random.Random(chosen).choice(sorted(loops))
+    try:
+        kept = kept_elements(run.journal, loop)
+    except NoFailedElements:
+        return
+    undisturbed, again = Simulation(plan), Simulation(plan, list(crashes))
+    undisturbed.begin(kept)
+    undisturbed.run()
+    again.begin(kept)
+    ending = again.run()
+
+    opened = [e for e, _ in run.journal if isinstance(e, ScopesOpened) and Step(e.node, e.iteration, e.scope) == loop]
+    scopes = {loop.child_scope(key) for event in opened for key in event.keys}
+    completed = {e.scope for e, _ in run.journal if isinstance(e, ScopeEnded) and e.outcome == "completed"} & scopes
+    inside = {
+        step for step in ended_in(run.journal) if any((step.scope + "/").startswith(f"{one}/") for one in completed)
+    }
+    new = set(steps_of(again.journal[1 + len(kept) :]))
+    # What completed elements have done is kept, all of it, and nothing of the others.
+    assert inside <= ended_in(kept)
+    assert not ended_in(kept) & new
+    assert not any((step.scope + "/").startswith(f"{one}/") for step in ended_in(kept) for one in scopes - completed)
+    assert loop not in new
+    # The first step of each other one runs, unless the loop ends before.
+    begun = {step.scope for step in new}
+    if loop in ended_in(again.journal) and again.state.ending is not None:
+        ended = [
+            e for e, _ in again.journal if isinstance(e, NodeCompleted) and Step(e.node, e.iteration, e.scope) == loop
+        ]
+        assert not ended or scopes - completed <= begun
+    assert isinstance(ending, Completed | Failed)
+    assert as_if_undisturbed(again.journal) == as_if_undisturbed(undisturbed.journal)
+    assert replay(again.journal) == again.state
 
 
 @MANY
@@ -217,3 +319,66 @@ def test_an_input_cannot_be_edited_of_a_step_to_which_the_kept_results_do_not_le
     assert misfit(with_input(kept, edited, run.journal[-1][1]), start, other) == (
         "the kept results do not lead to its node 'b', whose input was edited"
     )
+
+
+def failing_loop(*, ignore_failures: bool, concurrency: int) -> Simulation:
+    """Return an execution whose loop of four elements fails at the second and the fourth."""
+    run = loop("foreach", 4)
+    outcomes = {"each.1[1]/in.1": "!http.404", "each.1[3]/in.1": "!http.404"}
+
+    class ByStep(Behaviour):
+        def outcome(self, step: Step, failures: int) -> str:
+            return outcomes.get(str(step), "default")
+
+    plan = ScopePlan(kind="foreach", runs=4, concurrency=concurrency, ignore_failures=ignore_failures)
+    return Simulation(Plan(run.flow, {**run.plan.behaviours, "in": ByStep([])}, {"each": plan}))
+
+
+@pytest.mark.parametrize(
+    ("ignore_failures", "concurrency", "runs_again"),
+    [
+        (True, 2, ["each.1[1]/in.1", "each.1[3]/in.1", "after.1"]),
+        # The loop ended with its first failure, so the others have not begun.
+        (False, 1, ["each.1[1]/in.1", "each.1[2]/in.1", "each.1[3]/in.1", "after.1"]),
+    ],
+)
+def test_a_rerun_of_the_failed_elements_repeats_them_and_what_follows_the_loop(
+    ignore_failures: bool, concurrency: int, runs_again: list[str]
+) -> None:
+    run = failing_loop(ignore_failures=ignore_failures, concurrency=concurrency)
+    run.run()
+
+    kept = kept_elements(run.journal, find_step(run.journal, "each"))
+    again = Simulation(loop("foreach", 4).plan)
+    again.begin(kept)
+    ending = again.run()
+
+    assert isinstance(ending, Completed)
+    assert [str(step) for step in steps_of(again.journal[1 + len(kept) :])] == runs_again
+
+
+def test_a_step_without_failed_elements_is_refused() -> None:
+    run = loop("foreach", 3)
+    run.run()
+
+    with pytest.raises(NoFailedElements, match=r"All elements of 'each\.1' have completed"):
+        kept_elements(run.journal, Step("each", 1))
+    with pytest.raises(NoFailedElements, match=r"'after\.1' is no loop"):
+        kept_elements(run.journal, Step("after", 1))
+
+
+def test_loops_that_go_on_have_the_time_that_they_had_left() -> None:
+    run = failing_loop(ignore_failures=True, concurrency=1)
+    run.plan.scope_plans["each"] = replace(run.plan.scope_plans["each"], seconds=60.0)  # type: ignore[index] # a dict
+    run.run()
+    start, later = Step("each", 1), run.now + timedelta(days=1)
+
+    def until(kept: Sequence[Timed]) -> list[datetime | None]:
+        return [event.until for event, _ in kept if isinstance(event, ScopesOpened)]
+
+    assert until(with_time_left(kept_elements(run.journal, start), later)) == [later + timedelta(seconds=60)]
+    assert until(with_time_left(kept_before(run.journal, Step("in", 1, "each.1[1]")), later)) == [
+        later + timedelta(seconds=60)
+    ]
+    # It has ended, so its time limit is what it was.
+    assert until(with_time_left(kept_before(run.journal, Step("after", 1)), later)) == [run.now + timedelta(seconds=60)]

@@ -339,3 +339,59 @@ async def test_another_revision_can_begin_at_a_node_that_an_approval_has_notifie
     assert misfit((), start, read_flow(document.replace("tell", "say"), specs())) == (
         "it has no node 'tell' in ask.1[notify.1] to start at"
     )
+
+
+@pytest.mark.parametrize(("start", "elements"), [("each.1[1]/push.1", False), ("each", True)])
+async def test_a_loop_that_goes_on_has_its_time_limit_again(engine: Machine, start: str, elements: bool) -> None:
+    engine.http.at("http://peer/2", answer(404))
+    await engine.run(
+        """
+        nodes:
+          each:
+            type: foreach
+            timeout: 1h
+            params: {items: [1, 2, 3], on_error: continue}
+            nodes: {push: {type: webhook, params: {url: "http://peer/${item}"}, output: "${item}"}}
+        """,
+        {},
+    )
+    engine.http.at("http://peer/2", answer())
+    engine.clock.advance(hours=2)
+
+    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step=start, failed_elements=elements)
+    await engine.until_ended(again.id)
+
+    assert (await engine.events(again.id))[-1] == Completed(result=[1, 2, 3])
+
+
+async def test_failed_elements_run_again_beside_those_that_are_kept(engine: Machine) -> None:
+    for failing in ("http://peer/2", "http://peer/4"):
+        engine.http.at(failing, answer(404))
+    await engine.run(
+        """
+        vars: {seen: 0}
+        nodes:
+          each:
+            type: foreach
+            params: {items: [1, 2, 3, 4], concurrency: 2, on_error: collect, collect: "${[item, vars.seen]}"}
+            nodes:
+              push: {type: webhook, params: {url: "http://peer/${item}"}, next: count}
+              count: {type: set, params: {seen: "${vars.seen + 1}"}}
+            next: tell
+          tell: {type: webhook, params: {url: "http://peer/tell"}, next: done}
+          done: {type: return, params: {value: "${[nodes.each.result.map(each => each[0] ?? null), vars.seen]}"}}
+        """,
+        {},
+    )
+    assert (await engine.events("exec-1"))[-1] == Completed(result=[[1, None, 3, None], 2])
+    before = len(engine.http.requests)
+    for failing in ("http://peer/2", "http://peer/4"):
+        engine.http.at(failing, answer())
+
+    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="each", failed_elements=True)
+    await engine.until_ended(again.id)
+
+    assert (await engine.events(again.id))[-1] == Completed(result=[[1, 2, 3, 4], 4])
+    requests = [request.url for request in engine.http.requests[before:]]
+    assert sorted(requests[:2]) == ["http://peer/2", "http://peer/4"]
+    assert requests[2:] == ["http://peer/tell"]

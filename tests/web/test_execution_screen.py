@@ -797,6 +797,39 @@ def test_a_failed_execution_runs_again_from_the_start_by_one_click(tab: Tab, api
     assert len(api.get(f"/api/v1/executions/{again['id']}/steps").json["steps"]) == 2
 
 
+HALVES: Final = """\
+nodes:
+  each:
+    type: foreach
+    params: {items: [1, 2, 3], on_error: continue}
+    nodes: {check: {type: transform, params: {value: "${item == 2 ? null.x : item}"}}}
+    next: {default: stop}
+  stop: {type: return, params: {value: "${nodes.each.result}"}}
+"""
+
+
+def test_a_loop_with_failed_elements_offers_to_run_them_alone(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(HALVES)
+    id = api.run(flow)
+    api.ended(id)
+    api.put(f"/api/v1/flows/{flow}", {"definition": HALVES.replace("null.x", "20")})
+    page = tab.go(f"/executions/{id}?step=stop.1")
+    expect(panel(page).get_by_role("button", name="Re-run from here")).to_be_visible()
+    expect(panel(page).get_by_role("button", name="failed")).to_have_count(0)
+
+    tab.go(f"/executions/{id}?step=each.1")
+    panel(page).get_by_role("button", name="Edit its input").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Only what has not completed in it: 1 failed").check()
+    expect(dialog.get_by_label("Input of")).to_have_count(0)
+    dialog.get_by_role("button", name="Cancel").click()
+    panel(page).get_by_role("button", name="Re-run 1 failed").click()
+
+    page.wait_for_url(lambda url: "/executions/" in url and id not in url)
+    again = api.ended(page.url.split("/")[-1].split("?")[0])
+    assert (again["rerun_of"], again["result"]) == (id, [1, 20, 3])
+
+
 RETRYING: Final = """\
 metadata: {name: retries}
 nodes:

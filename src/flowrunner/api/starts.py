@@ -89,6 +89,10 @@ class RerunBody(Body):
         max_length=2000,
         description="Node or step to start at; earlier results are reused. If absent, the whole flow runs again.",
     )
+    elements: Literal["failed"] | None = Field(
+        default=None,
+        description="`failed`: `from` is a loop, and its elements that have completed keep their results too.",
+    )
     node_input: Any = Field(
         default=None,
         description="Another input of the node or step that `from` names. If absent, it gets what it got before.",
@@ -126,6 +130,7 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
             caller,
             ExecutionId(id),
             from_step=wanted.from_,
+            failed_elements=wanted.elements == "failed",
             node_input=NodeInput(wanted.node_input) if "node_input" in wanted.model_fields_set else None,
             input=wanted.input,
             labels=wanted.labels,

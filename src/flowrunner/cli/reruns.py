@@ -20,6 +20,7 @@ def rerun_one(
     id: str,
     *,
     start: str | None,
+    elements: str | None,
     node_input: str | None,
     inputs: Sequence[str],
     labels_set: Sequence[str],
@@ -35,6 +36,10 @@ def rerun_one(
     body: dict[str, Any] = {}
     if start is not None:
         body["from"] = start
+    if elements is not None:
+        if start is None:
+            raise click.UsageError("--elements needs --from, the loop whose elements they are.")
+        body["elements"] = elements
     if node_input is not None:
         if start is None:
             raise click.UsageError("--node-input needs --from, the node whose input it is.")

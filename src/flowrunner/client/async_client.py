@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from flowrunner.client.answers import Answer, check, text_of
 from flowrunner.client.async_transport import AsyncTransport
@@ -191,13 +191,14 @@ class AsyncClient(ClientCore[Async]):
         execution_id: str,
         *,
         from_: str | None = None,
+        elements: Literal["failed"] | None = None,
         input: Any = None,
         labels: Mapping[str, str] | None = None,
         revision: int | str | None = None,
         idempotency_key: str | None = None,
     ) -> "AsyncRun":
         """Start an execution that repeats another one, completely or from a node. See `executions.rerun`."""
-        body = {"from": from_, "input": input, "labels": labels, "revision": revision}
+        body = {"from": from_, "elements": elements, "input": input, "labels": labels, "revision": revision}
         return await self._started(rerun_request(execution_id, body, idempotency_key))
 
     async def wait(self, execution_id: str, timeout: float | None = None, *, check: bool = True) -> "ExecutionDetail":

@@ -80,6 +80,7 @@ class Executions(Group[K]):
         id: str,
         *,
         from_: str | None = None,
+        elements: Literal["failed"] | None = None,
         node_input: Any = None,
         input: Any = None,
         labels: Mapping[str, str] | None = None,
@@ -92,6 +93,7 @@ class Executions(Group[K]):
 
         Args:
             from_: The node or step to begin from; what was before it is kept.
+            elements: `failed`, if it begins from a loop whose completed elements are kept, too.
             node_input: Another input of the node or step that it begins from.
             labels: All labels of the new execution, instead of those of this one.
             revision: A number, `same`, `current` or `label:…`.
@@ -99,8 +101,8 @@ class Executions(Group[K]):
             wait: Seconds, at most 60, for which the server waits for the end.
         """
         body = {
-            "from_": from_, "node_input": node_input, "input": input, "labels": labels, "revision": revision,
-            "idempotency": idempotency,
+            "from_": from_, "elements": elements, "node_input": node_input, "input": input, "labels": labels,
+            "revision": revision, "idempotency": idempotency,
         }  # fmt: skip
         path, key = f"{_execution(id)}/rerun", key_or_new(idempotency_key)
         return call(StartedRerun, "POST", path, body=body, key=key, wait=wait)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from flowrunner.client.answers import Answer, check, text_of
 from flowrunner.client.calls import PAGE_SIZE, Call, entries_of, first_page, following_page, next_page
@@ -188,13 +188,14 @@ class Client(ClientCore[Sync]):
         execution_id: str,
         *,
         from_: str | None = None,
+        elements: Literal["failed"] | None = None,
         input: Any = None,
         labels: Mapping[str, str] | None = None,
         revision: int | str | None = None,
         idempotency_key: str | None = None,
     ) -> "Run":
         """Start an execution that repeats another one, completely or from a node. See `executions.rerun`."""
-        body = {"from": from_, "input": input, "labels": labels, "revision": revision}
+        body = {"from": from_, "elements": elements, "input": input, "labels": labels, "revision": revision}
         return self._started(rerun_request(execution_id, body, idempotency_key))
 
     def wait(self, execution_id: str, timeout: float | None = None, *, check: bool = True) -> "ExecutionDetail":

@@ -3,9 +3,13 @@
 A rerun keeps everything that does not depend on the step at which it starts: in the step's own scope and the scopes
 around it, the events before the step; in the scopes beside it (other elements of a loop, other branches), the events of
 ended steps; and the signals that came before the step and that no step had taken by then.
+
+A rerun of the failed elements of a loop starts inside the loop's step: it keeps that the elements were opened, and
+everything in those that completed.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from flowrunner.domain.causes import Requested
@@ -43,6 +47,10 @@ class NoSuchStep(FlowRunnerError):
     """The execution has not reached the step at which a rerun should start."""
 
 
+class NoFailedElements(FlowRunnerError):
+    """The step at which a rerun should start has no elements that could run again by themselves."""
+
+
 def find_step(events: Sequence[Timed], name: str) -> Step:
     """Return the step named ``name``: a full name (`each.1[4]/push.1`), or a node, which means its latest run.
 
@@ -61,11 +69,7 @@ def find_step(events: Sequence[Timed], name: str) -> Step:
 
 def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
     """Return the events that follow `Started` in an execution that continues at ``start``."""
-    first = next(
-        index
-        for index, (event, _) in enumerate(events)
-        if isinstance(event, NodeStarted) and Step(event.node, event.iteration, event.scope) == start
-    )
+    first = _beginning(events, start)
     around = {ROOT, start.scope, *_scopes_around(start.scope)}
     early = _early_signals(events[:first])
     kept = [
@@ -74,6 +78,53 @@ def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
         if index in early or _is_kept(event, around, is_before=index < first)
     ]
     return _without_open_steps(kept, around)
+
+
+def kept_elements(events: Sequence[Timed], loop: Step) -> list[Timed]:
+    """Return the events that follow `Started` in an execution that runs the failed elements of ``loop`` again.
+
+    Elements that were cancelled or have not begun run too, and what follows the loop.
+
+    Raises:
+        NoFailedElements.
+    """
+    first = _beginning(events, loop)
+    opened = [event for event, _ in events if isinstance(event, ScopesOpened) and _step(event) == loop]
+    if not opened or opened[-1].needed < len(opened[-1].keys):
+        raise NoFailedElements(f"'{loop}' is no loop whose elements run again one by one")
+    completed = {e.scope for e, _ in events if isinstance(e, ScopeEnded) and e.outcome == "completed"}
+    again = {scope for event in opened for key in event.keys if (scope := loop.child_scope(key)) not in completed}
+    if not again:
+        raise NoFailedElements(f"All elements of '{loop}' have completed")
+    around = {ROOT, loop.scope, *_scopes_around(loop.scope)}
+    early = _early_signals(events[:first])
+    kept = [
+        (event, at)
+        for index, (event, at) in enumerate(events)
+        if index in early
+        or _opens(event, loop)
+        or (_is_kept(event, around, is_before=index < first) and not _is_within(event, again))
+    ]
+    return _without_open_steps(kept, around | again)
+
+
+def _beginning(events: Sequence[Timed], start: Step) -> int:
+    """Return the index of the first event of a step."""
+    return next(
+        index for index, (event, _) in enumerate(events) if isinstance(event, NodeStarted) and _step(event) == start
+    )
+
+
+def _opens(event: Event, loop: Step) -> bool:
+    """Return whether an event belongs to the step of a loop and does not end it."""
+    if isinstance(event, NodeFailed):
+        return event.retry_at is not None and _step(event) == loop
+    return isinstance(event, NodeStarted | ScopesOpened) and _step(event) == loop
+
+
+def _is_within(event: Event, scopes: set[str]) -> bool:
+    scope = getattr(event, "scope", ROOT)
+    return scope in scopes or not scopes.isdisjoint(_scopes_around(scope))
 
 
 def _early_signals(events: Sequence[Timed]) -> set[int]:
@@ -91,6 +142,17 @@ def _early_signals(events: Sequence[Timed]) -> set[int]:
             left[event.key] -= 1
             found.add(index)
     return found
+
+
+def with_time_left(kept: Sequence[Timed], now: datetime) -> list[Timed]:
+    """Return the kept events with new time limits of the loops that go on: each has the time that it had left."""
+    ended = {_step(event) for event, _ in kept if _ends(event)}
+    return [
+        (replace(event, until=now + (event.until - at)), at)
+        if isinstance(event, ScopesOpened) and event.until is not None and _step(event) not in ended
+        else (event, at)
+        for event, at in kept
+    ]
 
 
 def with_input(kept: Sequence[Timed], edited: InputEdited, at: datetime) -> list[Timed]:

@@ -16,7 +16,17 @@ from flowrunner.domain.events import InputEdited, Started
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.labels import NO_LABELS, checked_labels
 from flowrunner.domain.request_keys import stored_form
-from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, misfit, with_input
+from flowrunner.domain.rerun import (
+    NoFailedElements,
+    NoSuchStep,
+    Timed,
+    find_step,
+    kept_before,
+    kept_elements,
+    misfit,
+    with_input,
+    with_time_left,
+)
 from flowrunner.domain.transitions import IllegalEvent
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, RevisionId
 from flowrunner.ports.clock import Clock
@@ -36,6 +46,11 @@ class NodeInput(NamedTuple):
     """Another input of the step that a rerun begins at; null is one, too."""
 
     value: JSON
+
+
+class _RerunStart(NamedTuple):
+    step: str
+    failed_elements: bool
 
 
 class _Edit(NamedTuple):
@@ -70,6 +85,7 @@ class Reruns:
         id: ExecutionId,
         *,
         from_step: str | None = None,
+        failed_elements: bool = False,
         node_input: NodeInput | None = None,
         input: Mapping[str, JSON] | None = None,
         labels: Mapping[str, str] | None = None,
@@ -82,6 +98,7 @@ class Reruns:
 
         Args:
             from_step: The node to start at, or a step such as `each.1[4]/push.1`; None repeats the whole execution.
+            failed_elements: ``from_step`` is a loop, whose completed elements are kept, too.
             node_input: The input of ``from_step``; None is the one that it had.
             input: The input; None is the input of ``id``.
             labels: All labels of the new execution; None are those of ``id``.
@@ -92,14 +109,19 @@ class Reruns:
 
         Raises:
             NotFound.
-            InvalidInput: If there is no such step, ``node_input`` comes without a step, the input or a label is
-                invalid, or the key was used for another request.
+            InvalidInput: If there is no such step, ``node_input`` or ``failed_elements`` comes without a step, or both
+                come together, the loop has no failed elements, the input or a label is invalid, or the key was used for
+                another request.
             Conflict: If the kept events do not fit the revision.
         """
         if node_input is not None and from_step is None:
             raise invalid(
                 "node_input", "needs 'from', the node whose input it is", hint="Or send 'input', the execution's"
             )
+        if failed_elements and from_step is None:
+            raise invalid("elements", "needs 'from', the loop whose elements they are")
+        if failed_elements and node_input is not None:
+            raise invalid("node_input", "does not go with 'elements': each has the element of the list as its input")
         key = digest = None
         if idempotency_key is not None:
             key = stored_form(idempotency_key)
@@ -107,6 +129,7 @@ class Reruns:
                 *([] if labels is None else [labels]),
                 # In a list, to tell it from labels.
                 *([] if node_input is None else [[node_input.value]]),
+                *(["failed"] if failed_elements else []),
             ]
             digest = digest_of_request([id, from_step, input, revision, same_keys, *more])
             repeated = await self._executions.accepted_before(caller.workspace_id, key, digest, earlier=idempotency_key)
@@ -119,7 +142,8 @@ class Reruns:
             edit = None if node_input is None else _Edit(node_input.value, caller.account_id, self._clock.now())
             # The revision that ran needs no check.
             changed = None if revision_id == before.revision_id else revision_id
-            kept, misfits = await self._kept_before(caller, id, from_step, edit, changed)
+            place = _RerunStart(from_step, failed_elements=failed_elements)
+            kept, misfits = await self._kept_before(caller, id, place, edit, changed)
             if misfits is not None:
                 raise _does_not_fit(revision, misfits)
         try:
@@ -152,14 +176,18 @@ class Reruns:
         return accepted
 
     async def _kept_before(
-        self, caller: Caller, id: ExecutionId, step: str, edit: _Edit | None, revision_id: RevisionId | None
+        self, caller: Caller, id: ExecutionId, place: _RerunStart, edit: _Edit | None, revision_id: RevisionId | None
     ) -> tuple[Sequence[Timed], str | None]:
-        """Return the events before a step, and what does not fit a revision, or None. Raises: InvalidInput."""
+        """Return the events before a place, and what does not fit a revision, or None. Raises: InvalidInput."""
         flow = None if revision_id is None else await self._library.get(caller.workspace_id, revision_id)
+        now = self._clock.now()
         try:
-            return await self._replays.of(caller, id, lambda events: _kept(events, step, flow, edit))
+            return await self._replays.of(caller, id, lambda events: _kept(events, place, flow, edit, now))
         except NoSuchStep as error:
             raise invalid("from", str(error)) from None
+        except NoFailedElements as error:
+            hint = "leave out 'elements' to run all of it again"
+            raise invalid("elements", str(error), hint=hint) from None
 
     async def _revision_named(self, caller: Caller, before: ExecutionDetail, revision: int | str) -> RevisionId:
         """Raises: NotFound, InvalidInput."""
@@ -186,11 +214,14 @@ class Reruns:
 
 
 def _kept(
-    events: Sequence[Timed], from_step: str, flow: Flow | None, edit: "_Edit | None"
+    events: Sequence[Timed], place: "_RerunStart", flow: Flow | None, edit: "_Edit | None", now: datetime
 ) -> tuple[Sequence[Timed], str | None]:
-    """Return the kept events, and why the flow cannot continue after them; None if it can. Raises: NoSuchStep."""
-    start = find_step(events, from_step)
-    kept = kept_before(events, start)
+    """Return the kept events, and why the flow cannot continue after them; None if it can.
+
+    Raises: NoSuchStep, NoFailedElements.
+    """
+    start = find_step(events, place.step)
+    kept = with_time_left((kept_elements if place.failed_elements else kept_before)(events, start), now)
     if edit is not None:
         kept = with_input(kept, InputEdited(**start._asdict(), input=edit.value, by=edit.by), edit.at)
     return kept, None if flow is None else misfit(kept, start, flow)

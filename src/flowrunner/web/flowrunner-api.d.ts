@@ -5387,6 +5387,11 @@ export interface components {
              */
             from?: string | null;
             /**
+             * Elements
+             * @description `failed`: `from` is a loop, and its elements that have completed keep their results too.
+             */
+            elements?: "failed" | null;
+            /**
              * Node Input
              * @description Another input of the node or step that `from` names. If absent, it gets what it got before.
              */

@@ -9,6 +9,7 @@ export const actions = {
   rerunCurrent: "the current one",
   rerunSame: "the one that ran",
   rerunKept: "What ran before that step is kept and does not run again.",
+  rerunOfFailed: (count: number) => `Only what has not completed in it: ${count.toLocaleString("en")} failed`,
   rerunNodeInput: (step: string) => `Input of ${step}`,
   rerunNodeInputHint: "Expressions read it as ${input}. Results of other nodes and the execution's own input stay as they are.",
   rerunNodeInputFault: "This is not JSON",

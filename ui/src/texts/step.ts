@@ -5,6 +5,7 @@ export const step = {
   by: (name: string) => `by ${name}`,
   byLink: "by link",
   rerunFromHere: "Re-run from here",
+  rerunFailed: (count: number) => `Re-run ${count.toLocaleString("en")} failed`,
   rerunEditInput: "Edit its input…",
   inputEdited: "Input edited",
   noStep: (step: string) => `There is no step ${step}`,

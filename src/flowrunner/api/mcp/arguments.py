@@ -114,6 +114,9 @@ class RerunArguments(Body):
         max_length=2000,
         description="The node or step to begin at, with the earlier results; absent runs the whole flow again.",
     )
+    elements: Literal["failed"] | None = Field(
+        default=None, description="`failed`: from_node is a loop, and keeps the results of its completed elements."
+    )
     node_input: Any = Field(
         default=None, description="Another input of from_node; absent takes what it got before. ${input} reads it."
     )

@@ -196,6 +196,8 @@ async def _run_flow(call: AgentCall, given: takes.RunFlowArguments) -> Result:
 
 async def _rerun(call: AgentCall, given: takes.RerunArguments) -> Result:
     body: Result = {} if given.from_node is None else {"from": given.from_node}
+    if given.elements is not None:
+        body["elements"] = given.elements
     if "node_input" in given.model_fields_set:
         body["node_input"] = given.node_input
     if given.input is not None:

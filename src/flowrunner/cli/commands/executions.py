@@ -196,6 +196,11 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 @click.option(
     "--from", "start", metavar="NODE|STEP", help="Keep the results before this node, and continue from there."
 )
+@click.option(
+    "--elements",
+    type=click.Choice(["failed"]),
+    help="With --from a loop: keep the results of its elements that completed, too.",
+)
 @click.option("--node-input", metavar="JSON|@FILE|-", help="With --from: another input for that node.")
 @click.option("-i", "--input", "inputs", metavar="INPUT", multiple=True, help="Another input: see 'flowrunner run'.")
 @click.option(
@@ -210,7 +215,18 @@ def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
     from flowrunner.cli.bulk import change_many, required
     from flowrunner.cli.reruns import rerun_one
 
-    names = ("start", "node_input", "inputs", "labels_set", "revision", "same_keys", "wait", "follow", "timeout")
+    names = (
+        "start",
+        "elements",
+        "node_input",
+        "inputs",
+        "labels_set",
+        "revision",
+        "same_keys",
+        "wait",
+        "follow",
+        "timeout",
+    )
     more = {name: options.pop(name) for name in names}
     client, selected = connect(), filter_of(options)
     required(ids, selected)

@@ -4,6 +4,7 @@ import { api, type Schemas } from "../../api/client";
 import { parseJson } from "../../api/json";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
+import { hasFailedElements } from "../../execution/loops";
 import { readable } from "../../execution/names";
 import type { RerunProps } from "./rerun";
 import { Confirm, Dialog } from "../../parts/dialog";
@@ -32,6 +33,8 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
     return id === undefined ? undefined : api.get("/api/v1/executions/{id}/steps/{step_id}", { path: { ...path, step_id: id }, signal });
   });
   const text = useSignal<string | undefined>(undefined);
+  const isOfFailed = useSignal(false);
+  const elements = isOfFailed.value && hasFailedElements(chosen) ? "failed" : undefined;
   const revision = useSignal<"current" | "same">("current");
   const fault = useSignal<string | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
@@ -45,7 +48,8 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
     const isWhole = from.value === "";
     if (!isWhole) body.from = from.value;
     // What was not edited stays as it is stored.
-    if (text.value !== undefined && text.value !== original) {
+    if (elements !== undefined) body.elements = elements;
+    else if (text.value !== undefined && text.value !== original) {
       try {
         const input = parseJson(text.value);
         if (isWhole && (input === null || typeof input !== "object" || Array.isArray(input))) throw new SyntaxError();
@@ -84,8 +88,9 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
           </select>
         )}
       </Field>
+      {hasFailedElements(chosen) && <label class="check"><input type="checkbox" checked={isOfFailed.value} onChange={(event) => (isOfFailed.value = event.currentTarget.checked)} />{ofActions.rerunOfFailed(chosen!.scopes!.failed)}</label>}
       {whole.error !== undefined && <Failure error={whole.error} retry={whole.reload} />}
-      {isTooLong ? <p class="muted small">{ofActions.rerunTooLong}</p> : whole.error === undefined && (
+      {elements !== undefined ? null : isTooLong ? <p class="muted small">{ofActions.rerunTooLong}</p> : whole.error === undefined && (
         <Field label={from.value === "" ? ofActions.rerunInput : ofActions.rerunNodeInput(readable(from.value))} fault={fault.value} hint={from.value === "" ? undefined : ofActions.rerunNodeInputHint}>
           {(id, note) => (
             <textarea id={id} aria-describedby={note} aria-invalid={fault.value !== undefined} rows={8} spellcheck={false} value={shown} disabled={whole.data === undefined}

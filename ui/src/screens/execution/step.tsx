@@ -5,6 +5,7 @@ import { useQuery } from "../../api/query";
 import { personOf, withPerson } from "../../app/people";
 import { location, to, withQuery } from "../../app/router";
 import { may } from "../../app/session";
+import { hasFailedElements } from "../../execution/loops";
 import { nodeOf, pathOf, readable, scopeOf } from "../../execution/names";
 import { askedStep } from "../../execution/selection";
 import { FINAL, MOST_STEPS, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
@@ -117,7 +118,8 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {error !== undefined && step.status !== "completed" && <Fault detail={detail} message={error.message} step={step.step} child={child}><code>{error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
       {FINAL.has(detail.status) && may("operator") && (
         <div class="row">
-          <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}><span class="cut">{step.status === "failed" ? texts.rerunFrom(nodeOf(step.step)) : words.rerunFromHere}</span></button>
+          {hasFailedElements(step) && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step, elements: "failed" })}><span class="cut">{words.rerunFailed(step.scopes!.failed)}</span></button>}
+          <button class={step.status === "failed" && !hasFailedElements(step) ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}><span class="cut">{step.status === "failed" ? texts.rerunFrom(nodeOf(step.step)) : words.rerunFromHere}</span></button>
           <button class="btn" onClick={() => (isEditing.value = true)}>{words.rerunEditInput}</button>
         </div>
       )}

@@ -1,0 +1,1 @@
+function e(e){return e?.node_type===`foreach`&&(e.scopes?.failed??0)>0}export{e as t};
