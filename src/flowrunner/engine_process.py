@@ -56,9 +56,9 @@ def _configure(settings: "Settings") -> "Exporters | None":
 async def _run(descriptor: int) -> None:
     from flowrunner.bootstrap.engine_process import served_engine
     from flowrunner.bootstrap.interpreter import frozen_gc
-    from flowrunner.threads import separate_threads
+    from flowrunner.threads import start_threads
 
-    separate_threads()
+    await start_threads()
     async with served_engine(descriptor, _configure) as server:
         with frozen_gc():
             await server

@@ -144,6 +144,7 @@ class Sampling(logging.Filter):
         self._seconds = seconds
         self._lock = threading.Lock()
         self._lines: Counter[str] = Counter()
+        self._has_timer = False
 
     def filter(self, record: logging.LogRecord) -> bool:
         return self.passes(f"{record.name}: {record.msg}")
@@ -154,18 +155,22 @@ class Sampling(logging.Filter):
             if kind not in self._lines and len(self._lines) >= _MOST_KINDS:
                 kind = _OTHER
             self._lines[kind] += 1
-            if len(self._lines) == 1 and self._lines[kind] == 1:
+            if not self._has_timer:
                 self._begin_minute()
             return self._lines[kind] <= self._most
 
     def _begin_minute(self) -> None:
         timer = threading.Timer(self._seconds, self._end_minute)
         timer.daemon = True
-        timer.start()
+        # If the system has no further thread, the next line tries again.
+        with contextlib.suppress(RuntimeError):
+            timer.start()
+            self._has_timer = True
 
     def _end_minute(self) -> None:
         with self._lock:
             lines, self._lines = self._lines, Counter()
+            self._has_timer = False
         for kind, count in lines.items():
             if count > self._most:
                 self._report(kind, count - self._most)

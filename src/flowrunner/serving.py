@@ -41,7 +41,7 @@ from flowrunner.domain.errors import DispatchUnavailable, FlowRunnerError, Unava
 from flowrunner.logs import configure_logging, forward_events
 from flowrunner.ports.ownership import Ownership
 from flowrunner.settings import InvalidSettings, Settings, without_credentials
-from flowrunner.threads import separate_threads
+from flowrunner.threads import start_threads
 
 if TYPE_CHECKING:
     from flowrunner.bootstrap.telemetry import Exporters
@@ -73,7 +73,7 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
         FlowRunnerError: If it cannot start. The message contains the remedy.
     """
     configure_logging(settings)
-    separate_threads()
+    await start_threads()
     unmap_large_blocks()
     # Called in any case, because it rejects contradictory settings before anything is awaited.
     if not is_shared(settings) and is_worker:

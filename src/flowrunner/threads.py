@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
+from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.expression import MAX_RENDERED, NO_VALUES, Scope, Template, TooMuchFilledIn, Values, render
 from flowrunner.domain.values import JSON
 
@@ -20,6 +22,9 @@ LONG_BYTES: Final = 64 * 1024
 # Characters and elements that are rendered on the event loop, as `left_after` counts them: a few milliseconds.
 _SHORT_RENDERING: Final = 128 * 1024
 
+_MOST_OF_SERVER: Final = min(32, (os.cpu_count() or 1) + 4)
+# Those of libuv, the library of the event loop, of the database and of the check of passwords.
+_OTHERS: Final = 4 + 3 + 2
 # Threads for node types of installed packages in a process.
 MOST_OF_PACKAGES: Final = 64
 # True while a step of such a type runs, and in the tasks that it has started.
@@ -33,7 +38,7 @@ class _Threads(ThreadPoolExecutor):
     """
 
     def __init__(self) -> None:
-        super().__init__(thread_name_prefix="server")
+        super().__init__(_MOST_OF_SERVER, thread_name_prefix="server")
         self._of_packages = ThreadPoolExecutor(MOST_OF_PACKAGES, thread_name_prefix="package")
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -46,9 +51,42 @@ class _Threads(ThreadPoolExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-def separate_threads() -> None:
-    """Give node types of packages, and only them, other threads than the server's from now on, in this event loop."""
-    asyncio.get_running_loop().set_default_executor(_Threads())
+async def start_threads() -> None:
+    """Give node types of packages, and only them, other threads than the server's from now on, in this event loop.
+
+    The server's are started now, because later the system may have none left: a step would fail that needs one then,
+    and libuv ends the process without a word.
+
+    Raises:
+        FlowRunnerError: The system has not as many.
+    """
+    server = _Threads()
+    met = threading.Barrier(_MOST_OF_SERVER + _OTHERS + 1)
+
+    def meet() -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            met.wait()
+
+    others = [threading.Thread(target=meet, daemon=True) for _ in range(_OTHERS)]
+    try:
+        # None is idle before all have met, so each is a thread of its own.
+        for thread in others:
+            thread.start()
+        for _ in range(_MOST_OF_SERVER):
+            server.submit(meet)
+        meet()
+    except RuntimeError as error:
+        met.abort()
+        raise FlowRunnerError(
+            f"The system does not let this process have {met.parties - 1} more threads ({error}): raise the limit of "
+            "processes and threads, which is TasksMax= of systemd, --pids-limit of a container, or ulimit -u"
+        ) from None
+    # They have only shown that the others, of which libuv has no error for it, can have as many.
+    for thread in others:
+        thread.join()
+    asyncio.get_running_loop().set_default_executor(server)
+    # Not answered without a thread, and by no name server.
+    await asyncio.get_running_loop().getaddrinfo("127.0.0.1", None)
 
 
 async def on_thread_if(size: int, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -25,7 +25,7 @@ from flowrunner.plugin import (
     TimeWait,
 )
 from flowrunner.ports.dispatch import Signal
-from flowrunner.threads import MOST_OF_PACKAGES, OF_PACKAGE, separate_threads
+from flowrunner.threads import MOST_OF_PACKAGES, OF_PACKAGE, start_threads
 from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, answer, machine
 from support.invariants import check_database
 
@@ -102,7 +102,7 @@ async def test_a_short_node_that_cancels_the_task_of_its_execution_does_not_leav
 
 
 async def test_a_package_has_other_threads_than_the_server(path: Path) -> None:
-    separate_threads()
+    await start_threads()
 
     async def act(value: Any, context: StepContext) -> Any:
         return await asyncio.to_thread(lambda: threading.current_thread().name)
@@ -135,7 +135,7 @@ async def test_an_execution_that_begins_in_a_step_of_a_package_has_the_threads_o
 
 
 async def test_a_package_that_blocks_all_threads_it_can_have_leaves_the_server_its_own() -> None:
-    separate_threads()
+    await start_threads()
     may_end = threading.Event()
 
     async def block() -> None:

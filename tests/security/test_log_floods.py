@@ -138,6 +138,25 @@ def test_lines_of_a_kind_are_sampled_and_the_others_counted() -> None:
     assert sampling.filter(record)
 
 
+def test_a_minute_that_begins_while_the_system_has_no_thread_ends_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = threading.Event()
+    sampling = Sampling(lambda kind, count: ended.set(), most=2, seconds=0.1)
+
+    def fail(timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Timer, "start", fail)
+        without_thread = [sampling.passes("a") for _ in range(3)]
+    sampling.passes("a")
+
+    assert without_thread == [True, True, False]
+    assert ended.wait(PATIENCE_SECONDS)
+    assert sampling.passes("a")
+
+
 def test_kinds_of_lines_are_bounded() -> None:
     sampling = Sampling(lambda kind, count: None, seconds=3600.0)
 

@@ -1,5 +1,8 @@
 """Work of any length: short on the event loop, long on a thread."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -117,3 +120,48 @@ async def test_s61_the_message_of_a_callback_is_rendered_on_a_thread_if_it_is_lo
     assert renderings[1:] == [(True, SHORT), (False, MOST_MESSAGE_CHARACTERS)]
     with pytest.raises(ExpressionFailed, match=f"more than {MOST_MESSAGE_CHARACTERS} characters"):
         await message(["${event.data.x} "] * 800, 60_000)
+
+
+STARTED: Final = """
+import asyncio, os, time
+import uvloop
+from flowrunner.threads import start_threads
+
+async def main():
+    await start_threads()
+    before = len(os.listdir("/proc/self/task"))
+    loop = asyncio.get_running_loop()
+    waits = [asyncio.to_thread(time.sleep, 0.05) for _ in range(50)]
+    await asyncio.gather(*waits, *(loop.getaddrinfo("localhost", port) for port in range(1, 20)))
+    print(len(os.listdir("/proc/self/task")) - before)
+
+uvloop.run(main())
+"""
+REFUSED: Final = """
+import asyncio, os, resource
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.threads import start_threads
+
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+if os.getuid() == 0:
+    # No such limit holds for root.
+    os.setuid(65534)
+try:
+    asyncio.run(start_threads())
+except FlowRunnerError as error:
+    print(error)
+"""
+
+
+def run_alone(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_no_thread_is_started_later_than_at_the_start() -> None:
+    assert run_alone(STARTED) == "0\n"
+
+
+def test_a_process_that_may_have_no_more_threads_does_not_start() -> None:
+    assert "raise the limit of processes and threads" in run_alone(REFUSED)
