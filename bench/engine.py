@@ -51,6 +51,7 @@ from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
@@ -174,6 +175,7 @@ async def open_engine(
     executions = Executions(
         SqlExecutions(database), flows, deps.library, dispatcher, concurrency=concurrency,
         usage=UsageLimits(SqlUsage(database), UNLIMITED, clock), sandbox=sandbox, schemas=schemas, clock=clock,
+        config=SqlConfig(database),
     )  # fmt: skip
     deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
     try:

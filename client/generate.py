@@ -18,6 +18,7 @@ RENAMED: Final = {
     "TicketAnswer": "Ticket",
     "TokenInList": "Token",
     "SecretInList": "ListedSecret",
+    "ConfigValueInList": "ListedConfigValue",
     "ApprovalInList": "Approval",
     "HookAnswer": "StartedByHook",
     "InvitationInList": "Invitation",

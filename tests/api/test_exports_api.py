@@ -273,6 +273,7 @@ async def test_few_exports_of_a_workspace_are_read_at_a_time(tmp_path: Path) -> 
 async def test_an_export_says_the_same_as_the_api(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
         await team.mara.request("POST", f"{team.path}/secrets", {"key": "TOKEN", "value": SECRET})
+        await team.mara.request("PUT", "/api/v1/config/CHANNEL", {"value": ["#ops"]}, **{HEADER: team.id})
         await team.join("viewer")
         child = await team.flow(f'metadata: {{description: D, version: "1.2", tags: [a, b]}}\n{RETURN}')
         parent = await team.flow(f"nodes: {{a: {{type: flow, params: {{flow: '{child}'}}}}}}\n")
@@ -300,7 +301,7 @@ async def test_an_export_says_the_same_as_the_api(tmp_path: Path) -> None:
             name: (await team.mara.request("GET", f"{path}/{name}?limit=50", **{HEADER: team.id})).json[name]
             for path, names in (
                 (team.path, ("secrets", "members")),
-                ("/api/v1", ("flows", "triggers", "callbacks", "executions")),
+                ("/api/v1", ("config", "flows", "triggers", "callbacks", "executions")),
             )
             for name in names
         }
@@ -314,8 +315,9 @@ async def test_an_export_says_the_same_as_the_api(tmp_path: Path) -> None:
         found = [{key: row[key] for key in sorted(kept)} for row in exported]
         assert sorted(found, key=str) == sorted(expected, key=str)
     assert len(shown["executions"]) == 5
-    assert {name: len(rows) for name, rows in shown.items() if name in ("secrets", "triggers", "callbacks")} == {
-        "secrets": 1, "triggers": 1, "callbacks": 1,
+    once = ("secrets", "config", "triggers", "callbacks")
+    assert {name: len(rows) for name, rows in shown.items() if name in once} == {
+        "secrets": 1, "config": 1, "triggers": 1, "callbacks": 1,
     }  # fmt: skip
     (paused,), (off,) = lines(archive, "triggers.ndjson"), lines(archive, "callbacks.ndjson")
     assert paused["paused_at"] is not None

@@ -243,6 +243,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _triggers(made.go, account)
     _revisions(made.go, account)
     _secrets(made.go, account)
+    _config(made.go, account)
     _callbacks(made.go, account)
     _hooks(made.go, nobody, admin.new_account())
     _accounts(made.go, admin, account)
@@ -543,6 +544,18 @@ def _secrets(go: Go, account: Client) -> None:
         go(account, f"GET {path}", **target)
     for _ in range(2):
         go(account, f"DELETE {path}/{{key}}", key="K", **own)
+
+
+def _config(go: Go, account: Client) -> None:
+    path, one = "/api/v1/config", "/api/v1/config/{name}"
+    for value in (1, 2, None):
+        go(account, f"PUT {one}", {"value": value}, name="A")
+    go(account, f"PUT {one}", b"{", name="A")
+    for query in ("", "?limit=x"):
+        go(account, f"GET {path}", query=query)
+    for name in ("A", "B"):
+        go(account, f"GET {one}", name=name)
+        go(account, f"DELETE {one}", name=name)
 
 
 def _callbacks(go: Go, account: Client) -> None:

@@ -195,7 +195,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
         bug: Any = Broken()
         broken = dataclasses.replace(
             services,
-            tokens=bug, accounts=bug, secrets=bug, flows=bug, executions=bug,
+            tokens=bug, accounts=bug, secrets=bug, configuration=bug, flows=bug, executions=bug,
             keys=bug, audit=bug, language=bug, signals=bug, reruns=bug, workspaces=bug,
             pause=bug, approvals=bug, flow_batches=bug,
             invitations=bug, password_resets=bug, email_confirmations=bug, linked_approvals=bug,
@@ -209,6 +209,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/flows": {"name": "N", "definition": "x"},
             "/api/v1/accounts": {"name": "N", "email": "e@example.com", "password": PASSWORD},
             "/api/v1/accounts/{account_id}/secrets": {"key": "K", "value": "long enough"},
+            "/api/v1/config/{name}": {"value": 1},
             "/api/v1/flows/{id}": {"name": "N"},
             "/api/v1/flows/{id}/run": {"input": {}},
             "/api/v1/flows/validate": {"definition": "x"},

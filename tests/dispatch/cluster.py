@@ -51,6 +51,7 @@ from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.background import SqlJobClaims
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.database import Database
 from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.executions import SqlExecutions
@@ -180,7 +181,7 @@ class Cluster:
         executions = Executions(
             reader, flows, deps.library, dispatcher, concurrency=concurrency,
             usage=UsageLimits(SqlUsage(database), self.limits, self.clock), sandbox=self.sandbox, schemas=schemas,
-            clock=self.clock,
+            clock=self.clock, config=SqlConfig(database),
         )  # fmt: skip
         deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
         await dispatcher.open()

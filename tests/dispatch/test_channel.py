@@ -743,7 +743,7 @@ async def test_a_process_that_does_not_answer_gets_a_start_only_if_none_answers(
 
 def test_a_start_is_the_same_after_it_was_packed() -> None:
     slot = ConcurrencySlot("key", 2, is_queued=True)
-    new = replace(new_execution("exec-1"), flow_name="Orders", labels={"team": "core"}, slot=slot)
+    new = replace(new_execution("exec-1"), flow_name="Orders", labels={"team": "core"}, config={"A": [1]}, slot=slot)
     started = new.first_event(flow_of("nodes: {a: {type: transform, params: {value: 1}}}"), {"n": 1}, "00-1-2-01")
 
     sent = msgspec.msgpack.decode(msgspec.msgpack.encode(pack_start(new, started)), type=PackedStart)

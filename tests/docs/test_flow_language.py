@@ -22,7 +22,7 @@ from docs.pages import (
     section,
 )
 from flowrunner.api.http import bodies
-from flowrunner.domain import decide, expression, step_state, values
+from flowrunner.domain import config, decide, expression, step_state, values
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
 from flowrunner.domain.flow import COMMON_ERRORS, MAX_STEPS
@@ -202,6 +202,10 @@ def test_the_limits_are_the_ones_in_force() -> None:
         f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",
         "key of `limits.concurrency`, `dedupe` of a `flow` node": _size(admission.MOST_KEY_CHARACTERS),
         "secrets of a workspace": f"{secrets.MAX_SECRETS}, of {_size(secrets.MAX_VALUE_BYTES)} each",
+        "configuration values of a workspace": (
+            f"{config.MAX_VALUES}, of {config.MAX_VALUE_CHARACTERS:,} characters of JSON each, "
+            f"and {config.MAX_CHARACTERS:,} together"
+        ),
         "request to the API": f"{_size(bodies.MAX_BODY_BYTES)}; {_size(bodies.MAX_FLOW_BODY_BYTES)} "
         "for one that saves a flow",
     }

@@ -246,6 +246,7 @@ PLACES: Final[Mapping[str, Place]] = {
             "input": ({"n": 1}, {"n": 2}), "trigger": ("t", "u"),
             "mocks": ({"a": {"result": 1}}, {"a": {"result": 2}}, {"a": [{"result": 1}]}),
             "flows": ({"f": {"mocks": {"x": {"result": 1}}}}, {"g": {"mocks": {}}}), "secrets": ({"A": ""}, {"A": "a"}),
+            "config": ({"A": 1}, {"A": "1"}, {"B": 1}),
             "signals": ({"k": {"payload": 1}}, {"k": [{"payload": 1}, {"payload": 2}]}),
             "approvals": ({"b": {"approved": True}}, {"b": {"approved": False}}), "cancel_after": FROM_NOTHING,
             "now": MOMENTS, "expect": ({"status": "failed"}, {"status": "cancelled"}),

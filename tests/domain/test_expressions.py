@@ -258,7 +258,7 @@ def test_an_expression_that_cannot_be_evaluated_is_rejected(text: str, code: str
     [
         ("${inptu.a}", "did you mean 'input'?"),
         ("${[1].map(x => x + varss.y)}", "did you mean 'vars'?"),
-        ("${process.env}", "known names: error, execution, flow, input, nodes, secrets, trigger, vars"),
+        ("${process.env}", "known names: config, error, execution, flow, input, nodes, secrets, trigger, vars"),
         ("${}", "write ${input}, or '$${' for a literal '${'"),
         ("a ${b", "end it with '}', or write '$${' for a literal '${'"),
         ("${nodes}", "write ${nodes.<name>.result}"),

@@ -21,6 +21,7 @@ from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
@@ -43,6 +44,7 @@ class Services:
     signals: Signals
     reruns: Reruns
     vault: Vault
+    config: SqlConfig
     journal: Journal
     library: CompiledFlows
     published: Mapping[ExecutionId, Sequence[Recorded]]
@@ -116,6 +118,7 @@ def local(place: Place) -> Backend:
                 signals=server.signals,
                 reruns=server.reruns,
                 vault=server.vault,
+                config=SqlConfig(server.database),
                 journal=server.journal,
                 library=server.library,
                 published=server.broadcast.published,
@@ -128,7 +131,8 @@ def local(place: Place) -> Backend:
 def flows_on(database: Database, types: Mapping[str, NodeType[Any]], sandbox: Sandbox, clock: Clock) -> Flows:
     specs = {name: node_type.spec() for name, node_type in types.items()}
     language = Language(specs, RustSchemas(), sandbox)
-    return Flows(SqlFlows(database), SqlSecrets(database), language, clock, usage=SqlUsage(database), limits=UNLIMITED)
+    stores = SqlFlows(database), SqlSecrets(database), SqlConfig(database)
+    return Flows(*stores, language, clock, usage=SqlUsage(database), limits=UNLIMITED)
 
 
 def all_in(place: Place) -> bytes:

@@ -55,6 +55,7 @@ class Case(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True
     rule: str
     flow: str | Sequence[str]
     flows: Mapping[str, str | Sequence[str]] = {}
+    config: Mapping[str, Json] = {}
     secrets: Mapping[str, str] = {}
     input: Mapping[str, Json] = {}
     mocks: Mapping[str, Json] = {}

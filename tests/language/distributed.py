@@ -21,6 +21,7 @@ from flowrunner.ports.executions import ExecutionFilter, ExecutionView
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.config import SqlConfig
 from language.backend import NO_SHORT_WAIT, Backend, Process, Services, all_in, flows_on
 from services.callers import caller_of
 from support.databases import MARA, MARA_ACCOUNT, OMAR, account
@@ -119,6 +120,7 @@ def distributed(place: str, url: str) -> Backend:
                 signals=side.signals,
                 reruns=side.reruns,
                 vault=side.vault,
+                config=SqlConfig(side.database),
                 journal=side.journal,
                 library=side.library,
                 published=machines.broadcast.published,

@@ -180,6 +180,7 @@ class RuleRunner:
 
     async def run(self) -> None:
         case, expect = self.case, self.case.expect
+        await self.set_config(case.config)
         for key, value in case.secrets.items():
             await self.services.vault.set(MARA, key, value, at=self.clock.now())
         for url, written in case.http.items():
@@ -205,6 +206,10 @@ class RuleRunner:
                 await self.do(does, what)
         await self.let_time_run()
         await self.look(expect)
+
+    async def set_config(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            await self.services.config.save(MARA, name, value, at=self.clock.now(), check=lambda _: None)
 
     async def save(self, name: str, revisions: str | Sequence[str]) -> None:
         for text in [revisions] if isinstance(revisions, str) else revisions:
@@ -238,6 +243,8 @@ class RuleRunner:
                 await self.crash()
             case "release", str():
                 self.peers.release(what)
+            case "config", dict():
+                await self.set_config(what)
             case "save", str():
                 await self.save(MAIN, what)
             case "start", dict():

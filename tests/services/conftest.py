@@ -11,6 +11,7 @@ from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
@@ -53,6 +54,6 @@ def language(engine: Machine) -> Language:
 @pytest.fixture
 def flows(engine: Machine, language: Language) -> Flows:
     return Flows(
-        SqlFlows(engine.database), SqlSecrets(engine.database), language, engine.clock,
+        SqlFlows(engine.database), SqlSecrets(engine.database), SqlConfig(engine.database), language, engine.clock,
         usage=SqlUsage(engine.database), limits=UNLIMITED,
     )  # fmt: skip

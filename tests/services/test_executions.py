@@ -26,6 +26,7 @@ from flowrunner.services.retention import Retention
 from flowrunner.services.start_slots import MOST_WAITING_OF_ACCOUNT
 from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.retention import SqlRetention
@@ -168,7 +169,7 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
     executions = Executions(
         reader, store, Library(), engine.dispatcher, concurrency=SqlConcurrencyLimits(engine.database),
         usage=UsageLimits(SqlUsage(engine.database), UNLIMITED, engine.clock), sandbox=engine.deps.sandbox,
-        schemas=RustSchemas(), clock=engine.clock,
+        schemas=RustSchemas(), clock=engine.clock, config=SqlConfig(engine.database),
     )  # fmt: skip
     with pytest.raises(NotFound):
         await executions.run(mara, saved.id, {})

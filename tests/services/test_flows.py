@@ -21,6 +21,7 @@ from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.services.preconditions import Precondition
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
@@ -234,7 +235,7 @@ async def test_a_revision_that_the_language_no_longer_knows_is_not_restored(
     older = Language(known, RustSchemas(), engine.deps.sandbox)
     store, secrets = SqlFlows(engine.database), SqlSecrets(engine.database)
     usage = SqlUsage(engine.database)
-    outdated = Flows(store, secrets, older, engine.clock, usage=usage, limits=UNLIMITED)
+    outdated = Flows(store, secrets, SqlConfig(engine.database), older, engine.clock, usage=usage, limits=UNLIMITED)
     with pytest.raises(InvalidFlow):
         await outdated.restore(mara, saved.id, 1)
 

@@ -85,7 +85,7 @@ async def test_s61_the_input_of_a_trigger_is_rendered_on_a_thread_if_it_is_long(
 
     async def input(size: int) -> Any:
         values = {"body": {"x": "x" * size}}
-        return await input_of(trigger, flow, values, workspace_id=MARA, sandbox=cast("Any", None))
+        return await input_of(trigger, flow, values, config={}, workspace_id=MARA, sandbox=cast("Any", None))
 
     assert await input(3) == {"a": "xxx ", "b": "xxx "}
     assert renderings == [(True, SHORT)]

@@ -25,6 +25,7 @@ from flowrunner.ports.hooks import HookDeliveryId
 from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.callbacks import SqlCallbacks
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.hooks import SqlHooks
@@ -65,6 +66,7 @@ ROWS: Final[Mapping[str, Mapping[str, Any]]] = {
     "identities": {},
     "second_factors": {"type": "totp"},
     "secrets": {},
+    "config_values": {"value": "[1]"},
     "flows": {"id": FLOW, "tags": '["x", "y"]', "revision_id": "revision-1", "tool_inputs": "{}"},
     "revisions": {"id": "revision-1", "created_by": ACCOUNT},
 }
@@ -195,6 +197,9 @@ CASES: Final = {
     "identity": Case("identities", lambda db: first(SqlIdentities(db).of_account(ACCOUNT))),
     "second factor": Case("second_factors", lambda db: view_of(SqlSecondFactors(db).of_account(ACCOUNT))),
     "secret": Case("secrets", lambda db: first(SqlSecrets(db).page(WORKSPACE, page=PAGE)), {"used_by": lambda _: []}),
+    "configuration value": Case(
+        "config_values", lambda db: first(SqlConfig(db).page(WORKSPACE, page=PAGE)), {"used_by": lambda _: []}
+    ),
     "workspace": Case("workspaces", lambda db: SqlWorkspaces(db).get(ACCOUNT, WORKSPACE), OF_WORKSPACE),
     "member": Case(
         "members",
@@ -215,6 +220,7 @@ CASES: Final = {
             "saved_by": lambda rows: rows["revisions"]["created_by"],
             "triggers": lambda _: None,
             "secret_names": lambda _: (),
+            "config_names": lambda _: (),
             "tool": lambda rows: FlowTool(rows["flows"]["tool_name"], "{}"),
         },
     ),

@@ -29,6 +29,7 @@ from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.audit_chain import check_chain
 from flowrunner.storage.callbacks import SqlCallbacks
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.copying import COPIED, USAGE, NotCopied, copy_to_postgres
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
@@ -99,6 +100,7 @@ async def source(tmp_path: Path) -> Path:
             return sealed, newest or key
 
         await SqlSecrets(database).save(MARA, seal, at=NOON)
+        await SqlConfig(database).save(MARA, "A", ["é"], at=NOON, check=lambda _: None)
     flow = SavedFlow(
         id=FlowId("flow-1"), name="é", description="", version="1", tags=["a"], created_at=NOON, updated_at=NOON,
         definition="nodes: …", revision_id=RevisionId("rev-1"), saved_by=AccountId(MARA),

@@ -38,6 +38,7 @@ from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.database import Database
 from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.executions import SqlExecutions
@@ -408,6 +409,7 @@ async def machine(
         executions = Executions(
             reader, flows, library, dispatcher, concurrency=concurrency,
             usage=UsageLimits(SqlUsage(database), UNLIMITED, clock), sandbox=scripts, schemas=schemas, clock=clock,
+            config=SqlConfig(database),
         )  # fmt: skip
         deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
         replays = Replays(journal, FairMemory())

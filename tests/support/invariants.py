@@ -178,6 +178,7 @@ SELECT workspace_id, sum(stored),
        + (SELECT coalesce(sum(size), 0) FROM hook_deliveries WHERE workspace_id = usage.workspace_id)
        + (SELECT 512 * count(*) FROM callback_deliveries WHERE workspace_id = usage.workspace_id)
        + (SELECT coalesce(sum(octet_length(sealed)), 0) FROM secrets WHERE workspace_id = usage.workspace_id)
+       + (SELECT coalesce(sum(octet_length(value)), 0) FROM config_values WHERE workspace_id = usage.workspace_id)
   FROM usage GROUP BY workspace_id
 """
 

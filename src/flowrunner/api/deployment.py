@@ -150,6 +150,13 @@ class DeployedFlow(FlowAnswer, frozen=True, kw_only=True):
         Sequence[str] | UnsetType,
         Meta(description="Names of secrets that the flow reads and the workspace does not have. Absent without any."),
     ] = UNSET
+    missing_config: Annotated[
+        Sequence[str] | UnsetType,
+        Meta(
+            description="Names of configuration values that the flow reads and the workspace does not have. Absent "
+            "without any."
+        ),
+    ] = UNSET
     missing_flows: Annotated[
         Sequence[str] | UnsetType,
         Meta(
@@ -221,6 +228,7 @@ def _deployed(document: DeployedDocument, plan: PlanAnswer | UnsetType) -> Deplo
         **fields,
         action=action_of(change),
         missing_secrets=document.missing_secrets or UNSET,
+        missing_config=document.missing_config or UNSET,
         missing_flows=document.missing_flows or UNSET,
     )
 

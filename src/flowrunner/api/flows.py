@@ -178,6 +178,10 @@ class MoveAnswer(Answer, frozen=True, kw_only=True):
     missing_secrets: Annotated[
         Sequence[str], Meta(description="Names of secrets that the flow reads and the workspace does not have.")
     ]
+    missing_config: Annotated[
+        Sequence[str],
+        Meta(description="Names of configuration values that the flow reads and the workspace does not have."),
+    ]
 
 
 _MOST_TAGS: Final = 20
@@ -379,18 +383,21 @@ async def delete_flow(request: Request, id: str) -> Reply[Message]:
 @router.post("/{id}/move", responses=errors(401, 403, 404, 409, *BODY_ERRORS))
 @RoutePolicy(parameters=[DRY_RUN])
 async def move_flow(request: Request, id: str, body: MoveFlow) -> Reply[MoveAnswer]:
-    """Move a flow with its revisions and executions to another workspace. Secrets are not moved.
+    """Move a flow with its revisions and executions to another workspace. Secrets and configuration values stay.
 
     The caller must be an admin of the workspace that the flow leaves, and an editor in the other one. A repeated
-    request completes a move that was cut off. A dry run answers with the flow as it is, and the secrets that would be
-    missing.
+    request completes a move that was cut off. A dry run answers with the flow as it is, and the secrets and
+    configuration values that would be missing.
     """
     services, caller = services_of(request), caller_of(request)
     target = act_also_at(request, caller, body.workspace)
     moved = await services.moves.move(caller, FlowId(id), target, dry_run=is_dry_run(request))
     return answer(
         MoveAnswer(
-            flow=FlowAnswer.of(moved.flow), workspace_id=moved.workspace_id, missing_secrets=moved.missing_secrets
+            flow=FlowAnswer.of(moved.flow),
+            workspace_id=moved.workspace_id,
+            missing_secrets=moved.missing_secrets,
+            missing_config=moved.missing_config,
         )
     )
 

@@ -12,6 +12,7 @@ from flowrunner.security.egress import EgressClients
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.bundle import AccountServices
+from flowrunner.services.configuration import Configuration
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
 from flowrunner.services.invitations import Invitations
@@ -112,11 +113,13 @@ def assemble_accounts(
             SqlExports(database),
             stores.workspaces,
             secrets=stored.secrets,
+            config=stores.config,
             triggers=stores.triggers,
             callbacks=stores.callbacks,
             audit=stores.audit,
             clock=clock,
         ),
         secrets=Secrets(stored.secrets, stored.vault, clock),
+        configuration=Configuration(stores.config, clock),
         keys=stored.keys,
     )

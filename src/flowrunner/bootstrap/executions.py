@@ -46,6 +46,7 @@ def assemble_executions(
         concurrency=SqlConcurrencyLimits(database),
         usage=usage,
         clock=clock,
+        config=stores.config,
         sandbox=engine.deps.sandbox,
         schemas=schemas,
     )

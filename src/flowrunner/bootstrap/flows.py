@@ -31,12 +31,19 @@ def assemble_flows(
     """Return the services around flows. Args: has_links: The server has an address for the links of approvals."""
     usage, limits = stores.usage, engine.limits
     language = Language(engine.specs, schemas, engine.deps.sandbox, has_links=has_links)
-    flows = Flows(stores.flows, secrets, language, clock, usage=usage, limits=limits)
+    flows = Flows(stores.flows, secrets, stores.config, language, clock, usage=usage, limits=limits)
     return FlowServices(
         language=language,
         flows=flows,
         flow_batches=FlowBatches(flows, stores.flows, clock, usage=usage, limits=limits),
         moves=FlowMoves(SqlFlowMoves(database), flows, clock, limits=limits),
         flow_tests=FlowTests(language, TestProcesses()),
-        node_trials=NodeTrialService(language, EngineTrials(engine.deps), stores.pause, stores.audit, clock),
+        node_trials=NodeTrialService(
+            language,
+            EngineTrials(engine.deps),
+            config=stores.config,
+            pause=stores.pause,
+            audit=stores.audit,
+            clock=clock,
+        ),
     )

@@ -6,6 +6,7 @@ from typing import Self
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.callbacks import SqlCallbacks
+from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_records import SqlExecutionRecords
 from flowrunner.storage.executions import SqlExecutions
@@ -25,6 +26,7 @@ class Stores:
     accounts: SqlAccounts
     audit: SqlAudit
     callbacks: SqlCallbacks
+    config: SqlConfig
     executions: SqlExecutions
     flows: SqlFlows
     hooks: SqlHooks
@@ -43,6 +45,7 @@ class Stores:
             accounts=SqlAccounts(database),
             audit=SqlAudit(database),
             callbacks=SqlCallbacks(database),
+            config=SqlConfig(database),
             executions=SqlExecutions(database),
             flows=SqlFlows(database),
             hooks=SqlHooks(database),

@@ -13,6 +13,7 @@ import click
 
 from flowrunner.api.event_messages import message_of
 from flowrunner.cli.common import has_colour, warn
+from flowrunner.cli.config_files import read_config
 from flowrunner.cli.documents import SourceFile, check_read_once, is_directory, no_text, read_documents
 from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_text
@@ -21,7 +22,7 @@ from flowrunner.cli.live import PlainLines
 from flowrunner.cli.output import show_value
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.cli.text import plain
-from flowrunner.cli.validate import missing_secrets
+from flowrunner.cli.validate import missing_config, missing_secrets
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Failed
 from flowrunner.domain.flow import Graph
@@ -50,6 +51,7 @@ class _Arguments:
     inputs: Sequence[str]
     params: Sequence[str]
     secrets: Mapping[str, str]
+    config: Mapping[str, JSON]
     answers: Answers
     settings: Settings
     quiet: bool
@@ -83,6 +85,7 @@ def run_locally(
     inputs: Sequence[str],
     params: Sequence[str],
     secrets_file: str | None,
+    config_file: str | None,
     approve: Sequence[str],
     reject: Sequence[str],
     signals: Sequence[str],
@@ -100,6 +103,7 @@ def run_locally(
         inputs=inputs,
         params=params,
         secrets=given_secrets(secrets_file, os.environ),
+        config={} if config_file is None else read_config(config_file, "--config: "),
         answers=_answers(approve, reject, signals),
         settings=settings,
         quiet=quiet,
@@ -121,7 +125,7 @@ async def _run(files: Sequence[str], given: _Arguments) -> int:
     documents, _ = read_documents(files)
     flows, progress = GivenFlows(), Progress(quiet=given.quiet, colour=has_colour(sys.stderr))
     async with open_runtime(script_workers=given.settings.script_workers) as (language, runtime):
-        read = [await _read(language, document, flows, given.secrets) for document in documents]
+        read = [await _read(language, document, flows, given) for document in documents]
         first = read[0]
         if first is None or None in read:
             return INVALID
@@ -129,7 +133,7 @@ async def _run(files: Sequence[str], given: _Arguments) -> int:
         _warn_of_short_secrets(given.secrets)
         input = read_inputs(given.inputs, given.params, first.flow.inputs or {})
         async with open_local_runner(
-            runtime, flows, given.secrets,
+            runtime, flows, given.secrets, given.config,
             answers=given.answers, egress_allow=given.settings.egress_allow, watch=progress.watch,
         ) as runner:  # fmt: skip
             try:
@@ -142,17 +146,15 @@ async def _run(files: Sequence[str], given: _Arguments) -> int:
     return _print_end(events[-1], runner.unanswered, was_interrupted=was_interrupted)
 
 
-async def _read(
-    language: Language, document: SourceFile, flows: GivenFlows, secrets: Mapping[str, str]
-) -> GivenFlow | None:
-    """Return the flow, or None if it has faults. Print the faults, and warn about missing secrets."""
+async def _read(language: Language, document: SourceFile, flows: GivenFlows, arguments: _Arguments) -> GivenFlow | None:
+    """Return the flow, or None if it has faults. Print the faults, and warn about missing secrets and values."""
     given, faults = None, [no_text()]
     if document.text is not None:
         reading = await language.study(document.text)
         if reading.flow is not None:
             written = cast("Mapping[str, Any]", read_yaml(document.text).value)
             given = flows.add(reading.flow, written["nodes"])
-            faults = list(missing_secrets(reading, secrets))
+            faults = [*missing_secrets(reading, arguments.secrets), *missing_config(reading, arguments.config)]
         else:
             faults = [fault for fault in reading.faults if not fault.is_warning]
     print_text([ValidationReport(document.file, faults)], colour=has_colour(sys.stderr), err=True)

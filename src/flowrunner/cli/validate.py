@@ -102,5 +102,22 @@ def missing_secrets(reading: Reading, given: Collection[str]) -> Sequence[Fault]
     ]
 
 
+def missing_config(reading: Reading, given: Collection[str]) -> Sequence[Fault]:
+    """Return a warning for each configuration value that a flow names and that was not given."""
+    return [
+        Fault(
+            path=place.path,
+            line=place.line,
+            column=place.column,
+            code="config.unknown",
+            message=f"there is no configuration value '{name}'",
+            hint="write it into the file that --config names",
+            is_warning=True,
+        )
+        for name, place in reading.config.items()
+        if name not in given
+    ]
+
+
 def _summary(files: int, errors: int, warnings: int) -> str:
     return f"{counted(files, 'flow')}: {counted(errors, 'error')}, {counted(warnings, 'warning')}"

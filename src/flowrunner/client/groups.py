@@ -8,6 +8,7 @@ from flowrunner.client.operations import K
 
 if TYPE_CHECKING:
     from flowrunner.client.accounts import Accounts, Secrets, Sessions, Tokens
+    from flowrunner.client.config import Configuration
     from flowrunner.client.executions import Executions, Jobs
     from flowrunner.client.flows import Flows
     from flowrunner.client.installation import Installation
@@ -54,6 +55,12 @@ class Groups(Generic[K]):
         from flowrunner.client.accounts import Secrets
 
         return Secrets(self._performer)
+
+    @cached_property
+    def config(self) -> "Configuration[K]":
+        from flowrunner.client.config import Configuration
+
+        return Configuration(self._performer)
 
     @cached_property
     def accounts(self) -> "Accounts[K]":

@@ -172,6 +172,15 @@ class CommandLogin(Model):
     expires_at: datetime
 
 
+class ConfigValue(Model):
+    """The schema `ConfigValueAnswer` of the API."""
+
+    name: str
+    value: Any
+    created_at: datetime
+    updated_at: datetime
+
+
 class Coverage(Model):
     """The schema `CoverageAnswer` of the API."""
 
@@ -226,6 +235,8 @@ class DeployedFlow(Model):
         plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
         action: `none` if the flow already had all of the changes.
         missing_secrets: Names of secrets that the flow reads and the workspace does not have. Absent without any.
+        missing_config: Names of configuration values that the flow reads and the workspace does not have. Absent
+            without any.
         missing_flows: Names or ids of flows that the flow calls or waits for, which neither the workspace nor the
             request has. Absent without any.
     """
@@ -243,6 +254,7 @@ class DeployedFlow(Model):
     plan: Plan | None
     action: Literal["create", "update", "none"]
     missing_secrets: list[str] | None
+    missing_config: list[str] | None
     missing_flows: list[str] | None
 
 
@@ -417,6 +429,7 @@ class ExecutionDetail(Model):
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
         labels: The labels that it was started with. Absent without any.
+        config: The configuration values that it reads, as they were at its start. Absent without any.
         result: Absent until the execution has completed.
         waiting_for: Absent unless the execution waits.
         failure: Absent unless the execution failed.
@@ -441,6 +454,7 @@ class ExecutionDetail(Model):
     repaired_by: str | None
     labels: dict[str, str] | None
     input: Any
+    config: dict[str, Any] | None
     result: Any
     waiting_for: list[WaitingFor] | None
     failure: Failure | None
@@ -852,6 +866,20 @@ class Link(Model):
     url: str
 
 
+class ListedConfigValue(Model):
+    """The schema `ConfigValueInList` of the API.
+
+    Attributes:
+        used_by: The flows whose current revision names it, at most the first 100.
+    """
+
+    name: str
+    value: Any
+    created_at: datetime
+    updated_at: datetime
+    used_by: list[FlowName]
+
+
 class ListedSecret(Model):
     """The schema `SecretInList` of the API.
 
@@ -956,11 +984,13 @@ class Move(Model):
 
     Attributes:
         missing_secrets: Names of secrets that the flow reads and the workspace does not have.
+        missing_config: Names of configuration values that the flow reads and the workspace does not have.
     """
 
     flow: Flow
     workspace_id: str
     missing_secrets: list[str]
+    missing_config: list[str]
 
 
 class NewCallback(Model):

@@ -68,6 +68,8 @@ class Started:
         is_queued: The execution waits for a concurrency slot of its flow.
         flow_name: The flow's name, if it differs from the metadata of the revision.
         labels: Names and values that lists select executions by.
+        config: The configuration values that the flow names, as they are at the start; those that there are not are
+            missing.
         traceparent: The trace context of what has started it, as a `traceparent` header; empty without traces.
     """
 
@@ -79,6 +81,7 @@ class Started:
     is_queued: bool = False
     flow_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, JSON] = field(default_factory=dict)
     traceparent: str = ""
 
 

@@ -1,6 +1,6 @@
 """The state of an execution, derived from its events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop
@@ -33,6 +33,7 @@ class ExecutionState:
         measured_bytes: Memory of all values that have been measured, which takes time.
         edited: Inputs that replace those of steps that have not started.
         requests: Digest of the request for each digest of an idempotency key that came with a signal.
+        config: Configuration values of the workspace, as they were at the start.
         vars: Variables set by `set` nodes.
         var_bytes: Memory of each.
         dues: Heap of due moments of steps; entries may be outdated.
@@ -48,6 +49,7 @@ class ExecutionState:
     cause: StartCause | None = None
     is_queued: bool = False
     flow_name: str = ""
+    config: Mapping[str, JSON] = field(default_factory=dict)
     frames: dict[str, Frame] = field(default_factory=dict)
     ready: dict[str, None] = field(default_factory=dict)
     running: dict[Step, None] = field(default_factory=dict)

@@ -213,6 +213,7 @@ class Flow(Graph):
         tests: Its tests as written, by name.
         triggers: What starts it by itself, by name.
         secrets: The secrets that its expressions name.
+        config: The configuration values that its expressions name.
         calls: The flows that its nodes call and whose ends start it, by id or name.
         searchable: The inputs by whose values lists find its executions.
         is_tool: Agents find it as a tool of the MCP server.
@@ -228,6 +229,7 @@ class Flow(Graph):
     on_failure: str | None = None
     on_finish: str | None = None
     secrets: tuple[str, ...] = ()
+    config: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     searchable: tuple[str, ...] = ()
     is_tool: bool = False

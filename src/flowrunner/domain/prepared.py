@@ -11,6 +11,7 @@ class Mentions:
 
     roots: frozenset[str] = frozenset()
     secrets: frozenset[str] = frozenset()
+    config: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
     # An expression reads nodes by names that it computes.
     any_node: bool = False
@@ -19,11 +20,13 @@ class Mentions:
 
 
 def mentions_of(*templates: Template) -> Mentions:
-    roots, secrets, nodes, trigger, any_node = set(), set(), set(), set(), False
+    roots, secrets, config, nodes, trigger, any_node = set(), set(), set(), set(), set(), False
     for root, keys in _references(*templates):
         roots.add(root)
         if root == "secrets":
             secrets.add(str(keys[0]))
+        elif root == "config":
+            config.add(str(keys[0]))
         elif root == "nodes" and keys:
             nodes.add(str(keys[0]))
         elif root == "nodes":
@@ -33,6 +36,7 @@ def mentions_of(*templates: Template) -> Mentions:
     return Mentions(
         roots=frozenset(roots),
         secrets=frozenset(secrets),
+        config=frozenset(config),
         nodes=frozenset(nodes),
         any_node=any_node,
         trigger=frozenset(trigger),

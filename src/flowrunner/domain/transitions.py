@@ -102,6 +102,9 @@ def apply(state: ExecutionState, event: Event, at: datetime) -> None:
             state.frames[ROOT] = Frame(ROOT, None, "", event.input, event.input)
             state.ready = {ROOT: None}
             hold_input(state, event.input)
+            if event.config:
+                state.config = event.config
+                hold_input(state, dict(event.config))
         case InputEdited(input=input):
             state.edited[event.step] = input
             hold_input(state, input)

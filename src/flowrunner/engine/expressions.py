@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, cast
 
+from flowrunner.domain.config import config_of
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.events import ROOT, ErrorValue, ScopeEnded, Step
 from flowrunner.domain.execution import ExecutionState
@@ -52,7 +53,8 @@ class ExpressionScope:
         """Return the value of a template; all its code is evaluated in one sandbox request.
 
         Raises:
-            ExpressionFailed: If an expression has no value, or names a secret that does not exist.
+            ExpressionFailed: If an expression has no value, or names a secret or a configuration value that does not
+                exist.
             Stopped.
         """
         template = part.template
@@ -83,6 +85,8 @@ class ExpressionScope:
                 scope[root] = self.extra[root]
             elif root == "secrets":
                 scope[root] = await self._secrets(mentions.secrets)
+            elif root == "config":
+                scope[root] = config_of(mentions.config, self.loaded.state.config)
             elif root == "nodes":
                 scope[root] = self._nodes(mentions)
             else:

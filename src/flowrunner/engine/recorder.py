@@ -48,7 +48,7 @@ _BESIDE: Final = 10 * 8 * 1024
 # Fields with values of users; the other fields contain names from the program.
 _PAYLOADS: Final = (
     "input", "inputs", "result", "vars", "message", "data", "reason", "payload", "details", "action", "collected",
-    "labels",
+    "labels", "config",
 )  # fmt: skip
 _PAYLOADS_OF_ERRORS: Final = ("type", "message", "data")
 _PAYLOADS_OF_WAITS: Final = ("key", "prompt", "form", "members", "details")

@@ -174,7 +174,13 @@ def _hint(flow: Flow, node: str) -> str:
 def _history(place: _TriedNode, given: TrialContext, by: AccountId) -> tuple[Step, Sequence[Event]]:
     """Return the step, and the events of an execution in which it has just started."""
     events: list[Event] = [
-        Started(node=place.node.name, node_type=place.node.type, input=given.flow_input, cause=Requested(by=by))
+        Started(
+            node=place.node.name,
+            node_type=place.node.type,
+            input=given.flow_input,
+            cause=Requested(by=by),
+            config=given.config,
+        )
     ]
     scope = ROOT
     # Branches may stand between it and the node.

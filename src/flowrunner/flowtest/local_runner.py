@@ -70,6 +70,7 @@ class LocalRunner:
     """Runner of flows without a server.
 
     Attributes:
+        config: The configuration values that are given.
         unanswered: Waits that were left when nothing could happen any more: `{step, node, type, …}`, as
             `domain.explain` writes them.
     """
@@ -81,6 +82,7 @@ class LocalRunner:
     schemas: SchemaEngine
     clock: Clock
     answers: Answers
+    config: Mapping[str, JSON]
     unanswered: Sequence[Mapping[str, Any]] = ()
     _signals: dict[str, list[JSON]] = field(default_factory=dict)
     _pending: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -95,7 +97,7 @@ class LocalRunner:
         self._signals = {key: list(payloads) for key, payloads in self.answers.signals.items()}
         now = self.clock.now()
         id = ExecutionId(new_id("exec", now))
-        await self.dispatcher.start(new_execution(id, given, now), given.flow, checked)
+        await self.dispatcher.start(new_execution(id, given, now, config=self.config), given.flow, checked)
         was_stuck = False
         while self.journal.open_ones:
             while self.watcher.waits:

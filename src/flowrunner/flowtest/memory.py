@@ -244,8 +244,15 @@ class MemorySecrets:
 
 
 def new_execution(
-    id: ExecutionId, given: GivenFlow, at: datetime, *, cause: StartCause = BY_NOBODY, key: str | None = None
+    id: ExecutionId,
+    given: GivenFlow,
+    at: datetime,
+    *,
+    config: Mapping[str, JSON],
+    cause: StartCause = BY_NOBODY,
+    key: str | None = None,
 ) -> NewExecution:
+    """Return the execution of a flow. Args: config: All configuration values that are given."""
     return NewExecution(
         id=id,
         workspace_id=NOBODY,
@@ -254,4 +261,5 @@ def new_execution(
         started_at=at,
         cause=cause,
         idempotency_key=key,
+        config={name: config[name] for name in given.flow.config if name in config},
     )

@@ -146,7 +146,13 @@ async def run_flow_test(
     deps.connect(
         links=dispatcher,
         flows=GivenSubFlows(
-            flows=flows, dispatcher=dispatcher, forms=forms, clock=clock, next_id=lambda: next(ids), on_missing=missing
+            flows=flows,
+            dispatcher=dispatcher,
+            forms=forms,
+            clock=clock,
+            next_id=lambda: next(ids),
+            config=test.config,
+            on_missing=missing,
         ),
     )
     await engine.open()
@@ -163,7 +169,7 @@ async def run_flow_test(
             return _not_started(given.flow, test, registry.problems, seconds=time.monotonic() - began)
         try:
             async with asyncio.timeout(most_seconds):
-                await dispatcher.start(new_execution(id, given, clock.now()), given.flow, input)
+                await dispatcher.start(new_execution(id, given, clock.now(), config=test.config), given.flow, input)
                 await dispatcher.run(id, given.flow, test)
         except TimeoutError:
             registry.problems.append(
@@ -229,14 +235,14 @@ async def _input_of(
             if template is None:
                 continue
             try:
-                value = await evaluate(template, flow, named, workspace_id=NOBODY, sandbox=sandbox)
+                value = await evaluate(template, flow, named, config=test.config, workspace_id=NOBODY, sandbox=sandbox)
             except ExpressionFailed as error:
                 report(f"the trigger '{trigger.name}' rejects the request: its '{field}' has no value: {error}")
                 continue
             if field == "when" and value is not True:
                 return None
-    await labels_of(trigger, flow, values, workspace_id=NOBODY, sandbox=sandbox)
-    return await input_of(trigger, flow, values, workspace_id=NOBODY, sandbox=sandbox)
+    await labels_of(trigger, flow, values, config=test.config, workspace_id=NOBODY, sandbox=sandbox)
+    return await input_of(trigger, flow, values, config=test.config, workspace_id=NOBODY, sandbox=sandbox)
 
 
 def _mocks(

@@ -20,6 +20,7 @@ class GivenSubFlows:
     """Implements `ports.SubFlowStarter`, without concurrency limits.
 
     Attributes:
+        config: The configuration values that are given.
         on_missing: Called with the step and the name of a flow that is not among the files.
     """
 
@@ -28,6 +29,7 @@ class GivenSubFlows:
     forms: InputForms
     clock: Clock
     next_id: Callable[[], ExecutionId]
+    config: Mapping[str, JSON]
     on_missing: Callable[[ChildOf, str], None] = lambda cause, flow: None
 
     async def start(
@@ -50,7 +52,8 @@ class GivenSubFlows:
         except InvalidInput as error:
             raise NodeFailure("input.invalid", f"The input of the flow '{flow}' is invalid: {error}") from None
         key = f"{cause.execution_id} {cause.step} {cause.failures}" if dedupe is None else key_of(given.id, dedupe)
-        new = new_execution(self.next_id(), given, self.clock.now(), cause=cause, key=key)
+        now = self.clock.now()
+        new = new_execution(self.next_id(), given, now, config=self.config, cause=cause, key=key)
         try:
             await self.dispatcher.start(new, given.flow, checked)
         except DuplicateRequest as repeat:

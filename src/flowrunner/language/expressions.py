@@ -40,11 +40,13 @@ class Expressions:
     Attributes:
         codes: All JavaScript of the document, not compiled yet.
         secrets: Secrets that the expressions name, each with the place of its first use.
+        config: Configuration values that they name, in the same way.
     """
 
     document: Document
     codes: list[Code] = field(default_factory=list)
     secrets: dict[str, CodePlace] = field(default_factory=dict)
+    config: dict[str, CodePlace] = field(default_factory=dict)
 
     def template(
         self,
@@ -90,6 +92,8 @@ class Expressions:
         """Report a name that an expression reads and that cannot exist."""
         if root == "secrets" and keys and isinstance(keys[0], str):
             self.secrets.setdefault(keys[0], self.document.code_place(at))
+        if root == "config" and keys and isinstance(keys[0], str):
+            self.config.setdefault(keys[0], self.document.code_place(at))
         known: Collection[str] | None = _KNOWN_KEYS.get(root)
         if root == "nodes":
             known = context.visible

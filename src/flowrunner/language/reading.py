@@ -50,6 +50,7 @@ class Reading:
     Attributes:
         codes: All JavaScript of the document, not compiled yet.
         secrets: Secrets that the expressions name, each with the place of its first use.
+        config: Configuration values that they name, in the same way.
         flows: Flows that the nodes call, by id or name, each with the place of its first use.
         listened: Flows whose ends start this one, in the same way.
         trigger_places: The place of each trigger, by its name.
@@ -60,6 +61,7 @@ class Reading:
     faults: Sequence[Fault]
     codes: Sequence[Code] = ()
     secrets: Mapping[str, CodePlace] = field(default_factory=dict)
+    config: Mapping[str, CodePlace] = field(default_factory=dict)
     flows: Mapping[str, CodePlace] = field(default_factory=dict)
     listened: Mapping[str, CodePlace] = field(default_factory=dict)
     trigger_places: Mapping[str, CodePlace] = field(default_factory=dict)
@@ -124,6 +126,7 @@ def study_flow(
         faults=sorted(dict.fromkeys(document.faults), key=lambda f: (f.line or 0, f.column or 0)),
         codes=tuple(expressions.codes),
         secrets=expressions.secrets,
+        config=expressions.config,
         flows=document.flows,
         listened=document.listened,
         trigger_places=document.trigger_places,
@@ -218,6 +221,7 @@ class _FlowReader:
             tests=self.tests(written),
             triggers=triggers,
             secrets=tuple(sorted(self.expressions.secrets)),
+            config=tuple(sorted(self.expressions.config)),
             calls=tuple(sorted(self.document.flows.keys() | self.document.listened.keys())),
             searchable=self.searchable(inputs or {}),
         )
@@ -350,7 +354,9 @@ class _FlowReader:
         key = None
         if "key" in written:
             # The key is evaluated before the execution exists.
-            key = self.expressions.template(written["key"], (*at, "key"), frozenset({"flow", "input", "vars"}), context)
+            key = self.expressions.template(
+                written["key"], (*at, "key"), frozenset({"flow", "input", "vars", "config"}), context
+            )
         if most is None:
             return None
         return Concurrency(most=most, key=key, on_limit=cast("OnLimit", on_limit))

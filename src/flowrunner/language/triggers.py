@@ -417,7 +417,7 @@ class _Reader:
 # Files beside the time zones, such as that of the machine, which differs between servers, and copies of the zones.
 _NO_ZONES: Final = frozenset({"localtime", "posixrules", "Factory"})
 _NO_PREFIXES: Final = ("posix/", "right/")
-_NAMES: Final = frozenset({"trigger", "vars"})
+_NAMES: Final = frozenset({"trigger", "vars", "config"})
 # The closest due times of a cron expression are among its first ones.
 _MOST_COMPARED: Final = 8
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.flowtest.local_runner import Answers, LocalRunner, Watch, Watcher
@@ -33,6 +33,7 @@ async def open_local_runner(
     runtime: Runtime,
     flows: GivenFlows,
     secrets: Mapping[str, str],
+    config: Mapping[str, JSON],
     *,
     answers: Answers,
     egress_allow: Sequence[Any],
@@ -70,6 +71,7 @@ async def open_local_runner(
             forms=forms,
             clock=clock,
             next_id=lambda: ExecutionId(new_id("exec", clock.now())),
+            config=config,
         ),
     )
     try:
@@ -82,6 +84,7 @@ async def open_local_runner(
             schemas=runtime.schemas,
             clock=clock,
             answers=answers,
+            config=config,
         )
     finally:
         await dispatcher.close()

@@ -17,6 +17,7 @@ import msgspec
 
 from flowrunner.bounded_json import BoundedDecoder, decode_json
 from flowrunner.domain.causes import StoredCause, stored_fields
+from flowrunner.domain.config import NO_CONFIG
 from flowrunner.domain.events import (
     EVENT_TYPES,
     ROOT,
@@ -78,6 +79,7 @@ class _StoredStart(StoredCause):
     is_queued: bool = False
     flow_name: str = ""
     labels: Mapping[str, str] | None = None
+    config: Mapping[str, JSON] | None = None
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -191,6 +193,7 @@ def _stored_start(event: Started) -> _StoredStart:
         is_queued=event.is_queued,
         flow_name=event.flow_name,
         labels=event.labels or None,
+        config=event.config or None,
         traceparent=event.traceparent or msgspec.UNSET,
         **stored_fields(event.cause),
     )
@@ -221,6 +224,7 @@ def _start(event: _StoredStart) -> Started:
         is_queued=event.is_queued,
         flow_name=event.flow_name,
         labels=event.labels or NO_LABELS,
+        config=event.config or NO_CONFIG,
         traceparent="" if event.traceparent is msgspec.UNSET else event.traceparent,
     )
 

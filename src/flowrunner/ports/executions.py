@@ -92,6 +92,7 @@ class ExecutionDetail(ExecutionView):
     """An execution with its input and result, which are JSON texts; the result is None before the end.
 
     Attributes:
+        config: The configuration values that it reads, as a JSON text; None if its flow names none.
         last_seq: The number of its last event.
         revision_id: The revision of the flow that it runs, which may have been deleted.
         waiting_for: The waits of its steps or of the execution itself, as a JSON text.
@@ -102,6 +103,7 @@ class ExecutionDetail(ExecutionView):
     input: bytes
     result: bytes | None
     revision_id: RevisionId
+    config: bytes | None = None
     waiting_for: bytes | None = None
     failure: bytes | None = None
 

@@ -17,6 +17,13 @@ FlowSort: TypeAlias = Literal["created_at", "name", "updated_at"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class FlowName(NamedTuple):
+    """A flow by its id and name."""
+
+    id: FlowId
+    name: str
+
+
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class FlowView:
     """A flow without its definition.
@@ -49,6 +56,7 @@ class SavedFlow(FlowView):
         tool: How agents find the flow; None if they do not.
         secret_names: The secrets that the definition names. The store writes them with a new revision, and leaves them
             out when it reads a flow.
+        config_names: The configuration values that it names, in the same way.
     """
 
     definition: str
@@ -57,6 +65,7 @@ class SavedFlow(FlowView):
     edition: int = 1
     triggers: Mapping[TriggerId, Trigger] | None = field(default=None, compare=False, repr=False)
     secret_names: Sequence[str] = field(default=(), compare=False)
+    config_names: Sequence[str] = field(default=(), compare=False)
     tool: FlowTool | None = None
 
     @property
@@ -325,10 +334,16 @@ class FlowStore(Definitions, Protocol):
         """Return flows whose current revision has no recorded secret names yet, with its definition."""
         ...
 
-    async def keep_secret_names(
-        self, workspace_id: WorkspaceId, id: FlowId, revision_id: RevisionId, names: Sequence[str]
+    async def keep_names(
+        self,
+        workspace_id: WorkspaceId,
+        id: FlowId,
+        revision_id: RevisionId,
+        *,
+        secrets: Sequence[str],
+        config: Sequence[str],
     ) -> None:
-        """Record the secrets that a revision names, if it is still the current one."""
+        """Record the secrets and configuration values that a revision names, if it is still the current one."""
         ...
 
     async def purge(self, *, limit: int) -> bool:

@@ -82,6 +82,7 @@ class NewExecution:
         limits: Limits of the workspace, if the journal counts its executions in memory.
         audit: The audit entry that names the requester.
         labels: Names and values that lists select executions by.
+        config: The configuration values that the flow names, of those that there are.
         searchable: Names of inputs whose values lists select executions by.
         job: The job that starts it, if one does.
     """
@@ -101,6 +102,7 @@ class NewExecution:
     limits: WorkspaceLimits | None = None
     audit: AuditEntry | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, JSON] = field(default_factory=dict)
     searchable: Sequence[str] = ()
     job: JobId | None = None
 
@@ -115,6 +117,7 @@ class NewExecution:
             is_queued=self.slot is not None and self.slot.is_queued,
             flow_name=self.flow_name if self.flow_name != flow.name else "",
             labels=self.labels,
+            config=self.config,
             traceparent=traceparent,
         )
 

@@ -20,6 +20,7 @@ class TrialContext:
         input: The result of the node before.
         flow_input: The input of the execution.
         results: Results of other nodes, by name.
+        config: The configuration values that the flow names, of those that there are.
         vars: Variables that nodes have set.
         error: The error that led to the node: `{type, message, node, data}`.
         item: The element of the innermost loop.
@@ -29,6 +30,7 @@ class TrialContext:
     input: JSON = None
     flow_input: Mapping[str, JSON] = field(default_factory=dict)
     results: Mapping[str, JSON] = field(default_factory=dict)
+    config: Mapping[str, JSON] = field(default_factory=dict)
     vars: Mapping[str, JSON] = field(default_factory=dict)
     error: Mapping[str, JSON] | None = None
     item: JSON = None

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.domain.values import JSON, FlowId, WorkspaceId
+from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.ports.audit import Audit
+from flowrunner.ports.flows import FlowName
 from flowrunner.ports.page import Page
 
 # A longer text is searched for secrets on a thread.
@@ -17,13 +18,6 @@ LONG_BYTES: Final = 32 * 1024
 
 class WrongKey(FlowRunnerError):
     """Sealed data cannot be decrypted: the key is wrong, or the data was changed."""
-
-
-class FlowName(NamedTuple):
-    """A flow by its id and name."""
-
-    id: FlowId
-    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

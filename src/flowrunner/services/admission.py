@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from flowrunner.bounded_json import canonical_json
+from flowrunner.domain.config import config_of
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.expression import ExpressionFailed, TooMuchFilledIn, render, value_of
 from flowrunner.domain.flow import Flow
@@ -72,12 +73,20 @@ def _patterns(schema: JSON | Mapping[str, JSON]) -> Iterator[str]:
 
 
 async def concurrency_slot_of(
-    flow: Flow, workspace_id: WorkspaceId, flow_id: FlowId, input: Mapping[str, JSON], *, name: str, sandbox: Sandbox
+    flow: Flow,
+    workspace_id: WorkspaceId,
+    flow_id: FlowId,
+    input: Mapping[str, JSON],
+    *,
+    name: str,
+    config: Mapping[str, JSON],
+    sandbox: Sandbox,
 ) -> ConcurrencySlot | None:
     """Return the concurrency slot that an execution of the flow needs; None if the flow has no limit.
 
     Args:
         name: The flow's name.
+        config: The configuration values that the flow names.
 
     Raises:
         InvalidInput: If the key of the limit has no value for this input.
@@ -89,10 +98,12 @@ async def concurrency_slot_of(
     if limit.key is not None:
         names: dict[str, JSON] = {"id": flow_id, "name": name, "version": flow.version, "input": input}
         scope: dict[str, JSON] = {"flow": names, "input": input, "vars": flow.vars}
-        codes = limit.key.codes
-        outcomes = await sandbox.evaluate(workspace_id, [code.script for code in codes], scope) if codes else ()
-        values = {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
         try:
+            if limit.key.mentions.config:
+                scope["config"] = config_of(limit.key.mentions.config, config)
+            codes = limit.key.codes
+            outcomes = await sandbox.evaluate(workspace_id, [code.script for code in codes], scope) if codes else ()
+            values = {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
             value = render(limit.key.template, scope, values, most=MOST_KEY_CHARACTERS)
         except TooMuchFilledIn:
             message = f"The key of limits.concurrency is longer than {MOST_KEY_CHARACTERS} characters"

@@ -13,6 +13,7 @@ from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
 from flowrunner.services.chains import Chains
 from flowrunner.services.command_logins import CommandLogins
+from flowrunner.services.configuration import Configuration
 from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
@@ -74,6 +75,7 @@ class AccountServices:
     invitations: Invitations
     exports: WorkspaceExports
     secrets: Secrets
+    configuration: Configuration
     keys: KeyRotations
 
 

@@ -137,6 +137,7 @@ class Chains:
             idempotency_key=f"{trigger.id} {ended.id}",
             fire=TriggerFire(trigger_id=trigger.id, at=now, ended=ended.id),
             library=self._library,
+            executions=self._executions,
             sandbox=self._sandbox,
         )
 

@@ -12,6 +12,7 @@ import structlog
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.causes import ChildOf, Requested, Rerun, StartCause
+from flowrunner.domain.config import NO_CONFIG
 from flowrunner.domain.errors import (
     Conflict,
     FlowDisabled,
@@ -34,6 +35,7 @@ from flowrunner.ids import first_id, new_id, time_of
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencyLimits, ConcurrencySlot
+from flowrunner.ports.config import ConfigReader
 from flowrunner.ports.dispatch import Dispatcher
 from flowrunner.ports.executions import (
     ExecutionDetail,
@@ -98,6 +100,7 @@ class StartRequest:
         kept: Events that a rerun keeps of another execution.
         fire: The change of the trigger that starts it, in the same transaction.
         current: What was just read of the flow; None to read it now.
+        config: The configuration values of the flow, which its trigger has just read; None to read them now.
         overlap: What happens while an execution with the same trigger is open; a limit of the flow's own comes first.
         id: The id of the new execution, for a caller that subscribes to it before it starts.
     """
@@ -116,6 +119,7 @@ class StartRequest:
     kept: Sequence[tuple[Event, datetime]] = ()
     fire: TriggerFire | None = None
     current: CurrentFlow | None = None
+    config: Mapping[str, JSON] | None = None
     overlap: OnLimit | None = None
     id: ExecutionId | None = None
 
@@ -130,6 +134,7 @@ class Executions:
         *,
         concurrency: ConcurrencyLimits,
         usage: UsageLimits,
+        config: ConfigReader,
         sandbox: Sandbox,
         schemas: SchemaEngine,
         clock: Clock,
@@ -139,6 +144,7 @@ class Executions:
         self._library = library
         self._dispatcher = dispatcher
         self._concurrency = concurrency
+        self._config = config
         self._sandbox = sandbox
         self._inputs = InputForms(schemas)
         self._usage = usage
@@ -220,7 +226,12 @@ class Executions:
         revision_id = current.revision_id if revision_id is None else revision_id
         flow = await self._library.get(workspace_id, revision_id)
         checked = await self._inputs.check(workspace_id, revision_id, flow, asked.input)
-        slot = await concurrency_slot_of(flow, workspace_id, flow_id, checked, name=current.name, sandbox=self._sandbox)
+        config = asked.config
+        if config is None:
+            config = await self.config_of(flow, workspace_id)
+        slot = await concurrency_slot_of(
+            flow, workspace_id, flow_id, checked, name=current.name, config=config, sandbox=self._sandbox
+        )
         on_limit = None if flow.limits.concurrency is None else flow.limits.concurrency.on_limit
         if slot is None and asked.overlap is not None and asked.fire is not None:
             slot, on_limit = ConcurrencySlot(asked.fire.trigger_id, 1), asked.overlap
@@ -245,6 +256,7 @@ class Executions:
             slot=slot,
             fire=asked.fire,
             labels=asked.labels,
+            config=config,
             searchable=flow.searchable,
             job=None if asked.caller is None else asked.caller.job,
             audit=None if asked.caller is None else _start_of(id, flow_id, asked.caller, asked.cause, at=now),
@@ -262,6 +274,11 @@ class Executions:
                 raise
             return before
         return StartedExecution(id=new.id, flow_id=flow_id, status=Status.RUNNING, created_at=now)
+
+    async def config_of(self, flow: Flow, workspace_id: WorkspaceId) -> Mapping[str, JSON]:
+        """Return the configuration values that a flow names, of those that there are."""
+        # Most flows name none, and nothing is read for them.
+        return await self._config.values(workspace_id, flow.config) if flow.config else NO_CONFIG
 
     async def accepted_before(
         self, workspace_id: WorkspaceId, idempotency_key: str | None, digest: str | None, *, earlier: str | None = None

@@ -11,6 +11,7 @@ import msgspec
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import act
+from flowrunner.domain.config import MAX_VALUES
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import SOON
 from flowrunner.domain.values import WorkspaceId, rfc3339
@@ -18,6 +19,7 @@ from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.audit import AuditStore
 from flowrunner.ports.callbacks import CallbackStore
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.config import ConfigStore
 from flowrunner.ports.exports import ExportedExecution, ExportedFlow, ExportStore
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
@@ -44,6 +46,7 @@ class WorkspaceExports:
         workspaces: WorkspaceStore,
         *,
         secrets: SecretStore,
+        config: ConfigStore,
         triggers: TriggerStore,
         callbacks: CallbackStore,
         audit: AuditStore,
@@ -54,6 +57,7 @@ class WorkspaceExports:
         self._callbacks = callbacks
         self._workspaces = workspaces
         self._secrets = secrets
+        self._config = config
         self._audit = audit
         self._clock = clock
         self._open: Counter[WorkspaceId] = Counter()
@@ -98,6 +102,7 @@ class WorkspaceExports:
         yield "workspace.json", _once(_encode(about))
         yield "members.ndjson", self._members(id)
         yield "secrets.ndjson", self._secret_names(id)
+        yield "config.ndjson", self._config_values(id)
         yield "flows.ndjson", self._flow_lines(id)
         async for flow in self._flows(id):
             number = 0
@@ -123,6 +128,14 @@ class WorkspaceExports:
         for secret in await self._secrets.list(id):
             yield _line({
                 "key": secret.key, "created_at": rfc3339(secret.created_at), "updated_at": rfc3339(secret.updated_at),
+            })  # fmt: skip
+
+    async def _config_values(self, id: WorkspaceId) -> AsyncIterator[bytes]:
+        stored, _ = await self._config.page(id, page=Page(limit=MAX_VALUES))
+        for one in stored:
+            yield _line({
+                "name": one.name, "value": one.value,
+                "created_at": rfc3339(one.created_at), "updated_at": rfc3339(one.updated_at),
             })  # fmt: skip
 
     async def _flows(self, id: WorkspaceId) -> AsyncIterator[ExportedFlow]:

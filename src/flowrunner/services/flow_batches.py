@@ -68,11 +68,13 @@ class DeployedDocument(NamedTuple):
 
     Attributes:
         missing_secrets: Secrets that it reads and the workspace does not have.
+        missing_config: Configuration values that it reads and the workspace does not have.
         missing_flows: Flows that it calls, or whose ends start it, and that are neither there nor saved with it.
     """
 
     change: FlowChange
     missing_secrets: Sequence[str]
+    missing_config: Sequence[str]
     missing_flows: Sequence[str]
 
 
@@ -119,6 +121,7 @@ class FlowBatches:
         ]
         most = self._limits.flows
         known = await self._flows.secret_names(caller)
+        configured = await self._flows.config_names(caller)
         try:
             if dry_run:
                 done = await self._store.plan_deployment(caller.workspace_id, changes, delete=delete, at=now, most=most)
@@ -137,6 +140,7 @@ class FlowBatches:
             DeployedDocument(
                 change,
                 missing_secrets=[name for name in changer.secrets if name not in known],
+                missing_config=[name for name in changer.config if name not in configured],
                 missing_flows=[name for name in changer.calls if name in called],
             )
             for change, changer in zip(done.changes, changers, strict=True)

@@ -38,9 +38,10 @@ class FlowDraft:
 
 
 class Metadata(NamedTuple):
-    """The parts of a definition that are stored beside it, and the secrets and flows that it names.
+    """The parts of a definition that are stored beside it, and the secrets, values and flows that it names.
 
     Attributes:
+        config: The configuration values that it names.
         calls: The flows that it calls, or whose ends start it, by id or name.
         tool_inputs: The JSON Schema of the input, as JSON, of a flow that agents find as a tool; None for others.
     """
@@ -51,6 +52,7 @@ class Metadata(NamedTuple):
     tags: Sequence[str]
     triggers: Sequence[Trigger]
     secrets: Sequence[str]
+    config: Sequence[str]
     calls: Sequence[str]
     tool_inputs: str | None
 
@@ -58,7 +60,17 @@ class Metadata(NamedTuple):
     def of(cls, flow: Flow) -> "Metadata":
         inputs = tool_schema(flow.inputs) if flow.is_tool else None
         triggers = tuple(flow.triggers.values())
-        return cls(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets, flow.calls, inputs)
+        return cls(
+            flow.name,
+            flow.description,
+            flow.version,
+            flow.tags,
+            triggers,
+            flow.secrets,
+            flow.config,
+            flow.calls,
+            inputs,
+        )
 
 
 MAX_NAME_CHARACTERS: Final = 200
@@ -102,6 +114,11 @@ class FlowChanger:
         return () if self.flow is None else self.flow.secrets
 
     @property
+    def config(self) -> Sequence[str]:
+        """The configuration values that the draft's definition names."""
+        return () if self.flow is None else self.flow.config
+
+    @property
     def calls(self) -> Sequence[str]:
         """The flows that the draft's definition names, by id or name."""
         return () if self.flow is None else self.flow.calls
@@ -134,6 +151,7 @@ class FlowChanger:
             disabled_at=self._disabled_at(None),
             triggers=self._armed(flow),
             secret_names=flow.secrets,
+            config_names=flow.config,
             tool=_tool_of(name, flow.tool_inputs),
         )
 
@@ -170,6 +188,7 @@ class FlowChanger:
             disabled_at=self._disabled_at(before.disabled_at),
             triggers=self._armed(flow) if flow else None,
             secret_names=flow.secrets if flow else (),
+            config_names=flow.config if flow else (),
             tool=_tool_of(name, flow.tool_inputs if flow else kept_inputs),
         )
 

@@ -20,11 +20,13 @@ class MovedFlow:
 
     Attributes:
         missing_secrets: Secrets that the flow reads and its new workspace does not have.
+        missing_config: Configuration values that the flow reads and its new workspace does not have.
     """
 
     flow: SavedFlow
     workspace_id: WorkspaceId
     missing_secrets: Sequence[str]
+    missing_config: Sequence[str]
 
 
 class FlowMoves:
@@ -35,7 +37,7 @@ class FlowMoves:
         self._limits = limits
 
     async def move(self, caller: Caller, id: FlowId, target: Caller, *, dry_run: bool = False) -> MovedFlow:
-        """Move a flow with its revisions and executions; secrets stay where they are.
+        """Move a flow with its revisions and executions; secrets and configuration values stay where they are.
 
         A repeated request completes a move that was cut off. A move takes the history away from all members, so it
         needs more than a change of the flow: the role of an admin in the workspace that it leaves.
@@ -52,8 +54,8 @@ class FlowMoves:
         if source != to:
             authorise(caller, Right.MEMBERS)
         # Read before the move: an outage after it must not hide that it was made.
-        missing = await self._flows.missing_secrets(target, flow.definition)
-        moved = MovedFlow(flow=flow, workspace_id=to, missing_secrets=missing)
+        secrets, config = await self._flows.missing_names(target, flow.definition)
+        moved = MovedFlow(flow=flow, workspace_id=to, missing_secrets=secrets, missing_config=config)
         if dry_run:
             if source != to:
                 await self._store.check(source, id, to, limits=self._limits)

@@ -16,6 +16,7 @@ from flowrunner.domain.values import JSON, FlowId
 from flowrunner.language.difference import Difference, difference
 from flowrunner.language.sketch import Sketch
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.config import ConfigStore
 from flowrunner.ports.flows import (
     ALL_FLOWS,
     Deployment,
@@ -33,7 +34,14 @@ from flowrunner.ports.secrets import SecretStore
 from flowrunner.ports.usage import UsageReader
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name, check_precondition
-from flowrunner.services.language import Language, past_schedules, secrets_missing, unclear_calls, unknown_sources
+from flowrunner.services.language import (
+    Language,
+    config_missing,
+    past_schedules,
+    secrets_missing,
+    unclear_calls,
+    unknown_sources,
+)
 from flowrunner.services.preconditions import ANY, Precondition
 from flowrunner.services.short_commits import commit_in_portions
 
@@ -51,6 +59,7 @@ class Flows:
         self,
         store: FlowStore,
         secrets: SecretStore,
+        config: ConfigStore,
         language: Language,
         clock: Clock,
         *,
@@ -61,6 +70,7 @@ class Flows:
         self._usage = usage
         self._limits = limits
         self._secrets = secrets
+        self._config = config
         self._language = language
         self._clock = clock
         # Definitions of one account are read one at a time: they share a CPU and the workers that check scripts.
@@ -171,6 +181,7 @@ class Flows:
             reading = await self._language.study(definition)
         missing = [
             *secrets_missing(reading, await self.secret_names(caller)),
+            *config_missing(reading, await self.config_names(caller)),
             *unclear_calls(reading, await self.called(caller, reading.flows)),
             *unknown_sources(reading, await self.called(caller, reading.listened)),
             *await asyncio.to_thread(past_schedules, reading, self._clock.now()),
@@ -199,23 +210,34 @@ class Flows:
         async with self._locks.of(caller):
             return await self._language.svg(await self._language.sketch(flow.definition), caller.workspace_id)
 
-    async def missing_secrets(self, caller: Caller, definition: str) -> Sequence[str]:
-        """Return the secrets that a definition reads and the workspace does not have. Raises: Unavailable."""
+    async def missing_names(self, caller: Caller, definition: str) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the secrets and the configuration values that a definition reads and the workspace does not have.
+
+        Raises: Unavailable.
+        """
         async with self._locks.of(caller):
             reading = await self._language.study(definition)
-        known = await self.secret_names(caller)
-        return [name for name in reading.secrets if name not in known]
+        secrets, config = await self.secret_names(caller), await self.config_names(caller)
+        return [name for name in reading.secrets if name not in secrets], [
+            name for name in reading.config if name not in config
+        ]
 
     async def secret_names(self, caller: Caller) -> Collection[str]:
         """Return the names of the workspace's secrets."""
         return {secret.key for secret in await self._secrets.list(caller.workspace_id)}
+
+    async def config_names(self, caller: Caller) -> Collection[str]:
+        """Return the names of the workspace's configuration values."""
+        return await self._config.names(caller.workspace_id)
 
     async def read_secret_names(self) -> None:
         """Read which secrets the flows name that were saved without it: by an earlier version. Raises: Unavailable."""
         while flows := await self._store.unread(limit=_UNREAD_AT_ONCE):
             for workspace_id, id, revision_id, definition in flows:
                 reading = await self._language.study(definition)
-                await self._store.keep_secret_names(workspace_id, id, revision_id, sorted(reading.secrets))
+                await self._store.keep_names(
+                    workspace_id, id, revision_id, secrets=sorted(reading.secrets), config=sorted(reading.config)
+                )
 
     async def copy(
         self, caller: Caller, id: FlowId, target: Caller, *, name: str | None, dry_run: bool = False

@@ -167,16 +167,21 @@ class HookStarts:
         depth = depth_in(request["headers"])
         if depth > MAX_DEPTH:
             raise invalid(DEPTH_HEADER, TOO_DEEP)
-        if spec.when is not None and not is_true(await self._value("when", spec.when, hook, named)):
+        config = await self._executions.config_of(hook.flow, trigger.workspace_id)
+        if spec.when is not None and not is_true(await self._value("when", spec.when, hook, named, config)):
             return HookOutcome(delivery_id=delivery.id, started=None)
-        key = None if by is not None else await self._key(hook, delivery.id, named)
+        key = None if by is not None else await self._key(hook, delivery.id, named, config)
         workspace_id, sandbox = trigger.workspace_id, self._sandbox
         asked = StartRequest(
             workspace_id=workspace_id,
             flow_id=trigger.flow_id,
             revision_id=trigger.revision_id,
-            input=await input_of(hook.written, hook.flow, values, workspace_id=workspace_id, sandbox=sandbox),
-            labels=await labels_of(hook.written, hook.flow, values, workspace_id=workspace_id, sandbox=sandbox),
+            input=await input_of(
+                hook.written, hook.flow, values, config=config, workspace_id=workspace_id, sandbox=sandbox
+            ),
+            labels=await labels_of(
+                hook.written, hook.flow, values, config=config, workspace_id=workspace_id, sandbox=sandbox
+            ),
             cause=Hook(
                 trigger=trigger.id,
                 name=trigger.name,
@@ -196,14 +201,17 @@ class HookStarts:
             is_new=is_new and spec.dedupe is None,
             # It was read a moment ago.
             current=None if encoded is None else trigger.flow,
+            config=config,
             id=id,
         )
         return HookOutcome(delivery_id=delivery.id, started=await self._accept(asked))
 
-    async def _key(self, hook: OpenHook, delivery_id: HookDeliveryId, values: Mapping[str, JSON]) -> str:
+    async def _key(
+        self, hook: OpenHook, delivery_id: HookDeliveryId, values: Mapping[str, JSON], config: Mapping[str, JSON]
+    ) -> str:
         """Return the idempotency key of the start. Raises: as `_value`."""
         dedupe = hook.spec.dedupe
-        value = None if dedupe is None else await self._value("dedupe", dedupe, hook, values)
+        value = None if dedupe is None else await self._value("dedupe", dedupe, hook, values, config)
         if value is None:
             # The id of the delivery is made from that of the message, if the message has one.
             return key_of(hook.trigger.id, delivery_id)
@@ -217,11 +225,20 @@ class HookStarts:
             # Its flow has just been deleted.
             raise NotFound("trigger") from None
 
-    async def _value(self, field: str, template: Prepared, hook: OpenHook, values: Mapping[str, JSON]) -> JSON:
+    async def _value(
+        self,
+        field: str,
+        template: Prepared,
+        hook: OpenHook,
+        values: Mapping[str, JSON],
+        config: Mapping[str, JSON],
+    ) -> JSON:
         """Raises: InvalidInput if the expression has no value; Unavailable."""
         workspace_id = hook.trigger.workspace_id
         try:
-            return await evaluate(template, hook.flow, values, workspace_id=workspace_id, sandbox=self._sandbox)
+            return await evaluate(
+                template, hook.flow, values, config=config, workspace_id=workspace_id, sandbox=self._sandbox
+            )
         except ExpressionFailed as error:
             raise invalid(field, f"The trigger's '{field}' has no value for this request: {error}") from None
 

@@ -100,6 +100,16 @@ def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]
     ]
 
 
+def config_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:
+    """Return a warning for each configuration value that a flow names and the workspace does not have."""
+    hint = "the flow fails there if it is started without the value"
+    return [
+        _warning(place, "config.unknown", f"there is no configuration value '{name}'", hint)
+        for name, place in reading.config.items()
+        if name not in known
+    ]
+
+
 def unclear_calls(reading: Reading, called: Mapping[str, int]) -> Sequence[Fault]:
     """Return a warning for each called flow that does not exist, or whose name several flows have.
 

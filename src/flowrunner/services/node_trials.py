@@ -1,10 +1,13 @@
 """Use case of trying one node of a definition that is not saved."""
 
+from dataclasses import replace
+
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import StartsPaused
 from flowrunner.ports.audit import AuditStore
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.config import ConfigReader
 from flowrunner.ports.node_trials import NodeTrials, Trial, TrialContext
 from flowrunner.ports.pause import PauseStore
 from flowrunner.services.account_locks import AccountLocks
@@ -13,10 +16,18 @@ from flowrunner.services.language import Language
 
 class NodeTrialService:
     def __init__(
-        self, language: Language, trials: NodeTrials, pause: PauseStore, audit: AuditStore, clock: Clock
+        self,
+        language: Language,
+        trials: NodeTrials,
+        *,
+        config: ConfigReader,
+        pause: PauseStore,
+        audit: AuditStore,
+        clock: Clock,
     ) -> None:
         self._language = language
         self._trials = trials
+        self._config = config
         self._pause = pause
         self._audit = audit
         self._clock = clock
@@ -38,4 +49,5 @@ class NodeTrialService:
             # Before the node runs: none has an effect without an entry.
             node_type = self._trials.type_of(flow, node, given.results)
             await self._audit.add(act(caller, "node.tried", "node_type", node_type, at=self._clock.now()))
+            given = replace(given, config=await self._config.values(caller.workspace_id, flow.config))
             return await self._trials.run(flow, node, given, workspace_id=caller.workspace_id, by=caller.account_id)

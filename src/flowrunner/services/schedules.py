@@ -230,6 +230,7 @@ class Schedules:
             idempotency_key=key_of(trigger.id, due_at),
             fire=fire,
             library=self._library,
+            executions=self._executions,
             sandbox=self._sandbox,
         )
 

@@ -91,12 +91,13 @@ class SqlExecutions:
         if row is None:
             raise NotFound("execution")
         first_type, first, last_type, last, waiting_for, revision_id, waits_for_room, last_seq = row[_WIDTH:]
-        status = _STATUSES[row[2]]
+        status, start = _STATUSES[row[2]], _ENDS.decode(first_type, first)
         return _view(
             row,
             ExecutionDetail,
             last_seq=last_seq,
-            input=bytes(_ENDS.decode(first_type, first).input),
+            input=bytes(start.input),
+            config=None if start.config == _NULL else bytes(start.config),
             result=bytes(_ENDS.decode(last_type, last).result) if status is Status.COMPLETED else None,
             failure=last.encode() if status is Status.FAILED else None,
             waiting_for=FOR_ROOM if waits_for_room else None if waiting_for is None else waiting_for.encode(),
@@ -223,9 +224,10 @@ _NULL: Final = msgspec.Raw(b"null")
 
 
 class _Ends(msgspec.Struct):
-    """Input and result of an execution, not decoded."""
+    """Input, configuration values and result of an execution, not decoded."""
 
     input: msgspec.Raw = _NULL
+    config: msgspec.Raw = _NULL
     result: msgspec.Raw = _NULL
 
 

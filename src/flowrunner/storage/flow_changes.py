@@ -61,21 +61,22 @@ SELECT w.number, f.id, f.name, f.description, f.version, f.tags, f.created_at, f
 CREATE: Final = Statement(
     sqlite="""
 INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
-                   disabled_at, tool_name, tool_inputs, secret_names, secrets_of)
+                   disabled_at, tool_name, tool_inputs, secret_names, secrets_of, config_names)
 SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at,
-       :disabled_at, :tool_name, :tool_inputs, :secret_names, :revision_id
+       :disabled_at, :tool_name, :tool_inputs, :secret_names, :revision_id, :config_names
  WHERE EXISTS (SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL)
 """,
     postgres="""
 INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
-                   disabled_at, tool_name, tool_inputs, secret_names, secrets_of)
+                   disabled_at, tool_name, tool_inputs, secret_names, secrets_of, config_names)
 SELECT id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
-       disabled_at, tool_name, tool_inputs, secret_names, revision_id
+       disabled_at, tool_name, tool_inputs, secret_names, revision_id, config_names
   FROM unnest(:id::text[], :workspace_id::text[], :name::text[], :description::text[], :version::text[], :tags::text[],
               :revision_id::text[], :created_at::bigint[], :updated_at::bigint[], :disabled_at::bigint[],
-              :tool_name::text[], :tool_inputs::text[], :secret_names::text[])
+              :tool_name::text[], :tool_inputs::text[], :secret_names::text[],
+              :config_names::text[])
     AS new (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at, disabled_at,
-            tool_name, tool_inputs, secret_names)
+            tool_name, tool_inputs, secret_names, config_names)
  WHERE EXISTS (SELECT 1 FROM workspaces w WHERE w.id = new.workspace_id AND w.deleted_at IS NULL)
 """,
 )
@@ -124,13 +125,13 @@ SELECT * FROM unnest(:revision_id::text[], :workspace_id::text[], :id::text[], :
 )
 KEEP_NAMES: Final = Statement(
     sqlite="""
-UPDATE flows SET secret_names = :secret_names, secrets_of = :revision_id
+UPDATE flows SET secret_names = :secret_names, secrets_of = :revision_id, config_names = :config_names
  WHERE id = :id AND workspace_id = :workspace_id AND revision_id = :revision_id
 """,
     postgres="""
-UPDATE flows SET secret_names = new.secret_names, secrets_of = new.revision_id
-  FROM unnest(:id::text[], :workspace_id::text[], :revision_id::text[], :secret_names::text[])
-    AS new (id, workspace_id, revision_id, secret_names)
+UPDATE flows SET secret_names = new.secret_names, secrets_of = new.revision_id, config_names = new.config_names
+  FROM unnest(:id::text[], :workspace_id::text[], :revision_id::text[], :secret_names::text[], :config_names::text[])
+    AS new (id, workspace_id, revision_id, secret_names, config_names)
  WHERE flows.id = new.id AND flows.workspace_id = new.workspace_id AND flows.revision_id = new.revision_id
 """,
 )
@@ -303,8 +304,8 @@ async def _update(tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[
     return await triggers.arm(tx, workspace_id, [after for _, after in changes if after.triggers is not None])
 
 
-async def keep_secret_names(tx: Transaction, values: Mapping[str, Any], names: Sequence[str]) -> None:
-    await tx.run_many(KEEP_NAMES, [{**values, "secret_names": " ".join(names)}])
+async def keep_names(tx: Transaction, values: Mapping[str, Any], secrets: Sequence[str], config: Sequence[str]) -> None:
+    await tx.run_many(KEEP_NAMES, [{**values, "secret_names": " ".join(secrets), "config_names": " ".join(config)}])
 
 
 async def check_tool(tx: Transaction, values: Mapping[str, Any]) -> None:
@@ -361,6 +362,7 @@ def values_of(workspace_id: WorkspaceId, flow: SavedFlow) -> dict[str, Any]:
         "revision": flow.revision,
         "saved_by": flow.saved_by,
         "secret_names": " ".join(flow.secret_names),
+        "config_names": " ".join(flow.config_names),
         "edition": flow.edition,
         "definition": flow.definition,
         "size": len(flow.definition.encode()),

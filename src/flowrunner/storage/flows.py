@@ -339,11 +339,17 @@ class SqlFlows:
         rows = await self._database.read_long(lambda tx: tx.rows(UNINDEXED, {"limit": limit}))
         return [(WorkspaceId(row[0]), FlowId(row[1]), RevisionId(row[2]), row[3]) for row in rows]
 
-    async def keep_secret_names(
-        self, workspace_id: WorkspaceId, id: FlowId, revision_id: RevisionId, names: Sequence[str]
+    async def keep_names(
+        self,
+        workspace_id: WorkspaceId,
+        id: FlowId,
+        revision_id: RevisionId,
+        *,
+        secrets: Sequence[str],
+        config: Sequence[str],
     ) -> None:
         values = {"workspace_id": workspace_id, "id": id, "revision_id": revision_id}
-        await self._database.write(lambda tx: flow_changes.keep_secret_names(tx, values, names))
+        await self._database.write(lambda tx: flow_changes.keep_names(tx, values, secrets, config))
 
     async def _one(self, statement: str, workspace_id: WorkspaceId, id: str) -> tuple[Any, ...]:
         values = {"id": id, "workspace_id": workspace_id}

@@ -10,8 +10,9 @@ from flowrunner.domain.errors import NotFound, SecretExists
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
+from flowrunner.ports.flows import FlowName
 from flowrunner.ports.page import Page
-from flowrunner.ports.secrets import FlowName, Reseal, Seal, SealedSecret, SecretView, WrappedKey
+from flowrunner.ports.secrets import Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms

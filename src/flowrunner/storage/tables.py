@@ -250,11 +250,17 @@ TABLES: Final = (
         sealed=SealedValues(read=SEALED_SECRETS, replace=RESEAL),
     ),
     Table(
+        name="config_values",
+        columns=("workspace_id", "name", "value", "edition", "created_at", "updated_at"),
+        key=("workspace_id", "name"),
+        on_deletion={"workspace": "DELETE FROM config_values WHERE workspace_id = :id"},
+    ),
+    Table(
         name="flows",
         columns=(
             "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
             "updated_at", "deleted_at", "moving_from", "disabled_at", "secret_names", "secrets_of", "retention_age",
-            "retention_count", "tool_name", "tool_inputs",
+            "retention_count", "tool_name", "tool_inputs", "config_names",
         ),
         key=("id",),
         # Retention deletes them once no execution is left.

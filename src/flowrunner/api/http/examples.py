@@ -22,6 +22,7 @@ _EXECUTION: Final = {
     "duration": 1250, "flow_name": "Hello", "revision": 1,
 }  # fmt: skip
 _SECRET: Final = {"key": "API_KEY", "created_at": _AT, "updated_at": _AT}
+_CONFIG_VALUE: Final = {"name": "CHANNEL", "value": "#orders", "created_at": _AT, "updated_at": _AT}
 _JOB: Final = {
     "id": "job-01m8fb1d3f5h7k9n2q4s6u8w0y1a3c5e7g9j", "type": "executions.rerun", "status": "running", "total": 12,
     "done": 3, "failed": 0, "errors": [], "created_at": _AT,
@@ -100,6 +101,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "sendSignal": {"body": {"payload": {"amount": 12}}},
     "answerApproval": {"body": {"approved": True}},
     "createSecret": {"body": {"key": "API_KEY", "value": "a-key-of-some-length"}, "200": _SECRET, "201": _SECRET},
+    "putConfigValue": {"body": {"value": "#orders"}, "200": _CONFIG_VALUE, "201": _CONFIG_VALUE},
     "createToken": {"body": {"name": "Deployment", "scopes": ["read", "write"], "expires_in": "90d"}},
     "createWorkspace": {"body": {"name": "Data team", "slug": "data-team"}},
     "createWorkspaceSecret": {

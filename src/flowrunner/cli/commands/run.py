@@ -15,7 +15,11 @@ from flowrunner.cli.shared_options import label_option, wait_options
 # A FLOW like this is a file, and not the name of a flow on a server.
 _ENDINGS: Final = (".yaml", ".yml", ".json")
 _OF_SERVER: Final = ("wait", "follow", "timeout", "idempotency_key", "labels")
-_OF_LOCAL: Final = ("others", "secrets_file", "approve", "reject", "signals", "egress_allow")
+# Options by the names of their values, where these differ.
+_OPTIONS: Final = {
+    "others": "with", "secrets_file": "secrets", "config_file": "config", "signals": "signal", "labels": "label",
+}  # fmt: skip
+_OF_LOCAL: Final = ("others", "secrets_file", "config_file", "approve", "reject", "signals", "egress_allow")
 
 
 @click.command(
@@ -40,6 +44,7 @@ _OF_LOCAL: Final = ("others", "secrets_file", "approve", "reject", "signals", "e
     "--with", "others", metavar="FILE", multiple=True, help="Local: a flow that it may start, or a directory."
 )
 @click.option("--secrets", "secrets_file", metavar="FILE", help="Local: a .env file that only you can read.")
+@click.option("--config", "config_file", metavar="FILE", help="Local: a YAML or JSON file of configuration values.")
 @click.option("--approve", metavar="NODE[=JSON]", multiple=True, help="Local: approve the request of this node.")
 @click.option("--reject", metavar="NODE[=JSON]", multiple=True, help="Local: reject the request of this node.")
 @click.option(
@@ -76,9 +81,7 @@ def run(flow: tuple[str, ...], file: str | None, **options: Any) -> None:
 def _reject(names: Sequence[str], options: Any, reason: str) -> None:
     for name in names:
         if options[name]:
-            option = {"others": "with", "secrets_file": "secrets", "signals": "signal", "labels": "label"}.get(
-                name, name
-            )
+            option = _OPTIONS.get(name, name)
             raise click.UsageError(f"--{option.replace('_', '-')} {reason}")
 
 

@@ -117,6 +117,7 @@ def unpack_start(packed: PackedStart) -> tuple[NewExecution, Started]:
         flow_name=started.flow_name,
         slot=packed.slot,
         labels=started.labels,
+        config=started.config,
     )
     return new, started
 

@@ -39,7 +39,9 @@ from flowrunner.domain.values import JSON
 
 Keys: TypeAlias = tuple[str | int, ...]
 
-PARAMETER_NAMES: Final = frozenset({"input", "flow", "nodes", "vars", "secrets", "execution", "error", "trigger"})
+PARAMETER_NAMES: Final = frozenset(
+    {"input", "flow", "nodes", "vars", "config", "secrets", "execution", "error", "trigger"}
+)
 OUTPUT_NAMES: Final = PARAMETER_NAMES | {"result"}
 
 _MOST_SHOWN: Final = 80
@@ -325,7 +327,9 @@ class _ExpressionReader:
             return code
         kept, renamed = [], {}
         for reference in found:
-            if reference.root not in self.names and (reference.is_defined or reference.root in GLOBALS):
+            is_own = reference.is_defined and (reference.root not in self.names or reference.root == "config")
+            # Scripts often have a variable `config` of their own; a value of the workspace is never read through it.
+            if is_own or (reference.root not in self.names and reference.root in GLOBALS):
                 continue
             root = self.present_name(reference.root)
             self.check_name(text, root, reference.keys, is_body=is_body)
@@ -360,6 +364,10 @@ class _ExpressionReader:
         elif root == "secrets" and not (keys and isinstance(keys[0], str)):
             message = f"{_subject(text, is_body=is_body)} must name one secret"
             self.faults.append(ExpressionSyntax(message, code="expression.secret", hint="write ${secrets.NAME}"))
+        # Only the values that the text names are recorded with an execution.
+        elif root == "config" and not (keys and isinstance(keys[0], str)):
+            message = f"{_subject(text, is_body=is_body)} must name one configuration value"
+            self.faults.append(ExpressionSyntax(message, code="expression.config", hint="write ${config.NAME}"))
 
 
 def _literal_value(match: re.Match[str]) -> JSON:

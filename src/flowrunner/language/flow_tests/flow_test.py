@@ -144,6 +144,7 @@ class FlowTest:
     Attributes:
         flow_mocks: Mocks for nodes of other flows, by the flow's name. They are as written, because those flows are
             not known here.
+        config: Configuration values by name.
         now: Time of the clock at the start.
         cancel_after: Seconds after which the execution is cancelled.
     """
@@ -154,6 +155,7 @@ class FlowTest:
     mocks: Mapping[NodePath, Mock] = field(default_factory=dict)
     flow_mocks: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, JSON] = field(default_factory=dict)
     signals: Mapping[str, tuple[GivenSignal, ...]] = field(default_factory=dict)
     approvals: Mapping[NodePath, tuple[GivenApproval, ...]] = field(default_factory=dict)
     cancel_after: float | None = None

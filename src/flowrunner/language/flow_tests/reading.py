@@ -27,8 +27,8 @@ from flowrunner.language.flow_tests.node_names import NodeNames
 from flowrunner.language.yaml_source import Keys
 
 TEST_KEYS: Final = (
-    "description", "input", "trigger", "mocks", "flows", "secrets", "signals", "approvals", "cancel_after", "now",
-    "expect",
+    "description", "input", "trigger", "mocks", "flows", "config", "secrets", "signals", "approvals", "cancel_after",
+    "now", "expect",
 )  # fmt: skip
 TRIGGER_KEYS: Final = ("name", "due_at", "last", "body", "headers", "query", "execution")
 MOCK_KEYS: Final = ("result", "error", "action")
@@ -108,6 +108,7 @@ class _TestReader:
             trigger=self.trigger(test, at),
             mocks=self.mocks(self.written.map_at(test, at, "mocks"), (*at, "mocks")),
             flow_mocks=self.flow_mocks(test, at),
+            config=self.written.map_at(test, at, "config"),
             secrets={key: str(value) for key, value in secrets.items()},
             signals={
                 key: tuple(

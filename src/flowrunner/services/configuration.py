@@ -1,0 +1,79 @@
+"""Configuration values of a workspace: write, read, list and delete."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.config import MAX_VALUE_CHARACTERS
+from flowrunner.domain.errors import Fault, InvalidInput, PreconditionFailed
+from flowrunner.domain.values import JSON
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.config import ConfigStore, ConfigView
+from flowrunner.ports.page import Page
+from flowrunner.services.preconditions import ANY, Precondition
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+class Configuration:
+    def __init__(self, store: ConfigStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def set(
+        self, caller: Caller, name: str, value: JSON, *, condition: Precondition = ANY
+    ) -> tuple[ConfigView, bool]:
+        """Write or replace a value; return it and whether it is new.
+
+        Raises: NotFound, InvalidInput, PreconditionFailed, LimitReached.
+        """
+        faults = []
+        if not _NAME.fullmatch(name):
+            message = "must be 1 to 128 letters, digits and underscores, and not start with a digit"
+            faults.append(Fault(path="name", code="name", message=message))
+        if value is None:
+            faults.append(Fault(path="value", code="required", message="must not be null: delete the value instead"))
+        size = len(msgspec.json.encode(value).decode())
+        if size > MAX_VALUE_CHARACTERS:
+            message = f"must have at most {MAX_VALUE_CHARACTERS} characters of JSON, and has {size}"
+            faults.append(Fault(path="value", code="too_long", message=message))
+        if faults:
+            raise InvalidInput(faults)
+        now = self._clock.now()
+
+        def audit(saved: tuple[ConfigView, bool]) -> AuditEntry:
+            return act(caller, "config.created" if saved[1] else "config.replaced", "config", name, at=now)
+
+        def check(before: ConfigView | None) -> None:
+            _check(condition, before)
+
+        return await self._store.save(caller.workspace_id, name, value, at=now, check=check, audit=audit)
+
+    async def get(self, caller: Caller, name: str) -> ConfigView:
+        """Raises: NotFound."""
+        return await self._store.get(caller.workspace_id, name)
+
+    async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[ConfigView], int]:
+        """Return a page of values by name, with the flows that use each, and the total."""
+        return await self._store.page(caller.workspace_id, page=page)
+
+    async def delete(self, caller: Caller, name: str, *, condition: Precondition = ANY) -> None:
+        """Raises: NotFound, PreconditionFailed."""
+        entry = act(caller, "config.deleted", "config", name, at=self._clock.now())
+        await self._store.delete(caller.workspace_id, name, check=lambda before: _check(condition, before), audit=entry)
+
+
+def _check(condition: Precondition, before: ConfigView | None) -> None:
+    state = None if before is None else before.state
+    if condition.allows(state):
+        return
+    if before is None:
+        raise PreconditionFailed("There is no such configuration value")
+    reason = "There is such a configuration value already"
+    if not condition.must_be_new:
+        reason = "The configuration value has changed since"
+    raise PreconditionFailed(reason, state=state)
