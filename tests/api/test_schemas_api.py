@@ -1,11 +1,15 @@
 """The JSON Schema of flow documents, over REST."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
 
 from api.shapes import assert_error
+from flowrunner.api.mcp.arguments import schema_of
+from flowrunner.api.mcp.tools import TOOLS
 from support.client import Client
+from support.flows import specs
 
 
 def test_the_schema_of_flows_is_given_to_whoever_is_logged_in(account: Client) -> None:
@@ -32,3 +36,30 @@ def test_a_schema_that_the_caller_has_is_not_sent_again(account: Client) -> None
 
 def test_nobody_else_gets_it(account: Client) -> None:
     assert_error(Client(account.url).get("/api/v1/schemas/flow"), 401)
+
+
+def defaults(schema: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each schema within one that has a default, with its place."""
+    if isinstance(schema, dict):
+        if "default" in schema and not isinstance(schema["default"], dict | list):
+            yield place, schema
+        for name, value in schema.items():
+            yield from defaults(value, f"{place}/{name}")
+    elif isinstance(schema, list):
+        for index, value in enumerate(schema):
+            yield from defaults(value, f"{place}/{index}")
+
+
+def test_what_an_absent_value_stands_for_may_be_written_too() -> None:
+    schemas: dict[str, Any] = {f"tool {tool.name}": schema_of(tool.arguments) for tool in TOOLS.values()}
+    schemas |= {f"node type {name}": spec.params_schema() for name, spec in specs().items()}
+    found = {(name, place): each for name, schema in schemas.items() for place, each in defaults(schema)}
+    shared = {name: schema.get("$defs", {}) for name, schema in schemas.items()}
+
+    wrong = [
+        place for place, each in found.items()
+        if not jsonschema_rs.is_valid({**each, "$defs": shared[place[0]]}, each["default"])
+    ]  # fmt: skip
+
+    assert len(found) > 20
+    assert wrong == []

@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import os
+import queue
 import socket
 import ssl
 import stat
@@ -23,11 +24,12 @@ import pytest
 
 from cli.command import flowrunner, on_a_terminal, start_flowrunner
 from client.scripted import answer, scripted
-from flowrunner.cli.browser_login import log_in_by_browser
-from flowrunner.cli.common import common
+from flowrunner.cli.browser_login import _first_that_works, log_in_by_browser
+from flowrunner.cli.common import CommandFailed, common
 from flowrunner.cli.connection import Target, find_target, refreshed
 from flowrunner.cli.contexts import Context, Contexts, load_contexts
 from flowrunner.cli.main import main
+from flowrunner.client import Client as HttpClient
 from support.client import PASSWORD, Client
 from support.codes import code_of
 from support.tls import Issuer
@@ -44,6 +46,30 @@ def log_in(account: Client, home: Path, *more: str) -> str:
     done = flowrunner("login", account.url, "--username", account.email, *more, at=home, stdin=f"{PASSWORD}\n")
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def test_codes_of_others_do_not_lengthen_the_wait_for_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waits = 0.0, list[float]()
+
+    class Codes(queue.Queue[str]):
+        """Another code every two minutes."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> str:
+            nonlocal now
+            assert timeout is not None
+            waits.append(timeout)
+            now += min(timeout, 120.0)
+            if timeout < 120.0:
+                raise queue.Empty
+            return "code"
+
+    monkeypatch.setattr("flowrunner.cli.browser_login.time", SimpleNamespace(monotonic=lambda: now))
+    refused = {"error": {"code": "unauthorized", "message": "m"}}
+    with scripted(*[answer(401, refused)] * 2) as server, HttpClient(server.url, retry_seconds=0) as client:
+        with click.Context(click.Command("login")), pytest.raises(CommandFailed, match="in time"):
+            _first_that_works(client, Codes(), "verifier")
+
+    assert waits == [300.0, 180.0, 60.0]
 
 
 def test_a_login_is_kept_where_only_the_user_can_read_it(account: Client, tmp_path: Path) -> None:

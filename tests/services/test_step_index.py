@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.transitions import apply
+from flowrunner.domain.values import ExecutionId
 from flowrunner.domain.waits import ApprovalWait, SignalWait, signal_key
 from flowrunner.ports.event_codec import encode_event, stored_type
 from flowrunner.ports.steps import StoredEvent
@@ -37,6 +39,7 @@ from flowrunner.services.step_index import KEPT_WAITS, StepIndex
 from flowrunner.services.step_values import StepReading
 from support.conformance import SHARE
 from support.databases import MARA_ACCOUNT, NOON
+from support.steps import GivenEvents
 
 STEP: Any = {"node": "a", "node_type": "approval", "iteration": 1, "attempt": 1}
 
@@ -279,3 +282,36 @@ def test_steps_are_ready_when_what_comes_before_them_has_ended_and_attempts_with
         assert [attempt.status for attempt in entry.attempts[:-1]] == [
             "failed" if (name, attempt.number) in failed else "interrupted" for attempt in entry.attempts[:-1]
         ]
+
+
+DATA: Final = {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "most", "shown"),
+    [(None, 100, None), (DATA, 7, b'{"a":1}'), (DATA, 6, None), ([], 100, b"[]"), (0, 100, b"0"), ("", 100, b'""')],
+)
+async def test_the_data_of_an_error_is_shown_if_there_is_any_and_all_of_it_may_be(
+    data: Any, most: int, shown: bytes | None
+) -> None:
+    error = await shown_error(ErrorValue(type="x", message="m", data=data), most=most)
+
+    assert (error.type, error.message, error.data) == ("x", "m", shown)
+
+
+@pytest.mark.parametrize(("length", "most", "shown"), [(2500, 2500, 2500), (2500, 2499, 2000), (2000, 1, 2000)])
+async def test_a_message_is_cut_if_it_is_longer_than_a_preview(length: int, most: int, shown: int) -> None:
+    error = await shown_error(ErrorValue(type="x", message="m" * length), most=most)
+
+    assert len(error.message) == shown
+
+
+async def shown_error(value: ErrorValue, *, most: int) -> Any:
+    """Return the error of a step's only attempt, read up to so many bytes."""
+    events: list[Event] = [NodeStarted(**STEP), NodeFailed(**STEP, error=value)]
+    (attempt,) = index_of(*events)[2].attempts
+    reading = StepReading()
+    reading.error(attempt, most=most)
+    stored = [StoredEvent(n, at(n), stored_type(event), encode_event(event)) for n, event in enumerate(events, start=2)]
+    await reading.read(GivenEvents(stored), ExecutionId("any"))
+    return reading.found_error(attempt)

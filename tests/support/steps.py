@@ -20,7 +20,7 @@ from support.databases import Place, rows_of
 _WHOLE = 2**60
 
 
-class _Given:
+class GivenEvents:
     """Implements `ports.StepEvents` for given events."""
 
     def __init__(self, events: Sequence[StoredEvent]) -> None:
@@ -65,7 +65,7 @@ async def _differences(rows: Sequence[Any]) -> list[str]:
     for entry in entries:
         reading.value(entry.input, most=_WHOLE)
         reading.value(entry.result, most=_WHOLE)
-    await reading.read(_Given(events), ExecutionId("any"))
+    await reading.read(GivenEvents(events), ExecutionId("any"))
     found = [] if [str(entry.step) for entry in entries] == list(inputs) else ["the steps are not the same"]
     for entry in entries:
         name = str(entry.step)
