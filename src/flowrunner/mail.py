@@ -4,27 +4,23 @@ import asyncio
 import smtplib
 import socket
 import ssl
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate
 from functools import partial
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from flowrunner.ports.outgoing_mails import MailFailed
+from flowrunner.smtp import SmtpSession
 from flowrunner.threads import on_own_thread
 
 # For a connection, a command or a reply, and for an e-mail in all.
 _TIMEOUT_SECONDS: Final = 10.0
 _MOST_SECONDS: Final = 30.0
-# For the answer to the end of a session whose e-mail was accepted.
-_QUIT_SECONDS: Final = 2.0
 _AT_ONCE: Final = 4
-_MOST_LINES: Final = 100
 
 
 class SmtpMailer:
@@ -116,85 +112,27 @@ class SmtpMailer:
             raise MailFailed("email.connection") from None
         return {recipient: code for recipient, (code, _) in refused.items()}
 
-    def _connected(self) -> "_Connection":
+    def _connected(self) -> SmtpSession:
         context = ssl.create_default_context()
+        session = SmtpSession(
+            self._host,
+            connect=partial(socket.create_connection, (self._host, self._port), _TIMEOUT_SECONDS),
+            tls=context if self._is_tls else None,
+            seconds=_MOST_SECONDS,
+            reply_seconds=_TIMEOUT_SECONDS,
+        )
         if self._is_tls:
-            return _TlsConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS, context=context)
-        server = _Connection(self._host, self._port, timeout=_TIMEOUT_SECONDS)
+            return session
         try:
-            server.ehlo_or_helo_if_needed()
-            if server.has_extn("starttls"):
-                server.starttls(context=context)
-                server.ehlo_or_helo_if_needed()
+            session.ehlo_or_helo_if_needed()
+            if session.has_extn("starttls"):
+                session.encrypt(context)
             elif self._user is not None and self._host not in ("localhost", "127.0.0.1", "::1"):
                 raise MailFailed("email.tls")
         except BaseException:
-            server.close()
+            session.close()
             raise
-        return server
-
-
-class _Connection(smtplib.SMTP):
-    """A connection to a server whose replies are bounded, each and all together."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.deadline = time.monotonic() + _MOST_SECONDS
-        super().__init__(*args, **options)
-
-    def getreply(self) -> tuple[int, bytes]:
-        # A connection that becomes encrypted has another socket, and so other lines.
-        if self.file is None and self.sock is not None:
-            self.file = _Lines(self, self.sock)
-        if self.file is not None:
-            self.file.left = _MOST_LINES
-        return super().getreply()
-
-    def leave(self) -> None:
-        """End the session. Whatever is answered, the e-mail was accepted."""
-        self.deadline = min(self.deadline, time.monotonic() + _QUIT_SECONDS)
-        with suppress(smtplib.SMTPException, OSError):
-            self.quit()
-
-
-class _TlsConnection(_Connection, smtplib.SMTP_SSL):
-    pass
-
-
-class _Lines:
-    """The lines of a server's replies. Has what smtplib uses of a file.
-
-    Attributes:
-        left: The number of further lines that may be read.
-    """
-
-    def __init__(self, connection: _Connection, sock: socket.socket) -> None:
-        self._connection = connection
-        self._socket = sock
-        self._unread = b""
-        self.left = 0
-
-    def readline(self, limit: int) -> bytes:
-        """Return the next line. Raises: OSError, also for one that is longer than the limit."""
-        if not self.left:
-            raise OSError(f"a reply of more than {_MOST_LINES} lines")
-        self.left -= 1
-        while b"\n" not in self._unread and len(self._unread) < limit:
-            seconds = self._connection.deadline - time.monotonic()
-            if seconds <= 0:
-                raise TimeoutError
-            self._socket.settimeout(min(seconds, _TIMEOUT_SECONDS))
-            if not (received := self._socket.recv(limit)):
-                break
-            self._unread += received
-        end = self._unread.find(b"\n", 0, limit) + 1 or limit
-        if end == limit <= len(self._unread):
-            # smtplib would report that the server has rejected the e-mail for good.
-            raise OSError("a reply with a line that is too long")
-        line, self._unread = self._unread[:end], self._unread[end:]
-        return line
-
-    def close(self) -> None:
-        """Do nothing: the connection closes its socket."""
+        return session
 
 
 def _kind_of(code: int) -> str:

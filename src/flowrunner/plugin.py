@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -35,6 +35,10 @@ from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
 from flowrunner.language.parameter_faults import parameter_faults
 
+if TYPE_CHECKING:
+    # Slow to import, and only nodes that send e-mails need it.
+    from email.message import EmailMessage
+
 __all__ = [
     "JSON",
     "LONG_BODY_BYTES",
@@ -45,11 +49,14 @@ __all__ = [
     "HttpAnswer",
     "HttpClient",
     "LogLevel",
+    "MailClient",
+    "MailServer",
     "NodeFailure",
     "NodeType",
     "Outcome",
     "ParamFault",
     "Params",
+    "RefusedRecipient",
     "RunScopes",
     "ScopesEnded",
     "SignalWait",
@@ -242,6 +249,51 @@ class HttpClient(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailServer:
+    """Server that takes e-mails by SMTP.
+
+    Attributes:
+        security: `tls` from the beginning of the connection, or `starttls`; the server's certificate is checked.
+        username: None for a server that asks for no login, which an operator must have opened to flows.
+    """
+
+    host: str
+    port: int
+    security: Literal["tls", "starttls", "none"]
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRecipient:
+    """Recipient that a server has refused, with its reply (RFC 5321, 4.2)."""
+
+    address: str
+    code: int
+    reply: str
+
+
+class MailClient(Protocol):
+    """Client of nodes that sends e-mails. It connects only to addresses that flows may reach."""
+
+    async def send(
+        self, server: MailServer, *, sender: str, recipients: Sequence[str], write: "Callable[[], EmailMessage]"
+    ) -> Sequence[RefusedRecipient]:
+        """Send one e-mail, and return the recipients that the server has refused if it has accepted others.
+
+        Args:
+            sender: Address of the envelope, where bounces go.
+            write: Returns the message. Called on a thread once there is one for the e-mail, so it may take long.
+
+        Raises:
+            NodeFailure: `email.<code>` if the server refuses the e-mail, or every recipient, with that code; then
+                `${error.data}` is `{code, reply, stage, refused}`. `email.login` and `email.unsupported` for what the
+                server does not offer, `email.invalid_answer`, `connection.…`, `timeout` or `egress.forbidden`.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SubFlow:
     """Child execution that a node has started.
@@ -324,6 +376,8 @@ class StepContext(Protocol):
     def input(self) -> JSON: ...
     @property
     def http(self) -> HttpClient: ...
+    @property
+    def mail(self) -> MailClient: ...
     @property
     def flows(self) -> SubFlows: ...
 

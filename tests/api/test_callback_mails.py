@@ -356,7 +356,7 @@ async def test_what_is_no_mail_server_has_rejected_no_e_mail_for_good(greeting: 
 async def test_an_e_mail_that_was_accepted_is_sent_however_the_session_ends(
     monkeypatch: pytest.MonkeyPatch, farewell: bytes
 ) -> None:
-    monkeypatch.setattr("flowrunner.mail._QUIT_SECONDS", 0.1)
+    monkeypatch.setattr("flowrunner.smtp._QUIT_SECONDS", 0.1)
 
     def talk(connection: socket.socket) -> None:
         connection.sendall(b"220 a\r\n")

@@ -243,6 +243,46 @@ def test_a_workflow_of_n8n_becomes_a_flow_with_triggers_and_edges(tmp_path: Path
         assert part in report
 
 
+def test_send_email_of_n8n_sends_through_a_server_that_is_to_be_written(tmp_path: Path) -> None:
+    written = {"fromEmail": "Shop <shop@example.com>", "subject": "=Order {{ $json.id }}"}
+    written |= {"text": "Paid", "html": "<p>Paid"}
+    nodes: list[dict[str, Any]] = [
+        {"name": "First", "type": "n8n-nodes-base.emailSend", "typeVersion": 1, "parameters": {
+            **written, "toEmail": "a@example.com, b@example.com", "ccEmail": "c@example.com"}},
+        {"name": "Second", "type": "n8n-nodes-base.emailSend", "typeVersion": 2, "parameters": {
+            **written, "toEmail": "={{ $json.to }}", "options": {"replyTo": "help@example.com"}}},
+        {"name": "Later", "type": "n8n-nodes-base.emailSend", "typeVersion": 2.1, "retryOnFail": True, "parameters": {
+            **written, "toEmail": "a@example.com", "options": {"attachments": "data"}}},
+    ]  # fmt: skip
+    lead = [("First", "Second"), ("Second", "Later")]
+    workflow = {
+        "name": "Mails", "nodes": [{**node, "credentials": {"smtp": {"id": "1"}}} for node in nodes],
+        "connections": {source: {"main": [[{"node": target}]]} for source, target in lead},
+    }  # fmt: skip
+    (tmp_path / "mails.json").write_text(json.dumps(workflow))
+
+    _, report = imported("n8n", tmp_path / "mails.json", tmp_path)
+
+    made = document("Mails", tmp_path)["nodes"]
+    server = {"host": "smtp.example.com", "username": "user@example.com", "from": "Shop <shop@example.com>"}
+    assert made["first"]["params"] == {
+        **server, "password": "${secrets.FIRST}", "to": ["a@example.com", "b@example.com"], "cc": "c@example.com",
+        "subject": "Order ${input.id}", "body": "Paid", "html": "<p>Paid",
+    }  # fmt: skip
+    assert made["second"]["params"] == {
+        **server, "password": "${secrets.SECOND}", "to": "${input.to}", "reply_to": "help@example.com",
+        "subject": "Order ${input.id}", "body": "Paid",
+    }  # fmt: skip
+    assert {"body", "html"} & made["later"]["params"].keys() == {"html"}
+    assert made["later"]["retry"] == {"max": 2, "delay": "1000ms", "backoff": 1, "jitter": 0}
+    for part in (
+        "'First' uses credentials: write its 'host' and 'username', and set the secret FIRST",
+        "'Second' may compute several addresses for 'to'",
+        "'Later' sends attachments",
+    ):
+        assert part in report
+
+
 def test_all_rules_of_a_schedule_are_triggers_in_the_time_zone_of_the_workflow(tmp_path: Path) -> None:
     rules = [{"field": "days", "triggerAtHour": 7}, {"field": "minutes", "minutesInterval": 10}]
     workflow = {

@@ -271,7 +271,9 @@ VALUES: Final[Sequence[Any]] = (
     {}, {"a": "b"}, {"a": None}, {"a": 1},
 )  # fmt: skip
 # Values that the reader examines further, and those that it takes as a condition.
-READER_ALONE_REJECTS: Final = {("auth", "{}"), ("members", "['x']")}
+READER_ALONE_REJECTS: Final = {("auth", "{}"), ("members", "['x']")} | {
+    (name, "['x']") for name in ("to", "cc", "bcc", "reply_to")
+}
 READER_ALONE_TAKES: Final = {"when"}
 
 

@@ -31,6 +31,11 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
     "webhook": {
         "url": "http://127.0.0.1:1/", "method": "POST", "headers": {"A": "b"}, "body": [1], "secret": "whsec_eHh4",
     },
+    "email.send": {
+        "host": "127.0.0.1", "port": 1, "security": "none", "username": "u", "password": "p", "from": "a@b.example",
+        "to": ["c@d.example"], "cc": "e@f.example", "bcc": [], "reply_to": [], "subject": "s", "body": "t",
+        "html": "<p>", "attachments": [{"filename": "f", "text": "t"}],
+    },
     "transform": {"value": [1], "mapping": {"a": "1"}, "script": "return 1"},
     "switch": {"cases": [{"when": "true", "action": "a"}], "default_action": "b"},
     "condition": {

@@ -48,8 +48,8 @@ async def after_scopes(client: EgressClient, type: str, event: ScopesEnded, para
 
 def test_every_node_type_goes_by_its_name() -> None:
     assert sorted(TYPES) == [
-        "approval", "condition", "delay", "fail", "flow", "foreach", "http.request", "log", "parallel", "return", "set",
-        "switch", "transform", "wait", "webhook", "while",
+        "approval", "condition", "delay", "email.send", "fail", "flow", "foreach", "http.request", "log", "parallel",
+        "return", "set", "switch", "transform", "wait", "webhook", "while",
     ]  # fmt: skip
     assert all(TYPES[name].type == name for name in TYPES)
 

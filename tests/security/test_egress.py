@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from email.message import EmailMessage
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -17,8 +18,10 @@ import aiohttp
 import pytest
 
 from flowrunner.bootstrap.location import own_servers
-from flowrunner.plugin import NodeFailure
+from flowrunner.domain.values import WorkspaceId
+from flowrunner.plugin import MailServer, NodeFailure
 from flowrunner.security.egress import EgressClient
+from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.name_lookups import WorkspaceResolver
 from flowrunner.settings import Settings
@@ -518,6 +521,59 @@ async def test_s33_an_address_is_checked_where_the_socket_is_made(trap: Trap, mo
 
 async def _unguarded(*_: Any, **__: Any) -> list[dict[str, Any]]:
     return [{"hostname": "x", "host": "127.0.0.1", "port": _[2], "family": socket.AF_INET, "proto": 6, "flags": 0}]
+
+
+# E-mails
+
+
+async def attempt_mail(policy: EgressPolicy, host: str, port: int) -> str:
+    """The type of the error by which an e-mail ends that logs in at a host."""
+    server = MailServer(host=host, port=port, security="tls", username="ada", password="x")  # no server asks
+    with pytest.raises(NodeFailure) as failed:
+        await (
+            EgressMailClients(policy)
+            .of(WorkspaceId("a"))
+            .send(server, sender="a@example.com", recipients=["b@example.com"], write=EmailMessage)
+        )
+    return failed.value.type
+
+
+async def test_s31_s32_nothing_of_the_corpus_is_reached_by_an_email(
+    trap: Trap, names: dict[str, list[list[str]]], scoreboard: Scoreboard
+) -> None:
+    before, cases, unexpected = trap.reached, 0, []
+    async with watched_connects() as connects:
+        for host in CORPUS:
+            names["closed.example"] = ANSWERS["mixed, the closed one last"](host.strip("[]"))
+            for written in (host, host.strip("[]"), "closed.example"):
+                cases += 1
+                if (ending := await attempt_mail(EgressPolicy(), written, trap.port)) not in REFUSED:
+                    unexpected.append((written, ending))
+
+    scoreboard.count(REACHED, cases=cases, failures=trap.reached - before + len(connects))
+    assert (unexpected, trap.reached, connects) == ([], before, [])
+
+
+async def test_s33_the_name_of_a_mail_server_is_looked_up_once(names: dict[str, list[list[str]]]) -> None:
+    names["changing.example"] = [[REDIRECTOR], ["127.0.0.1"]]
+    policy = EgressPolicy([ipaddress.ip_network(REDIRECTOR)])
+
+    async with watched_connects() as connects:
+        ending = await attempt_mail(policy, "changing.example", unused_port())
+
+    assert (ending, {host for host, _ in connects}) == ("connection.refused", {REDIRECTOR})
+
+
+async def test_s35_no_email_reaches_our_own_port_or_a_metadata_service(trap: Trap) -> None:
+    before, everything = trap.reached, [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+
+    own = await attempt_mail(EgressPolicy(everything, own_ports={trap.port}), "127.0.0.1", trap.port)
+    depended_on = EgressPolicy(everything, own_servers={("127.0.0.1", trap.port)})
+    database = await attempt_mail(depended_on, "127.0.0.1", trap.port)
+    metadata = await attempt_mail(EgressPolicy(everything), "169.254.169.254", 25)
+
+    assert [own, database, metadata] == ["egress.forbidden"] * 3
+    assert trap.reached == before
 
 
 # What stays closed although everything is allowed

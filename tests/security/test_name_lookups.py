@@ -82,5 +82,5 @@ async def play(ends: list[str], patch: pytest.MonkeyPatch) -> None:
 def test_a_lookup_gives_its_slot_back_however_it_ends(ends: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading, "Thread", Lookup)
-        patch.setattr(name_lookups, "_addresses", addresses)
+        patch.setattr(name_lookups, "addresses_of", addresses)
         asyncio.run(play(ends, patch))

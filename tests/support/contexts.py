@@ -6,7 +6,8 @@ from datetime import datetime
 
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON
-from flowrunner.plugin import HttpClient, NodeFailure, SubFlow
+from flowrunner.plugin import HttpClient, MailClient, NodeFailure, SubFlow
+from flowrunner.ports.mail_clients import NoMail
 from support.databases import NOON
 
 
@@ -40,6 +41,7 @@ class PlainContext:
     branches: Sequence[str] = ()
     collects: bool = False
     depth: int = 0
+    mail: MailClient = field(default_factory=NoMail)
     flows: NoFlows = field(default_factory=NoFlows)
     lines: list[tuple[LogLevel, str, JSON]] = field(default_factory=list)
 

@@ -66,10 +66,14 @@ class Mailbox:
 
 
 @contextmanager
-def open_mailbox(port: int | None = None) -> Iterator[tuple[Mailbox, int]]:
-    """Give a mailbox, and the port of its server."""
+def open_mailbox(port: int | None = None, **options: Any) -> Iterator[tuple[Mailbox, int]]:
+    """Give a mailbox, and the port of its server.
+
+    Args:
+        options: Of the server, such as `tls_context` and `authenticator`.
+    """
     mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=port or free_port("127.0.0.1"))
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port or free_port("127.0.0.1"), **options)
     controller.start()
     try:
         yield mailbox, controller.port

@@ -27,6 +27,7 @@ from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.services.compiled_flows import CompiledFlowCache
 from flowrunner.settings import Settings
@@ -88,6 +89,7 @@ def assemble_engine(
         sandbox=sandbox,
         node_types=node_types,
         http=http,
+        mail=EgressMailClients(http.policy),
         memory=FairMemory(),
         held=HeldMemory(settings.execution_memory),
         clock=clock,

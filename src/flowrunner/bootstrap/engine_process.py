@@ -37,6 +37,7 @@ from flowrunner.nodes import installed
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.security.approval_links import LinkSigner
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.process_vault import ProcessVault
 from flowrunner.services.compiled_flows import CompiledFlowCache
@@ -121,8 +122,9 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
     clock, secrets = SystemClock(), ServerSecrets(server)
     node_types = installed(lambda reason: logger.error("node_type.load_failed", reason=reason))
     vault = ProcessVault(hidden=secrets.hidden, reveal=secrets.reveal, clock=clock)
+    policy = EgressPolicy(tuple(map(ip_network, given.egress_allow)), given.own_ports, given.own_servers)
     http = EgressClients(
-        EgressPolicy(tuple(map(ip_network, given.egress_allow)), given.own_ports, given.own_servers),
+        policy,
         request_tracer(exporters, vault),
         processes=given.count,
     )
@@ -141,6 +143,7 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
         sandbox=sandbox,
         node_types=node_types,
         http=http,
+        mail=EgressMailClients(policy, processes=given.count),
         memory=ServerMemory(server),
         held=HeldMemory(given.execution_memory),
         clock=clock,

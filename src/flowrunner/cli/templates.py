@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Final
 
-NAMES: Final = ("hello", "http", "webhook", "schedule", "approval", "foreach", "switch", "poll", "signals", "upload")
+NAMES: Final = (
+    *("hello", "http", "webhook", "schedule", "approval", "foreach", "switch", "poll", "signals", "upload", "email"),
+)
 _DIRECTORY: Final = Path(__file__).with_name("flow_templates")
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 # Errors that are retried by default: transient ones, which the request itself does not cause.
-PASSING_ERRORS: Final = ("timeout", "connection", "http.408", "http.429", "http.5xx")
+PASSING_ERRORS: Final = ("timeout", "connection", "http.408", "http.429", "http.5xx", "email.4xx")
 _LONGEST_ASKED_FOR: Final = 86400.0
 
 

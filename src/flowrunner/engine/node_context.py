@@ -14,7 +14,7 @@ from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, LoadedExecution
 from flowrunner.engine.log_lines import level_of
-from flowrunner.plugin import HttpClient, SubFlow
+from flowrunner.plugin import HttpClient, MailClient, SubFlow
 from flowrunner.ports.http import HttpClients
 
 
@@ -188,6 +188,10 @@ class NodeContext:
     @property
     def http(self) -> HttpClient:
         return self._attempt.loaded.deps.http.of(self._attempt.loaded.execution.workspace_id)
+
+    @property
+    def mail(self) -> MailClient:
+        return self._attempt.loaded.deps.mail.of(self._attempt.loaded.execution.workspace_id)
 
     @property
     def flows(self) -> _Flows:

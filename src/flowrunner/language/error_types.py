@@ -7,13 +7,18 @@ from typing import Final
 from flowrunner.domain.flow import COMMON_ERRORS, NodeTypeSpec
 from flowrunner.domain.suggestions import nearest
 
-# Closed families with all their members. `http` also has the statuses.
+# Closed families with all their members. Some also have the codes of replies.
 _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     "http": frozenset({"too_large", "redirects", "invalid_request", "invalid_answer", "invalid_json"}),
+    "email": frozenset({"login", "unsupported", "invalid_answer"}),
     "connection": frozenset({"refused", "dns", "tls", "failed", "lost"}),
     "egress": frozenset({"forbidden"}),
 }
-_STATUS: Final = re.compile(r"[1-5](\d\d|xx)", re.ASCII)
+_STATUSES: Final[Mapping[str, re.Pattern[str]]] = {
+    "http": re.compile(r"[1-5](\d\d|xx)", re.ASCII),
+    # RFC 5321, 4.2.1: those of failures.
+    "email": re.compile(r"[45](\d\d|xx)", re.ASCII),
+}
 _KNOWN: Final = (
     *COMMON_ERRORS,
     *_CLOSED,
@@ -42,7 +47,7 @@ def is_misspelt_error(pattern: str, spec: NodeTypeSpec | None) -> bool:
     if pattern in ("*", *_KNOWN) or (spec is not None and pattern in spec.errors):
         return False
     if family in _CLOSED:
-        return not (member in _CLOSED[family] or (family == "http" and _STATUS.fullmatch(member)))
+        return not (member in _CLOSED[family] or _is_status(family, member))
     return nearest_error(pattern, cutoff=_TYPO) is not None
 
 
@@ -61,13 +66,17 @@ def class_of_error(type: str) -> str:
 
     Flows and scripts choose the types of their own errors, so that their number has no bound.
 
-    >>> class_of_error("http.503"), class_of_error("order.lost")
-    ('http.5xx', 'other')
+    >>> class_of_error("http.503"), class_of_error("email.450"), class_of_error("order.lost")
+    ('http.5xx', 'email.4xx', 'other')
     """
     if type in _CLASSES:
         return type
     family, _, member = type.partition(".")
-    return f"http.{member[0]}xx" if family == "http" and _STATUS.fullmatch(member) else "other"
+    return f"{family}.{member[0]}xx" if _is_status(family, member) else "other"
+
+
+def _is_status(family: str, member: str) -> bool:
+    return family in _STATUSES and _STATUSES[family].fullmatch(member) is not None
 
 
 def nearest_error(pattern: str, *, cutoff: float = 0.6) -> str | None:

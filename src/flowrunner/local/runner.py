@@ -22,6 +22,7 @@ from flowrunner.flowtest.run_test import Runtime
 from flowrunner.flowtest.subflows import GivenSubFlows
 from flowrunner.ids import new_id
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.services.admission import InputForms
 
@@ -50,6 +51,7 @@ async def open_local_runner(
         sandbox=runtime.sandbox,
         node_types=runtime.node_types,
         http=http,
+        mail=EgressMailClients(http.policy),
         clock=clock,
         draw=random.SystemRandom().random,
     )

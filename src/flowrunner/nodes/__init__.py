@@ -19,6 +19,7 @@ GROUP: Final = "flowrunner.nodes"
 _BUILT_IN: Final = {
     "http.request": ("http_request", "HttpRequest"),
     "webhook": ("webhook", "Webhook"),
+    "email.send": ("email_send", "EmailSend"),
     "transform": ("transform", "Transform"),
     "switch": ("switch", "SwitchNode"),
     "condition": ("condition", "ConditionNode"),

@@ -34,18 +34,18 @@ class File(Params):
         return self
 
 
-def decoded(text: str, name: str) -> bytes:
+def decoded(text: str, name: str, *, error: str = "http.invalid_request") -> bytes:
     """Return the bytes of a base64 text, which may have line breaks, as that of e-mails has.
 
     Raises:
-        NodeFailure: `http.invalid_request` if it is not base64.
+        NodeFailure: The ``error`` if it is not base64.
     """
     try:
         # Not by `split`: of a text with a blank after each letter, it makes millions of texts.
         return base64.b64decode(text.encode("ascii").translate(None, _BLANKS), validate=True)
     except ValueError:
         hint = "A body read with 'response: base64' is, and so is the result of btoa()"
-        raise NodeFailure("http.invalid_request", f"The value of '{name}' is not base64. {hint}") from None
+        raise NodeFailure(error, f"The value of '{name}' is not base64. {hint}") from None
 
 
 def multipart(fields: Iterable[tuple[str, str]], files: Mapping[str, File]) -> tuple[bytes, str]:

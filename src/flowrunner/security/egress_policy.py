@@ -104,7 +104,7 @@ class EgressPolicy:
                 raise self._forbidden(f"port {port} of this machine is FlowRunner's own")
             if _is_among(form, self._own_servers.addresses(port)):
                 raise self._forbidden(f"port {port} of {host} belongs to a server that FlowRunner itself depends on")
-        if any(address in network for network in self._allow if network.version == address.version):
+        if self.is_opened(host):
             return
         for network in CLOSED:
             if network.version == address.version and address in network:
@@ -112,6 +112,16 @@ class EgressPolicy:
                     f"{host} is in {network}, which is closed to {self._in_a_sentence}: "
                     f"an operator can open it with {self._opened_by}"
                 )
+
+    def is_opened(self, host: str) -> bool:
+        """Return whether an operator has opened this address by a setting."""
+        address = ipaddress.ip_address(host.partition("%")[0] if ":" in host else host)
+        return any(address in network for network in self._allow if network.version == address.version)
+
+    def require_opened(self, host: str, what: str) -> None:
+        """Raise EgressForbidden unless an operator has opened this address by a setting."""
+        if not self.is_opened(host):
+            raise self._forbidden(f"{what}: an operator can open {host} with {self._opened_by}")
 
     def _forbidden(self, reason: str) -> EgressForbidden:
         return EgressForbidden(reason, who=self._who)

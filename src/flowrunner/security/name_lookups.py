@@ -16,7 +16,7 @@ from flowrunner.threads import on_own_thread
 LOOKUP_SECONDS: Final = 5.0
 # Addresses of a name that a request tries to connect to. An answer can have thousands, and aiohttp begins again with
 # all but the first after each failure.
-_MOST_ADDRESSES: Final = 8
+MOST_ADDRESSES: Final = 8
 
 
 class NameUnanswered(OSError):
@@ -56,7 +56,7 @@ class WorkspaceResolver(AbstractResolver):
             raise NameUnanswered("it has no address")
         for answer in found:
             self._policy.check(answer["host"], port)
-        return found[:_MOST_ADDRESSES]
+        return found[:MOST_ADDRESSES]
 
     def _look_up(self, host: str, port: int, family: int) -> "asyncio.Future[list[ResolveResult]]":
         """Start a lookup. Its slot is given back when the thread ends, even if the caller no longer waits.
@@ -65,7 +65,7 @@ class WorkspaceResolver(AbstractResolver):
         """
         give_back = partial(self._slots.give_back, self._workspace_id)
         try:
-            return on_own_thread(partial(_addresses, host, port, family), name="name lookup", on_end=give_back)
+            return on_own_thread(partial(addresses_of, host, port, family), name="name lookup", on_end=give_back)
         except RuntimeError:
             raise NameUnanswered("the server cannot start a lookup now, try again later") from None
 
@@ -73,7 +73,8 @@ class WorkspaceResolver(AbstractResolver):
         pass
 
 
-def _addresses(host: str, port: int, family: int) -> list[ResolveResult]:
+def addresses_of(host: str, port: int, family: int) -> list[ResolveResult]:
+    """Return the addresses of a name, after a lookup that blocks. Raises: OSError."""
     try:
         infos = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except socket.gaierror:

@@ -14,5 +14,6 @@ export const samples = {
     poll: "Follow a job elsewhere",
     signals: "Wait for signals for days",
     upload: "Send a file",
+    email: "Send an e-mail",
   },
 };

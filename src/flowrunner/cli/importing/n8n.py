@@ -117,7 +117,7 @@ class _Workflow:
         described = node.get("notes")
         if isinstance(described, str) and described:
             made.setdefault("description", described[:500])
-        if node.get("credentials") and kind != "httpRequest":
+        if node.get("credentials") and kind not in ("httpRequest", "emailSend"):
             self._flow.note(f"'{title}' uses credentials, which are left out: name a secret")
         return {**made, **({"next": edges} if edges else {})}
 
@@ -134,7 +134,7 @@ class _Workflow:
 
     def _retry(self, title: str, node: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
         tries, wait = whole_number(node.get("maxTries", 3)), whole_number(node.get("waitBetweenTries", 1000))
-        if made["type"] != "http.request" or tries is None or wait is None:
+        if made["type"] not in ("http.request", "email.send") or tries is None or wait is None:
             self._flow.note(f"'{title}' was tried several times: add a 'retry'")
             return {}
         return {"retry": {"max": max(1, tries - 1), "delay": f"{wait}ms", "backoff": 1, "jitter": 0}}
@@ -173,6 +173,46 @@ class _Workflow:
             params["auth"] = {"token": f"${{secrets.{secret}}}"}
             self._flow.note(f"'{title}' uses credentials: set the secret {secret}, and check how it is sent")
         return {"type": "http.request", "params": params, "output": "${result.body}"}, {}
+
+    def _email(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        options = parameters.get("options")
+        options = options if isinstance(options, Mapping) else {}
+        secret = identifier(title, (), otherwise="node").upper()
+        params: dict[str, Any] = {
+            "host": "smtp.example.com",
+            "username": "user@example.com",
+            "password": f"${{secrets.{secret}}}",
+            "from": self._value(parameters.get("fromEmail", "")),
+        }
+        addresses = {
+            "to": parameters.get("toEmail"),
+            "cc": parameters.get("ccEmail", options.get("ccEmail")),
+            "bcc": parameters.get("bccEmail", options.get("bccEmail")),
+            "reply_to": options.get("replyTo"),
+        }
+        for name, written in addresses.items():
+            if not written:
+                continue
+            if str(written).startswith("="):
+                params[name] = self._value(written)
+                self._flow.note(f"'{title}' may compute several addresses for '{name}': make it a list then")
+            else:
+                listed = [part.strip() for part in str(written).split(",") if part.strip()]
+                params[name] = listed[0] if len(listed) == 1 else listed
+        params["subject"] = self._value(parameters.get("subject", ""))
+        # The first version of the node sends both; without a word the second one sends text, and later ones HTML.
+        version = self._all[title].get("typeVersion", 1)
+        otherwise = {1: "both", 2: "text"}.get(version, "html")
+        format = str(parameters.get("emailFormat", otherwise))
+        for name, key, kind in (("body", "text", "text"), ("html", "html", "html")):
+            if format in (kind, "both") and (parameters.get(key) or format == kind):
+                params[name] = self._value(parameters.get(key, ""))
+        if "body" not in params and "html" not in params:
+            params["body"] = ""
+        if options.get("attachments") or parameters.get("attachments"):
+            self._flow.note(f"'{title}' sends attachments: give them as 'attachments', in base64")
+        self._flow.note(f"'{title}' uses credentials: write its 'host' and 'username', and set the secret {secret}")
+        return {"type": "email.send", "params": params}, {}
 
     def _sends(self, title: str, parameters: Mapping[str, Any], part: str) -> bool:
         """Return whether a part of a request is sent: since the third version, what is not stays in the parameters."""
@@ -303,7 +343,8 @@ class _Workflow:
 
 Made = tuple[dict[str, Any] | None, Mapping[str, int]]
 _MAKERS: Final = {
-    "httpRequest": _Workflow._http, "if": _Workflow._if, "switch": _Workflow._switch, "set": _Workflow._set,
+    "httpRequest": _Workflow._http, "emailSend": _Workflow._email, "if": _Workflow._if,
+    "switch": _Workflow._switch, "set": _Workflow._set,
     "code": _Workflow._script, "function": _Workflow._script, "wait": _Workflow._wait,
     "respondToWebhook": _Workflow._respond, "noOp": _Workflow._pass_on,
 }  # fmt: skip

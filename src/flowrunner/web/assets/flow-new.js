@@ -1,4 +1,4 @@
-import{$ as e,H as t,L as n,Nt as r,O as i,Rt as a,Ut as o,W as s,Wt as c,ct as l,et as u,j as d,l as f,n as p,tt as m,y as h}from"./index.js";import{n as g}from"./view.js";import{Editor as _,n as v,t as y}from"./flow-edit.js";import{t as b}from"./flow.js";import{r as x}from"./state.js";import{t as S}from"./browser.js";function C({layout:e}){return l(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>l(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>l(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>l(`g`,{children:[l(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),l(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var w={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`,titles:{hello:`Hello`,http:`Call an API and handle errors`,webhook:`Receive a webhook`,schedule:`Start at fixed times`,approval:`Ask before you act`,foreach:`Work through a list`,switch:`Choose a way`,poll:`Follow a job elsewhere`,signals:`Wait for signals for days`,upload:`Send a file`}},T=Object.assign({"../../../../src/flowrunner/cli/flow_templates/approval.yaml":`metadata: {name: ask-first, description: Asks a person before it acts; declines without an answer}
+import{$ as e,H as t,L as n,Nt as r,O as i,Rt as a,Ut as o,W as s,Wt as c,ct as l,et as u,j as d,l as f,n as p,tt as m,y as h}from"./index.js";import{n as g}from"./view.js";import{Editor as _,n as v,t as y}from"./flow-edit.js";import{t as b}from"./flow.js";import{r as x}from"./state.js";import{t as S}from"./browser.js";function C({layout:e}){return l(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>l(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>l(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>l(`g`,{children:[l(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),l(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var w={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`,titles:{hello:`Hello`,http:`Call an API and handle errors`,webhook:`Receive a webhook`,schedule:`Start at fixed times`,approval:`Ask before you act`,foreach:`Work through a list`,switch:`Choose a way`,poll:`Follow a job elsewhere`,signals:`Wait for signals for days`,upload:`Send a file`,email:`Send an e-mail`}},T=Object.assign({"../../../../src/flowrunner/cli/flow_templates/approval.yaml":`metadata: {name: ask-first, description: Asks a person before it acts; declines without an answer}
 
 inputs:
   amount: {type: number, default: 250}
@@ -40,6 +40,49 @@ tests:
 
   nobody_answers:
     expect: {path: [route, ask, decline], result: {accepted: false}}
+`,"../../../../src/flowrunner/cli/flow_templates/email.yaml":`metadata: {name: tell-customer, description: Sends an e-mail and goes on if nobody has that address}
+
+vars: {shop: "The shop <shop@example.com>"}
+
+inputs:
+  order: {type: integer}
+  customer: {type: string, format: email}
+
+nodes:
+  tell:
+    type: email.send
+    params:
+      host: smtp.example.com
+      username: shop@example.com
+      password: "\${secrets.SMTP_PASSWORD}"
+      from: "\${vars.shop}"
+      to: "\${flow.input.customer}"
+      subject: "Order \${flow.input.order} is paid"
+      body: |
+        Thank you. Your order \${flow.input.order} is on its way.
+    # After an error that may pass, such as email.451. A lost connection may then send it twice.
+    retry: {max: 5, delay: 1m}
+    next: {default: done, error.email.5xx: note}
+
+  note:
+    type: log
+    params: {level: warn, message: "The e-mail was refused: \${error.message}"}
+    next: done
+
+  done:
+    type: return
+    params: {value: {told: "\${nodes.tell.status === 'completed'}"}}
+
+tests:
+  the_customer_is_told:
+    input: {order: 7, customer: ada@example.com}
+    mocks: {tell: {result: {message_id: <1@example.com>, accepted: [ada@example.com], refused: []}}}
+    expect: {result: {told: true}}
+
+  there_is_no_such_mailbox:
+    input: {order: 8, customer: nobody@example.com}
+    mocks: {tell: {error: {type: email.550, message: No such mailbox}}}
+    expect: {result: {told: false}, logs: [{message: "The e-mail was refused: No such mailbox"}]}
 `,"../../../../src/flowrunner/cli/flow_templates/foreach.yaml":`metadata: {name: work-list, description: Works through a list with three at a time and collects the results}
 
 inputs:

@@ -1,0 +1,269 @@
+"""The SMTP client for all e-mails of flows."""
+
+import asyncio
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from email.message import EmailMessage
+from functools import partial
+from threading import Lock
+from typing import Final
+
+from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.fair_slots import FairSlots
+from flowrunner.plugin import MailServer, NodeFailure, RefusedRecipient
+from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
+from flowrunner.security.name_lookups import MOST_ADDRESSES, addresses_of
+from flowrunner.smtp import SmtpSession
+from flowrunner.threads import on_own_thread
+
+# Concurrent e-mails: of all workspaces, of one workspace at most, and guaranteed to each. Each is a thread, with up to
+# some 30 MB for a message of the longest parameters.
+_MAILS: Final = 32
+_MAILS_OF_A_WORKSPACE: Final = 8
+_SURE_MAILS: Final = 2
+_CONNECT_SECONDS: Final = 10.0
+# A step's own time limit is shorter, and ends the session.
+_MOST_SECONDS: Final = 3600.0
+# The name of this machine is no business of other servers (RFC 5321, 4.1.3: an address will do).
+_OWN_NAME: Final = "[127.0.0.1]"
+
+# Things that a server refuses, by the stage of the session.
+_REFUSED: Final = {
+    "connection": "the connection",
+    "tls": "the encryption",
+    "login": "the login",
+    "sender": "the sender",
+    "recipients": "every recipient",
+    "message": "the e-mail",
+}
+
+
+class EgressMailClients:
+    """The clients of all workspaces. Implements `ports.MailClients`.
+
+    Args:
+        processes: Processes that have such clients. Their e-mails together keep the limits of one.
+    """
+
+    def __init__(self, policy: EgressPolicy, *, processes: int = 1) -> None:
+        self.policy = policy
+        self.slots = FairSlots(
+            total=max(_MAILS // processes, 1),
+            share=max(_MAILS_OF_A_WORKSPACE // processes, 1),
+            sure=max(_SURE_MAILS // processes, 1),
+        )
+
+    def of(self, workspace_id: WorkspaceId) -> "_WorkspaceMail":
+        return _WorkspaceMail(self, workspace_id)
+
+
+@static_dataclass(frozen=True, slots=True)
+class _WorkspaceMail:
+    """Implements `plugin.MailClient` for the nodes of one workspace."""
+
+    clients: EgressMailClients
+    workspace_id: WorkspaceId
+
+    async def send(
+        self, server: MailServer, *, sender: str, recipients: Sequence[str], write: Callable[[], EmailMessage]
+    ) -> Sequence[RefusedRecipient]:
+        await self.clients.policy.prepare(server.port)
+        connection = _Connection(self.clients.policy, server)
+        await self.clients.slots.take(self.workspace_id)
+        # The slot is given back when the thread ends, even if the step no longer waits.
+        give_back = partial(self.clients.slots.give_back, self.workspace_id)
+        try:
+            sent = on_own_thread(
+                partial(_send, connection, server, sender, recipients, write), name="e-mail", on_end=give_back
+            )
+        except RuntimeError:
+            raise NodeFailure("connection.failed", "The server cannot send e-mails now: try again later") from None
+        try:
+            return await sent
+        except asyncio.CancelledError:
+            connection.end()
+            raise
+
+
+class _Connection:
+    """The connection for one e-mail, which another thread may end."""
+
+    def __init__(self, policy: EgressPolicy, server: MailServer) -> None:
+        self._policy = policy
+        self._server = server
+        self._lock = Lock()
+        self._has_ended = False
+        self._handle: socket.socket | None = None
+
+    def open(self) -> socket.socket:
+        """Return a socket that is connected to an address of the server. Raises: NodeFailure, OSError."""
+        server, error = self._server, OSError("it has no address")
+        for address in self._addresses():
+            try:
+                connection = socket.create_connection((address, server.port), _CONNECT_SECONDS)
+            except OSError as failed:
+                error = failed
+                continue
+            with self._lock:
+                if self._has_ended:
+                    connection.close()
+                    raise OSError("the step has ended")
+                # The session replaces its socket when it encrypts the connection; this one stays valid.
+                self._handle = connection.dup()
+            return connection
+        if isinstance(error, ConnectionRefusedError):
+            raise NodeFailure("connection.refused", f"The connection was refused: {_shown(server)}")
+        if isinstance(error, TimeoutError):
+            raise NodeFailure("timeout", f"{_shown(server)} did not answer in time")
+        raise NodeFailure("connection.failed", f"Cannot connect to {_shown(server)}: {error.strerror or error}")
+
+    def _addresses(self) -> Sequence[str]:
+        """Return the addresses of the server, all of which flows may connect to. Raises: NodeFailure."""
+        server = self._server
+        try:
+            found = [answer["host"] for answer in addresses_of(server.host, server.port, socket.AF_UNSPEC)]
+        except (OSError, UnicodeError):
+            found = []
+        if not found:
+            raise NodeFailure("connection.dns", f"The name of the host cannot be resolved: {_shown(server)}")
+        try:
+            for address in found:
+                self._policy.check(address, server.port)
+                if server.username is None:
+                    # Otherwise flows could deliver to every mailbox of the world under the name of this machine, and
+                    # use servers that trust it by its address.
+                    self._policy.require_opened(address, "an e-mail without a login needs a server opened for flows")
+        except EgressForbidden as error:
+            raise NodeFailure("egress.forbidden", f"{error.who} may not connect to {_shown(server)}: {error}") from None
+        return found[:MOST_ADDRESSES]
+
+    def end(self) -> None:
+        """End the connection, whatever its thread is doing."""
+        with self._lock:
+            self._has_ended = True
+            if self._handle is not None:
+                with suppress(OSError):
+                    self._handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+
+
+def _send(
+    connection: _Connection,
+    server: MailServer,
+    sender: str,
+    recipients: Sequence[str],
+    write: Callable[[], EmailMessage],
+) -> Sequence[RefusedRecipient]:
+    """Send an e-mail on this thread. Raises: NodeFailure."""
+    if server.security == "none" and server.username is not None:
+        raise NodeFailure("connection.tls", "A password is sent over an encrypted connection only")
+    message, stage = write(), "connection"
+    try:
+        session = _session(connection, server)
+        try:
+            session.ehlo_or_helo_if_needed()
+            if server.security == "starttls":
+                stage = "tls"
+                session.encrypt(ssl.create_default_context())
+            if server.username is not None:
+                stage = "login"
+                session.login(server.username, server.password or "")
+            stage = "message"
+            refused = session.send_message(message, from_addr=sender, to_addrs=recipients)
+            session.leave()
+        finally:
+            session.close()
+    except NodeFailure:
+        raise
+    except Exception as error:  # each is an outcome, whatever a server answers
+        raise _failure(error, server, stage) from None
+    finally:
+        connection.close()
+    return _refused(refused)
+
+
+def _session(connection: _Connection, server: MailServer) -> SmtpSession:
+    return SmtpSession(
+        server.host,
+        connect=connection.open,
+        tls=ssl.create_default_context() if server.security == "tls" else None,
+        seconds=_MOST_SECONDS,
+        reply_seconds=_MOST_SECONDS,
+        own_name=_OWN_NAME,
+    )
+
+
+def _refused(recipients: dict[str, tuple[int, bytes]]) -> Sequence[RefusedRecipient]:
+    return [
+        RefusedRecipient(address=address, code=code, reply=_text(reply))
+        for address, (code, reply) in recipients.items()
+    ]
+
+
+def _failure(error: Exception, server: MailServer, stage: str) -> NodeFailure:
+    shown = _shown(server)
+    match error:
+        case UnicodeError() if stage == "login":
+            return NodeFailure("email.login", "A user name or password with other letters than ASCII cannot be sent")
+        case ssl.SSLCertVerificationError():
+            return NodeFailure("connection.tls", f"No trusted TLS connection to {shown}: {error.verify_message}")
+        case ssl.SSLError():
+            hint = "" if server.security == "starttls" else ". Port 587 begins without TLS: 'security: starttls'"
+            return NodeFailure("connection.tls", f"No TLS connection to {shown}: {error.reason}{hint}")
+        case smtplib.SMTPNotSupportedError() if stage == "tls":
+            return NodeFailure("connection.tls", f"{shown} does not offer STARTTLS, and nothing is sent without")
+        case smtplib.SMTPNotSupportedError() if stage == "login":
+            return NodeFailure("email.login", f"{shown} offers no login")
+        case smtplib.SMTPNotSupportedError():
+            text = f"{shown} does not deliver to addresses with other letters than ASCII before the @ (SMTPUTF8)"
+            return NodeFailure("email.unsupported", text)
+        case smtplib.SMTPRecipientsRefused():
+            refused = _refused(error.recipients)
+            # A code below 500 asks to try again, so the lowest one decides.
+            first = min(refused, key=lambda recipient: recipient.code)
+            listed: list[JSON] = [{"address": one.address, "code": one.code, "reply": one.reply} for one in refused]
+            return _refusal(server, first.code, first.reply, "recipients", listed)
+        case smtplib.SMTPSenderRefused():
+            return _refusal(server, error.smtp_code, _text(error.smtp_error), "sender")
+        case smtplib.SMTPResponseException():
+            return _refusal(server, error.smtp_code, _text(error.smtp_error), stage)
+        case smtplib.SMTPException() if stage == "login" and not isinstance(error, smtplib.SMTPServerDisconnected):
+            return NodeFailure("email.login", f"{shown} offers no login with a password (PLAIN, LOGIN, CRAM-MD5)")
+        case TimeoutError():
+            return NodeFailure("timeout", f"{shown} did not answer in time")
+        case smtplib.SMTPServerDisconnected() | OSError():
+            if isinstance(error.__context__, TimeoutError):
+                return NodeFailure("timeout", f"{shown} did not answer in time")
+            return NodeFailure("connection.lost", f"The connection ended before the answer was complete: {shown}")
+        case _:
+            return NodeFailure("email.invalid_answer", f"The answer of {shown} is not valid SMTP")
+
+
+def _refusal(server: MailServer, code: int, reply: str, stage: str, refused: Sequence[JSON] = ()) -> NodeFailure:
+    if not 400 <= code <= 599:
+        return NodeFailure("email.invalid_answer", f"The answer of {_shown(server)} is not valid SMTP")
+    return NodeFailure(
+        f"email.{code}",
+        f"{_shown(server)} refused {_REFUSED[stage]} with code {code}: {reply}",
+        data={"code": code, "reply": reply, "stage": stage, "refused": list(refused)},
+    )
+
+
+def _shown(server: MailServer) -> str:
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{host}:{server.port}"
+
+
+def _text(reply: bytes | str) -> str:
+    text = reply if isinstance(reply, str) else reply.decode("utf-8", "replace")
+    # Databases cannot store a NUL in text.
+    return text.replace("\x00", "\ufffd")
