@@ -368,6 +368,25 @@ def test_secrets_that_are_missing_are_named(user: User) -> None:
     assert [flow["missing_secrets"] for flow in user.json("apply", "-f", "flows")["flows"]] == [["GONE"], ["GONE"]]
 
 
+def test_one_document_reads_the_values_of_staging_and_of_production(user: User) -> None:
+    document = "nodes:\n  a: {type: return, params: {value: 'To ${config.RECIPIENT}, from ${config.LIMIT} on'}}\n"
+    write(user.home, {"remind.yaml": f"metadata: {{name: remind}}\n{document}"})
+    given = {"staging": ("tests@example.com", 1), "production": ("accounting@example.com", 500)}
+    places = {place: user.client.post("/api/v1/workspaces", {"name": place}).json["id"] for place in given}
+    for place, (recipient, limit) in given.items():
+        (user.home / f"{place}.yaml").write_text(f"RECIPIENT: {recipient}\nLIMIT: {limit}\n")
+        user("value", "import", f"{place}.yaml", "--workspace", places[place])
+
+    deployed = [user("apply", "-f", "flows", "--workspace", place) for place in places.values()]
+    before = [user("run", "remind", "--wait", "--workspace", place).stdout for place in places.values()]
+    user("value", "set", "LIMIT", "7", "--workspace", places["staging"])
+    after = [user("run", "remind", "--wait", "--workspace", place).stdout for place in places.values()]
+
+    assert [done.stderr for done in deployed] == ["1 flow: 1 created\n"] * 2
+    assert before == ['"To tests@example.com, from 1 on"\n', '"To accounting@example.com, from 500 on"\n']
+    assert after == ['"To tests@example.com, from 7 on"\n', before[1]]
+
+
 def test_flows_that_are_missing_are_named(user: User) -> None:
     calls = "nodes:\n  a: {type: flow, params: {flow: gone}, next: b}\n  b: {type: flow, params: {flow: there}}\n"
     write(user.home, {"a.yaml": calls, "there.yaml": document(1)})

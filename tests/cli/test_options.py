@@ -24,7 +24,7 @@ ENTRY: Final[Mapping[str, Any]] = {
     "status": "completed", "number": 1, "revision": 1, "created_at": "2026-01-01T00:00:00.000Z", "type": "schedule",
     "enabled": True, "role": "admin", "level": "info", "message": "done", "link": "/x", "execution_id": ID, "total": 1,
     "definition": "nodes: {a: {type: return}}", "flow_id": "flow-1", "missing_secrets": [], "next": [], "done": 1,
-    "failed": 0, "errors": [],
+    "value": 1, "failed": 0, "errors": [],
     "plan": {"action": "update", "diff": "", "is_truncated": False, "summary": None}, "executions": [{"id": ID}],
     "timestamp": "2026-01-01T00:00:00.000Z",
 }  # fmt: skip
@@ -33,6 +33,7 @@ ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {
     "account update": ["thing", "--name", "other"],
     "api": ["POST", "/flows"],
     "flow create": ["flow.yaml"],
+    "value import": ["values.yaml"],
     "flow restore": ["thing", "1"],
     "flow update": ["thing", "flow.yaml"],
     **{f"{group}{name}": ["--flow", "thing"] for name in ("cancel", "rerun") for group in ("", "executions ")},
@@ -51,7 +52,7 @@ ELSEWHERE: Final = {
 # Options that change what is shown, or what is done with an answer.
 NOT_SENT: Final = {"definition", "follow", "force", "wait", "timeout", "yes", "file"}
 # Those of flows that run here.
-LOCAL: Final = {"others", "secrets_file", "approve", "reject", "signals", "egress_allow"}
+LOCAL: Final = {"others", "secrets_file", "config_file", "approve", "reject", "signals", "egress_allow"}
 # Those of one execution; the others of its command select many.
 OF_ONE: Final = {"--from", "--node-input", "--input", "--set-label", "--revision", "--same-keys"}
 # The kinds of ids of what starts executions. Anything else is looked for.
@@ -123,7 +124,7 @@ class Server:
     def send(self, request: Request, **_: object) -> Answer:
         self.sent.append((request.method, request.target, dict(request.headers), request.body))
         name = request.target.partition("?")[0].rpartition("/")[2].replace("-", "_")
-        is_list = request.method == "GET" and name.endswith(("s", "audit"))
+        is_list = request.method == "GET" and name.endswith(("s", "audit", "config"))
         body = {name: [self.entry], "total": 1, "refused": {"count": 0, "last": []}} if is_list else self.entry
         return Answer(status=200, headers={"content-type": "application/json"}, body=json.dumps(body).encode())
 
@@ -138,6 +139,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     Path("flow.yaml").write_text("nodes: {a: {type: return}}\n")
+    Path("values.yaml").write_text("thing: 2\n")
     return server
 
 

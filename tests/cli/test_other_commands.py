@@ -621,3 +621,62 @@ def test_a_query_selects_from_the_json(user: User, triggered: str) -> None:
     assert user("flow", "list", "--query", "[?name=='triggered'].name", "-o", "name").stdout == "triggered\n"
     assert user("flow", "list", "--query", "[", code=2).stdout == ""
     assert "triggered" in on_a_terminal("flow", "list", "-o", "yaml", at=user.home, environment=user.environment)
+
+
+# Configuration values
+
+
+def test_a_configuration_value_is_json_or_text(user: User) -> None:
+    (user.home / "hosts.json").write_text('["a.example", "b.example"]\n')
+    for name, given, value in (
+        ("TEXT", "#orders", "#orders"),
+        ("NUMBER", "500", 500),
+        ("QUOTED", '"500"', "500"),
+        ("LIST", "@hosts.json", ["a.example", "b.example"]),
+    ):
+        assert user.json("value", "set", name, given)["value"] == value
+    assert user.json("value", "set", "STDIN", "-", stdin="a line\n")["value"] == "a line"
+
+    assert user("value", "get", "NUMBER", "--query", "value").stdout == "500\n"
+    assert {one["name"] for one in user.json("value", "list")} == {"TEXT", "NUMBER", "QUOTED", "LIST", "STDIN"}
+    user("value", "set", "EMPTY", "null", code=6)
+    user("value", "delete", "TEXT", code=2)
+    user("value", "delete", "TEXT", "--yes")
+    user("value", "get", "TEXT", code=5)
+
+
+def test_the_values_of_a_file_are_set_and_only_changed_ones_are_asked_about(user: User) -> None:
+    (user.home / "staging.yaml").write_text("SITE: staging\nLIMITS: {low: 1, high: [2, 3]}\n")
+    assert user.json("value", "import", "staging.yaml") == [
+        {"name": "SITE", "action": "created"}, {"name": "LIMITS", "action": "created"},
+    ]  # fmt: skip
+    user("value", "set", "SITE", "other")
+
+    user("value", "import", "staging.yaml", code=2)
+    done = user.json("value", "import", "staging.yaml", "--yes")
+
+    assert [one["action"] for one in done] == ["replaced", "unchanged"]
+    assert user.json("value", "get", "SITE")["value"] == "staging"
+    (user.home / "list.yaml").write_text("- 1\n")
+    assert "list.yaml must be a map of names and values" in user("value", "import", "list.yaml", code=2).stderr
+
+
+def test_values_that_a_saved_or_deployed_flow_lacks_are_named(user: User) -> None:
+    document = "metadata: {name: lacking}\nnodes:\n  a: {type: return, params: {value: '${config.GONE}'}}\n"
+    (user.home / "lacking.yaml").write_text(document)
+
+    created = user("flow", "create", "lacking.yaml").stderr
+    applied = user("apply", "lacking.yaml").stderr
+
+    assert "there is no configuration value 'GONE', which the flow reads" in created
+    assert "flowrunner: warning: there is no configuration value 'GONE', which 'lacking' reads\n" in applied
+
+
+def test_a_local_run_reads_the_values_of_a_file(user: User) -> None:
+    (user.home / "reads.yaml").write_text("nodes:\n  a: {type: return, params: {value: '${config.SITE}'}}\n")
+    (user.home / "values.yaml").write_text("SITE: staging\n")
+
+    assert user("run", "--local", "reads.yaml", "-q", "--config", "values.yaml").stdout == '"staging"\n'
+    without = user("run", "--local", "reads.yaml", "-q", code=3).stderr
+    assert "there is no configuration value 'SITE'" in without
+    assert "there was no configuration value 'SITE' at the start" in without

@@ -221,6 +221,7 @@ def _report(done: Sequence[Mapping[str, Any]], files: Sequence[FlowFile], skippe
             "revision": flow.get("revision"),
             "file": places.get(flow["name"]),
             "missing_secrets": flow.get("missing_secrets", []),
+            "missing_config": flow.get("missing_config", []),
             "missing_flows": flow.get("missing_flows", []),
             **({"plan": flow["plan"]} if "plan" in flow else {}),
         }
@@ -243,20 +244,21 @@ def _show_rows(rows: Sequence[Mapping[str, Any]], columns: str) -> None:
 
 
 def _summarize(done: Sequence[Mapping[str, Any]], skipped: int, *, dry_run: bool) -> None:
-    """Print the numbers, and the secrets and flows that are missing, for people."""
+    """Print the numbers, and the secrets, values and flows that are missing, for people."""
     counts = Counter(flow["action"] for flow in done)
     numbers = ", ".join(f"{counts[action]} {word}" for action, word in _WORDS.items() if counts[action])
     dry = " (dry run: nothing was changed)" if dry_run else ""
     say(f"{counted(len(done), 'flow')}: {numbers}{dry}{says_skipped(skipped)}")
-    _warn_of_missing(done, "secret", "read")
-    _warn_of_missing(done, "flow", "name")
+    _warn_of_missing(done, "missing_secrets", "secret", "read")
+    _warn_of_missing(done, "missing_config", "configuration value", "read")
+    _warn_of_missing(done, "missing_flows", "flow", "name")
 
 
-def _warn_of_missing(done: Sequence[Mapping[str, Any]], kind: str, verb: str) -> None:
-    """Warn about each secret or flow that is missing, with the flows that need it."""
+def _warn_of_missing(done: Sequence[Mapping[str, Any]], field: str, kind: str, verb: str) -> None:
+    """Warn about each secret, value or flow that is missing, with the flows that need it."""
     needed: dict[str, list[str]] = {}
     for flow in done:
-        for missing in flow.get(f"missing_{kind}s", ()):
+        for missing in flow.get(field, ()):
             needed.setdefault(missing, []).append(f"'{flow['name']}'")
     for missing, names in sorted(needed.items()):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""

@@ -72,6 +72,15 @@ def read_json_or_text(option: str, given: str) -> JSON:
     return value if isinstance(value, dict | list) else text
 
 
+def read_any_json_or_text(option: str, given: str) -> JSON:
+    """Return any JSON value, or otherwise the text without its last line break. Raises: click.UsageError."""
+    text = read_text(option, given)
+    try:
+        return _read(text)
+    except (ValueError, RecursionError):
+        return text.removesuffix("\n")
+
+
 def pairs(option: str, given: Iterable[str]) -> Mapping[str, Sequence[JSON]]:
     """Return the values of `NAME` or `NAME=JSON` by name; null without JSON. Raises: click.UsageError."""
     found: dict[str, list[JSON]] = {}

@@ -68,6 +68,7 @@ _COMMANDS: Final = {
     "trigger": "Manage triggers.",
     "unpause": "Resume starting executions.",
     "validate": "Check flows: every fault and warning.",
+    "value": "Manage configuration values.",
     "version": "Print the version.",
     "watch": "Watch an execution until it ends.",
     "whoami": "Print the current account and server.",

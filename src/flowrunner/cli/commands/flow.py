@@ -206,13 +206,16 @@ def restore(flow: str, revision: int, *, yes: bool) -> None:
 @click.argument("workspace", shell_complete=complete_workspaces)
 @yes_option
 def move(flow: str, workspace: str, *, yes: bool) -> None:
-    """Move a flow with its revisions and executions to another workspace. Secrets are not moved."""
+    """Move a flow with its revisions and executions to another workspace. Secrets and configuration values stay."""
     client = connect()
     path = f"/flows/{flow_id(client, flow)}"
     ask(f"Move the flow '{flow}' with all its executions to '{workspace}'?", yes=yes)
     moved = client.request("POST", f"{path}/move", json={"workspace": workspace}).object()
     if moved["missing_secrets"]:
         warn(f"its new workspace lacks the secrets {', '.join(moved['missing_secrets'])}")
+    # An earlier server does not know them.
+    if missing := moved.get("missing_config"):
+        warn(f"its new workspace lacks the configuration values {', '.join(missing)}")
     show(moved, "flow.id flow.name workspace_id missing_secrets", name="workspace_id")
 
 
@@ -245,6 +248,8 @@ def _warn_of_what_is_missing(client: "Client", definition: str) -> None:
     for fault in validation.get("warnings", ()):
         if fault["code"] == "secret.unknown":
             warn(f"{fault['message']}, which the flow reads: 'flowrunner secret set NAME' creates it")
+        elif fault["code"] == "config.unknown":
+            warn(f"{fault['message']}, which the flow reads: 'flowrunner value set NAME VALUE' creates it")
         elif fault["code"] in ("flow.unknown", "trigger.past"):
             warn(f"{fault['path']}: {fault['message']}; {fault['hint']}")
 
