@@ -22,6 +22,7 @@ SCREENS: Final = {
     "calendar": "/triggers?view=calendar",
     "callbacks": "/callbacks",
     "callback": "/callbacks?callback={callback}",
+    "config": "/config",
     "secrets": "/secrets",
     "node-types": "/nodes",
     "workspace": "/workspace",

@@ -228,6 +228,42 @@ def test_a_missing_secret_is_added_from_where_it_is_missing(tab: Tab, api: Clien
     assert api.run_to_end(document)["result"] == 22
 
 
+def test_a_missing_configuration_value_is_added_read_and_edited(tab: Tab, api: Client) -> None:
+    document = 'nodes: {out: {type: return, params: {value: "${config.RECIPIENTS}"}}}'
+    flow = api.new_flow(document, name="reads a value")
+    id = api.run(flow)
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    page.get_by_role("link", name="Add the configuration value RECIPIENTS…").click()
+    value = page.get_by_role("textbox", name="Value")
+    expect(value).to_be_focused()
+    page.keyboard.type("ops@example.com")
+    expect(page.get_by_role("status").filter(has_text="It is text.")).to_be_visible()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("cell", name='"ops@example.com"', exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="reads a value")).to_be_visible()
+    before = api.run(flow)
+    assert api.ended(before)["result"] == "ops@example.com"
+
+    page.get_by_role("button", name="Edit… RECIPIENTS").click()
+    expect(value).to_have_value("ops@example.com")
+    value.fill('["a@example.com"]')
+    expect(page.get_by_role("status").filter(has_text="It is a list.")).to_be_visible()
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    expect(page.get_by_role("cell", name='["a@example.com"]', exact=True)).to_be_visible()
+    assert api.run_to_end(document)["result"] == ["a@example.com"]
+
+    # An execution shows what it has read.
+    page = tab.go(f"/executions/{before}?tab=data")
+    expect(page.get_by_role("heading", name="Configuration at the start")).to_be_visible()
+
+    page = tab.go("/config")
+    page.get_by_role("button", name="Delete RECIPIENTS").click()
+    expect(page.get_by_role("dialog").get_by_role("listitem").first).to_have_text("reads a value")
+    page.get_by_role("dialog").get_by_role("button", name="Delete the value").click()
+    expect(page.get_by_role("heading", name="No configuration values yet")).to_be_visible()
+
+
 def test_a_message_on_a_narrow_screen_leaves_the_controls_of_the_graph_free(tab: Tab, api: Client) -> None:
     id = api.run(api.new_flow(SHORT, name="is zoomed on a telephone"))
     api.ended(id)

@@ -19,6 +19,7 @@ export const entries: Entry[] = [
   { label: shell.approvals, path: "/approvals", icon: "approvals", narrow: true },
   { label: shell.triggers, path: "/triggers", icon: "triggers" },
   { label: shell.callbacks, path: "/callbacks", icon: "callbacks" },
+  { label: shell.config, path: "/config", icon: "config" },
   { label: shell.secrets, path: "/secrets", icon: "secrets" },
   { label: shell.nodes, path: "/nodes", icon: "nodes" },
   { label: shell.workspace, path: "/workspace", icon: "workspace" },

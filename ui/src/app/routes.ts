@@ -16,6 +16,7 @@ export const routes: Route[] = [
   { path: "/approvals", load: () => import("../screens/approvals") },
   { path: "/triggers", load: () => import("../screens/triggers") },
   { path: "/callbacks", load: () => import("../screens/callbacks") },
+  { path: "/config", load: () => import("../screens/config") },
   { path: "/secrets", load: () => import("../screens/secrets") },
   { path: "/workspace", load: () => import("../screens/workspace") },
   { path: "/account", load: () => import("../screens/account") },

@@ -7,6 +7,7 @@ import fixture from "./schema.fixture.json";
 const schema = new FlowSchema(fixture);
 const known: Known = {
   secrets: ["API_KEY", "HOOK"],
+  config: ["CHANNEL", "LIMIT"],
   actions: new Map<string, string[] | null>([["http.request", ["default"]], ["approval", ["approved", "rejected", "timeout"]], ["switch", null]]),
   errors: new Map([["http.request", ["http", "timeout"]], ["", ["expression"]]]),
 };
@@ -90,6 +91,7 @@ test("expressions offer what is in scope", () => {
   const at = (expression: string) => offered(FLOW.replace('url: "x"', () => `url: "${expression}"`));
   expect(at("${|}")).toEqual(expect.arrayContaining(["input", "nodes", "flow", "vars", "secrets"]));
   expect(at("${secrets.|}")).toEqual(["API_KEY", "HOOK"]);
+  expect(at("${config.|}")).toEqual(["CHANNEL", "LIMIT"]);
   expect(at("Bearer ${secrets.A|}")).toEqual(["API_KEY", "HOOK"]);
   expect(at("${flow.input.|}")).toEqual(["region"]);
   expect(at("${vars.|}")).toEqual(["api"]);

@@ -1,4 +1,4 @@
-/** What a document and its workspace have names for: nodes, secrets, inputs, variables, elements of loops. */
+/** What a document and its workspace have names for: nodes, secrets, configuration values, inputs, variables, elements of loops. */
 import { edgesOf, isMap } from "../graph/document";
 import type { Keys } from "./place";
 
@@ -7,6 +7,8 @@ type Values = Readonly<Record<string, unknown>>;
 export interface Known {
   /** Names of the secrets of the workspace. */
   readonly secrets: readonly string[];
+  /** Names of its configuration values. */
+  readonly config: readonly string[];
   /** Actions of node types, by type; null if the parameters decide. */
   readonly actions: ReadonlyMap<string, readonly string[] | null>;
   /** Errors of node types, by type, and those of every node under an empty name. */
@@ -69,6 +71,7 @@ export function namesBelow(before: readonly string[], data: unknown, path: Keys,
   const [first, second] = before;
   if (first === undefined) return roots(document, path);
   if (first === "secrets") return before.length === 1 ? known.secrets.map((name) => ({ name, detail: "secret" })) : [];
+  if (first === "config") return before.length === 1 ? known.config.map((name) => ({ name, detail: "configuration value" })) : [];
   if (first === "flow") {
     if (second === "input") return before.length === 2 ? namesOf(document.inputs, "input") : [];
     return before.length === 1 ? [{ name: "input", isMap: true }, { name: "id" }, { name: "name" }, { name: "version" }] : [];
@@ -94,6 +97,7 @@ function roots(document: Values, path: Keys): { name: string; detail?: string; i
     { name: "nodes", detail: "results of nodes", isMap: true },
     { name: "flow", detail: "the flow and its input", isMap: true },
     { name: "vars", detail: "variables", isMap: true },
+    { name: "config", detail: "configuration values of the workspace", isMap: true },
     { name: "secrets", detail: "secrets of the workspace", isMap: true },
     { name: "execution", detail: "this execution", isMap: true },
     { name: "trigger", detail: "what started it", isMap: true },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { causeFirst, causeOf, missingSecret } from "./causes";
+import { causeFirst, causeOf, missingConfig, missingSecret } from "./causes";
 
 describe("the cause of an error", () => {
   it("stands before the place of the script", () => {
@@ -24,4 +24,10 @@ describe("the cause of an error", () => {
 it("names the secret that is missing", () => {
   expect(missingSecret("${secrets.SHOP_TOKEN}: there is no secret 'SHOP_TOKEN'")).toBe("SHOP_TOKEN");
   expect(missingSecret("there is no secret to replace")).toBeUndefined();
+});
+
+it("names the configuration value that is missing", () => {
+  expect(missingConfig("there is no configuration value 'CHANNEL'")).toBe("CHANNEL");
+  expect(missingConfig("${config.CHANNEL}: there was no configuration value 'CHANNEL' at the start")).toBe("CHANNEL");
+  expect(missingConfig("there is no secret 'CHANNEL'")).toBeUndefined();
 });

@@ -46,6 +46,11 @@ export function causeFirst(message: string): string {
   return where === undefined ? message : `${what} (${where})`;
 }
 
+/** Return the name of the configuration value that a flow names and the workspace has not, or had not at the start. */
+export function missingConfig(message: string): string | undefined {
+  return /there (?:is|was) no configuration value '(\w+)'(?: at the start)?$/.exec(message)?.[1];
+}
+
 /** Return the name of the secret that a node has read and the workspace has not. */
 export function missingSecret(message: string): string | undefined {
   return /there is no secret '(\w+)'$/.exec(message)?.[1];

@@ -6,6 +6,7 @@ const PATHS = {
   approvals: "M20 6L9 17l-5-5",
   triggers: "M12 6v6l4 2M12 22a10 10 0 1 0 0-20 10 10 0 0 0 0 20z",
   callbacks: "M18 8a6 6 0 0 0-12 0c0 7-3 9-3 9h18s-3-2-3-9M10 21h4",
+  config: "M4 21v-7M4 10V3M12 21v-9M12 8V3M20 21v-5M20 12V3M1 14h6M9 8h6M17 16h6",
   secrets: "M15 7a5 5 0 1 1-4.6 7L7 17H4v3H1v-4l8-8a5 5 0 0 1 6-1z",
   nodes: "M12 2l9 5v10l-9 5-9-5V7zM12 12l9-5M12 12v10M12 12L3 7",
   account: "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4 21c0-4 4-6 8-6s8 2 8 6",

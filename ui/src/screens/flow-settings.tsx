@@ -108,7 +108,8 @@ function Move({ id, others }: { id: string; others: readonly { slug: string; nam
   const target = useSignal("");
   const action = useAction();
   async function move(slug: string): Promise<void> {
-    const { missing_secrets: missing } = await api.post("/api/v1/flows/{id}/move", { path: { id }, body: { workspace: slug } });
+    const { missing_secrets: secrets, missing_config: values } = await api.post("/api/v1/flows/{id}/move", { path: { id }, body: { workspace: slug } });
+    const missing = [...secrets, ...values];
     const name = others.find((each) => each.slug === slug)?.name ?? slug;
     done(missing.length > 0 ? `${texts.moved(name)}. ${texts.missing(missing.join(", "))}` : texts.moved(name));
     go(`/w/${encodeURIComponent(slug)}/flows/${id}/settings`, { replace: true });

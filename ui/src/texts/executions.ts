@@ -61,6 +61,7 @@ export const executions = {
 
   result: "Result",
   input: "Input",
+  config: "Configuration at the start",
 
   steps: "Steps",
   attemptOf: (attempt: number) => `attempt ${attempt}`,

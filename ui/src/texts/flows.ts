@@ -24,6 +24,7 @@ export const flows = {
   oneArchive: (name: string) => `Import ${name} by itself: an archive and other files are not saved together`,
   plan: "What the import does",
   planned: { create: "is created", update: "gets a new revision", none: "stays as it is" } as Record<string, string>,
+  missingConfig: (names: string) => `needs configuration values: ${names}`,
   missingSecrets: (names: string) => `needs secrets: ${names}`,
   missingFlows: (names: string) => `needs flows: ${names}`,
   imported: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "flow is" : "flows are"} imported`,

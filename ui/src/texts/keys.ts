@@ -10,6 +10,7 @@ export const keys = {
   trigger: "Trigger",
   callback: "Callback",
   secret: "Secret",
+  configValue: "Configuration value",
   searching: "Searching…",
   newFlow: "New flow",
   themes: { auto: "Appearance: as the system", light: "Appearance: light", dark: "Appearance: dark" } as Record<string, string>,

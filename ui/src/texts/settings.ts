@@ -25,7 +25,7 @@ export const settings = {
   moveHint: "To another workspace, with its revisions and executions. Secrets stay where they are.",
   moveTo: "Move to",
   moved: (name: string) => `Moved to ${name}`,
-  missing: (names: string) => `Create these secrets of the flow in that workspace first: ${names}`,
+  missing: (names: string) => `Create these secrets and configuration values of the flow in that workspace first: ${names}`,
   delete: "Delete",
   deleteHint: "The flow and its revisions are deleted. Open executions continue, and past ones stay readable.",
   deleteTitle: (name: string) => `Delete ${name}?`,

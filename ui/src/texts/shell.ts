@@ -10,6 +10,7 @@ export const shell = {
   approvals: "Approvals",
   triggers: "Triggers",
   callbacks: "Callbacks",
+  config: "Configuration",
   secrets: "Secrets",
   nodes: "Node types",
   admin: "Admin",

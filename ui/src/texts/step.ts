@@ -44,6 +44,7 @@ export const step = {
   inField: (field: string) => `In ${field}`,
   inLine: (line: number, field: string) => `In line ${line.toLocaleString("en")} of ${field}`,
   openEditor: "Open it in the editor",
+  addValue: (name: string) => `Add the configuration value ${name}…`,
   addSecret: (name: string) => `Add the secret ${name}…`,
   showInFlow: "Show it in the flow",
   inSubFlow: "Show it in the sub-flow",

@@ -24,6 +24,7 @@ it.each([
   ["callback.created", { kind: "callback", id: "callback-1" }, "/callbacks?callback=callback-1"],
   ["flow.deleted", { kind: "flow", id: "flow-1" }, undefined],
   ["secret.created", { kind: "secret", id: "KEY" }, "/secrets"],
+  ["config.replaced", { kind: "config", id: "LIMIT" }, "/config"],
   ["job.created", { kind: "job", id: "job-1" }, "/executions?job=job-1"],
   ["token.revoked", { kind: "token", id: "token-1" }, undefined],
   ["workspace.created", { kind: "workspace", id: "shared-1" }, undefined],

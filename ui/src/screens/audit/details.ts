@@ -17,6 +17,7 @@ const PLACES: Record<string, (id: string) => string> = {
   job: (id) => `/executions?job=${id}`,
   token: () => "/workspace?tab=tokens",
   secret: () => "/secrets",
+  config: () => "/config",
 };
 
 /** Return the kind of the credential of an entry, and the path of its screen, if it is more than a login; undefined for others. */

@@ -24,6 +24,7 @@ export function DataTab({ detail }: { detail: Detail }) {
     <div class="content">
       <div class="columns">
         <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
+        {detail.config !== undefined && <Value heading="h2" label={texts.config} preview={{ size: JSON.stringify(detail.config).length, value: detail.config }} href={href} path="config" />}
         {result !== undefined && <Value heading="h2" label={texts.result} preview={result} load={load("result")} href={href} />}
         {detail.failure !== undefined && (
           <section class="stack tight">

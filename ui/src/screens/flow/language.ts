@@ -1,4 +1,4 @@
-/** What the server knows about the language: its schema, its node types, and the names of secrets. Loaded once. */
+/** What the server knows about the language: its schema, its node types, and the names of secrets and configuration values. Loaded once. */
 import { api, type Schemas } from "../../api/client";
 import type { Known } from "../../editor/names";
 import { FlowSchema } from "../../editor/schema";
@@ -23,6 +23,7 @@ export async function loadLanguage(workspace: string): Promise<Language> {
   const known: Known = {
     // A viewer may not list secrets: completion goes without them.
     secrets: await secretNames(workspace).catch(() => []),
+    config: await configNames().catch(() => []),
     actions: new Map(types.map(({ name, actions }) => [name, actions ?? null])),
     errors: new Map([...types.map((type): [string, readonly string[]] => [type.name, type.errors]), ["", errors]]),
   };
@@ -32,6 +33,10 @@ export async function loadLanguage(workspace: string): Promise<Language> {
 async function load() {
   const [schema, types] = await Promise.all([api.get("/api/v1/schemas/flow"), api.get("/api/v1/node-types")]);
   return { schema: new FlowSchema(schema as unknown as Record<string, unknown>), types: types.node_types, errors: types.common_errors };
+}
+
+async function configNames(): Promise<string[]> {
+  return (await api.get("/api/v1/config")).config.map(({ name }) => name);
 }
 
 async function secretNames(id: string): Promise<string[]> {

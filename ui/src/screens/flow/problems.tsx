@@ -2,7 +2,7 @@
 import type { Fault } from "../../editor/faults";
 import { to } from "../../app/router";
 import { may } from "../../app/session";
-import { missingSecret } from "../../parts/causes";
+import { missingConfig, missingSecret } from "../../parts/causes";
 import { editor as texts } from "../../texts/editor";
 
 interface Props {
@@ -32,6 +32,7 @@ export function Problems({ faults, check, onReveal, onFix }: Props) {
                 <span>{fault.message}{fault.hint !== undefined && <span class="muted"> · {fault.hint}</span>}</span>
               </button>
               {fault.code === "secret.unknown" && may("editor") && <a class="btn small-btn" href={to("/secrets", { new: missingSecret(fault.message) })}>{texts.addSecret}</a>}
+              {fault.code === "config.unknown" && may("editor") && <a class="btn small-btn" href={to("/config", { new: missingConfig(fault.message) })}>{texts.addSecret}</a>}
               {fault.fix && <button class="btn small-btn" onClick={() => onFix(fault)}>{texts.fix(fault.fix.insert)}</button>}
             </li>
           ))}

@@ -85,11 +85,12 @@ export function ImportDialog({ onImported, onClose }: { onImported: () => Promis
       {error.value !== undefined && <Failure error={error.value} />}
       {plan.value !== undefined && (
         <ul class="card lines" aria-label={texts.plan}>
-          {plan.value.map(({ name, action: what, missing_secrets: secrets = [], missing_flows: flows = [] }) => (
+          {plan.value.map(({ name, action: what, missing_secrets: secrets = [], missing_config: values = [], missing_flows: flows = [] }) => (
             <li key={name} class="row">
               <span class="grow cut" title={name}>{name}</span>
               <span class="muted small">{texts.planned[what]}</span>
               {secrets.length > 0 && <span class="small wait wrap">{texts.missingSecrets(secrets.join(", "))}</span>}
+              {values.length > 0 && <span class="small wait wrap">{texts.missingConfig(values.join(", "))}</span>}
               {flows.length > 0 && <span class="small wait wrap">{texts.missingFlows(flows.join(", "))}</span>}
             </li>
           ))}

@@ -1,0 +1,121 @@
+/** The configuration values of the workspace, which its flows read. */
+import { useSignal } from "@preact/signals";
+import { api, ApiError, type Schemas } from "../api/client";
+import { useQuery } from "../api/query";
+import { location, setQuery, to } from "../app/router";
+import { may, workspace } from "../app/session";
+import { Head } from "../app/shell";
+import { Dialog, useQuestion } from "../parts/dialog";
+import { Field, Form } from "../parts/form";
+import { Empty, Load, Time } from "../parts/parts";
+import { useStart } from "../parts/start";
+import { done } from "../parts/toast";
+import { kindOf, textOf, valueOf } from "../parts/written-value";
+import { common } from "../texts/common";
+import { config as texts } from "../texts/config";
+
+type ConfigValue = Schemas["ConfigValueInList"];
+
+export default function Config() {
+  const list = useQuery(workspace.value?.id ?? "", (signal) => api.get("/api/v1/config", { signal }));
+  /** The value that is edited; null for a new one. */
+  const edited = useSignal<ConfigValue | null | undefined>(undefined);
+  /** The name that a link to this screen has for a new one. */
+  const asked = location.value.query.get("new") ?? undefined;
+  const { ask, question } = useQuestion();
+  const mayChange = may("editor");
+  const add = mayChange && <button class="btn primary" onClick={() => (edited.value = null)}>{texts.add}</button>;
+  function close(): void {
+    edited.value = undefined;
+    if (asked !== undefined) setQuery({ new: undefined });
+  }
+  const remove = ({ name, used_by: users }: ConfigValue) => ask({
+    title: texts.deleteTitle(name), action: texts.deleteIt, said: texts.deleted(name),
+    hint: users.length === 0 ? texts.deleteHint : <><p>{texts.deleteUsed}</p><ul class="stack tight">{users.map(({ id, name: flow }) => <li key={id} class="wrap"><b>{flow}</b></li>)}</ul></>,
+    run: () => api.delete("/api/v1/config/{name}", { path: { name } }).then(list.reload),
+  });
+  return (
+    <>
+      <Head title={texts.title} actions={add} />
+      <div class="content">
+        <p class="muted">{texts.hint}</p>
+        <Load query={list} rows={3}>
+          {({ config: values }) => values.length === 0 ? (
+            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint} {!add && common.forEditors}</p>{add}</Empty></div>
+          ) : (
+            <div class="card scroll">
+              <table class="stacked">
+                <thead><tr><th>{texts.name}</th><th>{texts.value}</th><th class="wide-only">{texts.changed}</th><th class="wide-only">{texts.usedBy}</th>{mayChange && <th><span class="hidden">{texts.actions}</span></th>}</tr></thead>
+                <tbody>
+                  {values.map((each) => (
+                    <tr key={each.name}>
+                      <td class="name"><code>{each.name}</code></td>
+                      <td class="where" data-label={texts.value}><code class="cut block" title={textOf(each.value)}>{JSON.stringify(each.value)}</code></td>
+                      <td class="wide-only muted nowrap" data-label={texts.changed}><Time at={each.updated_at} how="relative" /></td>
+                      <td class="wide-only muted where" data-label={texts.usedBy}>{each.used_by.length === 0 ? texts.nobody : <span class="cut block" title={each.used_by.map(({ name }) => name).join(", ")}>{each.used_by.map(({ id, name }, i) => <span key={id}>{i > 0 && ", "}<a class="link" href={to(`/flows/${id}`)}>{name}</a></span>)}</span>}</td>
+                      {mayChange && (
+                        <td class="num acts">
+                          <button class="btn quiet" aria-label={`${texts.edit} ${each.name}`} onClick={() => (edited.value = each)}>{texts.edit}</button>
+                          <button class="btn quiet" aria-label={`${common.delete} ${each.name}`} onClick={() => remove(each)}>{common.delete}</button>
+                        </td>
+                      )}
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+          )}
+        </Load>
+      </div>
+      {(edited.value !== undefined || (asked !== undefined && mayChange)) && <ValueDialog edited={edited.value ?? undefined} begun={asked} listed={list.data?.config.map(({ name }) => name) ?? []} onSaved={list.reload} onClose={close} />}
+      {question}
+    </>
+  );
+}
+
+/** Args: edited: The value that is replaced; undefined for a new one. begun: The name that a new one begins with. */
+function ValueDialog({ edited, begun = "", listed, onSaved, onClose }: { edited: ConfigValue | undefined; begun?: string; listed: readonly string[]; onSaved: () => Promise<void>; onClose: () => void }) {
+  const error = useSignal<unknown>(undefined);
+  const starting = useStart();
+  const typed = useSignal(begun);
+  const text = useSignal(edited === undefined ? "" : textOf(edited.value));
+  /** What the server has, though the list has not. */
+  const taken = useSignal<string | undefined>(undefined);
+  const isNew = edited === undefined;
+  const name = isNew ? typed.value.trim() : edited.name;
+  const exists = isNew && (listed.includes(name) || taken.value === name);
+  function save(event: Event): void {
+    event.preventDefault();
+    if (exists) return;
+    error.value = undefined;
+    const body = { value: valueOf(text.value) };
+    starting.run([name, body], async () => {
+      // Another person may add it at this moment.
+      await api.put("/api/v1/config/{name}", { path: { name }, body, headers: isNew ? { "If-None-Match": "*" } : {} });
+      await onSaved();
+      done(texts.saved(name));
+      onClose();
+    }, (reason) => {
+      if (reason instanceof ApiError && reason.status === 412) taken.value = name;
+      else error.value = reason;
+    });
+  }
+  return (
+    <Dialog title={isNew ? texts.add : texts.editTitle(name)} onClose={onClose}>
+      <Form error={error.value} onSubmit={save}>
+        {isNew && (
+          <Field label={texts.name} hint={texts.nameHint} fault={exists ? texts.exists(name) : undefined}>
+            {(id, note) => <input id={id} aria-describedby={note} class="mono" name="name" required autofocus={begun === ""} autocomplete="off" spellcheck={false} value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />}
+          </Field>
+        )}
+        <div class="stack tight">
+          <Field label={texts.value} hint={texts.valueHint}>
+            {(id, note) => <textarea id={id} aria-describedby={note} class="mono" name="value" rows={4} autofocus={!isNew || begun !== ""} autocomplete="off" spellcheck={false} value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />}
+          </Field>
+          <span class="muted small" role="status">{texts.kinds[kindOf(valueOf(text.value))]}</span>
+        </div>
+        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={starting.busy || exists}>{common.save}</button></div>
+      </Form>
+    </Dialog>
+  );
+}
