@@ -32,6 +32,7 @@ from flowrunner.storage.secrets import NAMED
 from flowrunner.storage.sqlite.database import SqliteTransaction
 from flowrunner.storage.triggers import BY_URL
 from security.two_accounts import ApiClient, two_accounts_at
+from support.asgi import call
 from support.client import Client, Reply
 from support.proxy import Proxy
 from support.receiver import Receiver
@@ -119,6 +120,34 @@ def test_the_result_of_the_flow_is_the_answer_if_that_is_wanted(account: Client)
 
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
     assert reply.json == {"got": {"n": 1}}
+
+
+async def test_no_request_that_waits_for_a_result_keeps_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program is asked at its end whether all places are free."""
+    ends = {"completes": "type: return", "fails": "type: fail, params: {message: no}", "is late": WAITS}
+    leaves, statuses = asyncio.Event(), list[int]()
+    async with two_accounts_at(tmp_path) as accounts:
+        for end in ends.values():
+            flow = FLOW.replace('type: transform, params: {value: {got: "${flow.input.got}"}}', end)
+            await accounts.mara.flow(flow % ("{scheme: none}", "respond: {mode: result, timeout: 100ms}"))
+        triggers = (await accounts.mara.request("GET", "/api/v1/triggers")).json["triggers"]
+        statuses += [(await accounts.mara.request("POST", trigger["url"], 1)).status for trigger in triggers]
+        leaves.set()
+        await call(accounts.app, "POST", triggers[-1]["url"], body=b"1", leaves=leaves)
+        with monkeypatch.context() as patch:
+            patch.setattr(accounts.program.services.hooks, "receive", unavailable)
+            statuses.append((await accounts.mara.request("POST", triggers[0]["url"], 1)).status)
+
+    assert statuses == [200, 502, 202, 503]
+
+
+WAITS: Final = "type: delay, params: {duration: 1h}"
+
+
+async def unavailable(*_: object, **__: object) -> None:
+    raise Unavailable("The database does not answer")
 
 
 async def test_a_request_without_code_reads_its_trigger_and_its_secret_and_nothing_else(

@@ -57,3 +57,31 @@ async def test_each_outage_and_each_time_on_standby_is_told_once(
             await server._run_role(SimpleNamespace(is_held=role != "standby"))
 
     assert [line["event"] for line in lines] == told
+
+
+@pytest.mark.parametrize(
+    ("files", "connections", "sockets"), [(15_000, 10_000, 5_000), (12_500, 7_500, 5_000), (6_000, 3_000, 2_000)]
+)
+async def test_a_third_of_the_connections_is_kept_for_plain_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, connections: int, sockets: int
+) -> None:
+    wanted, limits = list[int](), list[tuple[int, int]]()
+
+    def open_files(number: int) -> int:
+        wanted.append(number)
+        return files
+
+    class Serving:
+        def __init__(self, settings: Settings, listener: object, most_connections: int, **_: object) -> None:
+            limits.append((most_connections, settings.max_sockets))
+
+        async def run(self) -> None:
+            pass
+
+    monkeypatch.setattr(serving, "_open_files", open_files)
+    monkeypatch.setattr(serving, "_Serving", Serving)
+    monkeypatch.setattr(serving, "configure_logging", lambda _: None)
+
+    await serving.serve(Settings(data_dir=tmp_path, port=0))
+
+    assert (wanted, limits) == ([15_000], [(connections, sockets)])

@@ -205,6 +205,27 @@ async def test_an_item_that_has_to_wait_is_repeated_and_counted_once(
     assert looks.count("000001") == 1, "what comes before it is counted at once"
 
 
+async def test_nothing_more_of_a_page_is_begun_after_an_item_that_has_to_wait(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_service, "_ITEMS_AT_ONCE", 1000)
+    looks: list[str] = []
+
+    def failing(item: str) -> None:
+        looks.append(item)
+        if len(looks) <= job_service._CONCURRENCY:
+            raise Unavailable("not now")
+
+    jobs = jobs_of(engine, type := Backfill(failing=failing))
+    await created(jobs, mara, 100)
+
+    await jobs.advance()
+
+    # Those that had begun beside it, and then each once.
+    assert len(type.done) == 100
+    assert len(looks) == 100 + job_service._CONCURRENCY
+
+
 async def test_failures_and_bugs_of_items_do_not_stop_the_others(engine: Machine, mara: Caller) -> None:
     def failing(item: str) -> None:
         if item == "000002":

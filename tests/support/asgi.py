@@ -1,13 +1,15 @@
 """The program in the test's own process, called without a network: for what has to be broken inside."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from weakref import WeakSet
 
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.program import Program
+from flowrunner.fair_slots import FairSlots
 from flowrunner.settings import Settings
 from support.client import Reply
 
@@ -17,8 +19,28 @@ async def program_at(data_dir: Path, **settings: Any) -> AsyncIterator[Program]:
     # Attackers who are slowed down would get nowhere: whether they do is a question of its own.
     settings.setdefault("anonymous_requests", None)
     settings.setdefault("anonymous_logins", None)
-    async with open_program(Settings(data_dir=data_dir, **settings)) as program:
-        yield program
+    with slots_given_back():
+        async with open_program(Settings(data_dir=data_dir, **settings)) as program:
+            yield program
+
+
+_SLOTS: Final = WeakSet[FairSlots]()
+
+
+@contextmanager
+def slots_given_back() -> Iterator[None]:
+    """Check that whatever took slots of limits that begin in here has given them back in the end."""
+    before = set(_SLOTS)
+    yield
+    assert [slots for slots in _SLOTS if slots._all_held and slots not in before] == []
+
+
+def _note(self: FairSlots, **options: int) -> None:
+    _begin(self, **options)
+    _SLOTS.add(self)
+
+
+_begin, FairSlots.__init__ = FairSlots.__init__, _note  # type: ignore[method-assign]
 
 
 async def call(
