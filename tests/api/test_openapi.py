@@ -238,6 +238,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _deployment(made.go, account)
     made.go(account, "GET /api/v1/schemas/flow")
     _signals_and_reruns(made.go, account)
+    _signals_by_labels(made.go, admin.new_account())
     _jobs(made.go, admin.new_account())
     _steps(made.go, account)
     _triggers(made.go, account)
@@ -373,6 +374,16 @@ nodes:
   ask: {type: approval, params: {prompt: Really?, form: {type: object}, roles: [admin, user]}, next: {approved: stop}}
   stop: {type: fail, params: {message: no, data: [1]}}
 """
+
+
+def _signals_by_labels(go: Go, account: Client) -> None:
+    many, filter = "POST /api/v1/executions:signal", {"label": ["order:7"]}
+    body: Any
+    account.post(f"/api/v1/flows/{account.new_flow(WAITING)}/run", {"labels": {"order": "7"}})
+    for body in ({"key": "k", "filter": filter}, {"key": "k", "filter": {"label": ["order:8"]}}, {"filter": {}}, b"{"):
+        go(account, many, body)
+    for payload in (1, 1, 2):
+        go(account, many, {"key": "k", "payload": payload, "filter": filter}, headers={"Idempotency-Key": "many"})
 
 
 def _signals_and_reruns(go: Go, account: Client) -> None:

@@ -196,7 +196,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
         broken = dataclasses.replace(
             services,
             tokens=bug, accounts=bug, secrets=bug, configuration=bug, flows=bug, executions=bug,
-            keys=bug, audit=bug, language=bug, signals=bug, reruns=bug, workspaces=bug,
+            keys=bug, audit=bug, language=bug, signals=bug, bulk_signals=bug, reruns=bug, workspaces=bug,
             pause=bug, approvals=bug, flow_batches=bug,
             invitations=bug, password_resets=bug, email_confirmations=bug, linked_approvals=bug,
             jobs=bug, bulk=bug, records=bug, flow_tests=bug, callbacks=bug,
@@ -223,6 +223,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/executions/{id}/approvals/{node}": {"approved": True},
             "/api/v1/executions/{id}/rerun": {},
             "/api/v1/executions:batch": {"action": "rerun", "ids": ["x"]},
+            "/api/v1/executions:signal": {"key": "k", "filter": {"label": ["a:b"]}},
             "/api/v1/accounts/{id}": {"name": "N"},
             "/api/v1/accounts/me/preferences": {"preferences": {}},
             "/api/v1/identities": {"provider": "x"},

@@ -10,7 +10,9 @@ import pytest
 
 from api.shapes import SMALLEST, assert_error, assert_recent, moment
 from support.client import Client, Reply
+from support.databases import change
 from support.lazy import Lazy
+from support.server import Server
 from support.waiting import wait_for
 
 WAIT: Final = "nodes:\n  paid: {type: wait, params: {key: paid}}\n"
@@ -538,3 +540,131 @@ def test_a_form_that_its_expressions_made_unusable_is_told_and_nothing_crashes(a
     reply = answer(account, bad, "ask", {"approved": True, "data": 1})
     assert_error(reply, 409)
     assert reply.error["message"].startswith("This approval cannot be answered: the schema has faults: type: ")
+
+
+# Signals by what the sender knows
+
+ORDER = """
+inputs: {order: {type: string, searchable: true}}
+nodes:
+  paid: {type: wait, params: {key: paid}, next: done}
+  done: {type: return, params: {value: "${[flow.input.order, input]}"}}
+"""
+
+
+SELECTS_TOO_MANY: Final = "filter: selects more than 100 executions, and a signal goes to so many at most"
+
+
+def order(account: Client, flow: str, number: str, **labels: str) -> str:
+    reply = account.post(f"/api/v1/flows/{flow}/run", {"input": {"order": number}, "labels": labels})
+    return str(reply.json["execution_id"])
+
+
+def signal_many(account: Client, filter: Any, payload: Any = None, **headers: str) -> Any:
+    body = {"key": "paid", "payload": payload, "filter": filter}
+    return account.post("/api/v1/executions:signal", body, **headers)
+
+
+def test_a_signal_reaches_the_open_executions_of_an_order(account: Client) -> None:
+    flow, other = account.new_flow(ORDER, name="orders"), account.new_flow(ORDER, name="others")
+    ended = order(account, flow, "4711")
+    signal(account, ended, "paid", {})
+    account.ended(ended)
+    wanted = [order(account, flow, "4711"), order(account, flow, "4711", team="core")]
+    rest = [order(account, flow, "4712"), order(account, other, "4711")]
+
+    reply = signal_many(account, {"flow": "orders", "input": {"order": "4711"}}, 20)
+
+    assert (reply.status, reply.json) == (200, {"executions": sorted(wanted), "errors": []})
+    assert [account.ended(id)["result"] for id in wanted] == [["4711", 20]] * 2
+    assert [account.execution(id)["status"] for id in rest] == ["waiting"] * 2
+    assert signal_many(account, {"input": {"order": "4711"}}).json["executions"] == [rest[1]]
+
+
+def test_a_signal_reaches_the_executions_with_a_label(account: Client) -> None:
+    flow = account.new_flow(ORDER)
+    wanted, _ = order(account, flow, "1", customer="7"), order(account, flow, "2", customer="8")
+
+    assert signal_many(account, {"label": ["customer:7"]}).json["executions"] == [wanted]
+
+
+def test_a_signal_that_no_open_execution_fits_is_sent_to_none(account: Client) -> None:
+    flow = account.new_flow(ORDER)
+    ended = order(account, flow, "4711")
+    account.delete(f"/api/v1/executions/{ended}")
+    account.ended(ended)
+
+    for headers in ({}, {"Idempotency_Key": "k"}):
+        reply = signal_many(account, {"input": {"order": "4711"}}, **headers)
+        assert_error(reply, 404, "No open execution fits the filter: it may not have started yet, or has ended")
+    # A rejected request does not use up its key.
+    started = order(account, flow, "4711")
+    assert signal_many(account, {"input": {"order": "4711"}}, Idempotency_Key="k").json["executions"] == [started]
+
+
+@pytest.mark.parametrize(
+    ("filter", "field"),
+    [
+        ({}, "filter"),
+        ({"flow": "orders"}, "filter"),
+        ({"input": {"order": "1"}, "status": "completed"}, "filter.status"),
+        ({"input": {"order": "1"}, "unrepaired": True}, "filter.status"),
+        ({"input": {"order": "1"}, "more": 1}, "filter.more"),
+    ],
+)
+def test_a_filter_that_says_nothing_of_the_order_is_refused(account: Client, filter: Any, field: str) -> None:
+    assert assert_error(signal_many(account, filter), 422)["field"] == field
+
+
+def test_a_request_with_the_same_key_signals_once_even_after_its_executions_have_ended(account: Client) -> None:
+    flow = account.new_flow(ORDER)
+    started = order(account, flow, "4711")
+    filter = {"input": {"order": "4711"}}
+
+    once = signal_many(account, filter, 1, Idempotency_Key="k")
+    account.ended(started)
+    later = order(account, flow, "4711")
+    again = signal_many(account, filter, 1, Idempotency_Key="k")
+
+    assert (once.status, again.status, again.json) == (200, 200, once.json)
+    assert again.headers["idempotent-replayed"] == "true"
+    account.waiting_at(later, "paid")
+    assert_error(
+        signal_many(account, filter, 2, Idempotency_Key="k"),
+        422,
+        "Idempotency-Key: was used before, with another request",
+    )
+
+
+def test_a_repeat_whose_first_answer_was_not_kept_finds_what_has_the_signal(account: Client, server: Server) -> None:
+    """As after a kill between the signal and its answer."""
+    flow = account.new_flow(ORDER)
+    ended, filter = order(account, flow, "4711"), {"input": {"order": "4711"}}
+    signal_many(account, filter, 1, Idempotency_Key="k")
+    account.ended(ended)
+    change(server.place, "DELETE FROM request_keys")
+
+    again = signal_many(account, filter, 1, Idempotency_Key="k")
+
+    assert (again.status, again.json["executions"]) == (200, [ended])
+
+
+def test_a_signal_goes_to_a_hundred_executions_at_most(account: Client) -> None:
+    flow = account.new_flow(ORDER)
+    started = [order(account, flow, "4711") for _ in range(101)]
+
+    assert_error(signal_many(account, {"input": {"order": "4711"}}), 422, SELECTS_TOO_MANY)
+    account.delete(f"/api/v1/executions/{started[0]}")
+    account.ended(started[0])
+
+    assert signal_many(account, {"input": {"order": "4711"}}).json == {"executions": sorted(started[1:]), "errors": []}
+
+
+def test_who_only_reads_signals_nothing_and_another_account_finds_nothing(
+    account: Client, other: Client, admin: Client
+) -> None:
+    started = order(account, account.new_flow(ORDER), "4711")
+
+    assert_error(signal_many(other, {"input": {"order": "4711"}}), 404)
+    assert_error(signal_many(admin.new_account("viewer"), {"input": {"order": "4711"}}), 403)
+    assert account.execution(started)["status"] == "waiting"

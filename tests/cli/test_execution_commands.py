@@ -106,6 +106,26 @@ def test_executions_have_labels_and_are_found_by_them(user: User) -> None:
     assert "--label takes" in user("run", "asking", "--label", "team", code=2).stderr
 
 
+def test_a_signal_is_sent_by_the_input_of_executions(user: User) -> None:
+    user("flow", "create", "-", stdin="""
+metadata: {name: paying}
+inputs: {order: {type: string, searchable: true}}
+nodes: {paid: {type: wait, params: {key: paid}}}
+""")  # fmt: skip
+    first = user("run", "paying", "-i", "order=4711", "--label", "team=pay", "-o", "name").stdout.strip()
+    other = user("run", "paying", "-i", "order=4712", "-o", "name").stdout.strip()
+
+    sent = ("signal", "paid", "--flow", "paying", "--with-input", "order=4711", "--payload", "20")
+    assert user(*sent, "-o", "name").stdout.split() == [first]
+    user("watch", first)
+    assert user.json("executions", "output", first) == 20
+    assert user.json("executions", "get", other)["status"] in ("running", "waiting")
+    assert "No open execution fits the filter" in user(*sent, code=5).stderr
+    assert "Give an ID and a KEY" in user("signal", first, "paid", "--label", "team=pay", code=2).stderr
+    assert "Give an ID and a KEY" in user("signal", "paid", code=2).stderr
+    assert "needs an input or a label" in user("signal", "paid", "--flow", "paying", code=6).stderr
+
+
 def test_the_failed_elements_of_a_loop_are_run_again(user: User) -> None:
     user("flow", "create", "-", stdin="""
 metadata: {name: halves}

@@ -191,7 +191,7 @@ def _all_errors(kind: type[Exception]) -> Iterator[type[Exception]]:
 
 
 def test_the_executions_that_a_filter_of_a_job_looks_at_are_told() -> None:
-    pages, rows = bulk_executions._MOST_PAGES, execution_search.MOST_EXAMINED
+    pages, rows = bulk_executions.MOST_PAGES, execution_search.MOST_EXAMINED
     examined = (pages - 1) * rows
 
     assert f"look at more than {examined:,} executions" in API.read_text()

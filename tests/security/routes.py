@@ -51,6 +51,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("DELETE", "/api/v1/executions/{id}/approvals/{node}/link"): "run",
     ("POST", "/api/v1/executions/{id}/rerun"): "run",
     ("POST", "/api/v1/executions:batch"): "run",
+    ("POST", "/api/v1/executions:signal"): "run",
     ("DELETE", "/api/v1/jobs/{id}"): "run",
     ("POST", "/api/v1/triggers/{id}/pause"): "run",
     ("POST", "/api/v1/triggers/{id}/resume"): "run",
@@ -127,6 +128,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/executions/histogram": "header",
     "/api/v1/executions": "header",
     "/api/v1/executions:batch": "header",
+    "/api/v1/executions:signal": "header",
     "/api/v1/executions/{id}": "execution",
     "/api/v1/executions/{id}/record": "execution",
     "/api/v1/jobs": "header",
@@ -235,6 +237,7 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/executions/{id}/approvals/{node}"): {"approved": True},
     ("POST", "/api/v1/executions/{id}/rerun"): {},
     ("POST", "/api/v1/executions:batch"): {"action": "cancel", "filter": {"flow_id": "none"}},
+    ("POST", "/api/v1/executions:signal"): {"key": "k", "filter": {"label": ["matrix:1"]}},
     # A period without due times, whose job has ended.
     ("POST", "/api/v1/triggers/{id}/backfill"): {"from": "2026-02-01", "to": "2026-02-02"},
     ("POST", "/api/v1/accounts"): {"name": "N", "email": "new-{n}@example.com", "password": PASSWORD},

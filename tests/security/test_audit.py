@@ -80,6 +80,7 @@ ACTIONS: Final = {
     "POST /api/v1/flows/{id}/run": "execution.started",
     "POST /api/v1/executions/{id}/rerun": "execution.rerun",
     "POST /api/v1/executions/{id}/signals/{key}": "execution.signalled",
+    "POST /api/v1/executions:signal": "execution.signalled",
     "POST /api/v1/executions/{id}/approvals/{node}": "execution.approval.answered",
     "DELETE /api/v1/executions/{id}": "execution.cancelled",
     "DELETE /api/v1/executions/{id}/record": "execution.deleted",
@@ -257,9 +258,10 @@ async def _change_everything(root: Caller) -> None:
         await go("PUT", "/api/v1/admin/pause", {"paused": is_paused})
     await go("POST", f"{one}/revisions/{{number}}/restore", id=flow, number="1")
     await go("DELETE", f"{one}/revisions/{{number}}", id=flow, number="1")
-    execution = (await go("POST", f"{one}/run", {"input": {}}, id=flow))["execution_id"]
-    await go("POST", f"{executions}/rerun", {}, id=execution)
+    execution = (await go("POST", f"{one}/run", {"labels": {"order": "7"}}, id=flow))["execution_id"]
+    await go("POST", f"{executions}/rerun", {"labels": {}}, id=execution)
     await go("POST", f"{executions}/signals/{{key}}", {"payload": 1}, id=execution, key="k")
+    await go("POST", f"{executions[:-5]}:signal", {"key": "k", "filter": {"label": ["order:7"]}})
     await go("DELETE", executions, id=execution)
     job = (await go("POST", f"{executions[:-5]}:batch", {"action": "rerun", "ids": [execution]}))["id"]
     await go("DELETE", "/api/v1/jobs/{id}", id=job)

@@ -9,6 +9,7 @@ from flowrunner.services.approval_links import LinkedApprovals
 from flowrunner.services.approvals import Approvals
 from flowrunner.services.backfills import Backfills, BackfillTrigger
 from flowrunner.services.bulk_executions import BulkExecutions, execution_jobs
+from flowrunner.services.bulk_signals import BulkSignals
 from flowrunner.services.bundle import ExecutionServices, JobServices, TriggerServices
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
@@ -56,6 +57,7 @@ def assemble_executions(
         reruns=Reruns(executions, reader, journal, stores.flows, library, replays=replays, clock=clock),
         records=ExecutionRecords(stores.records, clock),
         signals=signals,
+        bulk_signals=BulkSignals(executions, signals),
         linked_approvals=LinkedApprovals(
             engine.approval_links, reader, replays, dispatcher, signals, schemas=schemas, clock=clock
         ),

@@ -37,6 +37,10 @@ def label_option(help: str) -> Callable[[F], F]:
     return click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, help=help)
 
 
+def input_options(help: str) -> Callable[[F], F]:
+    return click.option("--with-input", "with_inputs", metavar="NAME=VALUE", multiple=True, help=help)
+
+
 def labels_of(given: Sequence[str], *, option: str = "--label") -> dict[str, str]:
     """Return labels by name; `team:core` is the same as `team=core`. Raises: click.UsageError."""
     found = {}
@@ -51,8 +55,7 @@ def labels_of(given: Sequence[str], *, option: str = "--label") -> dict[str, str
 def filter_options(function: F) -> F:
     """Add the options that select executions."""
     function = label_option("With this label; repeat to require several.")(function)
-    help = "With this value of a searchable input; repeat to require several."
-    function = click.option("--with-input", "with_inputs", metavar="NAME=VALUE", multiple=True, help=help)(function)
+    function = input_options("With this value of a searchable input; repeat to require several.")(function)
     function = click.option("--unrepaired", is_flag=True, help="Failed, and not since re-run successfully.")(function)
     for name, metavar, help in reversed(_FILTERS):
         function = click.option(name, metavar=metavar, help=help)(function)
@@ -67,10 +70,19 @@ def filter_of(options: dict[str, Any]) -> dict[str, Any]:
     found = {name: options.pop(name) for name in _NAMES}
     found |= {"unrepaired": options.pop("unrepaired") or None}
     found |= {name: moment_of(found[name], f"--{name}") for name in ("since", "until")}
-    labels = [f"{name}:{value}" for name, value in labels_of(options.pop("labels")).items()]
-    inputs = dict(_input_of(given) for given in options.pop("with_inputs"))
+    return selection_of({**found, "labels": options.pop("labels"), "with_inputs": options.pop("with_inputs")})
+
+
+def selection_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, with labels and inputs as the filter of a request has them.
+
+    Raises: click.UsageError.
+    """
+    plain = {name: value for name, value in options.items() if name not in ("labels", "with_inputs")}
+    labels = [f"{name}:{value}" for name, value in labels_of(options["labels"]).items()]
+    inputs = dict(_input_of(given) for given in options["with_inputs"])
     more = {"label": labels, "input": inputs}
-    return {name: value for name, value in {**found, **more}.items() if value not in (None, [], {})}
+    return {name: value for name, value in {**plain, **more}.items() if value not in (None, [], {})}
 
 
 def with_ids(client: "Client", selected: Mapping[str, Any]) -> dict[str, Any]:

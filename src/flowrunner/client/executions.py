@@ -17,6 +17,7 @@ from flowrunner.client.models import (
     Message,
     Overview,
     PlannedJob,
+    SignalledExecutions,
     StartedRerun,
     StepDetail,
     StepListItem,
@@ -171,6 +172,21 @@ class Executions(Group[K]):
         """Send the signal that a `wait` node waits for, or will wait for."""
         path, sent = f"{_execution(id)}/signals/{segments(key)}", key_or_new(idempotency_key)
         return call(Message, "POST", path, body={"payload": payload}, key=sent)
+
+    @operation("signalExecutions")
+    def signal_many(
+        self, key: str, payload: Any = None, *, filter: Mapping[str, Any], idempotency_key: str | None = None
+    ) -> Call[SignalledExecutions]:
+        """Send a signal to the open executions with an input or a label.
+
+        Args:
+            filter: Conditions, as those of `list`, such as `{"flow": "orders", "input": {"order_id": "4711"}}`.
+
+        Raises:
+            NotFound: No open execution fits.
+        """
+        body, sent = {"key": key, "payload": payload, "filter": filter}, key_or_new(idempotency_key)
+        return call(SignalledExecutions, "POST", "/executions:signal", body=body, key=sent)
 
     @operation("answerApproval")
     def answer(

@@ -1317,6 +1317,13 @@ class Refusals(Model):
     last: list[Refusal]
 
 
+class RefusedSignal(Model):
+    """The schema `RefusedSignal` of the API."""
+
+    execution_id: str
+    message: str
+
+
 class ResetLink(Model):
     """The schema `ResetLinkAnswer` of the API.
 
@@ -1476,6 +1483,18 @@ class SharedWorkspace(Model):
     created_at: datetime
     members: int
     admins: int
+
+
+class SignalledExecutions(Model):
+    """The schema `SignalledExecutions` of the API.
+
+    Attributes:
+        executions: The ids of those that have the signal.
+        errors: Those that could not take it, such as one that has just ended.
+    """
+
+    executions: list[str]
+    errors: list[RefusedSignal]
 
 
 class Sketch(Model):

@@ -71,6 +71,14 @@ class NotFound(FlowRunnerError):
         super().__init__(f"{what[0].upper()}{what[1:]} not found")
 
 
+class NoExecutionToSignal(NotFound):
+    """No open execution fits the filter of a signal."""
+
+    def __init__(self) -> None:
+        message = "No open execution fits the filter: it may not have started yet, or has ended"
+        FlowRunnerError.__init__(self, message)
+
+
 class UnknownAccount(NotFound):
     """No account has the id, or has confirmed the e-mail address, that names it."""
 

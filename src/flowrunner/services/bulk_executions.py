@@ -35,7 +35,7 @@ _ALL: Final = ExecutionFilter()
 _ROWS_AT_ONCE: Final = 1_000
 # A page looks at 1,000 executions, or 500 if it is the first, and may find none: together 100,000 at least, more than a
 # day of one execution a second. A job may have one in ten of them.
-_MOST_PAGES: Final = 101
+MOST_PAGES: Final = 101
 # Shown by a dry run.
 _FIRST: Final = 10
 
@@ -112,7 +112,7 @@ class BulkExecutions:
     async def _matching(self, caller: Caller, wanted: ExecutionFilter, selection: Selection) -> Sequence[ExecutionId]:
         found: list[ExecutionId] = []
         cursor: str | None = ""
-        for _ in range(_MOST_PAGES):
+        for _ in range(MOST_PAGES):
             # Let other tasks run: a page may be read without suspending.
             await asyncio.sleep(0)
             # Only the first page counts: to count, a page looks at fewer executions.

@@ -9,6 +9,7 @@ from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.backfills import Backfills
 from flowrunner.services.bulk_executions import BulkExecutions
+from flowrunner.services.bulk_signals import BulkSignals
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
 from flowrunner.services.chains import Chains
@@ -99,6 +100,7 @@ class ExecutionServices:
     reruns: Reruns
     records: ExecutionRecords
     signals: Signals
+    bulk_signals: BulkSignals
     linked_approvals: LinkedApprovals
     approvals: Approvals
     steps: Steps

@@ -276,6 +276,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/executions:signal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a signal to the open executions with an input or a label, such as the number of an order
+         * @description Send a signal to the open executions with an input or a label, such as the number of an order.
+         */
+        post: operations["signalExecutions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/executions/{id}/approvals/{node}": {
         parameters: {
             query?: never;
@@ -5473,6 +5493,13 @@ export interface components {
              */
             last: components["schemas"]["RefusalAnswer"][];
         };
+        /** RefusedSignal */
+        RefusedSignal: {
+            /** Execution Id */
+            execution_id: string;
+            /** Message */
+            message: string;
+        };
         /** RerunAnswer */
         RerunAnswer: {
             /** Execution Id */
@@ -6238,6 +6265,34 @@ export interface components {
              * @description The result of the step that waits for the signal.
              */
             payload?: unknown;
+        };
+        /** SignalMany */
+        SignalMany: {
+            /**
+             * Key
+             * @description The key that `wait` nodes wait for.
+             */
+            key: string;
+            /**
+             * Payload
+             * @description The result of each step that waits for the signal.
+             */
+            payload?: unknown;
+            /** @description At least an `input` or a `label`; of the executions with these, those that have not ended. */
+            filter: components["schemas"]["SelectExecutions"];
+        };
+        /** SignalledExecutions */
+        SignalledExecutions: {
+            /**
+             * Executions
+             * @description The ids of those that have the signal.
+             */
+            executions: string[];
+            /**
+             * Errors
+             * @description Those that could not take it, such as one that has just ended.
+             */
+            errors: components["schemas"]["RefusedSignal"][];
         };
         /** SketchAnswer */
         SketchAnswer: {
@@ -9108,6 +9163,165 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    signalExecutions: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "key": "paid",
+                 *       "payload": {
+                 *         "amount": 12
+                 *       },
+                 *       "filter": {
+                 *         "flow": "Orders",
+                 *         "input": {
+                 *           "order_id": "4711"
+                 *         }
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["SignalMany"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "executions": [
+                     *         "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q"
+                     *       ],
+                     *       "errors": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SignalledExecutions"];
                 };
             };
             /** @description The request cannot be read */

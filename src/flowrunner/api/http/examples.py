@@ -99,6 +99,10 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "changeCallback": {"body": {"enabled": False}},
     "sendSignal": {"body": {"payload": {"amount": 12}}},
+    "signalExecutions": {
+        "body": {"key": "paid", "payload": {"amount": 12}, "filter": {"flow": "Orders", "input": {"order_id": "4711"}}},
+        "200": {"executions": [_EXECUTION_ID], "errors": []},
+    },
     "answerApproval": {"body": {"approved": True}},
     "createSecret": {"body": {"key": "API_KEY", "value": "a-key-of-some-length"}, "200": _SECRET, "201": _SECRET},
     "putConfigValue": {"body": {"value": "#orders"}, "200": _CONFIG_VALUE, "201": _CONFIG_VALUE},

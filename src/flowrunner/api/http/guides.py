@@ -17,6 +17,7 @@ from flowrunner.domain.errors import (
     InvalidInput,
     LimitReached,
     LinkNotValid,
+    NoExecutionToSignal,
     NotFound,
     PasswordLoginDisabled,
     PersonalWorkspaceNotEmpty,
@@ -105,6 +106,10 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
         "/docs/mcp.md#connecting-an-agent",
     ),
     Forbidden: _BY_STATUS[403],
+    NoExecutionToSignal: Guide(
+        "list executions with the same filter to see what has started and what has ended",
+        "/docs/api.md#signals-and-approvals",
+    ),
     NotFound: Guide("check the id, and the workspace in which the request acts", "/docs/api.md#workspaces"),
     UnknownAccount: Guide(
         "invite the person with POST /api/v1/workspaces/{id}/invitations, or name the account by its id",
