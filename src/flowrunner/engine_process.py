@@ -22,7 +22,7 @@ _EXIT_SECONDS: Final = 4.0
 
 def main() -> None:
     # A supervisor or terminal signals the whole group; only the server decides when this process ends.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     descriptor, server = map(int, sys.argv[1:])
     _die_with(server)

@@ -184,6 +184,10 @@ FAULTS = {
         "{type: schedule, at: tomorrow}",
         [("trigger.time", "triggers.t.at", 'write it as in "2026-12-24T18:00:00+01:00"')],
     ),
+    "a time beyond those that schedules have": (
+        '{type: schedule, every: 1h, end: "9999-12-31T23:59:59Z"}',
+        [("trigger.time", "triggers.t.end", "leave it out for a schedule without this limit")],
+    ),
     "a policy of another name": (
         "{type: schedule, every: 1h, missed: last}",
         [("enum", "triggers.t.missed", "did you mean 'latest'?")],

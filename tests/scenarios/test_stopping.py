@@ -187,8 +187,11 @@ def test_the_drain_time_is_bounded(tmp_path: Path, receiver: Receiver) -> None:
     assert check_effects(server.database, keys) == []
 
 
-def test_an_interrupt_from_the_keyboard_is_a_stop_too(server: Server) -> None:
-    server._running().send_signal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupt_from_the_keyboard_and_the_end_of_the_terminal_are_stops_too(
+    server: Server, number: signal.Signals
+) -> None:
+    server._running().send_signal(number)
 
     assert server.wait() == 0
     assert "Traceback" not in server.log

@@ -30,6 +30,7 @@ FOREIGN_PAGES: Final[Mapping[str, Mapping[str, str]]] = {
     "own origin, but cross-site": {"origin": "http://localhost", "sec-fetch-site": "cross-site"},
     "same-origin, but another": {"origin": "http://other", "sec-fetch-site": "same-origin"},
 }
+OTHER_PORT: Final = FOREIGN_PAGES["another port"]
 OWN_PAGES: Final = ({"origin": "http://localhost"}, {"origin": "https://localhost"}, {"sec-fetch-site": "same-origin"})
 
 
@@ -83,3 +84,14 @@ async def test_s53_a_foreign_page_opens_no_socket_by_any_way_in(tmp_path: Path) 
                 callers.app, f"/ws/executions/{execution}", token=mine.token, headers={"origin": origin}
             )
             assert reply.status == 403
+
+
+async def test_a_page_of_another_origin_is_told_of_the_address_and_of_no_role(tmp_path: Path) -> None:
+    async with callers_at(tmp_path / "data") as callers:
+        cookie = {"cookie": f"flowrunner_session={callers.by_name['user A'].token}", "content-type": "application/json"}
+        answer = await call(callers.app, "POST", "/api/v1/flows", body=b"{}", headers={**cookie, **OTHER_PORT})
+
+    error = json.loads(answer.body)["error"]
+    assert error["message"] == "This request comes from a page of another origin"
+    assert "public_url" in error["hint"]
+    assert "x-right" not in error["hint"]

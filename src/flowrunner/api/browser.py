@@ -12,7 +12,7 @@ from typing import Final
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from flowrunner.domain.errors import Forbidden
+from flowrunner.domain.errors import ForeignOrigin
 
 _COOKIE: Final = "flowrunner_session"
 _STATE_COOKIE: Final = "flowrunner_sign_on"
@@ -77,13 +77,13 @@ class Browser:
         )
 
     def check_is_own(self, headers: Mapping[str, str]) -> None:
-        """Check a request that relies on the cookie. Raises: Forbidden unless it comes from our own pages."""
+        """Check a request that relies on the cookie. Raises: ForeignOrigin unless it comes from our own pages."""
         if "origin" not in headers and "sec-fetch-site" not in headers:
-            raise Forbidden("A request with a cookie must state its origin: send the 'Origin' header")
+            raise ForeignOrigin("A request with a cookie must state its origin: send the 'Origin' header")
         self.check_is_not_foreign(headers)
 
     def check_is_own_form(self, headers: Mapping[str, str]) -> None:
-        """Check a form that was sent without a cookie. Raises: Forbidden if it is of a page of another origin."""
+        """Check a form that was sent without a cookie. Raises: ForeignOrigin if it is of a page of another origin."""
         # A page that gives no referrer sends its form with this origin; newer browsers tell its site besides.
         given = {name: headers[name] for name in ("origin", "host", "sec-fetch-site") if name in headers}
         if given.get("origin") == "null":
@@ -91,11 +91,11 @@ class Browser:
         self.check_is_not_foreign(given)
 
     def check_is_not_foreign(self, headers: Mapping[str, str]) -> None:
-        """Raise Forbidden if the browser reports another origin."""
+        """Raise ForeignOrigin if the browser reports another origin."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         is_foreign = site is not None and site != "same-origin"
         if origin is not None and not is_foreign:
             host = headers.get("host", "")
             is_foreign = origin not in ((self._origin,) if self._origin else (f"http://{host}", f"https://{host}"))
         if is_foreign:
-            raise Forbidden("This request comes from a page of another origin")
+            raise ForeignOrigin("This request comes from a page of another origin")

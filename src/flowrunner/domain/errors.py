@@ -183,6 +183,10 @@ class Forbidden(FlowRunnerError):
     """The caller is known and may not do this."""
 
 
+class ForeignOrigin(Forbidden):
+    """The browser says that the request comes from a page of another origin, or does not say from where."""
+
+
 class WrongSurface(Forbidden):
     """The API token is for the other one of REST API and MCP server."""
 

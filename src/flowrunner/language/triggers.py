@@ -66,6 +66,8 @@ STATUSES: Final[tuple[values.EndStatus, ...]] = get_args(values.EndStatus)
 _Choice = TypeVar("_Choice", bound=str)
 
 _CRON_HINT: Final = 'five fields: minute hour day month weekday, as in "0 2 * * *", or @hourly, @daily, @weekly'
+_FIRST_YEAR: Final = 1971
+_LAST_YEAR: Final = 8999
 _TIME_HINT: Final = 'write it as in "2026-12-24T18:00:00+01:00"'
 
 
@@ -293,8 +295,12 @@ class _Reader:
             moment = datetime.fromisoformat(value) if isinstance(value, str) and len(value) < 40 else None
         except ValueError:
             moment = None
-        if moment is None or not 1970 < moment.year < 9000:
+        if moment is None:
             self.document.fault((*at, key), "trigger.time", "is not a date and time", _TIME_HINT)
+            return None
+        if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            message = f"must be between the years {_FIRST_YEAR} and {_LAST_YEAR}"
+            self.document.fault((*at, key), "trigger.time", message, "leave it out for a schedule without this limit")
             return None
         return moment.astimezone(UTC) if moment.tzinfo else moment_of(moment, timezone)
 

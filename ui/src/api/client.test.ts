@@ -64,3 +64,12 @@ test.each([
 ])("the ETag %s of an answer that a proxy may have compressed is %s of the server", (received, own) => {
   expect(etagOf(new Headers(received === undefined ? {} : { ETag: received }))).toBe(own);
 });
+
+test.each([
+  ["This request comes from a page of another origin", "open the page at the address that public_url names", "open the page at the address that public_url names"],
+  ["This needs the role editor", "use an account, or an API token, with the right that x-right names in /api/v1/openapi.json", "ask an admin of the workspace for a role that may do this"],
+])("after the refusal %j a reader is told what helps", async (message, hint, told) => {
+  server(Response.json({ error: { code: "forbidden", message, hint, details: {}, request_id: "r" } }, { status: 403 }));
+
+  await expect(api.get("/api/v1/flows")).rejects.toMatchObject({ message, hint: told });
+});

@@ -4,7 +4,6 @@ import { duration } from "../parts/format";
 export const hints: Record<string, string> = {
   unauthorized: "",
   validation_error: "",
-  forbidden: "ask an admin of the workspace for a role that may do this",
 };
 
 /** Return what a reader does about a limit that was reached, by its message, and the seconds that the server has named. */
@@ -32,6 +31,8 @@ export function hintOfMissing(message: string): string {
 export const forPeople: Record<string, string> = {
   "read the object again, and send a request that fits its present state": "reload the page to see its present state",
   "read the object again, and repeat the change with its new ETag": "it was changed meanwhile: reload the page, then change it again",
+  "use an account, or an API token, with the right that x-right names in /api/v1/openapi.json":
+    "ask an admin of the workspace for a role that may do this",
   "send less in one request": "make it smaller, then try again",
   "give request_id to the operator, whose log has the reason": "give the number of the request to the operator, whose log has the reason",
   "send the request again after the seconds in Retry-After": "wait a moment, then try again",

@@ -10,6 +10,7 @@ from flowrunner.domain.errors import (
     DispatchUnavailable,
     EmailTaken,
     FlowDisabled,
+    ForeignOrigin,
     Forbidden,
     HookNotFound,
     InvalidFlow,
@@ -109,6 +110,10 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     NoExecutionToSignal: Guide(
         "list executions with the same filter to see what has started and what has ended",
         "/docs/api.md#signals-and-approvals",
+    ),
+    ForeignOrigin: Guide(
+        "open the page at the address that public_url names, or let the proxy pass Host as the browser has sent it",
+        "/docs/troubleshooting.md#i-cannot-log-in",
     ),
     NotFound: Guide("check the id, and the workspace in which the request acts", "/docs/api.md#workspaces"),
     UnknownAccount: Guide(
