@@ -4,6 +4,7 @@ import ast
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -82,3 +83,37 @@ def test_the_changelog_says_nothing_twice() -> None:
     lines = Counter(line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if len(line) > 30)
 
     assert [line for line, times in lines.items() if times > 1] == []
+
+
+# A number before one of these nouns may be 1. Limits in bytes and characters are never that small.
+COUNTED: Final = re.compile(
+    r" (\w+ )?(seconds|days|executions|flows|requests|attempts|times|items|entries|secrets|nodes|edges|members|tokens"
+    r"|steps|values|elements|rounds|events|triggers|keys|files|tests|accounts|workspaces|jobs|lookups|others|rows|scopes|recipients"
+    r"|inputs|lines)\b"
+)
+# Numbers that are more than 1 where they are shown, and a verb.
+NEVER_ONE: Final = {
+    ("legacy/rewriting.py", "number"),  # a multiple of 1000
+    ("nodes/loops.py", "len(items)"),  # more than the limit
+    ("services/flow_batches.py", "triggers"),
+    ("http/query_names.py", "times"),
+    ("cli/stored.py", "counted(executions, 'execution has', 'executions have')"),
+    ("domain/transitions.py", "current.step"),
+    ("flowrunner/plugin.py", "self.type"),
+}
+
+
+def test_numbers_before_nouns_that_may_be_one_are_written_by_the_function_for_it() -> None:
+    found = [
+        (path, ast.unparse(number.value), text.value)
+        for path, node in definitions()
+        if isinstance(node, ast.JoinedStr)
+        for number, text in pairwise(node.values)
+        if isinstance(number, ast.FormattedValue) and isinstance(text, ast.Constant) and COUNTED.match(str(text.value))
+    ]
+    # A constant is known to be more than 1.
+    variable = [one for one in found if not re.search(r"\b_?[A-Z][A-Z_]+\b", one[1])]
+    allowed = [one for one in variable if ("/".join(one[0].parts[-2:]), one[1]) in NEVER_ONE]
+
+    assert [one for one in variable if one not in allowed] == []
+    assert len({("/".join(path.parts[-2:]), number) for path, number, _ in allowed}) == len(NEVER_ONE)

@@ -52,7 +52,7 @@ def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
     path = path.resolve()
     counts = asyncio.run(copy_installation(path, url, on_table=_print_count))
     click.echo(
-        f"{sum(counts.values())} rows are in PostgreSQL as they are in {path}. "
+        f"{counted(sum(counts.values()), 'row is', 'rows are')} in PostgreSQL as in {path}. "
         "Now start the server with FLOWRUNNER_DATABASE_URL, and with the keys in its data directory"
     )
 

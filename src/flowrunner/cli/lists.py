@@ -11,6 +11,7 @@ import click
 from flowrunner.cli.common import say
 from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import show
+from flowrunner.domain.counted import counted
 
 if TYPE_CHECKING:
     from flowrunner.client import Client
@@ -69,4 +70,5 @@ def show_list(
     entries = client.entries(path, query=query, most=limit.most + 1)
     show(itertools.islice(entries, limit.most), columns, name=name, empty=empty)
     if next(entries, None) is not None:
-        say(f"Only the first {limit.most} entries are listed: -n NUMBER lists more, and --all lists all")
+        listed = counted(limit.most, "entry is", "entries are")
+        say(f"Only the first {listed} listed: -n NUMBER lists more, and --all lists all")

@@ -25,7 +25,7 @@ def prune(settings: Settings, *, dry_run: bool, yes: bool) -> None:
     if not dry_run:
         # The settings of the server may keep more than those of this command.
         if not yes and (total := sum(part.count for part in asyncio.run(online_maintenance.outlived(settings)))):
-            kept = f"a retention of {settings.retention / 86_400:g} days"
+            kept = f"a retention of {counted(settings.retention / 86_400, 'day')}"
             if settings.retention_count:
                 kept += f" and a retention_count of {settings.retention_count}"
             ask(f"Delete {counted(total, 'execution')} for good, by {kept} and the rules of flows?", yes=yes)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.events import Logged
 from flowrunner.flowtest.memory import GivenFlow
@@ -63,7 +64,7 @@ def explain(result: FlowTestResult) -> Sequence[str]:
             lines += [f"  {line.level} {line.node or ''}: {line.message}" for line in grave[-_LOG_LINES:]]
     lines = [_short(part) for line in lines for part in line.split("\n")]
     if len(lines) > _MOST_LINES:
-        lines[_MOST_LINES:] = [f"… {len(lines) - _MOST_LINES} more lines"]
+        lines[_MOST_LINES:] = [f"… {counted(len(lines) - _MOST_LINES, 'more line')}"]
     return lines
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, assert_never
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.decisions import (
     Decision,
     Evaluate,
@@ -74,7 +75,7 @@ def decide(
         return ()
     deadline = deadline_of(flow, state)
     if deadline is not None and now >= deadline:
-        message = f"The execution did not end within {flow.limits.timeout_seconds:g} seconds"
+        message = f"The execution did not end within {counted(flow.limits.timeout_seconds or 0, 'second')}"
         return (failed(flow, ErrorValue(type="timeout", message=message)),)
     # All at once: after a crash of ten thousand running steps, a decision about each would search all of them again.
     interrupted = [step for step in state.running if step not in running] if may_be_interrupted else ()
@@ -183,7 +184,8 @@ def _collected(state: ExecutionState, ended: ScopeEnded) -> tuple[Record, ...]:
         error = ErrorValue(type="limit.collect", node=step.node, message=f"{size}. Collect only the part that you need")
         return (Record(ScopeEnded(scope=ended.scope, outcome="failed", error=error)),)
     if owner.open.part_bytes + ended.part_bytes > MAX_COLLECTED_BYTES:
-        size = f"'collect' has more than {MAX_COLLECTED_BYTES} bytes for {len(owner.open.parts) + 1} rounds together"
+        rounds = counted(len(owner.open.parts) + 1, "round")
+        size = f"'collect' has more than {MAX_COLLECTED_BYTES} bytes for {rounds} together"
         message = f"{size}. Collect less of each round, or process the data within the loop"
         error = ErrorValue(type="limit.collect", node=step.node, message=message)
         return (*_cancel_scopes(owner), Record(_node_failed(owner, error)))
@@ -258,7 +260,8 @@ def _with_open_scopes(
     if scopes.is_over_limit:
         ended = len(scopes.results) + len(scopes.errors)
         most = MAX_HELD_BYTES // 1024**2
-        size = f"The results of {ended} rounds or branches take more than {most} MiB of memory together"
+        results = counted(ended, "round or branch", "rounds or branches")
+        size = f"The results of {results} take more than {most} MiB of memory together"
         message = f"{size}. Return only the part that you need from each, or collect it with 'collect'"
         error = ErrorValue(type="limit.collect", node=current.step.node, message=message)
         return (*_cancel_scopes(current), Record(_node_failed(current, error)))
@@ -336,8 +339,8 @@ def _fail_over_budget(flow: Flow, state: ExecutionState, scope: str, at: StepSta
     budget = budget_of(scope)
     subject = "The execution" if budget == ROOT else f"The handler {budget}"
     message = (
-        f"{subject} has started {_most_steps(flow, budget)} steps, retries and those in loops included. Raise"
-        " 'limits.max_steps' if it needs more, and see whether its edges form an endless loop"
+        f"{subject} has started {counted(_most_steps(flow, budget), 'step')}, retries and those in loops included. "
+        "Raise 'limits.max_steps' if it needs more, and see whether its edges form an endless loop"
     )
     error = ErrorValue(type="limit.steps", message=message, node=None if at is None else at.step.node)
     if budget == ROOT:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import LimitReached, TooManyRequests
 
 # Time after which a client retries when executions have to end or sockets to close first.
@@ -29,9 +30,9 @@ class WorkspaceLimits:
     def check_queued(self, count: int) -> None:
         """Raises: TooManyRequests if no further execution may be queued."""
         if self.queued is not None and count >= self.queued:
+            queued = counted(self.queued, "execution of this workspace is", "executions of this workspace are")
             raise TooManyRequests(
-                f"Queue limit reached: {self.queued} executions of this workspace are already queued. "
-                "Try again when some have ended, or cancel some",
+                f"Queue limit reached: {queued} already queued. Try again when some have ended, or cancel some",
                 retry_after=SOON,
                 limit="workspace_queued",
                 most=self.queued,

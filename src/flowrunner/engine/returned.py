@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.flow import Node
 from flowrunner.plugin import ApprovalWait, ChildWait, RunScopes, SignalWait, Suspend, TimeWait
 
@@ -27,7 +28,7 @@ def check_scopes(node: Node, scopes: RunScopes) -> None:
     """Raises: ValueError, TypeError."""
     keys = scopes.keys
     if len(keys) != len(scopes.inputs):
-        raise ValueError(f"RunScopes has {len(keys)} keys and {len(scopes.inputs)} inputs")
+        raise ValueError(f"RunScopes has {counted(len(keys), 'key')} and {counted(len(scopes.inputs), 'input')}")
     if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
         raise ValueError("the keys of RunScopes must be different texts")
     # A loop has one scope, whose runs have any keys.

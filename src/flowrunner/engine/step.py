@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, TypeGuard
 import msgspec
 import structlog
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
@@ -146,7 +147,7 @@ def cancelled_itself(node: str) -> ErrorValue:
 
 
 def timed_out(node: str, seconds: float) -> ErrorValue:
-    return ErrorValue(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
+    return ErrorValue(type="timeout", node=node, message=f"The node did not end within {counted(seconds, 'second')}")
 
 
 async def _outcome_or_failure(attempt: StepAttempt, limit: TimeLimit | None) -> StepResult:
@@ -369,7 +370,9 @@ def _opened(attempt: StepAttempt, scopes: RunScopes) -> ScopesOpened:
     if len({id(input) for input in scopes.inputs}) < len(scopes.inputs) and (
         left_after(scopes.inputs, MAX_RENDERED) < 0
     ):
-        message = f"What flows into its {len(scopes.keys)} scopes is larger than {MAX_EVENT_BYTES} bytes together"
+        message = (
+            f"What flows into {counted(len(scopes.keys), 'scope')} is larger than {MAX_EVENT_BYTES} bytes together"
+        )
         raise NodeFailure("node.result_too_large", f"{message}: keep the part that they need with 'output' before")
     current, limit = attempt.current, attempt.declared.timeout_seconds
     until = None if current.open is None else current.open.opened.until

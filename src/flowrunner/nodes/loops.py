@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator
 
+from flowrunner.domain.counted import counted
 from flowrunner.nodes.durations import Duration, seconds_of
 from flowrunner.nodes.switch import When
 from flowrunner.plugin import (
@@ -143,7 +144,7 @@ class While(NodeType[WhileParams]):
         if not params.when:
             return Collected() if context.collects else input
         if index >= params.max_iterations:
-            message = f"The loop has run {params.max_iterations} times and its condition is still true"
+            message = f"The loop has run {counted(params.max_iterations, 'time')} and its condition is still true"
             raise NodeFailure("limit.iterations", message)
         not_before = None
         if params.delay is not None and index > 0:

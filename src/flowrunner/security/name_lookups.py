@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.security.egress_policy import EgressPolicy
@@ -48,9 +49,10 @@ class WorkspaceResolver(AbstractResolver):
         except TimeoutError:
             reason = f"no answer within {LOOKUP_SECONDS:g} s"
             if not is_begun:
-                reason = (
-                    f"{self._slots.held(self._workspace_id)} lookups of other names are unanswered, try again later"
+                others = counted(
+                    self._slots.held(self._workspace_id), "lookup of another name is", "lookups of other names are"
                 )
+                reason = f"{others} unanswered, try again later"
             raise NameUnanswered(reason) from None
         if not found:
             raise NameUnanswered("it has no address")

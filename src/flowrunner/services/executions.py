@@ -13,6 +13,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.causes import ChildOf, Requested, Rerun, StartCause
 from flowrunner.domain.config import NO_CONFIG
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import (
     Conflict,
     FlowDisabled,
@@ -309,7 +310,8 @@ class Executions:
                 await self._dispatcher.start(new, flow, input)
                 return
         if on_limit == "reject":
-            raise Conflict(f"Concurrency limit reached: {slot.most} executions of this flow are already running")
+            running = counted(slot.most, "execution of this flow is", "executions of this flow are")
+            raise Conflict(f"Concurrency limit reached: {running} already running")
         await self._usage.check_queued(new.workspace_id)
         try:
             await self._dispatcher.start(replace(new, slot=replace(slot, is_queued=True)), flow, input)

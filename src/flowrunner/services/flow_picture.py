@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import flowrunner
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.expression.script import Script
 from flowrunner.domain.values import JSON, WorkspaceId
@@ -20,9 +21,10 @@ async def svg_of(sketch: Sketch, sandbox: Sandbox, workspace_id: WorkspaceId) ->
     script, graph = await asyncio.to_thread(lambda: (_script(), _graph(sketch)))
     (outcome,) = await sandbox.evaluate(workspace_id, [script], {"graph": graph})
     if outcome.error is not None and outcome.error.limit is not None:
+        size = f"{counted(len(sketch.nodes), 'node')} and {counted(len(sketch.edges), 'edge')}"
         raise invalid(
             "definition",
-            f"the graph of {len(sketch.nodes)} nodes and {len(sketch.edges)} edges is too large for a picture",
+            f"the graph of {size} is too large for a picture",
             hint="Mermaid has no such limit, and the web interface saves pictures of it",
         )
     if not isinstance(outcome.value, str):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.postgres.connections import CannotConnect, connected
 from flowrunner.storage.postgres.transaction import storable
@@ -176,8 +177,9 @@ async def _compare(target: Any, compared: ComparedRows, sent: _Digest) -> None:
         arrived.add(rows)
     if (arrived.count, arrived.hash) != (sent.count, sent.hash):
         raise NotCopied(
-            f"The table {compared.table} differs from the file: {sent.count} rows with the hash {sent.hash} were sent, "
-            f"and {arrived.count} rows with the hash {arrived.hash} are in the target. Nothing was copied"
+            f"The table {compared.table} differs from the file, which has {counted(sent.count, 'row')} with the hash "
+            f"{sent.hash}: the target has {counted(arrived.count, 'row')} with the hash {arrived.hash}. Nothing was "
+            "copied"
         )
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Account
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.values import AccountId, SessionId, WorkspaceId
 from flowrunner.domain.workspace import WorkspaceRole
@@ -88,7 +89,9 @@ class SqlIdentities:
             if await tx.row(FAMILY, {"id": session}) is None:
                 raise Conflict("The session that began to link the account has ended")
             if (await one_row(tx, COUNT, {"account_id": identity.account_id}))[0] >= most:
-                raise LimitReached(f"An account is linked to at most {most} others", limit="identities", most=most)
+                raise LimitReached(
+                    f"An account is linked to at most {counted(most, 'other')}", limit="identities", most=most
+                )
             try:
                 await _use_state(tx, state_digest, identity.account_id, state_expires_at)
             except _Used:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.account import NEVER, Caller, JobRun, Role
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Conflict, NotFound, TooManyRequests
 from flowrunner.domain.jobs import MAX_ERRORS, Job, JobError, JobStatus, RunningJob
 from flowrunner.domain.limits import SOON
@@ -88,8 +89,9 @@ class SqlJobs:
 
         async def create(tx: Transaction) -> Job:
             if (await one_row(tx, COUNT_RUNNING, values))[0] >= most_running:
+                running = counted(most_running, "job of this workspace is", "jobs of this workspace are")
                 raise TooManyRequests(
-                    f"Job limit reached: {most_running} jobs of this workspace are running. Wait for one, or stop one",
+                    f"Job limit reached: {running} running. Wait for one, or stop one",
                     retry_after=SOON,
                     limit="workspace_jobs",
                     most=most_running,

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import NEVER, ApiToken, Caller
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import LimitReached, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -92,7 +93,7 @@ class SqlTokens:
 
         async def create(tx: Transaction) -> None:
             if (await one_row(tx, COUNT, values))[0] >= most:
-                message = f"An account has at most {most} API tokens: revoke one that is not needed"
+                message = f"An account has at most {counted(most, 'API token')}: revoke one that is not needed"
                 raise LimitReached(message, limit="tokens", most=most)
             if await tx.run(CREATE, values) == 0:
                 if token.workspace_id is not None and await tx.row(IS_MEMBER, values) is None:

@@ -344,7 +344,7 @@ async def _check_administered(
     """Raises: LimitReached if the account is an admin of too many. Args: is_counted: It is of one more now."""
     (count,) = await one_row(tx, COUNT_ADMINISTERED, {"account_id": account_id})
     if most is not None and count - is_counted >= most:
-        message = f"An account is an admin of at most {most} workspaces: leave or delete one first"
+        message = f"An account is an admin of at most {counted(most, 'workspace')}: leave or delete one first"
         raise LimitReached(message, limit="account_workspaces", most=most)
 
 
@@ -355,10 +355,11 @@ async def _add_member(tx: Transaction, values: Mapping[str, Any], *, most_member
     if await tx.row(ROLE, values) is not None:
         raise Conflict("This account is a member already: change its role instead")
     if (await one_row(tx, COUNT_MEMBERS, values))[0] >= most_members:
-        message = f"A workspace has at most {most_members} members: remove one first"
+        message = f"A workspace has at most {counted(most_members, 'member')}: remove one first"
         raise LimitReached(message, limit="members", most=most_members)
     if (await one_row(tx, COUNT_JOINED, values))[0] >= most_joined:
-        message = f"This account is a member of {most_joined} workspaces: it must leave one before it joins another"
+        joined = counted(most_joined, "workspace")
+        message = f"This account is a member of {joined}: it must leave one before it joins another"
         raise LimitReached(message, limit="memberships", most=most_joined)
     await tx.run(ADD_MEMBER, values)
 

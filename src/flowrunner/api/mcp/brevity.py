@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
+from flowrunner.domain.counted import counted
+
 # Bytes of an answer as JSON.
 MOST_BYTES: Final = 24 * 1024
 MOST_BYTES_IN_FULL: Final = 96 * 1024
@@ -48,21 +50,25 @@ def _cut(value: Any, characters: int, items: int, depth: int) -> Any:
         return text_of(value, characters)
     if isinstance(value, list):
         if depth == 0:
-            return f"… ({len(value)} items)"
+            return f"… ({counted(len(value), 'item')})"
         kept = [_cut(one, characters, items, depth - 1) for one in value[:items]]
-        return kept if len(value) <= items else [*kept, f"… ({len(value) - items} more items)"]
+        return kept if len(value) <= items else [*kept, f"… ({counted(len(value) - items, 'more item')})"]
     if isinstance(value, dict):
         if depth == 0:
-            return f"… ({len(value)} members)"
+            return f"… ({counted(len(value), 'member')})"
         names = list(value)[:items]
         kept_members = {text_of(name, characters): _cut(value[name], characters, items, depth - 1) for name in names}
-        return kept_members if len(value) <= items else {**kept_members, "…": f"{len(value) - items} more members"}
+        return (
+            kept_members
+            if len(value) <= items
+            else {**kept_members, "…": f"{counted(len(value) - items, 'more member')}"}
+        )
     return value
 
 
 def text_of(text: str, most: int) -> str:
     """Return a text, or its beginning with the number of characters left out."""
-    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
+    return text if len(text) <= most else f"{text[:most]}… ({counted(len(text) - most, 'more character')})"
 
 
 def picked(value: dict[str, Any], *names: str) -> dict[str, Any]:

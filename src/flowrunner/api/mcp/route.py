@@ -97,7 +97,10 @@ def _check(message: dict[str, Any]) -> None:
         and isinstance(method, str)
         and len(method) <= _MOST_METHOD_CHARACTERS
         # A boolean is an integer of Python, and the SDK takes a message with such an id for a notification.
-        and ((isinstance(id, int) and not isinstance(id, bool)) or (isinstance(id, str) and len(id) <= _MOST_ID_CHARACTERS))
+        and (
+            (isinstance(id, int) and not isinstance(id, bool))
+            or (isinstance(id, str) and len(id) <= _MOST_ID_CHARACTERS)
+        )
         and isinstance(params, dict)
         # The SDK looks at each member on the event loop, those that it does not know too.
         and len(params) <= _MOST_MEMBERS
