@@ -4,6 +4,7 @@ A rule has no exceptions by comment. Whoever needs one has to change the rule, w
 """
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ ADDRESS_BY_FLAG: Final = "is_private and is_global miss ranges: use the table of
 TLS_UNCHECKED: Final = "TLS is not checked"
 TASK_WITHOUT_OWNER: Final = "nobody owns this task: keep it, or use a TaskGroup"
 TASK_NOT_AWAITED: Final = "this task may go on after its end: gather it after it was cancelled"
+LEFT_OPEN: Final = "this database stays open after an error: close it in a finally that begins at once"
 HELD_TOO_SHORT: Final = "what is held is given back before the yield: yield within it"
 CODE_FROM_TEXT: Final = "text or bytes become code"
 SHELL: Final = "a shell reads this"
@@ -34,7 +36,8 @@ _EXECUTE: Final = frozenset(
     {"execute", "executemany", "executescript", "execute_fetchall", "fetch", "fetchrow", "fetchval"}
 )
 _SQL: Final = re.compile(
-    r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|CREATE|ALTER|DROP|PRAGMA|WITH|ATTACH|COPY|LISTEN)\s", re.I
+    r"\s*((SELECT|INSERT|UPDATE|DELETE|REPLACE|CREATE|ALTER|DROP|PRAGMA|ATTACH|COPY|LISTEN)\s|WITH\s[\w\s(,)]*\sAS\s)",
+    re.I,
 )
 # The beginning of a sentence for people: "Delete the flow…".
 _SENTENCE: Final = re.compile(r"[A-Z][a-z]+ (?!(?i:from|into|table|index|view|trigger|distinct|\*))")
@@ -206,6 +209,7 @@ def _of_tasks(node: ast.AST, groups: frozenset[str]) -> Iterator[str]:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             yield from _forgotten(node, groups)
             yield from _released(node)
+            yield from _left_open(node)
             if isinstance(node, ast.AsyncFunctionDef):
                 yield from _not_awaited(node)
 
@@ -247,14 +251,32 @@ def _name_of_call(args: list[ast.expr]) -> str:
 
 def _released(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
     """A yield that follows a block in which a part of a limit is held."""
+    for statements in _blocks(function):
+        is_held = False
+        for statement in statements:
+            if is_held and any(isinstance(within, ast.Yield) for within in ast.walk(statement)):
+                yield HELD_TOO_SHORT
+            if isinstance(statement, ast.With | ast.AsyncWith):
+                is_held |= any(_name_of_call([item.context_expr]) == "hold" for item in statement.items)
+
+
+def _left_open(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    """A database that is opened outside of a try, and not directly before one."""
+    tried = {id(within) for node in ast.walk(function) if isinstance(node, ast.Try) for within in node.body}
+    for statements in _blocks(function):
+        for statement, after in itertools.zip_longest(statements, statements[1:]):
+            match statement:
+                case ast.Assign(value=ast.Call(func=ast.Attribute(attr="open", value=ast.Name(id=of)))) if (
+                    of in ("location", "self") and id(statement) not in tried and not isinstance(after, ast.Try)
+                ):
+                    yield LEFT_OPEN
+
+
+def _blocks(function: ast.AST) -> Iterator[list[ast.stmt]]:
     for node in ast.walk(function):
-        for statements in (getattr(node, field, None) for field in ("body", "orelse", "finalbody")):
-            is_held = False
-            for statement in statements if isinstance(statements, list) else ():
-                if is_held and any(isinstance(within, ast.Yield) for within in ast.walk(statement)):
-                    yield HELD_TOO_SHORT
-                if isinstance(statement, ast.With | ast.AsyncWith):
-                    is_held |= any(_name_of_call([item.context_expr]) == "hold" for item in statement.items)
+        for field in ("body", "orelse", "finalbody"):
+            if isinstance(statements := getattr(node, field, None), list):
+                yield statements
 
 
 def _makes_orphan(call: ast.Call, groups: frozenset[str]) -> bool:

@@ -125,6 +125,9 @@ MOST: Final[dict[str, tuple[int, Callable[[int], object]]]] = {
     "secrets of a webhook": (
         2, lambda n: has_no("type", trigger(f"type: webhook, verify: {{{STANDARD}, secret: [{many(SECRET, n)}]}}")),
     ),
+    "characters of a script": (
+        65_536, lambda n: has_no("too_long", f"nodes: {{a: {{type: transform, params: {{script: '{text(n)}'}}}}}}"),
+    ),
     "expressions of a document": (
         10_000, lambda n: has_no("too_large", f"nodes: {{a: {{type: return, params: {{value: '{'${1}' * n}'}}}}}}"),
     ),
