@@ -185,3 +185,19 @@ def test_each_change_is_in_the_audit_log(account: Client) -> None:
 
     found = [(entry["action"], entry["object"]["id"]) for entry in entries]
     assert found == [(f"config.{what}", "CHANNEL") for what in ("deleted", "replaced", "created")]
+
+
+def test_a_workspace_with_values_is_deleted_only_by_its_name(account: Client) -> None:
+    team = account.post("/api/v1/workspaces", {"name": "Team of values"}).json["id"]
+    put(account, "A", 1, **{"FlowRunner-Workspace": team})
+
+    refused = account.delete(f"/api/v1/workspaces/{team}")
+
+    assert_error(
+        refused,
+        409,
+        "The workspace has 0 flows, 0 secrets, 1 configuration value and 0 open executions: "
+        "send its name to delete it with all of them",
+    )
+    assert account.get(f"/api/v1/workspaces/{team}/usage").json["config_values"] == 1
+    assert account.delete(f"/api/v1/workspaces/{team}?name=Team%20of%20values").status == 200

@@ -308,7 +308,8 @@ async def test_the_usage_of_a_workspace_is_shown_beside_its_limits(tmp_path: Pat
         usage = (await team.omar.request("GET", f"{team.path}/usage")).json
 
     assert usage.pop("stored") > 0
-    assert usage == {"flows": 1, "secrets": 0, "open_executions": 0, "members": 2, "limits": limits}
+    contents = {"flows": 1, "secrets": 0, "config_values": 0, "open_executions": 0, "members": 2}
+    assert usage == {**contents, "limits": limits}
 
 
 @pytest.mark.parametrize("named_by", ["id", "slug"])

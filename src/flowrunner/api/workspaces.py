@@ -98,9 +98,10 @@ class LimitsAnswer(Answer, frozen=True, kw_only=True):
 class UsageAnswer(Answer, frozen=True, kw_only=True):
     flows: int
     secrets: int
+    config_values: int
     open_executions: int
     members: int
-    stored: Annotated[int, Meta(description="Bytes of its flows, secrets and executions.")]
+    stored: Annotated[int, Meta(description="Bytes of its flows, secrets, configuration values and executions.")]
     limits: LimitsAnswer
 
     @classmethod
@@ -109,6 +110,7 @@ class UsageAnswer(Answer, frozen=True, kw_only=True):
         return cls(
             flows=usage.flows,
             secrets=usage.secrets,
+            config_values=usage.config_values,
             open_executions=usage.open_executions,
             members=usage.members,
             stored=usage.stored,
@@ -228,7 +230,7 @@ async def delete_workspace(
         str | None, Query(max_length=MAX_NAME_CHARACTERS, description="The workspace's name, unless it is empty.")
     ] = None,
 ) -> Reply[Message]:
-    """Delete a workspace: its flows, secrets, members and tokens; its open executions are cancelled."""
+    """Delete a workspace: its flows, secrets, values, members and tokens; its open executions are cancelled."""
     await services_of(request).workspaces.delete(caller_of(request), name=name)
     return answer(Message(message="Workspace deleted successfully"))
 

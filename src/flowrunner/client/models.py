@@ -1912,11 +1912,12 @@ class Usage(Model):
     """The schema `UsageAnswer` of the API.
 
     Attributes:
-        stored: Bytes of its flows, secrets and executions.
+        stored: Bytes of its flows, secrets, configuration values and executions.
     """
 
     flows: int
     secrets: int
+    config_values: int
     open_executions: int
     members: int
     stored: int

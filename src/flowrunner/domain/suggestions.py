@@ -94,6 +94,7 @@ _ELSEWHERE: Final = (
     ("callback hook", "webhook"),
     # Names in expressions, and the values that they read from a node.
     ("secret credentials creds", "secrets"),
+    ("configs configuration settings", "config"),
     ("$json $input ctx context body params inputs data", "input"),
     ("steps step jobs tasks $node outputs", "nodes"),
     ("output outputs response res body value data", "result"),

@@ -26,6 +26,7 @@ OF_FLOWS: Final[Mapping[str, str]] = {
     "retry": "put it under 'defaults'",
     "retries": "put it under 'defaults': retry: {max: 3}",
     "secrets": "a workspace keeps its secrets; expressions read them as ${secrets.NAME}",
+    "config": "a workspace keeps its configuration values; expressions read them as ${config.NAME}",
     **dict.fromkeys(("edges", "connections", "links"), "each node says where it leads: next: <node>"),
     **dict.fromkeys(("type", "params", "next"), "give the node a name, and put it under 'nodes'"),
 }

@@ -7,7 +7,10 @@ from typing import Final
 from flowrunner.language.context import ScopeContext
 
 _NO_MODULES: Final = "scripts have no modules and no network: ask a server with a node of type http.request"
-_NO_ENVIRONMENT: Final = "there is no environment: put values under 'vars', and name secrets as ${secrets.NAME}"
+_NO_ENVIRONMENT: Final = (
+    "there is no environment: put values under 'vars', those that differ between workspaces into their configuration"
+    " as ${config.NAME}, and name secrets as ${secrets.NAME}"
+)
 _IN_LOOPS: Final = "it is there only in the nodes of a loop"
 _BY_NAME: Final[Mapping[str, str]] = {
     # Python and similar languages.
@@ -39,6 +42,8 @@ _BY_NAME: Final[Mapping[str, str]] = {
 }
 # `input.first-name` is `input.first` minus `name`. Each path is matched once, from its beginning.
 _DASHED_MEMBER: Final = re.compile(r"(?<![\w$.])([A-Za-z_$][\w$]*(?:\.[\w$]+)*?)\.(\w+(?:-\w+)+)")
+# What a workspace has by name.
+_NAMED: Final[Mapping[str, str]] = {"secrets": "secret", "config": "configuration value"}
 _DASHED: Final = re.compile(r"\bnodes\.(\w+(?:-\w+)+)")
 
 
@@ -64,8 +69,8 @@ def hint_for(name: str, text: str, context: ScopeContext) -> str | None:
     if (dashed := _DASHED.search(text)) is not None and dashed[1] in context.visible:
         return f'write nodes["{dashed[1]}"]'
     if (member := _DASHED_MEMBER.search(text)) is not None and name in member[2].split("-")[1:]:
-        if member[1] == "secrets":
-            return f"the name of a secret has no '-': write ${{secrets.{member[2].replace('-', '_')}}}"
+        if (kind := _NAMED.get(member[1])) is not None:
+            return f"the name of a {kind} has no '-': write ${{{member[1]}.{member[2].replace('-', '_')}}}"
         return f'write {member[1]}["{member[2]}"], if that is one name'
     if context.inputs is not None and name in context.inputs:
         return f"did you mean 'flow.input.{name}'?"

@@ -62,7 +62,7 @@ class WorkspaceStore(Protocol):
         ...
 
     async def delete(self, id: WorkspaceId, *, at: datetime, only_if_empty: bool, audit: Audit = None) -> None:
-        """Delete a workspace: remove its members, secrets and flows; `empty_deleted` does the rest.
+        """Delete a workspace: remove its members, secrets, values and flows; `empty_deleted` does the rest.
 
         Raises:
             NotFound.
@@ -133,8 +133,8 @@ class WorkspaceStore(Protocol):
         ...
 
     async def contents(self, id: WorkspaceId) -> Mapping[str, int]:
-        """Return the number of flows, secrets, open executions and members of a workspace, and its stored bytes.
+        """Return the number of flows, secrets, configuration values, open executions and members, and the stored bytes.
 
-        The keys are ``flows``, ``secrets``, ``open_executions``, ``members`` and ``stored``.
+        The keys are ``flows``, ``secrets``, ``config_values``, ``open_executions``, ``members`` and ``stored``.
         """
         ...

@@ -43,6 +43,7 @@ class WorkspaceUsage:
 
     flows: int
     secrets: int
+    config_values: int
     open_executions: int
     members: int
     stored: int

@@ -134,10 +134,15 @@ SELECT count(*) FROM executions WHERE workspace_id = :workspace_id AND status IN
 CONTENTS: Final = """
 SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL),
        (SELECT count(*) FROM secrets WHERE workspace_id = :workspace_id),
+       (SELECT count(*) FROM config_values WHERE workspace_id = :workspace_id),
        (SELECT count(*) FROM memberships WHERE workspace_id = :workspace_id),
        (SELECT CAST(coalesce(sum(stored), 0) AS bigint) FROM usage WHERE workspace_id = :workspace_id)
 """
-_CONTENTS: Final = ("flows", "secrets", "members", "stored")
+_CONTENTS: Final = ("flows", "secrets", "config_values", "members", "stored")
+# The contents that prevent the deletion of a workspace whose name was not sent, each with its name for one.
+_WORTH_ASKING: Final = {
+    "flows": "flow", "secrets": "secret", "config_values": "configuration value", "open_executions": "open execution",
+}  # fmt: skip
 
 
 class SqlWorkspaces:
@@ -216,11 +221,10 @@ class SqlWorkspaces:
         async def delete(tx: Transaction) -> None:
             await _check_is_shared(tx, id, "is deleted with its account")
             found = await _contents(tx, id) if only_if_empty else {}
-            if only_if_empty and (found["flows"] or found["secrets"] or found["open_executions"]):
+            if any(found.get(name) for name in _WORTH_ASKING):
+                *first, last = (counted(found[name], one) for name, one in _WORTH_ASKING.items())
                 raise Conflict(
-                    f"The workspace has {counted(found['flows'], 'flow')}, {counted(found['secrets'], 'secret')} and "
-                    f"{counted(found['open_executions'], 'open execution')}: "
-                    "send its name to delete it with all of them"
+                    f"The workspace has {', '.join(first)} and {last}: send its name to delete it with all of them"
                 )
             values = {"id": id, "at": to_ms(at)}
             await tx.run(DELETE, values)

@@ -1882,8 +1882,8 @@ export interface paths {
         put: operations["updateWorkspace"];
         post?: never;
         /**
-         * Delete a workspace: its flows, secrets, members and tokens; its open executions are cancelled
-         * @description Delete a workspace: its flows, secrets, members and tokens; its open executions are cancelled.
+         * Delete a workspace: its flows, secrets, values, members and tokens; its open executions are cancelled
+         * @description Delete a workspace: its flows, secrets, values, members and tokens; its open executions are cancelled.
          */
         delete: operations["deleteWorkspace"];
         options?: never;
@@ -7066,13 +7066,15 @@ export interface components {
             flows: number;
             /** Secrets */
             secrets: number;
+            /** Config Values */
+            config_values: number;
             /** Open Executions */
             open_executions: number;
             /** Members */
             members: number;
             /**
              * Stored
-             * @description Bytes of its flows, secrets and executions.
+             * @description Bytes of its flows, secrets, configuration values and executions.
              */
             stored: number;
             limits: components["schemas"]["LimitsAnswer"];
