@@ -668,3 +668,28 @@ def test_who_only_reads_signals_nothing_and_another_account_finds_nothing(
     assert_error(signal_many(other, {"input": {"order": "4711"}}), 404)
     assert_error(signal_many(admin.new_account("viewer"), {"input": {"order": "4711"}}), 403)
     assert account.execution(started)["status"] == "waiting"
+
+
+def test_requests_with_one_key_at_the_same_time_signal_once(account: Client) -> None:
+    flow = account.new_flow(
+        """
+inputs: {order: {type: string, searchable: true}}
+nodes:
+  paid: {type: wait, params: {key: paid}, next: again}
+  again: {type: wait, params: {key: paid, timeout: 300ms}, next: {default: twice, timeout: once}}
+  once: {type: return, params: {value: once}}
+  twice: {type: return, params: {value: twice}}
+"""
+    )
+    started = order(account, flow, "4711")
+    account.waiting_at(started, "paid")
+
+    def send(_: int) -> Any:
+        return signal_many(account, {"input": {"order": "4711"}}, 1, Idempotency_Key="k")
+
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(threads.map(send, range(8)))
+
+    assert {reply.status for reply in replies} == {200}
+    assert {tuple(reply.json["executions"]) for reply in replies} == {(started,)}
+    assert account.ended(started)["result"] == "once"

@@ -167,7 +167,7 @@ def test_elements_that_completed_are_not_repeated_and_all_others_are(
     plan: Plan, chosen: int, crashes: list[bool], cut: int | None
 ) -> None:
     plan = repeatable(plan)
-    run = Simulation(plan)
+    run = Simulation(plan, list(crashes[::-1]))
     if run.run(most_events=cut) is None:
         run.cancel()
         run.run()

@@ -103,7 +103,7 @@ def kept_elements(events: Sequence[Timed], loop: Step) -> list[Timed]:
         for index, (event, at) in enumerate(events)
         if index in early
         or _opens(event, loop)
-        or (_is_kept(event, around, is_before=index < first) and not _is_within(event, again))
+        or (_is_kept(event, around, is_before=index < first) and getattr(event, "scope", ROOT) not in again)
     ]
     return _without_open_steps(kept, around | again)
 
@@ -120,11 +120,6 @@ def _opens(event: Event, loop: Step) -> bool:
     if isinstance(event, NodeFailed):
         return event.retry_at is not None and _step(event) == loop
     return isinstance(event, NodeStarted | ScopesOpened) and _step(event) == loop
-
-
-def _is_within(event: Event, scopes: set[str]) -> bool:
-    scope = getattr(event, "scope", ROOT)
-    return scope in scopes or not scopes.isdisjoint(_scopes_around(scope))
 
 
 def _early_signals(events: Sequence[Timed]) -> set[int]:
