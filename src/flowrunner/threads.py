@@ -79,7 +79,8 @@ async def start_threads() -> None:
         met.abort()
         raise FlowRunnerError(
             f"The system does not let this process have {met.parties - 1} more threads ({error}): raise the limit of "
-            "processes and threads, which is TasksMax= of systemd, --pids-limit of a container, or ulimit -u"
+            "processes and threads, which is TasksMax= of systemd, --pids-limit of a container, or ulimit -u; or that "
+            "of memory, which is ulimit -v"
         ) from None
     # They have only shown that the others, of which libuv has no error for it, can have as many.
     for thread in others:

@@ -133,3 +133,10 @@ def test_a_table_shows_values_as_people_read_them(capsys: pytest.CaptureFixture[
         ["a", "1.5 s", "2 KiB", "b, c", "no", "-"],
         ["a", "90 ms", "2 KiB", "-", "yes", "-"],
     ]
+
+
+def test_a_field_that_no_answer_has_is_told_before_anything_is_changed(user: User) -> None:
+    done = user("token", "create", "lost", "--scope", "read", "--fields", "tokem", code=2)
+
+    assert "--fields: there is no field 'tokem', and nothing was changed" in done.stderr
+    assert "lost" not in user("token", "list").stdout

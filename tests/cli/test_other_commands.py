@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 
-from cli.command import on_a_terminal, start_flowrunner
+from cli.command import flowrunner, on_a_terminal, start_flowrunner
 from cli.servers import User
 from client.scripted import answer, hang_up, scripted
 from flowrunner.cli.common import read_secret
@@ -280,6 +280,44 @@ class _Sink(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+class _OtherProgram(BaseHTTPRequestHandler):
+    """Answers every request with an empty object."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 # the names that http.server calls
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "whoami", "token list", "token create a --scope read", "flow get x", "run x", "secret set A -",
+        "workspace list", "audit list", "node-types list", "value list", "approve",
+    ],
+)  # fmt: skip
+def test_another_program_that_answers_with_json_is_told_in_a_line(command: str, tmp_path: Path) -> None:
+    other = HTTPServer(("127.0.0.1", 0), _OtherProgram)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{other.server_port}"
+    environment = {"FLOWRUNNER_URL": url, "FLOWRUNNER_TOKEN": "t"}
+
+    done = flowrunner(*command.split(), at=tmp_path, stdin="a secret value", environment=environment)
+    other.shutdown()
+    other.server_close()
+
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0] == f"flowrunner: {url} answers, but not as FlowRunner does"
 
 
 def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, triggered: str) -> None:

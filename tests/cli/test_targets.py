@@ -11,7 +11,6 @@ import pytest
 from flowrunner.cli.common import common
 from flowrunner.cli.connection import DEFAULT_URL, Target, find_target, open_client
 from flowrunner.cli.contexts import Context, Contexts
-from flowrunner.cli.verbose_client import VerboseClient
 from flowrunner.client import Client
 
 HOME: Final = Context(url="https://home.example", workspace="team", token="stored-home")
@@ -98,10 +97,9 @@ def test_a_server_that_is_named_twice_or_not_known_is_an_error(options: Mapping[
         target(options)
 
 
-@pytest.mark.parametrize("verbose", [False, True])
 @pytest.mark.parametrize(("given", "seconds"), [(None, 30.0), ("90s", 90.0)])
 def test_a_command_asks_where_and_as_it_was_told(
-    monkeypatch: pytest.MonkeyPatch, verbose: bool, given: str | None, seconds: float
+    monkeypatch: pytest.MonkeyPatch, given: str | None, seconds: float
 ) -> None:
     opened: list[Any] = []
 
@@ -110,10 +108,9 @@ def test_a_command_asks_where_and_as_it_was_told(
 
     monkeypatch.setattr(Client, "__init__", open_core)
     with click.Context(click.Command("whoami")):
-        common().verbose, common().http_timeout = verbose, given
-        client = open_client(AT_WORK)
+        common().http_timeout = given
+        open_client(AT_WORK)
 
     # Somebody waits for a command: it gives up sooner than a program would.
     options = {"workspace": "ops", "timeout": seconds, "retry_seconds": 3.0, "user_agent": "flowrunner-cli"}
     assert opened == [(WORK.url, "stored-work", options)]
-    assert isinstance(client, VerboseClient) is verbose

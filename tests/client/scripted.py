@@ -17,6 +17,7 @@ def answer(status: int, body: Any = None, **headers: str) -> bytes:
     """Return an answer in JSON. Underscores in the names of headers stand for dashes."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status} X", "Content-Type: application/json", f"Content-Length: {len(content)}"]
+    headers.setdefault("X_Request_Id", "req-1")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + content
 

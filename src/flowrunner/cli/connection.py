@@ -48,14 +48,14 @@ def connect() -> "Client":
 
 
 def open_client(target: Target) -> "Client":
-    from flowrunner.client import Client
+    from flowrunner.cli.command_client import CommandClient
 
     wanted = common()
     wanted.address = target.url
     try:
         timeout = parse_duration(wanted.http_timeout) if wanted.http_timeout else 30.0
-        return (_verbose_client() if wanted.verbose else Client)(
-            target.url, target.token, workspace=target.workspace, timeout=timeout, retry_seconds=_RETRY_SECONDS,
+        return CommandClient(
+            wanted, target.url, target.token, workspace=target.workspace, timeout=timeout, retry_seconds=_RETRY_SECONDS,
             user_agent="flowrunner-cli",
         )  # fmt: skip
     except ValueError as error:
@@ -168,9 +168,3 @@ def put_login(contexts: Contexts, name: str, context: Context, answer: Mapping[s
     now = time.time()
     expires_at = datetime.fromisoformat(answer["expires_at"]).timestamp()
     contexts.put(name, replace(context, token=answer["token"], refresh_at=(now + expires_at) / 2))
-
-
-def _verbose_client() -> "type[Client]":
-    from flowrunner.cli.verbose_client import VerboseClient
-
-    return VerboseClient

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from flowrunner.cli.common import common, has_colour, say
+from flowrunner.cli.common import Common, common, has_colour, say
 from flowrunner.cli.text import (
     UNSAFE,
     fit,
@@ -29,6 +29,8 @@ _COLOURS: Final = {
 }  # fmt: skip
 _MOMENTS: Final = ("at", "since", "until", "timestamp")
 _LONGEST_CELL: Final = 60
+# Fields that commands which change something show besides those of the API.
+_OF_COMMANDS: Final = frozenset({"changed", "created", "diff", "dry_run", "file", "is_new", "pruned", "unchanged"})
 # An id, and of it the time and the first random digits.
 _ID: Final = re.compile(r"^([a-z]+-[0-9a-z]{15})[0-9a-z]{21}$")
 
@@ -50,7 +52,7 @@ def show(value: Any, columns: str = "", *, name: str = "id", empty: str = "There
     if wanted.query is not None:
         _show_query(wanted.query, value, wanted.output)
         return
-    fields = [field.strip() for field in wanted.fields.split(",") if field.strip()] if wanted.fields else []
+    fields = _wanted_fields(wanted)
     is_one = isinstance(value, Mapping)
     rows: Iterable[Mapping[str, Any]] = [value] if is_one else value
     if fields and wanted.output != "name":
@@ -145,16 +147,33 @@ def _with_fields(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> It
     rows = iter(rows)
     if (first := next(rows, None)) is None:
         return ()
-    unknown = [field for field in fields if field.partition(".")[0] not in first]
-    if unknown:
-        # Many fields are left out where they have no value.
-        from flowrunner.client import models
-
-        known = {name for one in vars(models).values() for name in getattr(one, "__annotations__", ())}
-        for field in unknown:
-            if field.partition(".")[0] not in known:
-                raise click.UsageError(f"--fields: there is no field '{plain(field)}'; there are {', '.join(first)}")
+    # Many fields are left out where they have no value.
+    for field in _in_no_answer([field for field in fields if field.partition(".")[0] not in first]):
+        raise click.UsageError(f"--fields: there is no field '{plain(field)}'; there are {', '.join(first)}")
     return itertools.chain([first], rows)
+
+
+def check_fields(wanted: Common) -> None:
+    """Reject `--fields` that no answer has, before something is changed. Raises: click.UsageError."""
+    if wanted.output == "name":
+        return
+    fields = [field for field in _wanted_fields(wanted) if field.partition(".")[0] not in _OF_COMMANDS]
+    for field in _in_no_answer(fields):
+        raise click.UsageError(f"--fields: there is no field '{plain(field)}', and nothing was changed")
+
+
+def _wanted_fields(wanted: Common) -> Sequence[str]:
+    return [field.strip() for field in (wanted.fields or "").split(",") if field.strip()]
+
+
+def _in_no_answer(fields: Sequence[str]) -> Sequence[str]:
+    """Return the fields that no answer of the API has."""
+    if not fields:
+        return ()
+    from flowrunner.client import models
+
+    known = {name for one in vars(models).values() for name in getattr(one, "__annotations__", ())}
+    return [field for field in fields if field.partition(".")[0] not in known]
 
 
 def _chosen(row: Mapping[str, Any], fields: Sequence[str]) -> Mapping[str, Any]:

@@ -16,12 +16,13 @@ from flowrunner.domain.expression import ExpressionFailed, is_true
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.triggers import Trigger, TriggerId, WebhookTrigger
-from flowrunner.domain.values import JSON, ExecutionId, rfc3339
+from flowrunner.domain.values import JSON, ExecutionId, left_after, rfc3339
 from flowrunner.domain.verification import Scheme
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookState, HookStore
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import HookTrigger, TriggerFire, TriggerHasMoved
+from flowrunner.services.admission import MOST_KEY_CHARACTERS
 from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, depth_in
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.trigger_values import evaluate, input_of, labels_of
@@ -215,6 +216,10 @@ class HookStarts:
         if value is None:
             # The id of the delivery is made from that of the message, if the message has one.
             return key_of(hook.trigger.id, delivery_id)
+        if left_after(value, MOST_KEY_CHARACTERS) < 0:
+            message = f"The trigger's 'dedupe' is longer than {MOST_KEY_CHARACTERS} characters for this request"
+            hint = "use only the parts that distinguish requests, such as an id"
+            raise invalid("dedupe", message, code="too_long", hint=hint)
         # Senders may repeat an object with its keys in another order.
         return key_of(hook.trigger.id, canonical_json(value).decode())
 
