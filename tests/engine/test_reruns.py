@@ -395,3 +395,51 @@ async def test_failed_elements_run_again_beside_those_that_are_kept(engine: Mach
     requests = [request.url for request in engine.http.requests[before:]]
     assert sorted(requests[:2]) == ["http://peer/2", "http://peer/4"]
     assert requests[2:] == ["http://peer/tell"]
+
+
+LOOPS = {
+    "a while": (
+        """
+        nodes:
+          loop:
+            type: while
+            params: {when: "index < 3", collect: "${result}"}
+            nodes: {push: {type: webhook, params: {url: "http://peer/${index}"}, output: "${index}"}}
+        """,
+        "http://peer/1",
+        [0, 1, 2],
+        ["http://peer/1", "http://peer/2"],
+    ),
+    "a parallel": (
+        """
+        nodes:
+          loop:
+            type: parallel
+            branches:
+              left: {nodes: {l: {type: webhook, params: {url: "http://peer/left"}, output: 1}}}
+              right:
+                nodes:
+                  first: {type: webhook, params: {url: "http://peer/first"}, next: second}
+                  second: {type: webhook, params: {url: "http://peer/second"}, output: 2}
+        """,
+        "http://peer/second",
+        {"left": 1, "right": 2},
+        ["http://peer/first", "http://peer/second"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("definition", "failing", "result", "requests"), LOOPS.values(), ids=LOOPS)
+async def test_a_failed_round_or_branch_runs_again_from_its_beginning(
+    engine: Machine, definition: str, failing: str, result: JSON, requests: list[str]
+) -> None:
+    engine.http.at(failing, answer(404))
+    await engine.run(definition, {})
+    before = len(engine.http.requests)
+    engine.http.at(failing, answer())
+
+    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="loop", failed_elements=True)
+    await engine.until_ended(again.id)
+
+    assert (await engine.events(again.id))[-1] == Completed(result=result)
+    assert [request.url for request in engine.http.requests[before:]] == requests
