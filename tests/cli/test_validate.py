@@ -165,6 +165,20 @@ def test_secrets_that_are_not_at_hand_are_warned_of(home: Path) -> None:
     assert (again.returncode, again.stdout) == (0, "")
 
 
+def test_configuration_values_that_are_not_at_hand_are_warned_of(home: Path) -> None:
+    (home / "flow.yaml").write_text('nodes:\n  a: {type: return, params: {value: "${config.SITE} ${config.LIMIT}"}}\n')
+    (home / "staging.yaml").write_text("SITE: staging\n")
+
+    done = flowrunner("validate", "--config", "staging.yaml", "flow.yaml", at=home)
+    without = flowrunner("validate", "flow.yaml", at=home)
+
+    assert done.stdout == (
+        "flow.yaml:2:37: warning config.unknown: nodes.a.params.value: there is no configuration value 'LIMIT'\n"
+        "    hint: write it into the file that --config names\n"
+    )
+    assert (without.returncode, without.stdout) == (0, "")
+
+
 def test_without_a_file_of_secrets_nobody_is_warned_of_them(home: Path) -> None:
     (home / "flow.yaml").write_text('nodes:\n  a: {type: return, params: {value: "${secrets.KEY}"}}\n')
 

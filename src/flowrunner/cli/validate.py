@@ -9,6 +9,7 @@ from typing import Self
 import click
 
 from flowrunner.cli.common import has_colour
+from flowrunner.cli.config_files import read_config
 from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents, says_skipped
 from flowrunner.cli.exits import INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
@@ -21,11 +22,14 @@ from flowrunner.local.reader import LazySandbox, flow_reader
 from flowrunner.services.flow_reader import FlowReader, with_script_faults
 
 
-def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: str | None) -> int:
+def validate(
+    names: Sequence[str], *, output: str, strict: bool, secrets_file: str | None, config_file: str | None
+) -> int:
     """Print the faults; return the exit code. Raises: click.UsageError, Unavailable."""
     secrets = None if secrets_file is None else given_secrets(secrets_file, os.environ).keys()
+    config = None if config_file is None else read_config(config_file, "--config: ").keys()
     documents, skipped = read_documents(names)
-    found = _study_all(documents, secrets)
+    found = _study_all(documents, secrets, config)
     match output:
         case "json":
             print_json(found, strict=strict)
@@ -66,21 +70,30 @@ class _ScriptChecks:
         return lambda scripts: runner.run(sandbox.check(scripts))
 
 
-def _study_all(documents: Sequence[SourceFile], secrets: Collection[str] | None) -> list[ValidationReport]:
+def _study_all(
+    documents: Sequence[SourceFile], secrets: Collection[str] | None, config: Collection[str] | None
+) -> list[ValidationReport]:
     reader = flow_reader()
     with _ScriptChecks() as check:
-        return [_study(reader, check, document, secrets) for document in documents]
+        return [_study(reader, check, document, secrets, config) for document in documents]
 
 
 def _study(
-    reader: FlowReader, check: _ScriptChecks, document: SourceFile, secrets: Collection[str] | None
+    reader: FlowReader,
+    check: _ScriptChecks,
+    document: SourceFile,
+    secrets: Collection[str] | None,
+    config: Collection[str] | None,
 ) -> ValidationReport:
     if document.text is None:
         return ValidationReport(document.file, [no_text()])
     reading = reader.read(document.text)
     if reading.codes:
         reading = with_script_faults(reading, check([code.script for code in reading.codes]))
-    missing = [] if secrets is None else missing_secrets(reading, secrets)
+    missing = [
+        *([] if secrets is None else missing_secrets(reading, secrets)),
+        *([] if config is None else missing_config(reading, config)),
+    ]
     faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
     return ValidationReport(document.file, faults)
 

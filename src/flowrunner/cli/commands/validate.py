@@ -30,10 +30,18 @@ from flowrunner.cli.lazy import quick_imports
 )
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @click.option("--secrets", metavar="FILE", help="A .env file: warn about secrets that it does not have.")
+@click.option("--config", metavar="FILE", help="A YAML or JSON file: warn about configuration values that it lacks.")
 @click.option("--stored", is_flag=True, help="Check the flows in the database instead, before an upgrade.")
 @click.option("--data-dir", metavar="DIR", help="With --stored: directory of the database and the keys.")
 def validate(
-    files: tuple[str, ...], output: str, strict: bool, secrets: str | None, *, stored: bool, data_dir: str | None
+    files: tuple[str, ...],
+    *,
+    output: str,
+    strict: bool,
+    secrets: str | None,
+    config: str | None,
+    stored: bool,
+    data_dir: str | None,
 ) -> None:
     """Check flows without a server: report every fault and warning with its place and a hint.
 
@@ -44,8 +52,9 @@ def validate(
     if stored == bool(files):
         raise click.UsageError("Name files, or give --stored: one of the two")
     if stored:
-        if secrets is not None:
-            raise click.UsageError("--secrets is for files: a server knows the secrets of each account")
+        for option, given in (("--secrets", secrets), ("--config", config)):
+            if given is not None:
+                raise click.UsageError(f"{option} is for files: a server knows what each workspace has")
         from flowrunner.cli.stored import validate_stored
         from flowrunner.settings import load_settings
 
@@ -54,4 +63,4 @@ def validate(
     with quick_imports():
         from flowrunner.cli.validate import validate as run
 
-    sys.exit(run(files, output=output, strict=strict, secrets_file=secrets))
+    sys.exit(run(files, output=output, strict=strict, secrets_file=secrets, config_file=config))
