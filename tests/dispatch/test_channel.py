@@ -18,6 +18,7 @@ from flowrunner.dispatch.processes import engine_processes
 from flowrunner.dispatch.processes.channel import Channel
 from flowrunner.dispatch.processes.engine_processes import EngineProcesses, ProcessReport
 from flowrunner.dispatch.processes.packed import (
+    LoadAnswer,
     PackedAppend,
     PackedSignal,
     PackedStart,
@@ -32,7 +33,7 @@ from flowrunner.dispatch.processes.served_engine import ServedEngine
 from flowrunner.dispatch.processes.server_ports import ServerJournal, ServerMemory
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import LimitReached, NotFound, Unavailable
-from flowrunner.domain.events import Event, NodeCompleted, NodeStarted
+from flowrunner.domain.events import Event, NodeCompleted, NodeStarted, Step
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
@@ -351,6 +352,29 @@ async def test_an_execution_whose_load_is_given_up_stays_in_no_process(*, is_can
             await loading
 
         assert await dropped == 7
+
+
+async def test_a_load_tells_what_a_process_knows_of_its_execution() -> None:
+    cut_off = {Step("a", 2, "each.1[4]"): 3, Step("b", 1): 1}
+    resumed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def load(number: int, id: ExecutionId) -> LoadAnswer:
+        return WorkspaceId("mara"), Status.WAITING, list(cut_off.items())
+
+    def resume_after_hold(number: int, items: list[tuple[Step, int]]) -> None:
+        resumed.set_result((number, dict(items)))
+
+    handlers = {"load": load, "resume_after_hold": resume_after_hold}
+    async with connected(handlers) as (server, _), asyncio.timeout(PATIENCE_SECONDS):
+        requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
+        held = requests.hold(ExecutionId("exec-1"), None)
+        execution = await Entry(requests, server, held, number=7, epoch=1).load()
+        assert execution is not None
+        found = (execution.workspace_id, execution.status, execution.cut_off)
+        execution.resume_after_hold({Step("b", 1): 1})
+
+        assert found == ("mara", Status.WAITING, cut_off)
+        assert await resumed == (7, {Step("b", 1): 1})
 
 
 async def hides_nothing(workspace_id: WorkspaceId) -> Sequence[str]:

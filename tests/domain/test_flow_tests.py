@@ -136,6 +136,21 @@ def test_a_fault_is_reported_with_its_line(case: str) -> None:
         assert fault.hint == hint
 
 
+@pytest.mark.parametrize("empty", [0, False, "", [], {}], ids=repr)
+@pytest.mark.parametrize(
+    ("key", "type"),
+    [(key, dict) for key in ("input", "mocks", "secrets", "flows", "approvals", "signals", "expect")]
+    # No empty text is a time.
+    + [(key, None) for key in ("cancel_after", "now")],
+)
+def test_only_an_empty_value_of_the_right_type_is_taken(key: str, type: type[Any] | None, empty: Any) -> None:
+    _, faults = read_tests({"t": {key: empty}}, NODES)
+    _, faults_of_null = read_tests({"t": {key: None}}, NODES)
+
+    assert bool(faults) is (type is None or not isinstance(empty, type))
+    assert faults_of_null == ()
+
+
 def test_a_flow_with_right_tests_is_taken_with_them() -> None:
     reading = study_flow(DOCUMENT.replace("TEST", "mocks: {fetch: {result: {body: []}}}"), specs())
 

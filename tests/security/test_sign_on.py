@@ -31,6 +31,7 @@ from flowrunner.settings import InvalidSettings, load_settings
 from flowrunner.storage.identities import SqlIdentities
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
+from support.databases import change, rows_of
 from support.dependencies import SteppingClock, answer
 from support.networks import LOOPBACK
 from support.openid import ACCOUNTS, CLIENT, LyingProvider, RealProvider, cookie_of, parameters_of, unsigned
@@ -901,6 +902,30 @@ async def test_an_address_is_not_verified_by_what_the_provider_says_about_anothe
         liar.reset()
 
     assert opened == []
+
+
+async def test_a_login_confirms_no_address_but_the_one_that_the_provider_has_verified(
+    tmp_path: Path, liar: LyingProvider
+) -> None:
+    liar.reset()
+    confirmed = []
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+
+        async def log_in(email: str | None) -> Browser:
+            liar.claims = {"sub": "eve", "email": email}
+            liar.nonce = (await (browser := Browser(program)).start("liar"))["nonce"]
+            await browser.come_back("liar", code="c", state=parameters_of(browser.url)["state"])
+            assert browser.is_logged_in
+            return browser
+
+        me = (await (await log_in("eve@example.com")).get("/api/v1/accounts/me")).json["id"]
+        change(tmp_path / "data" / "flowrunner.db", "UPDATE accounts SET email_confirmed_at = NULL WHERE id = ?", me)
+        for email in (None, "other@example.com", "EVE@example.com"):
+            await log_in(email)
+            query = "SELECT email_confirmed_at IS NOT NULL FROM accounts WHERE id = ?"
+            confirmed.append(rows_of(tmp_path / "data" / "flowrunner.db", query, me))
+
+    assert confirmed == [[(0,)], [(0,)], [(1,)]]
 
 
 async def test_a_login_that_cannot_begin_leaves_its_reason_in_the_log(tmp_path: Path, liar: LyingProvider) -> None:

@@ -15,13 +15,15 @@ from flowrunner.domain.second_factor import wait_after
 from flowrunner.domain.sign_on import own_path, providers_of
 from flowrunner.domain.values import FlowId, NestedTooDeep, left_after
 from flowrunner.domain.workspace import workspace_faults
+from flowrunner.engine.returned import check_scopes
 from flowrunner.language import read_flow
 from flowrunner.language.document import is_name
 from flowrunner.nodes.condition import _action_of
 from flowrunner.nodes.http_request import _bounded
 from flowrunner.nodes.texts import _as_within_text
-from flowrunner.plugin import NodeFailure
+from flowrunner.plugin import NodeFailure, RunScopes
 from flowrunner.services.callback_messages import compiled
+from flowrunner.services.callback_secrets import shown_address
 from flowrunner.services.flow_changes import check_name
 from flowrunner.settings import _processes, _token
 from support.flows import specs
@@ -50,8 +52,8 @@ def has_no(code: str, document: str) -> bool:
     return True
 
 
-def many(form: str, n: int) -> str:
-    return ", ".join(form.format(i) for i in range(n))
+def many(form: str, n: int, between: str = ", ") -> str:
+    return between.join(form.format(i) for i in range(n))
 
 
 def trigger(written: str) -> str:
@@ -72,6 +74,9 @@ def minutes(n: int) -> str:
 CHAIN: Final = StoredChain(flow_id=FlowId("f"), flow_name="f", name="c", source="s")
 NODE: Final = "nodes: {a: {type: return}}\n"
 STANDARD: Final = "scheme: standard"
+LOOP: Final = read_flow("nodes: {a: {type: foreach, params: {items: []}, nodes: {b: {type: return}}}}", specs()).nodes[
+    "a"
+]
 SECRET: Final = "'${{secrets.S{}}}'"
 PROVIDER: Final = {"client_id": "c"}
 # The most that passes, and the check of something of a size.
@@ -94,6 +99,8 @@ MOST: Final[dict[str, tuple[int, Callable[[int], object]]]] = {
     "characters of the slug of a workspace": (63, lambda n: not workspace_faults(name=None, slug=text(n))),
     "characters of the name of a flow": (200, lambda n: check_name(text(n))),
     "characters of the name of a node": (200, lambda n: is_name(text(n))),
+    "ends that scopes need": (2, lambda n: check_scopes(LOOP, RunScopes(keys=["0", "1"], inputs=[1, 2], needed=n))),
+    "addresses of a callback": (5, lambda n: shown_address("mailto:" + many("a{}@example.com", n, ","), "email")),
     "characters of an action that a script returns": (200, lambda n: _action_of(text(n), "default")),
     "characters of a duration": (500, lambda n: parse_duration("0" * (n - 1) + "s")),
     "days of a duration": (3660, lambda n: parse_duration(f"{n}d")),

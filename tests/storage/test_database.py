@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import weakref
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.storage.database import Database
+from flowrunner.storage.postgres.location import PostgresUrl
+from flowrunner.storage.sqlite.location import SqliteFile
 from flowrunner.storage.transaction import Refused, Transaction
 from support.databases import Place, open_database
 from support.waiting import PATIENCE_SECONDS
@@ -27,6 +30,19 @@ async def test_a_write_is_durable_when_it_returns(database: Database, path: Plac
     await insert(database, "a")
 
     assert digests(path) == {"a"}
+
+
+async def test_whoever_opens_a_database_at_its_place_is_told_of_its_work(path: Place) -> None:
+    told: list[object] = []
+    place = SqliteFile(path) if isinstance(path, Path) else PostgresUrl(url=path)
+    database = place.open(on_commit=told.append, on_duration=lambda kind, seconds: told.append(kind))
+    try:
+        await insert(database, "a")
+        await database.read_long(lambda tx: tx.row("SELECT 1"))
+    finally:
+        await database.close()
+
+    assert sorted(map(str, told)) == ["1", "commit", "read"]
 
 
 async def test_a_read_sees_what_was_written_before(database: Database) -> None:

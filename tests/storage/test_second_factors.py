@@ -102,6 +102,31 @@ async def test_a_factor_that_is_not_confirmed_is_replaced_and_others_are_counted
         await factors.replace_recovery_codes(OMAR_ACCOUNT, ("x",), at=NOON)
 
 
+@pytest.mark.parametrize("way", ["remove", "reset"])
+async def test_nothing_of_second_factors_outlives_the_last_one(
+    factors: SqlSecondFactors, path: Place, way: str
+) -> None:
+    await factors.add(OMAR_ACCOUNT, factor("f2"), sealing(b"2", "f2"), most=3)
+    await factors.open_challenge("c", OMAR_ACCOUNT, purpose="login", expires_at=LATER)
+    await factors.count_attempt("c", is_code=True, most=3, at=NOON)
+
+    def left() -> list[int]:
+        return [
+            rows_of(path, f"SELECT count(*) FROM {table}")[0][0]
+            for table in ("second_factors", "recovery_codes", "wrong_codes")
+        ]
+
+    # One that was never confirmed leaves what belongs to the other.
+    await factors.remove(OMAR_ACCOUNT, FactorId("f2"))
+    before = left()
+    if way == "remove":
+        await factors.remove(OMAR_ACCOUNT, FactorId("f1"))
+    else:
+        await factors.reset(OMAR_ACCOUNT)
+
+    assert (before, left()) == ([1, 2, 1], [0, 0, 0])
+
+
 async def test_a_passkey_belongs_to_one_account_and_takes_its_challenge(
     factors: SqlSecondFactors, sessions: SqlSessions
 ) -> None:
