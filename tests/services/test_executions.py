@@ -15,6 +15,7 @@ from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
+from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.executions import ExecutionFilter, LogFilter
 from flowrunner.ports.page import Listed, Page
@@ -25,14 +26,15 @@ from flowrunner.services.flows import Flows
 from flowrunner.services.retention import Retention
 from flowrunner.services.start_slots import MOST_WAITING_OF_ACCOUNT
 from flowrunner.services.usage import UsageLimits
+from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.usage import SqlUsage
-from support.databases import rows_of
-from support.dependencies import Machine, never
+from support.databases import MARA_ACCOUNT, NOON, account, rows_of
+from support.dependencies import Machine, Request, answer, never
 
 SMALL = "metadata: {name: N, description: D, version: '1', tags: [a]}\nnodes: {a: {type: return}}\n"
 ALL = Page(limit=1000, offset=0)
@@ -322,6 +324,35 @@ async def test_all_of_an_account_s_executions_are_cancelled(
     assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status") == [("cancelled", 250)]
 
 
+async def test_a_step_that_begins_after_its_workspace_was_deleted_waits_for_its_cancellation(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller
+) -> None:
+    let_go = asyncio.Event()
+
+    async def slow(request: Request) -> HttpAnswer:
+        await let_go.wait()
+        return answer()
+
+    engine.http.at("http://peer/a", slow, slow)
+    alarm = "c: {type: webhook, params: {url: 'http://peer/alarm'}}"
+    for name, second in (("x", "transform, params: {value: '${secrets.GONE}'}"), ("y", "flow, params: {flow: gone}")):
+        first = "a: {type: webhook, params: {url: 'http://peer/a'}, next: b}"
+        document = f"metadata: {{name: {name}}}\non_failure: c\nnodes: {{{first}, b: {{type: {second}}}, {alarm}}}"
+        await executions.run(mara, (await flows.create(mara, FlowDraft(definition=document))).id, {})
+    await engine.until_requested("http://peer/a", 2)
+    await SqlAccounts(engine.database).create(account("someone-else"), password_hash="x")
+    await SqlAccounts(engine.database).delete(MARA_ACCOUNT, at=NOON)
+    let_go.set()
+    # Their next steps begin meanwhile.
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    await executions.cancel_all(mara.workspace_id)
+
+    assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status") == [("cancelled", 2)]
+    assert [request.url for request in engine.http.requests] == ["http://peer/a"] * 2
+
+
 async def test_all_of_an_account_s_executions_are_cancelled_although_some_end_meanwhile(
     flows: Flows, executions: Executions, engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,7 +388,7 @@ async def test_many_of_an_account_s_executions_are_cancelled_together_and_an_out
         most = max(most, begun)
         await asyncio.sleep(0.01)
         begun -= 1
-        if id == ids[-1]:
+        if id == ids[0]:
             raise Unavailable("away")
         await cancel(id, **more)
 
@@ -365,7 +396,7 @@ async def test_many_of_an_account_s_executions_are_cancelled_together_and_an_out
     with pytest.raises(Unavailable):
         await executions.cancel_open(mara.workspace_id)
 
-    # The newest are first, and a turn has been completed.
+    # The oldest are first, and a turn has been completed.
     assert (begun, most) == (0, 20)
     assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status ORDER BY status") == [
         ("cancelled", 19), ("waiting", 11),

@@ -5,6 +5,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.triggers import Schedule
 from flowrunner.domain.values import ExecutionId
 from flowrunner.storage.accounts import SqlAccounts
@@ -13,6 +16,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.schedules import SqlSchedules
+from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.workspaces import SqlWorkspaces
 from support.database_work import WritesCounted, gather_statistics
 from support.databases import MARA, NOON, OMAR, OMAR_ACCOUNT, Place, change, creation, rows_of
@@ -66,6 +70,23 @@ async def test_what_is_left_of_a_deleted_workspace_is_deleted_in_portions(
     assert left[-1] == [0, 0, 0]
     assert max(before[0] - after[0] for before, after in pairwise(left)) == 2
     assert counts(path, MARA) == [0, 5, 5]
+
+
+async def test_what_a_step_does_not_find_in_a_deleted_workspace_is_unavailable_and_not_missing(
+    database: Database, accounts: SqlAccounts, flows: SqlFlows
+) -> None:
+    secrets = SqlSecrets(database)
+    assert await secrets.sealed(OMAR, ["K"]) == []
+    assert await flows.called(OMAR, "a flow") == []
+
+    await accounts.delete(OMAR_ACCOUNT, at=NOON)
+
+    with pytest.raises(Unavailable, match="workspace was deleted"):
+        await secrets.sealed(OMAR, ["K"])
+    with pytest.raises(Unavailable, match="workspace was deleted"):
+        await flows.called(OMAR, "a flow")
+    assert await secrets.sealed(MARA, ["K"]) == []
+    assert await flows.called(MARA, "a flow") == []
 
 
 async def test_idle_executions_that_a_process_has_left_are_due(

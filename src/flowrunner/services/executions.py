@@ -444,7 +444,8 @@ class Executions:
     async def cancel_open(self, workspace_id: WorkspaceId) -> None:
         """Cancel the open executions of a workspace that was deleted. Raises: Unavailable."""
         is_open = ExecutionFilter(statuses=(Status.RUNNING, Status.WAITING))
-        page = Page(limit=_CANCELLED_AT_ONCE, cursor="", counts=False)
+        # The oldest first: a parent whose child was cancelled would fail.
+        page = Page(limit=_CANCELLED_AT_ONCE, cursor="", counts=False, is_reversed=True)
         while open_ones := (await self._reader.page(workspace_id, is_open, page)).items:
             cancelled = [self._cancel_deleted(execution.id) for execution in open_ones]
             # Each cancellation is complete before the error of another one is raised.

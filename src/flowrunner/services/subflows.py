@@ -76,6 +76,8 @@ class SubFlowExecutions:
         try:
             accepted = await self._accept(workspace_id, cause, flow_id, version, input, key=key)
         except NotFound:
+            # Raises Unavailable if the whole workspace was deleted.
+            await self._flows.called(workspace_id, flow)
             raise NodeFailure("flow.not_found", f"The flow '{flow}' has no version {version}") from None
         except InvalidFlow as error:
             raise NodeFailure("flow.invalid", f"The flow '{flow}' can no longer be read: {error}") from None

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.storage.database import Database
 from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import to_ms
-from flowrunner.storage.transaction import Statement
+from flowrunner.storage.transaction import Statement, Transaction
 
+IS_DELETED: Final = "SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NOT NULL"
 TRIGGERS_LEFT: Final = """
 SELECT t.id FROM workspaces w CROSS JOIN triggers t
  WHERE w.deleted_at IS NOT NULL AND t.workspace_id = w.id LIMIT :limit
@@ -51,6 +53,16 @@ _PARTS: Final = (
     (JOBS_LEFT, DELETE_JOBS),
     (IDLE_LEFT, WAKE),
 )
+
+
+async def check_not_deleted(tx: Transaction, workspace_id: WorkspaceId) -> None:
+    """Raise Unavailable if the workspace was deleted.
+
+    Called where something of it is missing. A step waits then, until its execution is cancelled: it would fail
+    otherwise, and have the flow undo its work or raise an alarm.
+    """
+    if await tx.row(IS_DELETED, {"workspace_id": workspace_id}) is not None:
+        raise Unavailable("The workspace was deleted")
 
 
 async def empty_deleted(database: Database, *, now: datetime, limit: int) -> bool:

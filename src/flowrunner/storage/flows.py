@@ -28,6 +28,7 @@ from flowrunner.ports.flows import (
 from flowrunner.ports.page import Page
 from flowrunner.storage import flow_changes, triggers
 from flowrunner.storage.database import Database
+from flowrunner.storage.deleted_workspaces import check_not_deleted
 from flowrunner.storage.flow_pages import read_page
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
@@ -243,6 +244,8 @@ class SqlFlows:
             rows: list[Row] = []
             for form in forms_of(id_or_name):
                 rows = rows or await tx.rows(CALLED, {"id": form, "workspace_id": workspace_id})
+            if not rows:
+                await check_not_deleted(tx, workspace_id)
             return rows
 
         found = [FlowId(id) for (id,) in await self._database.read(read)]

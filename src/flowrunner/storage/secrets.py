@@ -14,6 +14,7 @@ from flowrunner.ports.flows import FlowName
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.database import Database
+from flowrunner.storage.deleted_workspaces import check_not_deleted
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.tables import SEALED_SECRETS, TABLES
@@ -170,7 +171,14 @@ class SqlSecrets:
         if names is None:
             return await self._database.read(lambda tx: _sealed(tx, SEALED_SECRETS, {"workspace_id": workspace_id}))
         values = {"workspace_id": workspace_id, "names": msgspec.json.encode(list(names)).decode()}
-        return await self._database.read(lambda tx: _sealed(tx, NAMED, values))
+
+        async def read(tx: Transaction) -> list[tuple[SealedSecret, WrappedKey | None]]:
+            found = await _sealed(tx, NAMED, values)
+            if len(found) < len(names):
+                await check_not_deleted(tx, workspace_id)
+            return found
+
+        return await self._database.read(read)
 
     async def open_since(self, workspace_id: WorkspaceId) -> datetime | None:
         (at,) = await self._database.read_long(lambda tx: one_row(tx, OPEN_SINCE, {"workspace_id": workspace_id}))
