@@ -154,6 +154,25 @@ nodes: {a: {type: return, params: {value: "${flow.input.on}"}}}
     assert (detail["input"], detail["config"]) == ({"on": "main"}, {"BRANCH": "main"})
 
 
+def test_the_input_and_labels_of_a_schedule_read_values(account: Client) -> None:
+    put(account, "SITE", "north")
+    definition = """
+triggers: {nightly: {type: schedule, every: 1h, input: {site: "${config.SITE}"}, labels: {site: "${config.SITE}"}}}
+nodes: {a: {type: return, params: {value: "${flow.input.site}"}}}
+"""
+    account.post("/api/v1/flows", {"definition": definition, "name": "scheduled"})
+    (trigger,) = account.get("/api/v1/triggers").json["triggers"]
+
+    started = account.post(f"/api/v1/triggers/{trigger['id']}/run", {}).json
+    account.delete(f"{PATH}/SITE")
+    refused = account.post(f"/api/v1/triggers/{trigger['id']}/run", {})
+
+    detail = account.get(f"/api/v1/executions/{started['execution_id']}").json
+    assert (detail["input"], detail["labels"]) == ({"site": "north"}, {"site": "north"})
+    assert_error(refused, 422)
+    assert "there was no configuration value 'SITE' at the start" in refused.body.decode()
+
+
 def test_a_node_that_is_tried_reads_the_present_values(account: Client) -> None:
     put(account, "CHANNEL", "#ops")
 
