@@ -347,3 +347,12 @@ def test_no_finding_contains_a_secret(data_dir: Path, tmp_path: Path) -> None:
     said = json.dumps(found)
     keys = [path.read_text().strip() for path in (data_dir / "keys").glob("*.key")]
     assert [secret for secret in (*SECRETS, ADMIN_PASSWORD, *keys) if secret in said] == []
+
+
+def test_the_format_may_stand_before_the_command(data_dir: Path, tmp_path: Path) -> None:
+    found = flowrunner("-o", "json", "doctor", "--data-dir", data_dir, at=tmp_path)
+    refused = flowrunner("-o", "yaml", "doctor", "--data-dir", data_dir, at=tmp_path)
+
+    assert {"check", "state"} <= json.loads(found.stdout)[0].keys()
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "'doctor' prints text or JSON, and not yaml." in refused.stderr

@@ -795,3 +795,17 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot be written: Not a directory" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["n8n", "openapi"])
+def test_aliases_that_stand_for_more_than_a_file_may_have_are_rejected(kind: str, tmp_path: Path) -> None:
+    lines = ["a: &a [xxxxxxxxxx, xxxxxxxxxx]"]
+    lines += [f"{name}: &{name} [{', '.join([f'*{chr(ord(name) - 1)}'] * 10)}]" for name in "bcdefghi"]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    (tmp_path / "circle.yaml").write_text("a: &a [*a, *a]")
+
+    for file in ("bomb.yaml", "circle.yaml"):
+        done = flowrunner("import", kind, file, "-o", "flows", at=tmp_path)
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "characters, aliases written out" in done.stderr

@@ -47,7 +47,8 @@ class Pages:
         if request.method == "GET" and name.endswith("s"):
             is_later = "cursor=later" in query
             body = {name: [entry(LATE if is_later else OTHER)], "next_cursor": None if is_later else "later"}
-        return Answer(status=200, headers={"content-type": "application/json"}, body=json.dumps(body).encode())
+        headers = {"content-type": "application/json", "x-request-id": "req-1"}
+        return Answer(status=200, headers=headers, body=json.dumps(body).encode())
 
 
 @pytest.fixture

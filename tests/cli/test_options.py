@@ -126,7 +126,8 @@ class Server:
         name = request.target.partition("?")[0].rpartition("/")[2].replace("-", "_")
         is_list = request.method == "GET" and name.endswith(("s", "audit", "config"))
         body = {name: [self.entry], "total": 1, "refused": {"count": 0, "last": []}} if is_list else self.entry
-        return Answer(status=200, headers={"content-type": "application/json"}, body=json.dumps(body).encode())
+        headers = {"content-type": "application/json", "x-request-id": "req-1"}
+        return Answer(status=200, headers=headers, body=json.dumps(body).encode())
 
 
 @pytest.fixture

@@ -282,6 +282,17 @@ class _Sink(BaseHTTPRequestHandler):
         pass
 
 
+def test_an_import_of_secrets_that_ends_early_says_which_were_set(user: User) -> None:
+    file = user.home / "cut.env"
+    file.write_text("CUT_A=a long value\nCUT_B=x\nCUT_C=another long value\n")
+    file.chmod(0o600)
+
+    done = user("secret", "import", file, code=6)
+
+    assert "set: CUT_A; not set, or unknown: CUT_B, CUT_C" in done.stderr
+    assert [name in user("secret", "list").stdout for name in ("CUT_A", "CUT_B", "CUT_C")] == [True, False, False]
+
+
 class _OtherProgram(BaseHTTPRequestHandler):
     """Answers every request with an empty object."""
 

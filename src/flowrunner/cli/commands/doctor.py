@@ -18,18 +18,21 @@ from flowrunner.cli.settings_options import settings_options
     "-o",
     "--output",
     type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Format of the findings.",
+    help="Format of the findings; text by default.",
 )
 @settings_options("host", "port", "data_dir")
-def doctor(*, output: str, **flags: str | None) -> None:
+def doctor(*, output: str | None, **flags: str | None) -> None:
     """Diagnose an installation, with a remedy for each fault. The server may be running.
 
     It checks the settings, the data directory, the keys, the database, the clock, the disk, the port and the limits of
     this machine, and changes nothing. Exits with 1 if a check has failed.
     """
+    from flowrunner.cli.common import common
     from flowrunner.cli.doctor import doctor as run
 
+    # The option may stand before the command, as it may for the others.
+    output = output or common().output or "text"
+    if output not in ("text", "table", "json"):
+        raise click.UsageError(f"'doctor' prints text or JSON, and not {output}.")
     if not run(flags, os.environ, output=output):
         sys.exit(FAILED)

@@ -17,6 +17,7 @@ from flowrunner.cli.common import say, unusable
 from flowrunner.cli.flow_files import write_flow_file
 from flowrunner.cli.text import plain
 from flowrunner.domain.counted import counted
+from flowrunner.domain.values import left_after
 
 MAX_SPEC_BYTES: Final = 16 * 1024 * 1024
 _LONGEST_NAME: Final = 60
@@ -88,7 +89,11 @@ def read_spec(file: str) -> Any:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
             # The parser of YAML does not read all of JSON, such as escaped surrogate pairs.
             return decode_json(content.removeprefix(BOM_UTF8))
-        return yaml.CSafeLoader(content.decode()).get_single_data()
+        found = yaml.CSafeLoader(content.decode()).get_single_data()
+        # A few lines of aliases may stand for any size, and for themselves.
+        if left_after(found, MAX_SPEC_BYTES) < 0:
+            raise unusable(f"{file} has more than {MAX_SPEC_BYTES} characters, aliases written out")
+        return found
     except OSError as error:
         raise unusable(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
