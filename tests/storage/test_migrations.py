@@ -142,7 +142,7 @@ FROZEN = {
     "0033": ("0033_counted_deliveries.py", "6114f45450717dc6f51ddc2b8157bf06221f5b2db2ba968a447df40f634619f5"),
     "0034": ("0034_bounded_accounts.py", "0e26cad244faf993b21a91ca3796c84620a4f710026b3dcaed4f0bd5a31afc4a"),
     "0035": ("0035_usage_by_statement.py", "e5d8087c74a7c332eca79e692519e53a4084b7ff8ec5dc276d261d871c9dee0e"),
-    "0036": ("0036_config_values.py", "3161ecef03eb428af403006b49742ff26d2e4c66feb8c5359075147154b75f7a"),
+    "0036": ("0036_config_values.py", "7c21d8fafeec4e30ef6f3eb45b0553547102c46e9a258cb55b31c7ae98220677"),
 }
 
 
