@@ -253,6 +253,15 @@ def test_a_missing_configuration_value_is_added_read_and_edited(tab: Tab, api: C
     expect(page.get_by_role("cell", name='["a@example.com"]', exact=True)).to_be_visible()
     assert api.run_to_end(document)["result"] == ["a@example.com"]
 
+    # A value that somebody else has changed meanwhile is not overwritten.
+    page.get_by_role("button", name="Edit… RECIPIENTS").click()
+    api.put("/api/v1/config/RECIPIENTS", {"value": "others"})
+    value.fill("mine")
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("has changed since")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    assert api.get("/api/v1/config/RECIPIENTS").json["value"] == "others"
+
     # An execution shows what it has read.
     page = tab.go(f"/executions/{before}?tab=data")
     expect(page.get_by_role("heading", name="Configuration at the start")).to_be_visible()

@@ -1,6 +1,6 @@
 /** The configuration values of the workspace, which its flows read. */
 import { useSignal } from "@preact/signals";
-import { api, ApiError, type Schemas } from "../api/client";
+import { api, ApiError, etagOf, request, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
@@ -10,16 +10,25 @@ import { Field, Form } from "../parts/form";
 import { Empty, Load, Time } from "../parts/parts";
 import { useStart } from "../parts/start";
 import { done } from "../parts/toast";
+import { useAction } from "../parts/tools";
 import { kindOf, textOf, valueOf } from "../parts/written-value";
 import { common } from "../texts/common";
 import { config as texts } from "../texts/config";
 
 type ConfigValue = Schemas["ConfigValueInList"];
 
+/** A value as it was read, and its state then. */
+interface Edited {
+  readonly name: string;
+  readonly value: unknown;
+  readonly etag: string;
+}
+
 export default function Config() {
   const list = useQuery(workspace.value?.id ?? "", (signal) => api.get("/api/v1/config", { signal }));
   /** The value that is edited; null for a new one. */
-  const edited = useSignal<ConfigValue | null | undefined>(undefined);
+  const edited = useSignal<Edited | null | undefined>(undefined);
+  const action = useAction();
   /** The name that a link to this screen has for a new one. */
   const asked = location.value.query.get("new") ?? undefined;
   const { ask, question } = useQuestion();
@@ -29,6 +38,10 @@ export default function Config() {
     edited.value = undefined;
     if (asked !== undefined) setQuery({ new: undefined });
   }
+  const edit = (name: string) => void action.run(async () => {
+    const { data, headers } = await request("get", "/api/v1/config/{name}", { path: { name } });
+    edited.value = { name, value: data.value, etag: etagOf(headers) };
+  });
   const remove = ({ name, used_by: users }: ConfigValue) => ask({
     title: texts.deleteTitle(name), action: texts.deleteIt, said: texts.deleted(name),
     hint: users.length === 0 ? texts.deleteHint : <><p>{texts.deleteUsed}</p><ul class="stack tight">{users.map(({ id, name: flow }) => <li key={id} class="wrap"><b>{flow}</b></li>)}</ul></>,
@@ -55,7 +68,7 @@ export default function Config() {
                       <td class="wide-only muted where" data-label={texts.usedBy}>{each.used_by.length === 0 ? texts.nobody : <span class="cut block" title={each.used_by.map(({ name }) => name).join(", ")}>{each.used_by.map(({ id, name }, i) => <span key={id}>{i > 0 && ", "}<a class="link" href={to(`/flows/${id}`)}>{name}</a></span>)}</span>}</td>
                       {mayChange && (
                         <td class="num acts">
-                          <button class="btn quiet" aria-label={`${texts.edit} ${each.name}`} onClick={() => (edited.value = each)}>{texts.edit}</button>
+                          <button class="btn quiet" aria-label={`${texts.edit} ${each.name}`} disabled={action.busy} onClick={() => edit(each.name)}>{texts.edit}</button>
                           <button class="btn quiet" aria-label={`${common.delete} ${each.name}`} onClick={() => remove(each)}>{common.delete}</button>
                         </td>
                       )}
@@ -74,7 +87,7 @@ export default function Config() {
 }
 
 /** Args: edited: The value that is replaced; undefined for a new one. begun: The name that a new one begins with. */
-function ValueDialog({ edited, begun = "", listed, onSaved, onClose }: { edited: ConfigValue | undefined; begun?: string; listed: readonly string[]; onSaved: () => Promise<void>; onClose: () => void }) {
+function ValueDialog({ edited, begun = "", listed, onSaved, onClose }: { edited: Edited | undefined; begun?: string; listed: readonly string[]; onSaved: () => Promise<void>; onClose: () => void }) {
   const error = useSignal<unknown>(undefined);
   const starting = useStart();
   const typed = useSignal(begun);
@@ -90,13 +103,13 @@ function ValueDialog({ edited, begun = "", listed, onSaved, onClose }: { edited:
     error.value = undefined;
     const body = { value: valueOf(text.value) };
     starting.run([name, body], async () => {
-      // Another person may add it at this moment.
-      await api.put("/api/v1/config/{name}", { path: { name }, body, headers: isNew ? { "If-None-Match": "*" } : {} });
+      // Another person may add or change it at this moment.
+      await api.put("/api/v1/config/{name}", { path: { name }, body, headers: isNew ? { "If-None-Match": "*" } : { "If-Match": edited.etag } });
       await onSaved();
       done(texts.saved(name));
       onClose();
     }, (reason) => {
-      if (reason instanceof ApiError && reason.status === 412) taken.value = name;
+      if (isNew && reason instanceof ApiError && reason.status === 412) taken.value = name;
       else error.value = reason;
     });
   }
