@@ -3,20 +3,25 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 
 from flowrunner.api.http.state import Once
+from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Logged
-from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.domain.values import AccountId, ExecutionId, WorkspaceId
 from flowrunner.engine import recorder
 from flowrunner.engine.node_context import LongValueSlot
 from flowrunner.metrics import Metrics
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.redaction import SecretRedactor
+from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.services import flows as flow_service
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
@@ -145,3 +150,46 @@ async def test_few_overviews_are_read_at_a_time_for_all_accounts() -> None:
 
     assert work.done == ASKING
     assert work.most == 2
+
+
+async def test_few_executions_are_looked_up_at_a_time_to_be_loaded() -> None:
+    work = Work()
+
+    async def stored(id: ExecutionId) -> Any:
+        await work()
+        return SimpleNamespace(workspace_id=WorkspaceId(f"of {id}"))
+
+    parts: Any = SimpleNamespace(stored=stored, now=lambda: NOON)
+    dispatcher = LocalDispatcher(
+        parts, parts, journal=parts, due=parts, concurrency=parts, children=parts, most_active=9
+    )
+
+    async def load(number: int) -> None:
+        async with dispatcher._loading_of(ExecutionId(f"exec-{number}")):
+            pass
+
+    await of_all(load)
+
+    assert (work.done, work.most) == (ASKING, 4)
+
+
+async def test_the_rotation_of_keys_is_followed_by_one_at_a_time(tmp_path: Path) -> None:
+    work = Work()
+
+    async def replacements() -> Any:
+        await work()
+        raise Unavailable("The database does not answer")
+
+    parts: Any = SimpleNamespace(replacements=replacements)
+    rotator = FileKeyRotator(
+        tmp_path, rotations=parts, secrets=parts, vault=parts, master_keys=parts, signing_keys=parts, clock=parts,
+        token_life=timedelta(1), is_shared=False,
+    )  # fmt: skip
+
+    async def follow(_: int) -> None:
+        with suppress(Unavailable):
+            await rotator.follow()
+
+    await of_all(follow)
+
+    assert (work.done, work.most) == (ASKING, 1)
