@@ -38,6 +38,7 @@ from flowrunner.serving import KEEP_ALIVE_SECONDS, PING_SECONDS
 from flowrunner.settings import InvalidSettings, Settings, load_settings
 from support.networks import unused_port
 from support.server import Server, clean_environment
+from support.tls import Issuer
 from support.waiting import wait_for
 
 DEPLOY: Final = ROOT / "deploy"
@@ -451,6 +452,38 @@ def test_the_proxy_passes_all_that_the_server_takes(proxy: str) -> None:
     assert re.search(r"location = /metrics \{\s+return 404;", text), "as docs/security.md advises"
     # `$host` has no port: on another port than 443, pages would be those of another origin.
     assert "proxy_set_header Host $http_host;" in text
+
+
+@pytest.mark.parametrize(
+    ("proxy", "limit", "seconds"),
+    [
+        ("apache", r"LimitRequestBody (\d+)", r" timeout=(\d+) "),
+        ("haproxy", r"body_size gt (\d+) ", r"timeout server (\d+)s"),
+    ],
+)
+def test_apache_and_haproxy_pass_all_that_the_server_takes(
+    proxy: str, limit: str, seconds: str, tmp_path: Path
+) -> None:
+    (text,) = blocks(SERVER, proxy)
+    largest = max(value for name, value in vars(bodies).items() if name.startswith("MAX_") and name.endswith("_BYTES"))
+
+    assert int(re.findall(limit, text)[0]) > largest
+    assert int(re.findall(seconds, text)[0]) > waiting.MOST_SECONDS + 10
+    issued = Issuer(tmp_path, "issuer").issue("flows", host="flows.example.com")
+    (tmp_path / "both.pem").write_bytes(b"".join(file.read_bytes() for file in issued))
+    text = re.sub(r"/etc/ssl/\S+(fullchain|privkey|both).pem", f"{tmp_path}/both.pem", text)
+    program = Path("/usr/sbin/apache2" if proxy == "apache" else "/usr/sbin/haproxy")
+    if not program.exists():
+        pytest.skip(f"{proxy} is not installed")
+    if proxy == "apache":
+        modules = ("mpm_event", "authz_core", "ssl", "proxy", "proxy_http", "headers", "alias")
+        loads = [f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in modules]
+        text = "\n".join([f"ServerRoot {tmp_path}", "ServerName x", *loads, text])
+    (tmp_path / "proxy.conf").write_text(text + "\n")
+    check = "-t" if proxy == "apache" else "-c"
+    done = subprocess.run([program, check, "-f", tmp_path / "proxy.conf"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_caddy_passes_all_that_the_server_takes(tmp_path: Path) -> None:

@@ -200,7 +200,9 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "evaluated parameters or output of a node": f"{_size(expression.MAX_RENDERED)} together",
         "`query`, `form`, `files` and `headers` of a request": f"{http_request.MOST_VALUES:,} values each; "
         f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",
-        "key of `limits.concurrency`, `dedupe` of a `flow` node": _size(admission.MOST_KEY_CHARACTERS),
+        "key of `limits.concurrency`, `dedupe` of a `flow` node and of a webhook trigger": _size(
+            admission.MOST_KEY_CHARACTERS
+        ),
         "secrets of a workspace": f"{secrets.MAX_SECRETS}, of {_size(secrets.MAX_VALUE_BYTES)} each",
         "configuration values of a workspace": (
             f"{config.MAX_VALUES}, of {config.MAX_VALUE_CHARACTERS:,} characters of JSON each, "
