@@ -26,7 +26,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Webhooks": "Requests of other servers that start flows.",
     "Callbacks": "Notifications that are sent when executions end or wait.",
     "Secrets": "Secrets by name. No answer contains a value.",
-    "Configuration": "Values that differ between workspaces, and are no secrets.",
+    "Configuration": "Values that flows read, and that are no secrets.",
     "API tokens": "Credentials for programs.",
     "Workspaces": "What teams share.",
     "Accounts": "People and programs that log in.",
