@@ -478,7 +478,7 @@ def test_apache_and_haproxy_pass_all_that_the_server_takes(
     if proxy == "apache":
         modules = ("mpm_event", "authz_core", "ssl", "proxy", "proxy_http", "headers", "alias")
         loads = [f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in modules]
-        text = "\n".join([f"ServerRoot {tmp_path}", "ServerName x", *loads, text])
+        text = "\n".join([f"ServerRoot {tmp_path}", "ServerName x", f"ErrorLog {tmp_path}/error.log", *loads, text])
     (tmp_path / "proxy.conf").write_text(text + "\n")
     check = "-t" if proxy == "apache" else "-c"
     done = subprocess.run([program, check, "-f", tmp_path / "proxy.conf"], capture_output=True, text=True, check=False)
