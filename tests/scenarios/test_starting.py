@@ -612,3 +612,15 @@ def test_the_environment_of_flows_holds_nothing_of_the_servers(server: Server) -
         reply = admin.post("/api/v1/flows", {"name": "N", "definition": definition})
         assert reply.status == 422, path
     assert ADMIN_PASSWORD not in server.log
+
+
+def test_a_start_with_too_little_memory_ends_with_a_line_about_it(tmp_path: Path) -> None:
+    limited = 'ulimit -v 400000; exec "$@"', "sh", sys.executable, "-m", "flowrunner"
+    done = subprocess.run(
+        ["sh", "-c", *limited, "serve", "--port", "0", "--data-dir", tmp_path / "data"],
+        env=clean_environment(), capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "ulimit -v" in done.stderr.splitlines()[-1]
