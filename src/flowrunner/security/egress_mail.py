@@ -21,9 +21,9 @@ from flowrunner.smtp import SmtpSession
 from flowrunner.threads import on_own_thread
 
 # Concurrent e-mails: of all workspaces, of one workspace at most, and guaranteed to each. Each is a thread, with up to
-# some 30 MB for a message of the longest parameters.
-_MAILS: Final = 32
-_MAILS_OF_A_WORKSPACE: Final = 8
+# some 50 MB for a message of the longest parameters.
+_MAILS: Final = 16
+_MAILS_OF_A_WORKSPACE: Final = 4
 _SURE_MAILS: Final = 2
 _CONNECT_SECONDS: Final = 10.0
 # A step's own time limit is shorter, and ends the session.
