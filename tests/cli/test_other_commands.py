@@ -710,6 +710,23 @@ def test_the_values_of_a_file_are_set_and_only_changed_ones_are_asked_about(user
     assert "list.yaml must be a map of names and values" in user("value", "import", "list.yaml", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (f"BIG: {'x' * 8191}", "the value of 'BIG' must have at most 8192 characters of JSON, and has 8193"),
+        ("NONE: null", "the value of 'NONE' must not be null"),
+        ('"a name": 1', "the name of 'a name' must be 1 to 128 letters"),
+    ],
+)
+def test_a_file_with_a_value_that_no_workspace_can_have_sets_none_of_its_values(
+    user: User, written: str, said: str
+) -> None:
+    (user.home / "faulty.yaml").write_text(f"BEFORE_THE_FAULT: 1\n{written}\n")
+
+    assert said in user("value", "import", "faulty.yaml", "--yes", code=2).stderr
+    user("value", "get", "BEFORE_THE_FAULT", code=5)
+
+
 def test_values_that_a_saved_or_deployed_flow_lacks_are_named(user: User) -> None:
     document = "metadata: {name: lacking}\nnodes:\n  a: {type: return, params: {value: '${config.GONE}'}}\n"
     (user.home / "lacking.yaml").write_text(document)

@@ -1,8 +1,10 @@
 """Configuration values of a workspace: their bounds, and the values that expressions read."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from flowrunner.domain.errors import Fault
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.values import JSON
 
@@ -12,6 +14,25 @@ MAX_VALUES: Final = 200
 MAX_VALUE_CHARACTERS: Final = 8 * 1024
 # Of all values together, because an execution records those that its flow names.
 MAX_CHARACTERS: Final = 64 * 1024
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+def config_faults(name: str, value: JSON, *, characters: int) -> Sequence[Fault]:
+    """Return why a workspace cannot have a value, at ``name`` or ``value``.
+
+    Args:
+        characters: Size of the value as JSON.
+    """
+    faults = []
+    if not _NAME.fullmatch(name):
+        message = "must be 1 to 128 letters, digits and underscores, and not start with a digit"
+        faults.append(Fault(path="name", code="name", message=message))
+    if value is None:
+        faults.append(Fault(path="value", code="required", message="must not be null: delete the value instead"))
+    if characters > MAX_VALUE_CHARACTERS:
+        message = f"must have at most {MAX_VALUE_CHARACTERS} characters of JSON, and has {characters}"
+        faults.append(Fault(path="value", code="too_long", message=message))
+    return faults
 
 
 def config_of(names: Iterable[str], values: Mapping[str, JSON]) -> dict[str, JSON]:

@@ -1,22 +1,18 @@
 """Configuration values of a workspace: write, read, list and delete."""
 
-import re
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.config import MAX_VALUE_CHARACTERS
-from flowrunner.domain.errors import Fault, InvalidInput, PreconditionFailed
+from flowrunner.domain.config import config_faults
+from flowrunner.domain.errors import InvalidInput, PreconditionFailed
 from flowrunner.domain.values import JSON
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.config import ConfigStore, ConfigView
 from flowrunner.ports.page import Page
 from flowrunner.services.preconditions import ANY, Precondition
-
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 class Configuration:
@@ -31,16 +27,7 @@ class Configuration:
 
         Raises: NotFound, InvalidInput, PreconditionFailed, LimitReached.
         """
-        faults = []
-        if not _NAME.fullmatch(name):
-            message = "must be 1 to 128 letters, digits and underscores, and not start with a digit"
-            faults.append(Fault(path="name", code="name", message=message))
-        if value is None:
-            faults.append(Fault(path="value", code="required", message="must not be null: delete the value instead"))
-        size = len(msgspec.json.encode(value).decode())
-        if size > MAX_VALUE_CHARACTERS:
-            message = f"must have at most {MAX_VALUE_CHARACTERS} characters of JSON, and has {size}"
-            faults.append(Fault(path="value", code="too_long", message=message))
+        faults = config_faults(name, value, characters=len(msgspec.json.encode(value).decode()))
         if faults:
             raise InvalidInput(faults)
         now = self._clock.now()

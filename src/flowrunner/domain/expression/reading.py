@@ -363,11 +363,13 @@ class _ExpressionReader:
         # Required for plain paths too: the text must show which secrets the node reads.
         elif root == "secrets" and not (keys and isinstance(keys[0], str)):
             message = f"{_subject(text, is_body=is_body)} must name one secret"
-            self.faults.append(ExpressionSyntax(message, code="expression.secret", hint="write ${secrets.NAME}"))
+            hint = "write secrets.NAME" if is_body else "write ${secrets.NAME}"
+            self.faults.append(ExpressionSyntax(message, code="expression.secret", hint=hint))
         # Only the values that the text names are recorded with an execution.
         elif root == "config" and not (keys and isinstance(keys[0], str)):
             message = f"{_subject(text, is_body=is_body)} must name one configuration value"
-            self.faults.append(ExpressionSyntax(message, code="expression.config", hint="write ${config.NAME}"))
+            hint = "write config.NAME" if is_body else "write ${config.NAME}"
+            self.faults.append(ExpressionSyntax(message, code="expression.config", hint=hint))
 
 
 def _literal_value(match: re.Match[str]) -> JSON:

@@ -102,13 +102,18 @@ class _TestReader:
         for key, value in secrets.items():
             if not isinstance(value, str):
                 self.written.fault((*at, "secrets", key), "type", "a secret is text", "quote it")
+        config = self.written.map_at(test, at, "config")
+        for key, value in config.items():
+            if value is None:
+                message = "a configuration value is never null: leave it out to test without it"
+                self.written.fault((*at, "config", key), "type", message)
         return FlowTest(
             name=name,
             input=self.written.map_at(test, at, "input"),
             trigger=self.trigger(test, at),
             mocks=self.mocks(self.written.map_at(test, at, "mocks"), (*at, "mocks")),
             flow_mocks=self.flow_mocks(test, at),
-            config=self.written.map_at(test, at, "config"),
+            config=config,
             secrets={key: str(value) for key, value in secrets.items()},
             signals={
                 key: tuple(

@@ -27,7 +27,9 @@ def tests_definitions() -> Schema:
                 },
                 "mocks": mocks,
                 "flows": by_name("Mocks for nodes of started flows, by flow.", object_of({"mocks": mocks})),
-                "config": by_name("Configuration values. One that is not given does not exist.", {}),
+                "config": by_name(
+                    "Configuration values. One that is not given does not exist.", {"not": {"type": "null"}}
+                ),
                 "secrets": by_name("Values of secrets; other secrets have a default value.", {"type": "string"}),
                 "signals": by_name("Payloads for steps that wait for a signal, by key.", successive("givenSignal")),
                 "approvals": by_name("Answers to approvals, by node.", successive("givenApproval")),
