@@ -50,6 +50,7 @@ KEYED: Final = {
         body={"from": "second"},
         others={
             "from": "first",
+            "elements": "failed",
             "input": {"n": 1},
             "node_input": {"n": 1},
             "revision": 1,

@@ -459,6 +459,17 @@ WARNINGS: dict[str, tuple[str, list[str]]] = {
             "triggers: {t: {type: schedule, cron: '* * * * *', jitter: 59s}}\nnodes: {a: {type: return}}",
         ],
     ),
+    "trigger.last": (
+        "triggers: {t: {type: schedule, every: 1h, overlap: queue, input: {since: '${trigger.last}'}}}\n"
+        "nodes: {a: {type: return}}",
+        [
+            "triggers: {t: {type: schedule, every: 1h, input: {since: '${trigger.last}'}}}\nnodes: {a: {type: return}}",
+            (
+                "triggers: {t: {type: schedule, every: 1h, overlap: queue, input: {at: '${trigger.due_at}'}}}\n"
+                "nodes: {a: {type: return}}"
+            ),
+        ],
+    ),
     "trigger.unverified": (
         "triggers: {t: {type: webhook, verify: none}}\nnodes: {a: {type: return}}",
         [
