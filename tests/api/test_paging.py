@@ -87,6 +87,12 @@ def audit_of_workspace(account: Client) -> str:
     return f"/api/v1/workspaces/{account.account_id}/audit"
 
 
+def config(account: Client) -> str:
+    for n in range(5):
+        assert account.put(f"/api/v1/config/NAME_{n}", {"value": n}).status == 201
+    return "/api/v1/config"
+
+
 def secrets(account: Client) -> str:
     for n in range(5):
         account.new_secret(f"KEY_{n}", "a long enough value")
@@ -162,6 +168,7 @@ LISTS: Final = {
     "/api/v1/workspaces/{id}/audit": audit_of_workspace,
     "/api/v1/accounts/{account_id}/secrets": secrets,
     "/api/v1/workspaces/{id}/secrets": secrets_of_workspace,
+    "/api/v1/config": config,
     "/api/v1/jobs": jobs,
     "/api/v1/triggers": triggers,
     "/api/v1/callbacks": callbacks,

@@ -40,7 +40,7 @@ ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {
     "executions delete": ["--flow", "thing"],
     **{f"executions {name}": [ID] for name in ("get", "logs", "output", "steps")},
     "logs": [ID],
-    "signal": [ID, "paid"],
+    "signal": ["paid", "--label", "kind=thing"],
     "trigger backfill": ["thing/thing", "--from", "2026-01-01", "--to", "2026-01-02", "-y"],
 }
 # They ask for more than one thing, for a long time or nobody at all, and have tests of their own.
@@ -54,11 +54,15 @@ NOT_SENT: Final = {"definition", "follow", "force", "wait", "timeout", "yes", "f
 # Those of flows that run here.
 LOCAL: Final = {"others", "secrets_file", "config_file", "approve", "reject", "signals", "egress_allow"}
 # Those of one execution; the others of its command select many.
-OF_ONE: Final = {"--from", "--node-input", "--input", "--set-label", "--revision", "--same-keys"}
+OF_ONE: Final = {"--from", "--elements", "--node-input", "--input", "--set-label", "--revision", "--same-keys"}
 # The kinds of ids of what starts executions. Anything else is looked for.
 STARTERS: Final = {"trigger": "trig", "rerun_of": "exec", "job": "job"}
 # Options that mean something only beside another one.
-BESIDE: Final[Mapping[str, Sequence[str]]] = {"content_type": ["-i", "{}"], "node_input": ["--from", "a"]}
+BESIDE: Final[Mapping[str, Sequence[str]]] = {
+    "content_type": ["-i", "{}"],
+    "node_input": ["--from", "a"],
+    "elements": ["--from", "a"],
+}
 # Options that take only what there is, that stand alone, or that are meant without a workspace alone.
 ALONE: Final = {"workspace_to", "email_confirmed", "installation"}
 

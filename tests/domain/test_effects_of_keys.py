@@ -257,7 +257,8 @@ PLACES: Final[Mapping[str, Place]] = {
         keys=of_tests.TRIGGER_KEYS,
         read=in_test("trigger"),
         values={
-            "name": ("t", "u"), "due_at": MOMENTS, "last": ({"result": 1}, {"result": 2}), "body": (0, {"b": 1}), "headers": ({"h": "1"}, {"h": "2"}),
+            "name": ("t", "u"), "due_at": MOMENTS, "last": ({"result": 1}, {"result": 2}), "body": (0, {"b": 1}),
+            "headers": ({"h": "1"}, {"h": "2"}),
             "query": ({"q": "1"}, {"q": "2"}), "execution": ({"id": "1"}, {"id": "2"}),
         },
         beside={"": {"name": "t"}},

@@ -232,6 +232,9 @@ class Callers:
                     job_id, by.workspace_id, owner,
                 )  # fmt: skip
                 return job_id
+            case "config":
+                value, _ = await self.services.configuration.set(by, f"NAME_{self._number}", "a value")
+                return value.name
             case "workspaces":
                 await self.services.secrets.set(by, "KEY", "a value to keep")
                 return by.workspace_id

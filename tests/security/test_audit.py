@@ -67,6 +67,8 @@ ACTIONS: Final = {
     "DELETE /api/v1/accounts/{id}/second-factors": "second_factors.reset",
     "DELETE /api/v1/accounts/{id}/identities": "identities.reset",
     "DELETE /api/v1/identities/{id}": "identity.unlinked",
+    "PUT /api/v1/config/{name}": "config.created",
+    "DELETE /api/v1/config/{name}": "config.deleted",
     "PUT /api/v1/flows/{id}": "flow.updated",
     "PUT /api/v1/flows/by-name/{name}": "flow.created",
     "POST /api/v1/flows:batch": "flow.created",
@@ -349,6 +351,8 @@ async def _change_workspaces(
     await go("POST", "/api/v1/flows/{id}/move", {"workspace": team}, id=copy)
     await go("POST", f"{workspace}/secrets", {"key": "K", "value": "a long value"}, id=team)
     await go("DELETE", f"{workspace}/secrets/{{key}}", id=team, key="K")
+    await go("PUT", "/api/v1/config/{name}", {"value": 1}, name="N")
+    await go("DELETE", "/api/v1/config/{name}", name="N")
     invitations = f"{workspace}/invitations"
     for address, use, body in (
         ("root@example.com", "accept", {}),

@@ -120,8 +120,8 @@ class Matrix:
             if right == "appoint":
                 # They also give roles in all workspaces.
                 continue
-            if kind == "by-name" and name.startswith("PUT"):
-                # A name without a flow is that of a new one.
+            if kind in ("by-name", "config") and name.startswith("PUT"):
+                # A name without a flow or a value is that of a new one.
                 continue
             missing = await ask(caller, filled(path, {**mine, place: "x" * len(mine[place])}))
             theirs = await ask(caller, filled(path, {**mine, place: foreign[place]}))

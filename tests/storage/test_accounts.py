@@ -240,6 +240,8 @@ OF_A_WORKSPACE: Final = (
     "INSERT INTO preferences (account_id, data, updated_at) VALUES (?, '{}', 0)",
     "INSERT INTO request_keys (account_id, key, workspace_id, request_id, digest, created_at)"
     " VALUES (?, 'k', ?, 'r', 'd', 0)",
+    "INSERT INTO config_values (workspace_id, name, value, edition, created_at, updated_at)"
+    " VALUES (?, 'NAME', '1', 0, 0, 0)",
     "INSERT INTO jobs (id, workspace_id, created_by, type, status, total, created_at, work)"
     " VALUES ('job-1', ?, ?, 'executions.cancel', 'running', 1, 0, '{}')",
     "INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at)"
