@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
@@ -226,6 +226,25 @@ def test_a_missing_secret_is_added_from_where_it_is_missing(tab: Tab, api: Clien
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     page.wait_for_url("**/secrets")
     assert api.run_to_end(document)["result"] == 22
+
+
+def test_a_long_configuration_value_takes_two_lines_of_a_narrow_list(
+    browser: Browser, site: Server, api: Client
+) -> None:
+    api.put("/api/v1/config/LONG", {"value": "long " * 1000})
+    api.put("/api/v1/config/SHORT", {"value": "short"})
+    narrow = Tab(browser, site.url, width=390).log_in(api.email, api.password)
+    page = narrow.go("/config")
+    long, short = page.get_by_text('"long long'), page.get_by_text('"short"')
+    expect(long).to_be_visible()
+
+    def height(value: Locator) -> float:
+        return float(value.evaluate("value => value.getBoundingClientRect().height"))
+
+    assert height(short) > 0
+    assert height(long) <= 2.5 * height(short)
+    assert narrow.faults == []
+    narrow.close()
 
 
 def test_a_missing_configuration_value_is_added_read_and_edited(tab: Tab, api: Client) -> None:

@@ -8,6 +8,7 @@ it.each([
   ["12345678901234567890", 12345678901234567890n, "number"],
   ["true", true, "boolean"],
   ["[1", "[1", "string"],
+  ['"a\\r\\nb"', "a\r\nb", "string"],
   ["", "", "string"],
   ["null", null, "none"],
   ['{\n  "a": [\n    1\n  ]\n}', { a: [1] }, "map"],

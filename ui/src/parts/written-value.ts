@@ -15,7 +15,8 @@ export function valueOf(text: string): unknown {
 
 /** Return the text that stands for a value: without quotes if it is text that is not JSON. */
 export function textOf(value: unknown): string {
-  if (typeof value === "string" && valueOf(value) === value) return value;
+  // A field for text makes one line break of a carriage return.
+  if (typeof value === "string" && valueOf(value) === value && !value.includes("\r")) return value;
   return typeof value === "object" ? JSON.stringify(value, null, 2) : JSON.stringify(value);
 }
 
