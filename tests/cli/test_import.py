@@ -691,6 +691,18 @@ def test_methods_of_moments_are_told(code: str, is_told: bool) -> None:
     assert notes == (said if is_told else [])
 
 
+def test_variables_are_configuration_values() -> None:
+    entries = [{"name": "to", "type": "string", "value": "={{ $vars.SHOP_URL }}/{{ $vars['x'] }}"}]
+    code = {"name": "Code", "type": "code", "parameters": {"jsCode": "return {n: $vars.MOST + 1}"}}
+
+    made, notes = nodes_of({"name": "Set", "type": "set", "parameters": {"assignments": {"assignments": entries}}})
+    scripted, _ = nodes_of(code)
+
+    assert made["set"]["params"]["value"] == {"to": "${config.SHOP_URL}/${$vars['x']}"}
+    assert notes == ["the expression '$vars['x']' has $vars, which flows do not know"]
+    assert "return {n: config.MOST + 1}" in scripted["code"]["params"]["script"]
+
+
 def schedules_of(kind: str, parameters: dict[str, Any]) -> tuple[list[Any], bool]:
     """Return the triggers, and whether the report says that something could not be read."""
     nodes = [

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flowrunner.cli.common import unusable
 from flowrunner.cli.importing.documents import Imported, identifier
-from flowrunner.cli.importing.n8n_expressions import condition, operand, typed, value
+from flowrunner.cli.importing.n8n_expressions import condition, operand, typed, value, with_values
 from flowrunner.cli.importing.n8n_triggers import TRIGGERS, triggers_of, whole_number
 
 MOST_NODES: Final = 1000
@@ -290,7 +290,7 @@ class _Workflow:
         if not isinstance(code, str):
             return None, {}
         self._flow.note(f"'{title}' gets one item: check its code")
-        return {"type": "transform", "params": {"script": _CODE.format(code=code)}}, {}
+        return {"type": "transform", "params": {"script": _CODE.format(code=with_values(code))}}, {}
 
     def _wait(self, title: str, parameters: Mapping[str, Any]) -> "Made":
         resume = parameters.get("resume", "timeInterval")

@@ -76,7 +76,7 @@ def javascript(code: str, ids: Mapping[str, str], note: Note) -> str:
 
     if (moment := _MOMENT.search(code)) is not None:
         note(f"the expression '{code.strip()[:80]}' calls a method of ${moment[1]}, which is a Date here")
-    made = _OTHER.sub(other, code.strip())
+    made = with_values(_OTHER.sub(other, code.strip()))
     made = re.sub(r"\$(?:json|input\.item\.json|input\.first\(\)\.json)\b", "input", made)
     made = re.sub(r"\$now\b", "new Date()", made)
     made = re.sub(r"\$today\b", "new Date(new Date().setHours(0, 0, 0, 0))", made)
@@ -84,6 +84,11 @@ def javascript(code: str, ids: Mapping[str, str], note: Note) -> str:
     if unknown:
         note(f"the expression '{code.strip()[:80]}' has {', '.join(unknown)}, which flows do not know")
     return made
+
+
+def with_values(code: str) -> str:
+    """Return JavaScript in which the variables of n8n are configuration values."""
+    return re.sub(r"\$vars\.(?=[A-Za-z_])", "config.", code)
 
 
 def condition(conditions: Any, combine: Any, ids: Mapping[str, str], note: Note) -> str:
