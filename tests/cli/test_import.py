@@ -815,8 +815,11 @@ def test_aliases_that_stand_for_more_than_a_file_may_have_are_rejected(kind: str
     lines += [f"{name}: &{name} [{', '.join([f'*{chr(ord(name) - 1)}'] * 10)}]" for name in "bcdefghi"]
     (tmp_path / "bomb.yaml").write_text("\n".join(lines))
     (tmp_path / "circle.yaml").write_text("a: &a [*a, *a]")
+    maps = ["a: &a {xxxxxxxxxx: 1}"]
+    maps += [f"{name}: &{name} {{<<: [{', '.join([f'*{chr(ord(name) - 1)}'] * 10)}]}}" for name in "bcdefghi"]
+    (tmp_path / "merged.yaml").write_text("\n".join(maps))
 
-    for file in ("bomb.yaml", "circle.yaml"):
+    for file in ("bomb.yaml", "circle.yaml", "merged.yaml"):
         done = flowrunner("import", kind, file, "-o", "flows", at=tmp_path)
 
         assert (done.returncode, done.stdout) == (2, "")

@@ -1,6 +1,7 @@
 """Flows as values that are written as YAML, and the report of what was left out."""
 
 import contextlib
+import itertools
 import re
 from codecs import BOM_UTF8
 from collections.abc import Collection
@@ -17,7 +18,6 @@ from flowrunner.cli.common import say, unusable
 from flowrunner.cli.flow_files import write_flow_file
 from flowrunner.cli.text import plain
 from flowrunner.domain.counted import counted
-from flowrunner.domain.values import left_after
 
 MAX_SPEC_BYTES: Final = 16 * 1024 * 1024
 _LONGEST_NAME: Final = 60
@@ -89,15 +89,33 @@ def read_spec(file: str) -> Any:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
             # The parser of YAML does not read all of JSON, such as escaped surrogate pairs.
             return decode_json(content.removeprefix(BOM_UTF8))
-        found = yaml.CSafeLoader(content.decode()).get_single_data()
+        loader = yaml.CSafeLoader(content.decode())
+        root = loader.get_single_node()
+        if root is None:
+            return None
         # A few lines of aliases may stand for any size, and for themselves.
-        if left_after(found, MAX_SPEC_BYTES) < 0:
+        if _is_too_long(root):
             raise unusable(f"{file} has more than {MAX_SPEC_BYTES} characters, aliases written out")
-        return found
+        return loader.construct_document(root)
     except OSError as error:
         raise unusable(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise unusable(f"{file} is neither JSON nor YAML: {str(error).splitlines()[0]}") from None
+
+
+def _is_too_long(root: yaml.Node) -> bool:
+    """Return whether a document has too many characters and values, aliases and merged maps written out."""
+    left, unread = MAX_SPEC_BYTES, [root]
+    while unread:
+        node = unread.pop()
+        left -= len(node.value) + 1
+        if left < 0:
+            return True
+        if isinstance(node, yaml.SequenceNode):
+            unread += node.value
+        elif isinstance(node, yaml.MappingNode):
+            unread += itertools.chain.from_iterable(node.value)
+    return False
 
 
 def write_all(flows: Collection[Imported], directory: Path) -> None:
