@@ -220,3 +220,16 @@ def test_a_workspace_with_values_is_deleted_only_by_its_name(account: Client) ->
     )
     assert account.get(f"/api/v1/workspaces/{team}/usage").json["config_values"] == 1
     assert account.delete(f"/api/v1/workspaces/{team}?name=Team%20of%20values").status == 200
+
+
+def test_a_limit_that_no_setting_has_is_not_said_to_be_raised_by_an_operator(account: Client) -> None:
+    for number in range(8):
+        assert put(account, f"V{number}", "x" * 8000).status == 201
+
+    refused = put(account, "LAST", "x" * 8000)
+
+    assert refused.status == 409
+    assert refused.json["error"]["details"] == {"limit": "config_characters", "most": 65536}
+    assert refused.json["error"]["hint"] == (
+        "delete what is no longer needed; an operator can raise a limit that is a setting"
+    )

@@ -244,6 +244,10 @@ def test_digits_of_other_scripts_are_left_to_the_engine_which_rejects_them(text:
         ("${secrets[input.x]}", "expression.secret"),
         ("${Object.keys(secrets)}", "expression.secret"),
         ("${(secrets => secrets.A)({A: 1})}", "expression.secret"),
+        # Lists of users would name the two values A and B.
+        ("${config['A B']}", "expression.config"),
+        ("${Boolean(config['A B'])}", "expression.config"),
+        ("${config.\u00e4}", "expression.config"),
         (f"${{{'1+' * (MAX_SCRIPT // 2)}1}}", "expression.syntax"),
     ],
 )

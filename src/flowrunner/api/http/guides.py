@@ -128,7 +128,7 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     ),
     Conflict: _BY_STATUS[409],
     LimitReached: Guide(
-        "delete what is no longer needed, or ask the operator to raise the limit", "/docs/limits.md#limits"
+        "delete what is no longer needed; an operator can raise a limit that is a setting", "/docs/limits.md#limits"
     ),
     FlowDisabled: Guide(
         """send {"disabled": false} with PUT /api/v1/flows/{id} to enable it""", "/docs/api.md#disabled-flows"

@@ -366,7 +366,7 @@ class _ExpressionReader:
             hint = "write secrets.NAME" if is_body else "write ${secrets.NAME}"
             self.faults.append(ExpressionSyntax(message, code="expression.secret", hint=hint))
         # Only the values that the text names are recorded with an execution.
-        elif root == "config" and not (keys and isinstance(keys[0], str)):
+        elif root == "config" and not (keys and _is_name(keys[0])):
             message = f"{_subject(text, is_body=is_body)} must name one configuration value"
             hint = "write config.NAME" if is_body else "write ${config.NAME}"
             self.faults.append(ExpressionSyntax(message, code="expression.config", hint=hint))
@@ -381,6 +381,10 @@ def _literal_value(match: re.Match[str]) -> JSON:
         # JavaScript has one type of number, and writes -0 as 0.
         return int(value) if value.is_integer() else value
     return double if double is not None else single
+
+
+def _is_name(key: str | int) -> bool:
+    return isinstance(key, str) and key.isascii() and key.isidentifier()
 
 
 def _subject(text: str, *, is_body: bool) -> str:
