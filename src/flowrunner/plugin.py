@@ -289,7 +289,8 @@ class MailClient(Protocol):
         Raises:
             NodeFailure: `email.<code>` if the server refuses the e-mail, or every recipient, with that code; then
                 `${error.data}` is `{code, reply, stage, refused}`. `email.login` and `email.unsupported` for what the
-                server does not offer, `email.invalid_answer`, `connection.…`, `timeout` or `egress.forbidden`.
+                server does not offer, `email.invalid_answer`, `connection.…`, `timeout` or `egress.forbidden`;
+                `input.invalid` for a message that cannot be written.
         """
         ...
 

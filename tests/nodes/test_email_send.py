@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.message import EmailMessage
 from pathlib import Path
@@ -16,7 +16,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.nodes.email_send import EmailSend
-from flowrunner.plugin import NodeFailure
+from flowrunner.plugin import MailServer, NodeFailure
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from support.contexts import PlainContext
@@ -49,6 +49,17 @@ class Sender:
         with pytest.raises(NodeFailure) as failed:
             await self.send(port, **params)
         return failed.value
+
+    async def pass_on(
+        self,
+        port: int,
+        *,
+        write: Callable[[], EmailMessage] = EmailMessage,
+        recipients: Sequence[Any] = ("a@b.example",),
+    ) -> None:
+        """Send as another node type may do it."""
+        server = MailServer(host="127.0.0.1", port=port, security="none")
+        await self.context.mail.send(server, sender="flows@example.com", recipients=recipients, write=write)
 
 
 @pytest.fixture
@@ -260,6 +271,23 @@ async def test_values_that_hold_a_dollar_and_a_brace_cannot_inject_headers(
     failed = await sender.fail(port, **params)
 
     assert (failed.type, box.arrived) == ("input.invalid", [])
+
+
+async def test_a_message_that_cannot_be_written_fails_before_the_server_is_asked(sender: Sender) -> None:
+    def write() -> EmailMessage:
+        message = EmailMessage()
+        message.set_payload("\ud800")
+        return message
+
+    with pytest.raises(NodeFailure) as failed:
+        await sender.pass_on(unused_port(), write=write)
+
+    assert failed.value.type == "input.invalid"
+
+
+async def test_a_bug_is_not_told_as_a_fault_of_the_mail_server(sender: Sender, mailbox: tuple[Mailbox, int]) -> None:
+    with pytest.raises(TypeError):
+        await sender.pass_on(mailbox[1], recipients=[b"ada@example.com"])
 
 
 class Office:

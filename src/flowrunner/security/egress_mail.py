@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from email.errors import MessageError
 from email.message import EmailMessage
 from functools import partial
 from threading import Lock
@@ -166,7 +167,9 @@ def _send(
     """Send an e-mail on this thread. Raises: NodeFailure."""
     if server.security == "none" and server.username is not None:
         raise NodeFailure("connection.tls", "A password is sent over an encrypted connection only")
-    message, stage = write(), "connection"
+    is_international = not all(address.isascii() for address in (sender, *recipients))
+    # Before there is a connection, so that what cannot be written is not taken for a fault of the server.
+    data, stage = _written(write(), is_international=is_international), "connection"
     try:
         session = _session(connection, server)
         try:
@@ -178,17 +181,30 @@ def _send(
                 stage = "login"
                 session.login(server.username, server.password or "")
             stage = "message"
-            refused = session.send_message(message, from_addr=sender, to_addrs=recipients)
+            if is_international and not session.has_extn("smtputf8"):
+                raise smtplib.SMTPNotSupportedError
+            options = ["SMTPUTF8", "BODY=8BITMIME"] if is_international else []
+            refused = session.sendmail(sender, recipients, data, mail_options=options)
             session.leave()
         finally:
             session.close()
-    except NodeFailure:
-        raise
-    except Exception as error:  # each is an outcome, whatever a server answers
+    except (OSError, ValueError) as error:
+        # Those of smtplib, and a reply that cannot be decoded. Anything else is a bug.
         raise _failure(error, server, stage) from None
     finally:
         connection.close()
     return _refused(refused)
+
+
+def _written(message: EmailMessage, *, is_international: bool) -> bytes:
+    """Return the text of a message. Raises: NodeFailure `input.invalid`."""
+    for name in ("Bcc", "Resent-Bcc"):
+        del message[name]
+    try:
+        policy = message.policy.clone(linesep="\r\n", utf8=is_international)  # type: ignore[call-arg] # has it
+        return message.as_bytes(policy=policy)
+    except (ValueError, LookupError, MessageError) as error:
+        raise NodeFailure("input.invalid", f"The e-mail cannot be written: {error}") from None
 
 
 def _session(connection: _Connection, server: MailServer) -> SmtpSession:
@@ -209,7 +225,7 @@ def _refused(recipients: dict[str, tuple[int, bytes]]) -> Sequence[RefusedRecipi
     ]
 
 
-def _failure(error: Exception, server: MailServer, stage: str) -> NodeFailure:
+def _failure(error: OSError | ValueError, server: MailServer, stage: str) -> NodeFailure:
     shown = _shown(server)
     match error:
         case UnicodeError() if stage == "login":
