@@ -72,6 +72,7 @@ class Somewhere:
     faults: list[tuple[Keys, str]] = field(default_factory=list)
     visited: list[tuple[str, str, tuple[str | int, ...]]] = field(default_factory=list)
     older_names: Mapping[str, str] = field(default_factory=dict)
+    has_config: bool = True
 
     def code_at(self, at: Keys) -> CodeKind | None:
         return self.kind

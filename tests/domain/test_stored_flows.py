@@ -141,3 +141,17 @@ def test_keys_that_a_running_execution_does_not_need_may_be_lost(key: str) -> No
     nodes = "nodes: {a: {type: log, params: {message: x}}}"
 
     assert read_stored_flow(f"{key}\n{nodes}", specs()).nodes == read_flow(nodes, specs()).nodes
+
+
+def test_an_element_of_a_stored_flow_keeps_the_name_of_the_configuration_values() -> None:
+    inner = "nodes: {a: {type: transform, params: {value: ['${config}', '${config.a}', '${config[0] + 1}']}}}"
+    written = f"nodes: {{each: {{type: foreach, params: {{items: [1], as: NAME}}, {inner}}}}}"
+    with pytest.raises(InvalidFlow):
+        read_flow(written.replace("NAME", "config"), specs())
+
+    stored = read_stored_flow(written.replace("NAME", "config"), specs())
+
+    each = node(stored, "each")
+    assert (each.item, each.unreadable, node(stored, "each", "a").unreadable) == ("config", None, None)
+    assert stored.config == ()
+    assert node(stored, "each", "a").params.mentions.roots == {"config"}

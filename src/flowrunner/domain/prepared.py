@@ -25,7 +25,8 @@ def mentions_of(*templates: Template) -> Mentions:
         roots.add(root)
         if root == "secrets":
             secrets.add(str(keys[0]))
-        elif root == "config":
+        # Without keys it is an element of a loop.
+        elif root == "config" and keys:
             config.add(str(keys[0]))
         elif root == "nodes" and keys:
             nodes.add(str(keys[0]))

@@ -92,7 +92,7 @@ class Expressions:
         """Report a name that an expression reads and that cannot exist."""
         if root == "secrets" and keys and isinstance(keys[0], str):
             self.secrets.setdefault(keys[0], self.document.code_place(at))
-        if root == "config" and keys and isinstance(keys[0], str):
+        if root == "config" and root not in context.names and keys and isinstance(keys[0], str):
             self.config.setdefault(keys[0], self.document.code_place(at))
         known: Collection[str] | None = _KNOWN_KEYS.get(root)
         if root == "nodes":
@@ -172,6 +172,10 @@ class _Place:
 
     def names_at(self, at: Keys) -> frozenset[str]:
         return self.names
+
+    @property
+    def has_config(self) -> bool:
+        return "config" not in self.context.names
 
     def place_of(self, at: Keys) -> CodePlace:
         return self.expressions.document.code_place(at)

@@ -370,7 +370,9 @@ class NodeReader:
         name = params.get("as")
         if not isinstance(name, str):
             return None
-        if not _IDENTIFIER.fullmatch(name) or name in KEYWORDS or name in GLOBALS or name in OUTPUT_NAMES:
+        # Earlier versions had no configuration values, and accepted their name.
+        taken = OUTPUT_NAMES - {"config"} if self.document.is_stored else OUTPUT_NAMES
+        if not _IDENTIFIER.fullmatch(name) or name in KEYWORDS or name in GLOBALS or name in taken:
             self.document.fault(
                 (*at, "params", "as"), "name", f"'{name[:60]}' cannot be the name of an element", "such as: order"
             )

@@ -45,6 +45,7 @@ class _TemplatePlace:
     """The rules for templates of messages: they read `event`, by paths only."""
 
     older_names: Mapping[str, str] = {}
+    has_config = False
 
     def __init__(self) -> None:
         self.faults: list[ExpressionSyntax] = []

@@ -104,6 +104,11 @@ class ExpressionPlace(Protocol):
         """Return today's names, by the older ones that expressions may also use."""
         ...
 
+    @property
+    def has_config(self) -> bool:
+        """The name `config` means the configuration values: in a stored flow it may be an element of a loop."""
+        ...
+
     def code_at(self, at: Keys) -> CodeKind | None:
         """Return the kind of JavaScript that a string at this place is; None for a template with `${` and `}`."""
         ...
@@ -149,7 +154,7 @@ def _compile_string(text: str, place: ExpressionPlace, at: Keys) -> Template:
     kind = place.code_at(at)
     if kind is None and "${" not in text:
         return Constant(text)
-    reader = _ExpressionReader(place.names_at(at), place.place_of(at), place.older_names)
+    reader = _ExpressionReader(place.names_at(at), place.place_of(at), place.older_names, has_config=place.has_config)
     if kind is CodeKind.BODY:
         template: Template = Value(reader.body(text))
     elif kind is not None and ("${" not in text or has_braces_in_literals(text)):
@@ -235,6 +240,7 @@ class _ExpressionReader:
     Attributes:
         names: The names that they may read.
         older: Names among these, by the older names that expressions may also use.
+        has_config: The name `config` means the configuration values.
         faults: All faults; if there are any, the result must not be used.
         unknown: The unknown names that are reported, each once.
     """
@@ -242,6 +248,7 @@ class _ExpressionReader:
     names: frozenset[str]
     place: CodePlace
     older: Mapping[str, str] = field(default_factory=dict)
+    has_config: bool = True
     faults: list[ExpressionSyntax] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
 
@@ -327,7 +334,9 @@ class _ExpressionReader:
             return code
         kept, renamed = [], {}
         for reference in found:
-            is_own = reference.is_defined and (reference.root not in self.names or reference.root == "config")
+            is_own = reference.is_defined and (
+                reference.root not in self.names or (reference.root == "config" and self.has_config)
+            )
             # Scripts often have a variable `config` of their own; a value of the workspace is never read through it.
             if is_own or (reference.root not in self.names and reference.root in GLOBALS):
                 continue
@@ -366,7 +375,7 @@ class _ExpressionReader:
             hint = "write secrets.NAME" if is_body else "write ${secrets.NAME}"
             self.faults.append(ExpressionSyntax(message, code="expression.secret", hint=hint))
         # Only the values that the text names are recorded with an execution.
-        elif root == "config" and not (keys and _is_name(keys[0])):
+        elif root == "config" and self.has_config and not (keys and _is_name(keys[0])):
             message = f"{_subject(text, is_body=is_body)} must name one configuration value"
             hint = "write config.NAME" if is_body else "write ${config.NAME}"
             self.faults.append(ExpressionSyntax(message, code="expression.config", hint=hint))
