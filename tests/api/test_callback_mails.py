@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -15,11 +16,12 @@ from aiosmtpd.smtp import AuthResult
 
 from flowrunner.mail import SmtpMailer
 from flowrunner.ports.outgoing_mails import MailFailed
+from flowrunner.smtp import SmtpSession
 from support.client import Client
 from support.mailbox import Mailbox, free_port, open_mailbox, scripted_mail_server, text_of
 from support.server import Server
 from support.tls import Issuer
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 FAILING: Final = "metadata: {name: Pläne}\nnodes:\n  only: {type: fail, params: {message: 'out of paper'}}\n"
 
@@ -352,12 +354,33 @@ async def test_what_is_no_mail_server_has_rejected_no_e_mail_for_good(greeting: 
             await SmtpMailer.of(f"smtp://127.0.0.1:{port}").send(["a@example.com"], "s", "t", message_id="m")
 
 
-@pytest.mark.parametrize("farewell", [b"500 no\r\n", b""])
-async def test_an_e_mail_that_was_accepted_is_sent_however_the_session_ends(
-    monkeypatch: pytest.MonkeyPatch, farewell: bytes
-) -> None:
-    monkeypatch.setattr("flowrunner.smtp._QUIT_SECONDS", 0.1)
+def test_the_end_of_a_session_is_told_to_the_server_without_waiting_for_its_answer() -> None:
+    asked = threading.Event()
 
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"220 a\r\n")
+        if connection.recv(100).upper() == b"QUIT\r\n":
+            asked.set()
+            connection.sendall(b"221 a\r\n")
+
+    with scripted_mail_server(talk) as port:
+        session = SmtpSession(
+            "127.0.0.1",
+            connect=lambda: socket.create_connection(("127.0.0.1", port)),
+            tls=None,
+            seconds=PATIENCE_SECONDS,
+            reply_seconds=PATIENCE_SECONDS,
+        )
+        unread = session.unread_bytes
+        session.leave()
+        session.close()
+
+        assert asked.wait(PATIENCE_SECONDS)
+    assert session.unread_bytes == unread
+
+
+@pytest.mark.parametrize("farewell", [b"500 no\r\n", b""])
+async def test_an_e_mail_that_was_accepted_is_sent_however_the_session_ends(farewell: bytes) -> None:
     def talk(connection: socket.socket) -> None:
         connection.sendall(b"220 a\r\n")
         for command in connection.makefile("rb"):
