@@ -12,8 +12,8 @@ import pytest
 
 from api.shapes import NAP, assert_error, assert_recent
 from flowrunner.domain.limits import WorkspaceLimits
-from flowrunner.services import bulk_executions
 from flowrunner.services import jobs as job_service
+from flowrunner.services import selections
 from flowrunner.storage import execution_search
 from flowrunner.storage.execution_records import SqlExecutionRecords
 from security.two_accounts import ApiClient, TwoAccounts, two_accounts_at, until
@@ -411,7 +411,7 @@ async def test_a_filter_is_searched_for_in_bounded_pages_between_which_other_tas
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution_search, "MOST_EXAMINED", 1)
-    monkeypatch.setattr(bulk_executions, "MOST_PAGES", 3)
+    monkeypatch.setattr(selections, "MOST_PAGES", 3)
     turns = 0
 
     async def take_turns() -> None:
@@ -436,7 +436,7 @@ async def test_a_filter_that_finds_nothing_at_first_looks_as_far_as_one_that_doe
 ) -> None:
     monkeypatch.setattr(execution_search, "MOST_EXAMINED", 4)
     monkeypatch.setattr(execution_search, "MOST_EXAMINED_TO_COUNT", 1)
-    monkeypatch.setattr(bulk_executions, "MOST_PAGES", 3)
+    monkeypatch.setattr(selections, "MOST_PAGES", 3)
     async with many_at(tmp_path, 8) as many:
         plan = await many.batch("delete", query="?dry_run=true", filter={"error_type": "not.now", "node": "a"})
         far = await many.batch("delete", query="?dry_run=true", filter={"error_type": "not.now", "node": "b"})

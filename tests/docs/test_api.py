@@ -12,7 +12,7 @@ from docs.pages import API, ROOT, anchors, first_words, section
 from flowrunner.api.http.errors import CODES_OF_ERRORS, STATUS
 from flowrunner.api.http.guides import guide_of_error, guide_of_status
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.services import bulk_executions
+from flowrunner.services import selections
 from flowrunner.storage import execution_search
 from support.client import Client, Reply
 from support.receiver import Receiver
@@ -191,7 +191,7 @@ def _all_errors(kind: type[Exception]) -> Iterator[type[Exception]]:
 
 
 def test_the_executions_that_a_filter_of_a_job_looks_at_are_told() -> None:
-    pages, rows = bulk_executions.MOST_PAGES, execution_search.MOST_EXAMINED
+    pages, rows = selections.MOST_PAGES, execution_search.MOST_EXAMINED
     examined = (pages - 1) * rows
 
     assert f"look at more than {examined:,} executions" in API.read_text()

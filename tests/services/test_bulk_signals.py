@@ -9,11 +9,13 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.labels import label_term
 from flowrunner.domain.request_keys import RequestKey
-from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId
 from flowrunner.ports.executions import ExecutionFilter
-from flowrunner.services.bulk_executions import Selection
 from flowrunner.services.bulk_signals import BulkSignals
+from flowrunner.services.request_keys import RequestKeys
+from flowrunner.services.selections import Selection, Selections
 from flowrunner.services.signals import Signals
+from flowrunner.storage.request_keys import SqlRequestKeys
 from support.databases import rows_of
 from support.dependencies import Machine
 
@@ -22,11 +24,12 @@ nodes:
   paid: {type: wait, params: {key: paid}, next: again}
   again: {type: wait, params: {key: paid}}
 """
+RECEIVED = "SELECT execution_id, count(*) FROM events WHERE type = 'signal.received' GROUP BY execution_id"
 ORDER = Selection(filter=ExecutionFilter(terms=[label_term("order:7", "label")]))
 
 
 class Interrupted:
-    """The service that sends signals, which an outage interrupts after some."""
+    """The service that sends signals, which an outage interrupts after some, before the answer to the last of these."""
 
     def __init__(self, signals: Signals, *, after: int) -> None:
         self._signals, self._left = signals, after
@@ -36,22 +39,55 @@ class Interrupted:
             raise Unavailable("an outage")
         self._left -= 1
         await self._signals.send(caller, id, key, payload, **more)
+        if self._left == 0:
+            raise Unavailable("an outage")
+
+
+def bulk_signals(engine: Machine, signals: Any = None) -> BulkSignals:
+    keys = RequestKeys(SqlRequestKeys(engine.database), engine.clock)
+    return BulkSignals(Selections(engine.executions), signals or engine.signals, keys)
+
+
+def asking(mara: Caller, request_id: str) -> Caller:
+    """The caller of a request with the same key as the others."""
+    return replace(mara, request=RequestKey("digest", request_id, "asked", sent="k"))
+
+
+async def started(engine: Machine, mara: Caller, flow_id: FlowId, count: int) -> list[ExecutionId]:
+    ids = sorted([(await engine.executions.run(mara, flow_id, {}, labels={"order": "7"})).id for _ in range(count)])
+    for id in ids:
+        await engine.until_parked(id)
+    return ids
+
+
+async def interrupt(engine: Machine, mara: Caller, *, after: int) -> None:
+    """Send the first request, and let an outage interrupt it after some signals."""
+    with pytest.raises(Unavailable):
+        await bulk_signals(engine, Interrupted(engine.signals, after=after)).send(asking(mara, "1"), ORDER, "paid", 1)
 
 
 async def test_a_repeat_after_an_outage_goes_on_with_the_others(engine: Machine, mara: Caller) -> None:
-    flow_id = await engine.save(TWICE)
-    ids = sorted([(await engine.executions.run(mara, flow_id, {}, labels={"order": "7"})).id for _ in range(3)])
-    for id in ids:
-        await engine.until_parked(id)
-    caller = replace(mara, request=RequestKey("digest", "request-1", "asked", sent="k"))
-    interrupted = BulkSignals(engine.executions, Interrupted(engine.signals, after=2))  # type: ignore[arg-type] # it sends, too
+    ids = await started(engine, mara, await engine.save(TWICE), 3)
 
-    with pytest.raises(Unavailable):
-        await interrupted.send(caller, ORDER, "paid", 1, idempotency_key="k")
+    await interrupt(engine, mara, after=2)
 
-    # The key is not used up: a repeat would be answered that it was done.
-    assert rows_of(engine.path, "SELECT count(*) FROM request_keys") == [(0,)]
-    sent = await BulkSignals(engine.executions, engine.signals).send(caller, ORDER, "paid", 1, idempotency_key="k")
+    # The key itself is not used up: a repeat would be answered that it was done.
+    assert rows_of(engine.path, "SELECT key FROM request_keys") == [("search digest",)]
+    sent = await bulk_signals(engine).send(asking(mara, "2"), ORDER, "paid", 1)
     assert (sent.taken, sent.refused) == (ids, [])
-    received = "SELECT execution_id, count(*) FROM events WHERE type = 'signal.received' GROUP BY execution_id"
-    assert dict(rows_of(engine.path, received)) == dict.fromkeys(ids, 1)
+    assert dict(rows_of(engine.path, RECEIVED)) == dict.fromkeys(ids, 1)
+
+
+@pytest.mark.parametrize("open", [1, 3])
+async def test_a_repeat_reaches_none_that_has_started_since(engine: Machine, mara: Caller, open: int) -> None:
+    flow_id = await engine.save("nodes: {paid: {type: wait, params: {key: paid}}}")
+    ids = await started(engine, mara, flow_id, open)
+    await interrupt(engine, mara, after=1)
+    await engine.until_ended(rows_of(engine.path, RECEIVED)[0][0])
+    (later,) = await started(engine, mara, flow_id, 1)
+
+    sent = await bulk_signals(engine).send(asking(mara, "2"), ORDER, "paid", 1)
+
+    assert (sent.taken, sent.refused) == (ids, [])
+    assert dict(rows_of(engine.path, RECEIVED)) == dict.fromkeys(ids, 1)
+    assert later not in ids

@@ -32,7 +32,8 @@ from flowrunner.domain.errors import invalid
 from flowrunner.domain.jobs import MAX_ERRORS, MAX_ITEMS, Job, JobStatus
 from flowrunner.domain.labels import MAX_TERMS
 from flowrunner.domain.values import ExecutionId, JobId, rfc3339
-from flowrunner.services.bulk_executions import Plan, Selection
+from flowrunner.services.bulk_executions import Plan
+from flowrunner.services.selections import Selection
 
 router = APIRouter(prefix="/api/v1", tags=["Jobs"], route_class=ProtectedRoute)
 

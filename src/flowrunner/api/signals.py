@@ -14,11 +14,12 @@ from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import now_of, services_of
-from flowrunner.api.jobs import SelectExecutions
+from flowrunner.api.jobs import JobErrorAnswer, SelectExecutions
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import ExecutionId
-from flowrunner.services.bulk_executions import Selection
+from flowrunner.services.selections import Selection
+from flowrunner.services.signals import MAX_KEY_CHARACTERS
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -28,7 +29,7 @@ class SignalBody(Body):
 
 
 class SignalMany(Body):
-    key: str = Field(min_length=1, max_length=200, description="The key that `wait` nodes wait for.")
+    key: str = Field(min_length=1, max_length=MAX_KEY_CHARACTERS, description="The key that `wait` nodes wait for.")
     payload: Any = Field(default=None, description="The result of each step that waits for the signal.")
     filter: SelectExecutions = Field(
         description="At least an `input` or a `label`; of the executions with these, those that have not ended."
@@ -42,15 +43,10 @@ class SignalMany(Body):
         return self.filter.selection(now)
 
 
-class RefusedSignal(Answer, frozen=True, kw_only=True):
-    execution_id: str
-    message: str
-
-
 class SignalledExecutions(Answer, frozen=True, kw_only=True):
     executions: Annotated[list[str], Meta(description="The ids of those that have the signal.")]
     errors: Annotated[
-        list[RefusedSignal], Meta(description="Those that could not take it, such as one that has just ended.")
+        list[JobErrorAnswer], Meta(description="Those that could not take it, such as one that has just ended.")
     ]
 
 
@@ -79,13 +75,9 @@ async def send_signal(request: Request, id: str, key: str, body: SignalBody | No
 async def signal_executions(request: Request, body: SignalMany) -> Reply[SignalledExecutions]:
     """Send a signal to the open executions with an input or a label, such as the number of an order."""
     sent = await services_of(request).bulk_signals.send(
-        caller_of(request),
-        body.selection(now_of(request)),
-        body.key,
-        body.payload,
-        idempotency_key=idempotency_key_of(request),
+        caller_of(request), body.selection(now_of(request)), body.key, body.payload
     )
-    refused = [RefusedSignal(execution_id=id, message=message) for id, message in sent.refused]
+    refused = [JobErrorAnswer(item=id, message=message) for id, message in sent.refused]
     return answer(SignalledExecutions(executions=list(sent.taken), errors=refused))
 
 

@@ -16,7 +16,9 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.overview import Overviews
 from flowrunner.services.replays import Replays
+from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
+from flowrunner.services.selections import Selections
 from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
 from flowrunner.services.usage import UsageLimits
@@ -25,6 +27,7 @@ from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.overview import SqlOverview
+from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.step_events import SqlStepEvents
 
 
@@ -57,7 +60,6 @@ def assemble_executions(
         reruns=Reruns(executions, reader, journal, stores.flows, library, replays=replays, clock=clock),
         records=ExecutionRecords(stores.records, clock),
         signals=signals,
-        bulk_signals=BulkSignals(executions, signals),
         linked_approvals=LinkedApprovals(
             engine.approval_links, reader, replays, dispatcher, signals, schemas=schemas, clock=clock
         ),
@@ -79,8 +81,10 @@ def assemble_jobs(
         ),
         clock,
     )
+    selections = Selections(executions.executions)
     return JobServices(
         jobs=jobs,
-        bulk=BulkExecutions(executions.executions, stores.executions, stores.records, jobs),
+        bulk=BulkExecutions(selections, stores.executions, stores.records, jobs),
+        bulk_signals=BulkSignals(selections, executions.signals, RequestKeys(SqlRequestKeys(database), clock)),
         backfills=Backfills(triggers.triggers, jobs, stores.executions, clock),
     )

@@ -1317,13 +1317,6 @@ class Refusals(Model):
     last: list[Refusal]
 
 
-class RefusedSignal(Model):
-    """The schema `RefusedSignal` of the API."""
-
-    execution_id: str
-    message: str
-
-
 class ResetLink(Model):
     """The schema `ResetLinkAnswer` of the API.
 
@@ -1494,7 +1487,7 @@ class SignalledExecutions(Model):
     """
 
     executions: list[str]
-    errors: list[RefusedSignal]
+    errors: list[JobError]
 
 
 class Sketch(Model):

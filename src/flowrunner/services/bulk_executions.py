@@ -1,27 +1,25 @@
-"""Executions in bulk: the selection of many, and the jobs that re-run, cancel or delete them."""
+"""Executions in bulk: the jobs that re-run, cancel or delete many."""
 
-import asyncio
 import contextlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import Conflict, NotFound, invalid, quoted
-from flowrunner.domain.jobs import Job, RunningJob, key_of_item
+from flowrunner.domain.jobs import MAX_ITEMS, Job, RunningJob, key_of_item
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.execution_records import ExecutionRecordStore
-from flowrunner.ports.executions import ExecutionFilter, ExecutionReader, ExecutionView
+from flowrunner.ports.executions import ExecutionReader, ExecutionView
 from flowrunner.ports.jobs import JobType
-from flowrunner.ports.page import Page
-from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.jobs import Jobs, check_count
 from flowrunner.services.reruns import Reruns
+from flowrunner.services.selections import Selection, Selections
 
 Action: TypeAlias = Literal["rerun", "cancel", "delete"]
 _RIGHTS: Final[Mapping[Action, Right]] = {"rerun": Right.RUN, "cancel": Right.RUN, "delete": Right.WRITE}
@@ -31,29 +29,8 @@ _STATUSES: Final[Mapping[Action, tuple[Status, ...]]] = {
     "cancel": (Status.RUNNING, Status.WAITING),
     "delete": (Status.COMPLETED, Status.FAILED, Status.CANCELLED),
 }
-_ALL: Final = ExecutionFilter()
-_ROWS_AT_ONCE: Final = 1_000
-# A page looks at 1,000 executions, or 500 if it is the first, and may find none: together 100,000 at least, more than a
-# day of one execution a second. A job may have one in ten of them.
-MOST_PAGES: Final = 101
 # Shown by a dry run.
 _FIRST: Final = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """The executions of a request: those with the ids, or those that a list with the filter has.
-
-    Attributes:
-        filter: If it names no status, those that suit the action. A rerun leaves out what has been rerun since.
-        flow: See `Executions.page`; as ``since`` and ``until``.
-    """
-
-    ids: Sequence[ExecutionId] = ()
-    filter: ExecutionFilter = _ALL
-    flow: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +43,12 @@ class Plan:
 
 class BulkExecutions:
     def __init__(
-        self, executions: Executions, reader: ExecutionReader, records: ExecutionRecordStore, jobs: Jobs
+        self, selections: Selections, reader: ExecutionReader, records: ExecutionRecordStore, jobs: Jobs
     ) -> None:
-        self._executions = executions
+        self._selections = selections
         self._reader = reader
         self._records = records
         self._jobs = jobs
-        self._locks = AccountLocks()
 
     async def plan(self, caller: Caller, action: Action, selection: Selection) -> Plan:
         """Return what `start` would do. Raises: as `start`."""
@@ -105,27 +81,9 @@ class BulkExecutions:
         if action == "rerun":
             # What has been repeated since is not repeated beside that.
             wanted = replace(wanted, is_latest=True)
-        # An account searches for one selection at a time.
-        async with self._locks.of(caller):
-            return await self._matching(caller, wanted, selection)
-
-    async def _matching(self, caller: Caller, wanted: ExecutionFilter, selection: Selection) -> Sequence[ExecutionId]:
-        found: list[ExecutionId] = []
-        cursor: str | None = ""
-        for _ in range(MOST_PAGES):
-            # Let other tasks run: a page may be read without suspending.
-            await asyncio.sleep(0)
-            # Only the first page counts: to count, a page looks at fewer executions.
-            page = Page(limit=_ROWS_AT_ONCE, cursor=cursor, counts=cursor == "", is_reversed=True)
-            listed = await self._executions.page(
-                caller, wanted, page, flow=selection.flow, since=selection.since, until=selection.until
-            )
-            found += [row.id for row in listed.items]
-            check_count(max(len(found), listed.total or 0), field="filter")
-            cursor = listed.next_cursor
-            if cursor is None:
-                return found
-        raise invalid("filter", "looks at too many executions", code="too_long", hint="narrow it by since and until")
+        return await self._selections.search(
+            caller, selection, wanted, most=MAX_ITEMS, check=partial(check_count, field="filter")
+        )
 
     async def _existing(self, caller: Caller, ids: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
         """Raises: InvalidInput if the workspace lacks one of the executions."""

@@ -5,21 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
+
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import Conflict, NoExecutionToSignal, NotFound, invalid
+from flowrunner.domain.request_keys import KeptAnswer, RequestKey
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.ports.page import Page
-from flowrunner.services.account_locks import AccountLocks
-from flowrunner.services.bulk_executions import MOST_PAGES, Selection
-from flowrunner.services.executions import Executions
+from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from flowrunner.services.account_locks import Locks
+from flowrunner.services.readmission import readmit
+from flowrunner.services.request_keys import RequestKeys
+from flowrunner.services.selections import Selection, Selections
 from flowrunner.services.signals import Signals
 
 MAX_EXECUTIONS: Final = 100
 _OPEN: Final = (Status.RUNNING, Status.WAITING)
-_ENDED: Final = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
-# Ended executions that are asked whether they have taken an earlier request with the same key.
-_MOST_ASKED: Final = 10
+_AT_A_TIME: Final = 8
+
+_encode: Final = msgspec.json.Encoder().encode
+_ids: Final = msgspec.json.Decoder(list[ExecutionId])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +35,17 @@ class SentSignals:
 
 
 class BulkSignals:
-    def __init__(self, executions: Executions, signals: Signals) -> None:
-        self._executions = executions
+    def __init__(self, selections: Selections, signals: Signals, keys: RequestKeys) -> None:
+        self._selections = selections
         self._signals = signals
-        self._locks = AccountLocks()
+        self._keys = keys
+        # No `AccountLocks`, which admit a request again at the end: what was sent is answered in any case.
+        self._sending: Locks[AccountId] = Locks()
 
-    async def send(
-        self, caller: Caller, selection: Selection, key: str, payload: JSON, *, idempotency_key: str | None = None
-    ) -> SentSignals:
+    async def send(self, caller: Caller, selection: Selection, key: str, payload: JSON) -> SentSignals:
         """Send a signal to each open execution of a selection, as `Signals.send` does; durable on return.
 
-        Args:
-            idempotency_key: A request with the same one, after an answer that was lost, reaches no execution twice.
+        With an idempotency key, a request after an answer that was lost reaches the same executions, and none twice.
 
         Raises:
             NoExecutionToSignal.
@@ -50,61 +53,72 @@ class BulkSignals:
             InvalidInput: If too many are selected, or the filter names a status of an ended execution.
         """
         authorise(caller, Right.RUN)
-        if selection.filter.is_unrepaired or not set(selection.filter.statuses) <= set(_OPEN):
-            raise invalid("filter.status", "must be running or waiting: an execution that has ended takes no signal")
         # The answer is kept with the key when all are done, so that a repeat after a crash goes on with the others.
-        caller = replace(caller, request=None)
-        # An account searches for one selection at a time.
-        async with self._locks.of(caller):
-            ids = await self._open(caller, selection)
-            if not ids and idempotency_key is not None:
-                ids = await self._taken_before(caller, selection, key, payload, idempotency_key)
-        if not ids:
-            raise NoExecutionToSignal
-        taken: list[ExecutionId] = []
-        refused: list[tuple[ExecutionId, str]] = []
-        for id in ids:
-            try:
-                await self._signals.send(caller, id, key, payload, idempotency_key=idempotency_key)
-            except (Conflict, NotFound) as error:
-                # It has just ended, for example.
-                refused.append((id, str(error)))
-            else:
-                taken.append(id)
+        request, caller = caller.request, replace(caller, request=None)
+        # An account sends to one selection at a time.
+        async with self._sending.of(caller.account_id):
+            await readmit()
+            ids = await self._selected(caller, selection, request)
+            if not ids:
+                raise NoExecutionToSignal
+            key_sent = None if request is None else request.sent
+
+            async def send(id: ExecutionId) -> str | None:
+                """Return the reason why an execution could not take it."""
+                try:
+                    await self._signals.send(caller, id, key, payload, idempotency_key=key_sent)
+                except (Conflict, NotFound) as error:
+                    # It has just ended, for example.
+                    return str(error)
+                return None
+
+            taken: list[ExecutionId] = []
+            refused: list[tuple[ExecutionId, str]] = []
+            for start in range(0, len(ids), _AT_A_TIME):
+                portion = ids[start : start + _AT_A_TIME]
+                # An error raises after the whole portion: a repeat must not run beside it.
+                outcomes = await asyncio.gather(*map(send, portion), return_exceptions=True)
+                for id, outcome in zip(portion, outcomes, strict=True):
+                    if isinstance(outcome, BaseException):
+                        raise outcome
+                    if outcome is None:
+                        taken.append(id)
+                    else:
+                        refused.append((id, outcome))
         if not taken:
             raise Conflict(refused[0][1])
         return SentSignals(taken=taken, refused=refused)
 
+    async def _selected(
+        self, caller: Caller, selection: Selection, request: RequestKey | None
+    ) -> Sequence[ExecutionId]:
+        """Return the executions that the first request with the key has found, the oldest first.
+
+        Raises: InvalidInput.
+        """
+        if request is None:
+            return await self._open(caller, selection)
+        # The search is a request by itself, whose answer is kept before the first signal is sent.
+        search = replace(request, key=f"search {request.key}", sent=None)
+        if (before := await self._keys.answer_before(caller, search)) is not None:
+            return _ids.decode(before.body)
+        if ids := await self._open(caller, selection):
+            await self._keys.keep(caller, search, KeptAnswer(200, {}, _encode(ids).decode()))
+        return ids
+
     async def _open(self, caller: Caller, selection: Selection) -> Sequence[ExecutionId]:
         """Return the selected executions that have not ended, the oldest first. Raises: InvalidInput."""
-        selection = replace(selection, filter=replace(selection.filter, statuses=selection.filter.statuses or _OPEN))
-        found: list[ExecutionId] = []
-        cursor: str | None = ""
-        for _ in range(MOST_PAGES):
-            # Let other tasks run: a page may be read without suspending.
-            await asyncio.sleep(0)
-            page = Page(limit=MAX_EXECUTIONS + 1, cursor=cursor, counts=False, is_reversed=True)
-            ids, cursor = await self._page(caller, selection, page)
-            found += ids
-            if len(found) > MAX_EXECUTIONS:
-                message = f"selects more than {MAX_EXECUTIONS} executions, and a signal goes to so many at most"
-                raise invalid("filter", message, code="too_long", hint="narrow it: name the flow, or another input")
-            if cursor is None:
-                return found
-        raise invalid("filter", "looks at too many executions", code="too_long", hint="narrow it by since and until")
+        wanted = selection.filter
+        if wanted.is_unrepaired:
+            raise invalid("filter.unrepaired", "selects failed executions: one that has ended takes no signal")
+        if not set(wanted.statuses) <= set(_OPEN):
+            raise invalid("filter.status", "must be running or waiting: an execution that has ended takes no signal")
+        wanted = replace(wanted, statuses=wanted.statuses or _OPEN)
+        return await self._selections.search(caller, selection, wanted, most=MAX_EXECUTIONS, check=_check_count)
 
-    async def _taken_before(
-        self, caller: Caller, selection: Selection, key: str, payload: JSON, idempotency_key: str
-    ) -> Sequence[ExecutionId]:
-        """Return the latest ended executions that have taken the same request before they ended."""
-        ended = replace(selection, filter=replace(selection.filter, statuses=_ENDED))
-        ids, _ = await self._page(caller, ended, Page(limit=_MOST_ASKED, counts=False))
-        return [
-            id for id in ids if await self._signals.has_taken(caller, id, key, payload, idempotency_key=idempotency_key)
-        ]
 
-    async def _page(self, caller: Caller, selection: Selection, page: Page) -> tuple[Sequence[ExecutionId], str | None]:
-        listed = await self._executions.page(
-            caller, selection.filter, page, flow=selection.flow, since=selection.since, until=selection.until
-        )
-        return [row.id for row in listed.items], listed.next_cursor
+def _check_count(count: int) -> None:
+    """Raises: InvalidInput."""
+    if count > MAX_EXECUTIONS:
+        message = f"selects more than {MAX_EXECUTIONS} executions, and a signal goes to so many at most"
+        raise invalid("filter", message, code="too_long", hint="narrow it: name the flow, or another input")

@@ -100,7 +100,6 @@ class ExecutionServices:
     reruns: Reruns
     records: ExecutionRecords
     signals: Signals
-    bulk_signals: BulkSignals
     linked_approvals: LinkedApprovals
     approvals: Approvals
     steps: Steps
@@ -121,10 +120,11 @@ class TriggerServices:
 
 @dataclass(frozen=True, kw_only=True)
 class JobServices:
-    """Changes of many executions in the background."""
+    """Changes of many executions, most of them in the background."""
 
     jobs: Jobs
     bulk: BulkExecutions
+    bulk_signals: BulkSignals
     backfills: Backfills
 
 

@@ -90,7 +90,7 @@ class Signals:
         """
         if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
             raise invalid("key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
-        request = _request_of_signal(key, payload, idempotency_key)
+        request = _request(idempotency_key, ["signal", key, payload])
         # The entry omits the key, which may be any text.
         entry = act(caller, "execution.signalled", "execution", id, at=self._clock.now())
         sent = signal_key("signal", key)
@@ -104,17 +104,6 @@ class Signals:
                 )
 
         await self._once(caller, id, request, send)
-
-    async def has_taken(
-        self, caller: Caller, id: ExecutionId, key: str, payload: JSON, *, idempotency_key: str
-    ) -> bool:
-        """Return whether an execution has taken this signal before, from a request with this idempotency key.
-
-        Raises: NotFound; InvalidInput if the key was used for another request to the execution.
-        """
-        await self._reader.get(caller.workspace_id, id)
-        request = _request_of_signal(key, payload, idempotency_key)
-        return request is not None and await self._was_taken(caller, id, request)
 
     async def answer(
         self,
@@ -220,10 +209,6 @@ class Signals:
             steps = ", ".join(str(current.step) for current in waiting[:10])
             raise Conflict(f"'{node}' does not wait for approval" + (f"; what does: {steps}" if steps else ""))
         raise NotFound(f"approval '{node}'")
-
-
-def _request_of_signal(key: str, payload: JSON, idempotency_key: str | None) -> str | None:
-    return _request(idempotency_key, ["signal", key, payload])
 
 
 def _request(idempotency_key: str | None, asked: JSON, *, of: AccountId | None = None) -> str | None:
