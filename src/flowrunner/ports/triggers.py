@@ -159,7 +159,7 @@ class ScheduleStore(Protocol):
         ...
 
     async def last_completed(self, workspace_id: WorkspaceId, id: TriggerId, *, most: int) -> CompletedStart | None:
-        """Return the one of the latest ``most`` executions of a schedule that has completed last, or was repaired.
+        """Return the latest of the ``most`` latest executions of a schedule that has completed, or was repaired.
 
         Those of backfills do not count. Return None if there is none.
         """

@@ -47,8 +47,8 @@ _AT_A_TIME: Final = 500
 _CONCURRENT: Final = 64
 _CONCURRENT_OF_A_WORKSPACE: Final = 48
 _LONG: Final = timedelta(hours=1)
-# The latest executions of a schedule among which one that has completed is looked for.
-_MOST_LOOKED_AT: Final = 10_000
+# The latest executions of a schedule among which one that has completed is looked for, which takes as long as a start.
+_MOST_LOOKED_AT: Final = 1_000
 _TRIES: Final = 3
 _ON_LIMIT: Final[dict[Overlap, OnLimit]] = {"queue": "queue", "replace": "replace"}
 
@@ -249,7 +249,7 @@ class Schedules:
                 cause = await cause_of(self._journal, found.id)
                 ended = await self._reader.get(trigger.workspace_id, found.completed)
                 return await on_thread_if(found.size, _value_of, ended, cause)
-        raise NotFound("execution")
+        raise Unavailable("The last executions of the schedule are just being deleted")
 
 
 def _value_of(ended: ExecutionDetail, cause: StartCause | None) -> JSON:
