@@ -680,6 +680,7 @@ def test_a_configuration_value_is_json_or_text(user: User) -> None:
     for name, given, value in (
         ("TEXT", "#orders", "#orders"),
         ("NUMBER", "500", 500),
+        ("NEGATIVE", "-5", -5),
         ("QUOTED", '"500"', "500"),
         ("LIST", "@hosts.json", ["a.example", "b.example"]),
     ):
@@ -687,7 +688,14 @@ def test_a_configuration_value_is_json_or_text(user: User) -> None:
     assert user.json("value", "set", "STDIN", "-", stdin="a line\n")["value"] == "a line"
 
     assert user("value", "get", "NUMBER", "--query", "value").stdout == "500\n"
-    assert {one["name"] for one in user.json("value", "list")} == {"TEXT", "NUMBER", "QUOTED", "LIST", "STDIN"}
+    assert {one["name"] for one in user.json("value", "list")} == {
+        "TEXT",
+        "NUMBER",
+        "NEGATIVE",
+        "QUOTED",
+        "LIST",
+        "STDIN",
+    }
     user("value", "set", "EMPTY", "null", code=6)
     user("value", "delete", "TEXT", code=2)
     user("value", "delete", "TEXT", "--yes")
@@ -708,6 +716,41 @@ def test_the_values_of_a_file_are_set_and_only_changed_ones_are_asked_about(user
     assert user.json("value", "get", "SITE")["value"] == "staging"
     (user.home / "list.yaml").write_text("- 1\n")
     assert "list.yaml must be a map of names and values" in user("value", "import", "list.yaml", code=2).stderr
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, 1), (1, True), (1, 1.0), ([0], [False])])
+def test_values_that_python_takes_for_equal_are_replaced(user: User, before: Any, after: Any) -> None:
+    user("value", "set", "SWITCH", json.dumps(before))
+    (user.home / "switch.json").write_text(json.dumps({"SWITCH": after}))
+
+    user("value", "import", "switch.json", "--yes")
+
+    assert repr(user.json("value", "get", "SWITCH")["value"]) == repr(after)
+
+
+LISTED = {"config": [{"name": "OLD", "value": 1}], "total": 1}
+CHANGED = {"error": {"code": "precondition_failed", "message": "The configuration value has changed since"}}
+
+
+def test_an_import_changes_no_value_that_somebody_else_has_changed_and_names_those_that_it_has_set(user: User) -> None:
+    (user.home / "values.yaml").write_text("NEW: 1\nOLD: 2\nLAST: 3\n")
+    read = answer(200, {"name": "OLD", "value": 1}, ETag='"1.1"')
+    with scripted(answer(200, LISTED), read, answer(201, {}), answer(412, CHANGED)) as server:
+        done = user("value", "import", "values.yaml", "--yes", "--url", server.url, code=6)
+
+        assert (server.header(2, "If-None-Match"), server.header(3, "If-Match")) == ("*", '"1.1"')
+    assert "warning: set: NEW; not set, or unknown: OLD, LAST\n" in done.stderr
+
+
+def test_a_file_after_which_a_workspace_had_too_many_values_sets_none(user: User) -> None:
+    (user.home / "many.yaml").write_text("".join(f"V{number}: 1\n" for number in range(200)))
+    (user.home / "long.yaml").write_text("".join(f"V{number}: {'x' * 8000}\n" for number in range(9)))
+    with scripted(answer(200, LISTED), answer(200, LISTED)) as server:
+        many = user("value", "import", "many.yaml", "--yes", "--url", server.url, code=2)
+        long = user("value", "import", "long.yaml", "--yes", "--url", server.url, code=2)
+
+    assert many.stderr.endswith("many.yaml: the workspace would have 201 values, and may have 200\n")
+    assert "would have 72019 characters of JSON together, and may have 65536\n" in long.stderr
 
 
 @pytest.mark.parametrize(

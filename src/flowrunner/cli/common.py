@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, TextIO, TypeVar
 
@@ -146,6 +146,20 @@ def warn(text: str) -> None:
     from flowrunner.cli.text import plain
 
     click.echo(f"flowrunner: warning: {plain(text)}", err=True)
+
+
+def set_each(names: Collection[str], set_one: Callable[[str], object]) -> None:
+    """Call a function with each name. If one call fails, warn which names are set before its error is raised."""
+    done: list[str] = []
+    try:
+        for name in names:
+            set_one(name)
+            done.append(name)
+    finally:
+        if len(done) < len(names):
+            left = [name for name in names if name not in done]
+            # The first of them may be set: its answer is missing.
+            warn(f"set: {', '.join(done) or 'none'}; not set, or unknown: {', '.join(left)}")
 
 
 class CommandFailed(click.ClickException):

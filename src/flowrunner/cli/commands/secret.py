@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowrunner.cli.common import ask, read_secret, say, warn, yes_option
+from flowrunner.cli.common import ask, read_secret, say, set_each, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.output import show
@@ -67,16 +67,7 @@ def import_(file: str, *, yes: bool) -> None:
     existing = {one["key"] for one in client.entries(_path(client))}
     if replaced := sorted(existing & found.keys()):
         ask(f"Overwrite the values of {', '.join(replaced)}?", yes=yes)
-    done: list[str] = []
-    try:
-        for key, value in found.items():
-            _set(client, key, value)
-            done.append(key)
-    finally:
-        if len(done) < len(found):
-            left = [key for key in found if key not in done]
-            # The first of them may be set: its answer is missing.
-            warn(f"set: {', '.join(done) or 'none'}; not set, or unknown: {', '.join(left)}")
+    set_each(found, lambda key: _set(client, key, found[key]))
     show([{"key": key, "is_new": key not in existing} for key in found], "key is_new:NEW", name="key")
 
 

@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flowrunner.cli.common import ask, say, yes_option
+from flowrunner.cli.common import ask, say, set_each, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flowrunner.client import Client
     from flowrunner.domain.values import JSON
 
@@ -46,6 +48,8 @@ def get(name: str) -> None:
 
 @value.command(
     "set",
+    # A negative number is no option.
+    context_settings={"ignore_unknown_options": True},
     short_help="Set a configuration value.",
     epilog=examples("value set CHANNEL '#orders'", "value set LIMIT 500", "value set HOSTS @hosts.json"),
 )
@@ -75,24 +79,40 @@ def delete(name: str, *, yes: bool) -> None:
 @yes_option
 def import_(file: str, *, yes: bool) -> None:
     """Set every configuration value in a YAML or JSON file, a map of names and values."""
-    from flowrunner.cli.config_files import read_config
+    from flowrunner.cli.config_files import check_bounds, read_config
 
     found = read_config(file)
     client = connect()
     existing = {one["name"]: one["value"] for one in client.entries(_PATH)}
-    if replaced := sorted(name for name in existing.keys() & found.keys() if existing[name] != found[name]):
+    check_bounds(file, {**existing, **found})
+    replaced = sorted(name for name in existing.keys() & found.keys() if _json(existing[name]) != _json(found[name]))
+    # Another person may change one while the question is open, or add one.
+    conditions = {name: {"If-None-Match": "*"} for name in found.keys() - existing.keys()}
+    conditions |= {name: {"If-Match": client.request("GET", _path(name)).etag} for name in replaced}
+    if replaced:
         ask(f"Overwrite the values of {', '.join(replaced)}?", yes=yes)
-    rows = []
-    for name, new in found.items():
-        action = "created" if name not in existing else "replaced" if name in replaced else "unchanged"
-        if action != "unchanged":
-            _set(client, name, new)
-        rows.append({"name": name, "action": action})
-    show(rows, "name action", name="name")
+    set_each(
+        [name for name in found if name in conditions], lambda name: _set(client, name, found[name], conditions[name])
+    )
+    actions = {
+        **dict.fromkeys(found, "created"),
+        **dict.fromkeys(existing, "unchanged"),
+        **dict.fromkeys(replaced, "replaced"),
+    }
+    show([{"name": name, "action": actions[name]} for name in found], "name action", name="name")
 
 
-def _set(client: "Client", name: str, value: "JSON") -> dict[str, Any]:
-    return client.request("PUT", _path(name), json={"value": value}).object()
+def _set(
+    client: "Client", name: str, value: "JSON", condition: "Mapping[str, str | None] | None" = None
+) -> dict[str, Any]:
+    return client.request("PUT", _path(name), json={"value": value}, headers=condition).object()
+
+
+def _json(value: "JSON") -> bytes:
+    """Return the JSON of a value: in Python, True is equal to 1."""
+    import msgspec
+
+    return msgspec.json.encode(value, order="deterministic")
 
 
 def _path(name: str) -> str:
