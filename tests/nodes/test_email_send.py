@@ -1,6 +1,7 @@
 """`email.send` against a real server."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import threading
@@ -17,6 +18,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.nodes.email_send import EmailSend
 from flowrunner.plugin import MailServer, NodeFailure
+from flowrunner.security import name_lookups
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from support.contexts import PlainContext
@@ -24,7 +26,7 @@ from support.databases import MARA
 from support.mailbox import Mailbox, open_mailbox, scripted_mail_server
 from support.networks import LOOPBACK, unused_port
 from support.tls import Issuer
-from support.waiting import PATIENCE_SECONDS
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 NODE: Final = EmailSend()
 PLAIN: Final[Mapping[str, Any]] = {"host": "127.0.0.1", "security": "none", "from": "flows@example.com"}
@@ -36,9 +38,9 @@ FILE: Final = {"filename": "a", "base64": ""}
 class Sender:
     """Sends as a node of a flow does, by default without a login to the loopback address."""
 
-    def __init__(self, policy: EgressPolicy | None = None) -> None:
-        clients = EgressMailClients(policy or EgressPolicy([LOOPBACK]))
-        self.context = PlainContext(http=None, mail=clients.of(WorkspaceId(MARA)))  # type: ignore[arg-type] # unused
+    def __init__(self) -> None:
+        self.clients = EgressMailClients(EgressPolicy([LOOPBACK]))
+        self.context = PlainContext(http=None, mail=self.clients.of(WorkspaceId(MARA)))  # type: ignore[arg-type] # unused
 
     async def send(self, port: int, **params: Any) -> Any:
         given = {**PLAIN, "port": port, "to": "ada@example.com", "subject": "Hello", "body": "It works", **params}
@@ -372,9 +374,7 @@ async def test_nothing_is_sent_without_encryption_to_a_server_that_does_not_offe
 async def test_an_email_without_a_login_needs_a_server_that_an_operator_has_opened(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from flowrunner.security import egress_mail
-
-    monkeypatch.setattr(egress_mail, "addresses_of", lambda host, port, family: [{"host": "8.8.8.8"}])
+    monkeypatch.setattr(name_lookups, "addresses_of", lambda host, port, family: [{"host": "8.8.8.8"}])
 
     failed = await Sender().fail(25, host="mx.example.com")
 
@@ -443,6 +443,39 @@ async def test_the_end_of_a_step_ends_its_connection(sender: Sender) -> None:
             await sending
 
         assert await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
+
+
+async def test_a_step_that_has_ended_connects_to_no_further_address(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [{"host": "127.0.0.2"}, {"host": "127.0.0.1"}]
+    monkeypatch.setattr(name_lookups, "addresses_of", lambda host, port, family: addresses)
+    reached: list[socket.socket] = []
+
+    def emails() -> int:
+        return sender.clients.slots.held(WorkspaceId(MARA))
+
+    with scripted_mail_server(reached.append) as port, unanswering_server("127.0.0.2", port):
+        sending = asyncio.create_task(sender.send(port, host="two.example"))
+        await asyncio.to_thread(wait_for, lambda: emails() == 1)
+        sending.cancel()
+        await asyncio.to_thread(wait_for, lambda: emails() == 0)
+        # Connections are accepted in their order, so an earlier one would be there, too.
+        socket.create_connection(("127.0.0.1", port)).close()
+        await asyncio.to_thread(wait_for, lambda: bool(reached))
+
+        assert len(reached) == 1
+
+
+@contextmanager
+def unanswering_server(address: str, port: int) -> Iterator[None]:
+    """Open a port that answers no attempt to connect, because its queue is full."""
+    with socket.create_server((address, port), backlog=0), contextlib.ExitStack() as waiting:
+        for _ in range(4):
+            connection = waiting.enter_context(socket.socket())
+            connection.setblocking(False)
+            connection.connect_ex((address, port))
+        yield
 
 
 async def test_a_server_learns_neither_the_name_nor_the_network_of_this_machine(sender: Sender) -> None:

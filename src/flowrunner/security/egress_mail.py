@@ -4,6 +4,7 @@ import asyncio
 import smtplib
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from email.errors import MessageError
@@ -17,7 +18,7 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import MailServer, NodeFailure, RefusedRecipient
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
-from flowrunner.security.name_lookups import MOST_ADDRESSES, addresses_of
+from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver, lookup_slots
 from flowrunner.smtp import SmtpSession
 from flowrunner.threads import on_own_thread
 
@@ -26,7 +27,9 @@ from flowrunner.threads import on_own_thread
 _MAILS: Final = 16
 _MAILS_OF_A_WORKSPACE: Final = 4
 _SURE_MAILS: Final = 2
+# To one address, and to all of a server.
 _CONNECT_SECONDS: Final = 10.0
+_MOST_CONNECT_SECONDS: Final = 30.0
 # A step's own time limit is shorter, and ends the session.
 _MOST_SECONDS: Final = 3600.0
 # The name of this machine is no business of other servers (RFC 5321, 4.1.3: an address will do).
@@ -52,6 +55,7 @@ class EgressMailClients:
 
     def __init__(self, policy: EgressPolicy, *, processes: int = 1) -> None:
         self.policy = policy
+        self.lookups = lookup_slots(processes)
         self.slots = FairSlots(
             total=max(_MAILS // processes, 1),
             share=max(_MAILS_OF_A_WORKSPACE // processes, 1),
@@ -73,7 +77,7 @@ class _WorkspaceMail:
         self, server: MailServer, *, sender: str, recipients: Sequence[str], write: Callable[[], EmailMessage]
     ) -> Sequence[RefusedRecipient]:
         await self.clients.policy.prepare(server.port)
-        connection = _Connection(self.clients.policy, server)
+        connection = _Connection(server, await self._addresses(server))
         await self.clients.slots.take(self.workspace_id)
         # The slot is given back when the thread ends, even if the step no longer waits.
         give_back = partial(self.clients.slots.give_back, self.workspace_id)
@@ -89,58 +93,76 @@ class _WorkspaceMail:
             connection.end()
             raise
 
+    async def _addresses(self, server: MailServer) -> Sequence[str]:
+        """Return the addresses of the server, all of which flows may connect to. Raises: NodeFailure."""
+        policy, shown = self.clients.policy, _shown(server)
+        resolver = WorkspaceResolver(policy, self.clients.lookups, self.workspace_id)
+        try:
+            found = [answer["host"] for answer in await resolver.resolve(server.host, server.port, socket.AF_UNSPEC)]
+            if server.username is None:
+                for address in found:
+                    # Otherwise flows could deliver to every mailbox of the world under the name of this machine, and
+                    # use servers that trust it by its address.
+                    policy.require_opened(address, "an e-mail without a login needs a server opened for flows")
+        except EgressForbidden as error:
+            raise NodeFailure("egress.forbidden", f"{error.who} may not connect to {shown}: {error}") from None
+        except (OSError, UnicodeError) as error:
+            reason = f": {error}" if isinstance(error, NameUnanswered) else ""
+            raise NodeFailure("connection.dns", f"The name of the host cannot be resolved: {shown}{reason}") from None
+        return found
+
 
 class _Connection:
-    """The connection for one e-mail, which another thread may end."""
+    """The connection for one e-mail, which another thread may end.
 
-    def __init__(self, policy: EgressPolicy, server: MailServer) -> None:
-        self._policy = policy
+    Args:
+        addresses: Those of the server, all of which flows may connect to.
+    """
+
+    def __init__(self, server: MailServer, addresses: Sequence[str]) -> None:
         self._server = server
+        self._addresses = addresses
         self._lock = Lock()
         self._has_ended = False
         self._handle: socket.socket | None = None
 
     def open(self) -> socket.socket:
-        """Return a socket that is connected to an address of the server. Raises: NodeFailure, OSError."""
+        """Return a socket that is connected to an address of the server. Raises: NodeFailure."""
         server, error = self._server, OSError("it has no address")
-        for address in self._addresses():
+        deadline = time.monotonic() + _MOST_CONNECT_SECONDS
+        for address in self._addresses:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
             try:
-                connection = socket.create_connection((address, server.port), _CONNECT_SECONDS)
+                return self._connected(address, min(left, _CONNECT_SECONDS))
             except OSError as failed:
                 error = failed
-                continue
-            with self._lock:
-                if self._has_ended:
-                    connection.close()
-                    raise OSError("the step has ended")
-                # The session replaces its socket when it encrypts the connection; this one stays valid.
-                self._handle = connection.dup()
-            return connection
         if isinstance(error, ConnectionRefusedError):
             raise NodeFailure("connection.refused", f"The connection was refused: {_shown(server)}")
         if isinstance(error, TimeoutError):
             raise NodeFailure("timeout", f"{_shown(server)} did not answer in time")
         raise NodeFailure("connection.failed", f"Cannot connect to {_shown(server)}: {error.strerror or error}")
 
-    def _addresses(self) -> Sequence[str]:
-        """Return the addresses of the server, all of which flows may connect to. Raises: NodeFailure."""
-        server = self._server
+    def _connected(self, address: str, seconds: float) -> socket.socket:
+        connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         try:
-            found = [answer["host"] for answer in addresses_of(server.host, server.port, socket.AF_UNSPEC)]
-        except (OSError, UnicodeError):
-            found = []
-        if not found:
-            raise NodeFailure("connection.dns", f"The name of the host cannot be resolved: {_shown(server)}")
-        try:
-            for address in found:
-                self._policy.check(address, server.port)
-                if server.username is None:
-                    # Otherwise flows could deliver to every mailbox of the world under the name of this machine, and
-                    # use servers that trust it by its address.
-                    self._policy.require_opened(address, "an e-mail without a login needs a server opened for flows")
-        except EgressForbidden as error:
-            raise NodeFailure("egress.forbidden", f"{error.who} may not connect to {_shown(server)}: {error}") from None
-        return found[:MOST_ADDRESSES]
+            with self._lock:
+                if self._has_ended:
+                    raise OSError("the step has ended")
+                if self._handle is not None:
+                    self._handle.close()
+                # The session replaces its socket when it encrypts the connection; this one stays valid.
+                self._handle = connection.dup()
+            connection.settimeout(seconds)
+            connection.connect((address, self._server.port))
+            if self._has_ended:
+                # `end` came before there was a connection to shut down.
+                raise OSError("the step has ended")
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
     def end(self) -> None:
         """End the connection, whatever its thread is doing."""
