@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowrunner.domain.expression.javascript_lint import assignment, lost_changes
+from flowrunner.domain.expression.javascript_lint import assignment, lost_changes, read_before_defined
 
 NAMES = frozenset({"input", "vars", "flow", "nodes"})
 
@@ -52,3 +52,17 @@ def test_a_declaration_is_not_taken_for_a_comparison(expression: str) -> None:
 @pytest.mark.parametrize("before", ["a === 1 && b ", "a == 1 || b ", "a !== 1 && b ", "a <= 1 && b ", "x => x; b "])
 def test_an_assignment_is_found_behind_operators_that_contain_its_sign(before: str) -> None:
     assert assignment(f"{before}= 2") == len(before)
+
+
+@pytest.mark.parametrize(
+    ("script", "member"),
+    [
+        ("const a = config.X; function f(config) { return config.Y } return f({})", "X"),
+        ("return [config?.X, ...input.map(config => config.Y)]", "X"),
+        ("const config = {X: 1}; return config.X", None),
+        ("return input.map(config => config.X)", None),
+        ("return [input.config.X, {config: 1}, config.X]", None),
+    ],
+)
+def test_a_read_before_the_script_has_a_variable_of_that_name_is_found(script: str, member: str | None) -> None:
+    assert read_before_defined(script, "config") == member

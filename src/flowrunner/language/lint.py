@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from flowrunner.domain.expression import Code
-from flowrunner.domain.expression.javascript_lint import Change, assignment, lost_changes, returns
+from flowrunner.domain.expression.javascript_lint import Change, assignment, lost_changes, read_before_defined, returns
 
 _MOST_SHOWN: Final = 80
 _VARIABLES: Final = "vars"
@@ -18,6 +18,8 @@ _OTHER_MARKS: Final = re.compile(
     rf"(?<![\w$])\$({_PATH})|[#%@]\{{\s*({_PATH})\s*\}}|\$\(\s*({_PATH})\s*\)|\$\[\s*({_PATH})\s*\]"
     rf"|<%=?\s*({_PATH})\s*%>|(?<![\w$#%@{{])\{{\s*({_PATH})\s*\}}"
 )
+# A cheap check that runs before the expensive one.
+_MAY_READ_CONFIG: Final = re.compile(r"\bconfig\s*(?:\?\.|\.|\[)")
 _FIRST_NAME: Final = re.compile(r"\w+")
 _VARIABLE: Final = re.compile(r"\s*vars\.(\w{1,80})\s*")
 
@@ -57,6 +59,12 @@ def lint_code(code: Code, names: Collection[str], *, is_result_used: bool) -> It
             hint,
         )
         return
+    if "config" in names and _MAY_READ_CONFIG.search(code.text) and (value := read_before_defined(code.text, "config")):
+        yield LintWarning(
+            "script.config",
+            f"the script has a variable 'config' of its own, so 'config.{value}' is no configuration value",
+            "rename the variable, if the configuration value is meant",
+        )
     for change in lost_changes(code.text, names, kept=_VARIABLES):
         yield _lint_change(code, change)
 

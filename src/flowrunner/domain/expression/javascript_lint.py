@@ -105,6 +105,21 @@ def lost_changes(text: str, names: Collection[str], kept: str | None = None) -> 
     return [change for change in found if change.root == kept or change.root not in is_read]
 
 
+def read_before_defined(text: str, name: str) -> str | None:
+    """Return the member that a script reads of a name before it defines that name itself, or None.
+
+    Raises:
+        Unclosed: As `references`.
+    """
+    tokens = tokens_of(text)
+    pairs = pairs_of(tokens)
+    for index, token in enumerate(tokens):
+        if token.text == name and token.kind == "name" and not is_member(tokens, index) and not is_key(tokens, index):
+            member = next((key for key, _ in _members(tokens, pairs, index)), None)
+            return member if name in defined_names(tokens, pairs) else None
+    return None
+
+
 def _change(text: str, tokens: Sequence[JsToken], pairs: Mapping[int, int], index: int) -> Change | None:
     """Return the change that starts with the name at ``index``, if there is one."""
     start, root = tokens[index].start, tokens[index].text
