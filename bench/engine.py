@@ -40,6 +40,7 @@ from flowrunner.ports.journal import Journal, NewExecution, Recorded
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.compiled_flows import CompiledFlowCache
@@ -157,6 +158,7 @@ async def open_engine(
         sandbox=sandbox,
         node_types=node_types,
         http=http,
+        mail=EgressMailClients(http.policy),
         clock=clock,
         draw=random.SystemRandom().random,
         limits=WorkspaceLimits(stored=10 * 2**30),

@@ -37,6 +37,8 @@ from flowrunner.ports.journal import Journal, load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
+from flowrunner.security.egress_mail import EgressMailClients
+from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.compiled_flows import CompiledFlowCache
@@ -155,6 +157,7 @@ class Cluster:
             sandbox=self.sandbox,
             node_types=self.types,
             http=self.http,
+            mail=EgressMailClients(EgressPolicy()),
             clock=self.clock,
             draw=lambda: 0.0,
             short_wait=self.short_wait,

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from flowrunner.domain.log_levels import LogLevel
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.plugin import HttpClient, MailClient, NodeFailure, SubFlow
-from flowrunner.ports.mail_clients import NoMail
-from support.databases import NOON
+from flowrunner.security.egress_mail import EgressMailClients
+from flowrunner.security.egress_policy import EgressPolicy
+from support.databases import MARA, NOON
 
 
 class NoFlows:
@@ -41,7 +42,7 @@ class PlainContext:
     branches: Sequence[str] = ()
     collects: bool = False
     depth: int = 0
-    mail: MailClient = field(default_factory=NoMail)
+    mail: MailClient = field(default_factory=lambda: EgressMailClients(EgressPolicy()).of(WorkspaceId(MARA)))
     flows: NoFlows = field(default_factory=NoFlows)
     lines: list[tuple[LogLevel, str, JSON]] = field(default_factory=list)
 

@@ -26,6 +26,8 @@ from flowrunner.ports.journal import Journal, NewExecution, Recorded, load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
+from flowrunner.security.egress_mail import EgressMailClients
+from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.compiled_flows import CompiledFlowCache
@@ -390,6 +392,7 @@ async def machine(
             sandbox=scripts,
             node_types=known,
             http=http,
+            mail=EgressMailClients(EgressPolicy()),
             clock=clock,
             draw=draw,
             limits=limits,

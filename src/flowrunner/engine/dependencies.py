@@ -22,7 +22,7 @@ from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.http import HttpClients
 from flowrunner.ports.journal import Journal
 from flowrunner.ports.live import Broadcast
-from flowrunner.ports.mail_clients import MailClients, NoMail
+from flowrunner.ports.mail_clients import MailClients
 from flowrunner.ports.memory import MemoryRoom
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor, SecretReader
@@ -74,9 +74,9 @@ class EngineDependencies:
     sandbox: Sandbox
     node_types: Mapping[str, NodeType[Any]]
     http: HttpClients
+    mail: MailClients
     clock: Clock
     draw: Callable[[], float]
-    mail: MailClients = field(default_factory=NoMail)
     observer: ExecutionObserver = field(default_factory=Unobserved)
     traces: Traces | None = None
     memory: MemoryRoom | None = None

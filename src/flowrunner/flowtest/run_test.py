@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import InvalidInput
@@ -35,12 +35,23 @@ from flowrunner.flowtest.subflows import GivenSubFlows
 from flowrunner.flowtest.virtual_time import ClockedSandbox, NullBroadcast, VirtualClock, VirtualTimeDispatcher
 from flowrunner.language.flow_tests import NOT_STARTED, FlowTest, Mock, NodePath, read_mocks
 from flowrunner.language.json_schema import SchemaEngine
-from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure, NodeType
+from flowrunner.plugin import (
+    HttpAnswer,
+    HttpClient,
+    MailClient,
+    MailServer,
+    NodeFailure,
+    NodeType,
+    RefusedRecipient,
+)
 from flowrunner.ports.journal import load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor
 from flowrunner.services.admission import InputForms
 from flowrunner.services.trigger_values import evaluate, input_of, labels_of
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +117,18 @@ class _NoNetwork:
         raise NodeFailure("egress.forbidden", "Tests of flows run offline")
 
 
+class _NoMail:
+    """Implements `ports.MailClients`. Rejects every e-mail, as `_NoNetwork` does requests."""
+
+    def of(self, workspace_id: WorkspaceId) -> MailClient:
+        return self
+
+    async def send(
+        self, server: MailServer, *, sender: str, recipients: Sequence[str], write: "Callable[[], EmailMessage]"
+    ) -> Sequence[RefusedRecipient]:
+        raise NodeFailure("egress.forbidden", "Tests of flows run offline")
+
+
 async def run_flow_test(
     given: GivenFlow, test: FlowTest, flows: GivenFlows, runtime: Runtime, *, most_seconds: float = 60.0
 ) -> FlowTestResult:
@@ -127,6 +150,7 @@ async def run_flow_test(
         sandbox=sandbox,
         node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},
         http=_NoNetwork(),
+        mail=_NoMail(),
         clock=clock,
         # Every wait before a retry is the longest possible.
         draw=lambda: 0.0,
