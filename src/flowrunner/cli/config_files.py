@@ -9,6 +9,7 @@ import msgspec
 from flowrunner.cli.common import unusable
 from flowrunner.cli.text import plain
 from flowrunner.domain.config import MAX_CHARACTERS, MAX_VALUES, config_faults
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.domain.values import JSON
 from flowrunner.language.yaml_source import read_yaml
@@ -43,7 +44,7 @@ def read_config(path: str, option: str = "") -> Mapping[str, JSON]:
 def check_bounds(path: str, values: Mapping[str, JSON]) -> None:
     """Reject a file after which a workspace would have these values, and may not. Raises: CommandFailed."""
     if len(values) > MAX_VALUES:
-        raise unusable(f"{path}: the workspace would have {len(values)} values, and may have {MAX_VALUES}")
+        raise unusable(f"{path}: the workspace would have {counted(len(values), 'value')}, and may have {MAX_VALUES}")
     if (characters := sum(map(_characters, values.values()))) > MAX_CHARACTERS:
         raise unusable(
             f"{path}: the values of the workspace would have {characters} characters of JSON together, and may have "
