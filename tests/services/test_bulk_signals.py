@@ -1,13 +1,15 @@
 """Signals to the executions that a filter selects, of which an outage or a kill may leave some for the repeat."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.errors import LimitReached, Unavailable
 from flowrunner.domain.labels import label_term
+from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.request_keys import RequestKey
 from flowrunner.domain.values import JSON, ExecutionId, FlowId
 from flowrunner.ports.executions import ExecutionFilter
@@ -15,7 +17,9 @@ from flowrunner.services.bulk_signals import BulkSignals
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.selections import Selection, Selections
 from flowrunner.services.signals import Signals
+from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.request_keys import SqlRequestKeys
+from flowrunner.storage.usage import SqlUsage
 from support.databases import rows_of
 from support.dependencies import Machine
 
@@ -43,9 +47,10 @@ class Interrupted:
             raise Unavailable("an outage")
 
 
-def bulk_signals(engine: Machine, signals: Any = None) -> BulkSignals:
+def bulk_signals(engine: Machine, signals: Any = None, limits: WorkspaceLimits = UNLIMITED) -> BulkSignals:
     keys = RequestKeys(SqlRequestKeys(engine.database), engine.clock)
-    return BulkSignals(Selections(engine.executions), signals or engine.signals, keys)
+    usage = UsageLimits(SqlUsage(engine.database), limits, engine.clock)
+    return BulkSignals(Selections(engine.executions), signals or engine.signals, keys, usage)
 
 
 def asking(mara: Caller, request_id: str) -> Caller:
@@ -91,3 +96,53 @@ async def test_a_repeat_reaches_none_that_has_started_since(engine: Machine, mar
     assert (sent.taken, sent.refused) == (ids, [])
     assert dict(rows_of(engine.path, RECEIVED)) == dict.fromkeys(ids, 1)
     assert later not in ids
+
+
+class Counted:
+    """The service that sends signals, with the executions to which it is sending."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self.sending: set[ExecutionId] = set()
+        self.most = 0
+        self.order: list[ExecutionId] = []
+
+    async def send(self, caller: Caller, id: ExecutionId, key: str, payload: JSON, **more: Any) -> None:
+        self.sending.add(id)
+        self.order.append(id)
+        self.most = max(self.most, len(self.sending))
+        await self._signals.send(caller, id, key, payload, **more)
+        self.sending.remove(id)
+
+
+async def test_an_account_sends_to_one_selection_at_a_time_and_to_a_few_executions_at_once(
+    engine: Machine, mara: Caller
+) -> None:
+    ids = await started(engine, mara, await engine.save(TWICE), 20)
+    counted = Counted(engine.signals)
+    signals = bulk_signals(engine, counted)
+
+    first, second = await asyncio.gather(*(signals.send(mara, ORDER, "paid", number) for number in (1, 2)))
+
+    assert first.taken == second.taken == ids
+    assert counted.order == ids * 2
+    assert counted.most == 8
+
+
+async def test_a_signal_that_does_not_fit_into_all_is_sent_to_none_and_its_repeat_is_not_measured(
+    engine: Machine, mara: Caller
+) -> None:
+    """An execution that cannot store a signal would fail."""
+    ids = await started(engine, mara, await engine.save(TWICE), 3)
+    payload = "x" * 100_000
+    room = await SqlUsage(engine.database).stored(mara.workspace_id) + 250_000
+    little, enough = WorkspaceLimits(stored=room), WorkspaceLimits(stored=room + 100_000)
+
+    with pytest.raises(LimitReached):
+        await bulk_signals(engine, limits=little).send(asking(mara, "1"), ORDER, "paid", payload)
+    refused = dict(rows_of(engine.path, RECEIVED))
+    await bulk_signals(engine, limits=enough).send(asking(mara, "1"), ORDER, "paid", payload)
+    sent = await bulk_signals(engine, limits=little).send(asking(mara, "2"), ORDER, "paid", payload)
+
+    assert refused == {}
+    assert sent.taken == ids

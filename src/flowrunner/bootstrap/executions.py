@@ -71,7 +71,13 @@ def assemble_executions(
 
 
 def assemble_jobs(
-    database: Database, stores: Stores, executions: ExecutionServices, triggers: TriggerServices, *, clock: SystemClock
+    database: Database,
+    stores: Stores,
+    executions: ExecutionServices,
+    triggers: TriggerServices,
+    *,
+    usage: UsageLimits,
+    clock: SystemClock,
 ) -> JobServices:
     jobs = Jobs(
         SqlJobs(database),
@@ -85,6 +91,6 @@ def assemble_jobs(
     return JobServices(
         jobs=jobs,
         bulk=BulkExecutions(selections, stores.executions, stores.records, jobs),
-        bulk_signals=BulkSignals(selections, executions.signals, RequestKeys(SqlRequestKeys(database), clock)),
+        bulk_signals=BulkSignals(selections, executions.signals, RequestKeys(SqlRequestKeys(database), clock), usage),
         backfills=Backfills(triggers.triggers, jobs, stores.executions, clock),
     )

@@ -135,7 +135,7 @@ def assemble(
         ),
         executions=executions,
         triggers=triggers,
-        jobs=assemble_jobs(database, stores, executions, triggers, clock=clock),
+        jobs=assemble_jobs(database, stores, executions, triggers, usage=usage, clock=clock),
         callbacks=assemble_callbacks(
             stores,
             engine,

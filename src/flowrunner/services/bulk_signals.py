@@ -17,6 +17,7 @@ from flowrunner.services.readmission import readmit
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.selections import Selection, Selections
 from flowrunner.services.signals import Signals
+from flowrunner.services.usage import UsageLimits
 
 MAX_EXECUTIONS: Final = 100
 _OPEN: Final = (Status.RUNNING, Status.WAITING)
@@ -35,10 +36,11 @@ class SentSignals:
 
 
 class BulkSignals:
-    def __init__(self, selections: Selections, signals: Signals, keys: RequestKeys) -> None:
+    def __init__(self, selections: Selections, signals: Signals, keys: RequestKeys, usage: UsageLimits) -> None:
         self._selections = selections
         self._signals = signals
         self._keys = keys
+        self._usage = usage
         # No `AccountLocks`, which admit a request again at the end: what was sent is answered in any case.
         self._sending: Locks[AccountId] = Locks()
 
@@ -49,7 +51,7 @@ class BulkSignals:
 
         Raises:
             NoExecutionToSignal.
-            Conflict: If none could take it.
+            Conflict: If none could take it, or the workspace may not store it in all of them.
             InvalidInput: If too many are selected, or the filter names a status of an ended execution.
         """
         authorise(caller, Right.RUN)
@@ -58,9 +60,7 @@ class BulkSignals:
         # An account sends to one selection at a time.
         async with self._sending.of(caller.account_id):
             await readmit()
-            ids = await self._selected(caller, selection, request)
-            if not ids:
-                raise NoExecutionToSignal
+            ids = await self._selected(caller, selection, request, size=len(_encode(payload)))
             key_sent = None if request is None else request.sent
 
             async def send(id: ExecutionId) -> str | None:
@@ -90,19 +90,25 @@ class BulkSignals:
         return SentSignals(taken=taken, refused=refused)
 
     async def _selected(
-        self, caller: Caller, selection: Selection, request: RequestKey | None
+        self, caller: Caller, selection: Selection, request: RequestKey | None, *, size: int
     ) -> Sequence[ExecutionId]:
         """Return the executions that the first request with the key has found, the oldest first.
 
-        Raises: InvalidInput.
+        Args:
+            size: The bytes that each is going to store.
+
+        Raises: InvalidInput; NoExecutionToSignal; LimitReached.
         """
-        if request is None:
-            return await self._open(caller, selection)
         # The search is a request by itself, whose answer is kept before the first signal is sent.
-        search = replace(request, key=f"search {request.key}", sent=None)
-        if (before := await self._keys.answer_before(caller, search)) is not None:
+        search = None if request is None else replace(request, key=f"search {request.key}", sent=None)
+        if search is not None and (before := await self._keys.answer_before(caller, search)) is not None:
             return _ids.decode(before.body)
-        if ids := await self._open(caller, selection):
+        ids = await self._open(caller, selection)
+        if not ids:
+            raise NoExecutionToSignal
+        # An execution that cannot store a signal fails.
+        await self._usage.check_stored(caller.workspace_id, more=size * len(ids))
+        if search is not None:
             await self._keys.keep(caller, search, KeptAnswer(200, {}, _encode(ids).decode()))
         return ids
 

@@ -23,8 +23,8 @@ class UsageLimits:
         self._clock = clock
         self._stored: LruCache[WorkspaceId, tuple[int, datetime]] = LruCache(_KEPT)
 
-    async def check_stored(self, workspace_id: WorkspaceId) -> None:
-        """Raises: LimitReached if the workspace may not store more."""
+    async def check_stored(self, workspace_id: WorkspaceId, *, more: int = 0) -> None:
+        """Raises: LimitReached if the workspace may not store more, or not as many bytes ``more``."""
         if self._limits.stored is None:
             return
         now = self._clock.now()
@@ -34,6 +34,7 @@ class UsageLimits:
             size = await self._usage.stored(workspace_id)
             self._stored.keep(workspace_id, (size, now))
         self._limits.check_stored(size)
+        self._limits.check_grown(size + more)
 
     async def check_queued(self, workspace_id: WorkspaceId) -> None:
         """Raises: TooManyRequests if no further execution of the workspace may be queued for a concurrency slot."""
