@@ -77,7 +77,7 @@ def test_a_value_that_is_deleted_and_created_again_has_another_state(account: Cl
         ("1A", 1, "name", "must be 1 to 128 letters"),
         ("a-b", 1, "name", "must be 1 to 128 letters"),
         ("A" * 129, 1, "name", "must be 1 to 128 letters"),
-        ("A", None, "value", "must not be null: delete the value instead"),
+        ("A", None, "value", "delete the value instead"),
         ("A", "x" * 8191, "value", "must have at most 8192 characters of JSON, and has 8193"),
     ],
 )

@@ -757,7 +757,7 @@ def test_a_file_after_which_a_workspace_had_too_many_values_sets_none(user: User
     ("written", "said"),
     [
         (f"BIG: {'x' * 8191}", "the value of 'BIG' must have at most 8192 characters of JSON, and has 8193"),
-        ("NONE: null", "the value of 'NONE' must not be null"),
+        ("NONE: null", "the value of 'NONE' must not be null\n"),
         ('"a name": 1', "the name of 'a name' must be 1 to 128 letters"),
     ],
 )

@@ -95,3 +95,15 @@ async def test_a_page_of_another_origin_is_told_of_the_address_and_of_no_role(tm
     assert error["message"] == "This request comes from a page of another origin"
     assert "public_url" in error["hint"]
     assert "x-right" not in error["hint"]
+
+
+async def test_a_program_that_sends_a_cookie_alone_is_told_of_tokens_and_of_no_page(tmp_path: Path) -> None:
+    async with callers_at(tmp_path / "data") as callers:
+        cookie = {"cookie": f"flowrunner_session={callers.by_name['user A'].token}", "content-type": "application/json"}
+        answer = await call(callers.app, "POST", "/api/v1/flows", body=b"{}", headers=cookie)
+
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["code"]) == (403, "forbidden")
+    assert "send the 'Origin' header" in error["message"]
+    assert "API token" in error["hint"]
+    assert "public_url" not in error["hint"]

@@ -12,7 +12,7 @@ from typing import Final
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from flowrunner.domain.errors import ForeignOrigin
+from flowrunner.domain.errors import ForeignOrigin, MissingOrigin
 
 _COOKIE: Final = "flowrunner_session"
 _STATE_COOKIE: Final = "flowrunner_sign_on"
@@ -77,9 +77,12 @@ class Browser:
         )
 
     def check_is_own(self, headers: Mapping[str, str]) -> None:
-        """Check a request that relies on the cookie. Raises: ForeignOrigin unless it comes from our own pages."""
+        """Check that a request that relies on the cookie comes from our own pages.
+
+        Raises: ForeignOrigin, MissingOrigin.
+        """
         if "origin" not in headers and "sec-fetch-site" not in headers:
-            raise ForeignOrigin("A request with a cookie must state its origin: send the 'Origin' header")
+            raise MissingOrigin("A request with a cookie must state its origin: send the 'Origin' header")
         self.check_is_not_foreign(headers)
 
     def check_is_own_form(self, headers: Mapping[str, str]) -> None:

@@ -28,7 +28,7 @@ def config_faults(name: str, value: JSON, *, characters: int) -> Sequence[Fault]
         message = "must be 1 to 128 letters, digits and underscores, and not start with a digit"
         faults.append(Fault(path="name", code="name", message=message))
     if value is None:
-        faults.append(Fault(path="value", code="required", message="must not be null: delete the value instead"))
+        faults.append(Fault(path="value", code="required", message="must not be null", hint="delete the value instead"))
     if characters > MAX_VALUE_CHARACTERS:
         message = f"must have at most {MAX_VALUE_CHARACTERS} characters of JSON, and has {characters}"
         faults.append(Fault(path="value", code="too_long", message=message))

@@ -184,7 +184,11 @@ class Forbidden(FlowRunnerError):
 
 
 class ForeignOrigin(Forbidden):
-    """The browser says that the request comes from a page of another origin, or does not say from where."""
+    """The browser says that the request comes from a page of another origin."""
+
+
+class MissingOrigin(Forbidden):
+    """A request with a cookie does not say from where it comes."""
 
 
 class WrongSurface(Forbidden):

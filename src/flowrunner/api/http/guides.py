@@ -18,6 +18,7 @@ from flowrunner.domain.errors import (
     InvalidInput,
     LimitReached,
     LinkNotValid,
+    MissingOrigin,
     NoExecutionToSignal,
     NotFound,
     PasswordLoginDisabled,
@@ -114,6 +115,10 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     ForeignOrigin: Guide(
         "open the page at the address that public_url names, or let the proxy pass Host as the browser has sent it",
         "/docs/troubleshooting.md#i-cannot-log-in",
+    ),
+    MissingOrigin: Guide(
+        "send the origin of the server's own pages, or an API token as 'Authorization: Bearer <token>' and no cookie",
+        "/docs/api.md#authentication",
     ),
     NotFound: Guide("check the id, and the workspace in which the request acts", "/docs/api.md#workspaces"),
     UnknownAccount: Guide(
