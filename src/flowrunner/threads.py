@@ -58,7 +58,7 @@ async def start_threads() -> None:
     and libuv ends the process without a word.
 
     Raises:
-        FlowRunnerError: The system has not as many.
+        FlowRunnerError: The system does not allow that many threads.
     """
     server = _Threads()
     met = threading.Barrier(_MOST_OF_SERVER + _OTHERS + 1)

@@ -32,7 +32,7 @@ REFUSED: Final = (ValueError, InvalidFlow, InvalidInput, LimitReached, NodeFailu
 
 
 def passes(check: Callable[[], object]) -> bool:
-    """Return whether a check raises nothing and returns neither faults, None for a refusal, nor false."""
+    """Return whether a check raises nothing and does not return false."""
     try:
         return check() is not False
     except REFUSED:

@@ -27,6 +27,7 @@ from flowrunner.api.http.requests import MAX_LIMIT, Body, Count, Cursor, Limit, 
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.secrets import FlowNameAnswer
+from flowrunner.domain.config import MAX_VALUE_CHARACTERS
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.config import ConfigView
 
@@ -38,7 +39,8 @@ _MOST_USERS: Final = 100
 
 class PutConfigValue(Body):
     value: Any = Field(
-        description="Any JSON except null, at most 8,192 characters. Flows read it as `${config.<name>}`."
+        description=f"Any JSON except null, at most {MAX_VALUE_CHARACTERS:,} characters. "
+        "Flows read it as `${config.<name>}`."
     )
 
 

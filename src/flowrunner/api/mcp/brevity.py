@@ -59,9 +59,7 @@ def _cut(value: Any, characters: int, items: int, depth: int) -> Any:
         names = list(value)[:items]
         kept_members = {text_of(name, characters): _cut(value[name], characters, items, depth - 1) for name in names}
         return (
-            kept_members
-            if len(value) <= items
-            else {**kept_members, "…": f"{counted(len(value) - items, 'more member')}"}
+            kept_members if len(value) <= items else {**kept_members, "…": counted(len(value) - items, "more member")}
         )
     return value
 
