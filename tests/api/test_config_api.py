@@ -104,6 +104,19 @@ def test_an_execution_shows_what_it_read_and_keeps_it(account: Client) -> None:
     assert shown == [{"CHANNEL": "#old"}, {"CHANNEL": "#new"}]
 
 
+def test_a_preview_of_an_execution_shows_the_beginning_of_long_values_and_no_event_has_them(account: Client) -> None:
+    put(account, "CHANNEL", "#old")
+    flow = account.post("/api/v1/flows", {"definition": READS, "name": "report"}).json["id"]
+    id = account.post(f"/api/v1/flows/{flow}/run", {"input": {}}, Prefer="wait=10").json["execution_id"]
+
+    previews = [account.get(f"/api/v1/executions/{id}?view={view}").json["config"] for view in ("preview", "summary")]
+    events = account.get(f"/api/v1/executions/{id}/events").json["events"]
+
+    assert previews == [{"size": 18, "value": {"CHANNEL": "#old"}}, {"size": 18}]
+    assert events
+    assert not any("config" in event for event in events)
+
+
 def test_an_execution_of_a_flow_that_names_no_value_records_none(account: Client) -> None:
     put(account, "CHANNEL", "#ops")
     flow = account.post("/api/v1/flows", {"definition": "nodes: {a: {type: return}}", "name": "plain"}).json["id"]

@@ -268,7 +268,11 @@ def test_a_missing_configuration_value_is_added_read_and_edited(tab: Tab, api: C
     expect(value).to_have_value("ops@example.com")
     value.fill('["a@example.com"]')
     expect(page.get_by_role("status").filter(has_text="It is a list.")).to_be_visible()
-    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    save = page.get_by_role("dialog").get_by_role("button", name="Save")
+    value.fill("null")
+    expect(save).to_be_disabled()
+    value.fill('["a@example.com"]')
+    save.click()
     expect(page.get_by_role("cell", name='["a@example.com"]', exact=True)).to_be_visible()
     assert api.run_to_end(document)["result"] == ["a@example.com"]
 
@@ -285,7 +289,15 @@ def test_a_missing_configuration_value_is_added_read_and_edited(tab: Tab, api: C
     page = tab.go(f"/executions/{before}?tab=data")
     expect(page.get_by_role("heading", name="Configuration at the start")).to_be_visible()
 
+    # One that somebody else has changed meanwhile is not deleted.
     page = tab.go("/config")
+    page.get_by_role("button", name="Delete RECIPIENTS").click()
+    expect(page.get_by_role("dialog").get_by_role("listitem").first).to_have_text("reads a value")
+    api.put("/api/v1/config/RECIPIENTS", {"value": "theirs"})
+    page.get_by_role("dialog").get_by_role("button", name="Delete the value").click()
+    expect(page.get_by_role("status").filter(has_text="has changed since")).to_be_visible()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+
     page.get_by_role("button", name="Delete RECIPIENTS").click()
     expect(page.get_by_role("dialog").get_by_role("listitem").first).to_have_text("reads a value")
     page.get_by_role("dialog").get_by_role("button", name="Delete the value").click()

@@ -38,8 +38,7 @@ def _body(recorded: Recorded) -> dict[str, Any]:
     match recorded.event:
         case Started() as event:
             labels = {"labels": event.labels} if event.labels else {}
-            config = {"config": event.config} if event.config else {}
-            return _update(Status.RUNNING) | {"node_id": event.node, "node_type": event.node_type} | labels | config
+            return _update(Status.RUNNING) | {"node_id": event.node, "node_type": event.node_type} | labels
         case Admitted():
             return _update(Status.RUNNING)
         case NodeStarted() as event:

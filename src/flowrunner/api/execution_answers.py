@@ -263,7 +263,9 @@ class ExecutionDetailAnswer(ExecutionFields, frozen=True, kw_only=True):
     input: Any
     config: Annotated[
         dict[str, Any] | UnsetType,
-        Meta(description="The configuration values that it reads, as they were at its start. Absent without any."),
+        Meta(
+            description="The configuration values that it reads, as they were when it was created. Absent without any."
+        ),
     ] = UNSET
     result: Annotated[Any, Meta(description="Absent until the execution has completed.")] = UNSET
     waiting_for: Annotated[list[WaitingFor] | UnsetType, Meta(description="Absent unless the execution waits.")] = UNSET
@@ -276,7 +278,7 @@ class ExecutionDetailAnswer(ExecutionFields, frozen=True, kw_only=True):
             **fields_of(execution),
             error=present(execution.error),
             input=viewed(execution.input, most),
-            config=stored(execution.config),
+            config=viewed(execution.config, most),
             result=viewed(execution.result, most),
             waiting_for=stored(execution.waiting_for),
             failure=UNSET if execution.failure is None else FailureAnswer.of(execution.failure, most),

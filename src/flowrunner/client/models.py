@@ -429,7 +429,7 @@ class ExecutionDetail(Model):
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
         labels: The labels that it was started with. Absent without any.
-        config: The configuration values that it reads, as they were at its start. Absent without any.
+        config: The configuration values that it reads, as they were when it was created. Absent without any.
         result: Absent until the execution has completed.
         waiting_for: Absent unless the execution waits.
         failure: Absent unless the execution failed.

@@ -33,7 +33,7 @@ class ExecutionState:
         measured_bytes: Memory of all values that have been measured, which takes time.
         edited: Inputs that replace those of steps that have not started.
         requests: Digest of the request for each digest of an idempotency key that came with a signal.
-        config: Configuration values of the workspace, as they were at the start.
+        config: Configuration values of the workspace, as they were when it was created.
         vars: Variables set by `set` nodes.
         var_bytes: Memory of each.
         dues: Heap of due moments of steps; entries may be outdated.

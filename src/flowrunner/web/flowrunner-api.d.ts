@@ -3975,7 +3975,7 @@ export interface components {
             input: unknown;
             /**
              * Config
-             * @description The configuration values that it reads, as they were at its start. Absent without any.
+             * @description The configuration values that it reads, as they were when it was created. Absent without any.
              */
             config?: {
                 [key: string]: unknown;
@@ -5493,13 +5493,6 @@ export interface components {
              */
             last: components["schemas"]["RefusalAnswer"][];
         };
-        /** RefusedSignal */
-        RefusedSignal: {
-            /** Execution Id */
-            execution_id: string;
-            /** Message */
-            message: string;
-        };
         /** RerunAnswer */
         RerunAnswer: {
             /** Execution Id */
@@ -6292,7 +6285,7 @@ export interface components {
              * Errors
              * @description Those that could not take it, such as one that has just ended.
              */
-            errors: components["schemas"]["RefusedSignal"][];
+            errors: components["schemas"]["JobErrorAnswer"][];
         };
         /** SketchAnswer */
         SketchAnswer: {

@@ -3975,7 +3975,7 @@ export interface components {
             input: unknown;
             /**
              * Config
-             * @description The configuration values that it reads, as they were at its start. Absent without any.
+             * @description The configuration values that it reads, as they were when it was created. Absent without any.
              */
             config?: {
                 [key: string]: unknown;

@@ -42,10 +42,14 @@ export default function Config() {
     const { data, headers } = await request("get", "/api/v1/config/{name}", { path: { name } });
     edited.value = { name, value: data.value, etag: etagOf(headers) };
   });
-  const remove = ({ name, used_by: users }: ConfigValue) => ask({
-    title: texts.deleteTitle(name), action: texts.deleteIt, said: texts.deleted(name),
-    hint: users.length === 0 ? texts.deleteHint : <><p>{texts.deleteUsed}</p><ul class="stack tight">{users.map(({ id, name: flow }) => <li key={id} class="wrap"><b>{flow}</b></li>)}</ul></>,
-    run: () => api.delete("/api/v1/config/{name}", { path: { name } }).then(list.reload),
+  const remove = ({ name, used_by: users }: ConfigValue) => void action.run(async () => {
+    // Another person may change it while the question is open.
+    const { headers } = await request("get", "/api/v1/config/{name}", { path: { name } });
+    ask({
+      title: texts.deleteTitle(name), action: texts.deleteIt, said: texts.deleted(name),
+      hint: users.length === 0 ? texts.deleteHint : <><p>{texts.deleteUsed}</p><ul class="stack tight">{users.map(({ id, name: flow }) => <li key={id} class="wrap"><b>{flow}</b></li>)}</ul></>,
+      run: () => api.delete("/api/v1/config/{name}", { path: { name }, headers: { "If-Match": etagOf(headers) } }).then(list.reload),
+    });
   });
   return (
     <>
@@ -96,12 +100,13 @@ function ValueDialog({ edited, begun = "", listed, onSaved, onClose }: { edited:
   const taken = useSignal<string | undefined>(undefined);
   const isNew = edited === undefined;
   const name = isNew ? typed.value.trim() : edited.name;
+  const value = valueOf(text.value);
   const exists = isNew && (listed.includes(name) || taken.value === name);
   function save(event: Event): void {
     event.preventDefault();
-    if (exists) return;
+    if (exists || value === null) return;
     error.value = undefined;
-    const body = { value: valueOf(text.value) };
+    const body = { value };
     starting.run([name, body], async () => {
       // Another person may add or change it at this moment.
       await api.put("/api/v1/config/{name}", { path: { name }, body, headers: isNew ? { "If-None-Match": "*" } : { "If-Match": edited.etag } });
@@ -125,9 +130,9 @@ function ValueDialog({ edited, begun = "", listed, onSaved, onClose }: { edited:
           <Field label={texts.value} hint={texts.valueHint}>
             {(id, note) => <textarea id={id} aria-describedby={note} class="mono" name="value" rows={4} autofocus={!isNew || begun !== ""} autocomplete="off" spellcheck={false} value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />}
           </Field>
-          <span class="muted small" role="status">{texts.kinds[kindOf(valueOf(text.value))]}</span>
+          <span class="muted small" role="status">{texts.kinds[kindOf(value)]}</span>
         </div>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={starting.busy || exists}>{common.save}</button></div>
+        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={starting.busy || exists || value === null}>{common.save}</button></div>
       </Form>
     </Dialog>
   );

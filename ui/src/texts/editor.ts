@@ -2,7 +2,7 @@
 import { counted } from "../parts/format";
 
 export const editor = {
-  addSecret: "Add it…",
+  addMissing: "Add it…",
   timesIn: (zone: string) => `Times are those of ${zone}.`,
   label: "Flow definition",
   problems: "Problems",

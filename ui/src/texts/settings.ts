@@ -22,7 +22,7 @@ export const settings = {
   copyName: "Name of the copy",
   copied: (name: string) => `Copied to ${name}`,
   move: "Move",
-  moveHint: "To another workspace, with its revisions and executions. Secrets stay where they are.",
+  moveHint: "To another workspace, with its revisions and executions. Secrets and configuration values stay where they are.",
   moveTo: "Move to",
   moved: (name: string) => `Moved to ${name}`,
   missing: (names: string) => `Create these secrets and configuration values of the flow in that workspace first: ${names}`,

@@ -8,8 +8,8 @@ import { Fault } from "./fault";
 import { Compare } from "./compare";
 import { Value } from "./value";
 
-/** Return how the whole input or result of an execution is loaded, and its address. */
-export function dataOf({ id }: Detail): { load: (key: "input" | "result") => () => Promise<unknown>; href: string } {
+/** Return how the whole input, configuration or result of an execution is loaded, and its address. */
+export function dataOf({ id }: Detail): { load: (key: "input" | "config" | "result") => () => Promise<unknown>; href: string } {
   return {
     load: (key) => async () => (await api.get("/api/v1/executions/{id}", { path: { id } }))[key],
     href: `/api/v1/executions/${id}`,
@@ -24,7 +24,7 @@ export function DataTab({ detail }: { detail: Detail }) {
     <div class="content">
       <div class="columns">
         <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
-        {detail.config !== undefined && <Value heading="h2" label={texts.config} preview={{ size: JSON.stringify(detail.config).length, value: detail.config }} href={href} path="config" />}
+        {detail.config !== undefined && <Value heading="h2" label={texts.config} preview={detail.config as unknown as Preview} load={load("config")} href={href} path="config" />}
         {result !== undefined && <Value heading="h2" label={texts.result} preview={result} load={load("result")} href={href} />}
         {detail.failure !== undefined && (
           <section class="stack tight">

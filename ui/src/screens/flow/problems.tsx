@@ -31,8 +31,8 @@ export function Problems({ faults, check, onReveal, onFix }: Props) {
                 <b class="mono">{texts.goTo(fault.line, fault.column)}</b>
                 <span>{fault.message}{fault.hint !== undefined && <span class="muted"> · {fault.hint}</span>}</span>
               </button>
-              {fault.code === "secret.unknown" && may("editor") && <a class="btn small-btn" href={to("/secrets", { new: missingSecret(fault.message) })}>{texts.addSecret}</a>}
-              {fault.code === "config.unknown" && may("editor") && <a class="btn small-btn" href={to("/config", { new: missingConfig(fault.message) })}>{texts.addSecret}</a>}
+              {fault.code === "secret.unknown" && may("editor") && <a class="btn small-btn" href={to("/secrets", { new: missingSecret(fault.message) })}>{texts.addMissing}</a>}
+              {fault.code === "config.unknown" && may("editor") && <a class="btn small-btn" href={to("/config", { new: missingConfig(fault.message) })}>{texts.addMissing}</a>}
               {fault.fix && <button class="btn small-btn" onClick={() => onFix(fault)}>{texts.fix(fault.fix.insert)}</button>}
             </li>
           ))}
