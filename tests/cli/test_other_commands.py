@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -329,6 +330,49 @@ def test_another_program_that_answers_with_json_is_told_in_a_line(command: str, 
     assert "Traceback" not in done.stderr
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[0] == f"flowrunner: {url} answers, but not as FlowRunner does"
+
+
+class _ForgetfulProxy(BaseHTTPRequestHandler):
+    """Passes requests on to a server, and its answers back without `X-Request-Id`."""
+
+    server: "_ProxyServer"
+
+    def do_GET(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        connection = HTTPConnection(self.server.target)
+        connection.request(self.command, self.path, content or None, dict(self.headers))
+        answer = connection.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("x-request-id", "content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        connection.close()
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 # the names that http.server calls
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _ProxyServer(HTTPServer):
+    target = ""
+
+
+def test_a_proxy_that_drops_the_id_of_requests_is_no_other_program(user: User) -> None:
+    with _ProxyServer(("127.0.0.1", 0), _ForgetfulProxy) as proxy:
+        proxy.target = user.client.url.removeprefix("http://")
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{proxy.server_port}"
+
+        user("value", "set", "THROUGH_A_PROXY", "1", "--url", url)
+        assert user.json("value", "get", "THROUGH_A_PROXY", "--url", url)["value"] == 1
+        proxy.shutdown()
+
+    user("value", "delete", "THROUGH_A_PROXY", "--yes")
 
 
 def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, triggered: str) -> None:

@@ -1,5 +1,6 @@
 """Client of the commands."""
 
+import contextlib
 import time
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from flowrunner.cli.output import check_fields
 from flowrunner.cli.text import plain
 from flowrunner.client import Answer, Client, ClientError, UnreadableAnswer
 
-# Every answer of FlowRunner has it, in lower case here.
+# Every answer of FlowRunner has it, in lower case here, unless a proxy leaves it out.
 _REQUEST_ID: Final = "x-request-id"
 
 
@@ -26,6 +27,7 @@ class CommandClient(Client):
     def __init__(self, wanted: Common, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.wanted = wanted
+        self._is_recognised = False
 
     def request(self, method: str, path: str, **more: Any) -> Answer:
         if method != "GET":
@@ -39,10 +41,18 @@ class CommandClient(Client):
             raise
         if self.wanted.verbose:
             _print_request(method, path, start, answer.status, None)
-        if _REQUEST_ID not in answer.headers:
-            # Any program may answer with status 200 and JSON.
+        # Any program may answer with status 200 and JSON.
+        if _REQUEST_ID not in answer.headers and not self._recognises_server():
             raise UnreadableAnswer(f"{self.wanted.address} answers, but not as FlowRunner does")
         return answer
+
+    def _recognises_server(self) -> bool:
+        """Return whether an answer that FlowRunner gives to everybody is as it gives it. The server is asked once."""
+        if not self._is_recognised:
+            with contextlib.suppress(ClientError):
+                found = super().request("GET", "/auth/methods").object()
+                self._is_recognised = {"password", "providers"} <= found.keys()
+        return self._is_recognised
 
 
 def _print_request(method: str, path: str, start: float, status: object, error: ClientError | None) -> None:
