@@ -599,6 +599,9 @@ def test_a_signal_that_no_open_execution_fits_is_sent_to_none(account: Client) -
         assert_error(reply, 404, "No open execution fits the filter: it may not have started yet, or has ended")
     # A rejected request does not use up its key.
     started = order(account, flow, "4711")
+    unprintable = {"key": "paid\n", "filter": {"input": {"order": "4711"}}}
+    rejected = account.post("/api/v1/executions:signal", unprintable, Idempotency_Key="k")
+    assert assert_error(rejected, 422)["field"] == "key"
     assert signal_many(account, {"input": {"order": "4711"}}, Idempotency_Key="k").json["executions"] == [started]
 
 

@@ -16,7 +16,7 @@ from flowrunner.services.account_locks import Locks
 from flowrunner.services.readmission import readmit
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.selections import Selection, Selections
-from flowrunner.services.signals import Signals
+from flowrunner.services.signals import Signals, check_key
 from flowrunner.services.usage import UsageLimits
 
 MAX_EXECUTIONS: Final = 100
@@ -52,9 +52,10 @@ class BulkSignals:
         Raises:
             NoExecutionToSignal.
             Conflict: If none could take it, or the workspace may not store it in all of them.
-            InvalidInput: If too many are selected, or the filter names a status of an ended execution.
+            InvalidInput: If too many are selected, the filter names a status of an ended execution, or the key is none.
         """
         authorise(caller, Right.RUN)
+        check_key(key)
         # The answer is kept with the key when all are done, so that a repeat after a crash goes on with the others.
         request, caller = caller.request, replace(caller, request=None)
         # An account sends to one selection at a time.

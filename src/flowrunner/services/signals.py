@@ -27,6 +27,12 @@ from flowrunner.services.request_keys import digest_of_request
 MAX_KEY_CHARACTERS: Final = 200
 
 
+def check_key(key: str) -> None:
+    """Raises: InvalidInput if no signal can have the key."""
+    if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
+        raise invalid("key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
+
+
 def checked_data(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngine) -> JSON:
     """Return the data of an answer to an approval, with the defaults of its form applied.
 
@@ -88,8 +94,7 @@ class Signals:
             Conflict: If the execution has ended, or has too many signals that no step has taken.
             InvalidInput: If the idempotency key was used for another request to the execution.
         """
-        if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
-            raise invalid("key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
+        check_key(key)
         request = _request(idempotency_key, ["signal", key, payload])
         # The entry omits the key, which may be any text.
         entry = act(caller, "execution.signalled", "execution", id, at=self._clock.now())
