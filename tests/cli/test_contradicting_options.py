@@ -50,7 +50,7 @@ def contradictions() -> Iterator[str]:
     yield "validate"
     yield "validate flow.yaml --stored"
     yield "validate --stored --secrets flow.yaml"
-    yield "validate --stored --config flow.yaml"
+    yield "validate --stored --values flow.yaml"
     yield "flow create flow.yaml --fields id --query id"
     yield "--query [ flow create flow.yaml"
     yield "--context a --url http://127.0.0.1:1 whoami"

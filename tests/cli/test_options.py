@@ -52,7 +52,7 @@ ELSEWHERE: Final = {
 # Options that change what is shown, or what is done with an answer.
 NOT_SENT: Final = {"definition", "follow", "force", "wait", "timeout", "yes", "file"}
 # Those of flows that run here.
-LOCAL: Final = {"others", "secrets_file", "config_file", "approve", "reject", "signals", "egress_allow"}
+LOCAL: Final = {"others", "secrets_file", "values_file", "approve", "reject", "signals", "egress_allow"}
 # Those of one execution; the others of its command select many.
 OF_ONE: Final = {"--from", "--elements", "--node-input", "--input", "--set-label", "--revision", "--same-keys"}
 # The kinds of ids of what starts executions. Anything else is looked for.

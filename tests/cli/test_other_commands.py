@@ -829,7 +829,7 @@ def test_a_local_run_reads_the_values_of_a_file(user: User) -> None:
     (user.home / "reads.yaml").write_text("nodes:\n  a: {type: return, params: {value: '${config.SITE}'}}\n")
     (user.home / "values.yaml").write_text("SITE: staging\n")
 
-    assert user("run", "--local", "reads.yaml", "-q", "--config", "values.yaml").stdout == '"staging"\n'
+    assert user("run", "--local", "reads.yaml", "-q", "--values", "values.yaml").stdout == '"staging"\n'
     without = user("run", "--local", "reads.yaml", "-q", code=3).stderr
     assert "there is no configuration value 'SITE'" in without
     assert "there was no configuration value 'SITE' at the start" in without

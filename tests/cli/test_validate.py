@@ -169,12 +169,12 @@ def test_configuration_values_that_are_not_at_hand_are_warned_of(home: Path) -> 
     (home / "flow.yaml").write_text('nodes:\n  a: {type: return, params: {value: "${config.SITE} ${config.LIMIT}"}}\n')
     (home / "staging.yaml").write_text("SITE: staging\n")
 
-    done = flowrunner("validate", "--config", "staging.yaml", "flow.yaml", at=home)
+    done = flowrunner("validate", "--values", "staging.yaml", "flow.yaml", at=home)
     without = flowrunner("validate", "flow.yaml", at=home)
 
     assert done.stdout == (
         "flow.yaml:2:37: warning config.unknown: nodes.a.params.value: there is no configuration value 'LIMIT'\n"
-        "    hint: write it into the file that --config names\n"
+        "    hint: write it into the file that --values names\n"
     )
     assert (without.returncode, without.stdout) == (0, "")
 

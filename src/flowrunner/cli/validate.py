@@ -23,11 +23,11 @@ from flowrunner.services.flow_reader import FlowReader, with_script_faults
 
 
 def validate(
-    names: Sequence[str], *, output: str, strict: bool, secrets_file: str | None, config_file: str | None
+    names: Sequence[str], *, output: str, strict: bool, secrets_file: str | None, values_file: str | None
 ) -> int:
     """Print the faults; return the exit code. Raises: click.UsageError, Unavailable."""
     secrets = None if secrets_file is None else given_secrets(secrets_file, os.environ).keys()
-    config = None if config_file is None else read_config(config_file, "--config: ").keys()
+    config = None if values_file is None else read_config(values_file, "--values: ").keys()
     documents, skipped = read_documents(names)
     found = _study_all(documents, secrets, config)
     match output:
@@ -124,7 +124,7 @@ def missing_config(reading: Reading, given: Collection[str]) -> Sequence[Fault]:
             column=place.column,
             code="config.unknown",
             message=f"there is no configuration value '{name}'",
-            hint="write it into the file that --config names",
+            hint="write it into the file that --values names",
             is_warning=True,
         )
         for name, place in reading.config.items()

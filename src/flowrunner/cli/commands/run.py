@@ -17,9 +17,9 @@ _ENDINGS: Final = (".yaml", ".yml", ".json")
 _OF_SERVER: Final = ("wait", "follow", "timeout", "idempotency_key", "labels")
 # Options by the names of their values, where these differ.
 _OPTIONS: Final = {
-    "others": "with", "secrets_file": "secrets", "config_file": "config", "signals": "signal", "labels": "label",
+    "others": "with", "secrets_file": "secrets", "values_file": "values", "signals": "signal", "labels": "label",
 }  # fmt: skip
-_OF_LOCAL: Final = ("others", "secrets_file", "config_file", "approve", "reject", "signals", "egress_allow")
+_OF_LOCAL: Final = ("others", "secrets_file", "values_file", "approve", "reject", "signals", "egress_allow")
 
 
 @click.command(
@@ -44,7 +44,7 @@ _OF_LOCAL: Final = ("others", "secrets_file", "config_file", "approve", "reject"
     "--with", "others", metavar="FILE", multiple=True, help="Local: a flow that it may start, or a directory."
 )
 @click.option("--secrets", "secrets_file", metavar="FILE", help="Local: a .env file that only you can read.")
-@click.option("--config", "config_file", metavar="FILE", help="Local: a YAML or JSON file of configuration values.")
+@click.option("--values", "values_file", metavar="FILE", help="Local: a YAML or JSON file of configuration values.")
 @click.option("--approve", metavar="NODE[=JSON]", multiple=True, help="Local: approve the request of this node.")
 @click.option("--reject", metavar="NODE[=JSON]", multiple=True, help="Local: reject the request of this node.")
 @click.option(

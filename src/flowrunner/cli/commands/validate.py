@@ -30,7 +30,7 @@ from flowrunner.cli.lazy import quick_imports
 )
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @click.option("--secrets", metavar="FILE", help="A .env file: warn about secrets that it does not have.")
-@click.option("--config", metavar="FILE", help="A YAML or JSON file: warn about configuration values that it lacks.")
+@click.option("--values", metavar="FILE", help="A YAML or JSON file: warn about configuration values that it lacks.")
 @click.option("--stored", is_flag=True, help="Check the flows in the database instead, before an upgrade.")
 @click.option("--data-dir", metavar="DIR", help="With --stored: directory of the database and the keys.")
 def validate(
@@ -39,7 +39,7 @@ def validate(
     output: str,
     strict: bool,
     secrets: str | None,
-    config: str | None,
+    values: str | None,
     stored: bool,
     data_dir: str | None,
 ) -> None:
@@ -52,7 +52,7 @@ def validate(
     if stored == bool(files):
         raise click.UsageError("Name files, or give --stored: one of the two")
     if stored:
-        for option, given in (("--secrets", secrets), ("--config", config)):
+        for option, given in (("--secrets", secrets), ("--values", values)):
             if given is not None:
                 raise click.UsageError(f"{option} is for files: a server knows what each workspace has")
         from flowrunner.cli.stored import validate_stored
@@ -63,4 +63,4 @@ def validate(
     with quick_imports():
         from flowrunner.cli.validate import validate as run
 
-    sys.exit(run(files, output=output, strict=strict, secrets_file=secrets, config_file=config))
+    sys.exit(run(files, output=output, strict=strict, secrets_file=secrets, values_file=values))
