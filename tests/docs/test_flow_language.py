@@ -35,7 +35,7 @@ from flowrunner.language import json_schema, nodes, reading, retries, schema_bud
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
-from flowrunner.nodes import built_in, http_request, loops, subflow
+from flowrunner.nodes import built_in, email_send, http_request, loops, subflow
 from flowrunner.sandbox.worker import MAX_LINE_TEXT, MAX_LINES
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
 from flowrunner.services import admission, secrets
@@ -200,6 +200,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "evaluated parameters or output of a node": f"{_size(expression.MAX_RENDERED)} together",
         "`query`, `form`, `files` and `headers` of a request": f"{http_request.MOST_VALUES:,} values each; "
         f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",
+        "recipients, attachments of an e-mail": f"{email_send.MOST_RECIPIENTS}, {email_send.MOST_ATTACHMENTS}",
         "key of `limits.concurrency`, `dedupe` of a `flow` node and of a webhook trigger": _size(
             admission.MOST_KEY_CHARACTERS
         ),

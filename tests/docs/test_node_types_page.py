@@ -5,16 +5,45 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from docs.pages import DOCS
+from docs.pages import DOCS, blocks
 from docs.test_cli_pages import fits
+from flowrunner.domain.values import WorkspaceId
+from flowrunner.plugin import MailServer
+from flowrunner.security.egress_mail import EgressMailClients
+from flowrunner.security.egress_policy import EgressPolicy
+from support.contexts import PlainContext
+from support.databases import MARA
+from support.mailbox import open_mailbox
+from support.networks import LOOPBACK
 from support.server import clean_environment
 
 PAGE: Final = DOCS / "node-types.md"
 _FILE: Final = re.compile(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The environment of the tests stays as it is.
 _INSTALL: Final = "python -m pip install -q --no-deps --no-build-isolation --no-index --target packages ."
+
+
+async def test_the_type_that_sends_an_email_sends_it() -> None:
+    page: dict[str, Any] = {}
+    [sample] = [text for text in blocks(PAGE, "python") if "MailServer" in text]
+    exec(sample, page)  # the page is ours
+    node_type = page["StockReport"]()
+    with open_mailbox() as (mailbox, port):
+        client = EgressMailClients(EgressPolicy([LOOPBACK])).of(WorkspaceId(MARA))
+
+        class ToTheMailbox:
+            async def send(self, server: MailServer, **email: Any) -> Any:
+                assert (server.host, server.security) == ("smtp.example.com", "starttls")
+                return await client.send(MailServer(host="127.0.0.1", port=port, security="none"), **email)
+
+        context = PlainContext(http=None, mail=ToTheMailbox())  # type: ignore[arg-type] # what the type uses
+        result = await node_type.run(node_type.read({"to": "ada@example.com", "password": "x"}), context)
+
+    ((envelope, message),) = mailbox.arrived
+    assert (result, envelope.rcpt_tos) == ({"refused": []}, ["ada@example.com"])
+    assert message["Message-ID"] == f"<{context.idempotency_key}@example.com>"
 
 
 def test_the_package_works_as_the_page_says(tmp_path: Path) -> None:

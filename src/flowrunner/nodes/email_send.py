@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # RFC 5321, 4.5.3.1.8: every server takes that many in one session.
 MOST_RECIPIENTS: Final = 100
-_MOST_ATTACHMENTS: Final = 100
+MOST_ATTACHMENTS: Final = 100
 # RFC 5322, 2.1.1: characters of a line.
 _MOST_CHARACTERS: Final = 998
 _MOST_ADDRESS_CHARACTERS: Final = 1000
@@ -96,7 +96,7 @@ class EmailSendParams(Params):
     subject: str = Field(default="", max_length=_MOST_CHARACTERS)
     body: str | None = Field(default=None, description="The text.")
     html: str | None = Field(default=None, description="The same as HTML, beside `body` or instead of it.")
-    attachments: list[Attachment] = Field(default=[], max_length=_MOST_ATTACHMENTS)
+    attachments: list[Attachment] = Field(default=[], max_length=MOST_ATTACHMENTS)
 
     @field_validator("host")
     @classmethod
