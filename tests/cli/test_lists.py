@@ -135,8 +135,9 @@ def test_a_table_shows_values_as_people_read_them(capsys: pytest.CaptureFixture[
     ]
 
 
-def test_a_field_that_no_answer_has_is_told_before_anything_is_changed(user: User) -> None:
-    done = user("token", "create", "lost", "--scope", "read", "--fields", "tokem", code=2)
+@pytest.mark.parametrize("field", ["tokem", "value", "diff"])
+def test_a_field_that_the_answer_does_not_have_is_told_before_a_token_is_created(user: User, field: str) -> None:
+    done = user("token", "create", "lost", "--scope", "read", "--fields", field, code=2)
 
-    assert "--fields: there is no field 'tokem', and nothing was changed" in done.stderr
+    assert f"--fields: there is no field '{field}', and nothing was changed" in done.stderr
     assert "lost" not in user("token", "list").stdout

@@ -153,12 +153,19 @@ def _with_fields(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> It
     return itertools.chain([first], rows)
 
 
-def check_fields(wanted: Common) -> None:
-    """Reject `--fields` that no answer has, before something is changed. Raises: click.UsageError."""
+def check_fields(wanted: Common, model: str = "") -> None:
+    """Reject `--fields` that no answer has, before something is changed.
+
+    Args:
+        model: The only answer that counts, by its name in `client.models`: what is shown once would otherwise be lost.
+
+    Raises:
+        click.UsageError: There is such a field.
+    """
     if wanted.output == "name":
         return
-    fields = [field for field in _wanted_fields(wanted) if field.partition(".")[0] not in _OF_COMMANDS]
-    for field in _in_no_answer(fields):
+    fields = [field for field in _wanted_fields(wanted) if model or field.partition(".")[0] not in _OF_COMMANDS]
+    for field in _in_no_answer(fields, model):
         raise click.UsageError(f"--fields: there is no field '{plain(field)}', and nothing was changed")
 
 
@@ -166,13 +173,14 @@ def _wanted_fields(wanted: Common) -> Sequence[str]:
     return [field.strip() for field in (wanted.fields or "").split(",") if field.strip()]
 
 
-def _in_no_answer(fields: Sequence[str]) -> Sequence[str]:
-    """Return the fields that no answer of the API has."""
+def _in_no_answer(fields: Sequence[str], model: str = "") -> Sequence[str]:
+    """Return the fields that no answer of the API has, or not this one."""
     if not fields:
         return ()
     from flowrunner.client import models
 
-    known = {name for one in vars(models).values() for name in getattr(one, "__annotations__", ())}
+    answers = [getattr(models, model)] if model else vars(models).values()
+    known = {name for one in answers for name in getattr(one, "__annotations__", ())}
     return [field for field in fields if field.partition(".")[0] not in known]
 
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import click
 
-from flowrunner.cli.common import ask, say, yes_option
+from flowrunner.cli.common import ask, common, say, yes_option
 from flowrunner.cli.completion import complete_callbacks, complete_flows
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import FAILED
 from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id, object_id
-from flowrunner.cli.output import show
+from flowrunner.cli.output import check_fields, show
 from flowrunner.cli.server_command import ServerGroup
 
 callback_argument = click.argument("callback", shell_complete=complete_callbacks)
@@ -67,6 +67,7 @@ def create(
         body["flow_id"] = flow_id(client, flow)
     if template is not None:
         body["template"] = read_json_or_text("--template", template)
+    check_fields(common(), "NewCallback")
     show(client.request("POST", _PATH, json=body, idempotency_key=True).object())
 
 

@@ -2,12 +2,12 @@
 
 import click
 
-from flowrunner.cli.common import ask, say, yes_option
+from flowrunner.cli.common import ask, common, say, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import object_id
-from flowrunner.cli.output import show
+from flowrunner.cli.output import check_fields, show
 from flowrunner.cli.server_command import ServerGroup
 
 _PATH = "/tokens"
@@ -30,6 +30,7 @@ def token() -> None:
 def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
     """Create a token and print it, once. It is valid for one workspace: that of --workspace."""
     body = {"name": name, "scopes": list(scopes), **({} if expires_in is None else {"expires_in": expires_in})}
+    check_fields(common(), "NewToken")
     show(connect().request("POST", _PATH, json=body, idempotency_key=True).object())
 
 

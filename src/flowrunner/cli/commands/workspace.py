@@ -10,7 +10,7 @@ from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import object_id, only
-from flowrunner.cli.output import show
+from flowrunner.cli.output import check_fields, show
 from flowrunner.cli.server_command import ServerGroup
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def invite(workspace: str, email: str, role: str, expires_in: str | None) -> Non
     client = connect()
     path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/invitations"
     body = {"email": email, "role": role, **({} if expires_in is None else {"expires_in": expires_in})}
+    check_fields(common(), "NewInvitation")
     made = client.request("POST", path, json=body, idempotency_key=True).object()
     # Without public_url the server does not know its address, which the context has.
     link = made["link"]
