@@ -12,17 +12,16 @@ A node type is a class with a parameter model and one `run`::
 A type that waits for a signal returns `Suspend` from `run` and implements `on_signal`. A type that runs nodes of its
 own returns `RunScopes` and implements `on_scopes_ended`.
 
-The contract is one module, so that authors import all of it from one place.
+Authors import all of the contract from here.
 """
 
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast, get_args
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -30,14 +29,10 @@ from pydantic_core import ErrorDetails
 from flowrunner.domain.expression import CodeKind
 from flowrunner.domain.flow import DEFAULT_ACTION, ChildScopesKey, NodeTypeSpec, ParamFault
 from flowrunner.domain.log_levels import LogLevel
-from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
 from flowrunner.language.parameter_faults import parameter_faults
-
-if TYPE_CHECKING:
-    # Slow to import, and only nodes that send e-mails need it.
-    from email.message import EmailMessage
+from flowrunner.plugin_clients import LONG_BODY_BYTES, HttpAnswer, HttpClient, MailClient, MailServer, RefusedRecipient
 
 __all__ = [
     "JSON",
@@ -192,107 +187,6 @@ class Collected:
     """
 
     others: Mapping[str, JSON] = field(default_factory=dict)
-
-
-@static_dataclass(frozen=True, slots=True)
-class HttpAnswer:
-    """Answer of an HTTP server. Header names are in lower case.
-
-    Attributes:
-        is_stripped: A redirect led to another origin, and the headers and the body were not sent there.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
-    redirects: int
-    is_stripped: bool = False
-
-
-# Longer request and answer bodies take long to write or read, and much memory as a value.
-LONG_BODY_BYTES: Final = 64 * 1024
-
-
-class HttpClient(Protocol):
-    """HTTP client of nodes. It connects only to addresses that flows may reach."""
-
-    def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager["HttpClient"]:
-        """Wait for a request slot of the account, and hold it while the context is open.
-
-        Build the request inside the context, so that a waiting request takes no memory.
-
-        Args:
-            is_long: The body has more than `LONG_BODY_BYTES`. These requests have fewer slots.
-        """
-        ...
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | None = None,
-        max_redirects: int = 0,
-        on_long: Callable[[], Awaitable[None]] | None = None,
-    ) -> HttpAnswer:
-        """Send one request and read the whole answer.
-
-        Args:
-            on_long: Awaited before more than `LONG_BODY_BYTES` are read: see `StepContext.hold_long_value`.
-
-        Raises:
-            NodeFailure: `connection.…`, `egress.forbidden`, `http.too_large`, `http.redirects` or
-                `http.invalid_request`.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailServer:
-    """Server that takes e-mails by SMTP.
-
-    Attributes:
-        security: `tls` from the beginning of the connection, or `starttls`; the server's certificate is checked.
-        username: None for a server that asks for no login, which an operator must have opened to flows.
-    """
-
-    host: str
-    port: int
-    security: Literal["tls", "starttls", "none"]
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedRecipient:
-    """Recipient that a server has refused, with its reply (RFC 5321, 4.2)."""
-
-    address: str
-    code: int
-    reply: str
-
-
-class MailClient(Protocol):
-    """Client of nodes that sends e-mails. It connects only to addresses that flows may reach."""
-
-    async def send(
-        self, server: MailServer, *, sender: str, recipients: Sequence[str], write: "Callable[[], EmailMessage]"
-    ) -> Sequence[RefusedRecipient]:
-        """Send one e-mail, and return the recipients that the server has refused if it has accepted others.
-
-        Args:
-            sender: Address of the envelope, where bounces go.
-            write: Returns the message. Called on a thread once there is one for the e-mail, so it may take long.
-
-        Raises:
-            NodeFailure: `email.<code>` if the server refuses the e-mail, or every recipient, with that code; then
-                `${error.data}` is `{code, reply, stage, refused}`. `email.login` and `email.unsupported` for what the
-                server does not offer, `email.invalid_answer`, `connection.…`, `timeout` or `egress.forbidden`;
-                `input.invalid` for a message that cannot be written.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
