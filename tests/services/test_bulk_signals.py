@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import LimitReached, Unavailable
+from flowrunner.domain.errors import Conflict, LimitReached, Unavailable
 from flowrunner.domain.labels import label_term
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.request_keys import RequestKey
@@ -146,3 +146,20 @@ async def test_a_signal_that_does_not_fit_into_all_is_sent_to_none_and_its_repea
 
     assert refused == {}
     assert sent.taken == ids
+
+
+async def test_a_request_that_none_could_take_does_not_use_up_its_key(engine: Machine, mara: Caller) -> None:
+    class Ended:
+        async def send(self, *_: Any, **more: Any) -> None:
+            raise Conflict("The execution has already ended")
+
+    flow_id = await engine.save(TWICE)
+    await started(engine, mara, flow_id, 2)
+    with pytest.raises(Conflict):
+        await bulk_signals(engine, Ended()).send(asking(mara, "1"), ORDER, "paid", 1)
+    ids = await started(engine, mara, flow_id, 1)
+
+    other = replace(asking(mara, "2"), request=RequestKey("digest", "2", "asked for more", sent="k"))
+    sent = await bulk_signals(engine).send(other, ORDER, "paid", 2)
+
+    assert ids[0] in sent.taken

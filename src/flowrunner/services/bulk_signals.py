@@ -58,10 +58,12 @@ class BulkSignals:
         check_key(key)
         # The answer is kept with the key when all are done, so that a repeat after a crash goes on with the others.
         request, caller = caller.request, replace(caller, request=None)
+        # The search is a request by itself, whose answer is kept before the first signal is sent.
+        search = None if request is None else replace(request, key=f"search {request.key}", sent=None)
         # An account sends to one selection at a time.
         async with self._sending.of(caller.account_id):
             await readmit()
-            ids = await self._selected(caller, selection, request, size=len(_encode(payload)))
+            ids = await self._selected(caller, selection, search, size=len(_encode(payload)))
             key_sent = None if request is None else request.sent
 
             async def send(id: ExecutionId) -> str | None:
@@ -86,12 +88,15 @@ class BulkSignals:
                         taken.append(id)
                     else:
                         refused.append((id, outcome))
+            if not taken and search is not None:
+                # A rejected request does not use up its key.
+                await self._keys.forget(caller, search)
         if not taken:
             raise Conflict(refused[0][1])
         return SentSignals(taken=taken, refused=refused)
 
     async def _selected(
-        self, caller: Caller, selection: Selection, request: RequestKey | None, *, size: int
+        self, caller: Caller, selection: Selection, search: RequestKey | None, *, size: int
     ) -> Sequence[ExecutionId]:
         """Return the executions that the first request with the key has found, the oldest first.
 
@@ -100,8 +105,6 @@ class BulkSignals:
 
         Raises: InvalidInput; NoExecutionToSignal; LimitReached.
         """
-        # The search is a request by itself, whose answer is kept before the first signal is sent.
-        search = None if request is None else replace(request, key=f"search {request.key}", sent=None)
         if search is not None and (before := await self._keys.answer_before(caller, search)) is not None:
             return _ids.decode(before.body)
         ids = await self._open(caller, selection)

@@ -12,7 +12,7 @@ from flowrunner.domain.errors import Conflict
 from flowrunner.domain.request_keys import ClaimedKey, KeptAnswer, RequestKey, key_was_reused
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.request_keys import RequestKeyStore
+from flowrunner.ports.request_keys import ForgettableKey, RequestKeyStore
 from flowrunner.services.short_commits import ShortDeletions
 
 KEPT_FOR: Final = timedelta(hours=24)
@@ -67,6 +67,10 @@ class RequestKeys:
         if answer is not None and len(answer.body) > MAX_ANSWER_CHARACTERS:
             answer = None
         await self._store.keep(caller.account_id, caller.workspace_id, request, answer, at=self._clock.now())
+
+    async def forget(self, caller: Caller, request: RequestKey) -> None:
+        """Forget a request that was rejected after its key was claimed."""
+        await self._store.forget([ForgettableKey(caller.account_id, request.key, request.request_id)])
 
     async def purge(self) -> None:
         """Forget old keys, and those of deleted workspaces and accounts, with their answers."""
