@@ -22,7 +22,7 @@ from flowrunner.cli.live import PlainLines
 from flowrunner.cli.output import show_value
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.cli.text import plain
-from flowrunner.cli.validate import missing_config, missing_secrets
+from flowrunner.cli.validate import WRITE_THEM
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Failed
 from flowrunner.domain.flow import Graph
@@ -34,6 +34,7 @@ from flowrunner.local.runner import open_local_runner
 from flowrunner.local.runtime import open_runtime
 from flowrunner.logs import configure_logging
 from flowrunner.ports.journal import Recorded
+from flowrunner.services.flow_reader import missing_names
 from flowrunner.services.language import Language
 from flowrunner.services.secrets import MIN_VALUE_CHARACTERS
 from flowrunner.settings import Settings, load_settings
@@ -154,7 +155,7 @@ async def _read(language: Language, document: SourceFile, flows: GivenFlows, arg
         if reading.flow is not None:
             written = cast("Mapping[str, Any]", read_yaml(document.text).value)
             given = flows.add(reading.flow, written["nodes"])
-            faults = [*missing_secrets(reading, arguments.secrets), *missing_config(reading, arguments.config)]
+            faults = [*missing_names(reading, arguments.secrets, arguments.config, WRITE_THEM)]
         else:
             faults = [fault for fault in reading.faults if not fault.is_warning]
     print_text([ValidationReport(document.file, faults)], colour=has_colour(sys.stderr), err=True)

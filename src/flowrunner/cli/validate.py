@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Self
+from typing import Final, Self
 
 import click
 
@@ -15,11 +15,15 @@ from flowrunner.cli.exits import INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.domain.counted import counted
-from flowrunner.domain.errors import Fault
 from flowrunner.domain.expression.script import Script, ScriptError
-from flowrunner.language import Reading
 from flowrunner.local.reader import LazySandbox, flow_reader
-from flowrunner.services.flow_reader import FlowReader, with_script_faults
+from flowrunner.services.flow_reader import FlowReader, missing_names, with_script_faults
+
+# Hints for a missing secret and for a missing configuration value.
+WRITE_THEM: Final = (
+    "set FLOWRUNNER_SECRET_{name}, or write it into the file that --secrets names",
+    "write it into the file that --values names",
+)
 
 
 def validate(
@@ -90,46 +94,9 @@ def _study(
     reading = reader.read(document.text)
     if reading.codes:
         reading = with_script_faults(reading, check([code.script for code in reading.codes]))
-    missing = [
-        *([] if secrets is None else missing_secrets(reading, secrets)),
-        *([] if config is None else missing_config(reading, config)),
-    ]
+    missing = missing_names(reading, secrets, config, WRITE_THEM)
     faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
     return ValidationReport(document.file, faults)
-
-
-def missing_secrets(reading: Reading, given: Collection[str]) -> Sequence[Fault]:
-    """Return a warning for each secret that a flow names and that was not given."""
-    return [
-        Fault(
-            path=place.path,
-            line=place.line,
-            column=place.column,
-            code="secret.unknown",
-            message=f"there is no secret '{name}'",
-            hint=f"set FLOWRUNNER_SECRET_{name}, or write it into the file that --secrets names",
-            is_warning=True,
-        )
-        for name, place in reading.secrets.items()
-        if name not in given
-    ]
-
-
-def missing_config(reading: Reading, given: Collection[str]) -> Sequence[Fault]:
-    """Return a warning for each configuration value that a flow names and that was not given."""
-    return [
-        Fault(
-            path=place.path,
-            line=place.line,
-            column=place.column,
-            code="config.unknown",
-            message=f"there is no configuration value '{name}'",
-            hint="write it into the file that --values names",
-            is_warning=True,
-        )
-        for name, place in reading.config.items()
-        if name not in given
-    ]
 
 
 def _summary(files: int, errors: int, warnings: int) -> str:

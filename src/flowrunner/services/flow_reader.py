@@ -1,7 +1,7 @@
 """Reader of flow documents, and the faults of their JavaScript in plain words."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -47,6 +47,47 @@ class FlowReader:
         if reading.links and not self._has_links:
             return _with_faults(reading, map(_no_link, reading.links))
         return reading
+
+
+# For a secret and for a configuration value.
+_FAILS_WITHOUT: Final = (
+    "the flow fails there if it runs without the secret",
+    "the flow fails there if it is started without the value",
+)
+
+
+def missing_names(
+    reading: Reading,
+    secrets: Collection[str] | None,
+    config: Collection[str] | None,
+    hints: tuple[str, str] = _FAILS_WITHOUT,
+) -> Sequence[Fault]:
+    """Return a warning for each secret and each configuration value that a flow names and that there is not.
+
+    Args:
+        secrets: The secrets that there are; None warns of no secret.
+        config: The same for configuration values.
+        hints: For a secret and for a configuration value; `{name}` stands for its name.
+    """
+    kinds = (
+        ("secret.unknown", "secret", reading.secrets, secrets),
+        ("config.unknown", "configuration value", reading.config, config),
+    )
+    return [
+        Fault(
+            path=place.path,
+            line=place.line,
+            column=place.column,
+            code=code,
+            message=f"there is no {noun} '{name}'",
+            hint=hint.format(name=name),
+            is_warning=True,
+        )
+        for (code, noun, named, known), hint in zip(kinds, hints, strict=True)
+        if known is not None
+        for name, place in named.items()
+        if name not in known
+    ]
 
 
 def with_script_faults(reading: Reading, found: Sequence[ScriptError | None]) -> Reading:

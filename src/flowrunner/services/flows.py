@@ -34,11 +34,10 @@ from flowrunner.ports.secrets import SecretStore
 from flowrunner.ports.usage import UsageReader
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name, check_precondition
+from flowrunner.services.flow_reader import missing_names
 from flowrunner.services.language import (
     Language,
-    config_missing,
     past_schedules,
-    secrets_missing,
     unclear_calls,
     unknown_sources,
 )
@@ -180,8 +179,7 @@ class Flows:
         async with self._locks.of(caller):
             reading = await self._language.study(definition)
         missing = [
-            *secrets_missing(reading, await self.secret_names(caller)),
-            *config_missing(reading, await self.config_names(caller)),
+            *missing_names(reading, await self.secret_names(caller), await self.config_names(caller)),
             *unclear_calls(reading, await self.called(caller, reading.flows)),
             *unknown_sources(reading, await self.called(caller, reading.listened)),
             *await asyncio.to_thread(past_schedules, reading, self._clock.now()),

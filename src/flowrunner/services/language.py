@@ -1,7 +1,7 @@
 """The flow language of this server: its reader, help for editors, and warnings that depend on what is stored."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -88,26 +88,6 @@ class Language:
             faults = [fault for fault in reading.faults if not fault.is_warning]
             raise InvalidFlow(await self.with_fixes(text, faults))
         return reading.flow
-
-
-def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:
-    """Return a warning for each secret that a flow names and the workspace does not have."""
-    hint = "the flow fails there if it runs without the secret"
-    return [
-        _warning(place, "secret.unknown", f"there is no secret '{name}'", hint)
-        for name, place in reading.secrets.items()
-        if name not in known
-    ]
-
-
-def config_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:
-    """Return a warning for each configuration value that a flow names and the workspace does not have."""
-    hint = "the flow fails there if it is started without the value"
-    return [
-        _warning(place, "config.unknown", f"there is no configuration value '{name}'", hint)
-        for name, place in reading.config.items()
-        if name not in known
-    ]
 
 
 def unclear_calls(reading: Reading, called: Mapping[str, int]) -> Sequence[Fault]:
