@@ -239,7 +239,7 @@ async def test_the_secrets_of_flows_that_an_earlier_version_has_saved_are_read_i
             return len(listed[0]["used_by"])
 
         assert await count() == 0
-        await program.services.flows.read_secret_names()
+        await program.services.flows.read_names()
         assert await count() == 25
 
 

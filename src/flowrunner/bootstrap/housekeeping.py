@@ -50,7 +50,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         # Moves that a process began before it ended.
         Background(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all, where="one"),
         # Flows of an earlier version.
-        Background(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_secret_names, where="one"),
+        Background(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_names, where="one"),
         Background(
             name="workspaces.deleted",
             every=_COMPLETION_SECONDS,

@@ -331,7 +331,7 @@ class FlowStore(Definitions, Protocol):
         ...
 
     async def unread(self, *, limit: int) -> Sequence[tuple[WorkspaceId, FlowId, RevisionId, str]]:
-        """Return flows whose current revision has no recorded secret names yet, with its definition."""
+        """Return flows whose current revision has no recorded names of secrets and values yet, with its definition."""
         ...
 
     async def keep_names(

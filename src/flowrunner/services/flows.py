@@ -228,8 +228,11 @@ class Flows:
         """Return the names of the workspace's configuration values."""
         return await self._config.names(caller.workspace_id)
 
-    async def read_secret_names(self) -> None:
-        """Read which secrets the flows name that were saved without it: by an earlier version. Raises: Unavailable."""
+    async def read_names(self) -> None:
+        """Record the secrets and configuration values that flows name which an earlier version has saved.
+
+        Raises: Unavailable.
+        """
         while flows := await self._store.unread(limit=_UNREAD_AT_ONCE):
             for workspace_id, id, revision_id, definition in flows:
                 reading = await self._language.study(definition)
