@@ -160,7 +160,7 @@ def test_each_field_of_an_execution_follows_from_its_events_or_counts_in_its_sta
     from_events = {
         "id", "flow_id", "status", "started_at", "completed_at", "error", "input", "result", "failure", "parent_id",
         "rerun_of", "last_seq", "revision_id", "duration", "error_type", "failed_node", "log_counts", "logs", "labels",
-        "trigger", "trigger_id", "started_by",
+        "trigger", "trigger_id", "started_by", "config",
     }  # fmt: skip
     in_the_state = {"waiting_for", "waiting_at", "revision", "flow_name", "repaired_by"}
     # Whoever adds a field has thought about what changes it.

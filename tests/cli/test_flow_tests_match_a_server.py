@@ -301,6 +301,7 @@ class Server:
         try:
             for name, value in secrets.items():
                 await runner.services.vault.set(MARA, name, value, at=runner.clock.now())
+            await runner.set_config(test.config)
             await runner.save(MAIN, self.sample.text)
             try:
                 await runner.start(test.input)

@@ -74,7 +74,7 @@ async def test_what_flows_into_many_branches_is_counted_before_it_is_written(eng
 
     assert isinstance(end := ending(events), Failed)
     assert end.error.type == "node.result_too_large"
-    assert "What flows into its 300 scopes" in end.error.message
+    assert "What flows into 300 scopes" in end.error.message
     assert peak < 50_000_000
 
 

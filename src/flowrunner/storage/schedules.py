@@ -52,7 +52,7 @@ SELECT x.id,
 """.replace("{repairs}", REPAIRS)
 _OF_TRIGGER: Final = """
   FROM executions x
- WHERE x.workspace_id = :workspace_id AND x.trigger_id = :trigger_id AND x.id < :before
+ WHERE x.workspace_id = :workspace_id AND x.trigger_id = :trigger_id AND x.id < :position
  ORDER BY x.id DESC LIMIT :limit
 """
 STARTED: Final = _STARTED + _OF_TRIGGER
@@ -84,9 +84,14 @@ class SqlSchedules:
 
     async def last_completed(self, workspace_id: WorkspaceId, id: TriggerId, *, most: int) -> CompletedStart | None:
         async def read(tx: Transaction) -> CompletedStart | None:
-            before = _AFTER_ALL_IDS
+            position = _AFTER_ALL_IDS
             for _ in range(0, most, _STARTED_AT_ONCE):
-                values = {"workspace_id": workspace_id, "trigger_id": id, "before": before, "limit": _STARTED_AT_ONCE}
+                values = {
+                    "workspace_id": workspace_id,
+                    "trigger_id": id,
+                    "position": position,
+                    "limit": _STARTED_AT_ONCE,
+                }
                 rows = await tx.rows(STARTED, values)
                 for started, completed, by, key in rows:
                     is_of_backfill = by is not None and key is not None and key.startswith(f"{id} ")
@@ -95,7 +100,7 @@ class SqlSchedules:
                         return CompletedStart(id=ExecutionId(started), completed=ExecutionId(completed), size=size)
                 if len(rows) < _STARTED_AT_ONCE:
                     return None
-                before = rows[-1][0]
+                position = rows[-1][0]
             return None
 
         return await self._database.read_long(read)
