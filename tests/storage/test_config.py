@@ -42,6 +42,12 @@ async def test_a_value_is_read_as_it_was_written(config: SqlConfig, value: JSON)
     assert await config.values(MARA, ["A", "B"]) == {"A": value}
 
 
+async def test_nothing_is_read_for_a_flow_that_names_no_value(config: SqlConfig, path: Place) -> None:
+    change(path, "ALTER TABLE config_values RENAME TO hidden")
+
+    assert await config.values(MARA, ()) == {}
+
+
 async def test_a_value_is_new_once_and_then_replaced(config: SqlConfig) -> None:
     first, is_new = await config.save(MARA, "A", 1, at=NOON, check=any_state)
     assert is_new

@@ -39,7 +39,7 @@ Check = Callable[[ConfigView | None], None]
 
 class ConfigReader(Protocol):
     async def values(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, JSON]:
-        """Return the values with these names that exist."""
+        """Return the values with these names that exist. Without names nothing is read."""
         ...
 
 

@@ -12,7 +12,6 @@ import structlog
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.causes import ChildOf, Requested, Rerun, StartCause
-from flowrunner.domain.config import NO_CONFIG
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import (
     Conflict,
@@ -278,8 +277,7 @@ class Executions:
 
     async def config_of(self, flow: Flow, workspace_id: WorkspaceId) -> Mapping[str, JSON]:
         """Return the configuration values that a flow names, of those that there are."""
-        # Most flows name none, and nothing is read for them.
-        return await self._config.values(workspace_id, flow.config) if flow.config else NO_CONFIG
+        return await self._config.values(workspace_id, flow.config)
 
     async def accepted_before(
         self, workspace_id: WorkspaceId, idempotency_key: str | None, digest: str | None, *, earlier: str | None = None

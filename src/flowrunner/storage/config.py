@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.bounded_json import decode_json
-from flowrunner.domain.config import MAX_CHARACTERS, MAX_VALUES
+from flowrunner.domain.config import MAX_CHARACTERS, MAX_VALUES, NO_CONFIG
 from flowrunner.domain.errors import LimitReached, NotFound
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import JSON, FlowId, WorkspaceId
@@ -61,6 +61,9 @@ class SqlConfig:
         self._database = database
 
     async def values(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, JSON]:
+        # Most flows name none.
+        if not names:
+            return NO_CONFIG
         values = {"workspace_id": workspace_id, "names": msgspec.json.encode(list(names)).decode()}
         rows = await self._database.read(lambda tx: tx.rows(VALUES, values))
         return {name: decode_json(value) for name, value in rows}
