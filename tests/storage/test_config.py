@@ -1,7 +1,7 @@
 """Configuration values in the database."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -42,10 +42,10 @@ async def test_a_value_is_read_as_it_was_written(config: SqlConfig, value: JSON)
     assert await config.values(MARA, ["A", "B"]) == {"A": value}
 
 
-async def test_nothing_is_read_for_a_flow_that_names_no_value(config: SqlConfig, path: Place) -> None:
-    change(path, "ALTER TABLE config_values RENAME TO hidden")
+async def test_nothing_is_read_for_a_flow_that_names_no_value() -> None:
+    without_a_database = SqlConfig(cast("Database", None))
 
-    assert await config.values(MARA, ()) == {}
+    assert await without_a_database.values(MARA, ()) == {}
 
 
 async def test_a_value_is_new_once_and_then_replaced(config: SqlConfig) -> None:
