@@ -64,13 +64,6 @@ def test_a_value_is_replaced_only_in_the_state_that_was_read(account: Client) ->
     assert account.request("DELETE", f"{PATH}/A", headers={"If-Match": read.headers["etag"]}).status == 200
 
 
-def test_a_value_that_is_deleted_and_created_again_has_another_state(account: Client) -> None:
-    before = put(account, "A", 1).headers["etag"]
-    account.delete(f"{PATH}/A")
-
-    assert put(account, "A", 1).headers["etag"] != before
-
-
 @pytest.mark.parametrize(
     ("name", "value", "field", "message"),
     [

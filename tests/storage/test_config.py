@@ -60,6 +60,13 @@ async def test_a_value_is_new_once_and_then_replaced(config: SqlConfig) -> None:
     assert first.state != second.state
 
 
+async def test_a_value_that_is_created_again_at_the_same_time_has_another_state(config: SqlConfig) -> None:
+    before = await save(config, "A", 1)
+    await config.delete(MARA, "A", check=any_state)
+
+    assert (await save(config, "A", 2)).state != before.state
+
+
 async def test_the_check_sees_the_stored_value_and_decides(config: SqlConfig) -> None:
     seen: list[Any] = []
 

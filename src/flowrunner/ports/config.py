@@ -3,7 +3,10 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import Protocol
+
+import msgspec
 
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -30,7 +33,9 @@ class ConfigView:
     @property
     def state(self) -> str:
         """Return a text that differs after every change, for preconditions such as `If-Match`."""
-        return f"{round(self.created_at.timestamp() * 1000)}.{self.edition}"
+        # One that is deleted and created again within a millisecond has the same time and edition.
+        value = blake2b(msgspec.json.encode(self.value), digest_size=6).hexdigest()
+        return f"{round(self.created_at.timestamp() * 1000)}.{self.edition}.{value}"
 
 
 # Called within the transaction, on another thread, with the stored value or None. An exception changes nothing.
