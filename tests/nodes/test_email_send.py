@@ -18,7 +18,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.nodes.email_send import EmailSend
 from flowrunner.plugin import MailServer, NodeFailure
-from flowrunner.security import name_lookups
+from flowrunner.security import egress_mail, name_lookups
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from support.contexts import PlainContext
@@ -443,6 +443,19 @@ async def test_the_end_of_a_step_ends_its_connection(sender: Sender) -> None:
             await sending
 
         assert await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
+
+
+async def test_the_addresses_of_a_server_share_one_time_limit(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [{"host": "127.0.0.2"}, {"host": "127.0.0.1"}]
+    monkeypatch.setattr(name_lookups, "addresses_of", lambda host, port, family: addresses)
+    monkeypatch.setattr(egress_mail, "_MOST_CONNECT_SECONDS", 0.1)
+
+    # Nobody listens at the second address, which would refuse the connection.
+    port = unused_port()
+    with unanswering_server("127.0.0.2", port):
+        failed = await sender.fail(port, host="two.example")
+
+    assert (failed.type, failed.message) == ("timeout", f"two.example:{port} did not answer in time")
 
 
 async def test_a_step_that_has_ended_connects_to_no_further_address(
