@@ -119,7 +119,7 @@ def test_the_keys_of_a_document_and_of_a_node_are_described() -> None:
 
 def test_the_warnings_are_the_ones_that_there_are() -> None:
     assert sorted(first_words(section(FLOW_LANGUAGE, "Warnings"))) == sorted(
-        code_of_calls({"warn", "warn_at", "_warning", "LintWarning"}, r"[a-z]+\.[a-z_]+")
+        code_of_calls({"warn", "warn_at", "_warning", "_missing", "LintWarning"}, r"[a-z]+\.[a-z_]+")
     )
 
 

@@ -1,7 +1,7 @@
 """Reader of flow documents, and the faults of their JavaScript in plain words."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -69,25 +69,27 @@ def missing_names(
         config: The same for configuration values.
         hints: For a secret and for a configuration value; `{name}` stands for its name.
     """
-    kinds = (
-        ("secret.unknown", "secret", reading.secrets, secrets),
-        ("config.unknown", "configuration value", reading.config, config),
-    )
+    of_secret, of_value = hints
     return [
-        Fault(
-            path=place.path,
-            line=place.line,
-            column=place.column,
-            code=code,
-            message=f"there is no {noun} '{name}'",
-            hint=hint.format(name=name),
-            is_warning=True,
-        )
-        for (code, noun, named, known), hint in zip(kinds, hints, strict=True)
-        if known is not None
-        for name, place in named.items()
-        if name not in known
+        *_missing(reading.secrets, secrets, "secret.unknown", "secret", of_secret),
+        *_missing(reading.config, config, "config.unknown", "configuration value", of_value),
     ]
+
+
+def _missing(
+    named: Mapping[str, CodePlace], known: Collection[str] | None, code: str, noun: str, hint: str
+) -> Iterator[Fault]:
+    for name, place in named.items():
+        if known is not None and name not in known:
+            yield Fault(
+                path=place.path,
+                line=place.line,
+                column=place.column,
+                code=code,
+                message=f"there is no {noun} '{name}'",
+                hint=hint.format(name=name),
+                is_warning=True,
+            )
 
 
 def with_script_faults(reading: Reading, found: Sequence[ScriptError | None]) -> Reading:
