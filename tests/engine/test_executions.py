@@ -16,7 +16,7 @@ from flowrunner.nodes.http_answers import read_body
 from flowrunner.plugin import StepContext
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, Summary
-from support.databases import MARA, rows_of
+from support.databases import MARA, change, rows_of
 from support.dependencies import Acting, Machine, answer, detail_of, machine
 from support.invariants import check_database
 
@@ -53,6 +53,17 @@ async def test_a_flow_runs_to_its_end(engine: Machine) -> None:
         b'{"who":"me"}',
         b'{"got":1,"from":"me"}',
     )
+
+
+async def test_an_element_that_an_earlier_version_let_be_called_config_is_read(engine: Machine, path: Path) -> None:
+    inner = "nodes: {a: {type: transform, params: {value: ['${record.a}', '${record}', '${record.a + 1}']}}}"
+    await engine.save(f"nodes: {{each: {{type: foreach, params: {{items: [{{a: 1}}], as: record}}, {inner}}}}}")
+    change(path, "UPDATE revisions SET definition = replace(definition, 'record', 'config')")
+
+    await engine.start()
+    await engine.until_ended()
+
+    assert (await detail_of(engine)).result == b'[[1,{"a":1},2]]'
 
 
 async def test_what_was_published_is_what_is_stored(engine: Machine) -> None:

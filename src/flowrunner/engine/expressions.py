@@ -85,7 +85,8 @@ class ExpressionScope:
                 scope[root] = self.extra[root]
             elif root == "secrets":
                 scope[root] = await self._secrets(mentions.secrets)
-            elif root == "config":
+            # In a flow that names no configuration value it is an element of a loop.
+            elif root == "config" and self.loaded.execution.flow.config:
                 scope[root] = config_of(mentions.config, self.loaded.state.config)
             elif root == "nodes":
                 scope[root] = self._nodes(mentions)
