@@ -1,5 +1,6 @@
 """Command `value`."""
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -8,7 +9,7 @@ from flowrunner.cli.common import ask, say, set_each, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.output import show
-from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.server_command import ServerCommand, ServerGroup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from flowrunner.domain.values import JSON
 
 _PATH: Final = "/config"
+
+
+class _TakesNegativeNumbers(ServerCommand):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Otherwise a misspelt option would be taken for the value.
+        ctx.ignore_unknown_options = any(re.fullmatch(r"-[0-9.]+(?:[eE][-+]?[0-9]+)?", arg) for arg in args)
+        return super().parse_args(ctx, args)
 
 
 @click.group(cls=ServerGroup, epilog=examples("value list"))
@@ -48,8 +56,7 @@ def get(name: str) -> None:
 
 @value.command(
     "set",
-    # A negative number is no option.
-    context_settings={"ignore_unknown_options": True},
+    cls=_TakesNegativeNumbers,
     short_help="Set a configuration value.",
     epilog=examples("value set CHANNEL '#orders'", "value set LIMIT 500", "value set HOSTS @hosts.json"),
 )
