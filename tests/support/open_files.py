@@ -1,7 +1,6 @@
 """How many files this process may open."""
 
 import contextlib
-import gc
 import os
 import resource
 from collections.abc import Iterator
@@ -11,8 +10,6 @@ from collections.abc import Iterator
 def without_files(*, left: int) -> Iterator[None]:
     """Let this process open so many more files, and no others."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # What is garbage would close files meanwhile.
-    gc.collect()
     opened = {int(name) for name in os.listdir("/proc/self/fd")}
     fillers = [os.open(os.devnull, os.O_RDONLY) for number in range(max(opened)) if number not in opened]
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(opened) + left, hard))

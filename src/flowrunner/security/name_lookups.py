@@ -79,8 +79,9 @@ def addresses_of(host: str, port: int, family: int) -> list[ResolveResult]:
     """Return the addresses of a name, after a lookup that blocks. Raises: OSError."""
     try:
         infos = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    except socket.gaierror:
-        # Without the files that are read for it, a name is reported as unknown. This raises what is true then.
+    except OSError:
+        # Without the files that are read for it, a name is reported as unknown, or the lookup as invalid. This raises
+        # what is true then.
         socket.socket().close()
         raise
     return [
