@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import Conflict, NoExecutionToSignal, NotFound, invalid
 from flowrunner.domain.request_keys import KeptAnswer, RequestKey
@@ -24,7 +25,7 @@ _OPEN: Final = (Status.RUNNING, Status.WAITING)
 _AT_A_TIME: Final = 8
 
 _encode: Final = msgspec.json.Encoder().encode
-_ids: Final = msgspec.json.Decoder(list[ExecutionId])
+_ids: Final = BoundedDecoder[list[ExecutionId]](list[ExecutionId])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
