@@ -7,10 +7,14 @@ import socket
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cli.command import on_a_terminal, start_flowrunner
 from cli.servers import User
+from client.scripted import answer, scripted
+from flowrunner.api.jobs import JobErrorAnswer
+from flowrunner.api.signals import SignalledExecutions
 from flowrunner.cli.text import width
 from support.server import Server
 
@@ -124,6 +128,15 @@ nodes: {paid: {type: wait, params: {key: paid}}}
     assert "Give an ID and a KEY" in user("signal", first, "paid", "--label", "team=pay", code=2).stderr
     assert "Give an ID and a KEY" in user("signal", "paid", code=2).stderr
     assert "needs an input or a label" in user("signal", "paid", "--flow", "paying", code=6).stderr
+
+
+def test_who_could_not_take_a_signal_is_told_beside_those_that_have_it(user: User) -> None:
+    refused = JobErrorAnswer(item="exec-2", message="The execution has already ended")
+    sent = msgspec.to_builtins(SignalledExecutions(executions=["exec-1"], errors=[refused]))
+    with scripted(answer(200, sent)) as other:
+        done = user("signal", "paid", "--with-input", "order=4711", "--url", other.url, "-o", "name")
+
+    assert (done.stdout.split(), done.stderr.splitlines()) == (["exec-1"], ["exec-2: The execution has already ended"])
 
 
 def test_the_failed_elements_of_a_loop_are_run_again(user: User) -> None:

@@ -13,6 +13,7 @@ from flowrunner.domain.counted import counted
         (1.0, "1 second"),
         (0.05, "0.05 seconds"),
         (1.5, "1.5 seconds"),
+        (0.9996, "1 second"),
         # 30 days, and the longest time.
         (2_592_000.0, "2592000 seconds"),
         (315_360_000.0, "315360000 seconds"),

@@ -7,7 +7,7 @@ import pytest
 
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.domain.flow import Flow, Node
-from flowrunner.language import document, read_flow, read_stored_flow, reading
+from flowrunner.language import document, read_flow, read_stored_flow, reading, study_flow
 from support.flows import specs
 
 RICH: Final = """
@@ -155,3 +155,4 @@ def test_an_element_of_a_stored_flow_keeps_the_name_of_the_configuration_values(
     assert (each.item, each.unreadable, node(stored, "each", "a").unreadable) == ("config", None, None)
     assert stored.config == ()
     assert node(stored, "each", "a").params.mentions.roots == {"config"}
+    assert not study_flow(written.replace("NAME", "config"), specs()).config

@@ -7,5 +7,5 @@ def counted(number: float, one: str, many: str | None = None) -> str:
     Args:
         many: The noun for any number but 1; None appends an s.
     """
-    written = f"{number:.3f}".rstrip("0").rstrip(".") if isinstance(number, float) else number
-    return f"{written} {one if number == 1 else many or f'{one}s'}"
+    written = f"{number:.3f}".rstrip("0").rstrip(".") if isinstance(number, float) else str(number)
+    return f"{written} {one if written == '1' else many or f'{one}s'}"

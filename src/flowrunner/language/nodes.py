@@ -376,7 +376,8 @@ class NodeReader:
             self.document.fault(
                 (*at, "params", "as"), "name", f"'{name[:60]}' cannot be the name of an element", "such as: order"
             )
-            return None
+            # What reads it means the element, and no configuration value, until the document is changed.
+            return name if name == "config" else None
         return name
 
 

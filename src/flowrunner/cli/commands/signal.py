@@ -64,5 +64,5 @@ def _signal_selected(key: str, payload: Any, selected: dict[str, Any]) -> None:
     body = {"key": key, "payload": payload, "filter": selected}
     sent = connect().request("POST", "/executions:signal", json=body, idempotency_key=True).object()
     for error in sent["errors"]:
-        say(f"{error['execution_id']}: {error['message']}")
+        say(f"{error['item']}: {error['message']}")
     show([{"execution_id": id} for id in sent["executions"]], name="execution_id")
