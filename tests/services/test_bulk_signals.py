@@ -163,3 +163,20 @@ async def test_a_request_that_none_could_take_does_not_use_up_its_key(engine: Ma
     sent = await bulk_signals(engine).send(other, ORDER, "paid", 2)
 
     assert ids[0] in sent.taken
+
+
+async def test_a_repeat_that_none_could_take_frees_the_key_of_an_interrupted_request(
+    engine: Machine, mara: Caller
+) -> None:
+    flow_id = await engine.save("nodes: {paid: {type: wait, params: {key: paid}}}")
+    (ended,) = await started(engine, mara, flow_id, 1)
+    await interrupt(engine, mara, after=0)
+    await engine.signals.send(mara, ended, "paid", 1)
+    await engine.until_ended(ended)
+    with pytest.raises(Conflict):
+        await bulk_signals(engine).send(asking(mara, "2"), ORDER, "paid", 1)
+    ids = await started(engine, mara, flow_id, 1)
+
+    sent = await bulk_signals(engine).send(asking(mara, "3"), ORDER, "paid", 1)
+
+    assert sent.taken == ids

@@ -43,9 +43,11 @@ class ClaimedKey:
     """A key that an earlier request has claimed.
 
     Attributes:
+        request_id: The id of that request.
         answer: None until it is known, and if it is not kept.
     """
 
+    request_id: str
     digest: str
     claimed_at: datetime
     answer: KeptAnswer | None

@@ -91,7 +91,7 @@ class BulkSignals:
                         refused.append((id, outcome))
             if not taken and search is not None:
                 # A rejected request does not use up its key.
-                await self._keys.forget(caller, search)
+                await self._keys.forget(caller, search.key)
         if not taken:
             raise Conflict(refused[0][1])
         return SentSignals(taken=taken, refused=refused)

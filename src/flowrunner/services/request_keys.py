@@ -68,9 +68,10 @@ class RequestKeys:
             answer = None
         await self._store.keep(caller.account_id, caller.workspace_id, request, answer, at=self._clock.now())
 
-    async def forget(self, caller: Caller, request: RequestKey) -> None:
-        """Forget a request that was rejected after its key was claimed."""
-        await self._store.forget([ForgettableKey(caller.account_id, request.key, request.request_id)])
+    async def forget(self, caller: Caller, key: str) -> None:
+        """Forget a key, in its stored form, whose request or repeat was rejected after the key was claimed."""
+        if (found := await self._store.find(caller.account_id, key)) is not None:
+            await self._store.forget([ForgettableKey(caller.account_id, key, found.request_id)])
 
     async def purge(self) -> None:
         """Forget old keys, and those of deleted workspaces and accounts, with their answers."""

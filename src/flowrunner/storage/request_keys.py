@@ -16,7 +16,8 @@ from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction
 
 FIND: Final = """
-SELECT digest, created_at, answer FROM request_keys WHERE account_id = :account_id AND key IN (:key, :earlier)
+SELECT request_id, digest, created_at, answer FROM request_keys
+ WHERE account_id = :account_id AND key IN (:key, :earlier)
 """
 KEEP: Final = """
 UPDATE request_keys SET answer = :answer
@@ -62,7 +63,7 @@ class SqlRequestKeys:
         row = await self._database.read(lambda tx: tx.row(FIND, values))
         if row is None:
             return None
-        return ClaimedKey(row[0], from_ms(row[1]), None if row[2] is None else _answer.decode(row[2]))
+        return ClaimedKey(row[0], row[1], from_ms(row[2]), None if row[3] is None else _answer.decode(row[3]))
 
     async def keep(
         self,
