@@ -13,6 +13,7 @@ from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.request_keys import RequestKey
 from flowrunner.domain.values import JSON, ExecutionId, FlowId
 from flowrunner.ports.executions import ExecutionFilter
+from flowrunner.ports.usage import BLOCK
 from flowrunner.services.bulk_signals import BulkSignals
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.selections import Selection, Selections
@@ -145,6 +146,18 @@ async def test_a_signal_that_does_not_fit_into_all_is_sent_to_none_and_its_repea
     sent = await bulk_signals(engine, limits=little).send(asking(mara, "2"), ORDER, "paid", payload)
 
     assert refused == {}
+    assert sent.taken == ids
+
+
+async def test_the_blocks_count_of_a_signal_that_does_not_fit_into_all(engine: Machine, mara: Caller) -> None:
+    ids = await started(engine, mara, await engine.save(TWICE), 3)
+    before = await SqlUsage(engine.database).stored(mara.workspace_id)
+    little, enough = (WorkspaceLimits(stored=before + room) for room in (3 * BLOCK - 1, 9 * BLOCK))
+
+    with pytest.raises(LimitReached):
+        await bulk_signals(engine, limits=little).send(asking(mara, "1"), ORDER, "paid", None)
+    assert rows_of(engine.path, RECEIVED) == []
+    sent = await bulk_signals(engine, limits=enough).send(asking(mara, "1"), ORDER, "paid", None)
     assert sent.taken == ids
 
 

@@ -20,6 +20,7 @@ from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceI
 from flowrunner.ports.callbacks import CallbackId, CallbackView
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.journal import Append, Fenced, Quota, load_whole
+from flowrunner.ports.usage import BLOCK
 from flowrunner.services.callback_deliveries import delete_callback
 from flowrunner.storage import migrations
 from flowrunner.storage.accounts import SqlAccounts
@@ -31,7 +32,7 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.system import SqlInspector
-from flowrunner.storage.usage import BLOCK, QUEUED, FreeStorage, SqlUsage
+from flowrunner.storage.usage import QUEUED, FreeStorage, SqlUsage
 from support.databases import (
     MARA,
     NOON,

@@ -1,8 +1,11 @@
 """The storage and the queue that a workspace uses."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from flowrunner.domain.values import WorkspaceId
+
+# An open execution counts in whole blocks, so an append may add this many bytes to its own.
+BLOCK: Final = 4096
 
 
 class UsageReader(Protocol):

@@ -13,6 +13,7 @@ from flowrunner.domain.errors import Conflict, NoExecutionToSignal, NotFound, in
 from flowrunner.domain.request_keys import KeptAnswer, RequestKey
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from flowrunner.ports.usage import BLOCK
 from flowrunner.services.account_locks import Locks
 from flowrunner.services.readmission import readmit
 from flowrunner.services.request_keys import RequestKeys
@@ -23,6 +24,8 @@ from flowrunner.services.usage import UsageLimits
 MAX_EXECUTIONS: Final = 100
 _OPEN: Final = (Status.RUNNING, Status.WAITING)
 _AT_A_TIME: Final = 8
+# What an execution may store beside the payload: the other fields of the event, which are below a block, and a block.
+_BESIDE_PAYLOAD: Final = 2 * BLOCK
 
 _encode: Final = msgspec.json.Encoder().encode
 _ids: Final = BoundedDecoder[list[ExecutionId]](list[ExecutionId])
@@ -64,7 +67,7 @@ class BulkSignals:
         # An account sends to one selection at a time.
         async with self._sending.of(caller.account_id):
             await readmit()
-            ids = await self._selected(caller, selection, search, size=len(_encode(payload)))
+            ids = await self._selected(caller, selection, search, size=len(_encode(payload)) + _BESIDE_PAYLOAD)
             key_sent = None if request is None else request.sent
 
             async def send(id: ExecutionId) -> str | None:
@@ -102,7 +105,7 @@ class BulkSignals:
         """Return the executions that the first request with the key has found, the oldest first.
 
         Args:
-            size: The bytes that each is going to store.
+            size: The most bytes that each stores.
 
         Raises: InvalidInput; NoExecutionToSignal; LimitReached.
         """

@@ -15,6 +15,7 @@ from flowrunner.ports.concurrency import ConcurrencyLimitReached
 from flowrunner.ports.event_codec import stored_type
 from flowrunner.ports.executions import LONGEST_LISTED_NAME
 from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecution
+from flowrunner.ports.usage import BLOCK
 from flowrunner.storage.active_slots import assign_active_slots
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.concurrency import HAS_FREE_SLOT
@@ -23,7 +24,7 @@ from flowrunner.storage.execution_terms import ADD_TERM, terms_of_start
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
 from flowrunner.storage.trigger_fires import record_fires
-from flowrunner.storage.usage import BLOCK, STORED, FreeStorage
+from flowrunner.storage.usage import STORED, FreeStorage
 
 # Creates nothing if another process has taken over the claim, or the flow or the revision was deleted: without the
 # definition the execution could not continue after a crash. (Deleting a workspace deletes its flows.) The last queue

@@ -12,9 +12,6 @@ QUEUED: Final = """
 SELECT count(*) FROM executions WHERE workspace_id = :workspace_id AND is_queued AND completed_at IS NULL
 """
 
-# Triggers count an open execution in whole blocks, so an append may add this many bytes to its own.
-BLOCK: Final = 4096
-
 # The share of a workspace's free storage that one process uses between two readings, so that as many processes
 # together cannot exceed it. Another process, or a flow, may use the rest meanwhile, so a reading is valid for a second.
 _SHARE_OF_A_READING: Final = 64

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from flowrunner.domain.values import WorkspaceId
+from flowrunner.ports.usage import BLOCK
 from flowrunner.storage.appends import AcquireOp, AppendOp, event_rows, summary_row
 from flowrunner.storage.execution_columns import with_columns
 from flowrunner.storage.transaction import Transaction
-from flowrunner.storage.usage import BLOCK
 
 # Appends all events of many steps. An execution that cannot be advanced gets no events, keeps its messages and is not
 # among the returned ids. The same holds if its events answer a missing message, because the sender has reported that
