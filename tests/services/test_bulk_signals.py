@@ -193,3 +193,25 @@ async def test_a_repeat_that_none_could_take_frees_the_key_of_an_interrupted_req
     sent = await bulk_signals(engine).send(asking(mara, "3"), ORDER, "paid", 1)
 
     assert sent.taken == ids
+
+
+async def test_two_servers_that_search_at_once_with_one_key_reach_the_same_executions(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await started(engine, mara, await engine.save(TWICE), 2)
+    both = asyncio.Barrier(2)
+    keep = RequestKeys.keep
+
+    async def keep_together(*args: Any) -> None:
+        """Keep what was found when both have searched."""
+        await both.wait()
+        await keep(*args)
+
+    monkeypatch.setattr(RequestKeys, "keep", keep_together)
+
+    sent = await asyncio.gather(
+        *(bulk_signals(engine).send(asking(mara, request), ORDER, "paid", 1) for request in ("1", "2"))
+    )
+
+    assert [one.taken for one in sent] == [ids, ids]
+    assert dict(rows_of(engine.path, RECEIVED)) == dict.fromkeys(ids, 1)

@@ -10,7 +10,7 @@ import msgspec
 from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import Conflict, NoExecutionToSignal, NotFound, invalid
-from flowrunner.domain.request_keys import KeptAnswer, RequestKey
+from flowrunner.domain.request_keys import KeptAnswer, RequestKey, RequestKeyTaken
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports.usage import BLOCK
@@ -107,7 +107,7 @@ class BulkSignals:
         Args:
             size: The most bytes that each stores.
 
-        Raises: InvalidInput; NoExecutionToSignal; LimitReached.
+        Raises: InvalidInput; NoExecutionToSignal; LimitReached; RequestKeyTaken if the first was just forgotten.
         """
         if search is not None and (before := await self._keys.answer_before(caller, search)) is not None:
             return _ids.decode(before.body)
@@ -117,7 +117,13 @@ class BulkSignals:
         # An execution that cannot store a signal fails.
         await self._usage.check_stored(caller.workspace_id, more=size * len(ids))
         if search is not None:
-            await self._keys.keep(caller, search, KeptAnswer(200, {}, _encode(ids).decode()))
+            try:
+                await self._keys.keep(caller, search, KeptAnswer(200, {}, _encode(ids).decode()))
+            except RequestKeyTaken:
+                # Another server has found some meanwhile.
+                if (before := await self._keys.answer_before(caller, search)) is None:
+                    raise
+                return _ids.decode(before.body)
         return ids
 
     async def _open(self, caller: Caller, selection: Selection) -> Sequence[ExecutionId]:
