@@ -24,6 +24,7 @@ from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.plugin import NodeFailure, StepContext
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, Fenced, Journal, load_whole
+from flowrunner.services.signals import signal_request
 from services.callers import member_caller_of
 from support.databases import MARA, OMAR, following, new_postgres_database, open_database
 from support.dependencies import Acting, answer
@@ -332,14 +333,14 @@ nodes:
         id = await front.start()
         await front.until_waiting_for(id, "first")
         for _ in range(2):
-            await front.signals.send(front.caller, id, "paid", 1, idempotency_key="k1")
+            await front.signals.send(front.caller, id, "paid", 1, request=signal_request("k1", "paid", 1))
         await front.until_waiting_for(id, "second")
         assert not await front.side.inbox.unread([id])
         with pytest.raises(InvalidInput, match="was used before"):
-            await front.signals.send(front.caller, id, "paid", 2, idempotency_key="k1")
-        await front.signals.send(front.caller, id, "paid", 2, idempotency_key="k2")
+            await front.signals.send(front.caller, id, "paid", 2, request=signal_request("k1", "paid", 2))
+        await front.signals.send(front.caller, id, "paid", 2, request=signal_request("k2", "paid", 2))
         assert await front.until_ended(id) == [Status.COMPLETED]
-        await front.signals.send(front.caller, id, "paid", 2, idempotency_key="k2")
+        await front.signals.send(front.caller, id, "paid", 2, request=signal_request("k2", "paid", 2))
 
     assert [e.payload for e in await front.events(id) if isinstance(e, SignalReceived)] == [1, 2]
 

@@ -1,6 +1,7 @@
 """Signals to the executions that a filter selects, of which an outage or a kill may leave some for the repeat."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +15,15 @@ from flowrunner.domain.request_keys import RequestKey
 from flowrunner.domain.values import JSON, ExecutionId, FlowId
 from flowrunner.ports.executions import ExecutionFilter
 from flowrunner.ports.usage import BLOCK
+from flowrunner.services import signals
 from flowrunner.services.bulk_signals import BulkSignals
-from flowrunner.services.request_keys import RequestKeys
+from flowrunner.services.request_keys import RequestKeys, digest_of_request
 from flowrunner.services.selections import Selection, Selections
 from flowrunner.services.signals import Signals
 from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.usage import SqlUsage
+from flowrunner.threads import LONG_BYTES
 from support.databases import rows_of
 from support.dependencies import Machine
 
@@ -121,9 +124,9 @@ async def test_an_account_sends_to_one_selection_at_a_time_and_to_a_few_executio
 ) -> None:
     ids = await started(engine, mara, await engine.save(TWICE), 20)
     counted = Counted(engine.signals)
-    signals = bulk_signals(engine, counted)
+    service = bulk_signals(engine, counted)
 
-    first, second = await asyncio.gather(*(signals.send(mara, ORDER, "paid", number) for number in (1, 2)))
+    first, second = await asyncio.gather(*(service.send(mara, ORDER, "paid", number) for number in (1, 2)))
 
     assert first.taken == second.taken == ids
     assert counted.order == ids * 2
@@ -215,3 +218,24 @@ async def test_two_servers_that_search_at_once_with_one_key_reach_the_same_execu
 
     assert [one.taken for one in sent] == [ids, ids]
     assert dict(rows_of(engine.path, RECEIVED)) == dict.fromkeys(ids, 1)
+
+
+async def test_the_digest_of_a_long_payload_is_computed_once_and_on_a_thread(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await started(engine, mara, await engine.save(TWICE), 3)
+    payload = "x" * LONG_BYTES
+    computed: list[int] = []
+
+    def noted(asked: Any) -> str:
+        if payload in asked:
+            computed.append(threading.get_ident())
+        return digest_of_request(asked)
+
+    monkeypatch.setattr(signals, "digest_of_request", noted)
+
+    sent = await bulk_signals(engine).send(asking(mara, "1"), ORDER, "paid", payload)
+
+    assert sent.taken == ids
+    assert len(computed) == 1
+    assert computed != [threading.get_ident()]

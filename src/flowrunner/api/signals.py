@@ -19,7 +19,7 @@ from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import ExecutionId
 from flowrunner.services.selections import Selection
-from flowrunner.services.signals import MAX_KEY_CHARACTERS
+from flowrunner.services.signals import MAX_KEY_CHARACTERS, signal_request
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -64,9 +64,8 @@ class ApprovalBody(Body):
 async def send_signal(request: Request, id: str, key: str, body: SignalBody | None = None) -> Reply[Message]:
     """Send the signal that a `wait` node waits for. A signal that arrives early is stored for the node."""
     payload = None if body is None else body.payload
-    await services_of(request).signals.send(
-        caller_of(request), ExecutionId(id), key, payload, idempotency_key=idempotency_key_of(request)
-    )
+    asked = signal_request(idempotency_key_of(request), key, payload)
+    await services_of(request).signals.send(caller_of(request), ExecutionId(id), key, payload, request=asked)
     return answer(Message(message="Signal accepted"))
 
 

@@ -18,8 +18,9 @@ from flowrunner.services.account_locks import Locks
 from flowrunner.services.readmission import readmit
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.selections import Selection, Selections
-from flowrunner.services.signals import Signals, check_key
+from flowrunner.services.signals import Signals, check_key, signal_request
 from flowrunner.services.usage import UsageLimits
+from flowrunner.threads import on_thread_if
 
 MAX_EXECUTIONS: Final = 100
 _OPEN: Final = (Status.RUNNING, Status.WAITING)
@@ -67,13 +68,16 @@ class BulkSignals:
         # An account sends to one selection at a time.
         async with self._sending.of(caller.account_id):
             await readmit()
-            ids = await self._selected(caller, selection, search, size=len(_encode(payload)) + _BESIDE_PAYLOAD)
+            size = len(_encode(payload))
+            ids = await self._selected(caller, selection, search, size=size + _BESIDE_PAYLOAD)
             key_sent = None if request is None else request.sent
+            # One for all executions: its digest takes as long as the payload is large.
+            signal = await on_thread_if(size, signal_request, key_sent, key, payload)
 
             async def send(id: ExecutionId) -> str | None:
                 """Return the reason why an execution could not take it."""
                 try:
-                    await self._signals.send(caller, id, key, payload, idempotency_key=key_sent)
+                    await self._signals.send(caller, id, key, payload, request=signal)
                 except (Conflict, NotFound) as error:
                     # It has just ended, for example.
                     return str(error)

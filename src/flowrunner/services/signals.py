@@ -65,6 +65,16 @@ def checked_data(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngin
         raise Conflict(f"This approval cannot be answered: {error}") from None
 
 
+def signal_request(idempotency_key: str | None, key: str, payload: JSON) -> str | None:
+    """Return the digests that identify the request for a signal; None without an idempotency key.
+
+    Raises:
+        InvalidInput: If no signal can have the key.
+    """
+    check_key(key)
+    return _request(idempotency_key, ["signal", key, payload])
+
+
 class Signals:
     def __init__(
         self,
@@ -85,9 +95,12 @@ class Signals:
         self._checking = AccountLocks()
 
     async def send(
-        self, caller: Caller, id: ExecutionId, key: str, payload: JSON, *, idempotency_key: str | None = None
+        self, caller: Caller, id: ExecutionId, key: str, payload: JSON, *, request: str | None = None
     ) -> None:
         """Send a payload to the step that waits for ``key``, or to the next step that will; durable on return.
+
+        Args:
+            request: What `signal_request` returns for the key and the payload.
 
         Raises:
             NotFound.
@@ -95,7 +108,6 @@ class Signals:
             InvalidInput: If the idempotency key was used for another request to the execution.
         """
         check_key(key)
-        request = _request(idempotency_key, ["signal", key, payload])
         # The entry omits the key, which may be any text.
         entry = act(caller, "execution.signalled", "execution", id, at=self._clock.now())
         sent = signal_key("signal", key)
