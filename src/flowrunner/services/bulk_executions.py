@@ -81,8 +81,9 @@ class BulkExecutions:
         if action == "rerun":
             # What has been repeated since is not repeated beside that.
             wanted = replace(wanted, is_latest=True)
+        selection = replace(selection, filter=wanted)
         return await self._selections.search(
-            caller, selection, wanted, most=MAX_ITEMS, check=partial(check_count, field="filter")
+            caller, selection, most=MAX_ITEMS, check=partial(check_count, field="filter")
         )
 
     async def _existing(self, caller: Caller, ids: Sequence[ExecutionId]) -> Sequence[ExecutionId]:

@@ -137,8 +137,8 @@ class BulkSignals:
             raise invalid("filter.unrepaired", "selects failed executions: one that has ended takes no signal")
         if not set(wanted.statuses) <= set(_OPEN):
             raise invalid("filter.status", "must be running or waiting: an execution that has ended takes no signal")
-        wanted = replace(wanted, statuses=wanted.statuses or _OPEN)
-        return await self._selections.search(caller, selection, wanted, most=MAX_EXECUTIONS, check=_check_count)
+        selection = replace(selection, filter=replace(wanted, statuses=wanted.statuses or _OPEN))
+        return await self._selections.search(caller, selection, most=MAX_EXECUTIONS, check=_check_count)
 
 
 def _check_count(count: int) -> None:

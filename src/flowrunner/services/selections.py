@@ -46,15 +46,14 @@ class Selections:
         self,
         caller: Caller,
         selection: Selection,
-        wanted: ExecutionFilter,
         *,
         most: int,
         check: Callable[[int], None],
     ) -> Sequence[ExecutionId]:
-        """Return the executions that a filter finds, the oldest first.
+        """Return the executions that the filter of a selection finds, the oldest first.
 
         Args:
-            selection: Its ids and its filter are not read.
+            selection: Its ids are not read.
             most: The number of executions that may be found.
             check: Called with the number of those found so far, or of all; it raises InvalidInput if it is beyond
                 ``most``.
@@ -73,7 +72,7 @@ class Selections:
                 counts = cursor == "" and most > _ROWS_AT_ONCE
                 page = Page(limit=min(most + 1, _ROWS_AT_ONCE), cursor=cursor, counts=counts, is_reversed=True)
                 listed = await self._executions.page(
-                    caller, wanted, page, flow=selection.flow, since=selection.since, until=selection.until
+                    caller, selection.filter, page, flow=selection.flow, since=selection.since, until=selection.until
                 )
                 found += [row.id for row in listed.items]
                 check(max(len(found), listed.total or 0))
