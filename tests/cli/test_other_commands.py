@@ -339,6 +339,9 @@ class _ForgetfulProxy(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.endswith(self.server.closed):
+            self.send_error(500)
+            return
         connection = HTTPConnection(self.server.target)
         connection.request(self.command, self.path, content or None, dict(self.headers))
         answer = connection.getresponse()
@@ -359,12 +362,16 @@ class _ForgetfulProxy(BaseHTTPRequestHandler):
 
 
 class _ProxyServer(HTTPServer):
+    """Attributes: closed: End of the path that is answered with status 500."""
+
     target = ""
+    closed = "/nothing"
 
 
-def test_a_proxy_that_drops_the_id_of_requests_is_no_other_program(user: User) -> None:
+@pytest.mark.parametrize("closed", ["/nothing", "/auth/methods"])
+def test_a_proxy_that_drops_the_id_of_requests_is_no_other_program(user: User, closed: str) -> None:
     with _ProxyServer(("127.0.0.1", 0), _ForgetfulProxy) as proxy:
-        proxy.target = user.client.url.removeprefix("http://")
+        proxy.target, proxy.closed = user.client.url.removeprefix("http://"), closed
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{proxy.server_port}"
 

@@ -1,6 +1,5 @@
 """Client of the commands."""
 
-import contextlib
 import time
 from typing import Any, Final
 
@@ -9,7 +8,7 @@ import click
 from flowrunner.cli.common import Common
 from flowrunner.cli.output import check_fields
 from flowrunner.cli.text import plain
-from flowrunner.client import Answer, Client, ClientError, UnreadableAnswer
+from flowrunner.client import Answer, Client, ClientError, NotFoundError, UnreadableAnswer
 
 # Every answer of FlowRunner has it, in lower case here, unless a proxy leaves it out.
 _REQUEST_ID: Final = "x-request-id"
@@ -47,11 +46,19 @@ class CommandClient(Client):
         return answer
 
     def _recognises_server(self) -> bool:
-        """Return whether an answer that FlowRunner gives to everybody is as it gives it. The server is asked once."""
+        """Return whether an answer that FlowRunner gives to everybody is as it gives it, or there is none now.
+
+        The server is asked until it is recognised.
+        """
         if not self._is_recognised:
-            with contextlib.suppress(ClientError):
+            try:
                 found = super().request("GET", "/auth/methods").object()
-                self._is_recognised = {"password", "providers"} <= found.keys()
+            except (UnreadableAnswer, NotFoundError):
+                return False
+            except ClientError:
+                # The request may have been done. Its answer, such as a token that is shown once, would be lost.
+                return True
+            self._is_recognised = {"password", "providers"} <= found.keys()
         return self._is_recognised
 
 
