@@ -703,6 +703,16 @@ def test_variables_are_configuration_values() -> None:
     assert "return {n: config.MOST + 1}" in scripted["code"]["params"]["script"]
 
 
+def test_code_with_a_variable_called_config_keeps_the_variables_of_n8n() -> None:
+    code = "const config = {url: $vars.URL}; return {url: config.url}"
+
+    made, notes = nodes_of({"name": "Code", "type": "code", "parameters": {"jsCode": code}})
+
+    assert code in made["code"]["params"]["script"]
+    reason = "which flows do not know: write config.NAME, and rename a variable 'config' of its own"
+    assert f"'Code' has $vars, {reason}" in notes
+
+
 def schedules_of(kind: str, parameters: dict[str, Any]) -> tuple[list[Any], bool]:
     """Return the triggers, and whether the report says that something could not be read."""
     nodes = [

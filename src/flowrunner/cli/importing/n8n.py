@@ -290,7 +290,11 @@ class _Workflow:
         if not isinstance(code, str):
             return None, {}
         self._flow.note(f"'{title}' gets one item: check its code")
-        return {"type": "transform", "params": {"script": _CODE.format(code=with_values(code))}}, {}
+        made = with_values(code)
+        if "$vars" in made:
+            reason = "which flows do not know: write config.NAME, and rename a variable 'config' of its own"
+            self._flow.note(f"'{title}' has $vars, {reason}")
+        return {"type": "transform", "params": {"script": _CODE.format(code=made)}}, {}
 
     def _wait(self, title: str, parameters: Mapping[str, Any]) -> "Made":
         resume = parameters.get("resume", "timeInterval")

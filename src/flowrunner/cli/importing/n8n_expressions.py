@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flowrunner.cli.importing.documents import literal
+from flowrunner.domain.expression.javascript import Unclosed, defined_names, pairs_of, tokens_of
 
 Note = Callable[[str], None]
 _BRACES: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
@@ -87,8 +88,18 @@ def javascript(code: str, ids: Mapping[str, str], note: Note) -> str:
 
 
 def with_values(code: str) -> str:
-    """Return JavaScript in which the variables of n8n are configuration values."""
-    return re.sub(r"\$vars\.(?=[A-Za-z_])", "config.", code)
+    """Return JavaScript in which the variables of n8n are configuration values, unless it has its own `config`."""
+    return code if _defines_config(code) else re.sub(r"\$vars\.(?=[A-Za-z_])", "config.", code)
+
+
+def _defines_config(code: str) -> bool:
+    if "$vars" not in code or "config" not in code:
+        return False
+    try:
+        tokens = tokens_of(code)
+        return "config" in defined_names(tokens, pairs_of(tokens))
+    except Unclosed:
+        return False
 
 
 def condition(conditions: Any, combine: Any, ids: Mapping[str, str], note: Note) -> str:
