@@ -32,10 +32,10 @@ _LINE_END: Final = re.compile(f"[{_LINE_ENDS}]")
 MAX_SCRIPT: Final = 64 * 1024
 _DEEPEST: Final = 50
 _DEEPEST_BRACKETS: Final = 200
-_OPENING: Final = frozenset(("(", "[", "{", "${"))
-_CLOSING: Final = frozenset(")]}")
+OPENING: Final = frozenset(("(", "[", "{", "${"))
+CLOSING: Final = frozenset(")]}")
 DECLARING: Final = frozenset({"let", "const", "var"})
-_AFTER_VALUES: Final = frozenset({",", ";", ")", "}", "]", "of", "in", *DECLARING})
+AFTER_VALUES: Final = frozenset({",", ";", ")", "}", "]", "of", "in", *DECLARING})
 
 KEYWORDS: Final = frozenset(
     "async await break case catch class const continue debugger default delete do else export extends false finally"
@@ -198,9 +198,9 @@ def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0
             if found == "}" and braces == 0 and is_nested:
                 return tokens, at
             braces += (found == "{") - (found == "}")
-            if found in _OPENING:
+            if found in OPENING:
                 opened.append(_ends_as_a_value(tokens, found))
-            elif found in _CLOSING:
+            elif found in CLOSING:
                 is_value = opened.pop() if opened else True
         if kind != "space":
             tokens.append(JsToken(kind, _unescaped(found) if kind == "name" else found, at))
@@ -307,12 +307,12 @@ def pairs_of(tokens: Sequence[JsToken]) -> Mapping[int, int]:
     for index, token in enumerate(tokens):
         if token.kind != "mark":
             continue
-        if token.text in _OPENING:
+        if token.text in OPENING:
             opened.append(index)
             pairs[index] = len(tokens) - 1
             if len(opened) > _DEEPEST_BRACKETS:
                 raise Unclosed(f"brackets are nested more than {_DEEPEST_BRACKETS} deep")
-        elif token.text in _CLOSING:
+        elif token.text in CLOSING:
             pairs[index] = opened.pop() if opened else index
             pairs[pairs[index]] = index
     return pairs
@@ -369,8 +369,8 @@ def _declared(tokens: Sequence[JsToken], pairs: Mapping[int, int], index: int) -
         else:
             return
         # Skip the value, up to the comma before the next name.
-        while index < len(tokens) and tokens[index].text not in _AFTER_VALUES:
-            index = pairs[index] + 1 if tokens[index].text in _OPENING else index + 1
+        while index < len(tokens) and tokens[index].text not in AFTER_VALUES:
+            index = pairs[index] + 1 if tokens[index].text in OPENING else index + 1
         if index >= len(tokens) or tokens[index].text != ",":
             return
         index += 1

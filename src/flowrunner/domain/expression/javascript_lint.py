@@ -5,7 +5,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from flowrunner.domain.expression.javascript import (
+    AFTER_VALUES,
+    CLOSING,
     DECLARING,
+    KEYWORDS,
+    OPENING,
     JsToken,
     Unclosed,
     defined_names,
@@ -108,15 +112,33 @@ def lost_changes(text: str, names: Collection[str], kept: str | None = None) -> 
 def read_before_defined(text: str, name: str) -> str | None:
     """Return the member that a script reads of a name before it defines that name itself, or None.
 
+    A parameter is defined in its function alone, and a variable after its value, whose functions may read it.
+
     Raises:
         Unclosed: As `references`.
     """
     tokens = tokens_of(text)
     pairs = pairs_of(tokens)
-    for index, token in enumerate(tokens):
-        if token.text == name and token.kind == "name" and not is_member(tokens, index) and not is_key(tokens, index):
-            member = next((key for key, _ in _members(tokens, pairs, index)), None)
-            return member if name in defined_names(tokens, pairs) else None
+    if name not in defined_names(tokens, pairs):
+        return None
+    # The end of the value that defines the name; before there is one, that of the script.
+    end, is_value = len(tokens), False
+    index = 0
+    while index < end:
+        parameters = _end_of_parameters(tokens, pairs, index)
+        if parameters is not None and (is_value or any(part.text == name for part in tokens[index : parameters + 1])):
+            index = _end_of_function(text, tokens, pairs, parameters)
+            continue
+        token = tokens[index]
+        index += 1
+        if token.text != name or token.kind != "name" or is_member(tokens, index - 1) or is_key(tokens, index - 1):
+            continue
+        if (member := next((key for key, _ in _members(tokens, pairs, index - 1)), None)) is not None:
+            return member
+        if not is_value:
+            if not is_before(tokens, index - 1, "="):
+                return None
+            end, is_value = _end_of_value(text, tokens, pairs, index + 1), True
     return None
 
 
@@ -165,3 +187,37 @@ def _is_part_of_an_operator(tokens: Sequence[JsToken], index: int) -> bool:
     # No JavaScript begins with a `=`, or has a blank between the two.
     follows = tokens[index - 1].text in ("=", "!", *_OPERATORS)
     return follows or any(after.text in ("=", "=>") for after in tokens[index + 1 : index + 2])
+
+
+def _end_of_parameters(tokens: Sequence[JsToken], pairs: Mapping[int, int], index: int) -> int | None:
+    """Return the last token of the parameters that begin at ``index``; None if none begin there."""
+    token = tokens[index]
+    if token.kind == "name" and is_before(tokens, index, "=>"):
+        return index
+    if token.text != "(":
+        return None
+    closing, before = pairs[index], tokens[index - 1] if index > 0 else None
+    is_named = before is not None and before.kind == "name" and before.text not in KEYWORDS - {"catch"}
+    has_body = is_named and is_before(tokens, closing, "{")
+    return closing if has_body or _is_parameters(tokens, index, closing) else None
+
+
+def _end_of_function(text: str, tokens: Sequence[JsToken], pairs: Mapping[int, int], parameters: int) -> int:
+    """Return the index after a function whose parameters end at ``parameters``."""
+    body = parameters + (2 if is_before(tokens, parameters, "=>") else 1)
+    if body < len(tokens) and tokens[body].text == "{":
+        return pairs[body] + 1
+    return _end_of_value(text, tokens, pairs, body)
+
+
+def _end_of_value(text: str, tokens: Sequence[JsToken], pairs: Mapping[int, int], index: int) -> int:
+    """Return the index after the value that begins at ``index``."""
+    start = index
+    while index < len(tokens) and tokens[index].text not in AFTER_VALUES:
+        before = tokens[index - 1]
+        is_after_value = index > start and (before.kind != "mark" or before.text in CLOSING)
+        # A statement may end without a semicolon.
+        if is_after_value and tokens[index].kind != "mark" and "\n" in text[_end(before) : tokens[index].start]:
+            break
+        index = pairs[index] + 1 if tokens[index].text in OPENING else index + 1
+    return index
