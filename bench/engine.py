@@ -158,7 +158,7 @@ async def open_engine(
         sandbox=sandbox,
         node_types=node_types,
         http=http,
-        mail=EgressMailClients(http.policy),
+        mail=EgressMailClients(http.policy, http.lookups),
         clock=clock,
         draw=random.SystemRandom().random,
         limits=WorkspaceLimits(stored=10 * 2**30),

@@ -40,6 +40,7 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.memory_room import FairMemory
+from flowrunner.security.name_lookups import lookup_slots
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.compiled_flows import CompiledFlowCache
 from flowrunner.services.executions import Executions, StartRequest
@@ -157,7 +158,7 @@ class Cluster:
             sandbox=self.sandbox,
             node_types=self.types,
             http=self.http,
-            mail=EgressMailClients(EgressPolicy()),
+            mail=EgressMailClients(EgressPolicy(), lookup_slots()),
             clock=self.clock,
             draw=lambda: 0.0,
             short_wait=self.short_wait,

@@ -13,6 +13,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import MailServer
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.name_lookups import lookup_slots
 from support.contexts import PlainContext
 from support.databases import MARA
 from support.mailbox import open_mailbox
@@ -31,7 +32,7 @@ async def test_the_type_that_sends_an_email_sends_it() -> None:
     exec(sample, page)  # the page is ours
     node_type = page["StockReport"]()
     with open_mailbox() as (mailbox, port):
-        client = EgressMailClients(EgressPolicy([LOOPBACK])).of(WorkspaceId(MARA))
+        client = EgressMailClients(EgressPolicy([LOOPBACK]), lookup_slots()).of(WorkspaceId(MARA))
 
         class ToTheMailbox:
             async def send(self, server: MailServer, **email: Any) -> Any:

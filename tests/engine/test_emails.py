@@ -12,6 +12,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from flowrunner.domain.events import Completed, Failed
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.name_lookups import lookup_slots
 from support.databases import contents_of
 from support.dependencies import Machine, machine, secret
 from support.mailbox import open_mailbox, scripted_mail_server
@@ -24,7 +25,7 @@ PASSWORD: Final = "a-very-long-password"
 
 
 def with_mail(machine: Machine) -> Machine:
-    machine.deps.mail = EgressMailClients(EgressPolicy([LOOPBACK]))
+    machine.deps.mail = EgressMailClients(EgressPolicy([LOOPBACK]), lookup_slots())
     return machine
 
 

@@ -21,6 +21,7 @@ from flowrunner.plugin import MailServer, NodeFailure
 from flowrunner.security import egress_mail, name_lookups
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.name_lookups import lookup_slots
 from support.contexts import PlainContext
 from support.databases import MARA
 from support.mailbox import Mailbox, open_mailbox, scripted_mail_server
@@ -39,7 +40,7 @@ class Sender:
     """Sends as a node of a flow does, by default without a login to the loopback address."""
 
     def __init__(self) -> None:
-        self.clients = EgressMailClients(EgressPolicy([LOOPBACK]))
+        self.clients = EgressMailClients(EgressPolicy([LOOPBACK]), lookup_slots())
         self.context = PlainContext(http=None, mail=self.clients.of(WorkspaceId(MARA)))  # type: ignore[arg-type] # unused
 
     async def send(self, port: int, **params: Any) -> Any:

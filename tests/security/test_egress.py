@@ -20,10 +20,11 @@ import pytest
 from flowrunner.bootstrap.location import own_servers
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import MailServer, NodeFailure
-from flowrunner.security.egress import EgressClient
+from flowrunner.security import name_lookups
+from flowrunner.security.egress import EgressClient, EgressClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
-from flowrunner.security.name_lookups import WorkspaceResolver
+from flowrunner.security.name_lookups import WorkspaceResolver, lookup_slots
 from flowrunner.settings import Settings
 from support.client import Client
 from support.networks import unused_port
@@ -531,7 +532,7 @@ async def attempt_mail(policy: EgressPolicy, host: str, port: int) -> str:
     server = MailServer(host=host, port=port, security="tls", username="ada", password="x")  # no server asks
     with pytest.raises(NodeFailure) as failed:
         await (
-            EgressMailClients(policy)
+            EgressMailClients(policy, lookup_slots())
             .of(WorkspaceId("a"))
             .send(server, sender="a@example.com", recipients=["b@example.com"], write=EmailMessage)
         )
@@ -552,6 +553,21 @@ async def test_s31_s32_nothing_of_the_corpus_is_reached_by_an_email(
 
     scoreboard.count(REACHED, cases=cases, failures=trap.reached - before + len(connects))
     assert (unexpected, trap.reached, connects) == ([], before, [])
+
+
+async def test_requests_and_emails_of_a_workspace_share_its_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, clients = WorkspaceId("a"), EgressClients(EgressPolicy())
+    for _ in range(8):
+        await clients.lookups.take(workspace)
+    monkeypatch.setattr(name_lookups, "LOOKUP_SECONDS", 0.0)
+    server = MailServer(host="mail.example", port=465, security="tls", username="ada", password="x")  # no server asks
+
+    with pytest.raises(NodeFailure, match="8 lookups of other names are unanswered"):
+        await (
+            EgressMailClients(EgressPolicy(), clients.lookups)
+            .of(workspace)
+            .send(server, sender="a@example.com", recipients=["b@example.com"], write=EmailMessage)
+        )
 
 
 async def test_s33_the_name_of_a_mail_server_is_looked_up_once(names: dict[str, list[list[str]]]) -> None:

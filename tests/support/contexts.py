@@ -9,6 +9,7 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.plugin import HttpClient, MailClient, NodeFailure, SubFlow
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.name_lookups import lookup_slots
 from support.databases import MARA, NOON
 
 
@@ -42,7 +43,9 @@ class PlainContext:
     branches: Sequence[str] = ()
     collects: bool = False
     depth: int = 0
-    mail: MailClient = field(default_factory=lambda: EgressMailClients(EgressPolicy()).of(WorkspaceId(MARA)))
+    mail: MailClient = field(
+        default_factory=lambda: EgressMailClients(EgressPolicy(), lookup_slots()).of(WorkspaceId(MARA))
+    )
     flows: NoFlows = field(default_factory=NoFlows)
     lines: list[tuple[LogLevel, str, JSON]] = field(default_factory=list)
 

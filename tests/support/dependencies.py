@@ -29,6 +29,7 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.memory_room import FairMemory
+from flowrunner.security.name_lookups import lookup_slots
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.compiled_flows import CompiledFlowCache
 from flowrunner.services.executions import Executions
@@ -392,7 +393,7 @@ async def machine(
             sandbox=scripts,
             node_types=known,
             http=http,
-            mail=EgressMailClients(EgressPolicy()),
+            mail=EgressMailClients(EgressPolicy(), lookup_slots()),
             clock=clock,
             draw=draw,
             limits=limits,

@@ -89,7 +89,7 @@ def assemble_engine(
         sandbox=sandbox,
         node_types=node_types,
         http=http,
-        mail=EgressMailClients(http.policy),
+        mail=EgressMailClients(http.policy, http.lookups),
         memory=FairMemory(),
         held=HeldMemory(settings.execution_memory),
         clock=clock,

@@ -143,7 +143,7 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
         sandbox=sandbox,
         node_types=node_types,
         http=http,
-        mail=EgressMailClients(policy, processes=given.count),
+        mail=EgressMailClients(policy, http.lookups, processes=given.count),
         memory=ServerMemory(server),
         held=HeldMemory(given.execution_memory),
         clock=clock,

@@ -51,7 +51,7 @@ async def open_local_runner(
         sandbox=runtime.sandbox,
         node_types=runtime.node_types,
         http=http,
-        mail=EgressMailClients(http.policy),
+        mail=EgressMailClients(http.policy, http.lookups),
         clock=clock,
         draw=random.SystemRandom().random,
     )

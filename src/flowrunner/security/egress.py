@@ -88,6 +88,7 @@ class EgressClients:
         self.policy = policy
         self._tracer = tracer
         self._shares = _Shares(processes)
+        self.lookups = self._shares.lookups
         # Ordered by last use, the oldest first.
         self._clients: OrderedDict[WorkspaceId, EgressClient] = OrderedDict()
 

@@ -18,7 +18,7 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import MailServer, NodeFailure, RefusedRecipient
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
-from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver, lookup_slots
+from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver
 from flowrunner.smtp import SmtpSession
 from flowrunner.threads import on_own_thread
 
@@ -50,12 +50,13 @@ class EgressMailClients:
     """The clients of all workspaces. Implements `ports.MailClients`.
 
     Args:
+        lookups: The slots for lookups of names, which requests take too.
         processes: Processes that have such clients. Their e-mails together keep the limits of one.
     """
 
-    def __init__(self, policy: EgressPolicy, *, processes: int = 1) -> None:
+    def __init__(self, policy: EgressPolicy, lookups: FairSlots, *, processes: int = 1) -> None:
         self.policy = policy
-        self.lookups = lookup_slots(processes)
+        self.lookups = lookups
         self.slots = FairSlots(
             total=max(_MAILS // processes, 1),
             share=max(_MAILS_OF_A_WORKSPACE // processes, 1),

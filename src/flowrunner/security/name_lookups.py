@@ -1,4 +1,4 @@
-"""DNS lookups for the requests of flows, with a share for each workspace."""
+"""DNS lookups for the requests and e-mails of flows, with a share for each workspace."""
 
 import asyncio
 import socket
@@ -30,7 +30,7 @@ def lookup_slots(processes: int = 1) -> FairSlots:
 
 
 class WorkspaceResolver(AbstractResolver):
-    """The resolver for requests of one workspace. It rejects a name if any of its addresses is closed."""
+    """The resolver for requests and e-mails of one workspace. It rejects a name if any of its addresses is closed."""
 
     def __init__(self, policy: EgressPolicy, slots: FairSlots, workspace_id: WorkspaceId) -> None:
         self._policy = policy
