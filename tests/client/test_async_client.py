@@ -8,6 +8,8 @@ import pytest
 
 from client.scripted import drip, scripted
 from flowrunner.client import AsyncClient, ClientError, ExecutionFailed, NotFoundError, StillRunning
+from flowrunner.client.async_transport import AsyncTransport
+from flowrunner.client.requests import Origin, Request
 from support.client import Client as PlainClient
 from support.server import Server
 from support.waiting import wait_for
@@ -126,6 +128,19 @@ async def test_what_is_under_way_when_a_client_is_closed_ends_and_is_not_repeate
         with pytest.raises(ClientError, match="closed meanwhile"):
             await reading
         assert server.connections == 1
+
+
+async def test_what_is_read_while_the_connections_are_closed_ends() -> None:
+    with scripted(drip) as server:
+        transport = AsyncTransport(Origin.parse(server.url), connect_seconds=60, ca_file=None)
+        made = Request(method="GET", target="/api/v1/flows")
+        async with transport.stream(made, silent_seconds=60) as (_, chunks):
+            await anext(chunks)
+            closing = asyncio.create_task(transport.close())
+            await asyncio.sleep(0)
+            with pytest.raises(ClientError, match="closed meanwhile"):
+                _ = [chunk async for chunk in chunks]
+            await closing
 
 
 async def test_a_request_may_begin_while_the_connections_are_closed(account: PlainClient) -> None:

@@ -104,7 +104,11 @@ class AsyncTransport:
         while True:
             # Only around the reads: an error of the caller is none of the connection.
             with self._errors_of(session):
-                chunk = await response.content.read(_CHUNK_BYTES)
+                try:
+                    chunk = await response.content.read(_CHUNK_BYTES)
+                except RuntimeError as error:
+                    # aiohttp's word for a read that begins while the connection is being closed.
+                    raise aiohttp.ClientConnectionError(str(error)) from None
             if not chunk:
                 return
             yield chunk
