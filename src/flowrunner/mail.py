@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate
 from functools import partial
 from typing import Final, Self
@@ -74,7 +75,8 @@ class SmtpMailer:
 
     def _message(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> EmailMessage:
         """Raises: ValueError, HeaderParseError."""
-        message = EmailMessage()
+        # Every server takes it, also one that does not offer 8BITMIME.
+        message = EmailMessage(SMTP.clone(cte_type="7bit"))
         message["From"], message["Subject"] = self._sender, subject
         message["To"] = [_address(text) for text in to]
         message["Date"] = formatdate()

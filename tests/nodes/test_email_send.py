@@ -132,6 +132,39 @@ async def test_attachments_arrive_byte_by_byte(sender: Sender, mailbox: tuple[Ma
     assert found[1:] == [("rows.csv", "text/csv", "a,é\n1,2\n"), ("notes", "text/plain", "ä")]
 
 
+@pytest.mark.parametrize("content_type", ["text/csv", "text/csv; charset=latin1", None])
+async def test_an_attached_text_names_its_charset(
+    sender: Sender, mailbox: tuple[Mailbox, int], content_type: str | None
+) -> None:
+    box, port = mailbox
+    kind = {} if content_type is None else {"content_type": content_type}
+
+    await sender.send(port, attachments=[{"filename": "rows.csv", "text": "1,é\n", **kind}])
+
+    (attachment,) = only_one(box)[1].iter_attachments()
+    assert attachment.get_content_charset() == "utf-8"
+    assert attachment.get_content() == "1,é\n"
+
+
+async def test_a_nul_in_the_text_arrives_and_is_not_sent_as_it_is(sender: Sender, mailbox: tuple[Mailbox, int]) -> None:
+    box, port = mailbox
+
+    await sender.send(port, body="a\x00b")
+
+    envelope, message = only_one(box)
+    assert isinstance(envelope.content, bytes)
+    assert b"\x00" not in envelope.content
+    assert message.get_content() == "a\x00b"
+
+
+async def test_an_email_that_is_too_large_is_not_told_as_a_fault_of_its_sender(sender: Sender) -> None:
+    with open_mailbox(data_size_limit=500) as (_, port):
+        failed = await sender.fail(port, body="x" * 1000)
+
+    assert (failed.type, failed.data["stage"]) == ("email.552", "message")  # type: ignore[call-overload,index] # a dict
+    assert "refused the e-mail with code 552" in failed.message
+
+
 async def test_a_long_text_arrives_whole(sender: Sender, mailbox: tuple[Mailbox, int]) -> None:
     box, port = mailbox
     text = "ä\n\r\n.\n" * 100_000
@@ -222,6 +255,7 @@ async def test_domains_go_in_ascii_and_other_letters_before_the_at_only_to_serve
         ({"to": "ada"}, "'ada' is not an e-mail address"),
         ({"from": "a@example.com\nX: y"}, "is not an e-mail address"),
         ({"subject": "Hello\r\nBcc: b@example.com"}, "must be one line without control characters"),
+        ({"subject": "Copied\u2028from a web page"}, "must be one line without control characters"),
         ({"to": MANY, "cc": MANY}, "must have at most 100 recipients in all: send several e-mails"),
         ({"to": None}, "give at least one recipient: 'to', 'cc' or 'bcc'"),
         ({"body": None}, "give 'body', 'html' or both"),

@@ -77,6 +77,17 @@ async def test_an_e_mail_to_an_account_goes_to_its_address_and_is_gone_once_sent
     assert await office.unsent() == []
 
 
+async def test_an_e_mail_has_no_letters_that_a_server_without_8bitmime_cannot_take() -> None:
+    with open_mailbox() as (mailbox, port):
+        mailer = SmtpMailer.of(f"smtp://127.0.0.1:{port}?from=f@example.com")
+        await mailer.send(["kim@example.com"], "Größe", "Flow „Größe“ failed\n", message_id="m")
+
+    ((envelope, message),) = mailbox.arrived
+    assert isinstance(envelope.content, bytes)
+    assert envelope.content.isascii()
+    assert text_of(message) == "Flow „Größe“ failed\n"
+
+
 async def test_a_change_that_fails_adds_no_e_mail(office: Office) -> None:
     async def fail(tx: Any) -> None:
         raise LookupError

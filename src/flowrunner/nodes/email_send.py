@@ -74,8 +74,9 @@ class Attachment(File):
 
 
 def _one_line(text: str) -> str:
-    # The value of an expression may hold a line break, the text of one in a document a tab.
-    if "${" not in text and any(ord(character) < 32 or ord(character) == 127 for character in text):
+    # The value of an expression may hold a line break, the text of one in a document a tab. Python's headers take
+    # U+0085, U+2028 and U+2029 for line breaks, too.
+    if "${" not in text and any(ord(character) < 32 or character in "\x7f\x85\u2028\u2029" for character in text):
         raise ValueError("must be one line without control characters")
     return text
 
@@ -223,10 +224,11 @@ def _message(params: EmailSendParams, sender: EmailAddress, message_id: str, now
 
 
 def _add_text(add: Callable[..., None], text: str, subtype: str) -> None:
-    if len(text) <= LONG_BODY_BYTES:
+    if len(text) <= LONG_BODY_BYTES and "\x00" not in text:
         add(text, subtype=subtype)
         return
-    # As bytes: a long text would be split into its lines, of which it may have millions.
+    # As bytes: a long text would be split into its lines, of which it may have millions, and a NUL would go as it is,
+    # which RFC 5321, 4.5.2, forbids.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
     add(lines.encode(), maintype="text", subtype=subtype, cte="base64", params={"charset": "utf-8"})
 
@@ -237,6 +239,9 @@ def _add_attachment(message: "EmailMessage", attachment: Attachment, key: str) -
     else:
         content, kind = (attachment.text or "").encode(), "text/plain; charset=utf-8"
     maintype, subtype, params = _kind_of(attachment.content_type or kind)
+    if attachment.base64 is None and maintype == "text":
+        # Readers take a text without a charset for ASCII, or guess.
+        params = {**params, "charset": "utf-8"}
     message.add_attachment(content, maintype=maintype, subtype=subtype, params=params, filename=attachment.filename)
 
 

@@ -272,7 +272,9 @@ def _failure(error: OSError | ValueError, server: MailServer, stage: str) -> Nod
             listed: list[JSON] = [{"address": one.address, "code": one.code, "reply": one.reply} for one in refused]
             return _refusal(server, first.code, first.reply, "recipients", listed)
         case smtplib.SMTPSenderRefused():
-            return _refusal(server, error.smtp_code, _text(error.smtp_error), "sender")
+            # The size of the e-mail is announced with the sender, and these codes refuse that (RFC 1870, 6.1).
+            refused_stage = "message" if error.smtp_code in (452, 552) else "sender"
+            return _refusal(server, error.smtp_code, _text(error.smtp_error), refused_stage)
         case smtplib.SMTPResponseException():
             return _refusal(server, error.smtp_code, _text(error.smtp_error), stage)
         case smtplib.SMTPException() if stage == "login" and not isinstance(error, smtplib.SMTPServerDisconnected):
