@@ -86,7 +86,7 @@ class Somewhere:
     def report(self, at: Keys, fault: ExpressionSyntax) -> None:
         self.faults.append((at, fault.code))
 
-    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
+    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int], *, has_default: bool = False) -> None:
         self.visited.append((text, root, tuple(keys)))
 
 

@@ -148,12 +148,12 @@ class DeployedFlow(FlowAnswer, frozen=True, kw_only=True):
     ]
     missing_secrets: Annotated[
         Sequence[str] | UnsetType,
-        Meta(description="Names of secrets that the flow reads and the workspace does not have. Absent without any."),
+        Meta(description="Names of secrets that the flow needs and the workspace does not have. Absent without any."),
     ] = UNSET
     missing_config: Annotated[
         Sequence[str] | UnsetType,
         Meta(
-            description="Names of configuration values that the flow reads and the workspace does not have. Absent "
+            description="Names of configuration values that the flow needs and the workspace does not have. Absent "
             "without any."
         ),
     ] = UNSET

@@ -176,11 +176,11 @@ class MoveAnswer(Answer, frozen=True, kw_only=True):
     flow: FlowAnswer
     workspace_id: str
     missing_secrets: Annotated[
-        Sequence[str], Meta(description="Names of secrets that the flow reads and the workspace does not have.")
+        Sequence[str], Meta(description="Names of secrets that the flow needs and the workspace does not have.")
     ]
     missing_config: Annotated[
         Sequence[str],
-        Meta(description="Names of configuration values that the flow reads and the workspace does not have."),
+        Meta(description="Names of configuration values that the flow needs and the workspace does not have."),
     ]
 
 

@@ -234,8 +234,8 @@ class DeployedFlow(Model):
             answer to a creation, and absent if there are none.
         plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
         action: `none` if the flow already had all of the changes.
-        missing_secrets: Names of secrets that the flow reads and the workspace does not have. Absent without any.
-        missing_config: Names of configuration values that the flow reads and the workspace does not have. Absent
+        missing_secrets: Names of secrets that the flow needs and the workspace does not have. Absent without any.
+        missing_config: Names of configuration values that the flow needs and the workspace does not have. Absent
             without any.
         missing_flows: Names or ids of flows that the flow calls or waits for, which neither the workspace nor the
             request has. Absent without any.
@@ -983,8 +983,8 @@ class Move(Model):
     """The schema `MoveAnswer` of the API.
 
     Attributes:
-        missing_secrets: Names of secrets that the flow reads and the workspace does not have.
-        missing_config: Names of configuration values that the flow reads and the workspace does not have.
+        missing_secrets: Names of secrets that the flow needs and the workspace does not have.
+        missing_config: Names of configuration values that the flow needs and the workspace does not have.
     """
 
     flow: Flow

@@ -1,11 +1,12 @@
 """Configuration values of a workspace: their bounds, and the values that expressions read."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.expression import ExpressionFailed
+from flowrunner.domain.prepared import Mentions
 from flowrunner.domain.values import JSON
 
 NO_CONFIG: Final[Mapping[str, JSON]] = {}
@@ -35,11 +36,12 @@ def config_faults(name: str, value: JSON, *, characters: int) -> Sequence[Fault]
     return faults
 
 
-def config_of(names: Iterable[str], values: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Return the named configuration values. Raises: ExpressionFailed if one does not exist."""
+def config_of(mentions: Mentions, values: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return the named configuration values. Raises: ExpressionFailed if one without a default does not exist."""
     found: dict[str, JSON] = {}
-    for name in sorted(names):
-        if name not in values:
+    for name in sorted(mentions.config):
+        if name in values:
+            found[name] = values[name]
+        elif ("config", name) in mentions.needed:
             raise ExpressionFailed(f"${{config.{name}}}: there was no configuration value '{name}' at the start")
-        found[name] = values[name]
     return found

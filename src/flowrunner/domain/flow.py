@@ -214,6 +214,7 @@ class Flow(Graph):
         triggers: What starts it by itself, by name.
         secrets: The secrets that its expressions name.
         config: The configuration values that its expressions name.
+        needed: Those of both that some expression reads without a default, each with `secrets` or `config`.
         calls: The flows that its nodes call and whose ends start it, by id or name.
         searchable: The inputs by whose values lists find its executions.
         is_tool: Agents find it as a tool of the MCP server.
@@ -230,6 +231,7 @@ class Flow(Graph):
     on_finish: str | None = None
     secrets: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
+    needed: frozenset[tuple[str, str]] = frozenset()
     calls: tuple[str, ...] = ()
     searchable: tuple[str, ...] = ()
     is_tool: bool = False

@@ -12,6 +12,8 @@ class Mentions:
     roots: frozenset[str] = frozenset()
     secrets: frozenset[str] = frozenset()
     config: frozenset[str] = frozenset()
+    # Those of both that are read without a default, each with `secrets` or `config`.
+    needed: frozenset[tuple[str, str]] = frozenset()
     nodes: frozenset[str] = frozenset()
     # An expression reads nodes by names that it computes.
     any_node: bool = False
@@ -21,8 +23,11 @@ class Mentions:
 
 def mentions_of(*templates: Template) -> Mentions:
     roots, secrets, config, nodes, trigger, any_node = set(), set(), set(), set(), set(), False
-    for root, keys in _references(*templates):
+    needed = set()
+    for root, keys, has_default in _references(*templates):
         roots.add(root)
+        if root in ("secrets", "config") and keys and not has_default:
+            needed.add((root, str(keys[0])))
         if root == "secrets":
             secrets.add(str(keys[0]))
         # Without keys it is an element of a loop.
@@ -38,20 +43,21 @@ def mentions_of(*templates: Template) -> Mentions:
         roots=frozenset(roots),
         secrets=frozenset(secrets),
         config=frozenset(config),
+        needed=frozenset(needed),
         nodes=frozenset(nodes),
         any_node=any_node,
         trigger=frozenset(trigger),
     )
 
 
-def _references(*templates: Template) -> list[tuple[str, tuple[str | int, ...]]]:
-    found: list[tuple[str, tuple[str | int, ...]]] = []
+def _references(*templates: Template) -> list[tuple[str, tuple[str | int, ...], bool]]:
+    found: list[tuple[str, tuple[str | int, ...], bool]] = []
     for template in templates:
         for expression in expressions_of(template):
             if isinstance(expression, Path):
-                found.append((expression.root, expression.keys))
+                found.append((expression.root, expression.keys, False))
             elif isinstance(expression, Code):
-                found.extend((reference.root, reference.keys) for reference in expression.references)
+                found.extend((read.root, read.keys, read.has_default) for read in expression.references)
     return found
 
 

@@ -53,8 +53,8 @@ class ExpressionScope:
         """Return the value of a template; all its code is evaluated in one sandbox request.
 
         Raises:
-            ExpressionFailed: If an expression has no value, or names a secret or a configuration value that does not
-                exist.
+            ExpressionFailed: If an expression has no value, or names, without a default, a secret or a configuration
+                value that does not exist.
             Stopped.
         """
         template = part.template
@@ -84,10 +84,10 @@ class ExpressionScope:
             if root in self.extra:
                 scope[root] = self.extra[root]
             elif root == "secrets":
-                scope[root] = await self._secrets(mentions.secrets)
+                scope[root] = await self._secrets(mentions)
             # In a flow that names no configuration value it is an element of a loop.
             elif root == "config" and self.loaded.execution.flow.config:
-                scope[root] = config_of(mentions.config, self.loaded.state.config)
+                scope[root] = config_of(mentions, self.loaded.state.config)
             elif root == "nodes":
                 scope[root] = self._nodes(mentions)
             else:
@@ -172,12 +172,13 @@ class ExpressionScope:
                     found[name] = _as_read(frame, name)
         return found
 
-    async def _secrets(self, names: frozenset[str]) -> dict[str, JSON]:
+    async def _secrets(self, mentions: Mentions) -> dict[str, JSON]:
         values = await self.loaded.deps.retry_until_available(
-            lambda: self.loaded.deps.vault.reveal(self.loaded.execution.workspace_id, names)
+            lambda: self.loaded.deps.vault.reveal(self.loaded.execution.workspace_id, mentions.secrets)
         )
-        for name in sorted(names - values.keys()):
-            raise ExpressionFailed(f"${{secrets.{name}}}: there is no secret '{name}'")
+        for name in sorted(mentions.secrets - values.keys()):
+            if ("secrets", name) in mentions.needed:
+                raise ExpressionFailed(f"${{secrets.{name}}}: there is no secret '{name}'")
         return dict(values)
 
 

@@ -41,12 +41,14 @@ class Expressions:
         codes: All JavaScript of the document, not compiled yet.
         secrets: Secrets that the expressions name, each with the place of its first use.
         config: Configuration values that they name, in the same way.
+        needed: Those of both that some expression reads without a default, each with `secrets` or `config`.
     """
 
     document: Document
     codes: list[Code] = field(default_factory=list)
     secrets: dict[str, CodePlace] = field(default_factory=dict)
     config: dict[str, CodePlace] = field(default_factory=dict)
+    needed: set[tuple[str, str]] = field(default_factory=set)
 
     def template(
         self,
@@ -88,12 +90,14 @@ class Expressions:
                     keys, "expression.place", "expressions are not evaluated here", "use it in a node's params instead"
                 )
 
-    def check_reference(self, at: Keys, context: ScopeContext, text: str, root: str, keys: Sequence[str | int]) -> None:
+    def check_reference(
+        self, at: Keys, context: ScopeContext, text: str, root: str, keys: Sequence[str | int], *, has_default: bool
+    ) -> None:
         """Report a name that an expression reads and that cannot exist."""
         if root == "secrets" and keys and isinstance(keys[0], str):
-            self.secrets.setdefault(keys[0], self.document.code_place(at))
+            self.read(self.secrets, root, keys[0], at, has_default=has_default)
         if root == "config" and root not in context.names and keys and isinstance(keys[0], str):
-            self.config.setdefault(keys[0], self.document.code_place(at))
+            self.read(self.config, root, keys[0], at, has_default=has_default)
         known: Collection[str] | None = _KNOWN_KEYS.get(root)
         if root == "nodes":
             known = context.visible
@@ -135,6 +139,13 @@ class Expressions:
             and keys[1] not in context.inputs
         ):
             self.unknown_key(at, text, "flow.input", keys[1], context.inputs)
+
+    def read(self, places: dict[str, CodePlace], root: str, name: str, at: Keys, *, has_default: bool) -> None:
+        # The place that a warning names is the first one that fails without it.
+        if not has_default and (root, name) not in self.needed:
+            self.needed.add((root, name))
+            places[name] = self.document.code_place(at)
+        places.setdefault(name, self.document.code_place(at))
 
     def unknown_key(self, at: Keys, text: str, owner: str, key: str | int, known: Collection[str]) -> None:
         self.document.fault(
@@ -190,11 +201,11 @@ class _Place:
         document.fault(at, fault.code, str(fault), hint)
         document.unread.add(document.faults[-1].path)
 
-    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
+    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int], *, has_default: bool = False) -> None:
         # Both are reported already.
         if root not in self.names or (at, ".".join(map(str, (root, *keys)))) in self.cut:
             return
-        self.expressions.check_reference(at, self.context, text, root, keys)
+        self.expressions.check_reference(at, self.context, text, root, keys, has_default=has_default)
 
 
 def strings_in(value: JSON, at: Keys) -> Iterable[tuple[Keys, str]]:

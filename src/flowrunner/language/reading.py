@@ -1,6 +1,6 @@
 """Reader of the keys of a document. It returns a flow, or the faults."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -51,6 +51,7 @@ class Reading:
         codes: All JavaScript of the document, not compiled yet.
         secrets: Secrets that the expressions name, each with the place of its first use.
         config: Configuration values that they name, in the same way.
+        needed: Those of both that some expression reads without a default, each with `secrets` or `config`.
         flows: Flows that the nodes call, by id or name, each with the place of its first use.
         listened: Flows whose ends start this one, in the same way.
         trigger_places: The place of each trigger, by its name.
@@ -62,6 +63,7 @@ class Reading:
     codes: Sequence[Code] = ()
     secrets: Mapping[str, CodePlace] = field(default_factory=dict)
     config: Mapping[str, CodePlace] = field(default_factory=dict)
+    needed: Collection[tuple[str, str]] = ()
     flows: Mapping[str, CodePlace] = field(default_factory=dict)
     listened: Mapping[str, CodePlace] = field(default_factory=dict)
     trigger_places: Mapping[str, CodePlace] = field(default_factory=dict)
@@ -127,6 +129,7 @@ def study_flow(
         codes=tuple(expressions.codes),
         secrets=expressions.secrets,
         config=expressions.config,
+        needed=expressions.needed,
         flows=document.flows,
         listened=document.listened,
         trigger_places=document.trigger_places,
@@ -222,6 +225,7 @@ class _FlowReader:
             triggers=triggers,
             secrets=tuple(sorted(self.expressions.secrets)),
             config=tuple(sorted(self.expressions.config)),
+            needed=frozenset(self.expressions.needed),
             calls=tuple(sorted(self.document.flows.keys() | self.document.listened.keys())),
             searchable=self.searchable(inputs or {}),
         )

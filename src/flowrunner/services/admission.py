@@ -100,7 +100,7 @@ async def concurrency_slot_of(
         scope: dict[str, JSON] = {"flow": names, "input": input, "vars": flow.vars}
         try:
             if limit.key.mentions.config:
-                scope["config"] = config_of(limit.key.mentions.config, config)
+                scope["config"] = config_of(limit.key.mentions, config)
             codes = limit.key.codes
             outcomes = await sandbox.evaluate(workspace_id, [code.script for code in codes], scope) if codes else ()
             values = {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}

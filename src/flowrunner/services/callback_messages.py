@@ -62,7 +62,7 @@ class _TemplatePlace:
     def report(self, at: Keys, fault: ExpressionSyntax) -> None:
         self.faults.append(fault)
 
-    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
+    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int], *, has_default: bool = False) -> None:
         pass
 
 

@@ -67,8 +67,8 @@ class DeployedDocument(NamedTuple):
     """A document that was saved, or would be.
 
     Attributes:
-        missing_secrets: Secrets that it reads and the workspace does not have.
-        missing_config: Configuration values that it reads and the workspace does not have.
+        missing_secrets: Secrets that it needs and the workspace does not have.
+        missing_config: Configuration values that it needs and the workspace does not have.
         missing_flows: Flows that it calls, or whose ends start it, and that are neither there nor saved with it.
     """
 
@@ -139,8 +139,8 @@ class FlowBatches:
         deployed = [
             DeployedDocument(
                 change,
-                missing_secrets=[name for name in changer.secrets if name not in known],
-                missing_config=[name for name in changer.config if name not in configured],
+                missing_secrets=changer.missing("secrets", known),
+                missing_config=changer.missing("config", configured),
                 missing_flows=[name for name in changer.calls if name in called],
             )
             for change, changer in zip(done.changes, changers, strict=True)

@@ -1,6 +1,6 @@
 """Changes of flows: the fields that a request gives, and the flow that they make of the stored one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -42,6 +42,7 @@ class Metadata(NamedTuple):
 
     Attributes:
         config: The configuration values that it names.
+        needed: Those of both that it reads without a default, each with `secrets` or `config`.
         calls: The flows that it calls, or whose ends start it, by id or name.
         tool_inputs: The JSON Schema of the input, as JSON, of a flow that agents find as a tool; None for others.
     """
@@ -53,6 +54,7 @@ class Metadata(NamedTuple):
     triggers: Sequence[Trigger]
     secrets: Sequence[str]
     config: Sequence[str]
+    needed: Collection[tuple[str, str]]
     calls: Sequence[str]
     tool_inputs: str | None
 
@@ -68,12 +70,17 @@ class Metadata(NamedTuple):
             triggers,
             flow.secrets,
             flow.config,
+            flow.needed,
             flow.calls,
             inputs,
         )
 
 
 MAX_NAME_CHARACTERS: Final = 200
+
+
+def missing_of(needed: Collection[tuple[str, str]], root: str, known: Collection[str]) -> Sequence[str]:
+    return sorted(name for of, name in needed if of == root and name not in known)
 
 
 def check_precondition(condition: Precondition, flow: SavedFlow | None) -> None:
@@ -108,15 +115,13 @@ class FlowChanger:
     def of(cls, caller: Caller, draft: FlowDraft, flow: Metadata | None, *, at: datetime) -> "FlowChanger":
         return cls(caller=caller, draft=draft, flow=flow, at=at, revision_id=RevisionId(new_id("rev", at)))
 
-    @property
-    def secrets(self) -> Sequence[str]:
-        """The secrets that the draft's definition names."""
-        return () if self.flow is None else self.flow.secrets
+    def missing(self, root: str, known: Collection[str]) -> Sequence[str]:
+        """Return the names that the draft's definition reads without a default and that are not in ``known``.
 
-    @property
-    def config(self) -> Sequence[str]:
-        """The configuration values that the draft's definition names."""
-        return () if self.flow is None else self.flow.config
+        Args:
+            root: `secrets` or `config`.
+        """
+        return [] if self.flow is None else missing_of(self.flow.needed, root, known)
 
     @property
     def calls(self) -> Sequence[str]:

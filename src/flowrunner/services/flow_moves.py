@@ -19,8 +19,8 @@ class MovedFlow:
     """A flow after its move.
 
     Attributes:
-        missing_secrets: Secrets that the flow reads and its new workspace does not have.
-        missing_config: Configuration values that the flow reads and its new workspace does not have.
+        missing_secrets: Secrets that the flow needs and its new workspace does not have.
+        missing_config: Configuration values that the flow needs and its new workspace does not have.
     """
 
     flow: SavedFlow

@@ -62,7 +62,7 @@ def missing_names(
     config: Collection[str] | None,
     hints: tuple[str, str] = _FAILS_WITHOUT,
 ) -> Sequence[Fault]:
-    """Return a warning for each secret and each configuration value that a flow names and that there is not.
+    """Return a warning for each secret and each configuration value that a flow needs and that there is not.
 
     Args:
         secrets: The secrets that there are; None warns of no secret.
@@ -70,9 +70,11 @@ def missing_names(
         hints: For a secret and for a configuration value; `{name}` stands for its name.
     """
     of_secret, of_value = hints
+    named = {name: place for name, place in reading.secrets.items() if ("secrets", name) in reading.needed}
+    values = {name: place for name, place in reading.config.items() if ("config", name) in reading.needed}
     return [
-        *_missing(reading.secrets, secrets, "secret.unknown", "secret", of_secret),
-        *_missing(reading.config, config, "config.unknown", "configuration value", of_value),
+        *_missing(named, secrets, "secret.unknown", "secret", of_secret),
+        *_missing(values, config, "config.unknown", "configuration value", of_value),
     ]
 
 

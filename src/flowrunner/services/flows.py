@@ -33,7 +33,14 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
 from flowrunner.ports.usage import UsageReader
 from flowrunner.services.account_locks import AccountLocks
-from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name, check_precondition
+from flowrunner.services.flow_changes import (
+    FlowChanger,
+    FlowDraft,
+    Metadata,
+    check_name,
+    check_precondition,
+    missing_of,
+)
 from flowrunner.services.flow_reader import missing_names
 from flowrunner.services.language import (
     Language,
@@ -209,16 +216,14 @@ class Flows:
             return await self._language.svg(await self._language.sketch(flow.definition), caller.workspace_id)
 
     async def missing_names(self, caller: Caller, definition: str) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the secrets and the configuration values that a definition reads and the workspace does not have.
+        """Return the secrets and the configuration values that a definition needs and the workspace does not have.
 
         Raises: Unavailable.
         """
         async with self._locks.of(caller):
             reading = await self._language.study(definition)
         secrets, config = await self.secret_names(caller), await self.config_names(caller)
-        return [name for name in reading.secrets if name not in secrets], [
-            name for name in reading.config if name not in config
-        ]
+        return missing_of(reading.needed, "secrets", secrets), missing_of(reading.needed, "config", config)
 
     async def secret_names(self, caller: Caller) -> Collection[str]:
         """Return the names of the workspace's secrets."""

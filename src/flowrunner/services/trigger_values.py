@@ -41,7 +41,7 @@ async def evaluate(
         return render(template.template, {})
     scope: dict[str, JSON] = {"trigger": trigger, "vars": flow.vars}
     if template.mentions.config:
-        scope["config"] = config_of(template.mentions.config, config)
+        scope["config"] = config_of(template.mentions, config)
     codes = template.codes
     outcomes = await sandbox.evaluate(workspace_id, [code.script for code in codes], scope) if codes else ()
     values = {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}

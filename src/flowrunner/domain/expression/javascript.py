@@ -82,11 +82,13 @@ class Reference:
     Attributes:
         keys: The literal members read from it: `nodes.a["b"]` has `a` and `b`.
         is_defined: The script defines the same name somewhere and may mean that one; there are no keys then.
+        has_default: `??` or `?.` follows the first key, so that the script expects that there may be no such member.
     """
 
     root: str
     keys: tuple[str, ...]
     is_defined: bool = False
+    has_default: bool = False
 
 
 def end_of_expression(text: str, start: int) -> int:
@@ -113,7 +115,8 @@ def references(text: str) -> tuple[Reference, ...]:
             continue
         # References to secrets are always reported, even if the script defines a name `secrets`.
         is_defined = token.text in defined and token.text != "secrets"
-        found.setdefault(Reference(token.text, () if is_defined else _keys(tokens, index), is_defined))
+        keys, has_default = ((), False) if is_defined else _keys(tokens, index)
+        found.setdefault(Reference(token.text, keys, is_defined, has_default))
     return tuple(found)
 
 
@@ -280,10 +283,14 @@ def is_key(tokens: Sequence[JsToken], index: int) -> bool:
     return tokens[index - 1].text in ("{", ",") and tokens[index + 1].text == ":"
 
 
-def _keys(tokens: Sequence[JsToken], index: int) -> tuple[str, ...]:
+def _keys(tokens: Sequence[JsToken], index: int) -> tuple[tuple[str, ...], bool]:
+    """Return the literal members read from a name, and whether the first one has a default."""
     keys: list[str] = []
     at = index + 1
+    has_default = False
     while at + 1 < len(tokens):
+        if len(keys) == 1:
+            has_default = tokens[at].text == "?." or (tokens[at].text == "?" and tokens[at + 1].text == "?")
         mark, after = tokens[at].text, tokens[at + 1]
         if mark == "?." and after.text == "[":
             at, mark, after = at + 1, "[", tokens[at + 2] if at + 2 < len(tokens) else after
@@ -297,7 +304,7 @@ def _keys(tokens: Sequence[JsToken], index: int) -> tuple[str, ...]:
             at += 3
         else:
             break
-    return tuple(keys)
+    return tuple(keys), has_default
 
 
 def pairs_of(tokens: Sequence[JsToken]) -> Mapping[int, int]:

@@ -123,8 +123,8 @@ class ExpressionPlace(Protocol):
         """Report a string that is not a valid template; a constant replaces it."""
         ...
 
-    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
-        """Check a name that an expression reads."""
+    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int], *, has_default: bool = False) -> None:
+        """Check a name that an expression reads; with ``has_default``, its first key may be missing."""
         ...
 
 
@@ -177,7 +177,7 @@ def _visit_names(template: Template, at: Keys, place: ExpressionPlace) -> None:
             case Code(source, _, _, references):
                 written = shown(source)
                 for reference in references:
-                    place.visit(at, written, reference.root, reference.keys)
+                    place.visit(at, written, reference.root, reference.keys, has_default=reference.has_default)
             case Literal():
                 pass
             case _:
