@@ -47,6 +47,10 @@ def flow_id(client: "Client", given: str) -> str:
     return only("flow", given, named)
 
 
+def flow_path(client: "Client", given: str) -> str:
+    return f"/flows/{flow_id(client, given)}"
+
+
 def _similar(client: "Client", given: str) -> str:
     """Return the advice about a name that no flow has: the name that was meant, if there is one."""
     import difflib
@@ -68,6 +72,10 @@ def execution_id(client: "Client", given: str) -> str:
     query = {"since": since.isoformat(), "until": (until + timedelta(milliseconds=1)).isoformat()}
     found = client.entries("/executions", query=query, most=1000)
     return only("execution", given, (one for one in found if one["id"].startswith(f"exec-{digits}")))
+
+
+def execution_path(client: "Client", given: str) -> str:
+    return f"/executions/{execution_id(client, given)}"
 
 
 def object_id(client: "Client", path: str, what: str, given: str) -> str:
@@ -92,6 +100,10 @@ def trigger_id(client: "Client", given: str) -> str:
         return object_id(client, "/triggers", "trigger", given)
     triggers = client.entries("/triggers", query={"flow_id": flow_id(client, flow)})
     return only("trigger", given, (one for one in triggers if one["name"] == name))
+
+
+def trigger_path(client: "Client", given: str) -> str:
+    return f"/triggers/{trigger_id(client, given)}"
 
 
 def only(what: str, given: str, found: Iterable[Mapping[str, Any]], command: str | None = None) -> str:

@@ -6,7 +6,7 @@ from flowrunner.cli.common import say
 from flowrunner.cli.completion import complete_executions
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
-from flowrunner.cli.lookup import execution_id
+from flowrunner.cli.lookup import execution_path
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerCommand
 
@@ -36,5 +36,5 @@ def approve(execution: str | None, node: str | None, data: str | None, *, reject
     from flowrunner.client.requests import segment
 
     body = {"approved": not reject, **({} if data is None else {"data": read_json("--data", data)})}
-    path = f"/executions/{execution_id(client, execution)}/approvals/{segment(node)}"
+    path = f"{execution_path(client, execution)}/approvals/{segment(node)}"
     say(client.request("POST", path, json=body, idempotency_key=True).object()["message"])

@@ -1,6 +1,6 @@
 """Command `callback`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id, object_id
 from flowrunner.cli.output import check_fields, show
 from flowrunner.cli.server_command import ServerGroup
+
+if TYPE_CHECKING:
+    from flowrunner.client import Client
 
 callback_argument = click.argument("callback", shell_complete=complete_callbacks)
 _PATH = "/callbacks"
@@ -88,7 +91,7 @@ def delete(callback: str, *, yes: bool) -> None:
 def deliveries(callback: str, limit: Limit) -> None:
     """List the deliveries of a callback, newest first."""
     client = connect()
-    path = f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/deliveries"
+    path = f"{_path(client, callback)}/deliveries"
     columns = "id event state attempts status_code:STATUS created_at next_attempt_at error"
     empty = "No message was sent yet: 'flowrunner callback test' sends one"
     show_list(client, path, columns, limit=limit, empty=empty)
@@ -100,7 +103,7 @@ def deliveries(callback: str, limit: Limit) -> None:
 def redeliver(callback: str, delivery: str) -> None:
     """Deliver a message again."""
     client = connect()
-    path = f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/deliveries"
+    path = f"{_path(client, callback)}/deliveries"
     id = object_id(client, path, "delivery", delivery)
     show(client.request("POST", f"{path}/{id}/redeliver").object())
 
@@ -110,9 +113,13 @@ def redeliver(callback: str, delivery: str) -> None:
 def test(callback: str) -> None:
     """Send a test message now, and print the result. Exits with 1 if the receiver did not take it."""
     client = connect()
-    delivery = client.request("POST", f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/test").object()
+    delivery = client.request("POST", f"{_path(client, callback)}/test").object()
     show(delivery)
     if delivery.get("error") == "egress.forbidden":
         say("  hint: callbacks may not connect to this address; the operator can allow it with egress_allow")
     if delivery["state"] != "delivered":
         raise click.exceptions.Exit(FAILED)
+
+
+def _path(client: "Client", given: str) -> str:
+    return f"{_PATH}/{object_id(client, _PATH, 'callback', given)}"

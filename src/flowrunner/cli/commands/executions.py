@@ -11,7 +11,7 @@ from flowrunner.cli.connection import connect
 from flowrunner.cli.durations import seconds_of
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
-from flowrunner.cli.lookup import execution_id
+from flowrunner.cli.lookup import execution_id, execution_path
 from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import print_lines, show, show_value
 from flowrunner.cli.server_command import ServerCommand, ServerGroup
@@ -51,7 +51,7 @@ def list_(limit: Limit, *, oldest_first: bool, **options: Any) -> None:
 def get(execution: str) -> None:
     """Print an execution: its input, its result or failure, and what it waits for."""
     client = connect()
-    show(client.get(f"/executions/{execution_id(client, execution)}"))
+    show(client.get(execution_path(client, execution)))
 
 
 @click.command(
@@ -97,7 +97,7 @@ def logs(
     from flowrunner.cli.log_lines import followed_lines
 
     client = connect()
-    path = f"/executions/{execution_id(client, execution)}"
+    path = execution_path(client, execution)
     if failed:
         node = node or client.get(path).get("failed_node")
         if node is None:
@@ -120,7 +120,7 @@ def steps(execution: str, step: str | None, scope: str | None, limit: Limit) -> 
     from flowrunner.cli.waiting import no_step
 
     client = connect()
-    path = f"/executions/{execution_id(client, execution)}/steps"
+    path = f"{execution_path(client, execution)}/steps"
     query = {"step": step, "scope": scope, "cursor": None}
     if step is None:
         columns = "step node_type:TYPE status attempts duration action error.message:ERROR"
@@ -157,7 +157,7 @@ def output(execution: str, step: str | None) -> None:
     from flowrunner.cli.waiting import result_of
 
     client = connect()
-    path = f"/executions/{execution_id(client, execution)}"
+    path = execution_path(client, execution)
     show_value(result_of(client, path, step))
 
 

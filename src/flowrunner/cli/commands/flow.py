@@ -11,7 +11,7 @@ from flowrunner.cli.completion import complete_flows, complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
-from flowrunner.cli.lookup import flow_id
+from flowrunner.cli.lookup import flow_id, flow_path
 from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import print_bytes, print_text, show, shown
 from flowrunner.cli.server_command import ServerGroup
@@ -115,7 +115,7 @@ def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, 
     client, body = connect(), _given(fields)
     if (text := _document(document, file, is_required=not body)) is not None:
         body["definition"] = text
-    path, query = f"/flows/{flow_id(client, flow)}", {"dry_run": True} if dry_run else None
+    path, query = flow_path(client, flow), {"dry_run": True} if dry_run else None
     before = client.get(path) if dry_run else {}
     answer = client.request("PUT", path, json=body, query=query).object()
     show({**answer["plan"], **_changes(before, answer)} if dry_run else answer)
@@ -147,7 +147,7 @@ def delete(flow: str, *, yes: bool) -> None:
 def revisions(flow: str, limit: Limit) -> None:
     """List the revisions of a flow, newest first."""
     client = connect()
-    path = f"/flows/{flow_id(client, flow)}/revisions"
+    path = f"{flow_path(client, flow)}/revisions"
     show_list(client, path, "number is_current:CURRENT version created_at created_by size", limit=limit, name="number")
 
 
@@ -174,7 +174,7 @@ def diff(flow: str, document: str | None, revision: int | None, against: int | N
     if document is not None and (revision or against):
         raise click.UsageError("Compare with a file, or compare revisions: one of the two.")
     client = connect()
-    path = f"/flows/{flow_id(client, flow)}"
+    path = flow_path(client, flow)
     if document is not None:
         body = {"definition": _document(document, None, is_required=True)}
         found = client.request("PUT", path, json=body, query={"dry_run": True}).object()["plan"]
@@ -196,7 +196,7 @@ def diff(flow: str, document: str | None, revision: int | None, against: int | N
 def restore(flow: str, revision: int, *, yes: bool) -> None:
     """Save the document of an earlier revision again, as a new revision."""
     client = connect()
-    path = f"/flows/{flow_id(client, flow)}"
+    path = flow_path(client, flow)
     ask(f"Replace the document of '{flow}' by that of revision {revision}?", yes=yes)
     show(client.request("POST", f"{path}/revisions/{revision}/restore", idempotency_key=True).object())
 
@@ -208,7 +208,7 @@ def restore(flow: str, revision: int, *, yes: bool) -> None:
 def move(flow: str, workspace: str, *, yes: bool) -> None:
     """Move a flow with its revisions and executions to another workspace. Secrets and configuration values stay."""
     client = connect()
-    path = f"/flows/{flow_id(client, flow)}"
+    path = flow_path(client, flow)
     ask(f"Move the flow '{flow}' with all its executions to '{workspace}'?", yes=yes)
     moved = client.request("POST", f"{path}/move", json={"workspace": workspace}).object()
     if moved["missing_secrets"]:
@@ -227,11 +227,11 @@ def copy(flow: str, to: str | None, name: str | None) -> None:
     """Save the document of a flow as a new flow."""
     client = connect()
     body = {key: value for key, value in (("workspace", to), ("name", name)) if value is not None}
-    show(client.request("POST", f"/flows/{flow_id(client, flow)}/copy", json=body, idempotency_key=True).object())
+    show(client.request("POST", f"{flow_path(client, flow)}/copy", json=body, idempotency_key=True).object())
 
 
 def _found(client: "Client", flow: str, revision: int | None) -> dict[str, Any]:
-    path = f"/flows/{flow_id(client, flow)}"
+    path = flow_path(client, flow)
     found: dict[str, Any] = client.get(path if revision is None else f"{path}/revisions/{revision}")
     return found
 

@@ -5,7 +5,7 @@ import click
 from flowrunner.cli.completion import complete_executions
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
-from flowrunner.cli.lookup import execution_id, flow_id
+from flowrunner.cli.lookup import execution_path, flow_path
 from flowrunner.cli.server_command import ServerCommand
 
 _SCREENS = (
@@ -36,9 +36,9 @@ def open(thing: str | None, *, no_browser: bool) -> None:
     if thing is None or thing in _SCREENS:
         path = f"/{thing or ''}"
     elif thing.startswith("exec-"):
-        path = f"/executions/{execution_id(client, thing)}"
+        path = execution_path(client, thing)
     else:
-        path = f"/flows/{flow_id(client, thing)}"
+        path = flow_path(client, thing)
     address = f"{client.url}/w/{segment(slug)}{path.removesuffix('/')}"
     click.echo(address)
     if not no_browser:

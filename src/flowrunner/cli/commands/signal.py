@@ -8,7 +8,7 @@ from flowrunner.cli.common import say
 from flowrunner.cli.completion import complete_executions
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
-from flowrunner.cli.lookup import execution_id
+from flowrunner.cli.lookup import execution_path
 from flowrunner.cli.server_command import ServerCommand
 from flowrunner.cli.shared_options import input_options, label_option, selection_of
 
@@ -48,7 +48,7 @@ def _signal_one(execution: str, key: str, payload: Any) -> None:
     from flowrunner.client.requests import segments
 
     client = connect()
-    path = f"/executions/{execution_id(client, execution)}"
+    path = execution_path(client, execution)
     waits = client.get(path).get("waiting_for") or []
     awaited = [wait["key"] for wait in waits if wait["type"] == "signal"]
     body = {"payload": payload}

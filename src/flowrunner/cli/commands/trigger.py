@@ -14,7 +14,7 @@ from flowrunner.cli.durations import moment_of, seconds_of
 from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import INVALID
 from flowrunner.cli.lists import Limit, limit_option, show_list
-from flowrunner.cli.lookup import flow_id, object_id, trigger_id
+from flowrunner.cli.lookup import flow_id, object_id, trigger_path
 from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
@@ -58,7 +58,7 @@ def list_(flow: str | None, type: str | None, limit: Limit) -> None:
 def get(trigger: str) -> None:
     """Print a trigger; of a webhook also the URL for its sender."""
     client = connect()
-    found = client.get(f"/triggers/{trigger_id(client, trigger)}")
+    found = client.get(trigger_path(client, trigger))
     # Without public_url the server does not know its address, which the context has.
     if str(found.get("url")).startswith("/"):
         found["url"] = f"{client.url}{found['url']}"
@@ -72,7 +72,7 @@ def get(trigger: str) -> None:
 def pause(trigger: str) -> None:
     """Pause a trigger. It stays paused when the flow is saved again."""
     client = connect()
-    show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/pause").object(), _STATE)
+    show(client.request("POST", f"{trigger_path(client, trigger)}/pause").object(), _STATE)
 
 
 @trigger.command(short_help="Start the flow again.", epilog=examples("trigger resume reports/daily/morning"))
@@ -80,7 +80,7 @@ def pause(trigger: str) -> None:
 def resume(trigger: str) -> None:
     """Resume a trigger. Starts that it missed while paused are skipped."""
     client = connect()
-    show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/resume").object(), _STATE)
+    show(client.request("POST", f"{trigger_path(client, trigger)}/resume").object(), _STATE)
 
 
 @trigger.command(
@@ -94,7 +94,7 @@ def run(trigger: str, timeout: str | None, *, wait: bool, follow: bool) -> None:
 
     seconds = seconds_of(timeout, "--timeout")
     client = connect()
-    path = f"/triggers/{trigger_id(client, trigger)}/run"
+    path = f"{trigger_path(client, trigger)}/run"
     started = client.request("POST", path, idempotency_key=True).object()
     sys.exit(show_start(client, started, wait=wait, follow=follow, seconds=seconds))
 
@@ -113,7 +113,7 @@ def run(trigger: str, timeout: str | None, *, wait: bool, follow: bool) -> None:
 def next_(trigger: str, count: int) -> None:
     """Print the next due times of a schedule."""
     client = connect()
-    found = client.get(f"/triggers/{trigger_id(client, trigger)}/next", count=count)["next"]
+    found = client.get(f"{trigger_path(client, trigger)}/next", count=count)["next"]
     now = datetime.now(UTC)
     is_table = common().output in (None, "table")
     show(
@@ -141,10 +141,8 @@ def backfill(trigger: str, start: str, end: str, *, dry_run: bool, yes: bool) ->
     from flowrunner.cli.bulk import follow_job
 
     client = connect()
-    path, body = (
-        f"/triggers/{trigger_id(client, trigger)}/backfill",
-        {"from": moment_of(start, "--from"), "to": moment_of(end, "--to")},
-    )
+    path = f"{trigger_path(client, trigger)}/backfill"
+    body = {"from": moment_of(start, "--from"), "to": moment_of(end, "--to")}
     plan = client.request("POST", path, json=body, query={"dry_run": True}).object()
     if dry_run:
         show(plan)
@@ -162,7 +160,7 @@ def backfill(trigger: str, start: str, end: str, *, dry_run: bool, yes: bool) ->
 def deliveries(trigger: str, limit: Limit) -> None:
     """List the requests that a webhook trigger accepted, newest first."""
     client = connect()
-    path = f"/triggers/{trigger_id(client, trigger)}/deliveries"
+    path = f"{trigger_path(client, trigger)}/deliveries"
     refused = client.get(path, limit=1)["refused"]
     if refused["count"]:
         _tell_of_refusals(refused)
@@ -189,7 +187,7 @@ def _tell_of_refusals(refused: Mapping[str, Any]) -> None:
 def replay(trigger: str, delivery: str) -> None:
     """Start another execution from an earlier request."""
     client = connect()
-    path = f"/triggers/{trigger_id(client, trigger)}/deliveries"
+    path = f"{trigger_path(client, trigger)}/deliveries"
     id = object_id(client, path, "delivery", delivery)
     show(client.request("POST", f"{path}/{id}/replay", idempotency_key=True).object(), name="execution_id")
 
@@ -205,7 +203,7 @@ def listen(trigger: str, forward: str | None) -> None:
     from flowrunner.cli.listening import listen_to
 
     client = connect()
-    path = f"/triggers/{trigger_id(client, trigger)}"
+    path = trigger_path(client, trigger)
     if (type := client.get(path)["type"]) != "webhook":
         raise CommandFailed(f"'{trigger}' is a trigger of type {type}: only a webhook gets requests", INVALID)
     listen_to(client, f"{path}/deliveries", forward)

@@ -53,7 +53,7 @@ def use(workspace: str) -> None:
     from flowrunner.cli.exits import USAGE
 
     client = connect()
-    slug = client.get(f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}")["slug"]
+    slug = client.get(_path(client, workspace))["slug"]
     with changing_contexts() as contexts:
         name = find_target(contexts).name
         if name is None:
@@ -73,7 +73,7 @@ def members() -> None:
 def list_members(workspace: str, limit: Limit) -> None:
     """List the members of a workspace."""
     client = connect()
-    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
+    path = f"{_path(client, workspace)}/members"
     show_list(client, path, "email name role owner added_at account_id", limit=limit, name="account_id")
 
 
@@ -84,7 +84,7 @@ def list_members(workspace: str, limit: Limit) -> None:
 def add(workspace: str, member: str, role: str) -> None:
     """Add an account to a workspace."""
     client = connect()
-    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
+    path = f"{_path(client, workspace)}/members"
     body = {"account": member, "role": role}
     show(client.request("POST", path, json=body, idempotency_key=True).object(), name="account_id")
 
@@ -100,7 +100,7 @@ def add(workspace: str, member: str, role: str) -> None:
 def set_(workspace: str, member: str, role: str) -> None:
     """Change the role of a member."""
     client = connect()
-    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
+    path = f"{_path(client, workspace)}/members"
     show(client.request("PUT", f"{path}/{_member(client, path, member)}", json={"role": role}).object())
 
 
@@ -111,7 +111,7 @@ def set_(workspace: str, member: str, role: str) -> None:
 def remove(workspace: str, member: str, *, yes: bool) -> None:
     """Remove a member, and revoke that account's tokens for the workspace."""
     client = connect()
-    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
+    path = f"{_path(client, workspace)}/members"
     id = _member(client, path, member)
     ask(f"Remove '{member}' from '{workspace}'?", yes=yes)
     say(client.request("DELETE", f"{path}/{id}").object()["message"])
@@ -130,7 +130,7 @@ def invite(workspace: str, email: str, role: str, expires_in: str | None) -> Non
     This needs a login of an admin of the workspace, and no API token.
     """
     client = connect()
-    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/invitations"
+    path = f"{_path(client, workspace)}/invitations"
     body = {"email": email, "role": role, **({} if expires_in is None else {"expires_in": expires_in})}
     check_fields(common(), "NewInvitation")
     made = client.request("POST", path, json=body, idempotency_key=True).object()
@@ -154,7 +154,7 @@ def invitations() -> None:
 def list_invitations(workspace: str, limit: Limit) -> None:
     """List the invitations that are neither accepted nor expired."""
     client = connect()
-    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/invitations"
+    path = f"{_path(client, workspace)}/invitations"
     empty = "There are no open invitations: 'flowrunner workspace invite' makes one"
     show_list(client, path, "email role created_at expires_at id", limit=limit, empty=empty)
 
@@ -168,12 +168,16 @@ def list_invitations(workspace: str, limit: Limit) -> None:
 def revoke(workspace: str, invitation: str, *, yes: bool) -> None:
     """Revoke an invitation, named by its e-mail address or id: its link no longer works."""
     client = connect()
-    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/invitations"
+    path = f"{_path(client, workspace)}/invitations"
     id = only(
         "invitation", invitation, [one for one in client.entries(path) if invitation in (one["id"], one["email"])]
     )
     ask(f"Revoke the invitation of '{invitation}' to '{workspace}'?", yes=yes)
     say(client.request("DELETE", f"{path}/{id}").object()["message"])
+
+
+def _path(client: "Client", given: str) -> str:
+    return f"{_PATH}/{object_id(client, _PATH, 'workspace', given)}"
 
 
 def _member(client: "Client", path: str, given: str) -> str:
