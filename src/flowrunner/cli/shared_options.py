@@ -27,6 +27,11 @@ _FILTERS: Final = (
 _NAMES: Final = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ in _FILTERS)
 
 
+def given_fields(**fields: Any) -> dict[str, Any]:
+    """Return the fields of a request whose options were given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def wait_options(function: F) -> F:
     function = click.option("--timeout", metavar="DURATION", help="How long to wait; no limit by default.")(function)
     function = click.option("--follow", is_flag=True, help="Like --wait, and print what happens.")(function)

@@ -13,6 +13,7 @@ from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import object_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import given_fields
 from flowrunner.settings import load_settings
 
 account_argument = click.argument("account", default="me")
@@ -71,7 +72,7 @@ def create(email: str, name: str, role: str, *, email_confirmed: bool) -> None:
 )
 def update(account: str, **fields: Any) -> None:
     """Change the name, the e-mail address or the role of an account."""
-    body = {name: value for name, value in fields.items() if value is not None}
+    body = given_fields(**fields)
     if not body:
         raise click.UsageError(
             "Name what to change: --name, --email, --role, --disable, --enable or --email-confirmed."

@@ -13,6 +13,7 @@ from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id, object_id
 from flowrunner.cli.output import check_fields, show
 from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import given_fields
 
 if TYPE_CHECKING:
     from flowrunner.client import Client
@@ -64,8 +65,7 @@ def create(
     from flowrunner.cli.inputs import read_json_or_text
 
     client = connect()
-    body = {name: value for name, value in fields.items() if value is not None}
-    body |= {"url": url, "events": list(events), "children": children}
+    body = given_fields(url=url, events=list(events), children=children, **fields)
     if flow is not None:
         body["flow_id"] = flow_id(client, flow)
     if template is not None:

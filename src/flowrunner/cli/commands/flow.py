@@ -15,6 +15,7 @@ from flowrunner.cli.lookup import flow_id, flow_path
 from flowrunner.cli.numbers import WholeNumber
 from flowrunner.cli.output import print_bytes, print_text, show, shown
 from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import given_fields
 
 if TYPE_CHECKING:
     from flowrunner.client import Client
@@ -226,7 +227,7 @@ def move(flow: str, workspace: str, *, yes: bool) -> None:
 def copy(flow: str, to: str | None, name: str | None) -> None:
     """Save the document of a flow as a new flow."""
     client = connect()
-    body = {key: value for key, value in (("workspace", to), ("name", name)) if value is not None}
+    body = given_fields(workspace=to, name=name)
     show(client.request("POST", f"{flow_path(client, flow)}/copy", json=body, idempotency_key=True).object())
 
 

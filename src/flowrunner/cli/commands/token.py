@@ -9,6 +9,7 @@ from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import object_id
 from flowrunner.cli.output import check_fields, show
 from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import given_fields
 
 _PATH = "/tokens"
 
@@ -29,7 +30,7 @@ def token() -> None:
 @click.option("--expires-in", metavar="DURATION", help="How long it is valid; indefinitely by default.")
 def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
     """Create a token and print it, once. It is valid for one workspace: that of --workspace."""
-    body = {"name": name, "scopes": list(scopes), **({} if expires_in is None else {"expires_in": expires_in})}
+    body = given_fields(name=name, scopes=list(scopes), expires_in=expires_in)
     check_fields(common(), "NewToken")
     show(connect().request("POST", _PATH, json=body, idempotency_key=True).object())
 

@@ -12,6 +12,7 @@ from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import object_id, only
 from flowrunner.cli.output import check_fields, show
 from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import given_fields
 
 if TYPE_CHECKING:
     from flowrunner.client import Client
@@ -38,7 +39,7 @@ def list_(limit: Limit) -> None:
 @click.option("--slug", help="Its name in URLs; derived from the name by default.")
 def create(name: str, slug: str | None) -> None:
     """Create a shared workspace, with you as its admin."""
-    body = {"name": name, **({} if slug is None else {"slug": slug})}
+    body = given_fields(name=name, slug=slug)
     show(connect().request("POST", _PATH, json=body, idempotency_key=True).object(), name="slug")
 
 
@@ -131,7 +132,7 @@ def invite(workspace: str, email: str, role: str, expires_in: str | None) -> Non
     """
     client = connect()
     path = f"{_path(client, workspace)}/invitations"
-    body = {"email": email, "role": role, **({} if expires_in is None else {"expires_in": expires_in})}
+    body = given_fields(email=email, role=role, expires_in=expires_in)
     check_fields(common(), "NewInvitation")
     made = client.request("POST", path, json=body, idempotency_key=True).object()
     # Without public_url the server does not know its address, which the context has.
