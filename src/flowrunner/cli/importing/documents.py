@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import re
 from codecs import BOM_UTF8
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,8 @@ from flowrunner.cli.text import plain
 from flowrunner.domain.counted import counted
 
 MAX_SPEC_BYTES: Final = 16 * 1024 * 1024
+# Reports what needs a look.
+Note = Callable[[str], None]
 _LONGEST_NAME: Final = 60
 # Text that YAML 1.1 and 1.2 read as the same text without quotes.
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z_ ./-]*[A-Za-z_./]|[A-Za-z]")
@@ -41,6 +43,21 @@ class Imported:
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+
+def as_map(value: Any) -> Mapping[str, Any]:
+    """Return a value of a file if it is a map; otherwise an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a value of a file if it is a list; otherwise an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def maps_in(value: Any) -> list[Mapping[str, Any]]:
+    """Return the maps in a value of a file, if it is a list."""
+    return [one for one in as_list(value) if isinstance(one, Mapping)]
 
 
 class _Dumper(yaml.SafeDumper):

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.cli.common import unusable
-from flowrunner.cli.importing.documents import Imported, identifier
-from flowrunner.cli.importing.n8n_expressions import condition, operand, typed, value, with_values
+from flowrunner.cli.importing.documents import Imported, as_list, as_map, identifier, maps_in
+from flowrunner.cli.importing.n8n_expressions import Expressions, typed, with_values
 from flowrunner.cli.importing.n8n_triggers import TRIGGERS, triggers_of, whole_number
 
 MOST_NODES: Final = 1000
@@ -29,30 +29,32 @@ return one && one.json !== undefined ? one.json : one;
 
 def flow_of(workflow: Any) -> Imported:
     """Return the flow of a workflow. Raises: CommandFailed: It is none."""
-    nodes = workflow.get("nodes") if isinstance(workflow, Mapping) else None
-    if not isinstance(nodes, list) or not nodes:
+    workflow = as_map(workflow)
+    nodes = as_list(workflow.get("nodes"))
+    if not nodes:
         raise unusable("This is not an n8n workflow: it has no list of 'nodes'")
     if len(nodes) > MOST_NODES:
         raise unusable(f"The workflow has more than {MOST_NODES} nodes")
-    connections = workflow.get("connections")
     name = str(workflow.get("name") or "imported")[:200]
-    settings = workflow.get("settings")
-    timezone = settings.get("timezone") if isinstance(settings, Mapping) else None
-    listed = [node for node in nodes if isinstance(node, Mapping)]
-    return _Workflow(name, listed, connections, timezone if isinstance(timezone, str) else None).imported()
+    timezone = as_map(workflow.get("settings")).get("timezone")
+    connections = as_map(workflow.get("connections"))
+    return _Workflow(name, maps_in(nodes), connections, timezone if isinstance(timezone, str) else None).imported()
 
 
 class _Workflow:
-    def __init__(self, name: str, nodes: list[Mapping[str, Any]], connections: Any, timezone: str | None) -> None:
+    def __init__(
+        self, name: str, nodes: list[Mapping[str, Any]], connections: Mapping[str, Any], timezone: str | None
+    ) -> None:
         self._flow = Imported(name, {})
         # "DEFAULT" is the one of the installation of n8n.
         self._timezone = None if timezone == "DEFAULT" else timezone
         self._all = {str(node.get("name")): node for node in nodes}
-        self._connections = connections if isinstance(connections, Mapping) else {}
+        self._connections = connections
         self._ids: dict[str, str] = {}
         for title, node in self._all.items():
             if not _is_trigger(node) and _type(node) != "stickyNote":
                 self._ids[title] = identifier(title, self._ids.values(), otherwise="node")
+        self._expressions = Expressions(self._ids, self._flow.note)
 
     def imported(self) -> Imported:
         triggers: dict[str, Any] = {}
@@ -81,12 +83,9 @@ class _Workflow:
 
     def _targets(self, title: str, output: int) -> Iterator[str]:
         """Yield the nodes that an output of a node leads to."""
-        main = self._connections.get(title, {})
-        outputs = main.get("main") if isinstance(main, Mapping) else None
-        listed = outputs[output] if isinstance(outputs, list) and output < len(outputs) else None
-        for target in listed if isinstance(listed, list) else ():
-            id = self._ids.get(str(target.get("node"))) if isinstance(target, Mapping) else None
-            if id is not None:
+        outputs = as_list(as_map(self._connections.get(title)).get("main"))
+        for target in maps_in(outputs[output]) if output < len(outputs) else ():
+            if (id := self._ids.get(str(target.get("node")))) is not None:
                 yield id
 
     def _next(self, title: str, actions: Mapping[str, int]) -> dict[str, str]:
@@ -175,8 +174,7 @@ class _Workflow:
         return {"type": "http.request", "params": params, "output": "${result.body}"}, {}
 
     def _email(self, title: str, parameters: Mapping[str, Any]) -> "Made":
-        options = parameters.get("options")
-        options = options if isinstance(options, Mapping) else {}
+        options = as_map(parameters.get("options"))
         secret = identifier(title, (), otherwise="node").upper()
         params: dict[str, Any] = {
             "host": "smtp.example.com",
@@ -220,17 +218,16 @@ class _Workflow:
         return not isinstance(version, int | float) or version < 3 or bool(parameters.get(f"send{part.title()}"))
 
     def _if(self, title: str, parameters: Mapping[str, Any]) -> "Made":
-        when = condition(parameters.get("conditions"), parameters.get("combineOperation"), self._ids, self._flow.note)
+        when = self._expressions.condition(parameters.get("conditions"), parameters.get("combineOperation"))
         cases = [{"when": when, "action": "yes"}]
         return {"type": "switch", "params": {"cases": cases, "default_action": "no"}}, {"yes": 0, "no": 1}
 
     def _switch(self, title: str, parameters: Mapping[str, Any]) -> "Made":
-        rules = parameters.get("rules")
-        listed = (rules.get("values") or rules.get("rules")) if isinstance(rules, Mapping) else None
+        rules = as_map(parameters.get("rules"))
         # In the first version, a rule without an output leads to the first one, and compares numbers.
         is_first = self._all[title].get("typeVersion", 1) == 1
         cases, actions = [], {}
-        for number, rule in enumerate(listed if isinstance(listed, list) else []):
+        for number, rule in enumerate(as_list(rules.get("values") or rules.get("rules"))):
             if not isinstance(rule, Mapping):
                 continue
             conditions = rule.get("conditions")
@@ -240,15 +237,12 @@ class _Workflow:
                 conditions = {kind: [compared]}
             output = whole_number(rule.get("output", 0 if is_first else number))
             action = f"case_{number + 1}"
-            cases.append({"when": condition(conditions, None, self._ids, self._flow.note), "action": action})
+            cases.append({"when": self._expressions.condition(conditions, None), "action": action})
             actions[action] = number if output is None else output
         if not cases:
             self._flow.note(f"the rules of '{title}' could not be read")
             return None, {}
-        options = parameters.get("options")
-        fallback = parameters.get(
-            "fallbackOutput", options.get("fallbackOutput") if isinstance(options, Mapping) else None
-        )
+        fallback = parameters.get("fallbackOutput", as_map(parameters.get("options")).get("fallbackOutput"))
         # The text "extra" is an output after those of the rules; "none", -1 and nothing lead nowhere.
         output = len(cases) if fallback == "extra" else whole_number(fallback)
         if output is not None and output >= 0:
@@ -258,31 +252,18 @@ class _Workflow:
     def _set(self, title: str, parameters: Mapping[str, Any]) -> "Made":
         if parameters.get("jsonOutput"):
             return {"type": "transform", "params": {"value": self._json(title, str(parameters["jsonOutput"]))}}, {}
-        assigned = parameters.get("assignments")
-        entries = assigned.get("assignments") if isinstance(assigned, Mapping) else None
+        entries = as_map(parameters.get("assignments")).get("assignments")
         if entries is None:
-            values = parameters.get("values")
-            groups = values.items() if isinstance(values, Mapping) else ()
-            entries = [
-                {"type": kind, **one}
-                for kind, group in groups
-                if isinstance(group, list)
-                for one in group
-                if isinstance(one, Mapping)
-            ]
-        listed = entries if isinstance(entries, list) else []
-        fields = {
-            str(one.get("name")): typed(one.get("value"), one.get("type")) for one in listed if isinstance(one, Mapping)
-        }
+            groups = as_map(parameters.get("values")).items()
+            entries = [{"type": kind, **one} for kind, group in groups for one in maps_in(group)]
+        fields = {str(one.get("name")): typed(one.get("value"), one.get("type")) for one in maps_in(entries)}
         keeps = parameters.get("includeOtherFields", not parameters.get("keepOnlySet", "assignments" in parameters))
         if not keeps:
             return {
                 "type": "transform",
                 "params": {"value": {name: self._value(one) for name, one in fields.items()}},
             }, {}
-        mapping = ", ".join(
-            f"{json.dumps(name)}: {operand(one, self._ids, self._flow.note)}" for name, one in fields.items()
-        )
+        mapping = ", ".join(f"{json.dumps(name)}: {self._expressions.operand(one)}" for name, one in fields.items())
         return {"type": "transform", "params": {"script": f"return {{...input, {mapping}}};"}}, {}
 
     def _script(self, title: str, parameters: Mapping[str, Any]) -> "Made":
@@ -328,12 +309,11 @@ class _Workflow:
     # Values
 
     def _value(self, found: Any) -> Any:
-        return value(found, self._ids, self._flow.note)
+        return self._expressions.value(found)
 
     def _pairs(self, group: Any) -> dict[str, Any]:
-        entries = group.get("parameters") if isinstance(group, Mapping) else None
-        listed = entries if isinstance(entries, list) else []
-        return {str(one.get("name")): self._value(one.get("value")) for one in listed if isinstance(one, Mapping)}
+        entries = maps_in(as_map(group).get("parameters"))
+        return {str(one.get("name")): self._value(one.get("value")) for one in entries}
 
     def _json(self, title: str, text: str) -> Any:
         """Return JSON that has expressions in it."""
@@ -379,5 +359,4 @@ def _is_trigger(node: Mapping[str, Any]) -> bool:
 
 
 def _parameters(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = node.get("parameters")
-    return found if isinstance(found, Mapping) else {}
+    return as_map(node.get("parameters"))

@@ -2,13 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from flowrunner.cli.importing.documents import literal
+from flowrunner.cli.importing.documents import Note, as_map, literal, maps_in
 from flowrunner.domain.expression.javascript import Unclosed, defined_names, pairs_of, tokens_of
 
-Note = Callable[[str], None]
 _BRACES: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
 # `$node["Name"].json`, `$('Name').item.json`, `$('Name').first().json`
 _OTHER: Final = re.compile(
@@ -35,24 +34,130 @@ _METHODS: Final = {
 }  # fmt: skip
 
 
-def value(found: Any, ids: Mapping[str, str], note: Note, depth: int = 0) -> Any:
-    """Return a value of a parameter. Text that begins with `=` has expressions in it."""
-    if depth > _DEEPEST:
-        note("a parameter is nested too deeply, and is left out")
-        return None
-    if isinstance(found, Mapping):
-        return {literal(str(name)): value(part, ids, note, depth + 1) for name, part in found.items()}
-    if isinstance(found, list):
-        return [value(part, ids, note, depth + 1) for part in found]
-    if not isinstance(found, str):
-        return found
-    if not found.startswith("="):
-        return literal(found)
-    parts = _BRACES.split(found[1:])
-    # Every second part was between braces.
-    return "".join(
-        f"${{{javascript(part, ids, note)}}}" if number % 2 else literal(part) for number, part in enumerate(parts)
-    )
+class Expressions:
+    """The expressions and conditions of a workflow.
+
+    Args:
+        ids: The nodes of the flow by the titles of those of the workflow.
+    """
+
+    def __init__(self, ids: Mapping[str, str], note: Note) -> None:
+        self._ids = ids
+        self._note = note
+
+    def value(self, found: Any, depth: int = 0) -> Any:
+        """Return a value of a parameter. Text that begins with `=` has expressions in it."""
+        if depth > _DEEPEST:
+            self._note("a parameter is nested too deeply, and is left out")
+            return None
+        if isinstance(found, Mapping):
+            return {literal(str(name)): self.value(part, depth + 1) for name, part in found.items()}
+        if isinstance(found, list):
+            return [self.value(part, depth + 1) for part in found]
+        if not isinstance(found, str):
+            return found
+        if not found.startswith("="):
+            return literal(found)
+        parts = _BRACES.split(found[1:])
+        # Every second part was between braces.
+        return "".join(
+            f"${{{self._javascript(part)}}}" if number % 2 else literal(part) for number, part in enumerate(parts)
+        )
+
+    def operand(self, found: Any, depth: int = 0) -> str:
+        """Return what `value` returns, as JavaScript."""
+        if depth > _DEEPEST:
+            self._note("a parameter is nested too deeply, and is left out")
+            return "null"
+        if isinstance(found, Mapping):
+            members = (f"{json.dumps(str(name))}: {self.operand(part, depth + 1)}" for name, part in found.items())
+            return f"{{{', '.join(members)}}}"
+        if isinstance(found, list):
+            return f"[{', '.join(self.operand(part, depth + 1) for part in found)}]"
+        if not isinstance(found, str) or not found.startswith("="):
+            return json.dumps(found, ensure_ascii=False)
+        parts = _BRACES.split(found[1:])
+        codes = [
+            f"({self._javascript(part)})" if number % 2 else json.dumps(part, ensure_ascii=False)
+            for number, part in enumerate(parts)
+        ]
+        kept = [code for code in codes if code != '""']
+        if len(kept) == 1 and kept[0].startswith("(") and re.fullmatch(r"\([\w.]+\)", kept[0]):
+            return kept[0][1:-1]
+        return " + ".join(kept) if len(kept) == 1 else f"({' + '.join(codes)})"
+
+    def _javascript(self, code: str) -> str:
+        """Return an expression with the names that flows have."""
+
+        def other(match: re.Match[str]) -> str:
+            title = match["name"] or match["called"] or ""
+            if title not in self._ids:
+                # A trigger, whose data are the input of the flow.
+                return "flow.input"
+            return f"nodes.{self._ids[title]}.result"
+
+        if (moment := _MOMENT.search(code)) is not None:
+            self._note(f"the expression '{code.strip()[:80]}' calls a method of ${moment[1]}, which is a Date here")
+        made = with_values(_OTHER.sub(other, code.strip()))
+        made = re.sub(r"\$(?:json|input\.item\.json|input\.first\(\)\.json)\b", "input", made)
+        made = re.sub(r"\$now\b", "new Date()", made)
+        made = re.sub(r"\$today\b", "new Date(new Date().setHours(0, 0, 0, 0))", made)
+        unknown = sorted(set(_UNKNOWN.findall(made)))
+        if unknown:
+            self._note(f"the expression '{code.strip()[:80]}' has {', '.join(unknown)}, which flows do not know")
+        return made
+
+    def condition(self, conditions: Any, combine: Any) -> str:
+        """Return the JavaScript of conditions, in the form of any version of the node."""
+        conditions = as_map(conditions)
+        listed = conditions.get("conditions")
+        if isinstance(listed, list):
+            joined = " || " if conditions.get("combinator") == "or" else " && "
+            tests = [self._modern(one) for one in maps_in(listed)]
+        else:
+            joined = " || " if combine == "any" else " && "
+            tests = [self._older(one, kind) for kind, group in conditions.items() for one in maps_in(group)]
+        if not tests:
+            self._note("a condition could not be read: it is false")
+            return "false"
+        return joined.join(tests)
+
+    def _older(self, one: Mapping[str, Any], kind: str) -> str:
+        # n8n leaves out what is as it is at first.
+        operation, blank = _AT_FIRST.get(kind, ("equal", ""))
+        left, right = (typed(one.get(name, blank), kind) for name in ("value1", "value2"))
+        return self._test(str(one.get("operation", operation)), left, right)
+
+    def _modern(self, one: Mapping[str, Any]) -> str:
+        operator = as_map(one.get("operator"))
+        name, kind = str(operator.get("operation", "equals")), operator.get("type")
+        return self._test(name, typed(one.get("leftValue"), kind), typed(one.get("rightValue"), kind))
+
+    def _test(self, operation: str, left: Any, right: Any) -> str:
+        a, b = self.operand(left), self.operand(right)
+        if operation in _BINARY:
+            return f"{a} {_BINARY[operation]} {b}"
+        if operation in _METHODS:
+            name = _METHODS[operation]
+            return f"{'!' if name.startswith('!') else ''}({a}).{name.lstrip('!')}({b})"
+        match operation:
+            case "exists":
+                return f"{a} != null"
+            case "notExists":
+                return f"{a} == null"
+            case "true":
+                return f"{a} === true"
+            case "false":
+                return f"{a} === false"
+            case "isEmpty" | "empty":
+                return f"({a} == null || {a}.length === 0)"
+            case "isNotEmpty" | "notEmpty":
+                return f"({a} != null && {a}.length !== 0)"
+            case "regex":
+                return f"new RegExp({b}).test({a})"
+            case _:
+                self._note(f"the comparison '{operation}' has no counterpart: it is false")
+                return "false"
 
 
 def typed(found: Any, kind: Any) -> Any:
@@ -63,28 +168,6 @@ def typed(found: Any, kind: Any) -> Any:
     if kind == "number" and _NUMBER.fullmatch(text):
         return float(text) if "." in text else int(text)
     return text == "true" if kind == "boolean" and text in ("true", "false") else found
-
-
-def javascript(code: str, ids: Mapping[str, str], note: Note) -> str:
-    """Return an expression with the names that flows have."""
-
-    def other(match: re.Match[str]) -> str:
-        title = match["name"] or match["called"] or ""
-        if title not in ids:
-            # A trigger, whose data are the input of the flow.
-            return "flow.input"
-        return f"nodes.{ids[title]}.result"
-
-    if (moment := _MOMENT.search(code)) is not None:
-        note(f"the expression '{code.strip()[:80]}' calls a method of ${moment[1]}, which is a Date here")
-    made = with_values(_OTHER.sub(other, code.strip()))
-    made = re.sub(r"\$(?:json|input\.item\.json|input\.first\(\)\.json)\b", "input", made)
-    made = re.sub(r"\$now\b", "new Date()", made)
-    made = re.sub(r"\$today\b", "new Date(new Date().setHours(0, 0, 0, 0))", made)
-    unknown = sorted(set(_UNKNOWN.findall(made)))
-    if unknown:
-        note(f"the expression '{code.strip()[:80]}' has {', '.join(unknown)}, which flows do not know")
-    return made
 
 
 def with_values(code: str) -> str:
@@ -100,92 +183,3 @@ def _defines_config(code: str) -> bool:
         return "config" in defined_names(tokens, pairs_of(tokens))
     except Unclosed:
         return False
-
-
-def condition(conditions: Any, combine: Any, ids: Mapping[str, str], note: Note) -> str:
-    """Return the JavaScript of conditions, in the form of any version of the node."""
-    if not isinstance(conditions, Mapping):
-        note("a condition could not be read: it is false")
-        return "false"
-    listed = conditions.get("conditions")
-    if isinstance(listed, list):
-        joined = " || " if conditions.get("combinator") == "or" else " && "
-        tests = [_modern(one, ids, note) for one in listed if isinstance(one, Mapping)]
-    else:
-        joined = " || " if combine == "any" else " && "
-        tests = [
-            _older(one, kind, ids, note)
-            for kind, group in conditions.items()
-            if isinstance(group, list)
-            for one in group
-            if isinstance(one, Mapping)
-        ]
-    if not tests:
-        note("a condition could not be read: it is false")
-        return "false"
-    return joined.join(tests)
-
-
-def _older(one: Mapping[str, Any], kind: str, ids: Mapping[str, str], note: Note) -> str:
-    # n8n leaves out what is as it is at first.
-    operation, blank = _AT_FIRST.get(kind, ("equal", ""))
-    left, right = (typed(one.get(name, blank), kind) for name in ("value1", "value2"))
-    return _test(str(one.get("operation", operation)), left, right, ids, note)
-
-
-def _modern(one: Mapping[str, Any], ids: Mapping[str, str], note: Note) -> str:
-    operator = one.get("operator")
-    name, kind = "equals", None
-    if isinstance(operator, Mapping):
-        name, kind = str(operator.get("operation", "equals")), operator.get("type")
-    return _test(name, typed(one.get("leftValue"), kind), typed(one.get("rightValue"), kind), ids, note)
-
-
-def _test(operation: str, left: Any, right: Any, ids: Mapping[str, str], note: Note) -> str:
-    a, b = operand(left, ids, note), operand(right, ids, note)
-    if operation in _BINARY:
-        return f"{a} {_BINARY[operation]} {b}"
-    if operation in _METHODS:
-        name = _METHODS[operation]
-        return f"{'!' if name.startswith('!') else ''}({a}).{name.lstrip('!')}({b})"
-    match operation:
-        case "exists":
-            return f"{a} != null"
-        case "notExists":
-            return f"{a} == null"
-        case "true":
-            return f"{a} === true"
-        case "false":
-            return f"{a} === false"
-        case "isEmpty" | "empty":
-            return f"({a} == null || {a}.length === 0)"
-        case "isNotEmpty" | "notEmpty":
-            return f"({a} != null && {a}.length !== 0)"
-        case "regex":
-            return f"new RegExp({b}).test({a})"
-        case _:
-            note(f"the comparison '{operation}' has no counterpart: it is false")
-            return "false"
-
-
-def operand(found: Any, ids: Mapping[str, str], note: Note, depth: int = 0) -> str:
-    """Return what `value` returns, as JavaScript."""
-    if depth > _DEEPEST:
-        note("a parameter is nested too deeply, and is left out")
-        return "null"
-    if isinstance(found, Mapping):
-        members = (f"{json.dumps(str(name))}: {operand(part, ids, note, depth + 1)}" for name, part in found.items())
-        return f"{{{', '.join(members)}}}"
-    if isinstance(found, list):
-        return f"[{', '.join(operand(part, ids, note, depth + 1) for part in found)}]"
-    if not isinstance(found, str) or not found.startswith("="):
-        return json.dumps(found, ensure_ascii=False)
-    parts = _BRACES.split(found[1:])
-    codes = [
-        f"({javascript(part, ids, note)})" if number % 2 else json.dumps(part, ensure_ascii=False)
-        for number, part in enumerate(parts)
-    ]
-    kept = [code for code in codes if code != '""']
-    if len(kept) == 1 and kept[0].startswith("(") and re.fullmatch(r"\([\w.]+\)", kept[0]):
-        return kept[0][1:-1]
-    return " + ".join(kept) if len(kept) == 1 else f"({' + '.join(codes)})"

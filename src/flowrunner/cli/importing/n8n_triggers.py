@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
+from flowrunner.cli.importing.documents import Note, as_map, maps_in
+
 TRIGGERS: Final = frozenset({"webhook", "scheduleTrigger", "cron", "manualTrigger", "start", "executeWorkflowTrigger"})
-Note = Callable[[str], None]
 # No more digits than a time or the number of an output has.
 _WHOLE: Final = re.compile(r"\s*[0-9]{1,9}\s*")
 
@@ -36,12 +37,9 @@ def _webhook(parameters: Mapping[str, Any], note: Note) -> dict[str, Any]:
 
 
 def _schedules(parameters: Mapping[str, Any], note: Note, timezone: str | None) -> list[dict[str, Any]]:
-    rule, times = parameters.get("rule"), parameters.get("triggerTimes")
-    intervals = rule.get("interval") if isinstance(rule, Mapping) else None
-    older = times.get("item") if isinstance(times, Mapping) else None
-    listed = [
-        (one, read) for many, read in ((intervals, _interval), (older, _older_interval)) for one in _objects(many)
-    ]
+    intervals = maps_in(as_map(parameters.get("rule")).get("interval"))
+    older = maps_in(as_map(parameters.get("triggerTimes")).get("item"))
+    listed = [(one, read) for many, read in ((intervals, _interval), (older, _older_interval)) for one in many]
     made = []
     for one, read in listed:
         try:
@@ -59,10 +57,6 @@ def _schedules(parameters: Mapping[str, Any], note: Note, timezone: str | None) 
         note("the schedule follows UTC: write the 'timezone' of your n8n")
     zone = {} if timezone is None else {"timezone": timezone}
     return [{"type": "schedule", **one, **(zone if "cron" in one else {})} for one in made]
-
-
-def _objects(listed: Any) -> list[Mapping[str, Any]]:
-    return [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
 
 
 def _cron(expression: Any) -> dict[str, str] | None:

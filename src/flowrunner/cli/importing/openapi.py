@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flowrunner.cli.common import CommandFailed, unusable
 from flowrunner.cli.exits import NOT_FOUND
-from flowrunner.cli.importing.documents import Imported, identifier, literal
+from flowrunner.cli.importing.documents import Imported, as_list, as_map, identifier, literal, maps_in
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch")
 MOST_OPERATIONS: Final = 2000
@@ -45,7 +45,7 @@ class Operation:
 
     @property
     def tags(self) -> list[str]:
-        return [tag for tag in _list(self.content.get("tags")) if isinstance(tag, str) and 0 < len(tag) <= 100]
+        return [tag for tag in as_list(self.content.get("tags")) if isinstance(tag, str) and 0 < len(tag) <= 100]
 
     def matches(self, pattern: str) -> bool:
         """Return whether its name, its `operationId`, or its method and path are the pattern, which may have `*`."""
@@ -59,9 +59,10 @@ def operations_of(spec: Any, patterns: Sequence[str] = (), tags: Sequence[str] =
     Raises:
         CommandFailed: It is no OpenAPI 3 document, or a pattern or a tag selects nothing.
     """
-    if isinstance(spec, Mapping) and str(spec.get("swagger", "")).startswith("2."):
+    spec = as_map(spec)
+    if str(spec.get("swagger", "")).startswith("2."):
         raise unusable("This is a Swagger 2 document: convert it to OpenAPI 3 first, for example with swagger2openapi")
-    if not isinstance(spec, Mapping) or not str(spec.get("openapi", "")).startswith("3."):
+    if not str(spec.get("openapi", "")).startswith("3."):
         raise unusable("This is not an OpenAPI 3 document: it has no 'openapi: 3.…'")
     operations = list(itertools.islice(_operations(spec), MOST_LISTED + 1))
     if not operations:
@@ -94,9 +95,8 @@ def flows_of(spec: Mapping[str, Any], operations: Sequence[Operation]) -> list[I
 
 
 def _operations(spec: Mapping[str, Any]) -> Iterator[Operation]:
-    paths = spec.get("paths")
     taken: set[str] = set()
-    for path, item in (paths if isinstance(paths, Mapping) else {}).items():
+    for path, item in as_map(spec.get("paths")).items():
         if isinstance(item, Mapping):
             for method in METHODS:
                 operation = item.get(method)
@@ -120,8 +120,8 @@ class _FlowOfOperation:
         self._params: dict[str, Any] = {}
         # What is nearer to the operation goes before.
         item, own = operation.shared, operation.content
-        self._servers = [one for part in (own, item, spec) for one in _list(part.get("servers"))]
-        self._declared = [one for part in (item, own) for one in _list(part.get("parameters"))]
+        self._servers = [one for part in (own, item, spec) for one in maps_in(part.get("servers"))]
+        self._declared = [one for part in (item, own) for one in as_list(part.get("parameters"))]
 
     def imported(self) -> Imported:
         url = self._url()
@@ -144,10 +144,9 @@ class _FlowOfOperation:
         return self._flow
 
     def _url(self) -> str:
-        server = next((one for one in self._servers if isinstance(one, Mapping)), {})
+        server = self._servers[0] if self._servers else {}
         base = str(server.get("url", "")).rstrip("/")
-        variables = server.get("variables")
-        for name, variable in (variables if isinstance(variables, Mapping) else {}).items():
+        for name, variable in as_map(server.get("variables")).items():
             if isinstance(variable, Mapping):
                 base = base.replace(f"{{{name}}}", str(variable.get("default", "")))
         if not base.startswith(("http://", "https://")):
@@ -193,13 +192,12 @@ class _FlowOfOperation:
         self._inputs[name] = schema if required else {**schema, "required": False}
 
     def _add_body(self) -> None:
-        body = self._resolved(self._operation.get("requestBody"))
-        content = body.get("content") if isinstance(body, Mapping) else None
-        if not isinstance(body, Mapping) or not isinstance(content, Mapping) or not content:
+        body = as_map(self._resolved(self._operation.get("requestBody")))
+        content = as_map(body.get("content"))
+        if not content:
             return
         kind = next((one for one in content if "json" in str(one)), next(iter(content)))
-        media = content[kind]
-        schema = self._schema(media.get("schema", {}) if isinstance(media, Mapping) else {})
+        schema = self._schema(as_map(content[kind]).get("schema", {}))
         name = identifier("body", self._inputs, otherwise="body")
         self._declare(name, schema, required=body.get("required") is True)
         key = "form" if kind == "application/x-www-form-urlencoded" else "body"
@@ -210,10 +208,10 @@ class _FlowOfOperation:
 
     def _add_security(self) -> None:
         wanted = self._operation.get("security", self._spec.get("security"))
-        names = [name for one in _list(wanted)[:1] if isinstance(one, Mapping) for name in one]
-        schemes = self._at(self._spec, "components", "securitySchemes")
+        names = [name for one in as_list(wanted)[:1] if isinstance(one, Mapping) for name in one]
+        schemes = as_map(self._at(self._spec, "components", "securitySchemes"))
         for name in names:
-            scheme = self._resolved(schemes.get(name)) if isinstance(schemes, Mapping) else None
+            scheme = self._resolved(schemes.get(name))
             if isinstance(scheme, Mapping):
                 self._authorize(identifier(str(name), (), otherwise="api").upper(), scheme)
             else:
@@ -257,7 +255,7 @@ class _FlowOfOperation:
         properties = schema.get("properties")
         if isinstance(properties, Mapping):
             made["properties"] = {str(name): self._schema(part, depth + 1) for name, part in properties.items()}
-            required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+            required = [name for name in as_list(schema.get("required")) if isinstance(name, str)]
             if required:
                 made["required"] = required
         return made
@@ -278,10 +276,6 @@ class _FlowOfOperation:
             key = part.replace("~1", "/").replace("~0", "~")
             value = value.get(key) if isinstance(value, Mapping) else None
         return value if value is not None else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _is_simple(value: Any) -> bool:
