@@ -180,6 +180,11 @@ def unusable(message: str) -> CommandFailed:
     return CommandFailed(message, USAGE)
 
 
+def why_unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a text file cannot be read."""
+    return (isinstance(error, OSError) and error.strerror) or "it is not UTF-8 text"
+
+
 def read_secret(prompt: str, *, given: str | None = None, confirm: bool = False) -> str:
     """Return a secret of the user: from a prompt, from `@FILE`, or from the standard input. Raises: UsageError."""
     if given is not None and given.startswith("@"):
@@ -187,8 +192,7 @@ def read_secret(prompt: str, *, given: str | None = None, confirm: bool = False)
             with open(given[1:], encoding="utf-8") as file:
                 return file.read().removesuffix("\n")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise click.UsageError(f"{given[1:]} cannot be read: {reason}") from None
+            raise click.UsageError(f"{given[1:]} cannot be read: {why_unreadable(error)}") from None
     if given not in (None, "-"):
         raise click.UsageError(
             "A secret cannot be an argument, which other users can see: give @FILE, -, or nothing for a prompt."

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from flowrunner.cli.common import unusable
+from flowrunner.cli.common import unusable, why_unreadable
 from flowrunner.cli.text import plain
 from flowrunner.domain.config import MAX_CHARACTERS, MAX_VALUES, config_faults
 from flowrunner.domain.counted import counted
@@ -27,8 +27,7 @@ def read_config(path: str, option: str = "") -> Mapping[str, JSON]:
     try:
         value = read_yaml(Path(path).read_text(encoding="utf-8-sig")).value
     except (OSError, UnicodeDecodeError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8 text"
-        raise click.UsageError(f"{option}{plain(path)} cannot be read: {reason}") from None
+        raise click.UsageError(f"{option}{plain(path)} cannot be read: {why_unreadable(error)}") from None
     except InvalidFlow as error:
         fault = error.faults[0]
         raise click.UsageError(plain(f"{option}{path}, line {fault.line}: {fault.message}")) from None

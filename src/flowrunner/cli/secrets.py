@@ -9,6 +9,8 @@ from typing import Final
 
 import click
 
+from flowrunner.cli.common import why_unreadable
+
 _LINE: Final = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 _QUOTED: Final = re.compile(r"""(['"])(.*?)\1\s*(#.*)?""")
 _COMMENT: Final = re.compile(r"(^|\s+)#.*")
@@ -41,8 +43,7 @@ def read_env(path: Path, option: str = "") -> Mapping[str, str]:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise click.UsageError(f"{option}{path} cannot be read: {reason}") from None
+        raise click.UsageError(f"{option}{path} cannot be read: {why_unreadable(error)}") from None
     if mode & 0o077:
         raise click.UsageError(f"{option}others can read {path} (mode {mode:04o}). Close it: chmod 600 {path}")
     found = {}
