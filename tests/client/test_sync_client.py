@@ -1,6 +1,7 @@
 """The synchronous client against a real server."""
 
 import pickle
+import traceback
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import pytest
 
 from client.scripted import answer, scripted
 from flowrunner.client import (
+    ApiError,
     Client,
     ClientError,
     ExecutionFailed,
@@ -232,6 +234,29 @@ def test_an_error_says_what_to_do(client: Client) -> None:
     assert error.request_id
     assert error.docs == "/docs/flow-language.md#the-document"
     assert error.errors[0]["line"] == 1
+
+
+def test_a_traceback_shows_the_faults_of_a_flow_and_what_to_do(client: Client) -> None:
+    faulty = "metadata: {name: x}\nnodes:\n  a: {type: wait, params: {signal: go}}\n  b: {type: nothing}\n"
+    with pytest.raises(ValidationError) as caught:
+        client.flows.create(faulty)
+
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "3:28: nodes.a.params.signal: 'signal' is not a parameter of this node type\n    hint: did you" in shown
+    assert "4:13: nodes.b.type: unknown node type 'nothing'" in shown
+    assert str(caught.value) == "The flow definition has 3 faults"
+    with pytest.raises(NotFoundError) as missing:
+        client.run("no such flow")
+    assert f"hint: {missing.value.hint}" in "".join(traceback.format_exception(missing.value))
+
+
+def test_a_traceback_shows_a_bounded_part_of_what_a_server_says_as_plain_text() -> None:
+    faults = [{"message": "\x1b[2J" + "x" * 10_000, "line": [1], "path": 7, "hint": {}}, "no fault"] * 50
+    error = ApiError(422, "validation_error", "m", hint="\x9b!", details={"errors": faults})
+
+    assert len(error.__notes__) == 12
+    assert all(note.isprintable() and len(note) <= 500 for note in error.__notes__)
+    assert error.__notes__[10:] == ["and 40 more, in `errors`", "hint:  !"]
 
 
 def test_what_is_not_there_and_who_is_not_let_through_are_errors_of_their_own(server: Server, client: Client) -> None:

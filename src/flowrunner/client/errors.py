@@ -5,6 +5,8 @@ from typing import Any, ClassVar, Final
 
 # The reason why a server has no connection if its certificate is not trusted.
 NO_TRUST: Final = "certificate verify failed"
+_MOST_FAULTS_SHOWN: Final = 10
+_LONGEST_NOTE: Final = 500
 
 
 class ClientError(Exception):
@@ -53,6 +55,8 @@ class UnreadableAnswer(ClientError):
 class ApiError(ClientError):
     """An answer with an error.
 
+    A traceback shows the first faults and the hint below the message, as notes; `str` gives the message alone.
+
     Attributes:
         status: The HTTP status.
         code: The stable name of the kind of error, such as `not_found`.
@@ -87,12 +91,31 @@ class ApiError(ClientError):
         self.request_id = request_id
         self.docs = docs
         self.retry_after = retry_after
+        for note in _notes(self):
+            self.add_note(note)
 
     @property
     def errors(self) -> Sequence[Mapping[str, Any]]:
         """Every fault of the request, each with `message` and, where it has them, `path`, `line` and `hint`."""
         found = self.details.get("errors")
         return [fault for fault in found if isinstance(fault, dict)] if isinstance(found, list) else []
+
+
+def _notes(error: ApiError) -> list[str]:
+    """Return what a traceback shows below the message: the first faults with their places, and what to do."""
+    notes = []
+    for fault in error.errors[:_MOST_FAULTS_SHOWN]:
+        place = ":".join(str(fault[name]) for name in ("line", "column") if isinstance(fault.get(name), int))
+        said = [text for text in (place, fault.get("path"), fault.get("message")) if text and isinstance(text, str)]
+        notes.append(": ".join(said))
+        if isinstance(hint := fault.get("hint"), str):
+            notes.append(f"    hint: {hint}")
+    if (left := len(error.errors) - _MOST_FAULTS_SHOWN) > 0:
+        notes.append(f"and {left} more, in `errors`")
+    if error.hint:
+        notes.append(f"hint: {error.hint}")
+    # They come from a server, and a terminal may show them.
+    return ["".join(c if c.isprintable() else " " for c in note[:_LONGEST_NOTE]) for note in notes]
 
 
 class InvalidRequestError(ApiError):
