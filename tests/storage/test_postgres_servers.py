@@ -56,6 +56,24 @@ def test_a_server_that_may_write_half_a_page_is_warned_of() -> None:
     assert "full_page_writes=off" in warning
 
 
+def test_fewer_connections_than_a_server_uses_are_told_with_the_setting_that_helps() -> None:
+    server = PostgresServer().start()
+    try:
+        query(server.url(), "CREATE ROLE limited LOGIN CONNECTION LIMIT 6")
+        url = server.url().replace("//flowrunner@", "//limited@")
+
+        assert asyncio.run(check_server(url, readers=2)) == []
+        (warning,) = asyncio.run(check_server(url, readers=10))
+        assert "6 connections, and this server uses up to 14" in warning
+        assert warning.endswith("set FLOWRUNNER_DATABASE_READERS to 2 or less")
+
+        query(server.url(), "ALTER ROLE limited CONNECTION LIMIT 4")
+        with pytest.raises(UnfitServer, match=r"only 4 connections, and a server needs 5: ALTER ROLE"):
+            asyncio.run(check_server(url, readers=1))
+    finally:
+        server.stop()
+
+
 async def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
     url = f"postgresql://flowrunner:a-very-secret-word@127.0.0.1:{unused_port()}/x"
 

@@ -21,6 +21,19 @@ SELECT current_setting('server_version_num')::int, current_setting('fsync'), cur
        current_setting('default_transaction_read_only'), current_schema() IS NOT NULL, current_setting('search_path'),
        current_setting('statement_timeout')::interval
 """
+# Besides those that read: one to write, one for the role as the active server, one for notifications, and one that
+# checks the settings every minute.
+OTHER_CONNECTIONS: Final = 4
+# The limits of the role and the database do not bind superusers.
+MOST_CONNECTIONS: Final = """
+SELECT least(
+    CASE WHEN NOT rolsuper THEN nullif(rolconnlimit, -1) END,
+    CASE WHEN NOT rolsuper THEN nullif(datconnlimit, -1) END,
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+)
+  FROM pg_roles, pg_database
+ WHERE rolname = session_user AND datname = current_database()
+"""
 # In the server's answer to a login: a pooler passes on only some of the settings that a session asks for.
 _SETTING_REJECTED: Final = "unsupported startup parameter"
 _POOLED: Final = "Connect to it directly: a pooler in between, such as PgBouncer, takes away settings that must be kept"
@@ -129,7 +142,7 @@ _ADVICE: Final = {
     "28000": "create the role, or let it connect from here (pg_hba.conf)",
     "28P01": "correct the user or the password in FLOWRUNNER_DATABASE_URL",
     "3D000": "create it: createdb --encoding UTF8 --owner ROLE NAME",
-    "42501": "the role has to own the database and its tables: createdb --owner, or ALTER DATABASE … OWNER TO …",
+    "42501": "the role has to own the database or its schema, and the tables: ALTER DATABASE (or SCHEMA) … OWNER TO …",
 }
 
 
@@ -161,8 +174,11 @@ def as_refusal(error: Exception) -> FlowRunnerError:
     return kind(f"Cannot connect to the database: {with_advice(error)}")
 
 
-async def check_server(url: str) -> list[str]:
+async def check_server(url: str, *, readers: int = 1) -> list[str]:
     """Check that the server is suitable and return warnings.
+
+    Args:
+        readers: The maximum number of connections for reading.
 
     Raises:
         CannotConnect: If it cannot be reached.
@@ -170,6 +186,7 @@ async def check_server(url: str) -> list[str]:
     """
     async with connected(url, statement_seconds=CONNECT_SECONDS) as connection:
         row = await connection.fetchrow(DURABILITY)
+        most_connections = await connection.fetchval(MOST_CONNECTIONS)
     version, fsync, synchronous_commit, full_page_writes, is_replica, encoding, read_only, has_schema, *others = row
     search_path, statement_timeout = others
     if version // 10000 < OLDEST_POSTGRESQL:
@@ -198,9 +215,23 @@ async def check_server(url: str) -> list[str]:
             "The database has synchronous_commit=off: it would lose what was accepted. "
             "Set it to 'on' for this role: ALTER ROLE … SET synchronous_commit = on"
         )
+    if most_connections <= OTHER_CONNECTIONS:
+        raise UnfitServer(
+            f"The role may have only {most_connections} connections, and a server needs {OTHER_CONNECTIONS + 1}: "
+            "ALTER ROLE … CONNECTION LIMIT -1, or raise the limit of the database or max_connections"
+        )
+    warnings = []
     if full_page_writes == "off":
-        return ["full_page_writes=off: only a file system that never writes half a page, such as ZFS, makes up for it"]
-    return []
+        warnings.append(
+            "full_page_writes=off: only a file system that never writes half a page, such as ZFS, makes up for it"
+        )
+    if most_connections < readers + OTHER_CONNECTIONS:
+        warnings.append(
+            f"The role may have {most_connections} connections, and this server uses up to "
+            f"{readers + OTHER_CONNECTIONS}: without one, requests fail. Raise the limit, or set "
+            f"FLOWRUNNER_DATABASE_READERS to {most_connections - OTHER_CONNECTIONS} or less"
+        )
+    return warnings
 
 
 @contextlib.asynccontextmanager

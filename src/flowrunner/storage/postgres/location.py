@@ -30,7 +30,7 @@ class PostgresUrl:
 
     async def check(self) -> list[str]:
         """Check that the server is suitable and return warnings. Raises: UnfitServer."""
-        return await check_server(self.url)
+        return await check_server(self.url, readers=self.readers)
 
     async def has_data(self) -> bool:
         return (await self.schema()).revision is not None
