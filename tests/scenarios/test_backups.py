@@ -23,7 +23,7 @@ from flowrunner.security.key_files import are_key_files, read_key_files, with_ea
 from flowrunner.security.keys import MASTER, key_id
 from flowrunner.security.sealing import seal, unseal
 from support.invariants import check_accepted, check_database
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, query
 from support.processes import is_alive
 from support.server import Server, clean_environment
 from support.waiting import wait_for
@@ -562,6 +562,54 @@ def test_a_postgresql_database_is_paused_backed_up_and_restored_beside_its_serve
         assert check_database(empty) == []
     finally:
         postgres.stop()
+
+
+def test_a_role_that_owns_only_its_schema_backs_it_up_and_restores_it_into_one_of_that_name(tmp_path: Path) -> None:
+    postgres = PostgresServer()
+    try:
+        old, new, other = (postgres.start().new_database(), postgres.new_database(), postgres.new_database())
+        # Not every text that is stored has a form in this encoding.
+        ask(old, "CREATE ROLE app LOGIN", "ALTER ROLE app SET client_encoding = 'LATIN1'", "CREATE ROLE reader")
+        for database, schema in ((old, "app"), (new, "app"), (other, "other")):
+            name = database.rpartition("/")[2]
+            ask(database, "REVOKE ALL ON SCHEMA public FROM PUBLIC", f"CREATE SCHEMA {schema} AUTHORIZATION app")
+            ask(database, f"ALTER ROLE app IN DATABASE {name} SET search_path = {schema}")
+        ask(old, "CREATE SCHEMA hr", "CREATE TABLE hr.salaries (amount int)")
+        path = f"{Path(postgres.program('pg_dump')).parent}:{os.environ['PATH']}"
+        file = tmp_path / "a.backup"
+
+        def do(database: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+            environment = {"PATH": path, "FLOWRUNNER_DATABASE_URL": as_app(database)}
+            return command.flowrunner(*arguments, at=tmp_path, environment=environment)
+
+        server = Server(tmp_path, {"DATABASE_URL": as_app(old)}).start()
+        try:
+            server.admin().new_flow(SHORT, name="İ")
+            ask(old, "GRANT SELECT ON app.flows TO reader")
+            made = do(old, "backup", file, "--data-dir", server.data_dir)
+        finally:
+            server.stop()
+        assert made.returncode == 0, made.stderr
+        ask(old, "DROP OWNED BY reader", "DROP ROLE reader")
+
+        refused = do(other, "restore", file, "--data-dir", tmp_path / "other")
+        restored = do(new, "restore", file, "--data-dir", tmp_path / "new")
+
+        assert refused.returncode == 1
+        assert "is that of a schema named 'app', and this role uses 'other': create the schema" in refused.stderr
+        assert restored.returncode == 0, restored.stderr
+        assert query(new, "SELECT name FROM app.flows") == [("İ",)]
+    finally:
+        postgres.stop()
+
+
+def ask(url: str, *statements: str) -> None:
+    for statement in statements:
+        query(url, statement)
+
+
+def as_app(url: str) -> str:
+    return url.replace("//flowrunner@", "//app@")
 
 
 # `pg_restore` that never ends once it restores.

@@ -121,7 +121,12 @@ async def test_a_setting_of_the_role_that_keeps_it_from_writing_is_named(
 
 @pytest.mark.parametrize(
     "setting",
-    ["standard_conforming_strings = off", "default_transaction_isolation = 'serializable'", "lock_timeout = '5ms'"],
+    [
+        "standard_conforming_strings = off",
+        "default_transaction_isolation = 'serializable'",
+        "lock_timeout = '5ms'",
+        "idle_in_transaction_session_timeout = '1ms'",
+    ],
 )
 async def test_a_setting_of_the_role_that_statements_do_not_expect_does_not_reach_them(
     postgres: PostgresServer, setting: str

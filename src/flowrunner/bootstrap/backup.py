@@ -42,7 +42,7 @@ from flowrunner.security.sealing import check_passphrase, seal, unseal
 from flowrunner.settings import Settings
 from flowrunner.storage.location import Location
 from flowrunner.storage.migrations import Schema
-from flowrunner.storage.postgres.backup import check_dump, dump, load
+from flowrunner.storage.postgres.backup import check_dump, check_schema, dump, load
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.backup import check_copy, copy_online
 
@@ -257,6 +257,7 @@ async def _restore(
     else:
         await check_dump(draft)
         await _check_database_is_empty(settings)
+        await check_schema(settings.database_url or "", draft)
     if sealed:
         write_key_files(settings.data_dir, sealed)
     if manifest.database == SQLITE:

@@ -69,6 +69,8 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
             "default_transaction_isolation": "read committed",
             # The limit of its statements bounds that wait.
             "lock_timeout": "0",
+            # A migration and a copy of a large file compute between their statements.
+            "idle_in_transaction_session_timeout": "0",
             # Statements are written for it; a backslash in a text would be an escape without it.
             "standard_conforming_strings": "on",
             # Compilation pays off only for long analytical queries.
