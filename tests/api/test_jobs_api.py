@@ -81,6 +81,86 @@ async def test_a_job_reruns_each_failed_execution_of_a_flow_once(tmp_path: Path)
     assert {entry["credential"] for entry in audit.json["entries"]} == {f"job:{job['id']}"}
 
 
+# What fails while the configuration value N is 1; the results show with which value a step has run.
+UNTIL_TWO = """
+nodes:
+  first: {type: transform, params: {value: "${config.N}"}, next: each}
+  each:
+    type: foreach
+    params: {items: [1, 2], on_error: continue}
+    nodes:
+      push: {type: switch, params: {cases: [{when: "item > config.N", action: bad}]}, next: {bad: stop, default: say}}
+      stop: {type: fail, params: {message: not yet}}
+      say: {type: transform, params: {value: "${config.N}"}}
+    next: check
+  check: {type: switch, params: {cases: [{when: "config.N == 1", action: bad}]}, next: {bad: lost, default: end}}
+  lost: {type: fail, params: {message: not yet}}
+  end: {type: return, params: {value: ["${nodes.first.result}", "${nodes.each.result}"]}}
+"""
+
+
+async def of_two(many: Many) -> str:
+    """Return a flow with an execution that failed with N = 1, which is 2 by now."""
+    path = "/api/v1/config/N"
+    assert (await many.mara.request("PUT", path, {"value": 1})).status == 201
+    flow = await many.mara.flow(UNTIL_TWO)
+    await many.mara.ended((await many.mara.run(flow)).json["execution_id"])
+    assert (await many.mara.request("PUT", path, {"value": 2})).status == 200
+    return flow
+
+
+@pytest.mark.parametrize(
+    ("options", "result"),
+    [
+        ({}, [2, [2, 2]]),
+        ({"from": "each"}, [1, [2, 2]]),
+        ({"from": "each", "elements": "failed"}, [1, [1, 2]]),
+        ({"from": "each", "elements": "failed", "revision": "same"}, [1, [1, 2]]),
+    ],
+)
+async def test_a_job_reruns_each_from_a_node_or_its_failed_elements(tmp_path: Path, options: Any, result: Any) -> None:
+    async with many_at(tmp_path, 0) as many:
+        flow = await of_two(many)
+        job = await many.done(await many.batch("rerun", filter={"flow_id": flow}, **options))
+        (again,) = await many.executions(job=job["id"])
+        ended = await many.mara.ended(again["id"])
+
+    assert (job["done"], job["errors"]) == (1, [])
+    assert ended["result"] == result
+
+
+async def test_a_job_reports_each_execution_that_cannot_be_rerun_from_the_node(tmp_path: Path) -> None:
+    async with many_at(tmp_path, 2) as many:
+        absent = await many.done(await many.batch("rerun", filter={"flow_id": many.flow}, **{"from": "b"}))
+        loop = await many.done(await many.batch("rerun", ids=many.failed[:1], **{"from": "a"}, elements="failed"))
+
+    assert [error["message"] for error in absent["errors"]] == ["from: The execution has not reached a step 'b'"] * 2
+    assert [error["message"] for error in loop["errors"]] == [
+        "elements: 'a.1' is no loop whose elements run again one by one"
+    ]
+
+
+@pytest.mark.parametrize("query", ["", "?dry_run=true"])
+@pytest.mark.parametrize(
+    ("action", "fields", "field"),
+    [
+        ("cancel", {"from": "a"}, "from"),
+        ("delete", {"revision": "same"}, "revision"),
+        ("rerun", {"elements": "failed"}, "elements"),
+        ("rerun", {"from": "a", "elements": "all"}, "elements"),
+        ("rerun", {"revision": "newest"}, "revision"),
+        ("rerun", {"from": "a", "node_input": 1}, "node_input"),
+    ],
+)
+async def test_options_of_reruns_that_make_no_sense_create_no_job(
+    tmp_path: Path, query: str, action: str, fields: Any, field: str
+) -> None:
+    async with many_at(tmp_path, 0) as many:
+        refused = await many.batch(action, query=query, filter={"flow_id": many.flow}, **fields)
+
+    assert assert_error(refused, 422)["field"] == field
+
+
 async def test_a_dry_run_leaves_out_what_is_deleted_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     existing = SqlExecutionRecords.existing
     async with many_at(tmp_path) as many:

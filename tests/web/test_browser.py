@@ -742,6 +742,39 @@ def test_many_executions_are_run_again_after_a_look_at_their_number(tab: Tab, ap
     expect(page.locator("tbody tr")).to_have_count(6)
 
 
+def test_many_executions_are_run_again_from_the_failed_elements_of_a_loop(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(
+        "nodes:\n"
+        "  each:\n"
+        "    type: foreach\n"
+        "    params: {items: [1, 2]}\n"
+        "    nodes:\n"
+        "      say: {type: transform, params: {value: '${item}'}, next: check}\n"
+        "      check: {type: switch, params: {cases: [{when: item == 2, action: bad}]}, next: {bad: stop}}\n"
+        "      stop: {type: fail, params: {message: no}}\n",
+        name="loops",
+    )
+    for id in [api.run(flow) for _ in range(2)]:
+        api.ended(id)
+    page = tab.go(f"/executions?flow={flow}&status=failed")
+
+    page.get_by_role("button", name="Re-run…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Begin at node").fill("each")
+    dialog.get_by_label("only its elements that have not completed").check()
+    dialog.get_by_role("button", name="Re-run 2 executions").click()
+
+    expect(page.get_by_role("status").filter(has_text="Finished")).to_contain_text("2 of 2 started")
+    reruns = [each for each in api.get("/api/v1/executions", flow_id=flow).json["executions"] if "rerun_of" in each]
+    first = {
+        each["id"]: api.get(f"/api/v1/executions/{each['id']}/steps", step="each.1[0]/say.1").json["steps"][0]
+        for each in reruns
+    }
+    assert len(first) == 2
+    # A kept step has the times of the original.
+    assert all(first[each["id"]]["completed_at"] < each["started_at"] for each in reruns)
+
+
 def test_a_job_leads_to_the_executions_that_it_has_started(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {stop: {type: fail, params: {error: a.b}}}", name="failed before")
     for id in [api.run(flow) for _ in range(3)]:

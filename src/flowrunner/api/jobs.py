@@ -27,12 +27,14 @@ from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import DRY_RUN, Body, Paging, at_most, is_dry_run, moment_of
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import now_of, services_of
+from flowrunner.api.starts import RerunFields
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.jobs import MAX_ERRORS, MAX_ITEMS, Job, JobStatus
 from flowrunner.domain.labels import MAX_TERMS
 from flowrunner.domain.values import ExecutionId, JobId, rfc3339
 from flowrunner.services.bulk_executions import Plan
+from flowrunner.services.reruns import RerunOptions
 from flowrunner.services.selections import Selection
 
 router = APIRouter(prefix="/api/v1", tags=["Jobs"], route_class=ProtectedRoute)
@@ -96,7 +98,9 @@ class SelectExecutions(Body):
         )
 
 
-class BatchBody(Body):
+class BatchBody(RerunFields):
+    """`from`, `elements`, `revision` and `idempotency` are for `rerun`, and hold for each execution."""
+
     action: Literal["rerun", "cancel", "delete"]
     ids: list[Annotated[str, Field(max_length=200)]] | None = Field(
         default=None, min_length=1, max_length=MAX_ITEMS, description="The executions; or else `filter` selects them."
@@ -106,6 +110,13 @@ class BatchBody(Body):
         description="At least one filter. Without a `status`, `rerun` takes failed executions, `cancel` those that "
         "have not ended, and `delete` those that have.",
     )
+
+    def rerun_options(self) -> RerunOptions | None:
+        """Return the options of the reruns, or None without any. Raises: InvalidInput for another action."""
+        given = sorted(self.model_fields_set & RerunFields.model_fields.keys())
+        if given and self.action != "rerun":
+            raise invalid(given[0].removesuffix("_"), "goes only with the action 'rerun'")
+        return self.options() if given else None
 
     def selection(self, now: datetime) -> Selection:
         """Raises: InvalidInput."""
@@ -193,10 +204,11 @@ JOB_CREATED: Final = {
 async def change_executions(request: Request, body: BatchBody) -> Reply[JobAnswer]:
     """Re-run, cancel or delete many executions, in a job. Deleting requires the right to write."""
     bulk, caller, selection = services_of(request).bulk, caller_of(request), body.selection(now_of(request))
+    options = body.rerun_options()
     if is_dry_run(request):
-        plan = PlannedJob.of(body.action, await bulk.plan(caller, body.action, selection))
+        plan = PlannedJob.of(body.action, await bulk.plan(caller, body.action, selection, options=options))
         return encoded(msgspec.json.encode(plan))
-    job = await bulk.start(caller, body.action, selection)
+    job = await bulk.start(caller, body.action, selection, options=options)
     return answer(JobAnswer.of(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
 
 

@@ -19,7 +19,7 @@ from flowrunner.domain.errors import QueueFull
 from flowrunner.domain.labels import MAX_LABELS, MAX_NAME_CHARACTERS, MAX_VALUE_CHARACTERS
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.services.executions import StartedExecution
-from flowrunner.services.reruns import CURRENT, NodeInput
+from flowrunner.services.reruns import CURRENT, NodeInput, RerunOptions
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -81,7 +81,9 @@ def accepted(started: StartedExecution, body: R, *, waited: int | None = None) -
     return answer(body, 200, headers) if headers else created(body, f"/api/v1/executions/{started.id}")
 
 
-class RerunBody(Body):
+class RerunFields(Body):
+    """The fields of a rerun that suit many executions."""
+
     from_: str | None = Field(
         default=None,
         alias="from",
@@ -93,14 +95,6 @@ class RerunBody(Body):
         default=None,
         description="`failed`: `from` is a loop, and its elements that have completed keep their results too.",
     )
-    node_input: Any = Field(
-        default=None,
-        description="Another input of the node or step that `from` names. If absent, it gets what it got before.",
-    )
-    input: dict[str, Any] | None = Field(default=None, description="A new input. If absent, the same input is used.")
-    labels: _Labels | None = Field(
-        default=None, max_length=MAX_LABELS, description=f"{_LABELS} If absent, the same labels are used."
-    )
     # The bound keeps numbers within the database's integer range.
     revision: Annotated[int, Field(ge=1, le=2**53)] | Annotated[str, Field(max_length=210)] = Field(
         default=CURRENT,
@@ -109,6 +103,23 @@ class RerunBody(Body):
     idempotency: Literal["new", "same"] = Field(
         default="new",
         description="`new` if its steps send new idempotency keys, `same` if they repeat those of this execution.",
+    )
+
+    def options(self) -> RerunOptions:
+        given = RerunOptions(
+            failed_elements=self.elements == "failed", revision=self.revision, same_keys=self.idempotency == "same"
+        )
+        return given if self.from_ is None else {**given, "from_step": self.from_}
+
+
+class RerunBody(RerunFields):
+    node_input: Any = Field(
+        default=None,
+        description="Another input of the node or step that `from` names. If absent, it gets what it got before.",
+    )
+    input: dict[str, Any] | None = Field(default=None, description="A new input. If absent, the same input is used.")
+    labels: _Labels | None = Field(
+        default=None, max_length=MAX_LABELS, description=f"{_LABELS} If absent, the same labels are used."
     )
 
 
@@ -129,13 +140,10 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
         return await services_of(request).reruns.rerun(
             caller,
             ExecutionId(id),
-            from_step=wanted.from_,
-            failed_elements=wanted.elements == "failed",
+            **wanted.options(),
             node_input=NodeInput(wanted.node_input) if "node_input" in wanted.model_fields_set else None,
             input=wanted.input,
             labels=wanted.labels,
-            revision=wanted.revision,
-            same_keys=wanted.idempotency == "same",
             idempotency_key=key,
             new_id=new_id,
         )

@@ -26,9 +26,15 @@ def required(ids: Sequence[str], selected: Mapping[str, Any]) -> None:
         raise click.UsageError("Name executions by id, or select them with options: one of the two.")
 
 
-def change_many(client: Client, action: str, selected: Mapping[str, Any], *, yes: bool) -> int:
-    """Show how many executions a selection has, ask, and follow the job; return the exit code."""
-    body = {"action": action, "filter": with_ids(client, selected)}
+def change_many(
+    client: Client, action: str, selected: Mapping[str, Any], *, yes: bool, more: Mapping[str, Any] | None = None
+) -> int:
+    """Show how many executions a selection has, ask, and follow the job; return the exit code.
+
+    Args:
+        more: Further fields of the request.
+    """
+    body = {"action": action, "filter": with_ids(client, selected), **(more or {})}
     plan = client.request("POST", _PATH, json=body, query={"dry_run": True}).object()
     if not plan["total"]:
         say("There is nothing to do: no execution is selected")

@@ -15,6 +15,23 @@ from flowrunner.client import Client
 from flowrunner.domain.whole_numbers import natural_number_of
 
 
+def rerun_fields(*, start: str | None, elements: str | None, revision: str | None, same_keys: bool) -> dict[str, Any]:
+    """Return the fields of a request that re-runs one execution or many."""
+    body: dict[str, Any] = {}
+    if start is not None:
+        body["from"] = start
+    if elements is not None:
+        if start is None:
+            raise click.UsageError("--elements needs --from, the loop whose elements they are.")
+        body["elements"] = elements
+    if revision is not None:
+        number = natural_number_of(revision, 9)
+        body["revision"] = revision if number is None else number
+    if same_keys:
+        body["idempotency"] = "same"
+    return body
+
+
 def rerun_one(
     client: Client,
     id: str,
@@ -33,13 +50,7 @@ def rerun_one(
     """Repeat an execution; return the exit code."""
     check_read_once(node_input, *inputs)
     seconds = seconds_of(timeout, "--timeout")
-    body: dict[str, Any] = {}
-    if start is not None:
-        body["from"] = start
-    if elements is not None:
-        if start is None:
-            raise click.UsageError("--elements needs --from, the loop whose elements they are.")
-        body["elements"] = elements
+    body = rerun_fields(start=start, elements=elements, revision=revision, same_keys=same_keys)
     if node_input is not None:
         if start is None:
             raise click.UsageError("--node-input needs --from, the node whose input it is.")
@@ -49,10 +60,5 @@ def rerun_one(
         body["input"] = read_inputs_of(client, flow, inputs, ())
     if labels_set:
         body["labels"] = labels_of(labels_set, option="--set-label")
-    if revision is not None:
-        number = natural_number_of(revision, 9)
-        body["revision"] = revision if number is None else number
-    if same_keys:
-        body["idempotency"] = "same"
     started = client.request("POST", f"/executions/{id}/rerun", json=body, idempotency_key=True).object()
     return show_start(client, started, wait=wait, follow=follow, seconds=seconds)

@@ -217,15 +217,23 @@ class Executions(Group[K]):
         *,
         ids: Sequence[str] | None = None,
         filter: Mapping[str, Any] | None = None,
+        from_: str | None = None,
+        elements: Literal["failed"] | None = None,
+        revision: int | str | None = None,
+        idempotency: Literal["new", "same"] | None = None,
         idempotency_key: str | None = None,
     ) -> Call[Job]:
         """Re-run, cancel or delete many executions, in a job.
 
         Args:
             filter: Conditions, as those of `list`.
+            from_, elements, revision, idempotency: As those of `rerun`, for each execution.
         """
-        body, key = {"action": action, "ids": ids, "filter": filter}, key_or_new(idempotency_key)
-        return call(Job, "POST", "/executions:batch", body=body, key=key)
+        body = {
+            "action": action, "ids": ids, "filter": filter, "from_": from_, "elements": elements, "revision": revision,
+            "idempotency": idempotency,
+        }  # fmt: skip
+        return call(Job, "POST", "/executions:batch", body=body, key=key_or_new(idempotency_key))
 
     @operation("changeExecutions")
     def plan_many(
@@ -234,9 +242,16 @@ class Executions(Group[K]):
         *,
         ids: Sequence[str] | None = None,
         filter: Mapping[str, Any] | None = None,
+        from_: str | None = None,
+        elements: Literal["failed"] | None = None,
+        revision: int | str | None = None,
+        idempotency: Literal["new", "same"] | None = None,
     ) -> Call[PlannedJob]:
         """Return the number of executions that `change_many` would change, and the first ones."""
-        body = {"action": action, "ids": ids, "filter": filter}
+        body = {
+            "action": action, "ids": ids, "filter": filter, "from_": from_, "elements": elements, "revision": revision,
+            "idempotency": idempotency,
+        }  # fmt: skip
         return call(PlannedJob, "POST", "/executions:batch", query={"dry_run": True}, body=body)
 
     @operation("getOverview")

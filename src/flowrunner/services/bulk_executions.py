@@ -5,20 +5,20 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import Conflict, NotFound, invalid, quoted
 from flowrunner.domain.jobs import MAX_ITEMS, Job, RunningJob, key_of_item
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports.execution_records import ExecutionRecordStore
 from flowrunner.ports.executions import ExecutionReader, ExecutionView
 from flowrunner.ports.jobs import JobType
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.jobs import Jobs, check_count
-from flowrunner.services.reruns import Reruns
+from flowrunner.services.reruns import RerunOptions, Reruns, check_options
 from flowrunner.services.selections import Selection, Selections
 
 Action: TypeAlias = Literal["rerun", "cancel", "delete"]
@@ -50,26 +50,39 @@ class BulkExecutions:
         self._records = records
         self._jobs = jobs
 
-    async def plan(self, caller: Caller, action: Action, selection: Selection) -> Plan:
+    async def plan(
+        self, caller: Caller, action: Action, selection: Selection, *, options: RerunOptions | None = None
+    ) -> Plan:
         """Return what `start` would do. Raises: as `start`."""
         authorise(caller, _RIGHTS[action])
+        check_options(options or {})
         ids = await self._select(caller, action, selection)
         # What is deleted or moved meanwhile is not shown.
         found = await self._reader.summaries(ids[:_FIRST])
         first = [execution for workspace_id, execution in found if workspace_id == caller.workspace_id]
         return Plan(total=len(ids), first=sorted(first, key=lambda execution: execution.id))
 
-    async def start(self, caller: Caller, action: Action, selection: Selection) -> Job:
+    async def start(
+        self, caller: Caller, action: Action, selection: Selection, *, options: RerunOptions | None = None
+    ) -> Job:
         """Create the job that does an action with the selected executions, the oldest first.
+
+        Args:
+            options: Those of `rerun`, for each execution.
 
         Raises:
             Forbidden.
-            InvalidInput: If the workspace has no execution with one of the ids, or too many are selected.
+            InvalidInput: If the workspace has no execution with one of the ids, too many are selected, or the options
+                are not valid.
             TooManyRequests: If too many jobs of the workspace are running.
         """
         authorise(caller, _RIGHTS[action])
+        check_options(options or {})
         ids = await self._select(caller, action, selection)
-        return await self._jobs.create(caller, f"executions.{action}", {"ids": list(ids)}, total=len(ids))
+        work: dict[str, JSON] = {"ids": list(ids)}
+        if options:
+            work["options"] = cast("Mapping[str, JSON]", options)
+        return await self._jobs.create(caller, f"executions.{action}", work, total=len(ids))
 
     async def _select(self, caller: Caller, action: Action, selection: Selection) -> Sequence[ExecutionId]:
         """Return the selected executions, the oldest first. Raises: InvalidInput."""
@@ -119,7 +132,7 @@ class _OfExecutions:
 
 
 class RerunExecutions(_OfExecutions):
-    """Implements `ports.JobType`: repeats each execution as a whole, with the current revision of its flow."""
+    """Implements `ports.JobType`: repeats each execution, with the options of the job."""
 
     action = "rerun"
 
@@ -127,7 +140,8 @@ class RerunExecutions(_OfExecutions):
         self._reruns = reruns
 
     async def do(self, caller: Caller, job: RunningJob, item: str) -> None:
-        await self._reruns.rerun(caller, ExecutionId(item), idempotency_key=key_of_item(job.id, item))
+        options: Any = job.work.get("options", {})
+        await self._reruns.rerun(caller, ExecutionId(item), idempotency_key=key_of_item(job.id, item), **options)
 
 
 class CancelExecutions(_OfExecutions):

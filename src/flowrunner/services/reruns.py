@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 import msgspec
 
@@ -39,6 +39,7 @@ from flowrunner.services.request_keys import digest_of_request
 from flowrunner.threads import on_thread_if
 
 CURRENT: Final = "current"
+_SAME: Final = "same"
 _LABEL: Final = "label:"
 
 
@@ -46,6 +47,25 @@ class NodeInput(NamedTuple):
     """Another input of the step that a rerun begins at; null is one, too."""
 
     value: JSON
+
+
+class RerunOptions(TypedDict, total=False):
+    """The arguments of `Reruns.rerun` that suit many executions, as a job stores them."""
+
+    from_step: str
+    failed_elements: bool
+    revision: int | str
+    same_keys: bool
+
+
+def check_options(options: RerunOptions) -> None:
+    """Raises: InvalidInput if no execution can be re-run with these options."""
+    if options.get("failed_elements") and "from_step" not in options:
+        raise invalid("elements", "needs 'from', the loop whose elements they are")
+    revision = options.get("revision", CURRENT)
+    if isinstance(revision, str) and revision not in (CURRENT, _SAME) and not revision.startswith(_LABEL):
+        hint = f"write '{_LABEL}{revision}' for the revision with that label"
+        raise invalid("revision", "must be current, same, a number, or label: and a label", hint=hint)
 
 
 class _RerunStart(NamedTuple):
@@ -118,8 +138,8 @@ class Reruns:
             raise invalid(
                 "node_input", "needs 'from', the node whose input it is", hint="Or send 'input', the execution's"
             )
-        if failed_elements and from_step is None:
-            raise invalid("elements", "needs 'from', the loop whose elements they are")
+        options = RerunOptions(failed_elements=failed_elements, revision=revision)
+        check_options(options if from_step is None else {**options, "from_step": from_step})
         if failed_elements and node_input is not None:
             raise invalid("node_input", "does not go with 'elements': each has the element of the list as its input")
         key = digest = None
@@ -192,13 +212,10 @@ class Reruns:
     async def _revision_named(self, caller: Caller, before: ExecutionDetail, revision: int | str) -> RevisionId:
         """Raises: NotFound, InvalidInput."""
         match revision:
-            case "same":
+            case str() if revision == _SAME:
                 return before.revision_id
-            case "current":
+            case str() if revision == CURRENT:
                 return (await self._flows.current(caller.workspace_id, before.flow_id)).revision_id
-            case str() if not revision.startswith(_LABEL):
-                hint = f"write '{_LABEL}{revision}' for the revision with that label"
-                raise invalid("revision", "must be current, same, a number, or label: and a label", hint=hint)
             case str():
                 revision = revision.removeprefix(_LABEL)
         return await self._flows.revision_named(caller.workspace_id, before.flow_id, revision)

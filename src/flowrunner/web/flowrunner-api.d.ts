@@ -2976,8 +2976,34 @@ export interface components {
              */
             to: string;
         };
-        /** BatchBody */
+        /**
+         * BatchBody
+         * @description `from`, `elements`, `revision` and `idempotency` are for `rerun`, and hold for each execution.
+         */
         BatchBody: {
+            /**
+             * From
+             * @description Node or step to start at; earlier results are reused. If absent, the whole flow runs again.
+             */
+            from?: string | null;
+            /**
+             * Elements
+             * @description `failed`: `from` is a loop, and its elements that have completed keep their results too.
+             */
+            elements?: "failed" | null;
+            /**
+             * Revision
+             * @description The flow revision to run: `current`, `same` (the one that ran), a number, or `label:1.4.0`.
+             * @default current
+             */
+            revision?: number | string;
+            /**
+             * Idempotency
+             * @description `new` if its steps send new idempotency keys, `same` if they repeat those of this execution.
+             * @default new
+             * @enum {string}
+             */
+            idempotency?: "new" | "same";
             /**
              * Action
              * @enum {string}
@@ -3546,12 +3572,12 @@ export interface components {
             action: "create" | "update" | "none";
             /**
              * Missing Secrets
-             * @description Names of secrets that the flow reads and the workspace does not have. Absent without any.
+             * @description Names of secrets that the flow needs and the workspace does not have. Absent without any.
              */
             missing_secrets?: string[];
             /**
              * Missing Config
-             * @description Names of configuration values that the flow reads and the workspace does not have. Absent without any.
+             * @description Names of configuration values that the flow needs and the workspace does not have. Absent without any.
              */
             missing_config?: string[];
             /**
@@ -4967,12 +4993,12 @@ export interface components {
             workspace_id: string;
             /**
              * Missing Secrets
-             * @description Names of secrets that the flow reads and the workspace does not have.
+             * @description Names of secrets that the flow needs and the workspace does not have.
              */
             missing_secrets: string[];
             /**
              * Missing Config
-             * @description Names of configuration values that the flow reads and the workspace does not have.
+             * @description Names of configuration values that the flow needs and the workspace does not have.
              */
             missing_config: string[];
         };
@@ -5551,6 +5577,19 @@ export interface components {
              */
             elements?: "failed" | null;
             /**
+             * Revision
+             * @description The flow revision to run: `current`, `same` (the one that ran), a number, or `label:1.4.0`.
+             * @default current
+             */
+            revision?: number | string;
+            /**
+             * Idempotency
+             * @description `new` if its steps send new idempotency keys, `same` if they repeat those of this execution.
+             * @default new
+             * @enum {string}
+             */
+            idempotency?: "new" | "same";
+            /**
              * Node Input
              * @description Another input of the node or step that `from` names. If absent, it gets what it got before.
              */
@@ -5569,19 +5608,6 @@ export interface components {
             labels?: {
                 [key: string]: string;
             } | null;
-            /**
-             * Revision
-             * @description The flow revision to run: `current`, `same` (the one that ran), a number, or `label:1.4.0`.
-             * @default current
-             */
-            revision?: number | string;
-            /**
-             * Idempotency
-             * @description `new` if its steps send new idempotency keys, `same` if they repeat those of this execution.
-             * @default new
-             * @enum {string}
-             */
-            idempotency?: "new" | "same";
         };
         /** ResetLinkAnswer */
         ResetLinkAnswer: {

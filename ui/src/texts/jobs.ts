@@ -5,7 +5,7 @@ export const jobs = {
   keepRunning: "Keep them running",
   titles: { rerun: "Re-run these executions?", cancel: "Cancel these executions?", delete: "Delete these executions?" } as Record<string, string>,
   hints: {
-    rerun: "Each runs again as a whole, with its input and the current revision of its flow.",
+    rerun: "Each runs again, with its input and the current revision of its flow.",
     cancel: "Running nodes are stopped, and waiting ones are abandoned. The on_finish of each flow still runs.",
     delete: "Input, result, steps, log and events of each are deleted, and cannot be restored. The audit log keeps that you did it.",
   } as Record<string, string>,
@@ -14,6 +14,9 @@ export const jobs = {
     cancel: (count: number) => `Cancel ${counted(count, "execution")}`,
     delete: (count: number) => `Delete ${counted(count, "execution")}`,
   } as Record<string, (count: number) => string>,
+  from: "Begin at node (optional)",
+  fromHint: "What was before it keeps its results. Empty: everything runs again.",
+  onlyFailed: "It is a loop: only its elements that have not completed",
   none: "No execution matches: there is nothing to do.",
   counting: "Counting…",
   first: "Among them",

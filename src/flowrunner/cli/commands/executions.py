@@ -189,7 +189,9 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 @click.command(
     cls=ServerCommand,
     short_help="Re-run executions.",
-    epilog=examples("rerun exec-01m8 --from push --wait", "rerun --flow order-sync --unrepaired --since 24h"),
+    epilog=examples(
+        "rerun exec-01m8 --from push --wait", "rerun --flow order-sync --unrepaired --since 24h --from push"
+    ),
 )
 @many_argument
 @filter_options
@@ -213,30 +215,21 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
     """Re-run one execution by its id, or all that the options select and that have not been re-run since."""
     from flowrunner.cli.bulk import change_many, required
-    from flowrunner.cli.reruns import rerun_one
+    from flowrunner.cli.reruns import rerun_fields, rerun_one
 
-    names = (
-        "start",
-        "elements",
-        "node_input",
-        "inputs",
-        "labels_set",
-        "revision",
-        "same_keys",
-        "wait",
-        "follow",
-        "timeout",
-    )
-    more = {name: options.pop(name) for name in names}
+    many = {name: options.pop(name) for name in ("start", "elements", "revision", "same_keys")}
+    one = {name: options.pop(name) for name in ("node_input", "inputs", "labels_set", "wait", "follow", "timeout")}
     client, selected = connect(), filter_of(options)
     required(ids, selected)
     if selected:
-        if any(value not in (None, (), False) for value in more.values()):
-            raise click.UsageError("Several executions can only be re-run as a whole, with the current revision.")
-        sys.exit(change_many(client, "rerun", selected, yes=yes))
+        if any(value not in (None, (), False) for value in one.values()):
+            raise click.UsageError(
+                "Several executions can only be re-run with --from, --elements, --revision and --same-keys."
+            )
+        sys.exit(change_many(client, "rerun", selected, yes=yes, more=rerun_fields(**many)))
     if len(ids) > 1:
         raise click.UsageError("Re-run one execution by its id, or select several with options.")
-    sys.exit(rerun_one(client, execution_id(client, ids[0]), **more))
+    sys.exit(rerun_one(client, execution_id(client, ids[0]), **many, **one))
 
 
 @executions.command(

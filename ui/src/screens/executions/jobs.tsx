@@ -6,6 +6,7 @@ import { useQuery } from "../../api/query";
 import { to } from "../../app/router";
 import { may, workspace } from "../../app/session";
 import { Dialog } from "../../parts/dialog";
+import { Field } from "../../parts/form";
 import { Failure, Status } from "../../parts/parts";
 import { useStart } from "../../parts/start";
 import { useAction } from "../../parts/tools";
@@ -21,10 +22,14 @@ export interface Batch {
   filter?: Schemas["SelectExecutions"];
 }
 
-export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onStarted: (job: string) => void; onClose: () => void }) {
+export function BatchDialog({ batch: selection, onStarted, onClose }: { batch: Batch; onStarted: (job: string) => void; onClose: () => void }) {
   const starting = useStart();
-  const plan = useQuery(JSON.stringify(batch), async (signal) => {
-    return (await api.post("/api/v1/executions:batch", { query: { dry_run: true }, body: batch, signal })) as Schemas["PlannedJob"];
+  const from = useSignal("");
+  const isOfFailed = useSignal(false);
+  const isRerun = selection.action === "rerun";
+  const batch: Schemas["BatchBody"] = { ...selection, ...(isRerun && from.value && { from: from.value, ...(isOfFailed.value && { elements: "failed" as const }) }) };
+  const plan = useQuery(JSON.stringify(selection), async (signal) => {
+    return (await api.post("/api/v1/executions:batch", { query: { dry_run: true }, body: selection, signal })) as Schemas["PlannedJob"];
   });
   function start(): void {
     starting.run(batch, async (headers) => {
@@ -33,7 +38,7 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
     });
   }
   const total = plan.data?.total;
-  const scope = batch.ids !== undefined ? texts.onlySelected(batch.ids.length) : batch.action === "rerun" ? texts.allNotRerun : texts.allMatching;
+  const scope = selection.ids !== undefined ? texts.onlySelected(selection.ids.length) : batch.action === "rerun" ? texts.allNotRerun : texts.allMatching;
   return (
     <Dialog
       title={texts.titles[batch.action]!}
@@ -44,6 +49,12 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
       </>}
     >
       <p class="muted">{texts.hints[batch.action]} {scope}.</p>
+      {isRerun && (
+        <Field label={texts.from} hint={texts.fromHint}>
+          {(id, note) => <input id={id} aria-describedby={note} maxLength={2000} spellcheck={false} value={from.value} onInput={({ currentTarget: { value } }) => (from.value = value.trim())} />}
+        </Field>
+      )}
+      {isRerun && from.value && <label class="check"><input type="checkbox" checked={isOfFailed.value} onChange={({ currentTarget: { checked } }) => (isOfFailed.value = checked)} />{texts.onlyFailed}</label>}
       {plan.error && <Failure error={plan.error} />}
       {plan.data === undefined && !plan.error && <p class="muted">{texts.counting}</p>}
       {total === 0 && <p>{texts.none}</p>}
