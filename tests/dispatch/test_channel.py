@@ -299,9 +299,7 @@ async def remote(handlers: Mapping[str, Any]) -> AsyncIterator[tuple[RemoteExecu
     async with connected(handlers) as (server, process):
         requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
         held = requests.hold(ExecutionId("exec-1"), None)
-        execution = RemoteExecution(
-            requests, server, held, number=1, workspace_id=WorkspaceId("w"), fencing_token=1, cut_off={}
-        )
+        execution = RemoteExecution(requests, held, workspace_id=WorkspaceId("w"), fencing_token=1, cut_off={})
         yield execution, process
 
 
@@ -344,14 +342,14 @@ async def test_an_execution_whose_load_is_given_up_stays_in_no_process(*, is_can
     async with connected(handlers) as (server, _), asyncio.timeout(PATIENCE_SECONDS):
         requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
         held = requests.hold(ExecutionId("exec-1"), None)
-        loading = asyncio.ensure_future(Entry(requests, server, held, number=7, epoch=1).load())
+        loading = asyncio.ensure_future(Entry(requests, held, epoch=1).load())
         await asked.wait()
         if is_cancelled:
             loading.cancel()
         with pytest.raises(asyncio.CancelledError if is_cancelled else Unavailable):
             await loading
 
-        assert await dropped == 7
+        assert await dropped == held.number
 
 
 async def test_a_load_tells_what_a_process_knows_of_its_execution() -> None:
@@ -368,13 +366,13 @@ async def test_a_load_tells_what_a_process_knows_of_its_execution() -> None:
     async with connected(handlers) as (server, _), asyncio.timeout(PATIENCE_SECONDS):
         requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
         held = requests.hold(ExecutionId("exec-1"), None)
-        execution = await Entry(requests, server, held, number=7, epoch=1).load()
+        execution = await Entry(requests, held, epoch=1).load()
         assert execution is not None
         found = (execution.workspace_id, execution.status, execution.cut_off)
         execution.resume_after_hold({Step("b", 1): 1})
 
         assert found == ("mara", Status.WAITING, cut_off)
-        assert await resumed == (7, {Step("b", 1): 1})
+        assert await resumed == (held.number, {Step("b", 1): 1})
 
 
 async def hides_nothing(workspace_id: WorkspaceId) -> Sequence[str]:

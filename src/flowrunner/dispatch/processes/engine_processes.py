@@ -7,7 +7,6 @@ limits and queues stays in one process.
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
@@ -114,7 +113,6 @@ class EngineProcesses:
         self._parts = parts
         self._start = start
         self._slots = [_ProcessSlot() for _ in range(count)]
-        self._numbers = itertools.count(1)
         self._supervisors: list[asyncio.Task[None]] = []
         self._is_closing = False
         self._others_wait = False
@@ -222,9 +220,7 @@ class EngineProcesses:
                 raise Unavailable(_NONE)
         chosen = min(processes, key=lambda process: (process.is_silent, len(process.requests.executions)))
         held = chosen.requests.hold(id, observed, new)
-        return Entry(
-            chosen.requests, chosen.started.channel, held, number=next(self._numbers), epoch=self._parts.deps.epoch
-        )
+        return Entry(chosen.requests, held, epoch=self._parts.deps.epoch)
 
     async def end_of(self, id: ExecutionId) -> Signal | None:
         return await self._engine.end_of(id)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from flowrunner.dispatch.processes.channel import Channel
 from flowrunner.dispatch.processes.packed import LoadAnswer, PackedStart, pack_signal
 from flowrunner.dispatch.processes.requests import HeldExecution, ProcessRequests
 from flowrunner.domain.decide import still_cut_off
@@ -22,17 +21,13 @@ class Entry:
     """The entry of an execution into the memory of an engine process.
 
     Args:
-        number: The name of this stay in memory between the two processes.
         epoch: The fencing token of its appends.
     """
 
-    def __init__(
-        self, requests: ProcessRequests, channel: Channel, held: HeldExecution, *, number: int, epoch: int
-    ) -> None:
+    def __init__(self, requests: ProcessRequests, held: HeldExecution, *, epoch: int) -> None:
         self._requests = requests
-        self._channel = channel
+        self._channel = requests.channel
         self._held = held
-        self._number = number
         self._epoch = epoch
 
     async def begin(self, start: PackedStart) -> "RemoteExecution | None":
@@ -51,22 +46,16 @@ class Entry:
 
     def _entered(self, workspace_id: WorkspaceId, cut_off: Mapping[Step, int] = _NONE) -> "RemoteExecution":
         return RemoteExecution(
-            self._requests,
-            self._channel,
-            self._held,
-            number=self._number,
-            workspace_id=workspace_id,
-            fencing_token=self._epoch,
-            cut_off=cut_off,
+            self._requests, self._held, workspace_id=workspace_id, fencing_token=self._epoch, cut_off=cut_off
         )
 
     async def _call(self, name: str, argument: object, *, returns: Any) -> Any:
         answer = None
         try:
-            answer = await self._channel.call(name, self._number, argument, returns=returns)
+            answer = await self._channel.call(name, self._held.number, argument, returns=returns)
         except BaseException as error:
             # The process may have it in memory by now, where nothing would advance it.
-            self._channel.notify("drop", self._number)
+            self._channel.notify("drop", self._held.number)
             if isinstance(error, Unavailable | asyncio.CancelledError):
                 await self._held.settle()
             if isinstance(error, Exception) and self._held.new is not None and self._held.refusal is not None:
@@ -95,27 +84,20 @@ class Entry:
 
 
 class RemoteExecution:
-    """Implements `ports.ActiveExecution`.
-
-    Args:
-        number: See `Entry`.
-    """
+    """Implements `ports.ActiveExecution`."""
 
     def __init__(
         self,
         requests: ProcessRequests,
-        channel: Channel,
         held: HeldExecution,
         *,
-        number: int,
         workspace_id: WorkspaceId,
         fencing_token: int,
         cut_off: Mapping[Step, int],
     ) -> None:
         self._requests = requests
-        self._channel = channel
+        self._channel = requests.channel
         self._held = held
-        self._number = number
         self.workspace_id = workspace_id
         self.fencing_token = fencing_token
         self.cut_off = cut_off
@@ -126,7 +108,7 @@ class RemoteExecution:
 
     async def advance(self) -> datetime | None:
         try:
-            due_at: datetime | None = await self._channel.call("advance", self._number, returns=datetime | None)
+            due_at: datetime | None = await self._channel.call("advance", self._held.number, returns=datetime | None)
             return due_at
         except Unavailable:
             # Loaded before what the process has begun is durable, it would go on without it.
@@ -139,23 +121,25 @@ class RemoteExecution:
         self, request: Cancel, answer: "asyncio.Future[bool] | None" = None, *, message: int | None = None
     ) -> None:
         self._pass_on(
-            self._channel.call("cancel", self._number, request, message, returns=bool), answer, may_repeat=True
+            self._channel.call("cancel", self._held.number, request, message, returns=bool), answer, may_repeat=True
         )
 
     def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         self._pass_on(
-            self._channel.call("receive", self._number, pack_signal(signal), returns=bool), answer, may_repeat=False
+            self._channel.call("receive", self._held.number, pack_signal(signal), returns=bool),
+            answer,
+            may_repeat=False,
         )
 
     def hold(self) -> None:
-        self._channel.notify("hold", self._number)
+        self._channel.notify("hold", self._held.number)
 
     def resume_after_hold(self, cut_off: Mapping[Step, int]) -> None:
         self.cut_off = still_cut_off(self.cut_off, cut_off)
-        self._channel.notify("resume_after_hold", self._number, list(self.cut_off.items()))
+        self._channel.notify("resume_after_hold", self._held.number, list(self.cut_off.items()))
 
     def nudge(self) -> None:
-        self._channel.notify("nudge", self._number)
+        self._channel.notify("nudge", self._held.number)
 
     def _pass_on(
         self, reply: "asyncio.Future[bool]", answer: "asyncio.Future[bool] | None", *, may_repeat: bool

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -83,6 +84,7 @@ class HeldExecution:
     """An execution in the memory of an engine process, or about to be.
 
     Attributes:
+        number: The name of this stay in memory between the two processes.
         status: The durable status.
         observed: Its identity for observers; None until it is known.
         loading: The reservation of memory for its events.
@@ -93,6 +95,7 @@ class HeldExecution:
     """
 
     id: ExecutionId
+    number: int
     status: Status = Status.RUNNING
     observed: ObservedExecution | None = None
     loading: Loading | None = None
@@ -122,6 +125,7 @@ class ProcessRequests:
     """The requests of one engine process.
 
     Attributes:
+        channel: The way to the process.
         executions: The executions that the process has in memory, by id.
         workspaces: The workspaces whose secrets the process redacts.
     """
@@ -129,7 +133,8 @@ class ProcessRequests:
     def __init__(self, parts: ServerParts, channel: Channel) -> None:
         self._parts = parts
         self._deps = parts.deps
-        self._channel = channel
+        self.channel = channel
+        self._numbers = itertools.count(1)
         self.executions: dict[ExecutionId, HeldExecution] = {}
         self.workspaces: set[WorkspaceId] = set()
 
@@ -158,7 +163,7 @@ class ProcessRequests:
         self, id: ExecutionId, observed: ObservedExecution | None, new: NewExecution | None = None
     ) -> HeldExecution:
         """Note that the process is about to have an execution in memory."""
-        held = self.executions[id] = HeldExecution(id, observed=observed, new=new)
+        held = self.executions[id] = HeldExecution(id, next(self._numbers), observed=observed, new=new)
         return held
 
     def leave(self, held: HeldExecution) -> None:
@@ -217,9 +222,9 @@ class ProcessRequests:
             if started is None:
                 # Most executions have no other portion: the answer need not wait until the process has taken it.
                 started = events[0][0]
-                self._channel.notify("loaded", number, pack_events(events))
+                self.channel.notify("loaded", number, pack_events(events))
             else:
-                await self._channel.call("loaded", number, pack_events(events))
+                await self.channel.call("loaded", number, pack_events(events))
 
         stored = await self._deps.journal.load(id, send, loading)
         if held is not None and isinstance(started, Started):
