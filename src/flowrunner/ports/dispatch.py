@@ -161,18 +161,12 @@ class Advancing(Protocol):
     Attributes:
         is_open: Executions advance.
         active: Number of executions in memory.
-        queued: Number of executions that wait for an active slot.
-        oldest_queued_seconds: The longest of these waits so far; 0 if they wait outside of this process.
     """
 
     @property
     def is_open(self) -> bool: ...
     @property
     def active(self) -> int: ...
-    @property
-    def queued(self) -> int: ...
-    @property
-    def oldest_queued_seconds(self) -> float: ...
 
     async def open(self) -> None: ...
 
@@ -187,9 +181,15 @@ class OpenDispatcher(Dispatcher, Advancing, Protocol):
     """A dispatcher with its lifecycle.
 
     Attributes:
+        queued: Number of executions that wait for an active slot.
+        oldest_queued_seconds: The longest of these waits so far.
         is_queue_known: False while the queue is in a database that cannot be read; what is said about it is then old.
     """
 
+    @property
+    def queued(self) -> int: ...
+    @property
+    def oldest_queued_seconds(self) -> float: ...
     @property
     def is_queue_known(self) -> bool: ...
 

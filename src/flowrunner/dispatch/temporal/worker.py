@@ -156,15 +156,6 @@ class TemporalWorker:
     def active(self) -> int:
         return len(self._loaded)
 
-    @property
-    def queued(self) -> int:
-        """Return 0: executions wait in Temporal."""
-        return 0
-
-    @property
-    def oldest_queued_seconds(self) -> float:
-        return 0.0
-
     async def open(self) -> None:
         self._tasks = [
             asyncio.create_task(self._worker.run(), name="temporal worker"),
