@@ -7,7 +7,7 @@ import ipaddress
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
@@ -41,6 +41,7 @@ from flowrunner.domain.errors import DispatchUnavailable, FlowRunnerError, Unava
 from flowrunner.logs import configure_logging, forward_events
 from flowrunner.ports.ownership import Ownership
 from flowrunner.settings import InvalidSettings, Settings, without_credentials
+from flowrunner.tasks import alongside
 from flowrunner.threads import start_threads
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ class _Serving:
 
     async def _be_standby(self, program: Program, ownership: Ownership) -> Exit:
         self._serve_with(Standby(program.app, self._proxies, self._hosts))
-        async with _ending_silent_streams(program, ownership):
+        async with alongside(_end_silent_streams(program, ownership), name="silent streams"):
             why = await self._first(
                 (Exit.ROLE, ownership.until(lambda: ownership.is_held)),
                 (Exit.STOP, self._stop.wait()),
@@ -333,7 +334,10 @@ class _Serving:
             return await self._serve_until_it_ends(program, ownership)
 
     async def _serve_until_it_ends(self, program: Program, ownership: Ownership) -> Exit:
-        async with run_jobs(active_jobs(self._settings, program), program), _ending_silent_streams(program, ownership):
+        async with (
+            run_jobs(active_jobs(self._settings, program), program),
+            alongside(_end_silent_streams(program, ownership), name="silent streams"),
+        ):
             why = await self._first(
                 (Exit.STOP, self._stop.wait()),
                 (Exit.ENGINE_DIED, _until_nothing_advances(program)),
@@ -412,18 +416,8 @@ async def _until_overtaken(program: Program, ownership: Ownership) -> None:
     await ownership.until(lambda: (ownership.epoch or 0) > program.deps.epoch or ownership.is_lost)
 
 
-@contextlib.asynccontextmanager
-async def _ending_silent_streams(program: Program, ownership: Ownership) -> AsyncIterator[None]:
-    """End the open streams whenever the database is silent: a process that reaches it may have recorded more events."""
-    ending = asyncio.create_task(_end_silent_streams(program, ownership), name="silent streams")
-    try:
-        yield
-    finally:
-        ending.cancel()
-        await asyncio.gather(ending, return_exceptions=True)
-
-
 async def _end_silent_streams(program: Program, ownership: Ownership) -> None:
+    """End the open streams whenever the database is silent: a process that reaches it may have recorded more events."""
     while True:
         await ownership.until(lambda: ownership.is_silent)
         if program.streams.count:

@@ -30,6 +30,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.settings import Settings
 from flowrunner.storage.database import Database
 from flowrunner.storage.system import SqlInspector
+from flowrunner.tasks import alongside
 
 if TYPE_CHECKING:
     # The packages need not be installed.
@@ -78,12 +79,10 @@ async def exporting_metrics(exporters: "Exporters | None", metrics: Metrics) -> 
                 # The next ones may succeed.
                 logger.error("telemetry.failed", exc_info=error)
 
-    exports = asyncio.create_task(export(), name="otel metrics")
     try:
-        yield
+        async with alongside(export(), name="otel metrics"):
+            yield
     finally:
-        exports.cancel()
-        await asyncio.gather(exports, return_exceptions=True)
         thread.put(metrics.collect())
 
 

@@ -21,6 +21,7 @@ from flowrunner.cli.connection import Target, find_target, warn_of_plain_http
 from flowrunner.cli.contexts import load_contexts
 from flowrunner.cli.exits import DENIED, FAILED, INTERRUPTED, UNREACHABLE
 from flowrunner.client.requests import Origin, authorization
+from flowrunner.tasks import alongside
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -158,12 +159,8 @@ async def _readable(read: Any, write: Any) -> AsyncIterator[Any]:
                 elif (answer := _answer_to_unreadable(message)) is not None:
                     await write.send(answer)
 
-    passing_on = asyncio.create_task(pass_on(), name="messages of the agent")
-    try:
+    async with alongside(pass_on(), name="messages of the agent"):
         yield messages
-    finally:
-        passing_on.cancel()
-        await asyncio.gather(passing_on, return_exceptions=True)
 
 
 def _answer_to_unreadable(error: Exception) -> "SessionMessage | None":

@@ -34,6 +34,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import ActiveExecution, Cancel, Engine, Signal
 from flowrunner.ports.inbox import Inbox, InboxMessage
 from flowrunner.ports.journal import Fenced
+from flowrunner.tasks import alongside
 
 logger = structlog.get_logger()
 
@@ -201,15 +202,11 @@ class TemporalWorker:
     async def advance(self, execution_id: str) -> AdvanceResult:
         """Advance an execution until it ends or waits. Temporal stores the result and the error."""
         id = ExecutionId(execution_id)
-        heartbeats = asyncio.create_task(_send_heartbeats())
-        try:
+        async with alongside(_send_heartbeats()):
             with _errors_for_temporal(id):
                 result = await self._wait_for(id, seconds=None)
                 assert result is not None, "nothing limits the time"
                 return result
-        finally:
-            heartbeats.cancel()
-            await asyncio.gather(heartbeats, return_exceptions=True)
 
     @activity.defn(name=CANCEL)
     async def cancel(self, execution_id: str) -> None:
