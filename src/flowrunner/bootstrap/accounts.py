@@ -1,14 +1,9 @@
 """The services around accounts and workspaces, and their assembly."""
 
 from flowrunner.bootstrap.authentication import assemble_logins
-from flowrunner.bootstrap.data import OpenStorage
-from flowrunner.bootstrap.stores import Stores
-from flowrunner.clock import SystemClock
+from flowrunner.bootstrap.resources import Resources
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
-from flowrunner.mail import SmtpMailer
-from flowrunner.security.credentials import Argon2Hasher
-from flowrunner.security.egress import EgressClients
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.bundle import AccountServices
@@ -21,37 +16,17 @@ from flowrunner.services.preferences import Preferences
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.services.workspaces import Workspaces
-from flowrunner.settings import Settings
 from flowrunner.storage.exports import SqlExports
 from flowrunner.storage.invitations import SqlInvitations
 from flowrunner.storage.preferences import SqlPreferences
 
 
 def assemble_accounts(
-    settings: Settings,
-    stored: OpenStorage,
-    stores: Stores,
-    executions: Executions,
-    uses: TokenUses,
-    *,
-    limits: WorkspaceLimits,
-    hasher: Argon2Hasher,
-    sign_on_http: EgressClients,
-    mailer: SmtpMailer | None,
-    clock: SystemClock,
+    opened: Resources, executions: Executions, uses: TokenUses, limits: WorkspaceLimits
 ) -> AccountServices:
+    settings, stored, stores, clock, hasher = opened.settings, opened.stored, opened.stores, opened.clock, opened.hasher
     database, audit = stored.database, AuditLog(stores.audit, clock)
-    logins = assemble_logins(
-        settings,
-        stored,
-        stores,
-        uses=uses,
-        audit=audit,
-        hasher=hasher,
-        http=sign_on_http,
-        mailer=mailer,
-        clock=clock,
-    )
+    logins = assemble_logins(opened, uses, audit)
     known = logins.known_callers
 
     async def on_workspace_delete(id: WorkspaceId) -> None:

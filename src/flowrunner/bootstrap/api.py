@@ -1,7 +1,6 @@
 """The application that serves requests and live events, and its assembly."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -16,18 +15,11 @@ from flowrunner.api.live import Live
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.api.server import build_app
 from flowrunner.bootstrap.readiness import Readiness
-from flowrunner.bootstrap.stores import Stores
+from flowrunner.bootstrap.resources import Resources
 from flowrunner.broadcast import LocalBroadcast
-from flowrunner.clock import SystemClock
-from flowrunner.metrics import Metrics
 from flowrunner.security.memory_room import FairBodies
 from flowrunner.services.bundle import Services
 from flowrunner.services.setup import FirstAccount
-from flowrunner.settings import Settings
-
-if TYPE_CHECKING:
-    # The packages need not be installed.
-    from flowrunner.otel.export import Exporters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +30,9 @@ class ApiParts:
 
 
 def assemble_api(
-    settings: Settings,
-    services: Services,
-    stores: Stores,
-    *,
-    setup: FirstAccount,
-    readiness: Readiness,
-    broadcast: LocalBroadcast,
-    clock: SystemClock,
-    metrics: Metrics,
-    exporters: "Exporters | None",
+    opened: Resources, services: Services, setup: FirstAccount, readiness: Readiness, broadcast: LocalBroadcast
 ) -> ApiParts:
+    settings, stores, clock, metrics = opened.settings, opened.stores, opened.clock, opened.metrics
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
     services.known_callers.on_end(streams.end_sessions, on_workspace_change=streams.revalidate_workspace)
     feed, browser = EventFeed(stores.journal, broadcast), Browser(settings.public_url)
@@ -78,6 +62,6 @@ def assemble_api(
         proxies=Proxies(settings.trusted_proxies),
         hosts=Hosts(settings.public_url, settings.allowed_hosts),
         on_request=metrics.requests.count,
-        reads_traces=exporters is not None and exporters.spans is not None,
+        reads_traces=opened.exporters is not None and opened.exporters.spans is not None,
     )
     return ApiParts(app=app, streams=streams, early_refusals=early_refusals)

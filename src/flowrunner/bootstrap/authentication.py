@@ -6,13 +6,9 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from flowrunner.bootstrap.data import OpenStorage
-from flowrunner.bootstrap.stores import Stores
-from flowrunner.clock import SystemClock
+from flowrunner.bootstrap.resources import Resources
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.ports.outgoing_mails import Mailer
-from flowrunner.security.credentials import Argon2Hasher, StateTokens
-from flowrunner.security.egress import EgressClients
+from flowrunner.security.credentials import StateTokens
 from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.security.openid import HttpOpenIdClient
 from flowrunner.security.passkeys import Fido2Passkeys, can_have_passkeys
@@ -32,7 +28,6 @@ from flowrunner.services.sessions import Sessions
 from flowrunner.services.sign_on import SignOn
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import TokenUses
-from flowrunner.settings import Settings
 from flowrunner.storage.identities import SqlIdentities
 from flowrunner.storage.outgoing_mails import SqlOutgoingMails
 from flowrunner.storage.password_resets import SqlPasswordResets
@@ -58,19 +53,8 @@ class LoginServices:
     password_resets: PasswordResets
 
 
-def assemble_logins(
-    settings: Settings,
-    stored: OpenStorage,
-    stores: Stores,
-    *,
-    uses: TokenUses,
-    audit: AuditLog,
-    hasher: Argon2Hasher,
-    http: EgressClients,
-    mailer: Mailer | None,
-    clock: SystemClock,
-) -> LoginServices:
-    """Return the services around logins. Args: http: The client of the providers of single sign-on."""
+def assemble_logins(opened: Resources, uses: TokenUses, audit: AuditLog) -> LoginServices:
+    settings, stored, stores, clock, hasher = opened.settings, opened.stored, opened.stores, opened.clock, opened.hasher
     origin, accounts = settings.public_url, stores.accounts
     mails = Mails(clock, are_possible=settings.smtp_url is not None and origin is not None)
     login_mails, mailed_tokens = LoginMails(mails, clock), SignedMailedTokens(stored.signing_keys)
@@ -120,7 +104,7 @@ def assemble_logins(
         ),
         sign_on=SignOn(
             settings.sign_on,
-            HttpOpenIdClient(http.of(_SIGN_ON), clock),
+            HttpOpenIdClient(opened.sign_on_http.of(_SIGN_ON), clock),
             SqlIdentities(stored.database),
             stores.workspaces,
             sessions,
@@ -139,7 +123,7 @@ def assemble_logins(
         confirmations=EmailConfirmations(accounts, mails, mailed_tokens, clock),
         outgoing_mails=OutgoingMails(
             SqlOutgoingMails(stored.database),
-            mailer,
+            opened.mailer,
             mailed_tokens,
             clock,
             public_url=origin,

@@ -3,40 +3,26 @@
 import random
 
 from flowrunner.bootstrap.engine import EngineParts
-from flowrunner.bootstrap.stores import Stores
-from flowrunner.clock import SystemClock
-from flowrunner.mail import SmtpMailer
-from flowrunner.metrics import Metrics
-from flowrunner.security.egress import EgressClients
-from flowrunner.security.vault import AesVault
+from flowrunner.bootstrap.resources import Resources
 from flowrunner.services.bundle import CallbackServices
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callbacks import Callbacks
 
 
-def assemble_callbacks(
-    stores: Stores,
-    engine: EngineParts,
-    *,
-    vault: AesVault,
-    http: EgressClients,
-    mailer: SmtpMailer | None,
-    clock: SystemClock,
-    metrics: Metrics,
-    public_url: str | None,
-) -> CallbackServices:
+def assemble_callbacks(opened: Resources, engine: EngineParts) -> CallbackServices:
+    settings, stores, vault, clock = opened.settings, opened.stores, opened.stored.vault, opened.clock
     deliveries = CallbackDeliveries(
         stores.callbacks,
         CallbackMessages(
-            stores.executions, stores.journal, stores.flows, public_url=public_url, traces=engine.deps.traces
+            stores.executions, stores.journal, stores.flows, public_url=settings.public_url, traces=engine.deps.traces
         ),
         vault,
-        http,
-        mailer,
+        opened.http,
+        opened.mailer,
         clock=clock,
         draw=random.SystemRandom().random,
-        on_attempt=metrics.callback_attempted,
+        on_attempt=opened.metrics.callback_attempted,
     )
     return CallbackServices(
         callbacks=Callbacks(
@@ -45,8 +31,8 @@ def assemble_callbacks(
             deliveries,
             vault,
             clock,
-            sends_mail=mailer is not None,
-            refusal=http.policy.refusal,
+            sends_mail=opened.mailer is not None,
+            refusal=opened.http.policy.refusal,
         ),
         callback_deliveries=deliveries,
     )

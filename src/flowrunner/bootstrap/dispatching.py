@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flowrunner.bootstrap.background import Background
-from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.ownership import is_shared
-from flowrunner.clock import SystemClock
+from flowrunner.bootstrap.resources import Resources
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError
@@ -43,8 +42,9 @@ def check_dispatch(settings: Settings) -> None:
         )
 
 
-async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemClock, *, is_worker: bool) -> Dispatch:
+async def dispatch_of(opened: Resources, *, is_worker: bool) -> Dispatch:
     """Return the factory of the dispatcher. Raises: FlowRunnerError if Temporal cannot be reached."""
+    settings, stored, clock = opened.settings, opened.stored, opened.clock
     due, children = SqlDueExecutions(stored.database), SqlChildExecutions(stored.database)
     concurrency = SqlConcurrencyLimits(stored.database)
     if not is_shared(settings):

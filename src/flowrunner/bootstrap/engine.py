@@ -3,38 +3,27 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
 from flowrunner.bootstrap.background import Background
-from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.engine_process import limits_of
+from flowrunner.bootstrap.resources import Resources
 from flowrunner.bootstrap.starting_processes import engine_of
-from flowrunner.bootstrap.stores import Stores
 from flowrunner.bootstrap.telemetry import observe_executions
 from flowrunner.broadcast import LocalBroadcast
-from flowrunner.clock import SystemClock
 from flowrunner.dispatch.processes.engine_processes import EngineProcesses, StartProcess
 from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.held_memory import HeldMemory
-from flowrunner.metrics import Metrics
 from flowrunner.nodes import installed
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
-from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.security.approval_links import SignedApprovalLinks
-from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.services.compiled_flows import CompiledFlowCache
-from flowrunner.settings import Settings
-
-if TYPE_CHECKING:
-    # The packages need not be installed.
-    from flowrunner.otel.export import Exporters
 
 logger = structlog.get_logger()
 
@@ -60,20 +49,9 @@ class EngineParts:
     dispatch_jobs: Sequence[Background]
 
 
-def assemble_engine(
-    settings: Settings,
-    stored: OpenStorage,
-    stores: Stores,
-    *,
-    clock: SystemClock,
-    metrics: Metrics,
-    http: EgressClients,
-    sandbox: JailedSandbox,
-    dispatch: Dispatch,
-    exporters: "Exporters | None",
-    start_process: StartProcess | None,
-) -> EngineParts:
+def assemble_engine(opened: Resources, dispatch: Dispatch, start_process: StartProcess | None) -> EngineParts:
     """Return the engine, to which links between executions and the flows that nodes call have yet to be connected."""
+    settings, stored, stores, exporters = opened.settings, opened.stored, opened.stores, opened.exporters
     node_types = installed(lambda reason: logger.error("node_type.load_failed", reason=reason))
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
     library, broadcast, limits = CompiledFlowCache(stores.flows, specs), LocalBroadcast(), limits_of(settings)
@@ -84,15 +62,15 @@ def assemble_engine(
         library=library,
         vault=stored.vault,
         broadcast=broadcast,
-        observer=observe_executions(metrics, settings, node_types, exporters),
+        observer=observe_executions(opened.metrics, settings, node_types, exporters),
         traces=None if exporters is None else exporters.spans,
-        sandbox=sandbox,
+        sandbox=opened.sandbox,
         node_types=node_types,
-        http=http,
-        mail=EgressMailClients(http.policy, http.lookups),
+        http=opened.http,
+        mail=EgressMailClients(opened.http.policy, opened.http.lookups),
         memory=FairMemory(),
         held=HeldMemory(settings.execution_memory),
-        clock=clock,
+        clock=opened.clock,
         draw=random.SystemRandom().random,
         limits=limits,
     )

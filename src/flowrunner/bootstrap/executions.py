@@ -1,9 +1,7 @@
 """The services around executions and jobs, and their assembly."""
 
 from flowrunner.bootstrap.engine import EngineParts
-from flowrunner.bootstrap.stores import Stores
-from flowrunner.clock import SystemClock
-from flowrunner.schemas import RustSchemas
+from flowrunner.bootstrap.resources import Resources
 from flowrunner.security.memory_room import FairBodies, FairMemory
 from flowrunner.services.approval_links import LinkedApprovals
 from flowrunner.services.approvals import Approvals
@@ -24,22 +22,14 @@ from flowrunner.services.steps import Steps
 from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.approvals import SqlApprovals
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
-from flowrunner.storage.database import Database
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.overview import SqlOverview
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.step_events import SqlStepEvents
 
 
-def assemble_executions(
-    database: Database,
-    stores: Stores,
-    engine: EngineParts,
-    schemas: RustSchemas,
-    *,
-    usage: UsageLimits,
-    clock: SystemClock,
-) -> ExecutionServices:
+def assemble_executions(opened: Resources, engine: EngineParts, usage: UsageLimits) -> ExecutionServices:
+    stores, database, clock, schemas = opened.stores, opened.stored.database, opened.clock, opened.schemas
     reader, journal, library, dispatcher = stores.executions, stores.journal, engine.library, engine.dispatcher
     replays = Replays(journal, FairMemory())
     executions = Executions(
@@ -71,14 +61,9 @@ def assemble_executions(
 
 
 def assemble_jobs(
-    database: Database,
-    stores: Stores,
-    executions: ExecutionServices,
-    triggers: TriggerServices,
-    *,
-    usage: UsageLimits,
-    clock: SystemClock,
+    opened: Resources, executions: ExecutionServices, triggers: TriggerServices, usage: UsageLimits
 ) -> JobServices:
+    stores, database, clock = opened.stores, opened.stored.database, opened.clock
     jobs = Jobs(
         SqlJobs(database),
         (

@@ -5,29 +5,19 @@ from collections.abc import Callable
 from flowrunner.bootstrap.engine import EngineParts
 from flowrunner.bootstrap.online_maintenance import retention_of
 from flowrunner.bootstrap.ownership import is_shared
-from flowrunner.bootstrap.stores import Stores
-from flowrunner.clock import SystemClock
+from flowrunner.bootstrap.resources import Resources
 from flowrunner.services.bundle import OperationServices
 from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.system import System, SystemParts
-from flowrunner.settings import Settings
-from flowrunner.storage.database import Database
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.system import SqlInspector
 
 
-def assemble_operation(
-    settings: Settings,
-    database: Database,
-    stores: Stores,
-    engine: EngineParts,
-    *,
-    clock: SystemClock,
-    streams: Callable[[], int],
-) -> OperationServices:
+def assemble_operation(opened: Resources, engine: EngineParts, streams: Callable[[], int]) -> OperationServices:
     """Return the services around operation. Args: streams: Returns the number of open streams."""
+    settings, stores, database, clock = opened.settings, opened.stores, opened.stored.database, opened.clock
     return OperationServices(
         rates=Rates(
             clock,

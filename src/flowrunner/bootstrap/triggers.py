@@ -1,10 +1,7 @@
 """The services around triggers, and their assembly."""
 
 from flowrunner.bootstrap.engine import EngineParts
-from flowrunner.bootstrap.stores import Stores
-from flowrunner.clock import SystemClock
-from flowrunner.metrics import Metrics
-from flowrunner.security.vault import AesVault
+from flowrunner.bootstrap.resources import Resources
 from flowrunner.services.bundle import TriggerServices
 from flowrunner.services.chains import Chains
 from flowrunner.services.executions import Executions
@@ -15,25 +12,17 @@ from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.schedules import Schedules
 from flowrunner.services.triggers import Triggers
 from flowrunner.services.usage import UsageLimits
-from flowrunner.storage.database import Database
 from flowrunner.storage.schedules import SqlSchedules
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
 
 
 def assemble_triggers(
-    database: Database,
-    stores: Stores,
-    engine: EngineParts,
-    executions: Executions,
-    *,
-    usage: UsageLimits,
-    vault: AesVault,
-    clock: SystemClock,
-    metrics: Metrics,
+    opened: Resources, engine: EngineParts, executions: Executions, usage: UsageLimits
 ) -> TriggerServices:
+    stores, stored, clock, metrics = opened.stores, opened.stored, opened.clock, opened.metrics
     library, sandbox = engine.library, engine.deps.sandbox
     schedules = Schedules(
-        SqlSchedules(database),
+        SqlSchedules(stored.database),
         executions,
         library,
         sandbox,
@@ -49,7 +38,7 @@ def assemble_triggers(
         triggers=Triggers(stores.triggers, schedules, clock),
         schedules=schedules,
         chains=Chains(
-            SqlTriggerEnds(database),
+            SqlTriggerEnds(stored.database),
             executions,
             reader=stores.executions,
             journal=stores.journal,
@@ -65,7 +54,7 @@ def assemble_triggers(
             library=library,
             executions=executions,
             reader=stores.executions,
-            vault=vault,
+            vault=stored.vault,
             refused=refused_hooks,
             usage=usage,
             clock=clock,
