@@ -7,7 +7,7 @@ from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, NodeTypeSpec
 from flowrunner.domain.values import JSON
 from flowrunner.language.document import Document
 from flowrunner.language.error_types import is_misspelt_error, may_fail_with, nearest_error
-from flowrunner.language.raw_nodes import targets_of
+from flowrunner.language.raw_nodes import params_of, spec_of, targets_of
 from flowrunner.language.yaml_source import Keys
 
 _MOST_LISTED: Final = 20
@@ -58,23 +58,11 @@ def read_edges(
             document.dangling_edges += 1
         elif spec is not None and not can_fire(action, actions, spec):
             has_misnamed = True
-            document.fault(
-                places[action],
-                "edge.action",
-                *never_fires(document, action, actions, spec),
-                key=len(places[action]) > len(at),
-            )
+            message, hint = never_fires(document, action, actions, spec)
+            document.fault(places[action], "edge.action", message, hint, key=len(places[action]) > len(at))
         else:
             edges[action] = target
-            if action.startswith("error.") and is_misspelt_error(error := action.removeprefix("error."), spec):
-                near = nearest_error(error)
-                document.warn(
-                    places[action],
-                    "edge.error",
-                    f"there is no error '{error}': this edge never fires",
-                    None if near is None else f"did you mean 'error.{near}'?",
-                    key=True,
-                )
+            _warn_of_misspelt_error(document, action, places[action], spec)
     waits_indefinitely = _TIMEOUT in actions and _TIMEOUT not in node and _TIMEOUT not in params
     if waits_indefinitely and _TIMEOUT in edges:
         message = f"'{_TIMEOUT}' never fires: the node waits indefinitely"
@@ -82,14 +70,17 @@ def read_edges(
     # An action with a wrong name has a fault already.
     left = set[str]() if has_misnamed else set(actions - written.keys() - {SKIPPED_ACTION, DEFAULT_ACTION})
     for action in sorted(left - ({_TIMEOUT} if waits_indefinitely else set())):
-        document.warn(
-            at,
-            "edge.missing",
-            f"the action '{action}' has no edge: its scope ends with it",
-            f"add '{action}: <node>' if the flow continues",
-            key=True,
-        )
+        message = f"the action '{action}' has no edge: its scope ends with it"
+        document.warn(at, "edge.missing", message, f"add '{action}: <node>' if the flow continues", key=True)
     return edges
+
+
+def _warn_of_misspelt_error(document: Document, action: str, at: Keys, spec: NodeTypeSpec | None) -> None:
+    error = action.removeprefix("error.")
+    if error != action and is_misspelt_error(error, spec):
+        near = nearest_error(error)
+        hint = None if near is None else f"did you mean 'error.{near}'?"
+        document.warn(at, "edge.error", f"there is no error '{error}': this edge never fires", hint, key=True)
 
 
 def first_nodes(
@@ -167,13 +158,12 @@ def only_after_errors(nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTy
     """Return the nodes of a scope that only error edges lead to."""
     after: dict[bool, set[str]] = {True: set(), False: set()}
     for node in nodes.values():
-        spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
+        spec = spec_of(node, node_types)
         if not isinstance(node, dict) or spec is None or not isinstance(edges := node.get("next"), dict):
             after[False] |= targets_of(node)
             continue
-        params = node.get("params")
         # A type may have an action called `error`.
-        actions = spec.actions_of(params if isinstance(params, dict) else {})
+        actions = spec.actions_of(params_of(node))
         for action, target in edges.items():
             is_action = action == "error" and (actions is None or action in actions)
             after[is_of_error(action) and not is_action].add(str(target))
@@ -193,11 +183,10 @@ def _reached(nodes: Mapping[str, JSON], first: Iterable[str]) -> set[str]:
 
 def _may_end(node: JSON, node_types: Mapping[str, NodeTypeSpec]) -> bool:
     """Return whether a scope may end with this node, because one of its actions has no edge."""
-    spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
+    spec = spec_of(node, node_types)
     if spec is None or not isinstance(node, dict):
         return True
-    params, written = node.get("params"), node.get("next")
-    actions = spec.actions_of(params if isinstance(params, dict) else {})
+    actions, written = spec.actions_of(params_of(node)), node.get("next")
     with_edges = {DEFAULT_ACTION} if isinstance(written, str) else set(written) if isinstance(written, dict) else set()
     may_be_skipped_to_nowhere = "if" in node and not with_edges & {DEFAULT_ACTION, SKIPPED_ACTION}
     return not actions or not actions <= with_edges or may_be_skipped_to_nowhere

@@ -21,7 +21,7 @@ from flowrunner.language.legacy import NODE_KEYS as OLDER_NODE_KEYS
 from flowrunner.language.legacy import PARAMETER_NAMES as OLDER_PARAMETER_NAMES
 from flowrunner.language.legacy import read_hooks
 from flowrunner.language.notices import APPROVAL, check_notified
-from flowrunner.language.raw_nodes import is_node, notified_by, repeated_nodes, targets_of
+from flowrunner.language.raw_nodes import is_node, notified_by, params_of, repeated_nodes, targets_of
 from flowrunner.language.retries import RetrySettings, policy_of, read_retry
 from flowrunner.language.yaml_source import Keys
 
@@ -359,8 +359,7 @@ class NodeReader:
         return graphs, None
 
     def check_join(self, node: Mapping[str, JSON], at: Keys, branches: int) -> None:
-        params = node.get("params")
-        join = params.get("join") if isinstance(params, dict) else None
+        join = params_of(node).get("join")
         if isinstance(join, int) and not isinstance(join, bool) and join > branches > 0:
             number = "1 branch" if branches == 1 else f"{branches} branches"
             hint = "write join: all, or the number of branches that have to complete"

@@ -6,7 +6,7 @@ from typing import Final
 from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.values import JSON
 from flowrunner.language.document import Document
-from flowrunner.language.raw_nodes import notified_of, targets_of
+from flowrunner.language.raw_nodes import notified_of, params_of, spec_of, targets_of
 from flowrunner.language.yaml_source import Keys
 
 # The name that the expressions of these nodes may start from.
@@ -23,9 +23,8 @@ def check_notified(
     are_right = True
     targets = {target: name for name, node in nodes.items() for target in targets_of(node)}
     for name, node in nodes.items():
-        spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
-        params = node.get("params") if isinstance(node, dict) else None
-        if spec is None or not spec.notifies or not isinstance(params, dict):
+        spec, params = spec_of(node, node_types), params_of(node)
+        if spec is None or not spec.notifies:
             continue
         at: Keys = (*nodes_at, name, "params")
         if params.get("link") not in (None, False):
@@ -61,7 +60,7 @@ def _fault_of(
         hint = document.suggestions.did_you_mean(str(target), [other for other in nodes if other != name])
         return f"'{text}' is not another node of this scope", hint
     node = nodes[target]
-    spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
+    spec = spec_of(node, node_types)
     if spec is not None and spec.notifies:
         return f"'{target}' waits for an answer itself: notify by a node that sends something", None
     if target in targets:

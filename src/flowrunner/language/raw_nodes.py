@@ -18,6 +18,17 @@ def is_node(value: JSON, node_types: Collection[str]) -> bool:
     return value["type"] in node_types or not value.keys().isdisjoint(("params", "next", "nodes"))
 
 
+def spec_of(node: JSON, node_types: Mapping[str, NodeTypeSpec]) -> NodeTypeSpec | None:
+    """Return the specification of a node's type; None for an unknown type, and for what is no node."""
+    return node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
+
+
+def params_of(node: JSON) -> Mapping[str, JSON]:
+    """Return the parameters of a node, if they are a map; otherwise an empty one."""
+    params = node.get("params") if isinstance(node, dict) else None
+    return params if isinstance(params, dict) else {}
+
+
 def inner_nodes(node: JSON) -> Iterator[tuple[tuple[str, ...], Mapping[str, JSON]]]:
     """Yield the nodes of each scope inside a node, with the key `()` for a loop and `(name,)` for a branch."""
     if not isinstance(node, dict):
@@ -28,6 +39,11 @@ def inner_nodes(node: JSON) -> Iterator[tuple[tuple[str, ...], Mapping[str, JSON
     for name, branch in (branches if isinstance(branches, dict) else {}).items():
         if isinstance(branch, dict) and isinstance(inner := branch.get("nodes"), dict):
             yield (name,), inner
+
+
+def place_of_inner(node_at: Keys, key: tuple[str, ...]) -> Keys:
+    """Return the keys that lead to the nodes of a scope inside a node. Args: key: As from `inner_nodes`."""
+    return (*node_at, "branches", *key, "nodes") if key else (*node_at, "nodes")
 
 
 def nodes_by_scope(nodes: Mapping[str, JSON], around: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
@@ -41,8 +57,8 @@ def nodes_by_scope(nodes: Mapping[str, JSON], around: tuple[str, ...] = ()) -> I
 def set_by_nodes(nodes: Mapping[str, JSON]) -> Iterator[str]:
     """Yield the variables that `set` nodes assign."""
     for node in nodes.values():
-        if isinstance(node, dict) and node.get("type") == "set" and isinstance(node.get("params"), dict):
-            yield from node["params"]
+        if isinstance(node, dict) and node.get("type") == "set":
+            yield from params_of(node)
         for _, inner in inner_nodes(node):
             yield from set_by_nodes(inner)
 
@@ -55,14 +71,14 @@ def nested_variables(nodes: Mapping[str, JSON], declared: Set[str], at: Keys) ->
         at: Keys that lead to ``nodes``.
     """
     for name, node in nodes.items():
-        if isinstance(node, dict) and node.get("type") == "set" and isinstance(params := node.get("params"), dict):
+        if isinstance(node, dict) and node.get("type") == "set":
+            params = params_of(node)
             for wrapper in sorted(_WRAPPERS - declared):
                 inner_params = params.get(wrapper)
                 if isinstance(inner_params, dict) and (meant := next((k for k in inner_params if k in declared), None)):
                     yield (*at, name, "params", wrapper), meant
         for key, inner in inner_nodes(node):
-            inner_at = (*at, name, "branches", *key, "nodes") if key else (*at, name, "nodes")
-            yield from nested_variables(inner, declared, inner_at)
+            yield from nested_variables(inner, declared, place_of_inner((*at, name), key))
 
 
 def targets_of(node: JSON) -> set[str]:
@@ -85,9 +101,8 @@ def notified_by(nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec
 
 def notified_of(node: JSON, node_types: Mapping[str, NodeTypeSpec]) -> JSON:
     """Return the `notify` of a node as written; None if its type has none."""
-    spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
-    params = node.get("params") if isinstance(node, dict) else None
-    return params.get("notify") if spec is not None and spec.notifies and isinstance(params, dict) else None
+    spec = spec_of(node, node_types)
+    return params_of(node).get("notify") if spec is not None and spec.notifies else None
 
 
 def repeated_nodes(nodes: Mapping[str, JSON]) -> set[str]:

@@ -21,7 +21,15 @@ from flowrunner.language.inputs import is_searchable, schema_of, tool_schema
 from flowrunner.language.json_schema import type_meant
 from flowrunner.language.legacy import modernize
 from flowrunner.language.nodes import Defaults, NodeReader
-from flowrunner.language.raw_nodes import inner_nodes, is_node, nested_variables, nodes_by_scope, set_by_nodes
+from flowrunner.language.raw_nodes import (
+    inner_nodes,
+    is_node,
+    nested_variables,
+    nodes_by_scope,
+    params_of,
+    place_of_inner,
+    set_by_nodes,
+)
 from flowrunner.language.retries import read_retry
 from flowrunner.language.yaml_source import Keys
 
@@ -241,8 +249,7 @@ class _FlowReader:
     def warn_of_loops(self, nodes: Mapping[str, JSON], at: Keys) -> None:
         """Warn of requests to what looks like a webhook trigger, in a flow that has one itself."""
         for name, node in nodes.items():
-            params = node.get("params") if isinstance(node, dict) and node.get("type") in _SENDERS else None
-            url = params.get("url") if isinstance(params, dict) else None
+            url = params_of(node).get("url") if isinstance(node, dict) and node.get("type") in _SENDERS else None
             if isinstance(url, str) and _HOOK_PATH in url:
                 message = (
                     "this looks like the address of a webhook trigger: the flow's own would start it again and again"
@@ -250,8 +257,7 @@ class _FlowReader:
                 hint = "end the chain by 'when' of the trigger or 'if' of the node"
                 self.document.warn((*at, name, "params", "url"), "trigger.loop", message, hint)
             for key, inner in inner_nodes(node):
-                scope = (*at, name, *(("branches", *key) if key else ()), "nodes")
-                self.warn_of_loops(inner, scope)
+                self.warn_of_loops(inner, place_of_inner((*at, name), key))
 
     def tags(self, metadata: Mapping[str, JSON]) -> tuple[str, ...]:
         tags = metadata.get("tags")

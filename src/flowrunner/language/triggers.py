@@ -174,8 +174,7 @@ class _Reader:
         if type is None:
             self.document.fault(at, "required", "the key 'type' is missing", f"one of: {listed}")
         else:
-            near = self.document.suggestions.nearest(str(type)[:60], TYPES)
-            hint = f"did you mean '{near}'?" if near else f"one of: {listed}"
+            hint = self.document.suggestions.did_you_mean(str(type)[:60], TYPES) or f"one of: {listed}"
             self.document.fault((*at, "type"), "trigger.type", f"unknown type of trigger '{str(type)[:60]}'", hint)
         return None
 
@@ -207,8 +206,7 @@ class _Reader:
         value = written.get(key, default)
         if value in choices:
             return choices[choices.index(value)]
-        near = self.document.suggestions.nearest(str(value)[:60], choices)
-        hint = f"did you mean '{near}'?" if near else None
+        hint = self.document.suggestions.did_you_mean(str(value)[:60], choices)
         self.document.fault((*at, key), "enum", f"must be one of: {', '.join(choices)}", hint)
         return default
 
@@ -280,8 +278,8 @@ class _Reader:
                 raise ValueError(f"'{name[:60]}' is not the name of a time zone")
             zone_of(name)
         except ValueError as error:
-            near = self.document.suggestions.nearest(name[:60], sorted(available_timezones() - _NO_ZONES))
-            hint = f"did you mean '{near}'?" if near else "an IANA name, such as Europe/Berlin"
+            known = sorted(available_timezones() - _NO_ZONES)
+            hint = self.document.suggestions.did_you_mean(name[:60], known) or "an IANA name, such as Europe/Berlin"
             self.document.fault((*at, "timezone"), "trigger.timezone", str(error), hint)
             return "UTC"
         return name

@@ -8,6 +8,7 @@ from flowrunner.domain.values import JSON
 from flowrunner.language.error_types import is_misspelt_error, may_fail_with, nearest_error
 from flowrunner.language.flow_tests.document import FlowTestDocument, short
 from flowrunner.language.legacy import type_of
+from flowrunner.language.raw_nodes import params_of
 from flowrunner.language.yaml_source import Keys
 
 # Keys in the result of nodes that send HTTP requests.
@@ -29,8 +30,7 @@ def check_mock(
     spec = node_types.get(str(type_of(node)))
     if spec is None:
         return
-    params = node.get("params")
-    params = params if isinstance(params, dict) else {}
+    params = params_of(node)
     if isinstance(action := answer.get("action"), str):
         _check_action(written, action, spec, params, (*at, "action"))
     error = answer.get("error")
@@ -71,8 +71,7 @@ def _check_answer(written: FlowTestDocument, result: JSON, params: Mapping[str, 
         return
     for key in result:
         if key not in _ANSWER_KEYS:
-            near = written.suggestions.nearest(key, _ANSWER_KEYS)
-            hint = "put it under 'body'" if near is None else f"did you mean '{near}'?"
+            hint = written.suggestions.did_you_mean(key, _ANSWER_KEYS) or "put it under 'body'"
             message = f"no server answers like this: the result has no '{short(key)}'"
             written.warn((*at, key), "mock.result", message, hint, is_of_key=True)
     if "status_code" not in result:
