@@ -1,11 +1,13 @@
 """Output of faults as text, as JSON, and as annotations of a pull request."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from flowrunner.cli.common import has_colour
 from flowrunner.cli.text import json_text, plain
 from flowrunner.domain.errors import Fault
 
@@ -26,6 +28,21 @@ class ValidationReport:
         return len(self.faults) - self.errors
 
 
+def print_reports(found: Sequence[ValidationReport], *, output: str, strict: bool) -> None:
+    """Print the faults in the form that ``output`` names. Args: strict: Warnings count as errors."""
+    match output:
+        case "json":
+            _print_json(found, strict=strict)
+        case "github":
+            _print_github(found)
+        case _:
+            print_text(found, colour=has_colour(sys.stdout))
+
+
+def is_accepted(found: Sequence[ValidationReport], *, strict: bool) -> bool:
+    return not any(report.errors or (strict and report.warnings) for report in found)
+
+
 def print_text(found: Sequence[ValidationReport], *, colour: bool, err: bool = False) -> None:
     """Print `file:line:column: error code: message` for each fault, and a line with the hint."""
     for report in found:
@@ -38,9 +55,9 @@ def print_text(found: Sequence[ValidationReport], *, colour: bool, err: bool = F
                 click.echo(click.style(f"    hint: {plain(fault.hint)}", dim=True), color=colour, err=err)
 
 
-def print_json(found: Sequence[ValidationReport], *, strict: bool) -> None:
+def _print_json(found: Sequence[ValidationReport], *, strict: bool) -> None:
     document = {
-        "ok": not any(report.errors or (strict and report.warnings) for report in found),
+        "ok": is_accepted(found, strict=strict),
         "errors": sum(report.errors for report in found),
         "warnings": sum(report.warnings for report in found),
         "files": [{"file": report.file, "faults": [as_json(fault) for fault in report.faults]} for report in found],
@@ -60,7 +77,7 @@ def as_json(fault: Fault) -> dict[str, Any]:
     }
 
 
-def print_github(found: Sequence[ValidationReport]) -> None:
+def _print_github(found: Sequence[ValidationReport]) -> None:
     """Print workflow commands, which GitHub shows beside the lines of the document."""
     for report in found:
         for fault in report.faults:

@@ -1,15 +1,13 @@
 """Command `validate --stored`: check the stored flows with this version."""
 
 import asyncio
-import sys
 
 import click
 
 from flowrunner.bootstrap.stored_flows import CheckedFlow, check_stored_flows, unknown_event_types
-from flowrunner.cli.common import has_colour
 from flowrunner.cli.documents import log_errors_only
 from flowrunner.cli.exits import INVALID, OK
-from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
+from flowrunner.cli.faults import ValidationReport, is_accepted, print_reports
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.local.language import open_language
@@ -22,13 +20,7 @@ def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
     found = [_as_document(flow) for flow in checked]
     if events:
         found.append(ValidationReport("running executions", [_unknown_event(*each) for each in events.items()]))
-    match output:
-        case "json":
-            print_json(found, strict=strict)
-        case "github":
-            print_github(found)
-        case _:
-            print_text(found, colour=has_colour(sys.stdout))
+    print_reports(found, output=output, strict=strict)
     refused = [flow for flow in checked if any(not fault.is_warning for fault in flow.faults)]
     executions = sum(flow.stored.executions for flow in refused)
     verdict = (
@@ -37,8 +29,7 @@ def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
         else ": this version would save all of them"
     )
     click.echo(f"{counted(len(checked), 'stored flow or revision', 'stored flows and revisions')}{verdict}", err=True)
-    has_errors, has_warnings = any(each.errors for each in found), any(each.warnings for each in found)
-    return INVALID if has_errors or (strict and has_warnings) else OK
+    return OK if is_accepted(found, strict=strict) else INVALID
 
 
 async def _check_all(settings: Settings) -> tuple[list[CheckedFlow], dict[str, int]]:

@@ -2,17 +2,15 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Self
 
 import click
 
-from flowrunner.cli.common import has_colour
 from flowrunner.cli.config_files import read_config
 from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents, says_skipped
 from flowrunner.cli.exits import INVALID, OK
-from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
+from flowrunner.cli.faults import ValidationReport, is_accepted, print_reports
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.domain.counted import counted
 from flowrunner.domain.expression.script import Script, ScriptError
@@ -34,16 +32,10 @@ def validate(
     config = None if values_file is None else read_config(values_file, "--values: ").keys()
     documents, skipped = read_documents(names)
     found = _study_all(documents, secrets, config)
-    match output:
-        case "json":
-            print_json(found, strict=strict)
-        case "github":
-            print_github(found)
-        case _:
-            print_text(found, colour=has_colour(sys.stdout))
+    print_reports(found, output=output, strict=strict)
     errors, warnings = sum(s.errors for s in found), sum(s.warnings for s in found)
     click.echo(_summary(len(found), errors, warnings) + says_skipped(len(skipped)), err=True)
-    return INVALID if errors or (strict and warnings) else OK
+    return OK if is_accepted(found, strict=strict) else INVALID
 
 
 class _ScriptChecks:
