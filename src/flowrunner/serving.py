@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 import uvicorn
@@ -19,8 +19,6 @@ from starlette.types import ASGIApp, Scope
 
 from flowrunner.api.http.accept_queue import AcceptQueue
 from flowrunner.api.http.connections import Connections
-from flowrunner.api.http.early_refusals import EarlyRefusals
-from flowrunner.api.http.edge import OnRequest
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.protocol import JoinedHttpProtocol
 from flowrunner.api.http.proxies import Proxies
@@ -166,39 +164,14 @@ class _Serving:
         self._hosts = Hosts(settings.public_url, settings.allowed_hosts)
         self._fallback = Standby(None, self._proxies, self._hosts, lambda: self._problem)
         self._switch = AppSwitch(self._fallback)
-        self._refused: Callable[[str], None] = lambda limit: None
-        self._on_request: OnRequest = lambda route, method, status, seconds: None
-        self._early_refusals: EarlyRefusals | None = None
+        # The program that answers the requests; None before this server is active, and on standby.
+        self._active: Program | None = None
         accept_queue = AcceptQueue(listener, self._make_protocol)
         connections = Connections(
-            most_connections,
-            on_open=accept_queue.look,
-            on_drop=lambda: self._refused("connections"),
-            on_refusal=lambda status: self._on_request(None, "", status, 0.0),
+            most_connections, on_open=accept_queue.look, on_drop=self._count_drop, on_refusal=self._count_refusal
         )
-        self._server = _Server(
-            uvicorn.Config(
-                self._switch,
-                loop="none",
-                http=partial(  # type: ignore[arg-type] # makes one
-                    JoinedHttpProtocol,
-                    open_connections=connections,
-                    refuse_early=self._refuse_early,
-                ),
-                ws=partial(SocketProtocol, reading=FrameReading(), long_sends=asyncio.Lock()),  # type: ignore[arg-type] # makes one
-                ws_max_size=64 * 1024,
-                ws_per_message_deflate=False,
-                # Pings detect dead subscribers, which would otherwise count towards the limits.
-                ws_ping_interval=PING_SECONDS,
-                ws_ping_timeout=PING_SECONDS,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=5,
-            )
+        self._server = _Server.of(
+            self._switch, partial(JoinedHttpProtocol, open_connections=connections, refuse_early=self._refuse_early)
         )
         self._http: asyncio.Task[None] | None = None
 
@@ -226,7 +199,15 @@ class _Serving:
         )
 
     def _refuse_early(self, scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-        return None if self._early_refusals is None else self._early_refusals.answer_to(scope, headers)
+        return None if self._active is None else self._active.early_refusals.answer_to(scope, headers)
+
+    def _count_drop(self) -> None:
+        if self._active is not None:
+            self._active.metrics.refused("connections")
+
+    def _count_refusal(self, status: int) -> None:
+        if self._active is not None:
+            self._active.metrics.requests.count(None, "", status, 0.0)
 
     def _on_signal(self) -> None:
         (self._force_stop if self._stop.is_set() else self._stop).set()
@@ -326,8 +307,7 @@ class _Serving:
         logger.info("server.standby", hint=hint)
 
     async def _be_active(self, program: Program, ownership: Ownership) -> Exit:
-        self._refused, self._on_request = program.metrics.refused, program.metrics.requests.count
-        self._early_refusals = program.early_refusals
+        self._active = program
         self._serve_with(OnlyHealth(program.app, self._proxies, self._hosts) if self._is_worker else program.app)
         logger.info("worker.active" if self._is_worker else "server.active", epoch=program.deps.epoch)
         with frozen_gc():
@@ -349,7 +329,7 @@ class _Serving:
                 logger.critical("engine.ended", hint=hint)
             if why is Exit.ROLE:
                 logger.warning("leadership.lost", hint="another server has become active; this one is on standby")
-                self._switch.app, self._early_refusals = self._fallback, None
+                self._switch.app, self._active = self._fallback, None
                 await program.streams.close()
             else:
                 logger.info("server.stopping")
@@ -405,6 +385,29 @@ def _url(host: str, port: int) -> str:
 
 
 class _Server(uvicorn.Server):
+    @classmethod
+    def of(cls, app: ASGIApp, http: Callable[..., asyncio.Protocol]) -> Self:
+        """Return the server of an application. Args: http: Makes the protocol of a connection."""
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http=http,  # type: ignore[arg-type] # makes one
+            ws=partial(SocketProtocol, reading=FrameReading(), long_sends=asyncio.Lock()),  # type: ignore[arg-type] # makes one
+            ws_max_size=64 * 1024,
+            ws_per_message_deflate=False,
+            # Pings detect dead subscribers, which would otherwise count towards the limits.
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PING_SECONDS,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=5,
+        )
+        return cls(config)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         # FlowRunner handles signals itself, because it does more than close the sockets.
