@@ -1,8 +1,9 @@
-r"""Surrogate pairs in documents: JSON writes a character beyond U+FFFF as two escapes, `\ud83d\ude00`.
+r"""Surrogates in texts: half of a pair alone, and pairs in documents.
 
-JSON is a subset of YAML, but the YAML parser rejects such escapes. Before it reads a text, each pair is therefore
-replaced by two characters that do not occur in the text, `\ue83d\uee00`, which take as many columns. Afterwards they
-are replaced back: by the one character where the parser decoded escapes, and by the original text where it did not.
+JSON writes a character beyond U+FFFF as two escapes, `\ud83d\ude00`. It is a subset of YAML, but the YAML parser
+rejects such escapes. Before it reads a text, each pair is therefore replaced by two characters that do not occur in
+the text, `\ue83d\uee00`, which take as many columns. Afterwards they are replaced back: by the one character where the
+parser decoded escapes, and by the original text where it did not.
 """
 
 import re
@@ -12,6 +13,11 @@ from typing import Final
 _PAIR: Final = re.compile(r"\\(?:u([dD])([89abAB][0-9a-fA-F]{2}\\u)([dD])([c-fC-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 # First hexadecimal digits of the replacement characters: private use first, then scripts.
 _LETTERS: Final = "eabc"
+
+
+def without_lone_surrogates(text: str) -> str:
+    """Return a text with `?` for each half of a pair, which cannot be encoded."""
+    return text.encode(errors="replace").decode()
 
 
 class Surrogates:

@@ -29,6 +29,7 @@ from flowrunner.domain.events import (
     SignalReceived,
 )
 from flowrunner.domain.link_tokens import may_have_link_token, without_link_tokens
+from flowrunner.domain.surrogates import without_lone_surrogates
 from flowrunner.domain.values import JSON, memory_of
 from flowrunner.domain.waits import parse_signal_key, signal_key
 from flowrunner.ports.event_codec import encode_event, fields_of
@@ -166,19 +167,13 @@ def _encodable(event: Event, reason: str) -> Event:
         case NodeCompleted() | NodeWaiting() | ScopesOpened():
             return _failed(event, "node.crashed", f"The result cannot be written as JSON ({reason})")
         case Logged():
-            return replace(event, message=_clean(event.message), data=note)
+            return replace(event, message=without_lone_surrogates(event.message), data=note)
         case NodeFailed() | Failed():
             error = event.error
-            return replace(
-                event, error=replace(error, type=_clean(error.type), message=_clean(error.message), data=note)
-            )
+            type, message = without_lone_surrogates(error.type), without_lone_surrogates(error.message)
+            return replace(event, error=replace(error, type=type, message=message, data=note))
         case _:
             raise TypeError(f"{event.type} cannot be written as JSON ({reason})")
-
-
-def _clean(text: str) -> str:
-    """Return the text without lone surrogates, which cannot be encoded."""
-    return text.encode(errors="replace").decode()
 
 
 def _failed(event: NodeCompleted | NodeWaiting | ScopesOpened, type: str, message: str) -> NodeFailed:

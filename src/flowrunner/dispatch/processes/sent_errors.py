@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from flowrunner.domain.errors import InvalidFlow, LimitReached, NotFound, RedactionLimit, Unavailable
+from flowrunner.domain.surrogates import without_lone_surrogates
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.journal import Fenced, Unreadable
 from flowrunner.ports.secrets import WrongKey
@@ -40,10 +41,10 @@ class SentError(msgspec.Struct, array_like=True):
 def sent(error: BaseException, traceback: str) -> SentError:
     kind = next((known for known in _KNOWN if isinstance(error, known)), None)
     if kind is None:
-        return SentError("", _valid(traceback), {})
+        return SentError("", without_lone_surrogates(traceback), {})
     fields: Mapping[str, object] = vars(error)
     plain = {name: value for name, value in fields.items() if isinstance(value, str | int | float | None)}
-    return SentError(kind.__name__, _valid(str(error)), plain)
+    return SentError(kind.__name__, without_lone_surrogates(str(error)), plain)
 
 
 def error_of(received: SentError) -> Exception:
@@ -63,7 +64,3 @@ def _defaults(kind: type[Exception]) -> dict[str, object]:
     if issubclass(kind, Unreadable):
         return {"newer_since": None}
     return {"data": None} if issubclass(kind, NodeFailure) else {}
-
-
-def _valid(text: str) -> str:
-    return text.encode(errors="replace").decode()
