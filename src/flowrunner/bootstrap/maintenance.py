@@ -100,9 +100,7 @@ async def copy_installation(source: Path, url: str, *, on_table: Callable[[str, 
                 raise
 
 
-async def verify_audit(
-    settings: Settings, *, copy: Path | None = None, expected: tuple[int, str] | None
-) -> ChainReport:
+async def verify_audit(settings: Settings, *, copy: Path | None, expected: tuple[int, str] | None) -> ChainReport:
     """Verify the audit log of the database or of a copy of its file. A server may be using the database.
 
     Raises:

@@ -213,7 +213,7 @@ class SecondFactorRequired(Unauthorized):
     """
 
     def __init__(
-        self, *, challenge: str, methods: Sequence[str], expires_at: datetime, passkey: Mapping[str, Any] | None = None
+        self, *, challenge: str, methods: Sequence[str], expires_at: datetime, passkey: Mapping[str, Any] | None
     ) -> None:
         super().__init__("The password is right; this account needs a second factor too")
         self.challenge = challenge

@@ -83,9 +83,7 @@ def _warn_of_misspelt_error(document: Document, action: str, at: Keys, spec: Nod
         document.warn(at, "edge.error", f"there is no error '{error}': this edge never fires", hint, key=True)
 
 
-def first_nodes(
-    holder: Mapping[str, JSON], nodes: Mapping[str, JSON], handlers: frozenset[str] = frozenset()
-) -> list[str]:
+def first_nodes(holder: Mapping[str, JSON], nodes: Mapping[str, JSON], handlers: frozenset[str]) -> list[str]:
     """Return the possible first nodes of a scope: one if it is clear, none if there is no node.
 
     Args:

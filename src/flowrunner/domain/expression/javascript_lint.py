@@ -80,7 +80,7 @@ def returns(text: str) -> bool:
     return any(token.kind == "name" and token.text in ("return", "throw") for token in tokens)
 
 
-def lost_changes(text: str, names: Collection[str], kept: str | None = None) -> list[Change]:
+def lost_changes(text: str, names: Collection[str], kept: str) -> list[Change]:
     """Return the changes of a script's inputs that have no effect, because the inputs are copies.
 
     Args:
