@@ -7,22 +7,38 @@ from functools import partial
 
 import structlog
 
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.children import ChildExecutions, UnreconciledChild
 from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.dispatch import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Engine, Signal
+from flowrunner.ports.journal import Fenced, NewExecution
 
 logger = structlog.get_logger()
 
 
 class LinkingDispatcher(ABC):
-    """The base of dispatchers that implements `ports.ExecutionLinks`; subclasses reach the executions."""
+    """The base of dispatchers, which implements `ports.ExecutionLinks`; subclasses reach the executions."""
 
     def __init__(self, engine: Engine, concurrency: ConcurrencyLimits, children: ChildExecutions) -> None:
         self._engine = engine
         self._concurrency = concurrency
         self._children = children
+
+    async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
+        try:
+            await self._start(new, flow, input)
+        except Fenced:
+            if isinstance(new.cause, ChildOf):
+                # The parent execution is fenced, too, and leaves memory.
+                raise
+            # The server is about to detect the loss of its ownership.
+            raise Unavailable("Another server is active on this database: try again in a moment") from None
+
+    @abstractmethod
+    async def _start(self, new: NewExecution, flow: Flow, input: JSON) -> None: ...
 
     @abstractmethod
     async def _send(self, id: ExecutionId, signal: Signal) -> None:

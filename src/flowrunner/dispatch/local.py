@@ -17,7 +17,6 @@ from flowrunner.dispatch.fair_queue import ActiveLimit, FairQueue
 from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.timers import Timers
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.events import Step
 from flowrunner.domain.flow import Flow
@@ -211,15 +210,6 @@ class LocalDispatcher(LinkingDispatcher):
             await asyncio.gather(self._owner, return_exceptions=True)
 
     # Ports
-
-    async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
-        try:
-            await self._start(new, flow, input)
-        except Fenced:
-            if isinstance(new.cause, ChildOf):
-                # The parent execution is fenced, too, and leaves memory.
-                raise
-            raise Unavailable("Another server is active on this database: try again in a moment") from None
 
     async def _start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
         if self._engine.is_stopping or self._tasks is None:

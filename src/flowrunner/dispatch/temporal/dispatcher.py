@@ -13,7 +13,6 @@ from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.status import Status
@@ -24,7 +23,7 @@ from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.dispatch import CANCEL_UNKNOWN, HANDLERS_RUN, OUTCOME_UNKNOWN, Cancel, Engine, Signal
 from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.inbox import Inbox
-from flowrunner.ports.journal import Fenced, JournalReader, NewExecution
+from flowrunner.ports.journal import JournalReader, NewExecution
 
 logger = structlog.get_logger()
 
@@ -111,18 +110,11 @@ class TemporalDispatcher(LinkingDispatcher):
         self._is_open = False
         await self._workflows.close()
 
-    async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
+    async def _start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
         if self._engine.is_stopping or not self.is_open:
             raise Unavailable("The server is stopping: try again in a moment")
-        try:
-            async with self._admission.counted(new) as counted:
-                await self._engine.begin(counted, flow, input, at_once=False)
-        except Fenced:
-            if isinstance(new.cause, ChildOf):
-                # The parent execution is fenced, too, and leaves memory.
-                raise
-            # The server is about to detect the loss of its ownership.
-            raise Unavailable("Another server is active on this database: try again in a moment") from None
+        async with self._admission.counted(new) as counted:
+            await self._engine.begin(counted, flow, input, at_once=False)
         if new.slot is None or not new.slot.is_queued:
             # It is durable: during an outage of Temporal the start is retried.
             id, workspace_id = new.id, new.workspace_id
