@@ -188,7 +188,7 @@ def _collected(state: ExecutionState, ended: ScopeEnded) -> tuple[Record, ...]:
         size = f"'collect' has more than {MAX_COLLECTED_BYTES} bytes for {rounds} together"
         message = f"{size}. Collect less of each round, or process the data within the loop"
         error = ErrorValue(type="limit.collect", node=step.node, message=message)
-        return (*_cancel_scopes(owner), Record(_node_failed(owner, error)))
+        return _fail_with_scopes(owner, error)
     return (Record(ended),)
 
 
@@ -202,8 +202,7 @@ def _after_flow(flow: Flow, state: ExecutionState, ended: ScopeEnded) -> tuple[D
             continue
         frame = state.frames.get(scope)
         if frame is None:
-            node = flow.nodes[handler]
-            return (Start(NodeStarted(node=handler, node_type=node.type, iteration=1, attempt=1, scope=scope)),)
+            return (_start(flow.nodes[handler], scope),)
         if frame.ended is None:
             return ()
     return (Finish(ending_of(state, ended)),)
@@ -256,15 +255,14 @@ def _with_open_scopes(
     scopes = current.open
     assert scopes is not None, "an open step has scopes"
     if scopes.fatal is not None:
-        return (*_cancel_scopes(current), Record(_node_failed(current, scopes.fatal)))
+        return _fail_with_scopes(current, scopes.fatal)
     if scopes.is_over_limit:
         ended = len(scopes.results) + len(scopes.errors)
         most = MAX_HELD_BYTES // 1024**2
         results = counted(ended, "round or branch", "rounds or branches")
         size = f"The results of {results} take more than {most} MiB of memory together"
         message = f"{size}. Return only the part that you need from each, or collect it with 'collect'"
-        error = ErrorValue(type="limit.collect", node=current.step.node, message=message)
-        return (*_cancel_scopes(current), Record(_node_failed(current, error)))
+        return _fail_with_scopes(current, ErrorValue(type="limit.collect", node=current.step.node, message=message))
     if scopes.may_continue:
         return (*_cancel_scopes(current), _resume(flow, state, current, cut_off))
     if not scopes.has_begun and scopes.opened.not_before is not None:
@@ -284,16 +282,17 @@ def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tupl
         if _step_budget_exceeded(flow, state, current.step.scope, beyond=len(starts)):
             starts.append(_fail_over_budget(flow, state, current.step.scope, current))
             break
-        event = NodeStarted(
-            node=first.name, node_type=first.type, iteration=1, attempt=1, scope=current.step.child_scope(key)
-        )
-        starts.append(Start(event))
+        starts.append(_start(first, current.step.child_scope(key)))
     return tuple(starts)
 
 
 def _cancel_scopes(current: StepState) -> tuple[Record, ...]:
     active = current.open.active if current.open is not None else ()
     return tuple(Record(ScopeEnded(scope=current.step.child_scope(key), outcome="cancelled")) for key in active)
+
+
+def _fail_with_scopes(current: StepState, error: ErrorValue) -> tuple[Record, ...]:
+    return (*_cancel_scopes(current), Record(_node_failed(current, error)))
 
 
 def _notify(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
@@ -304,7 +303,7 @@ def _notify(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Deci
     node = graph_of(flow, state, current.step.scope).nodes[wait.notify]
     if _step_budget_exceeded(flow, state, current.step.scope):
         return (_fail_over_budget(flow, state, current.step.scope, current),)
-    return (Start(NodeStarted(node=node.name, node_type=node.type, iteration=1, attempt=1, scope=scope)),)
+    return (_start(node, scope),)
 
 
 def _cancel_notice(current: StepState) -> tuple[Decision, ...]:
@@ -317,8 +316,11 @@ def _enter(flow: Flow, state: ExecutionState, scope: str, name: str) -> Decision
     if _step_budget_exceeded(flow, state, scope):
         return _fail_over_budget(flow, state, scope, frame.current)
     node = graph_of(flow, state, scope).nodes[name]
-    iteration = before.step.iteration + 1 if before else 1
-    return Start(NodeStarted(node=name, node_type=node.type, iteration=iteration, attempt=1, scope=scope))
+    return _start(node, scope, iteration=before.step.iteration + 1 if before else 1)
+
+
+def _start(node: Node, scope: str, *, iteration: int = 1) -> Start:
+    return Start(NodeStarted(node=node.name, node_type=node.type, iteration=iteration, attempt=1, scope=scope))
 
 
 def _step_budget_exceeded(flow: Flow, state: ExecutionState, scope: str, *, beyond: int = 0) -> bool:
@@ -395,7 +397,7 @@ def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decisio
         is_over = opened.until is not None and opened.not_before is not None and opened.until <= opened.not_before
         if not current.open.has_begun and opened.not_before is not None and not is_over:
             return _begin_scopes(flow, state, current)
-        return (*_cancel_scopes(current), Record(_node_failed(current, _overdue(current))))
+        return _fail_with_scopes(current, _overdue(current))
     waiting = current.waiting
     assert waiting is not None, "a step that is due and neither retries nor has scopes has waited"
     if current.due_at != waiting.due_at:
