@@ -76,7 +76,7 @@ def memory_of_json(text: str | bytes) -> int:
         lists, objects, commas = text.count(b"["), text.count(b"{"), text.count(b",")
     else:
         lists, objects, commas = text.count("["), text.count("{"), text.count(",")
-    return len(text) + 72 * lists + 192 * objects + 40 * commas
+    return len(text) + _LIST_BYTES * lists + _OBJECT_BYTES * objects + _MEMBER_BYTES * commas
 
 
 # Decoders give up at ten thousand levels, some at a thousand, and events and exports add levels of their own.
