@@ -18,7 +18,6 @@ from flowrunner.domain.events import (
     ScopesOpened,
     SignalReceived,
     Started,
-    Step,
     StepEvent,
 )
 from flowrunner.domain.status import Status
@@ -109,7 +108,7 @@ def _of_step(event: StepEvent) -> dict[str, Any]:
     return {
         "node_id": event.node,
         "node_type": event.node_type,
-        "step": str(Step(event.node, event.iteration, event.scope)),
+        "step": str(event.step),
         # The iteration or branch that the step belongs to; None for the flow's own nodes.
         "scope": event.scope or None,
     }

@@ -59,6 +59,19 @@ class Step(NamedTuple):
         return f"{self}[{key}]"
 
 
+class _OfStep:
+    """The part of the events that belong to a step."""
+
+    __slots__ = ()
+    node: str
+    iteration: int
+    scope: str
+
+    @property
+    def step(self) -> Step:
+        return Step(self.node, self.iteration, self.scope)
+
+
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """The creation of an execution. ``node`` is its first node.
@@ -97,7 +110,7 @@ class Admitted:
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
-class NodeStarted:
+class NodeStarted(_OfStep):
     """The start of an attempt of a step.
 
     Attributes:
@@ -115,7 +128,7 @@ class NodeStarted:
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
-class NodeCompleted:
+class NodeCompleted(_OfStep):
     """The completion of a step.
 
     Attributes:
@@ -141,7 +154,7 @@ class NodeCompleted:
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFailed:
+class NodeFailed(_OfStep):
     """The end of an attempt with an error. ``retry_at``: the time of the next attempt; None if there is none."""
 
     type: ClassVar[str] = "node.failed"
@@ -155,7 +168,7 @@ class NodeFailed:
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
-class NodeWaiting:
+class NodeWaiting(_OfStep):
     """The start of a step's wait.
 
     Attributes:
@@ -183,7 +196,7 @@ class NodeWaiting:
             case SignalWait(key=key):
                 return signal_key("signal", key)
             case ApprovalWait():
-                return signal_key("approval", str(Step(self.node, self.iteration, self.scope)))
+                return signal_key("approval", str(self.step))
             case ChildWait(execution_id=execution_id):
                 return child_signal_key(execution_id)
             case TimeWait():
@@ -210,7 +223,7 @@ class NodeWaiting:
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
-class ScopesOpened:
+class ScopesOpened(_OfStep):
     """The opening of a step's own scopes; the step continues when enough of them have ended.
 
     Attributes:
@@ -280,7 +293,7 @@ class SignalReceived:
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
-class InputEdited:
+class InputEdited(_OfStep):
     """The replacement of a step's input, by the request for a rerun that begins at the step.
 
     Attributes:
@@ -293,10 +306,6 @@ class InputEdited:
     input: JSON
     by: str | None = None
     scope: str = ROOT
-
-    @property
-    def step(self) -> Step:
-        return Step(self.node, self.iteration, self.scope)
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)

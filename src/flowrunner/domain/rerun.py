@@ -57,7 +57,7 @@ def find_step(events: Sequence[Timed], name: str) -> Step:
     Raises:
         NoSuchStep.
     """
-    steps = [Step(e.node, e.iteration, e.scope) for e, _ in events if isinstance(e, NodeStarted) and e.attempt == 1]
+    steps = [e.step for e, _ in events if isinstance(e, NodeStarted) and e.attempt == 1]
     exact = next((step for step in steps if str(step) == name), None)
     if exact is not None:
         return exact
@@ -277,4 +277,4 @@ def _step(event: Event) -> Step:
     assert isinstance(event, NodeStarted | NodeCompleted | NodeFailed | NodeWaiting | ScopesOpened), (
         "other events belong to no step"
     )
-    return Step(event.node, event.iteration, event.scope)
+    return event.step

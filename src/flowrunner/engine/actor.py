@@ -349,7 +349,7 @@ class ExecutionActor:
         match decision:
             case Start(event):
                 self._events.record(event)
-                self._steps.add(Step(event.node, event.iteration, event.scope))
+                self._steps.add(event.step)
             case Resume(step):
                 self._steps.add(step)
             case Record(NodeFailed() as event):
@@ -404,7 +404,7 @@ class ExecutionActor:
 
     def _record_failed_attempt(self, event: NodeFailed) -> None:
         self._events.log(line_of_failed_attempt(event))
-        self._notifications.leave(self._state.at(Step(event.node, event.iteration, event.scope)))
+        self._notifications.leave(self._state.at(event.step))
         self._events.record(event)
 
     def _record_known(self, event: Event) -> None:

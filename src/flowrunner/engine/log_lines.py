@@ -11,7 +11,6 @@ from flowrunner.domain.events import (
     NodeFailed,
     ScopeEnded,
     Started,
-    Step,
 )
 from flowrunner.domain.log_levels import LOG_LEVELS, LogLevel
 from flowrunner.domain.status import StepStatus
@@ -96,7 +95,7 @@ def log_step(execution: ObservedExecution, event: NodeCompleted | NodeFailed, re
         "step.finished",
         execution_id=execution.execution_id,
         workspace_id=execution.workspace_id,
-        step=str(Step(event.node, event.iteration, event.scope)),
+        step=str(event.step),
         node=event.node,
         type=event.node_type,
         attempt=event.attempt,

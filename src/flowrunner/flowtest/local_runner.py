@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
-from flowrunner.domain.events import Event, NodeWaiting, Step
+from flowrunner.domain.events import Event, NodeWaiting
 from flowrunner.domain.values import JSON, ExecutionId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, SignalWait
 from flowrunner.flowtest.memory import NOBODY, GivenFlow, MemoryJournal, new_execution
@@ -152,7 +152,7 @@ class LocalRunner:
                 given = given if answer.approved else given[:1]
             case _:
                 return
-        step = str(Step(event.node, event.iteration, event.scope))
+        step = str(event.step)
         for by, payload in given:
             signal = Signal(key=event.signal_key or "", payload=payload, by=by, if_awaited=True)
             self._later(self.dispatcher.signal(id, signal), name=f"answer {step}")

@@ -127,7 +127,7 @@ class ExecutionSpans:
         root = self._trace_of(execution).root
         if not root.is_sampled:
             return
-        step = Step(event.node, event.iteration, event.scope)
+        step = event.step
         own = root._replace(span_id=span_id_of(execution.execution_id, step))
         attributes = {
             **_of_execution(execution),

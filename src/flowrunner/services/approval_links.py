@@ -189,7 +189,7 @@ def _linked(events: Sequence[Timed], seq: int, now: datetime) -> StepState | Lin
     event = events[seq - 1][0] if seq <= len(events) else None
     if not isinstance(event, NodeWaiting) or not isinstance(event.wait_for, ApprovalWait) or not event.wait_for.link:
         return "ended"
-    step = Step(event.node, event.iteration, event.scope)
+    step = event.step
     current = _waiting_at(state, step, seq)
     if current is None:
         return _end_of(events[seq:], step, event)
