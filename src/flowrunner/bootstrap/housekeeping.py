@@ -43,45 +43,31 @@ def run_jobs(jobs: Sequence[Background], program: Program) -> AbstractAsyncConte
 
 def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
     """Return the jobs of an active server or a worker."""
-    services = program.services
+    services, one = program.services, partial(Background, where="one")
+    jobs, callbacks, mails = services.jobs, services.callback_deliveries, services.outgoing_mails
+    schedules, chains, keys = services.schedules, services.chains, services.keys
     return (
         *_retention_jobs(settings, program),
         *program.dispatch_jobs,
         # Moves that a process began before it ended.
-        Background(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all, where="one"),
+        one(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all),
         # Flows of an earlier version.
-        Background(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_names, where="one"),
-        Background(
+        one(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_names),
+        one(
             name="workspaces.deleted",
             every=_COMPLETION_SECONDS,
             run=services.workspaces.empty_deleted,
-            where="one",
             first_after=0.0,
         ),
         # Deletions that a process began before it ended.
-        Background(
-            name="executions.deletions", every=_COMPLETION_SECONDS, run=services.records.complete_all, where="one"
-        ),
-        Background(
-            name="jobs",
-            every=services.jobs.next_due,
-            run=services.jobs.advance,
-            where="one",
-            wake=services.jobs.requested,
-        ),
-        Background(
-            name="callbacks.deliver",
-            every=services.callback_deliveries.next_due,
-            run=services.callback_deliveries.deliver_due,
-            where="one",
-        ),
-        Background(
-            name="mails.send",
-            every=services.outgoing_mails.next_due,
-            run=services.outgoing_mails.send_due,
-            where="one",
-        ),
-        Background(name="audit.acts", every=_ACTS_SECONDS, run=services.audit.write_act_counts, where="one"),
+        one(name="executions.deletions", every=_COMPLETION_SECONDS, run=services.records.complete_all),
+        one(name="jobs", every=jobs.next_due, run=jobs.advance, wake=jobs.requested),
+        one(name="callbacks.deliver", every=callbacks.next_due, run=callbacks.deliver_due),
+        one(name="mails.send", every=mails.next_due, run=mails.send_due),
+        one(name="audit.acts", every=_ACTS_SECONDS, run=services.audit.write_act_counts),
+        one(name="triggers.schedules", every=schedules.next_due, run=schedules.start_due, wake=schedules.changed),
+        one(name="triggers.chains", every=chains.next_due, run=chains.start_all, wake=chains.changed),
+        one(name="hooks.received", every=_RECEIVED_SECONDS, run=services.hook_deliveries.start_received),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="hooks.refusals", every=_REFUSALS_SECONDS, run=services.refused_hooks.write),
@@ -89,30 +75,8 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         Background(name="sessions.uses", every=_USES_SECONDS, run=services.sessions.session_uses.write),
         Background(name="secrets.uses", every=_USES_SECONDS, run=program.vault.write_uses),
         Background(name="secrets.forget", every=SECRETS_SECONDS, run=program.vault.forget_replaced),
-        Background(
-            name="triggers.schedules",
-            every=services.schedules.next_due,
-            run=services.schedules.start_due,
-            where="one",
-            wake=services.schedules.changed,
-        ),
-        Background(
-            name="triggers.chains",
-            every=services.chains.next_due,
-            run=services.chains.start_all,
-            where="one",
-            wake=services.chains.changed,
-        ),
-        Background(
-            name="hooks.received", every=_RECEIVED_SECONDS, run=services.hook_deliveries.start_received, where="one"
-        ),
         # Each process has its own files of keys, and observes for itself that all others have followed.
-        Background(
-            name="keys.rotation",
-            every=services.keys.next_due,
-            run=services.keys.advance,
-            wake=services.keys.requested,
-        ),
+        Background(name="keys.rotation", every=keys.next_due, run=keys.advance, wake=keys.requested),
     )
 
 
