@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 
 from flowrunner.domain.errors import quoted
 from flowrunner.nodes.email_addresses import EmailAddress, email_address_of
-from flowrunner.nodes.files import File, decoded
+from flowrunner.nodes.files import File
 from flowrunner.plugin import JSON, LONG_BODY_BYTES, MailServer, NodeFailure, NodeType, Params, StepContext
 
 if TYPE_CHECKING:
@@ -234,10 +234,7 @@ def _add_text(add: Callable[..., None], text: str, subtype: str) -> None:
 
 
 def _add_attachment(message: "EmailMessage", attachment: Attachment, key: str) -> None:
-    if attachment.base64 is not None:
-        content, kind = decoded(attachment.base64, key, error="input.invalid"), "application/octet-stream"
-    else:
-        content, kind = (attachment.text or "").encode(), "text/plain; charset=utf-8"
+    content, kind = attachment.read(key, error="input.invalid")
     maintype, subtype, params = _kind_of(attachment.content_type or kind)
     if attachment.base64 is None and maintype == "text":
         # Readers take a text without a charset for ASCII, or guess.

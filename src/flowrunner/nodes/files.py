@@ -33,6 +33,19 @@ class File(Params):
             raise ValueError("give either 'base64' or 'text'")
         return self
 
+    def read(self, key: str, *, error: str = "http.invalid_request") -> tuple[bytes, str]:
+        """Return the content, and its type unless the flow names another.
+
+        Args:
+            key: The place of the base64, for the message.
+
+        Raises:
+            NodeFailure: The ``error`` if the content is not base64.
+        """
+        if self.base64 is not None:
+            return decoded(self.base64, key, error=error), "application/octet-stream"
+        return (self.text or "").encode(), "text/plain; charset=utf-8"
+
 
 def decoded(text: str, name: str, *, error: str = "http.invalid_request") -> bytes:
     """Return the bytes of a base64 text, which may have line breaks, as that of e-mails has.
@@ -58,10 +71,7 @@ def multipart(fields: Iterable[tuple[str, str]], files: Mapping[str, File]) -> t
     """
     parts = [(f'Content-Disposition: form-data; name="{_quoted(name)}"', value.encode()) for name, value in fields]
     for name, file in files.items():
-        if file.base64 is not None:
-            content, kind = decoded(file.base64, f"files.{name}.base64"), "application/octet-stream"
-        else:
-            content, kind = (file.text or "").encode(), "text/plain; charset=utf-8"
+        content, kind = file.read(f"files.{name}.base64")
         filename = name if file.filename is None else file.filename
         head = f'Content-Disposition: form-data; name="{_quoted(name)}"; filename="{_quoted(filename)}"'
         parts.append((f"{head}\r\nContent-Type: {file.content_type or kind}", content))
