@@ -63,15 +63,14 @@ async def send(
     """
     begun = time.perf_counter()
     async with context.http.hold(is_long=is_long) as http:
-        body, given = await write()
-        # A webhook trigger can tell a loop, also if the node has a header of this name.
-        headers = {name: value for name, value in given.items() if name.lower() != _DEPTH}
-        if not (headers and _has(headers, "idempotency-key")):
-            # The receiver can tell a repeat, after a crash or by a retry, from a second request.
-            headers["Idempotency-Key"] = context.idempotency_key
-        headers[DEPTH_HEADER] = str(context.depth + 1)
+        body, headers = await write()
         answer = await http.request(
-            method, url, headers=headers, body=body, max_redirects=max_redirects, on_long=context.hold_long_value
+            method,
+            url,
+            headers=_with_own(headers, context),
+            body=body,
+            max_redirects=max_redirects,
+            on_long=context.hold_long_value,
         )
     milliseconds = round((time.perf_counter() - begun) * 1000, 3)
     if answer.is_stripped:
@@ -103,6 +102,17 @@ async def send(
             "redirects": answer.redirects,
         },
     }
+
+
+def _with_own(given: Mapping[str, str], context: StepContext) -> dict[str, str]:
+    """Return the headers of a node with those that each request has."""
+    # A webhook trigger can tell a loop, also if the node has a header of this name.
+    headers = {name: value for name, value in given.items() if name.lower() != _DEPTH}
+    if not (headers and _has(headers, "idempotency-key")):
+        # The receiver can tell a repeat, after a crash or by a retry, from a second request.
+        headers["Idempotency-Key"] = context.idempotency_key
+    headers[DEPTH_HEADER] = str(context.depth + 1)
+    return headers
 
 
 async def on_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
