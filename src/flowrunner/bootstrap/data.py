@@ -15,13 +15,14 @@ from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.metrics import Metrics
 from flowrunner.ports.secrets import WrongKey
 from flowrunner.security.credentials import JwtIssuer
-from flowrunner.security.keys import MASTER, SIGNING, KeyRing, load_keys, open_data_dir
+from flowrunner.security.keys import MASTER, SIGNING, KeyRing, Keys, load_keys, open_data_dir
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.keys import KeyRotations
 from flowrunner.settings import Settings
 from flowrunner.storage.database import Database
 from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.location import Location
 from flowrunner.storage.migrations import HEAD
 from flowrunner.storage.secrets import SqlSecrets
 
@@ -88,45 +89,56 @@ async def open_data(
         if has_file:
             make_private(settings.data_dir / DATABASE_FILE)
         if not is_standby:
-            before = await location.schema()
-            await location.migrate()
-            if is_serving and before.revision is not None and not before.is_usable:
-                logger.info("database.migrated", earlier_schema=before.revision, schema=HEAD)
+            await _migrate(location, is_reported=is_serving)
         database = location.open(
             on_commit=metrics.database.committed, on_duration=metrics.database.took, is_standby=is_standby
         )
         try:
-            secrets = SqlSecrets(database)
-            master_keys = MasterKeys(keys.master, keys.others[MASTER])
-            signing_keys = KeyRing(SIGNING, keys.signing, keys.others[SIGNING])
-            await _check_master_keys(secrets, master_keys)
-            vault = AesVault(secrets, master_keys, clock)
-            rotations = SqlKeyRotations(database)
-            rotator = FileKeyRotator(
-                settings.data_dir,
-                rotations=rotations,
-                secrets=secrets,
-                vault=vault,
-                master_keys=master_keys,
-                signing_keys=signing_keys,
-                clock=clock,
-                token_life=timedelta(seconds=settings.token_life),
-                is_shared=is_serving and is_shared(settings),
-            )
-            await rotator.follow()
-            if is_serving:
-                await _check_shared_keys(rotator)
-            yield OpenStorage(
-                database=database,
-                secrets=secrets,
-                vault=vault,
-                tokens=JwtIssuer(signing_keys),
-                signing_keys=signing_keys,
-                rotator=rotator,
-                keys=KeyRotations(rotations, rotator, clock),
-            )
+            yield await _with_keys(settings, database, keys, clock, is_serving=is_serving)
         finally:
             await database.close()
+
+
+async def _migrate(location: Location, *, is_reported: bool) -> None:
+    before = await location.schema()
+    await location.migrate()
+    if is_reported and before.revision is not None and not before.is_usable:
+        logger.info("database.migrated", earlier_schema=before.revision, schema=HEAD)
+
+
+async def _with_keys(
+    settings: Settings, database: Database, keys: Keys, clock: SystemClock, *, is_serving: bool
+) -> OpenStorage:
+    """Return the database with what the keys open in it. Raises: WrongKey."""
+    secrets = SqlSecrets(database)
+    master_keys = MasterKeys(keys.master, keys.others[MASTER])
+    signing_keys = KeyRing(SIGNING, keys.signing, keys.others[SIGNING])
+    await _check_master_keys(secrets, master_keys)
+    vault = AesVault(secrets, master_keys, clock)
+    rotations = SqlKeyRotations(database)
+    rotator = FileKeyRotator(
+        settings.data_dir,
+        rotations=rotations,
+        secrets=secrets,
+        vault=vault,
+        master_keys=master_keys,
+        signing_keys=signing_keys,
+        clock=clock,
+        token_life=timedelta(seconds=settings.token_life),
+        is_shared=is_serving and is_shared(settings),
+    )
+    await rotator.follow()
+    if is_serving:
+        await _check_shared_keys(rotator)
+    return OpenStorage(
+        database=database,
+        secrets=secrets,
+        vault=vault,
+        tokens=JwtIssuer(signing_keys),
+        signing_keys=signing_keys,
+        rotator=rotator,
+        keys=KeyRotations(rotations, rotator, clock),
+    )
 
 
 def _check_restoration(file: Path) -> None:
