@@ -20,7 +20,9 @@ def test_a_long_whole_number_is_an_element_beside_its_digits() -> None:
     assert left_after([2**90], 1000) == 1000 - 8 - 30
 
 
-@pytest.mark.parametrize(("value", "size"), [(7, 4), (-(2**62), 4), ([1, 2**62, True, 0.5], 20), ("abc", 7)])
+@pytest.mark.parametrize(
+    ("value", "size"), [(7, 4), (-(2**62), 4), ([1, 2**62, True, 0.5], 20), ("abc", 3), (["abc"], 11)]
+)
 def test_a_number_of_usual_length_counts_as_any_value(value: JSON, size: int) -> None:
     assert left_after(value, 100) == 100 - size
 

@@ -155,6 +155,16 @@ async def test_a_key_of_a_limit_is_rejected_before_much_of_it_is_evaluated(
     assert fault.message == "The key of limits.concurrency is longer than 16384 characters"
 
 
+async def test_a_key_of_a_limit_is_as_long_as_its_bound(flows: Flows, executions: Executions, mara: Caller) -> None:
+    limit = 'limits: {concurrency: {max: 2, key: "${flow.input.x}${flow.input.x}"}}\n'
+    flow = await flows.create(mara, FlowDraft(definition=limit + SMALL))
+
+    await executions.run(mara, flow.id, {"x": "x" * 8_192})
+
+    with pytest.raises(InvalidInput, match="longer than 16384 characters"):
+        await executions.run(mara, flow.id, {"x": "x" * 8_193})
+
+
 async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_exist(
     flows: Flows, engine: Machine, mara: Caller
 ) -> None:

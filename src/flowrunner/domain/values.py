@@ -87,10 +87,15 @@ class NestedTooDeep(ValueError):
     """A value has more than `MOST_LEVELS` levels of lists and objects."""
 
 
+# Of a key that a flow computes (`dedupe`, `limits.concurrency`), as `left_after` counts it: the canonical form of a
+# longer one would hold up the event loop.
+MOST_KEY_CHARACTERS: Final = 16 * 1024
+
+
 def left_after(value: JSON, left: int, *, bounds_levels: bool = False) -> int:
     """Return what is left of a size after subtracting a value: its characters, and four for each value in it.
 
-    The digits of long whole numbers are characters, too. The result is negative if the value is larger; no more of it
+    A text by itself is only its characters. The digits of long whole numbers are characters, too. The result is negative if the value is larger; no more of it
     is visited than fits.
 
     Raises:
@@ -98,7 +103,7 @@ def left_after(value: JSON, left: int, *, bounds_levels: bool = False) -> int:
     """
     kind: type = type(value)
     if kind is str:
-        return left - _ELEMENT - len(value)  # type: ignore[arg-type] # it is a str
+        return left - len(value)  # type: ignore[arg-type] # it is a str
     if kind is int and not -_LONG_NUMBER < value < _LONG_NUMBER:  # type: ignore[operator] # it is an int
         return left - _ELEMENT - value.bit_length() // _BITS_OF_DIGIT  # type: ignore[union-attr] # it is an int
     if kind is int or kind is float or kind is bool or value is None:

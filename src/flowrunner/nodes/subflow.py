@@ -1,12 +1,12 @@
 """Node type `flow`: run another flow."""
 
 from datetime import timedelta
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from flowrunner.bounded_json import canonical_json
-from flowrunner.domain.values import left_after
+from flowrunner.domain.values import MOST_KEY_CHARACTERS, left_after
 from flowrunner.plugin import (
     JSON,
     ChildWait,
@@ -17,9 +17,6 @@ from flowrunner.plugin import (
     StepContext,
     Suspend,
 )
-
-# As that of `limits.concurrency`: the canonical form of a longer one would hold up the event loop.
-MOST_KEY_CHARACTERS: Final = 16 * 1024
 
 
 class FlowParams(Params):

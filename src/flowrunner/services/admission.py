@@ -10,7 +10,7 @@ from flowrunner.domain.config import config_of
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.expression import ExpressionFailed, TooMuchFilledIn, render, value_of
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import JSON, MOST_KEY_CHARACTERS, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.inputs import Inputs
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.concurrency import ConcurrencySlot
@@ -24,8 +24,6 @@ _READY_BYTES_OF_A_WORKSPACE: Final = 32 * 1024 * 1024
 # cache is full.
 _COMPILED: Final = 6
 _PATTERN_BYTES: Final = 288 * 1024
-# Size of the values resolved in the key of a concurrency limit, as `left_after` counts it.
-MOST_KEY_CHARACTERS: Final = 16 * 1024
 
 
 class InputForms:

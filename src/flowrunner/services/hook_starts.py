@@ -16,13 +16,12 @@ from flowrunner.domain.expression import ExpressionFailed, is_true
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.triggers import Trigger, TriggerId, WebhookTrigger
-from flowrunner.domain.values import JSON, ExecutionId, left_after, rfc3339
+from flowrunner.domain.values import JSON, MOST_KEY_CHARACTERS, ExecutionId, left_after, rfc3339
 from flowrunner.domain.verification import Scheme
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookState, HookStore
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import HookTrigger, TriggerFire, TriggerHasMoved
-from flowrunner.services.admission import MOST_KEY_CHARACTERS
 from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, depth_in
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.trigger_values import evaluate, input_of, labels_of
