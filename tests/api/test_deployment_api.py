@@ -386,6 +386,21 @@ def test_all_of_a_batch_is_saved_or_none_and_each_fault_has_its_flow(account: Cl
     assert len(flows_of(account)) == 2
 
 
+@pytest.mark.parametrize("query", ["", "?dry_run=true"])
+def test_all_names_of_a_batch_that_no_flow_can_have_are_reported(account: Client, query: str) -> None:
+    flow = "nodes: {a: {type: return}}"
+    names = ["left\u200eright", "fine", "\u2800", "up\ndown"]
+
+    refused = account.post(f"{BATCH}{query}", {"flows": [{"name": name, "definition": flow} for name in names]})
+
+    errors = assert_error(refused, 422)["errors"]
+    assert [(error["flow"], error["pointer"]) for error in errors] == [
+        (names[number], f"/flows/{number}/definition") for number in (0, 2, 3)
+    ]
+    assert refused.json["error"]["message"] == "3 of the flows have faults; nothing was saved"
+    assert account.get("/api/v1/flows").json["total"] == 0
+
+
 def test_a_batch_names_each_flow_once_and_has_at_most_500(account: Client) -> None:
     assert_error(account.post(BATCH, batch("a", "a")), 422)
     assert_error(account.post(BATCH, batch(" ")), 422)

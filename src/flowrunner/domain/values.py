@@ -95,8 +95,8 @@ MOST_KEY_CHARACTERS: Final = 16 * 1024
 def left_after(value: JSON, left: int, *, bounds_levels: bool = False) -> int:
     """Return what is left of a size after subtracting a value: its characters, and four for each value in it.
 
-    A text by itself is only its characters. The digits of long whole numbers are characters, too. The result is negative if the value is larger; no more of it
-    is visited than fits.
+    A text by itself is only its characters. The digits of long whole numbers are characters, too. The result is
+    negative if the value is larger; no more of it is visited than fits.
 
     Raises:
         NestedTooDeep: If the value fits, has too many levels, and the caller asks for it.

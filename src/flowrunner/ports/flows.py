@@ -107,7 +107,8 @@ class NamedChange:
     """A change of the flow that has a name, or its creation.
 
     Attributes:
-        change: Returns the new flow, given the stored one, or None if no flow has the name. Called on another thread.
+        change: Returns the new flow, given the stored one, or None if no flow has the name; raises `InvalidFlows` if it
+            cannot be. Called on another thread.
         size: Bytes of the new definition. A stored definition of another size is not read, and is then empty. None
             reads it in any case.
     """

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import AmbiguousName, Conflict, LimitReached, NotFound, quoted
+from flowrunner.domain.errors import AmbiguousName, Conflict, Fault, InvalidFlows, LimitReached, NotFound, quoted
 from flowrunner.domain.flow_names import forms_of
 from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool
 from flowrunner.domain.limits import check_count
@@ -199,16 +199,23 @@ async def plan(
 ) -> Deployment:
     """Return what `write` will do for the changes, and which flows there are to delete.
 
-    Raises: Conflict, LimitReached.
+    Raises: Conflict, LimitReached; InvalidFlows with the faults of all.
     """
+    faults: list[tuple[str, str, Fault]] = []
     deleted, planned = await _there(tx, workspace_id, delete), []
     gone, gone_names = [id for id in dict.fromkeys(delete) if id in deleted], set(deleted.values())
     found = await _all_named(tx, workspace_id, [(change.name, change.size) for change in changes], but=gone)
     for change, before in zip(changes, found, strict=True):
         if before is None and not gone_names.isdisjoint(forms_of(change.name)):
             raise Conflict(f"The flow {quoted(change.name)} is to be both saved and deleted")
-        after = change.change(before)
+        try:
+            after = change.change(before)
+        except InvalidFlows as error:
+            faults += error.faults
+            continue
         planned.append(FlowChange(before, after if before is None or after == before else after.after(before)))
+    if faults:
+        raise InvalidFlows(faults)
     created = sum(change.before is None for change in planned)
     await check_room(tx, workspace_id, created - len(gone), most)
     return Deployment(planned, gone)
