@@ -287,7 +287,7 @@ def test_a_missing_configuration_value_is_added_read_and_edited(tab: Tab, api: C
 
     # An execution shows what it has read.
     page = tab.go(f"/executions/{before}?tab=data")
-    expect(page.get_by_role("heading", name="Configuration at the start")).to_be_visible()
+    expect(page.get_by_role("heading", name="Configuration at the creation")).to_be_visible()
 
     # One that somebody else has changed meanwhile is not deleted.
     page = tab.go("/config")

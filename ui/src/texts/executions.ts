@@ -61,7 +61,7 @@ export const executions = {
 
   result: "Result",
   input: "Input",
-  config: "Configuration at the start",
+  config: "Configuration at the creation",
 
   steps: "Steps",
   attemptOf: (attempt: number) => `attempt ${attempt}`,
