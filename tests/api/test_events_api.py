@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.live import chain, waiting
+from api.live import chain, refused, waiting
 from api.shapes import assert_error
 from support.client import Client
 from support.waiting import PATIENCE_SECONDS, wait_for
@@ -124,6 +124,20 @@ def test_new_events_are_streamed_until_the_end(account: Client, accept: str) -> 
         rest = response.read()
     assert b'"status":"cancelled"' in rest
     account.ended(id)
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_an_event_that_there_is_not_is_refused_instead_of_awaited(account: Client, has_ended: bool) -> None:
+    id = finished(account) if has_ended else waiting(account)
+    last = events(account, id)["after"]
+    path = f"/api/v1/executions/{id}/events"
+
+    said = f"is beyond the last event, {last}. Read from the beginning: a restore has undone later ones"
+    for accept in (SSE, LINES, "application/json"):
+        reply = account.request("GET", f"{path}?after={last + 1}", headers={"Accept": accept})
+        assert assert_error(reply, 422)["reason"] == said
+    assert refused(account, id, 422, query=f"?after={last + 1}")["details"]["reason"] == said
+    assert_error(account.request("GET", path, headers={"Accept": SSE, "Last-Event-ID": str(last + 1)}), 422)
 
 
 def test_a_long_poll_returns_with_the_next_event(account: Client) -> None:

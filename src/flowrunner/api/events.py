@@ -17,7 +17,7 @@ from flowrunner.api.http.negotiation import preferred
 from flowrunner.api.http.requests import DIGITS
 from flowrunner.api.http.routing import ProtectedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
-from flowrunner.api.live import SEND_SECONDS, parse_after
+from flowrunner.api.live import SEND_SECONDS, check_after, parse_after
 from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN, OpenStream, OpenStreams
 from flowrunner.api.waiting import raise_present_refusal
 from flowrunner.domain.errors import Unavailable
@@ -94,7 +94,9 @@ async def get_events(
     media_type = preferred(request.headers.get("accept", ""), _FORMS)
     last_id = request.headers.get("last-event-id") if media_type is not None else None
     seq = parse_after(last_id or after)
-    has_ended = (await services_of(request).executions.get(caller, execution_id)).status.is_final
+    execution = await services_of(request).executions.get(caller, execution_id)
+    check_after(seq, execution.last_seq)
+    has_ended = execution.status.is_final
     if media_type is not None:
         if has_ended and await feed.page(caller.workspace_id, execution_id, seq, limit=1) is None:
             return Reply(status_code=204)

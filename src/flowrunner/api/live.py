@@ -99,6 +99,7 @@ class Live:
             check_query_names(websocket, _OF_ONE)
             after = parse_after(websocket.query_params.get("after"))
             execution = await self._services.executions.get(caller, id)
+            check_after(after, execution.last_seq)
             stream = await self._streams.admit(caller)
         except FlowRunnerError as error:
             await record_refusal(websocket, error)
@@ -146,6 +147,14 @@ def parse_after(text: str | None) -> int:
     if after is None:
         raise invalid("after", "must be the seq of an event: a whole number from 0")
     return after
+
+
+def check_after(after: int, last_seq: int) -> None:
+    """Raise InvalidInput for an event that there is not, whose successors a client would await in vain."""
+    if after > last_seq:
+        raise invalid(
+            "after", f"is beyond the last event, {last_seq}. Read from the beginning: a restore has undone later ones"
+        )
 
 
 async def _send_messages(websocket: WebSocket, messages: Iterable[_Message]) -> None:

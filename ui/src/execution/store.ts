@@ -47,12 +47,19 @@ export class ExecutionStore {
   }
 
   private follow(): void {
-    this.stream.value = new EventStream(this.id, 0, (events) => this.apply(events), () => this.catchUp());
+    this.stream.value = new EventStream(this.id, 0, (events) => this.apply(events), (after) => this.catchUp(after));
   }
 
   /** Ask whether the execution can be read, and show how it is now: the next connection may fail as well. */
-  private async catchUp(): Promise<void> {
+  private async catchUp(after: number): Promise<void> {
     await this.read();
+    try {
+      await api.get("/api/v1/executions/{id}/events", { path: { id: this.id }, query: { after: `${after}`, limit: 1 } });
+    } catch (error) {
+      // A restore has undone events that are shown.
+      if (error instanceof ApiError && error.status === 422) window.location.reload();
+      throw error;
+    }
     void this.load();
   }
 

@@ -45,13 +45,13 @@ export class EventStream {
   /**
    * @param after The number of the last event that is known already.
    * @param onEvents Called with new events, at most once in each frame.
-   * @param check Asks the server whether the execution can still be read; it waits for a new login if that is needed.
+   * @param check Asks the server whether the execution and its events after a number can still be read; it waits for a new login if that is needed.
    */
   constructor(
     private readonly id: string,
     private after: number,
     private readonly onEvents: (events: EventMessage[]) => void,
-    private readonly check: () => Promise<unknown>,
+    private readonly check: (after: number) => Promise<unknown>,
   ) {
     this.connect();
     window.addEventListener("online", this.hurry);
@@ -118,7 +118,7 @@ export class EventStream {
   private readonly reconnect = async (): Promise<void> => {
     this.timer = undefined;
     try {
-      await this.check();
+      await this.check(this.after);
     } catch (error) {
       if (this.isClosed) return;
       if (error instanceof ApiError && error.status === 404) this.state.value = "gone";
