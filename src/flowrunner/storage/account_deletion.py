@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from flowrunner.domain.errors import Conflict, NotFound, PersonalWorkspaceNotEmpty
+from flowrunner.domain.errors import Conflict, PersonalWorkspaceNotEmpty
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.domain.workspace import OfDeletedAccount, slug_of, workspace_faults
 from flowrunner.storage.tables import deletions
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Transaction, existing_row, one_row
 
 NAME: Final = "SELECT name FROM accounts WHERE id = :id AND deleted_at IS NULL"
 # Shared workspaces without another admin.
@@ -59,9 +59,7 @@ async def delete_account(
     Raises: NotFound, Conflict; Refused if no admin of the installation would remain.
     """
     values = {"id": id, "workspace_id": WorkspaceId(id), "account_id": to, "at": at}
-    row = await tx.row(NAME, values)
-    if row is None:
-        raise NotFound("account")
+    row = await existing_row(tx, NAME, values, "account")
     alone_in = [name for (name,) in await tx.rows(LAST_ADMIN_OF, values)]
     if alone_in:
         raise Conflict(
@@ -76,9 +74,7 @@ async def delete_account(
         await tx.run(statement, values)
     if workspace in ("give", "keep"):
         if to is not None:
-            recipient = await tx.row(DISABLED_AT, values)
-            if recipient is None:
-                raise NotFound("account")
+            recipient = await existing_row(tx, DISABLED_AT, values, "account")
             if recipient[0] is not None:
                 raise Conflict("The account that the workspace is given to is disabled: enable it, or name another one")
             await tx.run(MAKE_ADMIN, values)

@@ -15,7 +15,7 @@ from flowrunner.storage.account_deletion import delete_account
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Refused, Transaction, one_row
+from flowrunner.storage.transaction import Refused, Transaction, existing_row, one_row
 
 CREATE: Final = """
 INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at, email_confirmed_at,
@@ -184,9 +184,7 @@ class SqlAccounts:
         return await self._database.write(delete, audit=audit)
 
     async def get(self, id: AccountId) -> Account:
-        row = await self._database.read(lambda tx: tx.row(GET, {"id": id}))
-        if row is None:
-            raise NotFound("account")
+        row = await self._database.read(lambda tx: existing_row(tx, GET, {"id": id}, "account"))
         return account_of(row)
 
     async def credential(self, email: str) -> Credential | None:

@@ -24,7 +24,7 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.secrets import WORKSPACE_EXISTS, sealed_now, wrapped_key
 from flowrunner.storage.surplus import find_surplus
-from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, existing_row, one_row
 from flowrunner.stored_json import StoredJson
 
 CREATE: Final = """
@@ -281,8 +281,7 @@ class SqlCallbacks:
     async def create(self, callback: CallbackView, seal: Seal, *, most: int, audit: Audit = None) -> None:
         async def create(tx: Transaction) -> None:
             values = _values(callback)
-            if await tx.row(WORKSPACE_EXISTS, values) is None:
-                raise NotFound("workspace")
+            await existing_row(tx, WORKSPACE_EXISTS, values, "workspace")
             check_count("callbacks", (await one_row(tx, COUNT, values))[0], most, limit="callbacks")
             secret = await sealed_now(tx, callback.workspace_id, seal)
             await tx.run(CREATE, values | {"key_version": secret.key_version, "sealed": secret.sealed})
@@ -350,8 +349,7 @@ class SqlCallbacks:
         values = {"workspace_id": workspace_id, "id": id, "before": before, "before_id": before_id}
 
         async def read(tx: Transaction) -> tuple[list[Row], int]:
-            if await tx.row(EXISTS, values) is None:
-                raise NotFound("callback")
+            await existing_row(tx, EXISTS, values, "callback")
             return await page_and_total(tx, page, DELIVERIES, COUNT_DELIVERIES, values)
 
         rows, total = await self._database.read(read)
@@ -362,9 +360,7 @@ class SqlCallbacks:
     ) -> DeliveryView:
         async def redeliver(tx: Transaction) -> DeliveryView:
             values = {"workspace_id": workspace_id, "id": id, "delivery_id": delivery_id}
-            row = await tx.row(REDELIVER, values)
-            if row is None:
-                raise NotFound("delivery")
+            row = await existing_row(tx, REDELIVER, values, "delivery")
             return _delivery(row)
 
         return await self._database.write(redeliver, audit=audit)
@@ -481,9 +477,7 @@ async def _fail_some(tx: Transaction, id: CallbackId, *, at: datetime, disabled_
 
 
 async def _get(tx: Transaction, workspace_id: WorkspaceId, id: CallbackId) -> SealedCallback:
-    row = await tx.row(GET, {"workspace_id": workspace_id, "id": id})
-    if row is None:
-        raise NotFound("callback")
+    row = await existing_row(tx, GET, {"workspace_id": workspace_id, "id": id}, "callback")
     *view, workspace_name, key_version, sealed, version, master_key_id, wrapped = row
     return SealedCallback(
         view=_view(view),

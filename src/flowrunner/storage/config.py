@@ -8,7 +8,7 @@ import msgspec
 
 from flowrunner.bounded_json import decode_json
 from flowrunner.domain.config import MAX_CHARACTERS, MAX_VALUES, NO_CONFIG
-from flowrunner.domain.errors import LimitReached, NotFound
+from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import JSON, FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -19,7 +19,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.secrets import WORKSPACE_EXISTS
-from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
 
 SAVE: Final = """
 INSERT INTO config_values (workspace_id, name, value, edition, created_at, updated_at)
@@ -75,8 +75,7 @@ class SqlConfig:
         values = {"workspace_id": workspace_id, "name": name, "value": encoded, "at": to_ms(at)}
 
         async def save(tx: Transaction) -> tuple[ConfigView, bool]:
-            if await tx.row(WORKSPACE_EXISTS, values) is None:
-                raise NotFound("workspace")
+            await existing_row(tx, WORKSPACE_EXISTS, values, "workspace")
             before = await tx.row(GET, values)
             check(None if before is None else _view(before))
             count, size = await one_row(tx, OTHERS, values)
@@ -96,9 +95,7 @@ class SqlConfig:
         values = {"workspace_id": workspace_id, "name": name}
 
         async def delete(tx: Transaction) -> None:
-            row = await tx.row(GET, values)
-            if row is None:
-                raise NotFound("configuration value")
+            row = await existing_row(tx, GET, values, "configuration value")
             check(_view(row))
             await tx.run(DELETE, values)
 
@@ -106,9 +103,7 @@ class SqlConfig:
 
     async def get(self, workspace_id: WorkspaceId, name: str) -> ConfigView:
         values = {"workspace_id": workspace_id, "name": name}
-        row = await self._database.read(lambda tx: tx.row(GET, values))
-        if row is None:
-            raise NotFound("configuration value")
+        row = await self._database.read(lambda tx: existing_row(tx, GET, values, "configuration value"))
         return _view(row)
 
     async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[ConfigView], int]:

@@ -5,13 +5,13 @@ import time
 from collections.abc import Sequence, Set
 from typing import Final
 
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
 from flowrunner.storage.retention import PURGE_EVENTS
-from flowrunner.storage.transaction import Statement, Transaction
+from flowrunner.storage.transaction import Statement, Transaction, existing_row
 
 # The sign keeps the planner from using the indexes of all executions of the workspace.
 EXISTING: Final = Statement(
@@ -54,9 +54,7 @@ class SqlExecutionRecords:
         values = {"id": id, "workspace_id": workspace_id}
 
         async def delete(tx: Transaction) -> None:
-            row = await tx.row(STATUS, values)
-            if row is None:
-                raise NotFound("execution")
+            row = await existing_row(tx, STATUS, values, "execution")
             if not Status(row[0]).is_final:
                 raise Conflict(f"The execution has not ended: it is {row[0]}. Cancel it first, or wait for its end")
             if row[1] is not None:

@@ -6,7 +6,6 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from flowrunner.domain.errors import NotFound
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
@@ -25,7 +24,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.execution_logs import log_line, log_search
 from flowrunner.storage.execution_search import REPAIRS, Listing, search
 from flowrunner.storage.rows import from_ms, from_ms_or_none
-from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
 
 # Earlier versions have stored keys as they were sent.
 REQUEST: Final = """
@@ -87,9 +86,7 @@ class SqlExecutions:
 
     async def get(self, workspace_id: WorkspaceId, id: ExecutionId) -> ExecutionDetail:
         values = {"id": id, "workspace_id": workspace_id, "error_characters": _WHOLE}
-        row = await self._database.read(lambda tx: tx.row(GET, values))
-        if row is None:
-            raise NotFound("execution")
+        row = await self._database.read(lambda tx: existing_row(tx, GET, values, "execution"))
         first_type, first, last_type, last, waiting_for, revision_id, waits_for_room, last_seq = row[_WIDTH:]
         status, start = _STATUSES[row[2]], _ENDS.decode(first_type, first)
         return _view(
@@ -138,9 +135,7 @@ class SqlExecutions:
 
         async def logs(tx: Transaction) -> tuple[int, list[Row], list[Row], int]:
             async with tx.snapshot():
-                execution = await tx.row(LAST_SEQ, values)
-                if execution is None:
-                    raise NotFound("execution")
+                execution = await existing_row(tx, LAST_SEQ, values, "execution")
                 values["until"] = last_seq = execution[0]
                 rows = await tx.rows(search.page, {**values, "limit": most, "offset": page.offset})
                 is_last = len(rows) < most
@@ -168,8 +163,7 @@ class SqlExecutions:
 
         async def logs(tx: Transaction) -> list[Row]:
             async with tx.snapshot():
-                if await tx.row(LAST_SEQ, values) is None:
-                    raise NotFound("execution")
+                await existing_row(tx, LAST_SEQ, values, "execution")
                 return await tx.rows(search.page, values)
 
         return [log_line(*row) for row in await self._database.read_long(logs)]

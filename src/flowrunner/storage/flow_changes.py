@@ -15,7 +15,7 @@ from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.flows import Deployment, FlowChange, NamedChange, SavedFlow
 from flowrunner.storage import triggers
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
 
 GET: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
@@ -147,9 +147,7 @@ SELECT name FROM flows
 
 async def get(tx: Transaction, values: Mapping[str, Any]) -> SavedFlow:
     """Raises: NotFound."""
-    row = await tx.row(GET, values)
-    if row is None:
-        raise NotFound("flow")
+    row = await existing_row(tx, GET, values, "flow")
     return _saved_flow(row)
 
 

@@ -15,7 +15,7 @@ from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
 from flowrunner.storage.flow_changes import COUNT, check_tool
 from flowrunner.storage.hooks import MOVE as MOVE_HOOKS
-from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
 from flowrunner.storage.triggers import MOVE as MOVE_TRIGGERS
 from flowrunner.storage.triggers import check_move
 from flowrunner.storage.usage import STORED
@@ -112,8 +112,7 @@ class SqlFlowMoves:
 
         async def check(tx: Transaction) -> None:
             await _check_can_move(tx, values, size, limits)
-            if await tx.row(TARGET, values) is None:
-                raise NotFound("workspace")
+            await existing_row(tx, TARGET, values, "workspace")
 
         await self._database.read(check)
 
@@ -125,9 +124,7 @@ class SqlFlowMoves:
 
 
 async def _check_can_move(tx: Transaction, values: dict[str, Any], size: int, limits: WorkspaceLimits) -> None:
-    row = await tx.row(FLOW, values)
-    if row is None:
-        raise NotFound("flow")
+    row = await existing_row(tx, FLOW, values, "flow")
     if row[0] is not None:
         raise Conflict("An earlier move of this flow is not complete: repeat the request in a moment")
     (count,) = await one_row(tx, OPEN_OF_FLOW, values)

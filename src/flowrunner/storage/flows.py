@@ -32,7 +32,7 @@ from flowrunner.storage.deleted_workspaces import check_not_deleted
 from flowrunner.storage.flow_pages import read_page
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Row, Transaction, one_row
+from flowrunner.storage.transaction import Row, Transaction, existing_row, one_row
 
 UNINDEXED: Final = """
 SELECT f.workspace_id, f.id, r.id, r.definition FROM flows f JOIN revisions r ON r.id = f.revision_id
@@ -260,9 +260,7 @@ class SqlFlows:
         number = version if isinstance(version, int) and abs(version) < 2**63 else None
         label = version if isinstance(version, str) else None
         values = {"id": id, "workspace_id": workspace_id, "number": number, "label": label}
-        row = await self._database.read(lambda tx: tx.row(REVISION_NAMED, values))
-        if row is None:
-            raise NotFound("revision")
+        row = await self._database.read(lambda tx: existing_row(tx, REVISION_NAMED, values, "revision"))
         return RevisionId(row[0])
 
     async def definition(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> str:
@@ -356,9 +354,7 @@ class SqlFlows:
 
     async def _one(self, statement: str, workspace_id: WorkspaceId, id: str) -> tuple[Any, ...]:
         values = {"id": id, "workspace_id": workspace_id}
-        row: tuple[Any, ...] | None = await self._database.read(lambda tx: tx.row(statement, values))
-        if row is None:
-            raise NotFound("flow")
+        row = await self._database.read(lambda tx: existing_row(tx, statement, values, "flow"))
         return row
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusal, Refusals
@@ -16,7 +16,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.surplus import find_surplus
-from flowrunner.storage.transaction import Row, Statement, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row
 from flowrunner.storage.trigger_events import notify_if_failing
 from flowrunner.stored_json import StoredJson
 
@@ -183,9 +183,7 @@ class SqlHooks:
         self, workspace_id: WorkspaceId, trigger_id: TriggerId, id: HookDeliveryId
     ) -> tuple[HookDelivery, Mapping[str, JSON]]:
         values = {"workspace_id": workspace_id, "trigger_id": trigger_id, "id": id}
-        row = await self._database.read(lambda tx: tx.row(GET, values))
-        if row is None:
-            raise NotFound("delivery")
+        row = await self._database.read(lambda tx: existing_row(tx, GET, values, "delivery"))
         request = _REQUEST.read(row[-1], id=id)
         if request is None:
             raise Conflict("The stored request cannot be read")

@@ -17,7 +17,7 @@ from flowrunner.storage.accounts import END_CHALLENGES, END_SESSIONS, GET, accou
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.sessions import FAMILY, open_session
-from flowrunner.storage.transaction import Refused, Row, Transaction, one_row
+from flowrunner.storage.transaction import Refused, Row, Transaction, existing_row, one_row
 
 FIND: Final = """
 SELECT i.id, i.account_id, i.provider, i.issuer, i.subject, i.created_at, i.last_used_at,
@@ -133,8 +133,7 @@ class SqlIdentities:
         values = {"id": account_id, "account_id": account_id}
 
         async def remove(tx: Transaction) -> None:
-            if await tx.row(GET, values) is None:
-                raise NotFound("account")
+            await existing_row(tx, GET, values, "account")
             for statement in (REMOVE_ALL, END_SESSIONS, END_CHALLENGES):
                 await tx.run(statement, values)
 

@@ -6,14 +6,13 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.inbox import InboxMessage
 from flowrunner.storage.database import Database
 from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import to_ms
-from flowrunner.storage.transaction import Statement
+from flowrunner.storage.transaction import Statement, existing_row
 from flowrunner.stored_json import StoredJson
 
 SEND: Final = """
@@ -71,9 +70,7 @@ class SqlInbox:
     async def send(self, id: ExecutionId, content: Signal | Cancel, *, at: datetime) -> int:
         kind = "signal" if isinstance(content, Signal) else "cancel"
         values = {"id": id, "sent_at": to_ms(at), "kind": kind, "content": msgspec.json.encode(content).decode()}
-        row = await self._database.write(lambda tx: tx.row(SEND, values))
-        if row is None:
-            raise NotFound("execution")
+        row = await self._database.write(lambda tx: existing_row(tx, SEND, values, "execution"))
         return int(row[0])
 
     async def unread(self, ids: Collection[ExecutionId]) -> Sequence[InboxMessage]:

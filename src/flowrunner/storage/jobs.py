@@ -8,7 +8,7 @@ import msgspec
 
 from flowrunner.domain.account import NEVER, Caller, JobRun, Role
 from flowrunner.domain.counted import counted
-from flowrunner.domain.errors import Conflict, NotFound, TooManyRequests
+from flowrunner.domain.errors import Conflict, TooManyRequests
 from flowrunner.domain.jobs import MAX_ERRORS, Job, JobError, JobStatus, RunningJob
 from flowrunner.domain.limits import SOON
 from flowrunner.domain.values import AccountId, JobId, WorkspaceId
@@ -19,7 +19,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import AFTER_ALL, page_and_total
 from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
 from flowrunner.storage.workspaces import memberships
 from flowrunner.stored_json import StoredJson
 
@@ -106,9 +106,7 @@ class SqlJobs:
 
     async def get(self, workspace_id: WorkspaceId, id: JobId) -> Job:
         values = {"workspace_id": workspace_id, "id": id}
-        row = await self._database.read(lambda tx: tx.row(GET, values))
-        if row is None:
-            raise NotFound("job")
+        row = await self._database.read(lambda tx: existing_row(tx, GET, values, "job"))
         return Job(**_fields(row))
 
     async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[Job], int]:
@@ -170,9 +168,7 @@ class SqlJobs:
         async def cancel(tx: Transaction) -> None:
             if await tx.run(END, values) == 1:
                 return
-            row = await tx.row(GET, values)
-            if row is None:
-                raise NotFound("job")
+            row = await existing_row(tx, GET, values, "job")
             raise Conflict(f"The job has already ended: it is {row[4]}")
 
         await self._database.write(cancel, audit=audit)

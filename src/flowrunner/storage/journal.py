@@ -20,7 +20,7 @@ from flowrunner.ports.memory import LARGE_BYTES, Loading
 from flowrunner.storage.appends import EPOCH, AcquireOp, AppendOp
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction, change_nothing, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, change_nothing, existing_row, one_row
 from flowrunner.storage.usage import FreeStorage
 
 # The fencing tokens of single executions lie between the epoch of a claim and the next epoch. So a token identifies the
@@ -170,9 +170,7 @@ class SqlJournal:
             raise NotFound("execution")
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
-        header = await self._database.read(lambda tx: tx.row(HEADER, {"id": id}))
-        if header is None:
-            raise NotFound("execution")
+        header = await self._database.read(lambda tx: existing_row(tx, HEADER, {"id": id}, "execution"))
         return _stored(id, header)
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:

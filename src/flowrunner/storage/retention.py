@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from flowrunner.domain.errors import NotFound
 from flowrunner.domain.retention import LONGEST_AGE, RetentionRule
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -14,7 +13,7 @@ from flowrunner.ports.retention import EndedExecutions, RuledFlow
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms
-from flowrunner.storage.transaction import Statement, Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, existing_row, one_row
 
 OF_WORKSPACE: Final = """
 SELECT retention_age, retention_count FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL
@@ -192,16 +191,12 @@ class SqlRetention:
 
 
 async def _of_workspace(tx: Transaction, id: WorkspaceId) -> RetentionRule:
-    row = await tx.row(OF_WORKSPACE, {"workspace_id": id})
-    if row is None:
-        raise NotFound("workspace")
+    row = await existing_row(tx, OF_WORKSPACE, {"workspace_id": id}, "workspace")
     return _rule(*row)
 
 
 async def _of_flow(tx: Transaction, workspace_id: WorkspaceId, id: FlowId) -> tuple[RetentionRule, RetentionRule]:
-    row = await tx.row(OF_FLOW, {"id": id, "workspace_id": workspace_id})
-    if row is None:
-        raise NotFound("flow")
+    row = await existing_row(tx, OF_FLOW, {"id": id, "workspace_id": workspace_id}, "flow")
     return _rule(*row[:2]), _rule(*row[2:])
 
 

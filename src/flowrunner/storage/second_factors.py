@@ -16,7 +16,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.secrets import sealed_now, wrapped_key
 from flowrunner.storage.sessions import FAMILY, open_session
-from flowrunner.storage.transaction import Refused, Row, Transaction, one_row
+from flowrunner.storage.transaction import Refused, Row, Transaction, existing_row, one_row
 
 IS_ACCOUNT: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
 COUNT: Final = "SELECT count(*) FROM second_factors WHERE account_id = :account_id"
@@ -175,8 +175,7 @@ class SqlSecondFactors:
         values = {"account_id": account_id, "id": account_id}
 
         async def reset(tx: Transaction) -> int:
-            if await tx.row(IS_ACCOUNT, values) is None:
-                raise NotFound("account")
+            await existing_row(tx, IS_ACCOUNT, values, "account")
             for statement in (REMOVE_RECOVERY, FORGET_WRONG, END_CHALLENGES, END_LOGINS):
                 await tx.run(statement, values)
             return await tx.run(REMOVE_ALL, values)

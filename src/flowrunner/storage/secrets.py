@@ -18,7 +18,7 @@ from flowrunner.storage.deleted_workspaces import check_not_deleted
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.tables import SEALED_SECRETS, TABLES
-from flowrunner.storage.transaction import Sql, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Sql, Statement, Transaction, existing_row, one_row
 
 WORKSPACE_EXISTS: Final = "SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL"
 SAVE: Final = """
@@ -123,8 +123,7 @@ class SqlSecrets:
     ) -> tuple[SecretView, bool]:
         async def save(tx: Transaction) -> tuple[SecretView, bool]:
             values: dict[str, Any] = {"workspace_id": workspace_id, "at": to_ms(at)}
-            if await tx.row(WORKSPACE_EXISTS, values) is None:
-                raise NotFound("workspace")
+            await existing_row(tx, WORKSPACE_EXISTS, values, "workspace")
             secret = await sealed_now(tx, workspace_id, seal)
             values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
             is_new = await tx.row(EXISTS, values) is None

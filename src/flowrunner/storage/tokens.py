@@ -16,7 +16,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
-from flowrunner.storage.transaction import Statement, Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, existing_row, one_row
 from flowrunner.storage.workspaces import memberships
 
 # Only while the login that requests the token exists: a new password, for example, ends the login and all tokens of the
@@ -111,9 +111,7 @@ class SqlTokens:
 
     async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> WorkspaceId | None:
         async def delete(tx: Transaction) -> WorkspaceId | None:
-            row = await tx.row(DELETE, {"account_id": account_id, "id": id})
-            if row is None:
-                raise NotFound("token")
+            row = await existing_row(tx, DELETE, {"account_id": account_id, "id": id}, "token")
             return None if row[0] is None else WorkspaceId(row[0])
 
         return await self._database.write(delete, audit=audit)
@@ -132,9 +130,7 @@ class SqlTokens:
 
     async def delete_of_workspace(self, workspace_id: WorkspaceId, id: TokenId, *, audit: Audit = None) -> AccountId:
         async def delete(tx: Transaction) -> AccountId:
-            row = await tx.row(DELETE_OF_WORKSPACE, {"workspace_id": workspace_id, "id": id})
-            if row is None:
-                raise NotFound("token")
+            row = await existing_row(tx, DELETE_OF_WORKSPACE, {"workspace_id": workspace_id, "id": id}, "token")
             return AccountId(row[0])
 
         return await self._database.write(delete, audit=audit)

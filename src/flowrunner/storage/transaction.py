@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, TypeAlias
 
+from flowrunner.domain.errors import NotFound
 from flowrunner.storage.audit_shares import AuditShares
 
 
@@ -112,6 +113,14 @@ async def one_row(tx: Transaction, statement: Sql, values: Values = NO_VALUES) -
     """Return the first row of a statement that always returns one."""
     row = await tx.row(statement, values)
     assert row is not None, "the statement always returns a row"
+    return row
+
+
+async def existing_row(tx: Transaction, statement: Sql, values: Values, what: str) -> Row:
+    """Return the first row of a statement. Raises: NotFound, for ``what``, if it returns none."""
+    row = await tx.row(statement, values)
+    if row is None:
+        raise NotFound(what)
     return row
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from flowrunner.domain.chain_loops import ChainGraph, StoredChain, check_counts
-from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, NotFound, quoted
+from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, quoted
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.schedules import next_start
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerType, WebhookTrigger
@@ -20,7 +20,7 @@ from flowrunner.ports.triggers import HookTrigger, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
 from flowrunner.storage.trigger_events import notify_of_trigger
 from flowrunner.stored_json import StoredJson
 
@@ -425,9 +425,7 @@ def _spec(id: str, type: str, text: str) -> Schedule | Chain | None:
 
 
 async def _get(tx: Transaction, workspace_id: WorkspaceId, id: TriggerId) -> TriggerView:
-    row = await tx.row(GET, {"id": id, "workspace_id": workspace_id})
-    if row is None:
-        raise NotFound("trigger")
+    row = await existing_row(tx, GET, {"id": id, "workspace_id": workspace_id}, "trigger")
     return view(row)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.counted import counted
-from flowrunner.domain.errors import Conflict, LimitReached, NotFound
+from flowrunner.domain.errors import Conflict, LimitReached
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.domain.workspace import Member, Membership, SharedWorkspace, Workspace, WorkspaceRole, includes
 from flowrunner.ports.audit import Audit
@@ -17,7 +17,7 @@ from flowrunner.storage.deleted_workspaces import deleted_with_open, empty_delet
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.tables import deletions
-from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, existing_row, one_row
 
 CREATE: Final = """
 INSERT INTO workspaces (id, name, slug, created_at) VALUES (:id, :name, :slug, :created_at)
@@ -254,9 +254,7 @@ class SqlWorkspaces:
         return None if row is None else AccountId(row[0])
 
     async def named(self, name: str) -> WorkspaceId:
-        row = await self._database.read(lambda tx: tx.row(NAMED, {"name": name}))
-        if row is None:
-            raise NotFound("workspace")
+        row = await self._database.read(lambda tx: existing_row(tx, NAMED, {"name": name}, "workspace"))
         return WorkspaceId(row[0])
 
     async def set_member(
@@ -282,9 +280,7 @@ class SqlWorkspaces:
 
         async def change(tx: Transaction) -> Member:
             await _check_is_not_owner(tx, id, account_id, "remains an admin of it")
-            before = await tx.row(ROLE, values)
-            if before is None:
-                raise NotFound("member")
+            before = await existing_row(tx, ROLE, values, "member")
             if role != "admin":
                 await _check_admin_remains(tx, values)
             elif before[0] != role:
@@ -299,8 +295,7 @@ class SqlWorkspaces:
 
         async def remove(tx: Transaction) -> None:
             await _check_is_not_owner(tx, id, account_id, "cannot leave it")
-            if await tx.row(ROLE, values) is None:
-                raise NotFound("member")
+            await existing_row(tx, ROLE, values, "member")
             await _check_admin_remains(tx, values)
             await tx.run(REMOVE, values)
             await tx.run(REMOVE_TOKENS, values)
@@ -312,9 +307,7 @@ class SqlWorkspaces:
 
 
 async def _get(tx: Transaction, account_id: AccountId, id: WorkspaceId) -> Workspace:
-    row = await tx.row(GET, {"account_id": account_id, "workspace_id": id})
-    if row is None:
-        raise NotFound("workspace")
+    row = await existing_row(tx, GET, {"account_id": account_id, "workspace_id": id}, "workspace")
     return _workspace(row)
 
 
@@ -354,8 +347,7 @@ async def _check_administered(
 
 async def _add_member(tx: Transaction, values: Mapping[str, Any], *, most_members: int, most_joined: int) -> None:
     await _check_is_not_owner(tx, values["workspace_id"], values["account_id"], "is an admin of it already")
-    if await tx.row(IS_ACCOUNT, values) is None:
-        raise NotFound("account")
+    await existing_row(tx, IS_ACCOUNT, values, "account")
     if await tx.row(ROLE, values) is not None:
         raise Conflict("This account is a member already: change its role instead")
     if (await one_row(tx, COUNT_MEMBERS, values))[0] >= most_members:
@@ -405,18 +397,14 @@ async def _contents(tx: Transaction, id: WorkspaceId) -> dict[str, int]:
 
 async def _check_is_shared(tx: Transaction, id: WorkspaceId, rule: str) -> None:
     """Raises: NotFound; Conflict if the workspace is personal."""
-    row = await tx.row(IS_PERSONAL, {"workspace_id": id})
-    if row is None:
-        raise NotFound("workspace")
+    row = await existing_row(tx, IS_PERSONAL, {"workspace_id": id}, "workspace")
     if row[0]:
         raise Conflict(f"A personal workspace {rule}")
 
 
 async def _check_is_not_owner(tx: Transaction, id: WorkspaceId, account_id: AccountId, rule: str) -> None:
     """Raises: NotFound if there is no such workspace; Conflict."""
-    row = await tx.row(IS_PERSONAL, {"workspace_id": id})
-    if row is None:
-        raise NotFound("workspace")
+    row = await existing_row(tx, IS_PERSONAL, {"workspace_id": id}, "workspace")
     if row[0] and account_id == AccountId(id):
         raise Conflict(f"The owner of a personal workspace {rule}")
 
