@@ -19,7 +19,7 @@ from flowrunner.services import chains
 from flowrunner.services.chains import Chains
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
-from flowrunner.services.trigger_requests import UNREADABLE
+from flowrunner.services.trigger_requests import UNREADABLE, TriggerRequests
 from flowrunner.storage import triggers
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.pause import SqlPause
@@ -56,9 +56,9 @@ class ChainSetup:
     def server(self) -> Chains:
         engine = self.engine
         return Chains(
-            SqlTriggerEnds(engine.database), engine.executions, reader=SqlExecutions(engine.database),
-            journal=engine.journal, library=engine.library, sandbox=engine.deps.sandbox, clock=engine.clock,
-            changed=asyncio.Event(),
+            SqlTriggerEnds(engine.database), engine.executions,
+            TriggerRequests(engine.library, engine.executions, engine.deps.sandbox),
+            reader=SqlExecutions(engine.database), journal=engine.journal, clock=engine.clock, changed=asyncio.Event(),
         )  # fmt: skip
 
     async def save(self, definition: str) -> Any:

@@ -19,6 +19,7 @@ from flowrunner.ports.triggers import TriggerView
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.schedules import Schedules
+from flowrunner.services.trigger_requests import TriggerRequests
 from flowrunner.services.triggers import Triggers
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.pause import SqlPause
@@ -42,7 +43,8 @@ def server_of(
             outcomes[outcome] = outcomes.get(outcome, 0) + number
 
     return Schedules(
-        store(engine.database), engine.executions, engine.library, engine.deps.sandbox, engine.clock,
+        store(engine.database), engine.executions,
+        TriggerRequests(engine.library, engine.executions, engine.deps.sandbox), engine.clock,
         reader=SqlExecutions(engine.database), journal=engine.journal, changed=asyncio.Event(), on_outcome=count,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from flowrunner.nodes import installed
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryId
 from flowrunner.services.callback_messages import MOST_MESSAGE_CHARACTERS, CallbackMessages, compiled
 from flowrunner.services.callback_secrets import Credentials
-from flowrunner.services.trigger_values import MOST_CHARACTERS, input_of
+from flowrunner.services.trigger_values import MOST_CHARACTERS, FiredTrigger
 from flowrunner.threads import LONG_BYTES, on_thread_if, render_soon
 from support.databases import MARA, NOON
 
@@ -85,7 +85,9 @@ async def test_s61_the_input_of_a_trigger_is_rendered_on_a_thread_if_it_is_long(
 
     async def input(size: int) -> Any:
         values = {"body": {"x": "x" * size}}
-        return await input_of(trigger, flow, values, config={}, workspace_id=MARA, sandbox=cast("Any", None))
+        sandbox = cast("Any", None)
+        fired = FiredTrigger(trigger=trigger, flow=flow, values=values, config={}, workspace_id=MARA, sandbox=sandbox)
+        return await fired.input()
 
     assert await input(3) == {"a": "xxx ", "b": "xxx "}
     assert renderings == [(True, SHORT)]

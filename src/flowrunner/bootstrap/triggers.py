@@ -10,6 +10,7 @@ from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_starts import HookStarts
 from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.schedules import Schedules
+from flowrunner.services.trigger_requests import TriggerRequests
 from flowrunner.services.triggers import Triggers
 from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.schedules import SqlSchedules
@@ -21,11 +22,11 @@ def assemble_triggers(
 ) -> TriggerServices:
     stores, stored, clock, metrics = opened.stores, opened.stored, opened.clock, opened.metrics
     library, sandbox = engine.library, engine.deps.sandbox
+    requests = TriggerRequests(library, executions, sandbox)
     schedules = Schedules(
         SqlSchedules(stored.database),
         executions,
-        library,
-        sandbox,
+        requests,
         clock,
         reader=stores.executions,
         journal=stores.journal,
@@ -40,10 +41,9 @@ def assemble_triggers(
         chains=Chains(
             SqlTriggerEnds(stored.database),
             executions,
+            requests,
             reader=stores.executions,
             journal=stores.journal,
-            library=library,
-            sandbox=sandbox,
             clock=clock,
             changed=stores.flows.listening,
         ),

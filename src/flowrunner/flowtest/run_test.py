@@ -48,7 +48,7 @@ from flowrunner.ports.journal import load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor
 from flowrunner.services.admission import InputForms
-from flowrunner.services.trigger_values import evaluate, input_of, labels_of
+from flowrunner.services.trigger_values import FiredTrigger
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -252,21 +252,23 @@ async def _input_of(
     # Before the first execution of a schedule has completed, there is no last one.
     last: Mapping[str, JSON] = {"last": None} if trigger.reads_last else {}
     values = {"at": rfc3339(test.now), **last, **test.trigger.values}
+    fired = FiredTrigger(
+        trigger=trigger, flow=flow, values=values, config=test.config, workspace_id=NOBODY, sandbox=sandbox
+    )
     spec = trigger.spec
     if isinstance(spec, WebhookTrigger):
-        named = {"type": trigger.type, "name": trigger.name, **values}
         for field, template in (("when", spec.when), ("dedupe", spec.dedupe)):
             if template is None:
                 continue
             try:
-                value = await evaluate(template, flow, named, config=test.config, workspace_id=NOBODY, sandbox=sandbox)
+                value = await fired.value(template)
             except ExpressionFailed as error:
                 report(f"the trigger '{trigger.name}' rejects the request: its '{field}' has no value: {error}")
                 continue
             if field == "when" and value is not True:
                 return None
-    await labels_of(trigger, flow, values, config=test.config, workspace_id=NOBODY, sandbox=sandbox)
-    return await input_of(trigger, flow, values, config=test.config, workspace_id=NOBODY, sandbox=sandbox)
+    await fired.labels()
+    return await fired.input()
 
 
 def _mocks(

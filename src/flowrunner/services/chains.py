@@ -16,14 +16,12 @@ from flowrunner.domain.values import WorkspaceId, rfc3339
 from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
-from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.journal import JournalReader
-from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import EndedExecution, EndStore, TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, cause_of
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.services.fair_batches import handle_fairly
-from flowrunner.services.trigger_requests import UNREADABLE, request_of
+from flowrunner.services.trigger_requests import UNREADABLE, TriggerRequests
 from flowrunner.threads import on_thread_if
 
 logger = structlog.get_logger()
@@ -44,11 +42,10 @@ class Chains:
         self,
         store: EndStore,
         executions: Executions,
+        requests: TriggerRequests,
         *,
         reader: ExecutionReader,
         journal: JournalReader,
-        library: CompiledFlows,
-        sandbox: Sandbox,
         clock: Clock,
         changed: asyncio.Event,
     ) -> None:
@@ -58,10 +55,9 @@ class Chains:
         """
         self._store = store
         self._executions = executions
+        self._requests = requests
         self._reader = reader
         self._journal = journal
-        self._library = library
-        self._sandbox = sandbox
         self._clock = clock
         self._slots = FairSlots(total=_CONCURRENT, share=_CONCURRENT_OF_A_WORKSPACE, sure=2)
         self.changed = changed
@@ -129,16 +125,13 @@ class Chains:
     async def _request(self, trigger: TriggerView, ended: ExecutionDetail, depth: int) -> StartRequest:
         """Raises: NotFound, InvalidFlow, InvalidInput, Unavailable."""
         now = self._clock.now()
-        return await request_of(
+        return await self._requests.make(
             trigger,
             {"at": rfc3339(now), "execution": await on_thread_if(len(ended.result or b""), _value_of, ended)},
             cause=Chained(trigger=trigger.id, name=trigger.name, of=ended.id, depth=depth),
             # The blank separates it from the keys of clients.
             idempotency_key=f"{trigger.id} {ended.id}",
             fire=TriggerFire(trigger_id=trigger.id, at=now, ended=ended.id),
-            library=self._library,
-            executions=self._executions,
-            sandbox=self._sandbox,
         )
 
 

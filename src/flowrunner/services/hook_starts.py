@@ -24,7 +24,7 @@ from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import HookTrigger, TriggerFire, TriggerHasMoved
 from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, depth_in
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
-from flowrunner.services.trigger_values import evaluate, input_of, labels_of
+from flowrunner.services.trigger_values import FiredTrigger
 
 logger = structlog.get_logger()
 
@@ -163,25 +163,27 @@ class HookStarts:
         """
         trigger, spec = hook.trigger, hook.spec
         values = {"at": rfc3339(delivery.received_at), **{name: request[name] for name in _VALUES}}
-        named = {"type": "webhook", "name": trigger.name, **values}
         depth = depth_in(request["headers"])
         if depth > MAX_DEPTH:
             raise invalid(DEPTH_HEADER, TOO_DEEP)
         config = await self._executions.config_of(hook.flow, trigger.workspace_id)
-        if spec.when is not None and not is_true(await self._value("when", spec.when, hook, named, config)):
+        fired = FiredTrigger(
+            trigger=hook.written,
+            flow=hook.flow,
+            values=values,
+            config=config,
+            workspace_id=trigger.workspace_id,
+            sandbox=self._sandbox,
+        )
+        if spec.when is not None and not is_true(await _value("when", spec.when, fired)):
             return HookOutcome(delivery_id=delivery.id, started=None)
-        key = None if by is not None else await self._key(hook, delivery.id, named, config)
-        workspace_id, sandbox = trigger.workspace_id, self._sandbox
+        key = None if by is not None else await _key(hook, delivery.id, fired)
         asked = StartRequest(
-            workspace_id=workspace_id,
+            workspace_id=trigger.workspace_id,
             flow_id=trigger.flow_id,
             revision_id=trigger.revision_id,
-            input=await input_of(
-                hook.written, hook.flow, values, config=config, workspace_id=workspace_id, sandbox=sandbox
-            ),
-            labels=await labels_of(
-                hook.written, hook.flow, values, config=config, workspace_id=workspace_id, sandbox=sandbox
-            ),
+            input=await fired.input(),
+            labels=await fired.labels(),
             cause=Hook(
                 trigger=trigger.id,
                 name=trigger.name,
@@ -206,22 +208,6 @@ class HookStarts:
         )
         return HookOutcome(delivery_id=delivery.id, started=await self._accept(asked))
 
-    async def _key(
-        self, hook: OpenHook, delivery_id: HookDeliveryId, values: Mapping[str, JSON], config: Mapping[str, JSON]
-    ) -> str:
-        """Return the idempotency key of the start. Raises: as `_value`."""
-        dedupe = hook.spec.dedupe
-        value = None if dedupe is None else await self._value("dedupe", dedupe, hook, values, config)
-        if value is None:
-            # The id of the delivery is made from that of the message, if the message has one.
-            return key_of(hook.trigger.id, delivery_id)
-        if left_after(value, MOST_KEY_CHARACTERS) < 0:
-            message = f"The trigger's 'dedupe' is longer than {MOST_KEY_CHARACTERS} characters for this request"
-            hint = "use only the parts that distinguish requests, such as an id"
-            raise invalid("dedupe", message, code="too_long", hint=hint)
-        # Senders may repeat an object with its keys in another order.
-        return key_of(hook.trigger.id, canonical_json(value).decode())
-
     async def _accept(self, asked: StartRequest) -> StartedExecution:
         try:
             return await self._executions.accept(asked)
@@ -229,22 +215,28 @@ class HookStarts:
             # Its flow has just been deleted.
             raise NotFound("trigger") from None
 
-    async def _value(
-        self,
-        field: str,
-        template: Prepared,
-        hook: OpenHook,
-        values: Mapping[str, JSON],
-        config: Mapping[str, JSON],
-    ) -> JSON:
-        """Raises: InvalidInput if the expression has no value; Unavailable."""
-        workspace_id = hook.trigger.workspace_id
-        try:
-            return await evaluate(
-                template, hook.flow, values, config=config, workspace_id=workspace_id, sandbox=self._sandbox
-            )
-        except ExpressionFailed as error:
-            raise invalid(field, f"The trigger's '{field}' has no value for this request: {error}") from None
+
+async def _key(hook: OpenHook, delivery_id: HookDeliveryId, fired: FiredTrigger) -> str:
+    """Return the idempotency key of the start. Raises: as `_value`."""
+    dedupe = hook.spec.dedupe
+    value = None if dedupe is None else await _value("dedupe", dedupe, fired)
+    if value is None:
+        # The id of the delivery is made from that of the message, if the message has one.
+        return key_of(hook.trigger.id, delivery_id)
+    if left_after(value, MOST_KEY_CHARACTERS) < 0:
+        message = f"The trigger's 'dedupe' is longer than {MOST_KEY_CHARACTERS} characters for this request"
+        hint = "use only the parts that distinguish requests, such as an id"
+        raise invalid("dedupe", message, code="too_long", hint=hint)
+    # Senders may repeat an object with its keys in another order.
+    return key_of(hook.trigger.id, canonical_json(value).decode())
+
+
+async def _value(field: str, template: Prepared, fired: FiredTrigger) -> JSON:
+    """Raises: InvalidInput if the expression has no value; Unavailable."""
+    try:
+        return await fired.value(template)
+    except ExpressionFailed as error:
+        raise invalid(field, f"The trigger's '{field}' has no value for this request: {error}") from None
 
 
 def has_code(hook: OpenHook) -> bool:

@@ -28,15 +28,13 @@ from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
-from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.journal import JournalReader
-from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import ScheduleStore, TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.services.chain_depth import cause_of
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.fair_batches import handle_fairly
 from flowrunner.services.request_keys import digest_of_request
-from flowrunner.services.trigger_requests import UNREADABLE, request_of
+from flowrunner.services.trigger_requests import UNREADABLE, TriggerRequests
 from flowrunner.services.trigger_values import MOST_CHARACTERS
 from flowrunner.threads import on_thread_if
 
@@ -60,8 +58,7 @@ class Schedules:
         self,
         store: ScheduleStore,
         executions: Executions,
-        library: CompiledFlows,
-        sandbox: Sandbox,
+        requests: TriggerRequests,
         clock: Clock,
         *,
         reader: ExecutionReader,
@@ -76,10 +73,9 @@ class Schedules:
         """
         self._store = store
         self._executions = executions
+        self._requests = requests
         self._reader = reader
         self._journal = journal
-        self._library = library
-        self._sandbox = sandbox
         self._clock = clock
         self._count = on_outcome
         self._slots = FairSlots(total=_CONCURRENT, share=_CONCURRENT_OF_A_WORKSPACE, sure=2)
@@ -220,18 +216,14 @@ class Schedules:
         Raises: NotFound, InvalidFlow, InvalidInput, Unavailable.
         """
         values: dict[str, JSON] = {"at": rfc3339(now), "due_at": rfc3339(due_at)}
-        flow = await self._library.get(trigger.workspace_id, trigger.revision_id)
-        if (written := flow.triggers.get(trigger.name)) is not None and written.reads_last:
+        if await self._requests.reads_last(trigger):
             values["last"] = await self._last(trigger) if is_in_turn else None
-        return await request_of(
+        return await self._requests.make(
             trigger,
             values,
             cause=Scheduled(trigger=trigger.id, name=trigger.name, due_at=due_at),
             idempotency_key=key_of(trigger.id, due_at),
             fire=fire,
-            library=self._library,
-            executions=self._executions,
-            sandbox=self._sandbox,
         )
 
     async def _last(self, trigger: TriggerView) -> JSON:
