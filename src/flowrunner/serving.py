@@ -39,7 +39,7 @@ from flowrunner.domain.errors import DispatchUnavailable, FlowRunnerError, Unava
 from flowrunner.logs import configure_logging, forward_events
 from flowrunner.ports.ownership import Ownership
 from flowrunner.settings import InvalidSettings, Settings, without_credentials
-from flowrunner.tasks import alongside
+from flowrunner.tasks import alongside, cancel_all
 from flowrunner.threads import start_threads
 
 if TYPE_CHECKING:
@@ -358,9 +358,7 @@ class _Serving:
         try:
             done, _ = await asyncio.wait((*tasks, self._http), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(*tasks)
         return next((why for task, why in tasks.items() if task in done), Exit.ENGINE_DIED)
 
     def _serve_with(self, app: ASGIApp) -> None:

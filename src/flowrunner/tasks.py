@@ -1,9 +1,9 @@
-"""Tasks that start at once, tasks of a context, and a time limit at a third of the cost of asyncio's."""
+"""Tasks that start at once, their ends, tasks of a context, and a time limit at a third of the cost of asyncio's."""
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +19,23 @@ def begin(run: Coroutine[Any, Any, T], *, name: str | None = None) -> "asyncio.T
     return asyncio.create_task(run, name=name)
 
 
+async def all_ended(*work: Awaitable[T]) -> list[T]:
+    """Do several things at the same time, and return their results. Raises: the first error, once all have ended."""
+    results: list[T] = []
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results
+
+
+async def cancel_all(*tasks: "asyncio.Future[Any]") -> None:
+    """Cancel tasks, and return when they have ended, however they did."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 @contextlib.asynccontextmanager
 async def alongside(run: Coroutine[Any, Any, object], *, name: str | None = None) -> AsyncIterator[None]:
     """Run a task until the end of the context, which cancels it and waits for it."""
@@ -26,8 +43,7 @@ async def alongside(run: Coroutine[Any, Any, object], *, name: str | None = None
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await cancel_all(task)
 
 
 class TimeLimit:

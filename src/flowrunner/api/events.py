@@ -22,6 +22,7 @@ from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN, 
 from flowrunner.api.waiting import raise_present_refusal
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
+from flowrunner.tasks import cancel_all
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -176,8 +177,7 @@ class _StreamedEvents(Reply[EventList]):
             return TRY_AGAIN
         finally:
             if reading is not None:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+                await cancel_all(reading)
             await pages.aclose()
 
     async def _send_messages(self, send: Send, messages: Iterable[EventMessage]) -> None:

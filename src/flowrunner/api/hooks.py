@@ -45,6 +45,7 @@ from flowrunner.services.executions import StartedExecution
 from flowrunner.services.hook_requests import HookRequest
 from flowrunner.services.hook_starts import HookOutcome, OpenHook
 from flowrunner.services.hooks import Challenge, HookRefused
+from flowrunner.tasks import cancel_all
 from flowrunner.threads import LONG_BYTES
 
 # Refusals take this long, whatever their reason, so that their time tells nothing.
@@ -225,9 +226,7 @@ async def _end_of(
         await asyncio.wait({end, left, closed}, return_when=asyncio.FIRST_COMPLETED)
         return end.result() if end.done() else None
     finally:
-        for task in (end, left, closed):
-            task.cancel()
-        await asyncio.gather(end, left, closed, return_exceptions=True)
+        await cancel_all(end, left, closed)
 
 
 async def _until_end(

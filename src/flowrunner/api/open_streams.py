@@ -11,7 +11,7 @@ from flowrunner.domain.limits import check_account_sockets, check_all_sockets
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.ports.clock import Clock
 from flowrunner.services.bundle import Services
-from flowrunner.tasks import begin
+from flowrunner.tasks import begin, cancel_all
 
 _CLOSE_SECONDS: Final = 2.0
 
@@ -139,9 +139,7 @@ class OpenStreams:
                 return None
             return stream.close_code if stream.ended.done() else SESSION_ENDED
         finally:
-            sent.cancel()
-            gone.cancel()
-            await asyncio.gather(sent, gone, return_exceptions=True)
+            await cancel_all(sent, gone)
 
     async def end_sessions(self, account_id: AccountId) -> None:
         """End the account's streams whose session has ended; all of them if that cannot be read."""

@@ -19,6 +19,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.ports.clock import Clock
 from flowrunner.retrying import rising
 from flowrunner.storage.background import JobClaim, SqlJobClaims
+from flowrunner.tasks import cancel_all
 
 logger = structlog.get_logger()
 
@@ -203,9 +204,7 @@ class _JobLoop:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(*tasks)
         if run.cancelled():
             # The other task was cancelled if the run ended first.
             raise (RunCancelled if tasks[-1].cancelled() else ClaimLost)("The run was cancelled")

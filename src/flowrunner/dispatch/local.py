@@ -40,6 +40,7 @@ from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.journal import Fenced, JournalReader, NewExecution
 from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.retrying import retry, rising
+from flowrunner.tasks import cancel_all
 from flowrunner.threads import OF_PACKAGE
 
 logger = structlog.get_logger()
@@ -206,8 +207,7 @@ class LocalDispatcher(LinkingDispatcher):
         """Drop the executions in memory; they continue at the next start."""
         self._engine.stop()
         if self._owner is not None:
-            self._owner.cancel()
-            await asyncio.gather(self._owner, return_exceptions=True)
+            await cancel_all(self._owner)
 
     # Ports
 

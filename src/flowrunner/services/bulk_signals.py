@@ -1,6 +1,5 @@
 """Signals to executions that the sender does not know by their ids."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -20,6 +19,7 @@ from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.selections import Selection, Selections
 from flowrunner.services.signals import Signals, check_key, signal_request
 from flowrunner.services.usage import UsageLimits
+from flowrunner.tasks import all_ended
 from flowrunner.threads import on_thread_if
 
 MAX_EXECUTIONS: Final = 100
@@ -88,10 +88,8 @@ class BulkSignals:
             for start in range(0, len(ids), _AT_A_TIME):
                 portion = ids[start : start + _AT_A_TIME]
                 # An error raises after the whole portion: a repeat must not run beside it.
-                outcomes = await asyncio.gather(*map(send, portion), return_exceptions=True)
+                outcomes = await all_ended(*map(send, portion))
                 for id, outcome in zip(portion, outcomes, strict=True):
-                    if isinstance(outcome, BaseException):
-                        raise outcome
                     if outcome is None:
                         taken.append(id)
                     else:

@@ -52,6 +52,7 @@ from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
 from flowrunner.services.short_commits import ShortDeletions, commit_in_portions
 from flowrunner.services.waiting_callbacks import WaitingCallbacks
+from flowrunner.tasks import all_ended, cancel_all
 
 logger = structlog.get_logger()
 
@@ -164,9 +165,7 @@ class CallbackDeliveries:
                 await asyncio.wait(tasks.values(), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 tasks = {each: task for each, task in tasks.items() if not task.done()}
         finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            await cancel_all(*tasks.values())
 
     def _start_next(
         self, tasks: dict[tuple[WorkspaceId, CallbackId], asyncio.Task[None]], outages: Counter[CallbackId]
@@ -234,11 +233,7 @@ class CallbackDeliveries:
     async def _deliver_together(self, found: SealedCallback, portion: Sequence[DeliveryView]) -> Sequence[bool]:
         """Make one attempt for each; return which of them succeeded. Raises: the first error, once all have ended."""
         # What is being sent must not be sent again beside that.
-        results = await asyncio.gather(*[self._deliver(found, each) for each in portion], return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return [result is True for result in results]
+        return await all_ended(*(self._deliver(found, each) for each in portion))
 
     async def _deliver(self, found: SealedCallback, delivery: DeliveryView) -> bool:
         """Make one attempt and record it; return whether it succeeded."""

@@ -57,6 +57,7 @@ from flowrunner.services.readmission import readmit
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.start_slots import StartSlots
 from flowrunner.services.usage import UsageLimits
+from flowrunner.tasks import all_ended, cancel_all
 
 # A line may have 64 KiB: longer pages are read and sent in portions.
 LINES_AT_ONCE: Final = 50
@@ -429,9 +430,7 @@ class Executions:
 
     async def close(self) -> None:
         """Give up what an outage has left to cancel: the next process to load it finds that its workspace is gone."""
-        for task in self._cancelling:
-            task.cancel()
-        await asyncio.gather(*self._cancelling, return_exceptions=True)
+        await cancel_all(*self._cancelling)
 
     async def _cancel_left(self, workspace_id: WorkspaceId) -> None:
         def log(error: Exception, attempts: int) -> None:
@@ -445,11 +444,7 @@ class Executions:
         # The oldest first: a parent whose child was cancelled would fail.
         page = Page(limit=_CANCELLED_AT_ONCE, cursor="", counts=False, is_reversed=True)
         while open_ones := (await self._reader.page(workspace_id, is_open, page)).items:
-            cancelled = [self._cancel_deleted(execution.id) for execution in open_ones]
-            # Each cancellation is complete before the error of another one is raised.
-            for outcome in await asyncio.gather(*cancelled, return_exceptions=True):
-                if outcome is not None:
-                    raise outcome
+            await all_ended(*(self._cancel_deleted(execution.id) for execution in open_ones))
 
     async def _cancel_deleted(self, id: ExecutionId) -> None:
         # Nothing may start in a deleted workspace, handlers included.

@@ -6,6 +6,7 @@ from typing import Final, Generic, TypeVar
 
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
+from flowrunner.tasks import all_ended, cancel_all
 
 T = TypeVar("T")
 
@@ -76,9 +77,7 @@ class _FairRun(Generic[T]):
                 await self._wait()
                 await self._look()
         finally:
-            for task in self._portions.values():
-                task.cancel()
-            await asyncio.gather(*self._portions.values(), return_exceptions=True)
+            await cancel_all(*self._portions.values())
         if self._error is not None:
             raise self._error
 
@@ -122,9 +121,7 @@ class _FairRun(Generic[T]):
             async with self._slots.hold(id):
                 await self._handle(item)
 
-        for error in await asyncio.gather(*map(handle_one, items), return_exceptions=True):
-            if error is not None:
-                raise error
+        await all_ended(*map(handle_one, items))
 
     async def _wait(self) -> None:
         """Wait for the end of a portion, or until the next look."""

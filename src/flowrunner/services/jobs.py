@@ -18,6 +18,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.jobs import JobProgress, JobStore, JobType
 from flowrunner.ports.page import Page
 from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
+from flowrunner.tasks import cancel_all
 
 logger = structlog.get_logger()
 
@@ -125,9 +126,7 @@ class Jobs:
                 await asyncio.wait(tasks.values(), timeout=_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 tasks = {id: task for id, task in tasks.items() if not task.done()}
         finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            await cancel_all(*tasks.values())
 
     async def _run(self, id: JobId) -> None:
         """Do the pages of a job until it has ended."""

@@ -4,7 +4,6 @@ An e-mail is stored in the commit of what it tells of, so it outlives a crash. A
 same `Message-ID`.
 """
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,6 +15,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.outgoing_mails import MailedTokens, Mailer, MailFailed, OutgoingMailStore, QueuedMail
 from flowrunner.services.links import link_to
 from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
+from flowrunner.tasks import all_ended
 
 logger = structlog.get_logger()
 
@@ -62,9 +62,7 @@ class OutgoingMails:
             return
         while mails := await self._store.due(now=self._clock.now(), limit=_PORTION):
             # An error raises after the whole portion: what is being sent must not be sent again beside that.
-            for error in await asyncio.gather(*(self._send(mailer, mail) for mail in mails), return_exceptions=True):
-                if error is not None:
-                    raise error
+            await all_ended(*(self._send(mailer, mail) for mail in mails))
 
     async def _send(self, mailer: Mailer, mail: QueuedMail) -> None:
         now = self._clock.now()

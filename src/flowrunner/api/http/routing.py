@@ -42,7 +42,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.domain.workspace import includes
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.services.readmission import READMIT, readmit
-from flowrunner.tasks import begin
+from flowrunner.tasks import begin, cancel_all
 
 T = TypeVar("T")
 
@@ -212,9 +212,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
             raise InvalidRequest("The client has disconnected")
         return await doing
     finally:
-        doing.cancel()
-        listening.cancel()
-        await asyncio.gather(doing, listening, return_exceptions=True)
+        await cancel_all(doing, listening)
 
 
 _ACCOUNT: Final = re.compile(r"/api/v1/accounts/\{(\w+)\}")

@@ -22,6 +22,7 @@ from flowrunner.api.mcp.inner_requests import InnerRequests
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import FlowRunnerError, Forbidden, Unauthorized, Unavailable, UnknownAgent
 from flowrunner.ports.memory import BodyRoom
+from flowrunner.tasks import cancel_all
 
 _PROTOCOL: Final = "flowrunner.api.mcp.protocol"
 _MOST_METHOD_CHARACTERS: Final = 100
@@ -84,8 +85,7 @@ async def mcp(request: Request, message: Annotated[dict[str, Any], BodyOf()]) ->
         response: Response = await serve(call, await request.body())
         return response
     finally:
-        leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
+        await cancel_all(leaving)
 
 
 def _check(message: dict[str, Any]) -> None:

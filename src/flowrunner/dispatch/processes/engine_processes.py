@@ -24,6 +24,7 @@ from flowrunner.ports.dispatch import Engine, Signal
 from flowrunner.ports.journal import NewExecution
 from flowrunner.ports.telemetry import TRACEPARENT, ObservedExecution
 from flowrunner.retrying import rising
+from flowrunner.tasks import cancel_all
 
 logger = structlog.get_logger()
 
@@ -137,9 +138,7 @@ class EngineProcesses:
     async def close(self) -> None:
         """End the processes. Executions in their memory continue at the next start."""
         self._is_closing = True
-        for task in self._supervisors:
-            task.cancel()
-        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        await cancel_all(*self._supervisors)
 
     # The engine
 

@@ -34,7 +34,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import ActiveExecution, Cancel, Engine, Signal
 from flowrunner.ports.inbox import Inbox, InboxMessage
 from flowrunner.ports.journal import Fenced
-from flowrunner.tasks import alongside
+from flowrunner.tasks import alongside, cancel_all
 
 logger = structlog.get_logger()
 
@@ -181,9 +181,7 @@ class TemporalWorker:
         running = zip((self._worker, self._own_worker), self._tasks, strict=False)
         await asyncio.gather(*(worker.shutdown() for worker, task in running if not task.done()))
         tasks = [*self._tasks, *self._advancing.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(*tasks)
         await self._workflows.close()
 
     @activity.defn(name=ADVANCE_LOCALLY)
@@ -223,8 +221,7 @@ class TemporalWorker:
             await asyncio.wait((advancing,), timeout=seconds)
         except asyncio.CancelledError:
             # Temporal assigns it to another worker.
-            advancing.cancel()
-            await asyncio.gather(advancing, return_exceptions=True)
+            await cancel_all(advancing)
             raise
         if advancing.cancelled():
             raise Unavailable("another worker advances the execution")

@@ -23,6 +23,7 @@ from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.inbox import Inbox
 from flowrunner.ports.journal import JournalReader, StoredExecution
 from flowrunner.ports.secrets import Vault
+from flowrunner.tasks import cancel_all
 
 _RPC: Final = timedelta(seconds=10)
 # No execution has this id.
@@ -137,9 +138,7 @@ class WorkflowClient:
 
     async def close(self) -> None:
         """Drop unfinished background work; the sweep repeats it."""
-        for task in self._pending:
-            task.cancel()
-        await asyncio.gather(*self._pending, return_exceptions=True)
+        await cancel_all(*self._pending)
 
     def keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         """Repeat the work in the background until it succeeds or has become unnecessary.

@@ -16,6 +16,7 @@ import structlog
 
 from flowrunner.retrying import retry, rising
 from flowrunner.storage.postgres.connections import is_database_failure, options, text_for_log
+from flowrunner.tasks import cancel_all
 
 CHANNEL: Final = "flowrunner_events"
 # This lock marks the session as one of a process that uses this schema of the database: see `storage.keys`.
@@ -68,8 +69,7 @@ class NotificationChannel:
         """Send what is pending, if that does not take long."""
         if self._sending is not None:
             await asyncio.wait((self._sending,), timeout=_FLUSH_SECONDS)
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+            await cancel_all(self._sending)
 
     async def _send_all(self) -> None:
         while self._pending:

@@ -21,6 +21,7 @@ import asyncpg
 import structlog
 
 from flowrunner.storage.postgres.connections import as_refusal, close, is_database_failure, options, text_for_log
+from flowrunner.tasks import cancel_all
 
 # Several installations in one database are in different schemas.
 TRY: Final = "SELECT pg_try_advisory_lock(hashtext('flowrunner'), hashtext(current_schema()))"
@@ -177,7 +178,6 @@ async def ownership_of(url: str, *, is_shared: bool = False) -> AsyncIterator[Po
         try:
             yield ownership
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            await cancel_all(keeping)
     finally:
         await ownership.close()
