@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from flowrunner.bootstrap.location import DATABASE_FILE, existing, make_private
 from flowrunner.clock import SystemClock
-from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import FlowRunnerError, UnknownEmail
 from flowrunner.domain.retention import RetentionRule
@@ -20,7 +19,7 @@ from flowrunner.services.email_confirmations import confirmation_of
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.password_resets import NewLink, PasswordResets
-from flowrunner.services.pause import BEGUN, ENDED
+from flowrunner.services.pause import Pause
 from flowrunner.services.retention import Outlived, Retention
 from flowrunner.settings import Settings
 from flowrunner.storage.accounts import SqlAccounts
@@ -71,15 +70,8 @@ async def prune(settings: Settings) -> int:
 
 async def set_pause(settings: Settings, *, paused: bool) -> datetime | None:
     """Pause the installation or end its pause; return the beginning of the pause. Raises: FlowRunnerError."""
-    now = SystemClock().now()
-    entry = AuditEntry(
-        at=now,
-        action=BEGUN if paused else ENDED,
-        object=("installation", "executions"),
-        credential="server",
-    )
     async with open_online(settings) as database:
-        return await SqlPause(database).set(now if paused else None, audit=entry)
+        return await Pause(SqlPause(database), SystemClock()).set(None, paused=paused)
 
 
 async def create_password_reset(settings: Settings, email: str) -> NewLink:

@@ -55,7 +55,7 @@ class AuditRow:
 
 
 def act(
-    caller: Caller,
+    caller: Caller | None,
     action: str,
     kind: str,
     id: str,
@@ -65,7 +65,21 @@ def act(
     details: Mapping[str, JSON] | None = None,
     mails: tuple[OutgoingMail, ...] = (),
 ) -> AuditEntry:
-    """Return the entry for an act of ``caller``, in the workspace where the request acts unless another is given."""
+    """Return the entry for an act of ``caller``, in the workspace where the request acts unless another is given.
+
+    Args:
+        caller: None for the server itself, and for its operator, who needs no account.
+    """
+    if caller is None:
+        return AuditEntry(
+            at=at,
+            action=action,
+            object=(kind, id),
+            credential="server",
+            workspace_id=workspace_id,
+            details=details or {},
+            mails=mails,
+        )
     return AuditEntry(
         at=at,
         action=action,
@@ -81,7 +95,7 @@ def act(
 
 
 def act_on_account(
-    caller: Caller,
+    caller: Caller | None,
     action: str,
     kind: str,
     id: str,
@@ -91,7 +105,7 @@ def act_on_account(
     details: Mapping[str, JSON] | None = None,
     mails: tuple[OutgoingMail, ...] = (),
 ) -> AuditEntry:
-    """Return the entry for an act of ``caller`` on an account or what it logs in with, in its personal workspace."""
+    """Return the entry for an act, as `act` does, on an account or what it logs in with, in its personal workspace."""
     where = personal_workspace(account_id)
     return act(caller, action, kind, id, at=at, workspace_id=where, details=details, mails=mails)
 

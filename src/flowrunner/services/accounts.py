@@ -127,9 +127,6 @@ class Accounts:
         Args:
             is_email_confirmed: The address is known to be the person's, as it always is for the server itself.
         """
-        entry = AuditEntry(at=self._clock.now(), action="account.created", object=("account", ""), credential="server")
-        if by is not None:
-            entry = act(by, entry.action, "account", "", at=entry.at)
         return await self._create(
             name=name,
             email=email,
@@ -137,7 +134,7 @@ class Accounts:
             role=role,
             only_if_first=False,
             is_confirmed=is_email_confirmed or by is None,
-            entry=entry,
+            entry=act(by, "account.created", "account", "", at=self._clock.now()),
         )
 
     async def create_first(self, *, name: str, email: str, password: str, address: str | None = None) -> Account:
@@ -146,13 +143,9 @@ class Accounts:
         Args:
             address: The client that has the set-up token; None if the server itself creates the account.
         """
-        entry = AuditEntry(
-            at=self._clock.now(),
-            action="account.created",
-            object=("account", ""),
-            credential="server" if address is None else "setup",
-            address=address or "",
-        )
+        entry = act(None, "account.created", "account", "", at=self._clock.now())
+        if address is not None:
+            entry = replace(entry, credential="setup", address=address)
         return await self._create(
             # The person with the set-up token is the operator, who could confirm any address.
             name=name, email=email, password=password, role="admin", only_if_first=True, is_confirmed=True, entry=entry
@@ -335,7 +328,8 @@ class Accounts:
         if to == id:
             raise invalid("to", "is the account that is deleted: give the workspace to another one")
         now = self._clock.now()
-        entries = [self._deletion(id, workspace, by=by, at=now)]
+        details: dict[str, JSON] = {"workspace": workspace or "delete"}
+        entries = [act_on_account(by, "account.deleted", "account", id, at=now, account_id=id, details=details)]
         if by is not None and to is not None:
             authorise(by, Right.APPOINT)
             where, role = personal_workspace(id), {"role": "admin"}
@@ -345,22 +339,6 @@ class Accounts:
             await self._on_sessions_end(changed)
         if workspace in (None, "delete"):
             await self._on_delete(id)
-
-    def _deletion(
-        self, id: AccountId, workspace: OfDeletedAccount | None, *, by: Caller | None, at: datetime
-    ) -> AuditEntry:
-        details: dict[str, JSON] = {"workspace": workspace or "delete"}
-        where = personal_workspace(id)
-        if by is not None:
-            return act_on_account(by, "account.deleted", "account", id, at=at, account_id=id, details=details)
-        return AuditEntry(
-            at=at,
-            action="account.deleted",
-            object=("account", id),
-            workspace_id=where,
-            credential="server",
-            details=details,
-        )
 
     async def is_set_up(self) -> bool:
         return await self._store.any()

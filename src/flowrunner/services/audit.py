@@ -260,9 +260,7 @@ class AuditLog:
             total += purged
         if total:
             details: dict[str, JSON] = {"count": total, "before": rfc3339(now - older_than)}
-            await self._store.add(
-                AuditEntry(at=now, action="audit.purged", object=("audit", ""), credential="server", details=details)
-            )
+            await self._store.add(act(None, "audit.purged", "audit", "", at=now, details=details))
         return total
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.audit import act
 from flowrunner.domain.callback_texts import mail_of
 from flowrunner.domain.callbacks import (
     FAILURES_BEFORE_PAUSE,
@@ -357,13 +357,7 @@ class CallbackDeliveries:
 
     async def _disable(self, callback: CallbackView, reason: str, now: datetime) -> None:
         logger.warning("callback.disabled", callback_id=callback.id, reason=reason)
-        entry = AuditEntry(
-            at=now,
-            action="callback.disabled",
-            object=("callback", callback.id),
-            credential="server",
-            workspace_id=callback.workspace_id,
-        )
+        entry = act(None, "callback.disabled", "callback", callback.id, at=now, workspace_id=callback.workspace_id)
         notice = {"name": callback.name, "reason": reason}
         await self._store.disable(callback.id, at=now, reason=reason, notice=notice, audit=entry)
         await self._fail_pending(callback.id, now)

@@ -78,7 +78,4 @@ class KeyRotations:
 
 
 def _entry(caller: Caller | None, action: str, rotation: KeyRotation, at: datetime) -> AuditEntry:
-    kind, id, details = "key_rotation", str(rotation.id), {"kind": rotation.kind}
-    if caller is None:
-        return AuditEntry(at=at, action=action, object=(kind, id), credential="server", details=details)
-    return act(caller, action, kind, id, at=at, details=details)
+    return act(caller, action, "key_rotation", str(rotation.id), at=at, details={"kind": rotation.kind})

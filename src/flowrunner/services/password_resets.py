@@ -118,7 +118,7 @@ class PasswordResets:
     async def create_by_operator(self, email: str) -> NewLink:
         """Make a link for an account, on the server's machine. Raises: UnknownEmail."""
         account = await self._with_email(email)
-        return await self._make(account, self._entry(account, credential="server", address=""), new_token())
+        return await self._make(account, self._entry(account), new_token())
 
     async def set_by_operator(self, email: str, password: str) -> None:
         """Set a new password on the server's machine. All logins and API tokens of the account end.
@@ -128,9 +128,9 @@ class PasswordResets:
         account = await self._with_email(email)
         _check_password(account, password)
         token = new_token()
-        await self._make(account, self._entry(account, credential="server", address=""), token)
+        await self._make(account, self._entry(account), token)
         password_hash = await self._hasher.hash(password, source="server")
-        entry = replace(self._entry(account, credential="server", address=""), action="password.reset")
+        entry = replace(self._entry(account), action="password.reset")
         await self._store.use(digest_of_token(token), password_hash=password_hash, at=entry.at, audit=entry)
 
     async def _with_email(self, email: str) -> Account:
@@ -167,7 +167,7 @@ class PasswordResets:
             # This keeps people from flooding the mailbox of another person.
             self._sent.take(email, at=self._clock.now())
             account = found.account
-            entry = self._entry(account, credential="email", address=address)
+            entry = replace(self._entry(account), credential="email", address=address)
             if not found.has_password:
                 # A mailbox must not outlive the provider's decision about its owner.
                 mails = self._mails.make(account.id, _SUBJECT, _LOGS_IN_BY_PROVIDER, to=account.email)
@@ -226,15 +226,10 @@ class PasswordResets:
         self._login_mails.count(entry.mails)
         await self._on_sessions_end(account.id)
 
-    def _entry(self, account: Account, *, credential: str, address: str) -> AuditEntry:
-        return AuditEntry(
-            at=self._clock.now(),
-            action="password.reset_created",
-            object=("account", account.id),
-            credential=credential,
-            address=address,
-            workspace_id=personal_workspace(account.id),
-        )
+    def _entry(self, account: Account) -> AuditEntry:
+        """Return the entry of a link that the operator makes."""
+        id, at = account.id, self._clock.now()
+        return act_on_account(None, "password.reset_created", "account", id, at=at, account_id=id)
 
     async def purge(self) -> None:
         """Delete links that have expired."""
