@@ -17,6 +17,7 @@ from flowrunner.ports.concurrency import ConcurrencyLimits, ConcurrencySlot
 from flowrunner.ports.dispatch import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON
 from flowrunner.ports.journal import Append, Journal, Recorded, StoredExecution, TakeEvents
 from flowrunner.ports.sandbox import Sandbox
+from flowrunner.services.reruns import RerunRequest
 from flowrunner.storage.database import Database
 from services.callers import caller_of
 from support.conformance import SEED
@@ -366,7 +367,8 @@ def run(name: str, flow: str, input: Mapping[str, JSON] | None = None) -> Part:
 
 def rerun(name: str, of: str, **how: Any) -> Part:
     async def ask(scenario: Scenario, process: Machine) -> None:
-        accepted = await process.reruns.rerun(ADMIN, scenario.id_of(of), idempotency_key=f"key-of-{name}", **how)
+        of_id, asked = scenario.id_of(of), RerunRequest(**how)
+        accepted = await process.reruns.rerun(ADMIN, of_id, asked, idempotency_key=f"key-of-{name}")
         scenario.accepted[name] = accepted.id
 
     return ask

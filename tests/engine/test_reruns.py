@@ -15,7 +15,7 @@ from flowrunner.engine.recorder import storable_soon
 from flowrunner.language import read_flow
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.secrets import LONG_BYTES
-from flowrunner.services.reruns import NodeInput
+from flowrunner.services.reruns import NodeInput, RerunRequest
 from support.dependencies import FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.flows import specs
 
@@ -26,7 +26,7 @@ from .events import of_type
 async def rerun(engine: Machine, from_step: str) -> tuple[Completed, list[str]]:
     """What a rerun of the one execution comes to, and the requests that it made."""
     before = len(engine.http.requests)
-    accepted = await engine.reruns.rerun(ADMIN, "exec-1", from_step=from_step)  # type: ignore[arg-type]
+    accepted = await engine.reruns.rerun(ADMIN, "exec-1", RerunRequest(from_step=from_step))  # type: ignore[arg-type]
     await engine.until_ended(accepted.id)
     end = (await engine.events(accepted.id))[-1]
     assert isinstance(end, Completed), end
@@ -165,7 +165,7 @@ async def test_steps_that_are_kept_are_no_steps_of_the_new_execution_s_own(engin
         """,
         {},
     )
-    accepted = await engine.reruns.rerun(ADMIN, "exec-1", from_step="b")  # type: ignore[arg-type]
+    accepted = await engine.reruns.rerun(ADMIN, "exec-1", RerunRequest(from_step="b"))  # type: ignore[arg-type]
     await engine.until_ended(accepted.id)
 
     keys = [request.key for request in engine.http.requests]
@@ -186,7 +186,9 @@ async def test_each_attempt_of_a_step_gets_its_edited_input_also_in_another_proc
             {},
         )
         http.at("http://peer/7", answer(503), answer())
-        again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="b", node_input=NodeInput(7))
+        again = await engine.reruns.rerun(
+            ADMIN, ExecutionId("exec-1"), RerunRequest(from_step="b", node_input=NodeInput(7))
+        )
         await engine.until_parked(again.id)
     clock.advance(hours=2)
     async with machine(path, clock=clock, http=http) as engine:
@@ -213,7 +215,9 @@ async def test_an_edited_input_of_the_first_step_of_a_round_is_the_element(engin
         {},
     )
 
-    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="each.1[1]/a.1", node_input=NodeInput(7))
+    again = await engine.reruns.rerun(
+        ADMIN, ExecutionId("exec-1"), RerunRequest(from_step="each.1[1]/a.1", node_input=NodeInput(7))
+    )
     await engine.until_ended(again.id)
 
     assert (await engine.events(again.id))[-1] == Completed(result=[[1, 10], [7, 70], [3, 30]])
@@ -234,7 +238,9 @@ async def test_rounds_that_begin_before_the_one_with_an_edited_input_keep_their_
         {},
     )
 
-    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="each.1[1]/a.1", node_input=NodeInput(7))
+    again = await engine.reruns.rerun(
+        ADMIN, ExecutionId("exec-1"), RerunRequest(from_step="each.1[1]/a.1", node_input=NodeInput(7))
+    )
     await engine.until_ended(again.id)
 
     assert (await engine.events(again.id))[-1] == Completed(result=[1, 7])
@@ -256,7 +262,7 @@ async def test_a_round_that_waited_to_be_tried_again_begins_anew(engine: Machine
         {},
     )
 
-    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="each.1[1]/b.1")
+    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), RerunRequest(from_step="each.1[1]/b.1"))
     await engine.until_ended(again.id)
 
     events = await engine.events(again.id)
@@ -310,7 +316,7 @@ async def test_a_rerun_keeps_the_answer_to_an_approval_and_begins_its_log_once(e
     assert await engine.dispatcher.signal(id, Signal(key="approval:ask.1", payload=approval))
     await engine.until_ended()
 
-    again = (await engine.reruns.rerun(ADMIN, id, from_step="push")).id
+    again = (await engine.reruns.rerun(ADMIN, id, RerunRequest(from_step="push"))).id
     await engine.until_ended(again)
 
     assert [request.url for request in engine.http.requests] == [
@@ -358,7 +364,9 @@ async def test_a_loop_that_goes_on_has_its_time_limit_again(engine: Machine, sta
     engine.http.at("http://peer/2", answer())
     engine.clock.advance(hours=2)
 
-    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step=start, failed_elements=elements)
+    again = await engine.reruns.rerun(
+        ADMIN, ExecutionId("exec-1"), RerunRequest(from_step=start, failed_elements=elements)
+    )
     await engine.until_ended(again.id)
 
     assert (await engine.events(again.id))[-1] == Completed(result=[1, 2, 3])
@@ -388,7 +396,9 @@ async def test_failed_elements_run_again_beside_those_that_are_kept(engine: Mach
     for failing in ("http://peer/2", "http://peer/4"):
         engine.http.at(failing, answer())
 
-    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="each", failed_elements=True)
+    again = await engine.reruns.rerun(
+        ADMIN, ExecutionId("exec-1"), RerunRequest(from_step="each", failed_elements=True)
+    )
     await engine.until_ended(again.id)
 
     assert (await engine.events(again.id))[-1] == Completed(result=[[1, 2, 3, 4], 4])
@@ -438,7 +448,9 @@ async def test_a_failed_round_or_branch_runs_again_from_its_beginning(
     before = len(engine.http.requests)
     engine.http.at(failing, answer())
 
-    again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="loop", failed_elements=True)
+    again = await engine.reruns.rerun(
+        ADMIN, ExecutionId("exec-1"), RerunRequest(from_step="loop", failed_elements=True)
+    )
     await engine.until_ended(again.id)
 
     assert (await engine.events(again.id))[-1] == Completed(result=result)

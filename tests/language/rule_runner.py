@@ -27,6 +27,7 @@ from flowrunner.ports.journal import load_whole
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.reruns import RerunRequest
 from language.backend import Backend, Process, Services
 from language.case import Case, Expectation
 from language.notation import by_scope, fits, in_order, lines_of, path_of, steps_of
@@ -273,10 +274,12 @@ class RuleRunner:
         accepted = await self.services.reruns.rerun(
             _caller("admin"),
             id,
-            from_step=what.get("from"),
-            input=what.get("input"),
-            revision=what.get("revision", "current"),
-            same_keys=what.get("idempotency") == "same",
+            RerunRequest(
+                from_step=what.get("from"),
+                input=what.get("input"),
+                revision=what.get("revision", "current"),
+                same_keys=what.get("idempotency") == "same",
+            ),
         )
         self.executions["before"], self.executions[MAIN] = id, accepted.id
 

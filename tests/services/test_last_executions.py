@@ -12,6 +12,7 @@ from flowrunner.domain.values import ExecutionId, WorkspaceId, rfc3339
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.services.flows import Flows
+from flowrunner.services.reruns import RerunRequest
 from flowrunner.storage.schedules import SqlSchedules
 from support.databases import NOON, rows_of
 from support.dependencies import Machine
@@ -70,7 +71,7 @@ async def test_a_failed_execution_is_not_the_last_one_until_a_rerun_has_repaired
         await one.advance(minutes=15)
         seen = [given["n"] for given in await inputs_of(one)]
     failed = rows_of(engine.path, "SELECT id FROM executions WHERE status = 'failed' ORDER BY id DESC")[0][0]
-    again = await engine.reruns.rerun(mara, failed, input={"n": 2, "mended": True})
+    again = await engine.reruns.rerun(mara, failed, RerunRequest(input={"n": 2, "mended": True}))
     await engine.until_ended(again.id)
     await one.advance(minutes=15)
 

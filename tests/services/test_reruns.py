@@ -10,6 +10,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.events import Completed, Ending, NodeStarted, Step
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.services import reruns
+from flowrunner.services.reruns import RerunRequest
 from flowrunner.threads import LONG_BYTES
 from support.dependencies import Machine
 
@@ -116,7 +117,7 @@ async def test_a_rerun_from_any_step_ends_like_the_first_execution(
     assert len(steps) >= 6
 
     for step in steps:
-        again = await engine.reruns.rerun(mara, first, from_step=step)
+        again = await engine.reruns.rerun(mara, first, RerunRequest(from_step=step))
         assert await ending_of(engine, again.id) == Completed(result=result), step
 
 

@@ -19,7 +19,7 @@ from flowrunner.domain.errors import QueueFull
 from flowrunner.domain.labels import MAX_LABELS, MAX_NAME_CHARACTERS, MAX_VALUE_CHARACTERS
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.services.executions import StartedExecution
-from flowrunner.services.reruns import CURRENT, NodeInput, RerunOptions
+from flowrunner.services.reruns import CURRENT, NodeInput, RerunOptions, RerunRequest
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -136,16 +136,16 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
     """Start a new execution that repeats this one: completely, with another input, or from one of its steps."""
     wanted, key, caller = body or RerunBody(), idempotency_key_of(request), caller_of(request)
 
+    asked = RerunRequest(
+        **wanted.options(),
+        node_input=NodeInput(wanted.node_input) if "node_input" in wanted.model_fields_set else None,
+        input=wanted.input,
+        labels=wanted.labels,
+    )
+
     async def start(new_id: ExecutionId | None = None) -> StartedExecution:
         return await services_of(request).reruns.rerun(
-            caller,
-            ExecutionId(id),
-            **wanted.options(),
-            node_input=NodeInput(wanted.node_input) if "node_input" in wanted.model_fields_set else None,
-            input=wanted.input,
-            labels=wanted.labels,
-            idempotency_key=key,
-            new_id=new_id,
+            caller, ExecutionId(id), asked, idempotency_key=key, new_id=new_id
         )
 
     seconds = wait_preferred(request)

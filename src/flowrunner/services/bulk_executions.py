@@ -18,7 +18,7 @@ from flowrunner.ports.jobs import JobType
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.jobs import Jobs, check_count
-from flowrunner.services.reruns import RerunOptions, Reruns, check_options
+from flowrunner.services.reruns import RerunOptions, RerunRequest, Reruns
 from flowrunner.services.selections import Selection, Selections
 
 Action: TypeAlias = Literal["rerun", "cancel", "delete"]
@@ -55,7 +55,7 @@ class BulkExecutions:
     ) -> Plan:
         """Return what `start` would do. Raises: as `start`."""
         authorise(caller, _RIGHTS[action])
-        check_options(options or {})
+        RerunRequest(**(options or {})).check()
         ids = await self._select(caller, action, selection)
         # What is deleted or moved meanwhile is not shown.
         found = await self._reader.summaries(ids[:_FIRST])
@@ -77,7 +77,7 @@ class BulkExecutions:
             TooManyRequests: If too many jobs of the workspace are running.
         """
         authorise(caller, _RIGHTS[action])
-        check_options(options or {})
+        RerunRequest(**(options or {})).check()
         ids = await self._select(caller, action, selection)
         work: dict[str, JSON] = {"ids": list(ids)}
         if options:
@@ -141,7 +141,8 @@ class RerunExecutions(_OfExecutions):
 
     async def do(self, caller: Caller, job: RunningJob, item: str) -> None:
         options: Any = job.work.get("options", {})
-        await self._reruns.rerun(caller, ExecutionId(item), idempotency_key=key_of_item(job.id, item), **options)
+        asked, key = RerunRequest(**options), key_of_item(job.id, item)
+        await self._reruns.rerun(caller, ExecutionId(item), asked, idempotency_key=key)
 
 
 class CancelExecutions(_OfExecutions):
