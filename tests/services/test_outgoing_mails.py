@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.values import AccountId
 from flowrunner.mail import SmtpMailer
 from flowrunner.ports.outgoing_mails import MailFailed
@@ -234,11 +234,22 @@ def test_an_account_gets_a_bounded_number_of_emails_about_its_changes_an_hour() 
     mails = LoginMails(Mails(clock, are_possible=True), clock)
 
     def made(account: AccountId) -> int:
-        found = mails.notice(account, "A second factor was removed.")
-        mails.count(found)
-        return len(found)
+        with mails.about(account, "A second factor was removed.") as found:
+            return len(found)
 
     assert [made(MARA_ACCOUNT) for _ in range(MOST_MAILS + 2)] == [1] * MOST_MAILS + [0, 0]
     assert made(OMAR_ACCOUNT) == 1
     clock.advance(hours=1)
     assert made(MARA_ACCOUNT) == 1
+
+
+def test_rejected_changes_use_up_no_emails_about_those_that_are_made() -> None:
+    clock = SteppingClock(NOON)
+    mails = LoginMails(Mails(clock, are_possible=True), clock)
+
+    for _ in range(MOST_MAILS + 1):
+        with pytest.raises(Conflict), mails.about(MARA_ACCOUNT, "A second factor was removed."):
+            raise Conflict("rejected")
+
+    with mails.about(MARA_ACCOUNT, "A second factor was removed.") as found:
+        assert len(found) == 1

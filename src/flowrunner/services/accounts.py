@@ -230,11 +230,6 @@ class Accounts:
         # Hashing may have waited in its queue.
         await readmit()
         now = self._clock.now()
-        mails = notices = self._notices(before, new)
-        link = None
-        if new.email is not None and not new.is_email_confirmed:
-            link, confirming = self._confirmations.begin(id, name=new.name or before.name, email=email)
-            mails = (*notices, *confirming)
         changes = AccountChanges(
             name=new.name,
             email=None if new.email is None else email,
@@ -243,38 +238,33 @@ class Accounts:
             is_disabled=new.is_disabled,
             is_email_confirmed=new.is_email_confirmed,
         )
-        try:
-            after, has_ended_sessions = await self._store.update(
-                id,
-                changes,
-                by=caller.account_id,
-                at=now,
-                old_password_hash=old_password_hash,
-                known_email=before.email if new.is_email_confirmed and new.email is None else None,
-                link=link,
-                audit=partial(_entry_of_update, caller, id, asked, at=now, mails=mails),
-            )
-        except EmailTaken:
-            if not is_own:
-                raise
-            # An error of its own would reveal which addresses have an account here.
-            raise InvalidInput([_NOT_AN_ADDRESS]) from None
-        self._login_mails.count(notices)
+        # To the address before: a thief would replace that first.
+        with self._login_mails.about(id, *_noticed(before, new), to=before.email) as notices:
+            link, mails = None, notices
+            if new.email is not None and not new.is_email_confirmed:
+                link, confirming = self._confirmations.begin(id, name=new.name or before.name, email=email)
+                mails = (*notices, *confirming)
+            try:
+                after, has_ended_sessions = await self._store.update(
+                    id,
+                    changes,
+                    by=caller.account_id,
+                    at=now,
+                    old_password_hash=old_password_hash,
+                    known_email=before.email if new.is_email_confirmed and new.email is None else None,
+                    link=link,
+                    audit=partial(_entry_of_update, caller, id, asked, at=now, mails=mails),
+                )
+            except EmailTaken:
+                if not is_own:
+                    raise
+                # An error of its own would reveal which addresses have an account here.
+                raise InvalidInput([_NOT_AN_ADDRESS]) from None
         if link is not None:
             self._confirmations.count(email)
         if has_ended_sessions:
             await self._on_sessions_end(id)
         return after
-
-    def _notices(self, before: Account, new: AccountUpdate) -> tuple[OutgoingMail, ...]:
-        """Return the e-mails about a change, to the address before: a thief would replace that first."""
-        if not before.is_email_confirmed:
-            return ()
-        changed = ["password"] * (new.password is not None) + ["e-mail address"] * (new.email is not None)
-        changes = [f"The {thing} of your account was changed." for thing in changed]
-        return tuple(
-            mail for change in changes for mail in self._login_mails.notice(before.id, change, to=before.email)
-        )
 
     def _admit_own_email(self, caller: Caller) -> None:
         """Raises: Forbidden if the login is not recent; TooManyRequests."""
@@ -358,6 +348,14 @@ def _without_repeats(asked: AccountUpdate, before: Account) -> AccountUpdate:
         role=None if asked.role == before.role else asked.role,
         email=None if asked.email is None or _is_address(asked.email, before.email) else asked.email,
     )
+
+
+def _noticed(before: Account, new: AccountUpdate) -> Sequence[str]:
+    """Return the changes that the owner of the account is told of."""
+    if not before.is_email_confirmed:
+        return ()
+    changed = ["password"] * (new.password is not None) + ["e-mail address"] * (new.email is not None)
+    return [f"The {thing} of your account was changed." for thing in changed]
 
 
 def _check_rights(caller: Caller, asked: AccountUpdate, new: AccountUpdate, before: Account) -> None:

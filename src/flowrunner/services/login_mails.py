@@ -1,6 +1,7 @@
 """E-mails that tell the owner of an account that its logins have changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -29,13 +30,22 @@ class LoginMails:
             MOST_MAILS, limit="login_mails", message="", length=timedelta(hours=1)
         )
 
-    def notice(self, account_id: AccountId, change: str, *, to: str | None = None) -> tuple[OutgoingMail, ...]:
-        """Return an e-mail about a change for its audit entry; nothing if none can be sent. `count` must follow.
+    @contextmanager
+    def about(self, account_id: AccountId, *changes: str, to: str | None = None) -> Iterator[tuple[OutgoingMail, ...]]:
+        """Give an e-mail about each change for its audit entry, as far as any can be sent; the change is made within.
+
+        A rejected change raises, and its e-mail does not count: it must not use up that about one which a thief makes.
 
         Args:
-            change: A sentence in the past tense, with nothing that somebody else has chosen.
+            changes: Sentences in the past tense, with nothing that somebody else has chosen.
             to: The address; None for the one that the account has, if that is confirmed.
         """
+        mails = tuple(mail for change in changes for mail in self._made(account_id, change, to))
+        yield mails
+        for mail in mails:
+            self._sent.add(account_id, at=mail.created_at)
+
+    def _made(self, account_id: AccountId, change: str, to: str | None) -> tuple[OutgoingMail, ...]:
         if not self._mails.are_possible:
             return ()
         now = self._clock.now()
@@ -49,11 +59,3 @@ class LoginMails:
             "the second factors, linked accounts, logins and API tokens of your account, and tell an admin."
         )
         return self._mails.make(account_id, "Your account on FlowRunner was changed", text, to=to)
-
-    def count(self, mails: Sequence[OutgoingMail]) -> None:
-        """Count the e-mails about a change that was made.
-
-        Rejected changes do not count, so they cannot use up the e-mail about one that a thief makes.
-        """
-        for mail in mails:
-            self._sent.add(mail.account_id, at=mail.created_at)

@@ -212,18 +212,18 @@ class PasswordResets:
         self._set.take(source, at=self._clock.now())
         password_hash = await self._hasher.hash(password, source=source)
         now, change = self._clock.now(), f"A link has set a new password of your account. {_besides(reset)}"
-        entry = AuditEntry(
-            at=now,
-            action="password.reset",
-            object=("account", account.id),
-            actor=account.id,
-            credential="reset",
-            address=address,
-            workspace_id=personal_workspace(account.id),
-            mails=self._login_mails.notice(account.id, change),
-        )
-        await self._store.use(digest, password_hash=password_hash, at=now, audit=entry)
-        self._login_mails.count(entry.mails)
+        with self._login_mails.about(account.id, change) as mails:
+            entry = AuditEntry(
+                at=now,
+                action="password.reset",
+                object=("account", account.id),
+                actor=account.id,
+                credential="reset",
+                address=address,
+                workspace_id=personal_workspace(account.id),
+                mails=mails,
+            )
+            await self._store.use(digest, password_hash=password_hash, at=now, audit=entry)
         await self._on_sessions_end(account.id)
 
     def _entry(self, account: Account) -> AuditEntry:

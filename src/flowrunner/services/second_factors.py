@@ -109,12 +109,10 @@ class SecondFactors:
                 account.id, account.role, address=address, agent=agent, proof="second_factor"
             )
             now = self._clock.now()
-            entry = login_entry(session, at=now)
-            if use.recovery_digest is not None:
-                change = "A recovery code of your account was used for a login."
-                entry = replace(entry, mails=self._login_mails.notice(account_id, change))
-            await self._store.accept(digest_of_token(challenge), account_id, use, session, at=now, audit=entry)
-            self._login_mails.count(entry.mails)
+            changes = [] if use.recovery_digest is None else ["A recovery code of your account was used for a login."]
+            with self._login_mails.about(account_id, *changes) as mails:
+                entry = replace(login_entry(session, at=now), mails=mails)
+                await self._store.accept(digest_of_token(challenge), account_id, use, session, at=now, audit=entry)
         except Unauthorized:
             self._audit.login_failed(account_id, address=address)
             raise
@@ -162,12 +160,11 @@ class SecondFactors:
             raise invalid("code", "is not the code that the app shows now: check the clock of the device", code="wrong")
         recovery, digests = _new_recovery_codes(caller.account_id)
         change = "An authenticator app was added to your account as a second factor."
-        mails = self._login_mails.notice(caller.account_id, change)
-        entry = _own(caller, "second_factor.added", "second_factor", id, at=now, type="totp", mails=mails)
-        is_first = await self._store.confirm(
-            caller.account_id, id, counter=step, session=session, recovery=digests, at=now, audit=entry
-        )
-        self._login_mails.count(mails)
+        with self._login_mails.about(caller.account_id, change) as mails:
+            entry = _own(caller, "second_factor.added", "second_factor", id, at=now, type="totp", mails=mails)
+            is_first = await self._store.confirm(
+                caller.account_id, id, counter=step, session=session, recovery=digests, at=now, audit=entry
+            )
         await self._on_sessions_end(caller.account_id)
         return recovery if is_first else ()
 
@@ -213,18 +210,17 @@ class SecondFactors:
         seal = self._vault.sealer(personal_workspace(caller.account_id), id, passkey.public)
         recovery, digests = _new_recovery_codes(caller.account_id)
         change = "A passkey was added to your account as a second factor."
-        mails = self._login_mails.notice(caller.account_id, change)
-        is_first = await self._store.add_confirmed(
-            caller.account_id,
-            view,
-            seal,
-            challenge=digest_of_token(challenge),
-            session=session,
-            recovery=digests,
-            most=MAX_FACTORS,
-            audit=_own(caller, "second_factor.added", "second_factor", id, at=now, type="passkey", mails=mails),
-        )
-        self._login_mails.count(mails)
+        with self._login_mails.about(caller.account_id, change) as mails:
+            is_first = await self._store.add_confirmed(
+                caller.account_id,
+                view,
+                seal,
+                challenge=digest_of_token(challenge),
+                session=session,
+                recovery=digests,
+                most=MAX_FACTORS,
+                audit=_own(caller, "second_factor.added", "second_factor", id, at=now, type="passkey", mails=mails),
+            )
         await self._on_sessions_end(caller.account_id)
         return view, recovery if is_first else ()
 
@@ -237,20 +233,18 @@ class SecondFactors:
         """Remove a factor of the account. Raises: NotFound, RecentLoginRequired, Forbidden."""
         now = self._clock.now()
         check_recent_login(caller, at=now)
-        mails = self._login_mails.notice(caller.account_id, "A second factor of your account was removed.")
-        entry = _own(caller, "second_factor.removed", "second_factor", id, at=now, mails=mails)
-        await self._store.remove(caller.account_id, id, audit=entry)
-        self._login_mails.count(mails)
+        with self._login_mails.about(caller.account_id, "A second factor of your account was removed.") as mails:
+            entry = _own(caller, "second_factor.removed", "second_factor", id, at=now, mails=mails)
+            await self._store.remove(caller.account_id, id, audit=entry)
 
     async def new_recovery_codes(self, caller: Caller) -> Sequence[str]:
         """Replace the recovery codes. Raises: Conflict without a second factor; RecentLoginRequired, Forbidden."""
         now = self._clock.now()
         check_recent_login(caller, at=now)
         codes, digests = _new_recovery_codes(caller.account_id)
-        mails = self._login_mails.notice(caller.account_id, "The recovery codes of your account were replaced.")
-        entry = _own(caller, "recovery_codes.replaced", "account", caller.account_id, at=now, mails=mails)
-        await self._store.replace_recovery_codes(caller.account_id, digests, at=now, audit=entry)
-        self._login_mails.count(mails)
+        with self._login_mails.about(caller.account_id, "The recovery codes of your account were replaced.") as mails:
+            entry = _own(caller, "recovery_codes.replaced", "account", caller.account_id, at=now, mails=mails)
+            await self._store.replace_recovery_codes(caller.account_id, digests, at=now, audit=entry)
         return codes
 
     async def reset(self, caller: Caller, id: AccountId) -> None:
@@ -259,10 +253,9 @@ class SecondFactors:
         if id == caller.account_id:
             raise Forbidden("An admin resets the second factors of other accounts: remove your own one by one")
         now = self._clock.now()
-        mails = self._login_mails.notice(id, "An admin has removed all second factors of your account.")
-        entry = act_on_account(caller, "second_factors.reset", "account", id, at=now, account_id=id, mails=mails)
-        await self._store.reset(id, audit=entry)
-        self._login_mails.count(mails)
+        with self._login_mails.about(id, "An admin has removed all second factors of your account.") as mails:
+            entry = act_on_account(caller, "second_factors.reset", "account", id, at=now, account_id=id, mails=mails)
+            await self._store.reset(id, audit=entry)
         await self._on_sessions_end(id)
 
 

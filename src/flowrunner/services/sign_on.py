@@ -302,32 +302,24 @@ class SignOn:
         identity, now = self._identity_of(provider, found, caller.account_id), self._clock.now()
         details: dict[str, JSON] = {"provider": provider.id}
         text = f"Your account was linked to one of '{provider.id}', by which it logs in from now on."
-        mails = self._login_mails.notice(caller.account_id, text)
-        by = replace(caller, address=address)
-        entry = act_on_account(
-            by,
-            "identity.linked",
-            "identity",
-            identity.id,
-            at=now,
-            account_id=by.account_id,
-            details=details,
-            mails=mails,
-        )
-        try:
-            await self._store.add(
-                identity,
-                session=session,
-                state_digest=digest_of_token(state.state),
-                state_expires_at=now + STATE_LIFE,
-                most=_MOST_IDENTITIES,
-                audit=entry,
+        with self._login_mails.about(caller.account_id, text) as mails:
+            by, id = replace(caller, address=address), caller.account_id
+            entry = act_on_account(
+                by, "identity.linked", "identity", identity.id, at=now, account_id=id, details=details, mails=mails
             )
-        except LimitReached as error:
-            raise SignOnFailed("too_many_links", str(error)) from None
-        except Conflict as error:
-            raise SignOnFailed("taken", str(error)) from None
-        self._login_mails.count(mails)
+            try:
+                await self._store.add(
+                    identity,
+                    session=session,
+                    state_digest=digest_of_token(state.state),
+                    state_expires_at=now + STATE_LIFE,
+                    most=_MOST_IDENTITIES,
+                    audit=entry,
+                )
+            except LimitReached as error:
+                raise SignOnFailed("too_many_links", str(error)) from None
+            except Conflict as error:
+                raise SignOnFailed("taken", str(error)) from None
 
     async def _apply_groups(self, provider: Provider, account: Account, found: ProviderAccount) -> None:
         """Give the account the roles of its groups, and take those that it has no more."""
@@ -382,18 +374,18 @@ class SignOn:
         """Raises: NotFound; Conflict if the account could not log in any more; RecentLoginRequired, Forbidden."""
         now = self._clock.now()
         check_recent_login(caller, at=now)
-        mails = self._login_mails.notice(caller.account_id, "A link of your account to one of a provider has ended.")
-        entry = act_on_account(
-            caller, "identity.unlinked", "identity", id, at=now, account_id=caller.account_id, mails=mails
-        )
-        await self._store.remove(
-            caller.account_id,
-            id,
-            issuers={provider.issuer for provider in self.providers},
-            accepts_passwords=self._sessions.accepts_passwords,
-            audit=entry,
-        )
-        self._login_mails.count(mails)
+        change, account_id = "A link of your account to one of a provider has ended.", caller.account_id
+        with self._login_mails.about(account_id, change) as mails:
+            entry = act_on_account(
+                caller, "identity.unlinked", "identity", id, at=now, account_id=account_id, mails=mails
+            )
+            await self._store.remove(
+                account_id,
+                id,
+                issuers={provider.issuer for provider in self.providers},
+                accepts_passwords=self._sessions.accepts_passwords,
+                audit=entry,
+            )
 
     async def reset(self, caller: Caller, id: AccountId) -> None:
         """End all links of another account, and its logins, which may have been made by them.
@@ -403,11 +395,10 @@ class SignOn:
         authorise(caller, Right.CREDENTIALS)
         if id == caller.account_id:
             raise Forbidden("An admin ends the links of other accounts: end your own one by one")
-        mails = self._login_mails.notice(id, "An admin has ended all links of your account to providers.")
-        now = self._clock.now()
-        entry = act_on_account(caller, "identities.reset", "account", id, at=now, account_id=id, mails=mails)
-        await self._store.remove_all(id, audit=entry)
-        self._login_mails.count(mails)
+        with self._login_mails.about(id, "An admin has ended all links of your account to providers.") as mails:
+            now = self._clock.now()
+            entry = act_on_account(caller, "identities.reset", "account", id, at=now, account_id=id, mails=mails)
+            await self._store.remove_all(id, audit=entry)
         await self._on_access_change(id)
 
 
