@@ -8,14 +8,18 @@ import pytest
 
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import Logged, NodeCompleted, SignalReceived
-from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId
 from flowrunner.ports.children import UnreconciledChild
 from flowrunner.ports.executions import LogFilter
+from flowrunner.ports.flows import FlowFilter
 from flowrunner.ports.page import Page
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.database import Database
+from flowrunner.storage.execution_records import SqlExecutionRecords
 from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.overview import SqlOverview
 from flowrunner.storage.step_events import SqlStepEvents
 from support.databases import MARA, completion, creation, following, log_line
 
@@ -100,3 +104,17 @@ async def test_events_with_deep_results_are_picked_out_by_their_scopes(database:
         return [event.seq for event in found.events]
 
     assert [await picked("each.1[0]"), await picked("each.1[1]", ""), await picked("other")] == [[3], [4, 5], []]
+
+
+async def test_a_wanted_text_with_a_nul_is_found_nowhere(database: Database, journal: SqlJournal) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    unknown, flows = "a\0b", SqlFlows(database)
+
+    assert await SqlExecutionRecords(database).existing(MARA, [ExecutionId(unknown)]) == set()
+    assert await SqlExecutions(database).summaries([ExecutionId(unknown)]) == []
+    assert await flows.page(MARA, FlowFilter(tags=(unknown,)), page=Page(limit=1)) == ([], 0)
+    overview = SqlOverview(database)
+    assert (await overview.activity(MARA, flows=1, of_each=1, open_ones=1, ids=[FlowId(unknown)])).flows == []
+    found = await SqlStepEvents(database).of_scopes(ExecutionId("e1"), 0, until=1, scopes=frozenset([unknown]))
+    assert not found.events

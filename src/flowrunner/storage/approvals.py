@@ -1,6 +1,5 @@
 """Executions that wait for an approval, read from an index of their own."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -9,7 +8,7 @@ from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.approvals import WaitingExecution
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Statement
+from flowrunner.storage.transaction import Statement, listed
 
 # Reads at most one page of rows of each workspace from the index. The page ends with the row at which the waits reach
 # the number of characters.
@@ -73,7 +72,7 @@ class SqlApprovals:
     ) -> Sequence[WaitingExecution]:
         approval_at, id = (_LAST_MS, "") if until is None else (to_ms(until[0]), until[1])
         values = {
-            "workspaces": json.dumps(workspaces),
+            "workspaces": listed(workspaces),
             "approval_at": approval_at,
             "id": id,
             "limit": limit,

@@ -24,7 +24,7 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.secrets import WORKSPACE_EXISTS, sealed_now, wrapped_key
 from flowrunner.storage.surplus import find_surplus
-from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, existing_row, one_row
+from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, existing_row, listed, one_row
 from flowrunner.stored_json import StoredJson
 
 CREATE: Final = """
@@ -339,7 +339,7 @@ class SqlCallbacks:
         return [DeliveryId(id) for (id,) in rows]
 
     async def delete_deliveries(self, workspace_id: WorkspaceId, ids: Sequence[DeliveryId]) -> None:
-        values = {"workspace_id": workspace_id, "ids": json.dumps(ids)}
+        values = {"workspace_id": workspace_id, "ids": listed(ids)}
         await self._database.write(lambda tx: tx.run(DELETE_SOME, values))
 
     async def deliveries(
@@ -467,7 +467,7 @@ class SqlCallbacks:
         return [DeliveryId(id) for id in ids], None if last is None else CallbackId(last)
 
     async def delete_ended(self, ids: Sequence[DeliveryId]) -> None:
-        await self._database.write(lambda tx: tx.run(DELETE_ENDED, {"ids": json.dumps(ids)}))
+        await self._database.write(lambda tx: tx.run(DELETE_ENDED, {"ids": listed(ids)}))
 
 
 async def _fail_some(tx: Transaction, id: CallbackId, *, at: datetime, disabled_before: datetime) -> bool:

@@ -19,7 +19,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.secrets import WORKSPACE_EXISTS
-from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, listed, one_row
 
 SAVE: Final = """
 INSERT INTO config_values (workspace_id, name, value, edition, created_at, updated_at)
@@ -64,7 +64,7 @@ class SqlConfig:
         # Most flows name none.
         if not names:
             return NO_CONFIG
-        values = {"workspace_id": workspace_id, "names": msgspec.json.encode(list(names)).decode()}
+        values = {"workspace_id": workspace_id, "names": listed(names)}
         rows = await self._database.read(lambda tx: tx.rows(VALUES, values))
         return {name: decode_json(value) for name, value in rows}
 

@@ -1,6 +1,5 @@
 """Deletion of single executions: first the execution in one transaction, then its events in short ones."""
 
-import json
 import time
 from collections.abc import Sequence, Set
 from typing import Final
@@ -11,7 +10,7 @@ from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
 from flowrunner.storage.retention import PURGE_EVENTS
-from flowrunner.storage.transaction import Statement, Transaction, existing_row
+from flowrunner.storage.transaction import Statement, Transaction, existing_row, listed
 
 # The sign keeps the planner from using the indexes of all executions of the workspace.
 EXISTING: Final = Statement(
@@ -46,7 +45,7 @@ class SqlExecutionRecords:
         self._database = database
 
     async def existing(self, workspace_id: WorkspaceId, ids: Sequence[ExecutionId]) -> Set[ExecutionId]:
-        values = {"workspace_id": workspace_id, "ids": json.dumps(ids)}
+        values = {"workspace_id": workspace_id, "ids": listed(ids)}
         rows = await self._database.read_long(lambda tx: tx.rows(EXISTING, values))
         return {ExecutionId(id) for (id,) in rows}
 

@@ -17,7 +17,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter
 from flowrunner.ports.page import Listed, Page
-from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, listed, one_row
 
 # Counting rows of an index takes a tenth of the time of examining rows of the table.
 MOST_COUNTED: Final = 10_000
@@ -392,7 +392,7 @@ async def _examine(
         found = found[page.offset : page.offset + page.limit + 1]
     has_more = len(found) > page.limit
     next_cursor = found[page.limit - 1] if has_more else None if last is None else last[0]
-    ids = {"ids": msgspec.json.encode(found[: page.limit]).decode()}
+    ids = {"ids": listed(found[: page.limit])}
     rows = await tx.rows(listing.of_ids, values | ids) if found else []
     rows.sort(key=_id_of, reverse=not page.is_reversed)
     return Listed(items=rows, total=total, is_exact=last is None and not page.cursor, next_cursor=next_cursor)

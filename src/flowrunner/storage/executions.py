@@ -24,7 +24,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.execution_logs import log_line, log_search
 from flowrunner.storage.execution_search import REPAIRS, Listing, search
 from flowrunner.storage.rows import from_ms, from_ms_or_none
-from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, listed, one_row
 
 # Earlier versions have stored keys as they were sent.
 REQUEST: Final = """
@@ -123,7 +123,7 @@ class SqlExecutions:
         return Listed(items=views, total=found.total, is_exact=found.is_exact, next_cursor=found.next_cursor)
 
     async def summaries(self, ids: Sequence[ExecutionId]) -> Sequence[tuple[WorkspaceId, ExecutionView]]:
-        values = {"ids": msgspec.json.encode(ids).decode(), "error_characters": LONGEST_LISTED_ERROR + 1}
+        values = {"ids": listed(ids), "error_characters": LONGEST_LISTED_ERROR + 1}
         rows = await self._database.read(lambda tx: tx.rows(SUMMARIES, values))
         return [(WorkspaceId(row[_WIDTH]), _view(row, ExecutionView)) for row in rows]
 

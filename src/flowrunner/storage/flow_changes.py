@@ -15,7 +15,7 @@ from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.flows import Deployment, FlowChange, NamedChange, SavedFlow
 from flowrunner.storage import triggers
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, listed, one_row
 
 GET: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
@@ -176,7 +176,7 @@ async def _all_named(
         for form in forms_of(name)
     ]
     rows: dict[tuple[int, str], list[Row]] = {}
-    values = {"workspace_id": workspace_id, "wanted": msgspec.json.encode(forms).decode(), "but": _listed(but)}
+    values = {"workspace_id": workspace_id, "wanted": msgspec.json.encode(forms).decode(), "but": listed(but)}
     for number, *row in await tx.rows(NAMED, values):
         rows.setdefault((number, row[1]), []).append(tuple(row))
     flows: list[SavedFlow | None] = []
@@ -230,7 +230,7 @@ async def _there(tx: Transaction, workspace_id: WorkspaceId, ids: Sequence[FlowI
     """Return the names of the flows with these ids that there are."""
     if not ids:
         return {}
-    rows = await tx.rows(THERE, {"workspace_id": workspace_id, "ids": _listed(ids)})
+    rows = await tx.rows(THERE, {"workspace_id": workspace_id, "ids": listed(ids)})
     return {FlowId(id): name for id, name in rows}
 
 
@@ -238,16 +238,11 @@ async def delete(tx: Transaction, workspace_id: WorkspaceId, ids: Sequence[FlowI
     """Delete the flows together, because other writes wait meanwhile; return how many there were."""
     if not ids:
         return 0
-    values = {"workspace_id": workspace_id, "ids": _listed(ids), "at": to_ms(at)}
+    values = {"workspace_id": workspace_id, "ids": listed(ids), "at": to_ms(at)}
     count = await tx.run(DELETE, values)
     if count:
         await triggers.end_all(tx, ids, at=at)
     return count
-
-
-def _listed(ids: Collection[FlowId]) -> str:
-    # No id has a NUL, which PostgreSQL does not take.
-    return msgspec.json.encode([id.replace("\0", "\ufffd") for id in ids]).decode()
 
 
 async def check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, most: int | None) -> None:

@@ -14,7 +14,7 @@ from flowrunner.ports.page import Page, number_of
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
 from flowrunner.storage.text_search import FoldedText, contains
-from flowrunner.storage.transaction import Statement, one_row
+from flowrunner.storage.transaction import Statement, listed, one_row
 
 _FLOWS_AT_ONCE: Final = 100
 
@@ -119,7 +119,7 @@ async def read_page(
         "workspace_id": workspace_id,
         "name": wanted.name,
         "composed": None if wanted.name is None else composed(wanted.name),
-        "tags": msgspec.json.encode(wanted.tags).decode(),
+        "tags": listed(wanted.tags),
         "counts": page.counts,
         **_position(wanted.sort, page),
         **({} if text is None else text.values),

@@ -14,9 +14,10 @@ from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusal, Refusa
 from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.surplus import find_surplus
-from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, listed
 from flowrunner.storage.trigger_events import notify_if_failing
 from flowrunner.stored_json import StoredJson
 
@@ -192,7 +193,7 @@ class SqlHooks:
     async def received(
         self, *, before: datetime, limit: int, outside: Collection[WorkspaceId] = ()
     ) -> Sequence[HookDelivery]:
-        values = {"before": to_ms(before), "limit": limit, "outside": json.dumps(list(outside))}
+        values = {"before": to_ms(before), "limit": limit, "outside": listed(outside)}
         return [_delivery(row) for row in await self._database.read_long(lambda tx: tx.rows(RECEIVED, values))]
 
     async def add_refusals(self, counts: Mapping[TriggerId, Refusals], *, most: int) -> None:
@@ -223,14 +224,10 @@ class SqlHooks:
         return [HookDeliveryId(id) for id in ids], None if last is None else TriggerId(last)
 
     async def delete(self, ids: Sequence[HookDeliveryId]) -> None:
-        await self._database.write(lambda tx: tx.run(DELETE_REQUESTS, {"ids": json.dumps(ids)}))
+        await self._database.write(lambda tx: tx.run(DELETE_REQUESTS, {"ids": listed(ids)}))
 
     async def purge_refusals(self, *, limit: int) -> bool:
-        rows = await self._database.read_long(lambda tx: tx.rows(REFUSALS_GONE, {"limit": limit}))
-        if rows:
-            ids = json.dumps([id for (id,) in rows])
-            await self._database.write(lambda tx: tx.run(DELETE_REFUSALS, {"ids": ids}))
-        return len(rows) == limit
+        return await delete_some(self._database, REFUSALS_GONE, DELETE_REFUSALS, {}, limit=limit) == limit
 
 
 def _refusals(id: TriggerId, row: Row | None) -> Refusals:

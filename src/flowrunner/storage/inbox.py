@@ -12,7 +12,7 @@ from flowrunner.ports.inbox import InboxMessage
 from flowrunner.storage.database import Database
 from flowrunner.storage.portions import delete_some
 from flowrunner.storage.rows import to_ms
-from flowrunner.storage.transaction import Statement, existing_row
+from flowrunner.storage.transaction import Statement, existing_row, listed
 from flowrunner.stored_json import StoredJson
 
 SEND: Final = """
@@ -74,7 +74,7 @@ class SqlInbox:
         return int(row[0])
 
     async def unread(self, ids: Collection[ExecutionId]) -> Sequence[InboxMessage]:
-        values = {"ids": msgspec.json.encode(list(ids)).decode()}
+        values = {"ids": listed(ids)}
         rows = await self._database.read(lambda tx: tx.rows(UNREAD, values))
         # The sender of a message that cannot be read gets no answer in time, and cancels it.
         return [

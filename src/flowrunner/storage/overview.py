@@ -4,7 +4,7 @@ Every statement reads a bounded number of entries of an index, however many exec
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -14,7 +14,7 @@ from flowrunner.ports.overview import IdRange, OpenExecution, RecentActivity, Re
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_search import COUNTS
 from flowrunner.storage.rows import from_ms, from_ms_or_none
-from flowrunner.storage.transaction import Row, Statement, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction, listed
 
 # Limit of flows of a workspace; each takes one lookup in an index.
 _MOST_FLOWS: Final = 2000
@@ -151,11 +151,11 @@ class SqlOverview:
             if ids is None:
                 found = await tx.rows(FLOWS, values)
             else:
-                found = await tx.rows(FLOWS_BY_ID, {"workspace_id": workspace_id, "ids": _json(ids)})
+                found = await tx.rows(FLOWS_BY_ID, {"workspace_id": workspace_id, "ids": listed(ids)})
             rows: list[Row] = []
             starts: list[Row] = []
             if found:
-                shown = {"workspace_id": workspace_id, "ids": _json([id for id, *_ in found])}
+                shown = {"workspace_id": workspace_id, "ids": listed(id for id, *_ in found)}
                 rows = await tx.rows(RECENT, {**shown, "of_each": of_each, "error_characters": _MOST_ERROR_CHARACTERS})
                 starts = await tx.rows(NEXT_STARTS, shown)
             return RecentActivity(
@@ -174,8 +174,8 @@ class SqlOverview:
         values = {
             "workspace_id": workspace_id,
             "flow_id": flow_id,
-            "ranges": _json([(one.first, one.end) for one in ranges]),
-            "statuses": _json(list(Status)),
+            "ranges": msgspec.json.encode([(one.first, one.end) for one in ranges]).decode(),
+            "statuses": listed(Status),
             "most": most,
         }
         statement = BUCKETS if flow_id is None else BUCKETS_OF_FLOW
@@ -198,10 +198,6 @@ class SqlOverview:
         statement = DURATIONS if flow_id is None else DURATIONS_OF_FLOW
         rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
         return [completed_at - started_at for started_at, completed_at in rows]
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def _open(row: Row) -> OpenExecution:

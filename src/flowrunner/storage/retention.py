@@ -1,6 +1,5 @@
 """Retention rules, which are columns of flows and workspaces, and the deletion of the executions that exceed them."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -13,7 +12,7 @@ from flowrunner.ports.retention import EndedExecutions, RuledFlow
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms
-from flowrunner.storage.transaction import Statement, Transaction, existing_row, one_row
+from flowrunner.storage.transaction import Statement, Transaction, existing_row, listed, one_row
 
 OF_WORKSPACE: Final = """
 SELECT retention_age, retention_count FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL
@@ -151,7 +150,7 @@ class SqlRetention:
     ) -> Sequence[ExecutionId]:
         values = {
             "workspace_id": wanted.workspace_id, "flow_id": wanted.flow_id, "before": to_ms(wanted.before),
-            "up_to": wanted.up_to, "after": after, "limit": limit, "unreported": json.dumps(list(unreported)),
+            "up_to": wanted.up_to, "after": after, "limit": limit, "unreported": listed(unreported),
         }  # fmt: skip
         rows = await self._database.read_long(lambda tx: tx.rows(IDS, values))
         return [ExecutionId(id) for (id,) in rows]
@@ -164,19 +163,19 @@ class SqlRetention:
             "workspace_id": first.workspace_id, "flow_id": first.flow_id, "since": to_ms(since),
             "first_up_to": first.up_to, "first_before": to_ms(first.before),
             "second_up_to": second.up_to, "second_before": to_ms(second.before),
-            "unreported": json.dumps(list(unreported)),
+            "unreported": listed(unreported),
         }  # fmt: skip
         return await self._counted(COUNT, values)
 
     async def count_before(self, before: datetime, *, unreported: Sequence[ExecutionId]) -> tuple[int, int]:
-        return await self._counted(COUNT_BEFORE, {"before": to_ms(before), "unreported": json.dumps(list(unreported))})
+        return await self._counted(COUNT_BEFORE, {"before": to_ms(before), "unreported": listed(unreported)})
 
     async def _counted(self, statement: Statement, values: Mapping[str, Any]) -> tuple[int, int]:
         count, size = await self._database.read_long(lambda tx: one_row(tx, statement, values))
         return int(count), int(size)
 
     async def purge(self, *, ended_before: datetime, limit: int, unreported: Sequence[ExecutionId]) -> tuple[int, bool]:
-        values = {"before": to_ms(ended_before), "limit": limit, "unreported": json.dumps(list(unreported))}
+        values = {"before": to_ms(ended_before), "limit": limit, "unreported": listed(unreported)}
         # Looked up on a reading connection: other writes would wait while it passes those that stay.
         rows = await self._database.read_long(lambda tx: tx.rows(OLD, values))
         purged, left = await self.delete([ExecutionId(id) for (id,) in rows])

@@ -1,6 +1,5 @@
 """Due schedules, and what becomes of their triggers if no execution starts."""
 
-import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
@@ -12,7 +11,7 @@ from flowrunner.ports.triggers import CompletedStart, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_search import REPAIRS
 from flowrunner.storage.rows import from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Statement, Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, listed, one_row
 from flowrunner.storage.trigger_events import notify_if_failing, notify_of_trigger
 from flowrunner.storage.trigger_fires import next_start
 from flowrunner.storage.triggers import ALL, view
@@ -78,7 +77,7 @@ class SqlSchedules:
         return None if row is None else from_ms_or_none(row[0])
 
     async def due(self, *, at: datetime, limit: int, outside: Collection[WorkspaceId] = ()) -> Sequence[TriggerView]:
-        values = {"at": to_ms(at), "limit": limit, "outside": json.dumps(list(outside))}
+        values = {"at": to_ms(at), "limit": limit, "outside": listed(outside)}
         rows = await self._database.read_long(lambda tx: tx.rows(DUE, values))
         return [view(row) for row in rows]
 

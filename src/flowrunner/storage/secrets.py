@@ -4,8 +4,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
 from flowrunner.domain.errors import NotFound, SecretExists
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import FlowId, WorkspaceId
@@ -18,7 +16,7 @@ from flowrunner.storage.deleted_workspaces import check_not_deleted
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.tables import SEALED_SECRETS, TABLES
-from flowrunner.storage.transaction import Sql, Statement, Transaction, existing_row, one_row
+from flowrunner.storage.transaction import Sql, Statement, Transaction, existing_row, listed, one_row
 
 WORKSPACE_EXISTS: Final = "SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL"
 SAVE: Final = """
@@ -169,7 +167,7 @@ class SqlSecrets:
     ) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
         if names is None:
             return await self._database.read(lambda tx: _sealed(tx, SEALED_SECRETS, {"workspace_id": workspace_id}))
-        values = {"workspace_id": workspace_id, "names": msgspec.json.encode(list(names)).decode()}
+        values = {"workspace_id": workspace_id, "names": listed(names)}
 
         async def read(tx: Transaction) -> list[tuple[SealedSecret, WrappedKey | None]]:
             found = await _sealed(tx, NAMED, values)

@@ -12,7 +12,7 @@ from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES
 from flowrunner.ports.steps import ScopeEvents, StoredEvent
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction, listed
 
 # The first of these events, up to and including the one that reaches the number of characters (in PostgreSQL: bytes);
 # `storage.journal` says why the two differ.
@@ -171,7 +171,7 @@ class SqlStepEvents:
         return list(map(_event, rows))
 
     async def of_scopes(self, id: ExecutionId, seq: int, *, until: int, scopes: Collection[str]) -> ScopeEvents:
-        values = {"id": id, "after": seq, "scopes": msgspec.json.encode(sorted(scopes)).decode()}
+        values = {"id": id, "after": seq, "scopes": listed(sorted(scopes))}
         limits = {"limit": _EVENTS_AT_ONCE, "characters": PAGE_OF_EVENTS_BYTES}
 
         async def read(tx: Transaction) -> ScopeEvents:

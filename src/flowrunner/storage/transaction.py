@@ -1,9 +1,11 @@
 """Interface of an open transaction, the same for both databases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, TypeAlias
+
+import msgspec
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.storage.audit_shares import AuditShares
@@ -24,7 +26,7 @@ class Statement:
 
     @classmethod
     def with_texts(cls, statement: str, parameter: str) -> Self:
-        """Return a statement with `IN (:parameter)`, where the parameter is a JSON array of texts."""
+        """Return a statement with `IN (:parameter)`, where `listed` makes the value of the parameter."""
         listed = "IN (:list)".replace("list", parameter)
         assert listed in statement, "the statement has the list"
         return cls(
@@ -107,6 +109,14 @@ class Transaction(Protocol):
     def announce(self, execution_id: str) -> None:
         """Notify other processes, once this is durable, that the execution has new events."""
         ...
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Return a JSON array of texts, as statements with lists take them.
+
+    No stored text has a NUL, and PostgreSQL takes none.
+    """
+    return msgspec.json.encode([text.replace("\0", "\ufffd") for text in texts]).decode()
 
 
 async def one_row(tx: Transaction, statement: Sql, values: Values = NO_VALUES) -> Row:

@@ -1,6 +1,5 @@
 """Ends of executions for which triggers wait."""
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -10,7 +9,7 @@ from flowrunner.ports.triggers import EndedExecution
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
 from flowrunner.storage.schedules import MOST_ERROR_CHARACTERS
-from flowrunner.storage.transaction import Statement, Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, listed, one_row
 from flowrunner.storage.trigger_events import notify_if_failing
 from flowrunner.storage.trigger_fires import TAKE_END
 from flowrunner.storage.triggers import of_ids
@@ -44,7 +43,7 @@ class SqlTriggerEnds:
 
     async def ends(self, *, limit: int, outside: Collection[WorkspaceId] = ()) -> Sequence[EndedExecution]:
         async def read(tx: Transaction) -> Sequence[EndedExecution]:
-            rows = await tx.rows(ENDS, {"limit": limit, "outside": json.dumps(list(outside))})
+            rows = await tx.rows(ENDS, {"limit": limit, "outside": listed(outside)})
             triggers = await of_ids(tx, {TriggerId(id) for id, _ in rows})
             return [
                 EndedExecution(

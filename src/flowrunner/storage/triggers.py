@@ -20,7 +20,7 @@ from flowrunner.ports.triggers import HookTrigger, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, listed, one_row
 from flowrunner.storage.trigger_events import notify_of_trigger
 from flowrunner.stored_json import StoredJson
 
@@ -305,13 +305,11 @@ async def rearm(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
 
 async def end_all(tx: Transaction, flow_ids: Collection[FlowId], *, at: datetime) -> None:
     """End the triggers of flows that were deleted from their workspace."""
-    listed = msgspec.json.encode(list(flow_ids)).decode()
-    await tx.run(REMOVE_ALL, {"flow_ids": listed, "at": to_ms(at)})
+    await tx.run(REMOVE_ALL, {"flow_ids": listed(flow_ids), "at": to_ms(at)})
 
 
 async def _of_flows(tx: Transaction, flow_ids: Collection[FlowId]) -> Sequence[TriggerView]:
-    listed = msgspec.json.encode(list(flow_ids)).decode()
-    return [view(row) for row in await tx.rows(OF_FLOWS, {"flow_ids": listed})]
+    return [view(row) for row in await tx.rows(OF_FLOWS, {"flow_ids": listed(flow_ids)})]
 
 
 async def of_ids(tx: Transaction, ids: Collection[TriggerId]) -> Mapping[TriggerId, TriggerView]:

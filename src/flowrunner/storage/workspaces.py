@@ -1,6 +1,5 @@
 """Workspaces, and the roles of their members."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +16,7 @@ from flowrunner.storage.deleted_workspaces import deleted_with_open, empty_delet
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.tables import deletions
-from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, existing_row, one_row
+from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, existing_row, listed, one_row
 
 CREATE: Final = """
 INSERT INTO workspaces (id, name, slug, created_at) VALUES (:id, :name, :slug, :created_at)
@@ -240,7 +239,7 @@ class SqlWorkspaces:
         return await deleted_with_open(self._database)
 
     async def workspace_of(self, kind: ObjectKind, id: str, among: Sequence[WorkspaceId]) -> WorkspaceId | None:
-        values = {"id": id, "among": json.dumps(among)}
+        values = {"id": id, "among": listed(among)}
         row = await self._database.read(lambda tx: tx.row(WORKSPACE_OF[kind], values))
         return None if row is None else WorkspaceId(row[0])
 
