@@ -46,7 +46,7 @@ EXCEPTIONS: Final = {
         "RULED_FLOWS", "COUNT_BEFORE",
     },
     "a background job delivers the callbacks of all workspaces": {
-        "_PENDING_IN_SQLITE", "_EARLIEST_IN_SQLITE", "_EARLIEST_IN_POSTGRES", "_ARE_DUE",
+        "_PENDING", "_EARLIEST_IN_SQLITE", "_EARLIEST_IN_POSTGRES", "_ARE_DUE",
         "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING", "GIVEN_UP",
     },
     "background jobs start what is due by triggers of all workspaces, with ids from the store": {

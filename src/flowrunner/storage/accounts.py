@@ -1,6 +1,7 @@
 """Accounts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -240,19 +241,18 @@ async def create_account(
         await tx.run(CREATE, _values(account) | _link_values(link) | {"password_hash": password_hash})
 
 
-class _rules:  # noqa: N801 # reads as a statement at its uses
-    """Context that turns a rejection by the schema into the error for the caller."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Refused):
-            if "last admin" in str(error):
-                raise Conflict(
-                    "The last admin cannot be deleted, disabled or demoted: make another account admin first"
-                )
-            if "accounts" in str(error) and "email" in str(error):
-                raise EmailTaken
+@contextmanager
+def _rules() -> Iterator[None]:
+    """Turn a rejection by the schema into the error for the caller."""
+    try:
+        yield
+    except Refused as error:
+        if "last admin" in str(error):
+            message = "The last admin cannot be deleted, disabled or demoted: make another account admin first"
+            raise Conflict(message) from error
+        if "accounts" in str(error) and "email" in str(error):
+            raise EmailTaken from error
+        raise
 
 
 async def _is_active_admin(tx: Transaction, id: AccountId) -> bool:

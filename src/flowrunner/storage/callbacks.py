@@ -114,7 +114,7 @@ VALUES (:id, :workspace_id, :callback_id, :event, :subject, :details, :noted_at,
         :next_at, :last_at, :status_code, :error)
 """
 # Of each callback with pending deliveries, in the order of their ids, the id by one step in the index of what is due.
-_PENDING_IN_SQLITE: Final = """
+_PENDING: Final = """
 WITH RECURSIVE pending (id, place) AS (
     SELECT min(callback_id), 1 FROM callback_deliveries INDEXED BY callback_deliveries_due
      WHERE next_at IS NOT NULL AND callback_id > :after
@@ -124,7 +124,6 @@ WITH RECURSIVE pending (id, place) AS (
       FROM pending p WHERE p.id IS NOT NULL AND p.place < :limit
 )
 """
-_PENDING_IN_POSTGRES: Final = _PENDING_IN_SQLITE.replace(" INDEXED BY callback_deliveries_due", "")
 _EARLIEST_IN_SQLITE: Final = """
 SELECT min(CASE WHEN c.disabled_at IS NULL
                 THEN max(coalesce(c.paused_until, 0),
@@ -142,7 +141,8 @@ SELECT min(CASE WHEN c.disabled_at IS NULL
   FROM pending p LEFT JOIN callbacks c ON c.id = p.id
 """
 NEXT_DUE: Final = Statement(
-    sqlite=_PENDING_IN_SQLITE + _EARLIEST_IN_SQLITE, postgres=_PENDING_IN_POSTGRES + _EARLIEST_IN_POSTGRES
+    sqlite=_PENDING + _EARLIEST_IN_SQLITE,
+    postgres=Statement.with_indexes(_PENDING + _EARLIEST_IN_POSTGRES).postgres,
 )
 _ARE_DUE: Final = """
 SELECT p.id, c.workspace_id,
@@ -152,7 +152,7 @@ SELECT p.id, c.workspace_id,
   FROM pending p LEFT JOIN callbacks c ON c.id = p.id
  WHERE p.id IS NOT NULL ORDER BY p.place
 """
-DUE_CALLBACKS: Final = Statement(sqlite=_PENDING_IN_SQLITE + _ARE_DUE, postgres=_PENDING_IN_POSTGRES + _ARE_DUE)
+DUE_CALLBACKS: Final = Statement.with_indexes(_PENDING + _ARE_DUE)
 DUE: Final = """
 SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
        state, attempts, retry_until, next_at, last_at, status_code, error

@@ -28,24 +28,22 @@ SELECT j.id FROM workspaces w CROSS JOIN jobs j WHERE w.deleted_at IS NOT NULL A
 """
 DELETE_JOBS: Final = Statement.with_texts("DELETE FROM jobs WHERE id IN (:ids)", "ids")
 # What a process that ended has not cancelled. Due at once, so that one loads it and finds that its workspace is gone.
-_IDLE_LEFT: Final = """
+IDLE_LEFT: Final = Statement.with_indexes("""
 SELECT x.id FROM workspaces w CROSS JOIN executions x INDEXED BY executions_status
  WHERE w.deleted_at IS NOT NULL AND x.workspace_id = w.id AND x.status IN ('running', 'waiting') AND x.is_idle = true
    AND (x.wake_at IS NULL OR x.wake_at > :now)
  LIMIT :limit
-"""
-IDLE_LEFT: Final = Statement(sqlite=_IDLE_LEFT, postgres=_IDLE_LEFT.replace(" INDEXED BY executions_status", ""))
+""")
 WAKE: Final = Statement.with_texts(
     "UPDATE executions SET wake_at = :now WHERE id IN (:ids) AND completed_at IS NULL AND is_idle = true", "ids"
 )
-_WITH_OPEN: Final = """
+WITH_OPEN: Final = Statement.with_indexes("""
 SELECT w.id FROM workspaces w
  WHERE w.deleted_at IS NOT NULL
    AND EXISTS (SELECT 1 FROM executions x INDEXED BY executions_status
                 WHERE x.workspace_id = w.id AND x.status IN ('running', 'waiting'))
  ORDER BY w.id LIMIT 100
-"""
-WITH_OPEN: Final = Statement(sqlite=_WITH_OPEN, postgres=_WITH_OPEN.replace(" INDEXED BY executions_status", ""))
+""")
 # Triggers first: they are looked at whenever one of them is due.
 _PARTS: Final = (
     (TRIGGERS_LEFT, DELETE_TRIGGERS),

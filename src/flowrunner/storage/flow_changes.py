@@ -14,7 +14,7 @@ from flowrunner.domain.triggers import Chain
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.flows import Deployment, FlowChange, NamedChange, SavedFlow
 from flowrunner.storage import triggers
-from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, listed, one_row
 
 GET: Final = """
@@ -343,7 +343,7 @@ def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:
         revision=row[9],
         edition=row[10],
         saved_by=AccountId(row[11]),
-        disabled_at=None if row[12] is None else from_ms(row[12]),
+        disabled_at=from_ms_or_none(row[12]),
         tool=None if row[13] is None else FlowTool(row[13], row[14]),
     )
 
@@ -368,5 +368,5 @@ def values_of(workspace_id: WorkspaceId, flow: SavedFlow) -> dict[str, Any]:
         "size": len(flow.definition.encode()),
         "created_at": to_ms(flow.created_at),
         "updated_at": to_ms(flow.updated_at),
-        "disabled_at": None if flow.disabled_at is None else to_ms(flow.disabled_at),
+        "disabled_at": to_ms_or_none(flow.disabled_at),
     }

@@ -24,16 +24,10 @@ FLOW: Final = """
 SELECT moving_from FROM flows WHERE id = :id AND workspace_id = :source AND deleted_at IS NULL
 """
 TOOL: Final = "SELECT tool_name FROM flows WHERE id = :id AND workspace_id = :source AND tool_name IS NOT NULL"
-OPEN_OF_FLOW: Final = Statement(
-    sqlite="""
+OPEN_OF_FLOW: Final = Statement.with_indexes("""
 SELECT count(*) FROM executions INDEXED BY executions_flow_status
  WHERE workspace_id = :source AND flow_id = :id AND status IN ('running', 'waiting')
-""",
-    postgres="""
-SELECT count(*) FROM executions
- WHERE workspace_id = :source AND flow_id = :id AND status IN ('running', 'waiting')
-""",
-)
+""")
 SIZE: Final = """
 SELECT CAST((SELECT coalesce(sum(size), 0) FROM flows WHERE id = :id AND workspace_id = :source)
             + (SELECT coalesce(sum(size), 0) FROM revisions

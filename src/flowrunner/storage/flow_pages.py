@@ -12,7 +12,7 @@ from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.flows import FlowFilter, FlowSort, FlowView
 from flowrunner.ports.page import Page, number_of
 from flowrunner.storage.database import Database
-from flowrunner.storage.rows import from_ms
+from flowrunner.storage.rows import from_ms, from_ms_or_none
 from flowrunner.storage.text_search import FoldedText, contains
 from flowrunner.storage.transaction import Statement, listed, one_row
 
@@ -204,5 +204,5 @@ def _flow_view(row: _FlowRow) -> FlowView:
         created_at=from_ms(row.created_at),
         updated_at=from_ms(row.updated_at),
         revision=row.revision,
-        disabled_at=None if row.disabled_at is None else from_ms(row.disabled_at),
+        disabled_at=from_ms_or_none(row.disabled_at),
     )

@@ -7,7 +7,7 @@ from typing import Final
 from flowrunner.ports.outgoing_mails import QueuedMail
 from flowrunner.storage.database import Database
 from flowrunner.storage.portions import delete_some
-from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Statement, one_row
 
 NEXT_DUE: Final = "SELECT min(next_at) FROM outgoing_mails"
@@ -29,7 +29,7 @@ class SqlOutgoingMails:
 
     async def next_due(self) -> datetime | None:
         (at,) = await self._database.read(lambda tx: one_row(tx, NEXT_DUE))
-        return None if at is None else from_ms(at)
+        return from_ms_or_none(at)
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[QueuedMail]:
         rows = await self._database.read(lambda tx: tx.rows(DUE, {"now": to_ms(now), "limit": limit}))

@@ -5,7 +5,7 @@ from typing import Final
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.storage.database import Database
-from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.rows import from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Transaction, one_row
 
 PAUSED_AT: Final = "SELECT paused_at FROM engine"
@@ -33,4 +33,4 @@ class SqlPause:
 
 async def _paused_at(tx: Transaction) -> datetime | None:
     paused_at = (await one_row(tx, PAUSED_AT))[0]
-    return None if paused_at is None else from_ms(paused_at)
+    return from_ms_or_none(paused_at)

@@ -13,7 +13,7 @@ from flowrunner.ports.secrets import Seal, SealedSecret
 from flowrunner.ports.sessions import NewSession
 from flowrunner.storage.accounts import END_CHALLENGES
 from flowrunner.storage.database import Database
-from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.secrets import sealed_now, wrapped_key
 from flowrunner.storage.sessions import FAMILY, open_session
 from flowrunner.storage.transaction import Refused, Row, Transaction, existing_row, one_row
@@ -246,7 +246,7 @@ async def _add(tx: Transaction, account_id: AccountId, factor: FactorView, seal:
         "type": factor.type,
         "name": factor.name,
         "created_at": to_ms(factor.created_at),
-        "confirmed_at": None if factor.confirmed_at is None else to_ms(factor.confirmed_at),
+        "confirmed_at": to_ms_or_none(factor.confirmed_at),
         "counter": factor.counter,
         "credential_id": factor.credential_id,
         "key_version": secret.key_version,

@@ -60,15 +60,10 @@ INSERT INTO data_keys (workspace_id, version, master_key_id, wrapped, rotation)
 VALUES (:workspace_id, :version, :master_key_id, :wrapped,
         coalesce((SELECT max(id) FROM key_rotations WHERE kind = 'data'), 0))
 """
-OPEN_SINCE: Final = Statement(
-    sqlite="""
+OPEN_SINCE: Final = Statement.with_indexes("""
 SELECT min(started_at) FROM executions INDEXED BY executions_status
  WHERE workspace_id = :workspace_id AND status IN ('running', 'waiting')
-""",
-    postgres="""
-SELECT min(started_at) FROM executions WHERE workspace_id = :workspace_id AND status IN ('running', 'waiting')
-""",
-)
+""")
 MASTER_KEY_IDS: Final = "SELECT DISTINCT master_key_id FROM data_keys"
 DATA_KEYS: Final = """
 SELECT workspace_id, version, master_key_id, wrapped FROM data_keys
@@ -179,7 +174,7 @@ class SqlSecrets:
 
     async def open_since(self, workspace_id: WorkspaceId) -> datetime | None:
         (at,) = await self._database.read_long(lambda tx: one_row(tx, OPEN_SINCE, {"workspace_id": workspace_id}))
-        return None if at is None else from_ms(at)
+        return from_ms_or_none(at)
 
     async def master_key_ids(self) -> Set[str]:
         rows = await self._database.read_long(lambda tx: tx.rows(MASTER_KEY_IDS))

@@ -1,5 +1,6 @@
 """Interface of an open transaction, the same for both databases."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -34,7 +35,14 @@ class Statement:
             postgres=statement.replace(listed, _IN_POSTGRES.replace("list", parameter)),
         )
 
+    @classmethod
+    def with_indexes(cls, statement: str) -> Self:
+        """Return a statement with `INDEXED BY`, by which SQLite is told the index of a table."""
+        return cls(sqlite=statement, postgres=_INDEXED_BY.sub("", statement))
 
+
+# What `with_indexes` removes.
+_INDEXED_BY: Final = re.compile(r" INDEXED BY \w+")
 _IN_SQLITE: Final = "IN (SELECT value FROM json_each(:list))"
 _IN_POSTGRES: Final = "IN (SELECT json_array_elements_text(CAST(:list AS json)))"
 

@@ -8,7 +8,7 @@ from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.journal import NewExecution
 from flowrunner.ports.triggers import TriggerHasMoved
-from flowrunner.storage.rows import to_ms, to_ms_or_none
+from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Statement, Transaction
 from flowrunner.storage.trigger_events import notify_of_trigger
 
@@ -90,5 +90,5 @@ def next_start(next: NextStart | None) -> dict[str, Any]:
     """Return the columns of the next start of a schedule; both are null without one."""
     return {
         "next_due_at": None if next is None else to_ms(next.due_at),
-        "next_at": to_ms_or_none(None if next is None else next.starts_at),
+        "next_at": None if next is None else to_ms(next.starts_at),
     }

@@ -1,6 +1,7 @@
 """Workspaces, and the roles of their members."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -121,15 +122,10 @@ SELECT 1 FROM memberships m JOIN accounts a ON a.id = m.account_id
  WHERE m.workspace_id = :workspace_id AND m.role = 'admin' AND m.account_id <> :account_id
    AND (a.disabled_at IS NULL OR m.is_owner) LIMIT 1
 """
-OPEN: Final = Statement(
-    sqlite="""
+OPEN: Final = Statement.with_indexes("""
 SELECT count(*) FROM executions INDEXED BY executions_status
  WHERE workspace_id = :workspace_id AND status IN ('running', 'waiting')
-""",
-    postgres="""
-SELECT count(*) FROM executions WHERE workspace_id = :workspace_id AND status IN ('running', 'waiting')
-""",
-)
+""")
 CONTENTS: Final = """
 SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL),
        (SELECT count(*) FROM secrets WHERE workspace_id = :workspace_id),
@@ -160,7 +156,7 @@ class SqlWorkspaces:
 
         async def create(tx: Transaction) -> None:
             await _check_administered(tx, admin, most)
-            with _slug_taken(workspace.slug):
+            with _rules(workspace.slug):
                 await tx.run(CREATE, values)
             member = {"workspace_id": workspace.id, "account_id": admin, "role": "admin", "at": values["created_at"]}
             await tx.run(ADD_MEMBER, member)
@@ -202,7 +198,7 @@ class SqlWorkspaces:
 
         async def update(tx: Transaction) -> Workspace:
             await _check_names(tx, id, name=name, slug=slug)
-            with _slug_taken(slug):
+            with _rules(slug):
                 await tx.run(UPDATE, values)
             return await _get(tx, account_id, id)
 
@@ -365,17 +361,15 @@ async def memberships(tx: Transaction, account_id: AccountId) -> tuple[Membershi
     return tuple(Membership(WorkspaceId(id), slug, role, bool(required)) for id, slug, role, required in rows)
 
 
-class _slug_taken:  # noqa: N801 # reads as a statement at its uses
-    """Context that turns a rejection by the schema into the error for the caller."""
-
-    def __init__(self, slug: str | None) -> None:
-        self._slug = slug
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Refused) and "slug" in str(error):
-            raise _taken(self._slug)
+@contextmanager
+def _rules(slug: str | None) -> Iterator[None]:
+    """Turn the rejection of a slug by the schema into the error for the caller."""
+    try:
+        yield
+    except Refused as error:
+        if "slug" in str(error):
+            raise _taken(slug) from error
+        raise
 
 
 def _taken(slug: str | None) -> Conflict:
