@@ -1,10 +1,9 @@
 """Backfills: the due times of a schedule in a period, started late by a job."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import FlowDisabled, invalid
@@ -14,7 +13,7 @@ from flowrunner.domain.triggers import Schedule, TriggerId
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionReader
-from flowrunner.services.jobs import Jobs, check_count
+from flowrunner.services.jobs import Jobs, check_count, items_after
 from flowrunner.services.schedules import Schedules, key_of
 from flowrunner.services.triggers import Triggers
 
@@ -104,9 +103,7 @@ class BackfillTrigger:
         self._triggers = triggers
 
     async def page(self, job: RunningJob, *, limit: int) -> Sequence[str]:
-        times: Any = job.work["times"]
-        start = bisect_right(times, job.position)
-        return list(times[start : start + limit])
+        return items_after(job, "times", limit=limit)
 
     async def do(self, caller: Caller, job: RunningJob, item: str) -> None:
         trigger, _ = await self._triggers.schedule(caller, TriggerId(str(job.work["trigger"])))

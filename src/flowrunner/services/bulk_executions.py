@@ -1,7 +1,6 @@
 """Executions in bulk: the jobs that re-run, cancel or delete many."""
 
 import contextlib
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from flowrunner.ports.executions import ExecutionReader, ExecutionView
 from flowrunner.ports.jobs import JobType
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
-from flowrunner.services.jobs import Jobs, check_count
+from flowrunner.services.jobs import Jobs, check_count, items_after
 from flowrunner.services.reruns import RerunOptions, RerunRequest, Reruns
 from flowrunner.services.selections import Selection, Selections
 
@@ -126,9 +125,7 @@ class _OfExecutions:
         return _RIGHTS[self.action]
 
     async def page(self, job: RunningJob, *, limit: int) -> Sequence[str]:
-        ids: Any = job.work["ids"]
-        start = bisect_right(ids, job.position)
-        return list(ids[start : start + limit])
+        return items_after(job, "ids", limit=limit)
 
 
 class RerunExecutions(_OfExecutions):

@@ -1,10 +1,11 @@
 """Jobs: the many items of one request, done in the background one by one."""
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -210,6 +211,13 @@ def check_count(total: int, *, field: str) -> None:
     if total > MAX_ITEMS:
         message = f"selects {total}, and a job may have {MAX_ITEMS}"
         raise invalid(field, message, code="too_long", hint=f"narrow {field}, and repeat the request for the rest")
+
+
+def items_after(job: RunningJob, listed: str, *, limit: int) -> Sequence[str]:
+    """Return the next items of a job whose work lists all of them, in order, under this name."""
+    items: Any = job.work[listed]
+    start = bisect_right(items, job.position)
+    return list(items[start : start + limit])
 
 
 class _Page:
