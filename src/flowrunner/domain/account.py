@@ -314,6 +314,11 @@ def check_needs_no_admin(*, has_new_role: bool, has_new_state: bool, confirms_em
         raise Forbidden("Only an admin can confirm an address without its mailbox")
 
 
+def name_faults(name: str) -> list[Fault]:
+    """Return the fault of a name with nothing but spaces; empty if it is accepted."""
+    return [] if name.strip() else [Fault(path="name", code="required", message="Name is required")]
+
+
 def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
     """Return the faults of a new password; empty if it is accepted.
 

@@ -35,6 +35,14 @@ def normal_email(text: str) -> str:
     return email
 
 
+def is_address(text: str, email: str) -> bool:
+    """Return whether a text is this stored address, which may be older than today's rules."""
+    try:
+        return text == email or normal_email(text) == email
+    except ValueError:
+        return False
+
+
 def _is_plain(text: str) -> bool:
     """Return whether all characters can be seen, and all letters are of one script."""
     # Most addresses are ASCII, whose letters are all Latin.

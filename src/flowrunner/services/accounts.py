@@ -13,10 +13,11 @@ from flowrunner.domain.account import (
     Role,
     authorise,
     check_needs_no_admin,
+    name_faults,
     password_faults,
 )
 from flowrunner.domain.audit import AuditEntry, act, act_on_account
-from flowrunner.domain.email_address import NOT_AN_ADDRESS, normal_email
+from flowrunner.domain.email_address import NOT_AN_ADDRESS, is_address, normal_email
 from flowrunner.domain.errors import EmailTaken, Fault, InvalidInput, NotFound, Unauthorized, invalid
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import JSON, AccountId, personal_workspace
@@ -346,7 +347,7 @@ def _without_repeats(asked: AccountUpdate, before: Account) -> AccountUpdate:
     return replace(
         asked,
         role=None if asked.role == before.role else asked.role,
-        email=None if asked.email is None or _is_address(asked.email, before.email) else asked.email,
+        email=None if asked.email is None or is_address(asked.email, before.email) else asked.email,
     )
 
 
@@ -392,14 +393,6 @@ def _entry_of_update(
     )
 
 
-def _is_address(text: str, email: str) -> bool:
-    """Return whether a text is this address after normalisation."""
-    try:
-        return text == email or normal_email(text) == email
-    except ValueError:
-        return False
-
-
 def _checked(
     *, name: str, email: str, password: str | None, known_email: str | None = None, lacks_current: bool = False
 ) -> str:
@@ -412,10 +405,7 @@ def _checked(
     Raises:
         InvalidInput: With every fault.
     """
-    faults: list[Fault] = []
-    if not name.strip():
-        faults.append(Fault(path="name", code="required", message="Name is required"))
-    normal = email
+    faults, normal = name_faults(name), email
     try:
         normal = email if email == known_email else normal_email(email)
     except ValueError:

@@ -1,7 +1,6 @@
 """Logins of the command line, which their account allows in a browser that is logged in."""
 
 import hashlib
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,6 +11,7 @@ from flowrunner.domain.errors import Unauthorized
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.sessions import NewSession, SessionStore
 from flowrunner.services.logins import check_recent_login
+from flowrunner.services.random_tokens import new_token
 from flowrunner.services.rates import Allowance
 from flowrunner.services.sessions import AccessToken, Sessions, login_entry
 
@@ -50,7 +50,7 @@ class CommandLogins:
         now = self._clock.now()
         session = check_recent_login(caller, at=now)
         self._allowed.take(caller.account_id, at=now)
-        code, expires_at = secrets.token_urlsafe(32), now + CODE_LIFE
+        code, expires_at = new_token(), now + CODE_LIFE
         await self._store.save_ticket(_digest(code, challenge), session, expires_at=expires_at)
         return CommandLoginCode(code=code, expires_at=expires_at)
 

@@ -84,6 +84,13 @@ class StartedExecution:
     is_repeat: bool = False
     revision: int | None = None
 
+    @classmethod
+    def of(cls, found: ExecutionDetail, *, is_repeat: bool) -> "StartedExecution":
+        """Return an execution that is there already."""
+        return cls(
+            id=found.id, flow_id=found.flow_id, status=found.status, created_at=found.started_at, is_repeat=is_repeat
+        )
+
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequest:
@@ -325,10 +332,7 @@ class Executions:
     ) -> StartedExecution:
         if digest != asked:
             raise key_was_reused()
-        before = await self._reader.get(workspace_id, id)
-        return StartedExecution(
-            id=before.id, flow_id=before.flow_id, status=before.status, created_at=before.started_at, is_repeat=True
-        )
+        return StartedExecution.of(await self._reader.get(workspace_id, id), is_repeat=True)
 
     async def get(self, caller: Caller, id: ExecutionId) -> ExecutionDetail:
         """Raises: NotFound."""

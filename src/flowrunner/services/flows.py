@@ -34,6 +34,7 @@ from flowrunner.ports.secrets import SecretStore
 from flowrunner.ports.usage import UsageReader
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.flow_changes import (
+    MAX_NAME_CHARACTERS,
     FlowChanger,
     FlowDraft,
     Metadata,
@@ -52,7 +53,6 @@ from flowrunner.services.preconditions import ANY, Precondition
 from flowrunner.services.short_commits import commit_in_portions
 
 _MOST_CALLED: Final = 100
-_MOST_NAME_CHARACTERS: Final = 200
 _COPY_OF: Final = "Copy of "
 # Definitions per batch; each has up to 1 MiB.
 _PURGE_BATCH: Final = 20
@@ -261,7 +261,7 @@ class Flows:
         flow = await self._store.get(caller.workspace_id, id)
         if name is None:
             is_elsewhere = target.workspace_id != caller.workspace_id
-            name = flow.name if is_elsewhere else f"{_COPY_OF}{flow.name}"[:_MOST_NAME_CHARACTERS]
+            name = flow.name if is_elsewhere else f"{_COPY_OF}{flow.name}"[:MAX_NAME_CHARACTERS]
         draft = FlowDraft(
             definition=flow.definition,
             name=name,

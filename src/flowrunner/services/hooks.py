@@ -260,10 +260,7 @@ class IncomingHooks:
         except NotFound:
             # Its execution was deleted since.
             return HookOutcome(delivery_id=delivery_id, started=None)
-        started = StartedExecution(
-            id=found.id, flow_id=found.flow_id, status=found.status, created_at=found.started_at, is_repeat=is_repeat
-        )
-        return HookOutcome(delivery_id=delivery_id, started=started)
+        return HookOutcome(delivery_id=delivery_id, started=StartedExecution.of(found, is_repeat=is_repeat))
 
     async def _read(self, hook: OpenHook, request: HookRequest) -> tuple[Mapping[str, JSON], bytes]:
         """Return the values of a request without secrets, and their JSON text. Raises: InvalidInput."""

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from flowrunner.domain.account import Account, Caller, password_faults
+from flowrunner.domain.account import Account, Caller, name_faults, password_faults
 from flowrunner.domain.audit import AuditEntry, act, act_on_account
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import (
     EmailTaken,
-    Fault,
     Forbidden,
     InvalidInput,
     LinkNotValid,
@@ -306,8 +305,7 @@ def _no_sign_up() -> Forbidden:
 
 def _check(name: str, password: str, *, email: str) -> None:
     """Raises: InvalidInput, with every fault of a name and a password."""
-    faults = [] if name.strip() else [Fault(path="name", code="required", message="Name is required")]
-    faults += password_faults(password, email=email, name=name)
+    faults = name_faults(name) + password_faults(password, email=email, name=name)
     if faults:
         raise InvalidInput(faults)
 

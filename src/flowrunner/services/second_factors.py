@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from flowrunner.domain.account import Caller, Right, authorise
+from flowrunner.domain.account import Caller, Right, authorise, name_faults
 from flowrunner.domain.audit import AuditEntry, act_on_account
-from flowrunner.domain.errors import Conflict, Forbidden, NotFound, Unauthorized, invalid
+from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized, invalid
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.second_factor import (
     MAX_FACTORS,
@@ -274,8 +274,8 @@ def _own(
 
 
 def _check_name(name: str) -> None:
-    if not name.strip():
-        raise invalid("name", "Name is required", code="required")
+    if faults := name_faults(name):
+        raise InvalidInput(faults)
 
 
 def _new_recovery_codes(account_id: AccountId) -> tuple[list[str], list[str]]:

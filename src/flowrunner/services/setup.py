@@ -1,6 +1,5 @@
 """The first account of a new installation, created by a person who can read the server's console."""
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, Unauthorized
 from flowrunner.ports.clock import Clock
 from flowrunner.services.accounts import Accounts
+from flowrunner.services.random_tokens import digest_of_token
 
 TOKEN_LIFE: Final = timedelta(hours=24)
 
@@ -26,13 +26,13 @@ class FirstAccount:
         self._accounts = accounts
         self._clock = clock
         self._on_done = on_done
-        self._digest: bytes | None = None
+        self._digest: str | None = None
         self._expires_at: datetime | None = None
 
     def issue_token(self) -> str:
         """Return a new token that creates one account within a day; an earlier token becomes invalid."""
         token = secrets.token_urlsafe(24)
-        self._digest = _digest(token)
+        self._digest = digest_of_token(token)
         self._expires_at = self._clock.now() + TOKEN_LIFE
         return token
 
@@ -40,7 +40,7 @@ class FirstAccount:
         """Create the first admin. Raises: Unauthorized, Conflict, InvalidInput."""
         if await self._accounts.is_set_up():
             raise Conflict("The server has been set up already: log in instead")
-        if self._digest is None or not hmac.compare_digest(self._digest, _digest(token)):
+        if self._digest is None or not hmac.compare_digest(self._digest, digest_of_token(token)):
             raise Unauthorized("The set-up token is wrong: the server prints it when it starts")
         if self._expires_at is None or self._clock.now() >= self._expires_at:
             raise Unauthorized("The set-up token has expired: restart the server for a new one")
@@ -48,7 +48,3 @@ class FirstAccount:
         self._digest = None
         self._on_done()
         return account
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -12,7 +12,7 @@ import structlog
 
 from flowrunner.domain.account import Account, Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act_on_account
-from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.email_address import is_address, normal_email
 from flowrunner.domain.errors import (
     Conflict,
     EmailTaken,
@@ -36,7 +36,7 @@ from flowrunner.ports.workspaces import WorkspaceStore
 from flowrunner.services.email_confirmations import confirmation_of
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
-from flowrunner.services.random_tokens import digest_of_token
+from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.sessions import AccessToken, Sessions, login_entry
 from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
@@ -143,8 +143,8 @@ class SignOn:
         provider = self._provider(id)
         state = LoginState(
             provider=provider.id,
-            state=secrets.token_urlsafe(32),
-            nonce=secrets.token_urlsafe(32),
+            state=new_token(),
+            nonce=new_token(),
             verifier=secrets.token_urlsafe(48),
             next=own_path(next),
             session=session,
@@ -211,7 +211,7 @@ class SignOn:
         identity, account = await self._known(provider, found, address=address)
         if account.is_disabled:
             raise SignOnFailed("disabled", "The account is disabled here")
-        if found.email is not None and not account.is_email_confirmed and _is_address(found.email, account.email):
+        if found.email is not None and not account.is_email_confirmed and is_address(found.email, account.email):
             now, credential = self._clock.now(), f"provider:{provider.id}"
             entry = confirmation_of(account, at=now, credential=credential, address=address)
             # The address may have been changed since.
@@ -422,13 +422,6 @@ def _email_of(found: ProviderAccount) -> str:
         return normal_email(found.email or "")
     except ValueError:
         raise SignOnFailed("no_email", "The provider has not verified an e-mail address") from None
-
-
-def _is_address(text: str, email: str) -> bool:
-    try:
-        return normal_email(text) == email
-    except ValueError:
-        return False
 
 
 def _name_of(found: ProviderAccount, email: str) -> str:

@@ -1,13 +1,12 @@
 """API tokens, with which programs authenticate."""
 
 import contextlib
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.account import SCOPES_AT_MCP, Caller, Scope, Session, check_scopes
+from flowrunner.domain.account import SCOPES_AT_MCP, Caller, Scope, Session, check_scopes, name_faults
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, Unavailable
 from flowrunner.domain.values import JSON, AccountId, TokenId, WorkspaceId, personal_workspace
@@ -15,13 +14,12 @@ from flowrunner.ids import new_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.ports.tokens import TokenStore, TokenView
-from flowrunner.services.random_tokens import digest_of_token
+from flowrunner.services.random_tokens import digest_of_token, new_token
 
 PREFIX: Final = "fr_pat_"
 MAX_TOKENS: Final = 100
 LONGEST_LIFE: Final = timedelta(days=3650)
-_RANDOM_BYTES: Final = 32
-# Length of a token after its prefix: 32 bytes in base 64.
+# Length of a token after its prefix.
 _CHARACTERS: Final = 43
 
 
@@ -76,9 +74,7 @@ class Tokens:
         """
         if not isinstance(caller.credential, Session):
             raise Forbidden("An API token cannot make another: log in with a password")
-        faults = []
-        if not name.strip():
-            faults.append(Fault(path="name", code="required", message="Name is required"))
+        faults = name_faults(name)
         if not scopes:
             faults.append(Fault(path="scopes", code="required", message="must name at least one scope"))
         if "mcp" in scopes:
@@ -90,7 +86,7 @@ class Tokens:
         check_scopes(caller, scopes)
         is_personal = caller.workspace_id == personal_workspace(caller.account_id)
         now = self._clock.now()
-        token = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+        token = PREFIX + new_token()
         view = TokenView(
             id=TokenId(new_id("token", now)),
             account_id=caller.account_id,
