@@ -7,7 +7,7 @@ import msgspec
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.config import config_faults
-from flowrunner.domain.errors import InvalidInput, PreconditionFailed
+from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.values import JSON
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.config import ConfigStore, ConfigView
@@ -55,12 +55,4 @@ class Configuration:
 
 
 def _check(condition: Precondition, before: ConfigView | None) -> None:
-    state = None if before is None else before.state
-    if condition.allows(state):
-        return
-    if before is None:
-        raise PreconditionFailed("There is no such configuration value")
-    reason = "There is such a configuration value already"
-    if not condition.must_be_new:
-        reason = "The configuration value has changed since"
-    raise PreconditionFailed(reason, state=state)
+    condition.check(None if before is None else before.state, "configuration value")

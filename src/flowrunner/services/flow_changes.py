@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import PreconditionFailed, invalid, quoted
+from flowrunner.domain.errors import invalid, quoted
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_names import composed, shows_nothing, unseen_in
 from flowrunner.domain.flow_tools import FlowTool, tool_name
@@ -85,16 +85,11 @@ def missing_of(needed: Collection[tuple[str, str]], root: str, known: Collection
 
 def check_precondition(condition: Precondition, flow: SavedFlow | None) -> None:
     """Raises: PreconditionFailed if the stored flow does not meet the condition."""
-    if condition.allows(None if flow is None else flow.state):
-        return
     if flow is None:
-        raise PreconditionFailed("There is no such flow")
-    message = (
-        "There is such a flow already"
-        if condition.must_be_new
-        else f"The flow has changed since: it is at revision {flow.revision} now"
-    )
-    raise PreconditionFailed(message, revision=flow.revision, state=flow.state)
+        condition.check(None, "flow")
+    else:
+        changed = f"The flow has changed since: it is at revision {flow.revision} now"
+        condition.check(flow.state, "flow", revision=flow.revision, changed=changed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
