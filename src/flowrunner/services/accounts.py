@@ -352,7 +352,7 @@ def _without_repeats(asked: AccountUpdate, before: Account) -> AccountUpdate:
 
 
 def _noticed(before: Account, new: AccountUpdate) -> Sequence[str]:
-    """Return the changes that the owner of the account is told of."""
+    """Return the changes of which the owner of the account is notified."""
     if not before.is_email_confirmed:
         return ()
     changed = ["password"] * (new.password is not None) + ["e-mail address"] * (new.email is not None)
