@@ -879,6 +879,24 @@ def test_a_new_flow_begins_at_the_end_of_its_name(tab: Tab) -> None:
     expect(code(page)).to_contain_text("{name: New flow of Ada}")
 
 
+def test_a_node_is_added_by_keys_alone(tab: Tab, api: Client, flow: str) -> None:
+    page = edited(tab, flow)
+    page.get_by_role("button", name="Add a node").focus()
+    page.keyboard.press("Enter")
+    search = page.get_by_label("Search node types")
+    search.fill("switch")
+    expect(page.get_by_role("option", selected=True)).to_contain_text("switch")
+    search.fill("")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_role("option", selected=True)).to_contain_text("delay")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("region", name="Node delay")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_another_sample_is_shown_as_it_is_while_the_draft_of_the_first_is_kept(tab: Tab) -> None:
     page = tab.go("/flows/new?from=empty")
     write(page, "metadata: {name: half done}\n")

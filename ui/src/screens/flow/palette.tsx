@@ -1,5 +1,6 @@
 /** The node types to choose from, found by their names and descriptions. */
 import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { Dialog } from "../../parts/dialog";
 import { Prose } from "../../parts/prose";
 import { build as texts } from "../../texts/build";
@@ -22,31 +23,43 @@ export function matching(types: readonly NodeType[], text: string): readonly Nod
 
 export function Palette({ title, types, onChoose, onClose }: Props) {
   const text = useSignal("");
+  const at = useSignal(0);
+  const list = useRef<HTMLUListElement>(null);
   const found = matching(types, text.value);
+  const chosen = Math.min(at.value, found.length - 1);
+  useEffect(() => list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" }), [chosen]);
+  function onKeyDown(event: KeyboardEvent): void {
+    if (event.key === "ArrowDown") at.value = Math.min(chosen + 1, found.length - 1);
+    else if (event.key === "ArrowUp") at.value = Math.max(chosen - 1, 0);
+    else if (event.key === "Enter" && found[chosen] !== undefined) onChoose(found[chosen]);
+    else return;
+    // Otherwise the button that gets the focus back is pressed by the same Enter.
+    event.preventDefault();
+  }
   return (
     <Dialog title={title} onClose={onClose}>
       <input
-        type="search"
+        type="text"
+        role="combobox"
+        aria-expanded="true"
+        aria-controls="types"
+        aria-activedescendant={chosen < 0 ? undefined : `type-${chosen}`}
         autofocus
         aria-label={texts.search}
         placeholder={texts.search}
         value={text.value}
-        onInput={(event) => (text.value = event.currentTarget.value)}
-        onKeyDown={(event) => {
-          if (event.key === "Enter" && found[0] !== undefined) onChoose(found[0]);
-        }}
+        onInput={(event) => { text.value = event.currentTarget.value; at.value = 0; }}
+        onKeyDown={onKeyDown}
       />
-      <ul class="type-choice">
-        {found.map((type) => (
-          <li key={type.name}>
-            <button onClick={() => onChoose(type)}>
-              <b class="mono">{type.name}</b>
-              <span class="muted small"><Prose text={type.description} /></span>
-            </button>
+      <ul id="types" class="type-choice" role="listbox" aria-label={title} ref={list}>
+        {found.map((type, i) => (
+          <li key={type.name} id={`type-${i}`} role="option" aria-selected={i === chosen} onClick={() => onChoose(type)}>
+            <b class="mono">{type.name}</b>
+            <span class="muted small"><Prose text={type.description} /></span>
           </li>
         ))}
-        {found.length === 0 && <li class="muted">{texts.noMatch}</li>}
       </ul>
+      {found.length === 0 && <p class="muted" role="status">{texts.noMatch}</p>}
     </Dialog>
   );
 }
