@@ -108,7 +108,7 @@ def test_from_the_first_start_to_the_first_execution(browser: Browser, tmp_path:
 
         page.get_by_role("link", name="Flows", exact=True).first.click()
         page.get_by_role("link", name="New flow").first.click()
-        page.locator("button.sample").first.click()
+        page.get_by_role("button", name="Hello").click()
         page.get_by_role("button", name="Save", exact=True).click()
         page.get_by_role("button", name=re.compile("^Run")).first.click()
         page.wait_for_load_state("networkidle")

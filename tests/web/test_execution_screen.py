@@ -59,6 +59,64 @@ def test_a_signal_is_sent_from_the_step_that_waits_for_it(tab: Tab, api: Client)
     assert api.ended(id)["result"] == {"amount": 12}
 
 
+REFUSED: Final = """\
+metadata: {name: refused invoice}
+nodes:
+  send:
+    type: fail
+    params: {error: refused, message: The customer was refused, data: {body: {error: {code: tax_id_invalid, fields: [tax_id]}}}}
+"""
+
+
+def test_a_failed_step_shows_what_it_was_answered(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(REFUSED))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+
+    expect(panel(page).get_by_role("group", name="Data of the error")).to_contain_text("tax_id_invalid")
+
+
+def test_a_long_answer_to_a_failed_step_is_loaded_when_it_is_asked_for(tab: Tab, api: Client) -> None:
+    long = (
+        "nodes: {send: {type: fail, params: {error: refused, message: no, data: \"${'x'.repeat(90000) + 'the end'}\"}}}"
+    )
+    id = api.run(api.new_flow(long, name="long refusal"))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    part = panel(page).locator("section").filter(has_text="Data of the error")
+    expect(part).to_contain_text("The first 64 KiB of 88 KiB")
+    part.get_by_role("button", name="Load all of it").click()
+    part.get_by_role("button", name=re.compile("more characters")).click()
+
+    expect(part).to_contain_text("the end")
+
+
+SLOW_LOOP: Final = """\
+metadata: {name: slow loop}
+nodes:
+  each:
+    type: foreach
+    params: {items: "${Array.from({length: 1200}, (_, i) => i)}", as: item, concurrency: 3}
+    nodes:
+      ask: {type: wait, params: {key: "go-${item}"}}
+"""
+
+
+def test_a_loop_shows_how_far_it_is(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(SLOW_LOOP))
+    api.until_it_waits(id)
+    page = tab.go(f"/executions/{id}?step=each.1")
+    loop = page.locator("[data-node=each]")
+    expect(loop).to_contain_text("foreach · 0 of 1,200")
+    assert api.post(f"/api/v1/executions/{id}/signals/go-0", {}).status < 300
+
+    expect(loop).to_contain_text("foreach · 1 of 1,200")
+    expect(panel(page).locator("dl")).to_contain_text("Rounds1 of 1,200")
+    page.get_by_role("link", name="Timeline").click()
+    expect(page.get_by_role("button", name=re.compile("^each, foreach · 1 of 1,200"))).to_be_visible()
+    api.delete(f"/api/v1/executions/{id}")
+
+
 BROKEN: Final = """\
 metadata: {name: broken script}
 nodes:

@@ -11,16 +11,16 @@ function step(id: number, changes: Partial<Step>): Step {
 
 /** A loop of rounds with one step each, whose statuses are given. */
 function loop(statuses: readonly Step["status"][]): Step[] {
-  const total = statuses.length;
+  const having = (status: Step["status"]) => statuses.filter((each) => each === status).length;
   return [
-    step(0, { step: "each.1", node_id: "each", node_type: "foreach", scopes: { total, completed: 0, failed: 0, cancelled: 0 } }),
+    step(0, { step: "each.1", node_id: "each", node_type: "foreach", scopes: { total: statuses.length, completed: having("completed"), failed: having("failed"), cancelled: 0 } }),
     ...statuses.map((status, i) => step(i + 1, { step: `each.1[${i}]/push.1`, scope: `each.1[${i}]`, parent: 0, status })),
   ];
 }
 
 describe("the rows of the timeline", () => {
   it("are closed loops until they are opened", () => {
-    expect(rowsOf(loop(["completed", "failed"]), new Set(), new Map(), START).map(({ label, note, opens }) => [label, note, opens])).toEqual([["each", "foreach · 2 rounds", "each.1"]]);
+    expect(rowsOf(loop(["completed", "failed"]), new Set(), new Map(), START).map(({ label, note, opens }) => [label, note, opens])).toEqual([["each", "foreach · 1 of 2, 1 failed", "each.1"]]);
   });
 
   it("are the rounds of an open loop in their order, with one number each", () => {

@@ -3,6 +3,7 @@ import type { Schemas } from "../api/client";
 import { duration } from "../parts/format";
 import { executions as texts } from "../texts/executions";
 import { spansOf, type Kind, type Span } from "./bars";
+import { progressOf } from "./loops";
 import { nodeOf, runOf } from "./names";
 import type { Step } from "./store";
 
@@ -65,7 +66,7 @@ export function rowsOf(steps: readonly Step[], opened: ReadonlySet<string>, atte
       const scopes = scopesOf.get(step.id);
       rows.push({
         key: `s${step.id}`, depth, step, label: nodeOf(step.step),
-        note: [step.node_type, step.scopes !== undefined ? step.node_type === "parallel" ? "" : texts.countOfRounds(step.scopes.total) : "", step.attempts > 1 ? texts.attemptsOf(step.attempts) : ""].filter(Boolean).join(" · "),
+        note: [step.node_type, progressOf(step), step.attempts > 1 ? texts.attemptsOf(step.attempts) : ""].filter(Boolean).join(" · "),
         spans: spansOf(step, present, attempts.get(step.id)), took: tookOf(step, present), opens: scopes === undefined ? undefined : step.step,
       });
       if (scopes !== undefined && opened.has(step.step)) addRuns(step, [...scopes], depth + 1);

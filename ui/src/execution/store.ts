@@ -4,6 +4,7 @@ import { api, ApiError, type Schemas } from "../api/client";
 import { GraphStates, type NodeState, type NodeStatus } from "../graph/states";
 import { duration } from "../parts/format";
 import { executions as texts } from "../texts/executions";
+import { progressOf } from "./loops";
 import { pathOf } from "./names";
 import { decisiveOf } from "./selection";
 import { EventStream, type EventMessage } from "./stream";
@@ -86,8 +87,8 @@ export class ExecutionStore {
       ]);
       if (this.isClosed) return;
       this.show(detail);
-      if (graph !== undefined) this.showGraph(graph, detail);
       this.steps.value = steps;
+      if (graph !== undefined) this.showGraph(graph, detail);
       this.error.value = undefined;
       this.version.value += 1;
       const stream = this.stream.peek();
@@ -151,6 +152,7 @@ export class ExecutionStore {
     // The graph of an execution does not change, only its states; the picture must not be laid out again.
     if (before === undefined || before.nodes.length !== graph.nodes.length) this.graph.value = graph;
     const isFinal = FINAL.has(detail.status);
+    const loops = new Map(this.steps.peek().filter(({ scopes }) => scopes !== undefined).map((step) => [pathOf(step.step), step]));
     for (const node of graph.nodes) {
       if (node.completed_at !== undefined) this.ended.set(node.id, node.completed_at);
       const ran = Object.values(node.runs as Record<string, number>).reduce((sum, runs) => sum + runs, 0);
@@ -160,7 +162,7 @@ export class ExecutionStore {
       this.states.setNode(node.id, {
         status,
         time: ran > 1 ? undefined : took === undefined ? undefined : duration(took),
-        detail: ran > 1 ? texts.ran(ran, failed) : undefined,
+        detail: ran > 1 ? texts.ran(ran, failed) : loops.has(node.id) ? progressOf(loops.get(node.id)!) : undefined,
       });
     }
     for (const edge of graph.edges) this.states.setLink(edge.source, edge.target, edge.taken > 0);

@@ -1,6 +1,7 @@
 /** JSON as a tree that opens in place; long texts and lists are cut until they are asked for. */
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
+import { useMemo } from "preact/hooks";
 import { expressionOf, member } from "./paths";
 import { done, warn } from "./toast";
 import { copyText } from "./tools";
@@ -10,6 +11,8 @@ import { json as texts } from "../texts/json";
 
 const LIST = 50;
 const TEXT = 400;
+/** Characters of what is open at first however deep it is. */
+const SMALL = 600;
 
 function Scalar({ value }: { value: unknown }) {
   const isCut = useSignal(true);
@@ -33,13 +36,13 @@ function Path({ path, look, children }: { path: string | undefined; look: string
   return <button type="button" class={`j-path ${look}`} tabIndex={-1} title={texts.copy(expression)} onClick={copy}>{children}</button>;
 }
 
-function isShort(value: unknown): boolean {
-  return JSON.stringify(value).length <= 60;
+function isShort(value: unknown, most = 60): boolean {
+  return JSON.stringify(value).length <= most;
 }
 
 function Value({ value, depth, path }: { value: unknown; depth: number; path: string | undefined }) {
   const most = useSignal(LIST);
-  const isOpen = useSignal(depth < 2);
+  const isOpen = useSignal(useMemo(() => depth < 2 || isShort(value, SMALL), []));
   if (value === null || typeof value !== "object") return <Scalar value={value} />;
   const entries = Object.entries(value);
   const isList = Array.isArray(value);

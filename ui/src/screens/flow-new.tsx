@@ -42,8 +42,8 @@ export default function FlowNew() {
         {error.value !== undefined && <Failure error={error.value} />}
         <p class="muted">{texts.hint}</p>
         <ul class="samples">
-          {samples.map((sample) => <li key={sample.name}><SampleCard sample={sample} /></li>)}
           <li><button class="card sample" onClick={() => begin("empty")}><span class="sample-picture muted"><Icon name="plus" /></span><b>{texts.empty}<Unsaved from="empty" /></b><span class="muted small">{texts.emptyHint}</span></button></li>
+          {samples.map((sample) => <li key={sample.name}><SampleCard sample={sample} /></li>)}
         </ul>
       </div>
     </>

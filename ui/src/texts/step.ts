@@ -33,6 +33,7 @@ export const step = {
   allRounds: "All rounds",
   chooseRound: "Show a round…",
   rounds: "Round of the loop",
+  progress: "Rounds",
   round: (number: number, status: string) => `${number.toLocaleString("en")} · ${status}`,
   roundsOf: (count: number) => `of ${count.toLocaleString("en")}`,
   roundsWith: (loop: string, status: string) => `Rounds of ${loop}: ${status}`,

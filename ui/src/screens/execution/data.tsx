@@ -8,10 +8,13 @@ import { Fault } from "./fault";
 import { Compare } from "./compare";
 import { Value } from "./value";
 
-/** Return how the whole input, configuration or result of an execution is loaded, and its address. */
-export function dataOf({ id }: Detail): { load: (key: "input" | "config" | "result") => () => Promise<unknown>; href: string } {
+/** Return how the whole input, configuration, result or data of the failure of an execution is loaded, and its address. */
+export function dataOf({ id }: Detail): { load: (key: "input" | "config" | "result" | "failure") => () => Promise<unknown>; href: string } {
   return {
-    load: (key) => async () => (await api.get("/api/v1/executions/{id}", { path: { id } }))[key],
+    load: (key) => async () => {
+      const whole = await api.get("/api/v1/executions/{id}", { path: { id } });
+      return key === "failure" ? whole.failure?.data : whole[key];
+    },
     href: `/api/v1/executions/${id}`,
   };
 }
@@ -30,7 +33,7 @@ export function DataTab({ detail }: { detail: Detail }) {
           <section class="stack tight">
             <h2>{texts.result}</h2>
             <Fault detail={detail} message={detail.failure.message} step={detail.failure.step ?? undefined}><code>{detail.failure.type}</code>{detail.failure.step && <> · <span title={detail.failure.step}>{readable(detail.failure.step)}</span></>}</Fault>
-            {data !== undefined && <Value label={words.errorData} preview={data} href={href} />}
+            {data !== undefined && <Value label={words.errorData} preview={data} load={load("failure")} href={href} />}
           </section>
         )}
         {result === undefined && detail.failure === undefined && <section class="stack tight"><h2>{texts.result}</h2><p class="muted">{words.noResult}</p></section>}

@@ -5,7 +5,7 @@ import { useQuery } from "../../api/query";
 import { personOf, withPerson } from "../../app/people";
 import { location, to, withQuery } from "../../app/router";
 import { may } from "../../app/session";
-import { hasFailedElements } from "../../execution/loops";
+import { hasFailedElements, progressOf } from "../../execution/loops";
 import { nodeOf, pathOf, readable, scopeOf } from "../../execution/names";
 import { askedStep } from "../../execution/selection";
 import { FINAL, MOST_STEPS, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
@@ -105,7 +105,8 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
   const href = `/api/v1/executions/${detail.id}/steps/${step.id}`;
   const child = childOf(step);
   // A time limit of the execution stops a step, which has no error of its own.
-  const error = step.error ?? (detail.failure?.step === step.step ? detail.failure : undefined);
+  const failure = detail.failure?.step === step.step ? detail.failure : undefined;
+  const error = step.error ?? failure;
   const isEditing = useSignal(false);
   return (
     <>
@@ -128,6 +129,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         <dt>{texts.started}</dt><dd><Time at={step.started_at} /></dd>
         {step.duration !== undefined && <><dt>{words.duration}</dt><dd>{duration(step.duration)}</dd></>}
         {step.input_edited_by !== undefined && <><dt>{words.inputEdited}</dt><dd>{words.by(personOf(step.input_edited_by))}</dd></>}
+        {progressOf(step) !== undefined && <><dt>{words.progress}</dt><dd>{progressOf(step)}</dd></>}
         {step.queued > 20 && <><dt>{words.queued}</dt><dd>{duration(step.queued)}</dd></>}
         {step.action !== undefined && step.action !== "default" && <><dt>{words.action}</dt><dd><code>{step.action}</code></dd></>}
         {child !== undefined && <><dt>{words.subFlow}</dt><dd><a class="link" href={to(`/executions/${child}`)}>{shortId(child)}</a></dd></>}
@@ -135,6 +137,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? words.answered : words.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? words.byLink : words.by(personOf(step.wait.received.by))}`}</dd></>}
       </dl>
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
+      {error !== undefined && <ErrorData detail={detail} own={step.error?.data} failure={failure?.data as Preview | null | undefined} />}
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} result={whole.data.result} />}
       {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} path="input" />}
       {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} path={member(member("nodes", step.node_id), "result")} />}
@@ -142,6 +145,17 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       <LogTail store={store} step={step} />
     </>
   );
+}
+
+/**
+ * What came with the error of a step, such as the answer to a request.
+ *
+ * `own`: As the list of steps has it, unless it is long. `failure`: As the execution has it, if it failed there.
+ */
+function ErrorData({ detail, own, failure }: { detail: Detail; own: unknown; failure: Preview | null | undefined }) {
+  const { load, href } = dataOf(detail);
+  const preview = own === undefined || own === null ? failure : { size: new Blob([JSON.stringify(own)]).size, value: own };
+  return preview && <Value label={words.errorData} preview={preview as Preview} load={load("failure")} href={href} />;
 }
 
 const AttemptsDialog = later<AttemptsProps>(() => import("./attempts").then((module) => module.AttemptsDialog), { isAbove: true });
