@@ -64,7 +64,10 @@ metadata: {name: refused invoice}
 nodes:
   send:
     type: fail
-    params: {error: refused, message: The customer was refused, data: {body: {error: {code: tax_id_invalid, fields: [tax_id]}}}}
+    params:
+      error: refused
+      message: The customer was refused
+      data: {body: {error: {code: tax_id_invalid, fields: [tax_id]}}}
 """
 
 

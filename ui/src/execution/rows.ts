@@ -3,9 +3,8 @@ import type { Schemas } from "../api/client";
 import { duration } from "../parts/format";
 import { executions as texts } from "../texts/executions";
 import { spansOf, type Kind, type Span } from "./bars";
-import { progressOf } from "./loops";
 import { nodeOf, runOf } from "./names";
-import type { Step } from "./store";
+import { progressOf, type Step } from "./store";
 
 /** Attempts of the steps that have several, by the id of the step, as far as they are known. */
 export type Attempts = ReadonlyMap<number, Schemas["AttemptAnswer"][]>;

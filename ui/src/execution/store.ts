@@ -4,7 +4,6 @@ import { api, ApiError, type Schemas } from "../api/client";
 import { GraphStates, type NodeState, type NodeStatus } from "../graph/states";
 import { duration } from "../parts/format";
 import { executions as texts } from "../texts/executions";
-import { progressOf } from "./loops";
 import { pathOf } from "./names";
 import { decisiveOf } from "./selection";
 import { EventStream, type EventMessage } from "./stream";
@@ -152,7 +151,7 @@ export class ExecutionStore {
     // The graph of an execution does not change, only its states; the picture must not be laid out again.
     if (before === undefined || before.nodes.length !== graph.nodes.length) this.graph.value = graph;
     const isFinal = FINAL.has(detail.status);
-    const loops = new Map(this.steps.peek().filter(({ scopes }) => scopes !== undefined).map((step) => [pathOf(step.step), step]));
+    const runs = new Map(this.steps.peek().map((step) => [pathOf(step.step), step]));
     for (const node of graph.nodes) {
       if (node.completed_at !== undefined) this.ended.set(node.id, node.completed_at);
       const ran = Object.values(node.runs as Record<string, number>).reduce((sum, runs) => sum + runs, 0);
@@ -162,7 +161,7 @@ export class ExecutionStore {
       this.states.setNode(node.id, {
         status,
         time: ran > 1 ? undefined : took === undefined ? undefined : duration(took),
-        detail: ran > 1 ? texts.ran(ran, failed) : loops.has(node.id) ? progressOf(loops.get(node.id)!) : undefined,
+        detail: ran > 1 ? texts.ran(ran, failed) : progressOf(runs.get(node.id)),
       });
     }
     for (const edge of graph.edges) this.states.setLink(edge.source, edge.target, edge.taken > 0);
@@ -227,4 +226,17 @@ export function statusOf(event: EventMessage): NodeStatus | undefined {
   if (event.retry_at !== undefined) return "retrying";
   if (event.error !== undefined) return "failed";
   return event.attempt !== undefined || event.scopes !== undefined ? "running" : undefined;
+}
+
+/** Return whether a step is a loop whose failed elements can run again by themselves. */
+export function hasFailedElements(step: Step | undefined): boolean {
+  return step?.node_type === "foreach" && (step.scopes?.failed ?? 0) > 0;
+}
+
+/** Return how far a loop is, such as "37 of 40"; undefined for a step that is none. */
+export function progressOf(step: Step | undefined): string | undefined {
+  const scopes = step?.scopes;
+  if (scopes === undefined || step?.node_type === "parallel") return undefined;
+  // Nobody knows how many rounds other loops will have.
+  return step?.node_type === "foreach" ? texts.progress(scopes.completed, scopes.total, scopes.failed) : texts.countOfRounds(scopes.total);
 }

@@ -2,16 +2,15 @@
 import { location, setQuery } from "../app/router";
 import { common } from "../texts/common";
 
-interface Props {
+export interface Sorting {
   label: string;
   /** The orders that a click chooses, one after the other, as `sort` names them: `name`, `-name`. The last click chooses none. */
   orders: readonly string[];
   /** The order of the list without a choice. */
   usual?: string;
-  class?: string;
 }
 
-export function SortHead({ label, orders, usual, class: look }: Props) {
+export function SortHead({ label, orders, usual, class: look }: Sorting & { class?: string }) {
   const chosen = location.value.query.get("sort") ?? usual;
   const at = orders.indexOf(chosen ?? "");
   const next = orders[at + 1] ?? (usual !== undefined && orders.includes(usual) ? orders[0] : undefined);

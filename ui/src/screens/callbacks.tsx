@@ -8,11 +8,12 @@ import { Head } from "../app/shell";
 import { CurlButton } from "../parts/curl";
 import { Pager } from "../parts/pager";
 import { Empty, Load } from "../parts/parts";
+import { Table } from "../parts/table";
 import { common } from "../texts/common";
 import { callbacks as texts } from "../texts/callbacks";
 import { CallbackDialog } from "./callbacks/details";
 import { NewCallback } from "./callbacks/form";
-import { CallbackState, TestButton, nameOf, type Callback } from "./callbacks/parts";
+import { CallbackState, TestButton, nameOf } from "./callbacks/parts";
 
 const PAGE = 100;
 
@@ -37,7 +38,23 @@ export default function Callbacks() {
             <div class="card"><Empty title={texts.empty}><p>{add ? texts.emptyHint : common.forEditors}</p>{add}</Empty></div>
           ) : (
             <>
-              <Table callbacks={callbacks} reload={list.reload} />
+              <Table
+                rows={callbacks}
+                keyOf={({ id }) => id}
+                columns={[
+                  {
+                    head: texts.name, look: "name",
+                    cell: (callback) => <>
+                      <a class="cut" data-nav href={to("/callbacks", { callback: callback.id, cursor: location.value.query.get("cursor") ?? undefined })} title={nameOf(callback)}>{nameOf(callback)}</a>
+                      {callback.name !== "" && <span class="muted small cut block" title={callback.url}>{callback.url}</span>}
+                    </>,
+                  },
+                  { label: texts.format, look: "muted nowrap", cell: ({ format }) => texts.formats[format] },
+                  { head: texts.events, look: "muted where whole", cell: ({ events }) => <span class="cut block" title={events.join(", ")}>{events.join(", ")}</span> },
+                  { head: texts.state, cell: (callback) => <><CallbackState of={callback} />{callback.last_error !== undefined && <span class="muted small cut block" title={callback.last_error}>{callback.last_error}</span>}</> },
+                ]}
+                acts={(callback) => <TestButton callback={callback} onDone={list.reload} />}
+              />
               <Pager next={next} count={total !== undefined && texts.count(total)}><CurlButton path="/api/v1/callbacks" query={{ limit: PAGE, cursor }} /></Pager>
             </>
           )}
@@ -46,32 +63,5 @@ export default function Callbacks() {
       {isNew.value && <NewCallback onCreated={list.reload} onClose={() => (isNew.value = false)} />}
       {opened !== undefined && <CallbackDialog key={opened.id} callback={opened} reload={list.reload} onClose={() => setQuery({ callback: undefined })} />}
     </>
-  );
-}
-
-function Table({ callbacks, reload }: { callbacks: Callback[]; reload: () => Promise<void> }) {
-  return (
-    <div class="card scroll">
-      <table class="stacked">
-        <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.format}</th><th class="wide-only">{texts.events}</th><th>{texts.state}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
-        <tbody>
-          {callbacks.map((callback) => (
-            <tr key={callback.id}>
-              <td class="name">
-                <a class="cut" data-nav href={to("/callbacks", { callback: callback.id, cursor: location.value.query.get("cursor") ?? undefined })} title={nameOf(callback)}>{nameOf(callback)}</a>
-                {callback.name !== "" && <span class="muted small cut block" title={callback.url}>{callback.url}</span>}
-              </td>
-              <td class="wide-only muted nowrap" data-label={texts.format}>{texts.formats[callback.format]}</td>
-              <td class="wide-only muted where whole"><span class="cut block" title={callback.events.join(", ")}>{callback.events.join(", ")}</span></td>
-              <td>
-                <CallbackState of={callback} />
-                {callback.last_error !== undefined && <span class="muted small cut block" title={callback.last_error}>{callback.last_error}</span>}
-              </td>
-              <td class="num acts"><TestButton callback={callback} onDone={reload} /></td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
   );
 }

@@ -2,14 +2,16 @@
 import { useSignal } from "@preact/signals";
 import { api, ApiError, etagOf, request, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
-import { location, setQuery, to } from "../app/router";
+import { location, setQuery } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Dialog, useQuestion } from "../parts/dialog";
 import { Field, Form } from "../parts/form";
 import { Empty, Load, Time } from "../parts/parts";
 import { useStart } from "../parts/start";
+import { Table } from "../parts/table";
 import { done } from "../parts/toast";
+import { UsedBy, UsersHint } from "../parts/used-by";
 import { useAction } from "../parts/tools";
 import { kindOf, textOf, valueOf } from "../parts/written-value";
 import { common } from "../texts/common";
@@ -47,7 +49,7 @@ export default function Config() {
     const { headers } = await request("get", "/api/v1/config/{name}", { path: { name } });
     ask({
       title: texts.deleteTitle(name), action: texts.deleteIt, said: texts.deleted(name),
-      hint: users.length === 0 ? texts.deleteHint : <><p>{texts.deleteUsed}</p><ul class="stack tight">{users.map(({ id, name: flow }) => <li key={id} class="wrap"><b>{flow}</b></li>)}</ul></>,
+      hint: <UsersHint flows={users} none={texts.deleteHint} some={texts.deleteUsed} />,
       run: () => api.delete("/api/v1/config/{name}", { path: { name }, headers: { "If-Match": etagOf(headers) } }).then(list.reload),
     });
   });
@@ -60,27 +62,20 @@ export default function Config() {
           {({ config: values }) => values.length === 0 ? (
             <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint} {!add && common.forEditors}</p>{add}</Empty></div>
           ) : (
-            <div class="card scroll">
-              <table class="stacked">
-                <thead><tr><th>{texts.name}</th><th>{texts.value}</th><th class="wide-only">{texts.changed}</th><th class="wide-only">{texts.usedBy}</th>{mayChange && <th><span class="hidden">{texts.actions}</span></th>}</tr></thead>
-                <tbody>
-                  {values.map((each) => (
-                    <tr key={each.name}>
-                      <td class="name"><code>{each.name}</code></td>
-                      <td class="where" data-label={texts.value}><code class="cut block" title={textOf(each.value)}>{JSON.stringify(each.value)}</code></td>
-                      <td class="wide-only muted nowrap" data-label={texts.changed}><Time at={each.updated_at} how="relative" /></td>
-                      <td class="wide-only muted where" data-label={texts.usedBy}>{each.used_by.length === 0 ? texts.nobody : <span class="cut block" title={each.used_by.map(({ name }) => name).join(", ")}>{each.used_by.map(({ id, name }, i) => <span key={id}>{i > 0 && ", "}<a class="link" href={to(`/flows/${id}`)}>{name}</a></span>)}</span>}</td>
-                      {mayChange && (
-                        <td class="num acts">
-                          <button class="btn quiet" aria-label={`${texts.edit} ${each.name}`} disabled={action.busy} onClick={() => edit(each.name)}>{texts.edit}</button>
-                          <button class="btn quiet" aria-label={`${common.delete} ${each.name}`} onClick={() => remove(each)}>{common.delete}</button>
-                        </td>
-                      )}
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table
+              rows={values}
+              keyOf={({ name }) => name}
+              columns={[
+                { head: texts.name, look: "name", cell: ({ name }) => <code>{name}</code> },
+                { label: texts.value, look: "where", cell: ({ value }) => <code class="cut block" title={textOf(value)}>{JSON.stringify(value)}</code> },
+                { label: texts.changed, look: "muted nowrap", cell: ({ updated_at: at }) => <Time at={at} how="relative" /> },
+                { label: common.usedBy, look: "muted where", cell: ({ used_by: flows }) => <UsedBy flows={flows} /> },
+              ]}
+              acts={mayChange && ((each) => <>
+                <button class="btn quiet" aria-label={`${texts.edit} ${each.name}`} disabled={action.busy} onClick={() => edit(each.name)}>{texts.edit}</button>
+                <button class="btn quiet" aria-label={`${common.delete} ${each.name}`} onClick={() => remove(each)}>{common.delete}</button>
+              </>)}
+            />
           )}
         </Load>
       </div>

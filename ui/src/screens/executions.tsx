@@ -3,29 +3,27 @@ import { useSignal, type Signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
-import { go, keepInEntry, keptInEntry, location, setQuery, to, withQuery } from "../app/router";
+import { go, keepInEntry, keptInEntry, location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
-import { causeFirst, causeOf } from "../parts/causes";
-import { count, duration, now, shortId } from "../parts/format";
+import { count, shortId } from "../parts/format";
 import { Dialog } from "../parts/dialog";
 import { Pager } from "../parts/pager";
-import { Empty, Load, Status, Time } from "../parts/parts";
+import { Empty, Load } from "../parts/parts";
+import { Table, type Column } from "../parts/table";
 import { CurlButton } from "../parts/curl";
-import { SortHead } from "../parts/sort";
 import { Period } from "../parts/period";
 import { readTerm, termsOf } from "../forms/labels";
 import { common, statuses } from "../texts/common";
 import { executionList as ofList } from "../texts/execution-list";
 import { executions as texts } from "../texts/executions";
-import { LogLevels } from "./execution/log-levels";
+import { ofDuration, ofLog, ofPlace, ofStart, ofStarter, ofStatus, placeOf, type Execution } from "./executions/columns";
 import { LabelTags } from "./executions/labels";
-import { StartedBy, useTriggers } from "./executions/started-by";
+import { useTriggers } from "./executions/started-by";
 import { isShown, ViewDialog, Views } from "./executions/views";
 import { BatchDialog, JobBars, type Batch } from "./executions/jobs";
 import { FlowChoice } from "./flow-choice";
 
-export type Execution = Schemas["ExecutionAnswer"];
 const STATUSES = ["failed", "waiting", "running", "completed", "cancelled"];
 const PAGE = 50;
 /** The value of the choice of a period, instead of a span until now. */
@@ -159,7 +157,7 @@ export default function Executions() {
           {/* A page without executions may be followed by others. */}
           {(page) => page.executions.length > 0 || page.next_cursor !== undefined ? (
             <>
-              {page.executions.length > 0 ? <Table executions={page.executions} selected={selected} /> : <div class="card"><Empty title={ofList.noMatchYet} /></div>}
+              {page.executions.length > 0 ? <Rows executions={page.executions} selected={selected} /> : <div class="card"><Empty title={ofList.noMatchYet} /></div>}
               <Pager next={page.next_cursor} label={common.older} count={page.total !== undefined && ofList.count(page.total, page.total_is_exact !== false)}><CurlButton path="/api/v1/executions" query={{ ...listed(query), sort, limit: PAGE, cursor }} /></Pager>
             </>
           ) : (
@@ -252,7 +250,7 @@ function TermInput({ onTerm }: { onTerm: (term: [string, string]) => void }) {
   );
 }
 
-function Table({ executions, selected }: { executions: Execution[]; selected: Signal<ReadonlySet<string>> }) {
+function Rows({ executions, selected }: { executions: Execution[]; selected: Signal<ReadonlySet<string>> }) {
   const canSelect = may("operator");
   const triggers = useTriggers(executions.some(({ trigger }) => trigger !== undefined));
   const hasLabels = isShown("labels") && executions.some(({ labels }) => labels !== undefined);
@@ -262,56 +260,27 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
     for (const id of ids) if (isOn) next.add(id); else next.delete(id);
     selected.value = next;
   };
+  const tick: Column<Execution> = {
+    head: <input type="checkbox" aria-label={ofList.selectAll} checked={all} onChange={(event) => select(executions.map(({ id }) => id), event.currentTarget.checked)} />,
+    look: "tick",
+    cell: ({ id, flow_name: name }) => <input type="checkbox" aria-label={ofList.select(name ?? id)} checked={selected.value.has(id)} onChange={(event) => select([id], event.currentTarget.checked)} />,
+  };
   return (
-    <div class="card scroll">
-      <table class={hasLabels ? "crowded" : undefined}>
-        <thead>
-          <tr>
-            {canSelect && <th class="tick"><input type="checkbox" aria-label={ofList.selectAll} checked={all} onChange={(event) => select(executions.map(({ id }) => id), event.currentTarget.checked)} /></th>}
-            <th>{texts.status}</th><th>{ofList.flow}</th>{isShown("where") && <th class="wide-only">{texts.where}</th>}{hasLabels && <th class="spare">{texts.labels}</th>}{isShown("startedBy") && <th class="wide-only">{texts.startedBy}</th>}{isShown("log") && <th class="wide-only">{texts.log}</th>}{isShown("started") && <SortHead label={texts.started} orders={["-started_at", OLDEST_FIRST]} usual="-started_at" />}{isShown("took") && <th class="num roomy-only took">{texts.took}</th>}
-          </tr>
-        </thead>
-        <tbody>
-          {executions.map((execution) => (
-            <tr key={execution.id}>
-              {canSelect && <td class="tick"><input type="checkbox" aria-label={ofList.select(execution.flow_name ?? execution.id)} checked={selected.value.has(execution.id)} onChange={(event) => select([execution.id], event.currentTarget.checked)} /></td>}
-              <td><Status of={execution.status} /></td>
-              <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && placeOf(execution) !== undefined && <span class="narrow-only small muted cut">{placeOf(execution)}</span>}</td>
-              {isShown("where") && <td class="wide-only where"><Where of={execution} /></td>}
-              {hasLabels && <td class="spare"><LabelTags labels={execution.labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /></td>}
-              {isShown("startedBy") && <td class="wide-only muted starter"><StartedBy of={execution} triggers={triggers} /></td>}
-              {isShown("log") && <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>}
-              {isShown("started") && <td class="muted nowrap"><Time at={execution.started_at} /></td>}
-              {isShown("took") && <td class="num roomy-only">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
-
-/** Return where it has failed or waits, in one line. */
-function placeOf({ error, failed_node: node, waiting_at: wait }: Execution): string | undefined {
-  if (wait !== undefined) return `${wait.node} · ${waits(wait)}`;
-  return error && `${node ?? ""} · ${causeOf(error).what}`;
-}
-
-function waits({ type }: { type: string }): string {
-  return ofList.waitsFor(texts.waitsFor[type] ?? type);
-}
-
-/** Where it waits, or has failed, and that it has been repaired since. */
-export function Where({ of: { flow_id: flow, error, failed_node: node, error_type: type, repaired_by: repair, waiting_at: wait } }: { of: Execution }) {
-  if (wait !== undefined) return <span class="cut where-text" title={`${wait.node} ${waits(wait)}`}><b>{wait.node}</b> <span class="muted">{waits(wait)}</span></span>;
-  if (error === undefined) return null;
-  const { path, query } = location.value;
-  const list = to("/executions");
-  const alike = withQuery(list, { ...(path === list ? Object.fromEntries(query) : { flow }), error: type ?? undefined, cursor: undefined });
-  return (
-    <span class="cut where-text" title={causeFirst(error)}>
-      {node !== undefined && <><b>{node}</b> </>}{type !== undefined && <><a class="muted" href={alike} title={ofList.onlyError(type)}>{type}</a> · </>}<span class="muted">{causeOf(error).what}</span>
-      {repair !== undefined && <> · <a class="link" href={to(`/executions/${repair}`)}>{ofList.repaired}</a></>}
-    </span>
+    <Table
+      look={hasLabels ? "crowded" : ""}
+      rows={executions}
+      keyOf={({ id }) => id}
+      columns={[
+        canSelect && tick,
+        ofStatus,
+        { head: ofList.flow, look: "name", cell: (execution) => <><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && placeOf(execution) !== undefined && <span class="narrow-only small muted cut">{placeOf(execution)}</span>}</> },
+        isShown("where") && ofPlace,
+        hasLabels && { head: texts.labels, look: "spare", cell: ({ labels }) => <LabelTags labels={labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /> },
+        isShown("startedBy") && ofStarter(triggers),
+        isShown("log") && ofLog,
+        isShown("started") && { ...ofStart, sort: { label: texts.started, orders: ["-started_at", OLDEST_FIRST], usual: "-started_at" } },
+        isShown("took") && ofDuration,
+      ]}
+    />
   );
 }

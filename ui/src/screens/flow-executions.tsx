@@ -5,16 +5,16 @@ import { useQuery } from "../api/query";
 import { NotFound } from "../app/not-found";
 import { location, to, type Parameters } from "../app/router";
 import { may } from "../app/session";
-import { duration, now, shortId } from "../parts/format";
+import { shortId } from "../parts/format";
 import { later } from "../parts/later";
 import { Pager } from "../parts/pager";
-import { Empty, Load, Status, Time } from "../parts/parts";
+import { Empty, Load } from "../parts/parts";
+import { Table } from "../parts/table";
 import { common } from "../texts/common";
 import { executions as texts } from "../texts/executions";
 import { flow as words } from "../texts/flow";
-import { LogLevels } from "./execution/log-levels";
-import { Where } from "./executions";
-import { StartedBy, useTriggers } from "./executions/started-by";
+import { ofDuration, ofLog, ofPlace, ofStart, ofStarter, ofStatus } from "./executions/columns";
+import { useTriggers } from "./executions/started-by";
 import { FlowHead } from "./flow/head";
 import { Charts } from "./overview/charts";
 import { loadFlow, type Saved } from "./flow/state";
@@ -47,25 +47,21 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
             ) : (
               <>
                 {cursor === "" && <Charts numbers={numbers.data} flow={id} />}
-                <div class="card scroll">
-                  <table>
-                    <thead><tr><th>{texts.status}</th><th>{words.execution}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th class="num roomy-only">{words.revisionShort}</th><th>{texts.started}</th><th class="num roomy-only took">{texts.took}</th></tr></thead>
-                    <tbody>
-                      {executions.map((execution) => (
-                        <tr key={execution.id}>
-                          <td><Status of={execution.status} /></td>
-                          <td class="name nowrap"><a class="mono" data-nav href={to(`/executions/${execution.id}`)} title={execution.id}>{shortId(execution.id)}</a></td>
-                          <td class="wide-only where"><Where of={execution} /></td>
-                          <td class="wide-only muted starter"><StartedBy of={execution} triggers={triggers} /></td>
-                          <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>
-                          <td class="num roomy-only"><a class="link" href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(execution.revision ?? "") })}>{execution.revision}</a></td>
-                          <td class="muted nowrap"><Time at={execution.started_at} /></td>
-                          <td class="num roomy-only">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>
-                        </tr>
-                      ))}
-                    </tbody>
-                  </table>
-                </div>
+                <Table
+                  look=""
+                  rows={executions}
+                  keyOf={({ id }) => id}
+                  columns={[
+                    ofStatus,
+                    { head: words.execution, look: "name nowrap", cell: ({ id }) => <a class="mono" data-nav href={to(`/executions/${id}`)} title={id}>{shortId(id)}</a> },
+                    ofPlace,
+                    ofStarter(triggers),
+                    ofLog,
+                    { head: words.revisionShort, look: "num roomy-only", cell: ({ revision }) => <a class="link" href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(revision ?? "") })}>{revision}</a> },
+                    ofStart,
+                    ofDuration,
+                  ]}
+                />
                 <Pager next={next} label={common.older} />
               </>
             )

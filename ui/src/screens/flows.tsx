@@ -10,7 +10,7 @@ import { download } from "../parts/download";
 import { later } from "../parts/later";
 import { Pager } from "../parts/pager";
 import { Empty, Load, Time } from "../parts/parts";
-import { SortHead } from "../parts/sort";
+import { Table } from "../parts/table";
 import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { flow as words } from "../texts/flow";
@@ -70,23 +70,19 @@ export default function Flows() {
               </div>
             ) : (
               <>
-                <div class="card scroll">
-                  <table class="flow-list">
-                    <thead><tr><SortHead label={texts.name} orders={["name", "-name"]} /><th>{texts.last}</th><th class="wide-only">{texts.tags}</th><th class="wide-only">{texts.next}</th><th class="num wide-only">{texts.revision}</th><SortHead class="least" label={texts.changed} orders={["-updated_at", "updated_at"]} /></tr></thead>
-                    <tbody>
-                      {flows.map((flow) => (
-                        <tr key={flow.id}>
-                          <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.id}`)} title={flow.name}>{flow.name}</a>{flow.description !== "" && <span class="muted small cut block" title={flow.description}>{flow.description}</span>}</td>
-                          <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : activity.has(flow.id) && <LastResult flow={flow.id} executions={activity.get(flow.id)!.executions} />}</td>
-                          <td class="wide-only"><span class="row tight labels">{flow.tags.map((each) => <button key={each} class="chip cut" title={each} onClick={() => setQuery({ tag: each, cursor: undefined })}>{each}</button>)}</span></td>
-                          <td class="muted nowrap wide-only">{activity.get(flow.id)?.next_start_at !== undefined && <Time at={activity.get(flow.id)!.next_start_at!} />}</td>
-                          <td class="num wide-only">{flow.revision}</td>
-                          <td class="muted nowrap least"><Time at={flow.updated_at} how="relative" /></td>
-                        </tr>
-                      ))}
-                    </tbody>
-                  </table>
-                </div>
+                <Table
+                  look="flow-list"
+                  rows={flows}
+                  keyOf={({ id }) => id}
+                  columns={[
+                    { sort: { label: texts.name, orders: ["name", "-name"] }, look: "name", cell: ({ id, name, description }) => <><a class="cut" data-nav href={to(`/flows/${id}`)} title={name}>{name}</a>{description !== "" && <span class="muted small cut block" title={description}>{description}</span>}</> },
+                    { head: texts.last, cell: ({ id, disabled }) => (disabled ? <span class="tag">{texts.disabled}</span> : activity.has(id) && <LastResult flow={id} executions={activity.get(id)!.executions} />) },
+                    { head: texts.tags, look: "wide-only", cell: ({ tags }) => <span class="row tight labels">{tags.map((each) => <button key={each} class="chip cut" title={each} onClick={() => setQuery({ tag: each, cursor: undefined })}>{each}</button>)}</span> },
+                    { head: texts.next, look: "muted nowrap wide-only", cell: ({ id }) => activity.get(id)?.next_start_at !== undefined && <Time at={activity.get(id)!.next_start_at!} /> },
+                    { head: texts.revision, look: "num wide-only", cell: ({ revision }) => revision },
+                    { sort: { label: texts.changed, orders: ["-updated_at", "updated_at"] }, look: "muted nowrap least", cell: ({ updated_at: at }) => <Time at={at} how="relative" /> },
+                  ]}
+                />
                 <Pager next={next} count={(cursor !== "" || next !== undefined) && common.shown(flows.length, total)} />
               </>
             )

@@ -8,6 +8,7 @@ import { Field, FormDialog, textIn } from "../parts/form";
 import { Load, Time } from "../parts/parts";
 import { RoleOptions } from "../parts/roles";
 import { ShownOnce } from "../parts/shown-once";
+import { Table } from "../parts/table";
 import { invitation as texts } from "../texts/invitation";
 import { workspace as workspaceTexts } from "../texts/workspace";
 
@@ -28,19 +29,17 @@ export function Invitations({ place }: { place: Workspace }) {
           <section class="card scroll">
             <div class="row card-head"><h2>{texts.open}</h2><button class="btn right" onClick={() => (isNew.value = true)}>{texts.invite}</button></div>
             {invitations.length === 0 ? <p class="muted padded">{texts.none}</p> : (
-              <table class="stacked">
-                <thead><tr><th>{texts.email}</th><th>{workspaceTexts.role}</th><th class="wide-only">{texts.expires}</th><th><span class="hidden">{workspaceTexts.actions}</span></th></tr></thead>
-                <tbody>
-                  {invitations.map((each) => (
-                    <tr key={each.id}>
-                      <td class="name"><span class="cut block" title={each.email}>{each.email}</span></td>
-                      <td>{workspaceTexts.roles[each.role]}</td>
-                      <td class="wide-only muted" data-label={texts.expires}><Time at={each.expires_at} /></td>
-                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.revoke} ${each.email}`} onClick={() => revoke(each)}>{texts.revoke}</button></td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
+              <Table
+                isBare
+                rows={invitations}
+                keyOf={({ id }) => id}
+                columns={[
+                  { head: texts.email, look: "name", cell: ({ email }) => <span class="cut block" title={email}>{email}</span> },
+                  { head: workspaceTexts.role, cell: ({ role }) => workspaceTexts.roles[role] },
+                  { label: texts.expires, look: "muted", cell: ({ expires_at: at }) => <Time at={at} /> },
+                ]}
+                acts={(each) => <button class="btn quiet" aria-label={`${texts.revoke} ${each.email}`} onClick={() => revoke(each)}>{texts.revoke}</button>}
+              />
             )}
           </section>
         )}

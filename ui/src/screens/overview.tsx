@@ -8,6 +8,7 @@ import { Head } from "../app/shell";
 import { causeFirst, causeOf } from "../parts/causes";
 import { count, duration } from "../parts/format";
 import { Empty, Failure, Load, Time, toneOf } from "../parts/parts";
+import { Table } from "../parts/table";
 import { common, statuses } from "../texts/common";
 import { overview as texts } from "../texts/overview";
 import { Charts } from "./overview/charts";
@@ -98,24 +99,20 @@ function failingFirst(flows: readonly Activity[]): Activity[] {
 
 function Flows({ flows }: { flows: Activity[] }) {
   return (
-    <div class="card scroll">
-      <table>
-        <thead><tr><th>{texts.flow}</th><th class="least">{texts.last}</th><th class="wide-only">{texts.failedAt}</th><th class="wide-only">{texts.next}</th><th class="num wide-only" title={texts.p50Hint}>{texts.p50}</th><th class="num wide-only" title={texts.p95Hint}>p95</th><th>{texts.status}</th></tr></thead>
-        <tbody>
-          {failingFirst(flows).map((flow) => (
-            <tr key={flow.flow_id}>
-              <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.flow_id}`)} title={flow.name}>{flow.name}</a></td>
-              <td class="least"><Spark executions={flow.executions} /></td>
-              <td class="wide-only where">{flow.failing !== undefined && <a class="where-text cut" href={to(`/executions/${flow.failing.execution_id}`)} title={flow.failing.error && causeFirst(flow.failing.error)}>{flow.failing.failed_node && <b>{flow.failing.failed_node} </b>}<span class="muted">{causeOf(flow.failing.error ?? flow.failing.error_type ?? "").what}</span></a>}</td>
-              <td class="muted nowrap wide-only">{flow.next_start_at === undefined ? common.none : <Time at={flow.next_start_at} />}</td>
-              <td class="num wide-only">{flow.durations === undefined ? common.none : duration(flow.durations.p50)}</td>
-              <td class="num wide-only">{flow.durations === undefined ? common.none : duration(flow.durations.p95)}</td>
-              <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : <LastResult flow={flow.flow_id} executions={flow.executions} />}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      look=""
+      rows={failingFirst(flows)}
+      keyOf={({ flow_id: id }) => id}
+      columns={[
+        { head: texts.flow, look: "name", cell: ({ flow_id: id, name }) => <a class="cut" data-nav href={to(`/flows/${id}`)} title={name}>{name}</a> },
+        { head: texts.last, look: "least", cell: ({ executions }) => <Spark executions={executions} /> },
+        { head: texts.failedAt, look: "wide-only where", cell: ({ failing }) => failing !== undefined && <a class="where-text cut" href={to(`/executions/${failing.execution_id}`)} title={failing.error && causeFirst(failing.error)}>{failing.failed_node && <b>{failing.failed_node} </b>}<span class="muted">{causeOf(failing.error ?? failing.error_type ?? "").what}</span></a> },
+        { head: texts.next, look: "muted nowrap wide-only", cell: ({ next_start_at: at }) => (at === undefined ? common.none : <Time at={at} />) },
+        { head: <span title={texts.p50Hint}>{texts.p50}</span>, look: "num spare", cell: ({ durations }) => (durations === undefined ? common.none : duration(durations.p50)) },
+        { head: <span title={texts.p95Hint}>p95</span>, look: "num wide-only", cell: ({ durations }) => (durations === undefined ? common.none : duration(durations.p95)) },
+        { head: texts.status, cell: ({ flow_id: id, disabled, executions }) => (disabled ? <span class="tag">{texts.disabled}</span> : <LastResult flow={id} executions={executions} />) },
+      ]}
+    />
   );
 }
 

@@ -2,14 +2,16 @@
 import { useSignal } from "@preact/signals";
 import { api, ApiError, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
-import { location, setQuery, to } from "../app/router";
+import { location, setQuery } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Dialog, useQuestion } from "../parts/dialog";
 import { Field, Form } from "../parts/form";
 import { Empty, Load, Time } from "../parts/parts";
 import { useStart } from "../parts/start";
+import { Table } from "../parts/table";
 import { done } from "../parts/toast";
+import { UsedBy, UsersHint } from "../parts/used-by";
 import { common } from "../texts/common";
 import { secrets as texts } from "../texts/secrets";
 
@@ -31,7 +33,7 @@ export default function Secrets() {
   }
   const remove = ({ key, used_by: users }: Secret) => ask({
     title: texts.deleteTitle(key), action: texts.deleteIt, said: texts.deleted(key),
-    hint: users.length === 0 ? texts.deleteHint : <><p>{texts.deleteUsed}</p><ul class="stack tight">{users.map(({ id: flow, name }) => <li key={flow} class="wrap"><b>{name}</b></li>)}</ul></>,
+    hint: <UsersHint flows={users} none={texts.deleteHint} some={texts.deleteUsed} />,
     run: () => api.delete("/api/v1/workspaces/{id}/secrets/{key}", { path: { id, key } }).then(list.reload),
   });
   return (
@@ -43,28 +45,21 @@ export default function Secrets() {
           {({ secrets }) => secrets.length === 0 ? (
             <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint} {!add && common.forEditors}</p>{add}</Empty></div>
           ) : (
-            <div class="card scroll">
-              <table class="stacked">
-                <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.created}</th><th>{texts.changed}</th><th class="wide-only">{texts.used}</th><th class="wide-only">{texts.usedBy}</th>{mayChange && <th><span class="hidden">{texts.actions}</span></th>}</tr></thead>
-                <tbody>
-                  {secrets.map((secret) => (
-                    <tr key={secret.key}>
-                      <td class="name"><code>{secret.key}</code></td>
-                      <td class="wide-only muted" data-label={texts.created}><Time at={secret.created_at} how="relative" /></td>
-                      <td class="muted nowrap" data-label={texts.changed}><Time at={secret.updated_at} how="relative" /></td>
-                      <td class="wide-only muted nowrap" data-label={texts.used}>{secret.last_used_at === undefined ? texts.never : <Time at={secret.last_used_at} how="relative" />}</td>
-                      <td class="wide-only muted where" data-label={texts.usedBy}>{secret.used_by.length === 0 ? texts.nobody : <span class="cut block" title={secret.used_by.map(({ name }) => name).join(", ")}>{secret.used_by.map(({ id: flow, name }, i) => <span key={flow}>{i > 0 && ", "}<a class="link" href={to(`/flows/${flow}`)}>{name}</a></span>)}</span>}</td>
-                      {mayChange && (
-                        <td class="num acts">
-                          <button class="btn quiet" aria-label={`${texts.replace} ${secret.key}`} onClick={() => (written.value = secret.key)}>{texts.replace}</button>
-                          <button class="btn quiet" aria-label={`${common.delete} ${secret.key}`} onClick={() => remove(secret)}>{common.delete}</button>
-                        </td>
-                      )}
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table
+              rows={secrets}
+              keyOf={({ key }) => key}
+              columns={[
+                { head: texts.name, look: "name", cell: ({ key }) => <code>{key}</code> },
+                { label: texts.created, look: "muted", cell: ({ created_at: at }) => <Time at={at} how="relative" /> },
+                { label: texts.changed, look: "muted nowrap", cell: ({ updated_at: at }) => <Time at={at} how="relative" /> },
+                { label: texts.used, look: "muted nowrap", cell: ({ last_used_at: at }) => (at === undefined ? texts.never : <Time at={at} how="relative" />) },
+                { label: common.usedBy, look: "muted where", cell: ({ used_by: flows }) => <UsedBy flows={flows} /> },
+              ]}
+              acts={mayChange && ((secret) => <>
+                <button class="btn quiet" aria-label={`${texts.replace} ${secret.key}`} onClick={() => (written.value = secret.key)}>{texts.replace}</button>
+                <button class="btn quiet" aria-label={`${common.delete} ${secret.key}`} onClick={() => remove(secret)}>{common.delete}</button>
+              </>)}
+            />
           )}
         </Load>
       </div>

@@ -69,5 +69,4 @@ export const account = {
   createdTitle: "Copy the token now",
   createdHint: "It is not shown again. Send it as “Authorization: Bearer <token>”.",
   workspace: "Workspace",
-  actions: "Actions",
 };

@@ -39,7 +39,6 @@ export const admin = {
   changed: "Saved",
   you: "you",
   roleOf: (name: string) => `Role of ${name}`,
-  actions: "Actions",
   version: "Version",
   database: "Database",
   since: "Started",

@@ -61,7 +61,6 @@ export const callbacks = {
   failures: (count: number) => `${counted(count, "failure")} in a row`,
   disabledBy: "The server has disabled it",
   disabledHint: "Fix the receiver, send a test, and enable the callback again.",
-  actions: "Actions",
   rotate: "New secret…",
   rotateTitle: (name: string) => `A new signing secret for ${name}?`,
   rotateHint: "Its receiver has a day to change over: until then, messages are signed with the old secret too.",

@@ -13,13 +13,10 @@ export const config = {
   valueHint: "Text, or JSON such as 500, true or [\"a\", \"b\"]. Executions that have started keep the value before.",
   kinds: { string: "It is text.", number: "It is a number.", boolean: "It is true or false.", list: "It is a list.", map: "It is a map.", none: "It is null, which is no value." },
   changed: "Changed",
-  usedBy: "Used by",
-  nobody: "no flow",
   saved: (name: string) => `${name} is saved`,
   deleteTitle: (name: string) => `Delete ${name}?`,
   deleteHint: "Flows that name it will fail.",
   deleteUsed: "Flows that name it will fail:",
   deleted: (name: string) => `${name} is deleted`,
   deleteIt: "Delete the value",
-  actions: "Actions",
 };

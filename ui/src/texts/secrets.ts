@@ -18,13 +18,10 @@ export const secrets = {
   changed: "Changed",
   used: "Last used",
   never: "never",
-  usedBy: "Used by",
-  nobody: "no flow",
   saved: (name: string) => `${name} is saved`,
   deleteTitle: (name: string) => `Delete ${name}?`,
   deleteHint: "Nodes that read it will fail.",
   deleteUsed: "Flows that read it will fail:",
   deleted: (name: string) => `${name} is deleted`,
   deleteIt: "Delete the secret",
-  actions: "Actions",
 };

@@ -11,7 +11,6 @@ export const security = {
   added: "Added",
   used: "Last used",
   never: "never",
-  actions: "Actions",
   remove: "Remove",
   removeTitle: (name: string) => `Remove ${name}?`,
   removeHint: "Logins no longer ask for it. Removing the last second factor also removes the recovery codes.",

@@ -22,7 +22,6 @@ export const triggers = {
   next: "Next",
   itsExecutions: "All its executions",
   last: "Last",
-  actions: "Actions",
   types: triggerTypes,
   states: { armed: "armed", paused: "paused", failing: "failing", ended: "ended" },
   startsNothing: "starts nothing",

@@ -24,7 +24,6 @@ export const workspace = {
   saved: "Saved",
   memberAdded: (name: string) => `${name} is a member`,
   removed: (name: string) => `${name} is no longer a member`,
-  actions: "Actions",
   newWorkspace: "New workspace",
   newHint: "A workspace has flows, executions, secrets and members of its own.",
   created: (name: string) => `The workspace ${name} is created`,

@@ -11,6 +11,7 @@ import { Load, Time } from "../../parts/parts";
 import { ShownOnce } from "../../parts/shown-once";
 import { done, warn } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
+import { Table } from "../../parts/table";
 import { login } from "../../texts/login";
 import { security as texts } from "../../texts/security";
 
@@ -68,22 +69,17 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
       <Load query={list} rows={2}>
         {({ second_factors: factors, recovery_codes_left: left }) => factors.length === 0 ? <div class="card"><p class="padded muted">{texts.none}</p></div> : (
           <>
-            <div class="card scroll">
-              <table class="stacked">
-                <thead><tr><th>{texts.name}</th><th>{texts.type}</th><th class="wide-only">{texts.added}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
-                <tbody>
-                  {factors.map((factor) => (
-                    <tr key={factor.id}>
-                      <td class="name"><span class="cut block">{factor.name}</span></td>
-                      <td class="muted">{texts.types[factor.type]}</td>
-                      <td class="wide-only muted" data-label={texts.added}><Time at={factor.created_at} /></td>
-                      <td class="wide-only muted" data-label={texts.used}>{factor.last_used_at === undefined ? texts.never : <Time at={factor.last_used_at} how="relative" />}</td>
-                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.remove} ${factor.name}`} onClick={() => remove(factor)}>{texts.remove}</button></td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table
+              rows={factors}
+              keyOf={({ id }) => id}
+              columns={[
+                { head: texts.name, look: "name", cell: ({ name }) => <span class="cut block">{name}</span> },
+                { head: texts.type, look: "muted", cell: ({ type }) => texts.types[type] },
+                { label: texts.added, look: "muted", cell: ({ created_at: at }) => <Time at={at} /> },
+                { label: texts.used, look: "muted", cell: ({ last_used_at: at }) => (at === undefined ? texts.never : <Time at={at} how="relative" />) },
+              ]}
+              acts={(factor) => <button class="btn quiet" aria-label={`${texts.remove} ${factor.name}`} onClick={() => remove(factor)}>{texts.remove}</button>}
+            />
             <div class="row"><p class="muted grow">{texts.codes}: {texts.codesLeft(left)}</p><button class="btn" onClick={renewCodes}>{texts.newCodes}</button></div>
           </>
         )}
@@ -163,22 +159,17 @@ function Identities() {
       {fault !== null && <div class="alert" role="alert">{login.signOnFaults[fault] ?? login.signOnFaults.invalid}</div>}
       <Load query={list} rows={1}>
         {({ identities }) => identities.length === 0 ? <p class="muted">{texts.noIdentities}</p> : (
-          <div class="card scroll">
-            <table class="stacked">
-              <thead><tr><th>{texts.provider}</th><th>{texts.subject}</th><th class="wide-only">{texts.linked}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
-              <tbody>
-                {identities.map((identity) => (
-                  <tr key={identity.id}>
-                    <td class="name"><span class="cut block" title={identity.issuer}>{providers.find(({ id }) => id === identity.provider)?.name ?? identity.provider}</span></td>
-                    <td class="muted"><span class="cut block">{identity.subject}</span></td>
-                    <td class="wide-only muted" data-label={texts.linked}><Time at={identity.created_at} /></td>
-                    <td class="wide-only muted" data-label={texts.used}>{identity.last_used_at === undefined ? texts.never : <Time at={identity.last_used_at} how="relative" />}</td>
-                    <td class="num acts"><button class="btn quiet" onClick={() => unlink(identity)}>{texts.unlink}</button></td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            rows={identities}
+            keyOf={({ id }) => id}
+            columns={[
+              { head: texts.provider, look: "name", cell: ({ issuer, provider }) => <span class="cut block" title={issuer}>{providers.find(({ id }) => id === provider)?.name ?? provider}</span> },
+              { head: texts.subject, look: "muted", cell: ({ subject }) => <span class="cut block">{subject}</span> },
+              { label: texts.linked, look: "muted", cell: ({ created_at: at }) => <Time at={at} /> },
+              { label: texts.used, look: "muted", cell: ({ last_used_at: at }) => (at === undefined ? texts.never : <Time at={at} how="relative" />) },
+            ]}
+            acts={(identity) => <button class="btn quiet" onClick={() => unlink(identity)}>{texts.unlink}</button>}
+          />
         )}
       </Load>
       {question}

@@ -5,6 +5,7 @@ import { logOut } from "../../app/session";
 import { useQuestion } from "../../parts/dialog";
 import { Load, Time } from "../../parts/parts";
 import { programOf } from "./programs";
+import { Table } from "../../parts/table";
 import { account as texts } from "../../texts/account";
 
 type Session = Schemas["SessionAnswer"];
@@ -29,26 +30,19 @@ export function Sessions() {
       <div class="row"><p class="muted grow">{texts.sessionsHint}</p><button class="btn" onClick={endOthers}>{texts.endOthers}</button></div>
       <Load query={list} rows={3}>
         {({ sessions }) => (
-          <div class="card scroll">
-            <table class="stacked">
-              <thead><tr><th>{texts.browser}</th><th class="wide-only">{texts.address}</th><th>{texts.loggedIn}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
-              <tbody>
-                {sessions.map((session) => (
-                  <tr key={session.id}>
-                    <td class="name"><span class="cut block" title={session.agent}>{nameOf(session)}</span></td>
-                    <td class="wide-only muted" data-label={texts.address}>{session.address ?? texts.unknown}</td>
-                    <td class="muted" data-label={texts.loggedIn}><Time at={session.created_at} /></td>
-                    <td class="wide-only muted" data-label={texts.used}>{session.last_used_at !== undefined && <Time at={session.last_used_at} how="relative" />}</td>
-                    <td class="num acts">
-                      {session.is_current
-                        ? <button class="btn quiet" onClick={() => logOut()}>{texts.logOut}</button>
-                        : <button class="btn quiet" aria-label={texts.endOf(nameOf(session))} onClick={() => end(session)}>{texts.endSession}</button>}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            rows={sessions}
+            keyOf={({ id }) => id}
+            columns={[
+              { head: texts.browser, look: "name", cell: (session) => <span class="cut block" title={session.agent}>{nameOf(session)}</span> },
+              { label: texts.address, look: "muted", cell: ({ address }) => address ?? texts.unknown },
+              { label: texts.loggedIn, look: "muted", cell: ({ created_at: at }) => <Time at={at} /> },
+              { label: texts.used, look: "muted", cell: ({ last_used_at: at }) => at !== undefined && <Time at={at} how="relative" /> },
+            ]}
+            acts={(session) => session.is_current
+              ? <button class="btn quiet" onClick={() => logOut()}>{texts.logOut}</button>
+              : <button class="btn quiet" aria-label={texts.endOf(nameOf(session))} onClick={() => end(session)}>{texts.endSession}</button>}
+          />
         )}
       </Load>
       {question}

@@ -7,6 +7,7 @@ import { useQuestion } from "../../parts/dialog";
 import { Field, FormDialog } from "../../parts/form";
 import { Empty, Load, Time } from "../../parts/parts";
 import { ShownOnce } from "../../parts/shown-once";
+import { Table } from "../../parts/table";
 import { account as texts } from "../../texts/account";
 
 type Token = Schemas["TokenInList"];
@@ -25,23 +26,18 @@ export function Tokens() {
       <div class="row"><p class="muted grow">{texts.tokensHint}</p>{add}</div>
       <Load query={list} rows={3}>
         {({ tokens }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p>{add}</Empty></div> : (
-          <div class="card scroll">
-            <table class="stacked">
-              <thead><tr><th>{texts.name}</th><th>{texts.scopes}</th><th class="wide-only">{texts.workspace}</th><th class="wide-only">{texts.expires}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
-              <tbody>
-                {tokens.map((token) => (
-                  <tr key={token.id}>
-                    <td class="name"><span class="cut block">{token.name}</span></td>
-                    <td data-label={texts.scopes}>{token.scopes.join(", ")}</td>
-                    <td class="wide-only muted" data-label={texts.workspace}>{workspaces.value.find(({ id }) => id === token.workspace_id)?.name ?? token.workspace_id}</td>
-                    <td class="wide-only muted" data-label={texts.expires}>{token.expires_at === undefined ? texts.never : <Time at={token.expires_at} />}</td>
-                    <td class="wide-only muted" data-label={texts.used}>{token.last_used_at === undefined ? texts.unused : <Time at={token.last_used_at} how="relative" />}</td>
-                    <td class="num acts"><button class="btn quiet" aria-label={`${texts.revoke} ${token.name}`} onClick={() => revoke(token)}>{texts.revoke}</button></td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            rows={tokens}
+            keyOf={({ id }) => id}
+            columns={[
+              { head: texts.name, look: "name", cell: ({ name }) => <span class="cut block">{name}</span> },
+              { label: texts.scopes, cell: ({ scopes }) => scopes.join(", ") },
+              { label: texts.workspace, look: "muted", cell: ({ workspace_id: place }) => workspaces.value.find(({ id }) => id === place)?.name ?? place },
+              { label: texts.expires, look: "muted", cell: ({ expires_at: at }) => (at === undefined ? texts.never : <Time at={at} />) },
+              { label: texts.used, look: "muted", cell: ({ last_used_at: at }) => (at === undefined ? texts.unused : <Time at={at} how="relative" />) },
+            ]}
+            acts={(token) => <button class="btn quiet" aria-label={`${texts.revoke} ${token.name}`} onClick={() => revoke(token)}>{texts.revoke}</button>}
+          />
         )}
       </Load>
       {isNew.value && <NewToken onCreated={list.reload} onClose={() => (isNew.value = false)} />}

@@ -9,6 +9,7 @@ import { Field, FormDialog } from "../../parts/form";
 import { Pager } from "../../parts/pager";
 import { Load, Time } from "../../parts/parts";
 import { ShownOnce } from "../../parts/shown-once";
+import { Table } from "../../parts/table";
 import { done, failed } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
@@ -30,6 +31,7 @@ export function Accounts() {
   const deleted = useSignal<Account | undefined>(undefined);
   const managed = useSignal<Account | undefined>(undefined);
   const action = useAction();
+  const isOwn = ({ id }: Account) => id === account.value?.id;
   function reset(what: "factors" | "identities", { id }: Account): void {
     action.run(async () => {
       await withRecentLogin(() => what === "factors" ? api.delete("/api/v1/accounts/{id}/second-factors", { path: { id } }) : api.delete("/api/v1/accounts/{id}/identities", { path: { id } }));
@@ -71,29 +73,24 @@ export function Accounts() {
       <Load query={list} rows={4}>
         {({ accounts, total, next_cursor: next }) => (
           <>
-            <div class="card scroll">
-              <table class="stacked">
-                <thead><tr><th>{texts.name}</th><th>{texts.role}</th><th class="wide-only">{texts.status}</th><th class="wide-only">{texts.created}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
-                <tbody>
-                  {accounts.map((each) => {
-                    const isOwn = each.id === account.value?.id;
-                    return (
-                      <tr key={each.id}>
-                        <td class="name"><span class="cut block" title={each.name}>{each.name}{isOwn && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={each.email}>{each.email}</span></td>
-                        <td>
-                          <select class="compact" aria-label={texts.roleOf(each.name)} value={each.role} disabled={isOwn || action.busy} onChange={(event) => change(each, { role: event.currentTarget.value as Account["role"] })}>
-                            {ROLES.map((role) => <option key={role} value={role}>{texts.roles[role]}</option>)}
-                          </select>
-                        </td>
-                        <td class="wide-only"><span class={`pill ${each.disabled ? "off" : "ok"}`}>{each.disabled ? texts.disabled : texts.active}</span></td>
-                        <td class="wide-only muted nowrap" data-label={texts.created}><Time at={each.created_at} /></td>
-                        <td class="num acts">{!isOwn && <button class="btn quiet" aria-label={texts.manageOf(each.name)} onClick={() => (managed.value = each)}>{texts.manage}</button>}</td>
-                      </tr>
-                    );
-                  })}
-                </tbody>
-              </table>
-            </div>
+            <Table
+              rows={accounts}
+              keyOf={({ id }) => id}
+              columns={[
+                { head: texts.name, look: "name", cell: (each) => <><span class="cut block" title={each.name}>{each.name}{isOwn(each) && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={each.email}>{each.email}</span></> },
+                {
+                  head: texts.role,
+                  cell: (each) => (
+                    <select class="compact" aria-label={texts.roleOf(each.name)} value={each.role} disabled={isOwn(each) || action.busy} onChange={(event) => change(each, { role: event.currentTarget.value as Account["role"] })}>
+                      {ROLES.map((role) => <option key={role} value={role}>{texts.roles[role]}</option>)}
+                    </select>
+                  ),
+                },
+                { head: texts.status, cell: ({ disabled }) => <span class={`pill ${disabled ? "off" : "ok"}`}>{disabled ? texts.disabled : texts.active}</span> },
+                { label: texts.created, look: "muted nowrap", cell: ({ created_at: at }) => <Time at={at} /> },
+              ]}
+              acts={(each) => !isOwn(each) && <button class="btn quiet" aria-label={texts.manageOf(each.name)} onClick={() => (managed.value = each)}>{texts.manage}</button>}
+            />
             <Pager next={next} count={total !== undefined && texts.ofAccounts(total)} />
           </>
         )}

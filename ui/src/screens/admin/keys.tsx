@@ -7,6 +7,7 @@ import { withRecentLogin } from "../../app/session";
 import { FormDialog } from "../../parts/form";
 import { Pager } from "../../parts/pager";
 import { Empty, Load, Time } from "../../parts/parts";
+import { Table } from "../../parts/table";
 import { done } from "../../parts/toast";
 import { admin as texts } from "../../texts/admin";
 import { common } from "../../texts/common";
@@ -25,22 +26,17 @@ export function Keys() {
       <Load query={list} rows={3}>
         {({ rotations, next_cursor: next }) => rotations.length === 0 ? <div class="card"><Empty title={texts.noRotations} /></div> : (
           <>
-            <div class="card scroll">
-              <table class="stacked">
-                <thead><tr><th>{texts.key}</th><th>{texts.status}</th><th class="wide-only">{texts.requested}</th><th class="wide-only">{texts.completedAt}</th><th class="wide-only">{texts.neededUntil}</th></tr></thead>
-                <tbody>
-                  {rotations.map((each) => (
-                    <tr key={each.id}>
-                      <td class="name">{texts.keyKinds[each.kind]}</td>
-                      <td><span class={`pill ${each.status === "completed" ? "ok" : "run"}`}>{texts.rotationStates[each.status]}</span></td>
-                      <td class="wide-only muted" data-label={texts.requested}><Time at={each.requested_at} /></td>
-                      <td class="wide-only muted" data-label={texts.completedAt}>{each.completed_at === null ? common.none : <Time at={each.completed_at} />}</td>
-                      <td class="wide-only muted" data-label={texts.neededUntil}>{each.needed_until === null ? common.none : <Time at={each.needed_until} />}</td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table
+              rows={rotations}
+              keyOf={({ id }) => id}
+              columns={[
+                { head: texts.key, look: "name", cell: ({ kind }) => texts.keyKinds[kind] },
+                { head: texts.status, cell: ({ status }) => <span class={`pill ${status === "completed" ? "ok" : "run"}`}>{texts.rotationStates[status]}</span> },
+                { label: texts.requested, look: "muted", cell: ({ requested_at: at }) => <Time at={at} /> },
+                { label: texts.completedAt, look: "muted", cell: ({ completed_at: at }) => (at === null ? common.none : <Time at={at} />) },
+                { label: texts.neededUntil, look: "muted", cell: ({ needed_until: at }) => (at === null ? common.none : <Time at={at} />) },
+              ]}
+            />
             <Pager next={next} label={common.older} />
           </>
         )}

@@ -10,6 +10,7 @@ import { Pager } from "../../parts/pager";
 import { Empty, Load, Time } from "../../parts/parts";
 import { done } from "../../parts/toast";
 import { RoleOptions } from "../../parts/roles";
+import { Table } from "../../parts/table";
 import { admin as texts } from "../../texts/admin";
 import { workspace as words } from "../../texts/workspace";
 
@@ -26,23 +27,18 @@ export function Workspaces() {
       <Load query={list} rows={4}>
         {({ workspaces, total, next_cursor: next }) => workspaces.length === 0 ? <div class="card"><Empty title={texts.noWorkspaces}><p>{texts.noWorkspacesHint}</p></Empty></div> : (
           <>
-            <div class="card scroll">
-              <table class="stacked">
-                <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.slug}</th><th class="num wide-only">{texts.members}</th><th class="num wide-only">{texts.admins}</th><th class="wide-only">{texts.created}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
-                <tbody>
-                  {workspaces.map((each) => (
-                    <tr key={each.id}>
-                      <td class="name"><span class="cut block" title={each.id}>{each.name}</span></td>
-                      <td class="wide-only muted" data-label={texts.slug}><code>{each.slug}</code></td>
-                      <td class="num wide-only" data-label={texts.members}>{count(each.members)}</td>
-                      <td class="num wide-only" data-label={texts.admins}>{count(each.admins)}</td>
-                      <td class="wide-only muted nowrap" data-label={texts.created}><Time at={each.created_at} /></td>
-                      <td class="num acts"><button class="btn quiet" aria-label={texts.joinOf(each.name)} onClick={() => (joined.value = each)}>{texts.join}</button></td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table
+              rows={workspaces}
+              keyOf={({ id }) => id}
+              columns={[
+                { head: texts.name, look: "name", cell: ({ id, name }) => <span class="cut block" title={id}>{name}</span> },
+                { label: texts.slug, look: "muted", cell: ({ slug }) => <code>{slug}</code> },
+                { label: texts.members, look: "num", cell: ({ members }) => count(members) },
+                { label: texts.admins, look: "num", cell: ({ admins }) => count(admins) },
+                { label: texts.created, look: "muted nowrap", cell: ({ created_at: at }) => <Time at={at} /> },
+              ]}
+              acts={(each) => <button class="btn quiet" aria-label={texts.joinOf(each.name)} onClick={() => (joined.value = each)}>{texts.join}</button>}
+            />
             <Pager next={next} count={total !== undefined && texts.ofWorkspaces(total)} />
           </>
         )}

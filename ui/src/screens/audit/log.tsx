@@ -9,6 +9,7 @@ import { Pager } from "../../parts/pager";
 import { Empty, Load, Time } from "../../parts/parts";
 import { Period } from "../../parts/period";
 import { useAction } from "../../parts/tools";
+import { Table } from "../../parts/table";
 import { audit as texts } from "../../texts/audit";
 import { common } from "../../texts/common";
 import { detailsOf, objectOf, placeOf, programOf } from "./details";
@@ -78,23 +79,18 @@ export function AuditLog({ of }: { of?: string }) {
         {({ entries, total, total_is_exact: isExact, next_cursor: next }) => (
           <>
             {entries.length === 0 ? <div class="card"><Empty title={next === undefined ? texts.noEntries : texts.noEntriesYet}><button class="btn" onClick={() => set(Object.fromEntries(FILTERS.map((name) => [name, undefined])))}>{texts.showAll}</button></Empty></div> : (
-              <div class="card scroll">
-                <table class="stacked">
-                  <thead><tr><th>{texts.when}</th><th>{texts.what}</th><th>{texts.outcome}</th><th class="wide-only">{texts.who}</th><th class="wide-only">{texts.object}</th><th class="wide-only">{texts.details}</th></tr></thead>
-                  <tbody>
-                    {entries.map((entry) => (
-                      <tr key={entry.seq}>
-                        <td class="muted nowrap"><Time at={entry.at} /></td>
-                        <td class="name"><code>{entry.action}</code></td>
-                        <td><span class={entry.outcome === "done" ? "muted" : "bad"}>{texts.outcomes[entry.outcome]}</span></td>
-                        <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}<Program of={entry.credential} isLink={of !== undefined} />{entry.address !== "" && ` · ${entry.address}`}</td>
-                        <td class="wide-only muted" data-label={texts.object} title={entry.object.id}><button class="quiet-link" aria-label={texts.onlyObject(named(entry.object))} onClick={() => set({ object_kind: entry.object.kind, object_id: entry.object.id })}>{named(entry.object)}</button>{placed(entry) && <> <a class="link small" href={to(placed(entry)!)} aria-label={texts.openObject(named(entry.object))}>{texts.open}</a></>}</td>
-                        <td class="wide-only muted where whole"><span class="cut block small" title={JSON.stringify(entry.details, null, 1)}>{detailsOf(entry.details)}</span></td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </div>
+              <Table
+                rows={entries}
+                keyOf={({ seq }) => seq}
+                columns={[
+                  { head: texts.when, look: "muted nowrap", cell: ({ at }) => <Time at={at} /> },
+                  { head: texts.what, look: "name", cell: ({ action }) => <code>{action}</code> },
+                  { head: texts.outcome, cell: ({ outcome }) => <span class={outcome === "done" ? "muted" : "bad"}>{texts.outcomes[outcome]}</span> },
+                  { label: texts.who, look: "muted", title: ({ actor }) => actor ?? undefined, cell: (entry) => <>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}<Program of={entry.credential} isLink={of !== undefined} />{entry.address !== "" && ` · ${entry.address}`}</> },
+                  { label: texts.object, look: "muted", title: ({ object: { id } }) => id, cell: (entry) => <><button class="quiet-link" aria-label={texts.onlyObject(named(entry.object))} onClick={() => set({ object_kind: entry.object.kind, object_id: entry.object.id })}>{named(entry.object)}</button>{placed(entry) && <> <a class="link small" href={to(placed(entry)!)} aria-label={texts.openObject(named(entry.object))}>{texts.open}</a></>}</> },
+                  { head: texts.details, look: "muted where whole", cell: ({ details }) => <span class="cut block small" title={JSON.stringify(details, null, 1)}>{detailsOf(details)}</span> },
+                ]}
+              />
             )}
             <Pager next={next} label={common.older} count={total !== undefined && texts.entries(total, isExact !== false)} />
           </>

@@ -4,7 +4,7 @@ import { api, type Schemas } from "../../api/client";
 import { parseJson } from "../../api/json";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
-import { hasFailedElements } from "../../execution/loops";
+import { hasFailedElements } from "../../execution/store";
 import { readable } from "../../execution/names";
 import type { RerunProps } from "./rerun";
 import { Confirm, Dialog } from "../../parts/dialog";

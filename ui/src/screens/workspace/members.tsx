@@ -8,6 +8,7 @@ import { Field, FormDialog, textIn } from "../../parts/form";
 import { Load, Time } from "../../parts/parts";
 import { done, failed } from "../../parts/toast";
 import { RoleOptions } from "../../parts/roles";
+import { Table } from "../../parts/table";
 import { useAction } from "../../parts/tools";
 import { workspace as texts } from "../../texts/workspace";
 import { goElsewhere } from "./leaving";
@@ -60,25 +61,24 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
         {({ members: list }) => (
           <section class="card scroll">
             <div class="row card-head"><h2>{texts.members}</h2>{mayChange && <button class="btn right" onClick={() => (isNew.value = true)}>{texts.add}</button>}</div>
-            <table class="stacked">
-              <thead><tr><th>{texts.name}</th><th>{texts.role}</th><th class="wide-only">{texts.added}</th>{mayChange && <th><span class="hidden">{texts.actions}</span></th>}</tr></thead>
-              <tbody>
-                {list.map((member) => (
-                  <tr key={member.account_id}>
-                    <td class="name"><span class="cut block" title={member.name}>{member.name}{member.account_id === own && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={member.email}>{member.email}</span></td>
-                    <td>
-                      {mayChange && !member.owner ? (
-                        <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy || busy} onChange={(event) => choose(member, event.currentTarget)}>
-                          <RoleOptions chosen={member.role} />
-                        </select>
-                      ) : <span class="muted">{member.owner ? texts.owner : texts.roles[member.role]}</span>}
-                    </td>
-                    <td class="wide-only muted" data-label={texts.added}><Time at={member.added_at} /></td>
-                    {mayChange && <td class="num acts">{!member.owner && <button class="btn quiet" aria-label={`${texts.remove} ${member.name}`} onClick={() => remove(member)}>{texts.remove}</button>}</td>}
-                  </tr>
-                ))}
-              </tbody>
-            </table>
+            <Table
+              isBare
+              rows={list}
+              keyOf={({ account_id: id }) => id}
+              columns={[
+                { head: texts.name, look: "name", cell: ({ name, email, account_id: id }) => <><span class="cut block" title={name}>{name}{id === own && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={email}>{email}</span></> },
+                {
+                  head: texts.role,
+                  cell: (member) => mayChange && !member.owner ? (
+                    <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy || busy} onChange={(event) => choose(member, event.currentTarget)}>
+                      <RoleOptions chosen={member.role} />
+                    </select>
+                  ) : <span class="muted">{member.owner ? texts.owner : texts.roles[member.role]}</span>,
+                },
+                { label: texts.added, look: "muted", cell: ({ added_at: at }) => <Time at={at} /> },
+              ]}
+              acts={mayChange && ((member) => !member.owner && <button class="btn quiet" aria-label={`${texts.remove} ${member.name}`} onClick={() => remove(member)}>{texts.remove}</button>)}
+            />
           </section>
         )}
       </Load>

@@ -7,6 +7,7 @@ import { useQuestion } from "../../parts/dialog";
 import { shortId } from "../../parts/format";
 import { Pager } from "../../parts/pager";
 import { Empty, Load, Time } from "../../parts/parts";
+import { Table } from "../../parts/table";
 import { account as words } from "../../texts/account";
 import { workspace as texts } from "../../texts/workspace";
 
@@ -28,23 +29,18 @@ export function WorkspaceTokens({ place, members }: { place: Workspace; members:
       <Load query={list} rows={3}>
         {({ tokens, total, next_cursor: next }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p></Empty></div> : (
           <>
-            <div class="card scroll">
-              <table class="stacked">
-                <thead><tr><th>{words.name}</th><th>{texts.member}</th><th class="wide-only">{words.scopes}</th><th class="wide-only">{words.expires}</th><th class="wide-only">{words.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
-                <tbody>
-                  {tokens.map((token) => (
-                    <tr key={token.id}>
-                      <td class="name"><span class="cut block" title={token.name}>{token.name}</span></td>
-                      <td class="muted" title={token.account_id}>{nameOf(token.account_id)}</td>
-                      <td class="wide-only" data-label={words.scopes}>{token.scopes.join(", ")}</td>
-                      <td class="wide-only muted" data-label={words.expires}>{token.expires_at === undefined ? words.never : <Time at={token.expires_at} />}</td>
-                      <td class="wide-only muted" data-label={words.used}>{token.last_used_at === undefined ? words.unused : <Time at={token.last_used_at} how="relative" />}</td>
-                      <td class="num acts"><button class="btn quiet" aria-label={`${words.revoke} ${token.name}`} onClick={() => revoke(token)}>{words.revoke}</button></td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table
+              rows={tokens}
+              keyOf={({ id }) => id}
+              columns={[
+                { head: words.name, look: "name", cell: ({ name }) => <span class="cut block" title={name}>{name}</span> },
+                { head: texts.member, look: "muted", title: (token) => token.account_id, cell: (token) => nameOf(token.account_id) },
+                { label: words.scopes, cell: ({ scopes }) => scopes.join(", ") },
+                { label: words.expires, look: "muted", cell: ({ expires_at: at }) => (at === undefined ? words.never : <Time at={at} />) },
+                { label: words.used, look: "muted", cell: ({ last_used_at: at }) => (at === undefined ? words.unused : <Time at={at} how="relative" />) },
+              ]}
+              acts={(token) => <button class="btn quiet" aria-label={`${words.revoke} ${token.name}`} onClick={() => revoke(token)}>{words.revoke}</button>}
+            />
             <Pager next={next} count={total !== undefined && texts.ofTokens(total)} />
           </>
         )}

@@ -1,1 +1,0 @@
-import{t as e}from"./executions.js";function t(e){return e?.node_type===`foreach`&&(e.scopes?.failed??0)>0}function n({node_type:t,scopes:n}){if(n!==void 0&&t!==`parallel`)return t===`foreach`?e.progress(n.completed,n.total,n.failed):e.countOfRounds(n.total)}export{n,t};
