@@ -242,9 +242,22 @@ def _path(value: str) -> Path:
         raise ValueError(f"there is no such user: {value.partition('/')[0]}") from None
 
 
+def data_home() -> Path:
+    """Return the directory for the data of the user's programs.
+
+    Raises:
+        InvalidSettings: The user has no home directory, as in containers that run as any user.
+    """
+    try:
+        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    except RuntimeError:
+        raise InvalidSettings(
+            f"{PREFIX}DATA_DIR: name a directory, because the user {os.geteuid()} has no home directory"
+        ) from None
+
+
 def _default_data_dir() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "flowrunner"
+    return data_home() / "flowrunner"
 
 
 def setting(

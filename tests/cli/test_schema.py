@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jsonschema_rs
@@ -113,10 +114,11 @@ def test_what_is_written_to_a_closed_stream_goes_nowhere(name: str, monkeypatch:
         assert stream.write("x") == 1
 
 
-def test_a_full_disk_is_reported_in_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [("schema", "log"), ("new",)], ids=["long", "short"])
+def test_a_full_disk_is_reported_in_words(tmp_path: Path, arguments: Sequence[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "flowrunner", "schema", "log"],
+            [sys.executable, "-m", "flowrunner", *arguments],
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS, check=False,
             cwd=tmp_path, env=clean_environment(),
         )  # fmt: skip

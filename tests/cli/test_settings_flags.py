@@ -82,3 +82,19 @@ def test_every_command_of_a_server_or_its_data_is_among_them() -> None:
         "serve", "worker", "dev", "doctor", "config", "migrate", "backup", "restore", "copy", "prune", "pause",
         "unpause", "audit verify", "keys rotate",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [["serve"], ["dev", "--no-browser"]])
+def test_a_user_without_a_home_directory_is_told_what_to_set(
+    command: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "XDG_DATA_HOME", "FLOWRUNNER_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    # As containers have users that are in no list.
+    monkeypatch.setattr("os.getuid", lambda: 987654)
+
+    done = CliRunner().invoke(main, command)
+
+    assert done.exit_code == 2
+    assert "FLOWRUNNER_DATA_DIR: name a directory, because the user" in done.output
+    assert done.output.endswith("has no home directory\n")

@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -133,6 +134,9 @@ class _Program(LazyGroup):
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
+            # What is still to be written would be tried again at the end, and told in Python's words.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             click.echo("flowrunner: No space left for the output: free some disk space", err=True)
             sys.exit(FAILED)
         except KeyboardInterrupt:

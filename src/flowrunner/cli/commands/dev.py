@@ -1,13 +1,12 @@
 """Command `dev`."""
 
 import os
-from pathlib import Path
 
 import click
 
 from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
-from flowrunner.settings import load_settings
+from flowrunner.settings import data_home, load_settings
 
 
 @click.command(
@@ -23,8 +22,7 @@ def dev(*, no_browser: bool, **flags: str | None) -> None:
     data home by default. Ctrl-C stops the server; the next start uses the same data.
     """
     if flags["data_dir"] is None and "FLOWRUNNER_DATA_DIR" not in os.environ:
-        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-        flags["data_dir"] = str(Path(base) / "flowrunner-dev")
+        flags["data_dir"] = str(data_home() / "flowrunner-dev")
     settings = load_settings(flags, os.environ)
     from flowrunner.cli.dev import dev as run
 
