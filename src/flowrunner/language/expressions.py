@@ -83,6 +83,19 @@ class Expressions:
                 self.document.warn(keys, in_key.code, in_key.message, in_key.hint, key=True)
         return read
 
+    def template_at(
+        self,
+        owner: Mapping[str, JSON],
+        at: Keys,
+        key: str,
+        names: frozenset[str],
+        context: ScopeContext,
+        *,
+        code: Mapping[tuple[str, ...], CodeKind] | None = None,
+    ) -> Prepared | None:
+        """Return the template under a key of a map; None without the key. Args: at: Keys that lead to the map."""
+        return None if key not in owner else self.template(owner[key], (*at, key), names, context, code)
+
     def constant_only(self, value: JSON, at: Keys) -> None:
         for keys, text in strings_in(value, at):
             if "${" in text:

@@ -9,6 +9,7 @@ from flowrunner.domain.errors import quoted
 from flowrunner.domain.expression import OUTPUT_NAMES, PARAMETER_NAMES
 from flowrunner.domain.expression.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.flow import ChildScopesKey, Graph, Node, NodeTypeSpec
+from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.suggestions import is_suggestion, squashed
 from flowrunner.domain.values import JSON
 from flowrunner.language.context import ScopeContext
@@ -144,7 +145,7 @@ class NodeReader:
         return nodes
 
     def node(self, name: str, node: JSON, at: Keys, siblings: Mapping[str, JSON], context: ScopeContext) -> Node | None:
-        document, template = self.document, self.expressions.template
+        document = self.document
         if not is_name(name):
             message = f"a node's name has 1 to {MAX_NAME_CHARACTERS} printable characters, none of them / [ ]"
             document.fault(at, "node.name", message, key=True)
@@ -158,20 +159,11 @@ class NodeReader:
         document.text_at(node, at, "description", limit=10_000)
         written = document.map_at(node, at, "params", "each parameter by its name: params: {…}")
         edges = read_edges(document, node, at, siblings, spec=spec, params=written, elsewhere=context.elsewhere)
-        condition = None
-        if "if" in node:
-            condition = template(node["if"], (*at, "if"), PARAMETER_NAMES, context, CONDITION)
-        is_reevaluated = spec is not None and spec.reevaluate_params
-        filled = replace(context, names=context.names | {"index"}) if is_reevaluated else context
+        condition = self.expressions.template_at(node, at, "if", PARAMETER_NAMES, context, code=CONDITION)
         collects = spec is not None and spec.collects and written.get("collect") is not None
-        params = template(
-            {k: v for k, v in written.items() if k != "collect"} if collects else written,
-            (*at, "params"), PARAMETER_NAMES, filled, spec.code if spec else {},
-            older_names=OLDER_PARAMETER_NAMES,
-        )  # fmt: skip
-        output = None
-        if "output" in node:
-            output = template(node["output"], (*at, "output"), OUTPUT_NAMES, context)
+        kept = {k: v for k, v in written.items() if k != "collect"} if collects else written
+        params = self.params(kept, (*at, "params"), spec, context)
+        output = self.expressions.template_at(node, at, "output", OUTPUT_NAMES, context)
         hooks = read_hooks(node, at, self.expressions, context)
         timeout = document.duration_at(node, at, "timeout")
         idempotent = node.get("idempotent")
@@ -200,18 +192,12 @@ class NodeReader:
         kind = (_scopes_of(node) if document.is_stored else None) or spec.child_scopes
         child_scopes, item = self.child_scopes(node, at, kind, context, is_reported=kind in meant or kind in written)
         if spec.child_scopes is not None and "retry" in node:
-            document.fault(
-                (*at, "retry"),
-                "retry.scope",
-                "the nodes inside have retries of their own",
-                "put 'retry' on them",
-                key=True,
-            )
+            message = "the nodes inside have retries of their own"
+            document.fault((*at, "retry"), "retry.scope", message, "put 'retry' on them", key=True)
         collect = None
         if collects:
-            collect = template(
-                written["collect"], (*at, "params", "collect"), OUTPUT_NAMES, _within(context, node, item)
-            )
+            around = _within(context, node, item)
+            collect = self.expressions.template_at(written, (*at, "params"), "collect", OUTPUT_NAMES, around)
         limit = spec.timeout_of(written)
         if limit is not None and self.defaults.timeout_seconds is not None:
             limit = self.defaults.timeout_seconds
@@ -236,6 +222,14 @@ class NodeReader:
             collect=collect,
             item=item,
         )
+
+    def params(
+        self, written: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec | None, context: ScopeContext
+    ) -> Prepared:
+        is_reevaluated = spec is not None and spec.reevaluate_params
+        filled = replace(context, names=context.names | {"index"}) if is_reevaluated else context
+        code = spec.code if spec else None
+        return self.expressions.template(written, at, PARAMETER_NAMES, filled, code, older_names=OLDER_PARAMETER_NAMES)
 
     def check_keys(self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec | None) -> frozenset[str]:
         """Report the keys that a node of this type does not have; return the keys that they probably mean."""

@@ -174,26 +174,14 @@ class _FlowReader:
         stray = [key for key, value in written.items() if key not in FLOW_KEYS and is_node(value, self.node_types)]
         foreign_forms = {**OF_FLOWS, **dict.fromkeys(map(squashed, stray), "indent it, to stand under 'nodes'")}
         meant = document.known_keys(written, (), FLOW_KEYS, foreign_forms)
-        metadata = document.map_at(written, (), "metadata")
-        meant_metadata = document.known_keys(metadata, ("metadata",), _METADATA_KEYS)
-        if isinstance(written.get("metadata"), dict) and not metadata.get("name") and "name" not in meant_metadata:
-            message, hint = "the flow has no name", "write: metadata: {name: …}, or send the name with the request"
-            document.warn(("metadata",), "metadata.name", message, hint, key=True)
+        metadata = self.metadata(written)
         defaults = document.map_at(written, (), "defaults")
         document.known_keys(defaults, ("defaults",), _DEFAULTS_KEYS)
         variables = document.map_at(written, (), "vars")
         self.expressions.constant_only(variables, ("vars",))
         inputs = self.inputs(written)
-        nodes = document.map_at(written, (), "nodes", "each node by its name: nodes: {fetch: {type: …}}")
-        if "nodes" not in written:
-            if "nodes" not in meant:
-                document.fault((), "required", "the key 'nodes' is missing")
-        elif not nodes and not stray and isinstance(written["nodes"], dict | None):
-            document.fault(("nodes",), "required", "a flow has at least one node")
-
-        for at, meant_variable in nested_variables(nodes, variables.keys(), ("nodes",)):
-            message = f"this sets a variable named '{at[-1]}', and leaves '{meant_variable}' as it is"
-            document.warn(at, "set.nested", message, f"write params: {{{meant_variable}: …}}", key=True)
+        nodes = self.nodes(written, is_reported="nodes" in meant, has_strays=bool(stray))
+        self.warn_of_nested(nodes, variables)
         context = ScopeContext(
             visible=nodes.keys(),
             elsewhere=dict(nodes_by_scope(self.nodes_as_written)),
@@ -208,9 +196,7 @@ class _FlowReader:
             isinstance(written.get(key), dict | None) or handlers[key] for key in handlers
         )
         graph = reader.graph(written, (), nodes, ("nodes",), context, handlers=named if are_right else None)
-        outputs = None
-        if "outputs" in written:
-            outputs = self.expressions.template(written["outputs"], ("outputs",), PARAMETER_NAMES, context)
+        outputs = self.expressions.template_at(written, (), "outputs", PARAMETER_NAMES, context)
         limits = self.limits(written, context)
         triggers = self.triggers(written, context, has_limit=limits.concurrency is not None)
         if any(trigger.type == "webhook" for trigger in triggers.values()):
@@ -245,6 +231,37 @@ class _FlowReader:
         from flowrunner.language.triggers import read_triggers
 
         return read_triggers(self.document, self.expressions, context, has_limit=has_limit)
+
+    def metadata(self, written: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        document = self.document
+        metadata = document.map_at(written, (), "metadata")
+        meant = document.known_keys(metadata, ("metadata",), _METADATA_KEYS)
+        if isinstance(written.get("metadata"), dict) and not metadata.get("name") and "name" not in meant:
+            message, hint = "the flow has no name", "write: metadata: {name: …}, or send the name with the request"
+            document.warn(("metadata",), "metadata.name", message, hint, key=True)
+        return metadata
+
+    def nodes(self, written: Mapping[str, JSON], *, is_reported: bool, has_strays: bool) -> Mapping[str, JSON]:
+        """Return the nodes as written.
+
+        Args:
+            is_reported: A missing key has a fault already, at the misspelt key.
+            has_strays: Nodes stand beside the key instead of under it.
+        """
+        document = self.document
+        nodes = document.map_at(written, (), "nodes", "each node by its name: nodes: {fetch: {type: …}}")
+        if "nodes" not in written:
+            if not is_reported:
+                document.fault((), "required", "the key 'nodes' is missing")
+        elif not nodes and not has_strays and isinstance(written["nodes"], dict | None):
+            document.fault(("nodes",), "required", "a flow has at least one node")
+        return nodes
+
+    def warn_of_nested(self, nodes: Mapping[str, JSON], variables: Mapping[str, JSON]) -> None:
+        """Warn of `set` nodes that put variables into a map, which is then a variable itself."""
+        for at, meant in nested_variables(nodes, variables.keys(), ("nodes",)):
+            message = f"this sets a variable named '{at[-1]}', and leaves '{meant}' as it is"
+            self.document.warn(at, "set.nested", message, f"write params: {{{meant}: …}}", key=True)
 
     def warn_of_loops(self, nodes: Mapping[str, JSON], at: Keys) -> None:
         """Warn of requests to what looks like a webhook trigger, in a flow that has one itself."""
