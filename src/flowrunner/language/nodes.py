@@ -332,25 +332,29 @@ class NodeReader:
             item = self.item_name(self.document.map_at(node, at, "params"), at)
             names = _within(context, node, item).names
             return {"": self.graph(node, at, written, (*at, "nodes"), replace(around, names=names))}, item
-        graphs = {}
+        graphs = self.branches(written, (*at, "branches"), around)
+        self.check_join(node, at, len(written))
+        return graphs, None
+
+    def branches(self, written: Mapping[str, JSON], at: Keys, context: ScopeContext) -> Mapping[str, Graph]:
+        document, graphs = self.document, {}
         for key, branch in written.items():
-            inside: Keys = (*at, "branches", key)
+            inside: Keys = (*at, key)
             if not is_name(key):
-                self.document.fault(inside, "node.name", "a branch is named like a node", key=True)
+                document.fault(inside, "node.name", "a branch is named like a node", key=True)
             if not isinstance(branch, dict):
-                self.document.fault(inside, "type", "a branch is a map with the key 'nodes'")
+                document.fault(inside, "type", "a branch is a map with the key 'nodes'")
                 continue
             if "type" in branch and "nodes" not in branch:
                 hint = f"write {key[:60]}: {{nodes: {{a: {{type: …}}}}}}"
-                self.document.fault(inside, "required", "a branch is not a node, but has nodes", hint, key=True)
+                document.fault(inside, "required", "a branch is not a node, but has nodes", hint, key=True)
                 continue
-            self.document.known_keys(branch, inside, ("nodes", "start", "description"))
-            nodes = self.document.map_at(branch, inside, "nodes", "each by its name: " + _SAMPLES["nodes"])
+            document.known_keys(branch, inside, ("nodes", "start", "description"))
+            nodes = document.map_at(branch, inside, "nodes", "each by its name: " + _SAMPLES["nodes"])
             if not nodes and isinstance(branch.get("nodes"), dict | None):
-                self.document.fault(inside, "required", "a branch has at least one node, under 'nodes'", key=True)
-            graphs[key] = self.graph(branch, inside, nodes, (*inside, "nodes"), around)
-        self.check_join(node, at, len(written))
-        return graphs, None
+                document.fault(inside, "required", "a branch has at least one node, under 'nodes'", key=True)
+            graphs[key] = self.graph(branch, inside, nodes, (*inside, "nodes"), context)
+        return graphs
 
     def check_join(self, node: Mapping[str, JSON], at: Keys, branches: int) -> None:
         join = params_of(node).get("join")
