@@ -153,7 +153,7 @@ def add_gauges(
     clock: SystemClock,
 ) -> None:
     """Add the gauges of the parts of the program."""
-    backlog, data_dir = StoredBacklog(SqlInspector(database), clock), settings.data_dir
+    backlog = StoredBacklog(SqlInspector(database), clock)
     metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
     metrics.gauge(
         "flowrunner_executions_queued",
@@ -161,18 +161,7 @@ def add_gauges(
         lambda: dispatcher.queued if dispatcher.is_queue_known else float("nan"),
     )
 
-    def connections() -> dict[str, float]:
-        use = database.connections()
-        return {"most": use.most, "open": use.open, "used": use.used, "waiting": use.waiting}
-
-    metrics.add(
-        Gauges(
-            "flowrunner_database_connections",
-            "Connections for reads: the most, the open and the used ones; and reads that wait for one.",
-            "state",
-            connections,
-        )
-    )
+    _add_connections(metrics, database)
     metrics.add(
         Gauges(
             "flowrunner_script_workers",
@@ -181,19 +170,7 @@ def add_gauges(
             lambda: _script_workers(settings, sandbox, processes),
         )
     )
-    if settings.database_url is None:
-        # With PostgreSQL, only the keys are there, and a disk of some megabytes is enough for them.
-        metrics.gauge(
-            "flowrunner_disk_free_bytes", "Free space on the disk of the data directory.", lambda: _free(data_dir)
-        )
-    metrics.add(
-        Gauges(
-            "flowrunner_key_changed_timestamp_seconds",
-            "Time at which the file of a key was written.",
-            "kind",
-            lambda: _key_times(data_dir),
-        )
-    )
+    _add_data_dir(metrics, settings)
     _add_processes(metrics, processes)
     _add_backlog(metrics, backlog, dispatcher)
     metrics.before_collecting(backlog.refresh)
@@ -215,6 +192,41 @@ def add_readiness(metrics: Metrics, readiness: Callable[[], Awaitable[str | None
 
     metrics.before_collecting(check)
     metrics.gauge("flowrunner_ready", "1 while /readyz answers 200.", lambda: is_ready)
+
+
+def _add_connections(metrics: Metrics, database: Database) -> None:
+    """Add the gauge of the connections to the database."""
+
+    def connections() -> dict[str, float]:
+        use = database.connections()
+        return {"most": use.most, "open": use.open, "used": use.used, "waiting": use.waiting}
+
+    metrics.add(
+        Gauges(
+            "flowrunner_database_connections",
+            "Connections for reads: the most, the open and the used ones; and reads that wait for one.",
+            "state",
+            connections,
+        )
+    )
+
+
+def _add_data_dir(metrics: Metrics, settings: Settings) -> None:
+    """Add the gauges of the disk and the keys of the data directory."""
+    data_dir = settings.data_dir
+    if settings.database_url is None:
+        # With PostgreSQL, only the keys are there, and a disk of some megabytes is enough for them.
+        metrics.gauge(
+            "flowrunner_disk_free_bytes", "Free space on the disk of the data directory.", lambda: _free(data_dir)
+        )
+    metrics.add(
+        Gauges(
+            "flowrunner_key_changed_timestamp_seconds",
+            "Time at which the file of a key was written.",
+            "kind",
+            lambda: _key_times(data_dir),
+        )
+    )
 
 
 def _script_workers(settings: Settings, sandbox: JailedSandbox, processes: EngineProcesses | None) -> dict[str, float]:
