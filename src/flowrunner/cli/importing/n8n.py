@@ -199,7 +199,7 @@ class _Workflow:
                 params[name] = listed[0] if len(listed) == 1 else listed
         params["subject"] = self._value(parameters.get("subject", ""))
         # The first version of the node sends both; without a word the second one sends text, and later ones HTML.
-        version = self._all[title].get("typeVersion", 1)
+        version = self._version(title)
         otherwise = {1: "both", 2: "text"}.get(version, "html")
         format = str(parameters.get("emailFormat", otherwise))
         for name, key, kind in (("body", "text", "text"), ("html", "html", "html")):
@@ -212,9 +212,12 @@ class _Workflow:
         self._flow.note(f"'{title}' uses credentials: write its 'host' and 'username', and set the secret {secret}")
         return {"type": "email.send", "params": params}, {}
 
+    def _version(self, title: str) -> Any:
+        return self._all[title].get("typeVersion", 1)
+
     def _sends(self, title: str, parameters: Mapping[str, Any], part: str) -> bool:
         """Return whether a part of a request is sent: since the third version, what is not stays in the parameters."""
-        version = self._all[title].get("typeVersion", 1)
+        version = self._version(title)
         return not isinstance(version, int | float) or version < 3 or bool(parameters.get(f"send{part.title()}"))
 
     def _if(self, title: str, parameters: Mapping[str, Any]) -> "Made":
@@ -225,7 +228,7 @@ class _Workflow:
     def _switch(self, title: str, parameters: Mapping[str, Any]) -> "Made":
         rules = as_map(parameters.get("rules"))
         # In the first version, a rule without an output leads to the first one, and compares numbers.
-        is_first = self._all[title].get("typeVersion", 1) == 1
+        is_first = self._version(title) == 1
         cases, actions = [], {}
         for number, rule in enumerate(as_list(rules.get("values") or rules.get("rules"))):
             if not isinstance(rule, Mapping):
@@ -289,7 +292,7 @@ class _Workflow:
             self._flow.note(f"'{title}' waits for the signal '{self._ids[title]}', not for a request")
             return {"type": "wait", "params": {"key": self._ids[title]}}, {}
         # The first version of the node waits for an hour if nothing is said, later ones for five seconds.
-        is_first = self._all[title].get("typeVersion", 1) == 1
+        is_first = self._version(title) == 1
         amount = parameters.get("amount", 1 if is_first else 5)
         unit = _UNITS.get(str(parameters.get("unit", "hours" if is_first else "seconds")))
         made = amount.strip() if isinstance(amount, str) else json.dumps(amount)
