@@ -14,6 +14,7 @@ from flowrunner.language.json_schema import (
     Matcher,
     SchemaEngine,
     filled,
+    has_default,
     numbers_in,
     read_schema,
     size_of,
@@ -135,7 +136,7 @@ class Inputs:
                     # An earlier version has accepted the schema.
                     message, hint = "cannot be checked: its schema is not supported", "save the flow with another one"
                     faults.append(Fault(path=dotted(("input", name)), code="schema", message=message, hint=hint))
-            elif isinstance(schema, Mapping) and "default" in schema:
+            elif has_default(schema):
                 checked[name] = filled(schema, schema["default"])
             # A misspelt input has a fault already.
             elif is_required and name not in meant.values():
@@ -152,7 +153,7 @@ class Inputs:
 def form_faults(schema: JSON, budget: SchemaBudget) -> Sequence[ParamFault]:
     """Return every fault of a schema and of its default."""
     faults, _ = read_schema(schema, budget, ())
-    if faults or not isinstance(schema, Mapping) or "default" not in schema:
+    if faults or not has_default(schema):
         return faults
     return [
         ParamFault(
@@ -180,17 +181,19 @@ def is_searchable(written: JSON) -> bool:
     return isinstance(written, Mapping) and written.get("searchable") is True
 
 
+def must_be_given(written: JSON) -> bool:
+    """Return whether an execution needs a value for an input, which is declared like this."""
+    schema, is_required = schema_of(written)
+    return is_required and not has_default(schema)
+
+
 def tool_schema(inputs: Mapping[str, JSON] | None) -> str:
     """Return the JSON Schema of the whole input of a flow, as JSON. Args: inputs: As in `Flow.inputs`."""
     if inputs is None:
         return json.dumps({"type": "object"})
-    schemas = {name: schema_of(written) for name, written in inputs.items()}
-    required = [
-        name
-        for name, (schema, is_required) in schemas.items()
-        if is_required and not (isinstance(schema, Mapping) and "default" in schema)
-    ]
-    properties = {name: {} if schema is True else schema for name, (schema, _) in schemas.items()}
+    schemas = {name: schema_of(written)[0] for name, written in inputs.items()}
+    required = [name for name, written in inputs.items() if must_be_given(written)]
+    properties = {name: {} if schema is True else schema for name, schema in schemas.items()}
     whole = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     return json.dumps(whole, separators=(",", ":"))
 

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.flow import ParamFault
@@ -372,6 +372,10 @@ def numbers_in(value: JSON) -> int:
     return found
 
 
+def has_default(schema: JSON) -> TypeGuard[Mapping[str, JSON]]:
+    return isinstance(schema, Mapping) and "default" in schema
+
+
 def filled(schema: JSON, value: JSON) -> JSON:
     """Return ``value`` with the defaults of properties that it leaves out, at any depth of `properties`.
 
@@ -386,7 +390,7 @@ def filled(schema: JSON, value: JSON) -> JSON:
     for name, inner in properties.items():
         if name in value:
             result[name] = filled(inner, value[name])
-        elif isinstance(inner, Mapping) and "default" in inner:
+        elif has_default(inner):
             result[name] = filled(inner, inner["default"])
     return result
 

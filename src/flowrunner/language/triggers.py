@@ -27,7 +27,7 @@ from flowrunner.domain.values import JSON
 from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import Document, is_name
 from flowrunner.language.expressions import CONDITION, Expressions
-from flowrunner.language.inputs import schema_of
+from flowrunner.language.inputs import must_be_given
 from flowrunner.language.yaml_source import Keys
 
 TYPES: Final[tuple[TriggerType, ...]] = ("schedule", "webhook", "execution")
@@ -188,7 +188,7 @@ class _Reader:
             if key not in inputs:
                 hint = self.document.suggestions.did_you_mean(key, inputs) or "declare it under 'inputs'"
                 self.document.fault((*at, "input", key), "trigger.input", f"the flow has no input '{key[:60]}'", hint)
-        missing = [name for name, schema in inputs.items() if name not in input and _is_required(schema)]
+        missing = [name for name, schema in inputs.items() if name not in input and must_be_given(schema)]
         if missing:
             names = ", ".join(name[:60] for name in missing[:5])
             message = f"the flow would reject its input: {names} is missing"
@@ -443,8 +443,3 @@ def _written(seconds: float) -> str:
         if seconds and seconds % size == 0:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s"
-
-
-def _is_required(written: JSON) -> bool:
-    schema, is_required = schema_of(written)
-    return is_required and not (isinstance(schema, Mapping) and "default" in schema)
