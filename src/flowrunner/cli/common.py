@@ -116,11 +116,16 @@ def check_query(ctx: click.Context) -> None:
         raise click.UsageError(f"--query: {plain(str(error))}", ctx) from None
 
 
+def may_ask() -> bool:
+    """Return whether somebody at a terminal can be asked."""
+    return not common().no_input and sys.stdin.isatty()
+
+
 def ask(question: str, *, yes: bool) -> None:
     """Ask before something is destroyed; without a terminal only `--yes` answers. Raises: Abort, CommandFailed."""
     if yes:
         return
-    if common().no_input or not sys.stdin.isatty():
+    if not may_ask():
         # The usage would not help: the command is well formed.
         why = "--no-input asks nothing" if common().no_input else "There is no terminal to ask on"
         raise CommandFailed(f"{question} {why}: give --yes to confirm", USAGE)

@@ -1,7 +1,6 @@
 """Logins: from a password or an API token to a context that has the token."""
 
 import contextlib
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
@@ -9,7 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from flowrunner.cli.common import CommandFailed, common, read_secret, say
+from flowrunner.cli.common import CommandFailed, common, may_ask, read_secret, say
 from flowrunner.cli.connection import (
     Target,
     find_target,
@@ -61,7 +60,7 @@ def log_in(url: str | None, name: str | None, username: str | None, *, way: Way)
         context = Context(url=url, workspace=workspace, account=account["email"])
     else:
         if username is None:
-            if common().no_input or not sys.stdin.isatty():
+            if not may_ask():
                 raise click.UsageError("Give the account with --username; the standard input has the password.")
             username = click.prompt("E-mail address", err=True)
         answer = _login(client, username)
@@ -89,7 +88,7 @@ def _login(client: Client, username: str) -> Mapping[str, Any]:
             raise CommandFailed(f"{error.message}\n  hint: {_ON_A_WRONG_LOGIN}", DENIED) from None
     if "passkey" in step.get("methods", ()):
         say("A passkey works in a browser: flowrunner login --browser")
-    if not code and (common().no_input or not sys.stdin.isatty()):
+    if not code and not may_ask():
         raise CommandFailed("The account has a second factor: its code is the second line of the input", DENIED)
     code = (code or str(click.prompt("Code of the second factor, or a recovery code", err=True))).strip()
     kind = "recovery_code" if natural_number_of(code) is None else "code"
