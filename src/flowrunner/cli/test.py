@@ -14,7 +14,7 @@ from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_
 from flowrunner.cli.exits import FAILED, INVALID, OK, USAGE
 from flowrunner.cli.faults import ValidationReport, as_json, print_text
 from flowrunner.cli.junit import write_junit
-from flowrunner.cli.tested import FlowTestReport, explain
+from flowrunner.cli.tested import FlowTestReport, explain, results_of
 from flowrunner.cli.text import json_text, plain
 from flowrunner.domain.counted import counted
 from flowrunner.domain.duration import parse_duration
@@ -48,7 +48,7 @@ def run_tests(
     if junit is not None:
         write_junit(Path(junit), tested)
     printer.summary(tested, wanted)
-    results = [result for one in tested for result in one.results]
+    results = results_of(tested)
     if any(one.is_invalid for one in tested):
         return INVALID
     if not results:
@@ -141,7 +141,7 @@ class _Printer:
                 self.line(plain(f"    never: {dotted_path(path)} --{action}--> {target}"))
 
     def summary(self, tested: Sequence[FlowTestReport], wanted: str | None) -> None:
-        results = [result for one in tested for result in one.results]
+        results = results_of(tested)
         failed = sum(not result.has_passed for result in results)
         invalid = sum(one.is_invalid for one in tested)
         if results or invalid:
@@ -166,7 +166,7 @@ def _span(seconds: float) -> str:
 
 
 def _report(tested: Sequence[FlowTestReport], *, coverage: bool) -> JSON:
-    results = [result for one in tested for result in one.results]
+    results = results_of(tested)
     failed = sum(not result.has_passed for result in results)
     return {
         "ok": bool(results) and not failed and not any(one.is_invalid for one in tested),

@@ -46,6 +46,10 @@ class FlowTestReport:
         return [(edge, target) for edge, target in edges_of(self.given.flow).items() if edge not in seen]
 
 
+def results_of(tested: Sequence[FlowTestReport]) -> Sequence[FlowTestResult]:
+    return [result for one in tested for result in one.results]
+
+
 def explain(result: FlowTestResult) -> Sequence[str]:
     """Return the reasons why a test failed, as lines."""
     if result.has_passed:
