@@ -227,15 +227,7 @@ async def _restore(
     settings: Settings, backup: BackupFile, draft: Path, ask_passphrase: Callable[[], str]
 ) -> tuple[Manifest, bool]:
     manifest, present = backup.manifest, read_key_files(settings.data_dir)
-    sealed = None
-    # An interrupted restoration may have left some of them.
-    if manifest.has_keys and not are_complete(present):
-        sealed = _unsealed(backup.sealed_keys(), ask_passphrase(), manifest)
-        if not present.items() <= sealed.items():
-            raise FlowRunnerError(
-                f"The keys in {settings.data_dir / 'keys'} are not complete, and not those in the backup: "
-                "put all files there that were in use when it was made, or none"
-            )
+    sealed = _missing_keys(settings, backup, present, ask_passphrase)
     keys = sealed or present
     free = shutil.disk_usage(settings.data_dir).free
     if free < manifest.size:
@@ -245,15 +237,7 @@ async def _restore(
         )
     backup.write_database(draft)
     if manifest.database == SQLITE:
-        checked = check_copy(draft)
-        # The schema that counts is that of the database, not the one in the manifest.
-        if not checked.schema.is_usable:
-            checked.schema.check_can_migrate("The database in the backup")
-        if keys and not checked.master_key_ids <= ids_of(MASTER, keys):
-            raise FlowRunnerError(
-                f"The keys in {settings.data_dir / 'keys'} are not those of the backup, whose secrets could not be "
-                "read: put the files there that were in use when it was made"
-            )
+        _check_sqlite(settings, draft, keys)
     else:
         await check_dump(draft)
         await _check_database_is_empty(settings)
@@ -270,6 +254,34 @@ async def _restore(
         assert settings.database_url is not None, "checked before"
         await load(settings.database_url, draft)
     return manifest, are_complete(keys)
+
+
+def _missing_keys(
+    settings: Settings, backup: BackupFile, present: dict[str, str], ask_passphrase: Callable[[], str]
+) -> dict[str, str] | None:
+    """Return the keys of the backup; None if it has none, or the data directory has all of them."""
+    # An interrupted restoration may have left some of them.
+    if not backup.manifest.has_keys or are_complete(present):
+        return None
+    sealed = _unsealed(backup.sealed_keys(), ask_passphrase(), backup.manifest)
+    if not present.items() <= sealed.items():
+        raise FlowRunnerError(
+            f"The keys in {settings.data_dir / 'keys'} are not complete, and not those in the backup: "
+            "put all files there that were in use when it was made, or none"
+        )
+    return sealed
+
+
+def _check_sqlite(settings: Settings, draft: Path, keys: dict[str, str]) -> None:
+    checked = check_copy(draft)
+    # The schema that counts is that of the database, not the one in the manifest.
+    if not checked.schema.is_usable:
+        checked.schema.check_can_migrate("The database in the backup")
+    if keys and not checked.master_key_ids <= ids_of(MASTER, keys):
+        raise FlowRunnerError(
+            f"The keys in {settings.data_dir / 'keys'} are not those of the backup, whose secrets could not be "
+            "read: put the files there that were in use when it was made"
+        )
 
 
 async def _check_database_is_empty(settings: Settings) -> None:
