@@ -11,7 +11,7 @@ from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import rfc3339, rfc3339_or_none
 from flowrunner.services.approvals import PendingApproval
 
 router = APIRouter(prefix="/api/v1/approvals", tags=["Executions"], route_class=ProtectedRoute)
@@ -46,7 +46,7 @@ class ApprovalInList(Answer, frozen=True, kw_only=True):
             prompt=approval.prompt,
             form=stored(approval.form),
             since=rfc3339(approval.since),
-            until=None if approval.until is None else rfc3339(approval.until),
+            until=rfc3339_or_none(approval.until),
             needed=approval.needed,
             given=approval.given,
             link=approval.has_link,

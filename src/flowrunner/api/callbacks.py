@@ -6,7 +6,17 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, present
+from flowrunner.api.http.answers import (
+    BODY_ERRORS,
+    Answer,
+    ListAnswer,
+    Message,
+    Reply,
+    answer,
+    created,
+    errors,
+    present,
+)
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy
@@ -14,7 +24,7 @@ from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.callbacks import EVENTS, Format
-from flowrunner.domain.values import FlowId, rfc3339
+from flowrunner.domain.values import FlowId, rfc3339, rfc3339_or_none
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryId, DeliveryState, DeliveryView
 from flowrunner.services.callbacks import CallbackChange
 
@@ -90,7 +100,6 @@ class CallbackAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, callback: CallbackView, *, warning: str | None = None, **more: Any) -> Self:
-        disabled, failing = callback.disabled_at, callback.failing_since
         return cls(
             id=callback.id,
             workspace_id=callback.workspace_id,
@@ -102,11 +111,11 @@ class CallbackAnswer(Answer, frozen=True, kw_only=True):
             tag=callback.tag,
             children=callback.children,
             template=present(callback.template),
-            enabled=disabled is None,
-            disabled_at=UNSET if disabled is None else rfc3339(disabled),
+            enabled=callback.disabled_at is None,
+            disabled_at=present(rfc3339_or_none(callback.disabled_at)),
             disabled_reason=present(callback.disabled_reason),
             failures=callback.failures,
-            failing_since=UNSET if failing is None else rfc3339(failing),
+            failing_since=present(rfc3339_or_none(callback.failing_since)),
             last_error=present(callback.last_error),
             created_at=rfc3339(callback.created_at),
             updated_at=rfc3339(callback.updated_at),
@@ -162,8 +171,8 @@ class DeliveryAnswer(Answer, frozen=True, kw_only=True):
             state=delivery.state,
             attempts=delivery.attempts,
             created_at=rfc3339(delivery.noted_at),
-            last_attempt_at=UNSET if delivery.last_at is None else rfc3339(delivery.last_at),
-            next_attempt_at=UNSET if next_at is None else rfc3339(next_at),
+            last_attempt_at=present(rfc3339_or_none(delivery.last_at)),
+            next_attempt_at=present(rfc3339_or_none(next_at)),
             status_code=present(delivery.status_code),
             error=present(delivery.error),
         )
@@ -206,9 +215,8 @@ async def create_callback(request: Request, body: CreateCallback) -> Reply[NewCa
         children=body.children,
         template=body.template,
     )
-    headers = {"Location": f"/api/v1/callbacks/{callback.id}"}
-    warning = callbacks.warning_of(body.url, body.format)
-    return answer(NewCallback.of(callback, secret=present(secret), warning=warning), 201, headers)
+    saved = NewCallback.of(callback, secret=present(secret), warning=callbacks.warning_of(body.url, body.format))
+    return created(saved, f"/api/v1/callbacks/{callback.id}")
 
 
 @router.get("/{id}", responses=errors(401, 403, 404))

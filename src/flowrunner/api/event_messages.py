@@ -21,7 +21,7 @@ from flowrunner.domain.events import (
     StepEvent,
 )
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, rfc3339
+from flowrunner.domain.values import ExecutionId, rfc3339, rfc3339_or_none
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.ports.journal import Recorded
 
@@ -53,7 +53,7 @@ def _body(recorded: Recorded) -> dict[str, Any]:
                 }
             )
         case NodeWaiting() as event:
-            until = None if event.due_at is None else rfc3339(event.due_at)
+            until = rfc3339_or_none(event.due_at)
             status = Status.WAITING if event.is_external else Status.RUNNING
             return _update(status) | _of_step(event) | {"until": until, "waiting_for": event.wait_for.describe()}
         case NodeCompleted() as event:

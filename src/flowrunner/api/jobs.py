@@ -32,7 +32,7 @@ from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.jobs import MAX_ERRORS, MAX_ITEMS, Job, JobStatus
 from flowrunner.domain.labels import MAX_TERMS
-from flowrunner.domain.values import ExecutionId, JobId, rfc3339
+from flowrunner.domain.values import ExecutionId, JobId, rfc3339, rfc3339_or_none
 from flowrunner.services.bulk_executions import Plan
 from flowrunner.services.reruns import RerunOptions
 from flowrunner.services.selections import Selection
@@ -160,7 +160,7 @@ class JobAnswer(Answer, frozen=True, kw_only=True):
             failed=job.failed,
             errors=[JobErrorAnswer(item=present(error.item), message=error.message) for error in job.errors],
             created_at=rfc3339(job.created_at),
-            completed_at=UNSET if job.completed_at is None else rfc3339(job.completed_at),
+            completed_at=present(rfc3339_or_none(job.completed_at)),
         )
 
 

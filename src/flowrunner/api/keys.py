@@ -13,7 +13,7 @@ from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import AdminRoute
 from flowrunner.api.http.state import services_of
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import rfc3339, rfc3339_or_none
 from flowrunner.ports.keys import KeyKind, KeyRotation
 
 admin = APIRouter(prefix="/api/v1/keys/rotations", tags=["Keys"], route_class=AdminRoute)
@@ -35,14 +35,13 @@ class RotationAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, rotation: KeyRotation) -> Self:
-        needed_until, ended_at = rotation.needed_until, rotation.completed_at
         return cls(
             id=rotation.id,
             kind=rotation.kind,
-            status="running" if ended_at is None else "completed",
+            status="running" if rotation.completed_at is None else "completed",
             requested_at=rfc3339(rotation.requested_at),
-            needed_until=None if needed_until is None else rfc3339(needed_until),
-            completed_at=None if ended_at is None else rfc3339(ended_at),
+            needed_until=rfc3339_or_none(rotation.needed_until),
+            completed_at=rfc3339_or_none(rotation.completed_at),
         )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, stored
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, present, stored
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import (
     IF_MATCH,
@@ -24,7 +24,7 @@ from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import rfc3339, rfc3339_or_none
 from flowrunner.services.logins import LoginView
 from flowrunner.services.preferences import state_of
 
@@ -49,7 +49,7 @@ class SessionAnswer(Answer, frozen=True, kw_only=True):
             is_current=login.is_own,
             created_at=rfc3339(view.logged_in_at),
             expires_at=rfc3339(view.expires_at),
-            last_used_at=UNSET if view.last_used_at is None else rfc3339(view.last_used_at),
+            last_used_at=present(rfc3339_or_none(view.last_used_at)),
             address=view.address or UNSET,
             agent=view.agent or UNSET,
         )

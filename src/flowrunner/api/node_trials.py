@@ -14,7 +14,7 @@ from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.log_levels import LogLevel
-from flowrunner.domain.values import milliseconds, rfc3339
+from flowrunner.domain.values import milliseconds, rfc3339_or_none
 from flowrunner.ports.node_trials import Trial, TrialContext, TrialStatus
 
 router = APIRouter(prefix="/api/v1/nodes", tags=["Flows"], route_class=ProtectedRoute)
@@ -77,7 +77,7 @@ class TrialAnswer(Answer, frozen=True, kw_only=True):
         error = trial.error if isinstance(trial.error, dict) else None
         wait = None
         if trial.wait is not None:
-            until = None if trial.until is None else rfc3339(trial.until)
+            until = rfc3339_or_none(trial.until)
             wait = TrialWait(waiting_for=dict(trial.wait), until=present(until))
         return cls(
             status=trial.status,

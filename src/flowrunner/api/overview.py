@@ -12,7 +12,7 @@ from flowrunner.api.http.requests import DIGITS, Since, Until, moment_of, text_f
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import now_of, services_of
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import FlowId, milliseconds, rfc3339
+from flowrunner.domain.values import FlowId, milliseconds, rfc3339, rfc3339_or_none
 from flowrunner.ports.overview import OpenExecution, RecentExecution
 from flowrunner.services.overview import (
     MOST_BUCKETS,
@@ -99,7 +99,7 @@ class LatestFailure(Answer, frozen=True, kw_only=True):
             return UNSET
         return cls(
             execution_id=execution.id,
-            failed_at=UNSET if execution.completed_at is None else rfc3339(execution.completed_at),
+            failed_at=present(rfc3339_or_none(execution.completed_at)),
             error=present(execution.error),
             error_type=present(execution.error_type),
             failed_node=present(execution.failed_node),
@@ -132,7 +132,7 @@ class FlowActivityAnswer(Answer, frozen=True, kw_only=True):
             disabled=flow.is_disabled,
             failing=LatestFailure.of(activity.failure),
             durations=DurationsAnswer.of(activity.durations),
-            next_start_at=UNSET if flow.next_start_at is None else rfc3339(flow.next_start_at),
+            next_start_at=present(rfc3339_or_none(flow.next_start_at)),
             executions=[RecentExecutionAnswer.of(one) for one in flow.executions],
         )
 

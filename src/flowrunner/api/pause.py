@@ -6,12 +6,12 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors, present
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import AdminRoute
 from flowrunner.api.http.state import services_of
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import rfc3339_or_none
 
 admin = APIRouter(prefix="/api/v1/admin/pause", tags=["Operation"], route_class=AdminRoute)
 
@@ -26,7 +26,7 @@ class PauseAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, began_at: datetime | None) -> Self:
-        return cls(paused=began_at is not None, paused_at=UNSET if began_at is None else rfc3339(began_at))
+        return cls(paused=began_at is not None, paused_at=present(rfc3339_or_none(began_at)))
 
 
 @admin.get("", responses=errors(401, 403))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors, present
 from flowrunner.api.http.authentication import address_of, caller_of
 from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
@@ -15,7 +15,7 @@ from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.sessions import TokenAnswer, agent_of, token_answer
 from flowrunner.domain.account import Right
 from flowrunner.domain.second_factor import FactorType
-from flowrunner.domain.values import AccountId, FactorId, rfc3339
+from flowrunner.domain.values import AccountId, FactorId, rfc3339, rfc3339_or_none
 from flowrunner.ports.second_factors import FactorView
 from flowrunner.services.second_step import SecondFactorAnswer
 
@@ -63,7 +63,7 @@ class FactorAnswer(Answer, frozen=True, kw_only=True):
             type=view.type,
             name=view.name,
             created_at=rfc3339(view.created_at),
-            last_used_at=UNSET if view.last_used_at is None else rfc3339(view.last_used_at),
+            last_used_at=present(rfc3339_or_none(view.last_used_at)),
         )
 
 

@@ -7,7 +7,17 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import asdict
 from pydantic import Field
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
+from flowrunner.api.http.answers import (
+    BODY_ERRORS,
+    Answer,
+    ListAnswer,
+    Message,
+    Reply,
+    answer,
+    created,
+    errors,
+    present,
+)
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH_ANY, condition_of
 from flowrunner.api.http.paging import paged
@@ -15,7 +25,7 @@ from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import MAX_LIMIT, Body, Count, Cursor, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import rfc3339, rfc3339_or_none
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretView
 
@@ -61,7 +71,7 @@ class SecretInList(SecretAnswer, frozen=True, kw_only=True):
     def of(cls, secret: SecretView) -> Self:
         return cls(
             **asdict(SecretAnswer.of(secret)),
-            last_used_at=UNSET if secret.last_used_at is None else rfc3339(secret.last_used_at),
+            last_used_at=present(rfc3339_or_none(secret.last_used_at)),
             used_by=[FlowNameAnswer(id=flow.id, name=flow.name) for flow in secret.used_by[:_MOST_USERS]],
         )
 

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 from starlette.responses import RedirectResponse, Response
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors, present
 from flowrunner.api.http.authentication import address_of, caller_of
 from flowrunner.api.http.errors import record_refusal
 from flowrunner.api.http.policies import RoutePolicy
@@ -18,7 +18,7 @@ from flowrunner.api.sessions import agent_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.sign_on import SignOnFailed
-from flowrunner.domain.values import AccountId, rfc3339
+from flowrunner.domain.values import AccountId, rfc3339, rfc3339_or_none
 from flowrunner.ports.sign_on import Identity
 from flowrunner.services.sign_on import ProviderReturn
 
@@ -60,7 +60,7 @@ class IdentityAnswer(Answer, frozen=True, kw_only=True):
             issuer=identity.issuer,
             subject=identity.subject,
             created_at=rfc3339(identity.created_at),
-            last_used_at=UNSET if identity.last_used_at is None else rfc3339(identity.last_used_at),
+            last_used_at=present(rfc3339_or_none(identity.last_used_at)),
         )
 
 

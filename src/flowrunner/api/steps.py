@@ -18,7 +18,7 @@ from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import PreviewAnswer
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.values import ExecutionId, milliseconds, rfc3339
+from flowrunner.domain.values import ExecutionId, milliseconds, rfc3339, rfc3339_or_none
 from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.services.run_graph import GraphEdge, GraphNode
 from flowrunner.services.step_values import ErrorView, Preview, ReceivedView, WaitView
@@ -249,7 +249,7 @@ def _previewed(preview: Preview | None) -> PreviewAnswer | UnsetType:
 
 
 def _time(at: datetime | None) -> str | UnsetType:
-    return UNSET if at is None else rfc3339(at)
+    return present(rfc3339_or_none(at))
 
 
 def _duration(started_at: datetime, ended_at: datetime | None) -> int | UnsetType:

@@ -10,7 +10,7 @@ from flowrunner.api.http.answers import Answer, Reply, answer, errors, present
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import rfc3339, rfc3339_or_none
 from flowrunner.services.system import DatabaseKind, DispatcherKind, SystemReport
 
 router = APIRouter(prefix="/api/v1/system", tags=["Operation"], route_class=ProtectedRoute)
@@ -72,7 +72,7 @@ async def get_system(request: Request) -> Reply[SystemAnswer]:
         SystemAnswer(
             version=__version__,
             paused=paused_at is not None,
-            paused_at=UNSET if paused_at is None else rfc3339(paused_at),
+            paused_at=present(rfc3339_or_none(paused_at)),
             details=SystemDetails.of(await services.system.report()) if caller_of(request).is_admin else UNSET,
         )
     )

@@ -8,7 +8,17 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import asdict
 from pydantic import Field
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
+from flowrunner.api.http.answers import (
+    BODY_ERRORS,
+    Answer,
+    ListAnswer,
+    Message,
+    Reply,
+    answer,
+    created,
+    errors,
+    present,
+)
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy
@@ -16,7 +26,7 @@ from flowrunner.api.http.requests import Body, Paging, life_of
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right, Scope
-from flowrunner.domain.values import TokenId, rfc3339
+from flowrunner.domain.values import TokenId, rfc3339, rfc3339_or_none
 from flowrunner.ports.tokens import TokenView
 
 router = APIRouter(prefix="/api/v1/tokens", tags=["API tokens"], route_class=ProtectedRoute)
@@ -55,8 +65,8 @@ class TokenInList(Answer, frozen=True, kw_only=True):
             name=token.name,
             scopes=token.scopes,
             created_at=rfc3339(token.created_at),
-            expires_at=UNSET if token.expires_at is None else rfc3339(token.expires_at),
-            last_used_at=UNSET if token.last_used_at is None else rfc3339(token.last_used_at),
+            expires_at=present(rfc3339_or_none(token.expires_at)),
+            last_used_at=present(rfc3339_or_none(token.last_used_at)),
         )
 
 

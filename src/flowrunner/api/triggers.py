@@ -31,7 +31,7 @@ from flowrunner.api.starts import accepted
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.schedules import MOST_MISSED
 from flowrunner.domain.triggers import Missed, Overlap, Schedule, TriggerId
-from flowrunner.domain.values import FlowId, rfc3339
+from flowrunner.domain.values import FlowId, rfc3339, rfc3339_or_none
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.services.backfills import NAME, BackfillPlan
 
@@ -53,11 +53,10 @@ class ScheduleAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, schedule: Schedule) -> Self:
-        at = None if schedule.at is None else rfc3339(schedule.at)
         return cls(
             cron=schedule.cron,
             every_seconds=schedule.every_seconds,
-            at=at,
+            at=rfc3339_or_none(schedule.at),
             timezone=schedule.timezone,
             missed=schedule.missed,
             overlap=schedule.overlap,
@@ -105,8 +104,8 @@ class TriggerAnswer(Answer, frozen=True, kw_only=True):
             type=trigger.type,
             state=trigger.state,
             schedule=ScheduleAnswer.of(trigger.spec) if isinstance(trigger.spec, Schedule) else None,
-            next_at=None if trigger.next_at is None else rfc3339(trigger.next_at),
-            last_at=None if trigger.last_at is None else rfc3339(trigger.last_at),
+            next_at=rfc3339_or_none(trigger.next_at),
+            last_at=rfc3339_or_none(trigger.last_at),
             last_execution_id=trigger.last_execution_id,
             url=_url(trigger, caller),
             error=trigger.error,

@@ -8,7 +8,7 @@ from typing import Final
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
-from flowrunner.domain.values import JSON, rfc3339
+from flowrunner.domain.values import JSON, rfc3339, rfc3339_or_none
 from flowrunner.domain.waits import ApprovalWait, ConcurrencyWait
 
 MOST_SHOWN: Final = 20
@@ -30,7 +30,7 @@ def waiting_for(state: ExecutionState) -> list[JSON]:
     for current, described in _shown(state):
         # A reminder may be due before.
         due_at = current.due_at if current.waiting is None else current.waiting.due_at
-        until = None if due_at is None else rfc3339(due_at)
+        until = rfc3339_or_none(due_at)
         place: dict[str, JSON] = {"type": described["type"], "node": current.step.node, "step": str(current.step)}
         found.append({**place, "until": until, **described})
     return found

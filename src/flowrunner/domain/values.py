@@ -152,6 +152,10 @@ def rfc3339(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
+def rfc3339_or_none(at: datetime | None) -> str | None:
+    return None if at is None else rfc3339(at)
+
+
 def milliseconds(duration: timedelta) -> int:
     """Return a duration in whole milliseconds, rounded down."""
     return duration // _MILLISECOND

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Final, cast
 
 from flowrunner.domain.config import config_of
@@ -20,7 +19,7 @@ from flowrunner.domain.expression import (
 from flowrunner.domain.flow import Flow, Node
 from flowrunner.domain.prepared import Mentions, Prepared
 from flowrunner.domain.step_state import Frame, StepState
-from flowrunner.domain.values import JSON, rfc3339
+from flowrunner.domain.values import JSON, rfc3339_or_none
 from flowrunner.engine.dependencies import LoadedExecution
 from flowrunner.engine.recorder import storable_soon
 from flowrunner.language.json_schema import size_of
@@ -112,7 +111,7 @@ class ExpressionScope:
                 ended = state.root.ended
                 return {
                     "id": self.loaded.execution.execution_id,
-                    "started_at": _moment(state.started_at),
+                    "started_at": rfc3339_or_none(state.started_at),
                     "status": state.status.value if ended is None else ended.outcome,
                 }
             case "error":
@@ -141,7 +140,7 @@ class ExpressionScope:
                 "url": url,
                 "prompt": wait.prompt,
                 "step": str(owner.step),
-                "until": _moment(owner.waiting.due_at),
+                "until": rfc3339_or_none(owner.waiting.due_at),
             }
         return None
 
@@ -202,10 +201,6 @@ def _as_read(frame: Frame, name: str) -> JSON:
         "error": None if step.error is None else step.error.as_json(),
         "attempts": step.attempts,
     }
-
-
-def _moment(at: datetime | None) -> str | None:
-    return None if at is None else rfc3339(at)
 
 
 def evaluated_part(flow: Flow, state: ExecutionState, last: Step) -> Prepared:

@@ -12,7 +12,7 @@ from flowrunner.bounded_json import decode_json
 from flowrunner.domain.causes import Chained, ChildOf, depth_of
 from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
 from flowrunner.domain.triggers import Chain
-from flowrunner.domain.values import WorkspaceId, rfc3339
+from flowrunner.domain.values import WorkspaceId, rfc3339, rfc3339_or_none
 from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
@@ -153,5 +153,5 @@ def _value_of(ended: ExecutionDetail) -> Mapping[str, Any]:
         "error": ended.error,
         "labels": {} if ended.labels is None else msgspec.json.decode(ended.labels),
         "started_at": rfc3339(ended.started_at),
-        "completed_at": None if ended.completed_at is None else rfc3339(ended.completed_at),
+        "completed_at": rfc3339_or_none(ended.completed_at),
     }

@@ -14,7 +14,7 @@ from flowrunner.domain.audit import act
 from flowrunner.domain.config import MAX_VALUES
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import SOON
-from flowrunner.domain.values import WorkspaceId, rfc3339
+from flowrunner.domain.values import WorkspaceId, rfc3339, rfc3339_or_none
 from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.audit import AuditStore
 from flowrunner.ports.callbacks import CallbackStore
@@ -161,8 +161,8 @@ class WorkspaceExports:
             for trigger in triggers:
                 yield _line({
                     "id": trigger.id, "flow_id": trigger.flow_id, "name": trigger.name, "type": trigger.type,
-                    "paused_at": None if trigger.paused_at is None else rfc3339(trigger.paused_at),
-                    "last_at": None if trigger.last_at is None else rfc3339(trigger.last_at),
+                    "paused_at": rfc3339_or_none(trigger.paused_at),
+                    "last_at": rfc3339_or_none(trigger.last_at),
                 })  # fmt: skip
             cursor = triggers[-1].position
 
@@ -191,11 +191,10 @@ class WorkspaceExports:
 
     async def _execution_lines(self, id: WorkspaceId) -> AsyncIterator[bytes]:
         async for execution in self._executions(id):
-            ended = execution.completed_at
             yield _line({
                 "id": execution.id, "flow_id": execution.flow_id, "revision": execution.revision,
                 "status": execution.status, "started_at": rfc3339(execution.started_at),
-                "completed_at": None if ended is None else rfc3339(ended), "error": execution.error,
+                "completed_at": rfc3339_or_none(execution.completed_at), "error": execution.error,
                 "parent_id": execution.parent_id, "rerun_of": execution.rerun_of,
             })  # fmt: skip
 

@@ -24,7 +24,7 @@ from flowrunner.domain.flow import OnLimit
 from flowrunner.domain.request_keys import stored_form
 from flowrunner.domain.schedules import DueStep, next_start, step_at
 from flowrunner.domain.triggers import Overlap, Schedule, TriggerId
-from flowrunner.domain.values import JSON, rfc3339
+from flowrunner.domain.values import JSON, rfc3339, rfc3339_or_none
 from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
@@ -249,7 +249,7 @@ def _value_of(ended: ExecutionDetail, cause: StartCause | None) -> JSON:
         "id": ended.id,
         "due_at": rfc3339(cause.due_at) if isinstance(cause, Scheduled) else None,
         "started_at": rfc3339(ended.started_at),
-        "completed_at": None if ended.completed_at is None else rfc3339(ended.completed_at),
+        "completed_at": rfc3339_or_none(ended.completed_at),
         "result": None if ended.result is None else decode_json(ended.result),
     }
 

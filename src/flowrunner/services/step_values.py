@@ -10,7 +10,7 @@ import msgspec
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import NodeWaiting, SignalReceived
-from flowrunner.domain.values import JSON, ExecutionId, rfc3339
+from flowrunner.domain.values import JSON, ExecutionId, rfc3339_or_none
 from flowrunner.ports.event_codec import PartialDecoder, decode_event
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES
 from flowrunner.ports.steps import StepEvents, StoredEvent
@@ -227,7 +227,7 @@ def _preview_of(raw: msgspec.Raw, most: int) -> Preview:
 
 
 def _description(waiting: NodeWaiting) -> Mapping[str, JSON]:
-    until: JSON = None if waiting.due_at is None else rfc3339(waiting.due_at)
+    until: JSON = rfc3339_or_none(waiting.due_at)
     described: dict[str, JSON] = {**waiting.wait_for.describe(), "until": until}
     if len(msgspec.json.encode(described)) <= _WAIT_BYTES:
         return described
