@@ -3,6 +3,7 @@ import { computed, signal } from "@preact/signals";
 import { api, ApiError, type Schemas } from "../api/client";
 import { GraphStates, type NodeState, type NodeStatus } from "../graph/states";
 import { duration } from "../parts/format";
+import { common } from "../texts/common";
 import { executions as texts } from "../texts/executions";
 import { pathOf } from "./names";
 import { decisiveOf } from "./selection";
@@ -238,5 +239,5 @@ export function progressOf(step: Step | undefined): string | undefined {
   const scopes = step?.scopes;
   if (scopes === undefined || step?.node_type === "parallel") return undefined;
   // Nobody knows how many rounds other loops will have.
-  return step?.node_type === "foreach" ? texts.progress(scopes.completed, scopes.total, scopes.failed) : texts.countOfRounds(scopes.total);
+  return step?.node_type === "foreach" ? common.shown(scopes.completed, scopes.total) + texts.failedToo(scopes.failed) : texts.countOfRounds(scopes.total);
 }

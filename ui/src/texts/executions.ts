@@ -35,7 +35,7 @@ export const executions = {
 
   ran: (runs: number, failed: number) => (failed > 0 ? `${failed.toLocaleString("en")} of ${runs.toLocaleString("en")} failed` : `${runs.toLocaleString("en")} runs`),
   attemptsOf: (count: number) => `${count} attempts`,
-  progress: (completed: number, total: number, failed: number) => `${completed.toLocaleString("en")} of ${total.toLocaleString("en")}${failed > 0 ? `, ${failed.toLocaleString("en")} failed` : ""}`,
+  failedToo: (failed: number) => (failed > 0 ? `, ${failed.toLocaleString("en")} failed` : ""),
   countOfRounds: (count: number) => counted(count, "round"),
 
   tabs: "Views of the execution",
