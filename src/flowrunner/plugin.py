@@ -331,6 +331,8 @@ class NodeType(ABC, Generic[P]):
             the id or name of a flow.
         notifies: The parameter `notify`, if it has one, is the name of another node of the same scope, which runs when
             the node begins to wait for an `ApprovalWait` that names it.
+        result_keys: Keys of the result, if it is always a map with these. Whoever writes another result for a node in
+            a test of a flow is warned.
     """
 
     type: ClassVar[str]
@@ -349,6 +351,7 @@ class NodeType(ABC, Generic[P]):
     sets_variables: ClassVar[bool] = False
     starts_executions: ClassVar[bool] = False
     notifies: ClassVar[bool] = False
+    result_keys: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:
@@ -451,6 +454,7 @@ class NodeType(ABC, Generic[P]):
             sets_variables=self.sets_variables,
             starts_executions=self.starts_executions,
             notifies=self.notifies,
+            result_keys=self.result_keys,
         )
 
 

@@ -36,6 +36,11 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
         "to": ["c@d.example"], "cc": "e@f.example", "bcc": [], "reply_to": [], "subject": "s", "body": "t",
         "html": "<p>", "attachments": [{"filename": "f", "text": "t"}],
     },
+    "llm": {
+        "base_url": "http://127.0.0.1:1/", "provider": "openai", "api_key": "k", "model": "m", "system": "s",
+        "prompt": "p", "messages": [{"role": "user", "content": "c"}], "temperature": 0.5,
+        "max_tokens": 1, "tools": [{"name": "t"}], "response_schema": {"type": "object"},
+    },
     "transform": {"value": [1], "mapping": {"a": "1"}, "script": "return 1"},
     "switch": {"cases": [{"when": "true", "action": "a"}], "default_action": "b"},
     "condition": {

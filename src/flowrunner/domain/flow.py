@@ -49,6 +49,7 @@ class NodeTypeSpec:
         sets_variables: It may set variables of the flow.
         starts_executions: It starts executions of the flow that its parameter `flow` names.
         notifies: Its parameter `notify` names a node of the same scope that runs when it begins to wait.
+        result_keys: The keys of its result if that is always a map with these; else none.
         collects: Its parameter `collect` is evaluated after each round of its own nodes, and the values are collected.
         pure: It has no effect outside the execution, so its start need not be durable before it runs, nor its result
             before the next node starts.
@@ -69,6 +70,7 @@ class NodeTypeSpec:
     starts_executions: bool = False
     collects: bool = False
     notifies: bool = False
+    result_keys: tuple[str, ...] = ()
     code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
     schemas: tuple[str, ...] = ()
     child_scopes: ChildScopesKey | None = None

@@ -16,6 +16,7 @@ _MAIL: Final = "write type: email.send, with the server that sends it"
 _NO_DATABASE: Final = "there is no node type for databases: call a service in front of it, with type: http.request"
 _NO_COMMANDS: Final = "flows run no commands: ask a service that does, with type: http.request"
 _ASKED: Final = "ask its API, with type: http.request"
+_MODEL: Final = "write type: llm, with its provider, or the base_url of a server of models"
 _SCRIPT: Final = "write type: transform, params: {script: …}"
 
 OF_FLOWS: Final[Mapping[str, str]] = {
@@ -52,7 +53,7 @@ OF_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("start", "begin", "entry"), "leave it out: the flow starts with the node that no edge leads to"),
     **dict.fromkeys(("sql", "postgres", "postgresql", "mysql", "database", "db", "query", "redis"), _NO_DATABASE),
     **dict.fromkeys(("shell", "bash", "command", "exec", "ssh", "docker"), _NO_COMMANDS),
-    **dict.fromkeys(("llm", "openai", "agent", "ai", "gpt", "anthropic"), _ASKED),
+    **dict.fromkeys(("openai", "anthropic", "ai", "gpt", "claude", "chat", "ollama", "agent"), _MODEL),
     **dict.fromkeys(("file", "readfile", "writefile", "s3", "ftp"), _ASKED),
     **dict.fromkeys(("merge", "join"), "branches join in their node of type parallel, which returns their results"),
 }

@@ -20,6 +20,7 @@ _BUILT_IN: Final = {
     "http.request": ("http_request", "HttpRequest"),
     "webhook": ("webhook", "Webhook"),
     "email.send": ("email_send", "EmailSend"),
+    "llm": ("llm", "Llm"),
     "transform": ("transform", "Transform"),
     "switch": ("switch", "SwitchNode"),
     "condition": ("condition", "ConditionNode"),

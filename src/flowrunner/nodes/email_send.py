@@ -163,6 +163,7 @@ class EmailSend(NodeType[EmailSendParams]):
     keeps_params = True
     errors: ClassVar[tuple[str, ...]] = ("email", "connection", "timeout", "egress")
     timeout_seconds = 60.0
+    result_keys = ("message_id", "accepted", "refused")
 
     async def run(self, params: EmailSendParams, context: StepContext) -> JSON:
         sender = _address(params.sender)

@@ -18,6 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ERRORS: Final = ("http", "connection", "timeout", "egress")
+RESULT_KEYS: Final = ("status_code", "headers", "body", "metadata")
 TIMEOUT_SECONDS: Final = 30.0
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 # RFC 9110, 9.2.2: sending these twice does what sending them once does.

@@ -17,6 +17,8 @@ ResponseKind: TypeAlias = Literal["json", "text", "base64"]
 # The limit of an error's data is 256 KiB as JSON, which may write a byte with six characters, and in memory, where a
 # text may take four bytes for each of its own. Headers have at most 64 KiB.
 _SURELY_KEPT_BYTES: Final = 24 * 1024
+# Errors of `json_of`.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _SINGLE_BYTE: Final = (
     *("ascii", "latin_1", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "cp437", "cp850", "cp866", "cp874"),
@@ -68,9 +70,8 @@ def body_or_text(answer: HttpAnswer) -> JSON:
 def _json(answer: HttpAnswer) -> JSON:
     codec = _known_codec_of(answer)
     try:
-        value: JSON = decode_json(answer.body.decode(codec))
-        _check_depth(value, answer.body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        return json_of(answer.body.decode(codec))
+    except UNREADABLE as error:
         # The data of a larger error is not kept.
         where = "" if len(answer.body) <= _SURELY_KEPT_BYTES else ", if the data of the error has at most 256 KiB"
         raise NodeFailure(
@@ -84,12 +85,22 @@ def _json(answer: HttpAnswer) -> JSON:
                 "body": _text(answer),
             },
         ) from None
+
+
+def json_of(text: str) -> JSON:
+    """Return the value of a text of JSON.
+
+    Raises:
+        MsgspecError, UnicodeError, RecursionError: It is not JSON, or nested too deep.
+    """
+    value: JSON = decode_json(text)
+    _check_depth(value, text)
     return value
 
 
-def _check_depth(value: JSON, body: bytes) -> None:
+def _check_depth(value: JSON, text: str) -> None:
     """Raises: RecursionError if the value is nested so deep that what contains it could not be decoded again."""
-    if body.count(b"[") + body.count(b"{") <= MOST_LEVELS:
+    if text.count("[") + text.count("{") <= MOST_LEVELS:
         return
     level = [value]
     for _ in range(MOST_LEVELS):

@@ -14,6 +14,7 @@ from flowrunner.nodes.files import File, decoded, multipart
 from flowrunner.nodes.http import (
     ERRORS,
     REPEATABLE_METHODS,
+    RESULT_KEYS,
     TIMEOUT_SECONDS,
     Method,
     is_long_value,
@@ -130,6 +131,7 @@ class HttpRequest(NodeType[HttpRequestParams]):
     keeps_params = True
     errors: ClassVar[tuple[str, ...]] = ERRORS
     timeout_seconds = TIMEOUT_SECONDS
+    result_keys = RESULT_KEYS
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
         return str(params.get("method", "GET")).upper() in REPEATABLE_METHODS
@@ -201,9 +203,9 @@ async def _soon(params: HttpRequestParams, write: Callable[P, R], *args: P.args,
     return await on_thread(write, *args, **kwargs) if params.is_long() else write(*args, **kwargs)
 
 
-def url_faults(params: Mapping[str, JSON]) -> list[ParamFault]:
+def url_faults(params: Mapping[str, JSON], key: str = "url") -> list[ParamFault]:
     """Return the faults at the beginning of a URL, as far as the document shows it."""
-    url = params.get("url")
+    url = params.get(key)
     begins = url.partition("${")[0].lower() if isinstance(url, str) else ""
     # Expressions of other systems, `{{ url }}`, have a warning of their own.
     if not isinstance(url, str) or not begins or begins.startswith(_SCHEMES) or "{{" in begins:
@@ -217,7 +219,7 @@ def url_faults(params: Mapping[str, JSON]) -> list[ParamFault]:
     elif "://" in begins:
         hint = "other schemes are not supported"
     message = f"'{shown}' does not begin with http:// or https://"
-    return [ParamFault(keys=("url",), code="param", message=message, hint=hint)]
+    return [ParamFault(keys=(key,), code="param", message=message, hint=hint)]
 
 
 def with_query(url: str, query: Fields) -> str:

@@ -9,6 +9,7 @@ from flowrunner.domain.standard_webhooks import key_of, signature
 from flowrunner.nodes.http import (
     ERRORS,
     REPEATABLE_METHODS,
+    RESULT_KEYS,
     TIMEOUT_SECONDS,
     Method,
     is_long_value,
@@ -48,6 +49,7 @@ class Webhook(NodeType[WebhookParams]):
     keeps_params = True
     errors: ClassVar[tuple[str, ...]] = ERRORS
     timeout_seconds = TIMEOUT_SECONDS
+    result_keys = RESULT_KEYS
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
         return str(params.get("method", "POST")).upper() in REPEATABLE_METHODS

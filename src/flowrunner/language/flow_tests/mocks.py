@@ -1,6 +1,6 @@
 """Warnings about mocks that no run of their node can produce."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec
@@ -11,8 +11,6 @@ from flowrunner.language.legacy import type_of
 from flowrunner.language.raw_nodes import params_of
 from flowrunner.language.yaml_source import Keys
 
-# Keys in the result of nodes that send HTTP requests.
-_ANSWER_KEYS: Final = ("status_code", "headers", "body", "metadata")
 _STATUSES: Final = range(100, 600)
 _SUCCESSES: Final = range(200, 300)
 
@@ -38,8 +36,8 @@ def check_mock(
     if isinstance(type, str) and type:
         _check_error(written, type, spec, (*at, "error", "type") if isinstance(error, dict) else (*at, "error"))
     hooks = node.get("hooks")
-    if "result" in answer and "http" in spec.errors and not (isinstance(hooks, dict) and "exec" in hooks):
-        _check_answer(written, answer["result"], params, (*at, "result"))
+    if "result" in answer and spec.result_keys and not (isinstance(hooks, dict) and "exec" in hooks):
+        _check_answer(written, answer["result"], spec.result_keys, params, (*at, "result"))
 
 
 def _check_action(
@@ -64,17 +62,20 @@ def _check_error(written: FlowTestDocument, type: str, spec: NodeTypeSpec, at: K
         written.warn(at, "mock.error", f"a node of type {spec.name} never fails with '{short(type)}'", hint)
 
 
-def _check_answer(written: FlowTestDocument, result: JSON, params: Mapping[str, JSON], at: Keys) -> None:
+def _check_answer(
+    written: FlowTestDocument, result: JSON, known: Sequence[str], params: Mapping[str, JSON], at: Keys
+) -> None:
+    usual = "body" if "body" in known else known[0]
     if not isinstance(result, dict):
-        message = f"no server answers like this: the result is a map with {', '.join(_ANSWER_KEYS)}"
-        written.warn(at, "mock.result", message, "write result: {body: …}")
+        message = f"no server answers like this: the result is a map with {', '.join(known)}"
+        written.warn(at, "mock.result", message, f"write result: {{{usual}: …}}")
         return
     for key in result:
-        if key not in _ANSWER_KEYS:
-            hint = written.suggestions.did_you_mean(key, _ANSWER_KEYS) or "put it under 'body'"
+        if key not in known:
+            hint = written.suggestions.did_you_mean(key, known) or f"put it under '{usual}'"
             message = f"no server answers like this: the result has no '{short(key)}'"
             written.warn((*at, key), "mock.result", message, hint, is_of_key=True)
-    if "status_code" not in result:
+    if "status_code" not in result or "status_code" not in known:
         return
     status, expected = result["status_code"], params.get("expect_status")
     if isinstance(status, bool) or not isinstance(status, int) or status not in _STATUSES:

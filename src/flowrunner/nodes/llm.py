@@ -1,0 +1,331 @@
+"""Node type `llm`: ask a language model by the API of OpenAI, which most servers of models have, or of Anthropic."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Final, Literal, Self
+
+import msgspec
+from pydantic import Field, model_validator
+
+from flowrunner.domain.errors import quoted
+from flowrunner.nodes.http import ERRORS, is_long_value, json_body, on_thread, send
+from flowrunner.nodes.http_answers import UNREADABLE, json_of, read_body
+from flowrunner.nodes.http_request import url_faults
+from flowrunner.plugin import JSON, HttpAnswer, NodeFailure, NodeType, ParamFault, Params, StepContext
+
+MOST_MESSAGES: Final = 1000
+MOST_TOOLS: Final = 128
+# Anthropic asks for a limit in each request. Every model of it allows this one.
+_MAX_TOKENS: Final = 4096
+_ANTHROPIC_VERSION: Final = "2023-06-01"
+_OPENAI_URL: Final = "https://api.openai.com/v1"
+_ANTHROPIC_URL: Final = "https://api.anthropic.com/v1"
+# The tool by which a model of Anthropic gives an answer of a given form, and the name of the form for OpenAI.
+_ANSWER: Final = "answer"
+_FINISHED: Final = {
+    **dict.fromkeys(("stop", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tool_calls"),
+    **dict.fromkeys(("content_filter", "refusal"), "refused"),
+}
+
+
+class LlmToolCall(Params):
+    id: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=200)
+    arguments: dict[str, Any] | str = Field(default={}, description="As `tool_calls` of a result have them.")
+
+
+class LlmMessage(Params):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[Any] | None = Field(default=None, description="Text, or parts in the form of the provider.")
+    tool_calls: list[LlmToolCall] = Field(default=[], max_length=MOST_TOOLS, description="Calls of the assistant.")
+    tool_call_id: str | None = Field(default=None, description="The call that a message of a tool answers.")
+
+    @model_validator(mode="after")
+    def _of_its_role(self) -> Self:
+        if self.content is None and not self.tool_calls:
+            raise ValueError("give 'content'")
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("'tool_calls' are those of an assistant")
+        if (self.tool_call_id is None) == (self.role == "tool"):
+            raise ValueError("give 'tool_call_id' with the role 'tool', and with no other")
+        return self
+
+
+class LlmTool(Params):
+    name: str = Field(min_length=1, max_length=64)
+    description: str | None = Field(default=None, description="By which the model decides whether to call it.")
+    parameters: dict[str, Any] = Field(default={"type": "object"}, description="JSON Schema of its arguments.")
+
+
+class LlmParams(Params):
+    provider: Literal["openai", "anthropic"] | None = Field(default=None, description="openai if `base_url` is given.")
+    base_url: str | None = Field(
+        default=None, min_length=1, max_length=8192, description="Of another server with the same API, with its /v1."
+    )
+    api_key: str | None = Field(default=None, min_length=1, max_length=10_000)
+    model: str = Field(min_length=1, max_length=200)
+    system: str | None = Field(default=None, description="Instructions, before the messages.")
+    prompt: str | None = Field(default=None, description="One message of a user, instead of `messages`.")
+    messages: list[LlmMessage] | None = Field(default=None, min_length=1, max_length=MOST_MESSAGES)
+    temperature: float | int | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, description="Of the answer; 4096 for anthropic if absent.")
+    tools: list[LlmTool] = Field(default=[], max_length=MOST_TOOLS, description="That the model may ask to be called.")
+    response_schema: dict[str, Any] | None = Field(default=None, description="JSON Schema of the answer, an object.")
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.provider is None and self.base_url is None:
+            raise ValueError("give 'provider' (openai or anthropic), or 'base_url' of a server with the API of OpenAI")
+        if self.base_url is None and self.api_key is None:
+            raise ValueError("give 'api_key', as a secret: ${secrets.LLM_KEY}")
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either 'prompt' or 'messages'")
+        names = Counter(tool.name for tool in self.tools)
+        if self.response_schema is not None:
+            names[_ANSWER] += 1
+        for name, count in names.items():
+            if count > 1:
+                raise ValueError(f"the name {quoted(name)} is that of another tool, or of the answer")
+        return self
+
+    def is_long(self) -> bool:
+        """Return whether the request may be long: see `is_long_value`."""
+        messages = [
+            [message.content, [call.arguments for call in message.tool_calls]] for message in self.conversation()
+        ]
+        return is_long_value([self.system, messages, [tool.parameters for tool in self.tools], self.response_schema])
+
+    def conversation(self) -> Sequence[LlmMessage]:
+        return self.messages if self.messages is not None else [LlmMessage(role="user", content=self.prompt)]
+
+
+class Llm(NodeType[LlmParams]):
+    """Asks a language model."""
+
+    type = "llm"
+    examples = (
+        "type: llm\nparams:\n  provider: anthropic\n  api_key: ${secrets.LLM_KEY}\n  model: claude-sonnet-4-5\n"
+        "  prompt: 'Summarize in one sentence: ${input.text}'\nretry: {max: 4}\noutput: ${result.content}\n",
+        "type: llm\nparams:\n  provider: openai\n  api_key: ${secrets.LLM_KEY}\n  model: gpt-4o-mini\n"
+        "  system: You sort requests of customers.\n  prompt: ${input.text}\n  response_schema:\n    type: object\n"
+        "    properties: {topic: {enum: [invoice, delivery, other]}}\n    required: [topic]\n"
+        "    additionalProperties: false\noutput: ${result.structured.topic}\n",
+    )
+    Params = LlmParams
+    keeps_params = True
+    errors: ClassVar[tuple[str, ...]] = (*ERRORS, "llm")
+    timeout_seconds = 120.0
+    result_keys = ("content", "structured", "tool_calls", "finish_reason", "usage", "model")
+    schemas: ClassVar[tuple[str, ...]] = ("response_schema",)
+
+    def repeatable(self, params: Mapping[str, JSON]) -> bool:
+        return True
+
+    def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
+        return [*super().check(params), *url_faults(params, "base_url")]
+
+    async def run(self, params: LlmParams, context: StepContext) -> JSON:
+        api = _Anthropic if params.provider == "anthropic" else _OpenAi
+        is_long = params.is_long()
+
+        def written() -> tuple[bytes, Mapping[str, str]]:
+            return json_body(api.request(params), api.headers(params))
+
+        async def write() -> tuple[bytes, Mapping[str, str]]:
+            return await on_thread(written) if is_long else written()
+
+        answer: Any = await send(
+            context,
+            method="POST",
+            url=(params.base_url or api.url).rstrip("/") + api.path,
+            write=write,
+            is_long=is_long,
+            read=partial(_result, api.read, has_form=params.response_schema is not None),
+            said="Request to the model",
+        )
+        result: JSON = answer["body"]
+        return result
+
+
+class _OpenAi:
+    """Chat completions: https://platform.openai.com/docs/api-reference/chat."""
+
+    url: Final = _OPENAI_URL
+    path: Final = "/chat/completions"
+
+    @staticmethod
+    def headers(params: LlmParams) -> Mapping[str, str]:
+        return {} if params.api_key is None else {"Authorization": f"Bearer {params.api_key}"}
+
+    @staticmethod
+    def request(params: LlmParams) -> dict[str, Any]:
+        messages: list[dict[str, Any]] = []
+        if params.system is not None:
+            messages.append({"role": "system", "content": params.system})
+        for message in params.conversation():
+            written: dict[str, Any] = {"role": message.role, "content": message.content}
+            if message.tool_calls:
+                written["tool_calls"] = [
+                    {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": _as_text(c.arguments)}}
+                    for c in message.tool_calls
+                ]
+            if message.tool_call_id is not None:
+                written["tool_call_id"] = message.tool_call_id
+            messages.append(written)
+        request: dict[str, Any] = {"model": params.model, "messages": messages}
+        if params.temperature is not None:
+            request["temperature"] = params.temperature
+        if params.max_tokens is not None:
+            # Newer models of OpenAI refuse the old name, which is the only one that other servers know.
+            request["max_tokens" if params.base_url else "max_completion_tokens"] = params.max_tokens
+        if params.tools:
+            request["tools"] = [
+                {"type": "function", "function": tool.model_dump(exclude_none=True)} for tool in params.tools
+            ]
+        if params.response_schema is not None:
+            form = {"name": _ANSWER, "schema": params.response_schema, "strict": True}
+            request["response_format"] = {"type": "json_schema", "json_schema": form}
+        return request
+
+    @staticmethod
+    def read(answer: Any) -> dict[str, JSON]:
+        choice = answer["choices"][0]
+        message, usage = choice["message"], answer.get("usage") or {}
+        refusal = message.get("refusal")
+        calls = [
+            {"id": call["id"], "name": call["function"]["name"], "arguments": _decoded(call["function"]["arguments"])}
+            for call in message.get("tool_calls") or ()
+        ]
+        return {
+            "content": refusal or message.get("content"),
+            "tool_calls": calls,
+            "finish_reason": "refused" if refusal else _FINISHED.get(choice.get("finish_reason"), "stop"),
+            "usage": {"input_tokens": usage.get("prompt_tokens"), "output_tokens": usage.get("completion_tokens")},
+            "model": answer.get("model"),
+        }
+
+
+class _Anthropic:
+    """Messages: https://docs.anthropic.com/en/api/messages."""
+
+    url: Final = _ANTHROPIC_URL
+    path: Final = "/messages"
+
+    @staticmethod
+    def headers(params: LlmParams) -> Mapping[str, str]:
+        version = {"anthropic-version": _ANTHROPIC_VERSION}
+        return version if params.api_key is None else {**version, "x-api-key": params.api_key}
+
+    @staticmethod
+    def request(params: LlmParams) -> dict[str, Any]:
+        conversation = params.conversation()
+        system = [] if params.system is None else [{"type": "text", "text": params.system}]
+        for message in conversation:
+            if message.role == "system":
+                system += _blocks(message.content)
+        request: dict[str, Any] = {
+            "model": params.model,
+            "max_tokens": params.max_tokens or _MAX_TOKENS,
+            "messages": [_turn(message) for message in conversation if message.role != "system"],
+        }
+        if system:
+            request["system"] = system
+        if params.temperature is not None:
+            request["temperature"] = params.temperature
+        tools = [
+            {**tool.model_dump(include={"name", "description"}, exclude_none=True), "input_schema": tool.parameters}
+            for tool in params.tools
+        ]
+        if params.response_schema is not None:
+            tools.append({"name": _ANSWER, "description": "Gives the answer.", "input_schema": params.response_schema})
+            request["tool_choice"] = {"type": "any"} if params.tools else {"type": "tool", "name": _ANSWER}
+        if tools:
+            request["tools"] = tools
+        return request
+
+    @staticmethod
+    def read(answer: Any) -> dict[str, JSON]:
+        blocks, usage = answer["content"], answer.get("usage") or {}
+        texts = [block["text"] for block in blocks if block["type"] == "text"]
+        calls = [
+            {"id": block["id"], "name": block["name"], "arguments": block["input"]}
+            for block in blocks
+            if block["type"] == "tool_use"
+        ]
+        return {
+            "content": "".join(texts) if texts else None,
+            "tool_calls": calls,
+            "finish_reason": _FINISHED.get(answer.get("stop_reason"), "stop"),
+            "usage": {"input_tokens": usage.get("input_tokens"), "output_tokens": usage.get("output_tokens")},
+            "model": answer.get("model"),
+        }
+
+
+def _turn(message: LlmMessage) -> dict[str, Any]:
+    if message.role == "tool":
+        block = {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": message.content}
+        return {"role": "user", "content": [block]}
+    if not message.tool_calls:
+        return {"role": message.role, "content": message.content}
+    uses = [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": _decoded(call.arguments)}
+        for call in message.tool_calls
+    ]
+    return {"role": message.role, "content": [*_blocks(message.content), *uses]}
+
+
+def _blocks(content: str | list[Any] | None) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+
+
+def _result(read: Callable[[Any], dict[str, JSON]], answer: HttpAnswer, *, has_form: bool) -> JSON:
+    """Return the result of the node. Raises: NodeFailure if the answer is none of a model, or not of the form."""
+    body = read_body(answer, "json")
+    try:
+        result: dict[str, Any] = {"content": None, "structured": None, **read(body)}
+    except (LookupError, TypeError, AttributeError):
+        raise NodeFailure(
+            "llm.invalid_answer",
+            f"The answer from {answer.url} is not that of a language model with this API",
+            data={"body": body},
+        ) from None
+    if has_form:
+        _structure(result)
+    return result
+
+
+def _structure(result: dict[str, Any]) -> None:
+    """Move the answer of the given form to `structured`. Raises: NodeFailure if there is none."""
+    calls = [call for call in result["tool_calls"] if call["name"] != _ANSWER]
+    answers = [call["arguments"] for call in result["tool_calls"] if call["name"] == _ANSWER]
+    reason = result["finish_reason"]
+    if answers and reason != "length":
+        result.update(structured=answers[0], tool_calls=calls, finish_reason="tool_calls" if calls else "stop")
+        return
+    if reason == "tool_calls":
+        return
+    if reason == "refused":
+        raise NodeFailure("llm.refused", "The model has refused to answer", data=result)
+    if reason == "length":
+        raise NodeFailure("llm.too_long", "The answer was cut off: raise 'max_tokens'", data=result)
+    structured = _decoded(result["content"])
+    if not isinstance(structured, dict):
+        raise NodeFailure("llm.invalid_answer", "The answer is no JSON object, as 'response_schema' asks", data=result)
+    result["structured"] = structured
+
+
+def _decoded(text: JSON) -> JSON:
+    """Return the value of a text of JSON, and anything else unchanged."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return json_of(text)
+    except UNREADABLE:
+        return text
+
+
+def _as_text(arguments: JSON) -> str:
+    return arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
