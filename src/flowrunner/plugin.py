@@ -331,8 +331,8 @@ class NodeType(ABC, Generic[P]):
             the id or name of a flow.
         notifies: The parameter `notify`, if it has one, is the name of another node of the same scope, which runs when
             the node begins to wait for an `ApprovalWait` that names it.
-        result_keys: Keys of the result, if it is always a map with these. Whoever writes another result for a node in
-            a test of a flow is warned.
+        result_keys: Keys of the result, if it is always a map with these. Tests of flows with another result for such
+            a node get a warning.
     """
 
     type: ClassVar[str]
