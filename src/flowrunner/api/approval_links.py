@@ -25,6 +25,9 @@ from flowrunner.threads import on_thread_if
 
 _FORM: Final = "application/x-www-form-urlencoded"
 
+# Errors that have a page.
+_SHOWN: Final = (LinkUnknown, LinkIsOver, TooManyRequests, Unavailable, Forbidden, Conflict, InvalidRequest)
+
 public = APIRouter(route_class=PublicRoute, include_in_schema=False)
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -35,14 +38,8 @@ async def show_approval(request: Request, token: str) -> HTMLResponse:
     request.scope[OWN_HEADERS] = approval_page.LINK_HEADERS
     try:
         return approval_page.question(await services_of(request).linked_approvals.open(token))
-    except LinkUnknown:
-        return approval_page.unknown()
-    except LinkIsOver as error:
-        return approval_page.over(error.reason)
-    except TooManyRequests as error:
-        return await _too_many(request, error)
-    except Unavailable:
-        return approval_page.unavailable()
+    except _SHOWN as error:
+        return await _page_of(request, error)
 
 
 @public.post("/approve/{token}")
@@ -64,18 +61,25 @@ async def answer_by_link(request: Request, token: str) -> HTMLResponse:
             again = partial(approval_page.question, approval, sent=sent, faults=error.faults, status=422)
             return await on_thread_if(len(body), again)
         return approval_page.answered(approved=approved)
-    except LinkUnknown:
-        return approval_page.unknown()
-    except LinkIsOver as error:
-        return approval_page.over(error.reason)
-    except TooManyRequests as error:
-        return await _too_many(request, error)
-    except Unavailable:
-        return approval_page.unavailable()
-    except (Forbidden, Conflict) as error:
-        return approval_page.refused(str(error), status=403 if isinstance(error, Forbidden) else 409)
-    except InvalidRequest as error:
-        return approval_page.refused(str(error), status=error.status)
+    except _SHOWN as error:
+        return await _page_of(request, error)
+
+
+async def _page_of(request: Request, error: Exception) -> HTMLResponse:
+    """Return the page for an error of `_SHOWN`."""
+    match error:
+        case LinkUnknown():
+            return approval_page.unknown()
+        case LinkIsOver():
+            return approval_page.over(error.reason)
+        case TooManyRequests():
+            return await _too_many(request, error)
+        case Unavailable():
+            return approval_page.unavailable()
+        case InvalidRequest():
+            return approval_page.refused(str(error), status=error.status)
+        case _:
+            return approval_page.refused(str(error), status=403 if isinstance(error, Forbidden) else 409)
 
 
 async def _too_many(request: Request, error: TooManyRequests) -> HTMLResponse:

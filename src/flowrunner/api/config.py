@@ -23,7 +23,7 @@ from flowrunner.api.http.conditions import (
 from flowrunner.api.http.errors import etag
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import RoutePolicy
-from flowrunner.api.http.requests import MAX_LIMIT, Body, Count, Cursor, Limit, Offset, page_of
+from flowrunner.api.http.requests import Body, LongPaging
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.secrets import FlowNameAnswer
@@ -81,16 +81,12 @@ class ConfigList(ListAnswer, frozen=True):
 @router.get("", responses=errors(401, 403, 404, 422))
 async def list_config(
     request: Request,
-    *,
-    limit: Limit = MAX_LIMIT,
-    offset: Offset = 0,
-    cursor: Cursor = None,
-    count: Count = False,
+    page: LongPaging,
 ) -> Reply[ConfigList]:
     """List the configuration values of the workspace by name."""
     return await paged(
         request,
-        page_of(limit, offset, cursor, count=count),
+        page,
         lambda page: services_of(request).configuration.page(caller_of(request), page=page),
         kind=ConfigList,
         item=ConfigValueInList.of,

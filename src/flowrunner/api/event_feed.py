@@ -80,8 +80,7 @@ class EventFeed:
 
         Raises: Unavailable, also if the execution is deleted meanwhile: a subscriber that comes back learns that.
         """
-        subscription = self._events.subscribe(id)
-        try:
+        with self.subscribed(id) as subscription:
             # Events recorded before the subscription, or missed by it, are in the journal.
             page = await self._read(workspace_id, id, after, limit=_FIRST_PAGE, at_once=self._beginning)
             while True:
@@ -108,8 +107,6 @@ class EventFeed:
                     if _is_last(taken[-1]):
                         return
                 page = await self._next_page(workspace_id, id, after)
-        finally:
-            self._events.unsubscribe(id, subscription)
 
     async def page(self, workspace_id: WorkspaceId, id: ExecutionId, after: int, *, limit: int) -> EventPage | None:
         """Return a page of the events after ``after``: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`.

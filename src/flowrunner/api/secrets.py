@@ -22,7 +22,7 @@ from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH_ANY, condition_of
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy
-from flowrunner.api.http.requests import MAX_LIMIT, Body, Count, Cursor, Limit, Offset, page_of
+from flowrunner.api.http.requests import Body, LongPaging
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339, rfc3339_or_none
@@ -89,28 +89,20 @@ _CREATE_RESPONSES: Final = {200: {"description": "Replaced"}, **errors(401, 403,
 async def list_secrets(
     request: Request,
     account_id: str,
-    *,
-    limit: Limit = MAX_LIMIT,
-    offset: Offset = 0,
-    cursor: Cursor = None,
-    count: Count = False,
+    page: LongPaging,
 ) -> Reply[SecretList]:
     """List the secrets of the account's personal workspace, without their values."""
-    return await _list(request, page_of(limit, offset, cursor, count=count))
+    return await _list(request, page)
 
 
 @of_workspaces.get("", responses=_LIST_ERRORS)
 async def list_workspace_secrets(
     request: Request,
     id: str,
-    *,
-    limit: Limit = MAX_LIMIT,
-    offset: Offset = 0,
-    cursor: Cursor = None,
-    count: Count = False,
+    page: LongPaging,
 ) -> Reply[SecretList]:
     """List the secrets of a workspace, without their values."""
-    return await _list(request, page_of(limit, offset, cursor, count=count))
+    return await _list(request, page)
 
 
 async def _list(request: Request, page: Page) -> Reply[SecretList]:

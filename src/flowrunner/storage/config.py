@@ -10,7 +10,7 @@ from flowrunner.bounded_json import decode_json
 from flowrunner.domain.config import MAX_CHARACTERS, MAX_VALUES, NO_CONFIG
 from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.limits import check_count
-from flowrunner.domain.values import JSON, FlowId, WorkspaceId
+from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.config import Check, ConfigView
 from flowrunner.ports.flows import FlowName
@@ -18,7 +18,7 @@ from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.secrets import WORKSPACE_EXISTS
+from flowrunner.storage.secrets import WORKSPACE_EXISTS, users_of
 from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, listed, one_row
 
 SAVE: Final = """
@@ -111,10 +111,7 @@ class SqlConfig:
 
         async def read(tx: Transaction) -> tuple[Sequence[ConfigView], int]:
             rows, total = await page_and_total(tx, page, PAGE, COUNT, values)
-            users: dict[str, list[FlowName]] = {row[0]: [] for row in rows}
-            for names, id, flow in await tx.rows(USERS, values):
-                for name in users.keys() & names.split():
-                    users[name].append(FlowName(FlowId(id), flow))
+            users = await users_of(tx, USERS, workspace_id, [row[0] for row in rows])
             return [_view(row, users[row[0]]) for row in rows], total
 
         return await self._database.read_long(read)

@@ -145,10 +145,7 @@ class SqlSecrets:
 
         async def read(tx: Transaction) -> tuple[Sequence[SecretView], int]:
             rows, total = await page_and_total(tx, page, PAGE, COUNT, values)
-            users: dict[str, list[FlowName]] = {row[0]: [] for row in rows}
-            for names, id, name in await tx.rows(USERS, values):
-                for key in users.keys() & names.split():
-                    users[key].append(FlowName(FlowId(id), name))
+            users = await users_of(tx, USERS, workspace_id, [row[0] for row in rows])
             return [_view(row, users[row[0]]) for row in rows], total
 
         return await self._database.read_long(read)
@@ -239,6 +236,21 @@ async def sealed_now(tx: Transaction, workspace_id: WorkspaceId, seal: Seal) -> 
     if data_key != before:
         await tx.run(ADD_DATA_KEY, _key_values(workspace_id, data_key))
     return secret
+
+
+async def users_of(
+    tx: Transaction, statement: str, workspace_id: WorkspaceId, names: Sequence[str]
+) -> Mapping[str, Sequence[FlowName]]:
+    """Return the flows that use each name.
+
+    Args:
+        statement: Returns the names that a flow uses, separated by blanks, and the id and the name of the flow.
+    """
+    users: dict[str, list[FlowName]] = {name: [] for name in names}
+    for used, id, flow in await tx.rows(statement, {"workspace_id": workspace_id}):
+        for name in users.keys() & used.split():
+            users[name].append(FlowName(FlowId(id), flow))
+    return users
 
 
 def _view(row: Sequence[Any], used_by: Sequence[FlowName] = ()) -> SecretView:

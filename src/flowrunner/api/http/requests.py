@@ -147,8 +147,13 @@ async def _page(limit: Limit = DEFAULT_LIMIT, offset: Offset = 0, cursor: Cursor
     return page_of(limit, offset, cursor, count=count)
 
 
-# The page that the query parameters of a list ask for.
+async def _long_page(limit: Limit = MAX_LIMIT, offset: Offset = 0, cursor: Cursor = None, count: Count = False) -> Page:
+    return page_of(limit, offset, cursor, count=count)
+
+
+# The page that the query parameters of a list ask for; and of a short list, which clients want whole.
 Paging: TypeAlias = Annotated[Page, Depends(_page)]
+LongPaging: TypeAlias = Annotated[Page, Depends(_long_page)]
 
 
 def text_filter(description: str | None = None) -> Any:
