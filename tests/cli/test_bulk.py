@@ -9,7 +9,7 @@ import pytest
 
 from client.scripted import answer, error, hang_up, scripted
 from flowrunner.api.jobs import JobAnswer
-from flowrunner.cli import outages
+from flowrunner.cli import bulk, outages
 from flowrunner.cli.bulk import follow_job, required
 from flowrunner.cli.common import CommandFailed
 from flowrunner.cli.shared_options import labels_of
@@ -64,6 +64,20 @@ def test_a_server_that_stays_away_is_not_waited_for_beyond_a_minute(monkeypatch:
         follow_job(client, {"id": "job-1", "status": "running"})
 
     assert raised.value.exit_code == 7
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_job_that_a_pause_holds_up_says_so_once_and_any_other_says_nothing(
+    is_paused: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "_POLL_SECONDS", 0.0)
+    job = {"id": "job-1", "status": "running", "errors": [], "failed": 0}
+    running, ended = answer(200, job), answer(200, {**job, "status": "completed"})
+    steps = *(running,) * 4, answer(200, {"paused": is_paused}), running, running, ended
+    with scripted(*steps) as server, click.Context(click.Command("cancel")), Client(server.url) as client:
+        assert follow_job(client, job) == 0
+
+    assert capsys.readouterr().err.count("the installation is paused") == is_paused
 
 
 @pytest.mark.parametrize(("ids", "selected"), [([], {}), (["exec-1"], {"status": "failed"})])

@@ -24,7 +24,7 @@ ENTRY: Final[Mapping[str, Any]] = {
     "status": "completed", "number": 1, "revision": 1, "created_at": "2026-01-01T00:00:00.000Z", "type": "schedule",
     "enabled": True, "role": "admin", "level": "info", "message": "done", "link": "/x", "execution_id": ID, "total": 1,
     "definition": "nodes: {a: {type: return}}", "flow_id": "flow-1", "missing_secrets": [], "next": [], "done": 1,
-    "value": 1, "failed": 0, "errors": [],
+    "value": 1, "failed": 0, "errors": [], "used_by": [],
     "plan": {"action": "update", "diff": "", "is_truncated": False, "summary": None}, "executions": [{"id": ID}],
     "timestamp": "2026-01-01T00:00:00.000Z",
 }  # fmt: skip
@@ -65,6 +65,14 @@ BESIDE: Final[Mapping[str, Sequence[str]]] = {
 }
 # Options that take only what there is, that stand alone, or that are meant without a workspace alone.
 ALONE: Final = {"workspace_to", "email_confirmed", "installation"}
+
+
+# What commands say to people of an answer that shows nothing, other than "done".
+SAID: Final = {
+    "account password": "Password changed; log in again\n",
+    "trigger next": "There is nothing to show\n",
+    **dict.fromkeys(("logs", "executions logs"), "No node has failed: this is the whole log\n"),
+}
 
 
 def commands(command: click.Command, path: Sequence[str] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -158,6 +166,8 @@ def call(server: Server, path: str, given: Sequence[str]) -> Sequence[Any]:
     server.sent = []
     done = CliRunner().invoke(main, [*path.split(), *given], input="a secret value\n")
     assert done.exit_code == 0, (path, given, done.output, done.exception)
+    # Beside its answer, a command that succeeds says something only where there is nothing to answer.
+    assert done.stderr in ("", "done\n", SAID.get(path)), (path, given)
     return server.sent
 
 
@@ -191,6 +201,41 @@ def test_an_empty_value_is_sent_or_refused_and_never_taken_for_none(
     done = CliRunner().invoke(main, [*path.split(), *arguments, option.opts[-1], ""])
 
     assert done.exit_code in (2, 5) or (done.exit_code == 0 and server.sent != without), (done.output, server.sent)
+
+
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [
+        pytest.param(*each, id=each[0])
+        for each in commands(main)
+        # The one fails where nothing was delivered, and the other without a context.
+        if each[0] not in ("callback test", "workspace use")
+    ],
+)
+def test_a_command_that_succeeds_says_nothing_beside_its_answer(
+    server: Server, path: str, command: click.Command
+) -> None:
+    Path(".env").write_text("THING=a new value of it")
+    Path(".env").chmod(0o600)
+    yes = ["-y"] if any("-y" in parameter.opts for parameter in command.params) else []
+
+    call(server, path, [*WORDS[path], *yes] if path in WORDS else arguments_of(path, command))
+
+
+@pytest.mark.parametrize(
+    ("given", "confirmed"),
+    [
+        (["thing@example.com"], "thing@example.com"),
+        (["thing@example.com", "--email", "other@example.com"], "other@example.com"),
+        (["thing", "--email", "other@example.com"], "other@example.com"),
+    ],
+)
+def test_the_address_that_is_confirmed_is_the_new_one_or_that_which_names_the_account(
+    server: Server, given: Sequence[str], confirmed: str
+) -> None:
+    *_, (method, _, _, body) = call(server, "account update", [*given, "--email-confirmed"])
+
+    assert (method, json.loads(body)) == ("PUT", {"email_confirmed": True, "email": confirmed})
 
 
 @pytest.mark.parametrize("option", [each for each in common_options() if not each.is_flag], ids=lambda each: each.name)

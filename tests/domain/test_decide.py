@@ -467,6 +467,28 @@ def test_a_step_that_was_about_to_resume_at_a_crash_fails_only_if_that_may_have_
         assert (after_crash.event.attempt, after_crash.event.interrupted) == (2, True)
 
 
+@pytest.mark.parametrize(("interruptions", "is_over"), [(1, False), (2, True)])
+def test_a_crash_while_a_step_waits_costs_one_of_the_steps_that_an_execution_may_start(
+    interruptions: int, is_over: bool
+) -> None:
+    flow = flow_of("{nodes: {a: {type: wait, params: {key: k}, next: b}, b: {type: log, params: {message: x}}}}")
+    flow = replace(flow, limits=FlowLimits(max_steps=3))
+    attempts = range(2, 2 + interruptions)
+    events: list[Event] = [
+        Started(node="a", node_type="wait", input=None, cause=REQUESTED),
+        NodeStarted(node="a", node_type="wait", iteration=1, attempt=1),
+        NodeWaiting(node="a", node_type="wait", iteration=1, attempt=1, wait_for=SignalWait("k")),
+        SignalReceived(key="k", payload=None, by="account-1"),
+        *(NodeStarted(node="a", node_type="wait", iteration=1, attempt=n, interrupted=True) for n in attempts),
+        NodeCompleted(node="a", node_type="wait", iteration=1, attempt=attempts[-1], action="default", result=None),
+    ]
+
+    (decision,) = decide(flow, replay([(event, NOON) for event in events]), running=(), now=NOON)
+
+    assert isinstance(decision, Finish if is_over else Start)
+    assert not is_over or isinstance(decision.event, Failed) and decision.event.error.type == "limit.steps"
+
+
 def loop_of_rounds(number: int) -> list[Event]:
     """Return the events of a `while` that opens its rounds one by one, to the end of the last one."""
     events: list[Event] = [
