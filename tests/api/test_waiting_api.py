@@ -1,9 +1,16 @@
 """Waiting for the end of an execution in the request that starts it."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
+import pytest
+
 from api.shapes import NAP
-from support.client import Client, Reply
+from flowrunner.api.open_streams import OpenStreams
+from support.asgi import call, program_at
+from support.client import PASSWORD, Client, Reply
 
 DOUBLE: Final = 'nodes:\n  a: {type: transform, params: {value: "${flow.input.n * 2}"}}\n'
 FAILS: Final = "nodes:\n  a: {type: fail, params: {error: a.b, message: no, data: [1]}}\n"
@@ -81,3 +88,31 @@ def test_a_flow_that_is_run_by_its_name_is_waited_for(account: Client) -> None:
     reply = account.post("/api/v1/flows/by-name/Named/run", {"input": {"n": 2}}, Prefer="wait=30")
 
     assert (reply.status, reply.json["result"]) == (200, 4)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda streams: setattr(streams, "_most", 0),
+        lambda streams: setattr(streams, "_most_of_account", 0),
+        lambda streams: streams.closed.set(),
+    ],
+    ids=["as many streams as the server has", "as many as the account has", "a server that stops"],
+)
+async def test_an_execution_that_cannot_be_waited_for_is_answered_as_started(
+    end: Callable[[OpenStreams], object], tmp_path: Path
+) -> None:
+    async with program_at(tmp_path / "data") as program:
+        services = program.services
+        await services.accounts.create(name="A", email="a@example.com", password=PASSWORD, role="user")
+        token = (await services.sessions.login("a@example.com", PASSWORD, address="127.0.0.1")).token
+        body = json.dumps({"name": "F", "definition": DOUBLE}).encode()
+        flow = (await call(program.app, "POST", "/api/v1/flows", token=token, body=body)).json["id"]
+        end(program.streams)
+
+        reply = await call(
+            program.app, "POST", f"/api/v1/flows/{flow}/run",
+            token=token, body=b'{"input": {"n": 1}}', headers={"prefer": "wait=30"},
+        )  # fmt: skip
+
+        assert (reply.status, "preference-applied" in reply.headers) == (201, False)

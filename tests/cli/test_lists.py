@@ -11,7 +11,7 @@ from cli.servers import User
 from flowrunner.cli.lazy import LazyCommand
 from flowrunner.cli.main import main
 from flowrunner.cli.output import show
-from flowrunner.cli.text import relative
+from flowrunner.cli.text import relative, short_size
 from support.databases import NOON
 
 NOTICE = "Only the first 50 entries are listed: -n NUMBER lists more, and --all lists all\n"
@@ -133,6 +133,13 @@ def test_a_table_shows_values_as_people_read_them(capsys: pytest.CaptureFixture[
         ["a", "1.5 s", "2 KiB", "b, c", "no", "-"],
         ["a", "90 ms", "2 KiB", "-", "yes", "-"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(1023, "1023 B"), (1024, "1 KiB"), (1024**2, "1 MiB"), (1024**3 * 3 // 2, "1.5 GiB")]
+)
+def test_a_size_has_the_largest_unit_that_it_reaches(size: int, shown: str) -> None:
+    assert short_size(size) == shown
 
 
 @pytest.mark.parametrize("field", ["tokem", "value", "diff"])

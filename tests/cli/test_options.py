@@ -222,6 +222,21 @@ def test_a_command_that_succeeds_says_nothing_beside_its_answer(
     call(server, path, [*WORDS[path], *yes] if path in WORDS else arguments_of(path, command))
 
 
+@pytest.mark.parametrize("path", ["logs", "executions logs"])
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [(["--failed"], "node=broken"), (["--failed", "--node", "other"], "node=other"), (["--node", "other"], "node=other")],
+)
+def test_the_log_of_the_node_that_failed_is_shown_unless_another_one_is_named(
+    server: Server, monkeypatch: pytest.MonkeyPatch, path: str, given: Sequence[str], sent: str
+) -> None:
+    monkeypatch.setattr(server, "entry", {**ENTRY, "failed_node": "broken"})
+
+    *_, (_, target, _, _) = call(server, path, [ID, *given])
+
+    assert sent in target
+
+
 @pytest.mark.parametrize(
     ("given", "confirmed"),
     [

@@ -675,10 +675,15 @@ def test_the_library_is_not_loaded_before_it_is_used() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
 
 
-def test_a_reference_to_an_index_of_thousands_of_digits_leads_nowhere() -> None:
-    fault = only(form_faults({"anyOf": [{"$ref": f"#/anyOf/{'9' * 5000}"}]}, SchemaBudget(ENGINE)))
+@pytest.mark.parametrize("index", ["9" * 5000, "2", "-1"])
+def test_a_reference_to_an_index_that_there_is_not_leads_nowhere(index: str) -> None:
+    fault = only(form_faults({"anyOf": [{"$ref": f"#/anyOf/{index}"}, {}]}, SchemaBudget(ENGINE)))
 
     assert fault.code == "reference"
+
+
+def test_a_reference_leads_to_the_last_element_of_a_list() -> None:
+    assert form_faults({"anyOf": [{"$ref": "#/anyOf/1"}, {}]}, SchemaBudget(ENGINE)) == ()
 
 
 @pytest.mark.parametrize(

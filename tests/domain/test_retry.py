@@ -147,6 +147,8 @@ def test_transient_errors_are_retried_and_errors_of_the_request_are_not() -> Non
         ("Mon, 01 Jun 2026 12:01:00 GMT", 60.0), ("Mon, 01 Jun 2026 14:01:00 +0200", 60.0),
         ("Mon, 01 Jun 2026 12:01:00 -0000", 60.0), ("Mon, 01 Jun 2026 11:59:00 GMT", 0.0),
         ("Tue, 01 Jun 2027 12:00:00 GMT", 86400.0),
+        # Dates that no calendar has, one of which no integer of C holds.
+        ("Mon, 01 Jan 10000 00:00:00 GMT", None), (f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT", None),
     ],
 )  # fmt: skip
 def test_a_server_asks_to_wait_by_a_number_or_a_date(header: str | None, seconds: float | None) -> None:
