@@ -539,6 +539,19 @@ def nodes_of(*nodes: dict[str, Any], **connections: Any) -> tuple[dict[str, Any]
     return flow.document["nodes"], flow.notes
 
 
+@pytest.mark.parametrize(
+    ("parameters", "method"),
+    [
+        ({"method": "POST"}, "POST"), ({"requestMethod": "PUT"}, "PUT"), ({}, None), ({"method": "GET"}, None),
+        ({"method": "DELETE", "requestMethod": "PUT"}, "DELETE"),
+    ],
+)  # fmt: skip
+def test_a_request_has_the_method_that_it_had(parameters: dict[str, Any], method: str | None) -> None:
+    nodes, _ = nodes_of({"name": "Ask", "type": "httpRequest", "parameters": {"url": "https://x", **parameters}})
+
+    assert nodes["ask"]["params"].get("method") == method
+
+
 @pytest.mark.parametrize("version", [{"typeVersion": 4.2}, {"typeVersion": 2}, {}])
 def test_what_a_request_does_not_send_is_left_out(version: dict[str, Any]) -> None:
     pairs = {"parameters": [{"name": "a", "value": "1"}]}

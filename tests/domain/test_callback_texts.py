@@ -51,6 +51,8 @@ def waiting(*waits: JSON, type: str = "execution.waiting") -> str:
         ("trigger.paused", {"trigger": {"name": "t"}}, "Trigger 't' of a flow was paused."),
         ("callback.disabled", {"name": "\n", "reason": "the receiver answered 410 Gone"},
          "The callback 'exec-1' was disabled: the receiver answered 410 Gone."),
+        ("callback.disabled", {"name": "Pager", "reason": "its name is unknown"},
+         "The callback 'Pager' was disabled: its name is unknown."),
         ("callback.test", {}, "This is a test of a FlowRunner callback."),
     ],
 )  # fmt: skip
