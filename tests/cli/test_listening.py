@@ -40,6 +40,35 @@ def test_a_request_that_cannot_be_written_again_does_not_end_the_listener(capsys
     assert "Forwarding failed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("own", ["", "?own=1"])
+def test_a_request_is_forwarded_as_it_came(own: str) -> None:
+    request = {
+        "method": "PUT", "query": {"a": ["1", "2"], "b": "x y"}, "body": {"n": 1},
+        "headers": {"content-type": "application/json", "x-signature": "abc", "host": "flows.example.com",
+                    "connection": "upgrade", "content-length": "999"},
+    }  # fmt: skip
+    with scripted(answer(204), answer(204)) as program, click.Context(click.Command("listen")):
+        forward(f"{program.url}/hook{own}", request)
+        forward(f"{program.url}/hook{own}", {**request, "method": "GET", "query": {}})
+
+        assert program.heads() == [
+            f"PUT /hook{own}{'&' if own else '?'}a=1&a=2&b=x+y HTTP/1.1",
+            f"GET /hook{own} HTTP/1.1",
+        ]
+        assert [request.partition("\r\n\r\n")[2] for request in program.requests] == ['{"n": 1}', ""]
+        names = ("content-type", "x-signature", "host", "connection", "content-length")
+        assert [program.header(0, name) for name in names] == [
+            "application/json", "abc", program.url.removeprefix("http://"), "close", "8"
+        ]  # fmt: skip
+
+
+def test_a_program_that_does_not_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with click.Context(click.Command("listen")):
+        forward(f"http://127.0.0.1:{unused_port()}/hook", {"method": "POST"})
+
+    assert capsys.readouterr().err.startswith("Forwarding failed: ")
+
+
 def test_no_proxy_of_the_environment_is_between_the_listener_and_the_program(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -225,7 +225,11 @@ def test_a_command_that_succeeds_says_nothing_beside_its_answer(
 @pytest.mark.parametrize("path", ["logs", "executions logs"])
 @pytest.mark.parametrize(
     ("given", "sent"),
-    [(["--failed"], "node=broken"), (["--failed", "--node", "other"], "node=other"), (["--node", "other"], "node=other")],
+    [
+        (["--failed"], "node=broken"),
+        (["--failed", "--node", "other"], "node=other"),
+        (["--node", "other"], "node=other"),
+    ],
 )
 def test_the_log_of_the_node_that_failed_is_shown_unless_another_one_is_named(
     server: Server, monkeypatch: pytest.MonkeyPatch, path: str, given: Sequence[str], sent: str

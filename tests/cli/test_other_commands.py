@@ -665,9 +665,10 @@ def test_any_request_can_be_sent(user: User) -> None:
     user("api", "GET", "//example.com/", code=2)
     user("api", "GET", "/flows", "-H", "X-A: a\r\nX-B: b", code=2)
     for option, given in (("-H", "X-A"), ("-H", ": a"), ("-p", "tag"), ("-p", "=left")):
-        assert f"a name and a value, with '{':' if option == '-H' else '='}' between them" in user(
-            "api", "GET", "/flows", option, given, code=2
-        ).stderr
+        assert (
+            f"a name and a value, with '{':' if option == '-H' else '='}' between them"
+            in user("api", "GET", "/flows", option, given, code=2).stderr
+        )
     user("api", "PATCH", "/flows", code=2)
 
 
