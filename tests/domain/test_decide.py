@@ -486,7 +486,7 @@ def test_a_crash_while_a_step_waits_costs_one_of_the_steps_that_an_execution_may
     (decision,) = decide(flow, replay([(event, NOON) for event in events]), running=(), now=NOON)
 
     assert isinstance(decision, Finish if is_over else Start)
-    assert not is_over or isinstance(decision.event, Failed) and decision.event.error.type == "limit.steps"
+    assert not is_over or (isinstance(decision.event, Failed) and decision.event.error.type == "limit.steps")
 
 
 def loop_of_rounds(number: int) -> list[Event]:

@@ -736,11 +736,14 @@ async def test_a_redirect_keeps_or_changes_the_method_as_http_says(
     await nodes.request(
         peer.give("/a", status, Location="/b"),
         method=method,
+        headers={"Content-Language": "en", "X-Own": "1"},
         follow_redirects=True,
         **params,
     )
 
     last = peer.seen[-1]
+    # What describes the body goes with it.
+    assert ("content-language" in last.headers, last.headers["x-own"]) == (then == method, "1")
     assert last.method == then
     assert last.body == (b'{"a":1}' if then == method and params else b"")
     if then != method:
