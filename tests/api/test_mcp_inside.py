@@ -270,11 +270,10 @@ async def test_a_request_of_a_tool_has_what_routes_know_of_the_call_and_no_more(
 async def test_a_tool_that_needs_no_arguments_is_called_without_them(tmp_path: Path) -> None:
     async with program_at(tmp_path / "data") as program:
         _, token, _ = await agent_of(program)
+        params = {"name": "list_node_types"}
 
-        bare, empty = [
-            await send(program, token, message("tools/call", {"name": "list_node_types", **more}))
-            for more in ({}, {"arguments": {}})
-        ]
+        bare = await send(program, token, message("tools/call", params))
+        empty = await send(program, token, message("tools/call", {**params, "arguments": {}}))
 
     assert not bare.json["result"]["isError"]
     assert bare.json["result"] == empty.json["result"]
