@@ -152,7 +152,7 @@ export class ExecutionStore {
     // The graph of an execution does not change, only its states; the picture must not be laid out again.
     if (before === undefined || before.nodes.length !== graph.nodes.length) this.graph.value = graph;
     const isFinal = FINAL.has(detail.status);
-    const runs = new Map(this.steps.peek().map((step) => [pathOf(step.step), step]));
+    const runs = new Map(this.steps.peek().filter(({ scopes }) => scopes).map((step) => [pathOf(step.step), step]));
     for (const node of graph.nodes) {
       if (node.completed_at !== undefined) this.ended.set(node.id, node.completed_at);
       const ran = Object.values(node.runs as Record<string, number>).reduce((sum, runs) => sum + runs, 0);
