@@ -97,6 +97,10 @@ async def test_a_missing_permission_is_reported_with_the_command_that_grants_it(
             pass
     with pytest.raises(UnusableDatabase, match=r"permission denied.*has to own the database"):
         await migrate_postgres(empty)
+    query(path, f"REVOKE CONNECT ON DATABASE {urlsplit(empty).path[1:]} FROM PUBLIC")
+    with pytest.raises(UnfitServer, match=r"User does not have CONNECT privilege; the role has to own") as refused:
+        await check_server(empty)
+    assert len(str(refused.value).splitlines()) == 1
     with pytest.raises(UnfitServer, match=r"does not exist; create it: createdb"):
         await check_server(postgres.url("none"))
     with pytest.raises(UnfitServer, match=r"does not exist; create the role"):

@@ -151,6 +151,8 @@ _ADVICE: Final = {
 def with_advice(error: Exception) -> str:
     """Return the text of the error, with advice if there is any for its code."""
     said = _reason_of(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+    # The driver puts the server's detail and hint on lines of their own.
+    said = ". ".join(said.splitlines()).rstrip(".")
     advice = _ADVICE.get(str(getattr(error, "sqlstate", "")))
     return said if advice is None else f"{said}; {advice}"
 
