@@ -247,6 +247,16 @@ def test_the_days_of_a_backfill_begin_in_the_time_zone_of_the_schedule(account: 
     assert (mixed["total"], mixed["times"]) == (1, ["2020-10-31T00:30:00.000Z"])
 
 
+@pytest.mark.parametrize("query", ["", "?dry_run=true"])
+def test_a_webhook_has_nothing_to_backfill(account: Client, query: str) -> None:
+    flow = account.new_flow("nodes: {a: {type: return}}\ntriggers: {push: {type: webhook, verify: none}}")
+    (push,) = listed(account, flow_id=flow)
+
+    refused = account.post(f"/api/v1/triggers/{push['id']}/backfill{query}", {"from": "2026-02-27", "to": "2026-03-02"})
+
+    assert_error(refused, 409, "A trigger of type webhook has no due times to start: run its flow instead")
+
+
 def test_a_disabled_flow_has_no_backfill(account: Client) -> None:
     flow = account.new_flow("nodes: {a: {type: return}}\ntriggers: {daily: {type: schedule, cron: '@daily'}}")
     (daily,) = listed(account, flow_id=flow)

@@ -76,7 +76,7 @@ class Triggers:
         """Return a schedule that the flow's document has. Raises: NotFound; Conflict if it has none."""
         found = await self._present(caller, id)
         if not isinstance(found.spec, Schedule):
-            raise Conflict(f"A trigger of type {found.type} cannot be fired by hand: run its flow instead")
+            raise Conflict(f"A trigger of type {found.type} has no due times to start: run its flow instead")
         return found, found.spec
 
     async def _present(self, caller: Caller, id: TriggerId) -> TriggerView:
