@@ -115,11 +115,10 @@ class SmtpMailer:
         return {recipient: code for recipient, (code, _) in refused.items()}
 
     def _connected(self) -> SmtpSession:
-        context = ssl.create_default_context()
         session = SmtpSession(
             self._host,
             connect=partial(socket.create_connection, (self._host, self._port), _TIMEOUT_SECONDS),
-            tls=context if self._is_tls else None,
+            tls=ssl.create_default_context if self._is_tls else None,
             seconds=_MOST_SECONDS,
             reply_seconds=_TIMEOUT_SECONDS,
         )
@@ -128,7 +127,7 @@ class SmtpMailer:
         try:
             session.ehlo_or_helo_if_needed()
             if session.has_extn("starttls"):
-                session.encrypt(context)
+                session.encrypt(ssl.create_default_context())
             elif self._user is not None and self._host not in ("localhost", "127.0.0.1", "::1"):
                 raise MailFailed("email.tls")
         except BaseException:

@@ -1,12 +1,13 @@
 """Sessions with SMTP servers whose replies are bounded."""
 
+import hmac
 import smtplib
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 # Of one reply, and of all replies of a session.
 _MOST_LINES: Final = 100
@@ -19,7 +20,7 @@ class SmtpSession(smtplib.SMTP):
     Args:
         host: Name that the server's certificate must have.
         connect: Returns a connected socket, which the session closes.
-        tls: Encrypts the connection from its beginning; None to begin without.
+        tls: Returns what encrypts the connection from its beginning, once there is one; None to begin without.
         seconds: Time limit of the session.
         reply_seconds: Time limit of a reply, and of each part of what is sent.
         own_name: Name of this machine for the server; that of the system if None.
@@ -33,7 +34,7 @@ class SmtpSession(smtplib.SMTP):
         host: str,
         *,
         connect: Callable[[], socket.socket],
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext] | None,
         seconds: float,
         reply_seconds: float,
         own_name: str | None = None,
@@ -51,7 +52,8 @@ class SmtpSession(smtplib.SMTP):
         if self._tls is None:
             return connection
         try:
-            return self._tls.wrap_socket(connection, server_hostname=host)
+            # Not before: where no file can be opened, a context is made without the certificates that it trusts.
+            return self._tls().wrap_socket(connection, server_hostname=host)
         except BaseException:
             connection.close()
             raise
@@ -73,6 +75,21 @@ class SmtpSession(smtplib.SMTP):
         self.starttls(context=context)
         self.ehlo_or_helo_if_needed()
 
+    def auth(self, mechanism: str, authobject: Callable[..., str | None], **options: Any) -> tuple[int, bytes]:
+        """Log in by a mechanism, with a user name and a password in UTF-8 (RFC 4616)."""
+
+        def answer(*challenge: bytes) -> _Utf8 | None:
+            text = authobject(*challenge)
+            return None if text is None else _Utf8(text)
+
+        return super().auth(mechanism, answer, **options)  # type: ignore[arg-type] # takes both forms
+
+    def auth_cram_md5(self, challenge: bytes | None = None) -> str | None:  # type: ignore[override] # is overloaded
+        """Return the answer to a challenge (RFC 2195); smtplib's takes a password in ASCII only."""
+        if challenge is None:
+            return None
+        return f"{self.user} {hmac.new(str(self.password).encode(), challenge, 'md5').hexdigest()}"
+
     def leave(self) -> None:
         """Say that the session ends, without waiting for the answer.
 
@@ -80,6 +97,15 @@ class SmtpSession(smtplib.SMTP):
         """
         with suppress(OSError):
             self.putcmd("QUIT")
+
+
+class _Utf8(str):
+    """A text for smtplib, which asks for its ASCII."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "", errors: str = "strict") -> bytes:
+        return super().encode("utf-8", errors)
 
 
 class _Lines:

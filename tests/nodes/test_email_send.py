@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import hmac
 import socket
 import ssl
 import threading
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.message import EmailMessage
@@ -22,10 +23,12 @@ from flowrunner.security import egress_mail, name_lookups
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.name_lookups import lookup_slots
+from flowrunner.smtp import SmtpSession
 from support.contexts import PlainContext
 from support.databases import MARA
 from support.mailbox import Mailbox, open_mailbox, scripted_mail_server
 from support.networks import LOOPBACK, unused_port
+from support.open_files import without_files
 from support.tls import Issuer
 from support.waiting import PATIENCE_SECONDS, wait_for
 
@@ -132,9 +135,17 @@ async def test_attachments_arrive_byte_by_byte(sender: Sender, mailbox: tuple[Ma
     assert found[1:] == [("rows.csv", "text/csv", "a,é\n1,2\n"), ("notes", "text/plain", "ä")]
 
 
-@pytest.mark.parametrize("content_type", ["text/csv", "text/csv; charset=latin1", None])
-async def test_an_attached_text_names_its_charset(
-    sender: Sender, mailbox: tuple[Mailbox, int], content_type: str | None
+@pytest.mark.parametrize(
+    ("content_type", "charset"),
+    [
+        ("text/csv", "utf-8"),
+        (None, "utf-8"),
+        ("text/csv; charset=latin1", "latin1"),
+        ('text/csv; Charset="UTF-16"', "utf-16"),
+    ],
+)
+async def test_an_attached_text_is_in_the_charset_that_it_names(
+    sender: Sender, mailbox: tuple[Mailbox, int], content_type: str | None, charset: str
 ) -> None:
     box, port = mailbox
     kind = {} if content_type is None else {"content_type": content_type}
@@ -142,8 +153,53 @@ async def test_an_attached_text_names_its_charset(
     await sender.send(port, attachments=[{"filename": "rows.csv", "text": "1,é\n", **kind}])
 
     (attachment,) = only_one(box)[1].iter_attachments()
-    assert attachment.get_content_charset() == "utf-8"
+    assert attachment.get_content_charset() == charset
     assert attachment.get_content() == "1,é\n"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "message"),
+    [
+        (
+            "text/csv; charset=klingon",
+            "The charset of 'attachments.0.content_type' is not known. Give the bytes as 'base64'",
+        ),
+        ("text/csv; charset=ascii", "The text has characters that the charset of 'attachments.0.content_type' has not"),
+    ],
+)
+async def test_a_text_that_its_charset_cannot_have_is_not_sent(
+    sender: Sender, mailbox: tuple[Mailbox, int], content_type: str, message: str
+) -> None:
+    box, port = mailbox
+
+    failed = await sender.fail(port, attachments=[{"filename": "a", "text": "é", "content_type": content_type}])
+
+    assert (failed.type, failed.message) == ("input.invalid", message)
+    assert box.arrived == []
+
+
+async def test_a_mailbox_that_is_named_twice_with_domains_in_other_cases_gets_one_email(
+    sender: Sender, mailbox: tuple[Mailbox, int]
+) -> None:
+    box, port = mailbox
+
+    sent = await sender.send(port, to=["ada@example.com", "Ada <ada@Example.COM>"], cc="Ada@example.com")
+
+    # Before the @, only the server itself may ignore the case.
+    assert sent["accepted"] == only_one(box)[0].rcpt_tos == ["ada@example.com", "Ada@example.com"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_an_email_waits_while_the_server_can_open_no_more_files(
+    sender: Sender, mailbox: tuple[Mailbox, int], host: str
+) -> None:
+    box, port = mailbox
+    with without_files(left=0):
+        sending = asyncio.create_task(sender.send(port, host=host))
+        await asyncio.wait([sending], timeout=0.2)
+
+    assert not sending.done()
+    assert (await sending)["accepted"] == only_one(box)[0].rcpt_tos == ["ada@example.com"]
 
 
 async def test_a_nul_in_the_text_arrives_and_is_not_sent_as_it_is(sender: Sender, mailbox: tuple[Mailbox, int]) -> None:
@@ -332,18 +388,21 @@ class Office:
 
     def __init__(self, directory: Path) -> None:
         self.logins: list[bool] = []
+        self.user, self.password = "ada", "a long password"
         self.issuer = Issuer(directory, "issuer")
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*self.issuer.issue("server", host="localhost"))
 
     @contextmanager
-    def open(self, *, tls: bool) -> Iterator[tuple[Mailbox, int]]:
-        options = {"ssl_context": self.context, "auth_require_tls": False} if tls else {"tls_context": self.context}
-        with open_mailbox(authenticator=self._log_in, **options) as opened:
+    def open(self, *, tls: bool, **more: Any) -> Iterator[tuple[Mailbox, int]]:
+        options: dict[str, Any] = (
+            {"ssl_context": self.context, "auth_require_tls": False} if tls else {"tls_context": self.context}
+        )
+        with open_mailbox(authenticator=self._log_in, **options, **more) as opened:
             yield opened
 
     def _log_in(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: object) -> AuthResult:
-        is_right = given == LoginPassword(b"ada", b"a long password")
+        is_right = given == LoginPassword(self.user.encode(), self.password.encode())
         self.logins.append(is_right)
         return AuthResult(success=is_right, handled=False, message=None if is_right else "535 5.7.8 Not that password")
 
@@ -364,6 +423,40 @@ async def test_a_login_goes_over_tls(sender: Sender, office: Office, security: s
         await sender.send(port, **{**LOGIN, "security": security})
 
         assert (office.logins, only_one(box)[0].rcpt_tos) == ([True], ["ada@example.com"])
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+async def test_a_login_may_have_any_letters(sender: Sender, office: Office, mechanism: str) -> None:
+    office.user, office.password = "adá@example.com", "пароль 密碼"
+    others = [other for other in ("PLAIN", "LOGIN") if other != mechanism]
+    with office.open(tls=True, auth_exclude_mechanism=others) as (box, port):
+        await sender.send(port, **{**LOGIN, "security": "tls", "username": office.user, "password": office.password})
+
+        assert (office.logins, only_one(box)[0].rcpt_tos) == ([True], ["ada@example.com"])
+
+
+def test_a_challenge_is_answered_with_any_letters_of_the_password() -> None:
+    user, password, answers = "adá", "пароль", []
+
+    def talk(connection: socket.socket) -> None:
+        lines = connection.makefile("rb")
+        for reply in (b"220 x", b"250-x\r\n250 AUTH CRAM-MD5", b"334 " + b64encode(b"<1@x>"), b"235 ok"):
+            connection.sendall(reply + b"\r\n")
+            answers.append(lines.readline())
+
+    with scripted_mail_server(talk) as port:
+        session = SmtpSession(
+            "127.0.0.1",
+            connect=lambda: socket.create_connection(("127.0.0.1", port)),
+            tls=None,
+            seconds=PATIENCE_SECONDS,
+            reply_seconds=PATIENCE_SECONDS,
+        )
+        session.login(user, password)
+        session.close()
+
+    digest = hmac.new(password.encode(), b"<1@x>", "md5").hexdigest()
+    assert b64decode(answers[2]) == f"{user} {digest}".encode()
 
 
 async def test_a_wrong_password_fails_with_the_reply_of_the_server(sender: Sender, office: Office) -> None:

@@ -25,7 +25,7 @@ class EmailAddress:
     """An address with the name of its owner, which may be empty.
 
     Attributes:
-        domain: In ASCII, as DNS has it.
+        domain: In ASCII, as DNS has it, and in lower case.
     """
 
     name: str
@@ -70,8 +70,9 @@ def email_address_of(text: str) -> EmailAddress:
 
 
 def _in_ascii(domain: str) -> str:
+    """Return a domain as DNS has it, in the one case in which it is compared; empty if it has no such form."""
     if domain.isascii():
-        return domain
+        return domain.lower()
     # Imported here, because few domains need it. The codec `idna` of Python turns ß into ss, which is another domain.
     from yarl import URL
 

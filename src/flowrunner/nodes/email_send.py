@@ -239,7 +239,7 @@ def _add_attachment(message: "EmailMessage", attachment: Attachment, key: str) -
     maintype, subtype, params = _kind_of(attachment.content_type or kind)
     if attachment.base64 is None and maintype == "text":
         # Readers take a text without a charset for ASCII, or guess.
-        params = {**params, "charset": "utf-8"}
+        params = {"charset": "utf-8", **params}
     message.add_attachment(content, maintype=maintype, subtype=subtype, params=params, filename=attachment.filename)
 
 

@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from flowrunner.nodes.charsets import codec_of
 from flowrunner.plugin import NodeFailure, Params
 
 _BLANKS: Final = b" \t\r\n\v\f"
@@ -34,17 +35,24 @@ class File(Params):
         return self
 
     def read(self, key: str, *, error: str = "http.invalid_request") -> tuple[bytes, str]:
-        """Return the content, and its type unless the flow names another.
+        """Return the content, and its type unless the flow names another. A text is in the charset of that one.
 
         Args:
             key: The place of the base64, for the message.
 
         Raises:
-            NodeFailure: The ``error`` if the content is not base64.
+            NodeFailure: The ``error`` if the content is not base64, or a text that its charset cannot have.
         """
         if self.base64 is not None:
             return decoded(self.base64, key, error=error), "application/octet-stream"
-        return (self.text or "").encode(), "text/plain; charset=utf-8"
+        codec = codec_of(self.content_type or "")
+        place = f"{key.removesuffix('base64')}content_type"
+        if codec is None:
+            raise NodeFailure(error, f"The charset of '{place}' is not known. Give the bytes as 'base64'")
+        try:
+            return (self.text or "").encode(codec), "text/plain; charset=utf-8"
+        except UnicodeEncodeError:
+            raise NodeFailure(error, f"The text has characters that the charset of '{place}' has not") from None
 
 
 def decoded(text: str, name: str, *, error: str = "http.invalid_request") -> bytes:

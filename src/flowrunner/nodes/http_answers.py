@@ -1,15 +1,13 @@
 """Bodies of HTTP answers as values."""
 
 import base64
-import re
-from encodings import normalize_encoding
-from encodings.aliases import aliases
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from flowrunner.bounded_json import decode_json
 from flowrunner.domain.values import MOST_LEVELS
+from flowrunner.nodes.charsets import codec_of
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure
 
 ResponseKind: TypeAlias = Literal["json", "text", "base64"]
@@ -19,18 +17,6 @@ ResponseKind: TypeAlias = Literal["json", "text", "base64"]
 _SURELY_KEPT_BYTES: Final = 24 * 1024
 # Errors of `json_of`.
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-_CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
-_SINGLE_BYTE: Final = (
-    *("ascii", "latin_1", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "cp437", "cp850", "cp866", "cp874"),
-    *(f"iso8859_{number}" for number in (*range(2, 12), *range(13, 17))),
-    *(f"cp{number}" for number in range(1250, 1259)),
-)
-# Python has more codecs. Some of those take quadratic time (punycode), and a lookup of an unknown name keeps that name.
-_CODECS: Final = frozenset({
-    *_SINGLE_BYTE,
-    *("utf_8", "utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be"),
-    *("gb2312", "gbk", "gb18030", "big5", "big5hkscs", "euc_jp", "iso2022_jp", "shift_jis", "cp932", "euc_kr", "cp949"),
-})  # fmt: skip
 
 
 def read_body(answer: HttpAnswer, kind: ResponseKind | None) -> JSON:
@@ -142,10 +128,6 @@ def _known_codec_of(answer: HttpAnswer) -> str:
 
 def _codec_of(answer: HttpAnswer) -> str | None:
     """Return the codec for the charset of an answer, UTF-8 if it names none, or None for an unknown charset."""
-    found = _CHARSET.search(answer.headers.get("content-type", ""))
-    if found is None:
-        return "utf_8_sig"
-    name = normalize_encoding(found[1]).lower()
-    codec = aliases.get(name, name)
+    codec = codec_of(answer.headers.get("content-type", ""))
     # A byte order mark is not part of the text.
-    return "utf_8_sig" if codec == "utf_8" else codec if codec in _CODECS else None
+    return "utf_8_sig" if codec == "utf_8" else codec

@@ -1,11 +1,10 @@
 """The HTTP client for all outgoing connections of flows."""
 
 import asyncio
-import errno
 import re
 import socket
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from flowrunner.security.compressed_answers import IncompleteStream, require_who
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.kept_connections import KeptConnections, KeptResponse
 from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver, lookup_slots
+from flowrunner.security.open_files import ATTEMPTS, PAUSE_SECONDS, causes_of, lacks_files
 from flowrunner.security.parsing_budget import ParsingBudget
 
 MAX_REDIRECTS: Final = 5
@@ -53,9 +53,6 @@ _MIB: Final = 1024 * 1024
 # Number of workspaces whose connections are kept.
 _KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
-# How often to connect while this process can open no more files, and the time between.
-_ATTEMPTS_WITHOUT_FILES: Final = 20
-_WITHOUT_FILES_SECONDS: Final = 0.5
 _NOBODY: Final = WorkspaceId("")
 _TRACEPARENT: Final = "traceparent"
 _DEPTH: Final = DEPTH_HEADER.lower()
@@ -362,10 +359,11 @@ class EgressClient:
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 # Nothing was sent, and the lack passes as other requests end.
                 attempts += 1
-                if attempts == _ATTEMPTS_WITHOUT_FILES or not _lacks_files(error):
+                is_begun = not isinstance(error, aiohttp.ClientConnectorError)
+                if attempts == ATTEMPTS or is_begun or not lacks_files(error):
                     # aiohttp raises ValueError for values that it cannot send.
                     raise _as_failure(error, shown) from error
-            await asyncio.sleep(_WITHOUT_FILES_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def close(self) -> None:
         await self._session.close()
@@ -460,7 +458,7 @@ def _parse_url(text: str, *, base: yarl.URL | None = None) -> yarl.URL:
 
 
 def _as_failure(error: Exception, shown: str) -> NodeFailure:
-    for cause in _causes(error):
+    for cause in causes_of(error):
         if isinstance(cause, EgressForbidden):
             return NodeFailure("egress.forbidden", f"{cause.who} may not connect to {shown}: {cause}")
         if isinstance(cause, NameUnanswered):
@@ -496,27 +494,6 @@ def _as_failure(error: Exception, shown: str) -> NodeFailure:
             return NodeFailure("http.invalid_answer", f"The answer of {shown} is not valid HTTP: {reason}")
         case _:
             return NodeFailure("http.invalid_request", f"The request cannot be sent: {_reason(error)}")
-
-
-def _lacks_files(error: Exception) -> bool:
-    """Return whether no connection was begun because this process, or the machine, can open no more files."""
-    return isinstance(error, aiohttp.ClientConnectorError) and any(
-        isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE) for cause in _causes(error)
-    )
-
-
-def _causes(error: BaseException) -> Sequence[BaseException]:
-    found: list[BaseException] = []
-    todo: list[BaseException | None] = [error]
-    while todo:
-        cause = todo.pop()
-        if cause is None or cause in found:
-            continue
-        found.append(cause)
-        todo += [cause.__cause__, cause.__context__, getattr(cause, "os_error", None)]
-        if isinstance(cause, BaseExceptionGroup):
-            todo += cause.exceptions
-    return found
 
 
 def _reason(error: BaseException) -> str:

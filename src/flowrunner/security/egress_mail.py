@@ -19,6 +19,7 @@ from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import MailServer, NodeFailure, RefusedRecipient
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver
+from flowrunner.security.open_files import ATTEMPTS, PAUSE_SECONDS, lacks_files
 from flowrunner.smtp import SmtpSession
 from flowrunner.threads import on_own_thread
 
@@ -97,9 +98,8 @@ class _WorkspaceMail:
     async def _addresses(self, server: MailServer) -> Sequence[str]:
         """Return the addresses of the server, all of which flows may connect to. Raises: NodeFailure."""
         policy, shown = self.clients.policy, _shown(server)
-        resolver = WorkspaceResolver(policy, self.clients.lookups, self.workspace_id)
         try:
-            found = [answer["host"] for answer in await resolver.resolve(server.host, server.port, socket.AF_UNSPEC)]
+            found = await self._looked_up(server)
             if server.username is None:
                 for address in found:
                     # Otherwise flows could deliver to every mailbox of the world under the name of this machine, and
@@ -111,6 +111,19 @@ class _WorkspaceMail:
             reason = f": {error}" if isinstance(error, NameUnanswered) else ""
             raise NodeFailure("connection.dns", f"The name of the host cannot be resolved: {shown}{reason}") from None
         return found
+
+    async def _looked_up(self, server: MailServer) -> Sequence[str]:
+        resolver = WorkspaceResolver(self.clients.policy, self.clients.lookups, self.workspace_id)
+        attempts = 0
+        while True:
+            try:
+                answers = await resolver.resolve(server.host, server.port, socket.AF_UNSPEC)
+                return [answer["host"] for answer in answers]
+            except OSError as error:
+                attempts += 1
+                if attempts == ATTEMPTS or not lacks_files(error):
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 class _Connection:
@@ -146,20 +159,41 @@ class _Connection:
         raise NodeFailure("connection.failed", f"Cannot connect to {_shown(server)}: {error.strerror or error}")
 
     def _connected(self, address: str, seconds: float) -> socket.socket:
-        connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        connection = self._unconnected(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        try:
+            connection.settimeout(seconds)
+            connection.connect((address, self._server.port))
+            if self._has_ended:
+                # `end` came before there was a connection to shut down.
+                raise OSError("the step has ended")
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _unconnected(self, family: int) -> socket.socket:
+        """Return a new socket, which `end` ends, as soon as there are files for it. Raises: OSError."""
+        attempts = 0
+        while True:
+            try:
+                return self._made(family)
+            except OSError as error:
+                attempts += 1
+                if attempts == ATTEMPTS or not lacks_files(error):
+                    raise
+            time.sleep(PAUSE_SECONDS)
+
+    def _made(self, family: int) -> socket.socket:
+        connection = socket.socket(family)
         try:
             with self._lock:
                 if self._has_ended:
                     raise OSError("the step has ended")
                 if self._handle is not None:
                     self._handle.close()
+                    self._handle = None
                 # The session replaces its socket when it encrypts the connection; this one stays valid.
                 self._handle = connection.dup()
-            connection.settimeout(seconds)
-            connection.connect((address, self._server.port))
-            if self._has_ended:
-                # `end` came before there was a connection to shut down.
-                raise OSError("the step has ended")
         except OSError:
             connection.close()
             raise
@@ -234,7 +268,7 @@ def _session(connection: _Connection, server: MailServer) -> SmtpSession:
     return SmtpSession(
         server.host,
         connect=connection.open,
-        tls=ssl.create_default_context() if server.security == "tls" else None,
+        tls=ssl.create_default_context if server.security == "tls" else None,
         seconds=_MOST_SECONDS,
         reply_seconds=_MOST_SECONDS,
         own_name=_OWN_NAME,
@@ -252,7 +286,7 @@ def _failure(error: OSError | ValueError, server: MailServer, stage: str) -> Nod
     shown = _shown(server)
     match error:
         case UnicodeError() if stage == "login":
-            return NodeFailure("email.login", "A user name or password with other letters than ASCII cannot be sent")
+            return NodeFailure("email.login", "The user name or password cannot be sent: it is no Unicode text")
         case ssl.SSLCertVerificationError():
             return NodeFailure("connection.tls", f"No trusted TLS connection to {shown}: {error.verify_message}")
         case ssl.SSLError():
