@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -111,8 +112,15 @@ class TemporalWorker:
         self._others_wait = False
         most_tasks = most_workflow_tasks(most_active)
         self._task_slots = TaskSlots(most_tasks)
-        self._worker = Worker(
+        make = partial(
+            Worker,
             client,
+            # By default, the client delays heartbeats until the timeout is nearly over.
+            max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
+            graceful_shutdown_timeout=_SHUTDOWN_GRACE,
+            build_id=_BUILD_ID,
+        )
+        self._worker = make(
             task_queue=queue,
             workflows=[ExecutionWorkflow],
             activities=[self.advance_locally, self.advance, self.cancel],
@@ -124,24 +132,16 @@ class TemporalWorker:
             ),
             # The last worker of a workflow may be dead: then any other one takes it.
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
-            # By default, the client delays heartbeats until the timeout is nearly over.
-            max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
             # The workflow is trusted code that only waits for activities: a sandbox would have no use.
             workflow_runner=UnsandboxedWorkflowRunner(),
-            graceful_shutdown_timeout=_SHUTDOWN_GRACE,
-            build_id=_BUILD_ID,
         )
         # For executions that began as local activities here and take longer.
         self._own_queue = f"{queue}/{uuid4()}"
-        self._own_worker = Worker(
-            client,
+        self._own_worker = make(
             task_queue=self._own_queue,
             activities=[self.advance],
             max_concurrent_activities=max(self._most_local_advances, 1),
             max_concurrent_activity_task_polls=1,
-            max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
-            graceful_shutdown_timeout=_SHUTDOWN_GRACE,
-            build_id=_BUILD_ID,
         )
         self._advancing: dict[ExecutionId, asyncio.Task[AdvanceResult]] = {}
         self._advancing_locally: set[ExecutionId] = set()
