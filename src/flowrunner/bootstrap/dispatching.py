@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flowrunner.bootstrap.background import Background
@@ -22,6 +23,8 @@ from flowrunner.storage.inbox import SqlInbox
 
 if TYPE_CHECKING:
     # Temporal's client need not be installed.
+    from temporalio.client import Client
+
     from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 
 _SWEEP_SECONDS: Final = 5.0
@@ -44,65 +47,68 @@ def check_dispatch(settings: Settings) -> None:
 
 async def dispatch_of(opened: Resources, *, is_worker: bool) -> Dispatch:
     """Return the factory of the dispatcher. Raises: FlowRunnerError if Temporal cannot be reached."""
-    settings, stored, clock = opened.settings, opened.stored, opened.clock
-    due, children = SqlDueExecutions(stored.database), SqlChildExecutions(stored.database)
-    concurrency = SqlConcurrencyLimits(stored.database)
-    if not is_shared(settings):
-
-        def local(engine: Engine, journal: JournalReader, limits: WorkspaceLimits) -> Dispatching:
-            dispatcher = LocalDispatcher(
-                engine,
-                clock,
-                journal=journal,
-                due=due,
-                concurrency=concurrency,
-                children=children,
-                most_active=settings.max_active,
-                limits=limits,
-            )
-            return dispatcher, dispatcher, ()
-
-        return local
-    from flowrunner.dispatch.temporal.admission import Admission
+    if not is_shared(opened.settings):
+        return partial(_local, opened)
     from flowrunner.dispatch.temporal.connection import connect
+
+    address = TemporalAddress.read(opened.settings.dispatch)
+    client = await connect(address, api_key=opened.settings.temporal_api_key)
+    return partial(_temporal, opened, client=client, queue=address.queue, is_worker=is_worker)
+
+
+def _local(opened: Resources, engine: Engine, journal: JournalReader, limits: WorkspaceLimits) -> Dispatching:
+    database = opened.stored.database
+    dispatcher = LocalDispatcher(
+        engine,
+        opened.clock,
+        journal=journal,
+        due=SqlDueExecutions(database),
+        concurrency=SqlConcurrencyLimits(database),
+        children=SqlChildExecutions(database),
+        most_active=opened.settings.max_active,
+        limits=limits,
+    )
+    return dispatcher, dispatcher, ()
+
+
+def _temporal(
+    opened: Resources,
+    engine: Engine,
+    journal: JournalReader,
+    limits: WorkspaceLimits,
+    *,
+    client: "Client",
+    queue: str,
+    is_worker: bool,
+) -> Dispatching:
+    from flowrunner.dispatch.temporal.admission import Admission
     from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
     from flowrunner.dispatch.temporal.worker import TemporalWorker
     from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 
-    address = TemporalAddress.read(settings.dispatch)
-    client = await connect(address, api_key=settings.temporal_api_key)
-
-    def temporal(engine: Engine, journal: JournalReader, limits: WorkspaceLimits) -> Dispatching:
-        inbox = SqlInbox(stored.database)
-        workflows = WorkflowClient(client, address.queue, journal=journal, inbox=inbox, vault=stored.vault, clock=clock)
-        admission = Admission(SqlActiveSlots(stored.database), workflows, clock, limits=limits)
-        dispatcher = TemporalDispatcher(
-            engine,
-            workflows,
-            admission,
-            journal=journal,
-            due=due,
-            concurrency=concurrency,
-            children=children,
-            inbox=inbox,
-            clock=clock,
-        )
-        jobs = temporal_jobs(dispatcher)
-        if not is_worker:
-            return dispatcher, dispatcher, jobs
-        worker = TemporalWorker(
-            engine,
-            workflows,
-            inbox,
-            admission,
-            clock,
-            client=client,
-            queue=address.queue,
-            most_active=settings.max_active,
-        )
-        return dispatcher, worker, jobs
-
-    return temporal
+    database, clock = opened.stored.database, opened.clock
+    inbox = SqlInbox(database)
+    workflows = WorkflowClient(client, queue, journal=journal, inbox=inbox, vault=opened.stored.vault, clock=clock)
+    admission = Admission(SqlActiveSlots(database), workflows, clock, limits=limits)
+    dispatcher = TemporalDispatcher(
+        engine,
+        workflows,
+        admission,
+        journal=journal,
+        due=SqlDueExecutions(database),
+        concurrency=SqlConcurrencyLimits(database),
+        children=SqlChildExecutions(database),
+        inbox=inbox,
+        clock=clock,
+    )
+    jobs = temporal_jobs(dispatcher)
+    if not is_worker:
+        return dispatcher, dispatcher, jobs
+    most_active = opened.settings.max_active
+    worker = TemporalWorker(
+        engine, workflows, inbox, admission, clock, client=client, queue=queue, most_active=most_active
+    )
+    return dispatcher, worker, jobs
 
 
 def temporal_jobs(dispatcher: "TemporalDispatcher") -> Sequence[Background]:
