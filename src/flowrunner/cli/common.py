@@ -4,11 +4,14 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 import click
 
 from flowrunner.cli.exits import USAGE
+
+if TYPE_CHECKING:
+    from flowrunner.client import Answer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -144,6 +147,11 @@ def say(text: str) -> None:
         from flowrunner.cli.text import plain
 
         click.echo(plain(text), err=True)
+
+
+def say_message(answer: "Answer") -> None:
+    """Print the message of an answer that has nothing else."""
+    say(answer.object()["message"])
 
 
 def warn(text: str) -> None:

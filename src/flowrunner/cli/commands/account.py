@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flowrunner.cli.common import ask, read_secret, say, yes_option
+from flowrunner.cli.common import ask, read_secret, say, say_message, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
@@ -94,7 +94,7 @@ def confirm_email(token: str | None) -> None:
     """
     path = f"{_PATH}/me/email-confirmation"
     if token is None:
-        say(connect().request("POST", path).object()["message"])
+        say_message(connect().request("POST", path))
     else:
         show(connect().request("POST", f"{path}/confirm", json={"token": token}).object())
 
@@ -155,7 +155,7 @@ def delete(account: str, workspace_to: str | None, *, delete_workspace: bool, ke
         "to": None if workspace_to is None else _id(client, workspace_to),
     }
     ask(f"Delete the account '{account}' ({id})?", yes=yes)
-    say(client.request("DELETE", f"{_PATH}/{id}", query=query).object()["message"])
+    say_message(client.request("DELETE", f"{_PATH}/{id}", query=query))
 
 
 @account.command(

@@ -2,7 +2,7 @@
 
 import click
 
-from flowrunner.cli.common import say
+from flowrunner.cli.common import say_message
 from flowrunner.cli.completion import complete_executions
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
@@ -37,4 +37,4 @@ def approve(execution: str | None, node: str | None, data: str | None, *, reject
 
     body = {"approved": not reject, **({} if data is None else {"data": read_json("--data", data)})}
     path = f"{execution_path(client, execution)}/approvals/{segment(node)}"
-    say(client.request("POST", path, json=body, idempotency_key=True).object()["message"])
+    say_message(client.request("POST", path, json=body, idempotency_key=True))

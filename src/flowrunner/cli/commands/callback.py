@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowrunner.cli.common import ask, common, say, yes_option
+from flowrunner.cli.common import ask, common, say, say_message, yes_option
 from flowrunner.cli.completion import complete_callbacks, complete_flows
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
@@ -82,7 +82,7 @@ def delete(callback: str, *, yes: bool) -> None:
     client = connect()
     id = object_id(client, _PATH, "callback", callback)
     ask(f"Delete the callback '{callback}' ({id})?", yes=yes)
-    say(client.request("DELETE", f"{_PATH}/{id}").object()["message"])
+    say_message(client.request("DELETE", f"{_PATH}/{id}"))
 
 
 @callback.command(short_help="List the deliveries of a callback.", epilog=examples("callback deliveries alerts"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from flowrunner.cli.common import ask, common, say, warn, yes_option
+from flowrunner.cli.common import ask, common, say, say_message, warn, yes_option
 from flowrunner.cli.completion import complete_executions
 from flowrunner.cli.connection import connect
 from flowrunner.cli.durations import seconds_of
@@ -183,7 +183,7 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
     for id in [execution_id(client, one) for one in ids]:
         ask(f"Cancel {id}?", yes=yes)
         query = {"force": True} if force else None
-        say(client.request("DELETE", f"/executions/{id}", query=query).object()["message"])
+        say_message(client.request("DELETE", f"/executions/{id}", query=query))
 
 
 @click.command(
@@ -249,7 +249,7 @@ def delete(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
         sys.exit(change_many(client, "delete", selected, yes=yes))
     for id in [execution_id(client, one) for one in ids]:
         ask(f"Delete {id}?", yes=yes)
-        say(client.request("DELETE", f"/executions/{id}/record").object()["message"])
+        say_message(client.request("DELETE", f"/executions/{id}/record"))
 
 
 @executions.command(short_help="List jobs on many executions.", epilog=examples("executions jobs"))

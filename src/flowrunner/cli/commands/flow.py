@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowrunner.cli.commands.run import run
-from flowrunner.cli.common import ask, common, say, warn, yes_option
+from flowrunner.cli.common import ask, common, say_message, warn, yes_option
 from flowrunner.cli.completion import complete_flows, complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
@@ -139,7 +139,7 @@ def delete(flow: str, *, yes: bool) -> None:
     client = connect()
     id = flow_id(client, flow)
     ask(f"Delete the flow '{flow}' ({id})?", yes=yes)
-    say(client.request("DELETE", f"/flows/{id}").object()["message"])
+    say_message(client.request("DELETE", f"/flows/{id}"))
 
 
 @flow.command(short_help="List the revisions of a flow.", epilog=examples("flow revisions order-sync"))

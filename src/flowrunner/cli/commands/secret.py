@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowrunner.cli.common import ask, read_secret, say, set_each, yes_option
+from flowrunner.cli.common import ask, read_secret, say_message, set_each, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.output import show
@@ -52,7 +52,7 @@ def delete(key: str, *, yes: bool) -> None:
 
     client = connect()
     ask(f"Delete the secret '{key}'?", yes=yes)
-    say(client.request("DELETE", f"{_path(client)}/{segment(key)}").object()["message"])
+    say_message(client.request("DELETE", f"{_path(client)}/{segment(key)}"))
 
 
 @secret.command("import", short_help="Set the secrets of a .env file.", epilog=examples("secret import .env"))

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from flowrunner.cli.common import say
+from flowrunner.cli.common import say, say_message
 from flowrunner.cli.completion import complete_executions
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
@@ -52,7 +52,7 @@ def _signal_one(execution: str, key: str, payload: Any) -> None:
     waits = client.get(path).get("waiting_for") or []
     awaited = [wait["key"] for wait in waits if wait["type"] == "signal"]
     body = {"payload": payload}
-    say(client.request("POST", f"{path}/signals/{segments(key)}", json=body, idempotency_key=True).object()["message"])
+    say_message(client.request("POST", f"{path}/signals/{segments(key)}", json=body, idempotency_key=True))
     if key not in awaited:
         others = f"; steps wait for {', '.join(map(repr, awaited))}" if awaited else ""
         say(f"No step waits for '{key}' now, so it is kept for the next one that does{others}")

@@ -2,7 +2,7 @@
 
 import click
 
-from flowrunner.cli.common import ask, common, say, yes_option
+from flowrunner.cli.common import ask, common, say_message, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
@@ -56,4 +56,4 @@ def revoke(token: str, *, yes: bool) -> None:
     client = connect()
     id = object_id(client, _PATH, "token", token)
     ask(f"Revoke the token '{token}' ({id})?", yes=yes)
-    say(client.request("DELETE", f"{_PATH}/{id}").object()["message"])
+    say_message(client.request("DELETE", f"{_PATH}/{id}"))

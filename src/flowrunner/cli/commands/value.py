@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flowrunner.cli.common import ask, say, set_each, yes_option
+from flowrunner.cli.common import ask, say_message, set_each, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.output import show
@@ -76,7 +76,7 @@ def delete(name: str, *, yes: bool) -> None:
     """Delete a configuration value. Flows that read it fail if they start from then on."""
     client = connect()
     ask(f"Delete the configuration value '{name}'?", yes=yes)
-    say(client.request("DELETE", _path(name)).object()["message"])
+    say_message(client.request("DELETE", _path(name)))
 
 
 @value.command(

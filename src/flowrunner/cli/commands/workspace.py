@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowrunner.cli.common import CommandFailed, ask, common, say, yes_option
+from flowrunner.cli.common import CommandFailed, ask, common, say, say_message, yes_option
 from flowrunner.cli.completion import complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
@@ -115,7 +115,7 @@ def remove(workspace: str, member: str, *, yes: bool) -> None:
     path = f"{_path(client, workspace)}/members"
     id = _member(client, path, member)
     ask(f"Remove '{member}' from '{workspace}'?", yes=yes)
-    say(client.request("DELETE", f"{path}/{id}").object()["message"])
+    say_message(client.request("DELETE", f"{path}/{id}"))
 
 
 @workspace.command(
@@ -174,7 +174,7 @@ def revoke(workspace: str, invitation: str, *, yes: bool) -> None:
         "invitation", invitation, [one for one in client.entries(path) if invitation in (one["id"], one["email"])]
     )
     ask(f"Revoke the invitation of '{invitation}' to '{workspace}'?", yes=yes)
-    say(client.request("DELETE", f"{path}/{id}").object()["message"])
+    say_message(client.request("DELETE", f"{path}/{id}"))
 
 
 def _path(client: "Client", given: str) -> str:
