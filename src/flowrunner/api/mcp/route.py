@@ -22,7 +22,7 @@ from flowrunner.api.mcp.inner_requests import InnerRequests
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import FlowRunnerError, Forbidden, Unauthorized, Unavailable, UnknownAgent
 from flowrunner.ports.memory import BodyRoom
-from flowrunner.tasks import cancel_all
+from flowrunner.tasks import alongside
 
 _PROTOCOL: Final = "flowrunner.api.mcp.protocol"
 _MOST_METHOD_CHARACTERS: Final = 100
@@ -80,12 +80,9 @@ async def mcp(request: Request, message: Annotated[dict[str, Any], BodyOf()]) ->
     serve = await state_of(request).mcp.get(_load)
     gone = asyncio.Event()
     call = AgentCall(request, InnerRequests(request, gone), await manual_of(request))
-    leaving = asyncio.create_task(_tell(request, gone))
-    try:
+    async with alongside(_tell(request, gone)):
         response: Response = await serve(call, await request.body())
         return response
-    finally:
-        await cancel_all(leaving)
 
 
 def _check(message: dict[str, Any]) -> None:

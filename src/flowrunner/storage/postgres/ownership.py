@@ -21,7 +21,7 @@ import asyncpg
 import structlog
 
 from flowrunner.storage.postgres.connections import as_refusal, close, is_database_failure, options, text_for_log
-from flowrunner.tasks import cancel_all
+from flowrunner.tasks import alongside
 
 # Several installations in one database are in different schemas.
 TRY: Final = "SELECT pg_try_advisory_lock(hashtext('flowrunner'), hashtext(current_schema()))"
@@ -174,10 +174,7 @@ async def ownership_of(url: str, *, is_shared: bool = False) -> AsyncIterator[Po
             await ownership.look()
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
             raise as_refusal(error) from None
-        keeping = asyncio.create_task(ownership.keep(), name="ownership")
-        try:
+        async with alongside(ownership.keep(), name="ownership"):
             yield ownership
-        finally:
-            await cancel_all(keeping)
     finally:
         await ownership.close()
