@@ -99,6 +99,6 @@ def test_the_standard_input_is_read_once(read: Callable[[], object], monkeypatch
 
 def rerun(*, node_input: str, inputs: Sequence[str]) -> int:
     return rerun_one(
-        Client(), "exec-1", start="a", elements=None, node_input=node_input, inputs=inputs, labels_set=(),
-        revision=None, same_keys=False, wait=False, follow=False, timeout=None,
+        Client(), "exec-1", {"from": "a"}, node_input=node_input, inputs=inputs, labels_set=(),
+        wait=False, follow=False, timeout=None,
     )  # fmt: skip

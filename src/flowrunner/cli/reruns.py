@@ -1,6 +1,6 @@
 """Reruns of one execution."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -35,24 +35,21 @@ def rerun_fields(*, start: str | None, elements: str | None, revision: str | Non
 def rerun_one(
     client: Client,
     id: str,
+    fields: Mapping[str, Any],
     *,
-    start: str | None,
-    elements: str | None,
     node_input: str | None,
     inputs: Sequence[str],
     labels_set: Sequence[str],
-    revision: str | None,
-    same_keys: bool,
     wait: bool,
     follow: bool,
     timeout: str | None,
 ) -> int:
-    """Repeat an execution; return the exit code."""
+    """Repeat an execution; return the exit code. Args: fields: As `rerun_fields` returns them."""
     check_read_once(node_input, *inputs)
     seconds = seconds_of(timeout, "--timeout")
-    body = rerun_fields(start=start, elements=elements, revision=revision, same_keys=same_keys)
+    body = {**fields}
     if node_input is not None:
-        if start is None:
+        if "from" not in fields:
             raise click.UsageError("--node-input needs --from, the node whose input it is.")
         body["node_input"] = read_json("--node-input", node_input)
     if inputs:

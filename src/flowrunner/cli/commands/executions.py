@@ -221,15 +221,16 @@ def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
     one = {name: options.pop(name) for name in ("node_input", "inputs", "labels_set", "wait", "follow", "timeout")}
     client, selected = connect(), filter_of(options)
     required(ids, selected)
+    fields = rerun_fields(**many)
     if selected:
         if any(value not in (None, (), False) for value in one.values()):
             raise click.UsageError(
                 "Several executions can only be re-run with --from, --elements, --revision and --same-keys."
             )
-        sys.exit(change_many(client, "rerun", selected, yes=yes, more=rerun_fields(**many)))
+        sys.exit(change_many(client, "rerun", selected, yes=yes, more=fields))
     if len(ids) > 1:
         raise click.UsageError("Re-run one execution by its id, or select several with options.")
-    sys.exit(rerun_one(client, execution_id(client, ids[0]), **many, **one))
+    sys.exit(rerun_one(client, execution_id(client, ids[0]), fields, **one))
 
 
 @executions.command(
