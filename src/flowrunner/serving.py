@@ -309,7 +309,7 @@ class _Serving:
     async def _be_active(self, program: Program, ownership: Ownership) -> Exit:
         self._active = program
         self._serve_with(OnlyHealth(program.app, self._proxies, self._hosts) if self._is_worker else program.app)
-        logger.info("worker.active" if self._is_worker else "server.active", epoch=program.deps.epoch)
+        logger.info("worker.active" if self._is_worker else "server.active", epoch=program.engine.deps.epoch)
         with frozen_gc():
             return await self._serve_until_it_ends(program, ownership)
 
@@ -341,7 +341,7 @@ class _Serving:
     async def _drain(self, program: Program) -> None:
         """Let running nodes finish, then close the program."""
         await self._first(
-            (Exit.STOP, program.advancing.drain(seconds=self._settings.drain_time)),
+            (Exit.STOP, program.engine.advancing.drain(seconds=self._settings.drain_time)),
             (Exit.STOP, self._force_stop.wait()),
         )
         await self._close(program)
@@ -414,7 +414,7 @@ class _Server(uvicorn.Server):
 
 async def _until_overtaken(program: Program, ownership: Ownership) -> None:
     """Return when another process has taken over the database, or when others share it."""
-    await ownership.until(lambda: (ownership.epoch or 0) > program.deps.epoch or ownership.is_lost)
+    await ownership.until(lambda: (ownership.epoch or 0) > program.engine.deps.epoch or ownership.is_lost)
 
 
 async def _end_silent_streams(program: Program, ownership: Ownership) -> None:
@@ -428,5 +428,5 @@ async def _end_silent_streams(program: Program, ownership: Ownership) -> None:
 
 
 async def _until_nothing_advances(program: Program) -> None:
-    while program.dispatcher.is_open and program.advancing.is_open:  # noqa: ASYNC110 # it may end in any way, also without a word
+    while program.engine.dispatcher.is_open and program.engine.advancing.is_open:  # noqa: ASYNC110 # it may end in any way, also without a word
         await asyncio.sleep(_LOOK_SECONDS)

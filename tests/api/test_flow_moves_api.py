@@ -112,7 +112,7 @@ async def _cut_off(team: Team, monkeypatch: pytest.MonkeyPatch) -> tuple[str, li
     for id in ids:
         await team.mara.ended(id)
     store = team.accounts.program.services.moves._store
-    await store.begin(await personal(team.mara), flow, team.id, limits=team.accounts.program.deps.limits)  # type: ignore[arg-type]
+    await store.begin(await personal(team.mara), flow, team.id, limits=team.accounts.program.engine.deps.limits)  # type: ignore[arg-type]
     listed = await team.mara.request("GET", "/api/v1/executions", **{HEADER: team.id})
     assert listed.json["total"] == 1
     return flow, ids

@@ -92,7 +92,7 @@ class Links:
     def path(self, id: ExecutionId | None = None, branch: str = "left", program: Program | None = None) -> str:
         """Return the path of the link that the engine has made."""
         program = program or self.program
-        url = program.deps.approval_links.url(ApprovalPlace(id or self.id, self.seqs[branch]))
+        url = program.engine.deps.approval_links.url(ApprovalPlace(id or self.id, self.seqs[branch]))
         assert url is not None
         return url.removeprefix(PUBLIC)
 

@@ -30,7 +30,7 @@ async def test_s56_an_account_has_no_more_executions_waiting_than_it_may(tmp_pat
         # 2 are active, and 10 wait: the others would be 11 of each 10.
         assert statuses == {201: 12, 429: 2}
         assert_limited(next(reply for reply in replies if reply.status == 429), "workspace_queued", 10)
-        assert (accounts.program.dispatcher.active, accounts.program.dispatcher.queued) == (2, 10)
+        assert (accounts.program.engine.dispatcher.active, accounts.program.engine.dispatcher.queued) == (2, 10)
         assert rows_of(tmp_path / "data/flowrunner.db", "SELECT count(*) FROM executions") == [(12,)]
         # Another account has its own room, and at once.
         accepted = await accounts.omar.run(others)
@@ -71,11 +71,11 @@ async def test_s56_a_server_that_starts_again_counts_those_that_wait(tmp_path: P
     async with two_accounts_at(tmp_path / "data", **limits) as accounts:
 
         async def has_recovered() -> bool:
-            return accounts.program.dispatcher.queued == 3
+            return accounts.program.engine.dispatcher.queued == 3
 
         await until(has_recovered)
         assert_limited(await accounts.mara.run(flow), "workspace_queued", 3)
-        assert (accounts.program.dispatcher.active, accounts.program.dispatcher.queued) == (1, 3)
+        assert (accounts.program.engine.dispatcher.active, accounts.program.engine.dispatcher.queued) == (1, 3)
 
 
 async def test_s56_an_account_has_no_more_queued_executions_than_its_limit(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ async def test_s71_a_compiled_flow_is_found_in_its_own_workspace_alone(tmp_path:
         second = await second_of(team)
         await ran(team, team.id, RETURN)
         ((revision,),) = sql(tmp_path, "SELECT revision_id FROM flows WHERE workspace_id = ?", team.id)
-        library = team.accounts.program.deps.library
+        library = team.accounts.program.engine.deps.library
         await library.get(WorkspaceId(team.id), RevisionId(revision))
         found = []
         for workspace in (second, await team.omars_id()):
@@ -121,7 +121,7 @@ async def test_s38_s71_a_script_worker_never_serves_two_workspaces(tmp_path: Pat
     served: dict[int, set[Any]] = {}
     async with team_at(tmp_path) as team:
         second = await second_of(team)
-        pool = team.accounts.program.deps.sandbox
+        pool = team.accounts.program.engine.deps.sandbox
         assert isinstance(pool, JailedSandbox)
         for n in range(6):
             ended = await ran(team, (team.id, second)[n % 2], script, input={"n": n})

@@ -48,7 +48,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
     schedules, chains, keys = services.schedules, services.chains, services.keys
     return (
         *_retention_jobs(settings, program),
-        *program.dispatch_jobs,
+        *program.engine.dispatch_jobs,
         # Moves that a process began before it ended.
         one(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all),
         # Flows of an earlier version.

@@ -68,20 +68,21 @@ async def open_program(
 @contextlib.asynccontextmanager
 async def _advancing(program: Program) -> AsyncIterator[None]:
     """Resume all unfinished executions, and accept others until the end of the context."""
-    await program.dispatcher.open()
+    engine = program.engine
+    await engine.dispatcher.open()
     try:
-        if program.advancing is not program.dispatcher:
-            await program.advancing.open()
+        if engine.advancing is not engine.dispatcher:
+            await engine.advancing.open()
         yield
     finally:
         # However it ends: nothing more would reach a subscriber of this program.
         await program.streams.close()
         await program.services.executions.close()
-        if program.advancing is not program.dispatcher:
-            await program.advancing.close()
-        await program.dispatcher.close()
-        if program.processes is not None:
-            await program.processes.close()
+        if engine.advancing is not engine.dispatcher:
+            await engine.advancing.close()
+        await engine.dispatcher.close()
+        if engine.processes is not None:
+            await engine.processes.close()
         # A server that has lost its leadership can no longer write.
         with contextlib.suppress(Unavailable):
             await program.token_uses.write()

@@ -12,7 +12,7 @@ from flowrunner.tasks import alongside
 @contextlib.asynccontextmanager
 async def watch_other_processes(program: Program) -> AsyncIterator[None]:
     """Notify subscribers of events that other processes record, and follow changed sessions, secrets and keys."""
-    broadcast = program.broadcast
+    broadcast = program.engine.broadcast
     listen = program.database.listen(
         name=lambda: name_of(program.rotator.holder),
         on_notification=broadcast.mark_stale,

@@ -1,6 +1,5 @@
 """The parts of the running program, and their assembly."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,10 +9,9 @@ from flowrunner.api.http.early_refusals import EarlyRefusals
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.bootstrap.accounts import assemble_accounts
 from flowrunner.bootstrap.api import assemble_api
-from flowrunner.bootstrap.background import Background
 from flowrunner.bootstrap.callbacks import assemble_callbacks
 from flowrunner.bootstrap.dispatching import Dispatch
-from flowrunner.bootstrap.engine import assemble_engine
+from flowrunner.bootstrap.engine import EngineParts, assemble_engine
 from flowrunner.bootstrap.executions import assemble_executions, assemble_jobs
 from flowrunner.bootstrap.flows import assemble_flows
 from flowrunner.bootstrap.operation import assemble_operation
@@ -21,12 +19,9 @@ from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.bootstrap.resources import Resources
 from flowrunner.bootstrap.telemetry import add_gauges, add_readiness
 from flowrunner.bootstrap.triggers import assemble_triggers
-from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
-from flowrunner.dispatch.processes.engine_processes import EngineProcesses, StartProcess
-from flowrunner.engine.dependencies import EngineDependencies
+from flowrunner.dispatch.processes.engine_processes import StartProcess
 from flowrunner.metrics import Metrics
-from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault
 from flowrunner.services.bundle import Services
@@ -47,12 +42,7 @@ class Program:
     services: Services
     setup: FirstAccount
     streams: OpenStreams
-    broadcast: LocalBroadcast
-    dispatcher: OpenDispatcher
-    advancing: Advancing
-    processes: EngineProcesses | None
-    dispatch_jobs: Sequence[Background]
-    deps: EngineDependencies
+    engine: EngineParts
     database: Database
     clock: SystemClock
     vault: AesVault
@@ -109,12 +99,7 @@ def assemble(opened: Resources, dispatch: Dispatch, start_process: StartProcess 
         services=services,
         setup=setup,
         streams=api.streams,
-        broadcast=engine.broadcast,
-        dispatcher=engine.dispatcher,
-        advancing=engine.advancing,
-        processes=engine.processes,
-        dispatch_jobs=engine.dispatch_jobs,
-        deps=engine.deps,
+        engine=engine,
         database=stored.database,
         clock=clock,
         vault=stored.vault,
