@@ -310,6 +310,7 @@ def test_executions_are_cancelled(user: User) -> None:
 def test_many_executions_are_changed_after_a_question(user: User) -> None:
     user("cancel", "--flow", "asking", "-y")
     ids = {waiting(user) for _ in range(3)}
+    failed(user)
 
     assert "Cancel 3 executions, such as exec-" in user("cancel", "--flow", "asking", code=2).stderr
     assert user.json("cancel", "--flow", "asking", "--yes")["done"] == 3
