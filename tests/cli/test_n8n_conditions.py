@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from flowrunner.cli.importing.n8n_expressions import _BINARY, _METHODS, Expressions
+from flowrunner.cli.importing.n8n_expressions import _BINARY, _METHODS, N8nExpressions
 from support.node import run_command
 
 Comparison: TypeAlias = Callable[[Any, Any], bool]
@@ -51,7 +51,8 @@ def forms(operation: str, left: Any, right: Any) -> list[str]:
     kind = "number" if isinstance(left, int) and not isinstance(left, bool) else "string"
     modern = {"leftValue": left, "rightValue": right, "operator": {"operation": operation, "type": kind}}
     older = {"value1": left, "value2": right, "operation": operation}
-    made = [Expressions({}, notes.append).condition(each, None) for each in ({"conditions": [modern]}, {kind: [older]})]
+    expressions = N8nExpressions({}, notes.append)
+    made = [expressions.condition(each, None) for each in ({"conditions": [modern]}, {kind: [older]})]
     assert notes == []
     return made
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flowrunner.cli.common import unusable
 from flowrunner.cli.importing.documents import Imported, as_list, as_map, identifier, maps_in
-from flowrunner.cli.importing.n8n_expressions import Expressions, typed, with_values
+from flowrunner.cli.importing.n8n_expressions import N8nExpressions, typed, with_values
 from flowrunner.cli.importing.n8n_triggers import TRIGGERS, triggers_of, whole_number
 
 MOST_NODES: Final = 1000
@@ -54,7 +54,7 @@ class _Workflow:
         for title, node in self._all.items():
             if not _is_trigger(node) and _type(node) != "stickyNote":
                 self._ids[title] = identifier(title, self._ids.values(), otherwise="node")
-        self._expressions = Expressions(self._ids, self._flow.note)
+        self._expressions = N8nExpressions(self._ids, self._flow.note)
 
     def imported(self) -> Imported:
         triggers: dict[str, Any] = {}

@@ -34,7 +34,7 @@ _METHODS: Final = {
 }  # fmt: skip
 
 
-class Expressions:
+class N8nExpressions:
     """The expressions and conditions of a workflow.
 
     Args:
