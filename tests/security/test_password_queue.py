@@ -248,6 +248,23 @@ async def test_s64_a_full_queue_rejects_the_source_with_the_longest_backlog() ->
     assert order.made == ["a1", "b1", "c1", "a2"]
 
 
+async def test_s64_a_call_for_which_there_is_no_thread_takes_nothing_from_later_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    queue = HashingQueue(1)
+    with closing(queue):
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)
+            ends = await asyncio.gather(*[queue.run(int, source="a") for _ in range(3)], return_exceptions=True)
+        later = await asyncio.wait_for(queue.run(lambda: "checked", source="a"), 10)
+
+    assert [type(end) for end in ends] == [Unavailable] * 3
+    assert later == "checked"
+
+
 async def test_s64_a_call_that_is_cancelled_leaves_the_queue_whenever_that_is() -> None:
     order = Order(most=3)
     await asyncio.sleep(0)

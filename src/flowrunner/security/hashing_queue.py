@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from flowrunner.domain.errors import QueueFull
+from flowrunner.domain.errors import QueueFull, Unavailable
 
 T = TypeVar("T")
 
@@ -38,12 +38,17 @@ class HashingQueue:
 
         Raises:
             QueueFull: Too many calls wait, and ``source`` has the longest backlog.
+            Unavailable: The system has no thread for it.
         """
         if self._idle:
             self._idle -= 1
         else:
             await self._wait_for_thread(source)
-        running = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except RuntimeError:
+            self._pass_on()
+            raise Unavailable("The server cannot check passwords now: try again later") from None
         # A thread cannot be interrupted, so it becomes free when the call ends, even if the caller is cancelled.
         running.add_done_callback(lambda _: self._pass_on())
         return await asyncio.shield(running)
