@@ -42,6 +42,7 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.compiled_flows import CompiledFlowCache
 from flowrunner.services.executions import Executions
@@ -159,6 +160,7 @@ async def open_engine(
         node_types=node_types,
         http=http,
         mail=EgressMailClients(http.policy, http.lookups),
+        sql=EgressSqlClients(http.policy, http.lookups),
         clock=clock,
         draw=random.SystemRandom().random,
         limits=WorkspaceLimits(stored=10 * 2**30),

@@ -32,7 +32,18 @@ from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
 from flowrunner.language.parameter_faults import parameter_faults
-from flowrunner.plugin_clients import LONG_BODY_BYTES, HttpAnswer, HttpClient, MailClient, MailServer, RefusedRecipient
+from flowrunner.plugin_clients import (
+    LONG_BODY_BYTES,
+    HttpAnswer,
+    HttpClient,
+    MailClient,
+    MailServer,
+    RefusedRecipient,
+    SqlAnswer,
+    SqlClient,
+    SqlDatabase,
+    SqlSession,
+)
 
 __all__ = [
     "JSON",
@@ -56,6 +67,10 @@ __all__ = [
     "ScopesEnded",
     "SignalWait",
     "Signalled",
+    "SqlAnswer",
+    "SqlClient",
+    "SqlDatabase",
+    "SqlSession",
     "StepContext",
     "SubFlow",
     "SubFlows",
@@ -274,6 +289,8 @@ class StepContext(Protocol):
     @property
     def mail(self) -> MailClient: ...
     @property
+    def sql(self) -> SqlClient: ...
+    @property
     def flows(self) -> SubFlows: ...
 
     async def hold_long_value(self, memory: int = 0) -> None:
@@ -421,7 +438,7 @@ class NodeType(ABC, Generic[P]):
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
         """Return the faults of the parameters as written in a flow, where expressions still stand for values.
 
-        Override it to add rules that the model cannot express.
+        Override it to add rules that the model cannot express, and warnings.
         """
         try:
             self.Params.model_validate(params)

@@ -1,15 +1,19 @@
-"""Clients of node types for other servers: the part of `flowrunner.plugin` that sends requests and e-mails."""
+"""Clients of node types for other servers: the part of `flowrunner.plugin` that sends requests, e-mails and queries."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.values import JSON
 
 if TYPE_CHECKING:
     # Slow to import, and only nodes that send e-mails need it.
     from email.message import EmailMessage
+
+
+T = TypeVar("T")
 
 
 @static_dataclass(frozen=True, slots=True)
@@ -109,5 +113,84 @@ class MailClient(Protocol):
                 `${error.data}` is `{code, reply, stage, refused}`. `email.login` and `email.unsupported` for what the
                 server does not offer, `email.invalid_answer`, `connection.…`, `timeout` or `egress.forbidden`;
                 `input.invalid` for a message that cannot be written.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlDatabase:
+    """Database of a PostgreSQL server.
+
+    Attributes:
+        security: `verified`: the connection is encrypted and the server's certificate checked; `encrypted`: it is
+            encrypted, and nothing checked; `none`.
+        requires_channel_binding: The login is bound to the server's certificate, or fails.
+    """
+
+    host: str
+    port: int
+    user: str
+    database: str
+    password: str | None = field(default=None, repr=False)
+    security: Literal["verified", "encrypted", "none"] = "verified"
+    requires_channel_binding: bool = False
+    application_name: str = "flowrunner"
+
+
+class SqlAnswer(Protocol):
+    """Answer to a query.
+
+    Attributes:
+        row_count: Rows that the query has returned or changed.
+        size: Bytes of the rows.
+        memory: Bytes that `rows` takes at most, about: see `StepContext.hold_long_value`.
+    """
+
+    @property
+    def row_count(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def memory(self) -> int: ...
+
+    def rows(self) -> list[JSON]:
+        """Return each row as an object of its values by column. It may take long: call it on a thread for long rows."""
+        ...
+
+
+class SqlSession(Protocol):
+    """Session with a database, within one transaction. Its methods block, and raise the errors of `SqlClient.run`."""
+
+    def execute(self, query: str, args: Sequence[JSON] = ()) -> SqlAnswer:
+        """Run one statement, with ``args`` as its parameters $1, $2 and so on."""
+        ...
+
+    def execute_each(self, query: str, rows: Sequence[Sequence[JSON]], *, names: Sequence[str]) -> int:
+        """Run one statement for each row of parameters, and return how many rows it has changed in all.
+
+        Args:
+            names: Names of the parameters, for messages. A failure has the index of its row in ``data.item``.
+        """
+        ...
+
+
+class SqlClient(Protocol):
+    """Client of nodes for databases. It connects only to addresses that flows may reach."""
+
+    async def run(
+        self, database: SqlDatabase, work: Callable[[SqlSession], T], *, seconds: float, read_only: bool = False
+    ) -> T:
+        """Return what ``work`` returns, after its transaction is committed. It is rolled back if ``work`` fails.
+
+        Args:
+            work: Called on a thread of its own.
+            seconds: Time limit of each statement, by which the server ends it even if this process has ended.
+            read_only: The server rejects every change.
+
+        Raises:
+            NodeFailure: `sql.<SQLSTATE>` if the server reports an error; then `${error.data}` has its fields.
+                `sql.login`, `sql.too_large`, `sql.duplicate_column`, `sql.copy`, `sql.invalid_answer`, `connection.…`,
+                `timeout`, `egress.forbidden`, or `input.invalid` for parameters that do not fit the query; nothing is
+                changed then. `sql.commit_unknown` if the connection was lost while the transaction was committed.
         """
         ...

@@ -1,6 +1,7 @@
 """Documents of other programs, made into flows by `import`."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,48 @@ def test_a_workflow_of_n8n_becomes_a_flow_with_triggers_and_edges(tmp_path: Path
         "'Tell Slack' is a placeholder: the type slack has no counterpart", "set the secret GET_ORDERS",
         "'Large?' leads to several nodes: only 'keep' follows", "the webhook was protected", "'Count' gets one item",
     ):  # fmt: skip
+        assert part in report
+
+
+def test_queries_of_n8n_keep_their_values_apart_from_their_text(tmp_path: Path) -> None:
+    queries: dict[str, dict[str, Any]] = {
+        "Find": {
+            "query": "SELECT * FROM orders WHERE id = $1 AND note = $2",
+            "options": {"queryReplacement": "={{ $json.id }}, new"},
+        },
+        "Pay": {
+            "query": "UPDATE orders SET paid = true WHERE id = $1",
+            "options": {"queryReplacement": "={{ [$json.id] }}"},
+        },
+        "Move": {"query": "WITH gone AS (DELETE FROM a RETURNING *) SELECT * FROM gone"},
+        "Mix": {"query": "=SELECT * FROM orders WHERE id = {{ $json.id }}"},
+    }  # fmt: skip
+    nodes: list[dict[str, Any]] = [
+        {"name": name, "type": "n8n-nodes-base.postgres", "typeVersion": 2.5, "credentials": {"postgres": {"id": "1"}},
+         "parameters": {"operation": "executeQuery", **query}} for name, query in queries.items()
+    ]  # fmt: skip
+    nodes.append({"name": "Insert", "type": "n8n-nodes-base.postgres", "parameters": {"table": "orders"}})
+    names = [*queries, "Insert"]
+    connections = {one: {"main": [[{"node": other}]]} for one, other in pairwise(names)}
+    (tmp_path / "db.json").write_text(json.dumps({"name": "Db", "nodes": nodes, "connections": connections}))
+
+    _, report = imported("n8n", tmp_path / "db.json", tmp_path)
+
+    made = document("Db", tmp_path)["nodes"]
+    assert made["find"] == {
+        "type": "sql", "output": "${result.rows}", "next": {"default": "pay"},
+        "params": {"url": "${secrets.FIND}", "query": queries["Find"]["query"], "args": ["${input.id}", "new"]},
+    }  # fmt: skip
+    assert made["pay"]["params"] == {
+        "url": "${secrets.PAY}", "operation": "execute", "query": queries["Pay"]["query"], "args": "${[input.id]}",
+    }  # fmt: skip
+    assert made["move"]["params"]["operation"] == "execute"
+    assert made["mix"]["params"]["query"] == "SELECT * FROM orders WHERE id = ${input.id}"
+    for part in (
+        "'Find' uses credentials: set the secret FIND to postgresql://",
+        "the query of 'Mix' has expressions: write $1, $2",
+        "'Insert' writes its own SQL",
+    ):
         assert part in report
 
 

@@ -39,6 +39,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.security.name_lookups import lookup_slots
 from flowrunner.security.vault import AesVault, MasterKeys
@@ -159,6 +160,7 @@ class Cluster:
             node_types=self.types,
             http=self.http,
             mail=EgressMailClients(EgressPolicy(), lookup_slots()),
+            sql=EgressSqlClients(EgressPolicy(), lookup_slots()),
             clock=self.clock,
             draw=lambda: 0.0,
             short_wait=self.short_wait,

@@ -10,7 +10,7 @@ from typing import Any, Final
 from docs.pages import DOCS, blocks
 from docs.test_cli_pages import fits
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.plugin import MailServer
+from flowrunner.plugin import MailServer, SqlDatabase
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.name_lookups import lookup_slots
@@ -18,7 +18,9 @@ from support.contexts import PlainContext
 from support.databases import MARA
 from support.mailbox import open_mailbox
 from support.networks import LOOPBACK
+from support.postgres import PostgresServer, query
 from support.server import clean_environment
+from support.sql import Querier
 
 PAGE: Final = DOCS / "node-types.md"
 _FILE: Final = re.compile(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -45,6 +47,28 @@ async def test_the_type_that_sends_an_email_sends_it() -> None:
     ((envelope, message),) = mailbox.arrived
     assert (result, envelope.rcpt_tos) == ({"refused": []}, ["ada@example.com"])
     assert message["Message-ID"] == f"<{context.idempotency_key}@example.com>"
+
+
+async def test_the_type_that_queries_a_database_changes_it(postgres: PostgresServer) -> None:
+    page: dict[str, Any] = {}
+    [sample] = [text for text in blocks(PAGE, "python") if "SqlDatabase" in text]
+    exec(sample, page)  # the page is ours
+    url = postgres.new_database()
+    query(url, "CREATE TABLE stock AS SELECT 'nut' AS article, 7 AS pieces")
+    node_type, real = page["TakeFromStock"](), Querier(url)
+    port, name = int(url.rpartition(":")[2].partition("/")[0]), url.rpartition("/")[2]
+
+    class ToTheServer:
+        async def run(self, database: SqlDatabase, work: Any, **more: Any) -> Any:
+            assert (database.host, database.security) == ("db.example.com", "verified")
+            there = SqlDatabase(host="127.0.0.1", port=port, user="flowrunner", database=name, security="none")
+            return await real.context.sql.run(there, work, **more)
+
+    context = PlainContext(http=None, sql=ToTheServer())  # type: ignore[arg-type] # what the type uses
+    result = await node_type.run(node_type.read({"article": "nut", "password": "x"}), context)
+
+    assert result == [{"pieces": 6}]
+    assert query(url, "SELECT pieces FROM stock") == [(6,)]
 
 
 def test_the_package_works_as_the_page_says(tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
         "prompt": "p", "messages": [{"role": "user", "content": "c"}], "temperature": 0.5,
         "max_tokens": 1, "tools": [{"name": "t"}], "response_schema": {"type": "object"},
     },
+    "sql": {
+        "url": "postgresql://u:p@127.0.0.1:1/d", "operation": "query", "query": "SELECT $1", "args": [1], "table": "t",
+        "items": [{"a": 1}], "columns": ["a"], "on_conflict": "nothing",
+    },
     "transform": {"value": [1], "mapping": {"a": "1"}, "script": "return 1"},
     "switch": {"cases": [{"when": "true", "action": "a"}], "default_action": "b"},
     "condition": {

@@ -19,7 +19,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.nodes.email_send import EmailSend
 from flowrunner.plugin import MailServer, NodeFailure
-from flowrunner.security import egress_mail, name_lookups
+from flowrunner.security import egress_connections, name_lookups
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.name_lookups import lookup_slots
@@ -576,7 +576,7 @@ async def test_the_end_of_a_step_ends_its_connection(sender: Sender) -> None:
 async def test_the_addresses_of_a_server_share_one_time_limit(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = [{"host": "127.0.0.2"}, {"host": "127.0.0.1"}]
     monkeypatch.setattr(name_lookups, "addresses_of", lambda host, port, family: addresses)
-    monkeypatch.setattr(egress_mail, "_MOST_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(egress_connections, "_MOST_CONNECT_SECONDS", 0.1)
 
     # Nobody listens at the second address, which would refuse the connection.
     port = unused_port()

@@ -9,9 +9,9 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from email.message import EmailMessage
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,11 +19,12 @@ import pytest
 
 from flowrunner.bootstrap.location import own_servers
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.plugin import MailServer, NodeFailure
+from flowrunner.plugin import MailServer, NodeFailure, SqlDatabase
 from flowrunner.security import name_lookups
 from flowrunner.security.egress import EgressClient, EgressClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
+from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.security.name_lookups import WorkspaceResolver, lookup_slots
 from flowrunner.settings import Settings
 from support.client import Client
@@ -524,7 +525,7 @@ async def _unguarded(*_: Any, **__: Any) -> list[dict[str, Any]]:
     return [{"hostname": "x", "host": "127.0.0.1", "port": _[2], "family": socket.AF_INET, "proto": 6, "flags": 0}]
 
 
-# E-mails
+# E-mails and queries
 
 
 async def attempt_mail(policy: EgressPolicy, host: str, port: int) -> str:
@@ -539,8 +540,22 @@ async def attempt_mail(policy: EgressPolicy, host: str, port: int) -> str:
     return failed.value.type
 
 
-async def test_s31_s32_nothing_of_the_corpus_is_reached_by_an_email(
-    trap: Trap, names: dict[str, list[list[str]]], scoreboard: Scoreboard
+async def attempt_sql(policy: EgressPolicy, host: str, port: int) -> str:
+    """The type of the error by which a query ends to a host."""
+    database = SqlDatabase(host=host, port=port, user="ada", database="shop", password="x", security="none")
+    client = EgressSqlClients(policy, lookup_slots()).of(WorkspaceId("a"))
+    with pytest.raises(NodeFailure) as failed:
+        await client.run(database, lambda session: session.execute("SELECT 1"), seconds=60.0)
+    return failed.value.type
+
+
+Attempt: TypeAlias = Callable[[EgressPolicy, str, int], Awaitable[str]]
+BY_SOCKETS: Final = pytest.mark.parametrize("attempt", [attempt_mail, attempt_sql])
+
+
+@BY_SOCKETS
+async def test_s31_s32_nothing_of_the_corpus_is_reached_by_an_email_or_a_query(
+    trap: Trap, names: dict[str, list[list[str]]], scoreboard: Scoreboard, attempt: Attempt
 ) -> None:
     before, cases, unexpected = trap.reached, 0, []
     async with watched_connects() as connects:
@@ -548,7 +563,7 @@ async def test_s31_s32_nothing_of_the_corpus_is_reached_by_an_email(
             names["closed.example"] = ANSWERS["mixed, the closed one last"](host.strip("[]"))
             for written in (host, host.strip("[]"), "closed.example"):
                 cases += 1
-                if (ending := await attempt_mail(EgressPolicy(), written, trap.port)) not in REFUSED:
+                if (ending := await attempt(EgressPolicy(), written, trap.port)) not in REFUSED:
                     unexpected.append((written, ending))
 
     scoreboard.count(REACHED, cases=cases, failures=trap.reached - before + len(connects))
@@ -570,23 +585,25 @@ async def test_requests_and_emails_of_a_workspace_share_its_lookups(monkeypatch:
         )
 
 
-async def test_s33_the_name_of_a_mail_server_is_looked_up_once(names: dict[str, list[list[str]]]) -> None:
+@BY_SOCKETS
+async def test_s33_the_name_of_a_server_is_looked_up_once(names: dict[str, list[list[str]]], attempt: Attempt) -> None:
     names["changing.example"] = [[REDIRECTOR], ["127.0.0.1"]]
     policy = EgressPolicy([ipaddress.ip_network(REDIRECTOR)])
 
     async with watched_connects() as connects:
-        ending = await attempt_mail(policy, "changing.example", unused_port())
+        ending = await attempt(policy, "changing.example", unused_port())
 
     assert (ending, {host for host, _ in connects}) == ("connection.refused", {REDIRECTOR})
 
 
-async def test_s35_no_email_reaches_our_own_port_or_a_metadata_service(trap: Trap) -> None:
+@BY_SOCKETS
+async def test_s35_no_email_or_query_reaches_our_own_port_or_a_metadata_service(trap: Trap, attempt: Attempt) -> None:
     before, everything = trap.reached, [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
 
-    own = await attempt_mail(EgressPolicy(everything, own_ports={trap.port}), "127.0.0.1", trap.port)
+    own = await attempt(EgressPolicy(everything, own_ports={trap.port}), "127.0.0.1", trap.port)
     depended_on = EgressPolicy(everything, own_servers={("127.0.0.1", trap.port)})
-    database = await attempt_mail(depended_on, "127.0.0.1", trap.port)
-    metadata = await attempt_mail(EgressPolicy(everything), "169.254.169.254", 25)
+    database = await attempt(depended_on, "127.0.0.1", trap.port)
+    metadata = await attempt(EgressPolicy(everything), "169.254.169.254", 25)
 
     assert [own, database, metadata] == ["egress.forbidden"] * 3
     assert trap.reached == before

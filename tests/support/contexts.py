@@ -6,9 +6,10 @@ from datetime import datetime
 
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON, WorkspaceId
-from flowrunner.plugin import HttpClient, MailClient, NodeFailure, SubFlow
+from flowrunner.plugin import HttpClient, MailClient, NodeFailure, SqlClient, SubFlow
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.security.name_lookups import lookup_slots
 from support.databases import MARA, NOON
 
@@ -45,6 +46,9 @@ class PlainContext:
     depth: int = 0
     mail: MailClient = field(
         default_factory=lambda: EgressMailClients(EgressPolicy(), lookup_slots()).of(WorkspaceId(MARA))
+    )
+    sql: SqlClient = field(
+        default_factory=lambda: EgressSqlClients(EgressPolicy(), lookup_slots()).of(WorkspaceId(MARA))
     )
     flows: NoFlows = field(default_factory=NoFlows)
     lines: list[tuple[LogLevel, str, JSON]] = field(default_factory=list)

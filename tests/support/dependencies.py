@@ -28,6 +28,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.security.name_lookups import lookup_slots
 from flowrunner.security.vault import AesVault, MasterKeys
@@ -394,6 +395,7 @@ async def machine(
             node_types=known,
             http=http,
             mail=EgressMailClients(EgressPolicy(), lookup_slots()),
+            sql=EgressSqlClients(EgressPolicy(), lookup_slots()),
             clock=clock,
             draw=draw,
             limits=limits,

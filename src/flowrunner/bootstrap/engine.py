@@ -22,6 +22,7 @@ from flowrunner.nodes import installed
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.egress_mail import EgressMailClients
+from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.services.compiled_flows import CompiledFlowCache
 
@@ -68,6 +69,7 @@ def assemble_engine(opened: Resources, dispatch: Dispatch, start_process: StartP
         node_types=node_types,
         http=opened.http,
         mail=EgressMailClients(opened.http.policy, opened.http.lookups),
+        sql=EgressSqlClients(opened.http.policy, opened.http.lookups),
         memory=FairMemory(),
         held=HeldMemory(settings.execution_memory),
         clock=opened.clock,

@@ -39,6 +39,7 @@ from flowrunner.security.approval_links import LinkSigner
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.security.process_vault import ProcessVault
 from flowrunner.services.compiled_flows import CompiledFlowCache
 from flowrunner.settings import Settings
@@ -144,6 +145,7 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
         node_types=node_types,
         http=http,
         mail=EgressMailClients(policy, http.lookups, processes=given.count),
+        sql=EgressSqlClients(policy, http.lookups, processes=given.count),
         memory=ServerMemory(server),
         held=HeldMemory(given.execution_memory),
         clock=clock,

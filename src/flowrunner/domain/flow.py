@@ -19,12 +19,17 @@ ChildScopesKey: TypeAlias = Literal["nodes", "branches"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParamFault:
-    """A fault in the parameters of a node; ``keys`` lead from the parameters to the value."""
+    """A fault in the parameters of a node; ``keys`` lead from the parameters to the value.
+
+    Attributes:
+        is_warning: The parameters are allowed, but probably a mistake.
+    """
 
     keys: tuple[str | int, ...]
     code: str
     message: str
     hint: str | None = None
+    is_warning: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 # Errors that are retried by default: transient ones, which the request itself does not cause.
-PASSING_ERRORS: Final = ("timeout", "connection", "http.408", "http.429", "http.5xx", "email.4xx")
+# Those of databases: a transaction that another one was in the way of, too many connections, a server that restarts.
+PASSING_ERRORS: Final = (
+    *("timeout", "connection", "http.408", "http.429", "http.5xx", "email.4xx"),
+    *("sql.40001", "sql.40P01", "sql.53300", "sql.57P01", "sql.57P03"),
+)
 _LONGEST_ASKED_FOR: Final = 86400.0
+# Characters of a code of SQL, of which the first two are its class.
+_SQLSTATE: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +105,8 @@ def seconds_asked_for(header: str | None, now: datetime) -> float | None:
 def matches_error(pattern: str, error_type: str) -> bool:
     """Return whether ``pattern`` names ``error_type``, a group that contains it, or its class of statuses.
 
-    `http` covers every `http.…`; `http.5xx` covers `http.500` to `http.599`; `*` covers all.
+    `http` covers every `http.…`; `http.5xx` covers `http.500` to `http.599`, `sql.23xxx` all codes of SQL that begin
+    with 23; `*` covers all.
     """
     return pattern == "*" or pattern in error_patterns(error_type)
 
@@ -111,6 +118,8 @@ def error_patterns(error_type: str) -> Sequence[str]:
     ['http.404', 'http.4xx', 'http']
     >>> error_patterns("http.404.gone")
     ['http.404.gone', 'http.404', 'http.4xx', 'http']
+    >>> error_patterns("sql.23505")
+    ['sql.23505', 'sql.23xxx', 'sql']
     """
     patterns: list[str] = []
     name = error_type
@@ -119,4 +128,6 @@ def error_patterns(error_type: str) -> Sequence[str]:
         name, _, last = name.rpartition(".")
         if name and len(last) == 3 and last.isdigit():
             patterns.append(f"{name}.{last[0]}xx")
+        elif name == "sql" and len(last) == _SQLSTATE and (last.isupper() or last.isdigit()):
+            patterns.append(f"{name}.{last[:2]}xxx")
     return patterns

@@ -26,6 +26,7 @@ from flowrunner.ports.mail_clients import MailClients
 from flowrunner.ports.memory import MemoryRoom
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor, SecretReader
+from flowrunner.ports.sql_clients import SqlClients
 from flowrunner.ports.telemetry import ExecutionObserver, ObservedExecution, Traces, Unobserved
 from flowrunner.retrying import retry
 
@@ -75,6 +76,7 @@ class EngineDependencies:
     node_types: Mapping[str, NodeType[Any]]
     http: HttpClients
     mail: MailClients
+    sql: SqlClients
     clock: Clock
     draw: Callable[[], float]
     observer: ExecutionObserver = field(default_factory=Unobserved)

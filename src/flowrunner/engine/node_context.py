@@ -14,7 +14,7 @@ from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, LoadedExecution
 from flowrunner.engine.log_lines import level_of
-from flowrunner.plugin import HttpClient, MailClient, SubFlow
+from flowrunner.plugin import HttpClient, MailClient, SqlClient, SubFlow
 from flowrunner.ports.http import HttpClients
 
 
@@ -192,6 +192,10 @@ class NodeContext:
     @property
     def mail(self) -> MailClient:
         return self._attempt.loaded.deps.mail.of(self._attempt.loaded.execution.workspace_id)
+
+    @property
+    def sql(self) -> SqlClient:
+        return self._attempt.loaded.deps.sql.of(self._attempt.loaded.execution.workspace_id)
 
     @property
     def flows(self) -> _Flows:

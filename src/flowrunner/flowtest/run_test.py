@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import InvalidInput
@@ -43,6 +43,9 @@ from flowrunner.plugin import (
     NodeFailure,
     NodeType,
     RefusedRecipient,
+    SqlClient,
+    SqlDatabase,
+    SqlSession,
 )
 from flowrunner.ports.journal import load_whole
 from flowrunner.ports.sandbox import Sandbox
@@ -52,6 +55,8 @@ from flowrunner.services.trigger_values import FiredTrigger
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +134,18 @@ class _NoMail:
         raise NodeFailure("egress.forbidden", "Tests of flows run offline")
 
 
+class _NoSql:
+    """Implements `ports.SqlClients`. Rejects every query."""
+
+    def of(self, workspace_id: WorkspaceId) -> SqlClient:
+        return self
+
+    async def run(
+        self, database: SqlDatabase, work: Callable[[SqlSession], T], *, seconds: float, read_only: bool = False
+    ) -> T:
+        raise NodeFailure("egress.forbidden", "Tests of flows run offline")
+
+
 async def run_flow_test(
     given: GivenFlow, test: FlowTest, flows: GivenFlows, runtime: Runtime, *, most_seconds: float = 60.0
 ) -> FlowTestResult:
@@ -151,6 +168,7 @@ async def run_flow_test(
         node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},
         http=_NoNetwork(),
         mail=_NoMail(),
+        sql=_NoSql(),
         clock=clock,
         # Every wait before a retry is the longest possible.
         draw=lambda: 0.0,

@@ -12,6 +12,11 @@ _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     "http": frozenset({"too_large", "redirects", "invalid_request", "invalid_answer", "invalid_json"}),
     "email": frozenset({"login", "unsupported", "invalid_answer"}),
     "llm": frozenset({"refused", "too_long", "invalid_answer"}),
+    "sql": frozenset(
+        {
+            *("login", "too_large", "duplicate_column", "copy", "invalid_answer", "rolled_back", "commit_unknown"),
+        }
+    ),
     "connection": frozenset({"refused", "dns", "tls", "failed", "lost"}),
     "egress": frozenset({"forbidden"}),
 }
@@ -19,7 +24,14 @@ _STATUSES: Final[Mapping[str, re.Pattern[str]]] = {
     "http": re.compile(r"[1-5](\d\d|xx)", re.ASCII),
     # RFC 5321, 4.2.1: those of failures.
     "email": re.compile(r"[45](\d\d|xx)", re.ASCII),
+    # Functions of a database may raise codes of their own.
+    "sql": re.compile(r"[0-9A-Z]{2}([0-9A-Z]{3}|xxx)", re.ASCII),
 }
+# Classes of the codes of PostgreSQL.
+_SQL_CLASSES: Final = frozenset(
+    "00 01 02 03 08 09 0A 0B 0F 0L 0P 0Z 10 20 21 22 23 24 25 26 27 28 2B 2D 2F 34 38 39 3B 3D 3F 40 42 44 53 54 55 57 "
+    "58 72 F0 HV P0 XX".split()
+)
 _KNOWN: Final = (
     *COMMON_ERRORS,
     *_CLOSED,
@@ -69,11 +81,18 @@ def class_of_error(type: str) -> str:
 
     >>> class_of_error("http.503"), class_of_error("email.450"), class_of_error("order.lost")
     ('http.5xx', 'email.4xx', 'other')
+    >>> class_of_error("sql.23505"), class_of_error("sql.ABCDE")
+    ('sql.23xxx', 'other')
     """
     if type in _CLASSES:
         return type
     family, _, member = type.partition(".")
-    return f"{family}.{member[0]}xx" if _is_status(family, member) else "other"
+    if not _is_status(family, member):
+        return "other"
+    if family != "sql":
+        return f"{family}.{member[0]}xx"
+    # A server may report any code.
+    return f"{family}.{member[:2]}xxx" if member[:2] in _SQL_CLASSES else "other"
 
 
 def _is_status(family: str, member: str) -> bool:

@@ -13,7 +13,10 @@ _ON_ERROR: Final = "write next: {error: <node>}"
 _LOOP: Final = "write a node of type foreach, with this one under its own 'nodes'"
 _NOTIFY: Final = "write type: webhook, with the URL of the service that notifies"
 _MAIL: Final = "write type: email.send, with the server that sends it"
-_NO_DATABASE: Final = "there is no node type for databases: call a service in front of it, with type: http.request"
+_POSTGRESQL: Final = "write type: sql, with the URL of the database"
+_NO_DATABASE: Final = (
+    "databases are PostgreSQL (type: sql): for others call a service in front, with type: http.request"
+)
 _NO_COMMANDS: Final = "flows run no commands: ask a service that does, with type: http.request"
 _ASKED: Final = "ask its API, with type: http.request"
 _MODEL: Final = "write type: llm, with its provider, or the base_url of a server of models"
@@ -51,7 +54,8 @@ OF_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("cron", "schedule", "scheduler", "trigger", "webhooktrigger", "manualtrigger"), _STARTED),
     **dict.fromkeys(("split", "splitter"), "write type: foreach for the elements of a list, or parallel for branches"),
     **dict.fromkeys(("start", "begin", "entry"), "leave it out: the flow starts with the node that no edge leads to"),
-    **dict.fromkeys(("sql", "postgres", "postgresql", "mysql", "database", "db", "query", "redis"), _NO_DATABASE),
+    **dict.fromkeys(("postgresql", "pg", "database", "db", "query"), _POSTGRESQL),
+    **dict.fromkeys(("mysql", "mariadb", "mssql", "oracle", "sqlite", "mongodb", "redis"), _NO_DATABASE),
     **dict.fromkeys(("shell", "bash", "command", "exec", "ssh", "docker"), _NO_COMMANDS),
     **dict.fromkeys(("openai", "anthropic", "ai", "gpt", "claude", "chat", "ollama", "agent"), _MODEL),
     **dict.fromkeys(("file", "readfile", "writefile", "s3", "ftp"), _ASKED),

@@ -281,7 +281,8 @@ class NodeReader:
             is_key, hint = fault.code == "unknown_key", fault.hint
             if is_key and fault.keys[0] in (*NODE_KEYS, *_INNER_KEYS[spec.child_scopes]) and not is_suggestion(hint):
                 hint = "put it beside 'params', and not under it"
-            self.document.fault((*at, *fault.keys), fault.code, fault.message, hint, key=is_key)
+            record = self.document.warn if fault.is_warning else self.document.fault
+            record((*at, *fault.keys), fault.code, fault.message, hint, key=is_key)
         if faults and spec.actions_of(params) is None:
             # The faulty parameters may name actions, so the edges are not known.
             self.document.dangling_edges += 1

@@ -24,6 +24,7 @@ from flowrunner.ids import new_id
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.services.admission import InputForms
 
 _MOST_ACTIVE: Final = 1000
@@ -52,6 +53,7 @@ async def open_local_runner(
         node_types=runtime.node_types,
         http=http,
         mail=EgressMailClients(http.policy, http.lookups),
+        sql=EgressSqlClients(http.policy, http.lookups),
         clock=clock,
         draw=random.SystemRandom().random,
     )

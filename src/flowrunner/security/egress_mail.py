@@ -2,24 +2,19 @@
 
 import asyncio
 import smtplib
-import socket
 import ssl
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from email.errors import MessageError
 from email.message import EmailMessage
 from functools import partial
-from threading import Lock
 from typing import Final
 
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import MailServer, NodeFailure, RefusedRecipient
-from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
-from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver
-from flowrunner.security.open_files import ATTEMPTS, PAUSE_SECONDS, lacks_files
+from flowrunner.security.egress_connections import EgressConnection, addresses_for, server_name
+from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.smtp import SmtpSession
 from flowrunner.threads import on_own_thread
 
@@ -28,9 +23,6 @@ from flowrunner.threads import on_own_thread
 _MAILS: Final = 16
 _MAILS_OF_A_WORKSPACE: Final = 4
 _SURE_MAILS: Final = 2
-# To one address, and to all of a server.
-_CONNECT_SECONDS: Final = 10.0
-_MOST_CONNECT_SECONDS: Final = 30.0
 # A step's own time limit is shorter, and ends the session.
 _MOST_SECONDS: Final = 3600.0
 # The name of this machine is no business of other servers (RFC 5321, 4.1.3: an address will do).
@@ -78,8 +70,13 @@ class _WorkspaceMail:
     async def send(
         self, server: MailServer, *, sender: str, recipients: Sequence[str], write: Callable[[], EmailMessage]
     ) -> Sequence[RefusedRecipient]:
-        await self.clients.policy.prepare(server.port)
-        connection = _Connection(server, await self._addresses(server))
+        # Otherwise flows could deliver to every mailbox of the world under the name of this machine, and use servers
+        # that trust it by its address.
+        closed = "an e-mail without a login needs a server opened for flows" if server.username is None else None
+        addresses = await addresses_for(
+            self.clients.policy, self.clients.lookups, self.workspace_id, server.host, server.port, unless_opened=closed
+        )
+        connection = EgressConnection(server.host, server.port, addresses)
         await self.clients.slots.take(self.workspace_id)
         # The slot is given back when the thread ends, even if the step no longer waits.
         give_back = partial(self.clients.slots.give_back, self.workspace_id)
@@ -95,127 +92,9 @@ class _WorkspaceMail:
             connection.end()
             raise
 
-    async def _addresses(self, server: MailServer) -> Sequence[str]:
-        """Return the addresses of the server, all of which flows may connect to. Raises: NodeFailure."""
-        policy, shown = self.clients.policy, _shown(server)
-        try:
-            found = await self._looked_up(server)
-            if server.username is None:
-                for address in found:
-                    # Otherwise flows could deliver to every mailbox of the world under the name of this machine, and
-                    # use servers that trust it by its address.
-                    policy.require_opened(address, "an e-mail without a login needs a server opened for flows")
-        except EgressForbidden as error:
-            raise NodeFailure("egress.forbidden", f"{error.who} may not connect to {shown}: {error}") from None
-        except (OSError, UnicodeError) as error:
-            reason = f": {error}" if isinstance(error, NameUnanswered) else ""
-            raise NodeFailure("connection.dns", f"The name of the host cannot be resolved: {shown}{reason}") from None
-        return found
-
-    async def _looked_up(self, server: MailServer) -> Sequence[str]:
-        resolver = WorkspaceResolver(self.clients.policy, self.clients.lookups, self.workspace_id)
-        attempts = 0
-        while True:
-            try:
-                answers = await resolver.resolve(server.host, server.port, socket.AF_UNSPEC)
-                return [answer["host"] for answer in answers]
-            except OSError as error:
-                attempts += 1
-                if attempts == ATTEMPTS or not lacks_files(error):
-                    raise
-            await asyncio.sleep(PAUSE_SECONDS)
-
-
-class _Connection:
-    """The connection for one e-mail, which another thread may end.
-
-    Args:
-        addresses: Those of the server, all of which flows may connect to.
-    """
-
-    def __init__(self, server: MailServer, addresses: Sequence[str]) -> None:
-        self._server = server
-        self._addresses = addresses
-        self._lock = Lock()
-        self._has_ended = False
-        self._handle: socket.socket | None = None
-
-    def open(self) -> socket.socket:
-        """Return a socket that is connected to an address of the server. Raises: NodeFailure."""
-        server, error = self._server, OSError("it has no address")
-        deadline = time.monotonic() + _MOST_CONNECT_SECONDS
-        for address in self._addresses:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            try:
-                return self._connected(address, min(left, _CONNECT_SECONDS))
-            except OSError as failed:
-                error = failed
-        if isinstance(error, ConnectionRefusedError):
-            raise NodeFailure("connection.refused", f"The connection was refused: {_shown(server)}")
-        if isinstance(error, TimeoutError):
-            raise NodeFailure("timeout", f"{_shown(server)} did not answer in time")
-        raise NodeFailure("connection.failed", f"Cannot connect to {_shown(server)}: {error.strerror or error}")
-
-    def _connected(self, address: str, seconds: float) -> socket.socket:
-        connection = self._unconnected(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        try:
-            connection.settimeout(seconds)
-            connection.connect((address, self._server.port))
-            if self._has_ended:
-                # `end` came before there was a connection to shut down.
-                raise OSError("the step has ended")
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
-    def _unconnected(self, family: int) -> socket.socket:
-        """Return a new socket, which `end` ends, as soon as there are files for it. Raises: OSError."""
-        attempts = 0
-        while True:
-            try:
-                return self._made(family)
-            except OSError as error:
-                attempts += 1
-                if attempts == ATTEMPTS or not lacks_files(error):
-                    raise
-            time.sleep(PAUSE_SECONDS)
-
-    def _made(self, family: int) -> socket.socket:
-        connection = socket.socket(family)
-        try:
-            with self._lock:
-                if self._has_ended:
-                    raise OSError("the step has ended")
-                if self._handle is not None:
-                    self._handle.close()
-                    self._handle = None
-                # The session replaces its socket when it encrypts the connection; this one stays valid.
-                self._handle = connection.dup()
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
-    def end(self) -> None:
-        """End the connection, whatever its thread is doing."""
-        with self._lock:
-            self._has_ended = True
-            if self._handle is not None:
-                with suppress(OSError):
-                    self._handle.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        with self._lock:
-            if self._handle is not None:
-                self._handle.close()
-                self._handle = None
-
 
 def _send(
-    connection: _Connection,
+    connection: EgressConnection,
     server: MailServer,
     sender: str,
     recipients: Sequence[str],
@@ -264,7 +143,7 @@ def _written(message: EmailMessage, *, is_international: bool) -> bytes:
         raise NodeFailure("input.invalid", f"The e-mail cannot be written: {error}") from None
 
 
-def _session(connection: _Connection, server: MailServer) -> SmtpSession:
+def _session(connection: EgressConnection, server: MailServer) -> SmtpSession:
     return SmtpSession(
         server.host,
         connect=connection.open,
@@ -283,7 +162,7 @@ def _refused(recipients: dict[str, tuple[int, bytes]]) -> Sequence[RefusedRecipi
 
 
 def _failure(error: OSError | ValueError, server: MailServer, stage: str) -> NodeFailure:
-    shown = _shown(server)
+    shown = server_name(server.host, server.port)
     match error:
         case UnicodeError() if stage == "login":
             return NodeFailure("email.login", "The user name or password cannot be sent: it is no Unicode text")
@@ -325,17 +204,14 @@ def _failure(error: OSError | ValueError, server: MailServer, stage: str) -> Nod
 
 def _refusal(server: MailServer, code: int, reply: str, stage: str, refused: Sequence[JSON] = ()) -> NodeFailure:
     if not 400 <= code <= 599:
-        return NodeFailure("email.invalid_answer", f"The answer of {_shown(server)} is not valid SMTP")
+        return NodeFailure(
+            "email.invalid_answer", f"The answer of {server_name(server.host, server.port)} is not valid SMTP"
+        )
     return NodeFailure(
         f"email.{code}",
-        f"{_shown(server)} refused {_REFUSED[stage]} with code {code}: {reply}",
+        f"{server_name(server.host, server.port)} refused {_REFUSED[stage]} with code {code}: {reply}",
         data={"code": code, "reply": reply, "stage": stage, "refused": list(refused)},
     )
-
-
-def _shown(server: MailServer) -> str:
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"{host}:{server.port}"
 
 
 def _text(reply: bytes | str) -> str:

@@ -15,6 +15,12 @@ MOST_NODES: Final = 1000
 _PREFIX: Final = "n8n-nodes-base."
 _AMOUNT: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _UNITS: Final = {"seconds": "s", "minutes": "m", "hours": "h", "days": "d"}
+_READS: Final = re.compile(r"=?\s*(select|with|values|show|explain|table)\b", re.IGNORECASE)
+_CHANGES: Final = re.compile(
+    r"\b(insert|update|delete|merge|for\s+(no\s+key\s+)?update|for\s+(key\s+)?share)\b", re.IGNORECASE
+)
+_LIST: Final = re.compile(r"\{\{\s*\[.*\]\s*\}\}", re.DOTALL)
+_BETWEEN_COMMAS: Final = re.compile(r"(?:\{\{.*?\}\}|[^,])+", re.DOTALL)
 # What the code of a node finds in n8n, for one item.
 _CODE: Final = """\
 const $json = input, items = [{{json: input}}];
@@ -116,7 +122,7 @@ class _Workflow:
         described = node.get("notes")
         if isinstance(described, str) and described:
             made.setdefault("description", described[:500])
-        if node.get("credentials") and kind not in ("httpRequest", "emailSend"):
+        if node.get("credentials") and kind not in ("httpRequest", "emailSend", "postgres"):
             self._flow.note(f"'{title}' uses credentials, which are left out: name a secret")
         return {**made, **({"next": edges} if edges else {})}
 
@@ -133,7 +139,7 @@ class _Workflow:
 
     def _retry(self, title: str, node: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
         tries, wait = whole_number(node.get("maxTries", 3)), whole_number(node.get("waitBetweenTries", 1000))
-        if made["type"] not in ("http.request", "email.send") or tries is None or wait is None:
+        if made["type"] not in ("http.request", "email.send", "sql") or tries is None or wait is None:
             self._flow.note(f"'{title}' was tried several times: add a 'retry'")
             return {}
         return {"retry": {"max": max(1, tries - 1), "delay": f"{wait}ms", "backoff": 1, "jitter": 0}}
@@ -211,6 +217,36 @@ class _Workflow:
             self._flow.note(f"'{title}' sends attachments: give them as 'attachments', in base64")
         self._flow.note(f"'{title}' uses credentials: write its 'host' and 'username', and set the secret {secret}")
         return {"type": "email.send", "params": params}, {}
+
+    def _sql(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        if parameters.get("operation") != "executeQuery":
+            self._flow.note(f"'{title}' writes its own SQL: use 'sql' with a query, or with 'operation: batch_insert'")
+            return None, {}
+        query = str(parameters.get("query", ""))
+        if query.startswith("=") and "{{" in query:
+            self._flow.note(f"the query of '{title}' has expressions: write $1, $2, and the values under 'args'")
+        secret = identifier(title, (), otherwise="node").upper()
+        params: dict[str, Any] = {"url": f"${{secrets.{secret}}}"}
+        if not _READS.match(query) or _CHANGES.search(query):
+            params["operation"] = "execute"
+        params["query"] = self._value(query)
+        given = as_map(parameters.get("options")).get("queryReplacement")
+        if isinstance(given, str) and given:
+            params["args"] = self._args(given)
+        elif given or as_map(parameters.get("additionalFields")).get("queryParams"):
+            self._flow.note(f"the parameters of '{title}' could not be read: give them as 'args'")
+        self._flow.note(
+            f"'{title}' uses credentials: set the secret {secret} to postgresql://user:password@host/database"
+        )
+        return {"type": "sql", "params": params, "output": "${result.rows}"}, {}
+
+    def _args(self, given: str) -> Any:
+        """Return the values of a query, which n8n has in one text with commas, or in an expression of a list."""
+        is_expression, text = given.startswith("="), given.removeprefix("=").strip()
+        if is_expression and _LIST.fullmatch(text):
+            return self._value(given)
+        parts = [part.strip() for part in _BETWEEN_COMMAS.findall(text)]
+        return [self._value(f"={part}" if is_expression else part) for part in parts if part]
 
     def _version(self, title: str) -> Any:
         return self._all[title].get("typeVersion", 1)
@@ -330,7 +366,7 @@ class _Workflow:
 
 Made = tuple[dict[str, Any] | None, Mapping[str, int]]
 _MAKERS: Final = {
-    "httpRequest": _Workflow._http, "emailSend": _Workflow._email, "if": _Workflow._if,
+    "httpRequest": _Workflow._http, "emailSend": _Workflow._email, "postgres": _Workflow._sql, "if": _Workflow._if,
     "switch": _Workflow._switch, "set": _Workflow._set,
     "code": _Workflow._script, "function": _Workflow._script, "wait": _Workflow._wait,
     "respondToWebhook": _Workflow._respond, "noOp": _Workflow._pass_on,

@@ -4,7 +4,7 @@
 keeps its place, so that faults name the line and the keys of the document. Rewritten are
 
 - `batch`, to a node of type foreach around the node;
-- the type `wait` with a `duration`, to `delay`;
+- the type `wait` with a `duration`, to `delay`, and the type `postgres`, to `sql`;
 - a `timeout` that is a number, to a duration in seconds;
 - the keys `max_retries` and `wait` of `retry`, the parameter `follow_redirect` of requests, also in their hooks, and
   the edges `success`, `client_error` and `server_error` of requests, to their current names.

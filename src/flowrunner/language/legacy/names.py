@@ -16,6 +16,8 @@ HTTP_ACTIONS: Final[Mapping[str, str]] = {
 REQUESTS: Final = ("http.request", "webhook")
 # Node types with a parameter `timeout` that may be a number of seconds.
 WITH_TIMEOUT: Final = ("http.request", "wait")
+# Node types that are only called otherwise.
+TYPES: Final[Mapping[str, str]] = {"postgres": "sql"}
 # Parameters by node type.
 PARAMETERS: Final[Mapping[str, Mapping[str, str]]] = {"http.request": {"follow_redirect": "follow_redirects"}}
 # Names that expressions in parameters start from.
@@ -30,4 +32,4 @@ def type_of(node: Mapping[str, JSON]) -> JSON:
     written, params = node.get("type"), node.get("params")
     if written == WAIT and isinstance(params, dict) and "duration" in params and "key" not in params:
         return DELAY
-    return written
+    return TYPES.get(written, written) if isinstance(written, str) else written

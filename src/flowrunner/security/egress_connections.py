@@ -1,0 +1,176 @@
+"""Connections of flows to servers that speak no HTTP, each on a thread of its own."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from threading import Lock
+from typing import Final
+
+from flowrunner.domain.values import WorkspaceId
+from flowrunner.fair_slots import FairSlots
+from flowrunner.plugin import NodeFailure
+from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
+from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver
+from flowrunner.security.open_files import ATTEMPTS, PAUSE_SECONDS, lacks_files
+
+# To one address, and to all of a server.
+_CONNECT_SECONDS: Final = 10.0
+_MOST_CONNECT_SECONDS: Final = 30.0
+
+
+async def addresses_for(
+    policy: EgressPolicy,
+    lookups: FairSlots,
+    workspace_id: WorkspaceId,
+    host: str,
+    port: int,
+    *,
+    unless_opened: str | None = None,
+) -> Sequence[str]:
+    """Return the addresses of a server, all of which flows may connect to.
+
+    Args:
+        lookups: The slots for lookups of names.
+        unless_opened: Reason for which only addresses will do that an operator has opened; None if others will.
+
+    Raises:
+        NodeFailure: `egress.forbidden` or `connection.dns`.
+    """
+    await policy.prepare(port)
+    try:
+        found = await _looked_up(WorkspaceResolver(policy, lookups, workspace_id), host, port)
+        for address in found if unless_opened is not None else ():
+            policy.require_opened(address, unless_opened or "")
+    except EgressForbidden as error:
+        raise NodeFailure(
+            "egress.forbidden", f"{error.who} may not connect to {server_name(host, port)}: {error}"
+        ) from None
+    except (OSError, UnicodeError) as error:
+        reason = f": {error}" if isinstance(error, NameUnanswered) else ""
+        raise NodeFailure(
+            "connection.dns", f"The name of the host cannot be resolved: {server_name(host, port)}{reason}"
+        ) from None
+    return found
+
+
+async def _looked_up(resolver: WorkspaceResolver, host: str, port: int) -> Sequence[str]:
+    attempts = 0
+    while True:
+        try:
+            return [answer["host"] for answer in await resolver.resolve(host, port, socket.AF_UNSPEC)]
+        except OSError as error:
+            attempts += 1
+            if attempts == ATTEMPTS or not lacks_files(error):
+                raise
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+class EgressConnection:
+    """The connection to a server, which another thread may end.
+
+    Args:
+        addresses: Those of the server, all of which flows may connect to.
+    """
+
+    def __init__(self, host: str, port: int, addresses: Sequence[str]) -> None:
+        self._shown = server_name(host, port)
+        self._port = port
+        self._addresses = addresses
+        self._lock = Lock()
+        self._has_ended = False
+        self._handle: socket.socket | None = None
+
+    def open(self) -> socket.socket:
+        """Return a socket that is connected to an address of the server. Raises: NodeFailure."""
+        error = OSError("it has no address")
+        deadline = time.monotonic() + _MOST_CONNECT_SECONDS
+        for address in self._addresses:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                return self._connected(address, min(left, _CONNECT_SECONDS))
+            except OSError as failed:
+                error = failed
+        if isinstance(error, ConnectionRefusedError):
+            raise NodeFailure("connection.refused", f"The connection was refused: {self._shown}")
+        if isinstance(error, TimeoutError):
+            raise NodeFailure("timeout", f"{self._shown} did not answer in time")
+        raise NodeFailure("connection.failed", f"Cannot connect to {self._shown}: {error.strerror or error}")
+
+    def _connected(self, address: str, seconds: float) -> socket.socket:
+        connection = self._unconnected(_family(address))
+        try:
+            connection.settimeout(seconds)
+            connection.connect((address, self._port))
+            if self._has_ended:
+                # `end` came before there was a connection to shut down.
+                raise OSError("the step has ended")
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _unconnected(self, family: int) -> socket.socket:
+        """Return a new socket, which `end` ends, as soon as there are files for it. Raises: OSError."""
+        attempts = 0
+        while True:
+            try:
+                return self._made(family)
+            except OSError as error:
+                attempts += 1
+                if attempts == ATTEMPTS or not lacks_files(error):
+                    raise
+            time.sleep(PAUSE_SECONDS)
+
+    def _made(self, family: int) -> socket.socket:
+        connection = socket.socket(family)
+        try:
+            with self._lock:
+                if self._has_ended:
+                    raise OSError("the step has ended")
+                if self._handle is not None:
+                    self._handle.close()
+                    self._handle = None
+                # The session replaces its socket when it encrypts the connection; this one stays valid.
+                self._handle = connection.dup()
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def again(self, address: str, seconds: float) -> socket.socket:
+        """Return another socket to the same address, which `end` does not end. Raises: OSError."""
+        connection = socket.socket(_family(address))
+        try:
+            connection.settimeout(seconds)
+            connection.connect((address, self._port))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def end(self) -> None:
+        """End the connection, whatever its thread is doing."""
+        with self._lock:
+            self._has_ended = True
+            if self._handle is not None:
+                with suppress(OSError):
+                    self._handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+
+
+def server_name(host: str, port: int) -> str:
+    """Return how messages name a server."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -1,0 +1,212 @@
+"""The PostgreSQL client for all queries of flows."""
+
+import asyncio
+import re
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final, TypeVar
+
+from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.fair_slots import FairSlots
+from flowrunner.plugin import NodeFailure, SqlDatabase, SqlSession
+from flowrunner.postgres.scram import ScramFailed
+from flowrunner.postgres.session import (
+    MOST_ROWS,
+    LoginFailed,
+    NoPasswordAsked,
+    NoTls,
+    PostgresSession,
+    RowRefused,
+    tls_context,
+)
+from flowrunner.postgres.wire import MOST_ROW_BYTES, InvalidAnswer, PostgresError, TooLarge, Wire, cancel_request
+from flowrunner.security.egress_connections import EgressConnection, addresses_for, server_name
+from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
+from flowrunner.threads import on_own_thread
+
+T = TypeVar("T")
+
+# Concurrent sessions: of all workspaces, of one workspace at most, and guaranteed to each. Each is a thread, with up to
+# some 10 MB for the longest parameters and the largest answer.
+_SESSIONS: Final = 64
+_SESSIONS_OF_A_WORKSPACE: Final = 16
+_SURE_SESSIONS: Final = 2
+# For the request that ends a statement whose answer nobody waits for any more.
+_CANCEL_SECONDS: Final = 5.0
+_SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}", re.ASCII)
+# Of each text in the data of an error.
+_MOST_CHARACTERS: Final = 2000
+# Fields of an error that its data has, by their letters.
+_FIELDS: Final = {
+    "D": "detail", "H": "hint", "P": "position", "W": "context",
+    "s": "schema", "t": "table", "c": "column", "n": "constraint",
+}  # fmt: skip
+_READ_ONLY: Final = "25006"
+_TOO_LARGE: Final = (
+    f"The query gives more than {MOST_ROWS} rows, or more than {MOST_ROW_BYTES} bytes: add a LIMIT, or select less"
+)
+
+
+class EgressSqlClients:
+    """The clients of all workspaces. Implements `ports.SqlClients`.
+
+    Args:
+        lookups: The slots for lookups of names, which requests take too.
+        processes: Processes that have such clients. Their sessions together keep the limits of one.
+    """
+
+    def __init__(self, policy: EgressPolicy, lookups: FairSlots, *, processes: int = 1) -> None:
+        self.policy = policy
+        self.lookups = lookups
+        self.slots = FairSlots(
+            total=max(_SESSIONS // processes, 1),
+            share=max(_SESSIONS_OF_A_WORKSPACE // processes, 1),
+            sure=max(_SURE_SESSIONS // processes, 1),
+        )
+
+    def of(self, workspace_id: WorkspaceId) -> "_WorkspaceSql":
+        return _WorkspaceSql(self, workspace_id)
+
+
+@static_dataclass(frozen=True, slots=True)
+class _WorkspaceSql:
+    """Implements `plugin.SqlClient` for the nodes of one workspace."""
+
+    clients: EgressSqlClients
+    workspace_id: WorkspaceId
+
+    async def run(
+        self, database: SqlDatabase, work: Callable[[SqlSession], T], *, seconds: float, read_only: bool = False
+    ) -> T:
+        policy, host, port = self.clients.policy, database.host, database.port
+        addresses = await addresses_for(policy, self.clients.lookups, self.workspace_id, host, port)
+        connection = EgressConnection(host, port, addresses)
+        await self.clients.slots.take(self.workspace_id)
+        # The slot is given back when the thread ends, even if the step no longer waits.
+        give_back = partial(self.clients.slots.give_back, self.workspace_id)
+        call = partial(_run, connection, work, policy=policy, database=database, seconds=seconds, read_only=read_only)
+        try:
+            done = on_own_thread(call, name="sql", on_end=give_back)
+        except RuntimeError:
+            raise NodeFailure("connection.failed", "The server cannot run queries now: try again later") from None
+        try:
+            return await done
+        except asyncio.CancelledError:
+            connection.end()
+            raise
+
+
+def _run(
+    connection: EgressConnection,
+    work: Callable[[SqlSession], T],
+    *,
+    policy: EgressPolicy,
+    database: SqlDatabase,
+    seconds: float,
+    read_only: bool,
+) -> T:
+    """Do the work in a session on this thread. Raises: NodeFailure."""
+    session: PostgresSession | None = None
+    wire: Wire | None = None
+    try:
+        wire = Wire(connection.open(), deadline=time.monotonic() + seconds)
+        address = wire.peer()
+        session = PostgresSession(wire, database, trusts_address=policy.is_opened(address))
+        try:
+            session.begin(read_only=read_only, seconds=seconds)
+            result = work(session)
+            if not session.commit():
+                raise NodeFailure("sql.rolled_back", "The server has rolled back the transaction")
+            return result
+        finally:
+            if session.is_busy and not session.is_committing:
+                _cancel(connection, address, session, database)
+            elif not session.is_busy:
+                session.end()
+    except (OSError, InvalidAnswer, TooLarge, PostgresError, RowRefused, LoginFailed, ScramFailed, NoTls) as error:
+        in_doubt = session is not None and session.is_committing and not read_only
+        raise _failure(error, database, in_doubt=in_doubt) from None
+    except NoPasswordAsked:
+        raise _no_password(policy, database, address) from None
+    finally:
+        if wire is not None:
+            wire.close()
+        connection.close()
+
+
+def _cancel(connection: EgressConnection, address: str, session: PostgresSession, database: SqlDatabase) -> None:
+    """Ask the server to end the statement that the session has begun."""
+    if session.cancel_key is None:
+        return
+    with suppress(OSError, InvalidAnswer):
+        wire = Wire(connection.again(address, _CANCEL_SECONDS), deadline=time.monotonic() + _CANCEL_SECONDS)
+        try:
+            if database.security == "none" or wire.encrypt(tls_context(database), database.host):
+                wire.send(cancel_request(*session.cancel_key))
+                # The server closes the connection when it has passed the request on.
+                wire.receive()
+        finally:
+            wire.close()
+
+
+def _no_password(policy: EgressPolicy, database: SqlDatabase, address: str) -> NodeFailure:
+    # The server trusts this machine, and so every author of a flow by any user's name.
+    shown = server_name(database.host, database.port)
+    try:
+        policy.require_opened(address, "a database that asks for no password needs a server opened for flows")
+    except EgressForbidden as error:
+        return NodeFailure("egress.forbidden", f"{error.who} may not use {shown}: {error}")
+    raise AssertionError("the address is opened")
+
+
+def _failure(error: Exception, database: SqlDatabase, *, in_doubt: bool) -> NodeFailure:
+    shown = server_name(database.host, database.port)
+    match error:
+        case PostgresError() if not (in_doubt and error.is_fatal):
+            return _refusal(error, shown)
+        case RowRefused():
+            return _refusal(error.refusal, shown, item=error.index)
+        case _ if in_doubt:
+            text = f"The connection to {shown} was lost while the transaction was committed: it may have been, or not"
+            return NodeFailure("sql.commit_unknown", text)
+        case NoTls():
+            hint = "the server has no TLS. 'sslmode=disable' in the URL sends queries without"
+            return NodeFailure("connection.tls", f"No TLS connection to {shown}: {hint}")
+        case ssl.SSLCertVerificationError():
+            return NodeFailure("connection.tls", f"No trusted TLS connection to {shown}: {error.verify_message}")
+        case ssl.SSLError():
+            return NodeFailure("connection.tls", f"No TLS connection to {shown}: {error.reason}")
+        case LoginFailed() | ScramFailed():
+            return NodeFailure("sql.login", f"No login to {shown}: {error}")
+        case TooLarge():
+            return NodeFailure("sql.too_large", _TOO_LARGE)
+        case InvalidAnswer():
+            return NodeFailure("sql.invalid_answer", f"The answer of {shown} is not that of a PostgreSQL server")
+        case TimeoutError():
+            return NodeFailure("timeout", f"{shown} did not answer in time")
+        case _:
+            return NodeFailure("connection.lost", f"The connection ended before the answer was complete: {shown}")
+
+
+def _refusal(refusal: PostgresError, shown: str, *, item: int | None = None) -> NodeFailure:
+    sqlstate = refusal.fields.get("C", "")
+    if not _SQLSTATE.fullmatch(sqlstate):
+        return NodeFailure("sql.invalid_answer", f"The answer of {shown} is not that of a PostgreSQL server")
+    message = refusal.fields.get("M", "")[:_MOST_CHARACTERS]
+    data: dict[str, JSON] = {"sqlstate": sqlstate, "message": message}
+    for letter, name in _FIELDS.items():
+        if letter in refusal.fields:
+            data[name] = refusal.fields[letter][:_MOST_CHARACTERS]
+    where = ""
+    if item is not None:
+        data["item"] = item
+        where = f" (items.{item})"
+    elif data.get("context"):
+        # Which parameter has no value of its type.
+        where = f" ({str(data['context']).splitlines()[0]})" if "parameter $" in str(data["context"]) else ""
+    hint = ": changes need 'operation: execute'" if sqlstate == _READ_ONLY else ""
+    return NodeFailure(f"sql.{sqlstate}", f"{message}{where}{hint}", data=data)
