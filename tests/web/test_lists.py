@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from support.client import Client
 from support.server import Server
 from support.waiting import wait_for
-from web.browser import Tab, needs_chromium, violations
+from web.browser import Tab, needs_chromium, settled, violations
 
 pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
@@ -225,6 +225,15 @@ def test_a_row_of_tabs_fades_out_where_there_is_more_of_it(browser: Browser, sit
     wait_for(lambda: faded() == ("0px", "0px"))
     assert narrow.faults == []
     narrow.close()
+
+
+def test_flows_of_triggers_are_named_in_full_on_a_small_laptop(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.go("/triggers")
+    page.set_viewport_size({"width": 1024, "height": 768})
+    link = settled(page).locator("main td").get_by_role("link", name="report-weekly", exact=True).first
+    expect(link).to_be_visible()
+
+    assert link.evaluate("link => link.scrollWidth <= link.clientWidth")
 
 
 def test_the_number_of_approvals_is_one_line_on_a_narrow_screen(browser: Browser, site: Server, api: Client) -> None:

@@ -88,7 +88,7 @@ export function AuditLog({ of }: { of?: string }) {
                   { head: texts.outcome, cell: ({ outcome }) => <span class={outcome === "done" ? "muted" : "bad"}>{texts.outcomes[outcome]}</span> },
                   { label: texts.who, look: "muted", title: ({ actor }) => actor ?? undefined, cell: (entry) => <>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}<Program of={entry.credential} isLink={of !== undefined} />{entry.address !== "" && ` · ${entry.address}`}</> },
                   { label: texts.object, look: "muted", title: ({ object: { id } }) => id, cell: (entry) => <><button class="quiet-link" aria-label={texts.onlyObject(named(entry.object))} onClick={() => set({ object_kind: entry.object.kind, object_id: entry.object.id })}>{named(entry.object)}</button>{placed(entry) && <> <a class="link small" href={to(placed(entry)!)} aria-label={texts.openObject(named(entry.object))}>{texts.open}</a></>}</> },
-                  { head: texts.details, look: "muted where whole", cell: ({ details }) => <span class="cut block small" title={JSON.stringify(details, null, 1)}>{detailsOf(details)}</span> },
+                  { head: texts.details, look: "muted where whole details", cell: ({ details }) => <span class="cut block small" title={JSON.stringify(details, null, 1)}>{detailsOf(details)}</span> },
                 ]}
               />
             )}
