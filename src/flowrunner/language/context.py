@@ -1,6 +1,7 @@
 """Context of a place in a document."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import field
 
 from flowrunner.domain.static_dataclass import static_dataclass
 
@@ -19,6 +20,8 @@ class ScopeContext:
         running: Nodes without an earlier result while these expressions are evaluated: this node and the enclosing
             ones, unless an edge leads back to them.
         is_first: The only input of the node is the execution's input.
+        results: Keys of the results of nodes, as far as they are known, by the name of the node.
+        result: Those of the node whose `output` these expressions are; None if they are not known.
         trigger: Keys of the trigger whose expressions these are; None for expressions of nodes.
     """
 
@@ -30,6 +33,8 @@ class ScopeContext:
     depth: int = 0
     running: frozenset[str] = frozenset()
     is_first: bool = False
+    results: Mapping[str, Collection[str]] = field(default_factory=dict)
+    result: Collection[str] | None = None
     trigger: Collection[str] | None = None
 
     def of_node(self, *, running: frozenset[str], is_first: bool) -> "ScopeContext":
@@ -43,4 +48,5 @@ class ScopeContext:
             depth=self.depth,
             running=running,
             is_first=is_first,
+            results=self.results,
         )

@@ -111,6 +111,8 @@ class Expressions:
             self.read(self.secrets, root, keys[0], at, has_default=has_default)
         if root == "config" and root not in context.names and keys and isinstance(keys[0], str):
             self.read(self.config, root, keys[0], at, has_default=has_default)
+        if root == "result" and keys:
+            self.check_result(at, text, root, keys[0], context.result)
         known: Collection[str] | None = _KNOWN_KEYS.get(root)
         if root == "nodes":
             known = context.visible
@@ -143,6 +145,8 @@ class Expressions:
             )
         elif root == "nodes" and len(keys) > 1 and keys[1] not in _NODE_MEMBERS:
             self.unknown_key(at, text, f"nodes.{keys[0]}", keys[1], _NODE_MEMBERS)
+        elif root == "nodes" and len(keys) > 2 and keys[1] == "result":
+            self.check_result(at, text, f"nodes.{keys[0]}.result", keys[2], context.results.get(str(keys[0])))
         elif (root, keys[0]) == ("trigger", "last") and len(keys) > 1 and keys[1] not in LAST_KEYS:
             self.unknown_key(at, text, "trigger.last", keys[1], LAST_KEYS)
         elif (
@@ -152,6 +156,12 @@ class Expressions:
             and keys[1] not in context.inputs
         ):
             self.unknown_key(at, text, "flow.input", keys[1], context.inputs)
+
+    def check_result(self, at: Keys, text: str, owner: str, key: str | int, known: Collection[str] | None) -> None:
+        """Warn of a key that results of the node do not have: its value is undefined."""
+        if known is not None and key not in known:
+            hint = self.document.suggestions.did_you_mean(str(key), known) or _listed(known)
+            self.document.warn(at, "expression.result", f"'{text}': {owner} has no '{key}'", hint)
 
     def read(self, places: dict[str, CodePlace], root: str, name: str, at: Keys, *, has_default: bool) -> None:
         # The place that a warning names is the first one that fails without it.

@@ -22,7 +22,7 @@ from flowrunner.language.legacy import NODE_KEYS as OLDER_NODE_KEYS
 from flowrunner.language.legacy import PARAMETER_NAMES as OLDER_PARAMETER_NAMES
 from flowrunner.language.legacy import read_hooks
 from flowrunner.language.notices import APPROVAL, check_notified
-from flowrunner.language.raw_nodes import is_node, notified_by, params_of, repeated_nodes, targets_of
+from flowrunner.language.raw_nodes import is_node, known_results, notified_by, params_of, repeated_nodes, targets_of
 from flowrunner.language.retries import RetrySettings, policy_of, read_retry
 from flowrunner.language.yaml_source import Keys
 
@@ -77,7 +77,10 @@ class NodeReader:
         """
         document, before = self.document, self.document.dangling_edges
         written = self.indented(written, nodes_at)
-        inside = replace(context, visible={*context.visible, *written})
+        outer = {name: keys for name, keys in context.results.items() if name not in written}
+        inside = replace(
+            context, visible={*context.visible, *written}, results={**outer, **known_results(written, self.node_types)}
+        )
         notified = notified_by(written, self.node_types)
         aside = (handlers or frozenset()) | notified.keys()
         first = first_nodes(holder, written, aside)
@@ -163,7 +166,10 @@ class NodeReader:
         collects = spec is not None and spec.collects and written.get("collect") is not None
         kept = {k: v for k, v in written.items() if k != "collect"} if collects else written
         params = self.params(kept, (*at, "params"), spec, context)
-        output = self.expressions.template_at(node, at, "output", OUTPUT_NAMES, context)
+        own = (
+            replace(context, result=spec.result_keys) if spec and spec.result_keys and "hooks" not in node else context
+        )
+        output = self.expressions.template_at(node, at, "output", OUTPUT_NAMES, own)
         hooks = read_hooks(node, at, self.expressions, context)
         timeout = document.duration_at(node, at, "timeout")
         idempotent = node.get("idempotent")

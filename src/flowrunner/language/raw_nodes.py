@@ -29,6 +29,18 @@ def params_of(node: JSON) -> Mapping[str, JSON]:
     return params if isinstance(params, dict) else {}
 
 
+def known_results(nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec]) -> Mapping[str, Collection[str]]:
+    """Return the keys of the results that other nodes read, by the name of the node, as far as they are known."""
+    found = {}
+    for name, node in nodes.items():
+        spec = spec_of(node, node_types)
+        # Scripts of the older form may give a node another result.
+        is_changed = isinstance(node, dict) and ("output" in node or "hooks" in node)
+        if spec is not None and spec.result_keys and not is_changed:
+            found[name] = spec.result_keys
+    return found
+
+
 def inner_nodes(node: JSON) -> Iterator[tuple[tuple[str, ...], Mapping[str, JSON]]]:
     """Yield the nodes of each scope inside a node, with the key `()` for a loop and `(name,)` for a branch."""
     if not isinstance(node, dict):

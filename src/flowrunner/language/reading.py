@@ -24,6 +24,7 @@ from flowrunner.language.nodes import Defaults, NodeReader
 from flowrunner.language.raw_nodes import (
     inner_nodes,
     is_node,
+    known_results,
     nested_variables,
     nodes_by_scope,
     params_of,
@@ -188,6 +189,7 @@ class _FlowReader:
             names=frozenset(),
             variables={*variables, *set_by_nodes(nodes)},
             inputs=None if inputs is None else inputs.keys(),
+            results=known_results(nodes, self.node_types),
         )
         reader = NodeReader(document, self.expressions, self.node_types, self.defaults(defaults))
         handlers = {key: self.handler(written, key, nodes) for key in ("on_failure", "on_finish")}
