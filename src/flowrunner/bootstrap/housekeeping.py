@@ -43,31 +43,31 @@ def run_jobs(jobs: Sequence[Background], program: Program) -> AbstractAsyncConte
 
 def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
     """Return the jobs of an active server or a worker."""
-    services, one = program.services, partial(Background, where="one")
+    services, job = program.services, partial(Background, where="one")
     jobs, callbacks, mails = services.jobs, services.callback_deliveries, services.outgoing_mails
     schedules, chains, keys = services.schedules, services.chains, services.keys
     return (
         *_retention_jobs(settings, program),
         *program.engine.dispatch_jobs,
         # Moves that a process began before it ended.
-        one(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all),
+        job(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all),
         # Flows of an earlier version.
-        one(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_names),
-        one(
+        job(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_names),
+        job(
             name="workspaces.deleted",
             every=_COMPLETION_SECONDS,
             run=services.workspaces.empty_deleted,
             first_after=0.0,
         ),
         # Deletions that a process began before it ended.
-        one(name="executions.deletions", every=_COMPLETION_SECONDS, run=services.records.complete_all),
-        one(name="jobs", every=jobs.next_due, run=jobs.advance, wake=jobs.requested),
-        one(name="callbacks.deliver", every=callbacks.next_due, run=callbacks.deliver_due),
-        one(name="mails.send", every=mails.next_due, run=mails.send_due),
-        one(name="audit.acts", every=_ACTS_SECONDS, run=services.audit.write_act_counts),
-        one(name="triggers.schedules", every=schedules.next_due, run=schedules.start_due, wake=schedules.changed),
-        one(name="triggers.chains", every=chains.next_due, run=chains.start_all, wake=chains.changed),
-        one(name="hooks.received", every=_RECEIVED_SECONDS, run=services.hook_deliveries.start_received),
+        job(name="executions.deletions", every=_COMPLETION_SECONDS, run=services.records.complete_all),
+        job(name="jobs", every=jobs.next_due, run=jobs.advance, wake=jobs.requested),
+        job(name="callbacks.deliver", every=callbacks.next_due, run=callbacks.deliver_due),
+        job(name="mails.send", every=mails.next_due, run=mails.send_due),
+        job(name="audit.acts", every=_ACTS_SECONDS, run=services.audit.write_act_counts),
+        job(name="triggers.schedules", every=schedules.next_due, run=schedules.start_due, wake=schedules.changed),
+        job(name="triggers.chains", every=chains.next_due, run=chains.start_all, wake=chains.changed),
+        job(name="hooks.received", every=_RECEIVED_SECONDS, run=services.hook_deliveries.start_received),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="hooks.refusals", every=_REFUSALS_SECONDS, run=services.refused_hooks.write),
