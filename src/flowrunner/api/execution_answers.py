@@ -1,5 +1,6 @@
 """Answers about executions: as they start, in lists, and in full."""
 
+from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final, Self, TypeAlias
 
@@ -86,7 +87,7 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, started: StartedExecution, ended: ExecutionDetail | None = None) -> Self:
-        return cls(**(_started_fields(started) | ({} if ended is None else _ended_fields(ended))))
+        return cls(**_run_fields(started, ended))
 
 
 class RerunAnswer(RunAnswer, frozen=True, kw_only=True):
@@ -94,17 +95,18 @@ class RerunAnswer(RunAnswer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, started: StartedExecution, ended: ExecutionDetail | None = None) -> Self:
-        fields = _started_fields(started) | ({} if ended is None else _ended_fields(ended))
-        return cls(**fields, revision=present(started.revision))
+        return cls(**_run_fields(started, ended), revision=present(started.revision))
 
 
-def _started_fields(started: StartedExecution) -> dict[str, Any]:
-    return {
+def _run_fields(started: StartedExecution, ended: ExecutionDetail | None) -> dict[str, Any]:
+    """Return the fields of an answer to a start. Args: ended: The execution, if the request has waited for its end."""
+    fields = {
         "execution_id": started.id,
         "flow_id": started.flow_id,
         "status": started.status.value,
         "created_at": rfc3339(started.created_at),
     }
+    return fields if ended is None else fields | _ended_fields(ended)
 
 
 def _ended_fields(ended: ExecutionDetail) -> dict[str, Any]:
@@ -118,6 +120,11 @@ def _ended_fields(ended: ExecutionDetail) -> dict[str, Any]:
         "error": present(ended.error),
         "failure": UNSET if ended.failure is None else FailureAnswer.of(ended.failure),
     }
+
+
+def duration_of(started_at: datetime, ended_at: datetime | None) -> int | UnsetType:
+    """Return the milliseconds between two times; nothing before the end."""
+    return UNSET if ended_at is None else milliseconds(ended_at - started_at)
 
 
 class LogCounts(Answer, frozen=True, kw_only=True):
@@ -206,10 +213,10 @@ def fields_of(execution: ExecutionView) -> dict[str, Any]:
         shown["duration"] = milliseconds(ended_at - execution.started_at)
     if log_counts is not None:
         counts = _LOG_COUNTS.read(log_counts, id=execution.id)
-        shown["logs"] = UNSET if counts is None else counts
+        shown["logs"] = present(counts)
     if execution.labels is not None:
         labels = _LABELS.read(execution.labels, id=execution.id)
-        shown["labels"] = UNSET if labels is None else labels
+        shown["labels"] = present(labels)
     for name, field in _IF_PRESENT:
         value = getattr(execution, field)
         if value is not None:

@@ -5,14 +5,14 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query, Request
 from msgspec import UNSET, Meta, UnsetType
 
-from flowrunner.api.execution_answers import ExecutionStatus, WaitingFor
+from flowrunner.api.execution_answers import ExecutionStatus, WaitingFor, duration_of
 from flowrunner.api.http.answers import Answer, Reply, answer, errors, present, stored
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import DIGITS, Since, Until, moment_of, text_filter
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import now_of, services_of
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import FlowId, milliseconds, rfc3339, rfc3339_or_none
+from flowrunner.domain.values import FlowId, rfc3339, rfc3339_or_none
 from flowrunner.ports.overview import OpenExecution, RecentExecution
 from flowrunner.services.overview import (
     MOST_BUCKETS,
@@ -77,12 +77,11 @@ class RecentExecutionAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, execution: RecentExecution) -> Self:
-        ended_at = execution.completed_at
         return cls(
             id=execution.id,
             status=execution.status.value,
             started_at=rfc3339(execution.started_at),
-            duration=UNSET if ended_at is None else milliseconds(ended_at - execution.started_at),
+            duration=duration_of(execution.started_at, execution.completed_at),
         )
 
 

@@ -1,5 +1,6 @@
 """Starts of executions over REST: runs of flows, and reruns."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 from fastapi import APIRouter, Request
@@ -55,23 +56,30 @@ async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Re
 
 
 async def run(request: Request, flow_id: FlowId, body: RunFlow | None) -> Reply[RunAnswer]:
-    """Start an execution of a flow, and wait for its end if the client prefers that."""
+    """Start an execution of a flow with the body of a request."""
     executions, key = services_of(request).executions, idempotency_key_of(request)
     caller, body = caller_of(request), body or RunFlow()
 
-    async def start(new_id: ExecutionId | None = None) -> StartedExecution:
+    async def start(new_id: ExecutionId | None) -> StartedExecution:
         try:
             return await executions.run(caller, flow_id, body.input, labels=body.labels, idempotency_key=key, id=new_id)
         except QueueFull:
             state_of(request).start_refused(request.scope, caller)
             raise
 
+    return await _started(request, start, RunAnswer)
+
+
+async def _started(
+    request: Request, start: Callable[[ExecutionId | None], Awaitable[StartedExecution]], kind: type[R]
+) -> Reply[R]:
+    """Start an execution, and wait for its end if the client prefers that."""
     seconds = wait_preferred(request)
     if not seconds:
-        started = await start()
-        return accepted(started, RunAnswer.of(started))
+        started = await start(None)
+        return accepted(started, kind.of(started))
     started, ended = await start_and_wait(request, start, seconds=seconds)
-    return accepted(started, RunAnswer.of(started, ended), waited=None if ended is None else seconds)
+    return accepted(started, kind.of(started, ended), waited=None if ended is None else seconds)
 
 
 def accepted(started: StartedExecution, body: R, *, waited: int | None = None) -> Reply[R]:
@@ -143,14 +151,9 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
         labels=wanted.labels,
     )
 
-    async def start(new_id: ExecutionId | None = None) -> StartedExecution:
+    async def start(new_id: ExecutionId | None) -> StartedExecution:
         return await services_of(request).reruns.rerun(
             caller, ExecutionId(id), asked, idempotency_key=key, new_id=new_id
         )
 
-    seconds = wait_preferred(request)
-    if not seconds:
-        started = await start()
-        return accepted(started, RerunAnswer.of(started))
-    started, ended = await start_and_wait(request, start, seconds=seconds)
-    return accepted(started, RerunAnswer.of(started, ended), waited=None if ended is None else seconds)
+    return await _started(request, start, RerunAnswer)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response
 
-from flowrunner.api.execution_answers import STEP, WaitingFor
+from flowrunner.api.execution_answers import STEP, WaitingFor, duration_of
 from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, link_to_next, present, stored
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
@@ -135,7 +135,7 @@ class AttemptAnswer(Answer, frozen=True, kw_only=True):
             status=view.status,
             started_at=rfc3339(view.started_at),
             completed_at=_time(view.completed_at),
-            duration=_duration(view.started_at, view.completed_at),
+            duration=duration_of(view.started_at, view.completed_at),
             error=StepError.of(view.error),
             retry_at=_time(view.retry_at),
         )
@@ -230,7 +230,7 @@ def _fields(view: StepView) -> dict[str, Any]:
         "attempts": view.attempts,
         "started_at": rfc3339(view.started_at),
         "completed_at": _time(view.completed_at),
-        "duration": _duration(view.started_at, view.completed_at),
+        "duration": duration_of(view.started_at, view.completed_at),
         "queued": milliseconds(view.queued),
         "action": present(view.action),
         "error": StepError.of(view.error),
@@ -250,10 +250,6 @@ def _previewed(preview: Preview | None) -> PreviewAnswer | UnsetType:
 
 def _time(at: datetime | None) -> str | UnsetType:
     return present(rfc3339_or_none(at))
-
-
-def _duration(started_at: datetime, ended_at: datetime | None) -> int | UnsetType:
-    return UNSET if ended_at is None else milliseconds(ended_at - started_at)
 
 
 @router.get("/executions/{id}/steps", responses=errors(401, 403, 404, 409, 422))
