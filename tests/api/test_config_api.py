@@ -212,6 +212,24 @@ def test_each_change_is_in_the_audit_log(account: Client) -> None:
     assert found == [(f"config.{what}", "CHANNEL") for what in ("deleted", "replaced", "created")]
 
 
+def test_a_name_that_is_a_secret_is_hidden_in_the_audit_log(account: Client) -> None:
+    account.new_secret("KEY", "hunter_of_pearls")
+    put(account, "hunter_of_pearls", 1)
+    put(account, "hunter_of_pearls", 2)
+    account.delete(f"{PATH}/hunter_of_pearls")
+    flow = account.new_flow("nodes: {hunter_of_pearls: {type: approval, params: {prompt: Go on?}}}")
+    id = account.run(flow)
+    account.waiting_at(id, "hunter_of_pearls")
+    assert account.post(f"/api/v1/executions/{id}/approvals/hunter_of_pearls", {"approved": True}).status == 200
+
+    log = account.get(f"/api/v1/workspaces/{account.account_id}/audit").json["entries"]
+
+    assert {entry["object"]["id"] for entry in log if entry["object"]["kind"] == "config"} == {"***"}
+    (answered,) = [entry for entry in log if entry["action"] == "execution.approval.answered"]
+    assert answered["details"] == {"node": "***", "approved": True}
+    assert "hunter_of_pearls" not in str(log)
+
+
 def test_a_workspace_with_values_is_deleted_only_by_its_name(account: Client) -> None:
     team = account.post("/api/v1/workspaces", {"name": "Team of values"}).json["id"]
     put(account, "A", 1, **{"FlowRunner-Workspace": team})

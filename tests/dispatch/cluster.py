@@ -210,7 +210,13 @@ class Cluster:
                     dispatcher=dispatcher,
                     executions=executions,
                     signals=Signals(
-                        reader, replays, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=self.clock
+                        reader,
+                        replays,
+                        dispatcher,
+                        accounts=SqlAccounts(database),
+                        vault=vault,
+                        schemas=schemas,
+                        clock=self.clock,
                     ),
                     reruns=Reruns(executions, reader, journal, flows, deps.library, replays=replays, clock=deps.clock),
                     library=deps.library,

@@ -434,7 +434,15 @@ async def machine(
                 library,
                 known,
                 executions,
-                Signals(reader, replays, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=clock),
+                Signals(
+                    reader,
+                    replays,
+                    dispatcher,
+                    accounts=SqlAccounts(database),
+                    vault=vault,
+                    schemas=schemas,
+                    clock=clock,
+                ),
                 Reruns(executions, reader, journal, flows, library, replays=replays, clock=clock),
             )
         finally:

@@ -95,6 +95,6 @@ def assemble_accounts(
             clock=clock,
         ),
         secrets=Secrets(stored.secrets, stored.vault, clock),
-        configuration=Configuration(stores.config, clock),
+        configuration=Configuration(stores.config, stored.vault, clock),
         keys=stored.keys,
     )

@@ -44,7 +44,15 @@ def assemble_executions(opened: Resources, engine: EngineParts, usage: UsageLimi
         sandbox=engine.deps.sandbox,
         schemas=schemas,
     )
-    signals = Signals(reader, replays, dispatcher, accounts=stores.accounts, schemas=schemas, clock=clock)
+    signals = Signals(
+        reader,
+        replays,
+        dispatcher,
+        accounts=stores.accounts,
+        vault=opened.stored.vault,
+        schemas=schemas,
+        clock=clock,
+    )
     return ExecutionServices(
         executions=executions,
         reruns=Reruns(executions, reader, journal, stores.flows, library, replays=replays, clock=clock),

@@ -18,7 +18,7 @@ Outcome: TypeAlias = Literal["done", "failed", "denied"]
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """A single act. An entry holds ids and names of fields only, no text written by people, so it cannot hold a secret.
+    """A single act. An entry holds ids and names only. Those that people chose are without values of secrets.
 
     Attributes:
         actor: The account that acted; None for an unknown client, and for the server itself.

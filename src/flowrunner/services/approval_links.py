@@ -143,6 +143,7 @@ class LinkedApprovals:
         async with self._checking.of(approval.workspace_id):
             data = await asyncio.to_thread(checked_data, wait.form, data, approved=approved, schemas=self._schemas)
         answer: JSON = {"approved": approved, "by": BY_LINK, "at": rfc3339(now), "data": data}
+        node = await self._signals.node_in_entry(approval.workspace_id, approval.step)
         entry = AuditEntry(
             at=now,
             action="execution.approval.answered",
@@ -150,7 +151,7 @@ class LinkedApprovals:
             credential=BY_LINK,
             address=address,
             workspace_id=approval.workspace_id,
-            details={"node": approval.step.node, "approved": approved},
+            details={"node": node, "approved": approved},
         )
         key = signal_key("approval", str(approval.step))
         signal = Signal(key=key, payload=answer, by=BY_LINK, if_awaited=True, audit=entry)
@@ -175,7 +176,7 @@ class LinkedApprovals:
         waiting = await self._signals.waiting_for_approval(caller, id, node)
         if waiting.approval is None or not waiting.approval.link or waiting.is_link_revoked:
             raise Conflict("No link answers this approval")
-        details: dict[str, JSON] = {"node": waiting.step.node}
+        details: dict[str, JSON] = {"node": await self._signals.node_in_entry(caller.workspace_id, waiting.step)}
         entry = act(caller, "execution.approval.link_revoked", "execution", id, at=self._clock.now(), details=details)
         key = signal_key("link", str(waiting.step))
         signal = Signal(key=key, payload=None, by=caller.account_id, if_awaited=True, audit=entry)

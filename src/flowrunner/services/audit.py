@@ -17,10 +17,11 @@ import structlog
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, AuditRow, act, credential_of
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.values import JSON, AccountId, personal_workspace, rfc3339
+from flowrunner.domain.values import JSON, AccountId, WorkspaceId, personal_workspace, rfc3339
 from flowrunner.ports.audit import AuditFilter, AuditStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Listed, Page
+from flowrunner.ports.secrets import SecretReader
 from flowrunner.services.short_commits import commit_in_portions
 
 logger = structlog.get_logger()
@@ -59,6 +60,11 @@ class _Window:
     def is_over(self, now: datetime) -> bool:
         # The absolute value: the clock may have been set back.
         return abs(now - self.began_at) >= WINDOW
+
+
+async def name_in_entry(vault: SecretReader, workspace_id: WorkspaceId, name: str) -> str:
+    """Return a name that people have chosen as an entry has it: without values of the workspace's secrets."""
+    return str((await vault.redactor(workspace_id)).redact(name))
 
 
 class AuditLog:

@@ -12,12 +12,15 @@ from flowrunner.domain.values import JSON
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.config import ConfigStore, ConfigView
 from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import SecretReader
+from flowrunner.services.audit import name_in_entry
 from flowrunner.services.preconditions import ANY, Precondition
 
 
 class Configuration:
-    def __init__(self, store: ConfigStore, clock: Clock) -> None:
+    def __init__(self, store: ConfigStore, vault: SecretReader, clock: Clock) -> None:
         self._store = store
+        self._vault = vault
         self._clock = clock
 
     async def set(
@@ -30,10 +33,10 @@ class Configuration:
         faults = config_faults(name, value, characters=len(msgspec.json.encode(value).decode()))
         if faults:
             raise InvalidInput(faults)
-        now = self._clock.now()
+        now, shown = self._clock.now(), await name_in_entry(self._vault, caller.workspace_id, name)
 
         def audit(saved: tuple[ConfigView, bool]) -> AuditEntry:
-            return act(caller, "config.created" if saved[1] else "config.replaced", "config", name, at=now)
+            return act(caller, "config.created" if saved[1] else "config.replaced", "config", shown, at=now)
 
         def check(before: ConfigView | None) -> None:
             _check(condition, before)
@@ -50,7 +53,8 @@ class Configuration:
 
     async def delete(self, caller: Caller, name: str, *, condition: Precondition = ANY) -> None:
         """Raises: NotFound, PreconditionFailed."""
-        entry = act(caller, "config.deleted", "config", name, at=self._clock.now())
+        shown = await name_in_entry(self._vault, caller.workspace_id, name)
+        entry = act(caller, "config.deleted", "config", shown, at=self._clock.now())
         await self._store.delete(caller.workspace_id, name, check=lambda before: _check(condition, before), audit=entry)
 
 

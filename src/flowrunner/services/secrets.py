@@ -11,6 +11,7 @@ from flowrunner.domain.limits import check_count
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore, SecretView, Vault
+from flowrunner.services.audit import name_in_entry
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # A shorter value would also be found and hidden in unrelated text.
@@ -64,6 +65,6 @@ class Secrets:
     async def delete(self, caller: Caller, key: str) -> None:
         """Raises: NotFound."""
         workspace_id = caller.workspace_id
-        shown = str((await self._vault.redactor(workspace_id)).redact(key))
+        shown = await name_in_entry(self._vault, workspace_id, key)
         entry = act(caller, "secret.deleted", "secret", shown, at=self._clock.now())
         await self._vault.delete(workspace_id, key, audit=entry)

@@ -8,10 +8,11 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.approvals import LOWEST_ROLE, has_address, has_role, is_named
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
+from flowrunner.domain.events import Step
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.request_keys import key_was_reused
 from flowrunner.domain.step_state import StepState
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, rfc3339
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.language.inputs import Form
 from flowrunner.language.json_schema import SchemaEngine
@@ -20,7 +21,9 @@ from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher, Signal
 from flowrunner.ports.executions import ExecutionReader
+from flowrunner.ports.secrets import SecretReader
 from flowrunner.services.account_locks import AccountLocks
+from flowrunner.services.audit import name_in_entry
 from flowrunner.services.replays import Replays
 from flowrunner.services.request_keys import digest_of_request
 
@@ -83,10 +86,12 @@ class Signals:
         dispatcher: Dispatcher,
         *,
         accounts: AccountStore,
+        vault: SecretReader,
         schemas: SchemaEngine,
         clock: Clock,
     ) -> None:
         self._reader = reader
+        self._vault = vault
         self._accounts = accounts
         self._replays = replays
         self._dispatcher = dispatcher
@@ -152,6 +157,10 @@ class Signals:
 
         await self._once(caller, id, request, answer)
 
+    async def node_in_entry(self, workspace_id: WorkspaceId, step: Step) -> str:
+        """Return the name of a step's node for an entry in the audit log."""
+        return await name_in_entry(self._vault, workspace_id, step.node)
+
     async def _answer(
         self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON, request: str | None
     ) -> None:
@@ -171,7 +180,8 @@ class Signals:
             "data": data,
         }
         key = signal_key("approval", str(step))
-        details: dict[str, JSON] = {"node": step.node, "approved": approved}
+        shown = await self.node_in_entry(caller.workspace_id, step)
+        details: dict[str, JSON] = {"node": shown, "approved": approved}
         entry = act(caller, "execution.approval.answered", "execution", id, at=self._clock.now(), details=details)
         signal = Signal(key=key, payload=answer, by=caller.account_id, if_awaited=True, request=request, audit=entry)
         if not await self._dispatcher.signal(id, signal):
