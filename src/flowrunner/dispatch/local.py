@@ -14,6 +14,7 @@ import structlog
 
 from flowrunner.dispatch.attempts import seconds_after, until_done
 from flowrunner.dispatch.fair_queue import ActiveLimit, FairQueue
+from flowrunner.dispatch.interruptions import Interruptions
 from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.timers import Timers
 from flowrunner.domain.audit import AuditEntry
@@ -129,6 +130,7 @@ class LocalDispatcher(LinkingDispatcher):
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         # Retries of each execution that failed to load or advance.
         self._retries: dict[ExecutionId, int] = {}
+        self._interruptions = Interruptions()
         # New executions whose start has failed, and which may become durable later. Without that they do not exist.
         self._unsettled: set[ExecutionId] = set()
         # Executions that were loaded without a free slot, each with the steps that a crash had cut off before. Their
@@ -208,6 +210,7 @@ class LocalDispatcher(LinkingDispatcher):
         self._engine.stop()
         if self._owner is not None:
             await cancel_all(self._owner)
+        self._interruptions.write()
 
     # Ports
 
@@ -446,7 +449,7 @@ class LocalDispatcher(LinkingDispatcher):
             return
         except Unavailable as error:
             # The database or an engine process is unavailable; nothing is wrong with the execution.
-            logger.warning("execution.interrupted", execution_id=id, reason=str(error))
+            self._interruptions.add(id, str(error))
             self._retry_later(id, slot)
             return
         except Exception:
@@ -481,7 +484,7 @@ class LocalDispatcher(LinkingDispatcher):
         try:
             due_at = await slot.execution.advance()
         except (Fenced, Unavailable) as error:
-            logger.warning("execution.interrupted", execution_id=id, reason=str(error))
+            self._interruptions.add(id, str(error))
             # Its last append may be durable, without notifications.
             self.reconcile_children(id)
             self._retry_later(id, slot)
