@@ -32,6 +32,7 @@ from flowrunner.bootstrap.housekeeping import active_jobs, run_jobs
 from flowrunner.bootstrap.interpreter import frozen_gc, unmap_large_blocks
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.location import has_usable_schema
+from flowrunner.bootstrap.memory_limit import HINT, memory_fault, memory_limit
 from flowrunner.bootstrap.ownership import is_shared, owning
 from flowrunner.bootstrap.program import Program
 from flowrunner.bootstrap.telemetry import open_exporters
@@ -310,6 +311,8 @@ class _Serving:
         self._active = program
         self._serve_with(OnlyHealth(program.app, self._proxies, self._hosts) if self._is_worker else program.app)
         logger.info("worker.active" if self._is_worker else "server.active", epoch=program.engine.deps.epoch)
+        if (fault := memory_fault(self._settings, memory_limit())) is not None:
+            logger.warning("memory.exceeds_limit", reason=fault, hint=HINT)
         with frozen_gc():
             return await self._serve_until_it_ends(program, ownership)
 

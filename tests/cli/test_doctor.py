@@ -69,7 +69,7 @@ def test_a_running_server_is_healthy_and_stays_untouched(server: Server, tmp_pat
     assert found["port"]["message"].endswith("is ready")
     assert found.keys() == {
         "settings", "python", "data directory", "master key", "signing key", "integrity", "database", "clock", "disk",
-        "port", "public_url", "trusted_proxies", "e-mails", "open files",
+        "port", "public_url", "trusted_proxies", "e-mails", "open files", "memory",
     }  # fmt: skip
     assert len(text.stdout.splitlines()) == len(found)
     assert sorted(path.name for path in server.data_dir.rglob("*")) == before

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.location import DATABASE_FILE, RESTORATION_FILE, stored_at
+from flowrunner.bootstrap.memory_limit import HINT, memory_fault, memory_limit
 from flowrunner.bootstrap.ownership import LOCK_FILE
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
@@ -75,6 +76,7 @@ async def examine(settings: Settings) -> list[Finding]:
         *_exposure(settings),
         *_mails(settings),
         *_open_files(),
+        *_memory(settings),
     ]
 
 
@@ -367,6 +369,14 @@ def _mails(settings: Settings) -> Iterator[Finding]:
             yield Finding("e-mails", "warn", message, "set public_url, which their links begin with")
             return
     yield Finding("e-mails", "ok", "none are sent" if settings.smtp_url is None else "an SMTP server is named")
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    limit = memory_limit()
+    if (fault := memory_fault(settings, limit)) is not None:
+        yield Finding("memory", "warn", fault, HINT)
+    else:
+        yield Finding("memory", "ok", "no limit" if limit is None else f"the limit is {limit // 2**20} MiB")
 
 
 def _open_files() -> Iterator[Finding]:
