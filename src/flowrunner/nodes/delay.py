@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from flowrunner.domain.errors import quoted
-from flowrunner.nodes.durations import Duration, seconds_of
+from flowrunner.nodes.durations import Duration, limit_of, seconds_of
 from flowrunner.plugin import NodeFailure, NodeType, Params, StepContext, Suspend, TimeWait
 
 
@@ -63,7 +63,7 @@ class Delay(NodeType[DelayParams]):
         else:
             assert params.duration is not None, "the model requires one of them"
             until = context.now() + timedelta(seconds=seconds_of(params.duration))
-        limit = None if context.timeout_seconds is None else context.now() + timedelta(seconds=context.timeout_seconds)
+        limit = limit_of(context)
         fail_at_deadline = limit is not None and limit < until
         return Suspend(
             wait_for=TimeWait(until),

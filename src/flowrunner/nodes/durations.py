@@ -1,11 +1,12 @@
 """Durations in the parameters of node types."""
 
+from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator
 
 from flowrunner.domain.duration import hint_for, parse_duration
-from flowrunner.plugin import NodeFailure
+from flowrunner.plugin import NodeFailure, StepContext
 
 
 def _readable(text: str) -> str:
@@ -34,3 +35,13 @@ def seconds_of(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise NodeFailure("input.invalid", str(error)) from None
+
+
+def limit_of(context: StepContext, written: str | None = None) -> datetime | None:
+    """Return the moment at which the time of a node that waits is over; None for never.
+
+    Args:
+        written: The time limit that its parameters name, in place of the node's own.
+    """
+    seconds = context.timeout_seconds if written is None else seconds_of(written)
+    return None if seconds is None else context.now() + timedelta(seconds=seconds)

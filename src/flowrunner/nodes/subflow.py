@@ -1,12 +1,12 @@
 """Node type `flow`: run another flow."""
 
-from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from flowrunner.bounded_json import canonical_json
 from flowrunner.domain.values import MOST_KEY_CHARACTERS, left_after
+from flowrunner.nodes.durations import limit_of
 from flowrunner.plugin import (
     JSON,
     ChildWait,
@@ -68,11 +68,8 @@ class SubflowNode(NodeType[FlowParams]):
             said = "An earlier start has the same 'dedupe':" if child.is_repeat else "Started"
             context.log("info", f"{said} {child.execution_id}", link)
             return link
-        deadline = None
-        if context.timeout_seconds is not None:
-            deadline = context.now() + timedelta(seconds=context.timeout_seconds)
         wait_for = ChildWait(child.execution_id, child.flow_id)
-        return Suspend(wait_for=wait_for, deadline=deadline, fail_at_deadline=True)
+        return Suspend(wait_for=wait_for, deadline=limit_of(context), fail_at_deadline=True)
 
     async def on_signal(self, params: FlowParams | None, context: StepContext, event: Signalled) -> JSON:
         end = event.payload

@@ -1,12 +1,11 @@
 """Node types `wait` and `approval`: continue after a signal or an answer."""
 
-from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from flowrunner.domain.email_address import normal_email
-from flowrunner.nodes.durations import Duration, seconds_of
+from flowrunner.nodes.durations import Duration, limit_of, seconds_of
 from flowrunner.nodes.texts import Message
 from flowrunner.plugin import (
     JSON,
@@ -38,11 +37,6 @@ class WaitParams(Params):
         return value
 
 
-def _limit(context: StepContext, written: str | None = None) -> datetime | None:
-    seconds = context.timeout_seconds if written is None else seconds_of(written)
-    return None if seconds is None else context.now() + timedelta(seconds=seconds)
-
-
 class WaitNode(NodeType[WaitParams]):
     """Waits for a signal to this execution. Returns the payload of the signal; action `timeout` if none arrives."""
 
@@ -54,7 +48,7 @@ class WaitNode(NodeType[WaitParams]):
     timeout_seconds = None
 
     async def run(self, params: WaitParams, context: StepContext) -> Suspend:
-        return Suspend(wait_for=SignalWait(params.key), deadline=_limit(context, params.timeout), action=TIMEOUT)
+        return Suspend(wait_for=SignalWait(params.key), deadline=limit_of(context, params.timeout), action=TIMEOUT)
 
     async def on_signal(self, params: WaitParams | None, context: StepContext, event: Signalled) -> JSON:
         return event.payload
@@ -149,7 +143,7 @@ class Approval(NodeType[ApprovalParams]):
             notify=params.notify,
             remind_seconds=None if params.remind is None else seconds_of(params.remind),
         )
-        return Suspend(wait_for=wait_for, deadline=_limit(context), action=TIMEOUT)
+        return Suspend(wait_for=wait_for, deadline=limit_of(context), action=TIMEOUT)
 
     async def on_signal(self, params: ApprovalParams | None, context: StepContext, event: Signalled) -> Outcome:
         answer = event.payload
