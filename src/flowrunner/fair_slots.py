@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Self
 
 from flowrunner.domain.values import WorkspaceId
 
@@ -25,6 +26,11 @@ class FairSlots:
         self._all_held = 0
         # Ordered: the workspace that is served next comes first.
         self._waiting: OrderedDict[WorkspaceId, deque[tuple[asyncio.Future[None], int]]] = OrderedDict()
+
+    @classmethod
+    def of_process(cls, processes: int, *, total: int, share: int, sure: int) -> Self:
+        """Return the slots of one of several processes, which together have about those of one."""
+        return cls(total=max(total // processes, 1), share=max(share // processes, 1), sure=max(sure // processes, 1))
 
     def held(self, workspace_id: WorkspaceId) -> int:
         """Return the number of slots that the workspace holds."""

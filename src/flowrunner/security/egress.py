@@ -180,17 +180,13 @@ class _Shares:
     """The limits that the clients of all workspaces share."""
 
     def __init__(self, processes: int = 1) -> None:
-        def slots(total: int, share: int, sure: int) -> FairSlots:
-            return FairSlots(
-                total=max(total // processes, 1), share=max(share // processes, 1), sure=max(sure // processes, 1)
-            )
-
+        slots = partial(FairSlots.of_process, processes)
         self.most_connections = max(_REQUESTS // processes, 1)
         self.most_of_a_workspace = max(_REQUESTS_OF_A_WORKSPACE // processes, 1)
-        self.requests = slots(_REQUESTS, _REQUESTS_OF_A_WORKSPACE, _SURE_REQUESTS)
-        self.long_requests = slots(_LONG_REQUESTS, _LONG_REQUESTS_OF_A_WORKSPACE, _SURE_LONG_REQUESTS)
-        self.long_answers = slots(_LONG_ANSWERS, _LONG_ANSWERS_OF_A_WORKSPACE, _SURE_LONG_ANSWERS)
-        self.decoded = slots(_DECODED, _DECODED_OF_A_WORKSPACE, _SURE_DECODED)
+        self.requests = slots(total=_REQUESTS, share=_REQUESTS_OF_A_WORKSPACE, sure=_SURE_REQUESTS)
+        self.long_requests = slots(total=_LONG_REQUESTS, share=_LONG_REQUESTS_OF_A_WORKSPACE, sure=_SURE_LONG_REQUESTS)
+        self.long_answers = slots(total=_LONG_ANSWERS, share=_LONG_ANSWERS_OF_A_WORKSPACE, sure=_SURE_LONG_ANSWERS)
+        self.decoded = slots(total=_DECODED, share=_DECODED_OF_A_WORKSPACE, sure=_SURE_DECODED)
         self.lookups = lookup_slots(processes)
         self.parsing = ParsingBudget()
         self.open_connections = 0

@@ -3,10 +3,10 @@
 import asyncio
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
@@ -14,6 +14,9 @@ from flowrunner.plugin import NodeFailure
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver
 from flowrunner.security.open_files import ATTEMPTS, PAUSE_SECONDS, lacks_files
+from flowrunner.threads import on_own_thread
+
+T = TypeVar("T")
 
 # To one address, and to all of a server.
 _CONNECT_SECONDS: Final = 10.0
@@ -81,6 +84,28 @@ class EgressConnection:
         self._lock = Lock()
         self._has_ended = False
         self._handle: socket.socket | None = None
+
+    async def used_by(self, call: Callable[[], T], *, name: str, use: str, on_end: Callable[[], None]) -> T:
+        """Make a call that uses the connection on a new thread. If the caller is cancelled, the connection ends.
+
+        Args:
+            name: The name of the thread.
+            use: What the call does, for the error if there is no thread.
+            on_end: Called when the thread has ended, even if the caller no longer waits.
+
+        Raises:
+            NodeFailure: There is no thread.
+            Exceptions of ``call``.
+        """
+        try:
+            done = on_own_thread(call, name=name, on_end=on_end)
+        except RuntimeError:
+            raise NodeFailure("connection.failed", f"The server cannot {use} now: try again later") from None
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self.end()
+            raise
 
     def open(self) -> socket.socket:
         """Return a socket that is connected to an address of the server. Raises: NodeFailure."""

@@ -1,6 +1,5 @@
 """The SMTP client for all e-mails of flows."""
 
-import asyncio
 import smtplib
 import ssl
 from collections.abc import Callable, Sequence
@@ -16,7 +15,6 @@ from flowrunner.plugin import MailServer, NodeFailure, RefusedRecipient
 from flowrunner.security.egress_connections import EgressConnection, addresses_for, server_name
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.smtp import SmtpSession
-from flowrunner.threads import on_own_thread
 
 # Concurrent e-mails: of all workspaces, of one workspace at most, and guaranteed to each. Each is a thread, with up to
 # some 50 MB for a message of the longest parameters.
@@ -50,11 +48,7 @@ class EgressMailClients:
     def __init__(self, policy: EgressPolicy, lookups: FairSlots, *, processes: int = 1) -> None:
         self.policy = policy
         self.lookups = lookups
-        self.slots = FairSlots(
-            total=max(_MAILS // processes, 1),
-            share=max(_MAILS_OF_A_WORKSPACE // processes, 1),
-            sure=max(_SURE_MAILS // processes, 1),
-        )
+        self.slots = FairSlots.of_process(processes, total=_MAILS, share=_MAILS_OF_A_WORKSPACE, sure=_SURE_MAILS)
 
     def of(self, workspace_id: WorkspaceId) -> "_WorkspaceMail":
         return _WorkspaceMail(self, workspace_id)
@@ -77,20 +71,10 @@ class _WorkspaceMail:
             self.clients.policy, self.clients.lookups, self.workspace_id, server.host, server.port, unless_opened=closed
         )
         connection = EgressConnection(server.host, server.port, addresses)
+        call = partial(_send, connection, server, sender, recipients, write)
         await self.clients.slots.take(self.workspace_id)
-        # The slot is given back when the thread ends, even if the step no longer waits.
         give_back = partial(self.clients.slots.give_back, self.workspace_id)
-        try:
-            sent = on_own_thread(
-                partial(_send, connection, server, sender, recipients, write), name="e-mail", on_end=give_back
-            )
-        except RuntimeError:
-            raise NodeFailure("connection.failed", "The server cannot send e-mails now: try again later") from None
-        try:
-            return await sent
-        except asyncio.CancelledError:
-            connection.end()
-            raise
+        return await connection.used_by(call, name="e-mail", use="send e-mails", on_end=give_back)
 
 
 def _send(

@@ -1,6 +1,5 @@
 """The PostgreSQL client for all queries of flows."""
 
-import asyncio
 import re
 import ssl
 import time
@@ -26,7 +25,6 @@ from flowrunner.postgres.session import (
 from flowrunner.postgres.wire import MOST_ROW_BYTES, InvalidAnswer, PostgresError, TooLarge, Wire, cancel_request
 from flowrunner.security.egress_connections import EgressConnection, addresses_for, server_name
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
-from flowrunner.threads import on_own_thread
 
 T = TypeVar("T")
 
@@ -62,10 +60,8 @@ class EgressSqlClients:
     def __init__(self, policy: EgressPolicy, lookups: FairSlots, *, processes: int = 1) -> None:
         self.policy = policy
         self.lookups = lookups
-        self.slots = FairSlots(
-            total=max(_SESSIONS // processes, 1),
-            share=max(_SESSIONS_OF_A_WORKSPACE // processes, 1),
-            sure=max(_SURE_SESSIONS // processes, 1),
+        self.slots = FairSlots.of_process(
+            processes, total=_SESSIONS, share=_SESSIONS_OF_A_WORKSPACE, sure=_SURE_SESSIONS
         )
 
     def of(self, workspace_id: WorkspaceId) -> "_WorkspaceSql":
@@ -85,19 +81,10 @@ class _WorkspaceSql:
         policy, host, port = self.clients.policy, database.host, database.port
         addresses = await addresses_for(policy, self.clients.lookups, self.workspace_id, host, port)
         connection = EgressConnection(host, port, addresses)
-        await self.clients.slots.take(self.workspace_id)
-        # The slot is given back when the thread ends, even if the step no longer waits.
-        give_back = partial(self.clients.slots.give_back, self.workspace_id)
         call = partial(_run, connection, work, policy=policy, database=database, seconds=seconds, read_only=read_only)
-        try:
-            done = on_own_thread(call, name="sql", on_end=give_back)
-        except RuntimeError:
-            raise NodeFailure("connection.failed", "The server cannot run queries now: try again later") from None
-        try:
-            return await done
-        except asyncio.CancelledError:
-            connection.end()
-            raise
+        await self.clients.slots.take(self.workspace_id)
+        give_back = partial(self.clients.slots.give_back, self.workspace_id)
+        return await connection.used_by(call, name="sql", use="run queries", on_end=give_back)
 
 
 def _run(

@@ -26,7 +26,8 @@ class NameUnanswered(OSError):
 
 def lookup_slots(processes: int = 1) -> FairSlots:
     """Return the slots for lookups. Each is a thread, which an unresponsive name server blocks for half a minute."""
-    return FairSlots(total=max(32 // processes, 2), share=max(8 // processes, 1), sure=max(2 // processes, 1))
+    # Each of many processes has two, too.
+    return FairSlots.of_process(min(processes, 16), total=32, share=8, sure=2)
 
 
 class WorkspaceResolver(AbstractResolver):
