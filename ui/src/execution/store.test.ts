@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { api, ApiError } from "../api/client";
 import { GraphStates } from "../graph/states";
-import { ExecutionStore, stateAfter } from "./store";
+import { ExecutionStore, stateAfter, type Step } from "./store";
 
 const DETAIL = { id: "exec-1", status: "completed" };
 const GRAPH = { nodes: [], edges: [] };
@@ -53,6 +53,23 @@ describe("an execution that is shown", () => {
     void store.load();
 
     await vi.waitFor(() => expect(store.version.value).toBe(3));
+  });
+
+  it("is loaded less often while its events arrive the more steps it has", async () => {
+    server();
+    const store = await loaded();
+    const delays = vi.spyOn(globalThis, "setTimeout");
+    const delayWith = (steps: number) => {
+      store.steps.value = Array.from({ length: steps }, (_, id) => ({ id }) as Step);
+      store["timer"] = undefined;
+      store["apply"]([{ type: "log", seq: 1, timestamp: "2026-11-29T03:14:21.000Z", step: "fetch.1" }]);
+      clearTimeout(store["timer"]);
+      return delays.mock.lastCall?.[1];
+    };
+
+    expect(delayWith(10)).toBe(700);
+    expect(delayWith(2000)).toBe(3500);
+    store.close();
   });
 
   it("asks for nothing more once it is closed", async () => {

@@ -18,7 +18,7 @@ export const FINAL = new Set(["completed", "failed", "cancelled"]);
 /** Steps that are listed at most; rounds beyond them are read when they are asked for. */
 export const MOST_STEPS = 2000;
 const PAGE = 500;
-/** Milliseconds between two loads while events arrive. */
+/** Milliseconds between two loads while events arrive, for each page of steps: all are loaded again. */
 const PACE = 700;
 
 export class ExecutionStore {
@@ -188,7 +188,7 @@ export class ExecutionStore {
       this.timer ??= setTimeout(() => {
         this.timer = undefined;
         void this.load();
-      }, PACE);
+      }, PACE * Math.ceil((this.steps.peek().length + 1) / PAGE));
     }
   }
 
