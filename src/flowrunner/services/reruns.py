@@ -156,29 +156,11 @@ class Reruns:
             if repeated is not None:
                 return await self._with_revision(caller, repeated)
         before = await self._reader.get(caller.workspace_id, id)
-        revision_id = await self._revision_named(caller, before, asked.revision)
-        kept: Sequence[Timed] = ()
-        if asked.from_step is not None:
-            kept = await self._kept(caller, before, asked, asked.from_step, revision_id)
-        request = StartRequest(
-            workspace_id=caller.workspace_id,
-            flow_id=before.flow_id,
-            input=await on_thread_if(len(before.input), decode_json, before.input)
-            if asked.input is None
-            else asked.input,
-            cause=Rerun(
-                by=caller.account_id,
-                of=id,
-                from_step=asked.from_step,
-                keys_of=await self._keys_of(id) if asked.same_keys else None,
-            ),
-            caller=caller,
-            revision_id=revision_id,
+        request = replace(
+            await self._request(caller, before, asked),
             idempotency_key=key,
             sent_key=idempotency_key,
             digest=digest,
-            labels=_labels_of(before) if asked.labels is None else checked_labels(asked.labels),
-            kept=kept,
             id=new_id,
         )
         try:
@@ -189,6 +171,30 @@ class Reruns:
         with contextlib.suppress(Unavailable):
             return await self._with_revision(caller, accepted)
         return accepted
+
+    async def _request(self, caller: Caller, before: ExecutionDetail, asked: RerunRequest) -> StartRequest:
+        """Return the start of an execution that repeats one. Raises: NotFound, InvalidInput; Conflict as `_kept`."""
+        revision_id = await self._revision_named(caller, before, asked.revision)
+        kept: Sequence[Timed] = ()
+        if asked.from_step is not None:
+            kept = await self._kept(caller, before, asked, asked.from_step, revision_id)
+        given = asked.input
+        input = await on_thread_if(len(before.input), decode_json, before.input) if given is None else given
+        return StartRequest(
+            workspace_id=caller.workspace_id,
+            flow_id=before.flow_id,
+            input=input,
+            cause=Rerun(
+                by=caller.account_id,
+                of=before.id,
+                from_step=asked.from_step,
+                keys_of=await self._keys_of(before.id) if asked.same_keys else None,
+            ),
+            caller=caller,
+            revision_id=revision_id,
+            labels=_labels_of(before) if asked.labels is None else checked_labels(asked.labels),
+            kept=kept,
+        )
 
     async def _kept(
         self, caller: Caller, before: ExecutionDetail, asked: RerunRequest, from_step: str, revision_id: RevisionId
