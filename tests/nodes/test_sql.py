@@ -215,6 +215,8 @@ async def test_names_of_tables_and_columns_are_no_sql(db: Querier) -> None:
         ({"items": [{"id": {}}]}, "items.0.id cannot be a value of the type integer: it is an object"),
         ({"items": [{"id": 1}], "table": "a.b.c"}, "must be a table, or schema.table"),
         ({"items": [{}]}, "there must be one"),
+        ({"items": [1]}, "items.0 must be an object"),
+        ({"items": [{"id": 1}, ["id"]]}, "items.1 must be an object"),
     ],
 )
 async def test_items_that_cannot_be_inserted_are_named(db: Querier, params: Any, said: str) -> None:

@@ -243,6 +243,20 @@ async def test_a_connection_that_ends_in_the_commit_leaves_in_doubt_only_what_ma
     assert failed.type == ("sql.commit_unknown" if operation == "execute" else "connection.lost")
 
 
+async def test_an_error_before_the_end_of_a_connection_is_told() -> None:
+    """As PgBouncer does."""
+
+    def talk(connection: socket.socket) -> None:
+        greet(connection)
+        asked(connection)
+        connection.sendall(error((b"S", b"ERROR"), (b"C", b"08P01"), (b"M", b"query_wait_timeout")))
+
+    with scripted_server(talk) as port:
+        failed = await Querier(url(port)).fail("UPDATE t SET a = 1", operation="execute")
+
+    assert (failed.type, failed.message) == ("sql.08P01", "query_wait_timeout")
+
+
 async def test_a_connection_that_ends_before_the_commit_has_changed_nothing() -> None:
     with scripted_server(greet) as port:
         failed = await Querier(url(port)).fail("UPDATE t SET a = 1", operation="execute")

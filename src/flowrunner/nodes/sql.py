@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from flowrunner.domain.errors import quoted
 from flowrunner.nodes.sql_url import database_of
@@ -35,6 +35,12 @@ _OWN_TEXT: Final = re.compile(r"\$\{\s*(?:config|vars)\.\w+\s*\}\s*")
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=_MOST_COLUMNS)]
+# Each item is read on the thread of the query: there may be half a million values.
+Items = Annotated[
+    list[Any],
+    Field(max_length=MOST_ITEMS),
+    WithJsonSchema({"type": "array", "items": {"type": "object"}, "maxItems": MOST_ITEMS}),
+]
 
 
 class OnConflict(Params):
@@ -62,10 +68,8 @@ class SqlParams(Params):
     table: str | None = Field(
         default=None, min_length=1, max_length=1000, description="For batch_insert: table, or schema.table."
     )
-    items: list[dict[str, Any]] | None = Field(
-        default=None,
-        max_length=MOST_ITEMS,
-        description="For batch_insert: the rows, each with a value for each column.",
+    items: Items | None = Field(
+        default=None, description="For batch_insert: the rows, each with a value for each column."
     )
     columns: Names | None = Field(default=None, description="For batch_insert; the keys of the first item if absent.")
     on_conflict: Literal["nothing"] | OnConflict | None = Field(
@@ -118,6 +122,10 @@ class Sql(NodeType[SqlParams]):
                 database_of(url)
             except ValueError as error:
                 faults.append(ParamFault(keys=("url",), code="param", message=str(error)))
+        items = params.get("items")
+        for index, item in enumerate(items[:MOST_ITEMS] if isinstance(items, list) else ()):
+            if not isinstance(item, dict) and not (isinstance(item, str) and "${" in item):
+                faults.append(ParamFault(keys=("items", index), code="param", message="must be an object"))
         if isinstance(query, str) and _EXPRESSION.search(query) and not _OWN_TEXT.fullmatch(query):
             faults.append(_warning("sql.expression", "query"))
         return faults
@@ -131,13 +139,14 @@ class Sql(NodeType[SqlParams]):
         seconds = context.timeout_seconds or self.timeout_seconds
         if params.operation == "batch_insert":
             return await _insert(params, database, seconds, context)
-        answer = await context.sql.run(
+        answer, rows = await context.sql.run(
             database,
             partial(_execute, params.query or "", params.args),
             seconds=seconds,
             read_only=params.operation == "query",
         )
-        rows = await _rows(answer, context)
+        if rows is None:
+            rows = await _long_rows(answer, context)
         context.log("info", "Query completed", {"operation": params.operation, "row_count": answer.row_count})
         return {"rows": rows, "row_count": answer.row_count}
 
@@ -148,18 +157,17 @@ def _warning(code: str, parameter: str) -> ParamFault:
     return ParamFault(keys=(parameter,), code=code, message=message, hint=hint, is_warning=True)
 
 
-def _execute(query: str, args: Sequence[JSON], session: SqlSession) -> SqlAnswer:
-    return session.execute(query, args)
+def _execute(query: str, args: Sequence[JSON], session: SqlSession) -> tuple[SqlAnswer, list[JSON] | None]:
+    """Return the answer, and its rows unless they are long."""
+    answer = session.execute(query, args)
+    return answer, answer.rows() if answer.size <= LONG_BODY_BYTES else None
 
 
-async def _rows(answer: SqlAnswer, context: StepContext) -> list[JSON]:
-    if answer.size <= LONG_BODY_BYTES // 4:
-        return answer.rows()
+async def _long_rows(answer: SqlAnswer, context: StepContext) -> list[JSON]:
     # Imported here, because `flowrunner validate` needs the parameters of this type and no event loop.
     from asyncio import to_thread
 
-    if answer.size > LONG_BODY_BYTES:
-        await context.hold_long_value(answer.memory)
+    await context.hold_long_value(answer.memory)
     return await to_thread(answer.rows)
 
 
@@ -167,7 +175,7 @@ async def _insert(params: SqlParams, database: SqlDatabase, seconds: float, cont
     items = params.items or []
     if not items:
         return {"rows": [], "row_count": 0}
-    columns = params.columns or list(items[0])
+    columns = params.columns or list(_object(items[0], 0))
     statement = insert_of(params.table or "", columns, params.on_conflict)
     row_count = await context.sql.run(
         database, partial(_insert_each, statement, columns, items, params.columns is None), seconds=seconds
@@ -177,10 +185,17 @@ async def _insert(params: SqlParams, database: SqlDatabase, seconds: float, cont
 
 
 def _insert_each(
-    statement: str, columns: Sequence[str], items: Sequence[Mapping[str, JSON]], are_all: bool, session: SqlSession
+    statement: str, columns: Sequence[str], items: Sequence[JSON], are_all: bool, session: SqlSession
 ) -> int:
-    rows = [_row(item, index, columns, are_all) for index, item in enumerate(items)]
+    rows = [_row(_object(item, index), index, columns, are_all) for index, item in enumerate(items)]
     return session.execute_each(statement, rows, names=columns)
+
+
+def _object(item: JSON, index: int) -> Mapping[str, JSON]:
+    """Return an item. Raises: NodeFailure `input.invalid` if it is no object."""
+    if not isinstance(item, dict):
+        raise NodeFailure("input.invalid", f"items.{index} must be an object")
+    return item
 
 
 def _row(item: Mapping[str, JSON], index: int, columns: Sequence[str], are_all: bool) -> Sequence[JSON]:

@@ -301,7 +301,13 @@ class PostgresSession:
         """Yield the answers to what was sent. Raises the server's refusal when it has ended."""
         refusal = None
         while True:
-            kind, body = self._wire.receive(room=room)
+            try:
+                kind, body = self._wire.receive(room=room)
+            except OSError:
+                if refusal is None or self.is_committing:
+                    raise
+                # Poolers end a connection after an error that is not fatal.
+                raise refusal from None
             if kind == b"E":
                 refusal = refusal_of(body)
                 if refusal.is_fatal:

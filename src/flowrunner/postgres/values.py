@@ -116,9 +116,9 @@ def _list_of(text: str, element: int) -> JSON:
     levels: list[list[JSON]] = [whole]
     bounds = _BOUNDS.match(text)
     at = bounds.end() if bounds else 0
-    while at < len(text):
-        found = _PART.match(text, at)
-        if found is None or (not (part := found[0])) or (part != "{" and len(levels) == 1):
+    for found in _PART.finditer(text, at):
+        part = found[0]
+        if found.start() != at or (part != "{" and len(levels) == 1):
             return text
         at = found.end()
         if part == "{":
@@ -133,7 +133,7 @@ def _list_of(text: str, element: int) -> JSON:
             is_quoted = part[0] == '"'
             plain = _ESCAPED.sub(r"\1", part[1:-1] if is_quoted else part)
             levels[-1].append(None if part == "NULL" else value_of(plain, element))
-    return whole[0] if len(levels) == 1 and len(whole) == 1 else text
+    return whole[0] if at == len(text) and len(levels) == 1 and len(whole) == 1 else text
 
 
 def parameters(values: Sequence[JSON], oids: Sequence[int], name: Callable[[int], str]) -> Sequence[bytes | None]:
