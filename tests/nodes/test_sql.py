@@ -66,6 +66,8 @@ def db(database: str) -> Querier:
         ("ROW(1, 'a')", "(1,a)"),
         ("ARRAY[1, NULL, 3]", [1, None, 3]),
         ("ARRAY[]::int[]", []),
+        ("ARRAY[[1, 2], [3, NULL]]", [[1, 2], [3, None]]),
+        ("ARRAY['a', 'NULL', '', NULL]", ["a", "NULL", "", None]),
         ("ARRAY[['a b', 'c,\"d'], ['NULL', 'e\\f']]", [["a b", 'c,"d'], ["NULL", "e\\f"]]),
         ("'[2:3]={5,6}'::int[]", [5, 6]),
         ("""ARRAY['{"a": "b,c"}'::jsonb, NULL]""", [{"a": "b,c"}, None]),

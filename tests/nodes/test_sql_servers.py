@@ -318,6 +318,43 @@ async def test_a_step_that_ends_ends_its_connection_whatever_the_server_does() -
             await asyncio.sleep(0.01)
 
 
+async def test_a_statement_is_cancelled_before_its_connection_ends() -> None:
+    """A pooler knows nothing of the statement of a client that has gone."""
+    loop, running = asyncio.get_running_loop(), asyncio.Event()
+    sessions: list[socket.socket] = []
+    seen: list[tuple[bytes, bool]] = []
+    told = Event()
+
+    def is_open(connection: socket.socket) -> bool:
+        try:
+            return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+
+    def talk(connection: socket.socket) -> None:
+        if sessions:
+            seen.append((asked(connection), is_open(sessions[0])))
+            told.set()
+            return
+        sessions.append(connection)
+        greet(connection)
+        asked(connection)
+        connection.sendall(described())
+        asked(connection)
+        loop.call_soon_threadsafe(running.set)
+        told.wait(PATIENCE_SECONDS)
+
+    with scripted_server(talk) as port:
+        step = asyncio.create_task(Querier(url(port)).run("SELECT pg_sleep(600)"))
+        await running.wait()
+        step.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await step
+        assert await asyncio.to_thread(told.wait, PATIENCE_SECONDS)
+
+    assert seen == [(struct.pack("!IIII", 16, 80877102, 1, 2), True)]
+
+
 async def test_a_server_that_reads_nothing_does_not_outlast_the_step() -> None:
     def talk(connection: socket.socket) -> None:
         greet(connection)

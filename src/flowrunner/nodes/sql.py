@@ -84,12 +84,12 @@ class SqlParams(Params):
         others = ("query",) if is_batch else ("table", "items", "columns", "on_conflict")
         for name in needed:
             if getattr(self, name) is None:
-                raise ValueError(f"'{self.operation}' needs '{name}'")
+                raise ValueError(f"the operation '{self.operation}' needs '{name}'")
         for name in others:
             if getattr(self, name) is not None:
-                raise ValueError(f"'{name}' is not for '{self.operation}'")
+                raise ValueError(f"'{name}' is not for the operation '{self.operation}'")
         if is_batch and self.args:
-            raise ValueError("'args' are not for 'batch_insert': give the values in 'items'")
+            raise ValueError("'args' are not for the operation 'batch_insert': give the values in 'items'")
         return self
 
 

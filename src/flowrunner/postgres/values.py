@@ -49,6 +49,7 @@ _NO_LIMIT: Final = 2**62
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _PART: Final = re.compile(r'[{},]|"(?:[^"\\]|\\.)*+"|(?:[^{},"\\]|\\.)++', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_NESTED: Final = re.compile(r'[{}"\\]')
 _BOUNDS: Final = re.compile(r"(?:\[-?\d+:-?\d+\])+=")
 
 
@@ -116,6 +117,10 @@ def _list_of(text: str, element: int) -> JSON:
     levels: list[list[JSON]] = [whole]
     bounds = _BOUNDS.match(text)
     at = bounds.end() if bounds else 0
+    if text.startswith("{", at) and text.endswith("}") and not _NESTED.search(text, at + 1, len(text) - 1):
+        # Most arrays, and the longest ones, in less than half of the time.
+        parts = text[at + 1 : -1].split(",") if len(text) > at + 2 else ()
+        return [None if part == "NULL" else value_of(part, element) for part in parts] if all(parts) else text
     for found in _PART.finditer(text, at):
         part = found[0]
         if found.start() != at or (part != "{" and len(levels) == 1):

@@ -85,13 +85,16 @@ class EgressConnection:
         self._has_ended = False
         self._handle: socket.socket | None = None
 
-    async def used_by(self, call: Callable[[], T], *, name: str, use: str, on_end: Callable[[], None]) -> T:
+    async def used_by(
+        self, call: Callable[[], T], *, name: str, use: str, on_end: Callable[[], None], seconds_left: float = 0.0
+    ) -> T:
         """Make a call that uses the connection on a new thread. If the caller is cancelled, the connection ends.
 
         Args:
             name: The name of the thread.
             use: What the call does, for the error if there is no thread.
             on_end: Called when the thread has ended, even if the caller no longer waits.
+            seconds_left: Time in which the call may still send, and no longer receives, after the caller was cancelled.
 
         Raises:
             NodeFailure: There is no thread.
@@ -104,7 +107,11 @@ class EgressConnection:
         try:
             return await done
         except asyncio.CancelledError:
-            self.end()
+            if seconds_left:
+                self._shut_down(socket.SHUT_RD)
+                asyncio.get_running_loop().call_later(seconds_left, self.end)
+            else:
+                self.end()
             raise
 
     def open(self) -> socket.socket:
@@ -179,11 +186,14 @@ class EgressConnection:
 
     def end(self) -> None:
         """End the connection, whatever its thread is doing."""
+        self._shut_down(socket.SHUT_RDWR)
+
+    def _shut_down(self, direction: int) -> None:
         with self._lock:
             self._has_ended = True
             if self._handle is not None:
                 with suppress(OSError):
-                    self._handle.shutdown(socket.SHUT_RDWR)
+                    self._handle.shutdown(direction)
 
     def close(self) -> None:
         with self._lock:

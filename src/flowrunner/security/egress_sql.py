@@ -35,6 +35,8 @@ _SESSIONS_OF_A_WORKSPACE: Final = 16
 _SURE_SESSIONS: Final = 2
 # For the request that ends a statement whose answer nobody waits for any more.
 _CANCEL_SECONDS: Final = 5.0
+# For all that a session whose step has ended says to the server.
+_LEFT_SECONDS: Final = 2 * _CANCEL_SECONDS
 _SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}", re.ASCII)
 # Of each text in the data of an error.
 _MOST_CHARACTERS: Final = 2000
@@ -84,7 +86,10 @@ class _WorkspaceSql:
         call = partial(_run, connection, work, policy=policy, database=database, seconds=seconds, read_only=read_only)
         await self.clients.slots.take(self.workspace_id)
         give_back = partial(self.clients.slots.give_back, self.workspace_id)
-        return await connection.used_by(call, name="sql", use="run queries", on_end=give_back)
+        # A pooler cancels the statement of a client that is still there. One whose server reads nothing has to go later.
+        return await connection.used_by(
+            call, name="sql", use="run queries", on_end=give_back, seconds_left=_LEFT_SECONDS
+        )
 
 
 def _run(
