@@ -4,17 +4,19 @@ import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from flowrunner.plugin import NodeFailure
+from flowrunner.nodes.sql_url import database_of
+from flowrunner.plugin import NodeFailure, SqlSession
 from flowrunner.security.egress_policy import EgressPolicy
 from support.networks import LOOPBACK
 from support.postgres import PostgresServer, query
 from support.sql import Querier, url_for
 from support.tls import Issuer
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 LONG_PASSWORD = "Pä/ss@w#rd:?%x"
 
@@ -253,6 +255,29 @@ async def test_a_cancelled_step_ends_its_statement_on_the_server(db: Querier, po
         await step
 
     await asyncio.to_thread(wait_for, lambda: running() == 0)
+
+
+async def test_a_step_that_ends_while_its_answer_is_read_commits_nothing(db: Querier) -> None:
+    begun, go_on, done = asyncio.Event(), Event(), Event()
+    loop = asyncio.get_running_loop()
+
+    def work(session: SqlSession) -> None:
+        session.execute("INSERT INTO orders (id) VALUES (1)")
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(PATIENCE_SECONDS)
+        done.set()
+
+    step = asyncio.create_task(db.context.sql.run(database_of(db.url), work, seconds=PATIENCE_SECONDS))
+    await begun.wait()
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+    go_on.set()
+
+    # The table is locked by the transaction as long as it is open.
+    await asyncio.to_thread(done.wait, PATIENCE_SECONDS)
+    await db.run("LOCK TABLE orders", operation="execute")
+    assert await db.value("SELECT count(*) FROM orders") == 0
 
 
 async def test_the_server_has_the_time_limit_of_the_step_too(db: Querier) -> None:

@@ -137,9 +137,8 @@ class EgressConnection:
         try:
             connection.settimeout(seconds)
             connection.connect((address, self._port))
-            if self._has_ended:
-                # `end` came before there was a connection to shut down.
-                raise OSError("the step has ended")
+            # `end` may have come before there was a connection to shut down.
+            self.require_in_use()
         except OSError:
             connection.close()
             raise
@@ -161,8 +160,7 @@ class EgressConnection:
         connection = socket.socket(family)
         try:
             with self._lock:
-                if self._has_ended:
-                    raise OSError("the step has ended")
+                self.require_in_use()
                 if self._handle is not None:
                     self._handle.close()
                     self._handle = None
@@ -187,6 +185,11 @@ class EgressConnection:
     def end(self) -> None:
         """End the connection, whatever its thread is doing."""
         self._shut_down(socket.SHUT_RDWR)
+
+    def require_in_use(self) -> None:
+        """Raise OSError if the connection was ended."""
+        if self._has_ended:
+            raise OSError("the step has ended")
 
     def _shut_down(self, direction: int) -> None:
         with self._lock:

@@ -86,7 +86,7 @@ class _WorkspaceSql:
         call = partial(_run, connection, work, policy=policy, database=database, seconds=seconds, read_only=read_only)
         await self.clients.slots.take(self.workspace_id)
         give_back = partial(self.clients.slots.give_back, self.workspace_id)
-        # A pooler cancels the statement of a client that is still there. One whose server reads nothing has to go later.
+        # A pooler cancels the statement of a client that is still there, so that it goes a little later.
         return await connection.used_by(
             call, name="sql", use="run queries", on_end=give_back, seconds_left=_LEFT_SECONDS
         )
@@ -111,6 +111,8 @@ def _run(
         try:
             session.begin(read_only=read_only, seconds=seconds)
             result = work(session)
+            # The step may have ended while the answer was read.
+            connection.require_in_use()
             if not session.commit():
                 raise NodeFailure("sql.rolled_back", "The server has rolled back the transaction")
             return result
