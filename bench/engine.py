@@ -61,6 +61,7 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.store import SqlStore
 from flowrunner.storage.transaction import one_row
 from flowrunner.storage.usage import SqlUsage
 
@@ -161,6 +162,7 @@ async def open_engine(
         http=http,
         mail=EgressMailClients(http.policy, http.lookups),
         sql=EgressSqlClients(http.policy, http.lookups),
+        store=SqlStore(database),
         clock=clock,
         draw=random.SystemRandom().random,
         limits=WorkspaceLimits(stored=10 * 2**30),

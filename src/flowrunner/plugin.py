@@ -72,6 +72,7 @@ __all__ = [
     "SqlDatabase",
     "SqlSession",
     "StepContext",
+    "Store",
     "SubFlow",
     "SubFlows",
     "Suspend",
@@ -245,6 +246,44 @@ class SubFlows(Protocol):
         ...
 
 
+class Store(Protocol):
+    """The store of the workspace: namespaces of keys with JSON values. An entry that has expired is not there.
+
+    Only `NodeType.run` may use it.
+
+    A step that runs again after a crash or a failure repeats its changes: the first one returns what the first one
+    of the earlier attempt did, without changing anything, and so on.
+
+    Raises of each method: NodeFailure `input.invalid`, `limit.…`, `store.not_a_number`, `store.out_of_range`.
+    """
+
+    async def get(self, key: str, *, namespace: str) -> JSON:
+        """Return the value; None if there is none."""
+        ...
+
+    async def keys(self, *, namespace: str, prefix: str, after: str, limit: int) -> JSON:
+        """Return `{keys, next}`: the first ``limit`` keys after ``after`` that begin with ``prefix``, by their code
+        points, and the last of them if there are more, otherwise None.
+        """
+        ...
+
+    async def set(self, key: str, value: JSON, *, namespace: str, ttl_seconds: float | None) -> JSON:
+        """Write or replace a value. Return `{created}`."""
+        ...
+
+    async def delete(self, key: str, *, namespace: str) -> JSON:
+        """Delete a value, if there is one. Return `{deleted}`."""
+        ...
+
+    async def increment(self, key: str, amount: int, *, namespace: str, ttl_seconds: float | None) -> JSON:
+        """Add to a whole number, 0 if there is none, and return the sum.
+
+        Args:
+            ttl_seconds: For an entry that is new; another one keeps its own.
+        """
+        ...
+
+
 class StepContext(Protocol):
     """Information and services for a running node.
 
@@ -252,6 +291,7 @@ class StepContext(Protocol):
         step: Name of the step: `fetch.1`, or `each.1[4]/push.1` inside another node.
         input: Result of the previous node, or the execution's input.
         flows: Starter of child executions, for a type that sets `starts_executions`.
+        store: The store of the workspace, for a type that sets `uses_store`.
         failures: Number of failed attempts of this step.
         timeout_seconds: Timeout that the flow sets for this node; None if it sets none.
         branches: Names of the node's branches.
@@ -292,6 +332,8 @@ class StepContext(Protocol):
     def sql(self) -> SqlClient: ...
     @property
     def flows(self) -> SubFlows: ...
+    @property
+    def store(self) -> Store: ...
 
     async def hold_long_value(self, memory: int = 0) -> None:
         """Wait for a slot of the account for a long value, which takes many times its JSON size in memory.
@@ -346,6 +388,8 @@ class NodeType(ABC, Generic[P]):
         starts_executions: The node starts executions with `StepContext.flows`, which other types may not use. It has
             no other effect outside, so tests of flows run it without a mock. Its parameter `flow`, if it has one, is
             the id or name of a flow.
+        uses_store: The node uses `StepContext.store`, which other types may not use. It has no other effect outside, so
+            tests of flows run it without a mock, with a store of their own.
         notifies: The parameter `notify`, if it has one, is the name of another node of the same scope, which runs when
             the node begins to wait for an `ApprovalWait` that names it.
         result_keys: Keys of the result, if it is always a map with these. Tests of flows with another result for such
@@ -367,6 +411,7 @@ class NodeType(ABC, Generic[P]):
     collects: ClassVar[bool] = False
     sets_variables: ClassVar[bool] = False
     starts_executions: ClassVar[bool] = False
+    uses_store: ClassVar[bool] = False
     notifies: ClassVar[bool] = False
     result_keys: ClassVar[tuple[str, ...]] = ()
 

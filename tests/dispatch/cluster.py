@@ -63,6 +63,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.inbox import SqlInbox
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.store import SqlStore
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
 from support.databases import MARA, MARA_ACCOUNT, NOON, account, open_database
@@ -161,6 +162,7 @@ class Cluster:
             http=self.http,
             mail=EgressMailClients(EgressPolicy(), lookup_slots()),
             sql=EgressSqlClients(EgressPolicy(), lookup_slots()),
+            store=SqlStore(database, self.limits),
             clock=self.clock,
             draw=lambda: 0.0,
             short_wait=self.short_wait,

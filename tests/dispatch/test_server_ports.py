@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
@@ -13,6 +14,7 @@ from flowrunner.dispatch.processes import server_ports
 from flowrunner.dispatch.processes.requests import ProcessRequests, ServerParts
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.status import Status
+from flowrunner.domain.store import StoreChange, StoreKey, StoreStep
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.concurrency import ConcurrencySlot
@@ -21,6 +23,7 @@ from flowrunner.ports.flows import Definitions
 from flowrunner.ports.journal import Journal, StoredExecution
 from flowrunner.ports.live import Broadcast
 from flowrunner.ports.secrets import SecretReader
+from flowrunner.ports.store import StepStore
 from flowrunner.ports.telemetry import TRACEPARENT
 from support.waiting import PATIENCE_SECONDS
 
@@ -45,22 +48,33 @@ PARTS: Final[Mapping[str, Any]] = {
     "flows": SubFlowStarter,
     "journal": Journal,
     "links": ExecutionLinks,
+    "store": StepStore,
     "vault": Secrets,
 }
 GIVEN: Final[Mapping[str, Any]] = {
+    "at": StoreKey("space", "k\u00e9"),
     "cause": ChildOf(
         execution_id=ExecutionId("exec-1"), step="s", failures=2, flows=(FlowId("f-1"), FlowId("f-2")),
         is_awaited=False, depth=7,
     ),
     "input": {"n": [1, {"x": None}]},
+    "change": StoreChange(
+        operation="increment", at=StoreKey("space", "k"), value="v", amount=-3, ttl_ms=5,
+        step=StoreStep(execution_id="exec-1", digest="d"),
+    ),
+    "limit": 9,
     "names": ["A", "B"],
+    "now": datetime(2027, 1, 31, tzinfo=UTC),
     "signal": Signal(key="k", request="r", by="b", step="s.1", payload={"p": [1]}),
     "version": 7,
 }  # fmt: skip
 RESULTS: Final[Mapping[str, Any]] = {
+    "change": {"created": True},
     "definition": "nodes: {}",
     "hidden": ["one", "\ud800two"],
+    "keys": ["k-1", "k-2"],
     "reveal": {"A": "a\ud800", "B": "b"},
+    "value": "[1]",
     "start": SubFlow(execution_id="exec-2", flow_id="flow-2"),
     "stored": StoredExecution(
         id=ExecutionId("exec-1"), workspace_id=WorkspaceId("w-1"), flow_id=FlowId("f-1"), revision_id=RevisionId("r-1"),

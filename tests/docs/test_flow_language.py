@@ -22,7 +22,7 @@ from docs.pages import (
     section,
 )
 from flowrunner.api.http import bodies
-from flowrunner.domain import config, decide, expression, step_state, values
+from flowrunner.domain import config, decide, expression, step_state, store, values
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
 from flowrunner.domain.flow import COMMON_ERRORS, MAX_STEPS
@@ -212,6 +212,9 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "configuration values of a workspace": (
             f"{config.MAX_VALUES}, of {config.MAX_VALUE_CHARACTERS:,} characters of JSON each, "
             f"and {config.MAX_CHARACTERS:,} together"
+        ),
+        "values in the [store](#store) of a workspace": (
+            f"{store.MAX_KEYS:,}, of {_size(store.MAX_VALUE_BYTES)} of JSON each"
         ),
         "request to the API": f"{_size(bodies.MAX_BODY_BYTES)}; {_size(bodies.MAX_FLOW_BODY_BYTES)} "
         "for one that saves a flow",

@@ -97,6 +97,26 @@ CRASH_PLANS: Final[Mapping[str, CrashPlan]] = {
             until_ended("nested"),
         ],
     ),
+    "a flow that counts in the store of its workspace": CrashPlan(
+        flows={
+            "counts": """
+                nodes:
+                  first: {type: store, params: {operation: increment, key: n}, next: each}
+                  each:
+                    type: foreach
+                    params: {items: [10, 20, 30]}
+                    nodes:
+                      add: {type: store, params: {operation: increment, key: n, value: "${item}"}, next: tell}
+                      tell: {type: webhook, params: {url: "http://peer/${item}"}, output: "${nodes.add.result}"}
+                    next: take
+                  take: {type: store, params: {operation: delete, key: "n"}, next: put}
+                  put: {type: store, params: {operation: set, key: n, value: "${input}"}, next: read}
+                  read: {type: store, params: {operation: get, key: n}, next: done}
+                  done: {type: return, params: {value: ["${nodes.each.result}", "${input}", "${nodes.put.result}"]}}
+                """
+        },
+        parts=[run("counts", "counts"), until_ended("counts"), run("again", "counts"), until_ended("again")],
+    ),
     "branches of which all, one, and two have to complete": CrashPlan(
         flows={
             "races": """

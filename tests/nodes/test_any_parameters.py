@@ -62,6 +62,10 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
     "fail": {"error": "a.b", "message": "m", "data": [1]},
     "log": {"message": "m", "level": "warn", "data": [1]},
     "set": {"a": 1, "b": [1]},
+    "store": {
+        "operation": "set", "key": "k", "value": [1], "ttl": "1s", "namespace": "n", "prefix": "p", "after": "a",
+        "limit": 2,
+    },
 }  # fmt: skip
 INSIDE: Final[dict[str, dict[str, Any]]] = {
     "foreach": {"nodes": {"inner": {"type": "return"}}},

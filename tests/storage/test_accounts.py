@@ -240,6 +240,8 @@ OF_A_WORKSPACE: Final = (
     "INSERT INTO preferences (account_id, data, updated_at) VALUES (?, '{}', 0)",
     "INSERT INTO request_keys (account_id, key, workspace_id, request_id, digest, created_at)"
     " VALUES (?, 'k', ?, 'r', 'd', 0)",
+    "INSERT INTO store_entries (workspace_id, namespace, key, size, edition, created_at, updated_at, value)"
+    " VALUES (?, 'n', 'k', 1, 1, 0, 0, '1')",
     "INSERT INTO config_values (workspace_id, name, value, edition, created_at, updated_at)"
     " VALUES (?, 'NAME', '1', 0, 0, 0)",
     "INSERT INTO jobs (id, workspace_id, created_by, type, status, total, created_at, work)"

@@ -13,6 +13,7 @@ from flowrunner.domain.expression import Constant
 from flowrunner.domain.jobs import JobStatus, RunningJob
 from flowrunner.domain.prepared import prepared
 from flowrunner.domain.request_keys import KeptAnswer, RequestKey
+from flowrunner.domain.store import StoreChange, StoreKey
 from flowrunner.domain.triggers import Schedule, Trigger, TriggerId
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, JobId, RevisionId, SessionId, TokenId
 from flowrunner.ports.callbacks import CallbackId, CallbackView
@@ -31,6 +32,7 @@ from flowrunner.storage.audit_chain import check_chain
 from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.copying import COPIED, USAGE, NotCopied, copy_to_postgres
+from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.hooks import SqlHooks
@@ -42,6 +44,7 @@ from flowrunner.storage.preferences import SqlPreferences
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.store import SqlStore
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.workspaces import SqlWorkspaces
 from storage.samples import add_rows_of_identity, sealing
@@ -69,6 +72,14 @@ from support.postgres import PostgresServer
 def _small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every test copy and compare in more than one portion."""
     monkeypatch.setattr(copying, "_ROWS_AT_ONCE", 2)
+
+
+async def add_entries_and_deletions(database: Database) -> None:
+    for n in range(3):
+        entry = StoreChange(operation="set", at=StoreKey("é", f"k{n}"), value='"\\u0000é"', ttl_ms=n or None)
+        await SqlStore(database).change(MARA, entry, now=NOON)
+    await database.write(lambda tx: tx.run("INSERT INTO store_results VALUES ('e55', 'd', '1')"))
+    await database.write(lambda tx: tx.run("INSERT INTO deleted_executions (id) VALUES ('gone')"))
 
 
 @pytest.fixture
@@ -101,6 +112,7 @@ async def source(tmp_path: Path) -> Path:
 
         await SqlSecrets(database).save(MARA, seal, at=NOON)
         await SqlConfig(database).save(MARA, "A", ["é"], at=NOON, check=lambda _: None)
+    await add_entries_and_deletions(database)
     flow = SavedFlow(
         id=FlowId("flow-1"), name="é", description="", version="1", tags=["a"], created_at=NOON, updated_at=NOON,
         definition="nodes: …", revision_id=RevisionId("rev-1"), saved_by=AccountId(MARA),
@@ -140,7 +152,6 @@ async def source(tmp_path: Path) -> Path:
     add_rows_of_identity(path, MARA)
     asked = RequestKey("key", "request", "digest")
     await SqlRequestKeys(database).keep(AccountId(MARA), MARA, asked, KeptAnswer(201, {}, "é"), at=NOON)
-    change(path, "INSERT INTO deleted_executions (id) VALUES ('gone')")
     change(
         path,
         "INSERT INTO audit_counts (account_id, workspace_id, action, outcome, since, count)"

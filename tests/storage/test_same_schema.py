@@ -163,7 +163,9 @@ def test_foreign_keys_named_workspace_id_refer_to_workspaces(both: Any) -> None:
         }
         of_tenants = ("usage", "data_keys", "secrets", "flows", "members", "api_tokens", "jobs", "triggers")
         more = ("callbacks", "callback_deliveries", "request_keys", "hook_deliveries", "execution_terms", "invitations")
-        assert found == dict.fromkeys((*of_tenants, *more, "config_values"), "workspaces")
+        assert found == dict.fromkeys(
+            (*of_tenants, *more, "config_values", "store_entries", "store_counts"), "workspaces"
+        )
 
 
 def test_there_are_as_many_checks(both: Any) -> None:

@@ -29,6 +29,34 @@ class NoFlows:
         raise NodeFailure("flow.not_found", f"There is no flow '{flow}'")
 
 
+class PlainStore:
+    """A store in memory without checks. Fills `plugin.Store`."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str], JSON] = {}
+
+    async def get(self, key: str, *, namespace: str) -> JSON:
+        return self.values.get((namespace, key))
+
+    async def keys(self, *, namespace: str, prefix: str, after: str, limit: int) -> JSON:
+        found = sorted(key for name, key in self.values if name == namespace and key.startswith(prefix) and key > after)
+        return {"keys": found[:limit], "next": found[limit - 1] if len(found) > limit else None}
+
+    async def set(self, key: str, value: JSON, *, namespace: str, ttl_seconds: float | None) -> JSON:
+        is_new = (namespace, key) not in self.values
+        self.values[namespace, key] = value
+        return {"created": is_new}
+
+    async def delete(self, key: str, *, namespace: str) -> JSON:
+        return {"deleted": self.values.pop((namespace, key), None) is not None}
+
+    async def increment(self, key: str, amount: int, *, namespace: str, ttl_seconds: float | None) -> JSON:
+        before = self.values.get((namespace, key), 0)
+        assert isinstance(before, int)
+        self.values[namespace, key] = before + amount
+        return before + amount
+
+
 @dataclass
 class PlainContext:
     """Fills `plugin.StepContext`; keeps the log lines."""
@@ -51,6 +79,7 @@ class PlainContext:
         default_factory=lambda: EgressSqlClients(EgressPolicy(), lookup_slots()).of(WorkspaceId(MARA))
     )
     flows: NoFlows = field(default_factory=NoFlows)
+    store: PlainStore = field(default_factory=PlainStore)
     lines: list[tuple[LogLevel, str, JSON]] = field(default_factory=list)
 
     @property

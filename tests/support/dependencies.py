@@ -49,6 +49,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.store import SqlStore
 from flowrunner.storage.usage import SqlUsage
 from support.databases import (
     MARA,
@@ -182,10 +183,12 @@ class Acting(NodeType[_AnyParams]):
         *,
         pure: bool = False,
         starts_executions: bool = False,
+        uses_store: bool = False,
     ) -> None:
         self.type = name  # type: ignore[misc] # one class stands for many types
         self.pure = pure  # type: ignore[misc]
         self.starts_executions = starts_executions  # type: ignore[misc]
+        self.uses_store = uses_store  # type: ignore[misc]
         self._act = act
 
     async def run(self, params: _AnyParams, context: StepContext) -> Any:
@@ -396,6 +399,7 @@ async def machine(
             http=http,
             mail=EgressMailClients(EgressPolicy(), lookup_slots()),
             sql=EgressSqlClients(EgressPolicy(), lookup_slots()),
+            store=SqlStore(database, limits),
             clock=clock,
             draw=draw,
             limits=limits,

@@ -14,6 +14,7 @@ from flowrunner.services.invitations import Invitations
 from flowrunner.services.logins import Logins
 from flowrunner.services.preferences import Preferences
 from flowrunner.services.secrets import Secrets
+from flowrunner.services.store import StoreEntries
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.services.workspaces import Workspaces
 from flowrunner.storage.exports import SqlExports
@@ -96,5 +97,6 @@ def assemble_accounts(
         ),
         secrets=Secrets(stored.secrets, stored.vault, clock),
         configuration=Configuration(stores.config, stored.vault, clock),
+        store=StoreEntries(stores.store, clock),
         keys=stored.keys,
     )

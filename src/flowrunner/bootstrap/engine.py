@@ -70,6 +70,7 @@ def assemble_engine(opened: Resources, dispatch: Dispatch, start_process: StartP
         http=opened.http,
         mail=EgressMailClients(opened.http.policy, opened.http.lookups),
         sql=EgressSqlClients(opened.http.policy, opened.http.lookups),
+        store=stores.store,
         memory=FairMemory(),
         held=HeldMemory(settings.execution_memory),
         clock=opened.clock,

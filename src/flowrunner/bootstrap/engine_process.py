@@ -26,6 +26,7 @@ from flowrunner.dispatch.processes.server_ports import (
     ServerLinks,
     ServerMemory,
     ServerSecrets,
+    ServerStore,
     ServerSubFlows,
 )
 from flowrunner.domain.limits import WorkspaceLimits
@@ -146,6 +147,7 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
         http=http,
         mail=EgressMailClients(policy, http.lookups, processes=given.count),
         sql=EgressSqlClients(policy, http.lookups, processes=given.count),
+        store=ServerStore(server),
         memory=ServerMemory(server),
         held=HeldMemory(given.execution_memory),
         clock=clock,

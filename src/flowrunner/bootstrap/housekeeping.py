@@ -25,6 +25,7 @@ _UNREAD_SECONDS: Final = 3600.0
 _RECEIVED_SECONDS: Final = 30.0
 _REFUSALS_SECONDS: Final = 30.0
 _COMPLETION_SECONDS: Final = 60.0
+_STORE_SECONDS: Final = 60.0
 SECRETS_SECONDS: Final = 60.0
 # Maximum delay after which a process sees ended sessions and new secrets of other processes.
 REFRESH_SECONDS: Final = 2.0
@@ -68,6 +69,8 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         job(name="triggers.schedules", every=schedules.next_due, run=schedules.start_due, wake=schedules.changed),
         job(name="triggers.chains", every=chains.next_due, run=chains.start_all, wake=chains.changed),
         job(name="hooks.received", every=_RECEIVED_SECONDS, run=services.hook_deliveries.start_received),
+        # Entries may expire within seconds, and each change of a step leaves a row until its execution has ended.
+        job(name="store", every=_STORE_SECONDS, run=services.store.purge, first_after=_STORE_SECONDS),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="hooks.refusals", every=_REFUSALS_SECONDS, run=services.refused_hooks.write),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowrunner.bootstrap.data import OpenStorage, open_data
+from flowrunner.bootstrap.engine_process import limits_of
 from flowrunner.bootstrap.location import own_servers
 from flowrunner.bootstrap.stores import Stores
 from flowrunner.bootstrap.telemetry import request_tracer
@@ -75,7 +76,7 @@ async def open_resources(
         opened = Resources(
             settings=settings,
             stored=stored,
-            stores=Stores.of(stored.database),
+            stores=Stores.of(stored.database, limits_of(settings)),
             clock=clock,
             metrics=metrics,
             schemas=RustSchemas(),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.callbacks import SqlCallbacks
@@ -15,6 +16,7 @@ from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.store import SqlStore
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.triggers import SqlTriggers
 from flowrunner.storage.usage import SqlUsage
@@ -34,13 +36,14 @@ class Stores:
     pause: SqlPause
     records: SqlExecutionRecords
     sessions: SqlSessions
+    store: SqlStore
     tokens: SqlTokens
     triggers: SqlTriggers
     usage: SqlUsage
     workspaces: SqlWorkspaces
 
     @classmethod
-    def of(cls, database: Database) -> Self:
+    def of(cls, database: Database, limits: WorkspaceLimits) -> Self:
         return cls(
             accounts=SqlAccounts(database),
             audit=SqlAudit(database),
@@ -53,6 +56,7 @@ class Stores:
             pause=SqlPause(database),
             records=SqlExecutionRecords(database),
             sessions=SqlSessions(database),
+            store=SqlStore(database, limits),
             tokens=SqlTokens(database),
             triggers=SqlTriggers(database),
             usage=SqlUsage(database),

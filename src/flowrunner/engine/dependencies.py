@@ -27,6 +27,7 @@ from flowrunner.ports.memory import MemoryRoom
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor, SecretReader
 from flowrunner.ports.sql_clients import SqlClients
+from flowrunner.ports.store import StepStore
 from flowrunner.ports.telemetry import ExecutionObserver, ObservedExecution, Traces, Unobserved
 from flowrunner.retrying import retry
 
@@ -77,6 +78,7 @@ class EngineDependencies:
     http: HttpClients
     mail: MailClients
     sql: SqlClients
+    store: StepStore
     clock: Clock
     draw: Callable[[], float]
     observer: ExecutionObserver = field(default_factory=Unobserved)

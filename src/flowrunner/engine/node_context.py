@@ -1,19 +1,22 @@
 """The view of a step's attempt that its node type gets."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from flowrunner.domain.causes import ChildOf, calling_flows, depth_of
 from flowrunner.domain.events import Logged
 from flowrunner.domain.flow import Node
 from flowrunner.domain.log_levels import LogLevel
+from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, LoadedExecution
 from flowrunner.engine.log_lines import level_of
+from flowrunner.engine.step_store import AttemptStore
 from flowrunner.plugin import HttpClient, MailClient, SqlClient, SubFlow
 from flowrunner.ports.http import HttpClients
 
@@ -75,13 +78,18 @@ class LongValueSlot:
 
 @dataclass(slots=True)
 class StepAttempt:
-    """The current attempt of a step."""
+    """The current attempt of a step.
+
+    Attributes:
+        numbers: Numbers of its changes of the store, from 1.
+    """
 
     loaded: LoadedExecution
     current: StepState
     declared: Node
     report: Callable[[Logged], None]
     slot: LongValueSlot | None
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
         self.report(
@@ -212,6 +220,16 @@ class NodeContext:
             depth=self.depth,
         )
         return _Flows(self._attempt.loaded.deps, execution.workspace_id, step)
+
+    @property
+    def store(self) -> AttemptStore:
+        type = self._attempt.declared.type
+        if not self._attempt.loaded.deps.node_types[type].uses_store:
+            raise RuntimeError(f"The node type {type} uses context.store: it has to set uses_store = True")
+        if self._attempt.current.status is not StepStatus.RUNNING:
+            # A repetition could not be told from what `run` has changed.
+            raise RuntimeError(f"The node type {type} uses context.store after a wait: only its `run` may")
+        return AttemptStore(self._attempt.loaded, self.step, self._attempt.numbers)
 
     async def hold_long_value(self, memory: int = 0) -> None:
         if self._attempt.slot is not None:

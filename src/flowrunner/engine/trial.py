@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.causes import Requested
@@ -21,6 +22,7 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.flow import Flow, Graph, Node
+from flowrunner.domain.store import StoreChange, StoreKey
 from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, WorkspaceId
@@ -41,6 +43,7 @@ from flowrunner.plugin import (
 )
 from flowrunner.ports.node_trials import Trial, TrialContext, TrialLine
 from flowrunner.ports.secrets import Redactor
+from flowrunner.ports.store import StepStore
 
 MOST_SECONDS: Final = 60.0
 _MOST_LINES: Final = 100
@@ -83,7 +86,8 @@ class EngineTrials:
         place = self._place_of(flow, node)
         node_type = self._deps.node_types[place.node.type]
         recorded = _RecordingType(node_type)
-        deps = replace(self._deps, node_types={**self._deps.node_types, place.node.type: recorded})
+        node_types = {**self._deps.node_types, place.node.type: recorded}
+        deps = replace(self._deps, node_types=node_types, store=_TrialStore(self._deps.store))
         started_at = deps.clock.now()
         step, events = _history(place, given, by)
         id = ExecutionId(new_id("trial", started_at))
@@ -120,6 +124,26 @@ class EngineTrials:
             )
         finally:
             await slot.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class _TrialStore:
+    """The store for a step that nobody repeats. Implements `ports.StepStore`."""
+
+    _store: StepStore
+
+    async def value(self, workspace_id: WorkspaceId, at: StoreKey, *, now: datetime) -> str | None:
+        return await self._store.value(workspace_id, at, now=now)
+
+    async def keys(
+        self, workspace_id: WorkspaceId, *, namespace: str, prefix: str, after: str, limit: int, now: datetime
+    ) -> Sequence[str]:
+        return await self._store.keys(
+            workspace_id, namespace=namespace, prefix=prefix, after=after, limit=limit, now=now
+        )
+
+    async def change(self, workspace_id: WorkspaceId, change: StoreChange, *, now: datetime) -> JSON:
+        return await self._store.change(workspace_id, replace(change, step=None), now=now)
 
 
 def _check_names(flow: Flow, place: _TriedNode, results: Collection[str]) -> None:

@@ -8,6 +8,8 @@ from typing import Final
 from flowrunner.domain.causes import Requested, StartCause, awaiting_parent
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.limits import check_count
+from flowrunner.domain.store import MAX_KEYS, EntryValue, StoreChange, StoreKey, StoreStep, changed
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.children import UnreconciledChild
 from flowrunner.ports.concurrency import ConcurrencySlot
@@ -139,6 +141,47 @@ class MemoryJournal:
         for id, run in self._runs.items():
             if run.summary.is_idle and run.summary.wake_at is not None:
                 yield id, run.summary.wake_at
+
+
+class MemoryStore:
+    """The store of everything that runs without a server. Implements `ports.StepStore`."""
+
+    def __init__(self) -> None:
+        self._entries: dict[StoreKey, EntryValue] = {}
+        # A step that is retried gets the result of its first change.
+        self._results: dict[StoreStep, JSON] = {}
+
+    async def value(self, workspace_id: WorkspaceId, at: StoreKey, *, now: datetime) -> str | None:
+        found = self._live(at, now)
+        return None if found is None else found.value
+
+    async def keys(
+        self, workspace_id: WorkspaceId, *, namespace: str, prefix: str, after: str, limit: int, now: datetime
+    ) -> Sequence[str]:
+        found = (
+            at.key
+            for at in self._entries
+            if at.namespace == namespace and at.key.startswith(prefix) and at.key > after and self._live(at, now)
+        )
+        return sorted(found)[:limit]
+
+    async def change(self, workspace_id: WorkspaceId, change: StoreChange, *, now: datetime) -> JSON:
+        if change.step is not None and change.step in self._results:
+            return self._results[change.step]
+        if change.at not in self._entries:
+            check_count("keys in its store", len(self._entries), MAX_KEYS, limit="store_keys")
+        after, result = changed(change, self._live(change.at, now), now=now)
+        if after is None:
+            self._entries.pop(change.at, None)
+        else:
+            self._entries[change.at] = after
+        if change.step is not None:
+            self._results[change.step] = result
+        return result
+
+    def _live(self, at: StoreKey, now: datetime) -> EntryValue | None:
+        found = self._entries.get(at)
+        return None if found is None or found.has_expired(now) else found
 
 
 class NoConcurrencyLimits:

@@ -80,6 +80,7 @@ class MockedType(NodeType[Any]):
         self.type = real.type  # type: ignore[misc] # one class stands for many types
         self.reevaluate_params = real.reevaluate_params  # type: ignore[misc]
         self.starts_executions = real.starts_executions  # type: ignore[misc]
+        self.uses_store = real.uses_store  # type: ignore[misc]
         self._real = real
         self._registry = registry
 
@@ -87,8 +88,8 @@ class MockedType(NodeType[Any]):
         return self._real.read(params)
 
     async def run(self, params: Any, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:
-        # The nodes of the flows that a node starts are mocked as well.
-        is_harmless = self._real.pure or self._real.starts_executions
+        # The nodes of the flows that a node starts are mocked as well, and each test has a store of its own.
+        is_harmless = self._real.pure or self._real.starts_executions or self._real.uses_store
         answer = self._registry.answer(context, self.type, is_harmless=is_harmless)
         if answer is None:
             return await self._real.run(params, context)

@@ -26,6 +26,7 @@ from flowrunner.flowtest.memory import (
     GivenFlows,
     MemoryJournal,
     MemorySecrets,
+    MemoryStore,
     new_execution,
 )
 from flowrunner.flowtest.mismatches import Mismatch, mismatches, status_of
@@ -169,6 +170,7 @@ async def run_flow_test(
         http=_NoNetwork(),
         mail=_NoMail(),
         sql=_NoSql(),
+        store=MemoryStore(),
         clock=clock,
         # Every wait before a retry is the longest possible.
         draw=lambda: 0.0,

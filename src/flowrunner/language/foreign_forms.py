@@ -17,6 +17,7 @@ _POSTGRESQL: Final = "write type: sql, with the URL of the database"
 _NO_DATABASE: Final = (
     "databases are PostgreSQL (type: sql): for others call a service in front, with type: http.request"
 )
+_STORE: Final = "write type: store, params: {operation: get, key: …}, for values that the workspace keeps"
 _NO_COMMANDS: Final = "flows run no commands: ask a service that does, with type: http.request"
 _ASKED: Final = "ask its API, with type: http.request"
 _MODEL: Final = "write type: llm, with its provider, or the base_url of a server of models"
@@ -55,7 +56,8 @@ OF_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("split", "splitter"), "write type: foreach for the elements of a list, or parallel for branches"),
     **dict.fromkeys(("start", "begin", "entry"), "leave it out: the flow starts with the node that no edge leads to"),
     **dict.fromkeys(("postgresql", "pg", "database", "db", "query"), _POSTGRESQL),
-    **dict.fromkeys(("mysql", "mariadb", "mssql", "oracle", "sqlite", "mongodb", "redis"), _NO_DATABASE),
+    **dict.fromkeys(("mysql", "mariadb", "mssql", "oracle", "sqlite", "mongodb"), _NO_DATABASE),
+    **dict.fromkeys(("kv", "keyvalue", "kvstore", "redis", "cache", "state", "counter", "datastore"), _STORE),
     **dict.fromkeys(("shell", "bash", "command", "exec", "ssh", "docker"), _NO_COMMANDS),
     **dict.fromkeys(("openai", "anthropic", "ai", "gpt", "claude", "chat", "ollama", "agent"), _MODEL),
     **dict.fromkeys(("file", "readfile", "writefile", "s3", "ftp"), _ASKED),

@@ -15,6 +15,7 @@ from flowrunner.flowtest.memory import (
     GivenFlows,
     MemoryJournal,
     MemorySecrets,
+    MemoryStore,
     NoConcurrencyLimits,
     NoUnreconciledChildren,
 )
@@ -54,6 +55,7 @@ async def open_local_runner(
         http=http,
         mail=EgressMailClients(http.policy, http.lookups),
         sql=EgressSqlClients(http.policy, http.lookups),
+        store=MemoryStore(),
         clock=clock,
         draw=random.SystemRandom().random,
     )

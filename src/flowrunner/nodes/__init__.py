@@ -36,6 +36,7 @@ _BUILT_IN: Final = {
     "fail": ("control", "Fail"),
     "log": ("log", "Log"),
     "set": ("control", "Set"),
+    "store": ("store", "StoreNode"),
 }
 
 

@@ -49,6 +49,7 @@ from flowrunner.services.sessions import Sessions
 from flowrunner.services.sign_on import SignOn
 from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
+from flowrunner.services.store import StoreEntries
 from flowrunner.services.system import System
 from flowrunner.services.tokens import Tokens
 from flowrunner.services.triggers import Triggers
@@ -77,6 +78,7 @@ class AccountServices:
     exports: WorkspaceExports
     secrets: Secrets
     configuration: Configuration
+    store: StoreEntries
     keys: KeyRotations
 
 

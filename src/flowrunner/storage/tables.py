@@ -256,6 +256,27 @@ TABLES: Final = (
         on_deletion={"workspace": "DELETE FROM config_values WHERE workspace_id = :id"},
     ),
     Table(
+        name="store_entries",
+        columns=(
+            "workspace_id", "namespace", "key", "size", "edition", "created_at", "updated_at", "expires_at", "value",
+        ),
+        key=("workspace_id", "namespace", "key"),
+        # There may be very many, and other writes would wait for their deletion together.
+        on_deletion=Untouched("A background job deletes those of deleted workspaces"),
+    ),
+    Table(
+        name="store_counts",
+        columns=("workspace_id", "number"),
+        key=Untouched("Triggers count the copied rows"),
+        on_deletion=Untouched("Triggers count what is deleted"),
+    ),
+    Table(
+        name="store_results",
+        columns=("execution_id", "digest", "result"),
+        key=("execution_id", "digest"),
+        on_deletion=Untouched("A background job deletes those of ended executions"),
+    ),
+    Table(
         name="flows",
         columns=(
             "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",

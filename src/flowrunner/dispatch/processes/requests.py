@@ -25,7 +25,8 @@ from flowrunner.domain.errors import InvalidFlow, NotFound
 from flowrunner.domain.events import Event, Started
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.store import StoreChange, StoreKey
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.dispatch import ExecutionLinks, SubFlowStarter
 from flowrunner.ports.flows import CompiledFlows, Definitions
@@ -33,6 +34,7 @@ from flowrunner.ports.journal import Fenced, Journal, NewExecution, StoredExecut
 from flowrunner.ports.live import Broadcast
 from flowrunner.ports.memory import Loading, MemoryRoom
 from flowrunner.ports.secrets import SecretReader
+from flowrunner.ports.store import StepStore
 from flowrunner.ports.telemetry import TRACEPARENT, ExecutionObserver, ObservedExecution
 
 _decode_input: Final = BoundedDecoder[dict[str, Any]](dict[str, Any]).decode
@@ -51,6 +53,8 @@ class ServerDependencies(Protocol):
     def observer(self) -> ExecutionObserver: ...
     @property
     def vault(self) -> SecretReader: ...
+    @property
+    def store(self) -> StepStore: ...
     @property
     def memory(self) -> MemoryRoom | None: ...
     @property
@@ -153,6 +157,9 @@ class ProcessRequests:
             "hidden": self._hidden,
             "reveal": self._reveal,
             "start": self._start,
+            "store_value": self._store_value,
+            "store_keys": self._store_keys,
+            "store_change": self._store_change,
             "child_ended": self._child_ended,
             "cancel_soon": self._cancel_soon,
             "reconcile_children": links.reconcile_children,
@@ -275,6 +282,20 @@ class ProcessRequests:
         held = self.executions.get(cause.execution_id)
         with contextlib.nullcontext() if held is None else held.is_writing():
             return await self._deps.flows.start(workspace_id, cause, flow, version=version, input=given, dedupe=dedupe)
+
+    async def _store_value(self, workspace_id: WorkspaceId, at: StoreKey, now: datetime) -> str | None:
+        return await self._deps.store.value(workspace_id, at, now=now)
+
+    async def _store_keys(
+        self, workspace_id: WorkspaceId, namespace: str, between: tuple[str, str], limit: int, now: datetime
+    ) -> Sequence[str]:
+        prefix, after = between
+        return await self._deps.store.keys(
+            workspace_id, namespace=namespace, prefix=prefix, after=after, limit=limit, now=now
+        )
+
+    async def _store_change(self, workspace_id: WorkspaceId, change: StoreChange, now: datetime) -> JSON:
+        return await self._deps.store.change(workspace_id, change, now=now)
 
     def _child_ended(self, parent_id: ExecutionId, signal: PackedSignal) -> None:
         self._deps.links.child_ended(parent_id, unpack_signal(signal))

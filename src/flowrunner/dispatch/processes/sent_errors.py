@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from flowrunner.domain.errors import InvalidFlow, LimitReached, NotFound, RedactionLimit, Unavailable
+from flowrunner.domain.store import NotIncremented
 from flowrunner.domain.surrogates import without_lone_surrogates
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.journal import Fenced, Unreadable
@@ -20,6 +21,7 @@ _KNOWN: Final = (
     InvalidFlow,
     LimitReached,
     RedactionLimit,
+    NotIncremented,
     WrongKey,
     NodeFailure,
     Unavailable,

@@ -4,6 +4,8 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -18,6 +20,7 @@ from flowrunner.dispatch.processes.packed import (
     unpack_texts,
 )
 from flowrunner.domain.causes import ChildOf
+from flowrunner.domain.store import StoreChange, StoreKey
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.dispatch import Signal
@@ -146,6 +149,29 @@ class ServerSubFlows:
             "start", workspace_id, cause, (flow, version, dedupe), given, TRACEPARENT.get(), returns=SubFlow
         )
         return started
+
+
+class ServerStore:
+    """The stores of workspaces. Implements `ports.StepStore`."""
+
+    def __init__(self, server: Channel) -> None:
+        self._server = server
+
+    async def value(self, workspace_id: WorkspaceId, at: StoreKey, *, now: datetime) -> str | None:
+        value: str | None = await self._server.call("store_value", workspace_id, at, now, returns=str | None)
+        return value
+
+    async def keys(
+        self, workspace_id: WorkspaceId, *, namespace: str, prefix: str, after: str, limit: int, now: datetime
+    ) -> Sequence[str]:
+        keys: Sequence[str] = await self._server.call(
+            "store_keys", workspace_id, namespace, (prefix, after), limit, now, returns=list[str]
+        )
+        return keys
+
+    async def change(self, workspace_id: WorkspaceId, change: StoreChange, *, now: datetime) -> JSON:
+        result: JSON = await self._server.call("store_change", workspace_id, change, now, returns=Any)
+        return result
 
 
 class ServerDefinitions:
