@@ -120,6 +120,28 @@ def test_a_loop_shows_how_far_it_is(tab: Tab, api: Client) -> None:
     api.delete(f"/api/v1/executions/{id}")
 
 
+RETRIED_LATER: Final = """\
+metadata: {name: retried later}
+nodes:
+  send:
+    type: transform
+    params: {script: "throw new Error('not yet')"}
+    retry: {max: 3, delay: 600s, errors: [script]}
+"""
+
+
+def test_a_step_that_will_be_retried_says_when(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(RETRIED_LATER))
+    page = tab.go(f"/executions/{id}")
+
+    next_attempt = panel(page).locator("dt", has_text="Next attempt").locator("+ dd time")
+    expect(next_attempt).to_be_visible()
+    (step,) = api.get(f"/api/v1/executions/{id}/steps").json["steps"]
+    (attempt,) = api.get(f"/api/v1/executions/{id}/steps/{step['id']}").json["each_attempt"]
+    assert next_attempt.get_attribute("datetime") == attempt["retry_at"]
+    api.delete(f"/api/v1/executions/{id}")
+
+
 BROKEN: Final = """\
 metadata: {name: broken script}
 nodes:

@@ -13,6 +13,7 @@ export const step = {
   attempts: "Attempts",
   compareAttempts: "Compare attempts",
   duration: "Took",
+  nextAttempt: "Next attempt",
   queued: "Queued",
   received: "Received",
   noLines: "It logged nothing.",

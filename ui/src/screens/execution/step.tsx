@@ -99,9 +99,10 @@ function countsOf(steps: readonly Step[]): string {
 
 function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Detail; step: Step }) {
   const path = { id: detail.id, step_id: step.id };
-  const whole = useQuery(`${step.id} ${step.status} ${step.attempts}`, (signal) => (step.attempts > 1 ? api.get("/api/v1/executions/{id}/steps/{step_id}", { path, signal }) : Promise.resolve(undefined)));
+  const whole = useQuery(`${step.id} ${step.status} ${step.attempts}`, (signal) => (step.attempts > 1 || step.status === "retrying" ? api.get("/api/v1/executions/{id}/steps/{step_id}", { path, signal }) : Promise.resolve(undefined)));
   const loadStep = () => api.get("/api/v1/executions/{id}/steps/{step_id}", { path });
   const href = `/api/v1/executions/${detail.id}/steps/${step.id}`;
+  const next = step.status === "retrying" ? whole.data?.each_attempt.at(-1)?.retry_at : undefined;
   const child = childOf(step);
   // A time limit of the execution stops a step, which has no error of its own.
   const failure = detail.failure?.step === step.step ? detail.failure : undefined;
@@ -127,6 +128,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       <dl>
         <dt>{texts.started}</dt><dd><Time at={step.started_at} /></dd>
         {step.duration !== undefined && <><dt>{words.duration}</dt><dd>{duration(step.duration)}</dd></>}
+        {next !== undefined && <><dt>{words.nextAttempt}</dt><dd><Time at={next} /></dd></>}
         {step.input_edited_by !== undefined && <><dt>{words.inputEdited}</dt><dd>{words.by(personOf(step.input_edited_by))}</dd></>}
         {progressOf(step) !== undefined && <><dt>{words.progress}</dt><dd>{progressOf(step)}</dd></>}
         {step.queued > 20 && <><dt>{words.queued}</dt><dd>{duration(step.queued)}</dd></>}
