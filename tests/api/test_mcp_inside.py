@@ -277,3 +277,13 @@ async def test_a_tool_that_needs_no_arguments_is_called_without_them(tmp_path: P
 
     assert not bare.json["result"]["isError"]
     assert bare.json["result"] == empty.json["result"]
+
+
+async def test_pages_of_the_manual_are_listed_by_the_names_by_which_they_are_read(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        _, token, _ = await agent_of(program)
+        listed = (await send(program, token, message("resources/list"))).json["result"]["resources"]
+
+    pages = {one["name"]: one for one in listed if one["uri"].startswith("flowrunner://docs/")}
+    assert all(one["uri"] == f"flowrunner://docs/{name}" for name, one in pages.items())
+    assert (pages["flow-language"]["title"], len(pages) > 20) == ("The flow language", True)

@@ -15,7 +15,7 @@ ONE: Final = f"exec-{36 * '0'}"
 LOGINS: Final = (("--browser",), ("--paste",), ("--username", "ada@example.com"), ("--with-token",))
 PLACES: Final = (("--delete-workspace",), ("--workspace-to", "ada@example.com"), ("--keep-workspace",))
 OF_ONE: Final = (
-    "--from a", "--from a --node-input {}", "-i a=1", "--set-label a=1", "--revision 1", "--same-keys", "--wait",
+    "--from a --node-input {}", "-i a=1", "--set-label a=1", "--wait",
 )  # fmt: skip
 
 
@@ -31,9 +31,7 @@ def contradictions() -> Iterator[str]:
         yield f"{command} -y {ONE} --flow a"
     for option in OF_ONE:
         yield f"rerun -y --flow a {option}"
-    # Without a value they are given all the same.
-    yield "rerun -y --flow a --revision="
-    yield "rerun -y --flow a --from="
+    # Without a value it is given all the same.
     yield "approve --data="
     yield f"rerun -y {ONE} {ONE}"
     yield f"rerun -y {ONE} --node-input {{}}"

@@ -139,6 +139,10 @@ def _newer(data: Path) -> None:
         database.execute("UPDATE engine SET compatible_with = '9999'")
 
 
+def _before_the_first_release(data: Path) -> None:
+    change(data / "flowrunner.db", "UPDATE alembic_version SET version_num = '0000'")
+
+
 def _written_in_the_future(data: Path) -> None:
     with closing(sqlite3.connect(data / "flowrunner.db")) as database, database:
         for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'"):
@@ -164,6 +168,7 @@ def _written_beyond_the_calendar(data: Path) -> None:
         (_restored_in_part, "database", "run 'flowrunner restore' again"),
         (_damaged, "integrity", "flowrunner restore"),
         (_newer, "database", "the version of FlowRunner that wrote it"),
+        (_before_the_first_release, "database", "the version of FlowRunner that wrote it"),
         (_written_in_the_future, "clock", "set the clock"),
         (_written_beyond_the_calendar, "clock", "set the clock"),
     ],

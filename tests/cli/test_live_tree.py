@@ -1,6 +1,10 @@
 """What is shown of the nodes of an execution while it runs: a tree on a terminal, and lines elsewhere."""
 
 import os
+import pty
+import shutil
+import sys
+import termios
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -180,3 +184,16 @@ def test_a_line_is_printed_for_each_event_that_a_reader_wants_to_know(
 
     printed = click.unstyle(capsys.readouterr().err).splitlines()
     assert [line.partition(" ")[2] for line in printed] == lines
+
+
+def test_the_tree_has_the_size_of_the_terminal_that_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, other = pty.openpty(), pty.openpty()
+    for (_, terminal), size in ((shown, (30, 70)), (other, (40, 90))):
+        termios.tcsetwinsize(terminal, size)
+    with open(shown[1], "w") as err, open(other[1], "w") as out, open(shown[0], "rb"), open(other[0], "rb"):
+        monkeypatch.setattr(sys, "stderr", err)
+        monkeypatch.setattr(sys, "stdout", out)
+        assert live._terminal_size() == (70, 30)
+        # Some terminals do not know theirs.
+        termios.tcsetwinsize(shown[1], (0, 0))
+        assert live._terminal_size() == shutil.get_terminal_size()

@@ -285,3 +285,12 @@ def test_no_message_and_no_repr_has_the_token(server: Server) -> None:
 
     assert "secret-token" not in str(caught.value)
     assert "secret-token" not in repr(Client(server.url, "secret-token"))
+
+
+def test_the_key_of_a_start_is_sent_with_it() -> None:
+    begun = answer(201, {"execution_id": "exec-1", "flow_id": "flow-1", "status": "running"})
+    with scripted(begun, begun) as server, Client(server.url) as client:
+        client.run("flow-1", idempotency_key="one")
+        client.rerun("exec-1", idempotency_key="two")
+
+        assert [server.header(number, "Idempotency-Key") for number in range(2)] == ["one", "two"]

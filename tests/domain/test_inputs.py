@@ -17,7 +17,7 @@ from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.values import JSON
 from flowrunner.language import json_schema
 from flowrunner.language.inputs import MAX_FAULTS, Form, Inputs, form_faults, schema_of
-from flowrunner.language.json_schema import MAX_LEVELS, MAX_SUBSCHEMAS, InvalidPattern, read_schema
+from flowrunner.language.json_schema import MAX_LEVELS, MAX_SUBSCHEMAS, InvalidPattern, filled, read_schema
 from flowrunner.language.schema_budget import MAX_PATTERNS, SchemaBudget
 from flowrunner.schemas import RustSchemas
 from support.lazy import Lazy
@@ -720,3 +720,11 @@ def test_each_keyword_that_holds_schemas_has_them_read_and_counts_as_a_level(key
     assert [fault.code for fault in read_schema(nested(MAX_LEVELS + 1, {"type": "string"}), ENGINE)[0]] == ["too_deep"]
     (fault,), _ = read_schema(nested(3, {"type": "text"}), ENGINE)
     assert (fault.code, fault.keys[-1]) == ("type", "type")
+
+
+def test_a_default_is_completed_by_those_within_it() -> None:
+    inner = {"type": "object", "properties": {"unit": {"default": "kg"}, "amount": {}}, "default": {"amount": 1}}
+    schema: Any = {"properties": {"weight": inner, "name": {"default": "x"}}}
+
+    assert filled(schema, {"name": "y"}) == {"name": "y", "weight": {"amount": 1, "unit": "kg"}}
+    assert filled(schema, {"weight": {"unit": "g"}}) == {"name": "x", "weight": {"unit": "g"}}

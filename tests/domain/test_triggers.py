@@ -336,10 +336,11 @@ def test_the_keys_of_the_last_execution_are_known() -> None:
     ]
 
 
-def test_an_input_that_fails_until_an_execution_has_completed_is_a_fault() -> None:
-    assert [
-        (code, path) for code, path, _ in told('{type: schedule, every: 1h, input: {x: "${trigger.last.result.x}"}}')
-    ] == [("trigger.last", "triggers.t.input")]
+@pytest.mark.parametrize("key", ["input", "labels"])
+def test_what_fails_until_an_execution_has_completed_is_a_fault(key: str) -> None:
+    written = f'{{type: schedule, every: 1h, {key}: {{x: "${{trigger.last.result.x}}"}}}}'
+
+    assert [(code, path) for code, path, _ in told(written)] == [("trigger.last", f"triggers.t.{key}")]
 
 
 @pytest.mark.parametrize(

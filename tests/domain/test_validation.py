@@ -552,6 +552,14 @@ def test_a_loop_without_end_is_warned_of_however_its_edges_are_written(back: str
     assert [fault.code for fault in found.faults] == ["edge.endless"]
 
 
+def test_a_handler_that_ends_is_no_way_out_of_a_loop() -> None:
+    log = "type: log, params: {message: m}"
+
+    found = study(f"start: a\non_failure: c\nnodes: {{a: {{{log}, next: b}}, b: {{{log}, next: a}}, c: {{{log}}}}}")
+
+    assert [fault.code for fault in found.faults] == ["edge.endless"]
+
+
 def test_the_input_of_the_first_node_is_that_of_the_flow_unless_an_edge_leads_to_it() -> None:
     document = """
 start: a
