@@ -48,6 +48,7 @@ def test_what_a_url_leaves_out_is_safe() -> None:
         ("postgresql://ada:hidden@a,b/shop", "must name one server"),
         ("postgresql://db/shop", "must name a user"),
         ("postgresql://ada%00:hidden@db/shop", "without NUL"),
+        ("postgresql://ada:hidden\ud800@db/shop", "as Unicode text"),
         ("postgresql://ada:hidden@db/shop?sslmode=prefer", "must not have 'sslmode=prefer'"),
         ("postgresql://ada:hidden@db/shop?sslmode=verify-ca", "must have an 'sslmode' of verify-full"),
         ("postgresql://ada:hidden@db/shop?options=-csearch_path%3Da", "no other parameters"),

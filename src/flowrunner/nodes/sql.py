@@ -109,6 +109,7 @@ class Sql(NodeType[SqlParams]):
     Params = SqlParams
     errors: ClassVar[tuple[str, ...]] = ("sql", "connection", "timeout", "egress")
     timeout_seconds = 60.0
+    result_keys = ("rows", "row_count")
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
         # The server rejects every change in its transaction.

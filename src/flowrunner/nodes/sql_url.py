@@ -14,6 +14,8 @@ _PORT: Final = 5432
 _MOST_CHARACTERS: Final = 1000
 _FORM: Final = "postgresql://user:password@host:5432/database"
 _BAD: Final = re.compile(r"[\x00-\x20\x7f]")
+# A NUL would begin another field, and half of a pair of surrogates cannot be sent.
+_BAD_IN_NAME: Final = re.compile(r"[\x00\ud800-\udfff]")
 _BAD_IN_HOST: Final = re.compile(r"[,%\\]")
 _MOST_PARAMETERS: Final = 20
 _PARAMETERS: Final = ("sslmode", "channel_binding", "application_name", "connect_timeout", "sslrootcert")
@@ -67,8 +69,8 @@ def database_of(url: str) -> SqlDatabase:
 
 def _plain(text: str, name: str) -> str:
     found = unquote(text)
-    if "\0" in found or len(found) > _MOST_CHARACTERS:
-        raise ValueError(f"must have a {name} of at most {_MOST_CHARACTERS} characters without NUL")
+    if _BAD_IN_NAME.search(found) or len(found) > _MOST_CHARACTERS:
+        raise ValueError(f"must have a {name} of at most {_MOST_CHARACTERS} characters without NUL, as Unicode text")
     return found
 
 
