@@ -27,7 +27,7 @@ import pytest
 from flowrunner.domain.values import memory_of
 from flowrunner.nodes import http, http_request
 from flowrunner.nodes.files import decoded, multipart
-from flowrunner.nodes.http import json_body
+from flowrunner.nodes.http import json_body, with_headers
 from flowrunner.nodes.http_answers import ResponseKind, read_body
 from flowrunner.nodes.http_request import HttpRequest, encoded, encoded_soon
 from flowrunner.nodes.webhook import Webhook
@@ -698,6 +698,12 @@ async def test_s26_a_result_and_an_error_show_the_url_as_the_node_wrote_it(nodes
     assert peer.seen[0].path != "/a%3Ab/./c%2d?x=%41"
     assert refused.type == "connection.refused"
     assert "/a%3Ab/./c%2d?x=%41" in refused.message
+
+
+def test_a_header_of_the_node_takes_the_place_of_one_in_any_case() -> None:
+    assert with_headers({"authorization": "a", "X-Own": "1"}, {"Authorization": "b"}) == {
+        "X-Own": "1", "Authorization": "b"
+    }  # fmt: skip
 
 
 async def test_redirects_are_not_followed_unless_wanted(nodes: Nodes, peer: Peer) -> None:

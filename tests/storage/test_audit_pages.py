@@ -48,6 +48,16 @@ async def audit(database: Database) -> SqlAudit:
     return store
 
 
+async def test_what_a_stranger_sends_with_a_nul_is_recorded_without_it(database: Database) -> None:
+    store, sent = SqlAudit(database), entry(1)
+
+    await store.add(replace(sent, object=("account", "a\0@example.com"), address="127.0.0.1\0"))
+
+    (row,) = (await store.page(AuditFilter(), Page(limit=10))).items
+    assert row.entry.object == ("account", "a\ufffd@example.com")
+    assert (row.entry.address, row.entry.actor) == ("127.0.0.1\ufffd", sent.actor)
+
+
 async def ids(audit: SqlAudit, wanted: AuditFilter, *, limit: int = 100, offset: int = 0) -> tuple[list[str], int]:
     listed = await audit.page(wanted, Page(limit=limit, offset=offset))
     assert listed.total is not None
