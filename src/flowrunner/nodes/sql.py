@@ -108,6 +108,7 @@ class Sql(NodeType[SqlParams]):
     )
     Params = SqlParams
     errors: ClassVar[tuple[str, ...]] = ("sql", "connection", "timeout", "egress")
+    result_keys = ("rows", "row_count")
     timeout_seconds = 60.0
     result_keys = ("rows", "row_count")
 
