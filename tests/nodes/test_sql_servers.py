@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
 from typing import Final
 
@@ -13,6 +15,7 @@ import pytest
 
 from support.mailbox import scripted_mail_server as scripted_server
 from support.sql import LOGIN_OK, READY, Querier, asked, described, error, greet, message, row
+from support.tls import Issuer
 from support.waiting import PATIENCE_SECONDS
 
 Talk = Callable[[socket.socket], None]
@@ -282,6 +285,32 @@ async def test_what_somebody_inserts_before_the_encryption_is_no_part_of_the_ses
         failed = await Querier(url(port, "?sslmode=require")).fail("SELECT 1")
 
     assert failed.type == "connection.tls"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [asks(10, b"SCRAM-SHA-256\0\0"), asks(5, b"salt"), asks(3), LOGIN_OK + READY],
+    ids=["scram", "md5", "plain", "none"],
+)
+async def test_a_login_that_is_to_be_bound_to_the_certificate_is_no_other(answer: bytes, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Issuer(tmp_path, "issuer").issue("server", host="localhost"))
+    received: list[bytes] = []
+
+    def talk(connection: socket.socket) -> None:
+        asked(connection)
+        connection.sendall(b"S")
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            asked(encrypted)
+            encrypted.sendall(answer)
+            while data := encrypted.recv(1 << 16):
+                received.append(data)
+
+    with scripted_server(talk) as port:
+        failed = await Querier(url(port, "?sslmode=require&channel_binding=require")).fail("SELECT 1")
+
+    assert (failed.type, "does not bind" in failed.message) == ("sql.login", True)
+    assert received == []
 
 
 async def test_an_error_before_the_encryption_is_not_believed() -> None:

@@ -63,6 +63,11 @@ class Scram:
         self._first = b"n=,r=" + self._nonce
         self._server_signature: bytes | None = None
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether the login is bound to the certificate."""
+        return self.mechanism == _BOUND
+
     def first(self) -> bytes:
         return self._header + self._first
 

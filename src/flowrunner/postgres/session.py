@@ -154,6 +154,7 @@ class PostgresSession:
             if asked == _OK:
                 if scram is not None and not scram.is_verified:
                     raise LoginFailed("it has not proved that it knows the password")
+                self._require_binding(scram)
                 if not has_asked and not self._trusts_address:
                     raise NoPasswordAsked
                 return
@@ -168,14 +169,16 @@ class PostgresSession:
                 # Nothing weaker after it: that is what somebody between would ask for.
                 raise LoginFailed("it has changed how it asks for the password")
             elif asked == _SASL:
-                scram = Scram(password, fields.rest().decode("ascii", "replace").split("\0"), self._certificate())
+                offered = fields.rest().decode("ascii", "replace").split("\0")
+                scram = Scram(password, offered, self._wire.certificate())
+                self._require_binding(scram)
                 first = scram.first()
                 self._wire.send(message(b"p", c_text(scram.mechanism), struct.pack("!I", len(first)), first))
-            elif self._database.requires_channel_binding:
-                raise LoginFailed("it does not bind the login to its certificate, as 'channel_binding' requires")
             elif asked == _MD5:
+                self._require_binding(None)
                 self._wire.send(message(b"p", c_text(_md5(self._database.user, password, fields.data(4)))))
             elif asked == _PASSWORD:
+                self._require_binding(None)
                 if self._database.security != "verified":
                     raise LoginFailed("it asks for the password in clear text, which only 'sslmode=verify-full' allows")
                 self._wire.send(message(b"p", c_text(password)))
@@ -183,11 +186,9 @@ class PostgresSession:
                 raise LoginFailed(f"it asks for a login by {_LOGINS.get(asked, 'an unknown method')}")
         raise InvalidAnswer
 
-    def _certificate(self) -> bytes | None:
-        certificate = self._wire.certificate()
-        if certificate is None and self._database.requires_channel_binding:
-            raise LoginFailed("'channel_binding' needs TLS")
-        return certificate
+    def _require_binding(self, scram: Scram | None) -> None:
+        if self._database.requires_channel_binding and not (scram is not None and scram.is_bound):
+            raise LoginFailed("it does not bind the login to its certificate, as 'channel_binding=require' asks for")
 
     def _wait_until_ready(self) -> None:
         while True:
