@@ -136,6 +136,8 @@ class EgressConnection:
         connection = self._unconnected(_family(address))
         try:
             connection.settimeout(seconds)
+            # Some protocols send two messages before they wait, and the second one would wait 40 ms for an answer.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.connect((address, self._port))
             # `end` may have come before there was a connection to shut down.
             self.require_in_use()
