@@ -363,6 +363,8 @@ async def test_a_statement_is_cancelled_before_its_connection_ends() -> None:
     def talk(connection: socket.socket) -> None:
         if sessions:
             seen.append((asked(connection), is_open(sessions[0])))
+            # No server answers this.
+            connection.sendall(row([b"x"]))
             told.set()
             return
         sessions.append(connection)

@@ -136,7 +136,7 @@ def _cancel(connection: EgressConnection, address: str, session: PostgresSession
     """Ask the server to end the statement that the session has begun."""
     if session.cancel_key is None:
         return
-    with suppress(OSError, InvalidAnswer):
+    with suppress(OSError, InvalidAnswer, TooLarge):
         wire = Wire(connection.again(address, _CANCEL_SECONDS), deadline=time.monotonic() + _CANCEL_SECONDS)
         try:
             if database.security == "none" or wire.encrypt(tls_context(database), database.host):
@@ -173,7 +173,7 @@ def _failure(error: Exception, database: SqlDatabase, *, in_doubt: bool) -> Node
         case ssl.SSLCertVerificationError():
             return NodeFailure("connection.tls", f"No trusted TLS connection to {shown}: {error.verify_message}")
         case ssl.SSLError():
-            return NodeFailure("connection.tls", f"No TLS connection to {shown}: {error.reason}")
+            return NodeFailure("connection.tls", f"No TLS connection to {shown}: {error.reason or error}")
         case LoginFailed() | ScramFailed():
             return NodeFailure("sql.login", f"No login to {shown}: {error}")
         case TooLarge():
