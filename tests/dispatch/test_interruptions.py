@@ -6,7 +6,7 @@ from flowrunner.dispatch.interruptions import Interruptions
 from flowrunner.domain.values import ExecutionId
 
 
-async def test_what_one_reason_interrupts_is_one_line_with_its_number() -> None:
+async def test_what_one_reason_interrupts_is_one_line_with_the_first_ids_and_the_number() -> None:
     interruptions = Interruptions()
     with capture_logs() as lines:
         for number in range(300):
@@ -19,9 +19,12 @@ async def test_what_one_reason_interrupts_is_one_line_with_its_number() -> None:
         {
             "event": "execution.interrupted",
             "log_level": "warning",
-            "execution_id": id,
+            "execution_ids": ids,
             "count": count,
             "reason": reason,
         }
-        for id, count, reason in [("exec-0", 300, "it has moved on"), ("exec-other", 1, "the database is away")]
+        for ids, count, reason in [
+            ([f"exec-{number}" for number in range(20)], 300, "it has moved on"),
+            (["exec-other"], 1, "the database is away"),
+        ]
     ]

@@ -254,15 +254,16 @@ async def test_s64_a_call_for_which_there_is_no_thread_takes_nothing_from_later_
     def fail(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    queue = HashingQueue(1)
+    queue, made = HashingQueue(1), list[str]()
     with closing(queue):
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", fail)
-            ends = await asyncio.gather(*[queue.run(int, source="a") for _ in range(3)], return_exceptions=True)
+            asked = [queue.run(lambda: made.append("too late"), source="a") for _ in range(3)]
+            ends = await asyncio.gather(*asked, return_exceptions=True)
         later = await asyncio.wait_for(queue.run(lambda: "checked", source="a"), 10)
 
     assert [type(end) for end in ends] == [Unavailable] * 3
-    assert later == "checked"
+    assert (later, made) == ("checked", [])
 
 
 async def test_s64_a_call_that_is_cancelled_leaves_the_queue_whenever_that_is() -> None:

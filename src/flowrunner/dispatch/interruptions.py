@@ -10,6 +10,7 @@ from flowrunner.domain.values import ExecutionId
 logger = structlog.get_logger()
 
 _SECONDS: Final = 1.0
+_MOST_IDS: Final = 20
 
 
 class Interruptions:
@@ -27,4 +28,4 @@ class Interruptions:
         """Write what has not been written yet."""
         found, self._found = self._found, {}
         for reason, ids in found.items():
-            logger.warning("execution.interrupted", execution_id=ids[0], count=len(ids), reason=reason)
+            logger.warning("execution.interrupted", execution_ids=ids[:_MOST_IDS], count=len(ids), reason=reason)

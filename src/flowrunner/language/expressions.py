@@ -31,6 +31,8 @@ _TRIGGER_HINT: Final = (
     'read it in the trigger, as in input: {ref: "${trigger.body.ref}"}, and in nodes write ${flow.input.ref}'
 )
 _MOST_LISTED: Final = 20
+# Members that every object of JavaScript has.
+_OF_OBJECTS: Final = ("constructor", "hasOwnProperty", "propertyIsEnumerable", "toLocaleString", "toString", "valueOf")
 
 
 @dataclass(slots=True)
@@ -159,7 +161,7 @@ class Expressions:
 
     def check_result(self, at: Keys, text: str, owner: str, key: str | int, known: Collection[str] | None) -> None:
         """Warn of a key that results of the node do not have: its value is undefined."""
-        if known is not None and key not in known:
+        if known is not None and key not in known and key not in _OF_OBJECTS:
             hint = self.document.suggestions.did_you_mean(str(key), known) or _listed(known)
             self.document.warn(at, "expression.result", f"'{text}': {owner} has no '{key}'", hint)
 

@@ -289,7 +289,7 @@ class NodeReader:
                 hint = "put it beside 'params', and not under it"
             record = self.document.warn if fault.is_warning else self.document.fault
             record((*at, *fault.keys), fault.code, fault.message, hint, key=is_key)
-        if faults and spec.actions_of(params) is None:
+        if any(not fault.is_warning for fault in faults) and spec.actions_of(params) is None:
             # The faulty parameters may name actions, so the edges are not known.
             self.document.dangling_edges += 1
         for key in spec.schemas:

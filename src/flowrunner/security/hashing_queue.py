@@ -44,9 +44,16 @@ class HashingQueue:
             self._idle -= 1
         else:
             await self._wait_for_thread(source)
+        calls = [call]
+
+        def make() -> T:
+            return calls.pop()()
+
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._threads, call)
+            running = asyncio.get_running_loop().run_in_executor(self._threads, make)
         except RuntimeError:
+            # The pool keeps what it has no thread for, and would run it later.
+            calls.clear()
             self._pass_on()
             raise Unavailable("The server cannot check passwords now: try again later") from None
         # A thread cannot be interrupted, so it becomes free when the call ends, even if the caller is cancelled.

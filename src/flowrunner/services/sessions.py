@@ -9,7 +9,7 @@ from typing import Final
 from flowrunner.domain.account import Account, ApiToken, Caller, Proof, Role, Session
 from flowrunner.domain.audit import AuditEntry, act_on_account, credential_of, session_name
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthorized
+from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthorized, Unavailable
 from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
@@ -123,7 +123,7 @@ class Sessions:
         verified = credential.password_hash
         if self._hasher.is_outdated(verified):
             # Not urgent: the next login tries again.
-            with contextlib.suppress(QueueFull):
+            with contextlib.suppress(QueueFull, Unavailable):
                 renewed = await self._hasher.hash(password, source=source)
                 if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
                     verified = renewed
