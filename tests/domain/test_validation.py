@@ -483,6 +483,22 @@ WARNINGS: dict[str, tuple[str, list[str]]] = {
             "nodes: {a: {type: http.request, params: {url: 'https://e.com', timeout: 999}}}",
         ],
     ),
+    "expression.result": (
+        (
+            "nodes: {a: {type: sql, params: {url: '${secrets.DB}', query: SELECT 1}, next: b}, "
+            "b: {type: return, params: {value: '${nodes.a.result.id}'}}}"
+        ),
+        [
+            (
+                "nodes: {a: {type: sql, params: {url: '${secrets.DB}', query: SELECT 1}, next: b}, "
+                "b: {type: return, params: {value: '${nodes.a.result.rows[0].id}'}}}"
+            ),
+            (
+                "nodes: {a: {type: sql, params: {url: '${secrets.DB}', query: SELECT 1}, output: '${result.rows[0]}', "
+                "next: b}, b: {type: return, params: {value: '${nodes.a.result.id}'}}}"
+            ),
+        ],
+    ),
 }
 
 
