@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,13 +25,15 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.standard_webhooks import signature
 from flowrunner.domain.triggers import TriggerId
-from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json
 from flowrunner.domain.workspace import WORKSPACE_ROLES
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
+from flowrunner.security.memory_room import FairBodies
 from flowrunner.services import hook_deliveries
 from flowrunner.storage.secrets import NAMED
 from flowrunner.storage.sqlite.database import SqliteTransaction
 from flowrunner.storage.triggers import BY_URL
+from flowrunner.threads import LONG_BYTES
 from security.two_accounts import ApiClient, two_accounts_at
 from support.asgi import call
 from support.client import Client, Reply
@@ -968,6 +971,32 @@ def test_s63_long_requests_of_one_workspace_that_wait_for_results_delay_no_other
         assert not any(each.done() for each in waiting)
         for each in account.get("/api/v1/executions", limit=1000).json["executions"]:
             account.post(f"/api/v1/executions/{each['id']}/cancel")
+
+
+async def test_a_request_reserves_the_memory_of_its_body_twice_first_of_all_strangers_then_of_the_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[tuple[str, int]] = []
+    hold = FairBodies.hold
+
+    def hold_and_note(self: FairBodies, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
+        held.append((workspace_id, size))
+        return hold(self, workspace_id, size)
+
+    monkeypatch.setattr(FairBodies, "hold", hold_and_note)
+    async with two_accounts_at(tmp_path) as accounts:
+        await accounts.mara.flow(FLOW % ("{scheme: none}", ""))
+        (trigger,) = (await accounts.mara.request("GET", "/api/v1/triggers")).json["triggers"]
+        sizes = LONG_BYTES, LONG_BYTES + 1, 500_000
+        for size in sizes:
+            body = b"[" + b"{}," * ((size - 4) // 3) + b"{}]" + b" " * ((size - 4) % 3)
+            assert (len(body), (await call(accounts.app, "POST", trigger["url"], body=body)).status) == (size, 202)
+            if size > LONG_BYTES:
+                assert [each for _, each in held] == [size, memory_of_json(body)]
+                assert held[0][0] == "hooks" != held[1][0]
+            else:
+                assert held == []
+            held.clear()
 
 
 def test_s63_one_workspace_cannot_take_all_places_of_requests_that_wait_for_a_result() -> None:

@@ -178,6 +178,34 @@ async def test_the_deadlines_of_a_request_do_not_count_while_it_is_answered(
         writer.close()
 
 
+async def test_the_deadline_of_a_head_does_not_count_while_it_waits_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    deferred: list[JoinedHttpProtocol] = []
+    defer = JoinedHttpProtocol._defer
+
+    def defer_for_long(self: JoinedHttpProtocol, data: bytes) -> None:
+        defer(self, data)
+        self._turns.leave(self._address, self._read_deferred)
+        deferred.append(self)
+
+    monkeypatch.setattr(JoinedHttpProtocol, "_defer", defer_for_long)
+    async with serving() as app:
+        app.may_answer.set()
+        reader, writer = await app.open()
+        app.connections.turns.are_over = True
+        writer.write(GET)
+        await until(lambda: len(deferred) == 1)
+        (waiting,) = deferred
+        waiting._cancel_deadline()
+        assert waiting._head_since is not None
+        waiting._head_since -= protocol.HEAD_SECONDS
+        waiting._check_deadline()
+        app.connections.turns.are_over = False
+        waiting._read_deferred()
+
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
 @pytest.mark.parametrize(("head", "most"), [(GET, 200), (LONG, 100)], ids=["short heads", "long heads"])
 async def test_a_crowd_of_requests_begins_over_several_iterations_and_others_come_between(
     head: bytes, most: int

@@ -18,6 +18,7 @@ from flowrunner.bootstrap.program import Program
 from flowrunner.domain.sign_on import providers_of
 from flowrunner.lru_cache import LruCache
 from flowrunner.settings import Settings
+from security.two_accounts import RETURN, two_accounts_at
 from support.asgi import program_at
 
 # Objects that belong to the process, not to the program.
@@ -133,6 +134,23 @@ async def test_a_setting_changes_the_assembled_program(
             for held in found
             if found[held] > usual[held] and (held == text_of(other) if text is None else text in held)
         ] != []
+
+
+async def test_a_saved_flow_wakes_the_job_of_schedules_and_that_of_chains_each_by_an_event_of_its_own(
+    tmp_path: Path,
+) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        services = accounts.program.services
+        wakes = services.schedules.changed, services.chains.changed
+        for wake in wakes:
+            wake.clear()
+        await accounts.mara.flow(RETURN)
+        woken = [wake.is_set() for wake in wakes]
+        # Each job clears its own when it begins to look.
+        wakes[0].clear()
+
+    assert woken == [True, True]
+    assert wakes[1].is_set()
 
 
 # Parts with a state of which there are several, each with the reason.

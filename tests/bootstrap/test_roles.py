@@ -11,8 +11,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from flowrunner import serving
+from flowrunner.bootstrap.data import open_data
+from flowrunner.bootstrap.location import DATABASE_FILE
+from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import DispatchUnavailable, Unavailable
+from flowrunner.metrics import Metrics
 from flowrunner.settings import Settings
+from flowrunner.storage.migrations import REVISIONS
+from support.databases import change, rows_of
 
 OUTAGES = {"no database": Unavailable("no database"), "no temporal": DispatchUnavailable("no Temporal")}
 
@@ -85,3 +91,13 @@ async def test_a_third_of_the_connections_is_kept_for_plain_requests(
     await serving.serve(Settings(data_dir=tmp_path, port=0))
 
     assert (wanted, limits) == ([15_000], [(connections, sockets)])
+
+
+async def test_a_standby_does_not_migrate_the_database_of_the_active_server(tmp_path: Path) -> None:
+    settings, clock = Settings(data_dir=tmp_path), SystemClock()
+    async with open_data(settings, clock=clock, metrics=Metrics()):
+        pass
+    change(tmp_path / DATABASE_FILE, "UPDATE alembic_version SET version_num = ?", REVISIONS[-2])
+
+    async with open_data(settings, clock=clock, metrics=Metrics(), is_standby=True):
+        assert rows_of(tmp_path / DATABASE_FILE, "SELECT version_num FROM alembic_version") == [(REVISIONS[-2],)]

@@ -173,6 +173,37 @@ async def test_few_executions_are_looked_up_at_a_time_to_be_loaded() -> None:
     assert (work.done, work.most) == (ASKING, 4)
 
 
+async def test_executions_that_others_load_are_few_and_leave_half_of_the_slots_to_other_workspaces() -> None:
+    mara, omar, may_end = WorkspaceId("mara"), WorkspaceId("omar"), asyncio.Event()
+
+    async def stored(id: ExecutionId) -> Any:
+        return SimpleNamespace(workspace_id=WorkspaceId(id.partition("-")[0]))
+
+    parts: Any = SimpleNamespace(stored=stored, now=lambda: NOON)
+    dispatcher = LocalDispatcher(
+        parts, parts, journal=parts, due=parts, concurrency=parts, children=parts, most_active=9
+    )
+
+    async def load(id: str) -> None:
+        async with dispatcher._loading_of(ExecutionId(id)):
+            await may_end.wait()
+
+    async with asyncio.TaskGroup() as loads:
+        for number in range(20):
+            loads.create_task(load(f"{mara}-{number}"))
+        for _turn in range(100):
+            await asyncio.sleep(0)
+        of_one = dispatcher._linked.held(mara)
+        for number in range(20):
+            loads.create_task(load(f"{omar}-{number}"))
+        for _turn in range(100):
+            await asyncio.sleep(0)
+        of_other = dispatcher._linked.held(omar)
+        may_end.set()
+
+    assert (of_one, of_other) == (8, 8)
+
+
 async def test_the_rotation_of_keys_is_followed_by_one_at_a_time(tmp_path: Path) -> None:
     work = Work()
 
