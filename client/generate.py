@@ -19,6 +19,7 @@ RENAMED: Final = {
     "TokenInList": "Token",
     "SecretInList": "ListedSecret",
     "ConfigValueInList": "ListedConfigValue",
+    "ListedEntryAnswer": "ListedEntry",
     "ApprovalInList": "Approval",
     "HookAnswer": "StartedByHook",
     "InvitationInList": "Invitation",

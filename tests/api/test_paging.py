@@ -93,6 +93,12 @@ def config(account: Client) -> str:
     return "/api/v1/config"
 
 
+def store(account: Client) -> str:
+    for n in range(5):
+        assert account.put(f"/api/v1/store/entry?key=k{n}", {"value": n}).status == 201
+    return "/api/v1/store"
+
+
 def secrets(account: Client) -> str:
     for n in range(5):
         account.new_secret(f"KEY_{n}", "a long enough value")
@@ -169,6 +175,7 @@ LISTS: Final = {
     "/api/v1/accounts/{account_id}/secrets": secrets,
     "/api/v1/workspaces/{id}/secrets": secrets_of_workspace,
     "/api/v1/config": config,
+    "/api/v1/store": store,
     "/api/v1/jobs": jobs,
     "/api/v1/triggers": triggers,
     "/api/v1/callbacks": callbacks,

@@ -136,7 +136,7 @@ class Server:
     def send(self, request: Request, **_: object) -> Answer:
         self.sent.append((request.method, request.target, dict(request.headers), request.body))
         name = request.target.partition("?")[0].rpartition("/")[2].replace("-", "_")
-        is_list = request.method == "GET" and name.endswith(("s", "audit", "config"))
+        is_list = request.method == "GET" and name.endswith(("s", "audit", "config", "store"))
         body = {name: [self.entry], "total": 1, "refused": {"count": 0, "last": []}} if is_list else self.entry
         headers = {"content-type": "application/json", "x-request-id": "req-1"}
         return Answer(status=200, headers=headers, body=json.dumps(body).encode())

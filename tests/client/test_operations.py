@@ -112,7 +112,7 @@ def expected_parameters(id: str) -> set[str]:
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body is not None:
         names |= set(schema_of(body["schema"]).get("properties", {}))
-    if operation["operationId"] not in ("putFlowByName", "putConfigValue"):
+    if operation["operationId"] not in ("putFlowByName", "putConfigValue", "putStoreEntry"):
         # Answers to GET are not kept, so there is nothing to compare them with.
         names.discard("if_none_match")
     return {RENAMED.get(name, name) for name in names if (id, name) not in LEFT_OUT}

@@ -67,6 +67,8 @@ ACTIONS: Final = {
     "DELETE /api/v1/accounts/{id}/second-factors": "second_factors.reset",
     "DELETE /api/v1/accounts/{id}/identities": "identities.reset",
     "DELETE /api/v1/identities/{id}": "identity.unlinked",
+    "PUT /api/v1/store/entry": "store.created",
+    "DELETE /api/v1/store/entry": "store.deleted",
     "PUT /api/v1/config/{name}": "config.created",
     "DELETE /api/v1/config/{name}": "config.deleted",
     "PUT /api/v1/flows/{id}": "flow.updated",
@@ -353,6 +355,9 @@ async def _change_workspaces(
     await go("DELETE", f"{workspace}/secrets/{{key}}", id=team, key="K")
     await go("PUT", "/api/v1/config/{name}", {"value": 1}, name="N")
     await go("DELETE", "/api/v1/config/{name}", name="N")
+    entry = "/api/v1/store/entry"
+    for method in ("PUT", "DELETE"):
+        await root.go(method, f"{entry}?key=k", {"value": 1} if method == "PUT" else None, entry)
     invitations = f"{workspace}/invitations"
     for address, use, body in (
         ("root@example.com", "accept", {}),

@@ -97,6 +97,6 @@ def assemble_accounts(
         ),
         secrets=Secrets(stored.secrets, stored.vault, clock),
         configuration=Configuration(stores.config, stored.vault, clock),
-        store=StoreEntries(stores.store, clock),
+        store=StoreEntries(stores.store, stored.vault, clock),
         keys=stored.keys,
     )

@@ -64,6 +64,7 @@ _COMMANDS: Final = {
     "secret": "Manage secrets.",
     "serve": "Start the server.",
     "signal": "Send a signal to an execution.",
+    "store": "Manage the values that flows keep.",
     "test": "Run the tests of flows.",
     "token": "Manage API tokens.",
     "trigger": "Manage triggers.",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flowrunner.client.flows import Flows
     from flowrunner.client.installation import Installation
     from flowrunner.client.second_factors import Identities, SecondFactors
+    from flowrunner.client.store import Store
     from flowrunner.client.triggers import Callbacks, Triggers
     from flowrunner.client.workspaces import Workspaces
 
@@ -61,6 +62,12 @@ class Groups(Generic[K]):
         from flowrunner.client.config import Configuration
 
         return Configuration(self._performer)
+
+    @cached_property
+    def store(self) -> "Store[K]":
+        from flowrunner.client.store import Store
+
+        return Store(self._performer)
 
     @cached_property
     def accounts(self) -> "Accounts[K]":

@@ -341,6 +341,23 @@ class Durations(Model):
     p95: int
 
 
+class Entry(Model):
+    """The schema `EntryAnswer` of the API.
+
+    Attributes:
+        size: Bytes of the value as JSON.
+        expires_at: null if it does not expire.
+    """
+
+    namespace: str
+    key: str
+    size: int
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    value: Any
+
+
 class Event(Model):
     """The schema `EventAnswer` of the API.
 
@@ -878,6 +895,22 @@ class ListedConfigValue(Model):
     created_at: datetime
     updated_at: datetime
     used_by: list[FlowName]
+
+
+class ListedEntry(Model):
+    """The schema `ListedEntryAnswer` of the API.
+
+    Attributes:
+        size: Bytes of the value as JSON.
+        expires_at: null if it does not expire.
+    """
+
+    namespace: str
+    key: str
+    size: int
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
 
 
 class ListedSecret(Model):

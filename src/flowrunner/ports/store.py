@@ -82,6 +82,9 @@ class EntryStore(StepStore, Protocol):
 
         Args:
             namespace: None for all.
+            page: Its position is `5:space` before the key: the namespace after its length.
+
+        Raises: InvalidInput for another position.
         """
         ...
 

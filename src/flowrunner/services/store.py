@@ -7,7 +7,7 @@ import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Fault, InvalidInput, PreconditionFailed
+from flowrunner.domain.errors import Fault, InvalidInput, invalid
 from flowrunner.domain.store import (
     MAX_KEY_CHARACTERS,
     MAX_NAMESPACE_CHARACTERS,
@@ -20,7 +20,9 @@ from flowrunner.domain.store import (
 from flowrunner.domain.values import JSON
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import SecretReader
 from flowrunner.ports.store import EntryStore, EntryView
+from flowrunner.services.audit import name_in_entry
 from flowrunner.services.preconditions import ANY, Precondition
 from flowrunner.services.short_commits import commit_in_portions
 
@@ -28,8 +30,9 @@ from flowrunner.services.short_commits import commit_in_portions
 class StoreEntries:
     """Use cases of a workspace's store."""
 
-    def __init__(self, store: EntryStore, clock: Clock) -> None:
+    def __init__(self, store: EntryStore, vault: SecretReader, clock: Clock) -> None:
         self._store = store
+        self._vault = vault
         self._clock = clock
 
     async def get(self, caller: Caller, at: StoreKey) -> EntryView:
@@ -59,13 +62,18 @@ class StoreEntries:
 
         Raises: NotFound, InvalidInput, PreconditionFailed, LimitReached.
         """
-        encoded = msgspec.json.encode(value)
+        redactor = await self._vault.redactor(caller.workspace_id)
+        if redactor.redact([at.namespace, at.key]) != [at.namespace, at.key]:
+            raise invalid("key", "must not contain a secret", hint="write a hash of it")
+        # Without secrets, as values of steps are; a long one is not searched.
+        if not value_faults(len(encoded := msgspec.json.encode(value))):
+            encoded = msgspec.json.encode(await redactor.redact_soon(value))
         if faults := [*key_faults(at), *value_faults(len(encoded))]:
             raise InvalidInput(faults)
-        now = self._now()
+        now, shown = self._now(), await self._shown(caller, at)
 
         def audit(saved: tuple[EntryView, bool]) -> AuditEntry:
-            return act(caller, "store.created" if saved[1] else "store.replaced", "store", _named(at), at=now)
+            return act(caller, "store.created" if saved[1] else "store.replaced", "store", shown, at=now)
 
         change = StoreChange(operation="set", at=at, value=encoded.decode(), ttl_ms=ttl_ms)
         return await self._store.save(
@@ -76,7 +84,7 @@ class StoreEntries:
         """Raises: NotFound, InvalidInput, PreconditionFailed."""
         _check_place(at)
         now = self._now()
-        entry = act(caller, "store.deleted", "store", _named(at), at=now)
+        entry = act(caller, "store.deleted", "store", await self._shown(caller, at), at=now)
         await self._store.delete(
             caller.workspace_id, at, now=now, check=lambda before: _check(condition, before), audit=entry
         )
@@ -85,12 +93,11 @@ class StoreEntries:
         """Delete expired entries, those of deleted workspaces, and the kept results of steps of ended executions."""
         await commit_in_portions(lambda: self._store.purge(now=self._now()))
 
+    async def _shown(self, caller: Caller, at: StoreKey) -> str:
+        return await name_in_entry(self._vault, caller.workspace_id, f"{at.namespace}/{at.key}")
+
     def _now(self) -> datetime:
         return self._clock.now()
-
-
-def _named(at: StoreKey) -> str:
-    return f"{at.namespace}/{at.key}"
 
 
 def _check_place(at: StoreKey) -> None:
@@ -99,10 +106,4 @@ def _check_place(at: StoreKey) -> None:
 
 
 def _check(condition: Precondition, before: EntryView | None) -> None:
-    state = None if before is None else before.state
-    if condition.allows(state):
-        return
-    if before is None:
-        raise PreconditionFailed("There is no such entry")
-    reason = "There is such an entry already" if condition.must_be_new else "The entry has changed since"
-    raise PreconditionFailed(reason, state=state)
+    condition.check(None if before is None else before.state, "entry")

@@ -15,7 +15,7 @@ from flowrunner.domain.store import MAX_KEY_CHARACTERS, MAX_KEYS, EntryValue, St
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.journal import Fenced
-from flowrunner.ports.page import Page
+from flowrunner.ports.page import Page, number_of
 from flowrunner.ports.store import Check, EntryView
 from flowrunner.storage.database import Database
 from flowrunner.storage.deleted_workspaces import check_not_deleted
@@ -120,8 +120,6 @@ _ENTRIES_AT_ONCE: Final = 100
 _RESULTS_AT_ONCE: Final = 1000
 # Sorts after every key.
 _AFTER_ALL: Final = "\U0010ffff" * (MAX_KEY_CHARACTERS + 1)
-# The two parts of a position in a page: no name has a line break.
-_BETWEEN: Final = "\n"
 
 
 class SqlStore:
@@ -168,10 +166,12 @@ class SqlStore:
     async def page(
         self, workspace_id: WorkspaceId, *, namespace: str | None, prefix: str, page: Page, now: datetime
     ) -> tuple[Sequence[EntryView], int]:
-        after_namespace, _, after_key = page.after.partition(_BETWEEN)
+        # The length of the namespace, a colon, and both without anything in between.
+        length, after = page.pair
+        size = number_of(length) if page.after else 0
         values = {
             "workspace_id": workspace_id, "first": namespace or "", "last": namespace or _AFTER_ALL, "prefix": prefix,
-            "now": to_ms(now), "after_namespace": after_namespace, "after_key": after_key,
+            "now": to_ms(now), "after_namespace": after[:size], "after_key": after[size:],
         }  # fmt: skip
         rows, total = await self._database.read_long(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return list(map(_view, rows)), total

@@ -22,6 +22,10 @@ _EXECUTION: Final = {
     "duration": 1250, "flow_name": "Hello", "revision": 1,
 }  # fmt: skip
 _SECRET: Final = {"key": "API_KEY", "created_at": _AT, "updated_at": _AT}
+_ENTRY: Final = {
+    "namespace": "default", "key": "last-order", "size": 2, "expires_at": "2027-02-07T13:00:00.000Z",
+    "created_at": "2027-01-31T13:00:00.000Z", "updated_at": "2027-01-31T13:00:00.000Z", "value": 42,
+}  # fmt: skip
 _CONFIG_VALUE: Final = {"name": "CHANNEL", "value": "#orders", "created_at": _AT, "updated_at": _AT}
 _JOB: Final = {
     "id": "job-01m8fb1d3f5h7k9n2q4s6u8w0y1a3c5e7g9j", "type": "executions.rerun", "status": "running", "total": 12,
@@ -105,6 +109,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "answerApproval": {"body": {"approved": True}},
     "createSecret": {"body": {"key": "API_KEY", "value": "a-key-of-some-length"}, "200": _SECRET, "201": _SECRET},
+    "putStoreEntry": {"body": {"value": 42, "ttl": "7d"}, "200": _ENTRY, "201": _ENTRY},
     "putConfigValue": {"body": {"value": "#orders"}, "200": _CONFIG_VALUE, "201": _CONFIG_VALUE},
     "createToken": {"body": {"name": "Deployment", "scopes": ["read", "write"], "expires_in": "90d"}},
     "createWorkspace": {"body": {"name": "Data team", "slug": "data-team"}},

@@ -27,6 +27,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Callbacks": "Notifications that are sent when executions end or wait.",
     "Secrets": "Secrets by name. No answer contains a value.",
     "Configuration": "Values that flows read, and that are no secrets.",
+    "Store": "Values that flows keep between executions.",
     "API tokens": "Credentials for programs.",
     "Workspaces": "What teams share.",
     "Accounts": "People and programs that log in.",

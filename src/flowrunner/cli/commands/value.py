@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PATH: Final = "/config"
 
 
-class _TakesNegativeNumbers(ServerCommand):
+class TakesNegativeNumbers(ServerCommand):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Otherwise a misspelt option would be taken for the value.
         ctx.ignore_unknown_options = any(re.fullmatch(r"-[0-9.]+(?:[eE][-+]?[0-9]+)?", arg) for arg in args)
@@ -56,7 +56,7 @@ def get(name: str) -> None:
 
 @value.command(
     "set",
-    cls=_TakesNegativeNumbers,
+    cls=TakesNegativeNumbers,
     short_help="Set a configuration value.",
     epilog=examples("value set CHANNEL '#orders'", "value set LIMIT 500", "value set HOSTS @hosts.json"),
 )
