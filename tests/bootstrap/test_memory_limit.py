@@ -48,21 +48,30 @@ def test_a_system_without_groups_has_no_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("memory", "processes", "limit", "fault"),
     [
-        (512 * MIB, 1, 512 * MIB, None),
-        (512 * MIB, 2, None, None),
+        (512 * MIB, 1, 1024 * MIB, None),
+        (512 * MIB, 2, 1024 * MIB, None),
+        (512 * MIB, 3, None, None),
+        (512 * MIB, 3, 2048 * MIB, None),
         (
             512 * MIB,
             2,
             1024 * MIB - 1,
-            "the values of executions may take 512 MiB (execution_memory) in 2 processes, and the limit of this "
-            "container or service is 1023 MiB",
+            "the values of executions may take 512 MiB (execution_memory), which is more than half of the limit of "
+            "this container or service, 1023 MiB",
+        ),
+        (
+            512 * MIB,
+            3,
+            2048 * MIB - 1,
+            "the values of executions may take 512 MiB (execution_memory) in each of 2 processes, which is more than "
+            "half of the limit of this container or service, 2047 MiB",
         ),
         (
             None,
             1,
             512 * MIB,
-            "the values of executions have no limit (execution_memory is 0), and the limit of this container or "
-            "service is 512 MiB",
+            "the values of executions have no limit (execution_memory is 0), unlike the limit of this container or "
+            "service, 512 MiB",
         ),
     ],
 )

@@ -51,7 +51,8 @@ def data_dir(server: Server, tmp_path: Path) -> Path:
 
 def examine(at: Path, *arguments: str, **settings: str) -> tuple[int, dict[str, Any]]:
     """Return the exit code, and the findings by check."""
-    environment = {f"FLOWRUNNER_{name}": value for name, value in settings.items()}
+    # The machine of the tests may have little memory.
+    environment = {f"FLOWRUNNER_{name}": value for name, value in {"EXECUTION_MEMORY": "64MiB", **settings}.items()}
     done = flowrunner("doctor", "-o", "json", "--port", "0", *arguments, at=at, environment=environment)
     assert done.stderr == ""
     return done.returncode, {finding["check"]: finding for finding in json.loads(done.stdout)}

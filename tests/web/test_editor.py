@@ -890,10 +890,12 @@ def test_a_node_is_added_by_keys_alone(tab: Tab, api: Client, flow: str) -> None
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowUp")
-    expect(page.get_by_role("option", selected=True)).to_contain_text("delay")
+    second = page.get_by_role("option").nth(1)
+    expect(second).to_have_attribute("aria-selected", "true")
+    name = second.inner_text().split()[0]
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("region", name="Node delay")).to_be_visible()
+    expect(page.get_by_role("region", name=f"Node {name}")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 

@@ -7,6 +7,8 @@ from flowrunner.domain.counted import counted
 from flowrunner.settings import Settings
 
 _MIB: Final = 2**20
+# What is not a value of an execution takes as much again: the program, the database's cache, requests.
+_SHARE: Final = 2
 HINT: Final = (
     "lower the settings execution_memory or processes, or raise the limit: otherwise the system ends the server"
 )
@@ -42,11 +44,13 @@ def memory_fault(settings: Settings, limit: int | None) -> str | None:
     """Return why the values of executions may take more memory than the process may use; None if they may not."""
     if limit is None:
         return None
-    may = f"the limit of this container or service is {limit // _MIB} MiB"
+    there_is = f"the limit of this container or service, {limit // _MIB} MiB"
     if settings.execution_memory is None:
-        return f"the values of executions have no limit (execution_memory is 0), and {may}"
-    if settings.execution_memory * settings.processes <= limit:
+        return f"the values of executions have no limit (execution_memory is 0), unlike {there_is}"
+    # Of several processes, the first one advances no executions.
+    holding = max(settings.processes - 1, 1)
+    if settings.execution_memory * holding * _SHARE <= limit:
         return None
-    processes = counted(settings.processes, "process", "processes")
-    memory = f"{settings.execution_memory // _MIB} MiB (execution_memory) in {processes}"
-    return f"the values of executions may take {memory}, and {may}"
+    processes = f" in each of {counted(holding, 'process', 'processes')}" if holding > 1 else ""
+    memory = f"{settings.execution_memory // _MIB} MiB (execution_memory){processes}"
+    return f"the values of executions may take {memory}, which is more than half of {there_is}"

@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import FixedSizeSlotSupplier, UnsandboxedWorkflowRunner, Worker, WorkerTuner
 
 from flowrunner import __version__
+from flowrunner.dispatch.interruptions import Interruptions
 from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.dispatch.temporal.task_slots import TaskSlots
 from flowrunner.dispatch.temporal.workflow import (
@@ -148,6 +149,7 @@ class TemporalWorker:
         self._loaded: dict[ExecutionId, _Loaded] = {}
         self._held: dict[ExecutionId, _Held] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._interruptions = Interruptions()
 
     @property
     def is_open(self) -> bool:
@@ -182,6 +184,7 @@ class TemporalWorker:
         await asyncio.gather(*(worker.shutdown() for worker, task in running if not task.done()))
         tasks = [*self._tasks, *self._advancing.values()]
         await cancel_all(*tasks)
+        self._interruptions.write()
         await self._workflows.close()
 
     @activity.defn(name=ADVANCE_LOCALLY)
@@ -192,7 +195,7 @@ class TemporalWorker:
             if len(self._advancing_locally) >= self._most_local_advances:
                 return AdvanceResult(is_cut_off=True)
             self._advancing_locally.add(id)
-        with _errors_for_temporal(id), self._task_slots.advancing():
+        with self._errors_for_temporal(id), self._task_slots.advancing():
             result = await self._wait_for(id, seconds=SHORT_SECONDS)
             return AdvanceResult(goes_on_at=self._own_queue) if result is None else result
 
@@ -201,7 +204,7 @@ class TemporalWorker:
         """Advance an execution until it ends or waits. Temporal stores the result and the error."""
         id = ExecutionId(execution_id)
         async with alongside(_send_heartbeats()):
-            with _errors_for_temporal(id):
+            with self._errors_for_temporal(id):
                 result = await self._wait_for(id, seconds=None)
                 assert result is not None, "nothing limits the time"
                 return result
@@ -210,6 +213,23 @@ class TemporalWorker:
     async def cancel(self, execution_id: str) -> None:
         with contextlib.suppress(NotFound):
             await self._workflows.send_if_open(ExecutionId(execution_id), Cancel(reason=_CANCELLED_IN_TEMPORAL))
+
+    @contextlib.contextmanager
+    def _errors_for_temporal(self, id: ExecutionId) -> Iterator[None]:
+        """Replace errors by ones without data of the execution.
+
+        They are benign, so that Temporal's client does not log them again.
+        """
+        try:
+            yield
+        except Fenced:
+            raise ApplicationError("another worker owns the execution", type="fenced", category=_BENIGN) from None
+        except Unavailable as error:
+            self._interruptions.add(id, str(error))
+            raise ApplicationError("interrupted", type="interrupted", category=_BENIGN) from None
+        except Exception:
+            logger.exception("execution.load_failed", execution_id=id)
+            raise ApplicationError("failed: see the worker's log", type="failed", category=_BENIGN) from None
 
     async def _wait_for(self, id: ExecutionId, *, seconds: float | None) -> AdvanceResult | None:
         """Advance an execution, or join its running task, and return the result; None if it takes longer."""
@@ -356,24 +376,6 @@ def most_workflow_tasks(most_active: int) -> int:
     """Return how many workflow tasks a worker takes at a time: those of a worker that dies begin again late."""
     # Each local activity occupies one, and other workflows need some, too.
     return max(min(most_active // 2, _MOST_LOCAL_ADVANCES) + min((most_active + 1) // 2, _OTHER_TASKS), _LEAST_TASKS)
-
-
-@contextlib.contextmanager
-def _errors_for_temporal(id: ExecutionId) -> Iterator[None]:
-    """Replace errors by ones without data of the execution.
-
-    They are benign, so that Temporal's client does not log them again.
-    """
-    try:
-        yield
-    except Fenced:
-        raise ApplicationError("another worker owns the execution", type="fenced", category=_BENIGN) from None
-    except Unavailable as error:
-        logger.warning("execution.interrupted", execution_id=id, reason=str(error))
-        raise ApplicationError("interrupted", type="interrupted", category=_BENIGN) from None
-    except Exception:
-        logger.exception("execution.load_failed", execution_id=id)
-        raise ApplicationError("failed: see the worker's log", type="failed", category=_BENIGN) from None
 
 
 async def _send_heartbeats() -> None:
