@@ -228,7 +228,10 @@ async def test_without_a_form_a_refusal_and_a_cut_off_answer_are_results(asking:
      '{"content": [{"type": "tool_use"}]}', '{"content": null, "usage": 7}',
      '{"choices": [{"message": {"tool_calls": [{}]}}]}', '{"choices": [{"message": {}, "finish_reason": []}]}',
      '{"choices": [{"message": {"tool_calls": 7}}]}', '{"content": [], "usage": 7}',
-     '{"choices": [{"message": {}}], "usage": "x"}', '{"content": [], "stop_reason": {}}'],
+     '{"choices": [{"message": {}}], "usage": "x"}', '{"choices": [{"message": {"content": 7}}]}',
+     '{"choices": [{"message": {"tool_calls": [{"id": "c", "function": {"name": null}}]}}]}',
+     '{"choices": [{"message": {}}], "model": 7}', '{"content": [], "model": {}}',
+     '{"content": [], "stop_reason": {}}'],
 )  # fmt: skip
 async def test_an_answer_that_is_none_of_a_model_fails_with_its_body(
     asking: Asking, answer: str, provider: str | None
@@ -300,5 +303,71 @@ def test_a_document_may_leave_every_value_to_an_expression() -> None:
     assert [fault.hint for fault in faults] == ["write https://llm.example.com/v1"]
 
 
-def test_it_is_asked_again_after_a_crash() -> None:
-    assert NODE.repeatable({})
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://llm.example.com/v1?api-version=1", "must have no query"),
+        ("https://llm.example.com/v1#x", "must have no query and no fragment"),
+        ("https://llm.example.com/v1/chat/completions", "must end before the name of the operation"),
+        ("https://llm.example.com/v1/messages/", "must end before the name of the operation"),
+    ],
+)
+def test_a_base_url_is_that_of_all_operations(url: str, message: str) -> None:
+    (fault,) = NODE.check({"base_url": url, "model": "m", "prompt": "p"})
+
+    assert message in fault.message
+
+
+@pytest.mark.parametrize("provider", [None, "anthropic"])
+async def test_an_answer_tool_that_gives_no_object_is_no_answer(asking: Asking, provider: str | None) -> None:
+    for given in ("not json", [1], None):
+        openai = openai_answer("tool_calls", tool_calls=called("answer", json.dumps(given) if given else "x"))
+        use = {"type": "tool_use", "id": "c1", "name": "answer", "input": given or "x"}
+        answer = anthropic_answer(use, stop_reason="tool_use") if provider else openai
+
+        failure = await asking.fail(answer, provider=provider, response_schema=FORM)
+
+        assert failure.type == "llm.invalid_answer"
+
+
+async def test_calls_of_a_server_that_says_it_has_stopped_are_calls(asking: Asking) -> None:
+    for form in (None, FORM):
+        answer = openai_answer("stop", tool_calls=called("weather", "{}"))
+        result = await asking.ask(answer, tools=[WEATHER], response_schema=form)
+
+        assert (result["finish_reason"], result["structured"]) == ("tool_calls", None)
+
+
+@pytest.mark.parametrize(
+    ("id", "arguments", "expected"),
+    [
+        ("", "", {"id": "call_0", "name": "weather", "arguments": {}}),
+        (None, None, {"id": "call_0", "name": "weather", "arguments": {}}),
+        (7, "[1]", {"id": "call_0", "name": "weather", "arguments": "[1]"}),
+        ("c", {"town": "Rome"}, {"id": "c", "name": "weather", "arguments": {"town": "Rome"}}),
+        ("c", [1], {"id": "c", "name": "weather", "arguments": "[1]"}),
+    ],
+)
+async def test_every_call_can_be_sent_back_as_it_is(asking: Asking, id: Any, arguments: Any, expected: Any) -> None:
+    call = {"id": id, "function": {"name": "weather", "arguments": arguments}}
+    result = await asking.ask(openai_answer("tool_calls", tool_calls=[call]))
+
+    assert result["tool_calls"] == [expected]
+    again = [
+        HAIKU[1],
+        {"role": "assistant", "tool_calls": result["tool_calls"]},
+        {**HAIKU[3], "tool_call_id": "call_0"},
+    ]
+    await asking.ask(openai_answer(content="Sun."), messages=again)
+    await asking.ask(anthropic_answer(), messages=again, provider="anthropic")
+    assert isinstance(asking.sent["messages"][1]["content"][0]["input"], dict)
+
+
+async def test_what_is_counted_otherwise_is_unknown(asking: Asking) -> None:
+    answer = json.loads(openai_answer(content="Hi."))
+    answer["usage"], answer["model"] = {"prompt_tokens": "9", "completion_tokens": True}, None
+
+    result = await asking.ask(json.dumps(answer))
+
+    assert result["usage"] == {"input_tokens": None, "output_tokens": None}
+    assert result["model"] is None

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, Literal, Self
 
 import msgspec
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from flowrunner.domain.errors import quoted
 from flowrunner.nodes.http import ERRORS, is_long_value, json_body, on_thread, send
@@ -74,6 +74,18 @@ class LlmParams(Params):
     max_tokens: int | None = Field(default=None, ge=1, description="Of the answer; 4096 for anthropic if absent.")
     tools: list[LlmTool] = Field(default=[], max_length=MOST_TOOLS, description="That the model may ask to be called.")
     response_schema: dict[str, Any] | None = Field(default=None, description="JSON Schema of the answer, an object.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _base(cls, value: str | None) -> str | None:
+        # In a flow document the value may be an expression.
+        if value is None or "${" in value:
+            return value
+        if "?" in value or "#" in value:
+            raise ValueError("must have no query and no fragment")
+        if value.rstrip("/").endswith((_OpenAi.path, _Anthropic.path)):
+            raise ValueError("must end before the name of the operation, such as https://llm.example.com/v1")
+        return value
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -196,15 +208,15 @@ class _OpenAi:
         message, usage = choice["message"], answer.get("usage") or {}
         refusal = message.get("refusal")
         calls = [
-            {"id": call["id"], "name": call["function"]["name"], "arguments": _decoded(call["function"]["arguments"])}
-            for call in message.get("tool_calls") or ()
+            _call(number, call.get("id"), call["function"]["name"], call["function"].get("arguments"))
+            for number, call in enumerate(message.get("tool_calls") or ())
         ]
         return {
-            "content": refusal or message.get("content"),
+            "content": _text(refusal or message.get("content")),
             "tool_calls": calls,
             "finish_reason": "refused" if refusal else _FINISHED.get(choice.get("finish_reason"), "stop"),
-            "usage": {"input_tokens": usage.get("prompt_tokens"), "output_tokens": usage.get("completion_tokens")},
-            "model": answer.get("model"),
+            "usage": _usage(usage.get("prompt_tokens"), usage.get("completion_tokens")),
+            "model": _text(answer.get("model")),
         }
 
 
@@ -250,17 +262,14 @@ class _Anthropic:
     def read(answer: Any) -> dict[str, JSON]:
         blocks, usage = answer["content"], answer.get("usage") or {}
         texts = [block["text"] for block in blocks if block["type"] == "text"]
-        calls = [
-            {"id": block["id"], "name": block["name"], "arguments": block["input"]}
-            for block in blocks
-            if block["type"] == "tool_use"
-        ]
+        uses = [block for block in blocks if block["type"] == "tool_use"]
+        calls = [_call(number, use.get("id"), use["name"], use.get("input")) for number, use in enumerate(uses)]
         return {
             "content": "".join(texts) if texts else None,
             "tool_calls": calls,
             "finish_reason": _FINISHED.get(answer.get("stop_reason"), "stop"),
-            "usage": {"input_tokens": usage.get("input_tokens"), "output_tokens": usage.get("output_tokens")},
-            "model": answer.get("model"),
+            "usage": _usage(usage.get("input_tokens"), usage.get("output_tokens")),
+            "model": _text(answer.get("model")),
         }
 
 
@@ -271,7 +280,7 @@ def _turn(message: LlmMessage) -> dict[str, Any]:
     if not message.tool_calls:
         return {"role": message.role, "content": message.content}
     uses = [
-        {"type": "tool_use", "id": call.id, "name": call.name, "input": _decoded(call.arguments)}
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": _as_object(call.arguments)}
         for call in message.tool_calls
     ]
     return {"role": message.role, "content": [*_blocks(message.content), *uses]}
@@ -292,9 +301,33 @@ def _result(read: Callable[[Any], dict[str, JSON]], answer: HttpAnswer, *, has_f
             f"The answer from {answer.url} is not that of a language model with this API",
             data={"body": body},
         ) from None
+    # Some servers say that they have stopped.
+    if result["tool_calls"] and result["finish_reason"] == "stop":
+        result["finish_reason"] = "tool_calls"
     if has_form:
         _structure(result)
     return result
+
+
+def _call(number: int, id: JSON, name: JSON, arguments: JSON) -> JSON:
+    """Return a call as a later question can have it. Raises: TypeError."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(name)
+    found = _decoded(arguments) if arguments else {}
+    given = found if isinstance(found, dict) else _as_text(arguments)
+    return {"id": id if isinstance(id, str) and id else f"call_{number}", "name": name, "arguments": given}
+
+
+def _text(value: JSON) -> str | None:
+    """Raises: TypeError."""
+    if not isinstance(value, str | None):
+        raise TypeError(value)
+    return value
+
+
+def _usage(sent: JSON, received: JSON) -> JSON:
+    counts = {"input_tokens": sent, "output_tokens": received}
+    return {name: count if type(count) is int else None for name, count in counts.items()}
 
 
 def _structure(result: dict[str, Any]) -> None:
@@ -303,18 +336,18 @@ def _structure(result: dict[str, Any]) -> None:
     answers = [call["arguments"] for call in result["tool_calls"] if call["name"] == _ANSWER]
     reason = result["finish_reason"]
     if answers and reason != "length":
-        result.update(structured=answers[0], tool_calls=calls, finish_reason="tool_calls" if calls else "stop")
+        reason = "tool_calls" if calls else "stop"
+        result.update(structured=answers[0], tool_calls=calls, finish_reason=reason)
+    elif reason == "tool_calls":
         return
-    if reason == "tool_calls":
-        return
+    else:
+        result["structured"] = _decoded(result["content"])
     if reason == "refused":
         raise NodeFailure("llm.refused", "The model has refused to answer", data=result)
     if reason == "length":
         raise NodeFailure("llm.too_long", "The answer was cut off: raise 'max_tokens'", data=result)
-    structured = _decoded(result["content"])
-    if not isinstance(structured, dict):
+    if not isinstance(result["structured"], dict):
         raise NodeFailure("llm.invalid_answer", "The answer is no JSON object, as 'response_schema' asks", data=result)
-    result["structured"] = structured
 
 
 def _decoded(text: JSON) -> JSON:
@@ -325,6 +358,11 @@ def _decoded(text: JSON) -> JSON:
         return json_of(text)
     except UNREADABLE:
         return text
+
+
+def _as_object(arguments: JSON) -> JSON:
+    found = _decoded(arguments)
+    return found if isinstance(found, dict) else {"text": arguments}
 
 
 def _as_text(arguments: JSON) -> str:
