@@ -31,7 +31,7 @@ def test_the_older_names_of_retry_are_taken_among_the_defaults() -> None:
 
 @pytest.mark.parametrize(("older", "newer"), [("max_retries: 1", "max: 1"), ("wait: 1s", "delay: 1s")])
 def test_a_setting_is_given_by_one_of_its_names(older: str, newer: str) -> None:
-    reading = study_flow(f"nodes: {{a: {{type: return, retry: {{{older}, {newer}}}}}}}", specs())
+    reading = study_flow(f"nodes: {{a: {{type: return, retry: {{{older}, {newer}, errors: ['*']}}}}}}", specs())
 
     assert [(fault.code, fault.line, fault.column) for fault in reading.faults] == [("retry.twice", 1, 35)]
 
@@ -153,7 +153,7 @@ def faults_of(text: str) -> list[tuple[str, str, int | None, int | None]]:
         (["type: log", "batch: {}", "params: {message: x}", "timeout: x"], "timeout", "duration", 6),
         (["type: log", "batch: {}", "params: {message: x}", "next: {default: b}"], "next.default", "edge.target", 6),
         (
-            ["type: log", "params: {message: x}", "retry: {max: 1,", "  max_retries: 1}", "batch: {}"],
+            ["type: webhook", "params: {url: 'http://x'}", "retry: {max: 1,", "  max_retries: 1}", "batch: {}"],
             "retry.max_retries", "retry.twice", 6,
         ),
         (

@@ -444,6 +444,23 @@ WARNINGS: dict[str, tuple[str, list[str]]] = {
             ),
         ],
     ),
+    "retry.never": (
+        "nodes: {a: {type: transform, params: {script: 'return 1'}, retry: {max: 3}}}",
+        [
+            "nodes: {a: {type: transform, params: {script: 'return 1'}, retry: {max: 3, errors: [script]}}}",
+            "nodes: {a: {type: transform, params: {script: 'return 1'}, retry: {max: 3, errors: ['*']}}}",
+            "nodes: {a: {type: transform, params: {script: 'return 1'}, retry: {max: 3}, timeout: 1s}}",
+            "nodes: {a: {type: transform, params: {script: 'return 1'}, retry: {max: 0}}}",
+            "{defaults: {timeout: 9s}, nodes: {a: {type: transform, params: {value: 1}, retry: {max: 3}}}}",
+            "{defaults: {retry: {max: 3}}, nodes: {a: {type: transform, params: {value: 1}}}}",
+            (
+                "{defaults: {retry: {errors: [script]}}, nodes: {a: {type: transform, params: {script: 'return 1'}, "
+                "retry: {max: 3}}}}"
+            ),
+            "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, retry: {max: 3}}}",
+            "nodes: {a: {type: fail, params: {message: m}, retry: {max: 3}}}",
+        ],
+    ),
     "retry.error": (
         "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, retry: {max: 2, errors: [tiemout]}}}",
         [

@@ -23,7 +23,7 @@ from flowrunner.language.legacy import PARAMETER_NAMES as OLDER_PARAMETER_NAMES
 from flowrunner.language.legacy import read_hooks
 from flowrunner.language.notices import APPROVAL, check_notified
 from flowrunner.language.raw_nodes import is_node, known_results, notified_by, params_of, repeated_nodes, targets_of
-from flowrunner.language.retries import RetrySettings, policy_of, read_retry
+from flowrunner.language.retries import RetrySettings, policy_of, read_retry, warn_of_no_retry
 from flowrunner.language.yaml_source import Keys
 
 NODE_KEYS: Final = (
@@ -209,6 +209,9 @@ class NodeReader:
             limit = self.defaults.timeout_seconds
         may_repeat = spec.repeatable(written) if idempotent is None else bool(idempotent)
         settings = {**self.defaults.retry, **retry} if may_repeat and spec.child_scopes is None else retry
+        if retry and spec.child_scopes is None:
+            has_time_limit = timeout is not None or self.defaults.timeout_seconds is not None
+            warn_of_no_retry(document, settings, (*at, "retry"), spec, has_time_limit=has_time_limit)
         return Node(
             name=name,
             type=spec.name,

@@ -7,7 +7,7 @@ from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.retry import PASSING_ERRORS, RetryPolicy
 from flowrunner.domain.values import JSON
 from flowrunner.language.document import Document
-from flowrunner.language.error_types import is_misspelt_error, nearest_error
+from flowrunner.language.error_types import is_misspelt_error, may_fail_with, nearest_error
 from flowrunner.language.yaml_source import Keys
 
 RETRY_KEYS: Final = ("max", "delay", "backoff", "max_delay", "jitter", "errors", "max_elapsed")
@@ -74,6 +74,29 @@ def _fault_of_errors(document: Document, written: JSON, at: Keys) -> None:
             is_status = isinstance(error, int) and 100 <= error <= 599
             hint = f"write http.{error}" if is_status else "for example http.5xx"
             document.fault((*at, index), "type", "an error type is text", hint)
+
+
+def warn_of_no_retry(
+    document: Document, settings: RetrySettings, at: Keys, spec: NodeTypeSpec, *, has_time_limit: bool
+) -> None:
+    """Warn of a node that retries none of the errors that it can fail with.
+
+    Args:
+        settings: Those of the node, with what it takes from the defaults.
+        at: The node's key `retry`.
+        has_time_limit: A time limit was given. That of a pure type by default is none that it reaches.
+    """
+    policy = policy_of(settings)
+    if policy.max_retries == 0 or any(is_misspelt_error(error, spec) for error in policy.errors):
+        return
+    if any(
+        error == "*" or (may_fail_with(error, spec) and (error != "timeout" or has_time_limit or not spec.pure))
+        for error in policy.errors
+    ):
+        return
+    some = spec.errors or ("expression", "script")
+    hint = f"name the errors to retry: errors: [{', '.join(some)}]; or leave 'retry' out"
+    document.warn(at, "retry.never", f"'{spec.name}' fails with none of the errors that are retried", hint, key=True)
 
 
 def policy_of(settings: RetrySettings) -> RetryPolicy:
