@@ -526,6 +526,7 @@ async def test_every_method_is_sent(nodes: Nodes, peer: Peer, method: str) -> No
         ({"body": False}, b"false", "application/json"),
         ({"body": "né"}, "né".encode(), "text/plain; charset=utf-8"),
         ({"body": "<a/>", "headers": {"content-type": "text/xml"}}, b"<a/>", "text/xml"),
+        ({"body": "né", "headers": {"content-type": "text/csv; charset=latin1"}}, b"n\xe9", "text/csv; charset=latin1"),
         ({"form": {"a": "b c", "d": 1, "e": True}}, b"a=b+c&d=1&e=true", "application/x-www-form-urlencoded"),
         ({"form": {}}, b"", "application/x-www-form-urlencoded"),
         ({"form": {"a": 1}, "headers": {"content-type": "a/b"}}, b"a=1", "a/b"),
@@ -541,6 +542,23 @@ async def test_a_body_is_sent_in_its_form(
     assert peer.seen[0].body == sent
     if content_type is not None:
         assert peer.seen[0].headers["content-type"] == content_type
+
+
+@pytest.mark.parametrize(
+    ("charset", "message"),
+    [
+        ("klingon", "The charset of 'headers.Content-Type' is not known. Give the bytes as 'base64'"),
+        ("ascii", "The text has characters that the charset of 'headers.Content-Type' has not"),
+    ],
+)
+async def test_a_body_that_its_charset_cannot_have_is_not_sent(
+    nodes: Nodes, peer: Peer, charset: str, message: str
+) -> None:
+    headers = {"CONTENT-TYPE": f"text/plain; charset={charset}"}
+    failure = await nodes.failure(peer.url + "/a", method="POST", body="né", headers=headers)
+
+    assert (failure.type, failure.message) == ("http.invalid_request", message)
+    assert peer.seen == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from encodings import normalize_encoding
 from encodings.aliases import aliases
 from typing import Final
 
+from flowrunner.plugin import NodeFailure
+
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _SINGLE_BYTE: Final = (
     *("ascii", "latin_1", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "cp437", "cp850", "cp866", "cp874"),
@@ -27,3 +29,21 @@ def codec_of(content_type: str) -> str | None:
     name = normalize_encoding(found[1]).lower()
     codec = aliases.get(name, name)
     return codec if codec in _CODECS else None
+
+
+def text_bytes(text: str, content_type: str, place: str, *, error: str = "http.invalid_request") -> bytes:
+    """Return a text in the charset of its content type.
+
+    Args:
+        place: That of the content type, for the message.
+
+    Raises:
+        NodeFailure: The ``error`` if the charset is not known, or cannot have the text.
+    """
+    codec = codec_of(content_type)
+    if codec is None:
+        raise NodeFailure(error, f"The charset of '{place}' is not known. Give the bytes as 'base64'")
+    try:
+        return text.encode(codec)
+    except UnicodeEncodeError:
+        raise NodeFailure(error, f"The text has characters that the charset of '{place}' has not") from None

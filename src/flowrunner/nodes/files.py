@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from flowrunner.nodes.charsets import codec_of
+from flowrunner.nodes.charsets import text_bytes
 from flowrunner.plugin import NodeFailure, Params
 
 _BLANKS: Final = b" \t\r\n\v\f"
@@ -45,14 +45,9 @@ class File(Params):
         """
         if self.base64 is not None:
             return decoded(self.base64, key, error=error), "application/octet-stream"
-        codec = codec_of(self.content_type or "")
         place = f"{key.removesuffix('base64')}content_type"
-        if codec is None:
-            raise NodeFailure(error, f"The charset of '{place}' is not known. Give the bytes as 'base64'")
-        try:
-            return (self.text or "").encode(codec), "text/plain; charset=utf-8"
-        except UnicodeEncodeError:
-            raise NodeFailure(error, f"The text has characters that the charset of '{place}' has not") from None
+        content = text_bytes(self.text or "", self.content_type or "", place, error=error)
+        return content, "text/plain; charset=utf-8"
 
 
 def decoded(text: str, name: str, *, error: str = "http.invalid_request") -> bytes:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from flowrunner.domain.causes import DEPTH_HEADER
 from flowrunner.domain.retry import seconds_asked_for
 from flowrunner.domain.values import left_after, memory_of_json
+from flowrunner.nodes.charsets import text_bytes
 from flowrunner.nodes.http_answers import body_or_text
 from flowrunner.plugin import JSON, LONG_BODY_BYTES, HttpAnswer, NodeFailure, StepContext
 
@@ -147,9 +148,14 @@ async def json_body_soon(value: JSON, headers: Mapping[str, str]) -> tuple[bytes
 
 
 def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
-    """Return a body and its headers: text unchanged, every other value as JSON."""
+    """Return a body and its headers: text in the charset that these name, every other value as JSON.
+
+    Raises:
+        NodeFailure: `http.invalid_request` if the charset is not known, or cannot have the text.
+    """
     if isinstance(value, str):
-        body, kind = value.encode(), "text/plain; charset=utf-8"
+        own = next((text for name, text in headers.items() if name.lower() == "content-type"), "")
+        body, kind = text_bytes(value, own, "headers.Content-Type"), "text/plain; charset=utf-8"
     else:
         body, kind = msgspec.json.encode(value), "application/json"
     return body, with_content_type(headers, kind)
