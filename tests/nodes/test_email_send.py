@@ -320,6 +320,14 @@ async def test_domains_go_in_ascii_and_other_letters_before_the_at_only_to_serve
             {"username": "ada", "password": "x", "security": "none"},
             "a password is sent over an encrypted connection only: use 'starttls' or 'tls'",
         ),
+        (
+            {"port": 465, "security": "starttls"},
+            "servers expect TLS from the start at port 465: use 'tls', or another port",
+        ),
+        (
+            {"port": 465, "security": "none"},
+            "servers expect TLS from the start at port 465: use 'tls', or another port",
+        ),
         ({"host": "smtp://smtp.example.com"}, "must be the name of a server alone, such as smtp.example.com"),
         ({"host": "smtp.example.com:587"}, "must be the name of a server alone: write the port as 'port'"),
         ({"attachments": [FILE | {"content_type": "pdf"}]}, "'pdf' is not a content type, such as application/pdf"),

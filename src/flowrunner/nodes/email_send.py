@@ -129,6 +129,9 @@ class EmailSendParams(Params):
             raise ValueError("give 'username' and 'password', or neither")
         if self.username is not None and self.security == "none":
             raise ValueError("a password is sent over an encrypted connection only: use 'starttls' or 'tls'")
+        if self.port == _PORTS["tls"] and self.security in ("starttls", "none"):
+            # Both sides would wait for the other one until the timeout (RFC 8314, 7.3).
+            raise ValueError("servers expect TLS from the start at port 465: use 'tls', or another port")
         return self
 
     @property
