@@ -20,6 +20,11 @@ def test_a_slip_and_another_form_of_a_word_are_recognized(written: str, meant: s
     assert nearest(written, TYPES) == meant
 
 
+@pytest.mark.parametrize(("written", "meant"), [("bb", "b"), ("b", "bb"), ("b2", "b"), ("c", None), ("cb", None)])
+def test_a_letter_more_or_less_is_recognized_in_the_shortest_words(written: str, meant: str | None) -> None:
+    assert nearest(written, [meant or "b", "a"]) == meant
+
+
 @pytest.mark.parametrize("written", ["mail", "delete", "weather", "wolf", "flaw.x", "trailing"])
 def test_a_word_that_only_shares_letters_is_not_suggested(written: str) -> None:
     assert nearest(written, TYPES) is None

@@ -148,6 +148,9 @@ def share_a_stem(one: str, other: str) -> bool:
     """
     one, other = squashed(one), squashed(other)
     short, long = sorted((one, other), key=len)
+    if long[:-1] == short:
+        # Of one letter, a second one is half of the word.
+        return True
     if difflib.SequenceMatcher(None, one, other).ratio() >= SLIP or sorted(one) == sorted(other):
         return True
     if len(short) >= _LEAST_STEM and (long.startswith(short) or long.endswith(short)):
