@@ -114,10 +114,11 @@ def test_what_is_written_to_a_closed_stream_goes_nowhere(name: str, monkeypatch:
 
 
 @pytest.mark.parametrize("is_buffered", [False, True])
-def test_a_full_disk_is_reported_in_words(tmp_path: Path, is_buffered: bool) -> None:
+@pytest.mark.parametrize("arguments", [["schema", "log"], ["--help"], ["run", "--help"], ["--version"]], ids=" ".join)
+def test_a_full_disk_is_reported_in_words(tmp_path: Path, arguments: list[str], is_buffered: bool) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "flowrunner", "schema", "log"],
+            [sys.executable, "-m", "flowrunner", *arguments],
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS, check=False,
             cwd=tmp_path, env=clean_environment(PYTHONUNBUFFERED="" if is_buffered else "1"),
         )  # fmt: skip

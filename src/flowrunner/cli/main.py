@@ -121,6 +121,18 @@ class _Program(LazyGroup):
             ctx.fail(f"No such command '{args[0]}'. Did you mean '{name}'?")
         return super().resolve_command(ctx, args)
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # What is still to be written would be tried again at the end, and told in Python's words.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo("flowrunner: No space left for the output: free some disk space", err=True)
+            sys.exit(FAILED)
+
     def invoke(self, ctx: click.Context) -> Any:
         _replace_closed_streams()
         _escape_what_cannot_be_printed()
@@ -132,14 +144,6 @@ class _Program(LazyGroup):
             # It may quote a file or a server.
             error.message = plain(error.message)  # type: ignore[misc] # click sets it so itself
             raise
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            # What is still to be written would be tried again at the end, and told in Python's words.
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            click.echo("flowrunner: No space left for the output: free some disk space", err=True)
-            sys.exit(FAILED)
         except KeyboardInterrupt:
             _exit_interrupted()
         except click.Abort as error:
