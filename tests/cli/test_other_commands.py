@@ -38,6 +38,19 @@ nodes:
 """
 
 
+# Moves of an installation
+
+
+@pytest.mark.parametrize("url", ["sqlite:////var/lib/flowrunner/flowrunner.db", "sqlite:///back.db"])
+def test_a_copy_to_a_sqlite_file_is_told_that_there_is_no_way_back(tmp_path: Path, url: str) -> None:
+    done = flowrunner("copy", "--to", url, at=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "flowrunner: --to takes no SQLite file: an installation moves from SQLite to PostgreSQL, and not back\n"
+    )
+
+
 # Secrets
 
 

@@ -44,6 +44,10 @@ def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
     url = settings.database_url if target is None else target
     if url is None:
         raise FlowRunnerError("--to takes the URL of a PostgreSQL database: postgresql://user:password@host/name")
+    if url.startswith("sqlite:"):
+        raise FlowRunnerError(
+            "--to takes no SQLite file: an installation moves from SQLite to PostgreSQL, and not back"
+        )
     try:
         postgres_url(url)
     except ValueError as error:
