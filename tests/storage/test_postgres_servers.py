@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from flowrunner.bootstrap.doctor import examine
+from flowrunner.bootstrap.maintenance import migrate
+from flowrunner.bootstrap.ownership import owning
 from flowrunner.domain.errors import Unavailable
 from flowrunner.settings import load_settings
-from flowrunner.storage.migrations import UnusableDatabase
-from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, check_server
+from flowrunner.storage.migrations import HEAD, UnusableDatabase
+from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, check_server, connected
 from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.postgres.ownership import PostgresOwnership, ownership_of
 from flowrunner.storage.transaction import one_row
@@ -66,12 +68,39 @@ def test_fewer_connections_than_a_server_uses_are_told_with_the_setting_that_hel
         (warning,) = asyncio.run(check_server(url, readers=10))
         assert "6 connections, and this server uses up to 14" in warning
         assert warning.endswith("set FLOWRUNNER_DATABASE_READERS to 2 or less")
-
-        query(server.url(), "ALTER ROLE limited CONNECTION LIMIT 4")
-        with pytest.raises(UnfitServer, match=r"only 4 connections, and a server needs 5: ALTER ROLE"):
-            asyncio.run(check_server(url, readers=1))
     finally:
         server.stop()
+
+
+async def test_four_connections_are_enough_to_migrate_and_not_for_a_server(tmp_path: Path) -> None:
+    server = PostgresServer().start()
+    try:
+        query(server.url(), "CREATE ROLE limited LOGIN CONNECTION LIMIT 4")
+        query(server.url(), "CREATE DATABASE flows OWNER limited TEMPLATE template0")
+        url = server.url("flows").replace("//flowrunner@", "//limited@")
+        settings = load_settings({"data_dir": str(tmp_path), "port": "0"}, {"FLOWRUNNER_DATABASE_URL": url})
+
+        assert await migrate(settings) == (None, HEAD)
+        with pytest.raises(UnfitServer, match=r"only 4 connections, and a server needs 5: ALTER ROLE"):
+            async with owning(settings):
+                pass
+        found = {finding.check: finding for finding in await examine(settings)}
+        assert "a server needs 5" in found["database"].message
+    finally:
+        server.stop()
+
+
+async def test_connections_that_the_server_reserves_for_others_are_not_counted(postgres: PostgresServer) -> None:
+    if version_of(postgres) < 16:
+        pytest.skip("PostgreSQL 16 has this setting")
+    server = PostgresServer({"reserved_connections": "90"}).start()
+    try:
+        # Three of the hundred are for superusers.
+        (warning,) = await check_server(server.url(), readers=10)
+    finally:
+        server.stop()
+
+    assert warning.startswith("The role may have 7 connections")
 
 
 async def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
@@ -130,11 +159,14 @@ async def test_a_setting_of_the_role_that_keeps_it_from_writing_is_named(
         "default_transaction_isolation = 'serializable'",
         "lock_timeout = '5ms'",
         "idle_in_transaction_session_timeout = '1ms'",
+        "transaction_timeout = '100ms'",
     ],
 )
 async def test_a_setting_of_the_role_that_statements_do_not_expect_does_not_reach_them(
     postgres: PostgresServer, setting: str
 ) -> None:
+    if setting.startswith("transaction_timeout") and version_of(postgres) < 17:
+        pytest.skip("PostgreSQL 17 has this setting")
     url = as_role_with(postgres.new_database("template0"), setting)
 
     await migrate_postgres(url)
@@ -143,10 +175,11 @@ async def test_a_setting_of_the_role_that_statements_do_not_expect_does_not_reac
     try:
         names = ("transaction_isolation", "standard_conforming_strings", "lock_timeout")
         settings = ", ".join(f"current_setting('{name}')" for name in names)
-        found = await database.write(lambda tx: one_row(tx, f"SELECT {settings}"))
+        found = await database.write(lambda tx: one_row(tx, f"SELECT {settings}, pg_sleep(0.2)"))
+        await database.read(lambda tx: one_row(tx, "SELECT pg_sleep(0.2)"))
     finally:
         await database.close()
-    assert tuple(found) == ("read committed", "on", "0")
+    assert tuple(found)[:3] == ("read committed", "on", "0")
 
 
 async def test_a_database_that_has_become_read_only_cannot_be_written_although_transactions_begin(path: str) -> None:
@@ -162,6 +195,10 @@ async def test_a_database_that_has_become_read_only_cannot_be_written_although_t
             await database.check_writable()
     finally:
         await database.close()
+
+
+def version_of(server: PostgresServer) -> int:
+    return int(query(server.url(), "SELECT current_setting('server_version_num')")[0][0]) // 10000
 
 
 def as_role_with(path: str, setting: str) -> str:
@@ -212,8 +249,19 @@ async def test_a_pooler_that_does_not_pass_on_the_settings_of_a_session_is_rejec
     path: str, ignores: bool, reason: str
 ) -> None:
     async with pooler(path, ignores=ignores) as url:
-        with pytest.raises(UnfitServer, match=reason):
+        with pytest.raises(UnfitServer, match=reason) as refused:
             await check_server(url)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+async def test_an_error_of_a_statement_is_told_in_one_line(path: str) -> None:
+    fail = "RAISE EXCEPTION 'The disk is full' USING ERRCODE = '53100', DETAIL = 'No room.', HINT = 'Make room.'"
+
+    with pytest.raises(CannotConnect) as failed:
+        async with connected(path, statement_seconds=5.0) as connection:
+            await connection.execute(f"DO $$ BEGIN {fail}; END $$")
+
+    assert str(failed.value) == "The database does not answer: The disk is full. DETAIL:  No room. HINT:  Make room"
 
 
 @asynccontextmanager
@@ -229,7 +277,7 @@ async def pooler(path: str, *, ignores: bool) -> AsyncIterator[str]:
         fields = asked[4:].split(b"\0")
         pairs = dict(zip(fields[::2], fields[1::2], strict=False))
         if not ignores:
-            said = b"SFATAL\0C08P01\0Munsupported startup parameter: statement_timeout\0\0"
+            said = b"SFATAL\0C08P01\0Munsupported startup parameter: statement_timeout\0DThe pooler says so\0\0"
             writer.write(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
             writer.close()
             return

@@ -208,7 +208,7 @@ async def _database(settings: Settings) -> list[Finding]:
         return [Finding("database", "warn", f"there is no {path} yet", "the first start of the server creates it")]
     location = stored_at(settings)
     try:
-        warnings = await location.check()
+        warnings = await location.check(to_serve=True)
         # The schema of a file is read last, because reading it opens the file for writing.
         faults = faults_of(path, seconds=_CHECK_SECONDS) if url is None else []
         schema = await location.schema() if not faults else None

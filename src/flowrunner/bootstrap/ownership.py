@@ -69,13 +69,13 @@ class _DatabaseCheck:
 
     async def first(self) -> Sequence[str]:
         """Return the warnings of the start. Raises: FlowRunnerError."""
-        self._known = await self._location.check()
+        self._known = await self._location.check(to_serve=True)
         return self._known
 
     async def again(self) -> None:
         """Log settings that have changed to ones that a start would warn about or reject."""
         try:
-            found = await self._location.check()
+            found = await self._location.check(to_serve=True)
         except Unavailable:
             # Callers that need the database report this themselves.
             return

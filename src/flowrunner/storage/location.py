@@ -15,8 +15,15 @@ from flowrunner.storage.sqlite.location import SqliteFile
 class Location(Protocol):
     """A place where data is stored, open or not."""
 
-    async def check(self) -> list[str]:
-        """Check that the database server is suitable and return warnings. Raises: UnfitServer."""
+    async def check(self, *, to_serve: bool = False) -> list[str]:
+        """Check that the database server is suitable and return warnings.
+
+        Args:
+            to_serve: For a FlowRunner server, which needs more connections than other commands.
+
+        Raises:
+            UnfitServer.
+        """
         ...
 
     async def has_data(self) -> bool:

@@ -24,12 +24,13 @@ SELECT current_setting('server_version_num')::int, current_setting('fsync'), cur
 # Besides those that read: one to write, one for the role as the active server, one for notifications, and one that
 # checks the settings every minute.
 OTHER_CONNECTIONS: Final = 4
-# The limits of the role and the database do not bind superusers.
+# The limits of the role and the database do not bind superusers. PostgreSQL 16 can reserve connections for some roles.
 MOST_CONNECTIONS: Final = """
 SELECT least(
     CASE WHEN NOT rolsuper THEN nullif(rolconnlimit, -1) END,
     CASE WHEN NOT rolsuper THEN nullif(datconnlimit, -1) END,
     current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        - coalesce(current_setting('reserved_connections', true)::int, 0)
 )
   FROM pg_roles, pg_database
  WHERE rolname = session_user AND datname = current_database()
@@ -150,11 +151,14 @@ _ADVICE: Final = {
 
 def with_advice(error: Exception) -> str:
     """Return the text of the error, with advice if there is any for its code."""
-    said = _reason_of(error) if isinstance(error, OSError) else str(error) or type(error).__name__
-    # The driver puts the server's detail and hint on lines of their own.
-    said = ". ".join(said.splitlines()).rstrip(".")
+    said = _reason_of(error) if isinstance(error, OSError) else _in_one_line(error)
     advice = _ADVICE.get(str(getattr(error, "sqlstate", "")))
     return said if advice is None else f"{said}; {advice}"
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return the text of the error. The driver puts the server's detail and hint on lines of their own."""
+    return ". ".join(line.rstrip(".") for line in (str(error) or type(error).__name__).splitlines())
 
 
 def _reason_of(error: OSError) -> str:
@@ -164,7 +168,7 @@ def _reason_of(error: OSError) -> str:
     # An error of several addresses has those of each in its text.
     if number := re.search(r"\[Errno (\d+)\]", str(error)):
         return os.strerror(int(number[1]))
-    return error.strerror or str(error) or type(error).__name__
+    return error.strerror or _in_one_line(error)
 
 
 def as_refusal(error: Exception) -> FlowRunnerError:
@@ -172,17 +176,18 @@ def as_refusal(error: Exception) -> FlowRunnerError:
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return UnfitServer(f"The database cannot be used: {with_advice(error)}")
     if isinstance(error, asyncpg.ProtocolViolationError) and _SETTING_REJECTED in str(error):
-        return UnfitServer(f"Cannot connect to the database: {error}. {_POOLED}")
+        return UnfitServer(f"Cannot connect to the database: {_in_one_line(error)}. {_POOLED}")
     is_login_accepted = str(getattr(error, "sqlstate", ""))[:2] not in _LOGIN_REJECTED
     kind = CannotConnect if is_database_failure(error) and is_login_accepted else UnfitServer
     return kind(f"Cannot connect to the database: {with_advice(error)}")
 
 
-async def check_server(url: str, *, readers: int = 1) -> list[str]:
+async def check_server(url: str, *, readers: int | None = None) -> list[str]:
     """Check that the server is suitable and return warnings.
 
     Args:
-        readers: The maximum number of connections for reading.
+        readers: The maximum number of connections for reading of a server that starts; None for other commands, for
+            which one or two connections are enough.
 
     Raises:
         CannotConnect: If it cannot be reached.
@@ -219,7 +224,7 @@ async def check_server(url: str, *, readers: int = 1) -> list[str]:
             "The database has synchronous_commit=off: it would lose what was accepted. "
             "Set it to 'on' for this role: ALTER ROLE … SET synchronous_commit = on"
         )
-    if most_connections <= OTHER_CONNECTIONS:
+    if readers is not None and most_connections <= OTHER_CONNECTIONS:
         raise UnfitServer(
             f"The role may have only {most_connections} connections, and a server needs {OTHER_CONNECTIONS + 1}: "
             "ALTER ROLE … CONNECTION LIMIT -1, or raise the limit of the database or max_connections"
@@ -229,7 +234,7 @@ async def check_server(url: str, *, readers: int = 1) -> list[str]:
         warnings.append(
             "full_page_writes=off: only a file system that never writes half a page, such as ZFS, makes up for it"
         )
-    if most_connections < readers + OTHER_CONNECTIONS:
+    if readers is not None and most_connections < readers + OTHER_CONNECTIONS:
         warnings.append(
             f"The role may have {most_connections} connections, and this server uses up to "
             f"{readers + OTHER_CONNECTIONS}: without one, requests fail. Raise the limit, or set "
@@ -246,13 +251,20 @@ async def connected(url: str, *, statement_seconds: float, **settings: str) -> A
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise as_refusal(error) from None
     try:
+        await lift_limit_of_transactions(connection)
         yield connection
     except Exception as error:
         if not is_database_failure(error):
             raise
-        raise CannotConnect(f"The database does not answer: {str(error) or type(error).__name__}") from error
+        raise CannotConnect(f"The database does not answer: {_in_one_line(error)}") from error
     finally:
         await close(connection)
+
+
+async def lift_limit_of_transactions(connection: Any) -> None:
+    """Switch off the role's `transaction_timeout`. Servers before PostgreSQL 17 reject a login that asks for it."""
+    if connection.get_server_version().major >= 17:
+        await connection.execute("SET transaction_timeout = 0")
 
 
 async def close(connection: Any) -> None:

@@ -37,6 +37,7 @@ from flowrunner.storage.postgres.connections import (
     is_database_failure,
     is_fault_of_a_part,
     is_write_refused,
+    lift_limit_of_transactions,
     options,
     text_for_log,
 )
@@ -106,6 +107,7 @@ class PostgresDatabase:
             url,
             min_size=0,
             max_size=readers,
+            init=lift_limit_of_transactions,
             **options(statement_seconds=statement_seconds, default_transaction_read_only="on"),
         )
         self._pool_is_open: asyncio.Future[Any] | None = None
@@ -349,6 +351,7 @@ class PostgresDatabase:
                     plan_cache_mode="force_generic_plan",
                 ),
             )
+            await lift_limit_of_transactions(self._writer)
         return self._writer
 
     async def _roll_back(self) -> None:

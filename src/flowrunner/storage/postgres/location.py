@@ -28,9 +28,8 @@ class PostgresUrl:
     readers: int = 10
     statement_seconds: float = 30.0
 
-    async def check(self) -> list[str]:
-        """Check that the server is suitable and return warnings. Raises: UnfitServer."""
-        return await check_server(self.url, readers=self.readers)
+    async def check(self, *, to_serve: bool = False) -> list[str]:
+        return await check_server(self.url, readers=self.readers if to_serve else None)
 
     async def has_data(self) -> bool:
         return (await self.schema()).revision is not None

@@ -51,7 +51,7 @@ class SqliteFile:
         """Return the path of the file that names the place to which the database was moved."""
         return self.path.with_name(f"{self.path.name}.moved")
 
-    async def check(self) -> list[str]:
+    async def check(self, *, to_serve: bool = False) -> list[str]:
         """Raise FlowRunnerError if the database was moved: its executions continue there. Return no warnings."""
         if is_there(self.mark):
             place = self.mark.read_text().strip()
