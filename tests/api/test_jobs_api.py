@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from flowrunner.storage import execution_search
 from flowrunner.storage.execution_records import SqlExecutionRecords
 from security.two_accounts import ApiClient, TwoAccounts, two_accounts_at, until
 from support.client import Reply
+from support.receiver import Receiver
 
 from .test_workspaces_api import HEADER, team_at
 
@@ -115,7 +117,6 @@ async def of_two(many: Many) -> str:
         ({}, [2, [2, 2]]),
         ({"from": "each"}, [1, [2, 2]]),
         ({"from": "each", "elements": "failed"}, [1, [1, 2]]),
-        ({"from": "each", "elements": "failed", "revision": "same"}, [1, [1, 2]]),
     ],
 )
 async def test_a_job_reruns_each_from_a_node_or_its_failed_elements(tmp_path: Path, options: Any, result: Any) -> None:
@@ -127,6 +128,37 @@ async def test_a_job_reruns_each_from_a_node_or_its_failed_elements(tmp_path: Pa
 
     assert (job["done"], job["errors"]) == (1, [])
     assert ended["result"] == result
+
+
+@pytest.mark.parametrize(
+    ("options", "revision", "has_same_keys"),
+    [
+        ({}, 2, False),
+        ({"revision": "same"}, 1, False),
+        ({"idempotency": "same"}, 2, True),
+        ({"revision": 1, "idempotency": "same"}, 1, True),
+    ],
+)
+async def test_a_job_reruns_the_revision_and_repeats_the_keys_that_it_names(
+    tmp_path: Path, receiver: Receiver, options: Any, revision: int, has_same_keys: bool
+) -> None:
+    path = f"/ok/job-{secrets.token_hex(8)}"
+    send = f"{{type: webhook, params: {{url: {receiver.url}{path}}}, next: b}}"
+    sends = f"nodes: {{a: {send}, b: {{type: fail, params: {{message: %s}}}}}}"
+    async with many_at(tmp_path, 0) as many:
+        flow = await many.mara.flow(sends % "old")
+        first = (await many.mara.run(flow)).json["execution_id"]
+        await many.mara.ended(first)
+        saved = await many.mara.request("PUT", f"/api/v1/flows/{flow}", {"definition": sends % "new"})
+        assert saved.status == 200, saved
+        job = await many.done(await many.batch("rerun", filter={"flow_id": flow}, **options))
+        (again,) = await many.executions(job=job["id"])
+        ended = await many.mara.ended(again["id"])
+
+    assert ended["revision"] == revision
+    assert [effect.key for effect in receiver.effects(path)] == [
+        f"{id}.a.1" for id in (first, first if has_same_keys else again["id"])
+    ]
 
 
 async def test_a_job_reports_each_execution_that_cannot_be_rerun_from_the_node(tmp_path: Path) -> None:
@@ -159,6 +191,14 @@ async def test_options_of_reruns_that_make_no_sense_create_no_job(
         refused = await many.batch(action, query=query, filter={"flow_id": many.flow}, **fields)
 
     assert assert_error(refused, 422)["field"] == field
+
+
+@pytest.mark.parametrize("fields", [{"from": None, "elements": None}, {"revision": "current"}, {"idempotency": "new"}])
+async def test_an_option_of_reruns_that_has_its_default_is_as_if_left_out(tmp_path: Path, fields: Any) -> None:
+    async with many_at(tmp_path, 1) as many:
+        job = await many.done(await many.batch("delete", ids=many.failed, **fields))
+
+    assert (job["done"], job["errors"]) == (1, [])
 
 
 async def test_a_dry_run_leaves_out_what_is_deleted_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

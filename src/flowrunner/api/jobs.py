@@ -113,7 +113,7 @@ class BatchBody(RerunFields):
 
     def rerun_options(self) -> RerunOptions | None:
         """Return the options of the reruns, or None without any. Raises: InvalidInput for another action."""
-        given = sorted(self.model_fields_set & RerunFields.model_fields.keys())
+        given = sorted(name for name, field in RerunFields.model_fields.items() if getattr(self, name) != field.default)
         if given and self.action != "rerun":
             raise invalid(given[0].removesuffix("_"), "goes only with the action 'rerun'")
         return self.options() if given else None
