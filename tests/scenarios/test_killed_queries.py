@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from support.postgres import PostgresServer, query
+from support.postgres import PostgresServer, query, sharing_a_connection
 from support.server import Server
 from support.sql import url_for
 from support.waiting import wait_for
@@ -21,9 +21,11 @@ nodes:
       query: "%s"
       args: ["${execution.id}"]
 """
-# A commit that takes long, because of a trigger that waits for it.
+# The test holds this lock until the process is dead, so that no kill comes too late.
+LOCK: Final = "pg_advisory_xact_lock(1)"
+# A commit that waits for the lock, by a trigger.
 SLOW_COMMIT: Final = (
-    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$",
+    f"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM {LOCK}; RETURN NULL; END $$",
     "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON payments DEFERRABLE INITIALLY DEFERRED "
     "FOR EACH ROW EXECUTE FUNCTION slow()",
 )
@@ -49,11 +51,16 @@ def activity(url: str) -> list[str]:
 
 
 def kill_in(server: Server, url: str, statement: str, running: str) -> None:
-    """Start an execution, kill the server while a statement runs for it, and let the next one end it."""
+    """Start an execution, kill the server while a statement waits for the lock, and let the next one end it."""
     admin = server.admin()
-    execution = admin.run(admin.new_flow(FLOW % (url_for(url), statement)))
-    wait_for(lambda: running in activity(url))
-    server.kill()
+    # The lock is held by that connection.
+    with sharing_a_connection(url):
+        query(url, "SELECT pg_advisory_lock(1)")
+        execution = admin.run(admin.new_flow(FLOW % (url_for(url), statement)))
+        wait_for(lambda: running in activity(url))
+        server.kill()
+        assert running in activity(url)
+        query(url, "SELECT pg_advisory_unlock(1)")
     admin = server.start().client(admin.token)
     assert admin.ended(execution)["status"] == "completed"
     # That of the process that was killed, too.
@@ -65,7 +72,7 @@ def test_a_statement_that_a_kill_interrupted_is_not_committed_and_runs_again(
 ) -> None:
     url = postgres.new_database()
     query(url, "CREATE TABLE payments (execution text)")
-    statement = "INSERT INTO payments SELECT $1 FROM pg_sleep(2)"
+    statement = f"INSERT INTO payments SELECT $1 FROM {LOCK}"
 
     kill_in(server, url, statement, statement)
 
