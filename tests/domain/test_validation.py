@@ -459,6 +459,7 @@ WARNINGS: dict[str, tuple[str, list[str]]] = {
             ),
             "nodes: {a: {type: http.request, params: {url: 'https://e.com'}, retry: {max: 3}}}",
             "nodes: {a: {type: fail, params: {message: m}, retry: {max: 3}}}",
+            "nodes: {a: {type: fail, params: {message: m, error: timeout}, retry: {max: 3, errors: [timeout]}}}",
         ],
     ),
     "retry.error": (

@@ -89,9 +89,9 @@ def warn_of_no_retry(
     policy = policy_of(settings)
     if policy.max_retries == 0 or any(is_misspelt_error(error, spec) for error in policy.errors):
         return
+    may_time_out = has_time_limit or not spec.pure or not {"*", "timeout"}.isdisjoint(spec.errors)
     if any(
-        error == "*" or (may_fail_with(error, spec) and (error != "timeout" or has_time_limit or not spec.pure))
-        for error in policy.errors
+        error == "*" or (may_fail_with(error, spec) and (error != "timeout" or may_time_out)) for error in policy.errors
     ):
         return
     some = spec.errors or ("expression", "script")
