@@ -1,17 +1,21 @@
 """The node type `sql`, by a real PostgreSQL server."""
 
 import asyncio
+import ipaddress
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from flowrunner.bootstrap.location import own_servers
 from flowrunner.nodes.sql_url import database_of
 from flowrunner.plugin import NodeFailure, SqlSession
 from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.settings import Settings
 from support.networks import LOOPBACK
 from support.postgres import PostgresServer, query
 from support.sql import Querier, url_for
@@ -319,14 +323,35 @@ async def test_what_the_environment_says_of_databases_is_not_used(
     assert found == [{"u": "flowrunner", "d": database.rpartition("/")[2], "a": "flowrunner"}]
 
 
-async def test_s35_the_own_database_and_closed_addresses_are_not_reached(database: str) -> None:
-    port = int(database.rpartition("@")[2].partition("/")[0].partition(":")[2])
-    own = Querier(url_for(database), EgressPolicy([LOOPBACK], own_servers=[("localhost", port)]))
-    closed = Querier(url_for(database), EgressPolicy())
+@pytest.mark.parametrize("by", ["address", "name", "socket", "socket_file"])
+async def test_s35_the_own_database_is_not_reached_by_any_name(
+    database: str, postgres: PostgresServer, by: str
+) -> None:
+    parts = urlsplit(database)
+    directory = postgres.directory
+    written = {
+        "address": database,
+        "name": database.replace("127.0.0.1", "localhost"),
+        "socket": f"postgresql://flowrunner@{parts.path}?host={directory}&port={parts.port}",
+        "socket_file": f"postgresql://flowrunner@{parts.path}?host={directory}/.s.PGSQL.{parts.port}",
+    }[by]
+    everything = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+    assert query(written, "SELECT 1") == [(1,)]
+    policy = EgressPolicy(everything, own_servers=own_servers(Settings(database_url=written)))
 
-    for querier in (own, closed):
-        failed = await querier.fail("SELECT 1")
-        assert failed.type == "egress.forbidden"
+    for host in (
+        "127.0.0.1", "127.1", "127.9.9.9", "2130706433", "0x7f000001", "0.0.0.0", "localhost",
+        "LOCALHOST", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]",
+    ):  # fmt: skip
+        named = f"postgresql://flowrunner@{host}:{parts.port}{parts.path}"
+        failed = await Querier(url_for(named), policy).fail("SELECT 1")
+        assert failed.type == "egress.forbidden", host
+
+
+async def test_s35_closed_addresses_are_not_reached(database: str) -> None:
+    failed = await Querier(url_for(database), EgressPolicy()).fail("SELECT 1")
+
+    assert failed.type == "egress.forbidden"
 
 
 @pytest.fixture(scope="module")

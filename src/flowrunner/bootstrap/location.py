@@ -1,8 +1,8 @@
 """The location of an installation's data, from its settings."""
 
+import os
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from flowrunner.dispatch.temporal.address import DEFAULT_PORT, TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError
@@ -10,8 +10,8 @@ from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.security.keys import UnsafeDataDir, explain_unwritable, make_file
 from flowrunner.settings import LOCAL, Settings
 from flowrunner.storage.location import Location, location_of
+from flowrunner.storage.postgres.servers import servers_at, socket_port
 
-_POSTGRES_PORT: Final = 5432
 DATABASE_FILE: Final = "flowrunner.db"
 # The data of a restoration until it is complete.
 RESTORATION_FILE: Final = "restore.new"
@@ -44,19 +44,12 @@ async def existing(settings: Settings) -> Location:
 
 
 def own_servers(settings: Settings) -> frozenset[tuple[str, int]]:
-    """Return host and port of each server in the settings that is reached over a network."""
+    """Return host and port of each server in the settings. Raises: FlowRunnerError if the database has none."""
     found: set[tuple[str, int]] = set()
     if settings.database_url is not None:
-        parts = urlsplit(settings.database_url)
-        options = parse_qs(parts.query)
-        hosts = [unquote(host) for host in parts.netloc.rpartition("@")[2].split(",") if host]
-        hosts += [host for value in options.get("host", ()) for host in value.split(",")]
-        ports = [natural_number_of(port) for value in options.get("port", ()) for port in value.split(",")]
-        otherwise = next((port for port in ports if port is not None), _POSTGRES_PORT)
-        for host in hosts or ["localhost"]:
-            # A path is a Unix socket.
-            if not host.startswith("/"):
-                found.add(_host_and_port(host, otherwise))
+        for host, port in servers_at(settings.database_url, os.environ):
+            # A server with a socket mostly listens on the port of the same number, too.
+            found.add(("127.0.0.1", socket_port(host, port)) if host.startswith("/") else (host, port))
     if settings.dispatch != LOCAL:
         found.add(_host_and_port(TemporalAddress.read(settings.dispatch).target, DEFAULT_PORT))
     return frozenset(found)
