@@ -292,8 +292,8 @@ class Server:
 
     async def run(self) -> list[Event]:
         test = self.sample.test
-        named = study_flow(self.sample.text, SPECS).secrets
-        secrets = {**{name: f"value of {name}" for name in named}, **test.secrets}
+        needed = study_flow(self.sample.text, SPECS).needed
+        secrets = {**{name: f"value of {name}" for root, name in needed if root == "secrets"}, **test.secrets}
         case = Case(rule="", flow=self.sample.text, secrets=secrets, input=test.input, expect=Expectation())
         runner = RuleRunner(local(self.directory / "flowrunner.db"), self.sandbox, case, crashes_at_rest=False)
         runner._script = Mocks(test.mocks)  # type: ignore[assignment]

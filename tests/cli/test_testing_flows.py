@@ -440,6 +440,21 @@ tests:
     assert report["by_name"]["all_have_values"]["ok"], report
 
 
+def test_a_secret_that_no_expression_needs_is_missing_unless_a_test_gives_it(tmp_path: Path) -> None:
+    report = report_of(
+        """\
+nodes:
+  a: {type: return, params: {value: ["${secrets.GONE ?? 'none'}", "${secrets.KEY}", "${secrets.KEY ?? 'none'}"]}}
+tests:
+  not_given: {expect: {result: [none, value of KEY, value of KEY]}}
+  given: {secrets: {GONE: a}, expect: {result: [a, value of KEY, value of KEY]}}
+""",
+        tmp_path,
+    )
+
+    assert [test["mismatches"] for test in report["flows"][0]["tests"]] == [[], []]
+
+
 def test_secrets_of_a_test_are_hidden_in_what_it_tells(tmp_path: Path) -> None:
     (tmp_path / "flow.yaml").write_text(
         """\

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from flowrunner.domain.causes import Requested, StartCause, awaiting_parent
@@ -242,6 +243,11 @@ class GivenFlows:
     async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
         return self.of_revision(revision_id).flow
 
+    @property
+    def needed_secrets(self) -> Collection[str]:
+        """Return the secrets that some expression reads without a default."""
+        return {name for given in self._flows for root, name in given.flow.needed if root == "secrets"}
+
     def of_revision(self, revision_id: RevisionId) -> GivenFlow:
         """Return the flow of a revision. Raises: NotFound."""
         for given in self._flows:
@@ -262,17 +268,16 @@ class MemorySecrets:
 
     Args:
         make_redactor: Returns a redactor that hides these values.
-        default: Returns the value of a missing secret; None if missing secrets have no value.
+        placeholders: Values of missing secrets, which are not hidden.
     """
 
     def __init__(
         self,
         secrets: Mapping[str, str],
         make_redactor: Callable[[Iterable[str]], Redactor],
-        default: Callable[[str], str] | None = None,
+        placeholders: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._secrets = dict(secrets)
-        self._default = default
+        self._secrets = {**placeholders, **secrets}
         # Hiding shorter values would hide half of the output; a server rejects them.
         self._redactor = make_redactor(value for value in secrets.values() if len(value) >= MIN_VALUE_CHARACTERS)
 
@@ -280,10 +285,7 @@ class MemorySecrets:
         return self._redactor
 
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
-        found = {name: self._secrets[name] for name in names if name in self._secrets}
-        if self._default is not None:
-            found |= {name: self._default(name) for name in names if name not in found}
-        return found
+        return {name: self._secrets[name] for name in names if name in self._secrets}
 
 
 def new_execution(

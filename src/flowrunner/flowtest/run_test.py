@@ -163,7 +163,11 @@ async def run_flow_test(
     deps = EngineDependencies(
         journal=journal,
         library=flows,
-        vault=MemorySecrets(test.secrets, runtime.make_redactor, default=lambda name: f"value of {name}"),
+        vault=MemorySecrets(
+            test.secrets,
+            runtime.make_redactor,
+            placeholders={name: f"value of {name}" for name in flows.needed_secrets},
+        ),
         broadcast=NullBroadcast(),
         sandbox=sandbox,
         node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},

@@ -30,7 +30,10 @@ def tests_definitions() -> Schema:
                 "config": by_name(
                     "Configuration values. One that is not given does not exist.", {"not": {"type": "null"}}
                 ),
-                "secrets": by_name("Values of secrets; other secrets have a default value.", {"type": "string"}),
+                "secrets": by_name(
+                    "Values of secrets; others that an expression needs have a value derived from their name.",
+                    {"type": "string"},
+                ),
                 "signals": by_name("Payloads for steps that wait for a signal, by key.", successive("givenSignal")),
                 "approvals": by_name("Answers to approvals, by node.", successive("givenApproval")),
                 "cancel_after": {
