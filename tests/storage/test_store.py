@@ -25,7 +25,7 @@ from flowrunner.storage import store as store_module
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.store import SqlStore
-from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, rows_of
+from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, open_database, rows_of
 from support.invariants import check_database
 
 A: Final = StoreKey("default", "a")
@@ -119,6 +119,20 @@ async def test_increments_at_the_same_time_lose_nothing(store: SqlStore) -> None
 
     assert sorted(results, key=str) == sorted(range(1, 301), key=str)
     assert await value_of(store) == "300"
+
+
+async def test_a_commit_has_few_increments_of_one_key(database: Database, journal: SqlJournal, path: Place) -> None:
+    sizes: list[int] = []
+    counting = open_database(path, on_commit=sizes.append)
+    try:
+        store = SqlStore(counting)
+        await asyncio.gather(*(did(store, adding()) for _ in range(300)))
+    finally:
+        await counting.close()
+
+    assert sum(sizes) == 300
+    # Each version of the row stays until the commit, and PostgreSQL reads all of them for each increment.
+    assert max(sizes) <= 128
 
 
 # Once, whoever repeats it
@@ -314,6 +328,7 @@ async def test_stored_bytes_count_and_nothing_is_written_beyond_the_limit(
 ) -> None:
     limited = SqlStore(database, WorkspaceLimits(stored=1000))
     await did(limited, setting('"é"' + " " * 900))
+    await did(limited, setting("1", StoreKey("é", "ü")))
     assert check_database(path) == []
 
     with pytest.raises(LimitReached, match="would store") as error:

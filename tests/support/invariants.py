@@ -179,7 +179,7 @@ SELECT workspace_id, sum(stored),
        + (SELECT 512 * count(*) FROM callback_deliveries WHERE workspace_id = usage.workspace_id)
        + (SELECT coalesce(sum(octet_length(sealed)), 0) FROM secrets WHERE workspace_id = usage.workspace_id)
        + (SELECT coalesce(sum(octet_length(value)), 0) FROM config_values WHERE workspace_id = usage.workspace_id)
-       + (SELECT coalesce(sum(octet_length(key || value)), 0)
+       + (SELECT coalesce(sum(octet_length(namespace || key || value)), 0)
             FROM store_entries WHERE workspace_id = usage.workspace_id)
   FROM usage GROUP BY workspace_id
 """

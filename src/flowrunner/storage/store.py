@@ -17,6 +17,7 @@ from flowrunner.ports.audit import Audit
 from flowrunner.ports.journal import Fenced
 from flowrunner.ports.page import Page, number_of
 from flowrunner.ports.store import Check, EntryView
+from flowrunner.storage.batch import MAX_BATCH_BYTES
 from flowrunner.storage.database import Database
 from flowrunner.storage.deleted_workspaces import check_not_deleted
 from flowrunner.storage.paging import page_and_total
@@ -118,6 +119,9 @@ DELETE FROM store_results USING unnest(:execution_id::text[], :digest::text[]) A
 # Of one commit. An entry may have 64 KiB, and a result has a few bytes.
 _ENTRIES_AT_ONCE: Final = 100
 _RESULTS_AT_ONCE: Final = 1000
+# It bounds the changes of one commit to 128: PostgreSQL takes a time that grows with the square of them if all are of
+# one key, because it keeps each version of the row until the commit.
+_LEAST_SIZE: Final = MAX_BATCH_BYTES // 128
 # Sorts after every key.
 _AFTER_ALL: Final = "\U0010ffff" * (MAX_KEY_CHARACTERS + 1)
 
@@ -254,7 +258,7 @@ class _ChangeOp:
 
     @property
     def size(self) -> int:
-        return len(self.change.value)
+        return max(len(self.change.value), _LEAST_SIZE)
 
     async def run(self, tx: Transaction) -> JSON:
         change, workspace_id = self.change, self.workspace_id

@@ -34,7 +34,8 @@ CREATE TRIGGER store_entries_add_usage AFTER INSERT ON store_entries
 BEGIN
     INSERT INTO store_counts (workspace_id, number) VALUES (NEW.workspace_id, 1)
         ON CONFLICT (workspace_id) DO UPDATE SET number = number + 1;
-    UPDATE usage SET stored = stored + NEW.size + length(CAST(NEW.key AS BLOB)) WHERE workspace_id = NEW.workspace_id;
+    UPDATE usage SET stored = stored + NEW.size + length(CAST(NEW.namespace || NEW.key AS BLOB))
+     WHERE workspace_id = NEW.workspace_id;
 END
 """,
     """
@@ -47,7 +48,8 @@ END
 CREATE TRIGGER store_entries_free_usage AFTER DELETE ON store_entries
 BEGIN
     UPDATE store_counts SET number = number - 1 WHERE workspace_id = OLD.workspace_id;
-    UPDATE usage SET stored = stored - OLD.size - length(CAST(OLD.key AS BLOB)) WHERE workspace_id = OLD.workspace_id;
+    UPDATE usage SET stored = stored - OLD.size - length(CAST(OLD.namespace || OLD.key AS BLOB))
+     WHERE workspace_id = OLD.workspace_id;
 END
 """,
     # What a step has got, by a hash of the step: a repeat gets it again. `result` is JSON.
@@ -89,7 +91,7 @@ BEGIN
     SELECT workspace_id, count(*) FROM added GROUP BY workspace_id ORDER BY workspace_id
         ON CONFLICT (workspace_id) DO UPDATE SET number = store_counts.number + excluded.number;
     PERFORM flowrunner_add_usage(workspace_id, bytes)
-       FROM (SELECT workspace_id, sum(size + octet_length(key))::bigint AS bytes FROM added
+       FROM (SELECT workspace_id, sum(size + octet_length(namespace || key))::bigint AS bytes FROM added
               GROUP BY workspace_id ORDER BY workspace_id) AS sums;
     RETURN NULL;
 END $$;
@@ -99,7 +101,7 @@ BEGIN
       FROM (SELECT workspace_id, count(*) AS number FROM gone GROUP BY workspace_id) AS gone_ones
      WHERE store_counts.workspace_id = gone_ones.workspace_id;
     PERFORM flowrunner_add_usage(workspace_id, -bytes)
-       FROM (SELECT workspace_id, sum(size + octet_length(key))::bigint AS bytes FROM gone
+       FROM (SELECT workspace_id, sum(size + octet_length(namespace || key))::bigint AS bytes FROM gone
               GROUP BY workspace_id ORDER BY workspace_id) AS sums;
     RETURN NULL;
 END $$;
