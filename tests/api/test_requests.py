@@ -409,6 +409,16 @@ def test_of_many_unknown_query_parameters_ten_are_named(account: Client) -> None
     assert [fault["path"] for fault in details["errors"]] == names[:10]
 
 
+@pytest.mark.parametrize("value", ["%ED%A0%80", "a%E9", "%C3", "%FF"])
+def test_a_query_parameter_that_is_no_utf_8_is_an_error(account: Client, value: str) -> None:
+    details = assert_error(account.get(f"/api/v1/flows?limit=1&q={value}&tag=%C3%A9%20"), 422)
+
+    (fault,) = details["errors"]
+    assert (fault["path"], fault["code"]) == ("q", "encoding")
+    assert_error(account.put(f"/api/v1/store/entry?key={value}", {"value": 1}), 422)
+    assert account.get("/api/v1/flows?limit=1&q=%EF%BF%BD").status == 200
+
+
 def test_a_query_parameter_with_one_value_is_given_once(account: Client) -> None:
     details = assert_error(account.get("/api/v1/flows?limit=1&q=a&limit=2&q=a&tag=a&tag=b"), 422)
     assert [(fault["path"], fault["code"]) for fault in details["errors"]] == [

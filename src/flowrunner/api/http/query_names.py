@@ -1,12 +1,14 @@
-"""Names of query parameters: unknown and repeated ones are faults.
+"""Query parameters: unknown and repeated ones, and those that are no UTF-8, are faults.
 
 A filter that is misspelled would select everything, and of two values one would be ignored.
+Of bytes that are no UTF-8, different ones would become the same text.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
@@ -19,6 +21,7 @@ from flowrunner.domain.suggestions import Suggestions
 _PREFIX: Final = "/api/v1/"
 _MOST_FAULTS: Final = 10
 _LONGEST: Final = 60
+_UTF_8: Final = "é is %C3%A9, for example"
 
 
 class Repeatable:
@@ -59,14 +62,26 @@ def check_query_names(connection: HTTPConnection, known: Mapping[str, bool]) -> 
         known: Whether each parameter may be given several times.
 
     Raises:
-        InvalidInput: One is not known, or there are several of which there can be one.
+        InvalidInput: One is no UTF-8 or not known, or there are several of which there can be one.
     """
+    raw = connection.scope["query_string"]
+    # Only these can be of another encoding: the framework puts U+FFFD in their place.
+    faults = list(islice(_undecodable(raw), _MOST_FAULTS)) if b"%" in raw else []
     given = connection.query_params
-    faults = list(islice(_unknown(given, known), _MOST_FAULTS))
+    faults = faults or list(islice(_unknown(given, known), _MOST_FAULTS))
     if not faults and len(pairs := given.multi_items()) > len(given):
         faults = list(islice(_repeated(pairs, known), _MOST_FAULTS))
     if faults:
         raise InvalidInput(faults)
+
+
+def _undecodable(raw: bytes) -> Iterator[Fault]:
+    for pair in raw.split(b"&"):
+        try:
+            unquote_to_bytes(pair).decode()
+        except UnicodeDecodeError:
+            name = unquote_plus(pair.partition(b"=")[0][:_LONGEST].decode("latin-1"))
+            yield Fault(path=name, code="encoding", message="is not percent-encoded UTF-8", hint=_UTF_8)
 
 
 def _unknown(given: Collection[str], known: Collection[str]) -> Iterator[Fault]:
