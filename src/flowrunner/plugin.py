@@ -31,7 +31,7 @@ from flowrunner.domain.flow import DEFAULT_ACTION, ChildScopesKey, NodeTypeSpec,
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
-from flowrunner.language.parameter_faults import parameter_faults
+from flowrunner.language.parameter_faults import IN_QUOTES, parameter_faults
 from flowrunner.plugin_clients import (
     LONG_BODY_BYTES,
     HttpAnswer,
@@ -353,6 +353,7 @@ class StepContext(Protocol):
 
 # A value of a million elements may have a fault in each of them.
 _MOST_FAULTS: Final = 100
+_AS_TEXT: Final = "with text around it, as in 'order ${…}', the value of an expression is text"
 
 P = TypeVar("P", bound=Params)
 
@@ -477,7 +478,10 @@ class NodeType(ABC, Generic[P]):
         except ValidationError as error:
             found = error.errors(include_input=False, include_url=False)
             faults = self._faults(found, params, most=_MOST_FAULTS)
-            message = "; ".join(f"{'.'.join(map(str, f.keys))}: {f.message}" if f.keys else f.message for f in faults)
+            # An expression gave it, which may stand in quotes already.
+            told = [f"{f.message}: {_AS_TEXT}" if f.hint == IN_QUOTES else f.message for f in faults]
+            places = [".".join(map(str, f.keys)) for f in faults]
+            message = "; ".join(f"{at}: {text}" if at else text for at, text in zip(places, told, strict=True))
             raise NodeFailure("input.invalid", f"The parameters of {self.type} are invalid: {message}") from None
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:

@@ -50,7 +50,8 @@ def test_entries_are_listed_by_namespace_and_prefix_without_values(account: Clie
 
 def test_an_entry_is_replaced_only_in_the_state_that_was_read(account: Client) -> None:
     first = put(account, "key=a", 1, **{"If-None-Match": "*"})
-    assert_error(put(account, "key=a", 2, **{"If-None-Match": "*"}), 412)
+    refused = put(account, "key=a", 2, **{"If-None-Match": "*"})
+    assert_error(refused, 412, "The entry is there already")
     assert put(account, "key=a", 2, **{"If-Match": first.headers["etag"]}).status == 200
 
     assert_error(put(account, "key=a", 3, **{"If-Match": first.headers["etag"]}), 412)
@@ -82,6 +83,7 @@ def test_a_flow_reads_what_people_have_written_and_people_what_flows_have(accoun
         ("key=a", {"value": "x" * 65_536}),
         ("key=a", {"value": 1, "ttl": "soon"}),
         ("key=a", {"value": 1, "ttl": 5}),
+        ("key=a", {"value": 1, "ttl": "0s"}),
         ("key=a", {"value": 1, "more": 1}),
     ],
 )

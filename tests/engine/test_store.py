@@ -194,6 +194,8 @@ async def test_a_value_expires_by_the_clock(engine: Machine) -> None:
         ('operation: increment, key: a, value: \'${"$" + "{x}"}\'', "input.invalid", "whole number"),
         ("operation: set, key: a, value: 1, ttl: '${\"soon\"}'", "input.invalid", "not a duration"),
         ("operation: set, key: a, value: 1, ttl: '${\"99999d\"}'", "input.invalid", "ten years"),
+        ("operation: set, key: a, value: 1, ttl: '${\"0ms\"}'", "input.invalid", "ttl: must be longer than 0s"),
+        ("operation: get, key: '${7}'", "input.invalid", "key: must be text: with text around it, as in 'order ${…}'"),
         ("operation: increment, key: text", "store.not_a_number", "at 'text' is no whole number"),
         ("operation: increment, key: most", "store.out_of_range", "9007199254740991"),
     ],

@@ -402,6 +402,28 @@ def test_all_faults_of_parameters_are_told_at_once() -> None:
     assert [fault.hint for fault in faults if fault.code == "unknown_key"] == ["did you mean 'message'?"]
 
 
+@pytest.mark.parametrize(
+    ("operation", "unknown", "hint"),
+    [
+        ("increment", "by", "did you mean 'value'?"),
+        ("increment", "amount", "did you mean 'value'?"),
+        ("get", "default", "write another value where the result is read: ${nodes.<name>.result ?? 0}"),
+        ("get", "whatever", "known parameters: operation, key, value, ttl, namespace, prefix, after, limit"),
+    ],
+)
+def test_the_store_knows_what_other_systems_call_its_parameters(operation: str, unknown: str, hint: str) -> None:
+    (fault,) = TYPES["store"].check({"operation": operation, "key": "n", unknown: 5})
+
+    assert (fault.keys, fault.code, fault.hint) == ((unknown,), "unknown_key", hint)
+
+
+@pytest.mark.parametrize("ttl", ["0s", "0ms", "PT0S"])
+def test_nothing_is_stored_for_no_time(ttl: str) -> None:
+    (fault,) = TYPES["store"].check({"operation": "set", "key": "n", "value": 1, "ttl": ttl})
+
+    assert (fault.keys, fault.message) == (("ttl",), "must be longer than 0s, and ten years at most")
+
+
 def test_cases_as_a_map_hide_no_fault_of_another_parameter() -> None:
     faults = TYPES["switch"].check({"value": "${input.kind}", "cases": {"eu": "ship"}, "default_action": 7})
 

@@ -29,7 +29,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.bounded_json import decode_json
 from flowrunner.domain.duration import HINT, parse_duration
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.store import DEFAULT_NAMESPACE, MAX_KEY_CHARACTERS, MAX_NAMESPACE_CHARACTERS, StoreKey
+from flowrunner.domain.store import DEFAULT_NAMESPACE, MAX_KEY_CHARACTERS, MAX_NAMESPACE_CHARACTERS, StoreKey, ttl_ms_of
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.store import EntryView
 
@@ -151,6 +151,10 @@ async def delete_store_entry(request: Request, key: Key, namespace: Namespace = 
 def _milliseconds(ttl: str) -> int:
     """Raises: InvalidInput."""
     try:
-        return max(round(parse_duration(ttl) * 1000), 1)
+        seconds = parse_duration(ttl)
     except ValueError as error:
         raise invalid("ttl", str(error), hint=HINT) from None
+    try:
+        return ttl_ms_of(seconds)
+    except ValueError as error:
+        raise invalid("ttl", str(error)) from None

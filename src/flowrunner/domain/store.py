@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from flowrunner.domain.duration import LONGEST_SECONDS
 from flowrunner.domain.errors import Fault, FlowRunnerError
 from flowrunner.domain.values import JSON
 
@@ -145,6 +146,13 @@ def value_faults(size: int) -> list[Fault]:
         return []
     message = f"must have at most {MAX_VALUE_BYTES} bytes of JSON, and has {size}"
     return [Fault(path="value", code="too_long", message=message)]
+
+
+def ttl_ms_of(seconds: float) -> int:
+    """Return the milliseconds, 1 at least, after which an entry expires. Raises: ValueError."""
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise ValueError("must be longer than 0s, and ten years at most")
+    return max(round(seconds * 1000), 1)
 
 
 def end_of(prefix: str) -> str | None:

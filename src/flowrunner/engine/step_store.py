@@ -18,6 +18,7 @@ from flowrunner.domain.store import (
     StoreStep,
     is_key_text,
     key_faults,
+    ttl_ms_of,
     value_faults,
 )
 from flowrunner.domain.values import JSON
@@ -146,9 +147,13 @@ def _check_size(encoded: bytes) -> None:
         raise NodeFailure("limit.store_value", f"The value {faults[0].message}: keep a smaller part of it")
 
 
-def _milliseconds(seconds: float | None) -> int | None:
-    # At least one: an entry that expires at once would be gone before it is there.
-    return None if seconds is None else max(round(seconds * 1000), 1)
+def _milliseconds(ttl_seconds: float | None) -> int | None:
+    if ttl_seconds is None:
+        return None
+    try:
+        return ttl_ms_of(ttl_seconds)
+    except ValueError as error:
+        raise NodeFailure("input.invalid", f"ttl: {error}") from None
 
 
 def _invalid(faults: Sequence[Fault]) -> NodeFailure:

@@ -22,6 +22,8 @@ _KINDS: Final[Mapping[str, str]] = {
     "dict_type": "a map",
     "model_type": "a map",
 }
+# For a number in place of a text.
+IN_QUOTES: Final = "put it in quotes"
 BOUNDS: Final[Mapping[str, str]] = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
@@ -140,7 +142,7 @@ def _of_another_kind(keys: Keys, group: Sequence[Found], params: JSON) -> ParamF
     if isinstance(value, str) and (near := did_you_mean(value.lower(), literals)):
         hint = near
     elif "text" in kinds and isinstance(value, int | float):
-        hint = "put it in quotes"
+        hint = IN_QUOTES
     if not kinds:
         return ParamFault(keys=keys, code="param", message=f"must be one of: {', '.join(literals)}", hint=hint)
     *first, last = [*literals, *kinds]

@@ -1,19 +1,22 @@
 """Node type `store`: read and change the values that a workspace keeps between executions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.store import (
     DEFAULT_NAMESPACE,
     LARGEST_NUMBER,
     MAX_KEY_CHARACTERS,
     MAX_NAMESPACE_CHARACTERS,
     MOST_LISTED,
+    ttl_ms_of,
 )
 from flowrunner.nodes.durations import Duration, seconds_of
-from flowrunner.plugin import JSON, NodeFailure, NodeType, Params, StepContext
+from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
 
 _DEFAULT_LIMIT: Final = 100
 # The parameters of each operation besides `operation` and `namespace`: those that it needs, and those it may have.
@@ -23,6 +26,11 @@ _PARAMETERS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     "delete": (["key"], []),
     "increment": (["key"], ["value", "ttl"]),
     "list": ([], ["prefix", "after", "limit"]),
+}
+_HINTS: Final[Mapping[str, str]] = {
+    "by": "did you mean 'value'?",
+    "amount": "did you mean 'value'?",
+    "default": "write another value where the result is read: ${nodes.<name>.result ?? 0}",
 }
 
 
@@ -47,6 +55,13 @@ class StoreParams(Params):
         default="", max_length=MAX_KEY_CHARACTERS, description="The `next` of the list before, for more keys."
     )
     limit: int = Field(default=_DEFAULT_LIMIT, ge=1, le=MOST_LISTED, description="The most keys to list.")
+
+    @field_validator("ttl")
+    @classmethod
+    def _lasting(cls, ttl: str | None) -> str | None:
+        if ttl is not None and "${" not in ttl:
+            ttl_ms_of(parse_duration(ttl))
+        return ttl
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -76,6 +91,13 @@ class StoreNode(NodeType[StoreParams]):
     keeps_params = True
     uses_store = True
     errors: ClassVar[tuple[str, ...]] = ("store", "limit")
+
+    def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
+        """Return the faults of the parameters, with hints for the words of other systems."""
+        return [
+            replace(fault, hint=_HINTS.get(str(fault.keys[-1]), fault.hint)) if fault.code == "unknown_key" else fault
+            for fault in super().check(params)
+        ]
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
         """Return True: a repeated change gets the result of the first."""

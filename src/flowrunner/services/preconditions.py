@@ -42,7 +42,7 @@ class Precondition:
             raise PreconditionFailed(f"There is no such {what}")
         message = changed or f"The {what} has changed since"
         if self.must_be_new:
-            message = f"There is such a {what} already"
+            message = f"The {what} is there already"
         raise PreconditionFailed(message, revision=revision, state=state)
 
 
