@@ -184,13 +184,17 @@ class SqlClient(Protocol):
 
         Args:
             work: Called on a thread of its own.
-            seconds: Time limit of each statement, by which the server ends it even if this process has ended.
-            read_only: The server rejects every change.
+            seconds: Time limit of the step. The session ends a second, or a fourth of a shorter limit, before it, so
+                that `sql.commit_unknown` comes first. The server ends each statement by the limit even if this process
+                has ended.
+            read_only: The server rejects changes of data.
 
         Raises:
             NodeFailure: `sql.<SQLSTATE>` if the server reports an error; then `${error.data}` has its fields.
                 `sql.login`, `sql.too_large`, `sql.duplicate_column`, `sql.copy`, `sql.invalid_answer`, `connection.…`,
                 `timeout`, `egress.forbidden`, or `input.invalid` for parameters that do not fit the query; nothing is
-                changed then. `sql.commit_unknown` if the connection was lost while the transaction was committed.
+                changed then. `sql.commit_unknown` if the connection was lost, or the time was over, while the
+                transaction was committed. `sql.transaction_ended` if a query has ended it: what was done before may be
+                committed.
         """
         ...

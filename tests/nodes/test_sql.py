@@ -3,7 +3,9 @@
 import asyncio
 import ipaddress
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -120,7 +122,10 @@ async def test_a_fraction_of_zero_is_a_whole_number(db: Querier) -> None:
         ("SELECT $1::int[]", [[{}]], "input.invalid", "args.0 ($1) cannot be a value of the type integer[]"),
         ("SELECT $1::int", [], "input.invalid", "The query has the parameter $1, and 0 values are given"),
         ("SELECT 1", [1], "input.invalid", "The query has no parameter, and 1 value is given"),
-        ("SELECT $1::int", ["abc"], "sql.22P02", 'type integer: "abc" (unnamed portal parameter'),
+        ("SELECT $1::int", ["abc"], "sql.22P02", 'type integer: "abc" (args.0)'),
+        ("SELECT $1::text, $2::date", ["abc", "x"], "sql.22007", 'type date: "x" (args.1)'),
+        ("SELECT $1::text", ["\ud800"], "input.invalid", "a value of the type text: it is not Unicode text"),
+        ("SELECT $1::jsonb", [["\ud800"]], "input.invalid", "a value of the type jsonb: it is not Unicode text"),
         ("SELECT $1::int", [1.5], "sql.22P02", 'invalid input syntax for type integer: "1.5"'),
         ("SELECT 1 AS a, 2 AS a", [], "sql.duplicate_column", "two columns called 'a': name them with AS"),
         ("SELECT 1; SELECT 2", [], "sql.42601", "multiple commands"),
@@ -153,12 +158,69 @@ async def test_execute_changes_rows_and_returns_what_it_is_asked_for(db: Querier
 
 
 async def test_a_statement_that_fails_changes_nothing_even_if_it_ended_the_transaction(db: Querier) -> None:
-    await db.run("COMMIT", operation="execute")
+    await db.fail("/* of its own */ COMMIT", operation="execute")
     failed = await db.fail("INSERT INTO orders (id) VALUES (1), (1)", operation="execute")
 
     assert isinstance(failed.data, dict)
     assert (failed.type, failed.data["constraint"]) == ("sql.23505", "orders_pkey")
     assert await db.value("SELECT count(*) FROM orders") == 0
+
+
+@pytest.mark.parametrize("comment", ["", "/* that is not looked at */ "])
+@pytest.mark.parametrize(
+    "statement", ["COMMIT", " end", "ROLLBACK", "abort", "Rollback Work", "PREPARE TRANSACTION 'a'", "COMMIT AND CHAIN"]
+)
+async def test_a_query_that_ends_the_transaction_fails_and_nothing_runs_after_it(
+    db: Querier, comment: str, statement: str
+) -> None:
+    ran: list[str] = []
+
+    def work(session: SqlSession) -> None:
+        session.execute("INSERT INTO orders (id) VALUES (1)")
+        try:
+            session.execute(comment + statement)
+        finally:
+            ran.append(statement)
+        session.execute("INSERT INTO orders (id) VALUES (2)")
+
+    with pytest.raises(NodeFailure) as raised:
+        await db.context.sql.run(database_of(db.url), work, seconds=PATIENCE_SECONDS)
+
+    expected = "sql.55000" if comment and "PREPARE" in statement else "sql.transaction_ended"
+    assert (raised.value.type, ran) == (expected, [statement])
+    assert await db.value("SELECT count(*) FROM orders WHERE id = 2") == 0
+    if not comment:
+        assert await db.value("SELECT count(*) FROM orders") == 0
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_work_that_ignores_the_end_of_its_transaction_fails(db: Querier, goes_on: bool) -> None:
+    def work(session: SqlSession) -> None:
+        session.execute("INSERT INTO orders (id) VALUES (1)")
+        with suppress(NodeFailure):
+            session.execute("/* at once */ COMMIT AND CHAIN")
+        if goes_on:
+            session.execute("INSERT INTO orders (id) VALUES (2)")
+
+    with pytest.raises(NodeFailure, match="has ended its transaction"):
+        await db.context.sql.run(database_of(db.url), work, seconds=PATIENCE_SECONDS)
+
+    assert await db.rows("SELECT id FROM orders") == [{"id": 1}]
+
+
+async def test_a_savepoint_ends_nothing(db: Querier) -> None:
+    def work(session: SqlSession) -> None:
+        session.execute("SAVEPOINT a")
+        session.execute("INSERT INTO orders (id) VALUES (1)")
+        session.execute("ROLLBACK TO SAVEPOINT a")
+        session.execute("INSERT INTO orders (id) VALUES (2)")
+        session.execute("rollback work to a")
+        session.execute("RELEASE a")
+        session.execute("INSERT INTO orders (id) VALUES (3)")
+
+    await db.context.sql.run(database_of(db.url), work, seconds=PATIENCE_SECONDS)
+
+    assert await db.rows("SELECT id FROM orders") == [{"id": 3}]
 
 
 async def test_a_constraint_that_is_checked_at_the_end_fails_the_node(db: Querier) -> None:
@@ -223,6 +285,7 @@ async def test_names_of_tables_and_columns_are_no_sql(db: Querier) -> None:
         ({"items": [{"id": {}}]}, "items.0.id cannot be a value of the type integer: it is an object"),
         ({"items": [{"id": 1}], "table": "a.b.c"}, "must be a table, or schema.table"),
         ({"items": [{}]}, "there must be one"),
+        ({"items": [{"\ud800": 1}]}, "The query must be Unicode text"),
         ({"items": [1]}, "items.0 must be an object"),
         ({"items": [{"id": 1}, ["id"]]}, "items.1 must be an object"),
     ],
@@ -474,19 +537,37 @@ async def test_a_server_that_asks_for_no_password_must_be_opened_for_flows(
     assert "asks for no password" in failed.message
 
 
-async def test_long_rows_wait_for_memory(db: Querier, monkeypatch: pytest.MonkeyPatch) -> None:
+def size_of(value: Any) -> int:
+    """Return the bytes that a value takes in memory."""
+    parts = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    return sys.getsizeof(value) + sum(map(size_of, parts))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "repeat('x', 100)",
+        "array_fill('ab'::text, ARRAY[100])",
+        "array_fill(500, ARRAY[100])",
+        "array_fill(1.5::float8, ARRAY[100])",
+        "array_fill(1, ARRAY[50, 1])",
+        "array_fill('{}'::jsonb, ARRAY[50])",
+        "array_to_json(array_fill('[]'::json, ARRAY[50]))",
+    ],
+)
+async def test_long_rows_wait_for_memory(db: Querier, monkeypatch: pytest.MonkeyPatch, expression: str) -> None:
     held: list[int] = []
 
     async def hold(memory: int = 0) -> None:
         held.append(memory)
 
     monkeypatch.setattr(db.context, "hold_long_value", hold)
-    rows = await db.rows("SELECT repeat('x', 100) AS a FROM generate_series(1, 5000)")
+    rows = await db.rows(f"SELECT {expression} AS a FROM generate_series(1, 2000)")
     await db.rows("SELECT 1")
 
-    assert len(rows) == 5000
+    assert len(rows) == 2000
     (memory,) = held
-    assert memory > 5000 * 100
+    assert memory > size_of(rows)
 
 
 @pytest.mark.parametrize("field", ["url", "query"])

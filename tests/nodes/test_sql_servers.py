@@ -13,6 +13,8 @@ from typing import Final
 
 import pytest
 
+from flowrunner.domain.values import WorkspaceId
+from support.databases import MARA
 from support.mailbox import scripted_mail_server as scripted_server
 from support.sql import LOGIN_OK, READY, Querier, asked, described, error, greet, message, row
 from support.tls import Issuer
@@ -244,6 +246,26 @@ async def test_a_connection_that_ends_in_the_commit_leaves_in_doubt_only_what_ma
         failed = await Querier(url(port)).fail("UPDATE t SET a = 1", operation=operation)
 
     assert failed.type == ("sql.commit_unknown" if operation == "execute" else "connection.lost")
+
+
+async def test_a_commit_that_takes_too_long_is_in_doubt_before_the_step_ends() -> None:
+    def talk(connection: socket.socket) -> None:
+        after_greeting(described(), message(b"C", b"UPDATE 1\0") + READY)(connection)
+        # The commit has come, and is not answered.
+        connection.recv(1 << 16)
+
+    with scripted_server(talk) as port:
+        querier = Querier(url(port))
+        querier.context.timeout_seconds = 4.0
+        slots, workspace_id = querier.clients.slots, WorkspaceId(MARA)
+        await slots.take(workspace_id, 16)
+        # The wait for a slot is a part of the step's time.
+        asyncio.get_running_loop().call_later(1.5, slots.give_back, workspace_id, 16)
+        async with asyncio.timeout(4.0):
+            failed = await querier.fail("UPDATE t SET a = 1", operation="execute")
+
+    assert failed.type == "sql.commit_unknown"
+    assert "did not answer in time while the transaction was committed" in failed.message
 
 
 async def test_an_error_before_the_end_of_a_connection_is_told() -> None:

@@ -23,6 +23,10 @@ def test_a_url_says_all_of_a_database() -> None:
     )
 
 
+def test_parameters_are_decoded_once() -> None:
+    assert database_of("postgresql://ada@db?application_name=a%252Fb").application_name == "a%2Fb"
+
+
 def test_what_a_url_leaves_out_is_safe() -> None:
     assert database_of("postgresql://ada@[2001:db8::1]") == SqlDatabase(
         host="2001:db8::1", port=5432, user="ada", database="ada", security="verified"
@@ -42,6 +46,7 @@ def test_what_a_url_leaves_out_is_safe() -> None:
         ("postgresql://ada:hid?den@db/shop", "must"),
         ("postgresql://ada:hid[den@db/shop", "percent sign"),
         ("postgresql://ada:hidden@db:99999/shop", "percent sign"),
+        ("postgresql://ada:hidden@db:0/shop", "a port from 1 to 65535"),
         ("postgresql://ada:hidden@/shop", "must name one server"),
         ("postgresql:///shop?host=/tmp&user=hidden", "must name one server"),
         ("postgresql://ada:hidden@%2Ftmp/shop", "must name one server"),

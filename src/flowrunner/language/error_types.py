@@ -15,6 +15,7 @@ _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     "sql": frozenset(
         {
             *("login", "too_large", "duplicate_column", "copy", "invalid_answer", "rolled_back", "commit_unknown"),
+            "transaction_ended",
         }
     ),
     "connection": frozenset({"refused", "dns", "tls", "failed", "lost"}),

@@ -113,7 +113,7 @@ class Sql(NodeType[SqlParams]):
     result_keys = ("rows", "row_count")
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
-        # The server rejects every change in its transaction.
+        # The server rejects changes of data in its transaction.
         return params.get("operation", "query") == "query"
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:

@@ -37,12 +37,14 @@ def database_of(url: str) -> SqlDatabase:
         raise ValueError("must have no blanks or control characters: write them with a percent sign, as in %20")
     try:
         parts = urlsplit(url)
-        port = parts.port or _PORT
+        port = _PORT if parts.port is None else parts.port
     except ValueError:
         # Its own words quote the URL.
         raise ValueError(
             f"must be like {_FORM}: write the characters / ? # [ ] @ : % of a password with a percent sign, as in %2F"
         ) from None
+    if port == 0:
+        raise ValueError("must have a port from 1 to 65535")
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"must begin with postgresql://, as in {_FORM}")
     if parts.fragment or "#" in url:
@@ -68,7 +70,10 @@ def database_of(url: str) -> SqlDatabase:
 
 
 def _plain(text: str, name: str) -> str:
-    found = unquote(text)
+    return _checked(unquote(text), name)
+
+
+def _checked(found: str, name: str) -> str:
     if _BAD_IN_NAME.search(found) or len(found) > _MOST_CHARACTERS:
         raise ValueError(f"must have a {name} of at most {_MOST_CHARACTERS} characters without NUL, as Unicode text")
     return found
@@ -86,7 +91,7 @@ def _parameters(query: str) -> Mapping[str, str]:
             raise ValueError(f"must have no other parameters after the question mark than {', '.join(_PARAMETERS)}")
         if name in given:
             raise ValueError(f"must have the parameter '{name}' once")
-        given[name] = _plain(value, name)
+        given[name] = _checked(value, name)
     if given.get("channel_binding", "prefer") not in _BINDINGS:
         raise ValueError(f"must have a 'channel_binding' that is one of {', '.join(_BINDINGS)}")
     if given.get("sslrootcert", "system") != "system":

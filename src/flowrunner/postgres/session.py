@@ -1,6 +1,7 @@
 """Sessions with PostgreSQL servers: the login, and queries within one transaction."""
 
 import hashlib
+import re
 import ssl
 import struct
 import time
@@ -14,7 +15,7 @@ from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
 from flowrunner.plugin import NodeFailure, SqlDatabase
 from flowrunner.postgres.scram import Scram
-from flowrunner.postgres.values import SETTINGS, parameters, value_of
+from flowrunner.postgres.values import SETTINGS, is_nested, parameters, value_of
 from flowrunner.postgres.wire import (
     MOST_ROW_BYTES,
     SYNC,
@@ -48,6 +49,9 @@ _LOGINS: Final = {2: "Kerberos", 7: "GSSAPI", 8: "GSSAPI", 9: "SSPI"}
 # The memory of a value, and of a row, beside its characters.
 _VALUE_BYTES: Final = 96
 _ROW_BYTES: Final = 320
+_ENDS_TRANSACTION: Final = re.compile(
+    r"\s*(?:commit|end|abort|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b)|prepare\s+transaction)\b", re.IGNORECASE
+)
 
 
 class LoginFailed(Exception):
@@ -91,8 +95,8 @@ class PostgresAnswer:
     @property
     def memory(self) -> int:
         values = len(self.columns or ()) * len(self.encoded)
-        # As JSON, a list of one character takes up to 40 bytes for each of its own.
-        nested = 40 if any(column.oid in (114, 3802) for column in self.columns or ()) else 4
+        # A list in JSON, or a short element of an array, takes up to 40 bytes for each of its characters.
+        nested = 40 if any(is_nested(column.oid) for column in self.columns or ()) else 4
         return nested * self.size + _VALUE_BYTES * values + _ROW_BYTES * len(self.encoded)
 
     def rows(self) -> list[JSON]:
@@ -135,6 +139,7 @@ class PostgresSession:
         self.is_busy = False
         self.is_committing = False
         self.is_over = False
+        self._is_in_transaction = self._has_ended = False
         if database.security != "none" and not wire.encrypt(tls_context(database), database.host):
             raise NoTls
         settings = {"user": database.user, "database": database.database, "client_encoding": "UTF8"}
@@ -209,6 +214,7 @@ class PostgresSession:
 
     def commit(self) -> bool:
         """End the transaction; return False if the server has rolled it back."""
+        self._require_transaction()
         self.is_committing = True
         is_committed = self._run("COMMIT") == "COMMIT"
         self.is_committing = False
@@ -223,6 +229,14 @@ class PostgresSession:
             if kind == b"C":
                 tag = Fields(body).text()
         return tag
+
+    def _require_transaction(self, tag: str = "") -> None:
+        """Check that no query has ended the transaction: what follows would be committed by itself."""
+        # `COMMIT AND CHAIN` begins another one.
+        self._has_ended = self._has_ended or not self._is_in_transaction or tag == "COMMIT"
+        if self._has_ended:
+            self.is_over = not self._is_in_transaction
+            raise _ended("The query has ended its transaction, and what was done before may be committed")
 
     def execute(self, query: str, args: Sequence[JSON] = ()) -> PostgresAnswer:
         oids, columns = self._described(query)
@@ -245,6 +259,7 @@ class PostgresSession:
                 encoded.append(body)
             elif kind == b"C":
                 tag = Fields(body).text()
+        self._require_transaction(tag)
         return PostgresAnswer(_count_of(tag) if columns is None else len(encoded), columns, encoded)
 
     def execute_each(self, query: str, rows: Sequence[Sequence[JSON]], *, names: Sequence[str]) -> int:
@@ -264,18 +279,23 @@ class PostgresSession:
 
     def _portion(self, queries: Sequence[bytes], first: int) -> int:
         """Run queries that were sent together, and return how many rows they have changed."""
-        changed, done = 0, 0
+        changed, done, tag = 0, 0, ""
         self._ask(*queries, SYNC)
         try:
             for kind, body in self._until_ready(MOST_ROW_BYTES):
                 if kind == b"C":
-                    changed, done = changed + _count_of(Fields(body).text()), done + 1
+                    tag = Fields(body).text()
+                    changed, done = changed + _count_of(tag), done + 1
         except PostgresError as refusal:
             raise RowRefused(refusal, first + done) from None
+        self._require_transaction(tag)
         return changed
 
     def _described(self, query: str) -> tuple[Sequence[int], Sequence[Column] | None]:
         """Return the numbers of the parameters' types, and the columns."""
+        self._require_transaction()
+        if _ENDS_TRANSACTION.match(query):
+            raise _ended("The query would end its transaction, which ends with the node")
         try:
             messages = parse_and_describe(query)
         except ValueError as error:
@@ -317,6 +337,7 @@ class PostgresSession:
                     raise refusal
             elif kind == b"Z":
                 self.is_busy = False
+                self._is_in_transaction = body != b"I"
                 if refusal is not None:
                     raise refusal
                 return
@@ -353,6 +374,10 @@ class RowRefused(Exception):
         super().__init__(str(refusal))
         self.refusal = refusal
         self.index = index
+
+
+def _ended(reason: str) -> NodeFailure:
+    return NodeFailure("sql.transaction_ended", f"{reason}: remove COMMIT, ROLLBACK or PREPARE TRANSACTION")
 
 
 def tls_context(database: SqlDatabase) -> ssl.SSLContext:

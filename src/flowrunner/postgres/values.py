@@ -50,7 +50,12 @@ _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _PART: Final = re.compile(r'[{},]|"(?:[^"\\]|\\.)*+"|(?:[^{},"\\]|\\.)++', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _NESTED: Final = re.compile(r'[{}"\\]')
-_BOUNDS: Final = re.compile(r"(?:\[-?\d+:-?\d+\])+=")
+_BOUNDS: Final = re.compile(r"(?:\[-?\d+:-?\d+\]){1,6}+=")
+
+
+def is_nested(oid: int) -> bool:
+    """Return whether values of a type are lists or objects."""
+    return oid in _ELEMENTS or oid in (_JSON, _JSONB)
 
 
 def value_of(text: str, oid: int) -> JSON:
@@ -157,7 +162,8 @@ def parameters(values: Sequence[JSON], oids: Sequence[int], name: Callable[[int]
             text = _text_of(value, oid)
             texts.append(None if text is None else text.encode())
         except ValueError as error:
-            message = f"{name(index)} cannot be a value of the type {_name_of(oid)}: {error}"
+            reason = "it is not Unicode text" if isinstance(error, UnicodeEncodeError) else error
+            message = f"{name(index)} cannot be a value of the type {_name_of(oid)}: {reason}"
             raise NodeFailure("input.invalid", message) from None
     return texts
 

@@ -185,7 +185,10 @@ def c_text(text: str) -> bytes:
     """Return the text as the protocol has it. Raises: ValueError if it has a NUL, which would begin the next field."""
     if "\0" in text:
         raise ValueError("must have no NUL")
-    return text.encode() + b"\0"
+    try:
+        return text.encode() + b"\0"
+    except UnicodeEncodeError:
+        raise ValueError("must be Unicode text") from None
 
 
 def readable(data: bytes) -> str:

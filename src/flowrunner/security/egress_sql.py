@@ -37,7 +37,12 @@ _SURE_SESSIONS: Final = 2
 _CANCEL_SECONDS: Final = 5.0
 # For all that a session whose step has ended says to the server.
 _LEFT_SECONDS: Final = 2 * _CANCEL_SECONDS
+# Of a step's time, for the failure of a session whose time is over: the step would otherwise end by its own timeout,
+# which does not say that the commit had begun.
+_REPORT_SECONDS: Final = 1.0
+_REPORT_SHARE: Final = 0.25
 _SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}", re.ASCII)
+_PARAMETER: Final = re.compile(r"parameter \$([1-9]\d{0,4})(?!\d)", re.ASCII)
 # Of each text in the data of an error.
 _MOST_CHARACTERS: Final = 2000
 # Fields of an error that its data has, by their letters.
@@ -80,10 +85,21 @@ class _WorkspaceSql:
     async def run(
         self, database: SqlDatabase, work: Callable[[SqlSession], T], *, seconds: float, read_only: bool = False
     ) -> T:
+        # The step's own time runs during the lookup, and the wait for a slot.
+        deadline = time.monotonic() + seconds - min(_REPORT_SECONDS, seconds * _REPORT_SHARE)
         policy, host, port = self.clients.policy, database.host, database.port
         addresses = await addresses_for(policy, self.clients.lookups, self.workspace_id, host, port)
         connection = EgressConnection(host, port, addresses)
-        call = partial(_run, connection, work, policy=policy, database=database, seconds=seconds, read_only=read_only)
+        call = partial(
+            _run,
+            connection,
+            work,
+            policy=policy,
+            database=database,
+            seconds=seconds,
+            deadline=deadline,
+            read_only=read_only,
+        )
         await self.clients.slots.take(self.workspace_id)
         give_back = partial(self.clients.slots.give_back, self.workspace_id)
         # A pooler cancels the statement of a client that is still there, so that it goes a little later.
@@ -99,13 +115,14 @@ def _run(
     policy: EgressPolicy,
     database: SqlDatabase,
     seconds: float,
+    deadline: float,
     read_only: bool,
 ) -> T:
     """Do the work in a session on this thread. Raises: NodeFailure."""
     session: PostgresSession | None = None
     wire: Wire | None = None
     try:
-        wire = Wire(connection.open(), deadline=time.monotonic() + seconds)
+        wire = Wire(connection.open(), deadline=deadline)
         address = wire.peer()
         session = PostgresSession(wire, database, trusts_address=policy.is_opened(address))
         try:
@@ -165,7 +182,8 @@ def _failure(error: Exception, database: SqlDatabase, *, in_doubt: bool) -> Node
         case RowRefused():
             return _refusal(error.refusal, shown, item=error.index)
         case _ if in_doubt:
-            text = f"The connection to {shown} was lost while the transaction was committed: it may have been, or not"
+            lost = "did not answer in time" if isinstance(error, TimeoutError) else "was lost"
+            text = f"The connection to {shown} {lost} while the transaction was committed: it may have been, or not"
             return NodeFailure("sql.commit_unknown", text)
         case NoTls():
             hint = "the server has no TLS. 'sslmode=disable' in the URL sends queries without"
@@ -201,6 +219,7 @@ def _refusal(refusal: PostgresError, shown: str, *, item: int | None = None) -> 
         where = f" (items.{item})"
     elif data.get("context"):
         # Which parameter has no value of its type.
-        where = f" ({str(data['context']).splitlines()[0]})" if "parameter $" in str(data["context"]) else ""
+        parameter = _PARAMETER.search(str(data["context"]).splitlines()[0])
+        where = f" (args.{int(parameter[1]) - 1})" if parameter is not None else ""
     hint = ": changes need 'operation: execute'" if sqlstate == _READ_ONLY else ""
     return NodeFailure(f"sql.{sqlstate}", f"{message}{where}{hint}", data=data)
