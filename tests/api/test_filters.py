@@ -28,7 +28,9 @@ NONE_HAS: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("flow_id", "flow", "error_type", "node", "trigger", "rerun_of", "job", "name", "q", "tag"), "none"
     ),
-    **dict.fromkeys(("actor", "account_id", "action", "object_kind", "object_id", "scope", "step"), "none"),
+    **dict.fromkeys(
+        ("actor", "account_id", "action", "object_kind", "object_id", "scope", "step", "namespace", "prefix"), "none"
+    ),
     **{"status": "cancelled", "unrepaired": "true", "label": "team:none", "input.*": "none", "type": "webhook"},
     **{"since": "2100-01-01T00:00:00Z", "until": "2000-01-01T00:00:00Z", "level": "error", "min_level": "error"},
     **{"outcome": "denied", "role": "viewer", "attempt": "99"},
@@ -62,6 +64,7 @@ def test_each_filter_of_each_list_leaves_out_what_does_not_fit(account: Client, 
     ran = account.post(f"/api/v1/flows/{flow}/run", {"input": {"x": "a"}, "labels": {"team": "core"}})
     execution = ran.json["execution_id"]
     account.ended(execution)
+    assert account.put("/api/v1/store/entry?key=k", {"value": 1}).status == 201
     # The parts of paths, and what selects the entries of this test in lists of the whole installation.
     owner = {"workspaces": account.account_id, "executions": execution}
     of_all = {"/api/v1/audit": {"actor": account.account_id}, "/api/v1/accounts": {}}

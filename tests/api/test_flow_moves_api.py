@@ -199,7 +199,7 @@ async def test_a_dry_run_of_a_move_checks_all_and_moves_nothing(tmp_path: Path) 
         full = await team.mara.request("POST", path, {"workspace": team.id})
 
         assert (planned.status, planned.json["flow"]["id"], planned.json["workspace_id"]) == (200, flow, team.id)
-        assert planned.json["missing_secrets"] == ["TOKEN", "OTHER"]
+        assert planned.json["missing_secrets"] == ["OTHER", "TOKEN"]
         assert_error(unknown, 404)
         assert full.json == (await move(team.mara, flow, team.id)).json | {"error": full.json["error"]}
         assert_error(full, 409)

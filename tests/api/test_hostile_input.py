@@ -164,6 +164,7 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/executions:batch": {"action": "rerun", "ids": ["x"], "filter": None, "dry_run": True},
     "POST /api/v1/executions:signal": {"key": "k", "payload": {}, "filter": {"label": ["a:b"]}},
     "PUT /api/v1/config/{name}": {"value": {}},
+    "PUT /api/v1/store/entry": {"value": {}, "ttl": "1d"},
     "POST /api/v1/callbacks": {
         "name": "N",
         "url": "http://127.0.0.1/",
