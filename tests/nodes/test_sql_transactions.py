@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from threading import Event
+from typing import Final
 
 import pytest
 
@@ -11,6 +12,9 @@ from flowrunner.plugin import NodeFailure, SqlSession
 from support.postgres import PostgresServer, query
 from support.sql import Querier, url_for
 from support.waiting import PATIENCE_SECONDS, wait_for
+
+# Its end is not looked for, so the query is sent.
+NESTED: Final = "/* a /* b */ */ "
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def db(postgres: PostgresServer) -> Querier:
 
 
 async def test_a_statement_that_fails_changes_nothing_even_if_it_ended_the_transaction(db: Querier) -> None:
-    await db.fail("/* of its own */ COMMIT", operation="execute")
+    await db.fail(NESTED + "COMMIT", operation="execute")
     failed = await db.fail("INSERT INTO orders (id) VALUES (1), (1)", operation="execute")
 
     assert isinstance(failed.data, dict)
@@ -29,7 +33,7 @@ async def test_a_statement_that_fails_changes_nothing_even_if_it_ended_the_trans
     assert await db.value("SELECT count(*) FROM orders") == 0
 
 
-@pytest.mark.parametrize("comment", ["", "/* that is not looked at */ "])
+@pytest.mark.parametrize("comment", ["", "-- a\n /* b */ ", NESTED])
 @pytest.mark.parametrize(
     "statement", ["COMMIT", " end", "ROLLBACK", "abort", "Rollback Work", "PREPARE TRANSACTION 'a'", "COMMIT AND CHAIN"]
 )
@@ -49,10 +53,10 @@ async def test_a_query_that_ends_the_transaction_fails_and_nothing_runs_after_it
     with pytest.raises(NodeFailure) as raised:
         await db.context.sql.run(database_of(db.url), work, seconds=PATIENCE_SECONDS)
 
-    expected = "sql.55000" if comment and "PREPARE" in statement else "sql.transaction_ended"
+    expected = "sql.55000" if comment == NESTED and "PREPARE" in statement else "sql.transaction_ended"
     assert (raised.value.type, ran) == (expected, [statement])
     assert await db.value("SELECT count(*) FROM orders WHERE id = 2") == 0
-    if not comment:
+    if comment != NESTED:
         assert await db.value("SELECT count(*) FROM orders") == 0
 
 
@@ -61,7 +65,7 @@ async def test_work_that_ignores_the_end_of_its_transaction_fails(db: Querier, g
     def work(session: SqlSession) -> None:
         session.execute("INSERT INTO orders (id) VALUES (1)")
         with suppress(NodeFailure):
-            session.execute("/* at once */ COMMIT AND CHAIN")
+            session.execute(NESTED + "COMMIT AND CHAIN")
         if goes_on:
             session.execute("INSERT INTO orders (id) VALUES (2)")
 
@@ -97,6 +101,14 @@ async def test_a_read_only_transaction_rejects_changes_of_data(db: Querier, stat
     failed = await db.fail(statement)
 
     assert failed.type == "sql.25006"
+
+
+async def test_a_rollback_that_begins_another_transaction_is_refused_behind_comments(db: Querier) -> None:
+    failed = await db.fail("/* a */ -- b\n ROLLBACK AND CHAIN", operation="execute")
+    # As far as the text says: it is a comment to its end.
+    unended = await db.fail("/*" * 100_000 + " COMMIT", operation="execute")
+
+    assert (failed.type, unended.type) == ("sql.transaction_ended", "sql.42601")
 
 
 async def test_a_savepoint_ends_nothing(db: Querier) -> None:

@@ -50,7 +50,8 @@ _LOGINS: Final = {2: "Kerberos", 7: "GSSAPI", 8: "GSSAPI", 9: "SSPI"}
 _VALUE_BYTES: Final = 96
 _ROW_BYTES: Final = 320
 _ENDS_TRANSACTION: Final = re.compile(
-    r"\s*(?:commit|end|abort|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b)|prepare\s+transaction)\b", re.IGNORECASE
+    r"(?:\s+|--[^\n]*+\n|/\*.*?\*/)*+(?:commit|end|abort|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b)|prepare\s+transaction)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
