@@ -149,6 +149,7 @@ def fill(client: Client, flows: dict[str, str] | None = None) -> dict[str, Any]:
         client.ended(id)
     client.waiting_at(waits, "ask")
     client.new_secret("WAREHOUSE_KEY", "a-key-of-some-length")
+    client.put("/api/v1/store/entry?key=last-order", {"value": {"id": 1040, "customer": "Ada"}, "ttl": "7d"})
     client.new_secret("SMTP_PASSWORD", "another-long-password")
     return {
         "flow": orders,

@@ -23,6 +23,8 @@ SCREENS: Final = {
     "callbacks": "/callbacks",
     "callback": "/callbacks?callback={callback}",
     "config": "/config",
+    "store": "/store",
+    "entry": "/store?of=default&key=last-order",
     "secrets": "/secrets",
     "node-types": "/nodes",
     "workspace": "/workspace",

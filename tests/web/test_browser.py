@@ -528,7 +528,7 @@ def test_a_viewer_is_told_who_changes_flows(browser: Browser, site: Server, api:
     owner = api.new_account()
     bare = owner.post("/api/v1/workspaces", {"name": f"Bare {secrets.token_hex(4)}"}).json
     owner.post(f"/api/v1/workspaces/{bare['id']}/members", {"account": viewer.email, "role": "viewer"})
-    for screen in ("", "/flows", "/callbacks", "/config", "/secrets"):
+    for screen in ("", "/flows", "/callbacks", "/config", "/store", "/secrets"):
         tab.page.goto(f"/w/{bare['slug']}{screen}")
         expect(tab.page.get_by_text("Editors and admins of this workspace can add the first one.")).to_be_visible()
     tab.close()

@@ -304,6 +304,126 @@ def test_a_missing_configuration_value_is_added_read_and_edited(tab: Tab, api: C
     expect(page.get_by_role("heading", name="No configuration values yet")).to_be_visible()
 
 
+def test_an_entry_is_added_to_the_store_and_replaces_none(tab: Tab, api: Client) -> None:
+    page = tab.go("/store")
+    expect(page.get_by_role("heading", name="The store is empty")).to_be_visible()
+    expect(page.locator("pre")).to_contain_text("operation: increment, key: orders")
+    page.get_by_role("button", name="New entry").first.click()
+    dialog, value = page.get_by_role("dialog"), page.get_by_role("textbox", name="Value")
+    name = page.get_by_role("textbox", name="Key")
+    expect(name).to_be_focused()
+    page.keyboard.type("a/b ?&é")
+    value.fill('{"seen": 9007199254740993}')
+    page.get_by_role("combobox", name="Expires").select_option(label="After…")
+    page.get_by_label("Kept for").fill("a while")
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Kept for")).to_have_accessible_description(re.compile("is not a duration"))
+    page.get_by_label("Kept for").fill("7d")
+    page.keyboard.press("Control+Enter")
+    row = page.get_by_role("row").filter(has_text="a/b ?&é")
+    expect(row).to_contain_text(re.compile(r"in [67] d"))
+    expect(row).to_contain_text("default")
+    entry = "/api/v1/store/entry?key=a%2Fb%20%3F%26%C3%A9"
+    assert api.get(entry).json["value"] == {"seen": 9007199254740993}
+
+    # A new one does not replace it.
+    page.get_by_role("button", name="New entry").first.click()
+    name.fill("a/b ?&é")
+    value.fill("1")
+    dialog.get_by_role("button", name="Save").click()
+    expect(name).to_have_accessible_description("a/b ?&é exists already")
+    page.get_by_role("textbox", name="Namespace").fill("other")
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("navigation", name="Pages")).to_contain_text("2 entries")
+
+
+def test_an_entry_of_the_store_is_edited_and_deleted_as_it_was_seen(tab: Tab, api: Client) -> None:
+    api.put("/api/v1/store/entry?key=other", {"value": 1})
+    entry = "/api/v1/store/entry?key=a%2Fb%20%3F%26%C3%A9"
+    expires_at = api.put(entry, {"value": {"seen": 9007199254740993}, "ttl": "7d"}).json["expires_at"]
+    page = tab.go("/store")
+    dialog, value = page.get_by_role("dialog"), page.get_by_role("textbox", name="Value")
+    page.get_by_role("link", name="a/b ?&é").click()
+    # Its expiry stays unless another is chosen.
+    expect(dialog.get_by_role("group", name="Value")).to_contain_text("9007199254740993")
+    dialog.get_by_role("button", name="Edit…").click()
+    value.fill("mine")
+    expect(page.get_by_role("status").filter(has_text="It is text.")).to_be_visible()
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("group", name="Value")).to_contain_text('"mine"')
+    kept = api.get(entry).json
+    assert kept["value"] == "mine"
+    assert kept["expires_at"][:10] == expires_at[:10]
+    dialog.get_by_role("button", name="Edit…").click()
+    api.put(entry, {"value": "of a flow"})
+    value.fill("mine again")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("has changed since")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog.get_by_role("group", name="Value")).to_contain_text('"of a flow"')
+
+    api.put(entry, {"value": "of another flow"})
+    dialog.get_by_role("button", name="Delete").click()
+    question = page.get_by_role("dialog", name="Delete a/b ?&é?")
+    question.get_by_role("button", name="Delete the entry").click()
+    expect(page.get_by_role("status").filter(has_text="has changed since")).to_be_visible()
+    question.get_by_role("button", name="Cancel").click()
+    expect(dialog.get_by_role("group", name="Value")).to_contain_text('"of another flow"')
+    dialog.get_by_role("button", name="Delete").click()
+    question.get_by_role("button", name="Delete the entry").click()
+    expect(page.get_by_role("navigation", name="Pages")).to_contain_text("1 entry")
+    assert api.get(entry).status == 404
+
+
+def test_the_store_is_listed_in_pages_by_namespace_and_the_beginning_of_keys(tab: Tab, api: Client) -> None:
+    for number in range(101):
+        api.put(f"/api/v1/store/entry?key=order-{number:03}", {"value": number})
+    api.put("/api/v1/store/entry?key=mail-1&namespace=reminders", {"value": "sent"})
+    page = tab.go("/store")
+    pages, rows = page.get_by_role("navigation", name="Pages"), page.locator("tbody").get_by_role("row")
+    expect(pages).to_contain_text("102 entries")
+    expect(rows).to_have_count(100)
+    pages.get_by_role("link", name="Next page").click()
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("order-100")
+
+    page.get_by_label("Beginning of the key").fill("order-00")
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(10)
+    page.get_by_label("Namespace").fill("reminders")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="No entry matches")).to_be_visible()
+    page.get_by_label("Beginning of the key").fill("")
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("mail-1")
+
+    # The palette finds it, too.
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox").fill("mail-1")
+    page.get_by_role("option").filter(has_text="Store entry").click()
+    expect(page.get_by_role("dialog", name="mail-1").get_by_role("group", name="Value")).to_have_text('"sent"')
+
+
+def test_a_viewer_reads_the_store_and_changes_nothing_in_it(browser: Browser, site: Server, api: Client) -> None:
+    place = api.post("/api/v1/workspaces", {"name": "Read only store"}).json
+    viewer = api.new_account()
+    api.post(f"/api/v1/workspaces/{place['id']}/members", {"account": viewer.email, "role": "viewer"})
+    api.put("/api/v1/store/entry?key=last-order", {"value": 1040}, Flowrunner_Workspace=place["id"])
+    narrow = Tab(browser, site.url, width=390).log_in(viewer.email, PASSWORD)
+    page = narrow.page
+    page.goto(f"/w/{place['slug']}/store")
+    page.get_by_role("link", name="last-order").click()
+    dialog = page.get_by_role("dialog", name="last-order")
+    expect(dialog.get_by_role("group", name="Value")).to_have_text("1040")
+    expect(dialog.get_by_role("button", name="Copy")).to_be_visible()
+    for name in ("New entry", "Edit…", "Delete"):
+        expect(page.get_by_role("button", name=name, include_hidden=True)).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert narrow.faults == []
+    narrow.close()
+
+
 def test_a_message_on_a_narrow_screen_leaves_the_controls_of_the_graph_free(tab: Tab, api: Client) -> None:
     id = api.run(api.new_flow(SHORT, name="is zoomed on a telephone"))
     api.ended(id)

@@ -20,6 +20,7 @@ export const entries: Entry[] = [
   { label: shell.triggers, path: "/triggers", icon: "triggers" },
   { label: shell.callbacks, path: "/callbacks", icon: "callbacks" },
   { label: shell.config, path: "/config", icon: "config" },
+  { label: shell.store, path: "/store", icon: "store" },
   { label: shell.secrets, path: "/secrets", icon: "secrets" },
   { label: shell.nodes, path: "/nodes", icon: "nodes" },
   { label: shell.workspace, path: "/workspace", icon: "workspace" },

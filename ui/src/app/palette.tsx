@@ -5,6 +5,7 @@ import { api, ApiError } from "../api/client";
 import { useQuery } from "../api/query";
 import { Dialog } from "../parts/dialog";
 import { Icon, type IconName } from "../parts/icons";
+import { visible } from "../parts/visible";
 import { readTerm } from "../forms/labels";
 import { keys as texts } from "../texts/keys";
 import { shell } from "../texts/shell";
@@ -38,13 +39,14 @@ async function orNone<T>(list: Promise<T[]>): Promise<T[]> {
   }
 }
 
-/** Return the triggers, callbacks and names of secrets and configuration values of the workspace. */
+/** Return the triggers, callbacks, and names of secrets, configuration values and entries of the store of the workspace. */
 async function loadNamed(id: string, signal: AbortSignal): Promise<Choice[][]> {
   const query = { limit: LOOKED_THROUGH };
   return await Promise.all([
     orNone(api.get("/api/v1/triggers", { query, signal }).then(({ triggers }) => triggers.map((each): Choice => ({ label: `${each.name} · ${each.flow_name}`, kind: texts.trigger, icon: "triggers", run: () => go(to("/triggers", { trigger: each.id })) })))),
     orNone(api.get("/api/v1/callbacks", { query, signal }).then(({ callbacks }) => callbacks.map((each): Choice => ({ label: each.name, kind: texts.callback, icon: "callbacks", run: () => go(to("/callbacks", { callback: each.id })) })))),
     orNone(api.get("/api/v1/config", { query, signal }).then(({ config }) => config.map(({ name }): Choice => ({ label: name, kind: texts.configValue, icon: "config", run: () => go(to("/config")) })))),
+    orNone(api.get("/api/v1/store", { query, signal }).then(({ entries }) => entries.map(({ namespace, key }): Choice => ({ label: visible(key), kind: texts.storeEntry, icon: "store", run: () => go(to("/store", { of: namespace, key })) })))),
     orNone(api.get("/api/v1/workspaces/{id}/secrets", { path: { id }, query, signal }).then(({ secrets }) => secrets.map(({ key }): Choice => ({ label: key, kind: texts.secret, icon: "secrets", run: () => go(to("/secrets")) })))),
   ]);
 }

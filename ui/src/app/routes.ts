@@ -17,6 +17,7 @@ export const routes: Route[] = [
   { path: "/triggers", load: () => import("../screens/triggers") },
   { path: "/callbacks", load: () => import("../screens/callbacks") },
   { path: "/config", load: () => import("../screens/config") },
+  { path: "/store", load: () => import("../screens/store") },
   { path: "/secrets", load: () => import("../screens/secrets") },
   { path: "/workspace", load: () => import("../screens/workspace") },
   { path: "/account", load: () => import("../screens/account") },

@@ -15,19 +15,20 @@ const Notices = later(() => import("./notices").then((module) => module.Notices)
 
 const PALETTE_KEY = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘K" : "Ctrl K";
 
-function isCurrent(entry: Entry): boolean {
-  const address = to(entry.path);
+/** Return the state of the link to a screen. */
+function currentAt(screen: string): "page" | undefined {
+  const address = to(screen);
   const { path } = location.value;
-  return path === address || (entry.path !== "" && path.startsWith(`${address}/`));
+  return path === address || (screen !== "" && path.startsWith(`${address}/`)) ? "page" : undefined;
 }
 
 export function NavigationLink({ entry }: { entry: Entry }) {
   const count = counts.value[entry.path];
   return (
-    <a href={to(entry.path)} aria-current={isCurrent(entry) ? "page" : undefined}>
+    <a href={to(entry.path)} aria-current={currentAt(entry.path)}>
       <Icon name={entry.icon} />
       {entry.label}
-      {count !== undefined && count !== "" && <span class="count">{count}</span>}
+      {count && <span class="count">{count}</span>}
     </a>
   );
 }
@@ -60,8 +61,8 @@ export function Shell({ children }: { children: ComponentChildren }) {
         <span class="grow" />
         <a href="/docs"><Icon name="docs" />{shell.api}</a>
         <button class="item" onClick={() => (open.value = "help")}><Icon name="help" />{shell.keyboard}</button>
-        {entries.some(({ path }) => path === "/account") && (
-          <a href={to("/account")} aria-current={location.value.path === to("/account") ? "page" : undefined} title={account.value?.email}>
+        {entries.length > 0 && (
+          <a href={to("/account")} aria-current={currentAt("/account")} title={account.value?.email}>
             <Icon name="account" /><span class="cut">{account.value?.email}</span>
           </a>
         )}
@@ -69,7 +70,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
       <main class="page" id="content" tabIndex={-1}><Notices />{children}</main>
       <nav class="bottom" aria-label={shell.mainNarrow}>
         {entries.filter((entry) => entry.narrow).map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
-        {entries.some((entry) => !entry.narrow) && <button onClick={() => (open.value = "more")}><Icon name="more" />{shell.more}</button>}
+        {entries.length > 0 && <button onClick={() => (open.value = "more")}><Icon name="more" />{shell.more}</button>}
       </nav>
     </div>
   );

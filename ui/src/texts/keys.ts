@@ -11,6 +11,7 @@ export const keys = {
   callback: "Callback",
   secret: "Secret",
   configValue: "Configuration value",
+  storeEntry: "Store entry",
   searching: "Searching…",
   newFlow: "New flow",
   themes: { auto: "Appearance: as the system", light: "Appearance: light", dark: "Appearance: dark" } as Record<string, string>,

@@ -11,6 +11,7 @@ export const shell = {
   triggers: "Triggers",
   callbacks: "Callbacks",
   config: "Configuration",
+  store: "Store",
   secrets: "Secrets",
   nodes: "Node types",
   admin: "Admin",

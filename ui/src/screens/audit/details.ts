@@ -18,6 +18,7 @@ const PLACES: Record<string, (id: string) => string> = {
   token: () => "/workspace?tab=tokens",
   secret: () => "/secrets",
   config: () => "/config",
+  store: () => "/store",
 };
 
 /** Return the kind of the credential of an entry, and the path of its screen, if it is more than a login; undefined for others. */

@@ -1,0 +1,27 @@
+import { counted } from "../parts/format";
+
+export const store = {
+  title: "Store",
+  hint: "Values that the flows of this workspace keep between executions: counters, cursors, what was done already. They are not hidden: passwords and keys are secrets.",
+  empty: "The store is empty",
+  emptyHint: "Nodes of type store read and change its entries, such as this counter:",
+  example: "count:\n  type: store\n  params: {operation: increment, key: orders}",
+  noMatch: "No entry matches",
+  showAll: "Show all",
+  add: "New entry",
+  namespace: "Namespace",
+  prefix: "Beginning of the key",
+  key: "Key",
+  keyHint: "Flows read and change it by this key, in this namespace.",
+  valueHint: "Text, or JSON such as 500, true or [\"a\", \"b\"]: at most 64 KiB. Flows may change it at any time.",
+  size: "Size",
+  expires: "Expires",
+  created: "Created",
+  never: "Never",
+  after: "After…",
+  ttl: "Kept for",
+  ttlHint: "From now on, such as 10m, 12h or 7d.",
+  count: (number: number) => counted(number, "entry"),
+  deleteHint: "Flows find no value then.",
+  deleteIt: "Delete the entry",
+};
