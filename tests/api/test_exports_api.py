@@ -154,6 +154,23 @@ async def test_an_export_lacks_what_was_deleted(tmp_path: Path) -> None:
         assert lines(archive, f"{name}.ndjson") == [], name
 
 
+async def test_an_export_has_the_entries_of_the_store_beyond_one_portion(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        for number in range(51):
+            body = {"value": {"n": number}}
+            await team.mara.request("PUT", f"/api/v1/store/entry?key=k{number:02}", body, **{HEADER: team.id})
+        other = "/api/v1/store/entry?key=a&namespace=other"
+        await team.mara.request("PUT", other, {"value": None, "ttl": "7d"}, **{HEADER: team.id})
+        await team.mara.request("PUT", "/api/v1/store/entry?key=elsewhere", {"value": 1})
+        archive = zipfile.ZipFile(io.BytesIO((await export(team.mara, team)).body))
+
+    *entries, last = lines(archive, "store.ndjson")
+    assert [(entry["key"], entry["value"]) for entry in entries] == [(f"k{n:02}", {"n": n}) for n in range(51)]
+    assert {entry["expires_at"] for entry in entries} == {None}
+    assert (last["namespace"], last["key"], last["value"]) == ("other", "a", None)
+    assert last["expires_at"] > last["created_at"]
+
+
 async def test_only_admins_who_have_logged_in_export_a_workspace(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
         hidden = await export(team.omar, team)

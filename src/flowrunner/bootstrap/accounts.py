@@ -90,6 +90,7 @@ def assemble_accounts(
             stores.workspaces,
             secrets=stored.secrets,
             config=stores.config,
+            entries=stores.store,
             triggers=stores.triggers,
             callbacks=stores.callbacks,
             audit=stores.audit,

@@ -88,6 +88,12 @@ class EntryStore(StepStore, Protocol):
         """
         ...
 
+    async def entries(
+        self, workspace_id: WorkspaceId, *, after: StoreKey, limit: int, now: datetime
+    ) -> Sequence[EntryView]:
+        """Return the first ``limit`` entries after ``after`` by namespace and key, with their values."""
+        ...
+
     async def save(
         self, workspace_id: WorkspaceId, change: StoreChange, *, now: datetime, check: Check, audit: Audit = None
     ) -> tuple[EntryView, bool]:

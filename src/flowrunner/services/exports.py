@@ -14,6 +14,7 @@ from flowrunner.domain.audit import act
 from flowrunner.domain.config import MAX_VALUES
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import SOON
+from flowrunner.domain.store import StoreKey
 from flowrunner.domain.values import WorkspaceId, rfc3339, rfc3339_or_none
 from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.audit import AuditStore
@@ -23,6 +24,7 @@ from flowrunner.ports.config import ConfigStore
 from flowrunner.ports.exports import ExportedExecution, ExportedFlow, ExportStore
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
+from flowrunner.ports.store import EntryStore
 from flowrunner.ports.triggers import TriggerStore, TriggerView
 from flowrunner.ports.workspaces import WorkspaceStore
 from flowrunner.services.callbacks import MAX_CALLBACKS
@@ -32,6 +34,8 @@ from flowrunner.services.workspaces import MAX_MEMBERS
 MAX_OPEN: Final = 2
 _FLOWS_AT_ONCE: Final = 50
 _EXECUTIONS_AT_ONCE: Final = 100
+# A value may have 64 KiB.
+_ENTRIES_AT_ONCE: Final = 50
 _TRIGGERS_AT_ONCE: Final = 1000
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -47,6 +51,7 @@ class WorkspaceExports:
         *,
         secrets: SecretStore,
         config: ConfigStore,
+        entries: EntryStore,
         triggers: TriggerStore,
         callbacks: CallbackStore,
         audit: AuditStore,
@@ -58,6 +63,7 @@ class WorkspaceExports:
         self._workspaces = workspaces
         self._secrets = secrets
         self._config = config
+        self._entry_store = entries
         self._audit = audit
         self._clock = clock
         self._open: Counter[WorkspaceId] = Counter()
@@ -103,6 +109,7 @@ class WorkspaceExports:
         yield "members.ndjson", self._members(id)
         yield "secrets.ndjson", self._secret_names(id)
         yield "config.ndjson", self._config_values(id)
+        yield "store.ndjson", self._entries(id, at=at)
         yield "flows.ndjson", self._flow_lines(id)
         async for flow in self._flows(id):
             number = 0
@@ -137,6 +144,20 @@ class WorkspaceExports:
                 "name": one.name, "value": one.value,
                 "created_at": rfc3339(one.created_at), "updated_at": rfc3339(one.updated_at),
             })  # fmt: skip
+
+    async def _entries(self, id: WorkspaceId, *, at: datetime) -> AsyncIterator[bytes]:
+        after = StoreKey("", "")
+        while entries := await self._entry_store.entries(id, after=after, limit=_ENTRIES_AT_ONCE, now=at):
+            yield b"".join(
+                _line({
+                    "namespace": entry.at.namespace, "key": entry.at.key,
+                    "value": msgspec.Raw((entry.value or "null").encode()), "size": entry.size,
+                    "expires_at": rfc3339_or_none(entry.expires_at),
+                    "created_at": rfc3339(entry.created_at), "updated_at": rfc3339(entry.updated_at),
+                })
+                for entry in entries
+            )  # fmt: skip
+            after = entries[-1].at
 
     async def _flows(self, id: WorkspaceId) -> AsyncIterator[ExportedFlow]:
         flows = await self._store.flows(id, after="", limit=_FLOWS_AT_ONCE)

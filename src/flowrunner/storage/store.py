@@ -48,6 +48,12 @@ SELECT namespace, key, NULL, size, created_at, updated_at, expires_at, edition F
    AND substr(key, 1, length(CAST(:prefix AS text))) = :prefix AND (expires_at IS NULL OR expires_at > :now)
  ORDER BY namespace, key LIMIT :limit OFFSET :offset
 """
+EXPORTED: Final = """
+SELECT namespace, key, value, size, created_at, updated_at, expires_at, edition FROM store_entries
+ WHERE workspace_id = :workspace_id AND (namespace, key) > (:namespace, :key)
+   AND (expires_at IS NULL OR expires_at > :now)
+ ORDER BY namespace, key LIMIT :limit
+"""
 COUNT: Final = """
 SELECT count(*) FROM store_entries
  WHERE workspace_id = :workspace_id AND namespace >= :first AND namespace <= :last
@@ -179,6 +185,12 @@ class SqlStore:
         }  # fmt: skip
         rows, total = await self._database.read_long(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return list(map(_view, rows)), total
+
+    async def entries(
+        self, workspace_id: WorkspaceId, *, after: StoreKey, limit: int, now: datetime
+    ) -> Sequence[EntryView]:
+        values = {**_place(workspace_id, after), "limit": limit, "now": to_ms(now)}
+        return list(map(_view, await self._database.read_long(lambda tx: tx.rows(EXPORTED, values))))
 
     async def save(
         self, workspace_id: WorkspaceId, change: StoreChange, *, now: datetime, check: Check, audit: Audit = None
