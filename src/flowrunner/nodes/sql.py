@@ -110,7 +110,6 @@ class Sql(NodeType[SqlParams]):
     errors: ClassVar[tuple[str, ...]] = ("sql", "connection", "timeout", "egress")
     result_keys = ("rows", "row_count")
     timeout_seconds = 60.0
-    result_keys = ("rows", "row_count")
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
         # The server rejects changes of data in its transaction.
