@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowrunner.domain.duration import LONGEST_SECONDS
@@ -284,6 +284,7 @@ def written(value: Any) -> str:
 
 
 @given(documents)
+@example({"nodes": {}, "defaults": {"timeout": 1e306}})
 def test_no_document_raises_anything_but_its_faults(document: Any) -> None:
     text = written(document)
     try:

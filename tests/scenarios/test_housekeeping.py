@@ -86,7 +86,7 @@ async def test_each_service_that_purges_is_asked_to_by_a_job_of_one_process(
         names = [name for name, service in services.items() if hasattr(service, "purge")]
         for name in names:
             monkeypatch.setattr(services[name], "purge", purging(name))
-        jobs = [job for job in active_jobs(Settings(), program) if job.name.startswith("retention.")]
+        jobs = [job for job in active_jobs(Settings(), program) if job.name.startswith(("retention.", "store"))]
         for job in jobs:
             await job.run()
 

@@ -143,7 +143,7 @@ FROZEN = {
     "0034": ("0034_bounded_accounts.py", "0e26cad244faf993b21a91ca3796c84620a4f710026b3dcaed4f0bd5a31afc4a"),
     "0035": ("0035_usage_by_statement.py", "e5d8087c74a7c332eca79e692519e53a4084b7ff8ec5dc276d261d871c9dee0e"),
     "0036": ("0036_config_values.py", "7c21d8fafeec4e30ef6f3eb45b0553547102c46e9a258cb55b31c7ae98220677"),
-    "0037": ("0037_store.py", "5d3ba345edb8bb6d4717a753207837c13088d0d5c5393336f4fa9bfd8555a124"),
+    "0037": ("0037_store.py", "79272668b88ddf36f9abccaac5667c1acbe21cdf154fdaee445d461d05901462"),
 }
 
 

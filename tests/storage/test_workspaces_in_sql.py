@@ -43,7 +43,7 @@ EXCEPTIONS: Final = {
         "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
         "HOLDERS", "EARLIER", "DELETE_REQUESTS", "DELETE_ENDED", "REFUSALS_GONE", "EXPIRED", "UNWANTED",
         "DELETE_TRIGGERS", "DELETE_JOBS", "WAKE",
-        "RULED_FLOWS", "COUNT_BEFORE",
+        "RULED_FLOWS", "COUNT_BEFORE", "WITH_RESULTS",
     },
     "a background job delivers the callbacks of all workspaces": {
         "_PENDING", "_EARLIEST_IN_SQLITE", "_EARLIEST_IN_POSTGRES", "_ARE_DUE",

@@ -1,5 +1,6 @@
 """Rewriting of a document to the current form."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -109,6 +110,9 @@ class _Rewriter:
         """Rewrite a timeout that is a number to a duration in seconds."""
         number = parent.get("timeout")
         if isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
+            return parent
+        if isinstance(number, float) and math.isinf(number * 1000):
+            # Milliseconds that are no number any more: the fault is that of every other value that is no duration.
             return parent
         if number >= _PERHAPS_MILLISECONDS and number % _PERHAPS_MILLISECONDS == 0:
             message = f"a timeout of {number} is {number} seconds"
