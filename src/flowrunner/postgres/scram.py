@@ -65,7 +65,7 @@ class Scram:
 
     @property
     def is_bound(self) -> bool:
-        """Whether the login is bound to the certificate."""
+        """Return whether the login is bound to the certificate."""
         return self.mechanism == _BOUND
 
     def first(self) -> bytes:

@@ -44,7 +44,7 @@ class PostgresError(Exception):
 
     @property
     def is_fatal(self) -> bool:
-        """Whether the session has ended with it."""
+        """Return whether the session has ended with it."""
         # Since version 9.6, `V` is what `S` says in the language of the server.
         return self.fields.get("V", self.fields.get("S")) in ("FATAL", "PANIC")
 
