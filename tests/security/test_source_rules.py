@@ -127,15 +127,16 @@ def test_what_is_allowed_is_not_found(source: str) -> None:
     assert findings(source) == []
 
 
-def test_s45_s59_the_source_breaks_no_rule(scoreboard: Scoreboard) -> None:
-    found = [
-        finding
-        for part in ("src", "demo")
-        for finding in findings_in(ROOT / part)
-        # A flow that says sslmode=require wants encryption without a check, as the words of PostgreSQL mean it.
-        if (finding.place, finding.rule) != ("flowrunner/postgres/session.py", TLS_UNCHECKED)
-    ]
+UNCHECKED_ON_REQUEST: Final = ("flowrunner/postgres/session.py", TLS_UNCHECKED)
 
+
+def test_s45_s59_the_source_breaks_no_rule(scoreboard: Scoreboard) -> None:
+    found = [finding for part in ("src", "demo") for finding in findings_in(ROOT / part)]
+    # The two lines for a flow that says sslmode=require, which asks for encryption without a check; no third one.
+    wanted = [finding for finding in found if (finding.place, finding.rule) == UNCHECKED_ON_REQUEST]
+    found = [finding for finding in found if finding not in wanted]
+
+    assert len(wanted) == 2
     scoreboard.count("static rules: violations", cases=len(PLANTED), failures=len(found))
     assert list(map(str, found)) == []
 
