@@ -327,6 +327,38 @@ async def test_what_is_being_read_while_the_last_listener_goes_is_sent_to_the_ne
 
 
 @pytest.mark.usefixtures("quick")
+async def test_what_is_being_read_is_sent_to_a_listener_that_comes_before_the_reading_has_ended() -> None:
+    """As the pool of PostgreSQL takes a connection back when a read is cancelled."""
+    is_asked = asyncio.Event()
+
+    class Slow(Stored):
+        async def summaries(self, ids: Sequence[ExecutionId]) -> Sequence[tuple[WorkspaceId, ExecutionView]]:
+            if is_asked.is_set():
+                return await super().summaries(ids)
+            is_asked.set()
+            try:
+                return await asyncio.Event().wait()  # type: ignore[return-value] # it is cancelled
+            finally:
+                for _ in range(10):
+                    await asyncio.sleep(0)
+
+    broadcast = LocalBroadcast()
+    feed = ExecutionFeed(Slow(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    first = feed.follow([MARA], None)
+    (ready,) = await texts(first)
+    published(broadcast, 1)
+    async with asyncio.timeout(PATIENCE):
+        await is_asked.wait()
+    await first.aclose()
+
+    second = feed.follow([MARA], ready["cursor"])
+
+    assert [message["type"] for message in await texts(second)] == ["ready"]
+    assert [message["id"] for message in await texts(second)] == ["exec-00000"]
+    await second.aclose()
+
+
+@pytest.mark.usefixtures("quick")
 async def test_a_summary_that_cannot_be_read_ends_no_feed() -> None:
     class Failing(Stored):
         async def summaries(self, ids: Sequence[ExecutionId]) -> Sequence[tuple[WorkspaceId, ExecutionView]]:

@@ -214,8 +214,9 @@ class ExecutionFeed:
                     logger.error("execution_feed.failed", exc_info=error)
                     self._miss()
                 except asyncio.CancelledError:
-                    # The next listener reads them.
+                    # The next listener reads them. If it has come meanwhile, its reader waits already.
                     self._changed |= dict.fromkeys(together)
+                    self._wake.set()
                     raise
                 await asyncio.sleep(0)
 
