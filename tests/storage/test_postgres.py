@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports.journal import load_whole
+from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.storage.database import Call
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.database import PostgresDatabase
@@ -41,6 +42,22 @@ async def test_more_readers_than_connections_wait_for_one(path: str) -> None:
 
     assert rows == [(1,)] * 50
     assert counts[0][0] <= 4, "two that read, and what other tests have left"
+
+
+async def test_reads_that_wait_for_the_turn_of_their_account_are_counted_as_waiting(path: str) -> None:
+    database = PostgresDatabase(path, readers=10)
+    READS_FOR.set(AccountId("mara"))
+    reads = [asyncio.create_task(database.read(lambda tx: tx.row("SELECT pg_sleep(0.5)"))) for _ in range(20)]
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            # The other three connections are for other accounts.
+            while (use := database.connections()).used < 7:  # noqa: ASYNC110 # nothing tells
+                await asyncio.sleep(0.01)
+    finally:
+        await asyncio.gather(*reads)
+        await database.close()
+
+    assert (use.used, use.waiting) == (7, 13)
 
 
 async def test_operations_that_fail_together_are_run_one_by_one(path: str) -> None:

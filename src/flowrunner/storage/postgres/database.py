@@ -192,7 +192,9 @@ class PostgresDatabase:
     def connections(self) -> ConnectionUse:
         is_open, most = self._pool_is_open is not None and self._pool_is_open.done(), self._most_readers
         size, idle = (self._pool.get_size(), self._pool.get_idle_size()) if is_open else (0, 0)
-        return ConnectionUse(most=most, open=size, used=size - idle, waiting=max(0, self._reads - most))
+        used = size - idle
+        # Notifications use connections, too, and are no reads.
+        return ConnectionUse(most=most, open=size, used=used, waiting=max(0, self._reads - used))
 
     async def check_readable(self) -> None:
         await self.read(lambda tx: tx.row("SELECT 1"))
