@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected
@@ -78,13 +78,11 @@ async def _run(program: str, url: str | None, *arguments: str) -> str:
         )
     environment, to = dict(os.environ), list[str]()
     if url is not None:
-        parts = urlsplit(url)
         # Every user of the machine can read arguments.
-        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-        host = parts.netloc.rpartition("@")[2]
-        to = ["--dbname", parts._replace(netloc=f"{user}@{host}" if user else host).geturl()]
+        shown, password = without_password(url)
+        to = ["--dbname", shown]
         if password:
-            environment["PGPASSWORD"] = unquote(password)
+            environment["PGPASSWORD"] = password
     process = await asyncio.create_subprocess_exec(
         path, *to, *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, preexec_fn=_ending_with_this_process(),
@@ -98,6 +96,25 @@ async def _run(program: str, url: str | None, *arguments: str) -> str:
     if process.returncode:
         raise FlowRunnerError(f"{program} has failed: {said.decode(errors='replace').strip()}")
     return out.decode(errors="replace")
+
+
+def without_password(url: str) -> tuple[str, str]:
+    """Return the URL without the password, and the password; empty if there is none.
+
+    It stands before the host, or among the parameters, where the last one counts if none stands before the host.
+    """
+    parts = urlsplit(url)
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    host = parts.netloc.rpartition("@")[2]
+    others, last = [], ""
+    for parameter in parts.query.split("&"):
+        name, _, value = parameter.partition("=")
+        if unquote_plus(name) == "password":
+            last = unquote_plus(value)
+        else:
+            others.append(parameter)
+    shown = parts._replace(netloc=f"{user}@{host}" if user else host, query="&".join(others))
+    return shown.geturl(), unquote(password) or last
 
 
 def _ending_with_this_process() -> Callable[[], object] | None:
