@@ -946,6 +946,26 @@ async def test_checking_finds_what_is_no_javascript_and_runs_nothing(sandbox: Ja
     assert faults[4].line == 2
 
 
+class Unreadable(dict[str, JSON]):
+    """A value that cannot be written for any reason but its form."""
+
+    def items(self) -> Any:
+        raise MemoryError
+
+
+async def test_a_worker_whose_scripts_could_not_be_sent_is_ended(alone: JailedSandbox) -> None:
+    await outcome(alone, "1")
+    (fork_server,) = fork_servers()
+    (worker,) = alone._idle
+
+    with pytest.raises(MemoryError):
+        await outcome(alone, "1", {"input": Unreadable(a=1, b=2)})
+
+    assert worker.is_lost
+    assert (await outcome(alone, "1 + 1")).value == 2
+    assert fork_servers() == {fork_server}
+
+
 async def test_no_scripts_take_no_process(sandbox: JailedSandbox) -> None:
     assert await sandbox.evaluate(A, [], {}) == []
     assert await sandbox.check([]) == []

@@ -243,9 +243,6 @@ class JailedSandbox:
             serving.add_done_callback(self._serving.discard)
 
     def _may_run(self, workspace_id: WorkspaceId | None) -> bool:
-        running = self._running.total()
-        if running >= self._workers:
-            return False
         slow_until = self._slow.get(workspace_id)
         if slow_until is None:
             return True
@@ -263,6 +260,9 @@ class JailedSandbox:
             worker.workspace_id = workspace_id
             await self._evaluate(worker, batch)
         except Exception as error:
+            if worker is not None:
+                # What it has received is not known.
+                worker.retire()
             # Every waiting caller gets the error.
             while batch:
                 batch.popleft().fail(error)
