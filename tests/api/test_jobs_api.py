@@ -18,7 +18,7 @@ from flowrunner.services import selections
 from flowrunner.storage import execution_search
 from flowrunner.storage.execution_records import SqlExecutionRecords
 from security.two_accounts import ApiClient, TwoAccounts, two_accounts_at, until
-from support.client import Reply
+from support.client import Client, Reply
 from support.receiver import Receiver
 
 from .test_workspaces_api import HEADER, team_at
@@ -462,6 +462,20 @@ async def test_an_operator_deletes_nothing(tmp_path: Path) -> None:
 
     for reply in (job, plan, record):
         assert_error(reply, 403)
+
+
+def test_a_dry_run_shows_executions_to_those_who_may_read_them_alone(account: Client) -> None:
+    flow = account.new_flow(FAIL)
+    account.ended(account.run(flow))
+    running, reading = (
+        Client(account.url, account.post("/api/v1/tokens", {"name": "t", "scopes": scopes}).json["token"])
+        for scopes in (["run"], ["run", "read"])
+    )
+    body = {"action": "rerun", "filter": {"flow_id": flow}}
+
+    assert_error(running.post(f"{BATCH}?dry_run=true", body), 403)
+    assert reading.post(f"{BATCH}?dry_run=true", body).json["executions"][0]["error"] == "Not now"
+    assert running.post(BATCH, body).status == 202
 
 
 async def test_ids_of_another_workspace_are_those_of_nothing(tmp_path: Path) -> None:

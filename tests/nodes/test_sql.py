@@ -138,6 +138,21 @@ async def test_what_does_not_fit_is_named(db: Querier, statement: str, args: lis
     assert said in failed.message
 
 
+async def test_a_change_that_a_read_only_server_rejects_is_not_said_to_be_in_a_query(
+    db: Querier, postgres: PostgresServer, database: str
+) -> None:
+    name = database.rpartition("/")[2]
+    query(postgres.url(), f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    try:
+        failed = await db.fail("INSERT INTO orders (id) VALUES (1)", operation="execute")
+    finally:
+        query(postgres.url(), f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+    assert failed.type == "sql.25006"
+    assert failed.message.startswith("cannot execute INSERT in a read-only transaction: 127.0.0.1:")
+    assert failed.message.endswith(" accepts no changes at present")
+
+
 async def test_execute_changes_rows_and_returns_what_it_is_asked_for(db: Querier) -> None:
     first = await db.run("INSERT INTO orders (id) VALUES (1), (2) RETURNING id", operation="execute")
     second = await db.run("UPDATE orders SET total = $1", operation="execute", args=["7.5"])

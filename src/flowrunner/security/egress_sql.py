@@ -140,7 +140,7 @@ def _run(
                 session.end()
     except (OSError, InvalidAnswer, TooLarge, PostgresError, RowRefused, LoginFailed, ScramFailed, NoTls) as error:
         in_doubt = session is not None and session.is_committing and not read_only
-        raise _failure(error, database, in_doubt=in_doubt) from None
+        raise _failure(error, database, in_doubt=in_doubt, read_only=read_only) from None
     except NoPasswordAsked:
         raise _no_password(policy, database, address) from None
     finally:
@@ -174,13 +174,13 @@ def _no_password(policy: EgressPolicy, database: SqlDatabase, address: str) -> N
     raise AssertionError("the address is opened")
 
 
-def _failure(error: Exception, database: SqlDatabase, *, in_doubt: bool) -> NodeFailure:
+def _failure(error: Exception, database: SqlDatabase, *, in_doubt: bool, read_only: bool) -> NodeFailure:
     shown = server_name(database.host, database.port)
     match error:
         case PostgresError() if not (in_doubt and error.is_fatal):
-            return _refusal(error, shown)
+            return _refusal(error, shown, read_only=read_only)
         case RowRefused():
-            return _refusal(error.refusal, shown, item=error.index)
+            return _refusal(error.refusal, shown, read_only=read_only, item=error.index)
         case _ if in_doubt:
             lost = "did not answer in time" if isinstance(error, TimeoutError) else "was lost"
             text = f"The connection to {shown} {lost} while the transaction was committed: it may have been, or not"
@@ -204,7 +204,7 @@ def _failure(error: Exception, database: SqlDatabase, *, in_doubt: bool) -> Node
             return NodeFailure("connection.lost", f"The connection ended before the answer was complete: {shown}")
 
 
-def _refusal(refusal: PostgresError, shown: str, *, item: int | None = None) -> NodeFailure:
+def _refusal(refusal: PostgresError, shown: str, *, read_only: bool, item: int | None = None) -> NodeFailure:
     sqlstate = refusal.fields.get("C", "")
     if not _SQLSTATE.fullmatch(sqlstate):
         return NodeFailure("sql.invalid_answer", f"The answer of {shown} is not that of a PostgreSQL server")
@@ -221,5 +221,9 @@ def _refusal(refusal: PostgresError, shown: str, *, item: int | None = None) -> 
         # Which parameter has no value of its type.
         parameter = _PARAMETER.search(str(data["context"]).splitlines()[0])
         where = f" (args.{int(parameter[1]) - 1})" if parameter is not None else ""
-    hint = ": changes need 'operation: execute'" if sqlstate == _READ_ONLY else ""
+    hint = ""
+    if sqlstate == _READ_ONLY:
+        # A standby rejects each change, and so may a server whose disk is nearly full.
+        why = "changes need 'operation: execute'" if read_only else f"{shown} accepts no changes at present"
+        hint = f": {why}"
     return NodeFailure(f"sql.{sqlstate}", f"{message}{where}{hint}", data=data)

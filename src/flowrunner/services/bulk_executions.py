@@ -52,8 +52,9 @@ class BulkExecutions:
     async def plan(
         self, caller: Caller, action: Action, selection: Selection, *, options: RerunOptions | None = None
     ) -> Plan:
-        """Return what `start` would do. Raises: as `start`."""
+        """Return what `start` would do. Raises: as `start`; Forbidden also without the right to read."""
         authorise(caller, _RIGHTS[action])
+        authorise(caller, Right.READ)
         RerunRequest(**(options or {})).check()
         ids = await self._select(caller, action, selection)
         # What is deleted or moved meanwhile is not shown.
