@@ -358,6 +358,8 @@ _AS_TEXT: Final = "with text around it, as in 'order ${…}', the value of an ex
 P = TypeVar("P", bound=Params)
 
 
+# The context in which parameters of a flow are validated, where expressions stand for values.
+AS_WRITTEN: Final = "as written"
 # Named here because `type` means something else inside the class.
 ParamsClass: TypeAlias = type[Params]
 
@@ -490,7 +492,7 @@ class NodeType(ABC, Generic[P]):
         Override it to add rules that the model cannot express, and warnings.
         """
         try:
-            self.Params.model_validate(params)
+            self.Params.model_validate(params, context=AS_WRITTEN)
         except ValidationError as error:
             found = error.errors(include_input=False, include_url=False)
             return self._faults([fault for fault in found if not _is_resolved_later(params, fault)], params)

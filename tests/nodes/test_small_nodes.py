@@ -439,6 +439,35 @@ def test_nodes_that_change_nothing_outside_may_run_twice() -> None:
     }  # fmt: skip
 
 
+MAIL: Any = {"host": "h.example", "from": "a@b.example", "to": "c@d.example", "body": "t"}
+
+
+# What begins like an expression in the value of one is text from outside, and hides nothing behind it.
+@pytest.mark.parametrize(
+    ("type", "params"),
+    [
+        ("email.send", {**MAIL, "subject": "a\x00${"}),
+        ("email.send", {**MAIL, "host": "h.example:25${"}),
+        ("email.send", {**MAIL, "from": "${@b.example, x@y.example"}),
+        ("email.send", {**MAIL, "attachments": [{"filename": "a\x01${", "text": "t"}]}),
+        ("http.request", {"url": "http://x", "method": "${"}),
+        ("http.request", {"url": "http://x", "timeout": "${"}),
+        ("webhook", {"url": "http://x", "secret": "whsec_${"}),
+        ("delay", {"duration": "${"}),
+        ("delay", {"until": "${"}),
+        ("while", {"when": True, "delay": "${"}),
+        ("wait", {"key": "k", "timeout": "${"}),
+        ("approval", {"notify": "n", "remind": "${"}),
+        ("store", {"operation": "set", "key": "k", "value": 1, "ttl": "${"}),
+        ("store", {"operation": "increment", "key": "k", "value": "${"}),
+    ],
+)
+def test_a_value_is_checked_although_it_looks_like_an_expression(type: str, params: Any) -> None:
+    with pytest.raises(NodeFailure) as failure:
+        TYPES[type].read(params)
+    assert failure.value.type == "input.invalid"
+
+
 def test_a_parameter_with_an_expression_is_not_checked_before_its_value_is_known() -> None:
     faults = {
         text: TYPES["foreach"].check({"items": [], "concurrency": text}) for text in ("${input.n}", "$${input.n}")

@@ -19,7 +19,7 @@ from flowrunner.engine.returned import check_scopes
 from flowrunner.language import read_flow
 from flowrunner.language.document import is_name
 from flowrunner.nodes.condition import _action_of
-from flowrunner.nodes.http_request import _bounded
+from flowrunner.nodes.http import bounded
 from flowrunner.nodes.texts import _as_within_text
 from flowrunner.plugin import NodeFailure, RunScopes
 from flowrunner.services.callback_messages import compiled
@@ -113,8 +113,8 @@ MOST: Final[dict[str, tuple[int, Callable[[int], object]]]] = {
         1000, lambda n: check_counts([CHAIN._replace(source=f"s{i}") for i in range(n)]),
     ),
     "chains of a flow": (100, lambda n: check_counts([CHAIN] * n)),
-    "fields of a form": (5000, lambda n: _bounded({f"f{i}": "v" for i in range(n)})),
-    "values of a field of a form": (5000, lambda n: _bounded({"f": ["v"] * n})),
+    "fields of a form": (5000, lambda n: bounded({f"f{i}": "v" for i in range(n)})),
+    "values of a field of a form": (5000, lambda n: bounded({"f": ["v"] * n})),
     "characters of a message that is no text": (10_000, lambda n: _as_within_text([text(n - 4)])),
     "bytes of the template of a callback": (16_384, lambda n: compiled(text(n - 2))),
     "processes": (64, lambda n: _processes(str(n))),

@@ -1,31 +1,15 @@
 """Node type `delay`: wait for a duration, or until a moment."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import quoted
-from flowrunner.nodes.durations import Duration, limit_of, seconds_of
-from flowrunner.plugin import NodeFailure, NodeType, Params, StepContext, Suspend, TimeWait
-
-
-class DelayParams(Params):
-    duration: Duration | None = Field(default=None, description="How long to wait: 500ms, 10s, 5m, 2h, 1d or PT10S.")
-    until: str | None = Field(default=None, description="The moment to wait for: 2027-01-31T08:00:00Z.")
-
-    @field_validator("until")
-    @classmethod
-    def _until(cls, value: str | None) -> str | None:
-        if value is not None and "${" not in value:
-            parse_moment(value)
-        return value
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if (self.duration is None) == (self.until is None):
-            raise ValueError("give either 'duration' or 'until'")
-        return self
+from flowrunner.nodes.checks import checked
+from flowrunner.nodes.durations import Duration, limit_of
+from flowrunner.plugin import NodeType, Params, StepContext, Suspend, TimeWait
 
 
 def parse_moment(text: str) -> datetime:
@@ -42,6 +26,19 @@ def parse_moment(text: str) -> datetime:
         raise ValueError(f"{quoted(text)} is outside the years 1 to 9999") from None
 
 
+class DelayParams(Params):
+    duration: Duration | None = Field(default=None, description="How long to wait: 500ms, 10s, 5m, 2h, 1d or PT10S.")
+    until: Annotated[str, checked(parse_moment)] | None = Field(
+        default=None, description="The moment to wait for: 2027-01-31T08:00:00Z."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.duration is None) == (self.until is None):
+            raise ValueError("give either 'duration' or 'until'")
+        return self
+
+
 class Delay(NodeType[DelayParams]):
     """Waits without keeping the execution in memory. Returns its input."""
 
@@ -56,13 +53,10 @@ class Delay(NodeType[DelayParams]):
 
     async def run(self, params: DelayParams, context: StepContext) -> Suspend:
         if params.until is not None:
-            try:
-                until = parse_moment(params.until)
-            except ValueError as error:
-                raise NodeFailure("input.invalid", str(error)) from None
+            until = parse_moment(params.until)
         else:
             assert params.duration is not None, "the model requires one of them"
-            until = context.now() + timedelta(seconds=seconds_of(params.duration))
+            until = context.now() + timedelta(seconds=parse_duration(params.duration))
         limit = limit_of(context)
         fail_at_deadline = limit is not None and limit < until
         return Suspend(

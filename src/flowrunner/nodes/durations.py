@@ -3,17 +3,11 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 
 from flowrunner.domain.duration import hint_for, parse_duration
-from flowrunner.plugin import NodeFailure, StepContext
-
-
-def _readable(text: str) -> str:
-    # In a flow document the value may be an expression.
-    if "${" not in text:
-        parse_duration(text)
-    return text
+from flowrunner.nodes.checks import checked
+from flowrunner.plugin import StepContext
 
 
 def _with_a_unit(value: Any) -> Any:
@@ -22,19 +16,7 @@ def _with_a_unit(value: Any) -> Any:
     return value
 
 
-Duration: TypeAlias = Annotated[str, BeforeValidator(_with_a_unit), AfterValidator(_readable)]
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds of a resolved duration.
-
-    Raises:
-        NodeFailure: `input.invalid`. The model accepts text with `${`, and a resolved value may hold one.
-    """
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise NodeFailure("input.invalid", str(error)) from None
+Duration: TypeAlias = Annotated[str, BeforeValidator(_with_a_unit), checked(parse_duration)]
 
 
 def limit_of(context: StepContext, written: str | None = None) -> datetime | None:
@@ -43,5 +25,5 @@ def limit_of(context: StepContext, written: str | None = None) -> datetime | Non
     Args:
         written: The time limit that its parameters name, in place of the node's own.
     """
-    seconds = context.timeout_seconds if written is None else seconds_of(written)
+    seconds = context.timeout_seconds if written is None else parse_duration(written)
     return None if seconds is None else context.now() + timedelta(seconds=seconds)

@@ -6,9 +6,10 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from flowrunner.domain.errors import quoted
+from flowrunner.nodes.checks import checked, is_known
 from flowrunner.nodes.email_addresses import EmailAddress, email_address_of
 from flowrunner.nodes.files import File
 from flowrunner.plugin import JSON, LONG_BODY_BYTES, MailServer, NodeFailure, NodeType, Params, StepContext
@@ -25,18 +26,11 @@ _MOST_ADDRESS_CHARACTERS: Final = 1000
 _PORTS: Final = {"tls": 465, "starttls": 587, "none": 25}
 
 
-def _readable(text: str) -> str:
-    # In a flow document the value may be an expression.
-    if "${" not in text:
-        email_address_of(text)
-    return text
-
-
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Address: TypeAlias = Annotated[str, Field(max_length=_MOST_ADDRESS_CHARACTERS), AfterValidator(_readable)]
+Address: TypeAlias = Annotated[str, Field(max_length=_MOST_ADDRESS_CHARACTERS), checked(email_address_of)]
 # One text is one address, so that text from outside cannot add recipients.
 Addresses: TypeAlias = Annotated[
     list[Address],
@@ -57,32 +51,38 @@ Addresses: TypeAlias = Annotated[
 ]
 
 
-class Attachment(File):
-    filename: str = Field(min_length=1, max_length=255, description="The name that is shown to recipients.")
+def _check_line(text: str) -> None:
+    # Python's headers take U+0085, U+2028 and U+2029 for line breaks, too.
+    if any(ord(character) < 32 or character in "\x7f\x85\u2028\u2029" for character in text):
+        raise ValueError("must be one line without control characters")
 
-    @field_validator("filename")
-    @classmethod
-    def _filename(cls, value: str) -> str:
-        return _one_line(value)
+
+class Attachment(File):
+    filename: Annotated[str, checked(_check_line)] = Field(
+        min_length=1, max_length=255, description="The name that is shown to recipients."
+    )
 
     @field_validator("content_type")
     @classmethod
-    def _kind(cls, value: str | None) -> str | None:
-        if value is not None and "${" not in value:
+    def _kind(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and is_known(value, info):
             _kind_of(value)
         return value
 
 
-def _one_line(text: str) -> str:
-    # The value of an expression may hold a line break, the text of one in a document a tab. Python's headers take
-    # U+0085, U+2028 and U+2029 for line breaks, too.
-    if "${" not in text and any(ord(character) < 32 or character in "\x7f\x85\u2028\u2029" for character in text):
-        raise ValueError("must be one line without control characters")
-    return text
+def _check_host(text: str) -> None:
+    if "://" in text or "/" in text:
+        raise ValueError("must be the name of a server alone, such as smtp.example.com")
+    if text.count(":") == 1:
+        raise ValueError("must be the name of a server alone: write the port as 'port'")
+    if any(character <= " " or character == "\x7f" for character in text):
+        raise ValueError("must have no blanks or control characters")
 
 
 class EmailSendParams(Params):
-    host: str = Field(min_length=1, max_length=253, description="The SMTP server.", examples=["smtp.example.com"])
+    host: Annotated[str, checked(_check_host)] = Field(
+        min_length=1, max_length=253, description="The SMTP server.", examples=["smtp.example.com"]
+    )
     port: int | None = Field(default=None, ge=1, le=65535, description="587 if absent, 465 with tls, 25 with none.")
     security: Literal["starttls", "tls", "none"] | None = Field(
         default=None, description="starttls if absent, or tls at port 465."
@@ -94,28 +94,10 @@ class EmailSendParams(Params):
     cc: Addresses = Field(default=[])
     bcc: Addresses = Field(default=[], description="Recipients that the others do not see.")
     reply_to: Addresses = Field(default=[])
-    subject: str = Field(default="", max_length=_MOST_CHARACTERS)
+    subject: Annotated[str, checked(_check_line)] = Field(default="", max_length=_MOST_CHARACTERS)
     body: str | None = Field(default=None, description="The text.")
     html: str | None = Field(default=None, description="The same as HTML, beside `body` or instead of it.")
     attachments: list[Attachment] = Field(default=[], max_length=MOST_ATTACHMENTS)
-
-    @field_validator("host")
-    @classmethod
-    def _host(cls, value: str) -> str:
-        if "${" in value:
-            return value
-        if "://" in value or "/" in value:
-            raise ValueError("must be the name of a server alone, such as smtp.example.com")
-        if value.count(":") == 1:
-            raise ValueError("must be the name of a server alone: write the port as 'port'")
-        if any(character <= " " or character == "\x7f" for character in value):
-            raise ValueError("must have no blanks or control characters")
-        return value
-
-    @field_validator("subject")
-    @classmethod
-    def _subject(cls, value: str) -> str:
-        return _one_line(value)
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -169,11 +151,11 @@ class EmailSend(NodeType[EmailSendParams]):
     result_keys = ("message_id", "accepted", "refused")
 
     async def run(self, params: EmailSendParams, context: StepContext) -> JSON:
-        sender = _address(params.sender)
+        sender = email_address_of(params.sender)
         # A server, or a mailbox, can tell a repeat after a crash or by a retry from a second e-mail.
         digest = hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:40]
         message_id = f"<{digest}@{sender.domain}>"
-        recipients = list(dict.fromkeys(_address(text).address for text in params.recipients))
+        recipients = list(dict.fromkeys(email_address_of(text).address for text in params.recipients))
         write = partial(_message, params, sender, message_id, context.now())
         refused = await context.mail.send(params.server(), sender=sender.address, recipients=recipients, write=write)
         not_sent = {recipient.address for recipient in refused}
@@ -190,15 +172,6 @@ class EmailSend(NodeType[EmailSendParams]):
         }
 
 
-def _address(text: str) -> EmailAddress:
-    """Return a resolved address. Raises: NodeFailure `input.invalid`."""
-    try:
-        # The model accepts text with `${`, and a resolved value may hold one.
-        return email_address_of(text)
-    except ValueError as error:
-        raise NodeFailure("input.invalid", f"The address {error}") from None
-
-
 def _message(params: EmailSendParams, sender: EmailAddress, message_id: str, now: datetime) -> "EmailMessage":
     """Return the message. Raises: NodeFailure `input.invalid`."""
     from email.message import EmailMessage
@@ -211,7 +184,7 @@ def _message(params: EmailSendParams, sender: EmailAddress, message_id: str, now
         message["From"] = sender.header()
         for name, texts in (("To", params.to), ("Cc", params.cc), ("Reply-To", params.reply_to)):
             if texts:
-                message[name] = [_address(text).header() for text in texts]
+                message[name] = [email_address_of(text).header() for text in texts]
         message["Subject"] = params.subject
         message["Date"] = format_datetime(now)
         message["Message-ID"] = message_id

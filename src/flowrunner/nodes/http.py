@@ -1,19 +1,20 @@
-"""Shared parts of `http.request` and `webhook`: send a request, check and read the answer."""
+"""Shared parts of the node types that send HTTP requests: their parameters, the request, and the answer."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Final, ParamSpec, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from flowrunner.domain.causes import DEPTH_HEADER
 from flowrunner.domain.retry import seconds_asked_for
 from flowrunner.domain.values import left_after, memory_of_json
 from flowrunner.nodes.charsets import text_bytes
+from flowrunner.nodes.checks import checked
 from flowrunner.nodes.http_answers import body_or_text
-from flowrunner.plugin import JSON, LONG_BODY_BYTES, HttpAnswer, NodeFailure, StepContext
+from flowrunner.plugin import JSON, LONG_BODY_BYTES, HttpAnswer, NodeFailure, ParamFault, StepContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,19 +25,48 @@ TIMEOUT_SECONDS: Final = 30.0
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 # RFC 9110, 9.2.2: sending these twice does what sending them once does.
 REPEATABLE_METHODS: Final = METHODS - {"POST", "PATCH"}
+MOST_VALUES: Final = 5000
 _DEPTH: Final = DEPTH_HEADER.lower()
+_SCHEMES: Final = ("http://", "https://")
+_MOST_SHOWN: Final = 60
 
 
-def _known_method(value: str) -> str:
-    # In a flow document the value may be an expression.
-    if "${" in value:
-        return value
+def _check_method(value: str) -> None:
     if value.upper() not in METHODS:
         raise ValueError(f"must be one of {', '.join(sorted(METHODS))}")
-    return value.upper()
 
 
-Method: TypeAlias = Annotated[str, AfterValidator(_known_method), Field(examples=sorted(METHODS))]
+def bounded(fields: Any) -> Any:
+    """Return headers or fields unchanged; reject too many, because each value may have several faults."""
+    values = fields.values() if isinstance(fields, Mapping) else ()
+    if sum(max(len(value), 1) if isinstance(value, list) else 1 for value in values) > MOST_VALUES:
+        raise ValueError(f"must have at most {MOST_VALUES} values")
+    return fields
+
+
+Method: TypeAlias = Annotated[str, checked(_check_method), AfterValidator(str.upper), Field(examples=sorted(METHODS))]
+Scalar: TypeAlias = str | int | float | bool
+# Null values are left out.
+Headers: TypeAlias = Annotated[dict[str, Scalar | None], BeforeValidator(bounded)]
+
+
+def url_faults(params: Mapping[str, JSON], key: str = "url") -> list[ParamFault]:
+    """Return the faults at the beginning of a URL, as far as the document shows it."""
+    url = params.get(key)
+    begins = url.partition("${")[0].lower() if isinstance(url, str) else ""
+    # Expressions of other systems, `{{ url }}`, have a warning of their own.
+    if not isinstance(url, str) or not begins or begins.startswith(_SCHEMES) or "{{" in begins:
+        return []
+    if begins != url.lower() and any(scheme.startswith(begins) for scheme in _SCHEMES):
+        return []
+    shown = url[:_MOST_SHOWN]
+    hint = f"write https://{shown.lstrip('/')}"
+    if url.startswith("/") and not url.startswith("//"):
+        hint = f"begin with the server: https://example.com{shown}"
+    elif "://" in begins:
+        hint = "other schemes are not supported"
+    message = f"'{shown}' does not begin with http:// or https://"
+    return [ParamFault(keys=(key,), code="param", message=message, hint=hint)]
 
 
 async def send(
@@ -44,7 +74,7 @@ async def send(
     *,
     method: str,
     url: str,
-    write: Callable[[], Awaitable[tuple[bytes | None, Mapping[str, str]]]],
+    write: Callable[[], tuple[bytes | None, Mapping[str, str]]],
     is_long: bool = False,
     max_redirects: int = 0,
     expected: frozenset[int] | None = None,
@@ -55,7 +85,7 @@ async def send(
 
     Args:
         write: Returns the body and the headers. Called once the request has its slot.
-        is_long: The body has more than `LONG_BODY_BYTES`.
+        is_long: The body may have more than `LONG_BODY_BYTES`. It is written on a thread then.
         expected: Statuses that are a success; 200 to 299 if None.
         read: Returns the node's `body`, or raises `NodeFailure` if the answer cannot be read.
         said: Name of the request in the log.
@@ -65,7 +95,7 @@ async def send(
     """
     begun = time.perf_counter()
     async with context.http.hold(is_long=is_long) as http:
-        body, headers = await write()
+        body, headers = await on_thread(write) if is_long else write()
         answer = await http.request(
             method,
             url,
@@ -142,11 +172,6 @@ def is_long_value(value: JSON) -> bool:
     return left_after(value, LONG_BODY_BYTES) < 0
 
 
-async def json_body_soon(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
-    """Do the same as `json_body`, in a thread for a long value, so that the event loop stays free."""
-    return await on_thread(json_body, value, headers) if is_long_value(value) else json_body(value, headers)
-
-
 def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
     """Return a body and its headers: text in the charset that these name, every other value as JSON.
 
@@ -159,6 +184,14 @@ def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[s
     else:
         body, kind = msgspec.json.encode(value), "application/json"
     return body, with_content_type(headers, kind)
+
+
+def header_texts(headers: Headers) -> Mapping[str, str]:
+    return {name: text_of_scalar(value) for name, value in headers.items() if value is not None}
+
+
+def text_of_scalar(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def with_content_type(headers: Mapping[str, str], kind: str) -> Mapping[str, str]:

@@ -2,39 +2,39 @@
 
 import base64
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Annotated, Any, ClassVar, Final, ParamSpec, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
-from flowrunner.nodes.durations import Duration, seconds_of
+from flowrunner.nodes.checks import checked
+from flowrunner.nodes.durations import Duration
 from flowrunner.nodes.files import File, decoded, multipart
 from flowrunner.nodes.http import (
     ERRORS,
     REPEATABLE_METHODS,
     RESULT_KEYS,
     TIMEOUT_SECONDS,
+    Headers,
     Method,
+    Scalar,
+    bounded,
+    header_texts,
     is_long_value,
-    json_body_soon,
-    on_thread,
+    json_body,
     send,
+    text_of_scalar,
+    url_faults,
     with_content_type,
     with_headers,
 )
 from flowrunner.nodes.http_answers import ResponseKind, read_body
 from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 MAX_REDIRECTS: Final = 5
-_SCHEMES: Final = ("http://", "https://")
-_MOST_SHOWN: Final = 60
 _MOST_STATUSES: Final = 1000
-MOST_VALUES: Final = 5000
 MOST_QUERY_CHARACTERS: Final = 64 * 1024
 # Characters of a text that are quoted at a time.
 _SLICE: Final = 64 * 1024
@@ -63,19 +63,14 @@ class Auth(Params):
         return {self.key_name: self.api_key or ""}
 
 
-def _bounded(fields: Any) -> Any:
-    """Return headers or fields unchanged; reject too many, because each value may have several faults."""
-    values = fields.values() if isinstance(fields, Mapping) else ()
-    if sum(max(len(value), 1) if isinstance(value, list) else 1 for value in values) > MOST_VALUES:
-        raise ValueError(f"must have at most {MOST_VALUES} values")
-    return fields
+def _check_timeout(text: str) -> None:
+    if parse_duration(text) <= 0:
+        raise ValueError("must be longer than 0")
 
 
-Scalar = str | int | float | bool
 # A list repeats the name; null values are left out.
-Fields = Annotated[dict[str, Scalar | list[Scalar | None] | None], BeforeValidator(_bounded)]
-Headers = Annotated[dict[str, Scalar | None], BeforeValidator(_bounded)]
-Files = Annotated[dict[str, File], BeforeValidator(_bounded)]
+Fields = Annotated[dict[str, Scalar | list[Scalar | None] | None], BeforeValidator(bounded)]
+Files = Annotated[dict[str, File], BeforeValidator(bounded)]
 
 
 class HttpRequestParams(Params):
@@ -88,19 +83,14 @@ class HttpRequestParams(Params):
     form: Fields | None = Field(default=None, description="Sent as application/x-www-form-urlencoded.")
     files: Files | None = Field(default=None, description="Sent with `form`, as multipart/form-data.")
     auth: Auth | None = None
-    timeout: Duration | None = Field(default=None, description="How long one attempt may take.")
+    timeout: Annotated[Duration, checked(_check_timeout)] | None = Field(
+        default=None, description="How long one attempt may take."
+    )
     follow_redirects: bool = False
     expect_status: int | Annotated[list[int], Field(max_length=_MOST_STATUSES)] | None = Field(
         default=None, description="200 to 299 if absent."
     )
     response: ResponseKind | None = Field(default=None, description="By content type if absent.")
-
-    @field_validator("timeout")
-    @classmethod
-    def _timeout(cls, value: str | None) -> str | None:
-        if value is not None and "${" not in value and parse_duration(value) <= 0:
-            raise ValueError("must be longer than 0")
-        return value
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:
@@ -157,7 +147,7 @@ class HttpRequest(NodeType[HttpRequestParams]):
         from asyncio import timeout
 
         try:
-            async with timeout(seconds_of(params.timeout)):
+            async with timeout(parse_duration(params.timeout)):
                 return await _send(params, context)
         except TimeoutError:
             raise NodeFailure("timeout", f"No answer from {params.url} within {params.timeout}") from None
@@ -177,49 +167,22 @@ async def _send(params: HttpRequestParams, context: StepContext) -> JSON:
     )
 
 
-async def _written(params: HttpRequestParams) -> tuple[bytes | None, Mapping[str, str]]:
+def _written(params: HttpRequestParams) -> tuple[bytes | None, Mapping[str, str]]:
     """Return the body and the headers of a request."""
     headers: Mapping[str, str] = header_texts(params.headers)
     if params.auth is not None:
         headers = with_headers(headers, params.auth.headers())
     if params.files is not None:
-        fields = list(_pairs(params.form or {}))
-        body, kind = await _soon(params, multipart, fields, params.files)
+        body, kind = multipart(list(_pairs(params.form or {})), params.files)
         # The type names the boundary of this body.
         return body, with_headers(headers, {"Content-Type": kind})
     if params.base64 is not None:
-        body = await _soon(params, decoded, params.base64, "base64")
-        return body, with_content_type(headers, "application/octet-stream")
+        return decoded(params.base64, "base64"), with_content_type(headers, "application/octet-stream")
     if params.form is not None:
-        body = (await encoded_soon(params.form)).encode()
-        return body, with_content_type(headers, "application/x-www-form-urlencoded")
+        return encoded(params.form).encode(), with_content_type(headers, "application/x-www-form-urlencoded")
     if params.body is not None:
-        return await json_body_soon(params.body, headers)
+        return json_body(params.body, headers)
     return None, headers
-
-
-async def _soon(params: HttpRequestParams, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Write a body, in a thread if it is long, so that the event loop stays free."""
-    return await on_thread(write, *args, **kwargs) if params.is_long() else write(*args, **kwargs)
-
-
-def url_faults(params: Mapping[str, JSON], key: str = "url") -> list[ParamFault]:
-    """Return the faults at the beginning of a URL, as far as the document shows it."""
-    url = params.get(key)
-    begins = url.partition("${")[0].lower() if isinstance(url, str) else ""
-    # Expressions of other systems, `{{ url }}`, have a warning of their own.
-    if not isinstance(url, str) or not begins or begins.startswith(_SCHEMES) or "{{" in begins:
-        return []
-    if begins != url.lower() and any(scheme.startswith(begins) for scheme in _SCHEMES):
-        return []
-    shown = url[:_MOST_SHOWN]
-    hint = f"write https://{shown.lstrip('/')}"
-    if url.startswith("/") and not url.startswith("//"):
-        hint = f"begin with the server: https://example.com{shown}"
-    elif "://" in begins:
-        hint = "other schemes are not supported"
-    message = f"'{shown}' does not begin with http:// or https://"
-    return [ParamFault(keys=(key,), code="param", message=message, hint=hint)]
 
 
 def with_query(url: str, query: Fields) -> str:
@@ -243,15 +206,6 @@ def with_query(url: str, query: Fields) -> str:
     return f"{base}{joint}{added}{mark}{fragment}"
 
 
-def header_texts(headers: Headers) -> Mapping[str, str]:
-    return {name: _text(value) for name, value in headers.items() if value is not None}
-
-
-async def encoded_soon(fields: Fields) -> str:
-    """Do the same as `encoded`, in a thread for long fields, so that the event loop stays free."""
-    return await on_thread(encoded, fields) if is_long_value(fields) else encoded(fields)
-
-
 def encoded(fields: Fields) -> str:
     """Return fields in the encoding of forms and queries."""
     return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in _pairs(fields))
@@ -267,8 +221,4 @@ def _pairs(fields: Fields) -> Iterator[tuple[str, str]]:
     for name, values in fields.items():
         for value in values if isinstance(values, list) else [values]:
             if value is not None:
-                yield name, _text(value)
-
-
-def _text(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+                yield name, text_of_scalar(value)

@@ -9,9 +9,8 @@ import msgspec
 from pydantic import Field, field_validator, model_validator
 
 from flowrunner.domain.errors import quoted
-from flowrunner.nodes.http import ERRORS, is_long_value, json_body, on_thread, send
+from flowrunner.nodes.http import ERRORS, is_long_value, json_body, send, url_faults
 from flowrunner.nodes.http_answers import UNREADABLE, json_of, read_body
-from flowrunner.nodes.http_request import url_faults
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure, NodeType, ParamFault, Params, StepContext
 
 MOST_MESSAGES: Final = 1000
@@ -141,20 +140,12 @@ class Llm(NodeType[LlmParams]):
 
     async def run(self, params: LlmParams, context: StepContext) -> JSON:
         api = _Anthropic if params.provider == "anthropic" else _OpenAi
-        is_long = params.is_long()
-
-        def written() -> tuple[bytes, Mapping[str, str]]:
-            return json_body(api.request(params), api.headers(params))
-
-        async def write() -> tuple[bytes, Mapping[str, str]]:
-            return await on_thread(written) if is_long else written()
-
         answer: Any = await send(
             context,
             method="POST",
             url=(params.base_url or api.url).rstrip("/") + api.path,
-            write=write,
-            is_long=is_long,
+            write=lambda: json_body(api.request(params), api.headers(params)),
+            is_long=params.is_long(),
             read=partial(_result, api.read, has_form=params.response_schema is not None),
             said="Request to the model",
         )

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field, WithJsonSchema, field_validator
 
 from flowrunner.domain.counted import counted
-from flowrunner.nodes.durations import Duration, seconds_of
+from flowrunner.domain.duration import parse_duration
+from flowrunner.nodes.durations import Duration
 from flowrunner.nodes.switch import When
 from flowrunner.plugin import (
     JSON,
@@ -148,7 +149,7 @@ class While(NodeType[WhileParams]):
             raise NodeFailure("limit.iterations", message)
         not_before = None
         if params.delay is not None and index > 0:
-            not_before = context.now() + timedelta(seconds=seconds_of(params.delay))
+            not_before = context.now() + timedelta(seconds=parse_duration(params.delay))
         return RunScopes(keys=[str(index)], inputs=[input], not_before=not_before)
 
 

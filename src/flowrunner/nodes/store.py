@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.store import (
@@ -15,8 +15,9 @@ from flowrunner.domain.store import (
     MOST_LISTED,
     ttl_ms_of,
 )
-from flowrunner.nodes.durations import Duration, seconds_of
-from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
+from flowrunner.nodes.checks import checked, is_known
+from flowrunner.nodes.durations import Duration
+from flowrunner.plugin import JSON, NodeType, ParamFault, Params, StepContext
 
 _DEFAULT_LIMIT: Final = 100
 # The parameters of each operation besides `operation` and `namespace`: those that it needs, and those it may have.
@@ -34,11 +35,15 @@ _HINTS: Final[Mapping[str, str]] = {
 }
 
 
+def _check_ttl(text: str) -> None:
+    ttl_ms_of(parse_duration(text))
+
+
 class StoreParams(Params):
     operation: Literal["get", "set", "delete", "list", "increment"]
     key: str | None = Field(default=None, min_length=1, max_length=MAX_KEY_CHARACTERS)
     value: Any = Field(default=None, description="What to set: any JSON. What to add, 1 if absent: a whole number.")
-    ttl: Duration | None = Field(
+    ttl: Annotated[Duration, checked(_check_ttl)] | None = Field(
         default=None,
         description="How long the value is kept, indefinitely if absent: 10m, 1d. A number from its first increment.",
     )
@@ -56,22 +61,15 @@ class StoreParams(Params):
     )
     limit: int = Field(default=_DEFAULT_LIMIT, ge=1, le=MOST_LISTED, description="The most keys to list.")
 
-    @field_validator("ttl")
-    @classmethod
-    def _lasting(cls, ttl: str | None) -> str | None:
-        if ttl is not None and "${" not in ttl:
-            ttl_ms_of(parse_duration(ttl))
-        return ttl
-
     @model_validator(mode="after")
-    def _together(self) -> Self:
+    def _together(self, info: ValidationInfo) -> Self:
         needed, possible = _PARAMETERS[self.operation]
         given = self.model_fields_set - {"operation", "namespace"}
         if missing := [name for name in needed if name not in given or (name == "key" and self.key is None)]:
             raise ValueError(f"the operation '{self.operation}' needs {_listed(missing)}")
         if unused := sorted(given.difference(needed, possible)):
             raise ValueError(f"the operation '{self.operation}' has no use for {_listed(unused)}")
-        if self.operation == "increment" and not (isinstance(self.value, str) and "${" in self.value):
+        if self.operation == "increment" and is_known(self.value, info):
             _amount_of(self)
         return self
 
@@ -105,7 +103,7 @@ class StoreNode(NodeType[StoreParams]):
 
     async def run(self, params: StoreParams, context: StepContext) -> JSON:
         store, key, namespace = context.store, params.key or "", params.namespace
-        ttl = None if params.ttl is None else seconds_of(params.ttl)
+        ttl = None if params.ttl is None else parse_duration(params.ttl)
         match params.operation:
             case "get":
                 return await store.get(key, namespace=namespace)
@@ -114,11 +112,7 @@ class StoreNode(NodeType[StoreParams]):
             case "delete":
                 return await store.delete(key, namespace=namespace)
             case "increment":
-                try:
-                    amount = _amount_of(params)
-                except ValueError as error:
-                    raise NodeFailure("input.invalid", str(error)) from None
-                return await store.increment(key, amount, namespace=namespace, ttl_seconds=ttl)
+                return await store.increment(key, _amount_of(params), namespace=namespace, ttl_seconds=ttl)
             case "list":
                 return await store.keys(
                     namespace=namespace, prefix=params.prefix, after=params.after, limit=params.limit

@@ -4,8 +4,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.email_address import normal_email
-from flowrunner.nodes.durations import Duration, limit_of, seconds_of
+from flowrunner.nodes.checks import checked
+from flowrunner.nodes.durations import Duration, limit_of
 from flowrunner.nodes.texts import Message
 from flowrunner.plugin import (
     JSON,
@@ -62,6 +64,11 @@ def _member(text: str) -> str:
     return text
 
 
+def _check_reminder(text: str) -> None:
+    if parse_duration(text) < LEAST_REMINDER_SECONDS:
+        raise ValueError("must be at least 1m")
+
+
 class ApprovalParams(Params):
     prompt: Message = Field(default="", description="The question.")
     form: dict[str, Any] | None = Field(default=None, description="JSON Schema of the data in the answer.")
@@ -104,16 +111,9 @@ class ApprovalParams(Params):
         max_length=200,
         description="A node of the same scope that runs when the wait begins, with `approval` in its expressions.",
     )
-    remind: Duration | None = Field(
+    remind: Annotated[Duration, checked(_check_reminder)] | None = Field(
         default=None, description="Time after which `notify` runs again, until there is an answer: from 1m; 4h, 1d."
     )
-
-    @field_validator("remind")
-    @classmethod
-    def _remind(cls, value: str | None) -> str | None:
-        if value is not None and "${" not in value and seconds_of(value) < LEAST_REMINDER_SECONDS:
-            raise ValueError("must be at least 1m")
-        return value
 
 
 class Approval(NodeType[ApprovalParams]):
@@ -141,7 +141,7 @@ class Approval(NodeType[ApprovalParams]):
             params.count,
             link=params.link,
             notify=params.notify,
-            remind_seconds=None if params.remind is None else seconds_of(params.remind),
+            remind_seconds=None if params.remind is None else parse_duration(params.remind),
         )
         return Suspend(wait_for=wait_for, deadline=limit_of(context), action=TIMEOUT)
 

@@ -1,24 +1,27 @@
 """Node type `webhook`: send a signed request to a server."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from flowrunner.domain.standard_webhooks import key_of, signature
+from flowrunner.nodes.checks import checked
 from flowrunner.nodes.http import (
     ERRORS,
     REPEATABLE_METHODS,
     RESULT_KEYS,
     TIMEOUT_SECONDS,
+    Headers,
     Method,
+    header_texts,
     is_long_value,
-    json_body_soon,
+    json_body,
     send,
+    url_faults,
     with_headers,
 )
-from flowrunner.nodes.http_request import Headers, header_texts, url_faults
-from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
+from flowrunner.plugin import JSON, NodeType, ParamFault, Params, StepContext
 
 
 class WebhookParams(Params):
@@ -26,15 +29,9 @@ class WebhookParams(Params):
     method: Method = "POST"
     headers: Headers = Field(default={})
     body: Any = Field(default=None, description="The node's input if absent.")
-    secret: str | None = Field(default=None, min_length=1, description="Signs the request by Standard Webhooks 1.0.")
-
-    @field_validator("secret")
-    @classmethod
-    def _secret(cls, value: str | None) -> str | None:
-        # In a flow document the value may be an expression.
-        if value is not None and "${" not in value:
-            key_of(value)
-        return value
+    secret: Annotated[str, Field(min_length=1), checked(key_of)] | None = Field(
+        default=None, description="Signs the request by Standard Webhooks 1.0."
+    )
 
 
 class Webhook(NodeType[WebhookParams]):
@@ -60,21 +57,13 @@ class Webhook(NodeType[WebhookParams]):
     async def run(self, params: WebhookParams, context: StepContext) -> JSON:
         value = params.body if "body" in params.model_fields_set else context.input
 
-        async def write() -> tuple[bytes | None, Mapping[str, str]]:
-            body, headers = await json_body_soon(value, header_texts(params.headers))
+        def write() -> tuple[bytes, Mapping[str, str]]:
+            body, headers = json_body(value, header_texts(params.headers))
             if params.secret is not None:
                 timestamp = str(int(context.now().timestamp()))
-                headers = with_headers(headers, _signature(params.secret, context.idempotency_key, timestamp, body))
+                headers = with_headers(headers, signature(params.secret, context.idempotency_key, timestamp, body))
             return body, headers
 
         return await send(
             context, method=params.method, url=params.url, write=write, is_long=is_long_value(value), said="Webhook"
         )
-
-
-def _signature(secret: str, id: str, timestamp: str, body: bytes) -> Mapping[str, str]:
-    """Return the headers that prove the sender. Raises: NodeFailure `input.invalid` if the secret holds no key."""
-    try:
-        return signature(secret, id, timestamp, body)
-    except ValueError as error:
-        raise NodeFailure("input.invalid", f"The secret {error}") from None

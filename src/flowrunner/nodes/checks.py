@@ -1,0 +1,23 @@
+"""Checks of parameters whose values may be known only when a node runs."""
+
+from collections.abc import Callable
+
+from pydantic import AfterValidator, ValidationInfo
+
+from flowrunner.plugin import AS_WRITTEN, JSON
+
+
+def is_known(value: JSON, info: ValidationInfo) -> bool:
+    """Return whether a value is that with which a node runs, and not an expression in a flow."""
+    return info.context is not AS_WRITTEN or not (isinstance(value, str) and "${" in value)
+
+
+def checked(check: Callable[[str], object]) -> AfterValidator:
+    """Return a validator of a text, by a function that raises ValueError, as soon as its value is known."""
+
+    def validate(text: str, info: ValidationInfo) -> str:
+        if is_known(text, info):
+            check(text)
+        return text
+
+    return AfterValidator(validate)
