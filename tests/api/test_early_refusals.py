@@ -262,6 +262,19 @@ async def test_a_silent_connection_that_was_answered_before_its_body_is_closed()
     assert app.bodies == [b"{}"]
 
 
+async def test_an_idle_connection_is_closed_and_one_whose_request_takes_longer_is_not() -> None:
+    async with starts(keep_alive=0.01) as app:
+        app.seconds = 0.2
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(start(method="GET"))
+        answer = await reader.readuntil(b"{}")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            rest = await reader.read()
+        writer.close()
+
+    assert (answer[:13], rest) == (b"HTTP/1.1 201 ", b"")
+
+
 def test_a_client_with_a_long_head_is_not_kept() -> None:
     full = StartSlots().full
     early = EarlyRefusals(full, on_request=lambda *counted: None, refused=lambda limit: None)

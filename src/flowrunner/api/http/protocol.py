@@ -97,11 +97,14 @@ class JoinedHttpProtocol(HttpToolsProtocol):
 
     transport: Connection  # type: ignore[assignment] # walks like one
 
+    # One timer for all deadlines, which is set again and again: setting one for each request takes longer.
     _deadline_timer: asyncio.TimerHandle | None = None
     # Start of the wait for the end of a head, or deadline for the end of a body. Both are None when idle.
     _head_since: float | None = None
     _is_in_head = False
     _body_until: float | None = None
+    # End of the wait for the next request; None while there is one.
+    _idle_until: float | None = None
     # Bytes received since the end of the last head or piece of a body, without those that came in one piece with it.
     _loose_bytes = 0
     # The last bytes received, and the most bytes that the head to come can have by now: it may have begun in the same
@@ -136,7 +139,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         connection = Connection(transport, self.loop, self._open_connections)
         super().connection_made(connection)  # type: ignore[arg-type] # walks like one
         self._head_since = self.loop.time()
-        self._deadline_timer = self.loop.call_later(HEAD_SECONDS, self._check_deadline)
+        self._look_seconds = min(HEAD_SECONDS, self.timeout_keep_alive)
+        self._deadline_timer = self.loop.call_later(self._look_seconds, self._check_deadline)
         connection.awaits_data(True)
         self._address = self.client[0] if self.client else ""
 
@@ -165,7 +169,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             refusal = self._refuse_early(cycle.scope, self.server_state.default_headers)
         if refusal is None:
             # An answer to the request before, in the same data, has begun to wait for this one.
-            self._unset_keepalive_if_required()
+            self._idle_until = None
             if _IS_LONG in cycle.scope:
                 # Meanwhile the connection may be dropped like an idle one.
                 self._begins_later = cycle, app
@@ -231,7 +235,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._most_head_bytes += len(data)
         if self._body_until is None and self._head_since is None:
             self._head_since = self.loop.time()
-        self._unset_keepalive_if_required()
+        self._idle_until = None
         self._parse(data)
         if self._loose_bytes > MAX_HEAD_BYTES:
             self._refuse(431, _HEAD_TOO_LARGE)
@@ -269,7 +273,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def _defer(self, data: bytes) -> None:
         """Read the data in a later iteration, as much has been read in this one."""
         if not self._deferred:
-            self._unset_keepalive_if_required()
+            self._idle_until = None
             self.transport.pause_reading()
             self._turns.wait(self._address, self._read_deferred)
         self._deferred += data
@@ -401,13 +405,17 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self.transport.awaits_data(is_answered or is_delayed)
         if is_answered and not self.transport.is_closing():
             # The answer came before the end of the body, whose arrival has ended the wait for the next request.
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._idle_until = self.loop.time() + self.timeout_keep_alive
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        # As uvicorn's method, without its timer.
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self._idle_until = self.loop.time() + self.timeout_keep_alive
         if self.cycle.response_complete:
             self._body_bytes = self._waiting_bytes = 0
             self.transport.holds_request(0)
@@ -466,10 +474,12 @@ class JoinedHttpProtocol(HttpToolsProtocol):
                 # The server itself has paused reading.
                 self._body_until = max(self._body_until, now + BODY_SECONDS)
             deadline = self._body_until
+        elif self._idle_until is not None:
+            deadline = self._idle_until
         if deadline <= now:
             self.transport.close()
         else:
-            self._deadline_timer = self.loop.call_at(min(deadline, now + HEAD_SECONDS), self._check_deadline)
+            self._deadline_timer = self.loop.call_at(min(deadline, now + self._look_seconds), self._check_deadline)
 
     def _cancel_deadline(self) -> None:
         if self._deadline_timer is not None:
