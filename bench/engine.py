@@ -163,6 +163,7 @@ async def open_engine(
         mail=EgressMailClients(http.policy, http.lookups),
         sql=EgressSqlClients(http.policy, http.lookups),
         store=SqlStore(database),
+        schemas=RustSchemas(),
         clock=clock,
         draw=random.SystemRandom().random,
         limits=WorkspaceLimits(stored=10 * 2**30),

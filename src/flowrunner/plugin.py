@@ -52,6 +52,7 @@ __all__ = [
     "ChildWait",
     "CodeKind",
     "Collected",
+    "DescribedFlow",
     "HttpAnswer",
     "HttpClient",
     "LogLevel",
@@ -152,6 +153,9 @@ class RunScopes:
         ignore_failures: A failed scope counts as ended and does not fail the node.
         not_before: Earliest start of the first scope; None to start immediately.
         details: Value that is passed on to `on_scopes_ended`.
+        starts: Name of the node that each scope begins with, in the order of ``keys``; empty for the first node.
+        keeps_results: What the node's earlier scopes have given is passed on, too, and their details unless there are
+            others.
     """
 
     keys: Sequence[str]
@@ -161,6 +165,8 @@ class RunScopes:
     ignore_failures: bool = False
     not_before: datetime | None = None
     details: JSON = None
+    starts: Sequence[str] = ()
+    keeps_results: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +189,8 @@ class ScopesEnded:
 
     Attributes:
         keys: Keys of the opened scopes, in order.
-        results: Results of the completed scopes by key.
-        errors: Errors `{type, message, node, data}` of the failed scopes by key.
+        results: Results of the completed scopes by key, with those of earlier scopes if they are kept.
+        errors: Errors `{type, message, node, data}` of the failed scopes by key, in the same way.
         details: Value of `RunScopes.details`.
     """
 
@@ -218,8 +224,21 @@ class SubFlow:
     is_repeat: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DescribedFlow:
+    """A flow that a node can start. Attributes: inputs: JSON Schema of its input, an object."""
+
+    name: str
+    description: str
+    inputs: Mapping[str, JSON]
+
+
 class SubFlows(Protocol):
     """Starter of child executions, from other flows of the same workspace."""
+
+    async def describe(self, flow: str, *, version: str | int | None) -> DescribedFlow:
+        """Return what a flow takes. Raises: NodeFailure `flow.not_found`, `flow.ambiguous`, `flow.invalid`."""
+        ...
 
     async def start(
         self,
@@ -345,6 +364,10 @@ class StepContext(Protocol):
         """
         ...
 
+    async def check(self, value: JSON, schema: JSON) -> Sequence[str]:
+        """Return the faults of a value in words; none if it fits the JSON Schema."""
+        ...
+
     def now(self) -> datetime: ...
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
         """Add a line to the execution's log. Secret values in it are hidden."""
@@ -370,6 +393,7 @@ class NodeType(ABC, Generic[P]):
     Attributes:
         type: Name of the type in flows.
         Params: Model of the parameters, the class that `P` stands for.
+        OwnParams: Model of those that the node itself reads, if they are others: those of nodes inside are left out.
         actions: Actions that a successful node can end with.
         errors: Error types, or families of them (`http` for `http.404`), that a node can fail with.
         pure: The node touches nothing outside the execution and never blocks. It may run twice, and it shares a commit
@@ -401,6 +425,7 @@ class NodeType(ABC, Generic[P]):
 
     type: ClassVar[str]
     Params: ClassVar[ParamsClass]
+    OwnParams: ClassVar[ParamsClass | None] = None
     actions: ClassVar[frozenset[str]] = frozenset({DEFAULT_ACTION})
     errors: ClassVar[tuple[str, ...]] = ()
     pure: ClassVar[bool] = False
@@ -453,6 +478,20 @@ class NodeType(ABC, Generic[P]):
         """
         raise NotImplementedError(f"{self.type} opens scopes but has no on_scopes_ended")
 
+    async def inner_params(self, node: str, params: JSON, input: JSON, event: ScopesEnded) -> JSON:
+        """Return the parameters of a node inside that is a part of a node of this type, before its type reads them.
+
+        Args:
+            node: Name of the node inside.
+            params: Its parameters, with the values of their expressions.
+            input: Input of its scope.
+            event: The scopes so far.
+
+        Raises:
+            NodeFailure: When the node inside cannot run.
+        """
+        return params
+
     def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str] | None:
         """Return the actions that a successful node with these parameters, as written, can end with.
 
@@ -476,7 +515,7 @@ class NodeType(ABC, Generic[P]):
             NodeFailure: `input.invalid`, with the faults of the first hundred invalid values in its message.
         """
         try:
-            return cast("P", self.Params.model_validate(params))
+            return cast("P", (self.OwnParams or self.Params).model_validate(params))
         except ValidationError as error:
             found = error.errors(include_input=False, include_url=False)
             faults = self._faults(found, params, most=_MOST_FAULTS)

@@ -163,6 +163,7 @@ class Cluster:
             mail=EgressMailClients(EgressPolicy(), lookup_slots()),
             sql=EgressSqlClients(EgressPolicy(), lookup_slots()),
             store=SqlStore(database, self.limits),
+            schemas=RustSchemas(),
             clock=self.clock,
             draw=lambda: 0.0,
             short_wait=self.short_wait,

@@ -73,6 +73,7 @@ RESULTS: Final[Mapping[str, Any]] = {
     "definition": "nodes: {}",
     "hidden": ["one", "\ud800two"],
     "keys": ["k-1", "k-2"],
+    "revision": RevisionId("r-7"),
     "reveal": {"A": "a\ud800", "B": "b"},
     "value": "[1]",
     "start": SubFlow(execution_id="exec-2", flow_id="flow-2"),

@@ -1,9 +1,11 @@
 """Plans that must end the same way whenever the process dies."""
 
+import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-from support.dependencies import answer, never
+from flowrunner.plugin import HttpAnswer
+from support.dependencies import Request, answer, never
 
 from .crashes import (
     ORDINARY,
@@ -38,6 +40,22 @@ nodes:
   hold: {type: wait, params: {key: go}, next: end}
   end: {type: webhook, params: {url: "http://peer/end"}, output: "${flow.input.key}"}
 """
+
+
+async def says_where(request: Request) -> HttpAnswer:
+    """Answer as a model does: by what was said before, so that a question that is asked again has the same answer."""
+    turn = [message["role"] for message in json.loads(request.body or b"")["messages"]].count("assistant")
+    turns: list[list[tuple[str, Any]]] = [
+        [("look", {"id": "a"}), ("find", {}), ("look", {"id": 1}), ("delete", {})],
+        [("look", {"id": "b"})],
+        [],
+    ]
+    written = [
+        {"id": f"c{turn}.{place}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+        for place, (name, arguments) in enumerate(turns[turn])
+    ]
+    return answer(body=json.dumps({"choices": [{"message": {"content": "There.", "tool_calls": written}}]}))
+
 
 CRASH_PLANS: Final[Mapping[str, CrashPlan]] = {
     "an ordinary day": ORDINARY,
@@ -116,6 +134,30 @@ CRASH_PLANS: Final[Mapping[str, CrashPlan]] = {
                 """
         },
         parts=[run("counts", "counts"), until_ended("counts"), run("again", "counts"), until_ended("again")],
+    ),
+    "an agent that calls a request and a flow, and then answers": CrashPlan(
+        flows={
+            "asks": """
+                nodes:
+                  answer:
+                    type: agent
+                    params:
+                      base_url: http://model
+                      model: m
+                      prompt: Where is it?
+                      tools:
+                        - name: look
+                          description: Looks
+                          http.request: {url: "http://peer/${call.arguments.id}", method: POST, body: "${call.id}"}
+                        - {flow: child, name: find, description: Finds}
+                    output: "${result.content}"
+                    next: tell
+                  tell: {type: webhook, params: {url: "http://peer/tell", body: "${input}"}}
+                """,
+            "child": CHILD,
+        },
+        answers={"http://model/chat/completions": [says_where]},
+        parts=[run("asks", "asks"), until_all_wait(2), time_passes(hours=2), until_ended("asks")],
     ),
     "branches of which all, one, and two have to complete": CrashPlan(
         flows={

@@ -41,6 +41,13 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
         "prompt": "p", "messages": [{"role": "user", "content": "c"}], "temperature": 0.5,
         "max_tokens": 1, "tools": [{"name": "t"}], "response_schema": {"type": "object"},
     },
+    "agent": {
+        "base_url": "http://127.0.0.1:1/", "provider": "openai", "api_key": "k", "model": "m", "system": "s",
+        "prompt": "p", "messages": [{"role": "user", "content": "c"}], "temperature": 0.5,
+        "max_tokens": 1, "response_schema": {"type": "object"}, "max_turns": 2, "concurrency": 1,
+        "on_tool_error": "fail",
+        "tools": [{"name": "t", "description": "d", "http.request": {"url": "http://127.0.0.1:1/"}}],
+    },
     "sql": {
         "url": "postgresql://u:p@127.0.0.1:1/d", "operation": "query", "query": "SELECT $1", "args": [1], "table": "t",
         "items": [{"a": 1}], "columns": ["a"], "on_conflict": "nothing",
@@ -206,6 +213,8 @@ def misspelt() -> Iterator[Any]:
     places: dict[str, Any] = {
         **{type: lambda params: params for type in TAKEN if type != "set"},
         "http.request auth": lambda params: params["auth"],
+        "agent tools": lambda params: params["tools"][0],
+        "agent request": lambda params: params["tools"][0]["http.request"],
         "http.request files": lambda params: params["files"]["f"],
         "switch cases": lambda params: params["cases"][0],
         "condition conditions": lambda params: params["conditions"][0],

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON, WorkspaceId
-from flowrunner.plugin import HttpClient, MailClient, NodeFailure, SqlClient, SubFlow
+from flowrunner.plugin import DescribedFlow, HttpClient, MailClient, NodeFailure, SqlClient, SubFlow
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.egress_sql import EgressSqlClients
@@ -16,6 +16,9 @@ from support.databases import MARA, NOON
 
 class NoFlows:
     """An account without flows. Fills `plugin.SubFlows`."""
+
+    async def describe(self, flow: str, *, version: str | int | None) -> DescribedFlow:
+        raise NodeFailure("flow.not_found", f"There is no flow '{flow}'")
 
     async def start(
         self,
@@ -92,6 +95,9 @@ class PlainContext:
 
     async def hold_long_value(self, memory: int = 0) -> None:
         """It is alone."""
+
+    async def check(self, value: JSON, schema: JSON) -> Sequence[str]:
+        return ()
 
     def now(self) -> datetime:
         return NOON

@@ -400,6 +400,7 @@ async def machine(
             mail=EgressMailClients(EgressPolicy(), lookup_slots()),
             sql=EgressSqlClients(EgressPolicy(), lookup_slots()),
             store=SqlStore(database, limits),
+            schemas=RustSchemas(),
             clock=clock,
             draw=draw,
             limits=limits,

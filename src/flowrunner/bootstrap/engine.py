@@ -71,6 +71,7 @@ def assemble_engine(opened: Resources, dispatch: Dispatch, start_process: StartP
         mail=EgressMailClients(opened.http.policy, opened.http.lookups),
         sql=EgressSqlClients(opened.http.policy, opened.http.lookups),
         store=stores.store,
+        schemas=opened.schemas,
         memory=FairMemory(),
         held=HeldMemory(settings.execution_memory),
         clock=opened.clock,

@@ -36,6 +36,7 @@ from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.held_memory import HeldMemory
 from flowrunner.nodes import installed
 from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.schemas import RustSchemas
 from flowrunner.security.approval_links import LinkSigner
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_mail import EgressMailClients
@@ -148,6 +149,7 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
         mail=EgressMailClients(policy, http.lookups, processes=given.count),
         sql=EgressSqlClients(policy, http.lookups, processes=given.count),
         store=ServerStore(server),
+        schemas=RustSchemas(),
         memory=ServerMemory(server),
         held=HeldMemory(given.execution_memory),
         clock=clock,

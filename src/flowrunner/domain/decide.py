@@ -277,8 +277,7 @@ def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tupl
     node = node_of(flow, state, current.step)
     starts: list[Decision] = []
     for key in islice(scopes.inputs, free):
-        graph = node.scope(key)
-        first = graph.nodes[graph.start]
+        first = scopes.first_node(key, node.scope(key))
         if _step_budget_exceeded(flow, state, current.step.scope, beyond=len(starts)):
             starts.append(_fail_over_budget(flow, state, current.step.scope, current))
             break

@@ -235,6 +235,8 @@ class ScopesOpened(_OfStep):
         not_before: The earliest start of the first one; None for immediately.
         until: The moment at which the step fails if they have not ended; None for never.
         details: Data that the node type needs when they have ended.
+        starts: The node that each begins with; empty if all begin with the first node.
+        keeps_results: What the scopes before them have given is kept, too, and so are their details.
     """
 
     type: ClassVar[str] = "scopes.opened"
@@ -250,6 +252,8 @@ class ScopesOpened(_OfStep):
     not_before: datetime | None = None
     until: datetime | None = None
     details: JSON = None
+    starts: Sequence[str] = ()
+    keeps_results: bool = False
     scope: str = ROOT
 
 

@@ -130,6 +130,7 @@ class Node:
             not collect.
         item: Name of the scope's input in expressions within the scope.
         sets_variables: It may change variables; at most one such node runs at a time.
+        is_part: It is a part of the node around it, as whose own its expressions are evaluated.
         unreadable: Reason why it fails when it runs: this version cannot read what an earlier version accepted.
         is_quick: It runs without waiting for anything.
         kept: Where the engine keeps what follows from the node alone.
@@ -151,6 +152,7 @@ class Node:
     child_scopes: Mapping[str, Graph] = field(default_factory=dict)
     collect: Prepared | None = None
     item: str | None = None
+    is_part: bool = False
     unreadable: str | None = None
     is_quick: bool = field(init=False)
     kept: dict[str, object] = field(init=False, default_factory=dict, compare=False, repr=False)

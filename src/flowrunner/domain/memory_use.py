@@ -67,10 +67,15 @@ def release_frame(state: ExecutionState, frame: Frame) -> None:
 def hold_inputs(
     state: ExecutionState, current: StepState, event: ScopesOpened, scopes: ScopeProgress, before: ScopeProgress | None
 ) -> None:
-    """Count the inputs of new scopes; of those ``before`` them, only the parts are still held."""
+    """Count the inputs of new scopes; of those ``before`` them, only the parts are still held, or also what is kept."""
     if before is not None:
         scopes.held_part_bytes = before.held_part_bytes
-        state.held_bytes -= before.held_bytes + before.failed_bytes
+        scopes.held_bytes = before.held_bytes if event.keeps_results else 0
+        state.held_bytes -= before.held_bytes - scopes.held_bytes + before.failed_bytes
+    if event.keeps_results:
+        size = _measure(state, event.details)
+        scopes.held_bytes += size
+        state.held_bytes += size
     _hold(state, current, _measure(state, event.inputs))
 
 

@@ -90,7 +90,8 @@ def kept_elements(events: Sequence[Timed], loop: Step) -> list[Timed]:
     """
     first = _beginning(events, loop)
     opened = [event for event, _ in events if isinstance(event, ScopesOpened) and _step(event) == loop]
-    if not opened or opened[-1].needed < len(opened[-1].keys):
+    # What follows a failed scope may depend on its error, if that is kept.
+    if not opened or opened[-1].needed < len(opened[-1].keys) or opened[-1].keeps_results:
         raise NoFailedElements(f"'{loop}' is no loop whose elements run again one by one")
     completed = {e.scope for e, _ in events if isinstance(e, ScopeEnded) and e.outcome == "completed"}
     again = {scope for event in opened for key in event.keys if (scope := loop.child_scope(key)) not in completed}

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from flowrunner.domain.events import ErrorValue, NodeWaiting, ScopeEnded, ScopesOpened, SignalReceived, Step
+from flowrunner.domain.flow import Graph, Node
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ApprovalWait, WaitFor
@@ -27,6 +28,9 @@ class ScopeProgress:
         errors: Errors of the failed ones, by key.
         failed_at: The step whose error was the last of those.
         failed_bytes: Memory of its input.
+        kept_results: Results of the scopes that were open before these, by key, if they are kept.
+        kept_errors: Errors of those.
+        details: Those of the event, or those that are kept.
         parts: Collected parts, by key; for a loop that opens its scopes one by one, those of all scopes so far.
         part_bytes: Size of all parts.
         held_part_bytes: Memory of all parts.
@@ -40,6 +44,9 @@ class ScopeProgress:
     errors: dict[str, ErrorValue] = field(default_factory=dict)
     failed_at: "StepState | None" = None
     failed_bytes: int = 0
+    kept_results: dict[str, JSON] = field(default_factory=dict)
+    kept_errors: dict[str, ErrorValue] = field(default_factory=dict)
+    details: JSON = None
     parts: dict[str, JSON] = field(default_factory=dict)
     part_bytes: int = 0
     held_part_bytes: int = 0
@@ -69,6 +76,11 @@ class ScopeProgress:
     def may_start_more(self) -> bool:
         """Return whether another scope may start."""
         return bool(self.inputs) and len(self.active) < self.opened.concurrency
+
+    def first_node(self, key: str, graph: Graph) -> Node:
+        """Return the node that the scope ``key`` begins with."""
+        starts = self.opened.starts
+        return graph.nodes[starts[self.opened.keys.index(key)] if starts else graph.start]
 
     @property
     def has_begun(self) -> bool:

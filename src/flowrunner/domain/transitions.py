@@ -321,11 +321,16 @@ def _open(state: ExecutionState, event: ScopesOpened) -> None:
     if current.open is not None and not current.open.may_continue:
         raise IllegalEvent(f"{current.step} opens scopes while others are running")
     inputs = dict(zip(event.keys, event.inputs, strict=True))
-    before, current.open = current.open, ScopeProgress(event, inputs)
+    before, current.open = current.open, ScopeProgress(event, inputs, details=event.details)
     if before is not None:
         # It has got further since they were counted.
         current.interruptions = 0
         current.open.parts, current.open.part_bytes = before.parts, before.part_bytes
+        if event.keeps_results:
+            current.open.kept_results = {**before.kept_results, **before.results}
+            current.open.kept_errors = {**before.kept_errors, **before.errors}
+            if event.details is None:
+                current.open.details = before.details
     hold_inputs(state, current, event, current.open, before)
     current.status = StepStatus.OPEN
     current.due_at = min((at for at in (event.not_before, event.until) if at is not None), default=None)

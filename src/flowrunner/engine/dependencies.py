@@ -14,6 +14,7 @@ from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine.held_memory import HeldMemory
+from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.plugin import NodeType
 from flowrunner.ports.approval_links import ApprovalLinkSigner, NoApprovalLinks
 from flowrunner.ports.clock import Clock
@@ -79,6 +80,7 @@ class EngineDependencies:
     mail: MailClients
     sql: SqlClients
     store: StepStore
+    schemas: SchemaEngine
     clock: Clock
     draw: Callable[[], float]
     observer: ExecutionObserver = field(default_factory=Unobserved)

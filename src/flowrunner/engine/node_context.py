@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from flowrunner.domain.causes import ChildOf, calling_flows, depth_of
+from flowrunner.domain.errors import InvalidFlow, InvalidInput, NotFound
 from flowrunner.domain.events import Logged
 from flowrunner.domain.flow import Node
 from flowrunner.domain.log_levels import LogLevel
@@ -17,7 +18,10 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, LoadedExecution
 from flowrunner.engine.log_lines import level_of
 from flowrunner.engine.step_store import AttemptStore
-from flowrunner.plugin import HttpClient, MailClient, SqlClient, SubFlow
+from flowrunner.language.inputs import Form, input_schema
+from flowrunner.language.json_schema import SchemaEngine
+from flowrunner.language.schema_budget import SchemaBudget
+from flowrunner.plugin import DescribedFlow, HttpClient, MailClient, NodeFailure, SqlClient, SubFlow
 from flowrunner.ports.http import HttpClients
 
 
@@ -116,6 +120,20 @@ class _Flows:
     _deps: EngineDependencies
     _workspace_id: WorkspaceId
     _step: ChildOf
+
+    async def describe(self, flow: str, *, version: str | int | None) -> DescribedFlow:
+        revision_id = await self._deps.retry_until_available(
+            lambda: self._deps.flows.revision(self._workspace_id, flow, version=version)
+        )
+        try:
+            read = await self._deps.retry_until_available(
+                lambda: self._deps.library.get(self._workspace_id, revision_id)
+            )
+        except NotFound:
+            raise NodeFailure("flow.not_found", f"There is no flow '{flow}'") from None
+        except InvalidFlow as error:
+            raise NodeFailure("flow.invalid", f"The flow '{flow}' can no longer be read: {error}") from None
+        return DescribedFlow(read.name, read.description, input_schema(read.inputs))
 
     async def start(
         self,
@@ -235,8 +253,23 @@ class NodeContext:
         if self._attempt.slot is not None:
             await self._attempt.slot.take(memory)
 
+    async def check(self, value: JSON, schema: JSON) -> Sequence[str]:
+        # On a thread: compiling a schema takes long.
+        return await asyncio.to_thread(_faults_of, value, schema, self._attempt.loaded.deps.schemas)
+
     def now(self) -> datetime:
         return self._attempt.loaded.deps.clock.now()
 
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
         self._attempt.log(level, message, data)
+
+
+def _faults_of(value: JSON, schema: JSON, engine: SchemaEngine) -> Sequence[str]:
+    budget = SchemaBudget(engine)
+    try:
+        Form(schema, budget).check(value, budget, ())
+    except InvalidInput as error:
+        return [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in error.faults]
+    except ValueError as error:
+        return [str(error)]
+    return ()

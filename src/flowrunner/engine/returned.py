@@ -36,6 +36,11 @@ def check_scopes(node: Node, scopes: RunScopes) -> None:
     for key in keys:
         if _NO_KEY.search(key) if is_loop else key not in node.child_scopes:
             raise ValueError(f"the node has no scope for the key {key!r} of RunScopes")
+    if scopes.starts and (
+        len(scopes.starts) != len(keys)
+        or any(start not in node.scope(key).nodes for key, start in zip(keys, scopes.starts, strict=True))
+    ):
+        raise ValueError("'starts' of RunScopes names no node of the scope for each of its keys")
     if scopes.concurrency < 1 or not 0 <= (scopes.needed or 0) <= len(keys):
         raise ValueError(
             f"RunScopes would not end: {scopes.concurrency} at a time, {scopes.needed} needed of {len(keys)}"

@@ -26,7 +26,7 @@ from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.retry import bounded_delay
 from flowrunner.domain.status import StepStatus
-from flowrunner.domain.step_state import StepState
+from flowrunner.domain.step_state import ScopeProgress, StepState
 from flowrunner.domain.values import JSON, left_after
 from flowrunner.engine.dependencies import LoadedExecution, Stopped
 from flowrunner.engine.expressions import ExpressionScope
@@ -198,8 +198,7 @@ async def _event_of(attempt: StepAttempt, outcome: _NodeOutcome) -> StepResult:
         outcome = current.collected(others)
     result = outcome.result if isinstance(outcome, _WithResult) else outcome
     if node.output is not None:
-        seen = ExpressionScope(attempt.loaded, current, attempt.on_console, {"result": result})
-        result = await seen.resolve(node.output)
+        result = await _scope(attempt, {"result": result}).resolve(node.output)
     # Later nodes see the JSON value that a replay will see. Raises for objects without a JSON form.
     result = msgspec.to_builtins(result, str_keys=True)
     if isinstance(outcome, Suspend):
@@ -218,7 +217,7 @@ async def _run_or_resume(attempt: StepAttempt) -> _NodeOutcome:
     node_type: NodeType[Any] = attempt.loaded.deps.node_types[node.type]
     if current.status is StepStatus.RUNNING and (kept := _kept_params(node_type, node)) is not None:
         return await node_type.run(kept, NodeContext(attempt))
-    scope = ExpressionScope(attempt.loaded, current, attempt.on_console, {})
+    scope = _scope(attempt, {})
     if node_type.reevaluate_params:
         scope.extra = _names_of_next_run(current)
     if current.status is StepStatus.RUNNING:
@@ -244,7 +243,34 @@ async def _run(node_type: NodeType[Any], attempt: StepAttempt, scope: Expression
             return _SKIPPED  # type: ignore[no-any-return] # a sentinel
     if node.hooks is not None:
         return await _run_with_hooks(node_type, attempt, node.hooks, await scope.resolve(node.params))
-    return await node_type.run(node_type.read(await scope.resolve(node.params)), NodeContext(attempt))
+    params = await scope.resolve(node.params)
+    if node.is_part:
+        params = await _completed_params(attempt, params)
+    return await node_type.run(node_type.read(params), NodeContext(attempt))
+
+
+def _scope(attempt: StepAttempt, extra: Mapping[str, JSON]) -> ExpressionScope:
+    """Return the names that the expressions of a step read: in a part of a node, those of that node."""
+    loaded, at = attempt.loaded, attempt.current
+    if attempt.declared.is_part:
+        at, item = _whole(attempt)
+        name = node_of(loaded.execution.flow, loaded.state, at.step).item
+        extra = extra if name is None else {**extra, name: item}
+    return ExpressionScope(loaded, at, attempt.on_console, extra)
+
+
+def _whole(attempt: StepAttempt) -> tuple[StepState, JSON]:
+    """Return the step that a step is a part of, and the input of the scope between them."""
+    frame = attempt.loaded.state.frames[attempt.current.step.scope]
+    assert frame.owner is not None, "a part of a node runs in a scope of that node"
+    return attempt.loaded.state.at(frame.owner), frame.item
+
+
+async def _completed_params(attempt: StepAttempt, params: JSON) -> JSON:
+    whole, item = _whole(attempt)
+    assert whole.open is not None, "a step with running scopes has them open"
+    node_type = attempt.loaded.deps.node_types[whole.node_type]
+    return await node_type.inner_params(attempt.declared.name, params, item, _ended(whole.open))
 
 
 def _kept_params(node_type: NodeType[Any], node: Node) -> Params | None:
@@ -253,7 +279,7 @@ def _kept_params(node_type: NodeType[Any], node: Node) -> Params | None:
     # A flow test may have another node type in place of this one.
     if not isinstance(kept, tuple) or kept[0] is not node_type:
         has_code = node.condition is not None or node.hooks is not None or not node.params.is_constant
-        if has_code or not node_type.keeps_params:
+        if has_code or node.is_part or not node_type.keeps_params:
             return None
         kept = node.kept[_PARAMS] = (node_type, node_type.read(render(node.params.template, {})))
     params: Params = kept[1]
@@ -314,14 +340,12 @@ async def _resume(node_type: NodeType[Any], params: Params | None, attempt: Step
         answers = [answer.payload for answer in current.answers]
         signalled = Signalled(current.signal, current.wait_for, answers)
         return await node_type.on_signal(params, NodeContext(attempt), signalled)
-    scopes = current.open
-    ended = ScopesEnded(
-        scopes.opened.keys,
-        scopes.results,
-        {key: error.as_json() for key, error in scopes.errors.items()},
-        scopes.opened.details,
-    )
-    return await node_type.on_scopes_ended(params, NodeContext(attempt), ended)
+    return await node_type.on_scopes_ended(params, NodeContext(attempt), _ended(current.open))
+
+
+def _ended(scopes: ScopeProgress) -> ScopesEnded:
+    errors = {key: error.as_json() for key, error in (scopes.kept_errors | scopes.errors).items()}
+    return ScopesEnded(scopes.opened.keys, scopes.kept_results | scopes.results, errors, scopes.details)
 
 
 def _completed(attempt: StepAttempt, outcome: Outcome, result: JSON, *, skipped: bool = False) -> NodeCompleted:
@@ -392,4 +416,6 @@ def _opened(attempt: StepAttempt, scopes: RunScopes) -> ScopesOpened:
         not_before=scopes.not_before,
         until=until,
         details=msgspec.to_builtins(scopes.details, str_keys=True),
+        starts=list(scopes.starts),
+        keeps_results=scopes.keeps_results,
     )

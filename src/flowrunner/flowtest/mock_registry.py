@@ -103,6 +103,9 @@ class MockedType(NodeType[Any]):
         # A type without actions ends its scope.
         return Outcome(answer.result, answer.action or DEFAULT_ACTION, is_last=not actions)
 
+    async def inner_params(self, node: str, params: JSON, input: JSON, event: ScopesEnded) -> JSON:
+        return await self._real.inner_params(node, params, input, event)
+
     async def on_signal(
         self, params: Any, context: StepContext, event: Signalled
     ) -> JSON | Outcome | Suspend | RunScopes | Collected:

@@ -175,6 +175,7 @@ async def run_flow_test(
         mail=_NoMail(),
         sql=_NoSql(),
         store=MemoryStore(),
+        schemas=runtime.schemas,
         clock=clock,
         # Every wait before a retry is the longest possible.
         draw=lambda: 0.0,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import InvalidInput
-from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.flowtest.memory import GivenFlows, new_execution
 from flowrunner.plugin import NodeFailure, SubFlow
 from flowrunner.ports.clock import Clock
@@ -31,6 +31,12 @@ class GivenSubFlows:
     next_id: Callable[[], ExecutionId]
     config: Mapping[str, JSON]
     on_missing: Callable[[ChildOf, str], None] = lambda cause, flow: None
+
+    async def revision(self, workspace_id: WorkspaceId, flow: str, *, version: str | int | None) -> RevisionId:
+        given = self.flows.find(flow, version)
+        if given is None:
+            raise NodeFailure("flow.not_found", f"There is no flow '{flow}' among the given files")
+        return given.revision_id
 
     async def start(
         self,

@@ -176,6 +176,15 @@ class Document:
             )
         )  # fmt: skip
 
+    def place_parts(self, at: Keys, places: Mapping[Keys, Keys]) -> None:
+        """Give parts of a node, at keys within it that the document does not have, the places where they are written.
+
+        Args:
+            places: Keys within the node as written, by those that the document does not have.
+        """
+        moved = {(*at, *keys): self.source.written((*at, *older)) for keys, older in places.items()}
+        self.source = replace(self.source, older_keys={**self.source.older_keys, **moved})
+
     def code_place(self, keys: Keys) -> CodePlace:
         place = self.source.place(keys)
         return CodePlace(dotted(self.source.written(keys)), place.line, place.column, place.block_line)

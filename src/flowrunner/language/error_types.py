@@ -11,6 +11,7 @@ from flowrunner.domain.suggestions import nearest
 _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     "http": frozenset({"too_large", "redirects", "invalid_request", "invalid_answer", "invalid_json"}),
     "email": frozenset({"login", "unsupported", "invalid_answer"}),
+    "agent": frozenset({"turns", "calls", "too_long"}),
     "llm": frozenset({"refused", "too_long", "invalid_answer"}),
     "sql": frozenset(
         {

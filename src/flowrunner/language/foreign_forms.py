@@ -59,7 +59,7 @@ OF_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("mysql", "mariadb", "mssql", "oracle", "sqlite", "mongodb"), _NO_DATABASE),
     **dict.fromkeys(("kv", "keyvalue", "kvstore", "redis", "cache", "state", "counter", "datastore"), _STORE),
     **dict.fromkeys(("shell", "bash", "command", "exec", "ssh", "docker"), _NO_COMMANDS),
-    **dict.fromkeys(("openai", "anthropic", "ai", "gpt", "claude", "chat", "ollama", "agent"), _MODEL),
+    **dict.fromkeys(("openai", "anthropic", "ai", "gpt", "claude", "chat", "ollama"), _MODEL),
     **dict.fromkeys(("file", "readfile", "writefile", "s3", "ftp"), _ASKED),
     **dict.fromkeys(("merge", "join"), "branches join in their node of type parallel, which returns their results"),
 }

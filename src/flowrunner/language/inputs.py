@@ -189,13 +189,17 @@ def must_be_given(written: JSON) -> bool:
 
 def tool_schema(inputs: Mapping[str, JSON] | None) -> str:
     """Return the JSON Schema of the whole input of a flow, as JSON. Args: inputs: As in `Flow.inputs`."""
+    return json.dumps(input_schema(inputs), separators=(",", ":"))
+
+
+def input_schema(inputs: Mapping[str, JSON] | None) -> Mapping[str, JSON]:
+    """Return the JSON Schema of the whole input of a flow. Args: inputs: As in `Flow.inputs`."""
     if inputs is None:
-        return json.dumps({"type": "object"})
+        return {"type": "object"}
     schemas = {name: schema_of(written)[0] for name, written in inputs.items()}
     required = [name for name, written in inputs.items() if must_be_given(written)]
     properties = {name: {} if schema is True else schema for name, schema in schemas.items()}
-    whole = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return json.dumps(whole, separators=(",", ":"))
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _with_path(at: Keys, fault: ParamFault) -> Fault:

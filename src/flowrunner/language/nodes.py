@@ -10,8 +10,10 @@ from flowrunner.domain.expression import OUTPUT_NAMES, PARAMETER_NAMES
 from flowrunner.domain.expression.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.flow import ChildScopesKey, Graph, Node, NodeTypeSpec
 from flowrunner.domain.prepared import Prepared
+from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.suggestions import is_suggestion, squashed
 from flowrunner.domain.values import JSON
+from flowrunner.language.agents import AGENT, ASK, CALL, AgentParts, agent_of
 from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import MAX_NAME_CHARACTERS, Document, is_name
 from flowrunner.language.edges import check_reach, check_start, first_nodes, only_after_errors, read_edges
@@ -164,7 +166,9 @@ class NodeReader:
         edges = read_edges(document, node, at, siblings, spec=spec, params=written, elsewhere=context.elsewhere)
         condition = self.expressions.template_at(node, at, "if", PARAMETER_NAMES, context, code=CONDITION)
         collects = spec is not None and spec.collects and written.get("collect") is not None
+        agent = agent_of(node) if spec is not None and spec.name == AGENT else None
         kept = {k: v for k, v in written.items() if k != "collect"} if collects else written
+        kept = kept if agent is None else agent.params
         params = self.params(kept, (*at, "params"), spec, context)
         own = (
             replace(context, result=spec.result_keys) if spec and spec.result_keys and "hooks" not in node else context
@@ -196,10 +200,12 @@ class NodeReader:
             self.check_params(written, (*at, "params"), spec)
         # A stored node keeps the scopes it was accepted with, whatever its type has become.
         kind = (_scopes_of(node) if document.is_stored else None) or spec.child_scopes
-        child_scopes, item = self.child_scopes(node, at, kind, context, is_reported=kind in meant or kind in written)
-        if spec.child_scopes is not None and "retry" in node:
-            message = "the nodes inside have retries of their own"
-            document.fault((*at, "retry"), "retry.scope", message, "put 'retry' on them", key=True)
+        is_reported = kind in meant or kind in written
+        child_scopes, item = (
+            self.child_scopes(node, at, kind, context, is_reported=is_reported)
+            if agent is None
+            else self.parts(agent, at, context)
+        )
         collect = None
         if collects:
             around = _within(context, node, item)
@@ -208,10 +214,10 @@ class NodeReader:
         if limit is not None and self.defaults.timeout_seconds is not None:
             limit = self.defaults.timeout_seconds
         may_repeat = spec.repeatable(written) if idempotent is None else bool(idempotent)
-        settings = {**self.defaults.retry, **retry} if may_repeat and spec.child_scopes is None else retry
-        if retry and spec.child_scopes is None:
-            has_time_limit = timeout is not None or self.defaults.timeout_seconds is not None
-            warn_of_no_retry(document, settings, (*at, "retry"), spec, has_time_limit=has_time_limit)
+        policy = None
+        if agent is None:
+            settings = {**self.defaults.retry, **retry} if may_repeat else retry
+            policy = self.policy(node, at, spec, settings, has_time_limit=timeout is not None)
         return Node(
             name=name,
             type=spec.name,
@@ -219,10 +225,10 @@ class NodeReader:
             condition=condition,
             next=edges,
             timeout_seconds=timeout if timeout is not None else limit,
-            retry=policy_of(settings) if settings else None,
+            retry=policy,
             output=output,
             hooks=hooks,
-            repeatable=idempotent is not False,
+            repeatable=idempotent is not False or agent is not None,
             pure=spec.pure,
             # A type that starts executions has no other effect.
             resumes_purely=spec.pure or spec.starts_executions,
@@ -231,6 +237,26 @@ class NodeReader:
             collect=collect,
             item=item,
         )
+
+    def policy(
+        self,
+        node: Mapping[str, JSON],
+        at: Keys,
+        spec: NodeTypeSpec,
+        settings: RetrySettings,
+        *,
+        has_time_limit: bool,
+    ) -> RetryPolicy | None:
+        """Return how a node is retried; None for one that is not, as those with nodes of their own."""
+        if spec.child_scopes is not None:
+            if "retry" in node:
+                message = "the nodes inside have retries of their own"
+                self.document.fault((*at, "retry"), "retry.scope", message, "put 'retry' on them", key=True)
+            return None
+        if settings and node.get("retry"):
+            has_time_limit = has_time_limit or self.defaults.timeout_seconds is not None
+            warn_of_no_retry(self.document, settings, (*at, "retry"), spec, has_time_limit=has_time_limit)
+        return policy_of(settings) if settings else None
 
     def params(
         self, written: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec | None, context: ScopeContext
@@ -297,16 +323,18 @@ class NodeReader:
             self.document.dangling_edges += 1
         for key in spec.schemas:
             # A value with expressions is a schema only after they are evaluated.
-            schema = params.get(key)
-            if not isinstance(schema, dict) or any("${" in text for _, text in strings_in(schema, ())):
-                continue
-            if looks_like_fields(schema):
-                name = quoted(next(iter(schema)))
-                message = f"'{key}' has no fields: {name} is not a keyword of JSON Schema"
-                hint = f"write {key}: {{type: object, properties: {{…}}}}, with {name} in properties"
-                self.document.warn((*at, key), "schema.fields", message, hint, key=True)
-            else:
-                self.document.schema(schema, (*at, key))
+            self.check_schema(params.get(key), (*at, key))
+
+    def check_schema(self, schema: JSON, at: Keys) -> None:
+        if not isinstance(schema, dict) or any("${" in text for _, text in strings_in(schema, ())):
+            return
+        if looks_like_fields(schema):
+            name = quoted(next(iter(schema)))
+            message = f"'{at[-1]}' has no fields: {name} is not a keyword of JSON Schema"
+            hint = f"write {at[-1]}: {{type: object, properties: {{…}}}}, with {name} in properties"
+            self.document.warn(at, "schema.fields", message, hint, key=True)
+        else:
+            self.document.schema(schema, at)
 
     def child_scopes(
         self,
@@ -345,6 +373,22 @@ class NodeReader:
         graphs = self.branches(written, (*at, "branches"), around)
         self.check_join(node, at, len(written))
         return graphs, None
+
+    def parts(self, agent: AgentParts, at: Keys, context: ScopeContext) -> tuple[Mapping[str, Graph], str | None]:
+        """Read the nodes inside an agent, whose expressions read what those of the agent read, as `child_scopes`."""
+        if context.depth >= MAX_DEPTH_OF_SCOPES and not self.document.is_stored:
+            self.document.fault(at, "scope.depth", f"scopes are nested more than {MAX_DEPTH_OF_SCOPES} deep", key=True)
+            return {}, None
+        self.document.place_parts(at, agent.places)
+        nodes = {}
+        for name, node in agent.nodes.items():
+            names = context.names if name == ASK else context.names | {CALL}
+            read = self.node(name, node, (*at, "nodes", name), {}, replace(context, names=names))
+            if read is not None:
+                nodes[name] = replace(read, is_part=True)
+        for keys, schema in agent.schemas.items():
+            self.check_schema(schema, (*at, *keys))
+        return {"": Graph(start=ASK, nodes=nodes)}, CALL
 
     def branches(self, written: Mapping[str, JSON], at: Keys, context: ScopeContext) -> Mapping[str, Graph]:
         document, graphs = self.document, {}

@@ -5,6 +5,7 @@ from typing import Final
 
 from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.values import JSON
+from flowrunner.language.agents import AGENT, agent_of
 from flowrunner.language.yaml_source import Keys
 
 # Keys under which nodes of other systems that set variables have them.
@@ -45,7 +46,9 @@ def inner_nodes(node: JSON) -> Iterator[tuple[tuple[str, ...], Mapping[str, JSON
     """Yield the nodes of each scope inside a node, with the key `()` for a loop and `(name,)` for a branch."""
     if not isinstance(node, dict):
         return
-    if isinstance(inner := node.get("nodes"), dict):
+    if node.get("type") == AGENT:
+        yield (), agent_of(node).nodes
+    elif isinstance(inner := node.get("nodes"), dict):
         yield (), inner
     branches = node.get("branches")
     for name, branch in (branches if isinstance(branches, dict) else {}).items():

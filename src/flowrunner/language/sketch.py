@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec
 from flowrunner.domain.values import JSON
+from flowrunner.language.agents import AGENT, agent_of
 from flowrunner.language.document import MAX_NAME_CHARACTERS, Document
 from flowrunner.language.edges import first_nodes
 from flowrunner.language.legacy import modernize
@@ -113,8 +114,13 @@ class _Drawer:
                 for action, target, place in _edges(node or {}, keys)
                 if target in nodes
             ]
-            self.scope(node or {}, keys, f"{id}/", id, None)
-            branches = (node or {}).get("branches")
+            owner = node or {}
+            if type == AGENT:
+                agent = agent_of(owner)
+                self.document.place_parts(keys, agent.places)
+                owner = {"nodes": agent.nodes}
+            self.scope(owner, keys, f"{id}/", id, None)
+            branches = owner.get("branches")
             for key, inner in (branches if isinstance(branches, dict) else {}).items():
                 if isinstance(inner, dict) and len(key) <= MAX_NAME_CHARACTERS:
                     self.scope(inner, (*keys, "branches", key), f"{id}[{key}]/", id, key)

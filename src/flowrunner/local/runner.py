@@ -56,6 +56,7 @@ async def open_local_runner(
         mail=EgressMailClients(http.policy, http.lookups),
         sql=EgressSqlClients(http.policy, http.lookups),
         store=MemoryStore(),
+        schemas=runtime.schemas,
         clock=clock,
         draw=random.SystemRandom().random,
     )

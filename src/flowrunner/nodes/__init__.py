@@ -21,6 +21,7 @@ _BUILT_IN: Final = {
     "webhook": ("webhook", "Webhook"),
     "email.send": ("email_send", "EmailSend"),
     "llm": ("llm", "Llm"),
+    "agent": ("agent", "Agent"),
     "sql": ("sql", "Sql"),
     "transform": ("transform", "Transform"),
     "switch": ("switch", "SwitchNode"),

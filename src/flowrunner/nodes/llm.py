@@ -21,7 +21,7 @@ _ANTHROPIC_VERSION: Final = "2023-06-01"
 _OPENAI_URL: Final = "https://api.openai.com/v1"
 _ANTHROPIC_URL: Final = "https://api.anthropic.com/v1"
 # The tool by which a model of Anthropic gives an answer of a given form, and the name of the form for OpenAI.
-_ANSWER: Final = "answer"
+ANSWER: Final = "answer"
 _FINISHED: Final = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "model_context_window_exceeded"), "length"),
@@ -59,7 +59,9 @@ class LlmTool(Params):
     parameters: dict[str, Any] = Field(default={"type": "object"}, description="JSON Schema of its arguments.")
 
 
-class LlmParams(Params):
+class ModelParams(Params):
+    """The parameters of a question to a model, without tools."""
+
     provider: Literal["openai", "anthropic"] | None = Field(default=None, description="openai if `base_url` is given.")
     base_url: str | None = Field(
         default=None, min_length=1, max_length=8192, description="Of another server with the same API, with its /v1."
@@ -71,7 +73,6 @@ class LlmParams(Params):
     messages: list[LlmMessage] | None = Field(default=None, min_length=1, max_length=MOST_MESSAGES)
     temperature: float | int | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, description="Of the answer; 4096 for anthropic if absent.")
-    tools: list[LlmTool] = Field(default=[], max_length=MOST_TOOLS, description="That the model may ask to be called.")
     response_schema: dict[str, Any] | None = Field(default=None, description="JSON Schema of the answer, an object.")
 
     @field_validator("base_url")
@@ -94,9 +95,17 @@ class LlmParams(Params):
             raise ValueError("give 'api_key', as a secret: ${secrets.LLM_KEY}")
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give either 'prompt' or 'messages'")
+        return self
+
+
+class LlmParams(ModelParams):
+    tools: list[LlmTool] = Field(default=[], max_length=MOST_TOOLS, description="That the model may ask to be called.")
+
+    @model_validator(mode="after")
+    def _with_names(self) -> Self:
         names = Counter(tool.name for tool in self.tools)
         if self.response_schema is not None:
-            names[_ANSWER] += 1
+            names[ANSWER] += 1
         for name, count in names.items():
             if count > 1:
                 raise ValueError(f"the name {quoted(name)} is that of another tool, or of the answer")
@@ -189,7 +198,7 @@ class _OpenAi:
                 {"type": "function", "function": tool.model_dump(exclude_none=True)} for tool in params.tools
             ]
         if params.response_schema is not None:
-            form = {"name": _ANSWER, "schema": params.response_schema, "strict": True}
+            form = {"name": ANSWER, "schema": params.response_schema, "strict": True}
             request["response_format"] = {"type": "json_schema", "json_schema": form}
         return request
 
@@ -243,8 +252,8 @@ class _Anthropic:
             for tool in params.tools
         ]
         if params.response_schema is not None:
-            tools.append({"name": _ANSWER, "description": "Gives the answer.", "input_schema": params.response_schema})
-            request["tool_choice"] = {"type": "any"} if params.tools else {"type": "tool", "name": _ANSWER}
+            tools.append({"name": ANSWER, "description": "Gives the answer.", "input_schema": params.response_schema})
+            request["tool_choice"] = {"type": "any"} if params.tools else {"type": "tool", "name": ANSWER}
         if tools:
             request["tools"] = tools
         return request
@@ -323,8 +332,8 @@ def _usage(sent: JSON, received: JSON) -> JSON:
 
 def _structure(result: dict[str, Any]) -> None:
     """Move the answer of the given form to `structured`. Raises: NodeFailure if there is none."""
-    calls = [call for call in result["tool_calls"] if call["name"] != _ANSWER]
-    answers = [call["arguments"] for call in result["tool_calls"] if call["name"] == _ANSWER]
+    calls = [call for call in result["tool_calls"] if call["name"] != ANSWER]
+    answers = [call["arguments"] for call in result["tool_calls"] if call["name"] == ANSWER]
     reason = result["finish_reason"]
     if answers and reason != "length":
         reason = "tool_calls" if calls else "stop"

@@ -11,7 +11,7 @@ from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import Step
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.journal import NewExecution
 
@@ -141,6 +141,10 @@ class Dispatcher(ExecutionLinks, Protocol):
 
 
 class SubFlowStarter(Protocol):
+    async def revision(self, workspace_id: WorkspaceId, flow: str, *, version: str | int | None) -> RevisionId:
+        """Return the revision of a flow that a step would start. Raises: NodeFailure."""
+        ...
+
     async def start(
         self,
         workspace_id: WorkspaceId,

@@ -15,7 +15,7 @@ from flowrunner.domain.errors import (
     RedactionLimit,
     TooManyRequests,
 )
-from flowrunner.domain.values import JSON, FlowId, WorkspaceId
+from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.plugin import NodeFailure, SubFlow
 from flowrunner.ports.flows import FlowStore
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
@@ -31,6 +31,15 @@ class SubFlowExecutions:
     def __init__(self, executions: Executions, flows: FlowStore) -> None:
         self._executions = executions
         self._flows = flows
+
+    async def revision(self, workspace_id: WorkspaceId, flow: str, *, version: str | int | None) -> RevisionId:
+        flow_id = await self._called(workspace_id, flow)
+        try:
+            if version is not None:
+                return await self._flows.revision_named(workspace_id, flow_id, version)
+            return (await self._flows.current(workspace_id, flow_id)).revision_id
+        except NotFound:
+            raise NodeFailure("flow.not_found", f"The flow '{flow}' has no version {version}") from None
 
     async def start(
         self,

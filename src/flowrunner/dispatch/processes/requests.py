@@ -26,7 +26,7 @@ from flowrunner.domain.events import Event, Started
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.domain.store import StoreChange, StoreKey
-from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.dispatch import ExecutionLinks, SubFlowStarter
 from flowrunner.ports.flows import CompiledFlows, Definitions
@@ -156,6 +156,7 @@ class ProcessRequests:
             "definition": self._parts.definitions.definition,
             "hidden": self._hidden,
             "reveal": self._reveal,
+            "revision": self._revision,
             "start": self._start,
             "store_value": self._store_value,
             "store_keys": self._store_keys,
@@ -266,6 +267,9 @@ class ProcessRequests:
     async def _reveal(self, workspace_id: WorkspaceId, names: list[str]) -> dict[str, bytes]:
         found = await self._deps.vault.reveal(workspace_id, names)
         return dict(zip(found, pack_texts(found.values()), strict=True))
+
+    async def _revision(self, workspace_id: WorkspaceId, flow: str, version: str | int | None) -> RevisionId:
+        return await self._deps.flows.revision(workspace_id, flow, version=version)
 
     async def _start(
         self,

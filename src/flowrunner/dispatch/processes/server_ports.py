@@ -134,6 +134,10 @@ class ServerSubFlows:
     def __init__(self, server: Channel) -> None:
         self._server = server
 
+    async def revision(self, workspace_id: WorkspaceId, flow: str, *, version: str | int | None) -> RevisionId:
+        revision: str = await self._server.call("revision", workspace_id, flow, version, returns=str)
+        return RevisionId(revision)
+
     async def start(
         self,
         workspace_id: WorkspaceId,

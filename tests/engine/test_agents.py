@@ -1,0 +1,493 @@
+"""Agents: each question and each call of a tool is a step, which no crash repeats once it is recorded."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeFailed, NodeStarted, ScopesOpened
+from flowrunner.domain.status import Status
+from flowrunner.domain.values import ExecutionId
+from flowrunner.plugin import HttpAnswer
+from flowrunner.services.reruns import RerunRequest
+from services.callers import caller_of
+from support.databases import MARA_ACCOUNT, rows_of
+from support.dependencies import Answer, FakeHttp, Machine, Request, answer, machine, never, secret
+
+from .events import ending, of_type, path_of
+
+MODEL: Final = "http://model/v1/chat/completions"
+AGENT: Final = """
+inputs: {question: {type: string}}
+nodes:
+  answer:
+    type: agent
+    params:
+      base_url: http://model/v1
+      model: m
+      prompt: "${flow.input.question}"
+      max_turns: 4
+%s
+      tools:
+        - name: weather
+          description: The weather of a town
+          parameters: {type: object, properties: {town: {type: string}}, required: [town], additionalProperties: false}
+          http.request: {url: "http://peer/${call.arguments.town}", method: POST, body: "${call.id}"}
+%s
+"""
+FLOW: Final = """
+metadata: {description: Finds an order}
+inputs: {id: {type: integer}, customer: {type: string}}
+nodes: {find: {type: return, params: {value: {id: "${flow.input.id}", customer: "${flow.input.customer}"}}}}
+"""
+QUESTION: Final = {"question": "Do I need an umbrella?"}
+
+
+def agent(params: str = "", more: str = "") -> str:
+    return AGENT % (params, more)
+
+
+def says(content: str | None = None, *calls: tuple[str, Any], **more: Any) -> HttpAnswer:
+    """An answer of the model: text, and calls of tools."""
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if calls:
+        message["tool_calls"] = [
+            {"id": f"c{place}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+            for place, (name, arguments) in enumerate(calls, 1)
+        ]
+    usage = {"prompt_tokens": 10, "completion_tokens": 2}
+    return answer(body=json.dumps({"model": "m-1", "choices": [{"message": message}], "usage": usage, **more}))
+
+
+def asked(http: FakeHttp) -> list[Any]:
+    """The bodies of the questions to the model."""
+    return [json.loads(request.body or b"") for request in http.requests if request.url == MODEL]
+
+
+def urls(http: FakeHttp) -> list[str]:
+    return [request.url for request in http.requests]
+
+
+async def run(engine: Machine, document: str, *answers: Answer, id: str = "exec-1") -> list[Any]:
+    engine.http.at(MODEL, *answers)
+    return await engine.run(document, QUESTION, id=id)
+
+
+async def test_a_model_calls_a_tool_and_answers(engine: Machine) -> None:
+    engine.http.at("http://peer/Rome", answer(body='{"sky": "clear"}'))
+    events = await run(engine, agent(), says(None, ("weather", {"town": "Rome"})), says("No."))
+
+    assert ending(events) == Completed(
+        result={
+            "content": "No.",
+            "structured": None,
+            "finish_reason": "stop",
+            "turns": 2,
+            "steps": [{"turn": 1, "tool": "weather", "arguments": {"town": "Rome"}, "error": None}],
+            "messages": [
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [{"id": "c1", "name": "weather", "arguments": {"town": "Rome"}}],
+                },
+                {"role": "tool", "tool_call_id": "c1", "content": '{"sky":"clear"}'},
+                {"role": "assistant", "content": "No."},
+            ],
+            "usage": {"input_tokens": 20, "output_tokens": 4},
+            "model": "m-1",
+        }
+    )
+    first, second = asked(engine.http)
+    assert first["messages"] == [{"role": "user", "content": "Do I need an umbrella?"}]
+    assert [tool["function"]["name"] for tool in first["tools"]] == ["weather"]
+    assert [message["role"] for message in second["messages"]] == ["user", "assistant", "tool"]
+    assert second["messages"][2] == {"role": "tool", "content": '{"sky":"clear"}', "tool_call_id": "c1"}
+    steps = [str(event.step) for event in of_type(NodeStarted, events)]
+    assert steps == ["answer.1", "answer.1[0]/ask.1", "answer.1[1]/weather.1", "answer.1[2]/ask.1"]
+
+
+async def test_what_each_turn_adds_is_stored_once_until_the_end(engine: Machine) -> None:
+    engine.http.at("http://peer/Rome", answer(body=json.dumps("a-long-result" * 100)))
+    calls = [says(f"thought-{n}-" * 50, ("weather", {"town": "Rome"})) for n in range(3)]
+    events = await run(engine, agent() + "    output: ${result.content}\n", *calls, says("No."))
+
+    stored = "".join(data for (data,) in rows_of(engine.path, "SELECT data FROM events"))
+    assert ending(events).result == "No."
+    assert stored.count("a-long-result" * 100) == 3
+    assert [stored.count(f"thought-{n}-" * 50) for n in range(3)] == [1, 1, 1]
+
+
+async def test_a_flow_is_a_tool_with_its_inputs_as_arguments_and_fixed_ones_are_hidden(engine: Machine) -> None:
+    await engine.save(FLOW, "find-order")
+    tool = '        - {flow: find-order, input: {customer: "${flow.input.question}"}}'
+    events = await run(engine, agent("", tool), says(None, ("find-order", {"id": 7})), says("It was sent."))
+
+    given = asked(engine.http)[0]["tools"][1]["function"]
+    assert given == {
+        "name": "find-order",
+        "description": "Finds an order",
+        "parameters": {
+            "type": "object",
+            "properties": {"id": {"type": "integer"}},
+            "required": ["id"],
+            "additionalProperties": False,
+        },
+    }
+    told = asked(engine.http)[1]["messages"][2]["content"]
+    assert json.loads(told) == {"id": 7, "customer": "Do I need an umbrella?"}
+    assert ending(events).result["content"] == "It was sent."
+    assert rows_of(engine.path, "SELECT parent_id FROM executions WHERE id <> 'exec-1'") == [("exec-1",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "fault"),
+    [
+        ("weather", {"town": 7}, "The arguments do not fit their schema: town: "),
+        ("weather", {"town": "Rome", "url": "http://evil"}, "The arguments do not fit their schema: "),
+        ("weather", {}, "The arguments do not fit their schema: town: "),
+        ("weather", "Rome", "The arguments are no JSON object"),
+        ("delete_all", {}, "There is no tool 'delete_all'. The tools are: weather"),
+        ("ask", {}, "There is no tool 'ask'. The tools are: weather"),
+        ("rejected", {}, "There is no tool 'rejected'. The tools are: weather"),
+    ],
+)
+async def test_a_call_that_the_author_did_not_allow_runs_nothing_and_is_told(
+    engine: Machine, name: str, arguments: Any, fault: str
+) -> None:
+    document = agent("      on_tool_error: fail")
+    events = await run(engine, document, says(None, (name, arguments)), says("Sorry."))
+
+    assert path_of(events) == ["answer", "ask", "rejected", "ask"]
+    assert urls(engine.http) == [MODEL, MODEL]
+    told = json.loads(asked(engine.http)[1]["messages"][2]["content"])["error"]
+    assert (told["type"], told["message"].startswith(fault)) == ("input.invalid", True), told
+    assert ending(events).result["content"] == "Sorry."
+    assert [line for line in of_type(Logged, events) if line.level == "warn"]
+
+
+async def test_the_error_of_a_tool_is_told_without_what_is_secret(engine: Machine) -> None:
+    await secret(engine, "TOKEN", "very-secret-token")
+    engine.http.at("http://peer/Rome", answer(422, '{"detail": "very-secret-token is not known"}'))
+    document = agent().replace('body: "${call.id}"', 'auth: {token: "${secrets.TOKEN}"}')
+    events = await run(engine, document, says(None, ("weather", {"town": "Rome"})), says("I do not know."))
+
+    told = json.loads(asked(engine.http)[1]["messages"][2]["content"])
+    assert told["error"]["type"] == "http.422"
+    assert set(told["error"]) == {"type", "message", "body"}
+    assert "very-secret-token" not in json.dumps(asked(engine.http))
+    assert "is not known" in json.dumps(told)
+    assert ending(events).result["steps"][0]["error"]["type"] == "http.422"
+
+
+async def test_the_error_of_a_tool_fails_the_agent_if_it_shall(engine: Machine) -> None:
+    engine.http.at("http://peer/Rome", answer(404))
+    events = await run(engine, agent("      on_tool_error: fail"), says(None, ("weather", {"town": "Rome"})))
+
+    assert (ending(events).error.type, ending(events).error.node) == ("http.404", "answer")
+    assert urls(engine.http) == [MODEL, "http://peer/Rome"]
+
+
+async def test_an_agent_that_does_not_answer_fails_with_what_it_did(engine: Machine) -> None:
+    document = (
+        agent() + "    next: {error.agent.turns: late}\n  late: {type: return, params: {value: '${error.data}'}}\n"
+    )
+    events = await run(engine, document, says("Hm.", ("weather", {"town": "Rome"})))
+
+    result = ending(events).result
+    assert (result["turns"], result["content"], result["usage"]["input_tokens"]) == (4, "Hm.", 40)
+    # The calls of the last answer would lead to nothing.
+    assert [step["turn"] for step in result["steps"]] == [1, 2, 3]
+    assert urls(engine.http).count("http://peer/Rome") == 3
+
+
+async def test_calls_of_one_answer_run_side_by_side_or_in_order(engine: Machine) -> None:
+    towns = [("weather", {"town": town}) for town in ("A", "B", "C")]
+    both = asyncio.Barrier(2)
+
+    async def meet(request: Request) -> HttpAnswer:
+        await both.wait()
+        return answer(body=json.dumps(request.url))
+
+    engine.http.at("http://peer/A", meet)
+    engine.http.at("http://peer/B", meet)
+    await run(engine, agent("      concurrency: 2"), says(None, *towns), says("Done."))
+    contents = [message["content"] for message in asked(engine.http)[1]["messages"][2:]]
+    assert contents == ["http://peer/A", "http://peer/B", "{}"]
+
+    for town in "AB":
+        engine.http.at(f"http://peer/{town}", answer())
+    engine.http.requests.clear()
+    await run(engine, agent("      concurrency: 1"), says(None, *towns), says("Done."), id="exec-2")
+    assert urls(engine.http)[1:4] == ["http://peer/A", "http://peer/B", "http://peer/C"]
+
+
+async def test_an_error_of_the_model_is_that_of_the_agent_and_is_retried_as_its_retry_says(engine: Machine) -> None:
+    document = agent() + "    retry: {max: 1, delay: 1ms}\n"
+    events = await run(engine, document, answer(503), says("Yes."))
+    assert ending(events).result["content"] == "Yes."
+    assert [event.node for event in of_type(NodeFailed, events)] == ["ask"]
+
+    events = await run(engine, document, answer(401), id="exec-2")
+    assert (ending(events).error.type, ending(events).error.node) == ("http.401", "ask")
+
+
+async def test_too_many_calls_too_long_results_and_too_long_conversations_are_bounded(engine: Machine) -> None:
+    many = [("weather", {"town": "Rome"})] * 33
+    assert ending(await run(engine, agent(), says(None, *many))).error.type == "agent.calls"
+
+    engine.http.at("http://peer/Rome", answer(body=json.dumps("x" * 60_000)))
+    await run(engine, agent(), says(None, ("weather", {"town": "Rome"})), says("Long."), id="exec-2")
+    told = asked(engine.http)[-1]["messages"][2]["content"]
+    assert told.startswith("x" * 50_000 + "\n(cut off: these are the first 50000 of 60000 characters)")
+
+    calls = [("weather", {"town": "Rome"})] * 25
+    events = await run(engine, agent(), says(None, *calls), id="exec-3")
+    assert (ending(events).error.type, ending(events).error.node) == ("agent.too_long", "ask")
+
+
+async def test_expressions_inside_an_agent_see_what_the_agent_sees(engine: Machine) -> None:
+    document = """
+nodes:
+  each:
+    type: foreach
+    params: {items: [{town: Rome, ask: Umbrella?}], as: order}
+    nodes:
+      ask: {type: transform, params: {value: {who: me}}, next: answer}
+      answer:
+        type: agent
+        params:
+          base_url: http://model/v1
+          model: m
+          prompt: "${item.ask} ${order.town} ${index} ${input.who} ${nodes.ask.result.who}"
+          tools:
+            - name: weather
+              description: The weather
+              http.request: {url: "http://peer/${order.town}/${index}/${input.who}/${call.arguments.x}"}
+              output: "${input.who}: ${result.body}"
+        output: "${result.content}"
+"""
+    engine.http.at("http://peer/Rome/0/me/7", answer(body='"sun"'))
+    events = await run(engine, document, says(None, ("weather", {"x": 7})), says("No."))
+
+    assert ending(events) == Completed(result=["No."])
+    assert asked(engine.http)[1]["messages"][0]["content"] == "Umbrella? Rome 0 me me"
+    assert asked(engine.http)[1]["messages"][2]["content"] == "me: sun"
+
+
+@pytest.mark.parametrize("times", range(1, 7))
+async def test_a_killed_agent_goes_on_where_it_was(path: Path, times: int) -> None:
+    """The process dies while the request number ``times`` is under way; three questions and three calls are made."""
+    http = FakeHttp()
+    script: list[tuple[str, Answer]] = [
+        (MODEL, says(None, ("weather", {"town": "A"}), ("weather", {"town": "B"}))),
+        ("http://peer/A", answer(body='"a"')),
+        ("http://peer/B", answer(body='"b"')),
+        (MODEL, says(None, ("weather", {"town": "C"}))),
+        ("http://peer/C", answer(body='"c"')),
+        (MODEL, says("Done.")),
+    ]
+    for url in dict.fromkeys(url for url, _ in script):
+        given = [(number, reply) for number, (its, reply) in enumerate(script, 1) if its == url]
+        # The request that the crash cuts off is made again.
+        http.at(url, *[part for number, reply in given for part in ([never] if number == times else []) + [reply]])
+    async with machine(path, http=http) as before:
+        await before.save(agent("      concurrency: 1"))
+        await before.start(input=QUESTION)
+
+        async def is_cut() -> bool:
+            return len(http.requests) == times
+
+        await before.until(is_cut)
+    async with machine(path, http=http) as after:
+        assert await after.until_ended() is Status.COMPLETED
+        events = await after.events()
+
+    made = [request.url for request in http.requests]
+    expected = [url for url, _ in script]
+    assert made == [*expected[:times], *expected[times - 1 :]]
+    keys = [request.key for request in http.requests]
+    assert len(set(keys)) == len(script), "each step has a key of its own, and a repeat the same"
+    assert [len(question["messages"]) for question in asked(http)][-1] == 6
+    assert ending(events).result["content"] == "Done."
+    assert [event.node for event in of_type(NodeCompleted, events)].count("weather") == 3
+
+
+async def test_a_tool_that_must_not_be_repeated_is_told_as_interrupted(path: Path) -> None:
+    http = FakeHttp()
+    http.at(MODEL, says(None, ("weather", {"town": "A"})), says("Unknown."))
+    http.at("http://peer/A", never)
+    async with machine(path, http=http) as before:
+        await before.save(agent("", "          idempotent: false"))
+        await before.start(input=QUESTION)
+        await before.until_requested("http://peer/A")
+    async with machine(path, http=http) as after:
+        await after.until_ended()
+
+    assert json.loads(asked(http)[1]["messages"][2]["content"])["error"]["type"] == "interrupted"
+    assert urls(http).count("http://peer/A") == 1
+
+
+async def test_a_cancelled_agent_cancels_the_flow_that_it_has_called(engine: Machine) -> None:
+    await engine.save("nodes: {rest: {type: wait, params: {key: never}}}", "slow")
+    await engine.save(agent("", "        - {flow: slow, description: Waits}"))
+    engine.http.at(MODEL, says(None, ("slow", {})))
+    await engine.start(input=QUESTION)
+
+    async def waits() -> bool:
+        return rows_of(engine.path, "SELECT status FROM executions WHERE id <> 'exec-1'") == [("waiting",)]
+
+    await engine.until(waits)
+    await engine.dispatcher.cancel(ExecutionId("exec-1"), reason="enough")
+
+    async def all_cancelled() -> bool:
+        return rows_of(engine.path, "SELECT DISTINCT status FROM executions") == [("cancelled",)]
+
+    await engine.until(all_cancelled)
+
+
+async def test_the_whole_agent_has_a_time_limit(engine: Machine) -> None:
+    engine.http.at(MODEL, never)
+    await engine.save(agent() + "    timeout: 5m\n")
+    await engine.start(input=QUESTION)
+    await engine.until_requested(MODEL)
+    engine.clock.advance(minutes=6)
+    engine.look_at_timers()
+    await engine.until_ended()
+
+    assert ending(await engine.events()).error.type == "timeout"
+
+
+async def test_a_flow_that_there_is_not_fails_before_the_model_is_asked(engine: Machine) -> None:
+    events = await run(engine, agent("", "        - {flow: nothing}"), says("Yes."))
+
+    assert ending(events).error.type == "flow.not_found"
+    assert urls(engine.http) == []
+
+
+async def test_a_rerun_from_a_turn_keeps_the_turns_before(engine: Machine) -> None:
+
+    await run(engine, agent(), says(None, ("weather", {"town": "Rome"})), says("No."))
+    engine.http.requests.clear()
+    engine.http.at(MODEL, says("Other."))
+    again = await engine.reruns.rerun(
+        caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), RerunRequest(from_step="answer.1[2]/ask.1")
+    )
+    await engine.until_ended(again.id)
+
+    assert urls(engine.http) == [MODEL]
+    assert ending(await engine.events(again.id)).result["content"] == "Other."
+
+
+async def test_a_long_conversation_has_one_event_for_each_step(engine: Machine) -> None:
+    document = agent().replace("max_turns: 4", "max_turns: 100")
+    turns: Sequence[Answer] = [says(None, ("weather", {"town": "Rome"})) for _ in range(99)]
+    events = await run(engine, document, *turns, says("Done."))
+
+    assert ending(events).result["turns"] == 100
+    opened = of_type(ScopesOpened, events)
+    assert len(opened) == 199
+    assert [event.details is None for event in opened] == [False] + [True] * 198
+
+
+def hostile_calls() -> list[tuple[str, Any]]:
+    """Calls that a model may be led to by what it reads, none of which the document allows."""
+    names = [
+        "delete_all",
+        "ask",
+        "rejected",
+        "answer",
+        "weather ",
+        " weather",
+        "Weather",
+        "WEATHER",
+        "weather\x00",
+        "we\u0430ther",
+        "weather;drop",
+        "../weather",
+        "weather/../ask",
+        "weather.1",
+        "answer.1[0]/ask.1",
+        "${secrets.TOKEN}",
+        "flow",
+        "http.request",
+        "transform",
+        "__proto__",
+        "constructor",
+        "toString",
+        "__class__",
+        "0",
+        "-1",
+        "null",
+        "*",
+        "%s",
+        "{{weather}}",
+        "<weather>",
+        "weather()",
+        "functions.weather",
+        "tool:weather",
+        "x" * 64,
+        "x" * 10_000,
+        "\ud7ff",
+    ]
+    texts = [
+        None,
+        True,
+        7,
+        7.5,
+        [],
+        {},
+        ["Rome"],
+        {"$ref": "#"},
+        {"toString": "x"},
+        [["Rome"]],
+        {"town": "Rome"},
+        1e300,
+    ]
+    extra = [
+        "url",
+        "headers",
+        "method",
+        "body",
+        "auth",
+        "__proto__",
+        "constructor",
+        "id",
+        "call",
+        "flow",
+        "input",
+        "version",
+        "timeout",
+        "retry",
+        "Town",
+        "TOWN",
+        "town ",
+        "$",
+        "${secrets.TOKEN}",
+        "toString",
+        "",
+        "0",
+        "town.name",
+    ]
+    whole = [None, [], "Rome", 7, True, [{"town": "Rome"}], "{", '{"town": "Rome"', "town=Rome", "[" * 5000, "\u0000"]
+    return [
+        *((name, {"town": "Rome"}) for name in names),
+        *(("weather", {"town": text}) for text in texts),
+        *(("weather", {"town": "Rome", name: "http://evil/"}) for name in extra),
+        *(("weather", {name: "Rome"}) for name in extra),
+        *(("weather", arguments) for arguments in whole),
+    ]
+
+
+async def test_no_call_beyond_the_document_is_made(engine: Machine) -> None:
+    calls = hostile_calls()
+    assert len(calls) >= 100
+    parts = [calls[at : at + 32] for at in range(0, len(calls), 32)]
+    document = agent().replace("max_turns: 4", "max_turns: 10")
+    events = await run(engine, document, *[says(None, *part) for part in parts], says("Nothing."))
+
+    assert ending(events).result["content"] == "Nothing."
+    assert set(urls(engine.http)) == {MODEL}
+    assert path_of(events).count("rejected") == len(calls)

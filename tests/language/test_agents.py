@@ -1,0 +1,84 @@
+"""Agents in documents: the nodes that are made of them, and what is said about their faults."""
+
+import pytest
+
+from flowrunner.language import study_flow
+from flowrunner.language.sketch import sketch_of
+from support.flows import flow_of, specs
+
+AGENT = """
+nodes:
+  answer:
+    type: agent
+    params:
+      base_url: http://model/v1
+      model: m
+      prompt: p
+      tools:
+        - %s
+    retry: {max: 2}
+"""
+REQUEST = "{name: look, description: d, http.request: {url: 'http://x/${call.arguments.id}'}}"
+
+
+def faults_of(tool: str) -> list[tuple[str, str]]:
+    return [(fault.path, fault.code) for fault in study_flow(AGENT % tool, specs()).faults if not fault.is_warning]
+
+
+def test_an_agent_has_a_node_that_asks_and_one_for_each_tool() -> None:
+    flow = flow_of(AGENT % f"{REQUEST}\n        - {{flow: Find an order}}", specs())
+    graph = flow.nodes["answer"].child_scopes[""]
+
+    assert {name: node.type for name, node in graph.nodes.items()} == {
+        "ask": "llm", "look": "http.request", "Find_an_order": "flow", "rejected": "fail",
+    }  # fmt: skip
+    assert flow.calls == ("Find an order",)
+    asks = graph.nodes["ask"]
+    assert (flow.nodes["answer"].retry, asks.retry is not None and asks.retry.max_retries) == (None, 2)
+
+
+def test_the_picture_of_a_document_shows_the_tools_of_an_agent_where_they_are_written() -> None:
+    drawn = {node.id: (node.path, node.place.line) for node in sketch_of(AGENT % REQUEST, specs()).nodes}
+
+    assert drawn == {
+        "answer": ("nodes.answer", 3),
+        "answer/ask": ("nodes.answer", 3),
+        "answer/look": ("nodes.answer.params.tools[0]", 10),
+        "answer/rejected": ("nodes.answer", 3),
+    }
+
+
+@pytest.mark.parametrize(
+    ("tool", "path", "code"),
+    [
+        ("{name: look, description: d}", "", "param"),
+        ("{name: look, http.request: {url: 'http://x'}}", "", "param"),
+        ("{name: a b, flow: f}", "", "param"),
+        ("{flow: '${vars.x}'}", ".flow", "expression.unknown_name"),
+        ("{flow: f, parameters: {type: object}}", "", "param"),
+        ("{name: look, description: d, input: {a: 1}, http.request: {url: 'http://x'}}", "", "param"),
+        ("{name: look, description: d, http.request: {url: x}}", ".http.request.url", "param"),
+        ("{name: look, description: d, http.request: {urll: 'http://x'}}", ".http.request.urll", "unknown_key"),
+        ("{name: look, description: d, http.request: {url: 'http://${cal.arguments.x}'}}", ".http.request.url",
+         "expression.unknown_name"),
+        ("{flow: f, input: '${flow.input}'}", ".input", "param"),
+        ("{flow: f, retry: {maxx: 1}}", ".retry.maxx", "unknown_key"),
+        ("{flow: f, timeout: soon}", ".timeout", "param"),
+        ("'${flow.input}'", "", "param"),
+    ],
+)  # fmt: skip
+def test_the_faults_of_a_tool_name_its_place(tool: str, path: str, code: str) -> None:
+    assert (f"nodes.answer.params.tools[0]{path}", code) in faults_of(tool)
+
+
+@pytest.mark.parametrize("name", ["ask", "rejected", "look"])
+def test_a_tool_has_a_name_of_its_own(name: str) -> None:
+    assert ("nodes.answer.params", "param") in faults_of(f"{REQUEST}\n        - {{name: {name}, flow: f}}")
+
+
+def test_the_arguments_are_read_in_tools_only() -> None:
+    document = (AGENT % REQUEST).replace("prompt: p", "prompt: '${call.id}'")
+
+    assert [fault.code for fault in study_flow(document, specs()).faults if not fault.is_warning] == [
+        "expression.unknown_name"
+    ]
