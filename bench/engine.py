@@ -58,9 +58,9 @@ from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
-from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.sqlite.migrations import migrate_sqlite
 from flowrunner.storage.store import SqlStore
 from flowrunner.storage.transaction import one_row
 from flowrunner.storage.usage import SqlUsage

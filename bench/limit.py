@@ -23,8 +23,9 @@ from flowrunner.clock import SystemClock
 from flowrunner.ids import new_id
 from flowrunner.ports.journal import Append, Journal
 from flowrunner.storage.appends import AppendOp, append_together
-from flowrunner.storage.migrations import migrate_sqlite
-from flowrunner.storage.sqlite.database import SqliteDatabase, by_position, finish
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.sqlite.migrations import migrate_sqlite
+from flowrunner.storage.sqlite.transaction import by_position, finish
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 from flowrunner.storage.usage import FreeStorage
 

@@ -31,7 +31,7 @@ from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from flowrunner.security.memory_room import FairBodies
 from flowrunner.services import hook_deliveries
 from flowrunner.storage.secrets import NAMED
-from flowrunner.storage.sqlite.database import SqliteTransaction
+from flowrunner.storage.sqlite.transaction import SqliteTransaction
 from flowrunner.storage.triggers import BY_URL
 from flowrunner.threads import LONG_BYTES
 from security.two_accounts import ApiClient, two_accounts_at

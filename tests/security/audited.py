@@ -32,7 +32,8 @@ from flowrunner.storage import database as database_module
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.sqlite.audit import check_chain_of
-from flowrunner.storage.sqlite.database import SqliteDatabase, finish
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.sqlite.transaction import finish
 from flowrunner.storage.transaction import Transaction
 from security.rotations import forked
 

@@ -19,7 +19,7 @@ from flowrunner.ports.concurrency import ConcurrencyLimits, ConcurrencySlot
 from flowrunner.storage.appends import AppendOp
 from flowrunner.storage.concurrency import HAS_FREE_SLOT
 from flowrunner.storage.executions import REQUEST
-from flowrunner.storage.sqlite.database import SqliteTransaction
+from flowrunner.storage.sqlite.transaction import SqliteTransaction
 from flowrunner.storage.transaction import Transaction
 from support.databases import rows_of
 from support.dependencies import Machine, machine

@@ -29,7 +29,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.transaction import PostgresTransaction, translated
 from flowrunner.storage.retention import SqlRetention
-from flowrunner.storage.sqlite.database import SqliteTransaction
+from flowrunner.storage.sqlite.transaction import SqliteTransaction
 from flowrunner.storage.transaction import NO_VALUES, Row, Sql, Statement, Transaction, Values
 from support.database_work import rows_read
 from support.databases import MARA, NOON, OMAR, Place, add_flows, change, creation, following, rows_of

@@ -28,7 +28,7 @@ from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.inbox import SqlInbox
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
-from flowrunner.storage.sqlite.database import BATCH_SIZES
+from flowrunner.storage.sqlite.transaction import BATCH_SIZES
 from flowrunner.storage.transaction import Refused
 from support.databases import (
     MARA,

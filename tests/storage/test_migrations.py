@@ -19,7 +19,8 @@ from flowrunner.bootstrap.stored_flows import check_stored_flows
 from flowrunner.local.language import open_language
 from flowrunner.settings import Settings
 from flowrunner.storage import migrations
-from flowrunner.storage.migrations import HEAD, REVISIONS, UnknownSchema, migrate_sqlite
+from flowrunner.storage.migrations import HEAD, REVISIONS, UnknownSchema
+from flowrunner.storage.sqlite.migrations import migrate_sqlite
 from support.databases import contents_of, rows_of
 
 
@@ -194,7 +195,7 @@ from pathlib import Path
 from alembic import command
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from flowrunner.storage.migrations import migrate_sqlite
+from flowrunner.storage.sqlite.migrations import migrate_sqlite
 
 directory = Path(sys.argv[1])
 for n in (*map(int, sys.argv[2:]), 0):

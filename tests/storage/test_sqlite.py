@@ -14,7 +14,8 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.storage.sqlite import backup
-from flowrunner.storage.sqlite.database import ALONE_COMMITS, TURNS_A_COMMIT, SqliteDatabase, by_position
+from flowrunner.storage.sqlite.database import ALONE_COMMITS, TURNS_A_COMMIT, SqliteDatabase
+from flowrunner.storage.sqlite.transaction import by_position
 from flowrunner.storage.transaction import Transaction, one_row
 from support.databases import open_database
 from support.waiting import PATIENCE_SECONDS

@@ -13,7 +13,7 @@ import pytest
 
 from flowrunner import storage
 from flowrunner.storage.postgres.transaction import translated
-from flowrunner.storage.sqlite.database import BATCH_SIZES
+from flowrunner.storage.sqlite.transaction import BATCH_SIZES
 from flowrunner.storage.transaction import Sql, Statement
 from support.databases import Place
 from support.postgres import connected

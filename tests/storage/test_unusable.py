@@ -9,9 +9,10 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.storage.copying import NotCopied, copy_to_postgres
-from flowrunner.storage.migrations import UnusableDatabase, migrate_sqlite
+from flowrunner.storage.migrations import UnusableDatabase
 from flowrunner.storage.postgres.connections import CannotConnect
 from flowrunner.storage.postgres.location import PostgresUrl
+from flowrunner.storage.sqlite.migrations import migrate_sqlite
 from support.databases import contents_of, new_database_file, new_postgres_database, open_database
 from support.postgres import PostgresServer
 

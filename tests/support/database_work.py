@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 from flowrunner.storage.database import Database
 from flowrunner.storage.postgres.transaction import PostgresTransaction, storable, translated
-from flowrunner.storage.sqlite.database import SqliteTransaction
+from flowrunner.storage.sqlite.transaction import SqliteTransaction
 from flowrunner.storage.transaction import NO_VALUES, Row, Sql, Transaction, Values
 from support.databases import Place, change
 

@@ -30,12 +30,12 @@ from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import Append, NewExecution, Recorded, Summary
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.database import OnDuration, unmeasured
-from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl
 from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.sqlite import location
 from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.sqlite.migrations import migrate_sqlite
 from flowrunner.storage.tables import Table
 from flowrunner.storage.transaction import Refused
 from support.postgres import PostgresServer, connected, query, share_a_connection, sharing_a_connection

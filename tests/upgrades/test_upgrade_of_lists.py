@@ -8,8 +8,9 @@ from typing import Final
 import pytest
 from alembic import command
 
-from flowrunner.storage.migrations import alembic_config, migrate_sqlite
+from flowrunner.storage.migrations import alembic_config
 from flowrunner.storage.postgres.migrations import migrate_postgres
+from flowrunner.storage.sqlite.migrations import migrate_sqlite
 from support.databases import Place, change, rows_of
 from support.postgres import PostgresServer, connected
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 import pytest
 from alembic import command
 
-from flowrunner.storage.migrations import HEAD, alembic_config, migrate_sqlite
+from flowrunner.storage.migrations import HEAD, alembic_config
 from flowrunner.storage.postgres.migrations import migrate_postgres
+from flowrunner.storage.sqlite.migrations import migrate_sqlite
 from support.databases import Place, change, rows_of
 from support.postgres import PostgresServer, connected
 from upgrades.test_stored_installation import FIXTURE

@@ -12,6 +12,7 @@ from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.postgres.connections import CannotConnect, connected
 from flowrunner.storage.postgres.transaction import storable
+from flowrunner.storage.sqlite.connections import read_only
 from flowrunner.storage.tables import TABLES, Table, Untouched
 
 
@@ -137,7 +138,7 @@ def _with_advice(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Read the file in one snapshot."""
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    with read_only(path) as connection:
         connection.execute("BEGIN")
         yield connection
 

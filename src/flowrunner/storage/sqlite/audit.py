@@ -1,13 +1,13 @@
 """A check of the audit log in a SQLite file, with or without a running server."""
 
-import contextlib
 import sqlite3
 from pathlib import Path
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.audit_chain import ChainReport, check_chain
-from flowrunner.storage.sqlite.database import SqliteTransaction, finish
+from flowrunner.storage.sqlite.connections import read_only
 from flowrunner.storage.sqlite.presence import is_there
+from flowrunner.storage.sqlite.transaction import SqliteTransaction, finish
 
 
 def check_chain_of(path: Path, *, expected: tuple[int, str] | None = None) -> ChainReport:
@@ -19,8 +19,7 @@ def check_chain_of(path: Path, *, expected: tuple[int, str] | None = None) -> Ch
     if not (is_there(path) and path.is_file()):
         raise FlowRunnerError(f"There is no database {path}")
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("PRAGMA busy_timeout = 5000")
+        with read_only(path) as connection:
             return finish(check_chain(SqliteTransaction(connection), expected=expected))
     except sqlite3.DatabaseError as error:
         raise FlowRunnerError(f"The audit log in {path} cannot be read: {error}") from None

@@ -4,15 +4,16 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowrunner.storage.migrations import COMPATIBLE_WITH, Schema, UnusableDatabase
+from flowrunner.storage.migrations import Schema, UnusableDatabase
 from flowrunner.storage.secrets import MASTER_KEY_IDS
+from flowrunner.storage.sqlite.connections import read_only
+from flowrunner.storage.sqlite.migrations import schema_in
 
 ORPHANS: Final = "PRAGMA foreign_key_check"
-REVISION: Final = "SELECT version_num FROM alembic_version"
 # 8 MiB with pages of 4 KiB.
 _PAGES_A_STEP: Final = 2048
 
@@ -25,11 +26,10 @@ def copy_online(source: Path, target: Path) -> None:
     """
     try:
         with (
-            contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as reading,
+            read_only(source) as reading,
             contextlib.closing(sqlite3.connect(target, isolation_level=None)) as writing,
         ):
             reading.isolation_level = None
-            reading.execute("PRAGMA busy_timeout = 5000")
             # One snapshot for all steps: without it, each commit of the server would start the copy again.
             reading.execute("BEGIN")
             reading.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -77,17 +77,7 @@ def check_copy(path: Path) -> CheckedCopy:
             if faults == ["ok"]:
                 faults = [f"{table}: a row without its {parent}" for table, _, parent, _ in connection.execute(ORPHANS)]
             if not faults:
-                return CheckedCopy(
-                    _schema_in(connection),
-                    {id for (id,) in connection.execute(MASTER_KEY_IDS)},
-                )
+                return CheckedCopy(schema_in(connection), {id for (id,) in connection.execute(MASTER_KEY_IDS)})
     except (sqlite3.DatabaseError, TypeError) as error:
         faults = [str(error)]
     raise UnusableDatabase(f"The database in the copy is damaged ({'; '.join(faults[:3])}): use an earlier backup")
-
-
-def _schema_in(connection: sqlite3.Connection) -> Schema:
-    schema = Schema(str(connection.execute(REVISION).fetchone()[0]))
-    if schema.is_newer:
-        return replace(schema, compatible_with=str(connection.execute(COMPATIBLE_WITH).fetchone()[0]))
-    return schema

@@ -9,16 +9,11 @@ while there is little to do. An operation does not wait for these turns while co
 import asyncio
 import contextlib
 import queue
-import re
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
-from functools import cache
-from itertools import chain
-from operator import itemgetter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -30,8 +25,19 @@ from flowrunner.storage.audit_shares import AuditShares
 from flowrunner.storage.batch import MAX_BATCH, BatchLimit, CommitFailures, Pending, Writability, by_kind
 from flowrunner.storage.database import Bulk, Call, ConnectionUse, OnDuration, WriteOp, unmeasured
 from flowrunner.storage.read_turns import ReadTurns
+from flowrunner.storage.sqlite.connections import (
+    OLDEST_SQLITE,
+    configure_to_read,
+    connect,
+    connect_to_read,
+    connect_to_write,
+    is_damage,
+    is_database_failure,
+    primary_code,
+)
 from flowrunner.storage.sqlite.files import DatabaseFiles
-from flowrunner.storage.transaction import NO_VALUES, BatchStatement, Refused, Row, Sql, Statement, Transaction, Values
+from flowrunner.storage.sqlite.transaction import SqliteTransaction, finish
+from flowrunner.storage.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -54,19 +60,7 @@ TURNS_A_COMMIT: Final = 10
 _LONGEST_TURNS_SECONDS: Final = 0.01
 # Commits of one operation each, after which operations are handed over at once until some share a commit again.
 ALONE_COMMITS: Final = 8
-# The numbers of rows for which there is a statement. For less than four, the statement for one row is as fast.
-BATCH_SIZES: Final = (128, 32, 8, 4)
-OLDEST_SQLITE: Final = (3, 38, 0)
-_NAMED: Final = re.compile(r":([a-z_][a-z0-9_]*)")
-_UNREADABLE: Final = (
-    sqlite3.SQLITE_IOERR_READ,
-    sqlite3.SQLITE_IOERR_SHORT_READ,
-    sqlite3.SQLITE_IOERR_CORRUPTFS,
-    sqlite3.SQLITE_IOERR_DATA,
-)
-
 # Advice to the operator about failed commits, by SQLite's primary result code.
-_PRIMARY_CODE: Final = 0xFF
 _HINTS: Final = {
     sqlite3.SQLITE_BUSY: "another program holds the lock of the database: end it; the server then continues by itself",
     sqlite3.SQLITE_FULL: "make room on the disk of the data directory; the server then continues by itself",
@@ -76,109 +70,6 @@ _HINTS: Final = {
 _REFUSED: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 logger = structlog.get_logger()
-
-
-class SqliteTransaction:
-    """A transaction whose coroutines never suspend. Implements `storage.transaction.Transaction`."""
-
-    def __init__(self, connection: sqlite3.Connection, audit_shares: AuditShares | None = None) -> None:
-        self.connection = connection
-        self.audit_shares = audit_shares
-
-    # Each method has a `try` of its own: a context manager would take as long as a short statement.
-
-    async def run(self, statement: Sql, values: Values = NO_VALUES) -> int:
-        try:
-            return self.connection.execute(_text(statement), values).rowcount
-        except sqlite3.IntegrityError as error:
-            raise Refused(str(error)) from error
-
-    async def run_many(self, statement: Statement, values: Sequence[Values]) -> int:
-        changed = done = 0
-        try:
-            if (batch := statement.sqlite_batch) is not None:
-                for size in BATCH_SIZES:
-                    text, values_of = _batch_of(batch, size)
-                    while len(values) - done >= size:
-                        rows = map(values_of, values[done : done + size])
-                        changed += self.connection.execute(text, list(chain.from_iterable(rows))).rowcount
-                        done += size
-            if done < len(values):
-                text, in_order = by_position(statement.sqlite)
-                rest = values[done:]
-                changed += self.connection.executemany(text, rest if in_order is None else map(in_order, rest)).rowcount
-        except sqlite3.IntegrityError as error:
-            raise Refused(str(error)) from error
-        return changed
-
-    async def row(self, statement: Sql, values: Values = NO_VALUES) -> Row | None:
-        try:
-            row: Row | None = self.connection.execute(_text(statement), values).fetchone()
-        except sqlite3.IntegrityError as error:
-            raise Refused(str(error)) from error
-        return row
-
-    async def rows(self, statement: Sql, values: Values = NO_VALUES) -> list[Row]:
-        try:
-            return self.connection.execute(_text(statement), values).fetchall()
-        except sqlite3.IntegrityError as error:
-            raise Refused(str(error)) from error
-
-    @asynccontextmanager
-    async def attempt(self) -> AsyncIterator[None]:
-        self.connection.execute("SAVEPOINT attempt")
-        try:
-            yield
-        except BaseException:
-            self.connection.execute("ROLLBACK TO attempt")
-            raise
-        finally:
-            self.connection.execute("RELEASE attempt")
-
-    @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[None]:
-        self.connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self.connection.execute("COMMIT")
-
-    def announce(self, execution_id: str) -> None:
-        """Do nothing, because there is no other process."""
-
-
-@cache
-def _batch_of(batch: BatchStatement, count: int) -> tuple[str, Callable[[Any], tuple[Any, ...]]]:
-    """Return the statement for so many rows, and a function that puts the values of a row by name into their order."""
-    return batch.for_rows(count), itemgetter(*batch.columns)
-
-
-def _text(statement: Sql) -> str:
-    return statement.sqlite if isinstance(statement, Statement) else statement
-
-
-@cache
-def by_position(statement: str) -> tuple[str, Callable[[Any], tuple[Any, ...]] | None]:
-    """Return the statement with numbered parameters, and a function that puts values by name into their order.
-
-    The function is None for a statement with fewer than two names, which stays as it is.
-    """
-    # By name, the driver looks each value up for each row: a tenth of the time of an insertion with thirty values.
-    names = list(dict.fromkeys(_NAMED.findall(statement)))
-    if len(names) < 2:
-        return statement, None
-    return _NAMED.sub(lambda found: f"?{names.index(found[1]) + 1}", statement), itemgetter(*names)
-
-
-def finish(awaitable: Awaitable[T]) -> T:
-    """Run an awaitable that awaits only a `SqliteTransaction`, and return its result."""
-    steps = awaitable.__await__()
-    try:
-        next(steps)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    raise RuntimeError("something other than the database was awaited in its transaction")
 
 
 class SqliteDatabase:
@@ -220,18 +111,18 @@ class SqliteDatabase:
         self._closed = False
         self._writability = Writability()
         self._commit_failures = CommitFailures()
-        self._on_loop = _connect_to_read(path)
+        self._on_loop = connect_to_read(path)
         # Another program may lock the file for a moment. A reader thread can wait for that, the event loop cannot.
         self._on_loop.execute("PRAGMA busy_timeout = 0")
         self._transaction_on_loop = SqliteTransaction(self._on_loop)
         self._steps_on_loop = 0
         self._on_loop.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_STEP)
         # Connected here: a thread that cannot connect would end, and what is submitted to it would never be answered.
-        writer = _connect_to_write(path), DatabaseFiles(path)
+        writer = connect_to_write(path), DatabaseFiles(path)
         self._threads = [
             threading.Thread(target=self._write_loop, args=writer, name="sqlite-writer", daemon=True),
             *(
-                threading.Thread(target=self._read_loop, args=(_connect(path),), name=f"sqlite-reader-{n}", daemon=True)
+                threading.Thread(target=self._read_loop, args=(connect(path),), name=f"sqlite-reader-{n}", daemon=True)
                 for n in range(READERS)
             ),
         ]
@@ -239,11 +130,6 @@ class SqliteDatabase:
             thread.start()
 
     def submit(self, work: WriteOp) -> asyncio.Future[Any]:
-        """Run ``work`` in the next transaction and return its result once that is durable.
-
-        Raises:
-            Unavailable: If the transaction could not be committed; nothing was written.
-        """
         return self._send(self._add, work)
 
     def _add(self, pending: Pending) -> None:
@@ -267,20 +153,13 @@ class SqliteDatabase:
         self._writes.put(submitted)
 
     async def write(self, function: Callable[[Transaction], Awaitable[T]], *, audit: Audit = None) -> T:
-        """Call ``function`` in the next transaction. If it raises, its own changes alone are rolled back.
-
-        Args:
-            audit: The entry to add to the audit log in the same transaction, unless ``function`` raises.
-        """
         result: T = await self.submit(Call(function, audit))
         return result
 
     async def read(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Call ``function`` on a read-only connection, on the event loop or a reader thread.
+        """Call ``function`` on the event loop, and again on a reader thread if it takes long.
 
-        A read of a few rows takes microseconds, and passing it to another thread twenty times as long. So it starts on
-        the event loop; a long read is interrupted, and starts again on a reader thread. ``function`` may be called
-        twice.
+        A read of a few rows takes microseconds, and passing it to another thread twenty times as long.
         """
         if self._closed:
             raise Unavailable("The database is closed")
@@ -288,7 +167,7 @@ class SqliteDatabase:
         try:
             return finish(function(self._transaction_on_loop))
         except Exception as error:
-            if not _is_database_failure(error):
+            if not is_database_failure(error):
                 raise
             if getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
                 raise _as_unavailable(error) from error
@@ -309,7 +188,6 @@ class SqliteDatabase:
         return self._steps_on_loop > LONGEST_READ_STEPS
 
     async def read_long(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Call ``function`` on a read-only connection of a reader thread."""
         began = time.perf_counter()
         self._long_reads += 1
         try:
@@ -350,13 +228,11 @@ class SqliteDatabase:
         await self.read_long(lambda tx: tx.row("SELECT 1"))
 
     async def check_writable(self) -> None:
-        """Raise Unavailable if the last commit failed; if it is too long ago, commit once more to find out."""
         if not self._threads[0].is_alive():
             raise Unavailable("The database's writer has ended")
         await self._writability.check(lambda: self.submit(Call(_write_nothing)))
 
     async def close(self) -> None:
-        """Commit what was submitted, then stop the threads."""
         self._closed = True
         self._hand_over()
         self._writes.put(None)
@@ -415,7 +291,7 @@ class SqliteDatabase:
             # Continue after any error: without this thread nothing is ever written again.
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            if len(batch) > 1 and _is_damage(error):
+            if len(batch) > 1 and is_damage(error):
                 # Only operations that read the damaged page may fail.
                 for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                     self._commit(connection, files, part)
@@ -429,14 +305,14 @@ class SqliteDatabase:
         for pending in batch:
             pending.error = Unavailable("The database cannot be written at the moment")
         # Damage is of a part, and another program holds the lock for a moment.
-        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
-        self._writability.note(has_failed=True, is_refused=code in _REFUSED and not _is_damage(error))
+        code = primary_code(error)
+        self._writability.note(has_failed=True, is_refused=code in _REFUSED and not is_damage(error))
         hint = _HINTS.get(code)
         self._commit_failures.report(
             batch,
             str(error),
             at=time.monotonic(),
-            is_damage=_is_damage(error),
+            is_damage=is_damage(error),
             **({} if hint is None else {"hint": hint}),
         )
 
@@ -446,7 +322,7 @@ class SqliteDatabase:
             for kind, works in by_kind(batch, self._bulk).items():
                 finish(self._bulk[kind](SqliteTransaction(connection, self._audit_shares), works))
         except Exception as error:
-            if _is_database_failure(error):
+            if is_database_failure(error):
                 raise
             return False
         for pending in batch:
@@ -463,7 +339,7 @@ class SqliteDatabase:
                 try:
                     # Reads the whole schema, which takes more than a millisecond: many a process never reads here.
                     if not is_configured:
-                        _configure_to_read(connection)
+                        configure_to_read(connection)
                         is_configured = True
                     pending.result = finish(pending.work.run(SqliteTransaction(connection)))
                 except Exception as error:
@@ -491,17 +367,6 @@ class SqliteDatabase:
             done.popleft().resolve()
 
 
-def _is_database_failure(error: BaseException) -> bool:
-    """Return whether the database is unavailable or damaged, as opposed to an error in the operation."""
-    return _is_damage(error) or isinstance(error, sqlite3.OperationalError | sqlite3.InternalError | MemoryError)
-
-
-def _is_damage(error: BaseException) -> bool:
-    """Return whether a part of the file cannot be read, although others can."""
-    # The driver has no exception class for a damaged file.
-    return type(error) is sqlite3.DatabaseError or getattr(error, "sqlite_errorcode", None) in _UNREADABLE
-
-
 async def _write_nothing(tx: Transaction) -> None:
     """Write a page without changing anything."""
     version = await tx.row("PRAGMA user_version") or (0,)
@@ -525,7 +390,7 @@ def _apply_alone(tx: SqliteTransaction, pending: Pending) -> None:
     try:
         pending.result = finish(pending.work.run(tx))
     except Exception as error:
-        if _is_database_failure(error):
+        if is_database_failure(error):
             raise
         pending.error = error
         tx.connection.execute("ROLLBACK TO work")
@@ -534,43 +399,7 @@ def _apply_alone(tx: SqliteTransaction, pending: Pending) -> None:
 
 def _as_unavailable(error: Exception) -> Exception:
     """Return Unavailable if the database is unavailable or damaged, or else the error itself."""
-    if not _is_database_failure(error):
+    if not is_database_failure(error):
         return error
     logger.error("storage.read_failed", error=str(error))
     return Unavailable("The database cannot be read at the moment")
-
-
-def _connect_to_write(path: Path) -> sqlite3.Connection:
-    connection = _connect(path)
-    _configure(connection)
-    # The pages that undo a single statement. By default, those of a statement that changes more than 16 pages are
-    # written to a file, and the end of an execution changes as many with its indexes.
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection
-
-
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    connection = _connect(path)
-    _configure_to_read(connection)
-    return connection
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # Opened on one thread and used on another, but never on two at the same time.
-    return sqlite3.connect(path, isolation_level=None, cached_statements=256, check_same_thread=False)
-
-
-def _configure_to_read(connection: sqlite3.Connection) -> None:
-    _configure(connection)
-    connection.execute("PRAGMA query_only = ON")
-
-
-def _configure(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA busy_timeout = 5000")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    # Shrinks a log that has grown in a burst of writes.
-    connection.execute("PRAGMA journal_size_limit = 67108864")
-    # Small, because the operating system caches the file anyway. A search reads up to 1,000 pages of 4 KiB; it takes
-    # twice the processor time with a cache that is too small for them.
-    connection.execute("PRAGMA cache_size = -8192")

@@ -10,9 +10,10 @@ from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.audit_chain import ChainReport
 from flowrunner.storage.database import Database, OnDuration, unmeasured
-from flowrunner.storage.migrations import Schema, migrate_sqlite, schema_of_sqlite
+from flowrunner.storage.migrations import Schema
 from flowrunner.storage.sqlite.audit import check_chain_of
 from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.sqlite.migrations import migrate_sqlite, schema_of_sqlite
 from flowrunner.storage.sqlite.presence import is_there
 
 

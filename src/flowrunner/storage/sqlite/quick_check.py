@@ -1,13 +1,12 @@
 """A check of a SQLite file that a server may be using, within a limited time."""
 
-import contextlib
 import sqlite3
 import time
 from pathlib import Path
 from typing import Final
 
-from flowrunner.storage.migrations import UnusableDatabase, with_advice
-from flowrunner.storage.sqlite.database import OLDEST_SQLITE
+from flowrunner.storage.migrations import UnusableDatabase
+from flowrunner.storage.sqlite.connections import OLDEST_SQLITE, primary_code, read_only, with_advice
 
 # Versions of SQLite: the oldest one that works, and that of this Python.
 OLDEST: Final = OLDEST_SQLITE
@@ -26,14 +25,13 @@ def faults_of(path: Path, *, seconds: float) -> list[str] | None:
     """
     until = time.monotonic() + seconds
     try:
-        with contextlib.closing(_reading(path)) as connection:
+        with read_only(path) as connection:
             connection.set_progress_handler(lambda: time.monotonic() > until, _INSTRUCTIONS_A_LOOK)
             found = [str(row[0]) for row in connection.execute(QUICK_CHECK)]
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+        if primary_code(error) == sqlite3.SQLITE_INTERRUPT:
             return None
-        # The lowest byte is the primary result code.
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if primary_code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise UnusableDatabase(f"The database {path} cannot be read: {with_advice(error)}") from error
         return [str(error)]
     return [fault for fault in found if fault != "ok"]
@@ -42,14 +40,8 @@ def faults_of(path: Path, *, seconds: float) -> list[str] | None:
 def last_written_at(path: Path) -> int | None:
     """Return the time of the last entry of the audit log, in milliseconds since 1970; None if there is none."""
     try:
-        with contextlib.closing(_reading(path)) as connection:
+        with read_only(path) as connection:
             found: int | None = connection.execute(LAST_ENTRY).fetchone()[0]
             return found
     except sqlite3.DatabaseError:
         return None
-
-
-def _reading(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    connection.execute("PRAGMA busy_timeout = 5000")
-    return connection
