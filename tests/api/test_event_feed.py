@@ -3,15 +3,17 @@
 import asyncio
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 
 from flowrunner.api import event_feed
 from flowrunner.api.event_feed import EventFeed
 from flowrunner.broadcast import LocalBroadcast
-from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.errors import NotFound, Unavailable
+from flowrunner.domain.events import Completed
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
@@ -21,16 +23,24 @@ from support.waiting import PATIENCE_SECONDS
 ID = ExecutionId("exec-1")
 
 
+END: Final = Recorded(3, datetime(2027, 1, 1, tzinfo=UTC), Completed(result=None), b'{"r":null}')
+
+
 @dataclass
 class Elsewhere:
     """A journal to which another process adds."""
 
     status: Status = Status.RUNNING
     looks: int = 0
+    is_deleted: bool = False
 
     async def stored(self, id: ExecutionId) -> Any:
         self.looks += 1
-        return SimpleNamespace(status=self.status)
+        return SimpleNamespace(status=self.status, last_seq=3)
+
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> list[Recorded]:
+        assert (after, limit) == (2, 1)
+        return [] if self.is_deleted else [END]
 
 
 async def test_an_end_whose_notification_was_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,9 +50,16 @@ async def test_an_end_whose_notification_was_lost_is_found(monkeypatch: pytest.M
 
     with feed.subscribed(ID) as subscription:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await feed.until_end(ID, subscription, look=False)
+            last = await feed.until_end(ID, subscription, look=False)
 
-    assert journal.looks == 1
+    assert (last, journal.looks) == (END, 1)
+
+
+async def test_the_end_of_an_execution_that_is_being_deleted_is_not_found() -> None:
+    feed = EventFeed(cast("Any", Elsewhere(Status.COMPLETED, is_deleted=True)), LocalBroadcast())
+
+    with feed.subscribed(ID) as subscription, pytest.raises(NotFound):
+        await feed.until_end(ID, subscription, look=True)
 
 
 async def test_a_notification_of_another_process_makes_it_look(monkeypatch: pytest.MonkeyPatch) -> None:

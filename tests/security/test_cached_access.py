@@ -417,7 +417,7 @@ async def differences(
         if (stored is None) is not (name in ends or was_rejected):
             found[f"end of {name}"] = stored
     for name, stream in streams.items():
-        present = await program.services.sessions.present(stream.family)
+        present = await program.services.sessions.present(await program.services.sessions.login_of(stream.caller))
         may_go_on = present is not None and stream.workspaces.issubset(present.admitted_to)
         if may_go_on is stream.ended.done():
             found[f"stream of {name}"] = "ended" if may_go_on else "open"

@@ -135,24 +135,29 @@ class EventFeed:
         finally:
             self._events.unsubscribe(id, subscription)
 
-    async def until_end(self, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool) -> Ending | None:
-        """Return the last event of an execution when it has ended, or None if the journal alone has it.
+    async def until_end(self, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool) -> Recorded:
+        """Return the last event of an execution when it has ended.
 
         Args:
             look: It may have ended before the subscription.
+
+        Raises: NotFound if the execution is being deleted; Unavailable.
         """
         seconds = _FIRST_LOOK_SECONDS
         while True:
-            if look and (await self._journal.stored(id)).status.is_final:
-                return None
+            if look and (stored := await self._journal.stored(id)).status.is_final:
+                for last in await self._journal.events(id, after=stored.last_seq - 1, limit=1):
+                    return last
+                raise NotFound("execution")
+            # As if it had missed events.
+            look_again = asyncio.get_running_loop().call_later(seconds, subscription.fall_behind)
             try:
-                async with asyncio.timeout(seconds):
-                    while (taken := await subscription.take()) is not None:
-                        if isinstance(last := taken[-1].event, Ending):
-                            return last
-            except TimeoutError:
-                seconds = min(2 * seconds, _LONGEST_LOOK_SECONDS)
-            look = True
+                while (taken := await subscription.take()) is not None:
+                    if _is_last(taken[-1]):
+                        return taken[-1]
+            finally:
+                look_again.cancel()
+            look, seconds = True, min(2 * seconds, _LONGEST_LOOK_SECONDS)
 
     async def _next_page(self, workspace_id: WorkspaceId, id: ExecutionId, after: int) -> EventPage | None:
         return await self._read(workspace_id, id, after, limit=_PAGE, at_once=self._catching_up)

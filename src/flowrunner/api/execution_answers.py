@@ -9,9 +9,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner.api.http.answers import Answer, ListAnswer, present, stored
 from flowrunner.api.previews import viewed
+from flowrunner.domain.events import Completed, Failed
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import milliseconds, rfc3339
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView
+from flowrunner.ports.journal import Recorded
 from flowrunner.services.executions import StartedExecution
 from flowrunner.stored_json import StoredJson
 
@@ -86,40 +88,38 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     failure: Annotated[FailureAnswer | UnsetType, _IF_ENDED] = UNSET
 
     @classmethod
-    def of(cls, started: StartedExecution, ended: ExecutionDetail | None = None) -> Self:
-        return cls(**_run_fields(started, ended))
+    def of(cls, started: StartedExecution, last: Recorded | None = None) -> Self:
+        return cls(**_run_fields(started, last))
 
 
 class RerunAnswer(RunAnswer, frozen=True, kw_only=True):
     revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
 
     @classmethod
-    def of(cls, started: StartedExecution, ended: ExecutionDetail | None = None) -> Self:
-        return cls(**_run_fields(started, ended), revision=present(started.revision))
+    def of(cls, started: StartedExecution, last: Recorded | None = None) -> Self:
+        return cls(**_run_fields(started, last), revision=present(started.revision))
 
 
-def _run_fields(started: StartedExecution, ended: ExecutionDetail | None) -> dict[str, Any]:
-    """Return the fields of an answer to a start. Args: ended: The execution, if the request has waited for its end."""
-    fields = {
+def _run_fields(started: StartedExecution, last: Recorded | None) -> dict[str, Any]:
+    """Return the fields of an answer to a start. Args: last: The last event, if the request has waited for the end."""
+    fields: dict[str, Any] = {
         "execution_id": started.id,
         "flow_id": started.flow_id,
         "status": started.status.value,
         "created_at": rfc3339(started.created_at),
     }
-    return fields if ended is None else fields | _ended_fields(ended)
-
-
-def _ended_fields(ended: ExecutionDetail) -> dict[str, Any]:
-    """Return the fields of an answer to `Prefer: wait` for an execution that has ended."""
-    assert ended.completed_at is not None, "it has ended"
-    return {
-        "status": ended.status.value,
-        "completed_at": rfc3339(ended.completed_at),
-        "duration": milliseconds(ended.completed_at - ended.started_at),
-        "result": stored(ended.result),
-        "error": present(ended.error),
-        "failure": UNSET if ended.failure is None else FailureAnswer.of(ended.failure),
-    }
+    if last is None:
+        return fields
+    fields["completed_at"] = rfc3339(last.at)
+    fields["duration"] = milliseconds(last.at - started.created_at)
+    match last.event:
+        case Completed(result=result):
+            return fields | {"status": Status.COMPLETED.value, "result": result}
+        case Failed(error=error):
+            of_failure = {"error": error.message, "failure": FailureAnswer.of(last.data)}
+            return fields | {"status": Status.FAILED.value, **of_failure}
+        case _:
+            return fields | {"status": Status.CANCELLED.value}
 
 
 def duration_of(started_at: datetime, ended_at: datetime | None) -> int | UnsetType:

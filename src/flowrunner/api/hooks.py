@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Self, assert_never
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -34,7 +34,7 @@ from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.triggers import HOOKS_PATH, TriggerAnswer
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import HookNotFound, NotFound, Unavailable
-from flowrunner.domain.events import Cancelled, Completed, Failed
+from flowrunner.domain.events import Completed, Failed
 from flowrunner.domain.status import Status
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json, rfc3339
@@ -235,21 +235,15 @@ async def _until_end(
     try:
         async with asyncio.timeout(hook.spec.respond.timeout_seconds):
             last = await state_of(request).feed.until_end(id, subscription, look=look)
-        detail = await services_of(request).hooks.ended(hook, id) if last is None else None
     except (TimeoutError, Unavailable):
         return None
-    match last:
+    match last.event:
         case Completed(result=result):
             return _End(Status.COMPLETED, msgspec.json.encode(result))
         case Failed():
             return _End(Status.FAILED, None)
-        case Cancelled():
-            return _End(Status.CANCELLED, None)
-        case None:
-            assert detail is not None, "the journal alone has its end"
-            return _End(detail.status, detail.result)
         case _:
-            assert_never(last)
+            return _End(Status.CANCELLED, None)
 
 
 def _accepted(outcome: HookOutcome) -> Response:

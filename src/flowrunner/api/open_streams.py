@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Coroutine, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Hashable, Iterator, Sequence
 from typing import Any, Final
 
 from flowrunner.domain.account import Caller
@@ -25,13 +25,16 @@ class OpenStream:
     """A WebSocket or an answer that goes on, with the caller that it is for.
 
     Attributes:
+        family: The id of its login for `Sessions.present`; None if that has not been read.
         workspaces: The workspaces that it shows something of.
         since: `KnownCallers.changes` when the caller was authenticated; None if the caller has to be looked up again.
         ended: It is done when the server has ended the stream.
         close_code: The reason of that, as a close code of WebSockets.
     """
 
-    def __init__(self, caller: Caller, family: str, workspaces: frozenset[WorkspaceId], since: int | None) -> None:
+    def __init__(
+        self, caller: Caller, family: str | None, workspaces: frozenset[WorkspaceId], since: int | None
+    ) -> None:
         self.caller = caller
         self.family = family
         self.workspaces = workspaces
@@ -82,7 +85,8 @@ class OpenStreams:
 
         Raises: Unauthorized, TooManyRequests; Unavailable after `close`.
         """
-        family = await self._services.sessions.family_of(caller)
+        # Read later if the caller has lost access: most requests that wait have ended by then.
+        family = await self._services.sessions.family_of(caller) if since is None else None
         if self.closed.is_set():
             # Its program ends, and nothing would reach it any more.
             raise Unavailable("The server is stopping or another one has become active: connect again")
@@ -139,7 +143,7 @@ class OpenStreams:
                 return None
             return stream.close_code if stream.ended.done() else SESSION_ENDED
         finally:
-            await cancel_all(sent, gone)
+            await cancel_all(*[task for task in (sent, gone) if not task.done()])
 
     async def end_sessions(self, account_id: AccountId) -> None:
         """End the account's streams whose session has ended; all of them if that cannot be read."""
@@ -172,13 +176,15 @@ class OpenStreams:
 
     async def _end_unless_alive(self, streams: Sequence[OpenStream]) -> None:
         """Look up each session once: an account may have a thousand streams, and a look may not suspend."""
-        present: dict[str, Caller | None] = {}
+        present: dict[Hashable, Caller | None] = {}
         for stream in streams:
-            if stream.family not in present:
+            login = stream.family or stream.caller.credential
+            if login not in present:
                 if present:
                     await asyncio.sleep(0)
-                present[stream.family] = await self._services.sessions.present(stream.family)
-            caller = present[stream.family]
+                family = stream.family or await self._services.sessions.login_of(stream.caller)
+                present[login] = await self._services.sessions.present(family)
+            caller = present[login]
             if caller is None or not stream.workspaces.issubset(caller.admitted_to):
                 stream.end(SESSION_ENDED)
 

@@ -78,8 +78,8 @@ async def _started(
     if not seconds:
         started = await start(None)
         return accepted(started, kind.of(started))
-    started, ended = await start_and_wait(request, start, seconds=seconds)
-    return accepted(started, kind.of(started, ended), waited=None if ended is None else seconds)
+    started, last = await start_and_wait(request, start, seconds=seconds)
+    return accepted(started, kind.of(started, last), waited=None if last is None else seconds)
 
 
 def accepted(started: StartedExecution, body: R, *, waited: int | None = None) -> Reply[R]:

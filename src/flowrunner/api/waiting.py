@@ -8,7 +8,6 @@ from typing import Final, NoReturn
 
 from fastapi import Request
 
-from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.headers import header_of
 from flowrunner.api.http.routing import ADMITTED_AT, BoundedRoute, until_disconnected
@@ -16,7 +15,6 @@ from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN
 from flowrunner.domain.errors import TooManyRequests, Unauthorized, Unavailable
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports.executions import ExecutionDetail
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import Subscription
 from flowrunner.services.executions import StartedExecution
@@ -41,8 +39,8 @@ def wait_preferred(request: Request) -> int:
 
 async def start_and_wait(
     request: Request, start: Callable[[ExecutionId], Awaitable[StartedExecution]], *, seconds: int
-) -> tuple[StartedExecution, ExecutionDetail | None]:
-    """Start an execution, and return it as it ended; None if it has not ended in time.
+) -> tuple[StartedExecution, Recorded | None]:
+    """Start an execution, and return it with its last event; None if it has not ended in time.
 
     Args:
         start: Starts it, under the given id unless a repeated request has started it before.
@@ -55,35 +53,36 @@ async def start_and_wait(
     with feed.subscribed(id) as subscription:
         started = await start(id)
         if not started.is_repeat:
-            has_ended = await _has_ended(request, id, subscription, look=False, seconds=seconds)
-    if started.is_repeat:
-        with feed.subscribed(started.id) as subscription:
-            has_ended = await _has_ended(request, started.id, subscription, look=True, seconds=seconds)
-    ended = None
-    if has_ended:
-        # It has started, which an outage must not hide: the client can ask for its end.
-        with contextlib.suppress(Unavailable):
-            ended = await services.executions.get(caller_of(request), started.id)
-    return started, ended
+            return started, await _end_of(request, id, subscription, look=False, seconds=seconds)
+    with feed.subscribed(started.id) as subscription:
+        return started, await _end_of(request, started.id, subscription, look=True, seconds=seconds)
 
 
-async def _has_ended(
+async def _end_of(
     request: Request, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool, seconds: int
-) -> bool:
-    """Wait, and return whether the execution has ended in time. Raises: as `raise_present_refusal`."""
-    state = state_of(request)
+) -> Recorded | None:
+    """Return the last event of the execution; None if it has not ended in time. Raises: as `raise_present_refusal`."""
+    state, ends = state_of(request), list[Recorded]()
+
+    async def wait() -> int:
+        try:
+            async with asyncio.timeout(seconds):
+                ends.append(await state.feed.until_end(id, subscription, look=look))
+            return NORMAL_CLOSE
+        except (TimeoutError, Unavailable):
+            # It has started, which an outage must not hide: the client can ask for its end.
+            return TRY_AGAIN
+
     try:
         stream = await state.streams.admit(caller_of(request), since=request.scope[ADMITTED_AT])
     except (TooManyRequests, Unavailable):
-        # The execution has started, and the client can ask for its end.
-        return False
+        return None
     with state.streams.until_left(stream):
-        end = _end(state.feed, id, subscription, look=look, seconds=seconds)
-        code = await state.streams.serve(stream, end, until_disconnected(request.receive))
+        code = await state.streams.serve(stream, wait(), until_disconnected(request.receive))
     if code == SESSION_ENDED:
         with contextlib.suppress(Unavailable):
             await raise_present_refusal(request, id)
-    return code == NORMAL_CLOSE
+    return ends[0] if code == NORMAL_CLOSE else None
 
 
 async def raise_present_refusal(request: Request, id: ExecutionId) -> NoReturn:
@@ -97,14 +96,3 @@ async def raise_present_refusal(request: Request, id: ExecutionId) -> NoReturn:
     await route.admit(request)
     await services_of(request).executions.get(caller_of(request), id)
     raise Unauthorized("The session has ended: log in again")
-
-
-async def _end(
-    feed: EventFeed, id: ExecutionId, subscription: Subscription[Recorded], *, look: bool, seconds: int
-) -> int:
-    try:
-        async with asyncio.timeout(seconds):
-            await feed.until_end(id, subscription, look=look)
-        return NORMAL_CLOSE
-    except (TimeoutError, Unavailable):
-        return TRY_AGAIN

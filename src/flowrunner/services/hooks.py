@@ -32,7 +32,7 @@ from flowrunner.domain.verification import (
 )
 from flowrunner.ids import new_id
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
+from flowrunner.ports.executions import ExecutionReader
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookStore
 from flowrunner.ports.secrets import Vault
@@ -275,10 +275,6 @@ class IncomingHooks:
             redacted = await redactor.redact_soon(redacted)
             encoded = await on_thread_if(size, msgspec.json.encode, redacted)
         return redacted, encoded
-
-    async def ended(self, hook: OpenHook, id: ExecutionId) -> ExecutionDetail:
-        """Return an execution that the trigger has started. Raises: NotFound."""
-        return await self._reader.get(hook.trigger.workspace_id, id)
 
 
 def scheme_of(wanted: Verify) -> Scheme:

@@ -209,8 +209,7 @@ class Sessions:
         except Unauthorized:
             if not isinstance(before.credential, Session):
                 raise
-            id = before.credential.id
-            present = await self.present(await self._store.family(id) or login_named_by(id))
+            present = await self.present(await self.login_of(before))
             if present is None:
                 raise
             return replace(present, address=before.address)
@@ -234,12 +233,20 @@ class Sessions:
         if isinstance(credential, ApiToken):
             if await self._api_tokens.find_alive(credential.id, now=self._clock.now()) is None:
                 raise Unauthorized("The API token is not valid: it may have expired or been revoked")
-            return _OF_TOKENS + credential.id
+            return await self.login_of(caller)
         assert isinstance(credential, Session), "a job sends no requests"
         family = await self._store.family(credential.id)
         if family is None:
             raise Unauthorized("The session has ended: log in again")
         return family
+
+    async def login_of(self, caller: Caller) -> str:
+        """Return the same id, also if the session was refreshed since and its own time is over."""
+        credential = caller.credential
+        if isinstance(credential, ApiToken):
+            return _OF_TOKENS + credential.id
+        id = session_of(caller)
+        return await self._store.family(id) or login_named_by(id)
 
     async def present(self, family: str) -> Caller | None:
         """Return the caller behind an API token or a login as it is now; None if that has ended."""
@@ -253,7 +260,7 @@ class Sessions:
         """Raises: Unauthorized if the token was refreshed before; TooManyRequests."""
         old, now = session_of(caller), self._clock.now()
         self._renewed.take(caller.account_id, at=now)
-        family = await self._store.family(old) or login_named_by(old)
+        family = await self.login_of(caller)
         new = self.new_session(caller.account_id, caller.role, address=caller.address, agent=agent, family=family)
         reuse = act_on_account(
             caller, "refresh.reused", "session", credential_of(caller), at=now, account_id=caller.account_id
