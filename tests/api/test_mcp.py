@@ -88,6 +88,9 @@ async def test_an_agent_writes_tests_and_runs_a_flow_reads_its_failure_and_mends
     assert read["input"] == {"size": 2}, "a summary has no values"
     logs = await agent.call("get_execution_logs", execution_id=ended["execution_id"], min_level="error")
     assert any("add" in line.get("node_id", "") for line in logs["logs"])
+    params = await agent.call("get_step_params", execution_id=ended["execution_id"], step="add.1")
+    assert params["exact"]
+    assert [error["path"] for error in params["errors"]] == ["script"]
 
     stored = await agent.call("get_flow", flow_id=saved["flow_id"])
     mended = (

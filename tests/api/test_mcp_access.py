@@ -135,6 +135,7 @@ def test_s13_s76_the_objects_of_others_are_as_absent_ones(account: Client, other
         "test_node": ("flow_id", {"node": "nap"}),
         "get_execution": ("execution_id", {}),
         "get_execution_logs": ("execution_id", {}),
+        "get_step_params": ("execution_id", {"step": "nap.1"}),
         "cancel_execution": ("execution_id", {}),
         "rerun": ("execution_id", {}),
     }

@@ -60,6 +60,7 @@ def failure(value: Any) -> object:
 
 # Members that have another name than the part that they show, or that several parts make.
 OTHERWISE: Final[Mapping[str, Mapping[str, Callable[[Any], object]]]] = {
+    "StepParamsAnswer": {"exact": lambda v: not v.reasons},
     "AccountAnswer": {"email_confirmed": lambda v: v.is_email_confirmed, "disabled": lambda v: v.is_disabled},
     "EntryAnswer": {
         "namespace": lambda v: v.at.namespace,

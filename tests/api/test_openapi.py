@@ -510,6 +510,7 @@ def _steps(go: Go, account: Client) -> None:
         for one in (id, "exec-1"):
             go(account, f"GET {execution}/steps/{{step_id}}", id=one, step_id=step)
             go(account, f"GET {execution}/steps/{{step_id}}/result", id=one, step_id=step)
+            go(account, f"GET {execution}/steps/{{step_id}}/params", id=one, step_id=step)
     for one in (id, "exec-1"):
         go(account, f"GET {execution}/graph", id=one)
     for query in ("?view=summary", "?view=preview", "?view=x"):

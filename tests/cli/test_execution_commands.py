@@ -244,7 +244,8 @@ def test_a_failed_execution_shows_its_log_steps_events_and_output(user: User) ->
     assert "The execution failed: " in user("executions", "output", id, code=3).stderr
     assert json.loads(user("executions", "output", id, "--step", "tell.1").stdout) == {}
     assert user("executions", "output", id, "--step", "tell.1", "-o", "ndjson").stdout == "{}\n"
-    for command in ("output", "steps"):
+    assert json.loads(user("executions", "params", id).stdout) == {"error": "shop.closed", "message": "It is night"}
+    for command in ("output", "params", "steps"):
         told = user("executions", command, id, "--step", "nothing.1", code=5).stderr
         assert "has no step 'nothing.1': 'flowrunner executions steps' shows them" in told
     assert user("logs", id, "--node", "nothing").stderr == "The log has no such line\n"

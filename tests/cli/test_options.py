@@ -24,7 +24,7 @@ ENTRY: Final[Mapping[str, Any]] = {
     "status": "completed", "number": 1, "revision": 1, "created_at": "2026-01-01T00:00:00.000Z", "type": "schedule",
     "enabled": True, "role": "admin", "level": "info", "message": "done", "link": "/x", "execution_id": ID, "total": 1,
     "definition": "nodes: {a: {type: return}}", "flow_id": "flow-1", "missing_secrets": [], "next": [], "done": 1,
-    "value": 1, "failed": 0, "errors": [], "used_by": [],
+    "value": 1, "failed": 0, "errors": [], "used_by": [], "reasons": [], "params": {"size": 1, "value": 1},
     "plan": {"action": "update", "diff": "", "is_truncated": False, "summary": None}, "executions": [{"id": ID}],
     "timestamp": "2026-01-01T00:00:00.000Z",
 }  # fmt: skip
@@ -39,6 +39,7 @@ ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {
     **{f"{group}{name}": ["--flow", "thing"] for name in ("cancel", "rerun") for group in ("", "executions ")},
     "executions delete": ["--flow", "thing"],
     **{f"executions {name}": [ID] for name in ("get", "logs", "output", "steps")},
+    "executions params": [ID, "--step", "thing.1"],
     "logs": [ID],
     "signal": ["paid", "--label", "kind=thing"],
     "trigger backfill": ["thing/thing", "--from", "2026-01-01", "--to", "2026-01-02", "-y"],
@@ -136,7 +137,7 @@ class Server:
     def send(self, request: Request, **_: object) -> Answer:
         self.sent.append((request.method, request.target, dict(request.headers), request.body))
         name = request.target.partition("?")[0].rpartition("/")[2].replace("-", "_")
-        is_list = request.method == "GET" and name.endswith(("s", "audit", "config", "store"))
+        is_list = request.method == "GET" and name != "params" and name.endswith(("s", "audit", "config", "store"))
         body = {name: [self.entry], "total": 1, "refused": {"count": 0, "last": []}} if is_list else self.entry
         headers = {"content-type": "application/json", "x-request-id": "req-1"}
         return Answer(status=200, headers=headers, body=json.dumps(body).encode())

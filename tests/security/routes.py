@@ -144,6 +144,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/executions/{id}/steps": "execution",
     "/api/v1/executions/{id}/steps/{step_id}": "execution",
     "/api/v1/executions/{id}/steps/{step_id}/result": "execution",
+    "/api/v1/executions/{id}/steps/{step_id}/params": "execution",
     "/api/v1/executions/{id}/signals/{key}": "execution",
     "/api/v1/executions/{id}/approvals/{node}": "execution",
     "/api/v1/executions/{id}/approvals/{node}/link": "execution",

@@ -89,6 +89,8 @@ def test_s26_s27_no_tool_of_mcp_shows_a_secret_that_a_called_server_sends_back(
     for view in ("summary", "preview", "full"):
         call("get_execution", execution_id=id, view=view)
     call("get_execution_logs", execution_id=id)
+    for step in call("get_execution", execution_id=id)["steps"]:
+        call("get_step_params", execution_id=id, step=step["step"])
     for name in (*SECRETS, "all"):
         call("test_node", flow_id=flow, node=name)
     call("rerun", execution_id=id, from_node="say_LONGER", wait_seconds=30)

@@ -71,6 +71,62 @@ nodes:
 """
 
 
+SENT: Final = """\
+nodes:
+  make: {type: transform, params: {value: {id: 7}}, next: send}
+  send:
+    type: http.request
+    params:
+      url: "URL/status/400?of=${flow.input.customer}"
+      method: POST
+      headers: {Authorization: "Bearer ${secrets.SHOP_TOKEN}"}
+      body: {order: "${input.id}", at: "${Date.now()}", markup: "<img src=x onerror=alert(1)>"}
+"""
+
+
+def test_a_step_shows_what_it_was_given(tab: Tab, api: Client, receiver: Receiver) -> None:
+    api.new_secret("SHOP_TOKEN", "a-token-of-the-shop")
+    flow = api.new_flow(SENT.replace("URL", receiver.url), name="sends an order")
+    before, id = (api.run(flow, {"customer": customer}) for customer in ("acme", "bolt"))
+    for each in (before, id):
+        assert api.ended(each)["status"] == "failed"
+    page = tab.go(f"/executions/{id}")
+
+    # A failed step shows them by itself.
+    given = panel(page).get_by_role("group", name="Parameters", exact=True)
+    expect(given).to_contain_text("/status/400?of=bolt")
+    expect(given).to_contain_text('"Bearer ${secrets.SHOP_TOKEN}"')
+    expect(given).to_contain_text('"order": 7')
+    expect(panel(page)).to_contain_text("They may have been others. An expression reads the clock")
+    assert violations(page) == []
+    panel(page).get_by_role("button", name="Compare with another").click()
+    panel(page).get_by_label("Execution to compare with").select_option(before)
+    expect(panel(page).locator(".diff-removed", has_text="of=acme")).to_have_count(1)
+
+    page = tab.go(f"/executions/{id}?step=make.1")
+    panel(page).get_by_role("button", name="Show its parameters").click()
+    expect(given).to_contain_text('"id": 7')
+
+
+READS_NULL: Final = """\
+nodes:
+  make: {type: transform, params: {value: {user: null}}, next: send}
+  send: {type: log, params: {message: "To ${input.user.name}", data: "${flow.input.region}"}}
+"""
+
+
+def test_a_step_whose_expression_failed_shows_what_it_read(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(READS_NULL), {"region": "eu"})
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+
+    given = panel(page).get_by_role("group", name="Parameters", exact=True)
+    expect(given).to_contain_text('"data": "eu"')
+    expect(panel(page).locator("p", has_text="message")).to_contain_text("cannot read 'name' of null")
+    expect(panel(page).get_by_role("group", name="input", exact=True)).to_contain_text('"user": null')
+    assert violations(page) == []
+
+
 def test_a_failed_step_shows_what_it_was_answered(tab: Tab, api: Client) -> None:
     id = api.run(api.new_flow(REFUSED))
     api.ended(id)
@@ -767,7 +823,8 @@ def test_two_attempts_are_compared_next_to_each_other(tab: Tab, api: Client, rec
     expect(data.locator("tr", has_text="queue")).to_have_text('    "queue": 40,    "queue": 12,')
     expect(data.locator("tr", has_text="queue").locator("td.diff-removed")).to_have_count(1)
     expect(data.locator("tr", has_text="onerror").locator(".diff-removed, .diff-added")).to_have_count(0)
-    expect(dialog.get_by_role("img", name="differs")).to_have_count(1)
+    expect(dialog.get_by_role("group", name="Parameters").locator(".diff-removed")).to_contain_text("/first-of-the")
+    expect(dialog.get_by_role("img", name="differs")).to_have_count(2)
     assert violations(page) == []
 
     left.select_option(label="Attempt 3")

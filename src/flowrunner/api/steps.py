@@ -14,13 +14,14 @@ from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import DIGITS
-from flowrunner.api.http.routing import ProtectedRoute
+from flowrunner.api.http.routing import ProtectedRoute, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import PreviewAnswer
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import ExecutionId, milliseconds, rfc3339, rfc3339_or_none
 from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.services.run_graph import GraphEdge, GraphNode
+from flowrunner.services.step_params import ParamsErrorView, ParamsView
 from flowrunner.services.step_values import ErrorView, Preview, ReceivedView, WaitView
 from flowrunner.services.steps import AttemptView, StepDetail, StepView
 
@@ -156,6 +157,43 @@ class StepDetailAnswer(StepAnswer, frozen=True, kw_only=True):
             result=stored(None if view.result is None else view.result.value),
             each_attempt=[AttemptAnswer.of(attempt) for attempt in detail.attempts],
             waits=[StepWait.of(wait) for wait in detail.waits],
+        )
+
+
+class ParamsError(Answer, frozen=True, kw_only=True):
+    path: Annotated[str, Meta(description="The place of the expression: `body.items[0]`; `if` for the condition.")]
+    message: str
+    reads: Annotated[dict[str, PreviewAnswer], Meta(description="The values of the names that it reads.")]
+
+    @classmethod
+    def of(cls, error: ParamsErrorView) -> Self:
+        reads = {name: PreviewAnswer.of(value) for name, value in error.reads.items()}
+        return cls(path=error.path, message=error.message, reads=reads)
+
+
+class StepParamsAnswer(Answer, frozen=True, kw_only=True):
+    step: Annotated[str, STEP]
+    attempt: int
+    params: Annotated[
+        PreviewAnswer | UnsetType,
+        Meta(
+            description="The evaluated parameters: null where an expression has no value, and `${secrets.NAME}` in"
+            " place of the value of a secret. Absent if its `if` was false."
+        ),
+    ] = UNSET
+    errors: Annotated[list[ParamsError], Meta(description="The parts of the parameters that have no value.")]
+    exact: Annotated[bool, Meta(description="The attempt was given these, apart from the values of secrets.")]
+    reasons: Annotated[list[str], Meta(description="Why it may have been given others.")]
+
+    @classmethod
+    def of(cls, view: ParamsView) -> Self:
+        return cls(
+            step=view.step,
+            attempt=view.attempt,
+            params=_previewed(view.params),
+            errors=[ParamsError.of(error) for error in view.errors],
+            exact=not view.reasons,
+            reasons=list(view.reasons),
         )
 
 
@@ -306,6 +344,24 @@ async def get_step_result(request: Request, id: str, step_id: _StepId) -> Respon
     """Return the result of a step as it is stored."""
     async with services_of(request).steps.result(caller_of(request), ExecutionId(id), step_id) as result:
         return tagged(request, encoded(result, headers=_AS_FILE))
+
+
+@router.get("/executions/{id}/steps/{step_id}/params", responses=errors(401, 403, 404, 409, 422))
+async def get_step_params(
+    request: Request,
+    id: str,
+    step_id: _StepId,
+    *,
+    attempt: Annotated[
+        int | None, Query(ge=1, le=2**31, description="The number of the attempt; the latest by default."), DIGITS
+    ] = None,
+) -> Reply[StepParamsAnswer]:
+    """Return the parameters that an attempt was given, evaluated again from what the execution has recorded.
+
+    Nothing runs, and no secret is read.
+    """
+    view = services_of(request).step_params.of(caller_of(request), ExecutionId(id), step_id, attempt)
+    return answer(StepParamsAnswer.of(await while_connected(request, view)))
 
 
 @router.get("/executions/{id}/graph", responses=errors(401, 403, 404, 409))

@@ -2,6 +2,7 @@
 
 from flowrunner.bootstrap.engine import EngineParts
 from flowrunner.bootstrap.resources import Resources
+from flowrunner.engine.past_params import EnginePastParams
 from flowrunner.security.memory_room import FairBodies, FairMemory
 from flowrunner.services.approval_links import LinkedApprovals
 from flowrunner.services.approvals import Approvals
@@ -18,6 +19,7 @@ from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.selections import Selections
 from flowrunner.services.signals import Signals
+from flowrunner.services.step_params import StepParams
 from flowrunner.services.steps import Steps
 from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.approvals import SqlApprovals
@@ -53,6 +55,8 @@ def assemble_executions(opened: Resources, engine: EngineParts, usage: UsageLimi
         schemas=schemas,
         clock=clock,
     )
+    # Its room is separate from that of bodies, which must not wait for reads.
+    steps = Steps(journal, SqlStepEvents(database), library, FairBodies())
     return ExecutionServices(
         executions=executions,
         reruns=Reruns(executions, reader, journal, stores.flows, library, replays=replays, clock=clock),
@@ -62,8 +66,8 @@ def assemble_executions(opened: Resources, engine: EngineParts, usage: UsageLimi
             engine.approval_links, reader, replays, dispatcher, signals, schemas=schemas, clock=clock
         ),
         approvals=Approvals(SqlApprovals(database), stores.accounts),
-        # Separate from the room of bodies, which must not wait for reads.
-        steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
+        steps=steps,
+        step_params=StepParams(steps, replays, library, EnginePastParams(engine.deps)),
         overviews=Overviews(SqlOverview(database), clock),
     )
 

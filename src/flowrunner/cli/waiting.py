@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import click
 
-from flowrunner.cli.common import CommandFailed, common, has_colour
+from flowrunner.cli.common import CommandFailed, common, has_colour, say, warn
 from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, NOT_FOUND, OK, STILL_RUNNING
 from flowrunner.cli.live import LiveTree, PlainLines, Silence, View
 from flowrunner.cli.log_lines import followed_events
-from flowrunner.cli.output import show, show_value
+from flowrunner.cli.output import print_text, show, show_value
 from flowrunner.cli.text import plain
 from flowrunner.client import Client
 
@@ -113,13 +113,46 @@ def no_step(step: str) -> CommandFailed:
     return CommandFailed(f"The execution has no step '{step}': 'flowrunner executions steps' shows them", NOT_FOUND)
 
 
+def show_params(client: Client, path: str, step: str | None, attempt: int | None) -> None:
+    """Print the parameters of a step, of the failed one by default. Raises: CommandFailed if there is no such step."""
+    if step is None:
+        step = (client.get(path).get("failure") or {}).get("step")
+        if step is None:
+            raise CommandFailed("No step has failed: name one with --step", NOT_FOUND)
+    steps = f"{path}/steps"
+    found = client.get(f"{steps}/{step_id(client, steps, step)}/params", attempt=attempt)
+    wanted = common()
+    if wanted.output or wanted.query or wanted.fields:
+        show(found, name="step")
+        return
+    params = found.get("params")
+    if params is None:
+        say(f"The step {step} was given no parameters")
+    elif "text" in params:
+        print_text(params["text"])
+        say(f"This is the beginning of {params['size']} bytes")
+    else:
+        show_value(params["value"])
+    for error in found["errors"]:
+        warn(f"{error['path']}: {error['message']}")
+    for reason in found["reasons"]:
+        warn(f"they may have been others: {reason}")
+
+
+def step_id(client: Client, path: str, step: str) -> int:
+    """Return the id of a step. Args: path: That of the steps. Raises: CommandFailed if there is none."""
+    found = next(client.entries(path, query={"step": step, "cursor": None}, most=1), None)
+    if found is None:
+        raise no_step(step)
+    id: int = found["id"]
+    return id
+
+
 def result_of(client: Client, path: str, step: str | None) -> Any:
     """Return the result of an execution, or of a step of it. Raises: CommandFailed if there is none."""
     if step is not None:
-        found = list(client.entries(f"{path}/steps", query={"step": step, "cursor": None}, most=1))
-        if not found:
-            raise no_step(step)
-        return client.get(f"{path}/steps/{found[0]['id']}/result")
+        steps = f"{path}/steps"
+        return client.get(f"{steps}/{step_id(client, steps, step)}/result")
     execution = client.get(path)
     match execution["status"]:
         case "completed":

@@ -21,6 +21,7 @@ from flowrunner.client.models import (
     StartedRerun,
     StepDetail,
     StepListItem,
+    StepParams,
 )
 from flowrunner.client.operations import Group, K, list_operation, operation
 from flowrunner.client.requests import key_or_new, request, segment, segments
@@ -161,6 +162,11 @@ class Executions(Group[K]):
         """Return the result of a step alone."""
         made = request("GET", f"{_execution(id)}/steps/{segment(step_id)}/result")
         return Call(request=made, decode=Answer.json)
+
+    @operation("getStepParams")
+    def step_params(self, id: str, step_id: int, *, attempt: int | None = None) -> Call[StepParams]:
+        """Return the parameters that an attempt of a step was given, the latest by default."""
+        return call(StepParams, "GET", f"{_execution(id)}/steps/{segment(step_id)}/params", query={"attempt": attempt})
 
     @operation("getExecutionGraph")
     def graph(self, id: str) -> Call[Graph]:

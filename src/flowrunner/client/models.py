@@ -1212,6 +1212,19 @@ class Overview(Model):
     flows: list[FlowActivity]
 
 
+class ParamsError(Model):
+    """The schema `ParamsError` of the API.
+
+    Attributes:
+        path: The place of the expression: `body.items[0]`; `if` for the condition.
+        reads: The values of the names that it reads.
+    """
+
+    path: str
+    message: str
+    reads: dict[str, Preview]
+
+
 class PasskeyOptions(Model):
     """The schema `PasskeyOptions` of the API.
 
@@ -1750,6 +1763,26 @@ class StepListItem(Model):
     input_edited_by: str | None
     input: Preview | None
     result: Preview | None
+
+
+class StepParams(Model):
+    """The schema `StepParamsAnswer` of the API.
+
+    Attributes:
+        step: The step, such as fetch.1, or each.1[4]/push.1 in a loop.
+        params: The evaluated parameters: null where an expression has no value, and `${secrets.NAME}` in place of
+            the value of a secret. Absent if its `if` was false.
+        errors: The parts of the parameters that have no value.
+        exact: The attempt was given these, apart from the values of secrets.
+        reasons: Why it may have been given others.
+    """
+
+    step: str
+    attempt: int
+    params: Preview | None
+    errors: list[ParamsError]
+    exact: bool
+    reasons: list[str]
 
 
 class StepWait(Model):

@@ -1,5 +1,6 @@
 """The values of templates: the names that they read, a flow's outputs, and the values that a loop collects."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, cast
@@ -17,6 +18,7 @@ from flowrunner.domain.expression import (
     value_of,
 )
 from flowrunner.domain.flow import Flow, Node
+from flowrunner.domain.partial_rendering import PartError, render_parts
 from flowrunner.domain.prepared import Mentions, Prepared
 from flowrunner.domain.step_state import Frame, StepState
 from flowrunner.domain.values import JSON, rfc3339_or_none
@@ -62,6 +64,19 @@ class ExpressionScope:
         scope = await self._scope(part.mentions)
         values = await self._values(part.codes, scope)
         return await render_soon(template, scope, values)
+
+    async def resolve_parts(self, part: Prepared) -> tuple[JSON, Sequence[PartError]]:
+        """Return the value of a template, with null for the parts that have none, and the first of these.
+
+        Raises:
+            Stopped.
+        """
+        try:
+            scope = await self._scope(part.mentions)
+        except ExpressionFailed as error:
+            return None, [PartError(path="", message=str(error))]
+        values = await self._values(part.codes, scope)
+        return await asyncio.to_thread(render_parts, part.template, scope, values)
 
     async def _values(self, codes: Sequence[Code], scope: Mapping[str, JSON]) -> Values:
         if not codes:
@@ -177,8 +192,12 @@ class ExpressionScope:
         )
         for name in sorted(mentions.secrets - values.keys()):
             if ("secrets", name) in mentions.needed:
-                raise ExpressionFailed(f"${{secrets.{name}}}: there is no secret '{name}'")
+                raise ExpressionFailed(no_secret(name))
         return dict(values)
+
+
+def no_secret(name: str) -> str:
+    return f"${{secrets.{name}}}: there is no secret '{name}'"
 
 
 def _existing(steps: Mapping[str, StepState], wanted: frozenset[str] | None) -> Iterable[str]:

@@ -89,6 +89,13 @@ async def storable_error_soon(error: ErrorValue, redactor: Redactor) -> ErrorVal
     return stored.error
 
 
+async def without_secrets(value: JSON, redactor: Redactor) -> tuple[JSON, bool]:
+    """Return a value as an execution would store it, and True; or None and False if it could not store it."""
+    event = NodeCompleted(node="", node_type="", iteration=1, attempt=1, action="", result=value)
+    stored = (await storable_soon(event, redactor)).event
+    return (stored.result, True) if isinstance(stored, NodeCompleted) else (None, False)
+
+
 def record(event: Event, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
     """Return an event as a record of the journal. Raises: See `storable`."""
     return Recorded(seq, at, *storable(event, redactor))

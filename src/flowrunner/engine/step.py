@@ -198,7 +198,7 @@ async def _event_of(attempt: StepAttempt, outcome: _NodeOutcome) -> StepResult:
         outcome = current.collected(others)
     result = outcome.result if isinstance(outcome, _WithResult) else outcome
     if node.output is not None:
-        result = await _scope(attempt, {"result": result}).resolve(node.output)
+        result = await scope_of(attempt, {"result": result}).resolve(node.output)
     # Later nodes see the JSON value that a replay will see. Raises for objects without a JSON form.
     result = msgspec.to_builtins(result, str_keys=True)
     if isinstance(outcome, Suspend):
@@ -217,9 +217,9 @@ async def _run_or_resume(attempt: StepAttempt) -> _NodeOutcome:
     node_type: NodeType[Any] = attempt.loaded.deps.node_types[node.type]
     if current.status is StepStatus.RUNNING and (kept := _kept_params(node_type, node)) is not None:
         return await node_type.run(kept, NodeContext(attempt))
-    scope = _scope(attempt, {})
+    scope = scope_of(attempt, {})
     if node_type.reevaluate_params:
-        scope.extra = _names_of_next_run(current)
+        scope.extra = names_of_next_run(current)
     if current.status is StepStatus.RUNNING:
         return await _run(node_type, attempt, scope)
     params = None
@@ -245,11 +245,11 @@ async def _run(node_type: NodeType[Any], attempt: StepAttempt, scope: Expression
         return await _run_with_hooks(node_type, attempt, node.hooks, await scope.resolve(node.params))
     params = await scope.resolve(node.params)
     if node.is_part:
-        params = await _completed_params(attempt, params)
+        params = await completed_params(attempt, params)
     return await node_type.run(node_type.read(params), NodeContext(attempt))
 
 
-def _scope(attempt: StepAttempt, extra: Mapping[str, JSON]) -> ExpressionScope:
+def scope_of(attempt: StepAttempt, extra: Mapping[str, JSON]) -> ExpressionScope:
     """Return the names that the expressions of a step read: in a part of a node, those of that node."""
     loaded, at = attempt.loaded, attempt.current
     if attempt.declared.is_part:
@@ -266,7 +266,8 @@ def _whole(attempt: StepAttempt) -> tuple[StepState, JSON]:
     return attempt.loaded.state.at(frame.owner), frame.item
 
 
-async def _completed_params(attempt: StepAttempt, params: JSON) -> JSON:
+async def completed_params(attempt: StepAttempt, params: JSON) -> JSON:
+    """Return the parameters of a part of a node as that node's type completes them. Raises: NodeFailure."""
     whole, item = _whole(attempt)
     assert whole.open is not None, "a step with running scopes has them open"
     node_type = attempt.loaded.deps.node_types[whole.node_type]
@@ -324,7 +325,7 @@ async def _call(attempt: StepAttempt, hook: Prepared, extra: Mapping[str, JSON])
     return await ExpressionScope(attempt.loaded, attempt.current, attempt.on_console, extra).resolve(hook)
 
 
-def _names_of_next_run(current: StepState) -> Mapping[str, JSON]:
+def names_of_next_run(current: StepState) -> Mapping[str, JSON]:
     """Return the index of the next run of a scope and the result of the previous one, for the parameters."""
     results = current.open.results if current.open is not None else {}
     for key, result in results.items():

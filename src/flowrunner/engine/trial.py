@@ -29,7 +29,7 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, Works
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, LoadedExecution
 from flowrunner.engine.mailbox import StepResult
 from flowrunner.engine.node_context import LongValueSlot
-from flowrunner.engine.recorder import LinkHidingRedactor, storable_error_soon, storable_soon
+from flowrunner.engine.recorder import LinkHidingRedactor, storable_error_soon, storable_soon, without_secrets
 from flowrunner.engine.step import cancelled_itself, is_cancelled, run_step, timed_out
 from flowrunner.ids import new_id
 from flowrunner.plugin import (
@@ -119,7 +119,7 @@ class EngineTrials:
                 node_type=place.node.type,
                 started_at=started_at,
                 ended_at=deps.clock.now(),
-                params=await _without_secrets(recorded.params, redactor),
+                params=(await without_secrets(recorded.params, redactor))[0],
                 lines=[await _line(line, redactor) for line in lines],
             )
         finally:
@@ -297,13 +297,6 @@ async def _fields(outcome: StepResult, redactor: Redactor) -> dict[str, Any]:
             # Too large to be stored.
             assert isinstance(stored, NodeFailed), "a result stays what it is, or becomes an error"
             return {"status": "failed", "error": stored.error.as_json()}
-
-
-async def _without_secrets(params: JSON, redactor: Redactor) -> JSON:
-    """Return the parameters in the form in which an execution would store them."""
-    event = NodeCompleted(node="", node_type="", iteration=1, attempt=1, action="", result=params)
-    stored = (await storable_soon(event, redactor)).event
-    return stored.result if isinstance(stored, NodeCompleted) else None
 
 
 async def _line(line: Logged, redactor: Redactor) -> TrialLine:

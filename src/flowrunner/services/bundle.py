@@ -48,6 +48,7 @@ from flowrunner.services.secrets import Secrets
 from flowrunner.services.sessions import Sessions
 from flowrunner.services.sign_on import SignOn
 from flowrunner.services.signals import Signals
+from flowrunner.services.step_params import StepParams
 from flowrunner.services.steps import Steps
 from flowrunner.services.store import StoreEntries
 from flowrunner.services.system import System
@@ -105,6 +106,7 @@ class ExecutionServices:
     linked_approvals: LinkedApprovals
     approvals: Approvals
     steps: Steps
+    step_params: StepParams
     overviews: Overviews
 
 

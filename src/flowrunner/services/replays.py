@@ -4,20 +4,25 @@ The events may take as much memory as an execution may keep.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.rerun import Timed
-from flowrunner.domain.transitions import apply_all
+from flowrunner.domain.transitions import IllegalEvent, apply_all
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import JournalReader, StoredExecution, Unreadable, load_whole
 from flowrunner.ports.memory import MemoryRoom
 from flowrunner.services.account_locks import AccountLocks
 
 T = TypeVar("T")
+
+
+class _Enough(Exception):
+    """No further events are needed."""
 
 
 class Replays:
@@ -65,6 +70,36 @@ class Replays:
                 return await asyncio.to_thread(evaluate, state)
             except Unreadable as error:
                 raise Conflict(str(error)) from error
+            finally:
+                loading.give_back()
+
+    @asynccontextmanager
+    async def up_to(
+        self, caller: Caller, id: ExecutionId, add: Callable[[Sequence[Timed]], bool]
+    ) -> AsyncIterator[None]:
+        """Pass events to ``add`` until it returns True; their memory is reserved until the end of the context.
+
+        One request per account at a time.
+
+        Args:
+            add: Runs on a thread.
+
+        Raises: NotFound; Conflict if the events cannot be read.
+        """
+
+        async def take(events: Sequence[Timed]) -> None:
+            if await asyncio.to_thread(add, events):
+                raise _Enough
+
+        async with self._locks.of(caller):
+            loading = self._room.loading()
+            try:
+                try:
+                    with suppress(_Enough):
+                        await self._journal.load(id, take, loading)
+                except (Unreadable, IllegalEvent) as error:
+                    raise Conflict(str(error)) from error
+                yield
             finally:
                 loading.give_back()
 

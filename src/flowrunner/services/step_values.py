@@ -216,14 +216,15 @@ def _decoded(need: _Need, event: StoredEvent, values: _Values) -> Any:
         case _:
             received = decode_event(event.type, event.data)
             assert isinstance(received, SignalReceived), "the index names the event of a signal"
-            return ReceivedView(event.at, received.by, _preview_of(values.payload, need.most))
+            return ReceivedView(event.at, received.by, preview_of(values.payload, need.most))
 
 
-def _preview_of(raw: msgspec.Raw, most: int) -> Preview:
-    size = len(memoryview(raw))
+def preview_of(value: msgspec.Raw | bytes, most: int) -> Preview:
+    """Return a value that is encoded as JSON, or the first ``most`` bytes of it."""
+    size = len(memoryview(value))
     if size <= most:
-        return Preview(size, value=bytes(raw))
-    return Preview(size, text=bytes(memoryview(raw)[:most]).decode(errors="ignore"))
+        return Preview(size, value=bytes(value))
+    return Preview(size, text=bytes(memoryview(value)[:most]).decode(errors="ignore"))
 
 
 def _description(waiting: NodeWaiting) -> Mapping[str, JSON]:

@@ -16,8 +16,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Conflict, InvalidFlow, NotFound
-from flowrunner.domain.events import ROOT, NodeStarted
+from flowrunner.domain.counted import counted
+from flowrunner.domain.errors import Conflict, InvalidFlow, NotFound, invalid
+from flowrunner.domain.events import ROOT, NodeStarted, Step
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.event_codec import decode_event, type_of
 from flowrunner.ports.flows import CompiledFlows
@@ -208,6 +209,20 @@ class Steps:
             async with self._room.hold(caller.workspace_id, PAGE_MEMORY + 2 * reading.size):
                 await reading.read(self._events, id)
                 yield reading.text(value, most=_WHOLE)
+
+    async def attempt(
+        self, caller: Caller, id: ExecutionId, step_id: int, number: int | None
+    ) -> tuple[StoredExecution, Step, int]:
+        """Return a step and the number of one of its attempts, of the latest by default.
+
+        Raises: NotFound; Conflict; InvalidInput if it has had fewer attempts.
+        """
+        async with self._found(caller, id) as stored:
+            entry = await self._existing(stored, step_id)
+            latest = entry.attempts[-1].number
+            if number is not None and number > latest:
+                raise invalid("attempt", f"the step {entry.step} has had {counted(latest, 'attempt')}")
+            return stored, entry.step, number or latest
 
     async def graph(self, caller: Caller, id: ExecutionId) -> RunGraph:
         """Return the nodes and edges of the execution's revision with the states of their runs.

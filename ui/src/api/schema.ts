@@ -738,6 +738,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/executions/{id}/steps/{step_id}/params": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Return the parameters that an attempt was given, evaluated again from what the execution has recorded
+         * @description Return the parameters that an attempt was given, evaluated again from what the execution has recorded.
+         *
+         *     Nothing runs, and no secret is read.
+         */
+        get: operations["getStepParams"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/executions/{id}/graph": {
         parameters: {
             query?: never;
@@ -5468,6 +5490,23 @@ export interface components {
              */
             flows: components["schemas"]["FlowActivityAnswer"][];
         };
+        /** ParamsError */
+        ParamsError: {
+            /**
+             * Path
+             * @description The place of the expression: `body.items[0]`; `if` for the condition.
+             */
+            path: string;
+            /** Message */
+            message: string;
+            /**
+             * Reads
+             * @description The values of the names that it reads.
+             */
+            reads: {
+                [key: string]: components["schemas"]["PreviewAnswer"];
+            };
+        };
         /** PasskeyOptions */
         PasskeyOptions: {
             /** Challenge */
@@ -6757,6 +6796,33 @@ export interface components {
             input?: components["schemas"]["PreviewAnswer"];
             /** @description Absent until it has completed. */
             result?: components["schemas"]["PreviewAnswer"];
+        };
+        /** StepParamsAnswer */
+        StepParamsAnswer: {
+            /**
+             * Step
+             * @description The step, such as fetch.1, or each.1[4]/push.1 in a loop.
+             */
+            step: string;
+            /** Attempt */
+            attempt: number;
+            /** @description The evaluated parameters: null where an expression has no value, and `${secrets.NAME}` in place of the value of a secret. Absent if its `if` was false. */
+            params?: components["schemas"]["PreviewAnswer"];
+            /**
+             * Errors
+             * @description The parts of the parameters that have no value.
+             */
+            errors: components["schemas"]["ParamsError"][];
+            /**
+             * Exact
+             * @description The attempt was given these, apart from the values of secrets.
+             */
+            exact: boolean;
+            /**
+             * Reasons
+             * @description Why it may have been given others.
+             */
+            reasons: string[];
         };
         /** StepWait */
         StepWait: {
@@ -12823,6 +12889,139 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    getStepParams: {
+        parameters: {
+            query?: {
+                /** @description The number of the attempt; the latest by default. */
+                attempt?: number | null;
+            };
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
+            path: {
+                id: string;
+                /** @description The number of the step's first event. */
+                step_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StepParamsAnswer"];
                 };
             };
             /** @description Not modified */

@@ -56,6 +56,10 @@ export const step = {
   download: "Open as JSON",
   errorData: "Data of the error",
   noResult: "There is no result yet.",
+  params: "Parameters",
+  showParams: "Show its parameters",
+  noParams: "It was given none.",
+  notExact: "They may have been others.",
   compare: "Compare with another execution",
   lastLines: "Last log lines",
 };

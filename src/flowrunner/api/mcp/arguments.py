@@ -101,6 +101,14 @@ class GetExecutionLogsArguments(Body):
     cursor: Cursor
 
 
+class GetStepParamsArguments(Body):
+    execution_id: ExecutionId
+    step: str = Field(
+        min_length=1, max_length=2000, description="The step, from get_execution, such as fetch.1 or each.1[4]/push.1."
+    )
+    attempt: int | None = Field(default=None, ge=1, le=2**31, description="The latest by default.")
+
+
 class CancelExecutionArguments(Body):
     execution_id: ExecutionId
     force: bool = Field(default=False, description="End it at once, without on_finish.")

@@ -246,6 +246,15 @@ async def _get_execution_logs(call: AgentCall, given: takes.GetExecutionLogsArgu
     return await _page(call, "executions", given.execution_id, "logs", limit=given.limit, entry=entry, **asked)
 
 
+async def _get_step_params(call: AgentCall, given: takes.GetStepParamsArguments) -> Result:
+    path = "executions", given.execution_id, "steps"
+    found = (await call.api.get(*path, step=given.step, limit=1))["steps"]
+    if not found:
+        raise ToolError("not_found", "There is no such step", "get_execution shows the steps")
+    params: Result = await call.api.get(*path, str(found[0]["id"]), "params", attempt=given.attempt)
+    return params
+
+
 async def _cancel_execution(call: AgentCall, given: takes.CancelExecutionArguments) -> Result:
     query = {"force": given.force or None}
     done: Result = await (await call.api.send("DELETE", "executions", given.execution_id, query=query)).json()
@@ -356,6 +365,16 @@ _TOOLS: Final = (
         arguments=takes.GetExecutionLogsArguments,
         rights=_READ,
         run=_get_execution_logs,
+        reads_only=True,
+    ),
+    Tool(
+        name="get_step_params",
+        title="Read the parameters of a step",
+        description="Return what a step was given after its expressions were evaluated, such as the URL and the body of"
+        " a request, and the expressions that failed. Secrets are named, and nothing runs.",
+        arguments=takes.GetStepParamsArguments,
+        rights=_READ,
+        run=_get_step_params,
         reads_only=True,
     ),
     Tool(

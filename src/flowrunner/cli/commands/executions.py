@@ -117,7 +117,7 @@ def logs(
 @limit_option
 def steps(execution: str, step: str | None, scope: str | None, limit: Limit) -> None:
     """Print the steps of an execution, in the order in which they started."""
-    from flowrunner.cli.waiting import no_step
+    from flowrunner.cli.waiting import step_id
 
     client = connect()
     path = f"{execution_path(client, execution)}/steps"
@@ -126,10 +126,26 @@ def steps(execution: str, step: str | None, scope: str | None, limit: Limit) -> 
         columns = "step node_type:TYPE status attempts duration action error.message:ERROR"
         show_list(client, path, columns, query=query, limit=limit, name="step")
         return
-    one = next(client.entries(path, query=query, most=1), None)
-    if one is None:
-        raise no_step(step)
-    show(client.get(f"{path}/{one['id']}"), name="step")
+    show(client.get(f"{path}/{step_id(client, path, step)}"), name="step")
+
+
+@executions.command(
+    short_help="Print the parameters that a step was given.",
+    epilog=examples("executions params exec-01m8", "executions params exec-01m8 --step fetch.1 --attempt 2"),
+)
+@execution_argument
+@click.option("--step", metavar="STEP", help="The step, such as each.1[4]/push.1; by default the one that failed.")
+@click.option("--attempt", metavar="NUMBER", type=WholeNumber(1), help="The attempt; the latest by default.")
+def params(execution: str, step: str | None, attempt: int | None) -> None:
+    """Print the parameters of a step after its expressions: the URL, the body and the query that went out.
+
+    They are evaluated again, with ${secrets.NAME} in place of the value of a secret. What fails, and why they may have
+    been others, is on standard error; with -o, --query or --fields it is in the answer.
+    """
+    from flowrunner.cli.waiting import show_params
+
+    client = connect()
+    show_params(client, execution_path(client, execution), step, attempt)
 
 
 @executions.command(short_help="Print the events of an execution.", epilog=examples("executions events exec-01m8 -f"))

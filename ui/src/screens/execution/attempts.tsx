@@ -5,17 +5,20 @@ import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { diffLines, folded, linesOf } from "../../diff/lines";
 import { linePairs, pairToCompare, type Attempt } from "../../execution/attempts";
+import { paramsOf } from "../../execution/params";
 import { nodeOf } from "../../execution/names";
+import type { Step } from "../../execution/store";
 import { Dialog } from "../../parts/dialog";
 import { bytes, duration } from "../../parts/format";
 import { Load, Status, Time } from "../../parts/parts";
 import { attempts as texts } from "../../texts/attempts";
 import { comparison } from "../../texts/comparison";
 import { revisions } from "../../texts/revisions";
+import { step as words } from "../../texts/step";
 
 export interface AttemptsProps {
   id: string;
-  step: string;
+  step: Step;
   attempts: readonly Attempt[];
   /** Of the last attempt; absent until it has completed. */
   result: unknown;
@@ -27,11 +30,14 @@ const MOST_LINES = 200;
 /** Longer texts are not compared: a page with them is slow. */
 const MOST_LENGTH = 500_000;
 
-export function AttemptsDialog({ id, step, attempts, result, onClose }: AttemptsProps) {
+export function AttemptsDialog({ id, step: { id: stepId, step }, attempts, result, onClose }: AttemptsProps) {
   const [first, second] = pairToCompare(attempts);
   const [left, right] = [useSignal(first), useSignal(second)];
   const [a, b] = [attempts[left.value]!, attempts[right.value]!];
-  const logs = useQuery(`${id} ${step} ${a.attempt} ${b.attempt}`, (signal) => Promise.all([logOf(id, step, a.attempt, signal), logOf(id, step, b.attempt, signal)]));
+  const loaded = useQuery(`${id} ${step} ${a.attempt} ${b.attempt}`, (signal) => Promise.all([a, b].map(async ({ attempt }) => {
+    const [log, params] = await Promise.all([logOf(id, step, attempt, signal), paramsOf({ id, step_id: stepId }, signal, attempt)]);
+    return { ...log, params: written(params) };
+  })));
   // An answer to a request has the same members whether it is an error or a result.
   const dataOf = (attempt: Attempt) => written(attempt.error !== undefined ? attempt.error.data : attempt === attempts.at(-1) ? result : undefined);
   return (
@@ -49,7 +55,14 @@ export function AttemptsDialog({ id, step, attempts, result, onClose }: Attempts
         </tbody>
       </table>
       <Texts name={texts.data} values={[a, b].map(dataOf)} />
-      <Load query={logs} rows={3}>{(found) => <Texts name={texts.log} values={found.map(({ text }) => text)} note={found.some(({ isCut }) => isCut) ? texts.moreLines(MOST_LINES) : undefined} />}</Load>
+      <Load query={loaded} rows={3}>
+        {(found) => (
+          <>
+            <Texts name={words.params} values={found.map(({ params }) => params)} />
+            <Texts name={texts.log} values={found.map(({ text }) => text)} note={found.some(({ isCut }) => isCut) ? texts.moreLines(MOST_LINES) : undefined} />
+          </>
+        )}
+      </Load>
       <p class="muted small">{texts.input}</p>
     </Dialog>
   );

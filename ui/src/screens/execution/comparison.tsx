@@ -5,12 +5,14 @@ import { location, setQuery, to, withQuery } from "../../app/router";
 import type { Detail, Step } from "../../execution/store";
 import { bytes, moment, now, shortId } from "../../parts/format";
 import { Load, Time } from "../../parts/parts";
+import { paramsOf } from "../../execution/params";
 import { TextDiff } from "../../parts/text-diff";
 import { statuses } from "../../texts/common";
 import { comparison as texts } from "../../texts/comparison";
 
 interface Data {
   input?: unknown;
+  params?: unknown;
   result?: unknown;
 }
 
@@ -71,8 +73,9 @@ async function dataOf(id: string, step: string | undefined, signal: AbortSignal)
   }
   const { steps } = await api.get("/api/v1/executions/{id}/steps", { path: { id }, query: { step, limit: 1 }, signal });
   if (steps[0] === undefined) return undefined;
-  const { input, result } = await api.get("/api/v1/executions/{id}/steps/{step_id}", { path: { id, step_id: steps[0].id }, signal });
-  return { input, result };
+  const path = { id, step_id: steps[0].id };
+  const [{ input, result }, params] = await Promise.all([api.get("/api/v1/executions/{id}/steps/{step_id}", { path, signal }), paramsOf(path, signal)]);
+  return { input, params, result };
 }
 
 function written(data: Data): string {

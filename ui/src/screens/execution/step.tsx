@@ -27,6 +27,7 @@ import { Answer } from "./answer";
 import type { AttemptsProps } from "./attempts";
 import { dataOf } from "./data";
 import { Fault } from "./fault";
+import { Params } from "./params";
 import { Value } from "./value";
 
 /** What is beside the picture: the chosen step, the runs of the chosen node, or the data of the execution. */
@@ -141,6 +142,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {error !== undefined && <ErrorData detail={detail} own={step.error?.data} failure={failure?.data as Preview | null | undefined} />}
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} result={whole.data.result} />}
       {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} path="input" />}
+      <Params key={step.status} id={detail.id} step={step} />
       {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} path={member(member("nodes", step.node_id), "result")} />}
       {FINAL.has(detail.status) && <Compare detail={detail} step={step} />}
       <LogTail store={store} step={step} />
@@ -181,7 +183,7 @@ function Attempts({ id, step, attempts, result }: { id: string; step: Step; atte
         </tbody>
       </table>
       <div><button class="btn small-btn" onClick={() => (isOpen.value = true)}>{words.compareAttempts}</button></div>
-      {isOpen.value && <AttemptsDialog id={id} step={step.step} attempts={attempts} result={result} onClose={() => (isOpen.value = false)} />}
+      {isOpen.value && <AttemptsDialog id={id} step={step} attempts={attempts} result={result} onClose={() => (isOpen.value = false)} />}
     </section>
   );
 }
