@@ -3,12 +3,11 @@
 import os
 import pty
 import subprocess
-import sys
 import termios
 from collections.abc import Mapping
 from pathlib import Path
 
-from support.preloaded import run_forked
+from support.preloaded import forked_command, run_forked
 from support.server import clean_environment
 
 PATIENCE_SECONDS = 60.0
@@ -31,11 +30,11 @@ def flowrunner(
 def start_flowrunner(
     *arguments: str | Path, at: Path, environment: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[str]":
-    """Start the command with its outputs as pipes."""
+    """Start the command with its outputs as pipes. It gets the signals that are sent to the process."""
+    command = forked_command()
     return subprocess.Popen(
-        # Whatever was started in the background ignores Ctrl-C, and so does all that it starts: these tests, perhaps.
-        ["env", "--default-signal=INT", sys.executable, "-m", "flowrunner", *map(str, arguments)],
-        cwd=at, env=_environment(at, environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [command.path, *map(str, arguments)], pass_fds=[command.descriptor], cwd=at,
+        env=_environment(at, environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -44,12 +43,13 @@ def on_a_terminal(
     redirected: bool = False,
 ) -> str:  # fmt: skip
     """Run the command on a terminal; return what it shows: both outputs, or the standard error if ``redirected``."""
+    command = forked_command()
     ours, theirs = pty.openpty()
     if columns:
         termios.tcsetwinsize(theirs, (24, columns))
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flowrunner", *map(str, arguments)],
+            [command.path, *map(str, arguments)], pass_fds=[command.descriptor],
             cwd=at, env=_environment(at, {"TERM": "xterm", **(environment or {})}),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL if redirected else theirs, stderr=theirs,
         )  # fmt: skip

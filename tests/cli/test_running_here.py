@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from flowrunner.cli.inputs import read_json, read_text
 from flowrunner.cli.secrets import read_env
 from support.processes import descendants, is_alive
 from support.receiver import Receiver
+from support.server import clean_environment
 
 ECHO: Final = 'nodes:\n  a: {type: return, params: {value: "${flow.input}"}}\n'
 SECRET: Final = "a-key-that-nobody-sees"
@@ -510,7 +512,10 @@ nodes:
   rest: {type: delay, params: {duration: 1h}}
 """,
     )
-    process = start_flowrunner("run", "--local", "flow.yaml", at=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flowrunner", "run", "--local", "flow.yaml"], cwd=tmp_path,
+        env=clean_environment(HOME=str(tmp_path)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     until(process, "wait  rest.1")
     started = descendants(process.pid)
     assert started, "JavaScript is evaluated in processes of its own"

@@ -20,6 +20,7 @@ from flowrunner.cli.common import CommonOption
 from flowrunner.cli.lazy import LazyCommand
 from flowrunner.language import flow_tests
 from support.client import PASSWORD, Client
+from support.preloaded import forked_command
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, clean_environment
 
 # The server of the page, and the account of its reader.
@@ -65,14 +66,15 @@ def steps_of(page: Path) -> Iterator[Step]:
 
 def shell(script: str, at: Path, **variables: str) -> "subprocess.Popen[str]":
     """Start a script in which `flowrunner` is a command; standard output and error are one stream."""
-    here = f'flowrunner() {{ "{sys.executable}" -m flowrunner "$@"; }}\n'
+    command = forked_command()
+    here = f'flowrunner() {{ "{command.path}" "$@"; }}\n'
     environment = clean_environment(
         HOME=str(at), XDG_CONFIG_HOME=str(at), XDG_CACHE_HOME=str(at), NO_COLOR="1",
         FLOWRUNNER_ADMIN_EMAIL=ADMIN_EMAIL, FLOWRUNNER_ADMIN_PASSWORD=ADMIN_PASSWORD, **variables,
     )  # fmt: skip
     return subprocess.Popen(
         [str(BASH), "-c", here + script], cwd=at, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
+        text=True, pass_fds=[command.descriptor],
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import ast
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -23,31 +23,39 @@ BANNED: Final = re.compile(
 MOST_QUESTIONS: Final = 0.01
 
 
-def definitions() -> Iterator[tuple[Path, ast.AST]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            yield path, node
+@pytest.fixture(scope="module")
+def definitions() -> Iterator[Sequence[tuple[Path, ast.AST]]]:
+    """All nodes of all modules, which take seconds to parse."""
+    found = [(path, node) for path in sorted(SOURCE.rglob("*.py")) for node in ast.walk(ast.parse(path.read_text()))]
+    yield found
+    # They take a hundred megabytes.
+    found.clear()
 
 
-def docstrings() -> Iterator[tuple[Path, str]]:
-    for path, node in definitions():
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node)
-            if text is not None:
-                yield path, text
+@pytest.fixture(scope="module")
+def docstrings(definitions: Sequence[tuple[Path, ast.AST]]) -> Sequence[tuple[Path, str]]:
+    return [
+        (path, text)
+        for path, node in definitions
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if (text := ast.get_docstring(node)) is not None
+    ]
 
 
-def test_docstrings_begin_with_a_verb_or_a_noun_and_not_with_a_question() -> None:
-    texts = list(docstrings())
-    asking = [f"{path.relative_to(SOURCE)}: {text.splitlines()[0]}" for path, text in texts if QUESTIONS.match(text)]
+def test_docstrings_begin_with_a_verb_or_a_noun_and_not_with_a_question(
+    docstrings: Sequence[tuple[Path, str]],
+) -> None:
+    asking = [
+        f"{path.relative_to(SOURCE)}: {text.splitlines()[0]}" for path, text in docstrings if QUESTIONS.match(text)
+    ]
 
-    assert len(texts) > 1000
-    assert len(asking) <= MOST_QUESTIONS * len(texts), "\n".join(asking)
+    assert len(docstrings) > 1000
+    assert len(asking) <= MOST_QUESTIONS * len(docstrings), "\n".join(asking)
 
 
-def test_docstrings_have_no_banned_words() -> None:
+def test_docstrings_have_no_banned_words(docstrings: Sequence[tuple[Path, str]]) -> None:
     assert [
-        f"{path.relative_to(SOURCE)}: {found[0]}" for path, text in docstrings() for found in [banned(text)] if found
+        f"{path.relative_to(SOURCE)}: {found[0]}" for path, text in docstrings for found in [banned(text)] if found
     ] == []
 
 
@@ -58,9 +66,9 @@ def test_pages_have_no_banned_words() -> None:
     assert [f"{page.name}: {found[0]}" for page in pages for found in [banned(page.read_text())] if found] == []
 
 
-def test_no_class_name_is_shared_by_two_modules() -> None:
+def test_no_class_name_is_shared_by_two_modules(definitions: Sequence[tuple[Path, ast.AST]]) -> None:
     modules = defaultdict(set)
-    for path, node in definitions():
+    for path, node in definitions:
         if isinstance(node, ast.ClassDef):
             # The client is a program of its own, and has the server's words for the same things.
             program = "client" if path.is_relative_to(SOURCE / "client") else "server"
@@ -103,10 +111,12 @@ NEVER_ONE: Final = {
 }
 
 
-def test_numbers_before_nouns_that_may_be_one_are_written_by_the_function_for_it() -> None:
+def test_numbers_before_nouns_that_may_be_one_are_written_by_the_function_for_it(
+    definitions: Sequence[tuple[Path, ast.AST]],
+) -> None:
     found = [
         (path, ast.unparse(number.value), text.value)
-        for path, node in definitions()
+        for path, node in definitions
         if isinstance(node, ast.JoinedStr)
         for number, text in pairwise(node.values)
         if isinstance(number, ast.FormattedValue) and isinstance(text, ast.Constant) and COUNTED.match(str(text.value))

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from flowrunner.cli import connection
 from flowrunner.settings import SECRET_PREFIX, Settings, load_settings
 from mutants.planted import BUGS
 from support.client import PASSWORD, Client
+from support.preloaded import forked_command
 from support.server import Server, clean_environment
 
 BASH: Final = shutil.which("bash")
@@ -201,8 +201,8 @@ def test_no_document_contains_a_path_of_the_machine_it_was_written_on() -> None:
 @pytest.mark.skipif(BASH is None, reason="needs bash")
 def test_the_first_flow_runs_as_written(server: Server, account: Client, tmp_path: Path) -> None:
     parts = re.findall(r"<!-- tested -->\n```sh\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    command = f'flowrunner() {{ "{sys.executable}" -m flowrunner "$@"; }}'
-    script = "\n".join(["set -euo pipefail", command, *parts])
+    command = forked_command()
+    script = "\n".join(["set -euo pipefail", f'flowrunner() {{ "{command.path}" "$@"; }}', *parts])
     for written, here in {
         "http://127.0.0.1:8080": server.url,
         "ada@example.com": account.email,
@@ -217,6 +217,7 @@ def test_the_first_flow_runs_as_written(server: Server, account: Client, tmp_pat
     done = subprocess.run(
         [str(BASH), "-c", script],
         cwd=tmp_path,
+        pass_fds=[command.descriptor],
         env=environment,
         capture_output=True,
         text=True,

@@ -14,6 +14,7 @@ import pytest
 
 from docs.pages import DOCS, blocks
 from support.client import Client
+from support.preloaded import forked_command
 from support.receiver import Receiver
 from support.server import clean_environment
 from support.waiting import PATIENCE_SECONDS
@@ -41,9 +42,11 @@ def test_every_task_is_done_as_written(account: Client, receiver: Receiver, tmp_
 
     # Separated, so that a difference is reported with its task.
     script = "set -euo pipefail\n" + first[1] + "\n".join(f"{text}\necho ----" for _, text in commands)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = forked_command()
+    path = os.pathsep.join([str(command.path.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=clean_environment(HOME=str(tmp_path), PATH=path),
+        ["bash", "-c", script], cwd=tmp_path, pass_fds=[command.descriptor],
+        env=clean_environment(HOME=str(tmp_path), PATH=path),
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 
 from flowrunner.domain import decide, step_state
 from flowrunner.domain.events import Completed, Failed, Logged, NodeCompleted, NodeStarted
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine import event_log, held_memory, mailbox, recorder
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.dispatch import Signal
@@ -251,11 +251,15 @@ async def test_values_that_a_flow_nests_are_an_error_before_nothing_could_read_t
 ) -> None:
     flow = (
         "vars: {v: null}\n"
-        "nodes: {deepen: {type: while, params: {when: 'index < 600'}, nodes: {s: {type: set, params: {v: VALUE}}},"
+        "nodes: {begin: {type: set, params: {v: '${flow.input}'}, next: deepen},"
+        " deepen: {type: while, params: {when: 'index < 20'}, nodes: {s: {type: set, params: {v: VALUE}}},"
         " next: {default: a, error: c}}, a: {type: return}, c: {type: return, params: {value: '${error}'}}}"
     )
+    nearly_too_deep: JSON = None
+    for _ in range(490):
+        nearly_too_deep = [nearly_too_deep]
 
-    events = await engine.run(flow.replace("VALUE", value))
+    events = await engine.run(flow.replace("VALUE", value), nearly_too_deep)
 
     assert isinstance(end := ending(events), Completed)
     assert isinstance(end.result, dict)

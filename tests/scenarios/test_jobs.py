@@ -19,7 +19,7 @@ from support.server import Server
 from support.temporal import Temporal
 from support.waiting import wait_for
 
-EXECUTIONS: Final = int(os.environ.get("JOB_EXECUTIONS", "100"))
+EXECUTIONS: Final = int(os.environ.get("JOB_EXECUTIONS", "60"))
 KILLS: Final = 3
 PATIENCE_SECONDS: Final = 240.0
 # The usual program, in which another process continues a job soon, and progress is recorded often.

@@ -55,12 +55,14 @@ async def sandbox() -> AsyncIterator[JailedSandbox]:
 
 
 @pytest.fixture
-async def hasty_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[JailedSandbox]:
-    """A sandbox that gives scripts a quarter of their processor time: most of the hostile ones use all of it."""
+async def hasty_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> AsyncIterator[JailedSandbox]:
+    """A sandbox that gives scripts a quarter of their processor time, and a tenth to those that must use all of it."""
     usual, limit = (SOURCE / "worker.py").read_text(), f"ENGINE_SECONDS: Final = {ENGINE_SECONDS}\n"
     assert usual.count(limit) == 1
     worker = tmp_path / "worker.py"
-    worker.write_text(usual.replace(limit, f"ENGINE_SECONDS: Final = {ENGINE_SECONDS / 4}\n"))
+    worker.write_text(
+        usual.replace(limit, f"ENGINE_SECONDS: Final = {ENGINE_SECONDS / (10 if end == 'time' else 4)}\n")
+    )
     monkeypatch.setattr(fork_server, "_WORKER", worker)
     found = JailedSandbox()
     await found.evaluate(A, [Script("1")], {})

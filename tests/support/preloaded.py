@@ -15,18 +15,20 @@ import math
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 import types
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Final
 
 from support.databases import copy_new_databases, newest_schema
@@ -94,7 +96,7 @@ def run_forked(
     program: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes = b"", timeout: float = 60.0
 ) -> "subprocess.CompletedProcess[str]":
     """Run a program to its end, as `subprocess.run` does. Outputs are text, with escaped bytes that are not UTF-8."""
-    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(input)
         given.seek(0)
         files = [file.fileno() for file in (given, out, err)]
@@ -109,6 +111,31 @@ def run_forked(
             file.seek(0)
             written.append(file.read().decode(errors="backslashreplace"))
         return subprocess.CompletedProcess(list(program), status, *written)
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedCommand:
+    """The program `flowrunner` for scripts, which have it forked.
+
+    Attributes:
+        path: Its file, which is the only one of its directory.
+        descriptor: What the shell must inherit.
+    """
+
+    path: Path
+    descriptor: int
+
+
+@cache
+def forked_command() -> ForkedCommand:
+    """Make the file, once a process of the tests."""
+    directory = Path(tempfile.mkdtemp(prefix="flowrunner-command-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    descriptor, path = _parent().fileno(), directory / "flowrunner"
+    client = _TESTS / "support" / "forked_command.py"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{client}" {descriptor} -m flowrunner "$@"\n')
+    path.chmod(0o755)
+    return ForkedCommand(path, descriptor)
 
 
 @cache
