@@ -264,7 +264,7 @@ async def _until_ended(installation: Installation, loading: "asyncio.Task[None]"
         ((events,),) = await asyncio.to_thread(rows_of, installation.place, "SELECT count(*) FROM events")
         if events != count:
             count, last_at = events, now
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(_LOOK_SECONDS)
     if loading.done():
         await loading
     return still

@@ -33,7 +33,7 @@ WITH_PROCESSES: Final[Collection[Kind]] = ("processes", "postgres-processes")
 
 _STANDBY: Final = "standby: another server is active"
 _ASK_SECONDS: Final = 5.0
-_LOOK_SECONDS: Final = 0.25
+_LOOK_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 120.0
 
 

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 
 CLIENTS: Final = 6
 OBSERVED: Final = 15  # of a hundred executions
-_COUNT_SECONDS: Final = 0.5
+_COUNT_SECONDS: Final = 1.0
 # The driver's own confusion is among them: a connection broke off at a bad moment.
 DATABASE_AWAY: Final = (
     asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError
