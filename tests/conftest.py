@@ -145,8 +145,11 @@ def lasting_receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recei
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """One server for all tests that do not stop it. It is quick, as nobody pulls the plug."""
-    server = PostgresServer({"fsync": "off"})
+    """One server for all tests that do not stop it. It is quick, as nobody pulls the plug.
+
+    For each of its many databases a process would look every minute for something to clean up.
+    """
+    server = PostgresServer({"fsync": "off", "autovacuum_naptime": "5min"})
     try:
         yield server.start()
     finally:

@@ -34,7 +34,6 @@ _SETTINGS: Final = {
     "shared_buffers": "32MB",
     "max_connections": "100",
     "max_wal_size": "256MB",
-    "autovacuum_naptime": "10s",
     "log_min_messages": "warning",
 }
 

@@ -55,7 +55,7 @@ CASES: Final = (
     Case("answers that nobody asked for", lambda a: _call(a, ["answers that nobody asked for"])),
     long_case("packed answers",
          lambda a: _call(a, ["gzip, many members", "gzip without content", "gzip, 1 GB in one piece"])),
-    Case("chunks that are mostly frame",
+    long_case("chunks that are mostly frame",
          lambda a: _call(a, ["a chunk extension without end", "a chunk size without end", "chunks of 8 bytes"])),
     Case("numbers that are almost 0", lambda a: _number(a, b"1e-320")),
     Case("numbers of thousands of digits", lambda a: _number(a, b"9" * 4290)),

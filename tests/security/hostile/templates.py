@@ -86,7 +86,7 @@ CASES: Final = (
               lambda a: a.run(_transform(*["${input.x} "] * 50), {"x": [1.5e300] * 100_000})),
     Case("characters of a long text",
          lambda a: a.run(_transform(*["${input.x[9]}", "${input.x.length}"] * 2000), _umlauts())),
-    Case("conditions on a long text",
+    long_case("conditions on a long text",
          lambda a: a.run({"nodes": {"a": {"type": "switch", "params": {
              "cases": [{"when": f"input.x.length == {n}", "action": "x"} for n in range(900)]}}}}, _umlauts())),
     Case("aliases of a long text",
@@ -95,7 +95,7 @@ CASES: Final = (
     Case("a long input for many branches",
          lambda a: a.run(_branches(800, {"type": "log", "params": {"message": "m"}}), _text())),
     long_case("a long input in many scripts at once", lambda a: a.run(_scripts_at_once(300), _text())),
-    Case("many expressions that see a long input",
+    long_case("many expressions that see a long input",
          lambda a: a.run(_transform(*[f"${{input.x.length + {n}}}" for n in range(1500)]), _text())),
     long_case("a long request in each expression of a trigger", _hooked),
     Case("a result in each part of a message", _called_back),
