@@ -44,44 +44,41 @@ class Metrics:
         Gauge("flowrunner_build_info", "1, with the versions.", ["version", "python"], registry=self._registry).labels(
             __version__, platform.python_version()
         ).set(1)
-        self._refused = Counter(
-            "flowrunner_requests_refused", "Requests rejected by a limit.", ["limit"], registry=self._registry
+        self._refused = self._counter(
+            "flowrunner_requests_refused", "Requests rejected by a limit.", "limit", ["connections"]
         )
-        self._failed_jobs = Counter(
+        self._failed_jobs = self._counter(
             "flowrunner_background_failures",
             "Failed runs of background jobs, by the name of the job.",
             # Not `job`, which is Prometheus' own label.
-            ["name"],
-            registry=self._registry,
+            "name",
         )
-        self._callbacks = Counter(
+        self._callbacks = self._counter(
             "flowrunner_callback_attempts",
             "Attempts to deliver a message of a callback, by outcome.",
-            ["outcome"],
-            registry=self._registry,
+            "outcome",
+            ["delivered", "failed"],
         )
-        self._hooks = Counter(
+        self._hooks = self._counter(
             "flowrunner_hook_requests",
             "Requests to webhook triggers, by outcome.",
-            ["outcome"],
-            registry=self._registry,
+            "outcome",
+            ["started", "skipped", "repeated", "failed", "refused"],
         )
-        self._due_times = Counter(
+        self._due_times = self._counter(
             "flowrunner_due_times",
             "Due times of schedules, by outcome: started, failed, skipped or missed.",
-            ["outcome"],
-            registry=self._registry,
+            "outcome",
+            ["started", "failed", "skipped", "missed"],
         )
 
-        # An increase is an increase only after a first value.
-        for counter, outcomes in (
-            (self._callbacks, ("delivered", "failed")),
-            (self._hooks, ("started", "skipped", "repeated", "failed", "refused")),
-            (self._due_times, ("started", "failed", "skipped", "missed")),
-            (self._refused, ("connections",)),
-        ):
-            for outcome in outcomes:
-                counter.labels(outcome)
+    def _counter(self, name: str, help: str, label: str, values: Iterable[str] = ()) -> Counter:
+        """Return a counter. Args: values: Values of its label that are shown from the start."""
+        counter = Counter(name, help, [label], registry=self._registry)
+        for value in values:
+            # An increase is an increase only after a first value.
+            counter.labels(value)
+        return counter
 
     def add(self, source: MetricSource) -> None:
         """Add a source whose metrics are made when they are collected."""
