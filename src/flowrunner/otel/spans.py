@@ -59,6 +59,13 @@ class _Trace(NamedTuple):
     link: TraceContext | None
 
 
+class _Origin(NamedTuple):
+    """The execution that has started another one, as its parent or by its end."""
+
+    execution_id: ExecutionId
+    is_parent: bool
+
+
 class ExecutionSpans:
     """Implements `ports.ExecutionObserver` and `ports.Traces`.
 
@@ -105,17 +112,14 @@ class ExecutionSpans:
                     pass
 
     def _trace_of(self, execution: ObservedExecution) -> _Trace:
-        return self._trace(execution.execution_id, execution.traceparent, _linked(execution.cause))
+        return self._trace(execution.execution_id, execution.traceparent, _origin_of(execution.cause))
 
-    def _find_trace(self, id: ExecutionId, traceparent: str, linked: tuple[bool, ExecutionId] | None) -> _Trace:
-        """Return the trace of an execution. Args: linked: Whether it is a child, and of which execution."""
+    def _find_trace(self, id: ExecutionId, traceparent: str, origin: _Origin | None) -> _Trace:
         given = read_traceparent(traceparent)
-        begins = given is None or (linked is not None and not linked[0])
-        link = None
-        if linked is not None and given is not None:
-            link = given._replace(span_id=span_id_of(linked[1]))
-        trace_id = trace_id_of(id) if begins or given is None else given.trace_id
-        parent = None if begins else given
+        # An execution that the end of another one has started begins a trace.
+        parent = given if origin is None or origin.is_parent else None
+        link = None if given is None or origin is None else given._replace(span_id=span_id_of(origin.execution_id))
+        trace_id = trace_id_of(id) if parent is None else parent.trace_id
         context = None if parent is None else set_span_in_context(NonRecordingSpan(_remote(parent)))
         sampled = self._sampler.should_sample(context, int(trace_id, 16), "execution").decision
         root = TraceContext(trace_id, span_id_of(id), sampled is Decision.RECORD_AND_SAMPLE)
@@ -257,12 +261,12 @@ class RequestSpans:
         self._spans.end_request(request, parent, request.context, host)
 
 
-def _linked(cause: StartCause | None) -> tuple[bool, ExecutionId] | None:
+def _origin_of(cause: StartCause | None) -> _Origin | None:
     match cause:
         case ChildOf(execution_id=id):
-            return True, id
+            return _Origin(id, is_parent=True)
         case Chained(of=id):
-            return False, id
+            return _Origin(id, is_parent=False)
         case _:
             return None
 
