@@ -51,7 +51,6 @@ class _Request:
     Attributes:
         kind: See `encoded_request`.
         scope: The visible values. They are encoded only when a worker is free, so waiting requests take no memory.
-        count: The number of answers.
         answers: All answers together. The caller cancels it to withdraw the request.
         worker: The worker that is evaluating it.
         seconds_left: The remaining time, without pauses.
@@ -61,7 +60,6 @@ class _Request:
     __slots__ = (
         "_queue_timer",
         "answers",
-        "count",
         "is_repeated",
         "kind",
         "scope",
@@ -75,12 +73,16 @@ class _Request:
         self.kind = kind
         self.scripts = scripts
         self.scope = scope
-        self.count = len(scripts)
         self.answers: asyncio.Future[list[ScriptAnswer]] = loop.create_future()
         self.worker: Worker | None = None
         self.seconds_left = _WALL_SECONDS
         self.is_repeated = False
         self._queue_timer = loop.call_later(_QUEUE_SECONDS, self._reject)
+
+    @property
+    def count(self) -> int:
+        """Return the number of its answers."""
+        return len(self.scripts)
 
     @property
     def is_wanted(self) -> bool:
