@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeAlias
 
 from starlette.routing import Match, WebSocketRoute
 from starlette.types import Scope
@@ -28,14 +28,16 @@ SEND_SECONDS: Final = 30.0
 # The query parameters, each of which may be given once.
 _OF_ONE: Final = {"after": False}
 _OF_ALL: Final = {"after": False, "workspace": False}
-
-
 _PLACE: Final = Place("execution", "execution_id")
 
 
 class _Message(Protocol):
     @property
     def text(self) -> str: ...
+
+
+# The subprotocol, the stream that is counted, and what to send.
+_Admitted: TypeAlias = tuple[str | None, OpenStream, AsyncGenerator[Iterable[_Message], None]]
 
 
 class _SocketRoute(WebSocketRoute):
@@ -63,17 +65,14 @@ class Live:
 
     async def serve_all(self, websocket: WebSocket) -> None:
         """Authenticate, and send the summary of each execution that changes in a workspace that the caller reaches."""
-        try:
-            caller, protocol = await admit_socket(websocket, Right.READ, None)
-            check_query_names(websocket, _OF_ALL)
-            workspaces = self._workspaces(websocket, caller)
-            after = websocket.query_params.get("after")
-            stream = await self._streams.admit(caller, workspaces)
-        except FlowRunnerError as error:
-            await record_refusal(websocket, error)
-            await websocket.send_denial_response(answer_to(websocket.scope["request_id"], error))
-            return
-        await self._serve(websocket, protocol, stream, self._send_summaries(websocket, workspaces, after))
+        await self._serve(websocket, self._admit_to_all)
+
+    async def _admit_to_all(self, websocket: WebSocket) -> _Admitted:
+        caller, protocol = await admit_socket(websocket, Right.READ, None)
+        check_query_names(websocket, _OF_ALL)
+        workspaces = self._workspaces(websocket, caller)
+        stream = await self._streams.admit(caller, workspaces)
+        return protocol, stream, self._executions.follow(workspaces, websocket.query_params.get("after"))
 
     def _workspaces(self, websocket: WebSocket, caller: Caller) -> Sequence[WorkspaceId]:
         """Return the workspace that the request names, or all that the caller is admitted to.
@@ -88,32 +87,32 @@ class Live:
             return (there.workspace_id,)
         return caller.admitted_to if caller.acts_in is None else (caller.acts_in,)
 
-    async def _send_summaries(self, websocket: WebSocket, workspaces: Sequence[WorkspaceId], after: str | None) -> int:
-        return await send_feed(websocket, self._executions.follow(workspaces, after))
-
     async def serve(self, websocket: WebSocket) -> None:
         """Authenticate, send past events, then new ones, and close at the end of the execution."""
+        await self._serve(websocket, self._admit_to_one)
+
+    async def _admit_to_one(self, websocket: WebSocket) -> _Admitted:
         id = ExecutionId(websocket.path_params["execution_id"])
+        caller, protocol = await admit_socket(websocket, Right.READ, _PLACE)
+        check_query_names(websocket, _OF_ONE)
+        after = parse_after(websocket.query_params.get("after"))
+        execution = await self._services.executions.get(caller, id)
+        check_after(after, execution.last_seq)
+        stream = await self._streams.admit(caller)
+        feed = self._feed.follow(caller.workspace_id, id, after, has_ended=execution.status.is_final)
+        return protocol, stream, feed
+
+    async def _serve(self, websocket: WebSocket, admit: Callable[[WebSocket], Awaitable[_Admitted]]) -> None:
+        """Send a feed to a client that is admitted, and otherwise the reason why it is not."""
         try:
-            caller, protocol = await admit_socket(websocket, Right.READ, _PLACE)
-            check_query_names(websocket, _OF_ONE)
-            after = parse_after(websocket.query_params.get("after"))
-            execution = await self._services.executions.get(caller, id)
-            check_after(after, execution.last_seq)
-            stream = await self._streams.admit(caller)
+            protocol, stream, feed = await admit(websocket)
         except FlowRunnerError as error:
             await record_refusal(websocket, error)
             await websocket.send_denial_response(answer_to(websocket.scope["request_id"], error))
             return
-        events = self._feed.follow(caller.workspace_id, id, after, has_ended=execution.status.is_final)
-        await self._serve(websocket, protocol, stream, send_feed(websocket, events))
-
-    async def _serve(
-        self, websocket: WebSocket, protocol: str | None, stream: OpenStream, sending: Coroutine[Any, Any, int]
-    ) -> None:
         with self._streams.until_left(stream):
             await websocket.accept(subprotocol=protocol)
-            code = await self._streams.serve(stream, sending, _until_disconnected(websocket))
+            code = await self._streams.serve(stream, send_feed(websocket, feed), _until_disconnected(websocket))
             if code is not None:
                 with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
                     async with asyncio.timeout(1.0):
