@@ -2,6 +2,8 @@
 
 import tracemalloc
 
+import pytest
+
 from flowrunner.postgres.values import value_of
 
 
@@ -16,6 +18,20 @@ def test_bounds_of_an_array_without_end_take_no_memory() -> None:
 
     assert found == text
     assert peak < 10 * len(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2027-01-31 04:30:00", "2027-01-31T04:30:00"),
+        ("2027-01-31 04:30:00.25", "2027-01-31T04:30:00.25"),
+        ("0044-03-15 12:00:00 BC", "0044-03-15 12:00:00 BC"),
+        ("12027-01-31 04:30:00", "12027-01-31 04:30:00"),
+        ("infinity", "infinity"),
+    ],
+)
+def test_a_timestamp_that_iso_8601_cannot_write_stays_as_the_server_writes_it(text: str, value: str) -> None:
+    assert value_of(text, 1114) == value
 
 
 def test_bounds_of_six_dimensions_are_read() -> None:

@@ -46,7 +46,7 @@ _MOST_DIMENSIONS: Final = 6
 _MOST_DIGITS: Final = 20
 # The length of an answer is bounded.
 _NO_LIMIT: Final = 2**62
-_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+_TIMESTAMP_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?")
 _PART: Final = re.compile(r'[{},]|"(?:[^"\\]|\\.)*+"|(?:[^{},"\\]|\\.)++', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _NESTED: Final = re.compile(r'[{}"\\]')
@@ -95,7 +95,8 @@ def _bytes(text: str) -> JSON:
 
 
 def _timestamp(text: str) -> JSON:
-    return text.replace(" ", "T", 1) if _INSTANT.match(text) else text
+    # Years before 1 and after 9999 have other forms.
+    return text.replace(" ", "T", 1) if _TIMESTAMP_TEXT.fullmatch(text) else text
 
 
 def _instant(text: str) -> JSON:
