@@ -458,6 +458,7 @@ MAIL: Any = {"host": "h.example", "from": "a@b.example", "to": "c@d.example", "b
         ("while", {"when": True, "delay": "${"}),
         ("wait", {"key": "k", "timeout": "${"}),
         ("approval", {"notify": "n", "remind": "${"}),
+        ("llm", {"base_url": "http://x/v1?${", "model": "m", "prompt": "p"}),
         ("store", {"operation": "set", "key": "k", "value": 1, "ttl": "${"}),
         ("store", {"operation": "increment", "key": "k", "value": "${"}),
     ],

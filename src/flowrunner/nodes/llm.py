@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import msgspec
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from flowrunner.domain.errors import quoted
+from flowrunner.nodes.checks import checked
 from flowrunner.nodes.http import ERRORS, is_long_value, json_body, send, url_faults
 from flowrunner.nodes.http_answers import UNREADABLE, json_of, read_body
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure, NodeType, ParamFault, Params, StepContext
@@ -59,12 +60,19 @@ class LlmTool(Params):
     parameters: dict[str, Any] = Field(default={"type": "object"}, description="JSON Schema of its arguments.")
 
 
+def _check_base_url(text: str) -> None:
+    if "?" in text or "#" in text:
+        raise ValueError("must have no query and no fragment")
+    if text.rstrip("/").endswith((_OpenAi.path, _Anthropic.path)):
+        raise ValueError("must end before the name of the operation, such as https://llm.example.com/v1")
+
+
 class ModelParams(Params):
     """The parameters of a question to a model, without tools."""
 
     provider: Literal["openai", "anthropic"] | None = Field(default=None, description="openai if `base_url` is given.")
-    base_url: str | None = Field(
-        default=None, min_length=1, max_length=8192, description="Of another server with the same API, with its /v1."
+    base_url: Annotated[str, Field(min_length=1, max_length=8192), checked(_check_base_url)] | None = Field(
+        default=None, description="Of another server with the same API, with its /v1."
     )
     api_key: str | None = Field(default=None, min_length=1, max_length=10_000)
     model: str = Field(min_length=1, max_length=200)
@@ -74,18 +82,6 @@ class ModelParams(Params):
     temperature: float | int | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, description="Of the answer; 4096 for anthropic if absent.")
     response_schema: dict[str, Any] | None = Field(default=None, description="JSON Schema of the answer, an object.")
-
-    @field_validator("base_url")
-    @classmethod
-    def _base(cls, value: str | None) -> str | None:
-        # In a flow document the value may be an expression.
-        if value is None or "${" in value:
-            return value
-        if "?" in value or "#" in value:
-            raise ValueError("must have no query and no fragment")
-        if value.rstrip("/").endswith((_OpenAi.path, _Anthropic.path)):
-            raise ValueError("must end before the name of the operation, such as https://llm.example.com/v1")
-        return value
 
     @model_validator(mode="after")
     def _together(self) -> Self:
