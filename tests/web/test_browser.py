@@ -662,7 +662,7 @@ def test_the_commands_of_a_run_do_the_same(tab: Tab, api: Client, tmp_path: Path
     dialog.get_by_label("Labels").fill("team:core")
     said = {}
     for name in ("CLI", "Python"):
-        dialog.get_by_role("tab", name=name).click()
+        dialog.get_by_role("button", name=name, exact=True).click()
         command = dialog.locator("pre").inner_text()
         script = command if name == "CLI" else f"python <<'END'\n{command}\nEND"
         environment = clean_environment(
@@ -791,7 +791,7 @@ def test_a_job_leads_to_the_executions_that_it_has_started(tab: Tab, api: Client
     others: list[str] = []
     page.on("request", lambda request: others.append(api.run(flow)) if "/api/v1/jobs/" in request.url else None)
     dialog.get_by_role("button", name="Re-run 3 executions").click()
-    bar = page.get_by_role("status").filter(has_text="Finished")
+    bar = page.get_by_role("group", name="Finished")
     expect(page.locator("tbody tr")).to_have_count(3)
     bar.get_by_role("link", name="Show what it has started").click()
     page.wait_for_url("**/executions?job=job-*")

@@ -255,12 +255,15 @@ def test_a_job_is_watched_and_stopped_by_whoever_comes_to_the_list(tab: Tab, api
     page.route(f"**/api/v1/jobs/{job}", lambda route: route.fulfill(json=running))
     tab.go("/executions")
 
-    expect(page.get_by_role("status").filter(has_text="Re-running")).to_contain_text("12 of 30 started")
+    bar = page.get_by_role("group", name="Re-running")
+    expect(bar).to_contain_text("12 of 30 started")
+    # A reader who listens is told of its end, and not of each of its steps.
+    expect(bar.get_by_role("status")).to_have_text("")
     with page.expect_request(lambda request: request.method == "DELETE" and request.url.endswith(job)):
         page.get_by_role("button", name="Stop", exact=True).click()
     tab.go("/flows")
     tab.go("/executions")
-    expect(page.get_by_role("status").filter(has_text="Re-running")).to_be_visible()
+    expect(bar).to_be_visible()
 
 
 def restore(page: Page) -> None:
@@ -1044,7 +1047,7 @@ def test_a_lost_connection_is_tried_at_once_when_the_network_or_the_reader_is_ba
     mark = page.locator(".live")
     expect(mark).to_have_text("live")
     # No timer ends from here on.
-    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 1"))
     sockets[-1].close(code=1012)
     expect(mark).to_have_text("reconnecting")
 
@@ -1157,3 +1160,98 @@ def test_the_head_names_no_pause_that_is_over_at_once(tab: Tab, api: Client) -> 
     expect(facts).not_to_contain_text("Waits for")
     for id in (short, long):
         api.delete(f"/api/v1/executions/{id}")
+
+
+AROUND: Final = """\
+metadata: {name: goes round}
+nodes:
+  poll: {type: transform, params: {value: "${(nodes.poll?.result ?? 0) + 1}"}, next: route}
+  route:
+    type: switch
+    params: {cases: [{when: "input < 260", action: again}]}
+    next: {again: poll, default: stop}
+  stop: {type: fail, params: {error: job.lost, message: The job is gone}}
+"""
+
+
+def test_the_step_that_failed_after_hundreds_of_others_is_shown(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(AROUND))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+
+    expect(panel(page).get_by_role("heading", name="stop")).to_be_visible()
+    expect(panel(page).locator(".alert")).to_contain_text("The job is gone")
+    tab.go(f"/executions/{id}?node=poll")
+    expect(panel(page)).to_contain_text("260 completed")
+
+
+def test_the_end_of_an_execution_is_shown_although_it_could_not_be_read_at_first(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {wait: {type: wait, params: {key: go}}}", name="ends unread"))
+    api.until_it_waits(id)
+    page = tab.go(f"/executions/{id}")
+    expect(page.locator(".live")).to_have_text("live")
+    page.route(f"**/api/v1/executions/{id}?view=preview", lambda route: route.abort())
+    api.post(f"/api/v1/executions/{id}/signals/go", {})
+    expect(page.get_by_role("alert")).to_contain_text("This page tries again by itself")
+    expect(page.locator("header .pill")).to_have_text("waiting")
+
+    page.unroute_all()
+
+    expect(page.locator("header .pill")).to_have_text("completed")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_sub_flow_that_cannot_be_read_says_so(tab: Tab, api: Client) -> None:
+    called = api.new_flow("nodes: {inside: {type: return, params: {value: 1}}}", name="is called")
+    id = api.run(api.new_flow(f"nodes: {{call: {{type: flow, params: {{flow: {called}}}}}}}", name="calls it"))
+    api.ended(id)
+    (child,) = api.get("/api/v1/executions", flow_id=called).json["executions"]
+    page = tab.page
+    page.route(f"**/api/v1/executions/{child['id']}*", lambda route: route.abort())
+    tab.go(f"/executions/{id}")
+    page.get_by_role("button", name="Unfold call").click()
+    expect(page.get_by_role("alert")).to_contain_text("This page tries again by itself")
+
+    page.unroute_all()
+
+    expect(page.locator("[data-node='call/inside']")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_connection_that_died_in_silence_is_made_anew(browser: Browser, server: Server, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {wait: {type: wait, params: {key: go}}}", name="is cut off"))
+    api.until_it_waits(id)
+    # Its clock is that of all pages of a browser.
+    tab = Tab(browser, server.url)
+    page = tab.page
+    tab.log_in(api.email, api.password)
+    sockets: list[WebSocketRoute] = []
+    is_cut = False
+
+    def cut_the_first(route: WebSocketRoute) -> None:
+        passed_on = route.connect_to_server()
+        sockets.append(route)
+        if len(sockets) == 1:
+            passed_on.on_message(lambda message: None if is_cut else route.send(message))
+            passed_on.on_close(lambda code, reason: None)
+
+    try:
+        page.clock.install()
+        page.route_web_socket("**/ws/executions/*", cut_the_first)
+        tab.go(f"/executions/{id}")
+        expect(page.locator(".live")).to_have_text("live")
+        # What the first events have led to is loaded by then.
+        page.clock.run_for(2_000)
+        page.wait_for_load_state("networkidle")
+        is_cut = True
+        api.post(f"/api/v1/executions/{id}/signals/go", {})
+        api.ended(id)
+        page.clock.run_for(20_000)
+        expect(page.locator("header .pill")).to_have_text("waiting")
+
+        page.clock.run_for(60_000)
+
+        expect(page.locator("header .pill")).to_have_text("completed")
+        assert len(sockets) == 2
+    finally:
+        tab.close()

@@ -79,6 +79,19 @@ export class Loaded<T> implements Query<T> {
   }
 }
 
+/** Look again and again while the page is seen, and at once when it is seen again. Return how to stop. */
+export function whileSeen(look: () => void, every: number): () => void {
+  const lookIfSeen = () => {
+    if (document.visibilityState === "visible") look();
+  };
+  const timer = setInterval(lookIfSeen, every);
+  document.addEventListener("visibilitychange", lookIfSeen);
+  return () => {
+    clearInterval(timer);
+    document.removeEventListener("visibilitychange", lookIfSeen);
+  };
+}
+
 /**
  * Load something for a component.
  *
@@ -95,12 +108,8 @@ export function useQuery<T>(key: string, load: (signal: AbortSignal) => Promise<
     void query.reload();
     return () => query.forget();
   }, [key]);
-  useEffect(() => {
-    if (every === undefined) return;
-    const timer = setInterval(() => {
-      if (document.visibilityState === "visible" && Date.now() - aimedAt > AIM) query.tick();
-    }, every);
-    return () => clearInterval(timer);
-  }, [every]);
+  useEffect(() => every === undefined ? undefined : whileSeen(() => {
+    if (Date.now() - aimedAt > AIM) query.tick();
+  }, every), [every]);
   return query;
 }

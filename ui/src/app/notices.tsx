@@ -1,6 +1,7 @@
 /** What every screen watches: the approvals that wait for the reader, and the pause of the installation, which it shows. */
 import { useEffect } from "preact/hooks";
 import { api, ApiError } from "../api/client";
+import { whileSeen } from "../api/query";
 import { Time } from "../parts/parts";
 import { notices as texts } from "../texts/notices";
 import { pausedAt, recountApprovals } from "./counts";
@@ -41,7 +42,7 @@ function watch(ask: () => Promise<void>): () => void {
   // One at a time: each waits for a new login while the session has ended.
   let isAsking = false;
   const look = () => {
-    if (isAsking || document.visibilityState !== "visible") return;
+    if (isAsking) return;
     isAsking = true;
     ask().catch((error: unknown) => {
       // The screen itself says that the server does not answer; what was last known stays.
@@ -49,9 +50,9 @@ function watch(ask: () => Promise<void>): () => void {
     }).finally(() => (isAsking = false));
   };
   const first = setTimeout(look, FIRST);
-  const timer = setInterval(look, EVERY);
+  const stop = whileSeen(look, EVERY);
   return () => {
     clearTimeout(first);
-    clearInterval(timer);
+    stop();
   };
 }

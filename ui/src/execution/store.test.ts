@@ -7,6 +7,9 @@ const DETAIL = { id: "exec-1", status: "completed" };
 const GRAPH = { nodes: [], edges: [] };
 const STEPS: Record<string, unknown[]> = { "": [{ id: 2, scope: "" }], "each.1[0]": [{ id: 5, scope: "each.1[0]" }] };
 
+/** Own steps of an execution that goes round by its edges, with the last one, which is beyond those that are listed. */
+const LONG = Array.from({ length: 2600 }, (_, i) => ({ id: i + 1, step: `poll.${i + 1}` }));
+
 /** Answer requests from these values; return the paths that were asked for, and a way to let the next steps fail. */
 function server(graph: object = GRAPH): { asked: string[]; fail: () => void } {
   const asked: string[] = [];
@@ -101,6 +104,35 @@ describe("an execution that is shown", () => {
     store["apply"]([{ type: "execution_update", seq: 3, timestamp: at(4), step: "fetch.2", attempt: 1 }]);
     expect(states.node("fetch").value).toEqual({ status: "running" });
     store.close();
+  });
+});
+
+describe("an execution of many steps", () => {
+  /** Answer as the server does, in pages. */
+  function long(): void {
+    vi.spyOn(api, "get").mockImplementation((async (path: string, { query }: { query?: { step?: string; cursor?: string; limit: number } }) => {
+      if (path.endsWith("/graph")) return GRAPH;
+      if (!path.endsWith("/steps")) return DETAIL;
+      const found = LONG.filter(({ id, step }) => id > Number(query?.cursor ?? 0) && (query?.step ?? step) === step);
+      const steps = found.slice(0, query!.limit);
+      return { steps, next_cursor: found.length > steps.length ? `${steps.at(-1)!.id}` : undefined };
+    }) as typeof api.get);
+  }
+
+  it("lists those of all pages, and says that there are more", async () => {
+    long();
+    const store = await loaded();
+
+    expect([store.steps.value.length, store.isCut.value]).toEqual([2000, true]);
+  });
+
+  it("has a step that is not listed once it is asked for, also after the next load", async () => {
+    long();
+    const store = await loaded();
+    await store.find("poll.2600");
+    await store.load();
+
+    expect(store.steps.value.at(-1)?.step).toBe("poll.2600");
   });
 });
 

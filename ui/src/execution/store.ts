@@ -5,7 +5,7 @@ import { GraphStates, type NodeState, type NodeStatus } from "../graph/states";
 import { duration } from "../parts/format";
 import { common } from "../texts/common";
 import { executions as texts } from "../texts/executions";
-import { pathOf } from "./names";
+import { pathOf, scopeOf } from "./names";
 import { decisiveOf } from "./selection";
 import { EventStream, type EventMessage } from "./stream";
 
@@ -15,11 +15,17 @@ export type Graph = Schemas["GraphAnswer"];
 export type Preview = Schemas["PreviewAnswer"];
 
 export const FINAL = new Set(["completed", "failed", "cancelled"]);
-/** Steps that are listed at most; rounds beyond them are read when they are asked for. */
+/** Steps that are listed at most, and those of loops and branches; others are read when they are asked for. */
 export const MOST_STEPS = 2000;
 const PAGE = 500;
 /** Milliseconds between two loads while events arrive, for each page of steps: all are loaded again. */
 const PACE = 700;
+
+/** The steps of a scope, one step by its name, or all of them. */
+interface Which {
+  readonly scope?: string;
+  readonly step?: string;
+}
 
 export class ExecutionStore {
   readonly detail = signal<Detail | undefined>(undefined);
@@ -34,8 +40,8 @@ export class ExecutionStore {
   readonly version = signal(0);
   /** The step that has failed, or waits for somebody or its next attempt; the last one of these after it went on. */
   readonly decisive = signal<string | undefined>(undefined);
-  /** Rounds and branches that were asked for beyond the steps that are listed. */
-  private readonly scopes = new Set<string>();
+  /** What was asked for beyond the steps that are listed. */
+  private readonly asked = new Map<string, Which>();
   /** When nodes have ended, as far as that was loaded. */
   private readonly ended = new Map<string, string>();
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -108,38 +114,46 @@ export class ExecutionStore {
     }
   };
 
-  /** The flow's own steps, of those in loops and branches as many as are listed, and the rounds that were asked for. */
+  /** The flow's own steps and those in loops and branches, as many of both as are listed, and what was asked for. */
   private async readSteps(): Promise<Step[]> {
-    const own = await this.page("");
-    const all = own.steps.some(({ scopes }) => scopes !== undefined) ? await this.pages() : [];
-    const asked = this.isCut.peek() ? await Promise.all([...this.scopes].map((scope) => this.page(scope))) : [];
-    return merged(own.steps, all, ...asked.map(({ steps }) => steps));
+    const own = await this.pages({ scope: "" });
+    const all = own.steps.some(({ scopes }) => scopes !== undefined) ? await this.pages({}) : own;
+    this.isCut.value = own.isCut || all.isCut;
+    const asked = await Promise.all([...this.asked.values()].map((which) => this.page(which)));
+    return merged(own.steps, all.steps, ...asked.map(({ steps }) => steps));
   }
 
   /** Load the steps of a round or a branch; return them. */
-  async scope(name: string): Promise<Step[]> {
-    if (!this.scopes.has(name)) {
-      const { steps } = await this.page(name);
-      this.scopes.add(name);
-      this.steps.value = merged(this.steps.peek(), steps);
-    }
-    return this.steps.peek().filter(({ scope }) => scope === name);
+  scope(name: string): Promise<Step[]> {
+    return this.more({ scope: name });
   }
 
-  private async pages(): Promise<Step[]> {
-    const steps: Step[] = [];
-    let cursor: string | undefined;
-    do {
-      const page = await this.page(undefined, cursor);
-      steps.push(...page.steps);
-      cursor = page.next_cursor;
-    } while (cursor !== undefined && steps.length < MOST_STEPS);
-    this.isCut.value = cursor !== undefined;
+  /** Load a step that is not listed, with those of its round or branch. */
+  find(step: string): Promise<Step[]> {
+    const scope = scopeOf(step);
+    return this.more(scope === "" ? { step } : { scope });
+  }
+
+  private async more(which: Which): Promise<Step[]> {
+    const { steps } = await this.page(which);
+    this.asked.set(JSON.stringify(which), which);
+    this.steps.value = merged(this.steps.peek(), steps);
     return steps;
   }
 
-  private page(scope: string | undefined, cursor?: string): Promise<Schemas["StepList"]> {
-    return api.get("/api/v1/executions/{id}/steps", { path: { id: this.id }, query: { scope, cursor, limit: PAGE } });
+  private async pages(which: Which): Promise<{ steps: Step[]; isCut: boolean }> {
+    const steps: Step[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await this.page(which, cursor);
+      steps.push(...page.steps);
+      cursor = page.next_cursor;
+    } while (cursor !== undefined && steps.length < MOST_STEPS);
+    return { steps, isCut: cursor !== undefined };
+  }
+
+  private page(which: Which, cursor?: string): Promise<Schemas["StepList"]> {
+    return api.get("/api/v1/executions/{id}/steps", { path: { id: this.id }, query: { ...which, cursor, limit: PAGE } });
   }
 
   private show(detail: Detail): void {

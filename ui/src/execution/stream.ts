@@ -1,6 +1,7 @@
 /** The events of an execution over the WebSocket: from a number on, in order, resumed after each interruption. */
 import { signal } from "@preact/signals";
 import { ApiError } from "../api/client";
+import { whileSeen } from "../api/query";
 
 export interface EventMessage {
   type: "execution_update" | "node_completed" | "log" | "execution_completed" | "execution_failed";
@@ -33,6 +34,8 @@ export type StreamState = "connecting" | "live" | "reconnecting" | "stale" | "go
 const DELAYS = [300, 1000, 2000, 4000, 8000];
 const STALE_AFTER = 15_000;
 const NORMAL = 1000;
+/** Milliseconds without an event after which the connection is made anew: one that a sleep or a router has cut says nothing of it. */
+const SILENCE = 60_000;
 
 export class EventStream {
   readonly state = signal<StreamState>("connecting");
@@ -41,6 +44,8 @@ export class EventStream {
   private failures = 0;
   private lostAt: number | undefined;
   private isClosed = false;
+  private heardAt = 0;
+  private readonly stopListening: () => void;
 
   /**
    * @param after The number of the last event that is known already.
@@ -57,9 +62,12 @@ export class EventStream {
     window.addEventListener("online", this.hurry);
     window.addEventListener("offline", this.lose);
     document.addEventListener("visibilitychange", this.hurry);
+    this.stopListening = whileSeen(() => this.listen(), SILENCE / 4);
   }
 
   private connect(): void {
+    this.heardAt = Date.now();
+    this.socket?.close();
     const base = window.location.origin.replace(/^http/, "ws");
     const socket = (this.socket = new WebSocket(`${base}/ws/executions/${encodeURIComponent(this.id)}?after=${this.after}`));
     socket.onopen = () => {
@@ -75,6 +83,7 @@ export class EventStream {
     };
     socket.onmessage = ({ data }) => {
       const event = JSON.parse(data as string) as EventMessage;
+      this.heardAt = Date.now();
       if (event.seq <= this.after) return;
       this.after = event.seq;
       if (collected.push(event) === 1) {
@@ -107,6 +116,13 @@ export class EventStream {
     this.retry();
   };
 
+  /** Make a connection anew on which nothing was heard for long, and give it up if that takes long. */
+  private listen(): void {
+    if (this.state.peek() !== "live") return;
+    if (this.socket?.readyState !== WebSocket.OPEN) this.lose();
+    else if (Date.now() - this.heardAt > SILENCE) this.connect();
+  }
+
   /** Try now what would be tried later: the network is back, or somebody looks. */
   private readonly hurry = (): void => {
     if (this.timer === undefined || document.visibilityState !== "visible") return;
@@ -136,6 +152,7 @@ export class EventStream {
     window.removeEventListener("online", this.hurry);
     window.removeEventListener("offline", this.lose);
     document.removeEventListener("visibilitychange", this.hurry);
+    this.stopListening();
     this.socket?.close();
   }
 }

@@ -5,9 +5,9 @@ import { location, to, go, withQuery } from "../app/router";
 import { may } from "../app/session";
 import { NotFound } from "../app/not-found";
 import { Head } from "../app/shell";
-import { ExecutionStore, FINAL, type Detail, type Step } from "../execution/store";
+import { ExecutionStore, FINAL, type Detail } from "../execution/store";
 import { pathOf } from "../execution/names";
-import { askedStep, selectedStep } from "../execution/selection";
+import { askedStep } from "../execution/selection";
 import { later } from "../parts/later";
 import { shortId } from "../parts/format";
 import { Failure, Skeleton, Status, Tabs } from "../parts/parts";
@@ -53,17 +53,13 @@ function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
         <Tabs label={texts.tabs} tabs={TABS.map((name) => ({ label: texts[name], href: withQuery(address, { ...kept, tab: name === "graph" ? undefined : name }), current: name === tab }))} />
       </ExecutionHead>
       {(tab === "graph" || tab === "timeline") && isLoading && <div class="content">{error ? <Failure error={error} retry={store.load} /> : <Skeleton rows={8} />}</div>}
+      {error && !isLoading && <Failure error={error} retry={store.load} isAbove />}
       {tab === "graph" && !isLoading && <GraphTab store={store} detail={detail} />}
       {tab === "timeline" && !isLoading && <TimelineTab store={store} detail={detail} />}
       {tab === "logs" && <LogsTab store={store} />}
       {tab === "data" && <DataTab detail={detail} />}
     </>
   );
-}
-
-/** The step that the address names, or else the decisive one. */
-export function chosenStep(store: ExecutionStore): Step | undefined {
-  return selectedStep(location.value.query, store.decisive.value, store.steps.value);
 }
 
 function LiveMark({ store }: { store: ExecutionStore }) {
@@ -106,15 +102,4 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
       {dialog.value === "cancel" && <CancelDialog id={detail.id} onDone={store.load} onClose={() => (dialog.value = undefined)} />}
     </>
   );
-}
-
-/** Choose a step or a node: it is in the address, so that it survives a reload and can be sent to somebody. */
-export function choose(values: { step?: string; node?: string; loop?: string; of?: string; in?: string }): void {
-  const query = Object.fromEntries(location.peek().query);
-  delete query["step"];
-  delete query["node"];
-  delete query["loop"];
-  delete query["of"];
-  delete query["in"];
-  go(withQuery(location.peek().path, { ...query, ...values }), { replace: true });
 }

@@ -69,7 +69,7 @@ export const executions = {
   waits: "Waits for",
   others: (count: number) => counted(count, "other"),
   some: (count: number, status: string) => `${count.toLocaleString("en")} ${status}`,
-  moreSteps: (count: number) => `Only the first ${count.toLocaleString("en")} steps of loops and branches are shown.`,
+  moreSteps: (count: number) => `Only the first ${count.toLocaleString("en")} steps are shown.`,
 
   level: "Level",
   node: "Node",

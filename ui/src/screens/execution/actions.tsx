@@ -26,12 +26,14 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
   const from = useSignal(begin ?? detail.failure?.step ?? "");
   const chosen = steps.find(({ step }) => step === from.value);
   // The whole input, which may be longer than its preview; of the step to begin at, or of the execution.
-  const whole = useQuery(`${detail.id} ${from.value}`, async (signal): Promise<{ input: unknown } | undefined> => {
-    const path = { id: detail.id };
-    if (from.value === "") return api.get("/api/v1/executions/{id}", { path, signal });
-    const id = chosen?.id ?? (await api.get("/api/v1/executions/{id}/steps", { path, query: { step: from.value, limit: 1 }, signal })).steps[0]?.id;
-    return id === undefined ? undefined : api.get("/api/v1/executions/{id}/steps/{step_id}", { path: { ...path, step_id: id }, signal });
+  const whole = useQuery(`${detail.id} ${from.value}`, async (signal): Promise<{ of: string; input: unknown }> => {
+    const [path, of] = [{ id: detail.id }, from.peek()];
+    if (of === "") return { of, input: (await api.get("/api/v1/executions/{id}", { path, signal })).input };
+    const id = chosen?.id ?? (await api.get("/api/v1/executions/{id}/steps", { path, query: { step: of, limit: 1 }, signal })).steps[0]!.id;
+    return { of, input: (await api.get("/api/v1/executions/{id}/steps/{step_id}", { path: { ...path, step_id: id }, signal })).input };
   });
+  // Until its input is there, that of another step is neither shown nor edited.
+  const loaded = whole.data?.of === from.value ? whole.data : undefined;
   const text = useSignal<string | undefined>(undefined);
   const isOfFailed = useSignal(false);
   const elements = isOfFailed.value && hasFailedElements(chosen) ? "failed" : undefined;
@@ -39,7 +41,7 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
   const fault = useSignal<string | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
   const starting = useStart();
-  const original = whole.data === undefined ? "" : JSON.stringify(whole.data.input ?? null, null, 2);
+  const original = loaded === undefined ? "" : JSON.stringify(loaded.input ?? null, null, 2);
   const isTooLong = original.length > MOST_BYTES;
   const shown = text.value ?? original;
 
@@ -75,7 +77,7 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class="btn primary" disabled={starting.busy || whole.data === undefined} onClick={start}><span class="cut">{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value))}</span></button>
+        <button class="btn primary" disabled={starting.busy || loaded === undefined} onClick={start}><span class="cut">{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value))}</span></button>
       </>}
     >
       {error.value !== undefined && <Failure error={error.value} />}
@@ -93,7 +95,7 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
       {elements !== undefined ? null : isTooLong ? <p class="muted small">{ofActions.rerunTooLong}</p> : whole.error === undefined && (
         <Field label={from.value === "" ? ofActions.rerunInput : ofActions.rerunNodeInput(readable(from.value))} fault={fault.value} hint={from.value === "" ? undefined : ofActions.rerunNodeInputHint}>
           {(id, note) => (
-            <textarea id={id} aria-describedby={note} aria-invalid={fault.value !== undefined} rows={8} spellcheck={false} value={shown} disabled={whole.data === undefined}
+            <textarea id={id} aria-describedby={note} aria-invalid={fault.value !== undefined} rows={8} spellcheck={false} value={shown} disabled={loaded === undefined}
               onInput={(event) => { text.value = event.currentTarget.value; fault.value = undefined; }} />
           )}
         </Field>

@@ -1,11 +1,10 @@
 /** What a step waits for, beside it: an approval with what it asks and its link, or a signal. */
 import { useSignal } from "@preact/signals";
 import { api } from "../../api/client";
-import { uniqueName } from "../../app/unique";
 import { readYaml } from "../../forms/yaml";
 import { Field } from "../../parts/form";
+import { useStart } from "../../parts/start";
 import { done } from "../../parts/toast";
-import { useAction } from "../../parts/tools";
 import { approvals as ofApprovals } from "../../texts/approvals";
 import { step as texts } from "../../texts/step";
 import { may } from "../../app/session";
@@ -42,22 +41,20 @@ function dataOf(text: string): { data?: unknown; fault?: string } {
 /** The signal that a step waits for, to be sent by hand: its data are the result of the step. */
 function SendSignal({ execution, name, reload }: { execution: string; name: string; reload: () => Promise<void> }) {
   const text = useSignal("");
-  const action = useAction();
+  const starting = useStart();
   const { data, fault } = dataOf(text.value);
-  async function send(): Promise<void> {
-    // The key makes a repetition of the same signal harmless.
-    const headers = { "Idempotency-Key": uniqueName() };
+  const send = () => starting.run([name, data], async (headers) => {
     await api.post("/api/v1/executions/{id}/signals/{key}", { path: { id: execution, key: name }, body: { payload: data }, headers });
     done(texts.signalSent(name));
     await reload();
-  }
+  });
   return (
-    <form class="stack tight" onSubmit={(event) => { event.preventDefault(); if (fault === undefined) action.run(send); }}>
+    <form class="stack tight" onSubmit={(event) => { event.preventDefault(); if (fault === undefined) send(); }}>
       <p>{texts.waitsForSignal} <code class="wrap">{visible(name)}</code></p>
       <Field label={texts.signalData} hint={texts.signalHint} fault={fault}>
         {(id, note) => <textarea id={id} aria-describedby={note} rows={4} spellcheck={false} value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />}
       </Field>
-      <div class="row"><button class="btn primary" disabled={action.busy || fault !== undefined}>{texts.sendSignal}</button></div>
+      <div class="row"><button class="btn primary" disabled={starting.busy || fault !== undefined}>{texts.sendSignal}</button></div>
     </form>
   );
 }

@@ -9,9 +9,9 @@ import { onlyRun, SubFlows } from "../../execution/subflows";
 import type { GraphStates } from "../../graph/states";
 import { GraphView } from "../../graph/view";
 import { later } from "../../parts/later";
-import { Empty } from "../../parts/parts";
+import { Empty, Failure } from "../../parts/parts";
 import { executions as texts } from "../../texts/executions";
-import { choose, chosenStep } from "../execution";
+import { choose, chosenStep } from "./choice";
 import { Drawer } from "./drawer";
 import type { Replay, Replayed } from "./replay";
 
@@ -63,6 +63,7 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
   const [replayed, past] = [replay.replayed.value, replay.states.value];
   return (
     <div class="split">
+      {subs.places.map(({ prefix, store: { error, load } }) => prefix !== "" && error.value && <Failure key={prefix} error={error.value} retry={load} isAbove />)}
       {graph === undefined ? <Empty title={texts.noGraph}><p>{texts.noGraphHint}</p></Empty> : (
         <div class="graph-and-time">
           <GraphView graph={graph} selected={selected} onSelect={select} states={past ?? states} latest={store.states.latest} isFollowing={store.isLive.value ? isFollowing : undefined} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />

@@ -8,7 +8,7 @@ import { failed as showFailure } from "../../parts/toast";
 import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { step as words } from "../../texts/step";
-import { choose } from "../execution";
+import { choose } from "./choice";
 
 function pick(step: string | undefined): void {
   if (step !== undefined) choose({ step, in: location.peek().query.get("in") ?? undefined });

@@ -5,7 +5,7 @@ import { useQuery } from "../../api/query";
 import { personOf, withPerson } from "../../app/people";
 import { location, to, withQuery } from "../../app/router";
 import { may } from "../../app/session";
-import { nodeOf, pathOf, readable, scopeOf } from "../../execution/names";
+import { nodeOf, pathOf, readable } from "../../execution/names";
 import { askedStep } from "../../execution/selection";
 import { hasFailedElements, progressOf, FINAL, MOST_STEPS, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
 import { childOf } from "../../execution/subflows";
@@ -18,7 +18,7 @@ import { Empty, Failure, Status, Time } from "../../parts/parts";
 import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { step as words } from "../../texts/step";
-import { choose } from "../execution";
+import { choose } from "./choice";
 import type { DrawerProps } from "./drawer";
 import { rerun, RerunDialog, starting } from "./rerun";
 import { LoopRounds, RoundList, Rounds } from "./rounds";
@@ -57,9 +57,9 @@ function Whole({ detail }: { detail: Detail }) {
   );
 }
 
-/** A step that is not listed: its round may be beyond those that are. */
+/** A step that is not listed: it may be beyond those that are. */
 function Missing({ store, step }: { store: ExecutionStore; step: string }) {
-  const found = useQuery(`${store.id} ${step}`, () => store.scope(scopeOf(step)));
+  const found = useQuery(`${store.id} ${step}`, () => store.find(step));
   if (found.error) return <Failure error={found.error} retry={found.reload} />;
   return found.data === undefined ? <p class="muted" aria-busy="true">{common.loading}</p> : <Empty title={words.noStep(readable(step))}><p>{words.stepHint}</p></Empty>;
 }

@@ -11,7 +11,7 @@ import { Empty } from "../../parts/parts";
 import { statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { timeline as ofTimeline } from "../../texts/timeline";
-import { choose, chosenStep } from "../execution";
+import { choose, chosenStep } from "./choice";
 import { Drawer } from "./drawer";
 
 export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: Detail }) {
@@ -40,7 +40,7 @@ export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: 
           {kinds.map((kind) => <span key={kind}><i class={`b-${kind}`} />{ofTimeline.kinds[kind]}</span>)}
           <label class="check right"><input type="checkbox" checked={isFolded.value} onChange={(event) => (isFolded.value = event.currentTarget.checked)} />{ofTimeline.fold}</label>
         </div>
-        {steps.length >= MOST_STEPS && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
+        {store.isCut.value && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
       </div>
       <Drawer store={store} detail={detail} step={chosen} />
     </div>

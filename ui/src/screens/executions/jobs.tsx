@@ -55,7 +55,7 @@ export function BatchDialog({ batch: selection, onStarted, onClose }: { batch: B
         </Field>
       )}
       {isRerun && from.value && <label class="check"><input type="checkbox" checked={isOfFailed.value} onChange={({ currentTarget: { checked } }) => (isOfFailed.value = checked)} />{texts.onlyFailed}</label>}
-      {plan.error && <Failure error={plan.error} />}
+      {plan.error && <Failure error={plan.error} retry={plan.reload} />}
       {plan.data === undefined && !plan.error && <p class="muted">{texts.counting}</p>}
       {total === 0 && <p>{texts.none}</p>}
       {plan.data !== undefined && plan.data.executions.length > 0 && (
@@ -96,10 +96,13 @@ export function JobBar({ id, onChange, onClose }: { id: string; onChange: () => 
   if (data === undefined) return null;
   const isStarting = data.type === "executions.rerun" || data.type === "triggers.backfill";
   const name = isOver.value ? texts.ended[data.status] : texts.names[data.type];
+  const progress = texts.progress(data.done, data.total, isStarting);
   return (
-    <div class="card padded stack tight" role="status">
+    <div class="card padded stack tight" role="group" aria-label={name}>
+      {/* Read aloud is its end alone, not each second. */}
+      <span class="hidden" role="status">{isOver.value && `${name}, ${progress}`}</span>
       <div class="row">
-        <b>{name}</b><span class="muted">{texts.progress(data.done, data.total, isStarting)}</span>
+        <b>{name}</b><span class="muted">{progress}</span>
         {data.failed > 0 && <span class="bad">{texts.failed(data.failed)}</span>}
         {isStarting && data.done > 0 && <a class="link" href={to("/executions", { job: id })}>{texts.started}</a>}
         <span class="row right">
