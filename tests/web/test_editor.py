@@ -571,7 +571,7 @@ def test_the_run_form_asks_for_what_the_flow_needs(tab: Tab, api: Client, flow: 
     expect(dialog).to_contain_text("This input is required")
     dialog.get_by_label("who").fill("it's Ada")
     dialog.get_by_label("times").fill("2")
-    dialog.get_by_role("tab", name="curl").click()
+    dialog.get_by_role("button", name="curl").click()
     expect(dialog).to_contain_text("""-d '{"input":{"who":"it'\\''s Ada","times":2}}'""")
     dialog.get_by_role("button", name="Run", exact=True).click()
 
@@ -935,3 +935,40 @@ def test_the_form_of_a_moment_says_how_one_is_written(tab: Tab, api: Client) -> 
     described = page.get_by_role("dialog").get_by_label("until").get_attribute("aria-describedby")
 
     expect(page.locator(f"[id='{described}']")).to_have_text("A moment, such as 2027-01-31T09:00:00Z.")
+
+
+@pytest.mark.parametrize("way", ["JSON", "curl"])
+def test_a_run_that_lacks_an_input_says_so_wherever_it_is_started(tab: Tab, api: Client, way: str) -> None:
+    text = "inputs: {who: {type: string}}\nnodes: {a: {type: return, params: {value: 1}}}\n"
+    page = tab.go(f"/flows/{api.new_flow(text, name='asks who')}")
+    page.get_by_role("button", name="Run…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name=way, exact=True).click()
+    expect(dialog.get_by_label("who")).to_have_count(0)
+    dialog.get_by_role("button", name="Run", exact=True).click()
+
+    expect(dialog).to_contain_text("This input is required")
+    expect(dialog.get_by_label("who")).to_be_focused()
+
+    dialog.get_by_role("button", name="JSON", exact=True).click()
+    dialog.get_by_role("textbox", name="Input").fill("{")
+    dialog.get_by_role("button", name="CLI", exact=True).click()
+    dialog.get_by_role("button", name="Run", exact=True).click()
+    expect(dialog.get_by_role("textbox", name="Input")).to_be_focused()
+
+
+def test_a_new_flow_that_is_saved_late_calls_nobody_back(tab: Tab, api: Client) -> None:
+    page = tab.go("/flows/new?from=empty")
+    expect(page.get_by_role("textbox", name="Flow definition")).to_contain_text("New flow")
+    held: list[Route] = []
+    page.route("**/api/v1/flows", lambda route: held.append(route))  # noqa: PLW0108 # Playwright wraps no method
+    with page.expect_request("**/api/v1/flows"):
+        page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("navigation", name="Main", exact=True).get_by_role("link", name="Secrets").click()
+    expect(page.get_by_text("No secrets yet")).to_be_visible()
+
+    held[0].continue_()
+
+    expect(page.get_by_role("status").filter(has_text="Created New flow")).to_be_visible()
+    expect(page.get_by_role("heading", name="Secrets", level=1)).to_be_visible()
+    expect(page).to_have_url(re.compile("/secrets$"))

@@ -583,3 +583,17 @@ def test_filters_keep_room_for_their_numbers_until_these_come(tab: Tab, ids: dic
     expect(waiting).to_contain_text(re.compile("[0-9]"))
     assert waiting.evaluate("button => button.offsetWidth") <= before
     page.unroute("**/api/v1/overview?flows=1")
+
+
+def test_what_was_selected_is_acted_on_under_its_own_filters_alone(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {done: {type: return, params: {value: 1}}}", name="is labelled")
+    for team in ("core", "shop"):
+        api.post(f"/api/v1/flows/{flow}/run", {"input": {}, "labels": {"team": team}})
+    page = tab.go("/executions")
+    page.get_by_role("checkbox", name="Select the execution of").nth(1).check()
+    expect(page.get_by_text("1 selected")).to_be_visible()
+
+    page.get_by_role("button", name="team: shop").click()
+
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_text("1 selected")).to_have_count(0)

@@ -1,6 +1,7 @@
 """Requests of the interface that are sent twice, come late, are cut off or fail, in a real Chromium."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -367,3 +368,131 @@ def test_a_message_about_a_fault_of_the_server_has_the_number_to_give(tab: Tab, 
 
     message = "Give the number of the request to the operator, whose log has the reason. Request r4f7"
     expect(page.locator(".toast.bad")).to_contain_text(message)
+
+
+def test_a_list_is_loaded_again_at_once_when_its_tab_is_seen_again(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(SHORT, name="is looked at again")
+    page = tab.page
+    page.clock.install()
+    tab.go("/executions")
+    expect(page.get_by_text("No executions yet")).to_be_visible()
+    # No timer ends from here on.
+    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 1"))
+    api.run(flow)
+    try:
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(page.get_by_role("link", name="is looked at again").first).to_be_visible()
+    finally:
+        # The clock is that of all pages of this browser.
+        page.clock.resume()
+
+
+def test_times_are_those_of_the_servers_clock(browser: Browser, server: Server, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {wait: {type: wait, params: {key: go}}}", name="has begun just now"))
+    assert api.put("/api/v1/store/entry?key=cursor", {"value": 1, "ttl": "30m"}).status < 300
+    tab = Tab(browser, server.url)
+    try:
+        page = tab.page
+        page.clock.install(time=datetime.now(UTC) + timedelta(hours=2))
+        tab.log_in(api.email, api.password).go(f"/executions/{id}")
+        expect(page.locator(".facts").get_by_text("So far")).not_to_contain_text(" h")
+        tab.go("/executions?last=1h")
+        expect(page.get_by_role("link", name="has begun just now").first).to_be_visible()
+
+        tab.go("/store?of=default&key=cursor")
+        page.get_by_role("button", name="Edit…").click()
+        page.get_by_label("Value").fill("2")
+        page.get_by_role("dialog").get_by_role("button", name="Save").click()
+        expect(page.get_by_role("status").filter(has_text="cursor is saved")).to_be_visible()
+    finally:
+        tab.close()
+    entry = api.get("/api/v1/store/entry", key="cursor").json
+    assert entry["value"] == 2
+    left = datetime.fromisoformat(entry["expires_at"]) - datetime.now(UTC)
+    assert timedelta(minutes=10) < left < timedelta(minutes=31)
+
+
+def test_a_signal_that_is_sent_again_after_a_lost_request_is_the_same_one(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {wait: {type: wait, params: {key: go}}}", name="is signalled"))
+    api.until_it_waits(id)
+    page = tab.go(f"/executions/{id}")
+    keys: list[str] = []
+
+    def note(sent: Request) -> None:
+        if sent.url.endswith("/signals/go"):
+            keys.append(sent.headers["idempotency-key"])
+
+    page.on("request", note)
+    page.route("**/signals/go", lambda route: route.abort(), times=1)
+    send = page.get_by_role("button", name="Send the signal")
+    send.click()
+    expect(page.locator(".toast.bad")).to_contain_text("The server does not answer")
+    send.click()
+
+    expect(page.locator("header .pill")).to_have_text("completed")
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+@pytest.mark.parametrize("screen", ["executions", "triggers", "revisions"])
+def test_a_flow_that_could_not_be_read_is_read_again_on_each_of_its_screens(tab: Tab, api: Client, screen: str) -> None:
+    flow = api.new_flow(SHORT, name="is read late")
+    page = tab.page
+    page.route(f"**/api/v1/flows/{flow}", lambda route: route.abort())
+    tab.go(f"/flows/{flow}/{screen}")
+    expect(page.get_by_role("alert").first).to_contain_text("This page tries again by itself")
+    # What is current is not known, so nothing replaces it.
+    expect(page.get_by_role("button", name="Restore")).to_have_count(0)
+
+    page.unroute_all()
+
+    expect(page.get_by_role("heading", name="is read late", level=1)).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_new_flow_waits_for_what_its_editor_needs(tab: Tab) -> None:
+    page = tab.page
+    page.route("**/api/v1/schemas/flow", lambda route: route.abort())
+    tab.go("/flows/new")
+    page.get_by_role("button", name="Empty flow").click()
+    expect(page.get_by_role("alert")).to_contain_text("This page tries again by itself")
+
+    page.unroute_all()
+
+    expect(page.get_by_role("textbox", name="Flow definition")).to_contain_text("New flow")
+
+
+def test_a_choice_of_flows_says_that_none_matches_once_that_is_known(tab: Tab, api: Client) -> None:
+    api.run(api.new_flow(SHORT, name="can be chosen"))
+    page = tab.go("/executions")
+    expect(page.get_by_role("link", name="can be chosen").first).to_be_visible()
+    held: list[Route] = []
+    page.route("**/api/v1/flows?*", lambda route: held.append(route))  # noqa: PLW0108 # Playwright wraps no method
+    with page.expect_request("**/api/v1/flows?*"):
+        page.get_by_role("combobox", name="Flow").click()
+    choices = page.get_by_role("listbox", name="Flows").get_by_role("option")
+    expect(choices).to_have_count(0)
+
+    # Requests that were held go on by that.
+    page.unroute_all()
+    expect(choices).to_have_text(["can be chosen"])
+
+
+def test_the_input_of_another_step_is_not_edited_while_that_of_the_chosen_one_is_loaded(tab: Tab, api: Client) -> None:
+    nodes = "{a: {type: set, params: {values: {x: 1}}, next: b}, b: {type: return, params: {value: 2}}}"
+    id = api.run(api.new_flow(f"nodes: {nodes}", name="has two inputs"), {"n": 1})
+    api.ended(id)
+    page = tab.go(f"/executions/{id}?tab=data")
+    page.get_by_role("button", name="Re-run with edits…").click()
+    field = page.get_by_role("dialog").get_by_label(re.compile("^Input"))
+    expect(field).to_have_value(re.compile('"n": 1'))
+    held: list[Route] = []
+    page.route("**/steps/*", lambda route: held.append(route))  # noqa: PLW0108 # Playwright wraps no method
+    with page.expect_request("**/steps/*"):
+        page.get_by_label("Begin at").select_option(label="b")
+
+    expect(field).to_be_disabled()
+    expect(field).to_have_value("")
+    for route in held:
+        route.continue_()
+    expect(field).to_have_value(re.compile('"x": 1'))

@@ -1,5 +1,6 @@
 /** Requests to the API: typed by its OpenAPI document, in the workspace of the address, with the session's cookie. */
 import { signal } from "@preact/signals";
+import { setClock } from "../parts/format";
 import { common } from "../texts/common";
 import { parseJson } from "./json";
 import type { components, paths } from "./schema";
@@ -107,7 +108,9 @@ async function send(method: string, url: string, options: Options<unknown>): Pro
     body = typeof given === "string" || given instanceof Blob ? given : JSON.stringify(given);
   }
   try {
-    return await fetch(url, { method: method.toUpperCase(), headers, body, signal: options.signal, credentials: "same-origin" });
+    const response = await fetch(url, { method: method.toUpperCase(), headers, body, signal: options.signal, credentials: "same-origin" });
+    setClock(response.headers.get("Date"));
+    return response;
   } catch (error) {
     if (options.signal?.aborted) throw error;
     throw unreachable();

@@ -100,7 +100,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
           </li>
         ))}
       </ul>
-      {choices.length === 0 && <p class="muted" role="status">{found.loading || named.loading ? texts.searching : texts.nothing}</p>}
+      {choices.length === 0 && <p class="muted" role="status">{found.loading || named.loading ? texts.searching : found.error?.message ?? texts.nothing}</p>}
     </Dialog>
   );
 }

@@ -1,13 +1,29 @@
 /** Numbers, sizes, durations and times as people read them. */
 import { signal } from "@preact/signals";
 
+/** By how many milliseconds the clock of the server is ahead of that of the browser. */
+let ahead = 0;
+/** Smaller differences are what an answer takes. */
+const LEAST = 3000;
+
+/** Take over the clock of the server, whose times are shown. Args: date: The header of an answer that has just come. */
+export function setClock(date: string | null): void {
+  const difference = Date.parse(date ?? "") - Date.now();
+  if (Math.abs(difference - ahead) > LEAST) ahead = difference;
+}
+
+/** Return the time by the clock of the server. */
+export function present(): number {
+  return Date.now() + ahead;
+}
+
 /** The time, in steps of ten seconds, so that relative times stay right. */
 export const now = signal(Date.now());
 if (typeof window !== "undefined") setInterval(tick, 10_000);
 
 /** Take the present time, such as when an answer has come: what it says has happened is not in the future. */
 export function tick(): void {
-  now.value = Date.now();
+  now.value = present();
 }
 
 export function duration(milliseconds: number): string {

@@ -17,7 +17,8 @@ let last = 0;
 
 function show(text: string, isError: boolean, passes = false): void {
   const id = ++last;
-  toasts.value = [...toasts.value.slice(-2), { id, text, isError, passes }];
+  // What is said again takes the place of the first time.
+  toasts.value = [...toasts.value.filter((toast) => toast.text !== text).slice(-2), { id, text, isError, passes }];
   if (!isError) setTimeout(() => close(id), 6000);
 }
 

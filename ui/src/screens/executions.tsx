@@ -1,12 +1,12 @@
 /** The list of executions: filtered by the server, with its filters in the address. */
 import { useSignal, type Signal } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { go, keepInEntry, keptInEntry, location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
-import { count, shortId } from "../parts/format";
+import { count, present, shortId } from "../parts/format";
 import { Dialog } from "../parts/dialog";
 import { Pager } from "../parts/pager";
 import { Empty, Load } from "../parts/parts";
@@ -72,7 +72,7 @@ function periodOf(query: URLSearchParams): { since: string | undefined; until: s
   const last = query.get("last") ?? "";
   const [ago, span] = [DAYS[last], SPANS[last]];
   if (ago !== undefined) return { since: midnight(ago), until: ago === 0 ? undefined : midnight(ago - 1) };
-  return { since: span === undefined ? query.get("since") || undefined : new Date(Date.now() - span).toISOString(), until: query.get("until") || undefined };
+  return { since: span === undefined ? query.get("since") || undefined : new Date(present() - span).toISOString(), until: query.get("until") || undefined };
 }
 
 function midnight(daysAgo: number): string {
@@ -108,6 +108,13 @@ export default function Executions() {
   const { query } = location.value;
   const selected = useSignal<ReadonlySet<string>>(useMemo(() => keptInEntry<ReadonlySet<string>>(SELECTED) ?? new Set(), []));
   useEffect(() => keepInEntry(SELECTED, selected.value), [selected.value]);
+  // What is selected stays so on other pages, and not under other filters: it would be acted on unseen.
+  const filters = [...query].filter(([name]) => name !== "cursor" && name !== "sort").join();
+  const before = useRef(filters);
+  useEffect(() => {
+    if (before.current !== filters) selected.value = new Set();
+    before.current = filters;
+  }, [filters]);
   const batch = useSignal<Batch | undefined>(undefined);
   const jobs = useSignal<readonly string[]>([]);
   const isViewOpen = useSignal(false);
@@ -149,7 +156,7 @@ export default function Executions() {
           </>}
         </>}
       >
-        {!isFirstUse && <><Views /><Filters query={query} hasFilters={hasFilters} onChange={() => (selected.value = new Set())} /></>}
+        {!isFirstUse && <><Views /><Filters query={query} hasFilters={hasFilters} /></>}
       </Head>
       <div class="content">
         <JobBars started={jobs} onChange={list.reload} />
@@ -189,13 +196,10 @@ export default function Executions() {
   );
 }
 
-function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasFilters: boolean; onChange: () => void }) {
+function Filters({ query, hasFilters }: { query: URLSearchParams; hasFilters: boolean }) {
   const chosen = (query.get("status") ?? "").split(",").filter(Boolean);
   const isUnrepaired = query.has("unrepaired");
-  function set(values: Record<string, string | undefined>): void {
-    onChange();
-    setQuery({ ...values, cursor: undefined });
-  }
+  const set = (values: Record<string, string | undefined>) => setQuery({ ...values, cursor: undefined });
   function toggle(status: string): void {
     const next = chosen.includes(status) ? chosen.filter((each) => each !== status) : [...chosen, status];
     // "not repaired" is about failed ones.
@@ -226,7 +230,7 @@ function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasF
         <option value={BETWEEN}>{ofList.between}</option>
       </select>
       {hasPeriod && <Period since={query.get("since") ?? undefined} until={query.get("until") ?? undefined} onChange={(bound, moment) => set({ last: BETWEEN, [bound]: moment })} />}
-      {hasFilters && <button class="btn quiet small" onClick={() => { onChange(); go(to("/executions"), { replace: true }); }}>{texts.clear}</button>}
+      {hasFilters && <button class="btn quiet small" onClick={() => go(to("/executions"), { replace: true })}>{texts.clear}</button>}
     </div>
   );
 }

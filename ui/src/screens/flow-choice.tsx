@@ -88,7 +88,7 @@ export function FlowChoice({ value, onChange, label, ...rest }: Props) {
           {flows.map((flow, i) => (
             <li key={flow.id} id={`${listId}-${i}`} role="option" aria-selected={i === current} title={flow.name} onClick={() => choose(flow)}><span class="cut">{flow.name}</span></li>
           ))}
-          {found.data !== undefined && flows.length === 0 && <li role="option" aria-selected="false" aria-disabled="true" class="muted">{texts.noMatch}</li>}
+          {!found.loading && flows.length === 0 && <li role="option" aria-selected="false" aria-disabled="true" class="muted">{found.error?.message ?? texts.noMatch}</li>}
         </ul>
       )}
     </>

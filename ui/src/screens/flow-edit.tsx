@@ -27,7 +27,8 @@ import { Inspector } from "./flow/inspector";
 import { loadLanguage, type Language } from "./flow/language";
 import { Problems } from "./flow/problems";
 import { readFlow } from "./flow/places";
-import { FlowEditor, loadFlow, type Saved } from "./flow/state";
+import { loadFlow, type Saved } from "./flow/saved";
+import { FlowEditor } from "./flow/state";
 
 // Beside the editor, which does not wait for them.
 const EditorDialogs = later<DialogProps>(() => import("./flow/dialogs").then((module) => module.EditorDialogs), { isAbove: true });
@@ -53,8 +54,8 @@ export default function FlowEdit({ parameters }: { parameters: Parameters }) {
     return () => abort.abort();
   }, [id, attempts.value]);
   if (error.value instanceof ApiError && error.value.status === 404) return <NotFound />;
-  if (error.value !== undefined) return <><FlowHead id={id} name=" " /><div class="content"><Failure error={error.value} retry={() => attempts.value++} /></div></>;
-  if (loaded.value === undefined) return <><FlowHead id={id} name=" " /><div class="content"><Skeleton rows={10} /></div></>;
+  if (error.value !== undefined) return <><FlowHead id={id} /><div class="content"><Failure error={error.value} retry={() => attempts.value++} /></div></>;
+  if (loaded.value === undefined) return <><FlowHead id={id} /><div class="content"><Skeleton rows={10} /></div></>;
   return <Editor key={id} saved={loaded.value.saved} language={loaded.value.language} begun={begun} />;
 }
 

@@ -17,7 +17,7 @@ import { ofDuration, ofLog, ofPlace, ofStart, ofStarter, ofStatus } from "./exec
 import { useTriggers } from "./executions/started-by";
 import { FlowHead } from "./flow/head";
 import { Charts } from "./overview/charts";
-import { loadFlow, type Saved } from "./flow/state";
+import { loadFlow, type Saved } from "./flow/saved";
 
 const PAGE = 50;
 const RunDialog = later<{ flow: Saved["flow"]; definition: string; onClose: () => void }>(() => import("./flow/run").then((module) => module.RunDialog), { isAbove: true });
@@ -35,7 +35,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
   if (flow.error?.status === 404 && executions?.length === 0) return <NotFound />;
   return (
     <>
-      <FlowHead id={id} name={flow.data?.flow.name ?? executions?.[0]?.flow_name ?? " "} actions={<>
+      <FlowHead id={id} flow={flow} name={flow.data?.flow.name ?? executions?.[0]?.flow_name ?? " "} actions={<>
         <a class="btn" href={to("/executions", { flow: id })}>{words.allFilters}</a>
         {flow.data !== undefined && may("operator") && <button class="btn primary" onClick={() => (isAsked.value = true)}>{words.run}</button>}
       </>} />

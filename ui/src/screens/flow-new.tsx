@@ -1,6 +1,6 @@
 /** A new flow: a choice of samples, then the editor. */
-import { useSignal } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+import { useMemo } from "preact/hooks";
+import { useQuery } from "../api/query";
 import { drafts } from "../app/drafts";
 import { go, location, to } from "../app/router";
 import { account, may, workspace } from "../app/session";
@@ -8,12 +8,12 @@ import { Head } from "../app/shell";
 import { layoutGraph } from "../graph/layout";
 import { Picture } from "../graph/picture";
 import { Icon } from "../parts/icons";
-import { Empty, Failure } from "../parts/parts";
+import { Empty, Load } from "../parts/parts";
 import { editor as ofEditor } from "../texts/editor";
 import { flow as words } from "../texts/flow";
 import { samples as texts } from "../texts/samples";
 import { Editor } from "./flow-edit";
-import { loadLanguage, type Language } from "./flow/language";
+import { loadLanguage } from "./flow/language";
 import { readFlow } from "./flow/places";
 import { samples, type Sample } from "./flow/samples";
 
@@ -22,24 +22,18 @@ const EMPTY = "metadata: {name: New flow}\n\nnodes:\n  start: {type: return, par
 
 export default function FlowNew() {
   const chosen = location.value.query.get("from");
-  const language = useSignal<Language | undefined>(undefined);
-  const error = useSignal<unknown>(undefined);
-  useEffect(() => {
-    loadLanguage(workspace.peek()?.id ?? "").then(
-      (loaded) => (language.value = loaded),
-      (reason: unknown) => (error.value = reason),
-    );
-  }, []);
-  if (chosen !== null && may("editor") && language.value !== undefined) {
+  const language = useQuery("language", () => loadLanguage(workspace.peek()?.id ?? ""));
+  if (chosen !== null && may("editor") && language.data !== undefined) {
     const sample = samples.find(({ name }) => name === chosen);
-    return <Editor key={chosen} language={language.value} initial={sample?.definition ?? EMPTY} draft={draftOf(chosen)} />;
+    return <Editor key={chosen} language={language.data} initial={sample?.definition ?? EMPTY} draft={draftOf(chosen)} />;
   }
-  if (!may("editor")) return <><Head title={words.newFlow} crumbs={<a href={to("/flows")}>{words.flows}</a>} /><Empty title={words.readOnly}><p>{words.readOnlyHint}</p></Empty></>;
+  const head = <Head title={words.newFlow} crumbs={<a href={to("/flows")}>{words.flows}</a>} />;
+  if (!may("editor")) return <>{head}<Empty title={words.readOnly}><p>{words.readOnlyHint}</p></Empty></>;
+  if (chosen !== null) return <>{head}<div class="content"><Load query={language} rows={10}>{() => null}</Load></div></>;
   return (
     <>
-      <Head title={words.newFlow} crumbs={<a href={to("/flows")}>{words.flows}</a>} />
+      {head}
       <div class="content">
-        {error.value !== undefined && <Failure error={error.value} />}
         <p class="muted">{texts.hint}</p>
         <ul class="samples">
           <li><button class="card sample" onClick={() => begin("empty")}><span class="sample-picture muted"><Icon name="plus" /></span><b>{texts.empty}<Unsaved from="empty" /></b><span class="muted small">{texts.emptyHint}</span></button></li>

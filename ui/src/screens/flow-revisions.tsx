@@ -19,7 +19,7 @@ import { revisions as texts } from "../texts/revisions";
 import { nodeValue } from "./flow/build";
 import { FlowHead } from "./flow/head";
 import { readFlow } from "./flow/places";
-import { loadFlow } from "./flow/state";
+import { loadFlow } from "./flow/saved";
 import type { DocumentNode } from "../graph/document";
 
 const PAGE = 100;
@@ -33,7 +33,7 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
   const { ask, question } = useQuestion();
   async function restoreNow(number: number): Promise<void> {
     try {
-      const { revision } = await api.post("/api/v1/flows/{id}/revisions/{number}/restore", { path: { id, number }, headers: flow.data ? { "If-Match": flow.data.etag } : {} });
+      const { revision } = await api.post("/api/v1/flows/{id}/revisions/{number}/restore", { path: { id, number }, headers: { "If-Match": flow.data!.etag } });
       done(texts.restored(revision));
       setQuery({ number: undefined, against: undefined, cursor: undefined });
     } catch (error) {
@@ -49,7 +49,7 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
   if (flow.error?.status === 404) return <NotFound />;
   return (
     <>
-      <FlowHead id={id} name={flow.data?.flow.name ?? " "} />
+      <FlowHead id={id} flow={flow} />
       <div class="content revisions">
         <Load query={list} rows={6}>
           {({ revisions, total, next_cursor: next }) => {
@@ -65,7 +65,7 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
                   ))}
                   <Pager next={next} drops={["number", "against"]} count={(cursor !== "" || next !== undefined) && total !== undefined && texts.count(total)} />
                 </nav>
-                {number !== undefined && <Chosen id={id} number={number} revisions={revisions} isLast={next === undefined} isCurrent={number === flow.data?.flow.revision} onRestore={() => restore(number)} />}
+                {number !== undefined && <Chosen id={id} number={number} revisions={revisions} isLast={next === undefined} isCurrent={flow.data === undefined || number === flow.data.flow.revision} onRestore={() => restore(number)} />}
               </>
             );
           }}
@@ -83,6 +83,7 @@ interface ChosenProps {
   revisions: readonly Schemas["RevisionAnswer"][];
   /** No page follows. */
   isLast: boolean;
+  /** It is the current one, or it is not known yet which one that is. */
   isCurrent: boolean;
   onRestore: () => void;
 }

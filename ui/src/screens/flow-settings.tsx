@@ -14,7 +14,7 @@ import { useAction } from "../parts/tools";
 import { flow as words } from "../texts/flow";
 import { settings as texts } from "../texts/settings";
 import { FlowHead } from "./flow/head";
-import { loadFlow, type Saved } from "./flow/state";
+import { loadFlow, type Saved } from "./flow/saved";
 import { Retention } from "./retention";
 
 export default function FlowSettings({ parameters }: { parameters: Parameters }) {
@@ -23,7 +23,7 @@ export default function FlowSettings({ parameters }: { parameters: Parameters })
   if (flow.error?.status === 404) return <NotFound />;
   return (
     <>
-      <FlowHead id={id} name={flow.data?.flow.name ?? " "} />
+      <FlowHead id={id} name={flow.data?.flow.name} />
       <div class="content settings">
         <Load query={flow} rows={8}>{(saved) => <Settings saved={saved} query={flow} />}</Load>
       </div>

@@ -8,7 +8,7 @@ import { Empty, Load } from "../parts/parts";
 import { flow as words } from "../texts/flow";
 import { triggers as texts } from "../texts/triggers";
 import { FlowHead } from "./flow/head";
-import { loadFlow } from "./flow/state";
+import { loadFlow } from "./flow/saved";
 import { TriggerTable } from "./triggers/table";
 
 export default function FlowTriggers({ parameters }: { parameters: Parameters }) {
@@ -25,7 +25,7 @@ export default function FlowTriggers({ parameters }: { parameters: Parameters })
   );
   return (
     <>
-      <FlowHead id={id} name={flow.data?.flow.name ?? " "} actions={list.data !== undefined && list.data.triggers.length > 0 && additions} />
+      <FlowHead id={id} flow={flow} actions={list.data !== undefined && list.data.triggers.length > 0 && additions} />
       <div class="content">
         <Load query={list} rows={4}>
           {({ triggers }) =>

@@ -8,7 +8,7 @@ import { Head } from "../app/shell";
 import { CurlButton } from "../parts/curl";
 import { Dialog, useQuestion } from "../parts/dialog";
 import { Field } from "../parts/form";
-import { bytes } from "../parts/format";
+import { bytes, present } from "../parts/format";
 import { Json } from "../parts/json";
 import { Pager } from "../parts/pager";
 import { Empty, Load, Time } from "../parts/parts";
@@ -149,7 +149,7 @@ function EntryForm({ edited, onSaved, onClose }: { edited: Found | undefined; on
   const end = edited?.expires_at ?? null;
   const expiry = useSignal(end === null ? "never" : "kept");
   const ttl = useSignal("");
-  const kept = () => (end === null || expiry.value === "never" ? null : `${Math.max(Date.parse(end) - Date.now(), 1)}ms`);
+  const kept = () => (end === null || expiry.value === "never" ? null : `${Math.max(Date.parse(end) - present(), 1)}ms`);
   const text = (name: "namespace" | "key", most: number) => (id: string, note: string | undefined) => (
     <input id={id} aria-describedby={note} class="mono" name={name} required autofocus={name === "key"} maxLength={most} autocomplete="off" spellcheck={false} value={at[name].value} onInput={(event) => (at[name].value = event.currentTarget.value)} />
   );

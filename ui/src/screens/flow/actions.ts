@@ -3,7 +3,7 @@ import { signal, type Signal } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useMemo } from "preact/hooks";
 import { ApiError } from "../../api/client";
-import { go, setQuery, to } from "../../app/router";
+import { go, location, setQuery, to } from "../../app/router";
 import { may } from "../../app/session";
 import type { CodeHandle } from "../../editor/code";
 import { format } from "../../editor/edits";
@@ -42,10 +42,12 @@ export class EditorActions {
     if (!may("editor") || model.isSaving.peek()) return false;
     if (!model.writeTyped()) throw new ApiError(0, "form", build.unwritten);
     const before = model.saved.peek()?.flow.revision;
+    const { path } = location.peek();
     const now = await model.save();
     if (now === undefined) return false;
     done(before === undefined ? words.created(now.flow.name) : now.flow.revision === before ? words.unchanged : words.saved(now.flow.name, now.flow.revision));
-    if (before === undefined) {
+    // The reader may have gone elsewhere meanwhile.
+    if (before === undefined && location.peek().path === path) {
       handOver({ saved: now, language: this.language, text: model.text.peek(), cursor: this.code.current?.cursor() });
       // It goes on as the text of the flow, and not as the draft of a new one.
       model.text.value = now.flow.definition;

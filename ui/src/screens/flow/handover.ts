@@ -1,6 +1,6 @@
 /** A new flow that was just saved: the editor at its address goes on where the one of the new flow was. */
 import type { Language } from "./language";
-import type { Saved } from "./state";
+import type { Saved } from "./saved";
 
 export interface Handover {
   readonly saved: Saved;

@@ -85,7 +85,12 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
 
   function start(): void {
     isTried.value = true;
-    if ("fault" in read || input === undefined || (!isJson && Object.keys(form.faults).length > 0)) return;
+    if ("fault" in read || input === undefined || (!isJson && Object.keys(form.faults).length > 0)) {
+      // Where it was written, it is said what is wrong with it.
+      tab.value = isJson ? "json" : "form";
+      requestAnimationFrame(() => document.querySelector<HTMLElement>("#run-form [aria-invalid=true]")?.focus());
+      return;
+    }
     error.value = undefined;
     const body = { input, ...labels };
     starting.run([definition, body], async (headers) => {
@@ -123,9 +128,9 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
         <button class="btn primary" type="submit" form="run-form" autofocus={fields.length === 0} disabled={starting.busy}>{save === undefined ? texts.run : texts.saveAndRun}</button>
       </>}
     >
-      <div class="row tight" role="tablist" aria-label={texts.ways}>
+      <div class="row tight" role="group" aria-label={texts.ways}>
         {(["form", "json", "curl", "cli", "python"] as const).map((each) => (
-          <button key={each} role="tab" class="chip" aria-selected={tab.value === each} aria-pressed={undefined} aria-controls="run-panel" onClick={() => (tab.value = each)}>{texts.tabs[each]}</button>
+          <button key={each} class="chip" aria-pressed={tab.value === each} onClick={() => (tab.value = each)}>{texts.tabs[each]}</button>
         ))}
       </div>
       {latest.data !== undefined && <div><button type="button" class="btn small-btn" disabled={filling.busy} onClick={() => filling.run(fill)}>{texts.fill}</button></div>}
@@ -138,7 +143,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
           start();
         }}
       >
-        <div id="run-panel" class="stack" role="tabpanel" aria-label={texts.tabs[tab.value]}>
+        <div class="stack">
           {tab.value === "form" && isJson && <p class="row">{texts.byJson}<button type="button" class="btn" onClick={() => (json.value = undefined)}>{texts.useForm}</button></p>}
           {tab.value === "form" && !isJson && fields.length === 0 && <p class="muted">{texts.noInputs}</p>}
           {tab.value === "form" && !isJson && fields.map((field, i) => (

@@ -1,11 +1,12 @@
 /** The text of a flow while it is edited: its graph, its faults, its draft, and how it is saved. */
 import { computed, effect, signal } from "@preact/signals";
-import { api, ApiError, etagOf, request, type Schemas } from "../../api/client";
+import { api, ApiError, etagOf, request } from "../../api/client";
 import { placeFaults, type Fault } from "../../editor/faults";
 import { EMPTY, type Graph } from "../../graph/model";
 import type { Mark } from "../../graph/view";
 import { drafts, keepers, type Draft } from "../../app/drafts";
 import { nodeAt, nodeOfPath, readFlow, type Reading } from "./places";
+import { loadFlow, type Saved } from "./saved";
 import { Trial } from "./trial-state";
 
 /** The same each time, so that nothing is drawn again. */
@@ -16,22 +17,10 @@ const CHECK_MS = 350;
 const CHECK_AGAIN_MS = 5000;
 const KEEP_MS = 600;
 
-/** A flow as it was last loaded or saved. */
-export interface Saved {
-  readonly flow: Schemas["FlowDetail"];
-  readonly etag: string;
-}
-
 export interface Conflict {
   /** The text that the draft began from; undefined if that revision is gone. */
   readonly base: string | undefined;
   readonly theirs: Saved;
-}
-
-export async function loadFlow(id: string, abort?: AbortSignal): Promise<Saved> {
-  const { data, headers } = await request("get", "/api/v1/flows/{id}", { path: { id }, signal: abort });
-  // The editor knows one kind of line break; offsets of faults are in its text.
-  return { flow: { ...data, definition: data.definition.replace(/\r\n?/g, "\n") }, etag: etagOf(headers) };
 }
 
 export class FlowEditor {

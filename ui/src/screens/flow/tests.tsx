@@ -1,7 +1,6 @@
 /** The results of the document's own tests. */
-import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
 import { Dialog } from "../../parts/dialog";
 import { Failure, Status } from "../../parts/parts";
 import { tests as texts } from "../../texts/tests";
@@ -9,24 +8,13 @@ import { tests as texts } from "../../texts/tests";
 type Result = Schemas["FlowTestsAnswer"];
 
 export function TestsDialog({ definition, onClose }: { definition: string; onClose: () => void }) {
-  const result = useSignal<Result | undefined>(undefined);
-  const error = useSignal<unknown>(undefined);
-  useEffect(() => {
-    const abort = new AbortController();
-    api.post("/api/v1/flows/test", { body: { definition }, signal: abort.signal }).then(
-      (answer) => (result.value = answer),
-      (reason: unknown) => {
-        if (!abort.signal.aborted) error.value = reason;
-      },
-    );
-    return () => abort.abort();
-  }, []);
+  const result = useQuery("tests", (signal) => api.post("/api/v1/flows/test", { body: { definition }, signal }));
   return (
     <Dialog title={texts.title} wide onClose={onClose}>
       <p class="muted small">{texts.hint}</p>
-      {error.value !== undefined && <Failure error={error.value} />}
-      {error.value === undefined && result.value === undefined && <p role="status">{texts.running}</p>}
-      {result.value !== undefined && <Results of={result.value} />}
+      {result.error !== undefined && <Failure error={result.error} retry={result.reload} />}
+      {result.loading && <p role="status">{texts.running}</p>}
+      {result.data !== undefined && <Results of={result.data} />}
     </Dialog>
   );
 }

@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { Field } from "../../parts/form";
+import { present } from "../../parts/format";
 import { Failure, Time } from "../../parts/parts";
 import { localMinute } from "../../parts/period";
 import { useStart } from "../../parts/start";
@@ -19,8 +20,8 @@ export function Backfill({ trigger, reload }: { trigger: Trigger; reload: () => 
 }
 
 function Period({ trigger: { id }, onStarted }: { trigger: Trigger; onStarted: (job: string) => void }) {
-  const from = useSignal(localMinute(new Date(Date.now() - 86_400_000).toISOString()));
-  const to = useSignal(localMinute(new Date().toISOString()));
+  const from = useSignal(localMinute(new Date(present() - 86_400_000).toISOString()));
+  const to = useSignal(localMinute(new Date(present()).toISOString()));
   const starting = useStart();
   const isPeriod = from.value !== "" && to.value !== "" && from.value < to.value;
   const body = () => ({ from: new Date(from.value).toISOString(), to: new Date(to.value).toISOString() });
@@ -42,7 +43,7 @@ function Period({ trigger: { id }, onStarted }: { trigger: Trigger; onStarted: (
         <Field label={texts.to}>{(field) => <input id={field} type="datetime-local" value={to.value} onInput={(event) => (to.value = event.currentTarget.value)} />}</Field>
       </div>
       {!isPeriod && <p class="bad small">{texts.noPeriod}</p>}
-      {plan.error && <Failure error={plan.error} />}
+      {plan.error && <Failure error={plan.error} retry={plan.reload} />}
       {isPeriod && plan.data !== undefined && (
         <>
           <p>{texts.dueTimes(plan.data.total)}</p>
