@@ -4,7 +4,7 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { location } from "../../app/router";
 import { account, withRecentLogin } from "../../app/session";
-import { Confirm, Dialog } from "../../parts/dialog";
+import { Dialog, useQuestion } from "../../parts/dialog";
 import { Field, FormDialog } from "../../parts/form";
 import { Pager } from "../../parts/pager";
 import { Load, Time } from "../../parts/parts";
@@ -26,27 +26,19 @@ export function Accounts() {
   const cursor = location.value.query.get("cursor") ?? "";
   const list = useQuery(cursor, (signal) => api.get("/api/v1/accounts", { query: { limit: PAGE, cursor, count: true }, signal }));
   const isNew = useSignal(false);
-  /** What is asked about before it is done, and for whom. */
-  const asked = useSignal<{ what: "factors" | "identities" | "disable"; who: Account } | undefined>(undefined);
+  const { ask, question } = useQuestion();
   const deleted = useSignal<Account | undefined>(undefined);
   const managed = useSignal<Account | undefined>(undefined);
   const action = useAction();
   const isOwn = ({ id }: Account) => id === account.value?.id;
-  function reset(what: "factors" | "identities", { id }: Account): void {
-    action.run(async () => {
-      await withRecentLogin(() => what === "factors" ? api.delete("/api/v1/accounts/{id}/second-factors", { path: { id } }) : api.delete("/api/v1/accounts/{id}/identities", { path: { id } }));
-      asked.value = undefined;
-      done(security.resets[what].done);
-    });
+  function reset(what: "factors" | "identities", { id, name }: Account): void {
+    const { title, action, hint, done: said } = security.resets[what];
+    ask({ title: title(name), action, hint, said, run: () => withRecentLogin(() => api.delete(what === "factors" ? "/api/v1/accounts/{id}/second-factors" : "/api/v1/accounts/{id}/identities", { path: { id } })) });
   }
-  function disable({ id }: Account): void {
-    action.run(async () => {
-      await api.put("/api/v1/accounts/{id}", { path: { id }, body: { disabled: true } });
-      asked.value = undefined;
-      done(texts.disabledNow);
-      await list.reload();
-    });
-  }
+  const disable = ({ id, name }: Account) => ask({
+    title: texts.disableTitle(name), action: texts.disableIt, hint: texts.disableHint, said: texts.disabledNow,
+    run: () => api.put("/api/v1/accounts/{id}", { path: { id }, body: { disabled: true } }).then(list.reload),
+  });
   const resetLink = useSignal<{ name: string; link: string } | undefined>(undefined);
   function makeLink({ id, name }: Account): void {
     action.run(async () => {
@@ -65,8 +57,6 @@ export function Accounts() {
       failed(error);
     });
   }
-  const question = asked.value && (asked.value.what === "disable" ? { title: texts.disableTitle, action: texts.disableIt, hint: texts.disableHint } : security.resets[asked.value.what]);
-  const act = ({ what, who }: { what: "factors" | "identities" | "disable"; who: Account }) => (what === "disable" ? disable(who) : reset(what, who));
   return (
     <>
       <div class="row"><span class="grow" /><button class="btn primary" onClick={() => (isNew.value = true)}>{texts.newAccount}</button></div>
@@ -102,16 +92,12 @@ export function Accounts() {
           onLink={makeLink}
           // With the address that was looked at: its owner may have changed it meanwhile.
           onConfirm={(who) => change(who, { email: who.email, email_confirmed: true })}
-          onReset={(what, who) => (asked.value = { what, who })}
+          onReset={reset}
           onDelete={(who) => (deleted.value = who)}
-          onDisabled={(who) => (who.disabled ? change(who, { disabled: false }) : (asked.value = { what: "disable", who }))}
+          onDisabled={(who) => (who.disabled ? change(who, { disabled: false }) : disable(who))}
         />
       )}
-      {asked.value !== undefined && (
-        <Confirm title={question!.title(asked.value.who.name)} action={question!.action} busy={action.busy} onConfirm={() => act(asked.value!)} onClose={() => (asked.value = undefined)}>
-          <p class="muted">{question!.hint}</p>
-        </Confirm>
-      )}
+      {question}
       {deleted.value !== undefined && <DeleteAccount of={deleted.value} onDeleted={list.reload} onClose={() => (deleted.value = undefined)} />}
       {resetLink.value !== undefined && (
         <ShownOnce title={passwords.madeTitle(resetLink.value.name)} hint={passwords.madeHint} text={resetLink.value.link} onClose={() => (resetLink.value = undefined)} />

@@ -4,7 +4,7 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { to } from "../../app/router";
 import { may } from "../../app/session";
-import { Confirm, Dialog } from "../../parts/dialog";
+import { Dialog, useQuestion } from "../../parts/dialog";
 import { now } from "../../parts/format";
 import { Empty, Load, Time } from "../../parts/parts";
 import { done } from "../../parts/toast";
@@ -22,9 +22,9 @@ const TONES = { delivered: "ok", failed: "bad", pending: "wait" } as const;
 
 export function CallbackDialog({ callback, reload, onClose }: { callback: Callback; reload: () => Promise<void>; onClose: () => void }) {
   const { id, enabled } = callback;
-  const isDeleting = useSignal(false);
+  const name = nameOf(callback);
   const isChanging = useSignal(false);
-  const isRotating = useSignal(false);
+  const { ask, question } = useQuestion();
   const rotated = useSignal<string | undefined>(undefined);
   const action = useAction();
   const limit = useSignal(PAGE);
@@ -33,43 +33,30 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
   const toggle = async () => {
     await api.put("/api/v1/callbacks/{id}", { path: { id }, body: { enabled: !enabled } });
     await renew();
-    done(enabled ? texts.disabled(nameOf(callback)) : texts.enabled(nameOf(callback)));
+    done(enabled ? texts.disabled(name) : texts.enabled(name));
   };
-  const remove = async () => {
-    await api.delete("/api/v1/callbacks/{id}", { path: { id } });
-    onClose();
-    done(texts.deleted(nameOf(callback)));
-    await reload();
-  };
-  const rotate = async () => {
-    const { secret } = await api.post("/api/v1/callbacks/{id}/rotate", { path: { id } });
-    rotated.value = secret;
-    isRotating.value = false;
-  };
+  const remove = () => ask({
+    title: texts.deleteTitle(name), action: texts.deleteIt, hint: texts.deleteHint, said: texts.deleted(name),
+    run: async () => {
+      await api.delete("/api/v1/callbacks/{id}", { path: { id } });
+      onClose();
+      await reload();
+    },
+  });
+  const rotate = () => ask({
+    title: texts.rotateTitle(name), action: texts.rotateIt, hint: texts.rotateHint,
+    run: async () => (rotated.value = (await api.post("/api/v1/callbacks/{id}/rotate", { path: { id } })).secret),
+  });
   if (rotated.value !== undefined) return <SecretDialog secret={rotated.value} onClose={() => (rotated.value = undefined)} />;
-  if (isRotating.value) {
-    return (
-      <Confirm title={texts.rotateTitle(nameOf(callback))} action={texts.rotateIt} busy={action.busy} onConfirm={() => action.run(rotate)} onClose={() => (isRotating.value = false)}>
-        <p class="muted">{texts.rotateHint}</p>
-      </Confirm>
-    );
-  }
   if (isChanging.value) return <ChangeCallback callback={callback} onChanged={reload} onClose={() => (isChanging.value = false)} />;
-  if (isDeleting.value) {
-    return (
-      <Confirm title={texts.deleteTitle(nameOf(callback))} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(remove)} onClose={() => (isDeleting.value = false)}>
-        <p class="muted">{texts.deleteHint}</p>
-      </Confirm>
-    );
-  }
   return (
     <Dialog
-      title={nameOf(callback)}
+      title={name}
       wide
       onClose={onClose}
       actions={may("editor") && <>
-        <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.delete}</button>
-        {SIGNED.includes(callback.format) && <button class="btn" onClick={() => (isRotating.value = true)}>{texts.rotate}</button>}
+        <button class="btn danger" onClick={remove}>{texts.delete}</button>
+        {SIGNED.includes(callback.format) && <button class="btn" onClick={rotate}>{texts.rotate}</button>}
         <button class="btn" onClick={() => (isChanging.value = true)}>{texts.change}</button>
         <button class="btn" disabled={action.busy} onClick={() => action.run(toggle)}>{enabled ? texts.disable : texts.enable}</button>
         <TestButton callback={callback} onDone={renew} />
@@ -100,6 +87,7 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
           )}
         </Load>
       </section>
+      {question}
     </Dialog>
   );
 }

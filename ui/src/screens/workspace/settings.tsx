@@ -4,7 +4,7 @@ import { api } from "../../api/client";
 import { fileOf } from "../../api/files";
 import { go } from "../../app/router";
 import { isOwnAccount, isPersonal, may, open, withRecentLogin, type Workspace } from "../../app/session";
-import { Confirm, ConfirmByName } from "../../parts/dialog";
+import { ConfirmByName, useQuestion } from "../../parts/dialog";
 import { download } from "../../parts/download";
 import { Field, Form, useForm } from "../../parts/form";
 import { done } from "../../parts/toast";
@@ -18,16 +18,19 @@ import { goElsewhere } from "./leaving";
 const ZIP = "application/zip";
 
 export function WorkspaceSettings({ place }: { place: Workspace }) {
-  const asked = useSignal<"leave" | "delete" | undefined>(undefined);
+  const isDeleting = useSignal(false);
+  const { ask, question } = useQuestion();
   const action = useAction();
   const path = { id: place.id };
-  async function leaveIt(work: () => Promise<unknown>, said: string): Promise<void> {
-    await work();
-    asked.value = undefined;
-    await goElsewhere(said);
-  }
-  const leave = () => action.run(() => leaveIt(() => api.post("/api/v1/workspaces/{id}/leave", { path }), texts.left(place.name)));
-  const remove = () => action.run(() => leaveIt(() => withRecentLogin(() => api.delete("/api/v1/workspaces/{id}", { path, query: { name: place.name } })), texts.deleted(place.name)));
+  const leave = () => ask({
+    title: texts.leaveTitle(place.name), action: texts.leaveIt, hint: texts.leaveHint,
+    run: () => api.post("/api/v1/workspaces/{id}/leave", { path }).then(() => goElsewhere(texts.left(place.name))),
+  });
+  const remove = () => action.run(async () => {
+    await withRecentLogin(() => api.delete("/api/v1/workspaces/{id}", { path, query: { name: place.name } }));
+    isDeleting.value = false;
+    await goElsewhere(texts.deleted(place.name));
+  });
   const save = () => action.run(async () => download(`${place.name}.zip`, await withRecentLogin(() => fileOf("/api/v1/workspaces/{id}/export", ZIP, { path })), ZIP));
   const isOwn = isPersonal(place);
   return (
@@ -43,22 +46,18 @@ export function WorkspaceSettings({ place }: { place: Workspace }) {
       {!isOwnAccount(place) && (
         <section class="card padded setting">
           <div><h2>{texts.leave}</h2><p class="muted small">{texts.leaveHint}</p></div>
-          <button class="btn" onClick={() => (asked.value = "leave")}>{texts.leaveIt}</button>
+          <button class="btn" onClick={leave}>{texts.leaveIt}</button>
         </section>
       )}
       {!isOwn && may("admin") && (
         <section class="card padded setting">
           <div><h2>{texts.delete}</h2><p class="muted small">{texts.deleteHint}</p></div>
-          <button class="btn danger" onClick={() => (asked.value = "delete")}>{texts.deleteIt}…</button>
+          <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.deleteIt}…</button>
         </section>
       )}
-      {asked.value === "leave" && (
-        <Confirm title={texts.leaveTitle(place.name)} action={texts.leaveIt} busy={action.busy} onConfirm={leave} onClose={() => (asked.value = undefined)}>
-          <p class="muted">{texts.leaveHint}</p>
-        </Confirm>
-      )}
-      {asked.value === "delete" && (
-        <ConfirmByName title={texts.deleteTitle(place.name)} name={place.name} action={texts.deleteIt} busy={action.busy} onConfirm={remove} onClose={() => (asked.value = undefined)}>
+      {question}
+      {isDeleting.value && (
+        <ConfirmByName title={texts.deleteTitle(place.name)} name={place.name} action={texts.deleteIt} busy={action.busy} onConfirm={remove} onClose={() => (isDeleting.value = false)}>
           <p>{texts.deleteHint}</p>
         </ConfirmByName>
       )}
