@@ -40,6 +40,7 @@ from flowrunner.ports.journal import Journal, NewExecution, Recorded
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.egress_sql import EgressSqlClients
@@ -161,6 +162,7 @@ async def open_engine(
         node_types=node_types,
         http=http,
         mail=EgressMailClients(http.policy, http.lookups),
+        imap=EgressImapClients(http.policy, http.lookups),
         sql=EgressSqlClients(http.policy, http.lookups),
         store=SqlStore(database),
         schemas=RustSchemas(),

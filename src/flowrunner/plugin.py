@@ -36,6 +36,13 @@ from flowrunner.plugin_clients import (
     LONG_BODY_BYTES,
     HttpAnswer,
     HttpClient,
+    ImapAddress,
+    ImapClient,
+    ImapMessage,
+    ImapPart,
+    ImapSearch,
+    ImapServer,
+    ImapSession,
     MailClient,
     MailServer,
     RefusedRecipient,
@@ -55,6 +62,13 @@ __all__ = [
     "DescribedFlow",
     "HttpAnswer",
     "HttpClient",
+    "ImapAddress",
+    "ImapClient",
+    "ImapMessage",
+    "ImapPart",
+    "ImapSearch",
+    "ImapServer",
+    "ImapSession",
     "LogLevel",
     "MailClient",
     "MailServer",
@@ -347,6 +361,8 @@ class StepContext(Protocol):
     def http(self) -> HttpClient: ...
     @property
     def mail(self) -> MailClient: ...
+    @property
+    def imap(self) -> ImapClient: ...
     @property
     def sql(self) -> SqlClient: ...
     @property

@@ -1,8 +1,12 @@
-"""Clients of node types for other servers: the part of `flowrunner.plugin` that sends requests, e-mails and queries."""
+"""Clients of node types for other servers: the part of `flowrunner.plugin` that sends requests, e-mails and queries.
+
+It reads mailboxes, too.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from flowrunner.domain.static_dataclass import static_dataclass
@@ -113,6 +117,162 @@ class MailClient(Protocol):
                 `${error.data}` is `{code, reply, stage, refused}`. `email.login` and `email.unsupported` for what the
                 server does not offer, `email.invalid_answer`, `connection.…`, `timeout` or `egress.forbidden`;
                 `input.invalid` for a message that cannot be written.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImapServer:
+    """Server that gives access to mailboxes by IMAP. Its certificate is checked.
+
+    Attributes:
+        security: `tls` from the beginning of the connection, or `starttls`.
+        access_token: Token of OAuth 2, instead of a password.
+    """
+
+    host: str
+    port: int
+    security: Literal["tls", "starttls"]
+    username: str
+    password: str | None = field(default=None, repr=False)
+    access_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImapSearch:
+    """Messages to look for in a folder; each that is given narrows the search.
+
+    Attributes:
+        after_uid: The messages with higher UIDs.
+        since: The messages that arrived on this day or later, as the server counts days.
+        sender: Text in the header From, in any case.
+        subject: Text in the header Subject, in any case.
+    """
+
+    after_uid: int = 0
+    unseen: bool = False
+    since: date | None = None
+    sender: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImapAddress:
+    """Address of an e-mail with the name of its owner, which may be empty. The sender may have written anything."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImapPart:
+    """Part of a message that has no parts itself.
+
+    Attributes:
+        number: Its place: `1`, or `2.1` for the first part of the second one.
+        size: Bytes in its encoding, as the server tells them.
+        is_attachment: The sender calls it one.
+    """
+
+    number: str
+    content_type: str
+    charset: str | None
+    encoding: str
+    size: int
+    filename: str | None
+    is_attachment: bool
+    content_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImapMessage:
+    """Message without the contents of its parts. Texts have one line without control characters.
+
+    Attributes:
+        date: As the sender tells it; None if it cannot be read.
+        received_at: As the server tells it.
+        size: Bytes.
+        headers: First value of each header that was asked for, by its name in lower case.
+        is_complete: Nothing was left out, as it is of a message with very many recipients or parts.
+    """
+
+    uid: int
+    message_id: str | None = None
+    in_reply_to: str | None = None
+    subject: str = ""
+    date: datetime | None = None
+    received_at: datetime | None = None
+    senders: Sequence[ImapAddress] = ()
+    reply_to: Sequence[ImapAddress] = ()
+    to: Sequence[ImapAddress] = ()
+    cc: Sequence[ImapAddress] = ()
+    bcc: Sequence[ImapAddress] = ()
+    flags: Sequence[str] = ()
+    size: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parts: Sequence[ImapPart] = ()
+    is_complete: bool = False
+
+
+class ImapSession(Protocol):
+    """Session with a mailbox. Its methods block, and raise the errors of `ImapClient.run`."""
+
+    def open(self, folder: str, *, to_change: bool = False) -> int:
+        """Open a folder, and return its UIDVALIDITY.
+
+        Args:
+            to_change: Messages will be marked or moved.
+        """
+        ...
+
+    def search(self, search: ImapSearch, *, most: int, newest: bool = False) -> tuple[Sequence[int], bool]:
+        """Return UIDs of messages, in ascending order, and whether there are more.
+
+        Args:
+            newest: The highest UIDs, and not the lowest.
+        """
+        ...
+
+    def messages(self, uids: Sequence[int], *, headers: Sequence[str] = ()) -> Sequence[ImapMessage]:
+        """Return the messages that the folder still has, in the order of the UIDs.
+
+        Of one that the server describes at too great a length, only the UID is returned.
+        """
+        ...
+
+    def content(self, uid: int, part: ImapPart, *, most: int) -> tuple[bytes, bool]:
+        """Return the decoded bytes of a part, and whether that is all. No message is marked as read by it.
+
+        Args:
+            most: Bytes to read of the part in its encoding.
+        """
+        ...
+
+    def text(self, uid: int, part: ImapPart, *, most: int) -> tuple[str, bool]:
+        """Return a part as text in its charset, and whether that is all."""
+        ...
+
+    def mark_as_read(self, uids: Sequence[int]) -> None: ...
+
+    def move(self, uids: Sequence[int], folder: str) -> None:
+        """Move messages to another folder, which the server does for all or none of them."""
+        ...
+
+
+class ImapClient(Protocol):
+    """Client of nodes for mailboxes. It connects only to addresses that flows may reach."""
+
+    async def run(self, server: ImapServer, work: Callable[[ImapSession], T], *, seconds: float) -> T:
+        """Log in, and return what ``work`` returns.
+
+        Args:
+            work: Called on a thread of its own.
+            seconds: Time limit of the session.
+
+        Raises:
+            NodeFailure: `email.refused` or `email.login` if the server rejects a command or the login; then
+                `${error.data}` is `{stage, code, reply}`. `email.unsupported`, `email.too_large`,
+                `email.invalid_answer`, `connection.…`, `timeout` or `egress.forbidden`.
         """
         ...
 

@@ -286,6 +286,30 @@ def test_queries_of_n8n_keep_their_values_apart_from_their_text(tmp_path: Path) 
         assert part in report
 
 
+def test_an_email_trigger_of_n8n_reads_a_mailbox_by_a_schedule(tmp_path: Path) -> None:
+    nodes = [
+        {"name": "New mail", "type": "n8n-nodes-base.emailReadImap", "credentials": {"imap": {"id": "1"}},
+         "parameters": {"mailbox": "Orders", "downloadAttachments": True, "postProcessAction": "nothing"}},
+        {"name": "Done", "type": "n8n-nodes-base.noOp", "parameters": {}},
+    ]  # fmt: skip
+    connections = {"New mail": {"main": [[{"node": "Done"}]]}}
+    (tmp_path / "mail.json").write_text(json.dumps({"name": "Mail", "nodes": nodes, "connections": connections}))
+
+    _, report = imported("n8n", tmp_path / "mail.json", tmp_path)
+
+    made = document("Mail", tmp_path)
+    assert (made["start"], made["triggers"]) == ("new_mail", {"new_mail": {"type": "schedule", "every": "5m"}})
+    assert made["nodes"]["new_mail"] == {
+        "type": "email.receive", "next": {"default": "done"},
+        "params": {
+            "host": "imap.example.com", "username": "user@example.com", "password": "${secrets.NEW_MAIL}",
+            "folder": "Orders", "with_attachments": True, "unseen": True,
+        },
+    }  # fmt: skip
+    assert "set the secret NEW_MAIL" in report
+    assert "put what follows into a 'foreach'" in report
+
+
 def test_send_email_of_n8n_sends_through_a_server_that_is_to_be_written(tmp_path: Path) -> None:
     written = {"fromEmail": "Shop <shop@example.com>", "subject": "=Order {{ $json.id }}"}
     written |= {"text": "Paid", "html": "<p>Paid"}

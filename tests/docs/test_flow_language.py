@@ -35,7 +35,7 @@ from flowrunner.language import json_schema, nodes, reading, retries, schema_bud
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
-from flowrunner.nodes import built_in, email_send, http, http_request, loops, sql
+from flowrunner.nodes import built_in, email_receive, email_send, http, http_request, loops, sql
 from flowrunner.postgres import session, wire
 from flowrunner.sandbox.worker import MAX_LINE_TEXT, MAX_LINES
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
@@ -202,6 +202,10 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "`query`, `form`, `files` and `headers` of a request": f"{http.MOST_VALUES:,} values each; "
         f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",
         "recipients, attachments of an e-mail": f"{email_send.MOST_RECIPIENTS}, {email_send.MOST_ATTACHMENTS}",
+        "messages that `email.receive` reads, as JSON; a text of a message; `uids`; `headers`": (
+            f"{email_receive.MOST_MESSAGES}, {_size(email_receive.MOST_RESULT_BYTES)}; "
+            f"{_size(email_receive.MOST_TEXT_BYTES)}; {email_receive.MOST_MESSAGES}; {email_receive.MOST_HEADERS}"
+        ),
         "rows that a query of `sql` returns, their bytes; its arguments; `items`": (
             f"{session.MOST_ROWS:,}, {_size(wire.MOST_ROW_BYTES)}; {sql.MOST_ARGS:,}; {sql.MOST_ITEMS:,}"
         ),

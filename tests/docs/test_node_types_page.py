@@ -10,17 +10,20 @@ from typing import Any, Final
 from docs.pages import DOCS, blocks
 from docs.test_cli_pages import fits
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.plugin import MailServer, SqlDatabase
+from flowrunner.plugin import ImapServer, MailServer, SqlDatabase
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.name_lookups import lookup_slots
 from support.contexts import PlainContext
 from support.databases import MARA
+from support.imap import ImapServers, servers
 from support.mailbox import open_mailbox
 from support.networks import LOOPBACK
 from support.postgres import PostgresServer, query
 from support.server import clean_environment
 from support.sql import Querier
+
+__all__ = ["servers"]
 
 PAGE: Final = DOCS / "node-types.md"
 _FILE: Final = re.compile(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -69,6 +72,26 @@ async def test_the_type_that_queries_a_database_changes_it(postgres: PostgresSer
 
     assert result == [{"pieces": 6}]
     assert query(url, "SELECT pieces FROM stock") == [(6,)]
+
+
+async def test_the_type_that_reads_a_mailbox_reads_it(servers: ImapServers) -> None:
+    page: dict[str, Any] = {}
+    [sample] = [text for text in blocks(PAGE, "python") if "ImapServer" in text]
+    exec(sample, page)  # the page is ours
+    node_type = page["WaitingOrders"]()
+    with servers.scripted() as reader:
+
+        class ToTheServer:
+            async def run(self, server: ImapServer, work: Any, *, seconds: float) -> Any:
+                assert (server.host, server.security) == ("imap.example.com", "tls")
+                given = {**reader.given, "password": server.password}
+                return await reader.context.imap.run(ImapServer(**given), work, seconds=seconds)
+
+        context = PlainContext(http=None, imap=ToTheServer())  # type: ignore[arg-type] # what the type uses
+        result = await node_type.run(node_type.read({"password": "x"}), context)
+
+    assert result == ["Hello"]
+    assert 'UID SEARCH UID 1:* UNSEEN SUBJECT "Order"' in servers.commands
 
 
 def test_the_package_works_as_the_page_says(tmp_path: Path) -> None:

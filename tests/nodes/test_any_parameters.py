@@ -36,6 +36,12 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
         "to": ["c@d.example"], "cc": "e@f.example", "bcc": [], "reply_to": [], "subject": "s", "body": "t",
         "html": "<p>", "attachments": [{"filename": "f", "text": "t"}],
     },
+    "email.receive": {
+        "host": "127.0.0.1", "port": 1, "security": "tls", "username": "u", "password": "p", "access_token": "t",
+        "folder": "INBOX", "limit": 2, "after_uid": 1, "uid_validity": 1, "uids": [1], "unseen": True,
+        "since": "2027-01-31", "from": "a", "subject": "s", "headers": ["List-Id"], "with_body": False,
+        "with_attachments": True, "mark_as_read": True, "move_to": "Done",
+    },
     "llm": {
         "base_url": "http://127.0.0.1:1/", "provider": "openai", "api_key": "k", "model": "m", "system": "s",
         "prompt": "p", "messages": [{"role": "user", "content": "c"}], "temperature": 0.5,

@@ -19,9 +19,10 @@ import pytest
 
 from flowrunner.bootstrap.location import own_servers
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.plugin import MailServer, NodeFailure, SqlDatabase
+from flowrunner.plugin import ImapServer, MailServer, NodeFailure, SqlDatabase
 from flowrunner.security import name_lookups
 from flowrunner.security.egress import EgressClient, EgressClients
+from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.egress_sql import EgressSqlClients
@@ -525,7 +526,7 @@ async def _unguarded(*_: Any, **__: Any) -> list[dict[str, Any]]:
     return [{"hostname": "x", "host": "127.0.0.1", "port": _[2], "family": socket.AF_INET, "proto": 6, "flags": 0}]
 
 
-# E-mails and queries
+# E-mails, mailboxes and queries
 
 
 async def attempt_mail(policy: EgressPolicy, host: str, port: int) -> str:
@@ -549,8 +550,20 @@ async def attempt_sql(policy: EgressPolicy, host: str, port: int) -> str:
     return failed.value.type
 
 
+async def attempt_imap(policy: EgressPolicy, host: str, port: int) -> str:
+    """The type of the error by which a session ends that logs in to a mailbox."""
+    server = ImapServer(host=host, port=port, security="tls", username="ada", password="x")  # no server asks
+    with pytest.raises(NodeFailure) as failed:
+        await (
+            EgressImapClients(policy, lookup_slots())
+            .of(WorkspaceId("a"))
+            .run(server, lambda session: session.open("INBOX"), seconds=60.0)
+        )
+    return failed.value.type
+
+
 Attempt: TypeAlias = Callable[[EgressPolicy, str, int], Awaitable[str]]
-BY_SOCKETS: Final = pytest.mark.parametrize("attempt", [attempt_mail, attempt_sql])
+BY_SOCKETS: Final = pytest.mark.parametrize("attempt", [attempt_mail, attempt_sql, attempt_imap])
 
 
 @BY_SOCKETS

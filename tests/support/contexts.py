@@ -6,7 +6,8 @@ from datetime import datetime
 
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON, WorkspaceId
-from flowrunner.plugin import DescribedFlow, HttpClient, MailClient, NodeFailure, SqlClient, SubFlow
+from flowrunner.plugin import DescribedFlow, HttpClient, ImapClient, MailClient, NodeFailure, SqlClient, SubFlow
+from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.egress_sql import EgressSqlClients
@@ -77,6 +78,9 @@ class PlainContext:
     depth: int = 0
     mail: MailClient = field(
         default_factory=lambda: EgressMailClients(EgressPolicy(), lookup_slots()).of(WorkspaceId(MARA))
+    )
+    imap: ImapClient = field(
+        default_factory=lambda: EgressImapClients(EgressPolicy(), lookup_slots()).of(WorkspaceId(MARA))
     )
     sql: SqlClient = field(
         default_factory=lambda: EgressSqlClients(EgressPolicy(), lookup_slots()).of(WorkspaceId(MARA))

@@ -26,6 +26,7 @@ from flowrunner.ports.journal import Journal, NewExecution, Recorded, load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
+from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.egress_sql import EgressSqlClients
@@ -398,6 +399,7 @@ async def machine(
             node_types=known,
             http=http,
             mail=EgressMailClients(EgressPolicy(), lookup_slots()),
+            imap=EgressImapClients(EgressPolicy(), lookup_slots()),
             sql=EgressSqlClients(EgressPolicy(), lookup_slots()),
             store=SqlStore(database, limits),
             schemas=RustSchemas(),

@@ -21,6 +21,7 @@ from flowrunner.engine.held_memory import HeldMemory
 from flowrunner.nodes import installed
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.security.approval_links import SignedApprovalLinks
+from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.security.memory_room import FairMemory
@@ -69,6 +70,7 @@ def assemble_engine(opened: Resources, dispatch: Dispatch, start_process: StartP
         node_types=node_types,
         http=opened.http,
         mail=EgressMailClients(opened.http.policy, opened.http.lookups),
+        imap=EgressImapClients(opened.http.policy, opened.http.lookups),
         sql=EgressSqlClients(opened.http.policy, opened.http.lookups),
         store=stores.store,
         schemas=opened.schemas,

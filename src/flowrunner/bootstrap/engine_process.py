@@ -39,6 +39,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.approval_links import LinkSigner
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.egress_sql import EgressSqlClients
@@ -147,6 +148,7 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
         node_types=node_types,
         http=http,
         mail=EgressMailClients(policy, http.lookups, processes=given.count),
+        imap=EgressImapClients(policy, http.lookups, processes=given.count),
         sql=EgressSqlClients(policy, http.lookups, processes=given.count),
         store=ServerStore(server),
         schemas=RustSchemas(),

@@ -21,6 +21,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import ExecutionLinks, SubFlowStarter
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.http import HttpClients
+from flowrunner.ports.imap_clients import ImapClients
 from flowrunner.ports.journal import Journal
 from flowrunner.ports.live import Broadcast
 from flowrunner.ports.mail_clients import MailClients
@@ -78,6 +79,7 @@ class EngineDependencies:
     node_types: Mapping[str, NodeType[Any]]
     http: HttpClients
     mail: MailClients
+    imap: ImapClients
     sql: SqlClients
     store: StepStore
     schemas: SchemaEngine

@@ -21,7 +21,7 @@ from flowrunner.engine.step_store import AttemptStore
 from flowrunner.language.inputs import Form, input_schema
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.language.schema_budget import SchemaBudget
-from flowrunner.plugin import DescribedFlow, HttpClient, MailClient, NodeFailure, SqlClient, SubFlow
+from flowrunner.plugin import DescribedFlow, HttpClient, ImapClient, MailClient, NodeFailure, SqlClient, SubFlow
 from flowrunner.ports.http import HttpClients
 
 
@@ -218,6 +218,10 @@ class NodeContext:
     @property
     def mail(self) -> MailClient:
         return self._attempt.loaded.deps.mail.of(self._attempt.loaded.execution.workspace_id)
+
+    @property
+    def imap(self) -> ImapClient:
+        return self._attempt.loaded.deps.imap.of(self._attempt.loaded.execution.workspace_id)
 
     @property
     def sql(self) -> SqlClient:

@@ -39,6 +39,9 @@ from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.plugin import (
     HttpAnswer,
     HttpClient,
+    ImapClient,
+    ImapServer,
+    ImapSession,
     MailClient,
     MailServer,
     NodeFailure,
@@ -135,6 +138,16 @@ class _NoMail:
         raise NodeFailure("egress.forbidden", "Tests of flows run offline")
 
 
+class _NoImap:
+    """Implements `ports.ImapClients`. Reads no mailbox."""
+
+    def of(self, workspace_id: WorkspaceId) -> ImapClient:
+        return self
+
+    async def run(self, server: ImapServer, work: Callable[[ImapSession], T], *, seconds: float) -> T:
+        raise NodeFailure("egress.forbidden", "Tests of flows run offline")
+
+
 class _NoSql:
     """Implements `ports.SqlClients`. Rejects every query."""
 
@@ -173,6 +186,7 @@ async def run_flow_test(
         node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},
         http=_NoNetwork(),
         mail=_NoMail(),
+        imap=_NoImap(),
         sql=_NoSql(),
         store=MemoryStore(),
         schemas=runtime.schemas,

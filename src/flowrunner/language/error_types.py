@@ -10,7 +10,7 @@ from flowrunner.domain.suggestions import nearest
 # Closed families with all their members. Some also have the codes of replies.
 _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     "http": frozenset({"too_large", "redirects", "invalid_request", "invalid_answer", "invalid_json"}),
-    "email": frozenset({"login", "unsupported", "invalid_answer"}),
+    "email": frozenset({"login", "unsupported", "invalid_answer", "refused", "too_large", "uid_validity"}),
     "agent": frozenset({"turns", "calls", "too_long"}),
     "llm": frozenset({"refused", "too_long", "invalid_answer"}),
     "sql": frozenset(

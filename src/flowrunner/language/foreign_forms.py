@@ -13,6 +13,7 @@ _ON_ERROR: Final = "write next: {error: <node>}"
 _LOOP: Final = "write a node of type foreach, with this one under its own 'nodes'"
 _NOTIFY: Final = "write type: webhook, with the URL of the service that notifies"
 _MAIL: Final = "write type: email.send, with the server that sends it"
+_MAILBOX: Final = "write type: email.receive, with the server of the mailbox"
 _POSTGRESQL: Final = "write type: sql, with the URL of the database"
 _NO_DATABASE: Final = (
     "databases are PostgreSQL (type: sql): for others call a service in front, with type: http.request"
@@ -52,6 +53,7 @@ OF_NODES: Final[Mapping[str, str]] = {
 OF_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("notification", "notify", "slack", "discord", "teams", "sms"), _NOTIFY),
     **dict.fromkeys(("email", "mail", "sendemail", "emailsend", "smtp"), _MAIL),
+    **dict.fromkeys(("imap", "mailbox", "inbox", "reademail", "emailread", "emailtrigger", "pop3"), _MAILBOX),
     **dict.fromkeys(("cron", "schedule", "scheduler", "trigger", "webhooktrigger", "manualtrigger"), _STARTED),
     **dict.fromkeys(("split", "splitter"), "write type: foreach for the elements of a list, or parallel for branches"),
     **dict.fromkeys(("start", "begin", "entry"), "leave it out: the flow starts with the node that no edge leads to"),

@@ -23,6 +23,7 @@ from flowrunner.flowtest.run_test import Runtime
 from flowrunner.flowtest.subflows import GivenSubFlows
 from flowrunner.ids import new_id
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.egress_sql import EgressSqlClients
@@ -54,6 +55,7 @@ async def open_local_runner(
         node_types=runtime.node_types,
         http=http,
         mail=EgressMailClients(http.policy, http.lookups),
+        imap=EgressImapClients(http.policy, http.lookups),
         sql=EgressSqlClients(http.policy, http.lookups),
         store=MemoryStore(),
         schemas=runtime.schemas,

@@ -20,6 +20,7 @@ _BUILT_IN: Final = {
     "http.request": ("http_request", "HttpRequest"),
     "webhook": ("webhook", "Webhook"),
     "email.send": ("email_send", "EmailSend"),
+    "email.receive": ("email_receive", "EmailReceive"),
     "llm": ("llm", "Llm"),
     "agent": ("agent", "Agent"),
     "sql": ("sql", "Sql"),

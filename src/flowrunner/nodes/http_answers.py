@@ -6,8 +6,8 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from flowrunner.bounded_json import decode_json
+from flowrunner.domain.charsets import codec_of
 from flowrunner.domain.values import MOST_LEVELS
-from flowrunner.nodes.charsets import codec_of
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure
 
 ResponseKind: TypeAlias = Literal["json", "text", "base64"]

@@ -74,6 +74,11 @@ class _Workflow:
                     continue
                 for found in triggers_of(_type(node), _parameters(node), self._flow.note, timezone=self._timezone):
                     triggers[identifier(title, triggers, otherwise="trigger")] = found
+        for title, id in self._ids.items():
+            # It starts the workflow in n8n, and reads for it.
+            if _type(self._all[title]) == "emailReadImap" and not self._all[title].get("disabled"):
+                triggers[identifier(title, triggers, otherwise="trigger")] = {"type": "schedule", "every": "5m"}
+                starts.append(id)
         nodes = {id: self._node(title, self._all[title]) for title, id in self._ids.items()}
         if not nodes:
             raise unusable("The workflow has no nodes that do anything")
@@ -122,7 +127,7 @@ class _Workflow:
         described = node.get("notes")
         if isinstance(described, str) and described:
             made.setdefault("description", described[:500])
-        if node.get("credentials") and kind not in ("httpRequest", "emailSend", "postgres"):
+        if node.get("credentials") and kind not in ("httpRequest", "emailSend", "emailReadImap", "postgres"):
             self._flow.note(f"'{title}' uses credentials, which are left out: name a secret")
         return {**made, **({"next": edges} if edges else {})}
 
@@ -139,7 +144,7 @@ class _Workflow:
 
     def _retry(self, title: str, node: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
         tries, wait = whole_number(node.get("maxTries", 3)), whole_number(node.get("waitBetweenTries", 1000))
-        if made["type"] not in ("http.request", "email.send", "sql") or tries is None or wait is None:
+        if made["type"] not in ("http.request", "email.send", "email.receive", "sql") or tries is None or wait is None:
             self._flow.note(f"'{title}' was tried several times: add a 'retry'")
             return {}
         return {"retry": {"max": max(1, tries - 1), "delay": f"{wait}ms", "backoff": 1, "jitter": 0}}
@@ -217,6 +222,28 @@ class _Workflow:
             self._flow.note(f"'{title}' sends attachments: give them as 'attachments', in base64")
         self._flow.note(f"'{title}' uses credentials: write its 'host' and 'username', and set the secret {secret}")
         return {"type": "email.send", "params": params}, {}
+
+    def _mailbox(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        secret = identifier(title, (), otherwise="node").upper()
+        params: dict[str, Any] = {
+            "host": "imap.example.com",
+            "username": "user@example.com",
+            "password": f"${{secrets.{secret}}}",
+        }
+        if (folder := parameters.get("mailbox", "INBOX")) != "INBOX":
+            params["folder"] = self._value(folder)
+        if parameters.get("downloadAttachments"):
+            params["with_attachments"] = True
+        params["unseen"] = True
+        # n8n marks what it has read unless it is told otherwise.
+        if parameters.get("postProcessAction", "read") == "read":
+            params["mark_as_read"] = True
+        self._flow.note(f"'{title}' uses credentials: write its 'host' and 'username', and set the secret {secret}")
+        self._flow.note(
+            f"'{title}' reads several messages every 5 minutes: put what follows into a 'foreach' over input.messages, "
+            "and see email.receive for how to read each message once"
+        )
+        return {"type": "email.receive", "params": params}, {}
 
     def _sql(self, title: str, parameters: Mapping[str, Any]) -> "Made":
         if parameters.get("operation") != "executeQuery":
@@ -366,7 +393,8 @@ class _Workflow:
 
 Made = tuple[dict[str, Any] | None, Mapping[str, int]]
 _MAKERS: Final = {
-    "httpRequest": _Workflow._http, "emailSend": _Workflow._email, "postgres": _Workflow._sql, "if": _Workflow._if,
+    "httpRequest": _Workflow._http, "emailSend": _Workflow._email,
+    "emailReadImap": _Workflow._mailbox, "postgres": _Workflow._sql, "if": _Workflow._if,
     "switch": _Workflow._switch, "set": _Workflow._set,
     "code": _Workflow._script, "function": _Workflow._script, "wait": _Workflow._wait,
     "respondToWebhook": _Workflow._respond, "noOp": _Workflow._pass_on,
