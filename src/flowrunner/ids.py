@@ -1,6 +1,5 @@
 """Identifiers that carry a prefix for their kind, sort by creation time and have 130 random bits."""
 
-import contextlib
 import os
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -44,9 +43,11 @@ def time_of(id: str) -> datetime:
 
 def random_digits() -> str:
     """Return 26 digits of base 32, which nobody can guess."""
-    # `pop` takes each of them once, whichever threads make ids.
-    with contextlib.suppress(IndexError):
+    try:
+        # `pop` takes each of them once, whichever threads make ids.
         return _drawn.pop()
+    except IndexError:
+        pass
     digits = os.urandom(_RANDOM_DIGITS * _DRAWN_TOGETHER).translate(_DIGIT_OF_BYTE).decode()
     first, *others = (digits[at : at + _RANDOM_DIGITS] for at in range(0, len(digits), _RANDOM_DIGITS))
     _drawn.extend(others)

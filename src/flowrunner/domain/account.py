@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
@@ -165,7 +165,8 @@ class JobRun:
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without slots, for what each request asks of a caller: it is computed once.
+@dataclass(frozen=True, kw_only=True)
 class Caller:
     """The account that makes a request, its current role, the credential that it used, and where the request acts.
 
@@ -201,9 +202,9 @@ class Caller:
             return self.requires_second_factor
         return any(joined.requires_second_factor for joined in self.memberships if joined.workspace_id == id)
 
-    @property
+    @cached_property
     def workspace_id(self) -> WorkspaceId:
-        """Return the workspace that the request acts in."""
+        """The workspace that the request acts in."""
         return self.acts_in or self._implied_workspace
 
     @property
@@ -231,9 +232,9 @@ class Caller:
             return "admin"
         return next((joined.role for joined in self.memberships if joined.workspace_id == workspace_id), None)
 
-    @property
+    @cached_property
     def reach(self) -> tuple[WorkspaceId, ...]:
-        """Return the workspaces that the credential reaches, the one that it implies first."""
+        """The workspaces that the credential reaches, the one that it implies first."""
         if self.confined_to is not None:
             return (self.confined_to,)
         return (self._implied_workspace, *(joined.workspace_id for joined in self.memberships))
@@ -253,7 +254,7 @@ class Caller:
         credential = self.credential
         return "mcp" if isinstance(credential, ApiToken) and "mcp" in credential.scopes else "rest"
 
-    @property
+    @cached_property
     def rights(self) -> frozenset[Right]:
         if self.surface != self.own_surface:
             return frozenset()
