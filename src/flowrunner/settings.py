@@ -33,6 +33,7 @@ SECRET_PREFIX: Final = f"{PREFIX}SECRET_"
 _SIZE: Final = re.compile(r"([0-9]{1,18})(|KiB|MiB|GiB|TiB)")
 _MOST_DIGITS: Final = 18
 _LEAST_TOKEN: Final = 16
+_TLS_PORT: Final = 465
 MOST_PROCESSES: Final = 64
 _NAME: Final = re.compile(r"[a-z0-9._-]+")
 _UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -214,6 +215,9 @@ def _smtp_url(value: str) -> str:
             "must be a URL such as smtps://user:password@host?from=flows@example.com; "
             "write / ? # [ ] @ in a password as %2F %3F %23 %5B %5D %40"
         )
+    if parts.scheme == "smtp" and parts.port == _TLS_PORT:
+        # Both sides would wait for the other one until the timeout (RFC 8314, 7.3).
+        raise ValueError(f"must begin with smtps:// at port {_TLS_PORT}, where servers expect TLS from the start")
     query = parse_qs(parts.query, keep_blank_values=True)
     if query.keys() - {"from"}:
         # Its name may be the rest of a password.

@@ -396,9 +396,16 @@ async def test_an_e_mail_that_was_accepted_is_sent_however_the_session_ends(fare
         await SmtpMailer.of(f"smtp://127.0.0.1:{port}").send(["a@example.com"], "s", "t", message_id="m")
 
 
-def test_a_faulty_smtp_url_stops_the_start_without_being_shown(tmp_path: Path) -> None:
-    server = Server(tmp_path, {"SMTP_URL": "http://user:hunter22222@host"}).spawn()
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://user:hunter22222@host", "must be a URL such as smtps://"),
+        ("smtp://user:hunter22222@host:465", "must begin with smtps:// at port 465"),
+    ],
+)
+def test_a_faulty_smtp_url_stops_the_start_without_being_shown(url: str, said: str, tmp_path: Path) -> None:
+    server = Server(tmp_path, {"SMTP_URL": url}).spawn()
 
     assert server.wait() != 0
-    assert "SMTP_URL: must be a URL such as smtps://" in server.log
+    assert f"SMTP_URL: {said}" in server.log
     assert "hunter22222" not in server.log

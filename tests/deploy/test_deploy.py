@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from docs.pages import OPERATIONS, ROOT, SERVER, blocks, rows, section
+from docs.pages import OPERATIONS, POSTGRESQL, ROOT, SERVER, blocks, rows, section
 from flowrunner.api import waiting
 from flowrunner.api.http import bodies
 from flowrunner.cli.exits import USAGE
@@ -484,6 +484,22 @@ def test_apache_and_haproxy_pass_all_that_the_server_takes(
     done = subprocess.run([program, check, "-f", tmp_path / "proxy.conf"], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_haproxy_takes_the_backend_of_two_servers(tmp_path: Path) -> None:
+    (text,), (backend,) = blocks(SERVER, "haproxy"), blocks(POSTGRESQL, "haproxy")
+    issued = Issuer(tmp_path, "issuer").issue("flows", host="flows.example.com")
+    (tmp_path / "both.pem").write_bytes(b"".join(file.read_bytes() for file in issued))
+    frontend = text.partition("\nbackend flowrunner")[0].replace("/etc/ssl/flows.example.com", str(tmp_path))
+    (tmp_path / "proxy.conf").write_text(f"{frontend}\n{backend}\n")
+    program = Path("/usr/sbin/haproxy")
+    if not program.exists():
+        pytest.skip("haproxy is not installed")
+    checked = subprocess.run(
+        [program, "-c", "-f", tmp_path / "proxy.conf"], capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_caddy_passes_all_that_the_server_takes(tmp_path: Path) -> None:

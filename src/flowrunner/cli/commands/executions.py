@@ -1,7 +1,7 @@
 """Command `executions`, and `logs`, `watch`, `cancel` and `rerun`, which are also commands of their own."""
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -239,14 +239,21 @@ def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
     required(ids, selected)
     fields = rerun_fields(**many)
     if selected:
-        if any(value not in (None, (), False) for value in one.values()):
+        given = next((name for name, value in one.items() if value not in (None, (), False)), None)
+        if given is not None:
+            option = _OF_ONE.get(given, f"--{given}")
             raise click.UsageError(
-                "Several executions can only be re-run with --from, --elements, --revision and --same-keys."
+                f"{option} is for one execution. Several are re-run by a job, which takes --from, --elements, --revision "
+                "and --same-keys."
             )
         sys.exit(change_many(client, "rerun", selected, yes=yes, more=fields))
     if len(ids) > 1:
         raise click.UsageError("Re-run one execution by its id, or select several with options.")
     sys.exit(rerun_one(client, execution_id(client, ids[0]), fields, **one))
+
+
+# The options whose names differ from those of their parameters.
+_OF_ONE: Final = {"node_input": "--node-input", "inputs": "--input", "labels_set": "--set-label"}
 
 
 @executions.command(
