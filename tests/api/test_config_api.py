@@ -239,7 +239,7 @@ def test_a_workspace_with_values_is_deleted_only_by_its_name(account: Client) ->
     assert_error(
         refused,
         409,
-        "The workspace has 0 flows, 0 secrets, 1 configuration value and 0 open executions: "
+        "The workspace has 0 flows, 0 secrets, 1 configuration value, 0 stored values and 0 open executions: "
         "send its name to delete it with all of them",
     )
     assert account.get(f"/api/v1/workspaces/{team}/usage").json["config_values"] == 1

@@ -709,6 +709,28 @@ def test_a_list_goes_on_with_its_cursor_while_executions_are_added(account: Clie
     assert_error(account.get("/api/v1/executions?cursor=&offset=1"), 422)
 
 
+def test_executions_without_a_parent_are_all_but_awaited_sub_flows(account: Client) -> None:
+    part = account.new_flow(FAILING, name="Part")
+    call = "{type: flow, params: {flow: Part%s}, next: {error: done, default: done}}"
+    ids = [
+        account.run(account.new_flow(f"nodes: {{call: {call % more}, done: {{type: return, params: {{value: 1}}}}}}"))
+        for more in ("", ", wait: false")
+    ]
+    for id in ids:
+        account.ended(id)
+    awaited, started = account.get(f"/api/v1/executions?flow_id={part}&sort=started_at").json["executions"]
+
+    found = account.get("/api/v1/executions?parent=none").json
+    of_part = account.get(f"/api/v1/executions?parent=none&status=failed&flow_id={part}").json["executions"]
+
+    assert "parent_id" not in started
+    assert awaited["parent_id"] == ids[0]
+    assert sorted(one["id"] for one in found["executions"]) == sorted([*ids, started["id"]])
+    assert found["total"] == 3
+    assert [one["id"] for one in of_part] == [started["id"]]
+    assert_error(account.get(f"/api/v1/executions?parent={ids[0]}"), 422)
+
+
 def test_executions_are_found_by_flow_status_error_time_and_rerun(account: Client) -> None:
     good = account.new_flow("nodes:\n  done: {type: return, params: {value: 1}}\n", name="Orders")
     bad = account.new_flow(FAILING, name="Returns")

@@ -304,12 +304,15 @@ async def test_the_usage_of_a_workspace_is_shown_beside_its_limits(tmp_path: Pat
     limits = {"active": 11, "queued": 12, "flows": 13, "stored": 14_000_000}
     async with team_at(tmp_path, **{f"workspace_{name}": most for name, most in limits.items()}) as team:
         await team.flow()
+        for key, value in (("a", "ü"), ("b", [1, 2])):
+            await team.mara.request("PUT", f"/api/v1/store/entry?key={key}", {"value": value}, **{HEADER: team.id})
+        await team.mara.request("PUT", "/api/v1/store/entry?key=c", {"value": 1})
         await team.join("viewer")
         usage = (await team.omar.request("GET", f"{team.path}/usage")).json
 
     assert usage.pop("stored") > 0
     contents = {"flows": 1, "secrets": 0, "config_values": 0, "open_executions": 0, "members": 2}
-    assert usage == {**contents, "limits": limits}
+    assert usage == {**contents, "store_keys": 2, "store_bytes": len('"ü"[1,2]'.encode()), "limits": limits}
 
 
 @pytest.mark.parametrize("named_by", ["id", "slug"])

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import asyncpg
 import pytest
 
-from flowrunner.domain.causes import Rerun
+from flowrunner.domain.causes import ChildOf, Rerun
 from flowrunner.domain.events import Cancelled, Completed, ErrorValue, Failed
 from flowrunner.domain.status import FINAL, Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, JobId
@@ -48,6 +48,7 @@ class Sample:
     error: ErrorValue | None
     rerun_of: str | None
     trigger: str | None
+    parent: str | None
     terms: frozenset[tuple[str, str]]
 
 
@@ -68,12 +69,15 @@ async def samples(database: Database, journal: SqlJournal, path: Place) -> list[
             error=kind if status is Status.FAILED else None,
             rerun_of=None if again is None else again.id,
             trigger=chance.choice([None, "t1", "t2"]),
+            parent=None if again is not None or n % 4 else "exec-parent",
             terms=frozenset((name, chance.choice(values)) for name, *values in _TERMS if chance.random() < 0.7),
         )
         made.append(sample)
         cause: dict[str, Any] = {}
         if again is not None:
             cause["cause"] = Rerun(by=AccountId(MARA), of=ExecutionId(again.id))
+        elif sample.parent is not None:
+            cause["cause"] = ChildOf(execution_id=ExecutionId(sample.parent), step="a.1", failures=0, flows=())
         at = NOON + timedelta(minutes=n)
         given = {kind: dict(terms_of_kind(sample, kind)) for kind in ("label", "input")}
         await journal.append(
@@ -141,6 +145,7 @@ def fitting(wanted: ExecutionFilter, samples: Sequence[Sample]) -> list[str]:
         and (wanted.failed_node is None or (one.error is not None and one.error.node == wanted.failed_node))
         and (not wanted.is_unrepaired or repaired_by(one, samples) is None)
         and (not wanted.is_latest or not later_repeats(one, samples))
+        and (not wanted.has_no_parent or one.parent is None)
         and one.terms >= frozenset(wanted.terms)
     ]
 
@@ -158,6 +163,7 @@ def filters() -> Iterator[ExecutionFilter]:
         {"first_id": "exec-02", "end_id": "exec-05"},
         {"statuses": (Status.FAILED,), "is_unrepaired": True},
         {"statuses": (Status.FAILED, Status.CANCELLED), "is_latest": True},
+        {"has_no_parent": True},
         {"terms": (("label.team", "core"),)},
         {"terms": (("label.env", "prod"), ("input.order", "42"), ("label.team", "web"))},
     ]
@@ -391,6 +397,7 @@ def crowded() -> Iterator[ExecutionFilter]:
         {"terms": (("label.team", "core"), ("label.customer", "02"), ("input.order", "000002"))},
         {"terms": (("label.team", "none"),)},
         {"statuses": (Status.FAILED,), "is_latest": True},
+        {"has_no_parent": True},
     ]
     chosen = [(one,) for one in some] + random.Random(5).sample(list(itertools.combinations(some, 2)), 25)
     status_label_flow_and_time = (some[1], some[10], some[0], some[8])

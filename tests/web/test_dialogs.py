@@ -333,8 +333,12 @@ def test_an_entry_is_added_to_the_store_and_replaces_none(tab: Tab, api: Client)
     dialog.get_by_role("button", name="Save").click()
     expect(name).to_have_accessible_description("a/b ?&é exists already")
     page.get_by_role("textbox", name="Namespace").fill("other")
+    # A flow may store it, so a person may, too.
+    value.fill("null")
+    expect(dialog.get_by_text("It is null, as a value that is not there.")).to_be_visible()
     dialog.get_by_role("button", name="Save").click()
     expect(page.get_by_role("navigation", name="Pages")).to_contain_text("2 entries")
+    assert api.get(f"{entry}&namespace=other").json["value"] is None
 
 
 def test_an_entry_of_the_store_is_edited_and_deleted_as_it_was_seen(tab: Tab, api: Client) -> None:

@@ -443,6 +443,21 @@ nodes:
     expect(rows).to_have_count(3)
 
 
+def test_sub_flows_are_left_out_of_the_list_of_executions(tab: Tab, api: Client) -> None:
+    part = api.new_flow("nodes: {a: {type: return}}", name="Part of all")
+    whole = api.new_flow(f"nodes: {{a: {{type: flow, params: {{flow: {part}}}}}}}", name="The whole")
+    api.ended(api.run(whole))
+    page = tab.go("/executions?last=1h")
+    rows = page.locator("tbody tr")
+    expect(rows.filter(has_text="Part of all")).to_have_count(1)
+
+    page.get_by_role("button", name="no sub-flows").click()
+    expect(rows.filter(has_text="Part of all")).to_have_count(0)
+    expect(rows.filter(has_text="The whole")).to_have_count(1)
+    page.get_by_role("button", name="no sub-flows", pressed=True).click()
+    expect(rows.filter(has_text="Part of all")).to_have_count(1)
+
+
 def test_a_trigger_that_listens_to_a_deleted_flow_says_that_it_starts_nothing(tab: Tab, api: Client) -> None:
     other = api.new_flow("nodes: {a: {type: return}}", name="soon deleted")
     flow = api.new_flow(f"triggers: {{after: {{type: execution, flow: {other}}}}}\nnodes: {{a: {{type: return}}}}")

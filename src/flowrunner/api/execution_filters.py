@@ -1,7 +1,7 @@
 """Filters of lists of executions, as requests name them."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.labels import MAX_TERMS, input_term, job_term, label_term
@@ -35,6 +35,7 @@ def filter_of(
     trigger: str | None,
     rerun_of: str | None,
     unrepaired: bool,
+    parent: Literal["none"] | None = None,
     job: str | None = None,
     labels: Sequence[str] = (),
     inputs: Sequence[tuple[str, str]] = (),
@@ -63,6 +64,7 @@ def filter_of(
         trigger_id=trigger,
         rerun_of=None if rerun_of is None else ExecutionId(rerun_of),
         is_unrepaired=unrepaired,
+        has_no_parent=parent is not None,
         terms=_terms_of(labels, inputs, job, within),
     )
 

@@ -64,6 +64,9 @@ async def list_executions(
         Query(description="Only failed executions that have no `repaired_by`, the completed rerun."),
         TRUE_OR_FALSE,
     ] = False,
+    parent: Annotated[
+        Literal["none"] | None, Query(description="`none`: only executions without a `parent_id`, so no sub-flows.")
+    ] = None,
     sort: Annotated[
         Literal["started_at", "-started_at"], Query(description="Oldest first, or newest first.")
     ] = "-started_at",
@@ -86,6 +89,7 @@ async def list_executions(
         rerun_of=rerun_of,
         job=job,
         unrepaired=unrepaired,
+        parent=parent,
         labels=request.query_params.getlist("label"),
         inputs=[(name[6:], value) for name, value in request.query_params.multi_items() if name.startswith("input.")],
     )

@@ -68,6 +68,7 @@ class SelectExecutions(Body):
     rerun_of: str | None = Field(default=None, min_length=1, max_length=200)
     job: str | None = Field(default=None, min_length=1, max_length=200)
     unrepaired: bool = Field(default=False, description="Failed ones that no completed rerun has repaired.")
+    parent: Literal["none"] | None = Field(default=None, description="`none`: those without a `parent_id`.")
     label: list[Annotated[str, Field(max_length=300)]] = Field(
         default=[], max_length=MAX_TERMS, description="Those with all of these labels, each written as `team:core`."
     )
@@ -86,6 +87,7 @@ class SelectExecutions(Body):
             rerun_of=self.rerun_of,
             job=self.job,
             unrepaired=self.unrepaired,
+            parent=self.parent,
             labels=self.label,
             inputs=list(self.input.items()),
             within="filter.",

@@ -99,9 +99,11 @@ class UsageAnswer(Answer, frozen=True, kw_only=True):
     flows: int
     secrets: int
     config_values: int
+    store_keys: int
+    store_bytes: Annotated[int, Meta(description="Bytes of the values in its store, as JSON.")]
     open_executions: int
     members: int
-    stored: Annotated[int, Meta(description="Bytes of its flows, secrets, configuration values and executions.")]
+    stored: Annotated[int, Meta(description="Bytes of its flows, secrets, configuration values, store and executions.")]
     limits: LimitsAnswer
 
     @classmethod
@@ -111,6 +113,8 @@ class UsageAnswer(Answer, frozen=True, kw_only=True):
             flows=usage.flows,
             secrets=usage.secrets,
             config_values=usage.config_values,
+            store_keys=usage.store_keys,
+            store_bytes=usage.store_bytes,
             open_executions=usage.open_executions,
             members=usage.members,
             stored=usage.stored,

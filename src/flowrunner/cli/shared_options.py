@@ -61,6 +61,7 @@ def filter_options(function: F) -> F:
     """Add the options that select executions."""
     function = label_option("With this label; repeat to require several.")(function)
     function = input_options("With this value of a searchable input; repeat to require several.")(function)
+    function = click.option("--parent", type=click.Choice(["none"]), help="Without a parent: no sub-flows.")(function)
     function = click.option("--unrepaired", is_flag=True, help="Failed, and not since re-run successfully.")(function)
     for name, metavar, help in reversed(_FILTERS):
         function = click.option(name, metavar=metavar, help=help)(function)
@@ -73,7 +74,7 @@ def filter_of(options: dict[str, Any]) -> dict[str, Any]:
     Raises: click.UsageError.
     """
     found = {name: options.pop(name) for name in _NAMES}
-    found |= {"unrepaired": options.pop("unrepaired") or None}
+    found |= {"unrepaired": options.pop("unrepaired") or None, "parent": options.pop("parent")}
     found |= {name: moment_of(found[name], f"--{name}") for name in ("since", "until")}
     return selection_of({**found, "labels": options.pop("labels"), "with_inputs": options.pop("with_inputs")})
 

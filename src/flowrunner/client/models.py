@@ -1971,12 +1971,15 @@ class Usage(Model):
     """The schema `UsageAnswer` of the API.
 
     Attributes:
-        stored: Bytes of its flows, secrets, configuration values and executions.
+        store_bytes: Bytes of the values in its store, as JSON.
+        stored: Bytes of its flows, secrets, configuration values, store and executions.
     """
 
     flows: int
     secrets: int
     config_values: int
+    store_keys: int
+    store_bytes: int
     open_executions: int
     members: int
     stored: int

@@ -71,6 +71,7 @@ class ExecutionFilter:
         rerun_of: Those that repeat an execution.
         is_unrepaired: Those without a completed repeat.
         is_latest: Those without a later repeat: of an execution and its repeats the last one.
+        has_no_parent: Those that no execution waits for, as it does for those of its sub-flows.
         terms: Those with all of these labels, searchable inputs and jobs, which `domain.labels` makes.
     """
 
@@ -84,6 +85,7 @@ class ExecutionFilter:
     rerun_of: ExecutionId | None = None
     is_unrepaired: bool = False
     is_latest: bool = False
+    has_no_parent: bool = False
     terms: Sequence[tuple[str, str]] = ()
 
 

@@ -135,6 +135,7 @@ class WorkspaceStore(Protocol):
     async def contents(self, id: WorkspaceId) -> Mapping[str, int]:
         """Return the number of flows, secrets, configuration values, open executions and members, and the stored bytes.
 
-        The keys are ``flows``, ``secrets``, ``config_values``, ``open_executions``, ``members`` and ``stored``.
+        The keys are ``flows``, ``secrets``, ``config_values``, ``open_executions``, ``members`` and ``stored``, and
+        ``store_keys`` and ``store_bytes`` for the keys of its store and the bytes of their values.
         """
         ...

@@ -38,12 +38,15 @@ class WorkspaceUsage:
     """The contents of a workspace, beside its limits.
 
     Attributes:
-        stored: Bytes of its flows, secrets and executions.
+        store_bytes: Bytes of the values in its store.
+        stored: Bytes of its flows, secrets, configuration values, store and executions.
     """
 
     flows: int
     secrets: int
     config_values: int
+    store_keys: int
+    store_bytes: int
     open_executions: int
     members: int
     stored: int

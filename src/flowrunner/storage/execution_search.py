@@ -62,6 +62,7 @@ _EXAMINED: Final[Mapping[str, str]] = {
     "failed_node": "AND x.failed_node = :failed_node",
     "flow_id": "AND x.flow_id = :flow_id",
     "statuses": "AND :statuses LIKE '%,' || x.status || ',%'",
+    "has_no_parent": "AND x.parent_id IS NULL",
     "is_unrepaired": _IS_UNREPAIRED.replace("{repairs}", REPAIRS),
     "is_latest": _IS_LATEST.replace("{statuses}", ", ".join(f"'{status.value}'" for status in Status)),
 }

@@ -130,13 +130,16 @@ CONTENTS: Final = """
 SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL),
        (SELECT count(*) FROM secrets WHERE workspace_id = :workspace_id),
        (SELECT count(*) FROM config_values WHERE workspace_id = :workspace_id),
+       (SELECT count(*) FROM store_entries WHERE workspace_id = :workspace_id),
+       (SELECT CAST(coalesce(sum(size), 0) AS bigint) FROM store_entries WHERE workspace_id = :workspace_id),
        (SELECT count(*) FROM memberships WHERE workspace_id = :workspace_id),
        (SELECT CAST(coalesce(sum(stored), 0) AS bigint) FROM usage WHERE workspace_id = :workspace_id)
 """
-_CONTENTS: Final = ("flows", "secrets", "config_values", "members", "stored")
+_CONTENTS: Final = ("flows", "secrets", "config_values", "store_keys", "store_bytes", "members", "stored")
 # The contents that prevent the deletion of a workspace whose name was not sent, each with its name for one.
 _WORTH_ASKING: Final = {
-    "flows": "flow", "secrets": "secret", "config_values": "configuration value", "open_executions": "open execution",
+    "flows": "flow", "secrets": "secret", "config_values": "configuration value", "store_keys": "stored value",
+    "open_executions": "open execution",
 }  # fmt: skip
 
 

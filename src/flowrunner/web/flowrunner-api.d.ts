@@ -6254,6 +6254,11 @@ export interface components {
              */
             unrepaired?: boolean;
             /**
+             * Parent
+             * @description `none`: those without a `parent_id`.
+             */
+            parent?: "none" | null;
+            /**
              * Label
              * @description Those with all of these labels, each written as `team:core`.
              * @default []
@@ -7297,13 +7302,20 @@ export interface components {
             secrets: number;
             /** Config Values */
             config_values: number;
+            /** Store Keys */
+            store_keys: number;
+            /**
+             * Store Bytes
+             * @description Bytes of the values in its store, as JSON.
+             */
+            store_bytes: number;
             /** Open Executions */
             open_executions: number;
             /** Members */
             members: number;
             /**
              * Stored
-             * @description Bytes of its flows, secrets, configuration values and executions.
+             * @description Bytes of its flows, secrets, configuration values, store and executions.
              */
             stored: number;
             limits: components["schemas"]["LimitsAnswer"];
@@ -8060,6 +8072,8 @@ export interface operations {
                 job?: string | null;
                 /** @description Only failed executions that have no `repaired_by`, the completed rerun. */
                 unrepaired?: boolean;
+                /** @description `none`: only executions without a `parent_id`, so no sub-flows. */
+                parent?: "none" | null;
                 /** @description Oldest first, or newest first. */
                 sort?: "started_at" | "-started_at";
                 /** @description The maximum number of entries to return. */

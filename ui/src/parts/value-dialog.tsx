@@ -25,6 +25,8 @@ interface Props {
   /** The screen knows that there is a value of this name. */
   isListed?: boolean;
   hint: string;
+  /** Null is a value. */
+  takesNull?: boolean;
   /** The value is what is left to write. */
   isNamed?: boolean;
   /** The fields above a new value, with what is wrong with its name. */
@@ -35,7 +37,7 @@ interface Props {
   onClose: () => void;
 }
 
-export function ValueDialog({ title, edited, name, place = name, isListed, hint, isNamed = edited !== undefined, naming, children, save, onClose }: Props) {
+export function ValueDialog({ title, edited, name, place = name, isListed, takesNull = false, hint, isNamed = edited !== undefined, naming, children, save, onClose }: Props) {
   const text = useSignal(edited === undefined ? "" : textOf(edited.value));
   /** What the server has, though the list has not. */
   const taken = useSignal<string | undefined>(undefined);
@@ -55,13 +57,13 @@ export function ValueDialog({ title, edited, name, place = name, isListed, hint,
     onClose();
   }
   return (
-    <FormDialog title={isNew ? title : texts.editTitle(name)} action={common.save} isUnready={exists || value === null} onSubmit={send} onClose={onClose}>
+    <FormDialog title={isNew ? title : texts.editTitle(name)} action={common.save} isUnready={exists || (value === null && !takesNull)} onSubmit={send} onClose={onClose}>
       {isNew && naming(exists ? texts.exists(name) : undefined)}
       <div class="stack tight">
         <Field label={texts.value} hint={hint}>
           {(id, note) => <textarea id={id} aria-describedby={note} class="mono" name="value" rows={4} autofocus={isNamed} autocomplete="off" spellcheck={false} value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />}
         </Field>
-        <span class="muted small" role="status">{texts.kinds[kindOf(value)]}</span>
+        <span class="muted small" role="status">{value === null && takesNull ? texts.isNull : texts.kinds[kindOf(value)]}</span>
       </div>
       {children}
     </FormDialog>

@@ -45,6 +45,7 @@ function filtersOf(query: URLSearchParams) {
     error_type: value("error"),
     node: value("node"),
     unrepaired: value("unrepaired") === undefined ? undefined : true,
+    parent: value("parent") === undefined ? undefined : ("none" as const),
     label: labels.length > 0 ? labels.map(({ name, value }) => `${name}:${value}`) : undefined,
     ...periodOf(query),
     trigger: value("trigger"),
@@ -217,6 +218,7 @@ function Filters({ query, hasFilters }: { query: URLSearchParams; hasFilters: bo
     <div class="filters" role="group" aria-label={ofList.withStatus}>
       {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}{counts[status] !== undefined && <> <b>{counts[status]}</b></>}</button>)}
       <button class="chip" aria-pressed={isUnrepaired} onClick={() => set(isUnrepaired ? { unrepaired: undefined } : { unrepaired: "1", status: chosen.includes("failed") ? "failed" : undefined })}>{ofList.unrepaired}</button>
+      <button class="chip" aria-pressed={query.has("parent")} onClick={() => set({ parent: query.has("parent") ? undefined : "none" })}>{ofList.noSubFlows}</button>
       {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={texts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
       {termsOf(query).map(({ key, kind, name, value }) => {
         const shown = kind === "label" ? `${name}: ${value}` : `${name} = ${value}`;

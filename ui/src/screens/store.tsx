@@ -155,7 +155,7 @@ function EntryForm({ edited, onSaved, onClose }: { edited: Found | undefined; on
   );
   return (
     <ValueDialog
-      title={texts.add} edited={edited} name={visible(place.key)} place={JSON.stringify(place)} hint={texts.valueHint}
+      title={texts.add} edited={edited} name={visible(place.key)} place={JSON.stringify(place)} takesNull hint={texts.valueHint}
       naming={(fault) => <>
         <Field label={texts.key} hint={texts.keyHint} fault={fault}>{text("key", 256)}</Field>
         <Field label={texts.namespace}>{text("namespace", 128)}</Field>

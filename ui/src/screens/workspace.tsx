@@ -70,7 +70,7 @@ function Usage({ id }: { id: string }) {
   const most = (limit: number | null, format: (value: number) => string) => (limit === null ? undefined : format(limit));
   return (
     <Load query={usage} rows={3}>
-      {({ flows, secrets, config_values: values, open_executions: openOnes, members, stored, limits }) => (
+      {({ flows, secrets, config_values: values, store_keys: keys, store_bytes: kept, open_executions: openOnes, members, stored, limits }) => (
         <section class="card padded stack">
           <h2>{texts.usage}</h2>
           <dl class="facts-list">
@@ -79,6 +79,7 @@ function Usage({ id }: { id: string }) {
             <dt>{texts.facts.stored}</dt><dd>{texts.of(bytes(stored), most(limits.stored, bytes))}</dd>
             <dt>{texts.facts.secrets}</dt><dd>{count(secrets)}</dd>
             <dt>{texts.facts.values}</dt><dd>{count(values)}</dd>
+            <dt>{texts.facts.store}</dt><dd>{texts.keys(count(keys), bytes(kept))}</dd>
             <dt>{texts.facts.members}</dt><dd>{count(members)}</dd>
           </dl>
         </section>

@@ -14,6 +14,7 @@ export const executionList = {
   waitsFor: (what: string) => `waits for ${what}`,
   bySubFlow: "sub-flow",
   unrepaired: "not repaired",
+  noSubFlows: "no sub-flows",
   errorIs: (type: string) => `Error ${type}`,
   nodeIs: (node: string) => `Failed at ${node}`,
   count: (count: number, isExact: boolean) => `${count.toLocaleString("en")}${isExact ? "" : " or more"} ${count === 1 ? "execution" : "executions"}`,

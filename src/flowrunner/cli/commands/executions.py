@@ -217,7 +217,7 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 @click.option(
     "--elements",
     type=click.Choice(["failed"]),
-    help="With --from a loop: keep the results of its elements that completed, too.",
+    help="With --from a loop: only its failed ones.",
 )
 @click.option("--node-input", metavar="JSON|@FILE|-", help="With --from: another input for that node.")
 @click.option("-i", "--input", "inputs", metavar="INPUT", multiple=True, help="Another input: see 'flowrunner run'.")
@@ -243,8 +243,8 @@ def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
         if given is not None:
             option = _OF_ONE.get(given, f"--{given}")
             raise click.UsageError(
-                f"{option} is for one execution. Several are re-run by a job, which takes --from, --elements, --revision "
-                "and --same-keys."
+                f"{option} is for one execution. Several are re-run by a job, which takes --from, --elements, "
+                "--revision and --same-keys."
             )
         sys.exit(change_many(client, "rerun", selected, yes=yes, more=fields))
     if len(ids) > 1:

@@ -63,6 +63,14 @@ def use(workspace: str) -> None:
     say(f"Commands now work in '{slug}'")
 
 
+@workspace.command(short_help="Show what a workspace holds.", epilog=examples("workspace usage data-team"))
+@workspace_argument
+def usage(workspace: str) -> None:
+    """Show how much a workspace holds, beside its limits."""
+    client = connect()
+    show(client.get(f"{_path(client, workspace)}/usage"), name="stored")
+
+
 @workspace.group(short_help="Manage the members of a workspace.", epilog=examples("workspace members list data-team"))
 def members() -> None:
     """Manage the members of a workspace. MEMBER is an e-mail address or an id."""
