@@ -3,9 +3,9 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias, assert_never
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, InvalidInput
@@ -18,7 +18,7 @@ from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.flowtest.memory import MemoryJournal
 from flowrunner.flowtest.paths import path_of
-from flowrunner.language.flow_tests import FlowTest, NodePath, dotted_path
+from flowrunner.language.flow_tests import FlowTest, GivenApproval, NodePath, dotted_path
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.dispatch import Cancel, Engine, Signal
 from flowrunner.ports.journal import NewExecution, Recorded, load_whole
@@ -73,20 +73,35 @@ class NullBroadcast:
         pass
 
 
-@dataclass(slots=True)
-class _ScheduledInput:
-    """Input to an execution: a signal, an answer to an approval, or a cancellation.
+@dataclass(frozen=True, slots=True)
+class _DueSignal:
+    """A signal. Attributes: at: When it comes; None as soon as a step waits for it."""
+
+    at: datetime | None
+    key: str
+    payload: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class _DueAnswer:
+    """An answer to an approval.
 
     Attributes:
-        at: Earliest moment; None to deliver it as soon as a step waits for it.
-        key: Key of the signal; None for the other kinds.
-        approval: Node of the approval that it answers; None for the other kinds.
+        at: The earliest moment; it comes when the node waits for it.
+        node: The node of the approval.
     """
 
     at: datetime | None
-    payload: JSON = None
-    key: str | None = None
-    approval: NodePath | None = None
+    node: NodePath
+    answer: GivenApproval
+
+
+@dataclass(frozen=True, slots=True)
+class _DueCancellation:
+    at: datetime | None
+
+
+_Input: TypeAlias = _DueSignal | _DueAnswer | _DueCancellation
 
 
 @dataclass(slots=True)
@@ -119,12 +134,15 @@ class VirtualTimeDispatcher:
         self.cancel_soon(id, reason=reason)
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
-        self.child_ended(id, signal)
+        self._send(id, signal)
         return True
 
     def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None:
-        self._mail[parent_id].append(signal)
-        self._ready[parent_id] = None
+        self._send(parent_id, signal)
+
+    def _send(self, id: ExecutionId, signal: Signal) -> None:
+        self._mail[id].append(signal)
+        self._ready[id] = None
 
     def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
         self._cancels.setdefault(id, reason)
@@ -183,46 +201,56 @@ class VirtualTimeDispatcher:
         if at is not None:
             self._due[id] = at
 
-    async def _deliver_next(self, id: ExecutionId, flow: Flow, inputs: list[_ScheduledInput]) -> bool:
+    async def _deliver_next(self, id: ExecutionId, flow: Flow, inputs: list[_Input]) -> bool:
         """Deliver the next input that is due; return whether there was one."""
         now = self.clock.now()
-        waiting: list[StepState] | None = None
-        for item in inputs:
-            if item.at is not None and item.at > now:
-                continue
-            needs_wait = item.approval is not None or (item.key is not None and item.at is None)
-            if needs_wait and waiting is None:
-                waiting = await self._waiting(id)
-            signal = _signal(item, flow, waiting or [], now)
-            if needs_wait and signal is None:
-                continue
-            inputs.remove(item)
-            if item.approval is not None and signal is not None:
-                signal = self._checked(item.approval, _answered_by(signal, waiting or []), signal)
-                if signal is None:
-                    return True
-            if signal is None:
-                self.cancel_soon(id, reason="cancelled by the test")
-            else:
-                self.child_ended(id, signal)
-            return True
+        due = [item for item in inputs if item.at is None or item.at <= now]
+        waiting = await self._waiting(id) if due else []
+        for item in due:
+            if self._deliver(id, flow, item, waiting):
+                inputs.remove(item)
+                return True
         return False
 
-    def _checked(self, node: NodePath, current: StepState, answer: Signal) -> Signal | None:
+    def _deliver(self, id: ExecutionId, flow: Flow, item: _Input, waiting: Sequence[StepState]) -> bool:
+        """Deliver an input that is due; return False if no step waits for it yet."""
+        match item:
+            case _DueCancellation():
+                self.cancel_soon(id, reason="cancelled by the test")
+            case _DueSignal():
+                key = signal_key("signal", item.key)
+                is_awaited = any(c.waiting is not None and c.waiting.signal_key == key for c in waiting)
+                if item.at is None and not is_awaited:
+                    return False
+                self._send(id, Signal(key=key, payload=item.payload))
+            case _DueAnswer():
+                for current in waiting:
+                    approval = current.wait_for
+                    if isinstance(approval, ApprovalWait) and path_of(flow, str(current.step)) == item.node:
+                        answer = self._answer(item, current, approval)
+                        if answer is not None:
+                            self._send(id, answer)
+                        return True
+                return False
+            case _:
+                assert_never(item)
+        return True
+
+    def _answer(self, given: _DueAnswer, current: StepState, approval: ApprovalWait) -> Signal | None:
         """Return the answer with the defaults of its form, or None if the server would reject it."""
-        assert isinstance(answer.payload, dict), "an answer is an object"
-        approval = current.wait_for
-        assert isinstance(approval, ApprovalWait), "the step waits for an answer"
-        if any(given.by == answer.by for given in current.answers):
-            self.problem(f"'{answer.by}' has answered '{dotted_path(node)}' already: each account answers once")
+        answer, name = given.answer, dotted_path(given.node)
+        # Answers without a name are those of different accounts.
+        by = answer.by or _SOMEBODY + (f"-{len(current.answers) + 1}" if current.answers else "")
+        if any(earlier.by == by for earlier in current.answers):
+            self.problem(f"'{by}' has answered '{name}' already: each account answers once")
             return None
-        given, is_approved = answer.payload["data"], bool(answer.payload["approved"])
         try:
-            data = checked_data(approval.form, given, approved=is_approved, schemas=self.schemas)
+            data = checked_data(approval.form, answer.data, approved=answer.approved, schemas=self.schemas)
         except (InvalidInput, Conflict) as error:
-            self.problem(f"the answer to '{dotted_path(node)}' does not fit its form: {error}")
+            self.problem(f"the answer to '{name}' does not fit its form: {error}")
             return None
-        return replace(answer, payload={**answer.payload, "data": data})
+        payload: JSON = {"approved": answer.approved, "by": by, "at": rfc3339(self.clock.now()), "data": data}
+        return Signal(key=signal_key("approval", str(current.step)), payload=payload, by=by)
 
     async def _waiting(self, id: ExecutionId) -> list[StepState]:
         _, events = await load_whole(self.journal, id)
@@ -230,36 +258,14 @@ class VirtualTimeDispatcher:
         return [current for current in map(state.at, state.timed) if current.waiting is not None]
 
 
-def _signal(item: _ScheduledInput, flow: Flow, waiting: Sequence[StepState], now: datetime) -> Signal | None:
-    """Return the signal to deliver, or None if this is a cancellation or no step waits for it."""
-    if item.key is not None:
-        signal = Signal(key=signal_key("signal", item.key), payload=item.payload)
-        is_awaited = any(c.waiting is not None and c.waiting.signal_key == signal.key for c in waiting)
-        return signal if is_awaited or item.at is not None else None
-    for current in waiting:
-        if isinstance(current.wait_for, ApprovalWait) and path_of(flow, str(current.step)) == item.approval:
-            assert isinstance(item.payload, dict), "an answer is an object"
-            # Answers without a name are those of different accounts.
-            by = str(item.payload["by"] or _SOMEBODY + (f"-{len(current.answers) + 1}" if current.answers else ""))
-            answer: JSON = {**item.payload, "by": by, "at": rfc3339(now)}
-            return Signal(key=signal_key("approval", str(current.step)), payload=answer, by=by)
-    return None
-
-
-def _answered_by(answer: Signal, waiting: Sequence[StepState]) -> StepState:
-    """Return the step that waits for an answer."""
-    return next(c for c in waiting if c.waiting is not None and c.waiting.signal_key == answer.key)
-
-
-def _scheduled_inputs(test: FlowTest, start: datetime) -> list[_ScheduledInput]:
+def _scheduled_inputs(test: FlowTest, start: datetime) -> list[_Input]:
     def at(after: float | None) -> datetime | None:
         return None if after is None else start + timedelta(seconds=after)
 
-    inputs = [_ScheduledInput(at(s.after), s.payload, key=key) for key, given in test.signals.items() for s in given]
-    for path, answers in test.approvals.items():
-        for answer in answers:
-            payload: JSON = {"approved": answer.approved, "by": answer.by, "data": answer.data}
-            inputs.append(_ScheduledInput(at(answer.after), payload, approval=path))
+    inputs: list[_Input] = [
+        _DueSignal(at(one.after), key, one.payload) for key, given in test.signals.items() for one in given
+    ]
+    inputs += [_DueAnswer(at(one.after), node, one) for node, given in test.approvals.items() for one in given]
     if test.cancel_after is not None:
-        inputs.append(_ScheduledInput(at(test.cancel_after)))
+        inputs.append(_DueCancellation(at(test.cancel_after)))
     return inputs
