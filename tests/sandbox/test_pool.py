@@ -505,17 +505,15 @@ async def test_a_workspace_with_endless_loops_does_not_keep_the_others_waiting(s
     loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(6)]
     await asyncio.sleep(0.1)
 
-    first = time.monotonic()
-    assert (await sandbox.evaluate(B, [Script("1")], {}))[0].value == 1
-    first = time.monotonic() - first
-    # By now it is known whose scripts are slow.
-    second = time.monotonic()
-    assert (await sandbox.evaluate(B, [Script("1")], {}))[0].value == 1
-    second = time.monotonic() - second
+    ended = []
+    for _ in range(2):
+        assert (await sandbox.evaluate(B, [Script("1")], {}))[0].value == 1
+        ended.append(sum(loop.done() for loop in loops))
 
-    assert first < 2
-    assert second < 0.5
-    assert sum(loop.done() for loop in loops) < 6
+    # Two run at first. Once one has ended, it is known whose scripts are slow, and a worker is left to others.
+    first, second = ended
+    assert first <= 2
+    assert second - first <= 1
     for loop in loops:
         (found,) = await loop
         assert found.error is not None
@@ -622,20 +620,15 @@ async def test_who_waited_too_long_leaves_nothing_to_the_garbage_collector(
 
 
 async def test_a_cancelled_evaluation_frees_its_place(sandbox: JailedSandbox) -> None:
-    waits = []
     for _ in range(3):
-        for _ in range(3):
-            loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(4)]
-            await asyncio.sleep(0.05)
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+        loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
 
-        began = time.monotonic()
-        assert (await sandbox.evaluate(A, [Script("1")], {}))[0].value == 1
-        waits.append(time.monotonic() - began)
-    # The shortest, so that a moment in which this machine did something else does not count.
-    assert min(waits) < 0.5
+    assert (await sandbox.evaluate(A, [Script("1")], {}))[0].value == 1
+    assert A not in sandbox._slow, "no loop ran until its limit"
 
 
 async def quickened(sandbox: JailedSandbox) -> None:
@@ -700,7 +693,6 @@ async def test_who_waits_no_longer_takes_none_with_it_that_was_sent_together(alo
     sources[place] = LOOP
     running = [asyncio.create_task(outcome(alone, source)) for source in sources]
     await asyncio.sleep(0.1)
-    began = time.monotonic()
 
     left = running.pop(place)
     left.cancel()
@@ -708,7 +700,7 @@ async def test_who_waits_no_longer_takes_none_with_it_that_was_sent_together(alo
 
     assert left.cancelled()
     assert [one.value for one in found] == [n for n in range(8) if n != place]
-    assert time.monotonic() - began < 1, "it was ended and not waited for"
+    assert A not in alone._slow, "it was ended and not waited for"
 
 
 async def test_what_was_sent_to_a_worker_that_is_killed_is_evaluated_by_another(alone: JailedSandbox) -> None:
