@@ -1,10 +1,9 @@
-"""Webhook triggers: the addresses that other servers call, and what has arrived there."""
+"""The addresses of webhook triggers, which other servers call."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -14,31 +13,21 @@ from starlette.responses import PlainTextResponse, Response
 from flowrunner.api.http.answers import (
     Answer,
     ErrorDetails,
-    ListAnswer,
-    Reply,
     answer,
     content_of,
     errors,
-    link_to_next,
-    part_of,
-    present,
 )
-from flowrunner.api.http.authentication import address_of, caller_of
+from flowrunner.api.http.authentication import address_of
 from flowrunner.api.http.bodies import MAX_BODY_BYTES, read_bounded
 from flowrunner.api.http.errors import error_answer
-from flowrunner.api.http.paging import listed_of
-from flowrunner.api.http.policies import Repeats, RoutePolicy
-from flowrunner.api.http.requests import Paging
-from flowrunner.api.http.routing import BoundedRoute, ProtectedRoute, until_disconnected
+from flowrunner.api.http.routing import BoundedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
-from flowrunner.api.triggers import HOOKS_PATH, TriggerAnswer
-from flowrunner.domain.account import Right
+from flowrunner.api.triggers import HOOKS_PATH
 from flowrunner.domain.errors import HookNotFound, NotFound, Unavailable
 from flowrunner.domain.events import Completed, Failed
 from flowrunner.domain.status import Status
-from flowrunner.domain.triggers import TriggerId
-from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json, rfc3339
-from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
+from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json
+from flowrunner.ports.hooks import HookDeliveryId
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import Subscription
 from flowrunner.services.executions import StartedExecution
@@ -62,8 +51,7 @@ class HookRoute(BoundedRoute):
         services_of(request).rates.anonymous(address_of(request))
 
 
-public = APIRouter(tags=["Webhooks"], route_class=HookRoute)
-router = APIRouter(prefix="/api/v1/triggers/{id}", tags=["Triggers"], route_class=ProtectedRoute)
+router = APIRouter(tags=["Webhooks"], route_class=HookRoute)
 
 
 class HookAnswer(Answer, frozen=True, kw_only=True):
@@ -88,7 +76,7 @@ _HOOK_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@public.post(
+@router.post(
     HOOKS_PATH + "{token}",
     status_code=202,
     responses=_HOOK_RESPONSES,
@@ -99,12 +87,12 @@ async def receive_hook(request: Request, token: str) -> Response:
     return await _serve(request, token)
 
 
-@public.post(HOOKS_PATH + "{token}/{rest:path}", status_code=202, include_in_schema=False)
+@router.post(HOOKS_PATH + "{token}/{rest:path}", status_code=202, include_in_schema=False)
 async def receive_decorated_hook(request: Request, token: str, rest: str) -> Response:
     return await _serve(request, token)
 
 
-@public.get(
+@router.get(
     HOOKS_PATH + "{token}",
     responses={200: {"description": "The challenge", "content": _CHALLENGE}, **errors(400, 404, 413)},
     response_class=Response,
@@ -114,7 +102,7 @@ async def verify_hook(request: Request, token: str) -> Response:
     return await _serve(request, token)
 
 
-@public.get(HOOKS_PATH + "{token}/{rest:path}", include_in_schema=False)
+@router.get(HOOKS_PATH + "{token}/{rest:path}", include_in_schema=False)
 async def verify_decorated_hook(request: Request, token: str, rest: str) -> Response:
     return await _serve(request, token)
 
@@ -260,99 +248,3 @@ def _result(request: Request, started: StartedExecution, end: _End) -> Response:
         return Response(end.result or b"null", media_type="application/json")
     message = f"The execution {'failed' if end.status is Status.FAILED else 'was cancelled'}"
     return error_answer(request.scope["request_id"], 502, message, details=ErrorDetails(execution_id=started.id))
-
-
-# What has arrived
-
-
-class HookDeliveryAnswer(Answer, frozen=True, kw_only=True):
-    id: str
-    received_at: str
-    state: Annotated[
-        Literal["received", "started", "skipped", "repeated", "failed"],
-        Meta(
-            description="`received`: it has not started anything yet: the server ended, an outage began, or the "
-            "installation is paused; `skipped`: `when` was false."
-        ),
-    ]
-    execution_id: str | UnsetType = UNSET
-    error: Annotated[str | UnsetType, Meta(description="Why it started nothing.")] = UNSET
-    size: Annotated[int, Meta(description="Bytes of the stored request.")]
-    request: Annotated[
-        Any, Meta(description="`method`, `body`, `headers` and `query`, without secrets; not in lists.")
-    ] = UNSET
-
-    @classmethod
-    def of(cls, delivery: HookDelivery, request: Mapping[str, Any] | None = None) -> Self:
-        return cls(
-            id=delivery.id,
-            received_at=rfc3339(delivery.received_at),
-            state=delivery.state,
-            execution_id=present(delivery.execution_id),
-            error=present(delivery.error),
-            size=delivery.size,
-            request=UNSET if request is None else msgspec.Raw(msgspec.json.encode(request)),
-        )
-
-
-class RefusalAnswer(Answer, frozen=True, kw_only=True):
-    at: str
-    reason: str
-
-
-class RefusalsAnswer(Answer, frozen=True, kw_only=True):
-    count: int
-    last: Annotated[list[RefusalAnswer], Meta(description="The last few, the newest last.")]
-
-
-class HookDeliveryList(ListAnswer, frozen=True, kw_only=True):
-    deliveries: list[HookDeliveryAnswer]
-    refused: Annotated[RefusalsAnswer, Meta(description="Requests that were answered with 404.")]
-
-
-@router.get("/deliveries", responses=errors(401, 403, 404, 422))
-async def list_hook_deliveries(request: Request, id: str, page: Paging) -> Reply[HookDeliveryList]:
-    """List the requests that a webhook trigger has accepted, the newest first: about 1,000 of the last seven days."""
-    deliveries = services_of(request).hook_deliveries
-    found, total, refused = await deliveries.page(caller_of(request), TriggerId(id), page=page.with_one_more())
-    last = [RefusalAnswer(at=rfc3339(each.at), reason=each.reason) for each in refused.last]
-    listed = listed_of(page, found, total, lambda one: f"{round(one.received_at.timestamp() * 1000)}:{one.id}")
-    return answer(
-        HookDeliveryList(
-            deliveries=[HookDeliveryAnswer.of(delivery) for delivery in listed.items],
-            refused=RefusalsAnswer(count=refused.count, last=last),
-            **part_of(page, listed),
-        ),
-        headers=link_to_next(request, listed.next_cursor),
-    )
-
-
-@router.get("/deliveries/{delivery_id}", responses=errors(401, 403, 404, 409))
-async def get_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookDeliveryAnswer]:
-    """Return a delivery with its request."""
-    deliveries = services_of(request).hook_deliveries
-    delivery, content = await deliveries.get(caller_of(request), TriggerId(id), HookDeliveryId(delivery_id))
-    return answer(HookDeliveryAnswer.of(delivery, content))
-
-
-@router.post(
-    "/deliveries/{delivery_id}/replay",
-    status_code=202,
-    responses=errors(401, 403, 404, 409, 422),
-)
-@RoutePolicy(right=Right.RUN, repeats=Repeats())
-async def replay_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookAnswer]:
-    """Start another execution with a stored request. `when` is evaluated again, `dedupe` is not."""
-    deliveries = services_of(request).hook_deliveries
-    outcome = await deliveries.replay(caller_of(request), TriggerId(id), HookDeliveryId(delivery_id))
-    started = outcome.started
-    if started is None:
-        return answer(HookAnswer(started=False), 202)
-    return answer(HookAnswer(started=True, execution_id=started.id, status=started.status.value), 202)
-
-
-@router.post("/rotate", responses=errors(401, 403, 404, 409))
-async def rotate_hook(request: Request, id: str) -> Reply[TriggerAnswer]:
-    """Give a webhook trigger another URL. The old one no longer works."""
-    trigger = await services_of(request).triggers.rotate(caller_of(request), TriggerId(id))
-    return answer(TriggerAnswer.of(trigger, caller_of(request)))

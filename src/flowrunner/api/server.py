@@ -27,6 +27,7 @@ from flowrunner.api import (
     executions,
     flows,
     health,
+    hook_deliveries,
     hooks,
     invitations,
     jobs,
@@ -104,8 +105,8 @@ ROUTERS: Final = (
     signals.router,
     approvals.router,
     callbacks.router,
+    hook_deliveries.router,
     hooks.router,
-    hooks.public,
     # Before the flows by id, whose paths would fit.
     deployment.router,
     steps.router,
