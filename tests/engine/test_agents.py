@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeFailed, NodeStarted, ScopesOpened
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
@@ -390,6 +391,41 @@ async def test_a_long_conversation_has_one_event_for_each_step(engine: Machine) 
     opened = of_type(ScopesOpened, events)
     assert len(opened) == 199
     assert [event.details is None for event in opened] == [False] + [True] * 198
+
+
+async def test_a_conversation_has_at_most_a_thousand_messages(engine: Machine) -> None:
+    document = agent().replace("max_turns: 4", "max_turns: 100")
+    events = await run(engine, document, says(None, *[("weather", {"town": "Rome"})] * 32))
+
+    assert (ending(events).error.type, ending(events).error.node) == ("agent.too_long", "ask")
+    assert len(asked(engine.http)) == 31
+
+
+async def test_the_failed_calls_of_an_agent_do_not_run_again_alone(engine: Machine) -> None:
+    engine.http.at("http://peer/Rome", answer(500))
+    await run(engine, agent(), says(None, ("weather", {"town": "Rome"})), says("Sorry."))
+
+    request = RerunRequest(from_step="answer", failed_elements=True)
+    with pytest.raises(InvalidInput, match="no loop whose elements run again"):
+        await engine.reruns.rerun(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), request)
+
+
+async def test_an_agent_is_a_handler_of_a_failure_too(engine: Machine) -> None:
+    document = agent().replace("nodes:", "on_failure: answer\nnodes:\n  bad: {type: fail, params: {error: a.b}}", 1)
+    document = document.replace("${flow.input.question}", "${error.type}")
+    events = await run(engine, document, says(None, ("weather", {"town": "Rome"})), says("Told."))
+
+    assert ending(events).error.type == "a.b"
+    assert asked(engine.http)[1]["messages"][0]["content"] == "a.b"
+    assert [str(event.step) for event in of_type(NodeStarted, events)][-1] == "on_failure/answer.1[2]/ask.1"
+
+
+async def test_a_model_that_gives_its_answer_in_a_form_is_asked_with_tools_too(engine: Machine) -> None:
+    form = "      response_schema: {type: object, properties: {umbrella: {type: boolean}}}"
+    events = await run(engine, agent(form), says(None, ("weather", {"town": "Rome"})), says('{"umbrella": false}'))
+
+    assert ending(events).result["structured"] == {"umbrella": False}
+    assert {"tools", "response_format"} <= asked(engine.http)[1].keys()
 
 
 def hostile_calls() -> list[tuple[str, Any]]:

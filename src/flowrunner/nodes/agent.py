@@ -19,7 +19,7 @@ from flowrunner.language.agents import ASK, REJECTED, TOOL_NAME, tool_name
 from flowrunner.nodes.durations import Duration
 from flowrunner.nodes.http import is_long_value, on_thread, url_faults
 from flowrunner.nodes.http_request import HttpRequestParams
-from flowrunner.nodes.llm import ANSWER, ModelParams
+from flowrunner.nodes.llm import ANSWER, MOST_MESSAGES, ModelParams
 from flowrunner.plugin import (
     JSON,
     NodeFailure,
@@ -353,7 +353,12 @@ def _with_messages(params: Mapping[str, Any], turns: Sequence[_Turn]) -> list[JS
     """Return the messages of the next question. Raises: NodeFailure if they are too long together."""
     written = params.get("messages")
     first = written if isinstance(written, list) else [{"role": "user", "content": params.get("prompt")}]
-    return [*first, *_messages(turns)]
+    messages = [*first, *_messages(turns)]
+    if len(messages) > MOST_MESSAGES:
+        raise NodeFailure(
+            "agent.too_long", f"The conversation has {len(messages)} messages; the most is {MOST_MESSAGES}"
+        )
+    return messages
 
 
 def _messages(turns: Sequence[_Turn]) -> list[JSON]:
