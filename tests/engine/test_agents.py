@@ -428,6 +428,79 @@ async def test_a_model_that_gives_its_answer_in_a_form_is_asked_with_tools_too(e
     assert {"tools", "response_format"} <= asked(engine.http)[1].keys()
 
 
+MCP: Final = """
+        - mcp: {url: "http://mcp/", headers: {Authorization: "Bearer ${secrets.TOKEN}"}, tools: [add, look]}
+          retry: {max: 1, delay: 1ms}"""
+
+
+def listing(*names: str) -> HttpAnswer:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    tools = [{"name": name, "description": f"Does {name}", "inputSchema": schema} for name in names]
+    return answer(body=json.dumps({"id": 1, "result": {"tools": tools}}))
+
+
+def given(text: str, **more: Any) -> HttpAnswer:
+    return answer(body=json.dumps({"id": 1, "result": {"content": [{"type": "text", "text": text}], **more}}))
+
+
+DISCOVERED: Final = answer(body=json.dumps({"id": 1, "result": {"supportedVersions": ["2026-07-28"]}}))
+
+
+async def test_the_tools_of_an_mcp_server_are_listed_once_and_called(engine: Machine) -> None:
+    await secret(engine, "TOKEN", "very-secret-token")
+    engine.http.at(
+        "http://mcp/", answer(503), DISCOVERED, listing("other", "add", "look"), given("3"), given("no", isError=True)
+    )
+    calls = [("add", {"a": 1}), ("look", {"a": 2}), ("other", {"a": 1}), ("add", {"a": "1"})]
+    events = await run(engine, agent("      concurrency: 1", MCP), says(None, *calls), says("Done."))
+
+    assert [tool["function"]["name"] for tool in asked(engine.http)[0]["tools"]] == ["weather", "add", "look"]
+    assert asked(engine.http)[0]["tools"] == asked(engine.http)[1]["tools"]
+    told = [message["content"] for message in asked(engine.http)[1]["messages"][2:]]
+    assert told[0] == "3"
+    assert [json.loads(text)["error"]["type"] for text in told[1:]] == ["mcp.tool", "input.invalid", "input.invalid"]
+    made = [json.loads(request.body or b"") for request in engine.http.requests if request.url == "http://mcp/"]
+    assert [message["method"] for message in made] == [
+        "server/discover", "server/discover", "tools/list", "tools/call", "tools/call",
+    ]  # fmt: skip
+    assert made[3]["params"]["arguments"] == {"a": 1}
+    assert {request.headers["Authorization"] for request in engine.http.requests if request.url == "http://mcp/"} == {
+        "Bearer very-secret-token"
+    }
+    assert path_of(events) == ["answer", "list 1", "ask", "add", "look", "rejected", "rejected", "ask"]
+    assert not rows_of(engine.path, "SELECT 1 FROM events WHERE data LIKE '%very-secret%'")
+    assert ending(events).result["content"] == "Done."
+
+
+async def test_an_mcp_server_without_a_tool_fails_the_agent_before_the_model_is_asked(engine: Machine) -> None:
+    await secret(engine, "TOKEN", "very-secret-token")
+    engine.http.at("http://mcp/", DISCOVERED, listing("add"))
+    events = await run(engine, agent("", MCP), says("Done."))
+
+    assert (ending(events).error.type, ending(events).error.node) == ("mcp.no_tool", "list 1")
+    assert MODEL not in urls(engine.http)
+
+
+async def test_a_killed_agent_lists_the_tools_of_an_mcp_server_no_more(path: Path) -> None:
+    http = FakeHttp()
+    http.at("http://mcp/", DISCOVERED, listing("add", "look"), never, given("3"))
+    http.at(MODEL, says(None, ("add", {"a": 1})), says("Done."))
+    async with machine(path, http=http) as before:
+        await secret(before, "TOKEN", "very-secret-token")
+        await before.save(agent("", MCP))
+        await before.start(input=QUESTION)
+        await before.until_requested("http://mcp/", 3)
+    async with machine(path, http=http) as after:
+        assert await after.until_ended() is Status.COMPLETED
+
+    made = [request for request in http.requests if request.url == "http://mcp/"]
+    assert [json.loads(request.body or b"")["method"] for request in made] == [
+        "server/discover", "tools/list", "tools/call", "tools/call",
+    ]  # fmt: skip
+    assert made[2].key == made[3].key
+    assert len(asked(http)) == 2
+
+
 def hostile_calls() -> list[tuple[str, Any]]:
     """Calls that a model may be led to by what it reads, none of which the document allows."""
     names = [

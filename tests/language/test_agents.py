@@ -65,10 +65,26 @@ def test_the_picture_of_a_document_shows_the_tools_of_an_agent_where_they_are_wr
         ("{flow: f, retry: {maxx: 1}}", ".retry.maxx", "unknown_key"),
         ("{flow: f, timeout: soon}", ".timeout", "param"),
         ("'${flow.input}'", "", "param"),
+        ("{mcp: {url: x, tools: [a]}}", ".mcp.url", "param"),
+        ("{mcp: {url: 'http://x', tools: []}}", ".mcp.tools", "param"),
+        ("{mcp: {url: 'http://x', tools: [a b]}}", ".mcp", "param"),
+        ("{mcp: {url: 'http://x', tools: [a], tool: b}}", ".mcp.tool", "unknown_key"),
+        ("{name: n, mcp: {url: 'http://x', tools: [a]}}", "", "param"),
+        ("{mcp: {url: 'http://x', tools: '${vars.x}'}}", ".mcp.tools", "param"),
+        ("{mcp: {url: 'http://${vars.x}', tools: [a]}}", ".mcp.url", "expression.unknown_name"),
     ],
 )  # fmt: skip
 def test_the_faults_of_a_tool_name_its_place(tool: str, path: str, code: str) -> None:
     assert (f"nodes.answer.params.tools[0]{path}", code) in faults_of(tool)
+
+
+def test_an_agent_has_a_node_for_each_tool_of_an_mcp_server() -> None:
+    flow = flow_of(AGENT % "{mcp: {url: 'http://x', tools: [add, look]}, retry: {max: 1}, timeout: 7s}", specs())
+    nodes = flow.nodes["answer"].child_scopes[""].nodes
+
+    assert list(nodes) == ["ask", "list 0", "add", "look", "rejected"]
+    assert {nodes[name].type for name in ("list 0", "add", "look")} == {"mcp"}
+    assert {nodes[name].timeout_seconds for name in ("list 0", "add", "look")} == {7.0}
 
 
 @pytest.mark.parametrize("name", ["ask", "rejected", "look"])

@@ -54,6 +54,10 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
         "on_tool_error": "fail",
         "tools": [{"name": "t", "description": "d", "http.request": {"url": "http://127.0.0.1:1/"}}],
     },
+    "mcp": {
+        "url": "http://127.0.0.1:1/", "headers": {"A": "b"}, "tool": "t", "arguments": {"a": 1}, "tools": ["t"],
+        "protocol": "2025-11-25",
+    },
     "sql": {
         "url": "postgresql://u:p@127.0.0.1:1/d", "operation": "query", "query": "SELECT $1", "args": [1], "table": "t",
         "items": [{"a": 1}], "columns": ["a"], "on_conflict": "nothing",

@@ -49,7 +49,7 @@ async def after_scopes(client: EgressClient, type: str, event: ScopesEnded, para
 def test_every_node_type_goes_by_its_name() -> None:
     assert sorted(TYPES) == [
         "agent", "approval", "condition", "delay", "email.receive", "email.send", "fail", "flow", "foreach",
-        "http.request", "llm", "log", "parallel", "return", "set", "sql", "store", "switch", "transform", "wait",
+        "http.request", "llm", "log", "mcp", "parallel", "return", "set", "sql", "store", "switch", "transform", "wait",
         "webhook", "while",
     ]  # fmt: skip
     assert all(TYPES[name].type == name for name in TYPES)
@@ -435,7 +435,7 @@ def test_cases_as_a_map_hide_no_fault_of_another_parameter() -> None:
 def test_nodes_that_change_nothing_outside_may_run_twice() -> None:
     changing = {"method": "POST", "operation": "execute"}
     assert {name for name, node_type in TYPES.items() if node_type.repeatable(changing)} == {
-        "agent", "approval", "condition", "delay", "email.receive", "fail", "foreach", "llm", "log", "parallel",
+        "agent", "approval", "condition", "delay", "email.receive", "fail", "foreach", "llm", "log", "mcp", "parallel",
         "return", "set",
         "store", "switch", "transform", "wait", "while",
     }  # fmt: skip

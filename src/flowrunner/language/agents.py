@@ -64,6 +64,8 @@ def _tool(agent: AgentParts, tool: JSON, at: Keys) -> JSON:
     """Add the node of a tool to the agent; return what the agent itself needs of it."""
     if not isinstance(tool, dict):
         return tool
+    if "mcp" in tool:
+        return _mcp(agent, tool, at)
     name = tool_name(tool)
     inside: Keys = ("nodes", name or "")
     common = {key: tool[key] for key in _OF_NODE if key in tool}
@@ -86,6 +88,41 @@ def _tool(agent: AgentParts, tool: JSON, at: Keys) -> JSON:
         "name": name,
         "fixed": sorted(fixed) if isinstance(fixed, dict) else [],
     }
+
+
+def _mcp(agent: AgentParts, tool: Mapping[str, JSON], at: Keys) -> JSON:
+    """Add the node that lists the tools of an MCP server, and one for each of those that the model may call."""
+    given = tool["mcp"]
+    server: Mapping[str, JSON] = given if isinstance(given, dict) else {}
+    names = mcp_names(server)
+    common = {key: tool[key] for key in _OF_NODE if key in tool}
+    params = {key: server[key] for key in ("url", "headers") if key in server}
+    # No tool has this name, because those have no blanks.
+    lists = f"list {at[-1]}"
+    agent.nodes[lists] = {
+        "type": "mcp",
+        "params": {**params, "tools": list[JSON](names)},
+        **{key: tool[key] for key in ("timeout", "retry") if key in tool},
+    }
+    for name in names:
+        if name not in (*agent.nodes, REJECTED):
+            called: JSON = {**params, "tool": name, "arguments": "${call.arguments}"}
+            agent.nodes[name] = {"type": "mcp", "params": called, "output": "${result.text}", **common}
+    for name in (lists, *names):
+        agent.places["nodes", name] = at
+        agent.places["nodes", name, "params"] = (*at, "mcp")
+    return {"name": lists, "mcp": list[JSON](names)}
+
+
+def mcp_names(server: Mapping[str, JSON]) -> list[str]:
+    """Return the tools of an MCP server that the model may call."""
+    names = server.get("tools")
+    found = (
+        [name for name in names if isinstance(name, str) and TOOL_NAME.fullmatch(name)]
+        if isinstance(names, list)
+        else []
+    )
+    return list(dict.fromkeys(found))
 
 
 def tool_name(tool: Mapping[str, JSON]) -> str | None:

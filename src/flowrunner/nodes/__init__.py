@@ -23,6 +23,7 @@ _BUILT_IN: Final = {
     "email.receive": ("email_receive", "EmailReceive"),
     "llm": ("llm", "Llm"),
     "agent": ("agent", "Agent"),
+    "mcp": ("mcp", "Mcp"),
     "sql": ("sql", "Sql"),
     "transform": ("transform", "Transform"),
     "switch": ("switch", "SwitchNode"),

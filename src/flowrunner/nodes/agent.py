@@ -17,7 +17,7 @@ from flowrunner.domain.errors import quoted
 from flowrunner.domain.values import left_after
 from flowrunner.language.agents import ASK, REJECTED, TOOL_NAME, tool_name
 from flowrunner.nodes.durations import Duration
-from flowrunner.nodes.http import is_long_value, on_thread, url_faults
+from flowrunner.nodes.http import Headers, is_long_value, on_thread, url_faults
 from flowrunner.nodes.http_request import HttpRequestParams
 from flowrunner.nodes.llm import ANSWER, MOST_MESSAGES, ModelParams
 from flowrunner.plugin import (
@@ -45,6 +45,19 @@ _MOST_FAULTS: Final = 10
 _MOST_OF_A_MESSAGE: Final = 2000
 
 
+class McpServer(Params):
+    url: str = Field(min_length=1, max_length=8192)
+    headers: Headers = Field(default={})
+    tools: list[str] = Field(min_length=1, max_length=MOST_TOOLS, description="Those that the model may call.")
+
+    @model_validator(mode="after")
+    def _with_names(self) -> Self:
+        for name in self.tools:
+            if not TOOL_NAME.fullmatch(name):
+                raise ValueError(f"{quoted(name)} is no name of 1 to 64 letters, digits, - and _")
+        return self
+
+
 class AgentTool(Params):
     name: str | None = Field(default=None, max_length=64, description="By default that of its flow.")
     description: str | None = Field(
@@ -64,6 +77,7 @@ class AgentTool(Params):
     input: dict[str, Any] | None = Field(
         default=None, description="Inputs of the flow that the model neither sees nor changes."
     )
+    mcp: McpServer | None = Field(default=None, description="Server whose tools the model may call.")
     timeout: Duration | None = Field(default=None, description="How long one attempt of a call may take.")
     retry: Any = Field(default=None, description="As of a node.")
     output: Any = Field(default=None, description="What the model reads of the result: ${result.body.items}")
@@ -71,8 +85,13 @@ class AgentTool(Params):
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:
-        if (self.http_request is None) == (self.flow is None):
-            raise ValueError("give either 'http.request' or 'flow'")
+        if [self.http_request, self.flow, self.mcp].count(None) != 2:
+            raise ValueError("give one of 'http.request', 'flow' and 'mcp'")
+        if self.mcp is not None:
+            for key in ("name", "description", "parameters", "version", "input"):
+                if key in self.model_fields_set:
+                    raise ValueError(f"leave '{key}' out: the MCP server names and describes its tools")
+            return self
         if tool_name({"name": self.name, "flow": self.flow}) is None:
             raise ValueError("give a 'name' of 1 to 64 letters, digits, - and _")
         if self.flow is not None and self.parameters is not None:
@@ -96,8 +115,12 @@ class AgentParams(ModelParams):
 
     @model_validator(mode="after")
     def _with_names(self) -> Self:
-        names = Counter(tool_name({"name": tool.name, "flow": tool.flow}) for tool in self.tools)
-        names.update((ASK, REJECTED))
+        names = Counter((ASK, REJECTED))
+        for tool in self.tools:
+            one = tool_name({"name": tool.name, "flow": tool.flow})
+            names.update(tool.mcp.tools if tool.mcp is not None else (str(one),))
+        if names.total() > MOST_TOOLS + 2:
+            raise ValueError(f"'tools' has {names.total() - 2} tools; the most is {MOST_TOOLS}")
         if self.response_schema is not None:
             names[ANSWER] += 1
         for name, count in names.items():
@@ -107,7 +130,12 @@ class AgentParams(ModelParams):
 
 
 class _Tool(Params):
-    """A tool, as the agent itself reads it. Attributes: fixed: The inputs of its flow that the document gives."""
+    """A tool, as the agent itself reads it.
+
+    Attributes:
+        fixed: The inputs of its flow that the document gives.
+        mcp: The tools of an MCP server that the model may call; ``name`` is the node that lists them.
+    """
 
     name: str
     description: str | None = Field(default=None, max_length=4000)
@@ -115,6 +143,7 @@ class _Tool(Params):
     flow: str | None = Field(default=None, min_length=1, max_length=200)
     version: str | int | None = None
     fixed: list[str] = Field(default=[])
+    mcp: list[str] | None = None
 
 
 class AgentOwnParams(Params):
@@ -157,16 +186,33 @@ class Agent(NodeType[AgentOwnParams]):
         for place, tool in enumerate(tools if isinstance(tools, list) else ()):
             if _is_expression(tool):
                 faults.append(_not_written(("tools", place), "a map"))
-            elif isinstance(tool, dict) and _is_expression(tool.get("input")):
+            if not isinstance(tool, dict):
+                continue
+            if _is_expression(tool.get("input")):
                 faults.append(_not_written(("tools", place, "input"), "a map"))
+            server = tool.get("mcp")
+            names = server.get("tools") if isinstance(server, dict) else None
+            if _is_expression(names) or (isinstance(names, list) and any(map(_is_expression, names))):
+                faults.append(_not_written(("tools", place, "mcp", "tools"), "a list of names"))
         return faults
 
     async def run(self, params: AgentOwnParams, context: StepContext) -> RunScopes:
-        tools = [await _definition(tool, context) for tool in params.tools]
-        if left_after(tools, MOST_OF_TOOLS) < 0:
-            message = f"The descriptions and schemas of the tools have more than {MOST_OF_TOOLS} characters"
-            raise NodeFailure("agent.too_long", f"{message} together")
-        details = {**params.model_dump(include={"max_turns", "concurrency", "on_tool_error"}), "tools": tools}
+        servers = {tool.name: tool.mcp for tool in params.tools if tool.mcp is not None}
+        details = {
+            **params.model_dump(include={"max_turns", "concurrency", "on_tool_error"}),
+            "tools": [await _definition(tool, context) for tool in params.tools if tool.mcp is None],
+            "servers": list(servers.values()),
+        }
+        if servers:
+            return RunScopes(
+                keys=[str(number) for number in range(len(servers))],
+                inputs=[None] * len(servers),
+                starts=list(servers),
+                concurrency=len(servers),
+                keeps_results=True,
+                details=details,
+            )
+        _check_length(details["tools"])
         return RunScopes(keys=["0"], inputs=[None], starts=[ASK], keeps_results=True, details=details)
 
     async def on_scopes_ended(
@@ -174,13 +220,16 @@ class Agent(NodeType[AgentOwnParams]):
     ) -> JSON | RunScopes:
         details: Any = event.details
         turns = _turns_of(event)
+        if not turns:
+            _check_length(_tools_of(event))
+            return RunScopes(keys=[str(len(event.keys))], inputs=[None], starts=[ASK], keeps_results=True)
         last = turns[-1]
         if not last.calls:
             context.log("info", f"The model has answered in turn {len(turns)}", {"usage": _usage(turns)})
             result: JSON = await _soon(event, _result, turns)
             return result
         if not last.is_over:
-            return await _open_calls(turns, details, context)
+            return await _open_calls(turns, event, context)
         if details["on_tool_error"] == "fail":
             for call in last.calls:
                 # A call that was not made is the fault of the model, which may correct it.
@@ -193,10 +242,11 @@ class Agent(NodeType[AgentOwnParams]):
         if not isinstance(params, dict):
             return params
         if node == ASK:
-            details: Any = event.details or {}
             messages = await _soon(event, _with_messages, params, _turns_of(event))
-            tools = [{k: tool[k] for k in _OF_MODEL if k in tool} for tool in details.get("tools", ())]
+            tools: list[JSON] = [{key: tool[key] for key in _OF_MODEL} for tool in _tools_of(event)]
             return {**{k: v for k, v in params.items() if k != "prompt"}, "messages": messages, "tools": tools}
+        if "tool" in params:
+            return {**params, "protocol": next((t["protocol"] for t in _tools_of(event) if t["name"] == node), None)}
         fixed = params.get("input", {})
         if "flow" in params and isinstance(fixed, dict) and isinstance(input, dict):
             return {**params, "input": {**input["arguments"], **fixed}}
@@ -227,6 +277,29 @@ async def _definition(tool: _Tool, context: StepContext) -> dict[str, JSON]:
             schema[key] = {name: named[name] for name in left} if isinstance(named, Mapping) else left
     description = tool.description or flow.description or f"Runs the flow {flow.name or tool.name}"
     return {"name": tool.name, "description": description, "parameters": schema}
+
+
+def _check_length(tools: JSON) -> None:
+    """Raises: NodeFailure."""
+    if left_after(tools, MOST_OF_TOOLS) < 0:
+        message = f"The descriptions and schemas of the tools have more than {MOST_OF_TOOLS} characters together"
+        raise NodeFailure("agent.too_long", message)
+
+
+def _tools_of(event: ScopesEnded) -> list[dict[str, Any]]:
+    """Return the tools that the model is shown: those of the document, and those that MCP servers have listed."""
+    # A node inside that somebody tries has no agent that has begun.
+    details: Any = event.details or {}
+    tools = list(details.get("tools", ()))
+    for number, names in enumerate(details.get("servers", ())):
+        found: Any = event.results.get(str(number))
+        # In a test of a flow, a mock may have given anything.
+        listed = found.get("tools") if isinstance(found, Mapping) else None
+        for tool in listed if isinstance(listed, list) else ():
+            if isinstance(tool, Mapping) and tool.get("name") in names:
+                protocol = found.get("protocol")
+                tools.append({"description": None, "parameters": {"type": "object"}, **tool, "protocol": protocol})
+    return tools
 
 
 # Turns
@@ -264,7 +337,9 @@ class _Turn:
 
 def _turns_of(event: ScopesEnded) -> list[_Turn]:
     """Return the turns that the model has answered. The scope of a question is followed by those of its calls."""
-    turns, key = [], 0
+    details: Any = event.details or {}
+    # The first scopes list the tools of MCP servers.
+    turns, key = [], len(details.get("servers", ()))
     while str(key) in event.results:
         found = event.results[str(key)]
         # In a test of a flow, a mock may have given anything.
@@ -291,8 +366,9 @@ def _calls_of(answer: Mapping[str, Any], event: ScopesEnded, first: int) -> Iter
         )
 
 
-async def _open_calls(turns: Sequence[_Turn], details: Any, context: StepContext) -> RunScopes:
+async def _open_calls(turns: Sequence[_Turn], event: ScopesEnded, context: StepContext) -> RunScopes:
     """Return the calls of the last turn to be made. Raises: NodeFailure."""
+    details: Any = event.details
     number, last = len(turns), turns[-1]
     if number >= details["max_turns"]:
         most = counted(details["max_turns"], "turn")
@@ -309,7 +385,7 @@ async def _open_calls(turns: Sequence[_Turn], details: Any, context: StepContext
     if len(last.calls) > MOST_CALLS:
         message = f"The model asks for {len(last.calls)} calls at once; the most is {MOST_CALLS}"
         raise NodeFailure("agent.calls", message)
-    tools = {tool["name"]: tool for tool in details["tools"]}
+    tools = {tool["name"]: tool for tool in _tools_of(event)}
     starts: list[str] = []
     inputs: list[JSON] = []
     for call in last.calls:

@@ -99,7 +99,7 @@ async def send(
         answer = await http.request(
             method,
             url,
-            headers=_with_own(headers, context),
+            headers=with_own(headers, context),
             body=body,
             max_redirects=max_redirects,
             on_long=context.hold_long_value,
@@ -114,17 +114,12 @@ async def send(
     succeeded = answer.status in expected if expected is not None else 200 <= answer.status <= 299
     facts: dict[str, JSON] = {"status_code": answer.status, "url": answer.url}
     if not succeeded:
-        raise NodeFailure(
-            f"http.{answer.status}",
-            f"HTTP request failed with status {answer.status}",
-            data={**facts, "headers": dict(answer.headers), "body": await _read_soon(context, answer, body_or_text)},
-            retry_after=seconds_asked_for(answer.headers.get("retry-after"), context.now()),
-        )
+        raise await http_failure(context, answer)
     context.log("info", f"{said} successful", facts)
     return {
         "status_code": answer.status,
         "headers": dict(answer.headers),
-        "body": await _read_soon(context, answer, read),
+        "body": await read_soon(context, answer, read),
         "metadata": {
             "url": answer.url,
             "method": method,
@@ -136,7 +131,18 @@ async def send(
     }
 
 
-def _with_own(given: Mapping[str, str], context: StepContext) -> dict[str, str]:
+async def http_failure(context: StepContext, answer: HttpAnswer) -> NodeFailure:
+    """Return the error of a status."""
+    body = await read_soon(context, answer, body_or_text)
+    return NodeFailure(
+        f"http.{answer.status}",
+        f"HTTP request failed with status {answer.status}",
+        data={"status_code": answer.status, "url": answer.url, "headers": dict(answer.headers), "body": body},
+        retry_after=seconds_asked_for(answer.headers.get("retry-after"), context.now()),
+    )
+
+
+def with_own(given: Mapping[str, str], context: StepContext) -> dict[str, str]:
     """Return the headers of a node with those that each request has."""
     # A webhook trigger can tell a loop, also if the node has a header of this name.
     headers = {name: value for name, value in given.items() if name.lower() != _DEPTH}
@@ -154,7 +160,7 @@ async def on_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     return await to_thread(function, *args, **kwargs)
 
 
-async def _read_soon(context: StepContext, answer: HttpAnswer, read: Callable[[HttpAnswer], JSON]) -> JSON:
+async def read_soon(context: StepContext, answer: HttpAnswer, read: Callable[[HttpAnswer], JSON]) -> JSON:
     """Read a body. A long one is read when there is memory for it, in a thread, so that the event loop stays free."""
     if len(answer.body) <= LONG_BODY_BYTES:
         return read(answer)

@@ -1,0 +1,215 @@
+"""`mcp` against servers of the official SDK, with and without sessions, that answer as JSON or as events."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import pytest
+import uvicorn
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flowrunner.nodes.mcp import Mcp
+from flowrunner.plugin import NodeFailure
+from flowrunner.security.egress import EgressClient
+from support.contexts import PlainContext
+
+from .conftest import Peer
+
+NODE: Final = Mcp()
+
+
+def sdk_server() -> MCPServer:
+    made = MCPServer("shop")
+
+    @made.tool(description="Adds two numbers")
+    async def add(a: int, b: int, context: Context[Any, Any]) -> int:
+        await context.report_progress(1, 2)
+        return a + b
+
+    @made.tool()
+    async def greet(name: str) -> str:
+        return f"Hello, {name} \u00e9"
+
+    @made.tool()
+    async def fail(why: str) -> str:
+        raise ToolError(why)
+
+    return made
+
+
+class Recorded:
+    """An application that notes the requests to another."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self.inner = inner
+        self.seen: list[tuple[str, dict[str, str], Any]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.inner(scope, receive, send)
+            return
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        body = b""
+
+        async def noting() -> Message:
+            nonlocal body
+            message = await receive()
+            if message["type"] == "http.request":
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    self.seen.append((scope["method"], headers, json.loads(body) if body else None))
+            return message
+
+        await self.inner(scope, noting, send)
+
+    @property
+    def asked(self) -> list[str]:
+        return [method if body is None else body["method"] for method, _, body in self.seen]
+
+
+@pytest.fixture(params=["json", "events", "json without sessions"])
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, Recorded]]:
+    kind: str = request.param
+    app = Recorded(sdk_server().streamable_http_app(json_response="json" in kind, stateless_http="without" in kind))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
+        running = asyncio.create_task(server.serve([listening]))
+        while not server.started:  # noqa: ASYNC110 # it tells nobody
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{port}/mcp", app
+        server.should_exit = True
+        await running
+
+
+async def run(client: EgressClient, url: str, **params: Any) -> Any:
+    return await NODE.run(NODE.read({"url": url, **params}), PlainContext(client))
+
+
+@pytest.mark.parametrize("protocol", ["2026-07-28", "2025-11-25", None])
+async def test_tools_are_listed_and_called_by_each_revision(
+    client: EgressClient, served: tuple[str, Recorded], protocol: str | None
+) -> None:
+    url, app = served
+    listed = await run(client, url, protocol=protocol)
+    called = await run(client, url, protocol=protocol, tool="add", arguments={"a": 2, "b": 3})
+    greeted = await run(client, url, protocol=protocol, tool="greet", arguments={"name": "Mara"})
+
+    spoken = protocol or "2026-07-28"
+    assert listed["protocol"] == spoken
+    assert [tool["name"] for tool in listed["tools"]] == ["add", "greet", "fail"]
+    assert listed["tools"][0]["description"] == "Adds two numbers"
+    assert listed["tools"][0]["parameters"]["required"] == ["a", "b"]
+    assert (called["text"], called["structured"], called["protocol"]) == ("5", {"result": 5}, spoken)
+    assert (greeted["text"], greeted["content"]) == ("Hello, Mara \u00e9", [])
+    assert app.asked.count("tools/call") == 2
+    assert ("initialize" in app.asked) == (spoken != "2026-07-28")
+
+
+async def test_a_session_is_ended(client: EgressClient, served: tuple[str, Recorded]) -> None:
+    url, app = served
+    await run(client, url, protocol="2025-11-25", tool="add", arguments={"a": 2, "b": 3})
+
+    sessions = {
+        headers.get("mcp-session-id") for _, headers, body in app.seen if body and body["method"] == "tools/call"
+    }
+    ended = {headers["mcp-session-id"] for method, headers, _ in app.seen if method == "DELETE"}
+    assert ended == sessions - {None}
+
+
+@pytest.mark.parametrize("protocol", ["2026-07-28", "2025-11-25"])
+async def test_a_tool_that_fails_or_that_there_is_not_is_an_error(
+    client: EgressClient, served: tuple[str, Recorded], protocol: str
+) -> None:
+    url, _ = served
+    with pytest.raises(NodeFailure, match="no bread left") as failed:
+        await run(client, url, protocol=protocol, tool="fail", arguments={"why": "no bread left"})
+    assert failed.value.type == "mcp.tool"
+
+    with pytest.raises(NodeFailure) as failed:
+        await run(client, url, protocol=protocol, tool="nothing")
+    assert failed.value.type in ("mcp.tool", "mcp.error")
+
+    with pytest.raises(NodeFailure, match="no tool 'nothing'") as failed:
+        await run(client, url, protocol=protocol, tools=["add", "nothing"])
+    assert failed.value.type == "mcp.no_tool"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((200, "application/json", "[]"), "mcp.invalid_answer"),
+        ((200, "application/json", "{"), "mcp.invalid_answer"),
+        ((200, "application/json", "[" * 100_000), "mcp.invalid_answer"),
+        ((200, "application/json", '{"jsonrpc": "2.0", "id": 1, "result": 7}'), "mcp.invalid_answer"),
+        ((200, "application/json", '{"id": 1, "result": {"resultType": "input_required"}}'), "mcp.unsupported"),
+        ((200, "application/json", '{"id": 1, "error": {"code": -32602, "message": "no"}}'), "mcp.error"),
+        ((200, "text/html", "<html>"), "mcp.invalid_answer"),
+        ((200, "text/event-stream", "data: {\n\n"), "mcp.invalid_answer"),
+        ((200, "text/event-stream", 'data: {"id": 2, "result": {}}\n\n'), "mcp.invalid_answer"),
+        ((200, "text/event-stream", ": ping\n\n" * 1000), "mcp.invalid_answer"),
+        ((200, "text/event-stream", "\xff\xfe"), "mcp.invalid_answer"),
+        ((401, "application/json", '{"error": "invalid_token"}'), "http.401"),
+        ((403, "text/plain", "no"), "http.403"),
+        ((429, "application/json", "{}"), "http.429"),
+        ((503, "text/plain", ""), "http.503"),
+        ((302, "text/plain", ""), "http.302"),
+    ],
+)
+async def test_whatever_a_server_answers_is_an_error(
+    client: EgressClient, peer: Peer, answer: tuple[int, str, str], error: str
+) -> None:
+    status, kind, body = answer
+    url = peer.give("/mcp", status, body.encode("latin-1"), Content_Type=kind)
+    for params in ({"tool": "add"}, {}):
+        with pytest.raises(NodeFailure) as failed:
+            await run(client, url, protocol="2026-07-28", **params)
+        assert failed.value.type == error
+
+
+async def test_endless_lists_and_long_descriptions_are_rejected(client: EgressClient, peer: Peer) -> None:
+    def page(**more: Any) -> str:
+        return json.dumps({"id": 1, "result": {"tools": [{"name": "t", "inputSchema": {}}], **more}})
+
+    url = peer.give("/mcp", 200, page(nextCursor="again"), Content_Type="application/json")
+    with pytest.raises(NodeFailure, match="more than 50 pages"):
+        await run(client, url, protocol="2026-07-28")
+    assert len(peer.seen) == 50
+
+    tools = [{"name": f"t{n}", "description": "x" * 2000} for n in range(300)]
+    long = json.dumps({"id": 1, "result": {"tools": tools}})
+    url = peer.give("/mcp", 200, long, Content_Type="application/json")
+    with pytest.raises(NodeFailure, match="too long descriptions"):
+        await run(client, url, protocol="2026-07-28")
+
+
+async def test_the_requests_of_a_call_have_the_key_of_the_step_and_the_authors_headers(
+    client: EgressClient, peer: Peer
+) -> None:
+    answer = json.dumps(
+        {"id": 1, "result": {"content": [{"type": "text", "text": "ok"}, {"type": "image", "data": "YQ=="}]}}
+    )
+    url = peer.give("/mcp", 200, answer, Content_Type="application/json")
+    result = await run(client, url, protocol="2026-07-28", tool="a\u00e9", headers={"Authorization": "Bearer t"})
+
+    assert result == {"protocol": "2026-07-28", "text": "ok", "structured": None,
+                      "content": [{"type": "image", "data": "YQ=="}]}  # fmt: skip
+    (seen,) = peer.seen
+    assert seen.headers["authorization"] == "Bearer t"
+    assert seen.headers["idempotency-key"] == PlainContext(client).idempotency_key
+    assert (seen.headers["mcp-method"], seen.headers["mcp-name"]) == ("tools/call", "=?base64?YcOp?=")
+    assert json.loads(seen.body)["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
+
+
+async def test_a_server_of_an_earlier_revision_is_asked_by_a_handshake(client: EgressClient, peer: Peer) -> None:
+    url = peer.give("/mcp", 400, "Bad Request: no session", Content_Type="text/plain")
+    with pytest.raises(NodeFailure) as failed:
+        await run(client, url, tool="add")
+
+    assert failed.value.type == "http.400"
+    assert [json.loads(seen.body)["method"] for seen in peer.seen] == ["server/discover", "initialize"]
