@@ -269,7 +269,8 @@ class ProtectedRoute(BoundedRoute):
         async def handler(request: Request) -> Response:
             response = await handle(request)
             # Reading may have waited for its turn. An answer about a change that was made is given in any case.
-            if (is_reading or is_dry_run(request)) and not getattr(response, ENDS_WITH_ACCESS, False):
+            is_needed = is_reading or is_dry_run(request)
+            if is_needed and _is_outdated(request) and not getattr(response, ENDS_WITH_ACCESS, False):
                 await readmit()
             return tagged(request, response) if self._is_tagged else response
 
@@ -305,8 +306,14 @@ class ProtectedRoute(BoundedRoute):
             count(request.scope, rates.change(caller.account_id))
 
     async def admit_again(self, request: Request) -> None:
-        if request.scope[ADMITTED_AT] != services_of(request).known_callers.changes:
+        if _is_outdated(request):
             await self._admit(request, is_first=False)
+
+
+def _is_outdated(request: Request) -> bool:
+    """Return whether access has ended somewhere since the request was admitted."""
+    changes: int = services_of(request).known_callers.changes
+    return bool(request.scope[ADMITTED_AT] != changes)
 
 
 class _Readmission:
