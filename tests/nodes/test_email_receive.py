@@ -224,6 +224,15 @@ def test_expressions_may_stand_in_every_parameter() -> None:
     assert NODE.check(dict.fromkeys(texts, "${\n  flow.input.a: b/c }") | {"headers": ["${config.A}"]}) == []
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"), [("unread", "unseen"), ("mailbox", "folder"), ("sender", "from"), ("token", "access_token")]
+)
+def test_a_parameter_of_another_system_is_told_the_word_of_this_one(word: str, meant: str) -> None:
+    (fault,) = NODE.check({**PLAIN, word: "x"})
+
+    assert (fault.code, fault.hint) == ("unknown_key", f"did you mean '{meant}'?")
+
+
 def test_a_mark_that_may_lose_messages_is_warned_of() -> None:
     warned = NODE.check({**PLAIN, "unseen": True, "mark_as_read": True})
 

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
@@ -39,6 +40,15 @@ _PORTS: Final = {"tls": 993, "starttls": 143}
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,76}")
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _BASE64_OF_LINES: Final = 57 / 78
+# Words of other systems.
+_HINTS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("unread", "unread_only", "only_unread"), "did you mean 'unseen'?"),
+    **dict.fromkeys(("mailbox", "label"), "did you mean 'folder'?"),
+    **dict.fromkeys(("attachments", "download_attachments"), "did you mean 'with_attachments'?"),
+    **dict.fromkeys(("mark_seen", "mark_read"), "did you mean 'mark_as_read'?"),
+    **dict.fromkeys(("token", "oauth_token"), "did you mean 'access_token'?"),
+    "sender": "did you mean 'from'?",
+}
 
 
 def _one_line(text: str | None) -> str | None:
@@ -194,7 +204,10 @@ class EmailReceive(NodeType[EmailReceiveParams]):
         return params.get("move_to") is None and not _loses(params)
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
-        faults = super().check(params)
+        faults = [
+            replace(fault, hint=_HINTS.get(str(fault.keys[-1]), fault.hint)) if fault.code == "unknown_key" else fault
+            for fault in super().check(params)
+        ]
         if _loses(params):
             message = (
                 "messages that are marked, and then lost by a crash before the result is recorded, are not found again"
