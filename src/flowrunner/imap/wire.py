@@ -9,8 +9,8 @@ from typing import Final
 
 # Of all that a server sends in a session.
 _MOST_BYTES: Final = 64 * 1024 * 1024
-# Other clients of a folder may delete all of its messages meanwhile, which is a response for each.
-_MOST_RESPONSES: Final = 250_000
+# Other clients of a folder may delete all of its messages meanwhile, which is a line for each.
+_MOST_LINES: Final = 250_000
 _BYTES_AT_ONCE: Final = 64 * 1024
 _LITERAL: Final = re.compile(rb"\{(\d{1,10})\}\r?\n\Z")
 # Of a line that is dropped, what may announce a literal.
@@ -36,7 +36,7 @@ class ImapWire:
         self._socket = connection
         self._deadline = deadline
         self._unread = bytearray()
-        self._bytes, self._responses = _MOST_BYTES, _MOST_RESPONSES
+        self._bytes, self._lines = _MOST_BYTES, _MOST_LINES
 
     def encrypt(self, context: ssl.SSLContext, host: str) -> None:
         """Encrypt the connection.
@@ -63,11 +63,11 @@ class ImapWire:
         Raises:
             NotImap.
         """
-        self._responses -= 1
-        if self._responses < 0:
-            raise NotImap
         parts: list[bytes] = []
         while True:
+            self._lines -= 1
+            if self._lines < 0:
+                raise NotImap
             line, is_whole = self._line(room)
             room = room - len(line) if is_whole else -1
             literal = _LITERAL.search(line)
