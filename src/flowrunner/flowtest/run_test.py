@@ -3,10 +3,9 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import InvalidInput
@@ -16,7 +15,7 @@ from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.transitions import replay
 from flowrunner.domain.triggers import WebhookTrigger
-from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId, rfc3339
+from flowrunner.domain.values import JSON, ExecutionId, RevisionId, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.flowtest.memory import (
@@ -31,34 +30,20 @@ from flowrunner.flowtest.memory import (
 )
 from flowrunner.flowtest.mismatches import Mismatch, mismatches, status_of
 from flowrunner.flowtest.mock_registry import MockedType, MockRegistry
+from flowrunner.flowtest.offline import NoHttp, NoImap, NoMail, NoSql
 from flowrunner.flowtest.paths import Edge, Trace, taken, trace
 from flowrunner.flowtest.subflows import GivenSubFlows
 from flowrunner.flowtest.virtual_time import ClockedSandbox, NullBroadcast, VirtualClock, VirtualTimeDispatcher
 from flowrunner.language.flow_tests import NOT_STARTED, FlowTest, Mock, NodePath, read_mocks
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.plugin import (
-    HttpAnswer,
-    HttpClient,
-    ImapClient,
-    ImapServer,
-    ImapSession,
-    MailClient,
-    MailServer,
-    NodeFailure,
     NodeType,
-    RefusedRecipient,
-    SqlClient,
-    SqlDatabase,
-    SqlSession,
 )
 from flowrunner.ports.journal import load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor
 from flowrunner.services.admission import InputForms
 from flowrunner.services.trigger_values import FiredTrigger
-
-if TYPE_CHECKING:
-    from email.message import EmailMessage
 
 T = TypeVar("T")
 
@@ -98,66 +83,17 @@ class FlowTestResult:
         return not self.mismatches and not self.problems
 
 
-class _NoNetwork:
-    """Implements `ports.HttpClients`. Rejects every request, even of a type that claims to be pure."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Machine:
+    """An engine in memory, on a virtual clock, for one test."""
 
-    def of(self, workspace_id: WorkspaceId) -> HttpClient:
-        return self
-
-    def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
-
-    def hold_memory(self, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
-
-    def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager[HttpClient]:
-        return nullcontext(self)
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | None = None,
-        max_redirects: int = 0,
-        on_long: Callable[[], Awaitable[None]] | None = None,
-    ) -> HttpAnswer:
-        raise NodeFailure("egress.forbidden", "Tests of flows run offline")
-
-
-class _NoMail:
-    """Implements `ports.MailClients`. Rejects every e-mail, as `_NoNetwork` does requests."""
-
-    def of(self, workspace_id: WorkspaceId) -> MailClient:
-        return self
-
-    async def send(
-        self, server: MailServer, *, sender: str, recipients: Sequence[str], write: "Callable[[], EmailMessage]"
-    ) -> Sequence[RefusedRecipient]:
-        raise NodeFailure("egress.forbidden", "Tests of flows run offline")
-
-
-class _NoImap:
-    """Implements `ports.ImapClients`. Reads no mailbox."""
-
-    def of(self, workspace_id: WorkspaceId) -> ImapClient:
-        return self
-
-    async def run(self, server: ImapServer, work: Callable[[ImapSession], T], *, seconds: float) -> T:
-        raise NodeFailure("egress.forbidden", "Tests of flows run offline")
-
-
-class _NoSql:
-    """Implements `ports.SqlClients`. Rejects every query."""
-
-    def of(self, workspace_id: WorkspaceId) -> SqlClient:
-        return self
-
-    async def run(
-        self, database: SqlDatabase, work: Callable[[SqlSession], T], *, seconds: float, read_only: bool = False
-    ) -> T:
-        raise NodeFailure("egress.forbidden", "Tests of flows run offline")
+    journal: MemoryJournal
+    clock: VirtualClock
+    sandbox: Sandbox
+    registry: MockRegistry
+    forms: InputForms
+    dispatcher: VirtualTimeDispatcher
+    next_id: Callable[[], ExecutionId]
 
 
 async def run_flow_test(
@@ -169,10 +105,37 @@ async def run_flow_test(
         most_seconds: Limit of real time. Waits take no real time, so a longer test is probably an endless loop.
     """
     began = time.monotonic()
-    journal, clock = MemoryJournal(), VirtualClock(test.now)
-    sandbox = ClockedSandbox(runtime.sandbox, clock)
+    machine = await _machine(given, test, flows, runtime)
+    problems = machine.registry.problems
+    waits: Sequence[JSON] = ()
+    try:
+        asked = await _input_of(given.flow, test, machine.sandbox, machine.registry.problem)
+        if asked is None:
+            return _not_started(given.flow, test, problems, seconds=time.monotonic() - began)
+        input = await machine.forms.check(NOBODY, given.revision_id, given.flow, asked)
+    except InvalidInput as error:
+        events = _rejected(given.flow, test.input, error)
+    else:
+        events, waits = await _execute(machine, given, test, input, most_seconds=most_seconds)
+    return FlowTestResult(
+        test=test,
+        status=status_of(events),
+        # With problems, the outcome of the execution is not meaningful.
+        mismatches=() if problems else mismatches(given.flow, events, test.expect, waits),
+        problems=problems,
+        events=events,
+        trace=trace(given.flow, events),
+        edges=frozenset(taken(given.flow, events)),
+        seconds=time.monotonic() - began,
+        virtual_seconds=(machine.clock.now() - test.now).total_seconds(),
+    )
+
+
+async def _machine(given: GivenFlow, test: FlowTest, flows: GivenFlows, runtime: Runtime) -> _Machine:
+    journal, clock, forms = MemoryJournal(), VirtualClock(test.now), InputForms(runtime.schemas)
     registry = MockRegistry(journal=journal, flows=flows, mocks={})
     registry.mocks = _mocks(given, test, flows, registry.problems)
+    sandbox = ClockedSandbox(runtime.sandbox, clock)
     deps = EngineDependencies(
         journal=journal,
         library=flows,
@@ -184,10 +147,10 @@ async def run_flow_test(
         broadcast=NullBroadcast(),
         sandbox=sandbox,
         node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},
-        http=_NoNetwork(),
-        mail=_NoMail(),
-        imap=_NoImap(),
-        sql=_NoSql(),
+        http=NoHttp(),
+        mail=NoMail(),
+        imap=NoImap(),
+        sql=NoSql(),
         store=MemoryStore(),
         schemas=runtime.schemas,
         clock=clock,
@@ -198,8 +161,10 @@ async def run_flow_test(
     )
     engine = FlowEngine(deps)
     dispatcher = VirtualTimeDispatcher(engine, journal, clock, runtime.schemas, registry.problem)
-    ids = (ExecutionId(f"exec_{number}") for number in itertools.count(1))
-    forms = InputForms(runtime.schemas)
+    numbers = itertools.count(1)
+
+    def next_id() -> ExecutionId:
+        return ExecutionId(f"exec_{next(numbers)}")
 
     def missing(cause: ChildOf, flow: str) -> None:
         registry.problem(
@@ -213,47 +178,40 @@ async def run_flow_test(
             dispatcher=dispatcher,
             forms=forms,
             clock=clock,
-            next_id=lambda: next(ids),
+            next_id=next_id,
             config=test.config,
             on_missing=missing,
         ),
     )
     await engine.open()
-    id = next(ids)
-    events: Sequence[Event]
-    waits: Sequence[JSON] = ()
-    try:
-        asked = await _input_of(given.flow, test, sandbox, registry.problem)
-        input = None if asked is None else await forms.check(NOBODY, given.revision_id, given.flow, asked)
-    except InvalidInput as error:
-        events = _rejected(given.flow, test.input, error)
-    else:
-        if input is None:
-            return _not_started(given.flow, test, registry.problems, seconds=time.monotonic() - began)
-        try:
-            async with asyncio.timeout(most_seconds):
-                await dispatcher.start(new_execution(id, given, clock.now(), config=test.config), given.flow, input)
-                await dispatcher.run(id, given.flow, test)
-        except TimeoutError:
-            registry.problems.append(
-                f"the test did not end within {most_seconds:g} s: is there an endless loop in the flow?"
-            )
-        _, recorded = await load_whole(journal, id)
-        events = [event for event, _ in recorded]
-        if id in journal.open_ones:
-            waits = waiting_for(replay(recorded))
-    return FlowTestResult(
-        test=test,
-        status=status_of(events),
-        # With problems, the outcome of the execution is not meaningful.
-        mismatches=() if registry.problems else mismatches(given.flow, events, test.expect, waits),
-        problems=registry.problems,
-        events=events,
-        trace=trace(given.flow, events),
-        edges=frozenset(taken(given.flow, events)),
-        seconds=time.monotonic() - began,
-        virtual_seconds=(clock.now() - test.now).total_seconds(),
+    return _Machine(
+        journal=journal,
+        clock=clock,
+        sandbox=sandbox,
+        registry=registry,
+        forms=forms,
+        dispatcher=dispatcher,
+        next_id=next_id,
     )
+
+
+async def _execute(
+    machine: _Machine, given: GivenFlow, test: FlowTest, input: Mapping[str, JSON], *, most_seconds: float
+) -> tuple[Sequence[Event], Sequence[JSON]]:
+    """Return the events of the execution, and its waits if it has not ended."""
+    id, journal = machine.next_id(), machine.journal
+    new = new_execution(id, given, machine.clock.now(), config=test.config)
+    try:
+        async with asyncio.timeout(most_seconds):
+            await machine.dispatcher.start(new, given.flow, input)
+            await machine.dispatcher.run(id, given.flow, test)
+    except TimeoutError:
+        machine.registry.problems.append(
+            f"the test did not end within {most_seconds:g} s: is there an endless loop in the flow?"
+        )
+    _, recorded = await load_whole(journal, id)
+    waits = waiting_for(replay(recorded)) if id in journal.open_ones else ()
+    return [event for event, _ in recorded], waits
 
 
 def _not_started(flow: Flow, test: FlowTest, problems: list[str], *, seconds: float) -> FlowTestResult:
