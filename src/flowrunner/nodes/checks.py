@@ -21,3 +21,13 @@ def checked(check: Callable[[str], object]) -> AfterValidator:
         return text
 
     return AfterValidator(validate)
+
+
+def check_server_name(text: str, *, example: str) -> None:
+    """Raise ValueError unless a text is the name of a server alone, such as the example."""
+    if "://" in text or "/" in text:
+        raise ValueError(f"must be the name of a server alone, such as {example}")
+    if text.count(":") == 1:
+        raise ValueError("must be the name of a server alone: write the port as 'port'")
+    if any(character <= " " or character == "\x7f" for character in text):
+        raise ValueError("must have no blanks or control characters")

@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from flowrunner.domain.values import memory_of
+from flowrunner.nodes.checks import check_server_name, checked
 from flowrunner.plugin import (
     JSON,
     LONG_BODY_BYTES,
@@ -63,19 +64,32 @@ def _one_line(text: str | None) -> str | None:
     return text
 
 
-def _header_name(name: str) -> str:
+def _check_header_name(name: str) -> None:
     # Anything else would be a part of the command.
     if not _HEADER.fullmatch(name):
         raise ValueError("must be the name of a header")
-    return name
+
+
+def _day_of(text: str) -> date:
+    """Return the day of a date, or one that is early enough for a moment. Raises: ValueError."""
+    try:
+        if _DAY.fullmatch(text):
+            return date.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
+        # A server counts days in a time zone of its own, in which it may still be the day before.
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC) - timedelta(days=1)).date()
+    except (ValueError, OverflowError):
+        raise ValueError("must be a date such as 2027-01-31, or an ISO 8601 time") from None
 
 
 Uid: TypeAlias = Annotated[int, Field(ge=1, le=_LARGEST_UID)]
-HeaderName: TypeAlias = Annotated[str, Field(min_length=1, max_length=76), AfterValidator(_header_name)]
+HeaderName: TypeAlias = Annotated[str, Field(min_length=1, max_length=76), checked(_check_header_name)]
 
 
 class EmailReceiveParams(Params):
-    host: str = Field(min_length=1, max_length=253, description="The IMAP server.", examples=["imap.example.com"])
+    host: Annotated[str, checked(partial(check_server_name, example="imap.example.com"))] = Field(
+        min_length=1, max_length=253, description="The IMAP server.", examples=["imap.example.com"]
+    )
     port: int | None = Field(default=None, ge=1, le=65535, description="993 if absent, 143 with starttls.")
     security: Literal["tls", "starttls"] | None = Field(
         default=None, description="tls if absent, or starttls at port 143."
@@ -100,7 +114,9 @@ class EmailReceiveParams(Params):
         default=None, description="Read, mark or move exactly these messages, instead of looking for some."
     )
     unseen: bool = Field(default=False, description="Only messages that are not marked as read.")
-    since: str | None = Field(default=None, description="Only messages of this day or later: 2027-01-31.")
+    since: Annotated[str, checked(_day_of)] | None = Field(
+        default=None, description="Only messages of this day or later: 2027-01-31."
+    )
     sender: str | None = Field(
         default=None,
         alias="from",
@@ -121,28 +137,10 @@ class EmailReceiveParams(Params):
         default=None, min_length=1, max_length=1000, description="With `uids`: the folder to move the messages to."
     )
 
-    @field_validator("host")
-    @classmethod
-    def _host(cls, value: str) -> str:
-        if "://" in value or "/" in value:
-            raise ValueError("must be the name of a server alone, such as imap.example.com")
-        if value.count(":") == 1:
-            raise ValueError("must be the name of a server alone: write the port as 'port'")
-        if any(character <= " " or character == "\x7f" for character in value):
-            raise ValueError("must have no blanks or control characters")
-        return value
-
     @field_validator("username", "password", "access_token", "folder", "sender", "subject", "move_to")
     @classmethod
     def _text(cls, value: str | None) -> str | None:
         return _one_line(value)
-
-    @field_validator("since")
-    @classmethod
-    def _since(cls, value: str | None) -> str | None:
-        if value is not None:
-            _day_of(value)
-        return value
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -230,18 +228,6 @@ class EmailReceive(NodeType[EmailReceiveParams]):
 
 def _loses(params: Mapping[str, JSON]) -> bool:
     return bool(params.get("mark_as_read") and params.get("unseen")) and params.get("after_uid") is None
-
-
-def _day_of(text: str) -> date:
-    """Return the day of a date, or one that is early enough for a moment. Raises: ValueError."""
-    try:
-        if _DAY.fullmatch(text):
-            return date.fromisoformat(text)
-        moment = datetime.fromisoformat(text)
-        # A server counts days in a time zone of its own, in which it may still be the day before.
-        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC) - timedelta(days=1)).date()
-    except (ValueError, OverflowError):
-        raise ValueError("must be a date such as 2027-01-31, or an ISO 8601 time") from None
 
 
 def _read(params: EmailReceiveParams, session: ImapSession) -> tuple[dict[str, Any], int]:

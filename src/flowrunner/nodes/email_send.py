@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from flowrunner.domain.errors import quoted
-from flowrunner.nodes.checks import checked, is_known
+from flowrunner.nodes.checks import check_server_name, checked, is_known
 from flowrunner.nodes.email_addresses import EmailAddress, email_address_of
 from flowrunner.nodes.files import File
 from flowrunner.plugin import JSON, LONG_BODY_BYTES, MailServer, NodeFailure, NodeType, Params, StepContext
@@ -70,17 +70,8 @@ class Attachment(File):
         return value
 
 
-def _check_host(text: str) -> None:
-    if "://" in text or "/" in text:
-        raise ValueError("must be the name of a server alone, such as smtp.example.com")
-    if text.count(":") == 1:
-        raise ValueError("must be the name of a server alone: write the port as 'port'")
-    if any(character <= " " or character == "\x7f" for character in text):
-        raise ValueError("must have no blanks or control characters")
-
-
 class EmailSendParams(Params):
-    host: Annotated[str, checked(_check_host)] = Field(
+    host: Annotated[str, checked(partial(check_server_name, example="smtp.example.com"))] = Field(
         min_length=1, max_length=253, description="The SMTP server.", examples=["smtp.example.com"]
     )
     port: int | None = Field(default=None, ge=1, le=65535, description="587 if absent, 465 with tls, 25 with none.")
