@@ -183,6 +183,7 @@ def test_a_secret_that_did_not_exist_is_what_the_attempt_failed_with(account: Cl
     found = params_of(account, id, "a.1")
 
     assert found["exact"]
+    assert "params" not in found
     assert [error["message"] for error in found["errors"]] == ["${secrets.MISSING}: there is no secret 'MISSING'"]
 
 

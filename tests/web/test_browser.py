@@ -687,14 +687,15 @@ def test_a_step_is_compared_with_the_last_success_and_any_other_execution(tab: T
     page.get_by_role("button", name="Compare with another execution").click()
 
     difference = page.get_by_role("group", name="Compared with")
-    expect(difference.locator(".diff-removed")).to_have_text(['3−    "n": 1,', "5−  },", '6−  "result": 1'])
+    removed = ['3−    "n": 1,', '7−    "script": 1', "8−  },", '9−  "result": 1']
+    expect(difference.locator(".diff-removed")).to_have_text(removed)
     expect(difference.locator(".diff-added").first).to_contain_text('"n": 2')
 
-    page.get_by_label("Execution to compare with").select_option(index=1)
+    page.get_by_label("Execution or run to compare with").select_option(index=1)
     expect(difference.locator(".diff-removed")).to_have_text(['3−    "n": 7,'])
     page.reload()
     expect(difference.locator(".diff-removed")).to_have_text(['3−    "n": 7,'])
-    page.get_by_label("Execution to compare with").select_option(label="the last success")
+    page.get_by_label("Execution or run to compare with").select_option(label="the last success")
     expect(difference.locator(".diff-removed").first).to_have_text('3−    "n": 1,')
 
 

@@ -100,12 +100,39 @@ def test_a_step_shows_what_it_was_given(tab: Tab, api: Client, receiver: Receive
     expect(panel(page)).to_contain_text("They may have been others. An expression reads the clock")
     assert violations(page) == []
     panel(page).get_by_role("button", name="Compare with another").click()
-    panel(page).get_by_label("Execution to compare with").select_option(before)
+    panel(page).get_by_label("Execution or run to compare with").select_option(before)
     expect(panel(page).locator(".diff-removed", has_text="of=acme")).to_have_count(1)
 
     page = tab.go(f"/executions/{id}?step=make.1")
     panel(page).get_by_role("button", name="Show its parameters").click()
     expect(given).to_contain_text('"id": 7')
+
+
+SAID: Final = """\
+nodes:
+  each:
+    type: foreach
+    params: {items: [one, two, three]}
+    nodes: {say: {type: log, params: {message: "to ${item}"}}}
+"""
+
+
+def test_two_runs_of_a_node_are_compared(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(SAID))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}?step=each.1[1]/say.1")
+
+    panel(page).get_by_role("button", name="Compare with another").click()
+    against = panel(page).get_by_label("Execution or run to compare with")
+    against.select_option(label="each › round 1 › say")
+
+    compared = panel(page).get_by_role("group", name="Compared with")
+    expect(compared.locator(".diff-removed", has_text='"to one"')).to_have_count(1)
+    expect(compared.locator(".diff-added", has_text='"to two"')).to_have_count(1)
+    # What was chosen for one step is nothing for itself.
+    page = tab.go(f"/executions/{id}?step=each.1[0]/say.1&against=each.1[0]/say.1")
+    expect(panel(page)).to_contain_text("No other execution of this flow has completed")
+    assert violations(page) == []
 
 
 READS_NULL: Final = """\

@@ -178,7 +178,7 @@ class StepParamsAnswer(Answer, frozen=True, kw_only=True):
         PreviewAnswer | UnsetType,
         Meta(
             description="The evaluated parameters: null where an expression has no value, and `${secrets.NAME}` in"
-            " place of the value of a secret. Absent if its `if` was false."
+            " place of the value of a secret. Absent if its `if` was false, or none could be evaluated."
         ),
     ] = UNSET
     errors: Annotated[list[ParamsError], Meta(description="The parts of the parameters that have no value.")]

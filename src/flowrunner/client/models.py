@@ -1771,7 +1771,7 @@ class StepParams(Model):
     Attributes:
         step: The step, such as fetch.1, or each.1[4]/push.1 in a loop.
         params: The evaluated parameters: null where an expression has no value, and `${secrets.NAME}` in place of
-            the value of a secret. Absent if its `if` was false.
+            the value of a secret. Absent if its `if` was false, or none could be evaluated.
         errors: The parts of the parameters that have no value.
         exact: The attempt was given these, apart from the values of secrets.
         reasons: Why it may have been given others.

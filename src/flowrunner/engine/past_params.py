@@ -99,6 +99,8 @@ class EnginePastParams:
             if errors or not holds:
                 return _Evaluated(False, None, [replace(error, path="if", is_fatal=True) for error in errors])
         params, errors = await scope.resolve_parts(node.params)
+        if any(not error.path for error in errors):
+            return _Evaluated(False, None, errors)
         if node.is_part and not errors:
             try:
                 params = await completed_params(run, params)

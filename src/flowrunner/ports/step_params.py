@@ -39,7 +39,7 @@ class ResolvedParams:
     """The parameters of a past attempt, without secrets: `${secrets.NAME}` stands for the value of each.
 
     Attributes:
-        has_params: False if the step was skipped, and if they are too large to be shown.
+        has_params: False if the step was skipped, if none could be evaluated, and if they are too large to be shown.
         params: With null for the parts that have no value.
         errors: These parts.
         reasons: Why the attempt may have been given others; empty if it was given these.

@@ -6811,7 +6811,7 @@ export interface components {
             step: string;
             /** Attempt */
             attempt: number;
-            /** @description The evaluated parameters: null where an expression has no value, and `${secrets.NAME}` in place of the value of a secret. Absent if its `if` was false. */
+            /** @description The evaluated parameters: null where an expression has no value, and `${secrets.NAME}` in place of the value of a secret. Absent if its `if` was false, or none could be evaluated. */
             params?: components["schemas"]["PreviewAnswer"];
             /**
              * Errors

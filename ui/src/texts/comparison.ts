@@ -1,7 +1,7 @@
 /** Words of comparisons: with another execution, and of attempts. */
 export const comparison = {
   compared: "Compared with",
-  against: "Execution to compare with",
+  against: "Execution or run to compare with",
   lastSuccess: "the last success",
   of: "The execution of",
   neverCompleted: "No other execution of this flow has completed.",

@@ -2,13 +2,21 @@
 import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { location, setQuery, to, withQuery } from "../../app/router";
+import { readable } from "../../execution/names";
+import { paramsOf } from "../../execution/params";
 import type { Detail, Step } from "../../execution/store";
 import { bytes, moment, now, shortId } from "../../parts/format";
 import { Load, Time } from "../../parts/parts";
-import { paramsOf } from "../../execution/params";
 import { TextDiff } from "../../parts/text-diff";
 import { statuses } from "../../texts/common";
 import { comparison as texts } from "../../texts/comparison";
+
+export interface CompareProps {
+  detail: Detail;
+  step?: Step;
+  /** Other runs of the node of the step. */
+  runs?: readonly Step[];
+}
 
 interface Data {
   input?: unknown;
@@ -18,6 +26,7 @@ interface Data {
 
 interface Found {
   id: string;
+  step?: string | undefined;
   at: string;
   /** Absent if the step has not run there. */
   before: string | undefined;
@@ -29,13 +38,20 @@ const MOST_LENGTH = 500_000;
 /** Executions to choose from; the address may name any other. */
 const MOST = 100;
 
-export function Comparison({ detail: { id, flow_id: flow }, step }: { detail: Detail; step: Step | undefined }) {
+export function Comparison({ detail: { id, flow_id: flow }, step, runs = [] }: CompareProps) {
   const against = location.value.query.get("against") || undefined;
   const list = useQuery(flow, (signal) => api.get("/api/v1/executions", { query: { flow_id: flow, limit: MOST }, signal }));
   const others = (list.data?.executions ?? []).filter((each) => each.id !== id);
-  const found = useQuery(`${id} ${step?.step} ${against}`, async (signal): Promise<Found | undefined> => {
-    const other = against ?? (await api.get("/api/v1/executions", { query: { flow_id: flow, status: "completed", limit: 2 }, signal })).executions.find((each) => each.id !== id)?.id;
-    if (other === undefined) return undefined;
+  const run = runs.find((each) => each.step === against);
+  // Names of steps have dots. One that is left is that of a step that was shown before.
+  const execution = against?.includes(".") ? undefined : against;
+  const found = useQuery(`${id} ${step?.step} ${against}`, async (signal): Promise<Found | null> => {
+    if (run !== undefined) {
+      const [before, after] = await Promise.all([run, step].map((each) => dataOf(id, each?.step, signal)));
+      return { id, step: run.step, at: run.started_at, before: before && written(before), after: written(after ?? {}) };
+    }
+    const other = execution ?? (await api.get("/api/v1/executions", { query: { flow_id: flow, status: "completed", limit: 2 }, signal })).executions.find((each) => each.id !== id)?.id;
+    if (other === undefined) return null;
     const [whole, before, after] = await Promise.all([
       api.get("/api/v1/executions/{id}", { path: { id: other }, query: { view: "summary" }, signal }), dataOf(other, step?.step, signal), dataOf(id, step?.step, signal),
     ]);
@@ -45,18 +61,19 @@ export function Comparison({ detail: { id, flow_id: flow }, step }: { detail: De
     <section class="stack tight">
       <div class="row">
         <h3>{texts.compared}</h3>
-        <select class="compact" aria-label={texts.against} value={against ?? ""} onChange={(event) => setQuery({ against: event.currentTarget.value || undefined })}>
+        <select class="compact" aria-label={texts.against} value={run?.step ?? execution ?? ""} onChange={(event) => setQuery({ against: event.currentTarget.value || undefined })}>
           <option value="">{texts.lastSuccess}</option>
-          {against !== undefined && !others.some((each) => each.id === against) && <option value={against}>{shortId(against)}</option>}
+          {execution !== undefined && !others.some((each) => each.id === execution) && <option value={execution}>{shortId(execution)}</option>}
+          {runs.slice(0, MOST).map(({ step: name }) => <option key={name} value={name}>{readable(name)}</option>)}
           {others.map(({ id: other, status, started_at: at }) => <option key={other} value={other}>{moment(at, now.value)} · {statuses[status] ?? status}</option>)}
         </select>
       </div>
-      <Load query={found} rows={4}>{(data) => data === undefined ? <p class="muted">{texts.neverCompleted}</p> : <Shown {...data} step={step?.step} />}</Load>
+      <Load query={found} rows={4}>{(data) => data === null ? <p class="muted">{texts.neverCompleted}</p> : <Shown step={step?.step} {...data} />}</Load>
     </section>
   );
 }
 
-function Shown({ id, at, before, after, step }: Found & { step: string | undefined }) {
+function Shown({ id, at, before, after, step }: Found) {
   const longest = Math.max(before?.length ?? 0, after.length);
   return (
     <>

@@ -144,7 +144,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} path="input" />}
       <Params key={step.status} id={detail.id} step={step} />
       {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} path={member(member("nodes", step.node_id), "result")} />}
-      {FINAL.has(detail.status) && <Compare detail={detail} step={step} />}
+      {FINAL.has(detail.status) && <Compare detail={detail} step={step} runs={store.steps.value.filter((other) => other !== step && pathOf(other.step) === pathOf(step.step))} />}
       <LogTail store={store} step={step} />
     </>
   );
