@@ -12,6 +12,7 @@ import yaml
 
 from docs.pages import DOCS, blocks
 from support.client import Client
+from support.preloaded import forked_command
 from support.server import clean_environment
 
 PAGE: Final = DOCS / "deploying.md"
@@ -21,14 +22,15 @@ _BLOCK: Final = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 
 def bash(script: str, at: Path, account: Client, **variables: str) -> "subprocess.CompletedProcess[str]":
     token = account.post("/api/v1/tokens", {"name": "ci", "scopes": ["read", "write"]}).json["token"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = forked_command()
+    path = os.pathsep.join([str(command.path.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = clean_environment(
         HOME=str(at), PATH=path, FLOWRUNNER_URL=account.url, FLOWRUNNER_TOKEN=token, **variables
     )
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=at, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False, timeout=100,
+        text=True, check=False, timeout=100, pass_fds=[command.descriptor],
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import pytest
 
@@ -12,7 +13,7 @@ from flowrunner.domain.events import Completed
 from flowrunner.domain.status import Status
 from flowrunner.plugin import HttpAnswer
 from flowrunner.sandbox.pool import JailedSandbox
-from support.conformance import WHOLE
+from support.conformance import SEED, WHOLE
 from support.databases import contents_of, rows_of
 from support.dependencies import FakeHttp, Request, answer, machine
 from support.invariants import check_database, fields_of
@@ -42,8 +43,16 @@ def fresh(tmp_path: Path) -> Fresh:
     return lambda name: tmp_path / f"{name}.db"
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("name", CRASH_PLANS)
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    # Each plan at one of the moments, and on the next day at the other one.
+    [
+        (name, moment)
+        for name in CRASH_PLANS
+        for n, moment in enumerate(("before", "after"))
+        if WHOLE or (crc32(name.encode()) + int(SEED) + n) % 2 == 0
+    ],
+)
 async def test_a_crash_at_any_write_does_not_change_the_outcome_of_a_plan(
     fresh: Fresh, sandbox: JailedSandbox, name: str, moment: Moment
 ) -> None:

@@ -28,7 +28,7 @@ from support.asgi import program_at
 from support.client import Client
 from support.receiver import Receiver
 from support.scoreboard import Scoreboard
-from support.server import Server
+from support.server import REAL_HASHES, Server
 
 # Sealing
 
@@ -141,7 +141,7 @@ def _contents(directory: Path) -> Any:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a server that has stored a secret and was stopped."""
     directory = tmp_path_factory.mktemp("prepared")
-    server = Server(directory, is_cold=True)
+    server = Server(directory, program=REAL_HASHES)
     try:
         server.start().admin().new_secret("KEY", PLAIN)
         server.terminate()

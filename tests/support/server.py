@@ -47,6 +47,16 @@ from flowrunner.cli.main import main
 main()
 """,
 )
+# The usual program, which hashes passwords as it does for users.
+REAL_HASHES: Final = (
+    "-c",
+    """
+from support import passwords
+passwords.use(passwords.REAL)
+from flowrunner.cli.main import main
+main()
+""",
+)
 
 
 class Server:
