@@ -393,6 +393,14 @@ async def test_a_long_conversation_has_one_event_for_each_step(engine: Machine) 
     assert [event.details is None for event in opened] == [False] + [True] * 198
 
 
+async def test_a_long_conversation_is_left_out_of_the_result_and_not_the_answer(engine: Machine) -> None:
+    engine.http.at("http://peer/Rome", answer(body=json.dumps("\u00e9" * 50_000, ensure_ascii=False)))
+    events = await run(engine, agent(), says(None, *[("weather", {"town": "Rome"})] * 18), says("Short."))
+
+    result = ending(events).result
+    assert (result["content"], result["messages"], len(result["steps"])) == ("Short.", None, 18)
+
+
 async def test_a_conversation_has_at_most_a_thousand_messages(engine: Machine) -> None:
     document = agent().replace("max_turns: 4", "max_turns: 100")
     events = await run(engine, document, says(None, *[("weather", {"town": "Rome"})] * 32))

@@ -41,6 +41,8 @@ MOST_TURNS: Final = 100
 MOST_OF_A_RESULT: Final = 50_000
 MOST_OF_ALL_TURNS: Final = 1_000_000
 MOST_OF_TOOLS: Final = 200_000
+# Less than those of an event.
+MOST_BYTES_OF_RESULT: Final = 1_500_000
 _MOST_FAULTS: Final = 10
 _MOST_OF_A_MESSAGE: Final = 2000
 
@@ -495,7 +497,7 @@ async def _soon(event: ScopesEnded, make: Any, *given: Any) -> Any:
 
 def _result(turns: Sequence[_Turn]) -> JSON:
     last = turns[-1].answer
-    return {
+    result: dict[str, JSON] = {
         **{key: last.get(key) for key in ("content", "structured", "finish_reason")},
         "turns": len(turns),
         "steps": _steps(turns),
@@ -503,11 +505,22 @@ def _result(turns: Sequence[_Turn]) -> JSON:
         "usage": _usage(turns),
         "model": last.get("model"),
     }
+    # An answer must not be lost because of what has led to it. All of that is in the steps of the execution, too.
+    if len(msgspec.json.encode(result)) > MOST_BYTES_OF_RESULT:
+        result["messages"] = None
+    if len(msgspec.json.encode(result)) > MOST_BYTES_OF_RESULT:
+        result["steps"] = _steps(turns, has_arguments=False)
+    return result
 
 
-def _steps(turns: Sequence[_Turn]) -> JSON:
+def _steps(turns: Sequence[_Turn], *, has_arguments: bool = True) -> JSON:
     return [
-        {"turn": number, "tool": call.name, "arguments": call.arguments, "error": _short(call.error)}
+        {
+            "turn": number,
+            "tool": call.name,
+            "arguments": call.arguments if has_arguments else None,
+            "error": _short(call.error),
+        }
         for number, turn in enumerate(turns, 1)
         for call in turn.calls
         if call.has_ended
