@@ -11,12 +11,15 @@ import pytest
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeFailed, NodeStarted, ScopesOpened
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.engine.trial import EngineTrials
 from flowrunner.plugin import HttpAnswer
+from flowrunner.ports.node_trials import TrialContext
 from flowrunner.services.reruns import RerunRequest
 from services.callers import caller_of
-from support.databases import MARA_ACCOUNT, rows_of
+from support.databases import MARA, MARA_ACCOUNT, rows_of
 from support.dependencies import Answer, FakeHttp, Machine, Request, answer, machine, never, secret
+from support.flows import flow_of
 
 from .events import ending, of_type, path_of
 
@@ -507,6 +510,25 @@ async def test_a_killed_agent_lists_the_tools_of_an_mcp_server_no_more(path: Pat
     ]  # fmt: skip
     assert made[2].key == made[3].key
     assert len(asked(http)) == 2
+
+
+async def test_the_nodes_of_an_agent_are_tried_like_others(engine: Machine) -> None:
+    engine.http.at(MODEL, says("Yes."))
+    flow = flow_of(agent("", "        - {flow: f}"), {name: t.spec() for name, t in engine.types.items()})
+    trials = EngineTrials(engine.deps)
+    given = TrialContext(
+        flow_input={"question": "Rain?"}, item={"id": "c1", "name": "weather", "arguments": {"town": "Rome"}}
+    )
+
+    asks: Any = await trials.run(flow, "answer/ask", given, workspace_id=MARA, by=AccountId(MARA))
+    calls = await trials.run(flow, "answer/weather", given, workspace_id=MARA, by=AccountId(MARA))
+
+    assert (asks.status, asks.result["content"], calls.status) == ("completed", "Yes.", "completed")
+    assert asked(engine.http)[0]["messages"] == [{"role": "user", "content": "Rain?"}]
+    assert urls(engine.http)[1] == "http://peer/Rome"
+    for node in ("answer", "answer/f"):
+        with pytest.raises(InvalidInput, match="starts an execution"):
+            await trials.run(flow, node, given, workspace_id=MARA, by=AccountId(MARA))
 
 
 def hostile_calls() -> list[tuple[str, Any]]:
