@@ -64,6 +64,11 @@ def canonical_json(value: Any) -> bytes:
     return msgspec.json.encode(_WITH_WHOLE_NUMBERS.decode(encoded), order="deterministic")
 
 
+def canonical_text(text: str) -> str:
+    """Return the same for the value of a JSON text. Raises: as `decode_json`."""
+    return msgspec.json.encode(_WITH_WHOLE_NUMBERS.decode(text), order="deterministic").decode()
+
+
 _WITH_EXPONENT: Final = 1e21
 
 

@@ -279,6 +279,13 @@ class SubFlows(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Value that an entry of the store must have for a change; None also if there is no entry."""
+
+    value: JSON
+
+
 class Store(Protocol):
     """The store of the workspace: namespaces of keys with JSON values. An entry that has expired is not there.
 
@@ -287,7 +294,8 @@ class Store(Protocol):
     A step that runs again after a crash or a failure repeats its changes: the first one returns what the first one
     of the earlier attempt did, without changing anything, and so on.
 
-    Raises of each method: NodeFailure `input.invalid`, `limit.…`, `store.not_a_number`, `store.out_of_range`.
+    Raises of each method: NodeFailure `input.invalid`, `limit.…`, `store.not_a_number`, `store.out_of_range`, and
+    `store.changed` if an entry has not the expected value.
     """
 
     async def get(self, key: str, *, namespace: str) -> JSON:
@@ -300,11 +308,13 @@ class Store(Protocol):
         """
         ...
 
-    async def set(self, key: str, value: JSON, *, namespace: str, ttl_seconds: float | None) -> JSON:
+    async def set(
+        self, key: str, value: JSON, *, namespace: str, ttl_seconds: float | None, expected: Expected | None = None
+    ) -> JSON:
         """Write or replace a value. Return `{created}`."""
         ...
 
-    async def delete(self, key: str, *, namespace: str) -> JSON:
+    async def delete(self, key: str, *, namespace: str, expected: Expected | None = None) -> JSON:
         """Delete a value, if there is one. Return `{deleted}`."""
         ...
 

@@ -162,6 +162,40 @@ nodes:
     ]
 
 
+async def test_executions_that_expect_what_they_have_read_overwrite_nothing(engine: Machine) -> None:
+    document = """
+nodes:
+  read: {type: store, params: {operation: get, key: all}, next: write}
+  write:
+    type: store
+    params:
+      operation: set
+      key: all
+      value: "${[...(nodes.read.result ?? []), execution.id]}"
+      expected: "${nodes.read.result}"
+    next: {error.store.changed: read}
+"""
+    await engine.save(document)
+    ids = [f"exec-{n}" for n in range(12)]
+    await asyncio.gather(*(engine.start(id=id) for id in ids))
+    for id in ids:
+        await engine.until_ended(id)
+
+    assert sorted(ending(await engine.run(node("operation: get, key: all"), id="exec-last")).result) == sorted(ids)
+
+
+async def test_a_secret_in_an_expected_value_is_what_was_stored_for_it(engine: Machine) -> None:
+    await secret(engine, "TOKEN", "a-long-secret")
+    await engine.run(node("operation: set, key: a, value: '${secrets.TOKEN}'"))
+
+    unlike = ending(await engine.run(node("operation: delete, key: a, expected: a-long-text"), id="exec-2"))
+    alike = ending(await engine.run(node("operation: delete, key: a, expected: '${secrets.TOKEN}'"), id="exec-3"))
+
+    assert isinstance(unlike, Failed)
+    assert (unlike.error.type, unlike.error.message) == ("store.changed", "The value at 'a' is not the expected one")
+    assert alike == Completed(result={"deleted": True})
+
+
 async def test_a_value_expires_by_the_clock(engine: Machine) -> None:
     await engine.run(node("operation: set, key: a, value: 1, ttl: 1h"))
     assert ending(await engine.run(node("operation: get, key: a"), id="exec-2")).result == 1

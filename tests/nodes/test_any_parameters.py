@@ -80,8 +80,8 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
     "log": {"message": "m", "level": "warn", "data": [1]},
     "set": {"a": 1, "b": [1]},
     "store": {
-        "operation": "set", "key": "k", "value": [1], "ttl": "1s", "namespace": "n", "prefix": "p", "after": "a",
-        "limit": 2,
+        "operation": "set", "key": "k", "value": [1], "ttl": "1s", "expected": 1, "namespace": "n",
+        "prefix": "p", "after": "a", "limit": 2,
     },
 }  # fmt: skip
 INSIDE: Final[dict[str, dict[str, Any]]] = {

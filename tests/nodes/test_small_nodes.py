@@ -409,7 +409,7 @@ def test_all_faults_of_parameters_are_told_at_once() -> None:
         ("increment", "by", "did you mean 'value'?"),
         ("increment", "amount", "did you mean 'value'?"),
         ("get", "default", "write another value where the result is read: ${nodes.<name>.result ?? 0}"),
-        ("get", "whatever", "known parameters: operation, key, value, ttl, namespace, prefix, after, limit"),
+        ("get", "whatever", "known parameters: operation, key, value, ttl, expected, namespace, prefix, after, limit"),
     ],
 )
 def test_the_store_knows_what_other_systems_call_its_parameters(operation: str, unknown: str, hint: str) -> None:

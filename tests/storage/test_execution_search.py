@@ -344,10 +344,10 @@ WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHER
                named (n, id) AS (SELECT n, 'exec-' || substr(CAST(1000000 + n AS text), 2) FROM numbers)
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, error_type,
                         failed_node, trigger_id, rerun_of, original_id, epoch, last_seq)
-SELECT id, CASE WHEN n % 5 <> 0 THEN 'account-mara' ELSE 'other-' || n % 50 END, 'flow-' || n % 7, 'rev-1',
+SELECT id, CASE WHEN n % 5 <> 0 THEN 'account-mara' ELSE 'other-' || (n % 50) END, 'flow-' || (n % 7), 'rev-1',
        CASE WHEN n % 10 = 1 THEN 'failed' ELSE 'completed' END, n, n, CASE WHEN n % 10 = 1 THEN 'm' END,
-       CASE WHEN n % 10 = 1 THEN 'type-' || n % 9 END, CASE WHEN n % 10 = 1 THEN 'node-' || n % 7 END,
-       CASE WHEN n % 3 = 0 THEN 't-' || n % 11 END, CASE WHEN n % 4 = 0 THEN 'exec-000001' END,
+       CASE WHEN n % 10 = 1 THEN 'type-' || (n % 9) END, CASE WHEN n % 10 = 1 THEN 'node-' || (n % 7) END,
+       CASE WHEN n % 3 = 0 THEN 't-' || (n % 11) END, CASE WHEN n % 4 = 0 THEN 'exec-000001' END,
        CASE WHEN n % 4 = 0 THEN 'exec-000001' END, 0, 1
   FROM named
 """

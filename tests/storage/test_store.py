@@ -11,7 +11,7 @@ from flowrunner.domain.errors import LimitReached, NotFound, Unavailable
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.store import (
     LARGEST_NUMBER,
-    NotIncremented,
+    NotChanged,
     StoreChange,
     StoreKey,
     StoreStep,
@@ -96,7 +96,7 @@ async def test_a_number_is_incremented_from_nothing_on(store: SqlStore) -> None:
 async def test_what_is_no_whole_number_is_not_incremented(store: SqlStore, value: str) -> None:
     await did(store, setting(value))
 
-    with pytest.raises(NotIncremented, match="is no whole number") as error:
+    with pytest.raises(NotChanged, match="is no whole number") as error:
         await did(store, adding())
 
     assert error.value.type == "store.not_a_number"
@@ -108,7 +108,7 @@ async def test_no_number_grows_beyond_what_javascript_counts_exactly(store: SqlS
     await did(store, adding(sign * (LARGEST_NUMBER - 1)))
     assert await did(store, adding(sign)) == sign * LARGEST_NUMBER
 
-    with pytest.raises(NotIncremented, match=str(LARGEST_NUMBER)) as error:
+    with pytest.raises(NotChanged, match=str(LARGEST_NUMBER)) as error:
         await did(store, adding(sign))
 
     assert error.value.type == "store.out_of_range"
@@ -168,10 +168,53 @@ async def test_a_change_that_two_processes_make_at_the_same_time_happens_once(
     assert set(await asyncio.gather(*(did(store, of_step(adding())) for _ in range(20)))) == {1}
 
 
+@pytest.mark.parametrize(
+    ("stored", "expected", "fits"),
+    [
+        (None, "null", True), (None, "1", False), ("null", "null", True), ("1", "null", False), ("1.0", "1", True),
+        ("1", "true", False), ('{"b":1,"a":[2.0]}', '{"a":[2],"b":1}', True), ('{"a":1}', '{"a":1,"b":2}', False),
+        ('"ü"', '"ü"', True),
+    ],
+)  # fmt: skip
+async def test_a_change_that_expects_a_value_is_made_if_it_is_there(
+    store: SqlStore, stored: str | None, expected: str, fits: bool
+) -> None:
+    for made in (setting("7", expected=expected), replace(DELETING, expected=expected)):
+        await did(store, DELETING if stored is None else setting(stored))
+        before = await value_of(store)
+        if fits:
+            key = "created" if made.operation == "set" else "deleted"
+            assert await did(store, made) == {key: (stored is None) == (made.operation == "set")}
+        else:
+            with pytest.raises(NotChanged, match="is not the expected one") as error:
+                await did(store, made)
+            assert error.value.type == "store.changed"
+            assert await value_of(store) == before
+
+
+async def test_of_changes_that_expect_the_same_value_one_is_made_and_an_expired_one_is_none(store: SqlStore) -> None:
+    results = await asyncio.gather(*(did(store, setting(str(n), expected="null", ttl_ms=1000)) for n in range(20)),
+                                   return_exceptions=True)  # fmt: skip
+    after = NOON + timedelta(seconds=1)
+
+    assert [one for one in results if not isinstance(one, NotChanged)] == [{"created": True}]
+    assert await did(store, setting("5", expected="null"), now=after) == {"created": True}
+
+
+async def test_a_repeat_of_a_change_that_was_made_does_not_ask_for_the_value_again(
+    store: SqlStore, journal: SqlJournal
+) -> None:
+    await begun(journal, "exec-1")
+    made = of_step(setting("1", expected="null"))
+
+    assert [await did(store, made) for _ in range(2)] == [{"created": True}] * 2
+    assert await value_of(store) == "1"
+
+
 async def test_a_change_that_failed_is_made_by_the_repeat(store: SqlStore, journal: SqlJournal) -> None:
     await begun(journal, "exec-1")
     await did(store, setting('"text"'))
-    with pytest.raises(NotIncremented):
+    with pytest.raises(NotChanged):
         await did(store, of_step(adding()))
     await did(store, setting("1"))
 

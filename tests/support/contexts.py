@@ -6,7 +6,16 @@ from datetime import datetime
 
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON, WorkspaceId
-from flowrunner.plugin import DescribedFlow, HttpClient, ImapClient, MailClient, NodeFailure, SqlClient, SubFlow
+from flowrunner.plugin import (
+    DescribedFlow,
+    Expected,
+    HttpClient,
+    ImapClient,
+    MailClient,
+    NodeFailure,
+    SqlClient,
+    SubFlow,
+)
 from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
@@ -46,13 +55,21 @@ class PlainStore:
         found = sorted(key for name, key in self.values if name == namespace and key.startswith(prefix) and key > after)
         return {"keys": found[:limit], "next": found[limit - 1] if len(found) > limit else None}
 
-    async def set(self, key: str, value: JSON, *, namespace: str, ttl_seconds: float | None) -> JSON:
+    async def set(
+        self, key: str, value: JSON, *, namespace: str, ttl_seconds: float | None, expected: Expected | None = None
+    ) -> JSON:
+        self._check(namespace, key, expected)
         is_new = (namespace, key) not in self.values
         self.values[namespace, key] = value
         return {"created": is_new}
 
-    async def delete(self, key: str, *, namespace: str) -> JSON:
+    async def delete(self, key: str, *, namespace: str, expected: Expected | None = None) -> JSON:
+        self._check(namespace, key, expected)
         return {"deleted": self.values.pop((namespace, key), None) is not None}
+
+    def _check(self, namespace: str, key: str, expected: Expected | None) -> None:
+        if expected is not None and self.values.get((namespace, key)) != expected.value:
+            raise NodeFailure("store.changed", "It has another value")
 
     async def increment(self, key: str, amount: int, *, namespace: str, ttl_seconds: float | None) -> JSON:
         before = self.values.get((namespace, key), 0)

@@ -1,7 +1,7 @@
 """The store of a workspace: its bounds, and what a change makes of an entry."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -25,8 +25,8 @@ _WHOLE: Final = re.compile(r"(-?[0-9]{1,16})(?:\.0)?")
 _LAST_CHARACTER: Final = 0x10FFFF
 
 
-class NotIncremented(FlowRunnerError):
-    """A value cannot be incremented.
+class NotChanged(FlowRunnerError):
+    """A value cannot be incremented, or is not the one that the change expects.
 
     Attributes:
         type: The dotted error type of the step.
@@ -64,6 +64,8 @@ class StoreChange:
     Attributes:
         value: The new value as JSON, for `set`.
         amount: For `increment`.
+        expected: The value that the entry must have for a `set` or `delete`, as canonical JSON, `null` also if there is
+            none; None if any will do.
         ttl_ms: Milliseconds after which the entry expires; None if it does not.
         step: None if it is made once, by nobody who may repeat it.
     """
@@ -72,6 +74,7 @@ class StoreChange:
     at: StoreKey
     value: str = ""
     amount: int = 0
+    expected: str | None = None
     ttl_ms: int | None = None
     step: StoreStep | None = None
 
@@ -88,15 +91,18 @@ class EntryValue:
 
 
 def changed(
-    change: StoreChange, before: EntryValue | None, *, now: datetime
+    change: StoreChange, before: EntryValue | None, *, now: datetime, canonical: Callable[[str], str]
 ) -> tuple[EntryValue | None, Mapping[str, JSON] | int]:
     """Return the entry after a change, None if there is none, and the result of the change.
 
     Args:
         before: The entry; None if there is none, or it has expired.
+        canonical: Returns the text that the JSON of all equal values has.
 
-    Raises: NotIncremented.
+    Raises: NotChanged.
     """
+    if change.expected is not None and change.expected != ("null" if before is None else canonical(before.value)):
+        raise NotChanged("store.changed", f"The value at '{change.at.key}' is not the expected one")
     expires_at = None if change.ttl_ms is None else now + timedelta(milliseconds=change.ttl_ms)
     match change.operation:
         case "set":
@@ -109,7 +115,7 @@ def changed(
             total = _number_of(change.at, before) + change.amount
             if abs(total) > LARGEST_NUMBER:
                 message = f"The number at '{change.at.key}' would exceed {LARGEST_NUMBER}"
-                raise NotIncremented("store.out_of_range", message)
+                raise NotChanged("store.out_of_range", message)
             # A counter of a period counts from its first increment.
             return EntryValue(str(total), before.expires_at), total
 
@@ -118,7 +124,7 @@ def _number_of(at: StoreKey, stored: EntryValue) -> int:
     whole = _WHOLE.fullmatch(stored.value)
     if whole is not None:
         return int(whole[1])
-    raise NotIncremented("store.not_a_number", f"The value at '{at.key}' is no whole number")
+    raise NotChanged("store.not_a_number", f"The value at '{at.key}' is no whole number")
 
 
 def key_faults(at: StoreKey) -> list[Fault]:

@@ -6,13 +6,13 @@ from typing import Literal
 
 import msgspec
 
-from flowrunner.bounded_json import decode_json
+from flowrunner.bounded_json import canonical_text, decode_json
 from flowrunner.domain.errors import Fault, LimitReached, RedactionLimit
 from flowrunner.domain.store import (
     LARGEST_NUMBER,
     MAX_KEY_CHARACTERS,
     MOST_LISTED,
-    NotIncremented,
+    NotChanged,
     StoreChange,
     StoreKey,
     StoreStep,
@@ -23,7 +23,7 @@ from flowrunner.domain.store import (
 )
 from flowrunner.domain.values import JSON
 from flowrunner.engine.dependencies import LoadedExecution
-from flowrunner.plugin import NodeFailure
+from flowrunner.plugin import Expected, NodeFailure
 from flowrunner.ports.journal import Fenced
 
 
@@ -69,13 +69,16 @@ class AttemptStore:
         )
         return {"keys": found[:limit], "next": found[limit - 1] if len(found) > limit else None}
 
-    async def set(self, key: str, value: JSON, *, namespace: str, ttl_seconds: float | None) -> JSON:
+    async def set(
+        self, key: str, value: JSON, *, namespace: str, ttl_seconds: float | None, expected: Expected | None = None
+    ) -> JSON:
         at = await self._place(key, namespace)
-        encoded = await self._encoded(value)
-        return await self._change("set", at, value=encoded, ttl_ms=_milliseconds(ttl_seconds))
+        encoded, wanted = await self._encoded(value), await self._canonical(expected)
+        return await self._change("set", at, value=encoded, expected=wanted, ttl_ms=_milliseconds(ttl_seconds))
 
-    async def delete(self, key: str, *, namespace: str) -> JSON:
-        return await self._change("delete", await self._place(key, namespace))
+    async def delete(self, key: str, *, namespace: str, expected: Expected | None = None) -> JSON:
+        at = await self._place(key, namespace)
+        return await self._change("delete", at, expected=await self._canonical(expected))
 
     async def increment(self, key: str, amount: int, *, namespace: str, ttl_seconds: float | None) -> JSON:
         if abs(amount) > LARGEST_NUMBER:
@@ -92,19 +95,22 @@ class AttemptStore:
         *,
         value: str = "",
         amount: int = 0,
+        expected: str | None = None,
         ttl_ms: int | None = None,
     ) -> JSON:
         # Hashed, because the name of a deeply nested step may be too long for an index. A rerun makes its changes
         # again, also one whose requests have the keys of the first execution.
         digest = hashlib.sha256(f"{self._step} {next(self._numbers)}".encode()).hexdigest()
         step = StoreStep(execution_id=self._loaded.execution.execution_id, digest=digest)
-        change = StoreChange(operation=operation, at=at, value=value, amount=amount, ttl_ms=ttl_ms, step=step)
+        change = StoreChange(
+            operation=operation, at=at, value=value, amount=amount, expected=expected, ttl_ms=ttl_ms, step=step
+        )
         deps, workspace_id = self._loaded.deps, self._loaded.execution.workspace_id
         try:
             return await deps.retry_until_available(
                 lambda: deps.store.change(workspace_id, change, now=deps.clock.now())
             )
-        except NotIncremented as error:
+        except NotChanged as error:
             raise NodeFailure(error.type, str(error)) from None
         except LimitReached as error:
             raise NodeFailure(f"limit.{error.limit}", str(error)) from None
@@ -124,6 +130,10 @@ class AttemptStore:
         if hidden:
             raise NodeFailure("input.invalid", "A key or namespace of the store must not contain a secret: hash it")
         return at
+
+    async def _canonical(self, expected: Expected | None) -> str | None:
+        # Without secrets, as the stored value is.
+        return None if expected is None else canonical_text(await self._encoded(expected.value))
 
     async def _encoded(self, value: JSON) -> str:
         """Return the JSON of a value without secrets."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
+from flowrunner.bounded_json import canonical_text
 from flowrunner.domain.causes import Requested, StartCause, awaiting_parent
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.flow import Flow
@@ -171,7 +172,7 @@ class MemoryStore:
             return self._results[change.step]
         if change.at not in self._entries:
             check_count("keys in its store", len(self._entries), MAX_KEYS, limit="store_keys")
-        after, result = changed(change, self._live(change.at, now), now=now)
+        after, result = changed(change, self._live(change.at, now), now=now, canonical=canonical_text)
         if after is None:
             self._entries.pop(change.at, None)
         else:

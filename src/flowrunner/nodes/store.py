@@ -17,20 +17,21 @@ from flowrunner.domain.store import (
 )
 from flowrunner.nodes.checks import checked, is_known
 from flowrunner.nodes.durations import Duration
-from flowrunner.plugin import JSON, NodeType, ParamFault, Params, StepContext
+from flowrunner.plugin import JSON, Expected, NodeType, ParamFault, Params, StepContext
 
 _DEFAULT_LIMIT: Final = 100
 # The parameters of each operation besides `operation` and `namespace`: those that it needs, and those it may have.
 _PARAMETERS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     "get": (["key"], []),
-    "set": (["key", "value"], ["ttl"]),
-    "delete": (["key"], []),
+    "set": (["key", "value"], ["ttl", "expected"]),
+    "delete": (["key"], ["expected"]),
     "increment": (["key"], ["value", "ttl"]),
     "list": ([], ["prefix", "after", "limit"]),
 }
 _HINTS: Final[Mapping[str, str]] = {
     "by": "did you mean 'value'?",
     "amount": "did you mean 'value'?",
+    "if_value": "did you mean 'expected'?",
     "default": "write another value where the result is read: ${nodes.<name>.result ?? 0}",
 }
 
@@ -46,6 +47,10 @@ class StoreParams(Params):
     ttl: Annotated[Duration, checked(_check_ttl)] | None = Field(
         default=None,
         description="How long the value is kept, indefinitely if absent: 10m, 1d. A number from its first increment.",
+    )
+    expected: Any = Field(
+        default=None,
+        description="What the value must be now to be set or deleted, null if there must be none; else store.changed.",
     )
     namespace: str = Field(
         default=DEFAULT_NAMESPACE,
@@ -103,14 +108,15 @@ class StoreNode(NodeType[StoreParams]):
 
     async def run(self, params: StoreParams, context: StepContext) -> JSON:
         store, key, namespace = context.store, params.key or "", params.namespace
+        expected = Expected(params.expected) if "expected" in params.model_fields_set else None
         ttl = None if params.ttl is None else parse_duration(params.ttl)
         match params.operation:
             case "get":
                 return await store.get(key, namespace=namespace)
             case "set":
-                return await store.set(key, params.value, namespace=namespace, ttl_seconds=ttl)
+                return await store.set(key, params.value, namespace=namespace, ttl_seconds=ttl, expected=expected)
             case "delete":
-                return await store.delete(key, namespace=namespace)
+                return await store.delete(key, namespace=namespace, expected=expected)
             case "increment":
                 return await store.increment(key, _amount_of(params), namespace=namespace, ttl_seconds=ttl)
             case "list":

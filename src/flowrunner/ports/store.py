@@ -60,7 +60,7 @@ class StepStore(Protocol):
         """Change an entry and return the result; a step that repeats its change gets the result of the first.
 
         Raises:
-            NotIncremented.
+            NotChanged.
             LimitReached: The workspace would have too many keys, or store too much.
             Fenced: The execution of the step has ended.
             Unavailable: Also if the workspace was deleted.

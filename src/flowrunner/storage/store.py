@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from flowrunner.bounded_json import decode_json
+from flowrunner.bounded_json import canonical_text, decode_json
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits, check_count
 from flowrunner.domain.store import MAX_KEY_CHARACTERS, MAX_KEYS, EntryValue, StoreChange, StoreKey, changed, end_of
@@ -201,7 +201,7 @@ class SqlStore:
             before = await _entry(tx, workspace_id, change.at)
             live = _live(before, now)
             check(live)
-            after, _ = changed(change, None, now=now)
+            after, _ = changed(change, None, now=now, canonical=canonical_text)
             assert after is not None, "a saved entry is there"
             saved = await _EntryWriter(tx, workspace_id, now, self._limits).save(change.at, after, before)
             return saved, live is None
@@ -290,7 +290,7 @@ class _ChangeOp:
         before = await _entry(tx, workspace_id, change.at)
         live = _live(before, self.now)
         stored = None if live is None or live.value is None else EntryValue(live.value, live.expires_at)
-        after, result = changed(change, stored, now=self.now)
+        after, result = changed(change, stored, now=self.now, canonical=canonical_text)
         if after is not None:
             await _EntryWriter(tx, workspace_id, self.now, self.limits).save(change.at, after, before)
         elif before is not None:

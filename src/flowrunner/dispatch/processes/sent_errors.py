@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from flowrunner.domain.errors import InvalidFlow, LimitReached, NotFound, RedactionLimit, Unavailable
-from flowrunner.domain.store import NotIncremented
+from flowrunner.domain.store import NotChanged
 from flowrunner.domain.surrogates import without_lone_surrogates
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.journal import Fenced, Unreadable
@@ -21,7 +21,7 @@ _KNOWN: Final = (
     InvalidFlow,
     LimitReached,
     RedactionLimit,
-    NotIncremented,
+    NotChanged,
     WrongKey,
     NodeFailure,
     Unavailable,
