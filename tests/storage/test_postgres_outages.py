@@ -9,9 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.storage.postgres.connections import UnfitServer, as_unavailable, check_server
+from flowrunner.storage.postgres.connections import UnfitServer, as_unavailable
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.ownership import ownership_of
+from flowrunner.storage.postgres.server_check import check_server
 from flowrunner.storage.transaction import Transaction
 from support.databases import new_postgres_database, open_database
 from support.postgres import PostgresServer, query

@@ -16,9 +16,10 @@ from flowrunner.bootstrap.ownership import owning
 from flowrunner.domain.errors import Unavailable
 from flowrunner.settings import load_settings
 from flowrunner.storage.migrations import HEAD, UnusableDatabase
-from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, check_server, connected
+from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, connected
 from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.postgres.ownership import PostgresOwnership, ownership_of
+from flowrunner.storage.postgres.server_check import check_server
 from flowrunner.storage.transaction import one_row
 from support.databases import open_database
 from support.networks import unused_port

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and the check that a server is suitable."""
+"""Connections to PostgreSQL, and the meaning of their errors."""
 
 import contextlib
 import os
@@ -10,34 +10,12 @@ import asyncpg
 
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 
-# The first version that ends idle sessions (`idle_session_timeout`).
-OLDEST_POSTGRESQL: Final = 14
 CONNECT_SECONDS: Final = 5.0
 # Time for which the client waits beyond the server's limit for a statement.
 _GRACE_SECONDS: Final = 2.0
-DURABILITY: Final = """
-SELECT current_setting('server_version_num')::int, current_setting('fsync'), current_setting('synchronous_commit'),
-       current_setting('full_page_writes'), pg_is_in_recovery(), current_setting('server_encoding'),
-       current_setting('default_transaction_read_only'), current_schema() IS NOT NULL, current_setting('search_path'),
-       current_setting('statement_timeout')::interval
-"""
-# Besides those that read: one to write, one for the role as the active server, one for notifications, and one that
-# checks the settings every minute.
-OTHER_CONNECTIONS: Final = 4
-# The limits of the role and the database do not bind superusers. PostgreSQL 16 can reserve connections for some roles.
-MOST_CONNECTIONS: Final = """
-SELECT least(
-    CASE WHEN NOT rolsuper THEN nullif(rolconnlimit, -1) END,
-    CASE WHEN NOT rolsuper THEN nullif(datconnlimit, -1) END,
-    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-        - coalesce(current_setting('reserved_connections', true)::int, 0)
-)
-  FROM pg_roles, pg_database
- WHERE rolname = session_user AND datname = current_database()
-"""
 # In the server's answer to a login: a pooler passes on only some of the settings that a session asks for.
 _SETTING_REJECTED: Final = "unsupported startup parameter"
-_POOLED: Final = "Connect to it directly: a pooler in between, such as PgBouncer, takes away settings that must be kept"
+POOLED: Final = "Connect to it directly: a pooler in between, such as PgBouncer, takes away settings that must be kept"
 
 
 class UnfitServer(FlowRunnerError):
@@ -176,71 +154,10 @@ def as_refusal(error: Exception) -> FlowRunnerError:
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return UnfitServer(f"The database cannot be used: {with_advice(error)}")
     if isinstance(error, asyncpg.ProtocolViolationError) and _SETTING_REJECTED in str(error):
-        return UnfitServer(f"Cannot connect to the database: {_in_one_line(error)}. {_POOLED}")
+        return UnfitServer(f"Cannot connect to the database: {_in_one_line(error)}. {POOLED}")
     is_login_accepted = str(getattr(error, "sqlstate", ""))[:2] not in _LOGIN_REJECTED
     kind = CannotConnect if is_database_failure(error) and is_login_accepted else UnfitServer
     return kind(f"Cannot connect to the database: {with_advice(error)}")
-
-
-async def check_server(url: str, *, readers: int | None = None) -> list[str]:
-    """Check that the server is suitable and return warnings.
-
-    Args:
-        readers: The maximum number of connections for reading of a server that starts; None for other commands, for
-            which one or two connections are enough.
-
-    Raises:
-        CannotConnect: If it cannot be reached.
-        UnfitServer: If it is not suitable; the message says why and what to do.
-    """
-    async with connected(url, statement_seconds=CONNECT_SECONDS) as connection:
-        row = await connection.fetchrow(DURABILITY)
-        most_connections = await connection.fetchval(MOST_CONNECTIONS)
-    version, fsync, synchronous_commit, full_page_writes, is_replica, encoding, read_only, has_schema, *others = row
-    search_path, statement_timeout = others
-    if version // 10000 < OLDEST_POSTGRESQL:
-        raise UnfitServer(f"PostgreSQL {version // 10000} is too old: this needs {OLDEST_POSTGRESQL} or later")
-    if statement_timeout.total_seconds() != CONNECT_SECONDS:
-        raise UnfitServer(f"The database does not keep the settings of a session. {_POOLED}")
-    if is_replica:
-        raise UnfitServer("The database is a read-only replica: connect to the primary")
-    if encoding != "UTF8":
-        raise UnfitServer(f"The database has the encoding {encoding}: make one with ENCODING 'UTF8'")
-    if not has_schema:
-        raise UnfitServer(
-            f"The database has no schema of the search path ({search_path}) that this role may use: create it, or set "
-            "another path: ALTER ROLE … SET search_path = public"
-        )
-    if read_only == "on":
-        # Not for good: some providers set it while a disk is nearly full.
-        raise CannotConnect(
-            "The database accepts no writes (default_transaction_read_only=on): make room if its disk is full, "
-            "or switch it off for this role: ALTER ROLE … SET default_transaction_read_only = off"
-        )
-    if fsync == "off":
-        raise UnfitServer("The database server has fsync=off: a power failure would damage it. Switch it on")
-    if synchronous_commit == "off":
-        raise UnfitServer(
-            "The database has synchronous_commit=off: it would lose what was accepted. "
-            "Set it to 'on' for this role: ALTER ROLE … SET synchronous_commit = on"
-        )
-    if readers is not None and most_connections <= OTHER_CONNECTIONS:
-        raise UnfitServer(
-            f"The role may have only {most_connections} connections, and a server needs {OTHER_CONNECTIONS + 1}: "
-            "ALTER ROLE … CONNECTION LIMIT -1, or raise the limit of the database or max_connections"
-        )
-    warnings = []
-    if full_page_writes == "off":
-        warnings.append(
-            "full_page_writes=off: only a file system that never writes half a page, such as ZFS, makes up for it"
-        )
-    if readers is not None and most_connections < readers + OTHER_CONNECTIONS:
-        warnings.append(
-            f"The role may have {most_connections} connections, and this server uses up to "
-            f"{readers + OTHER_CONNECTIONS}: without one, requests fail. Raise the limit, or set "
-            f"FLOWRUNNER_DATABASE_READERS to {most_connections - OTHER_CONNECTIONS} or less"
-        )
-    return warnings
 
 
 @contextlib.asynccontextmanager

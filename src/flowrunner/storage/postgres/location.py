@@ -9,10 +9,10 @@ from flowrunner.storage.audit_chain import ChainReport, check_chain
 from flowrunner.storage.database import Database, OnDuration, unmeasured
 from flowrunner.storage.migrations import Schema, UnusableDatabase
 from flowrunner.storage.postgres.concurrent_appends import acquire_concurrently, append_concurrently
-from flowrunner.storage.postgres.connections import check_server
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.migrations import migrate_postgres, schema_of_postgres
 from flowrunner.storage.postgres.ownership import PostgresOwnership, ownership_of
+from flowrunner.storage.postgres.server_check import check_server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
