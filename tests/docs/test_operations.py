@@ -14,7 +14,7 @@ from flowrunner.domain.jobs import MAX_ITEMS
 from flowrunner.domain.second_factor import FREE_WRONG_CODES
 from flowrunner.engine import event_log, held_memory, recorder
 from flowrunner.ports import system
-from flowrunner.security import egress_mail, hashing_queue
+from flowrunner.security import egress_imap, egress_mail, hashing_queue
 from flowrunner.services import (
     accounts,
     approval_links,
@@ -102,6 +102,9 @@ def test_the_limits_without_a_setting_are_the_ones_in_force() -> None:
         "the same of an account": f"{start_slots.MOST_WAITING_OF_ACCOUNT}",
         "e-mails of a workspace that are being sent by [flows](flow-language.md#emailsend)": (
             f"{egress_mail._MAILS_OF_A_WORKSPACE}"
+        ),
+        "mailboxes of a workspace that are being read by [`email.receive`](flow-language.md#emailreceive)": (
+            f"{egress_imap._SESSIONS_OF_A_WORKSPACE}"
         ),
         "passwords waiting to be checked, in all": f"{hashing_queue.MOST_WAITING}",
         "all events of an execution": f"{event_log.MAX_EXECUTION_BYTES // 2**20} MiB",

@@ -335,6 +335,7 @@ async def test_what_is_not_imap_is_told_in_bounded_time_and_memory(
     [
         (b"220 mail.example.com ESMTP\r\n", INVALID),
         (b"* BYE closed\r\n", "connection.lost"),
+        (b"* PREAUTH welcome\r\n", "email.login"),
         (b"* NO\r\n", INVALID),
         (b"", "timeout"),
         (b"* OK " + b"x" * 100_000 + b"\r\n", INVALID),
@@ -384,7 +385,7 @@ async def test_the_login_comes_after_the_encryption(servers: ImapServers) -> Non
     [
         ({"STARTTLS": starttls(inserted=b"* PREAUTH\r\n")}, b"* OK\r\n", INVALID),
         ({"STARTTLS": sends(b"TAG OK\r\nA3 OK\r\n")}, b"* OK\r\n", INVALID),
-        ({}, b"* PREAUTH welcome\r\n", "connection.tls"),
+        ({}, b"* PREAUTH welcome\r\n", "email.login"),
         ({"CAPABILITY": b"* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n"}, b"* OK\r\n", "connection.tls"),
         ({"STARTTLS": sends(b"TAG NO not now\r\n")}, b"* OK\r\n", "email.refused"),
         ({"STARTTLS": silent}, b"* OK\r\n", "timeout"),
