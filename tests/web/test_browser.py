@@ -112,7 +112,9 @@ def test_from_the_first_start_to_the_first_execution(browser: Browser, tmp_path:
         page.get_by_role("button", name="Save", exact=True).click()
         page.get_by_role("button", name=re.compile("^Run")).first.click()
         page.wait_for_load_state("networkidle")
-        expect(page.get_by_role("dialog").get_by_role("button", name="Use the input of the last run")).to_have_count(0)
+        expect(
+            page.get_by_role("dialog").get_by_role("button", name="Use the input of the last execution")
+        ).to_have_count(0)
         page.get_by_role("dialog").get_by_role("button", name=re.compile("^Run|^Start")).last.click()
 
         expect(page.locator("header .pill")).to_have_text("completed")

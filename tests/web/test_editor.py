@@ -580,7 +580,7 @@ def test_the_run_form_asks_for_what_the_flow_needs(tab: Tab, api: Client, flow: 
     assert api.ended(id)["result"] == "Hello it's Ada"
     page = edited(tab, flow)
     page.get_by_role("button", name="Run…").click()
-    dialog.get_by_role("button", name="Use the input of the last run").click()
+    dialog.get_by_role("button", name="Use the input of the last execution").click()
     expect(dialog.get_by_label("who")).to_have_value("it's Ada")
     expect(dialog.get_by_label("times")).to_have_value("2")
 
@@ -972,3 +972,23 @@ def test_a_new_flow_that_is_saved_late_calls_nobody_back(tab: Tab, api: Client) 
     expect(page.get_by_role("status").filter(has_text="Created New flow")).to_be_visible()
     expect(page.get_by_role("heading", name="Secrets", level=1)).to_be_visible()
     expect(page).to_have_url(re.compile("/secrets$"))
+
+
+@pytest.mark.parametrize("width", [1024, 1280])
+def test_the_tools_of_the_graph_have_room_beside_the_form(
+    browser: Browser, site: Server, api: Client, width: int
+) -> None:
+    flow = api.new_flow(sample.APPROVED, name="has a narrow graph")
+    tab = Tab(browser, site.url, width=width, height=768)
+    try:
+        page = tab.log_in(api.email, api.password).go(f"/flows/{flow}")
+        page.locator("[data-node=ask]").click()
+        expect(page.get_by_role("region", name="Node ask")).to_be_visible()
+        tools, add, graph = (page.locator(part).bounding_box() for part in (".graph-tools", ".add-node", ".graph"))
+        assert tools is not None
+        assert add is not None
+        assert graph is not None
+        assert graph["x"] <= add["x"]
+        assert add["x"] + add["width"] < tools["x"]
+    finally:
+        tab.close()

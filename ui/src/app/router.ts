@@ -155,14 +155,18 @@ export function go(address: string, options: { replace?: boolean } = {}): void {
   const target = new URL(address, window.location.href);
   const isSameScreen = target.pathname === location.peek().path;
   if (!isSameScreen && ![...guards].every((mayLeave) => mayLeave())) return;
-  if (options.replace) window.history.replaceState({ at }, "", target);
-  else {
+  if (!options.replace) {
     places.set(at, window.scrollY);
-    window.history.pushState({ at: ++at }, "", target);
     // That of an entry that was gone back from.
-    kept.delete(at);
+    kept.delete(++at);
   }
-  location.value = here();
+  try {
+    window.history[options.replace ? "replaceState" : "pushState"]({ at }, "", target);
+  } catch {
+    // As Safari does after 100 of them in half a minute.
+  }
+  // Chromium leaves some out while an arrow key is held: what is shown follows the key, and the address later.
+  location.value = { path: target.pathname, query: target.searchParams };
   if (!isSameScreen) {
     stopSettling?.();
     window.scrollTo(0, 0);

@@ -7,7 +7,7 @@ export const run = {
   ways: "Ways to enter the input",
   tabs: { form: "Form", json: "JSON", curl: "curl", cli: "CLI", python: "Python" },
   input: "Input",
-  fill: "Use the input of the last run",
+  fill: "Use the input of the last execution",
   labels: "Labels",
   labelsHint: "One per line, such as team:core. They help to find the execution in lists.",
   notALabel: (line: string) => `Not a label: ${line}. Write name:value`,
