@@ -1,15 +1,22 @@
 """The parameters of past attempts, evaluated again, compared with what the nodes were given."""
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
 
 from flowrunner.domain.events import NodeStarted
 from flowrunner.domain.transitions import replay
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.past_params import EnginePastParams
+from flowrunner.plugin import NodeType
 from flowrunner.ports.journal import load_whole
 from flowrunner.ports.step_params import PastAttempt, ResolvedParams
-from support.dependencies import Machine, answer, secret
+from flowrunner.sandbox.pool import JailedSandbox
+from support.dependencies import Machine, answer, machine, secret
 
+from .events import of_type
 from .test_agents import agent, asked, run, says
 
 
@@ -49,3 +56,59 @@ async def test_the_parts_of_an_agent_were_given_its_history_and_its_secrets_by_n
     assert given["api_key"] == "${secrets.KEY}"
     assert weather.params == {"url": "http://peer/Rome", "method": "POST", "body": "c1"}
     assert (ask.errors, ask.reasons, weather.errors, weather.reasons) == ([], [], [], [])
+
+
+MANY: Final = """
+vars: {rate: 2}
+nodes:
+  first: {type: transform, params: {value: {orders: "${flow.input.orders}", id: "${execution.id}"}}, next: each}
+  each:
+    type: foreach
+    params: {items: "${input.orders}", as: order, concurrency: 1}
+    nodes:
+      choose:
+        type: switch
+        params: {cases: [{when: "order.n", action: push}]}
+        next: {push: push, default: tell}
+      push:
+        type: transform
+        if: order.n
+        params: {value: "${index}: ${order.id} ${nodes.choose.action}"}
+        hooks: {prep: "return {value: context.value + '!'}"}
+        next: tell
+      tell: {type: set, params: {rate: "${vars.rate * 2}", last: "${order.id}"}}
+    next: both
+  both:
+    type: parallel
+    params: {join: "${flow.input.orders.length}"}
+    branches:
+      left: {nodes: {a: {type: transform, params: {value: "${vars.rate} ${nodes.each.result.length}"}}}}
+      right: {nodes: {b: {type: transform, params: {value: "${vars.last}"}}}}
+    next: end
+  end: {type: fail, params: {message: "${input.left} and ${nodes.first.result.id}"}, next: {error: sorry}}
+  sorry: {type: return, params: {value: "${error.message} at ${error.node}"}}
+"""
+
+
+async def test_every_step_was_given_what_is_evaluated_again(
+    path: Path, sandbox: JailedSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[JSON] = []
+    read = NodeType.read
+
+    def noted(self: NodeType[Any], params: JSON) -> Any:
+        given.append(params)
+        return read(self, params)
+
+    async with machine(path, sandbox=sandbox) as engine:
+        await engine.save(MANY)
+        monkeypatch.setattr(NodeType, "read", noted)
+        await engine.start(input={"orders": [{"id": "a", "n": 1}, {"id": "b", "n": 0}]})
+        await engine.until_ended()
+        monkeypatch.undo()
+        steps = [str(event.step) for event in of_type(NodeStarted, await engine.events())]
+        found = [await params_of(engine, step) for step in steps]
+
+    assert len(steps) == 12
+    assert sorted(map(json.dumps, given)) == sorted(json.dumps(one.params) for one in found if one.has_params)
+    assert [one.errors for one in found] == [[]] * len(steps)
