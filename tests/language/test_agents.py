@@ -92,6 +92,13 @@ def test_a_tool_has_a_name_of_its_own(name: str) -> None:
     assert ("nodes.answer.params", "param") in faults_of(f"{REQUEST}\n        - {{name: {name}, flow: f}}")
 
 
+@pytest.mark.parametrize(("type", "meant"), [("aiAgent", "agent"), ("langchain", "agent"), ("mcp_client", "mcp")])
+def test_the_names_of_other_systems_are_explained(type: str, meant: str) -> None:
+    faults = study_flow(f"nodes: {{a: {{type: {type}}}}}", specs()).faults
+
+    assert [str(fault.hint).partition(",")[0] for fault in faults if not fault.is_warning] == [f"write type: {meant}"]
+
+
 def test_the_arguments_are_read_in_tools_only() -> None:
     document = (AGENT % REQUEST).replace("prompt: p", "prompt: '${call.id}'")
 

@@ -22,6 +22,7 @@ _STORE: Final = "write type: store, params: {operation: get, key: …}, for valu
 _NO_COMMANDS: Final = "flows run no commands: ask a service that does, with type: http.request"
 _ASKED: Final = "ask its API, with type: http.request"
 _MODEL: Final = "write type: llm, with its provider, or the base_url of a server of models"
+_AGENT: Final = "write type: agent, with the tools that the model may call"
 _SCRIPT: Final = "write type: transform, params: {script: …}"
 
 OF_FLOWS: Final[Mapping[str, str]] = {
@@ -62,6 +63,8 @@ OF_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("kv", "keyvalue", "kvstore", "redis", "cache", "state", "counter", "datastore"), _STORE),
     **dict.fromkeys(("shell", "bash", "command", "exec", "ssh", "docker"), _NO_COMMANDS),
     **dict.fromkeys(("openai", "anthropic", "ai", "gpt", "claude", "chat", "ollama"), _MODEL),
+    **dict.fromkeys(("aiagent", "assistant", "langchain", "toolsagent"), _AGENT),
+    **dict.fromkeys(("mcpclient", "mcptool"), "write type: mcp, with the URL of the server"),
     **dict.fromkeys(("file", "readfile", "writefile", "s3", "ftp"), _ASKED),
     **dict.fromkeys(("merge", "join"), "branches join in their node of type parallel, which returns their results"),
 }
