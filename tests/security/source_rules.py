@@ -230,11 +230,13 @@ def _not_awaited(function: ast.AsyncFunctionDef) -> Iterator[str]:
     calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
     for node in ast.walk(function):
         match node:
-            # A future, and a task that waits for an event alone.
+            # A future, a timer, and a task that waits for an event alone.
             case (
                 ast.Assign(targets=[ast.Name(id=id)], value=ast.Call(func=made, args=args))
                 | ast.AnnAssign(target=ast.Name(id=id), value=ast.Call(func=made, args=args))
-            ) if _name(made) == "create_future" or (_name(made) == "ensure_future" and _name_of_call(args) == "wait"):
+            ) if _name(made) in ("create_future", "call_later") or (
+                _name(made) == "ensure_future" and _name_of_call(args) == "wait"
+            ):
                 without_work.add(id)
     gathered = max((call.lineno for call in calls if _name(call.func) in ("gather", "wait")), default=0)
     for call in calls:

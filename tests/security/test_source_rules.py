@@ -110,6 +110,7 @@ ALLOWED: Final = (
     "async def close(self):\n    self._task.cancel()\n    await asyncio.gather(self._task, return_exceptions=True)",
     "async def f():\n    left = asyncio.ensure_future(has_left.wait())\n    left.cancel()",
     "async def f():\n    answer: asyncio.Future[bool] = loop.create_future()\n    answer.cancel()",
+    "async def f():\n    timer = asyncio.get_running_loop().call_later(1, g)\n    timer.cancel()",
     "async def f(self):\n    async with self._room.hold(id, size):\n        yield await read()",
     "def f(self):\n    opened = self.open()\n    try:\n        read(opened)\n    finally:\n        opened.close()",
     "async def f(self):\n    if a:\n        async with self.hold():\n            yield a\n        return\n    yield b",
