@@ -67,8 +67,8 @@ def test_validate_imports_what_the_flow_has(tmp_path: Path) -> None:
     names = loaded("validate", "flow.yaml", at=tmp_path)
 
     assert {name for name in names if name.startswith("flowrunner.nodes.")} == {
-        "flowrunner.nodes.charsets", "flowrunner.nodes.durations", "flowrunner.nodes.files", "flowrunner.nodes.http",
-        "flowrunner.nodes.http_answers", "flowrunner.nodes.http_request",
+        "flowrunner.nodes.charsets", "flowrunner.nodes.checks", "flowrunner.nodes.durations", "flowrunner.nodes.files",
+        "flowrunner.nodes.http", "flowrunner.nodes.http_answers", "flowrunner.nodes.http_request",
     }  # fmt: skip
     assert names & {"asyncio", "logging", "flowrunner.language.flow_tests", "flowrunner.language.triggers"} == set()
 

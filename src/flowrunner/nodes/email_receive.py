@@ -207,13 +207,7 @@ class EmailReceive(NodeType[EmailReceiveParams]):
             for fault in super().check(params)
         ]
         if _loses(params):
-            message = (
-                "messages that are marked, and then lost by a crash before the result is recorded, are not found again"
-            )
-            hint = "read on from 'after_uid', or mark in a later node, by 'uids'"
-            faults.append(
-                ParamFault(keys=("mark_as_read",), code="email.mark", message=message, hint=hint, is_warning=True)
-            )
+            faults.append(_warning("email.mark", "mark_as_read"))
         return faults
 
     async def run(self, params: EmailReceiveParams, context: StepContext) -> JSON:
@@ -224,6 +218,12 @@ class EmailReceive(NodeType[EmailReceiveParams]):
         facts = {"messages": len(result["messages"]), "last_uid": result["last_uid"], "more": result["more"]}
         context.log("info", "E-mails read", facts)
         return result
+
+
+def _warning(code: str, parameter: str) -> ParamFault:
+    message = "messages that are marked are not found again if a crash loses the result before it is recorded"
+    hint = "read on from 'after_uid', or mark in a later node, by 'uids'"
+    return ParamFault(keys=(parameter,), code=code, message=message, hint=hint, is_warning=True)
 
 
 def _loses(params: Mapping[str, JSON]) -> bool:
