@@ -90,8 +90,7 @@ async def get_events(
     With `Accept: text/event-stream` or `application/x-ndjson` the answer goes on until the last event; such a stream
     continues after the event that `Last-Event-ID` names.
     """
-    caller, execution_id = caller_of(request), ExecutionId(id)
-    feed, streams = state_of(request).feed, state_of(request).streams
+    caller, execution_id, feed = caller_of(request), ExecutionId(id), state_of(request).feed
     media_type = preferred(request.headers.get("accept", ""), _FORMS)
     last_id = request.headers.get("last-event-id") if media_type is not None else None
     seq = parse_after(last_id or after)
@@ -99,21 +98,33 @@ async def get_events(
     check_after(seq, execution.last_seq)
     has_ended = execution.status.is_final
     if media_type is not None:
-        if has_ended and await feed.page(caller.workspace_id, execution_id, seq, limit=1) is None:
-            return Reply(status_code=204)
-        stream = await streams.admit(caller)
-        events = feed.follow(caller.workspace_id, execution_id, seq, has_ended=has_ended)
-        return _StreamedEvents(streams, stream, events, media_type)
+        return await _streamed(request, execution_id, seq, media_type, has_ended=has_ended)
     page = await feed.page(caller.workspace_id, execution_id, seq, limit=limit)
     if page is None and wait and not has_ended:
-        stream = await streams.admit(caller)
-        with streams.until_left(stream):
-            more = _more(feed, execution_id, seq, seconds=wait)
-            code = await streams.serve(stream, more, until_disconnected(request.receive))
-        if code == SESSION_ENDED:
-            await raise_present_refusal(request, execution_id)
+        await _wait_for_more(request, execution_id, seq, seconds=wait)
         page = await feed.page(caller.workspace_id, execution_id, seq, limit=limit)
     return _listed(page, seq, has_ended=has_ended)
+
+
+async def _streamed(
+    request: Request, id: ExecutionId, after: int, media_type: str, *, has_ended: bool
+) -> Reply[EventList]:
+    workspace_id, feed, streams = caller_of(request).workspace_id, state_of(request).feed, state_of(request).streams
+    if has_ended and await feed.page(workspace_id, id, after, limit=1) is None:
+        return Reply(status_code=204)
+    stream = await streams.admit(caller_of(request))
+    return _StreamedEvents(streams, stream, feed.follow(workspace_id, id, after, has_ended=has_ended), media_type)
+
+
+async def _wait_for_more(request: Request, id: ExecutionId, after: int, *, seconds: float) -> None:
+    """Return when there are more events, the time is over or the client is gone. Raises: as `raise_present_refusal`."""
+    feed, streams = state_of(request).feed, state_of(request).streams
+    stream = await streams.admit(caller_of(request))
+    with streams.until_left(stream):
+        more = _more(feed, id, after, seconds=seconds)
+        code = await streams.serve(stream, more, until_disconnected(request.receive))
+    if code == SESSION_ENDED:
+        await raise_present_refusal(request, id)
 
 
 async def _more(feed: EventFeed, id: ExecutionId, after: int, *, seconds: float) -> int:
