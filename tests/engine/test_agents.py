@@ -404,6 +404,26 @@ async def test_a_long_conversation_is_left_out_of_the_result_and_not_the_answer(
     assert (result["content"], result["messages"], len(result["steps"])) == ("Short.", None, 18)
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("prompt: '${flow.input.none}'", "give either 'prompt' or 'messages'"),
+        ("prompt: '${flow.input.text.length}'", "prompt: must be text"),
+        ("messages: '${flow.input.text}'", "messages: must be a list"),
+        ("messages: ['${flow.input.text}']", "messages.0: must be a map"),
+    ],
+)
+async def test_a_prompt_that_is_none_is_an_error_of_the_question(engine: Machine, written: str, said: str) -> None:
+    document = agent().replace('prompt: "${flow.input.question}"', written).replace("{question: {type: string}}", "{}")
+    await engine.save(document.replace("inputs: {}\n", ""))
+    await engine.start(input={"none": None, "text": "Hello"})
+    await engine.until_ended()
+
+    error = ending(await engine.events()).error
+    assert (error.type, error.node) == ("input.invalid", "ask")
+    assert said in error.message
+
+
 async def test_a_conversation_has_at_most_a_thousand_messages(engine: Machine) -> None:
     document = agent().replace("max_turns: 4", "max_turns: 100")
     events = await run(engine, document, says(None, *[("weather", {"town": "Rome"})] * 32))

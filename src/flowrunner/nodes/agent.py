@@ -244,6 +244,10 @@ class Agent(NodeType[AgentOwnParams]):
         if not isinstance(params, dict):
             return params
         if node == ASK:
+            prompt, given = params.get("prompt"), params.get("messages")
+            if not (isinstance(given, list) if prompt is None else isinstance(prompt, str) and given is None):
+                # The type `llm` says what is wrong with them.
+                return params
             messages = await _soon(event, _with_messages, params, _turns_of(event))
             tools: list[JSON] = [{key: tool[key] for key in _OF_MODEL} for tool in _tools_of(event)]
             return {**{k: v for k, v in params.items() if k != "prompt"}, "messages": messages, "tools": tools}
