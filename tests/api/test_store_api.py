@@ -104,3 +104,17 @@ def test_another_workspace_has_a_store_of_its_own(account: Client, admin: Client
 
     assert_error(admin.get(f"{PATH}?key=a"), 404)
     assert admin.get("/api/v1/store?prefix=a").json["entries"] == []
+
+
+def test_a_workspace_with_entries_is_deleted_only_by_its_name(account: Client) -> None:
+    team = account.post("/api/v1/workspaces", {"name": "Team of entries"}).json["id"]
+    put(account, "key=a", 1, **{"FlowRunner-Workspace": team})
+    put(account, "key=b", 1, **{"FlowRunner-Workspace": team})
+    account.request("DELETE", f"{PATH}?key=b", headers={"FlowRunner-Workspace": team})
+
+    refused = account.delete(f"/api/v1/workspaces/{team}")
+
+    assert refused.status == 409
+    assert "1 stored value and 0 open executions: send its name" in refused.error["message"]
+    assert account.get(f"/api/v1/workspaces/{team}/usage").json["store_keys"] == 1
+    assert account.delete(f"/api/v1/workspaces/{team}?name=Team%20of%20entries").status == 200

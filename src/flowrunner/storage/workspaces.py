@@ -130,12 +130,15 @@ CONTENTS: Final = """
 SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL),
        (SELECT count(*) FROM secrets WHERE workspace_id = :workspace_id),
        (SELECT count(*) FROM config_values WHERE workspace_id = :workspace_id),
-       (SELECT count(*) FROM store_entries WHERE workspace_id = :workspace_id),
-       (SELECT CAST(coalesce(sum(size), 0) AS bigint) FROM store_entries WHERE workspace_id = :workspace_id),
+       (SELECT CAST(coalesce(sum(number), 0) AS bigint) FROM store_counts WHERE workspace_id = :workspace_id),
        (SELECT count(*) FROM memberships WHERE workspace_id = :workspace_id),
        (SELECT CAST(coalesce(sum(stored), 0) AS bigint) FROM usage WHERE workspace_id = :workspace_id)
 """
-_CONTENTS: Final = ("flows", "secrets", "config_values", "store_keys", "store_bytes", "members", "stored")
+_CONTENTS: Final = ("flows", "secrets", "config_values", "store_keys", "members", "stored")
+# Reads each entry, of which there may be 100,000.
+STORE_BYTES: Final = """
+SELECT CAST(coalesce(sum(size), 0) AS bigint) FROM store_entries WHERE workspace_id = :workspace_id
+"""
 # The contents that prevent the deletion of a workspace whose name was not sent, each with its name for one.
 _WORTH_ASKING: Final = {
     "flows": "flow", "secrets": "secret", "config_values": "configuration value", "store_keys": "stored value",
@@ -301,7 +304,11 @@ class SqlWorkspaces:
         await self._database.write(remove, audit=audit)
 
     async def contents(self, id: WorkspaceId) -> Mapping[str, int]:
-        return await self._database.read(lambda tx: _contents(tx, id))
+        async def read(tx: Transaction) -> Mapping[str, int]:
+            bytes = (await one_row(tx, STORE_BYTES, {"workspace_id": id}))[0]
+            return {**await _contents(tx, id), "store_bytes": bytes}
+
+        return await self._database.read_long(read)
 
 
 async def _get(tx: Transaction, account_id: AccountId, id: WorkspaceId) -> Workspace:
