@@ -146,6 +146,8 @@ def test_an_answer_that_is_cut_off_or_not_the_servers_ends_the_loading(tab: Tab,
 def test_an_answer_that_takes_longer_than_from_one_look_to_the_next_is_waited_for(tab: Tab, api: Client) -> None:
     api.new_flow(SHORT, name="is slow to show")
     page = tab.page
+    # Without it, the first script asks for nothing.
+    page.wait_for_function("() => localStorage.getItem('flowrunner.start') !== null")
     held: list[Route] = []
 
     def hold(route: Route) -> None:

@@ -1,1 +1,0 @@
-import{ft as e}from"./index.js";async function t(t,n,r){let{params:i}=await e.get(`/api/v1/executions/{id}/steps/{step_id}/params`,{path:t,query:{attempt:r},signal:n}).catch(()=>({params:void 0}));return i?.value??i?.text}export{t};
