@@ -1,6 +1,7 @@
 """Streams that end with what their callers may no longer read."""
 
 import asyncio
+import inspect
 from collections import Counter
 from datetime import timedelta
 from types import SimpleNamespace
@@ -81,6 +82,26 @@ async def test_a_stream_that_begins_as_the_database_goes_away_asks_its_client_to
 
     assert code == TRY_AGAIN
     assert begun == []
+
+
+class BrokenSessions(TwoSessions):
+    async def present(self, family: str) -> Caller | None:
+        raise KeyError("a role of a newer version")
+
+
+async def test_what_a_stream_would_have_done_is_closed_if_its_session_cannot_be_read_for_any_reason() -> None:
+    services: Any = SimpleNamespace(sessions=BrokenSessions(), known_callers=KnownCallers())
+    streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
+    stream = await streams.admit(CALLER, [WorkspaceId("w")])
+
+    async def wait() -> Any:
+        raise AssertionError("it was begun")
+
+    sending, receiving = wait(), wait()
+    with pytest.raises(KeyError):
+        await streams.serve(stream, sending, receiving)
+
+    assert {inspect.getcoroutinestate(each) for each in (sending, receiving)} == {inspect.CORO_CLOSED}
 
 
 class SlowSessions(TwoSessions):

@@ -129,10 +129,13 @@ class OpenStreams:
         if stream.since != self._services.known_callers.changes:
             try:
                 await self.end_unless_alive(stream)
-            except Unavailable:
+            except BaseException as error:
+                # Neither has begun.
                 sending.close()
                 receiving.close()
-                return TRY_AGAIN
+                if isinstance(error, Unavailable):
+                    return TRY_AGAIN
+                raise
         seconds = (stream.caller.expires_at - self._clock.now()).total_seconds()
         sent, gone = begin(sending), begin(receiving)
         try:
