@@ -167,6 +167,22 @@ async def test_a_file_has_a_name_without_directories(servers: ImapServers, param
 
 
 @pytest.mark.parametrize(
+    "inside",
+    [b'(NIL "Inside" NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" NIL NIL NIL "7bit" 3 1) 6 NIL', b"NIL"],
+    ids=["told", "left out"],
+)
+async def test_an_attached_message_has_its_name_whatever_the_server_tells_of_it(
+    servers: ImapServers, inside: bytes
+) -> None:
+    disposition = b'("attachment" ("filename" "a.eml")) NIL NIL)'
+    structure = b'("message" "rfc822" NIL NIL NIL "7bit" 99 ' + inside + b" " + disposition
+    with servers.scripted({HEAD: described(structure=structure)}) as reader:
+        (read,) = await reader.messages()
+
+    assert [one["filename"] for one in read["attachments"]] == ["a.eml"]
+
+
+@pytest.mark.parametrize(
     "described_as",
     [
         described(structure=b"NIL"),

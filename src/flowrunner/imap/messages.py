@@ -132,7 +132,9 @@ def _part(body: list[Value], number_of_part: str) -> ImapPart:
     if size is None:
         raise NotImap
     # A text has its lines here, and a message its envelope, its structure and its lines. A checksum comes first.
-    after = 8 if kind == "text" else 10 if (kind, subtype) in (("message", "rfc822"), ("message", "global")) else 7
+    # Some servers leave these out of a message that they cannot read.
+    is_message = kind == "message" and len(body) > 10 and isinstance(body[7], list)
+    after = 8 if kind == "text" else 10 if is_message else 7
     disposition = body[after + 1] if len(body) > after + 1 else None
     is_told = isinstance(disposition, list) and len(disposition) >= 2
     placed = _pairs(disposition[1]) if isinstance(disposition, list) and is_told else {}
