@@ -136,29 +136,7 @@ async def _machine(given: GivenFlow, test: FlowTest, flows: GivenFlows, runtime:
     registry = MockRegistry(journal=journal, flows=flows, mocks={})
     registry.mocks = _mocks(given, test, flows, registry.problems)
     sandbox = ClockedSandbox(runtime.sandbox, clock)
-    deps = EngineDependencies(
-        journal=journal,
-        library=flows,
-        vault=MemorySecrets(
-            test.secrets,
-            runtime.make_redactor,
-            placeholders={name: f"value of {name}" for name in flows.needed_secrets},
-        ),
-        broadcast=NullBroadcast(),
-        sandbox=sandbox,
-        node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},
-        http=NoHttp(),
-        mail=NoMail(),
-        imap=NoImap(),
-        sql=NoSql(),
-        store=MemoryStore(),
-        schemas=runtime.schemas,
-        clock=clock,
-        # Every wait before a retry is the longest possible.
-        draw=lambda: 0.0,
-        short_wait=0.0,
-        long_ones_stay=False,
-    )
+    deps = _dependencies(test, runtime, registry, sandbox)
     engine = FlowEngine(deps)
     dispatcher = VirtualTimeDispatcher(engine, journal, clock, runtime.schemas, registry.problem)
     numbers = itertools.count(1)
@@ -192,6 +170,34 @@ async def _machine(given: GivenFlow, test: FlowTest, flows: GivenFlows, runtime:
         forms=forms,
         dispatcher=dispatcher,
         next_id=next_id,
+    )
+
+
+def _dependencies(
+    test: FlowTest, runtime: Runtime, registry: MockRegistry, sandbox: ClockedSandbox
+) -> EngineDependencies:
+    return EngineDependencies(
+        journal=registry.journal,
+        library=registry.flows,
+        vault=MemorySecrets(
+            test.secrets,
+            runtime.make_redactor,
+            placeholders={name: f"value of {name}" for name in registry.flows.needed_secrets},
+        ),
+        broadcast=NullBroadcast(),
+        sandbox=sandbox,
+        node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},
+        http=NoHttp(),
+        mail=NoMail(),
+        imap=NoImap(),
+        sql=NoSql(),
+        store=MemoryStore(),
+        schemas=runtime.schemas,
+        clock=sandbox.clock,
+        # Every wait before a retry is the longest possible.
+        draw=lambda: 0.0,
+        short_wait=0.0,
+        long_ones_stay=False,
     )
 
 
