@@ -179,7 +179,12 @@ async def test_endless_lists_and_long_descriptions_are_rejected(client: EgressCl
     url = peer.give("/mcp", 200, page(nextCursor="again"), Content_Type="application/json")
     with pytest.raises(NodeFailure, match="more than 50 pages"):
         await run(client, url, protocol="2026-07-28")
-    assert len(peer.seen) == 50
+    assert len({seen.headers["idempotency-key"] for seen in peer.seen}) == 50
+
+    url = peer.give("/mcp", 200, page(nextCursor="a\r\nEvil: 1\u00e9"), Content_Type="application/json")
+    with pytest.raises(NodeFailure, match="more than 50 pages"):
+        await run(client, url, protocol="2026-07-28")
+    assert not [seen for seen in peer.seen if "evil" in seen.headers]
 
     tools = [{"name": f"t{n}", "description": "x" * 2000} for n in range(300)]
     long = json.dumps({"id": 1, "result": {"tools": tools}})

@@ -107,12 +107,14 @@ class _McpClient:
     Attributes:
         session: Headers of each request after the handshake.
         spoken: The revision that is spoken.
+        sent: Messages so far, other than calls.
     """
 
     params: McpParams
     context: StepContext
     session: dict[str, str] = field(default_factory=dict)
     spoken: str = STATELESS
+    sent: int = 0
 
     async def revision(self) -> str:
         """Ask the server for the revision that it speaks. Raises: NodeFailure."""
@@ -167,7 +169,8 @@ class _McpClient:
         own = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", **self.session}
         if method != "tools/call":
             # A server that recognizes repeats must tell the requests of one step apart.
-            own["Idempotency-Key"] = f"{self.context.idempotency_key}.{method}.{params.get('cursor', '')}"
+            self.sent += 1
+            own["Idempotency-Key"] = f"{self.context.idempotency_key}.{self.sent}"
         if self.spoken == STATELESS:
             own |= {"MCP-Protocol-Version": STATELESS, "Mcp-Method": method}
             if method == "tools/call":
