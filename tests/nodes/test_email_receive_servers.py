@@ -307,6 +307,22 @@ async def test_a_part_larger_than_it_was_asked_for_is_dropped(servers: ImapServe
     assert (read["text"], read["incomplete"]) == ("", True)
 
 
+async def test_a_message_that_the_server_does_not_give_is_named(servers: ImapServers) -> None:
+    """Somebody has to go on behind it, from `after_uid`: without it, nothing would tell that it is missing."""
+    answers: dict[str, Answer] = {
+        "UID SEARCH": b"* SEARCH 1 2\r\n",
+        "UID FETCH 1,2 ": described(1) + described(2),
+        "UID FETCH 2 (BODY": sends(b"TAG NO cannot be read\r\n"),
+    }
+    with servers.scripted(answers) as reader:
+        failed = await reader.fail(after_uid=0, mark_as_read=True)
+
+    assert failed.type == "email.refused"
+    assert failed.data == {"stage": "message", "code": "NO", "reply": "cannot be read", "uids": [2]}
+    assert failed.message.endswith(" refused a message (UID 2): cannot be read")
+    assert not any("STORE" in command for command in servers.commands)
+
+
 INVALID: Final = "email.invalid_answer"
 
 

@@ -39,13 +39,15 @@ class CommandRefused(Exception):
 
     Attributes:
         code: That of the reply (RFC 5530), or else `NO` or `BAD`.
+        uids: Messages that it does not give, or some of them.
     """
 
-    def __init__(self, stage: Stage, code: str, reply: str) -> None:
+    def __init__(self, stage: Stage, code: str, reply: str, uids: Sequence[int] = ()) -> None:
         super().__init__(reply)
         self.stage: Final = stage
         self.code = code
         self.reply = reply
+        self.uids = uids
 
 
 class Unsupported(Exception):
@@ -188,7 +190,7 @@ class MailboxSession:
         wanted = f" BODY.PEEK[HEADER.FIELDS ({' '.join(headers)})]" if headers else ""
         items = f"(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE{wanted})"
         found: dict[int, ImapMessage] = {}
-        for parts in self._command("message", f"UID FETCH {_set_of(uids)} {items}", room=MOST_MESSAGE_BYTES):
+        for parts in self._fetch(uids, items, room=MOST_MESSAGE_BYTES):
             uid, values = self._fetched(parts)
             if uid in uids and uid not in found and b"ENVELOPE" in values:
                 found[uid] = message_of(uid, values, headers)
@@ -197,7 +199,7 @@ class MailboxSession:
             # One that is described at too great a length must not keep the others from being read, and must not be
             # taken for one that was deleted.
             items = "(UID FLAGS INTERNALDATE RFC822.SIZE)"
-            for parts in self._command("message", f"UID FETCH {_set_of(missing)} {items}"):
+            for parts in self._fetch(missing, items, room=_MOST_OTHER_BYTES):
                 uid, values = self._fetched(parts)
                 if uid in missing and uid not in found and b"RFC822.SIZE" in values:
                     found[uid] = message_of(uid, values, headers)
@@ -206,8 +208,8 @@ class MailboxSession:
     def content(self, uid: int, part: ImapPart, *, most: int) -> tuple[bytes, bool]:
         data: Value = None
         # A byte more than may be, because the size that servers tell is not always that of the part.
-        item = f"UID FETCH {uid} (BODY.PEEK[{part.number}]<0.{most + 1}>)"
-        for parts in self._command("message", item, room=most + 1 + _MOST_OTHER_BYTES):
+        item = f"(BODY.PEEK[{part.number}]<0.{most + 1}>)"
+        for parts in self._fetch([uid], item, room=most + 1 + _MOST_OTHER_BYTES):
             found, values = self._fetched(parts)
             if found == uid:
                 data = next((value for key, value in values.items() if key.startswith(b"BODY[")), data)
@@ -239,6 +241,12 @@ class MailboxSession:
         """Say that the session ends, without waiting for the answer."""
         with suppress(OSError):
             self._wire.send(b"Z LOGOUT\r\n")
+
+    def _fetch(self, uids: Sequence[int], items: str, *, room: int) -> Iterator[Sequence[bytes] | None]:
+        try:
+            yield from self._command("message", f"UID FETCH {_set_of(uids)} {items}", room=room)
+        except CommandRefused as refusal:
+            raise CommandRefused(refusal.stage, refusal.code, refusal.reply, uids) from None
 
     def _fetched(self, parts: Sequence[bytes] | None) -> tuple[int, Mapping[bytes, Value]]:
         """Return the UID of a message, and what the response tells of it; 0 if it tells nothing that can be read."""

@@ -96,9 +96,9 @@ def _failure(error: Exception, server: ImapServer) -> NodeFailure:
         case CommandRefused() if error.stage == "login":
             return NodeFailure("email.login", f"{shown} refused the login: {error.reply}", data=_data(error))
         case CommandRefused():
-            return NodeFailure(
-                "email.refused", f"{shown} refused {_REFUSED[error.stage]}: {error.reply}", data=_data(error)
-            )
+            which = f" (UID {', '.join(map(str, error.uids))})" if error.uids else ""
+            text = f"{shown} refused {_REFUSED[error.stage]}{which}: {error.reply}"
+            return NodeFailure("email.refused", text, data=_data(error))
         case Unsupported() if error.stage == "tls":
             return NodeFailure("connection.tls", f"{shown} does not offer STARTTLS, and nothing is sent without")
         case Unsupported():
@@ -124,4 +124,5 @@ def _failure(error: Exception, server: ImapServer) -> NodeFailure:
 
 
 def _data(refusal: CommandRefused) -> JSON:
-    return {"stage": refusal.stage, "code": refusal.code, "reply": refusal.reply}
+    uids = {"uids": list(refusal.uids)} if refusal.uids else {}
+    return {"stage": refusal.stage, "code": refusal.code, "reply": refusal.reply, **uids}
