@@ -464,3 +464,16 @@ def test_what_is_below_moves_little_when_a_part_comes_late(
     assert after is not None
     assert abs(after["y"] - before["y"]) < 20
     page.unroute(late)
+
+
+def test_the_appearance_changes_and_the_session_goes_on_in_a_browser_without_room(tab: Tab) -> None:
+    page = tab.page
+    full = "throw new DOMException('full', 'QuotaExceededError')"
+    page.add_init_script(f"Storage.prototype.setItem = () => {{ {full} }}")
+    page.clock.install()
+    tab.go("/account")
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator(":root")).to_have_attribute("data-theme", "dark")
+
+    with page.expect_request("**/api/v1/auth/refresh"):
+        page.clock.run_for(25 * 60_000)

@@ -13,6 +13,7 @@ import { go, homeOf, location, match, segmentOf, slug, withQuery, type Parameter
 import { routes } from "./routes";
 import { account, askedFor, followTabs, keepSession, mustEnrol, rememberPlace, unsaved, workspace, workspaces } from "./session";
 import { Head, Shell } from "./shell";
+import { store } from "./stored";
 
 /** Milliseconds after which the code of a screen that could not be loaded is asked for again. */
 const RETRY = 5000;
@@ -121,7 +122,7 @@ export function App() {
     else if (!path.startsWith("/w/") && path !== "/command-login") void goHome(path, withQuery(path, Object.fromEntries(query)));
     else if (workspace.value !== undefined) {
       const segment = segmentOf(workspace.value);
-      localStorage.setItem("flowrunner.workspace", segment);
+      store("flowrunner.workspace", segment);
       rememberPlace(workspace.value, segment);
       // An older slug, or the whole id.
       if (slug.value !== segment) go(withQuery(path.replace(/^\/w\/[^/]*/, homeOf(workspace.value)), Object.fromEntries(query)), { replace: true });

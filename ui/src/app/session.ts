@@ -5,6 +5,7 @@ import { drafts, keepers } from "./drafts";
 import { failed } from "../parts/toast";
 import { shell } from "../texts/shell";
 import { segmentOf, slug } from "./router";
+import { store } from "./stored";
 
 export type Workspace = Schemas["WorkspaceAnswer"];
 
@@ -105,7 +106,7 @@ const START = "flowrunner.start";
 
 /** Keep the place for the next start, whose first requests then need not wait for each other. */
 export function rememberPlace({ id }: Workspace, segment: string): void {
-  localStorage.setItem(START, `${segment} ${id} ${account.peek()?.id}`);
+  store(START, `${segment} ${id} ${account.peek()?.id}`);
 }
 
 /** Return the account that was logged in last, if its session goes on. */
@@ -225,7 +226,7 @@ export function keepSession(): () => void {
   async function renew(): Promise<void> {
     const last = Number(localStorage.getItem("flowrunner.renewed") ?? 0);
     if (Date.now() - last < RENEWAL) return;
-    localStorage.setItem("flowrunner.renewed", String(Date.now()));
+    store("flowrunner.renewed", String(Date.now()));
     await api.post("/api/v1/auth/refresh").catch(() => undefined);
   }
   const timer = setInterval(() => {

@@ -1,5 +1,6 @@
 /** Whether keys without Ctrl or ⌘ do something: with speech input or an unsteady hand, they are pressed by mistake. */
 import { signal } from "@preact/signals";
+import { store } from "./stored";
 
 const STORED = "flowrunner.single-keys";
 
@@ -8,5 +9,5 @@ export const singleKeys = signal(typeof localStorage === "undefined" || localSto
 export function setSingleKeys(on: boolean): void {
   singleKeys.value = on;
   if (on) localStorage.removeItem(STORED);
-  else localStorage.setItem(STORED, "off");
+  else store(STORED, "off");
 }

@@ -1,5 +1,6 @@
 /** Light, dark, or as the system is. `start.js` applies the choice before the first paint. */
 import { signal } from "@preact/signals";
+import { store } from "./stored";
 
 export type Theme = "auto" | "light" | "dark";
 const KEY = "flowrunner.theme";
@@ -17,7 +18,7 @@ export function setTheme(choice: Theme): void {
     localStorage.removeItem(KEY);
     delete document.documentElement.dataset.theme;
   } else {
-    localStorage.setItem(KEY, choice);
+    store(KEY, choice);
     document.documentElement.dataset.theme = choice;
   }
 }
