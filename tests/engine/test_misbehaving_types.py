@@ -569,4 +569,4 @@ async def test_a_context_has_no_public_attribute_beside_the_contract(path: Path)
     await run_acting(path, act, starts_executions=True)
 
     contract = {name for name in dir(StepContext) if not name.startswith("_")}
-    assert seen == contract | {"flows.start"}
+    assert seen == contract | {"flows.describe", "flows.start"}
