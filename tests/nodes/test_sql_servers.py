@@ -306,7 +306,7 @@ async def test_what_somebody_inserts_before_the_encryption_is_no_part_of_the_ses
     with scripted_server(talk) as port:
         failed = await Querier(url(port, "?sslmode=require")).fail("SELECT 1")
 
-    assert failed.type == "connection.tls"
+    assert failed.type == "sql.invalid_answer"
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from flowrunner.bounded_socket import InvalidAnswer
 from flowrunner.imap.texts import header_text, parameter
 from flowrunner.imap.values import Value
-from flowrunner.imap.wire import NotImap
 from flowrunner.plugin import ImapAddress, ImapMessage, ImapPart
 
 MOST_ADDRESSES: Final = 100
@@ -41,9 +41,9 @@ def message_of(uid: int, values: Mapping[bytes, Value], headers: Sequence[str]) 
     try:
         for part in _parts(values.get(b"BODYSTRUCTURE"), "", 0):
             if len(parts) == MOST_PARTS:
-                raise NotImap
+                raise InvalidAnswer
             parts.append(part)
-    except NotImap:
+    except InvalidAnswer:
         is_complete = False
     senders, reply_to, to, cc, bcc = (addresses[:MOST_ADDRESSES] for addresses in lists)
     flags, size = values.get(b"FLAGS"), values.get(b"RFC822.SIZE")
@@ -111,9 +111,9 @@ def _headers(values: Mapping[bytes, Value], names: Sequence[str]) -> Mapping[str
 
 
 def _parts(body: Value, number_before: str, level: int) -> Iterator[ImapPart]:
-    """Yield the parts of a structure that have no parts themselves. Raises: NotImap."""
+    """Yield the parts of a structure that have no parts themselves. Raises: InvalidAnswer."""
     if not isinstance(body, list) or not body or level > _MOST_LEVELS:
-        raise NotImap
+        raise InvalidAnswer
     if not isinstance(body[0], list):
         yield _part(body, number_before or "1")
         return
@@ -125,12 +125,12 @@ def _parts(body: Value, number_before: str, level: int) -> Iterator[ImapPart]:
 
 def _part(body: list[Value], number_of_part: str) -> ImapPart:
     if len(body) < 7 or not isinstance(body[0], bytes) or not isinstance(body[1], bytes):
-        raise NotImap
+        raise InvalidAnswer
     kind, subtype = (_word(value) for value in (body[0], body[1]))
     parameters = _pairs(body[2])
     size = _number(body[6])
     if size is None:
-        raise NotImap
+        raise InvalidAnswer
     # A text has its lines here, and a message its envelope, its structure and its lines. A checksum comes first.
     # Some servers leave these out of a message that they cannot read.
     is_message = kind == "message" and len(body) > 10 and isinstance(body[7], list)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Literal, TypeAlias
 
+from flowrunner.bounded_socket import InvalidAnswer
 from flowrunner.imap.messages import message_of
 from flowrunner.imap.texts import base64_bytes, decoded, readable
 from flowrunner.imap.values import Value, folder_name, quoted, values_of
-from flowrunner.imap.wire import ImapWire, NotImap
+from flowrunner.imap.wire import ImapWire
 from flowrunner.plugin import ImapMessage, ImapPart, ImapSearch, ImapServer
 
 Stage: TypeAlias = Literal["tls", "login", "folder", "search", "message", "mark", "move"]
@@ -73,7 +74,7 @@ class MailboxSession:
         encrypt: Encrypts the connection of the wire.
 
     Raises:
-        OSError, NotImap, CommandRefused, Unsupported, ConnectionEnded, TooManyFound: As every method.
+        OSError, InvalidAnswer, CommandRefused, Unsupported, ConnectionEnded, TooManyFound: As every method.
     """
 
     def __init__(self, wire: ImapWire, server: ImapServer, *, encrypt: Callable[[], None]) -> None:
@@ -103,7 +104,7 @@ class MailboxSession:
             # It trusts this machine, and so every author of a flow by any user's name.
             raise Unsupported("login", "a login: it lets this machine in without one (PREAUTH)")
         if text[:4].upper() != b"* OK":
-            raise NotImap
+            raise InvalidAnswer
 
     def _capabilities(self, stage: Stage) -> frozenset[bytes]:
         found: set[bytes] = set()
@@ -140,7 +141,7 @@ class MailboxSession:
         for parts in self._command("login", f"AUTHENTICATE {mechanism}"):
             if parts is not None and parts[0].startswith(b"+"):
                 if not said:
-                    raise NotImap
+                    raise InvalidAnswer
                 self._wire.send(said.pop(0) + b"\r\n")
 
     def open(self, folder: str, *, to_change: bool = False) -> int:
@@ -254,10 +255,10 @@ class MailboxSession:
             return 0, {}
         self._bytes -= sum(map(len, parts[::2]))
         if self._bytes < 0:
-            raise NotImap
+            raise InvalidAnswer
         try:
             items = values_of(parts)[-1]
-        except NotImap:
+        except InvalidAnswer:
             return 0, {}
         if not isinstance(items, list):
             return 0, {}
@@ -298,7 +299,7 @@ class MailboxSession:
         for parts in self._responses(tag, stage, _MOST_OTHER_BYTES):
             if parts is not None and parts[0].startswith(b"+"):
                 return
-        raise NotImap
+        raise InvalidAnswer
 
     def _responses(self, tag: bytes, stage: Stage, room: int) -> Iterator[Sequence[bytes] | None]:
         while True:
@@ -306,12 +307,12 @@ class MailboxSession:
             if parts is not None and not parts[0].startswith((b"* ", b"+")):
                 found, _, text = parts[0].partition(b" ")
                 if found != tag:
-                    raise NotImap
+                    raise InvalidAnswer
                 status, _, reply = shown(text).partition(" ")
                 if status.upper() == "OK":
                     return
                 if status.upper() not in ("NO", "BAD"):
-                    raise NotImap
+                    raise InvalidAnswer
                 code = _CODE.match(reply)
                 raise CommandRefused(stage, code[1] if code else status.upper(), reply)
             if parts is not None and parts[0][:6].upper() == b"* BYE ":

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias, Union
 
-from flowrunner.imap.wire import NotImap
+from flowrunner.bounded_socket import InvalidAnswer
 
 # A string or an atom, a list, or NIL.
 Value: TypeAlias = Union[bytes, "list[Value]", None]
@@ -21,7 +21,7 @@ _SHIFTED: Final = re.compile(r"[^\x20-\x7e]+")
 
 
 def values_of(parts: Sequence[bytes]) -> list[Value]:
-    """Return the values of a response, of which every second part is a literal. Raises: NotImap."""
+    """Return the values of a response, of which every second part is a literal. Raises: InvalidAnswer."""
     outermost: list[Value] = []
     open_lists = [outermost]
     for token in _tokens(parts):
@@ -30,15 +30,15 @@ def values_of(parts: Sequence[bytes]) -> list[Value]:
             open_lists[-1].append(inner)
             open_lists.append(inner)
             if len(open_lists) > _MOST_LEVELS:
-                raise NotImap
+                raise InvalidAnswer
         elif token == b")":
             open_lists.pop()
             if not open_lists:
-                raise NotImap
+                raise InvalidAnswer
         else:
             open_lists[-1].append(token[1] if isinstance(token, tuple) else None)
     if len(open_lists) != 1:
-        raise NotImap
+        raise InvalidAnswer
     return outermost
 
 
@@ -52,7 +52,7 @@ def _tokens(parts: Sequence[bytes]) -> Iterator[bytes | tuple[str, bytes] | None
         while position < end:
             found = _TOKEN.match(part, position)
             if found is None:
-                raise NotImap
+                raise InvalidAnswer
             position = found.end()
             bracket, text, atom = found.groups()
             if bracket is not None:

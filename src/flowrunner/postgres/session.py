@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from flowrunner.bounded_socket import InvalidAnswer
 from flowrunner.domain.counted import counted
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
@@ -21,7 +22,6 @@ from flowrunner.postgres.wire import (
     SYNC,
     TERMINATE,
     Fields,
-    InvalidAnswer,
     PostgresError,
     TooLarge,
     Wire,
@@ -141,7 +141,7 @@ class PostgresSession:
         self.is_committing = False
         self.is_over = False
         self._is_in_transaction = self._has_ended = False
-        if database.security != "none" and not wire.encrypt(tls_context(database), database.host):
+        if database.security != "none" and not wire.encrypt_if_offered(tls_context(database), database.host):
             raise NoTls
         settings = {"user": database.user, "database": database.database, "client_encoding": "UTF8"}
         wire.send(startup({**settings, "application_name": database.application_name}))

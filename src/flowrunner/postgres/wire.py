@@ -1,4 +1,4 @@
-"""Messages of PostgreSQL's protocol 3.0 on a blocking socket, bounded.
+"""Messages of PostgreSQL's protocol 3.0, bounded.
 
 Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
@@ -6,9 +6,10 @@ Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+from flowrunner.bounded_socket import BoundedSocket, InvalidAnswer
 
 # Of the values of a row, and of all rows of an answer.
 MOST_ROW_BYTES: Final = 1024 * 1024
@@ -16,15 +17,10 @@ MOST_ROW_BYTES: Final = 1024 * 1024
 _MOST_MESSAGE_BYTES: Final = 256 * 1024
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _MOST_MESSAGES: Final = 100_000
-_BYTES_AT_ONCE: Final = 64 * 1024
 # The server may send these at any time: NoticeResponse, ParameterStatus, NotificationResponse.
 _UNASKED: Final = (b"N", b"S", b"A")
 _SSL_REQUEST: Final = struct.pack("!II", 8, 80877103)
 _CANCEL_REQUEST: Final = 80877102
-
-
-class InvalidAnswer(Exception):
-    """Something from the server that is no answer by the protocol, or too much of it."""
 
 
 class TooLarge(Exception):
@@ -49,36 +45,22 @@ class PostgresError(Exception):
         return self.fields.get("V", self.fields.get("S")) in ("FATAL", "PANIC")
 
 
-class Wire:
-    """The connection to a server.
-
-    Args:
-        connection: A connected socket, which `close` closes.
-        deadline: The end of the session, by `time.monotonic`.
-
-    Raises:
-        OSError: As every method: the connection has failed, or the deadline has passed (TimeoutError).
-    """
+class Wire(BoundedSocket):
+    """The connection to a server. Args and errors: as `BoundedSocket`."""
 
     def __init__(self, connection: socket.socket, *, deadline: float) -> None:
-        self._socket = connection
-        self.deadline = deadline
-        self._unread = bytearray()
-        self._bytes, self._messages = _MOST_BYTES, _MOST_MESSAGES
+        super().__init__(connection, deadline=deadline, most_bytes=_MOST_BYTES)
+        self._messages_left = _MOST_MESSAGES
 
-    def encrypt(self, context: ssl.SSLContext, host: str) -> bool:
+    def encrypt_if_offered(self, context: ssl.SSLContext, host: str) -> bool:
         """Encrypt the connection, before anything else was sent; return False if the server does not offer it."""
         self.send(_SSL_REQUEST)
-        self._limit_wait()
-        # One byte: what somebody has inserted after it would otherwise be taken for a part of the encrypted session.
-        answer = self._socket.recv(1)
-        if not answer:
-            raise ConnectionResetError
+        answer = self._data(1)
+        if answer in (b"N", b"E"):
+            return False
         if answer != b"S":
-            if answer in (b"N", b"E"):
-                return False
             raise InvalidAnswer
-        self._socket = context.wrap_socket(self._socket, server_hostname=host)
+        self.encrypt(context, host)
         return True
 
     def certificate(self) -> bytes | None:
@@ -88,10 +70,6 @@ class Wire:
     def peer(self) -> str:
         """Return the address of the server."""
         return str(self._socket.getpeername()[0])
-
-    def send(self, *messages: bytes) -> None:
-        self._limit_wait()
-        self._socket.sendall(b"".join(messages))
 
     def receive(self, *, room: int = 0) -> tuple[bytes, bytes]:
         """Return the kind and the body of the next message that is no notice.
@@ -109,12 +87,10 @@ class Wire:
                     raise TooLarge
             elif size > _MOST_MESSAGE_BYTES:
                 raise InvalidAnswer
-            self._messages -= 1
-            if self._messages < 0:
+            self._messages_left -= 1
+            if self._messages_left < 0:
                 raise InvalidAnswer
-            self._fill(5 + size)
-            body = bytes(self._unread[5 : 5 + size])
-            del self._unread[: 5 + size]
+            body = self._data(5 + size)[5:]
             if kind not in _UNASKED:
                 return kind, body
 
@@ -124,26 +100,6 @@ class Wire:
         if size < 4:
             raise InvalidAnswer
         return bytes(self._unread[:1]), size - 4
-
-    def _fill(self, size: int) -> None:
-        while len(self._unread) < size:
-            self._limit_wait()
-            received = self._socket.recv(_BYTES_AT_ONCE)
-            if not received:
-                raise ConnectionResetError
-            self._bytes -= len(received)
-            if self._bytes < 0:
-                raise InvalidAnswer
-            self._unread += received
-
-    def _limit_wait(self) -> None:
-        seconds = self.deadline - time.monotonic()
-        if seconds <= 0:
-            raise TimeoutError
-        self._socket.settimeout(seconds)
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def message(kind: bytes, *parts: bytes) -> bytes:

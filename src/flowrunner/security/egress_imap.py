@@ -6,11 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
 
+from flowrunner.bounded_socket import InvalidAnswer
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.imap.session import CommandRefused, ConnectionEnded, MailboxSession, TooManyFound, Unsupported
-from flowrunner.imap.wire import ImapWire, NotImap
+from flowrunner.imap.wire import ImapWire
 from flowrunner.plugin import ImapServer, ImapSession, NodeFailure
 from flowrunner.security.egress_connections import EgressConnection, addresses_for, server_name
 from flowrunner.security.egress_policy import EgressPolicy
@@ -82,7 +83,7 @@ def _run(connection: EgressConnection, server: ImapServer, work: Callable[[ImapS
         result = work(session)
         session.end()
         return result
-    except (OSError, NotImap, CommandRefused, Unsupported, ConnectionEnded, TooManyFound) as error:
+    except (OSError, InvalidAnswer, CommandRefused, Unsupported, ConnectionEnded, TooManyFound) as error:
         raise _failure(error, server) from None
     finally:
         if wire is not None:
@@ -109,7 +110,7 @@ def _failure(error: Exception, server: ImapServer) -> NodeFailure:
             return NodeFailure("email.too_large", text)
         case ConnectionEnded():
             return NodeFailure("connection.lost", f"{shown} ended the connection: {error}")
-        case NotImap():
+        case InvalidAnswer():
             hint = "" if server.security == "tls" else ". Port 993 begins with TLS: 'security: tls'"
             return NodeFailure("email.invalid_answer", f"The answer of {shown} is not valid IMAP{hint}")
         case ssl.SSLCertVerificationError():

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
+from flowrunner.bounded_socket import InvalidAnswer
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.fair_slots import FairSlots
@@ -22,7 +23,7 @@ from flowrunner.postgres.session import (
     RowRefused,
     tls_context,
 )
-from flowrunner.postgres.wire import MOST_ROW_BYTES, InvalidAnswer, PostgresError, TooLarge, Wire, cancel_request
+from flowrunner.postgres.wire import MOST_ROW_BYTES, PostgresError, TooLarge, Wire, cancel_request
 from flowrunner.security.egress_connections import EgressConnection, addresses_for, server_name
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 
@@ -156,7 +157,7 @@ def _cancel(connection: EgressConnection, address: str, session: PostgresSession
     with suppress(OSError, InvalidAnswer, TooLarge):
         wire = Wire(connection.again(address, _CANCEL_SECONDS), deadline=time.monotonic() + _CANCEL_SECONDS)
         try:
-            if database.security == "none" or wire.encrypt(tls_context(database), database.host):
+            if database.security == "none" or wire.encrypt_if_offered(tls_context(database), database.host):
                 wire.send(cancel_request(*session.cancel_key))
                 # The server closes the connection when it has passed the request on.
                 wire.receive()
