@@ -65,6 +65,7 @@ def test_a_failure_is_told_with_what_to_do_next(user: User) -> None:
     assert done.stdout == ""
     assert "flowrunner: the execution failed at bad.1: shop.closed: It is night" in done.stderr
     assert "hint: flowrunner logs exec-" in done.stderr
+    assert "flowrunner executions params exec-" in done.stderr
 
 
 def test_what_happens_is_a_line_each(user: User) -> None:
@@ -245,10 +246,28 @@ def test_a_failed_execution_shows_its_log_steps_events_and_output(user: User) ->
     assert json.loads(user("executions", "output", id, "--step", "tell.1").stdout) == {}
     assert user("executions", "output", id, "--step", "tell.1", "-o", "ndjson").stdout == "{}\n"
     assert json.loads(user("executions", "params", id).stdout) == {"error": "shop.closed", "message": "It is night"}
+    assert user("executions", "params", id, "--step", "bad").stdout == user("executions", "params", id).stdout
     for command in ("output", "params", "steps"):
         told = user("executions", command, id, "--step", "nothing.1", code=5).stderr
         assert "has no step 'nothing.1': 'flowrunner executions steps' shows them" in told
     assert user("logs", id, "--node", "nothing").stderr == "The log has no such line\n"
+
+
+def test_the_name_of_a_node_means_its_latest_step(user: User) -> None:
+    user("flow", "create", "-", "--name", "twice", stdin="""\
+vars: {n: 0}
+nodes:
+  count: {type: set, params: {n: "${vars.n + 1}"}, next: look}
+  look: {type: transform, params: {value: "${vars.n}"}, next: again}
+  again: {type: switch, params: {cases: [{when: "vars.n < 2", action: more}]}, next: {more: count, default: done}}
+  done: {type: return, params: {value: "${vars.n}"}}
+""")  # fmt: skip
+    user("run", "twice", "--wait")
+    (execution,) = user.json("executions", "list", "--flow", "twice")
+
+    assert user("executions", "output", execution["id"], "--step", "look").stdout == "2\n"
+    assert user("executions", "output", execution["id"], "--step", "look.1").stdout == "1\n"
+    assert user.json("executions", "steps", execution["id"], "--step", "look")["step"] == "look.2"
 
 
 def test_a_signal_is_sent_and_one_for_which_nothing_waits_is_named(user: User) -> None:

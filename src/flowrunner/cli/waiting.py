@@ -102,7 +102,11 @@ def end_with(execution: Mapping[str, Any]) -> int:
             failure = execution.get("failure") or {}
             place = f" at {failure['step']}" if failure.get("step") else ""
             text = f"flowrunner: the execution failed{place}: {failure.get('type')}: {failure.get('message')}"
-            click.echo(f"{plain(text)}\n  hint: flowrunner logs {execution['id']} --failed", err=True)
+            hints = [f"flowrunner logs {execution['id']} --failed"]
+            if place:
+                hints.append(f"flowrunner executions get {execution['id']}  # the data of the error")
+                hints.append(f"flowrunner executions params {execution['id']}  # what the step was given")
+            click.echo(f"{plain(text)}\n  hint: " + "\n        ".join(hints), err=True)
             return EXECUTION_FAILED
         case _:
             click.echo("flowrunner: the execution was cancelled", err=True)
@@ -140,8 +144,20 @@ def show_params(client: Client, path: str, step: str | None, attempt: int | None
 
 
 def step_id(client: Client, path: str, step: str) -> int:
-    """Return the id of a step. Args: path: That of the steps. Raises: CommandFailed if there is none."""
+    """Return the id of a step, or of the latest step of a node of the flow itself.
+
+    Args:
+        path: That of the steps.
+        step: ``fetch.1``, or the node ``fetch``.
+
+    Raises:
+        CommandFailed: If there is none.
+    """
     found = next(client.entries(path, query={"step": step, "cursor": None}, most=1), None)
+    if found is None and "." not in step:
+        # An execution may have thousands of steps of its own, so they are not collected.
+        for each in client.entries(path, query={"scope": "", "cursor": None}):
+            found = each if each["node_id"] == step else found
     if found is None:
         raise no_step(step)
     id: int = found["id"]
