@@ -187,7 +187,7 @@ def _failure(error: Exception, database: SqlDatabase, *, in_doubt: bool, read_on
             text = f"The connection to {shown} {lost} while the transaction was committed: it may have been, or not"
             return NodeFailure("sql.commit_unknown", text)
         case NoTls():
-            hint = "the server has no TLS. 'sslmode=disable' in the URL sends queries without"
+            hint = "the server has no TLS. '?sslmode=disable' in the URL connects without TLS"
             return NodeFailure("connection.tls", f"No TLS connection to {shown}: {hint}")
         case ssl.SSLCertVerificationError():
             return NodeFailure("connection.tls", f"No trusted TLS connection to {shown}: {error.verify_message}")
