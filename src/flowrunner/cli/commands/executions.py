@@ -112,7 +112,7 @@ def logs(
     epilog=examples("executions steps exec-01m8", "executions steps exec-01m8 --step fetch.1 -o json"),
 )
 @execution_argument
-@click.option("--step", metavar="STEP", help="Only this step, in full, such as each.1[4]/push.1, or the latest of a node: fetch.")
+@click.option("--step", metavar="STEP", help="Only this step, in full: each.1[4]/push.1, or a node for its latest.")
 @click.option("--scope", metavar="SCOPE", help="Only steps of this round of a loop, or of this branch.")
 @limit_option
 def steps(execution: str, step: str | None, scope: str | None, limit: Limit) -> None:
@@ -134,7 +134,7 @@ def steps(execution: str, step: str | None, scope: str | None, limit: Limit) -> 
     epilog=examples("executions params exec-01m8", "executions params exec-01m8 --step fetch.1 --attempt 2"),
 )
 @execution_argument
-@click.option("--step", metavar="STEP", help="The step, such as each.1[4]/push.1, or a node: its latest. By default the one that failed.")
+@click.option("--step", metavar="STEP", help="The step, or a node for its latest; by default the one that failed.")
 @click.option("--attempt", metavar="NUMBER", type=WholeNumber(1), help="The attempt; the latest by default.")
 def params(execution: str, step: str | None, attempt: int | None) -> None:
     """Print the parameters of a step after its expressions: the URL, the body and the query that went out.
@@ -167,7 +167,7 @@ def events(execution: str, *, follow: bool) -> None:
     epilog=examples("executions output exec-01m8 > result.json", "executions output exec-01m8 --step fetch.1"),
 )
 @execution_argument
-@click.option("--step", metavar="STEP", help="The result of this step, or of the latest of a node, instead.")
+@click.option("--step", metavar="STEP", help="The result of this step, or of the latest of this node, instead.")
 def output(execution: str, step: str | None) -> None:
     """Print the result of an execution, or of one of its steps, as JSON."""
     from flowrunner.cli.waiting import result_of
