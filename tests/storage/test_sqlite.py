@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import Unavailable
+from flowrunner.storage.migrations import UnusableDatabase
 from flowrunner.storage.sqlite import backup
 from flowrunner.storage.sqlite.database import ALONE_COMMITS, TURNS_A_COMMIT, SqliteDatabase
 from flowrunner.storage.sqlite.transaction import by_position
@@ -304,6 +305,16 @@ async def test_what_undoes_a_statement_is_kept_in_memory(database: SqliteDatabas
             return temporary_files()
 
     assert await database.write(change_many_pages) == []
+
+
+@pytest.mark.parametrize("loss", ["DELETE FROM alembic_version", "DROP TABLE alembic_version"])
+def test_a_copy_that_does_not_say_its_schema_is_damaged(path: Path, loss: str) -> None:
+    """A start would try to make tables that are there."""
+    with closing(sqlite3.connect(path)) as copy, copy:
+        copy.execute(loss)
+
+    with pytest.raises(UnusableDatabase, match=r"damaged \(it has no schema version\): use an earlier backup"):
+        backup.check_copy(path)
 
 
 def test_a_copy_is_one_state_of_a_file_that_is_written_meanwhile(

@@ -77,7 +77,11 @@ def check_copy(path: Path) -> CheckedCopy:
             if faults == ["ok"]:
                 faults = [f"{table}: a row without its {parent}" for table, _, parent, _ in connection.execute(ORPHANS)]
             if not faults:
-                return CheckedCopy(schema_in(connection), {id for (id,) in connection.execute(MASTER_KEY_IDS)})
+                schema = schema_in(connection)
+                if schema.revision is not None:
+                    return CheckedCopy(schema, {id for (id,) in connection.execute(MASTER_KEY_IDS)})
+                # A start would make tables that are there.
+                faults = ["it has no schema version"]
     except (sqlite3.DatabaseError, TypeError) as error:
         faults = [str(error)]
     raise UnusableDatabase(f"The database in the copy is damaged ({'; '.join(faults[:3])}): use an earlier backup")
