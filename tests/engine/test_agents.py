@@ -113,6 +113,22 @@ async def test_a_model_calls_a_tool_and_answers(engine: Machine) -> None:
     assert steps == ["answer.1", "answer.1[0]/ask.1", "answer.1[1]/weather.1", "answer.1[2]/ask.1"]
 
 
+async def test_a_prompt_without_expressions_is_asked_with_the_tools_and_what_they_returned(engine: Machine) -> None:
+    engine.http.at("http://peer/Rome", answer(body='"clear"'))
+    document = agent().replace('"${flow.input.question}"', "Do I need an umbrella in Rome?")
+    await run(engine, document, says(None, ("weather", {"town": "Rome"})), says("No."))
+
+    first, second = asked(engine.http)
+    assert [tool["function"]["name"] for tool in first["tools"]] == ["weather"]
+    assert [message["role"] for message in second["messages"]] == ["user", "assistant", "tool"]
+
+
+async def test_the_use_of_a_model_that_counts_no_tokens_is_unknown(engine: Machine) -> None:
+    events = await run(engine, agent(), says("No.", usage={}))
+
+    assert ending(events).result["usage"] == {"input_tokens": None, "output_tokens": None}
+
+
 async def test_what_each_turn_adds_is_stored_once_until_the_end(engine: Machine) -> None:
     engine.http.at("http://peer/Rome", answer(body=json.dumps("a-long-result" * 100)))
     calls = [says(f"thought-{n}-" * 50, ("weather", {"town": "Rome"})) for n in range(3)]
@@ -170,6 +186,25 @@ async def test_a_call_that_the_author_did_not_allow_runs_nothing_and_is_told(
     assert (told["type"], told["message"].startswith(fault)) == ("input.invalid", True), told
     assert ending(events).result["content"] == "Sorry."
     assert [line for line in of_type(Logged, events) if line.level == "warn"]
+
+
+async def test_a_name_that_no_tool_can_have_is_not_sent_back_to_the_model(engine: Machine) -> None:
+    await run(engine, agent(), says(None, ("weather now!", {})), says("Sorry."))
+
+    assistant = asked(engine.http)[1]["messages"][1]
+    assert [call["function"]["name"] for call in assistant["tool_calls"]] == ["unknown"]
+
+
+async def test_the_error_of_a_tool_is_told_in_later_turns_too(engine: Machine) -> None:
+    engine.http.at("http://peer/Oslo", answer(404))
+    calls = [says(None, ("weather", {"town": town})) for town in ("Oslo", "Rome")]
+    events = await run(engine, agent(), *calls, says("No."))
+
+    third = asked(engine.http)[2]["messages"]
+    assert [message["role"] for message in third] == ["user", "assistant", "tool", "assistant", "tool"]
+    assert json.loads(third[2]["content"])["error"]["type"] == "http.404"
+    errors = [step["error"] and step["error"]["type"] for step in ending(events).result["steps"]]
+    assert errors == ["http.404", None]
 
 
 async def test_the_error_of_a_tool_is_told_without_what_is_secret(engine: Machine) -> None:
@@ -402,6 +437,15 @@ async def test_a_long_conversation_is_left_out_of_the_result_and_not_the_answer(
 
     result = ending(events).result
     assert (result["content"], result["messages"], len(result["steps"])) == ("Short.", None, 18)
+
+
+async def test_long_arguments_are_left_out_of_the_result_and_not_the_answer(engine: Machine) -> None:
+    asking = says(None, *[("weather", {"town": "Rome", "note": "\u20ac" * 50_000})] * 8)
+    events = await run(engine, agent(), asking, asking, says("Short."))
+
+    result = ending(events).result
+    assert (result["content"], result["messages"]) == ("Short.", None)
+    assert [(step["tool"], step["arguments"]) for step in result["steps"]] == [("weather", None)] * 16
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,14 @@ def test_an_agent_has_a_node_that_asks_and_one_for_each_tool() -> None:
     assert (flow.nodes["answer"].retry, asks.retry is not None and asks.retry.max_retries) == (None, 2)
 
 
+def test_a_question_that_must_not_be_repeated_says_so_and_its_agent_goes_on() -> None:
+    agent = flow_of(f"{AGENT % REQUEST}    idempotent: false\n".replace("    retry: {max: 2}\n", ""), specs()).nodes[
+        "answer"
+    ]
+
+    assert (agent.repeatable, agent.child_scopes[""].nodes["ask"].repeatable) == (True, False)
+
+
 def test_the_picture_of_a_document_shows_the_tools_of_an_agent_where_they_are_written() -> None:
     drawn = {node.id: (node.path, node.place.line) for node in sketch_of(AGENT % REQUEST, specs()).nodes}
 
@@ -55,6 +63,7 @@ def test_the_picture_of_a_document_shows_the_tools_of_an_agent_where_they_are_wr
         ("{name: look, http.request: {url: 'http://x'}}", "", "param"),
         ("{name: a b, flow: f}", "", "param"),
         ("{flow: '${vars.x}'}", ".flow", "expression.unknown_name"),
+        ("{flow: '${flow.id}'}", "", "param"),
         ("{flow: f, parameters: {type: object}}", "", "param"),
         ("{name: look, description: d, input: {a: 1}, http.request: {url: 'http://x'}}", "", "param"),
         ("{name: look, description: d, http.request: {url: x}}", ".http.request.url", "param"),

@@ -111,15 +111,15 @@ async def test_tools_are_listed_and_called_by_each_revision(
     assert ("initialize" in app.asked) == (spoken != "2026-07-28")
 
 
-async def test_a_session_is_ended(client: EgressClient, served: tuple[str, Recorded]) -> None:
+async def test_a_session_is_ended_also_after_an_error(client: EgressClient, served: tuple[str, Recorded]) -> None:
     url, app = served
     await run(client, url, protocol="2025-11-25", tool="add", arguments={"a": 2, "b": 3})
+    with pytest.raises(NodeFailure):
+        await run(client, url, protocol="2025-11-25", tool="fail", arguments={"why": "no bread left"})
 
-    sessions = {
-        headers.get("mcp-session-id") for _, headers, body in app.seen if body and body["method"] == "tools/call"
-    }
-    ended = {headers["mcp-session-id"] for method, headers, _ in app.seen if method == "DELETE"}
-    assert ended == sessions - {None}
+    called = [headers for _, headers, body in app.seen if body and body["method"] == "tools/call"]
+    ended = [headers["mcp-session-id"] for method, headers, _ in app.seen if method == "DELETE"]
+    assert ended == [headers["mcp-session-id"] for headers in called if "mcp-session-id" in headers]
 
 
 @pytest.mark.parametrize("protocol", ["2026-07-28", "2025-11-25"])
@@ -193,6 +193,15 @@ async def test_endless_lists_and_long_descriptions_are_rejected(client: EgressCl
         await run(client, url, protocol="2026-07-28")
 
 
+async def test_a_list_is_read_until_it_has_the_tools_that_are_named(client: EgressClient, peer: Peer) -> None:
+    page = json.dumps({"id": 1, "result": {"tools": [{"name": "t"}, {"name": "u"}], "nextCursor": "again"}})
+    url = peer.give("/mcp", 200, page, Content_Type="application/json")
+    listed = await run(client, url, protocol="2026-07-28", tools=["t"])
+
+    assert [tool["name"] for tool in listed["tools"]] == ["t"]
+    assert len(peer.seen) == 1
+
+
 async def test_the_requests_of_a_call_have_the_key_of_the_step_and_the_authors_headers(
     client: EgressClient, peer: Peer
 ) -> None:
@@ -211,10 +220,13 @@ async def test_the_requests_of_a_call_have_the_key_of_the_step_and_the_authors_h
     assert json.loads(seen.body)["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
 
 
-async def test_a_server_of_an_earlier_revision_is_asked_by_a_handshake(client: EgressClient, peer: Peer) -> None:
-    url = peer.give("/mcp", 400, "Bad Request: no session", Content_Type="text/plain")
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 415, 422, 426, 501])
+async def test_a_server_of_an_earlier_revision_is_asked_by_a_handshake(
+    client: EgressClient, peer: Peer, status: int
+) -> None:
+    url = peer.give("/mcp", status, "Bad Request: no session", Content_Type="text/plain")
     with pytest.raises(NodeFailure) as failed:
         await run(client, url, tool="add")
 
-    assert failed.value.type == "http.400"
+    assert failed.value.type == f"http.{status}"
     assert [json.loads(seen.body)["method"] for seen in peer.seen] == ["server/discover", "initialize"]
