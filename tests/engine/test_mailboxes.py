@@ -1,5 +1,6 @@
 """Mailboxes in the engine: each message once, crashes, and what is stored of them."""
 
+import asyncio
 import re
 import socket
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.domain.events import Completed
+from flowrunner.nodes.email_receive import EmailReceive, EmailReceiveParams
+from flowrunner.plugin import JSON, StepContext
 from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.name_lookups import lookup_slots
@@ -112,6 +115,55 @@ async def test_a_mailbox_is_read_again_and_marked_once_after_a_crash_before_the_
     assert isinstance(end, Completed)
     assert [one["text"] for one in end.result["messages"]] == ["Hello"]  # type: ignore[call-overload,index,union-attr] # a dict
     assert sum("STORE" in command for command in servers.commands) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "outcome"),
+    [
+        ("", ["Hello"]),
+        # The loss that `email.mark` warns of.
+        ("\n      unseen: true", []),
+        ("\n      unseen: true\n    idempotent: false", "interrupted"),
+    ],
+    ids=["all", "unseen", "unseen, not repeated"],
+)
+async def test_a_crash_after_the_mark_loses_only_messages_that_the_mark_decides(
+    tmp_path: Path, servers: ImapServers, monkeypatch: pytest.MonkeyPatch, more: str, outcome: Any
+) -> None:
+    run = EmailReceive.run
+    was_marked = asyncio.Event()
+
+    async def not_recorded(self: EmailReceive, params: EmailReceiveParams, context: StepContext) -> JSON:
+        await run(self, params, context)
+        was_marked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("it ends with the process")
+
+    def find(client: Talk) -> None:
+        is_marked = any("STORE" in command for command in servers.commands)
+        found = b"" if is_marked and "UNSEEN" in servers.commands[-1] else b" 1"
+        client.send(b"* SEARCH" + found + b"\r\n" + client.tag + b" OK\r\n")
+
+    with servers.scripted({"UID SEARCH": find}) as reader:
+        document = flow(reader.given["port"], f"after_uid: 0\n      mark_as_read: true{more}")
+        async with machine(tmp_path / "a.db") as before:
+            await secret(with_mailboxes(before), "IMAP_PASSWORD", PASSWORD)
+            await before.save(document)
+            monkeypatch.setattr(EmailReceive, "run", not_recorded)
+            await before.start()
+            await was_marked.wait()
+        monkeypatch.setattr(EmailReceive, "run", run)
+        async with machine(tmp_path / "a.db") as after:
+            await with_mailboxes(after).until_ended()
+            end = ending(await after.events())
+
+    if isinstance(end, Completed):
+        assert [one["text"] for one in end.result["messages"]] == outcome  # type: ignore[call-overload,index,union-attr] # a dict
+    else:
+        assert end.error.type == outcome
+    given = {"after_uid": 0, "mark_as_read": True, "unseen": "unseen" in more}
+    warnings = [fault.code for fault in EmailReceive().check({**reader.given, **given})]
+    assert warnings == ([] if outcome == ["Hello"] else ["email.mark"])
 
 
 async def test_s26_a_password_that_a_mailbox_server_repeats_is_stored_nowhere(

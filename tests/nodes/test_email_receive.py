@@ -233,11 +233,15 @@ def test_a_parameter_of_another_system_is_told_the_word_of_this_one(word: str, m
     assert (fault.code, fault.hint) == ("unknown_key", f"did you mean '{meant}'?")
 
 
-def test_a_mark_that_may_lose_messages_is_warned_of() -> None:
-    warned = NODE.check({**PLAIN, "unseen": True, "mark_as_read": True})
+@pytest.mark.parametrize("more", [{}, {"after_uid": "${input.uid}", "uid_validity": 7}])
+def test_a_mark_that_may_lose_messages_is_warned_of(more: Any) -> None:
+    warned = NODE.check({**PLAIN, "unseen": True, "mark_as_read": True, **more})
 
     assert [(fault.code, fault.is_warning) for fault in warned] == [("email.mark", True)]
-    assert NODE.check({**PLAIN, "unseen": True, "mark_as_read": True, "after_uid": "${input.uid}"}) == []
+
+
+def test_a_mark_that_decides_nothing_is_not_warned_of() -> None:
+    assert NODE.check({**PLAIN, "mark_as_read": True, "after_uid": "${input.uid}"}) == []
     assert NODE.check({**PLAIN, "mark_as_read": True, "uids": [1], "uid_validity": 7}) == []
 
 
@@ -247,6 +251,7 @@ def test_a_mark_that_may_lose_messages_is_warned_of() -> None:
         ({}, True),
         ({"mark_as_read": True, "after_uid": 7}, True),
         ({"mark_as_read": True, "unseen": True}, False),
+        ({"mark_as_read": True, "unseen": True, "after_uid": 7}, False),
         ({"move_to": "Done"}, False),
     ],
 )

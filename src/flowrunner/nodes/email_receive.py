@@ -222,12 +222,12 @@ class EmailReceive(NodeType[EmailReceiveParams]):
 
 def _warning(code: str, parameter: str) -> ParamFault:
     message = "messages that are marked are not found again if a crash loses the result before it is recorded"
-    hint = "read on from 'after_uid', or mark in a later node, by 'uids'"
+    hint = "leave 'unseen' out and read on from 'after_uid', or mark in a later node, by 'uids'"
     return ParamFault(keys=(parameter,), code=code, message=message, hint=hint, is_warning=True)
 
 
 def _loses(params: Mapping[str, JSON]) -> bool:
-    return bool(params.get("mark_as_read") and params.get("unseen")) and params.get("after_uid") is None
+    return bool(params.get("mark_as_read") and params.get("unseen"))
 
 
 def _read(params: EmailReceiveParams, session: ImapSession) -> tuple[dict[str, Any], int]:
