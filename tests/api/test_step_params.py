@@ -207,6 +207,7 @@ nodes:
     type: parallel
     branches:
       left: {nodes: {slow: {type: http.request, params: {url: "URL/slow?seconds=0.5&n=${vars.n}"}}}}
+      other: {nodes: {slow: {type: http.request, params: {url: "URL/slow?seconds=0.5"}}}}
       right: {nodes: {set: {type: set, params: {n: 2}}}}
     next: end
   end: {type: return, params: {value: "${vars.n}"}}
@@ -214,6 +215,7 @@ nodes:
     id = finished(account, definition.replace("URL", receiver.url))
 
     assert "set variables" in params_of(account, id, "both.1[left]/slow.1")["reasons"][0]
+    assert params_of(account, id, "both.1[other]/slow.1")["exact"]
     assert params_of(account, id, "both.1[right]/set.1")["exact"]
     assert params_of(account, id, "end.1")["params"]["value"] == {"value": 2}
 

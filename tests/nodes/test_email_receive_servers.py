@@ -276,6 +276,13 @@ async def test_a_result_ends_before_the_message_that_does_not_fit(servers: ImapS
 
 
 async def test_what_is_too_large_is_left_out_and_told(servers: ImapServers) -> None:
+    def asked() -> int:
+        return int(re.findall(r"<0.(\d+)>", servers.commands[-1])[0])
+
+    def lines_of_base64(size: int) -> bytes:
+        # Without the ends of its lines, what was read of it would fit as a file.
+        return ((b"A" * 76 + b"\r\n") * (size // 78 + 1))[:size]
+
     long = b'"<' * email_receive.MOST_TEXT_BYTES
     structure = (
         b"(" + text_part("utf-8", size=len(long))
@@ -286,9 +293,7 @@ async def test_what_is_too_large_is_left_out_and_told(servers: ImapServers) -> N
         HEAD: described(structure=structure),
         part("1"): body(long[: email_receive.MOST_TEXT_BYTES + 1]),
         # It is as large as what was asked for, so there may be more.
-        part("3"): lambda client: client.send(
-            body(b"A" * int(re.findall(r"<0.(\d+)>", servers.commands[-1])[0]), section=b"3") + client.tag + b" OK\r\n"
-        ),
+        part("3"): lambda client: client.send(body(lines_of_base64(asked()), section=b"3") + client.tag + b" OK\r\n"),
     }
     with servers.scripted(answers) as reader:
         (read,) = await reader.messages(with_attachments=True)
