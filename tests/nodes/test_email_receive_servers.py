@@ -499,6 +499,18 @@ async def test_a_server_without_a_login_that_fits_gets_none(
     assert servers.commands == ["CAPABILITY"]
 
 
+@pytest.mark.parametrize("code", ["", "[AUTHENTICATIONFAILED] "])
+async def test_a_reply_is_never_cut_within_the_password_that_it_has(servers: ImapServers, code: str) -> None:
+    reply = f"{code}{'x' * (995 - len(code))}{PASSWORD}"
+    with servers.scripted({"AUTHENTICATE": sends(f"TAG NO {reply}\r\n".encode())}) as reader:
+        failed = await reader.fail()
+
+    assert failed.message.endswith(f" refused the login: a reply of {len(reply)} characters")
+    assert failed.data == {
+        "stage": "login", "code": code.strip("[] ") or "NO", "reply": f"a reply of {len(reply)} characters"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("mechanism", "answered"), [("XOAUTH2", b""), ("OAUTHBEARER", b"AQ==")])
 async def test_a_refused_token_is_told_in_the_words_of_the_server(
     servers: ImapServers, mechanism: str, answered: bytes

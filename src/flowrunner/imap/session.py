@@ -28,7 +28,7 @@ _AT_ONCE: Final = 10
 _MOST_REPLY_CHARACTERS: Final = 1000
 _NUMBER: Final = re.compile(rb"\d{1,10}")
 _FETCH: Final = re.compile(rb"\* \d{1,10} FETCH ", re.IGNORECASE)
-_CODE: Final = re.compile(r"\[([A-Z0-9-]{1,50})")
+_CODE: Final = re.compile(rb"\[([A-Z0-9-]{1,50})[ \]]")
 _UID_VALIDITY: Final = re.compile(rb"\* OK \[UIDVALIDITY (\d{1,10})\]", re.IGNORECASE)
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # What `quoted` can write.
@@ -308,20 +308,22 @@ class MailboxSession:
                 found, _, text = parts[0].partition(b" ")
                 if found != tag:
                     raise InvalidAnswer
-                status, _, reply = shown(text).partition(" ")
-                if status.upper() == "OK":
+                status, _, reply = text.partition(b" ")
+                if status.upper() == b"OK":
                     return
-                if status.upper() not in ("NO", "BAD"):
+                if status.upper() not in (b"NO", b"BAD"):
                     raise InvalidAnswer
                 code = _CODE.match(reply)
-                raise CommandRefused(stage, code[1] if code else status.upper(), reply)
+                raise CommandRefused(stage, (code[1] if code else status.upper()).decode(), shown(reply))
             if parts is not None and parts[0][:6].upper() == b"* BYE ":
                 raise ConnectionEnded(shown(parts[0][6:]))
             yield parts
 
 
-def shown(text: bytes) -> str:
-    return readable(text.decode("utf-8", "replace"))[:_MOST_REPLY_CHARACTERS]
+def shown(reply: bytes) -> str:
+    """Return a reply as a text; of a long one only the length, because a part might end within a password."""
+    text = readable(reply.decode("utf-8", "replace"))
+    return text if len(text) <= _MOST_REPLY_CHARACTERS else f"a reply of {len(text)} characters"
 
 
 def _set_of(uids: Sequence[int]) -> str:
