@@ -172,6 +172,17 @@ async def test_whatever_a_server_answers_is_an_error(
         assert failed.value.type == error
 
 
+@pytest.mark.parametrize("code", ["x" * 100_000, [1] * 100_000, {"a": 1}, 1.5, True, None])
+async def test_a_code_of_an_error_that_is_no_integer_is_not_shown(client: EgressClient, peer: Peer, code: Any) -> None:
+    body = json.dumps({"id": 1, "error": {"code": code, "message": "no"}})
+    url = peer.give("/mcp", 200, body, Content_Type="application/json")
+
+    with pytest.raises(NodeFailure, match=r"^The MCP server rejects tools/call: 'no'$") as failed:
+        await run(client, url, protocol="2026-07-28", tool="add")
+
+    assert failed.value.data == {"code": None, "status_code": 200}
+
+
 async def test_endless_lists_and_long_descriptions_are_rejected(client: EgressClient, peer: Peer) -> None:
     def page(**more: Any) -> str:
         return json.dumps({"id": 1, "result": {"tools": [{"name": "t", "inputSchema": {}}], **more}})

@@ -203,8 +203,11 @@ class _McpClient:
         found: Any = await read_soon(self.context, answer, _read)
         error = found.get("error") if isinstance(found, Mapping) else None
         if isinstance(error, Mapping):
-            code, text = error.get("code"), str(error.get("message", ""))
-            message = f"The MCP server rejects {method}: {quoted(text, most=_MOST_OF_A_MESSAGE)} ({code})"
+            # The protocol has integers alone, and anything else may have any length.
+            code = error["code"] if type(error.get("code")) is int else None
+            text = str(error.get("message", ""))
+            number = "" if code is None else f" ({code})"
+            message = f"The MCP server rejects {method}: {quoted(text, most=_MOST_OF_A_MESSAGE)}{number}"
             raise NodeFailure("mcp.error", message, data={"code": code, "status_code": answer.status})
         if not 200 <= answer.status <= 299:
             raise await http_failure(self.context, answer)
