@@ -242,6 +242,24 @@ async def test_an_agent_that_does_not_answer_fails_with_what_it_did(engine: Mach
     assert urls(engine.http).count("http://peer/Rome") == 3
 
 
+async def test_what_does_not_fit_into_the_error_is_left_out_of_it(engine: Machine) -> None:
+    handler = "    next: {error.agent.turns: late}\n  late: {type: return, params: {value: '${error.data}'}}\n"
+    town = "x" * 100_000
+    engine.http.at(f"http://peer/{town}", answer(body="{}"))
+
+    events = await run(engine, agent() + handler, says("Hm.", ("weather", {"town": town})))
+
+    result = ending(events).result
+    assert (result["turns"], result["content"], result["usage"]["input_tokens"]) == (4, "Hm.", 40)
+    assert [(step["turn"], step["tool"], step["arguments"]) for step in result["steps"]] == [
+        (turn, "weather", None) for turn in (1, 2, 3)
+    ]
+
+    engine.http.at(MODEL, says("y" * 240_000, *[("other", {})] * 32))
+    found = ending(await engine.run(agent() + handler, QUESTION, id="exec-2")).result
+    assert (found["turns"], found["content"], found["steps"]) == (4, "y" * 240_000, None)
+
+
 async def test_calls_of_one_answer_run_side_by_side_or_in_order(engine: Machine) -> None:
     towns = [("weather", {"town": town}) for town in ("A", "B", "C")]
     both = asyncio.Barrier(2)

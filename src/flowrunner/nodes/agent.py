@@ -5,7 +5,7 @@ one for each tool. Each question and each call is a run of one of them, and the 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self
 
@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import quoted
-from flowrunner.domain.values import left_after
+from flowrunner.domain.values import left_after, memory_of
 from flowrunner.language.agents import ASK, REJECTED, TOOL_NAME, tool_name
 from flowrunner.nodes.durations import Duration
 from flowrunner.nodes.http import Headers, is_long_value, on_thread, url_faults
@@ -43,6 +43,9 @@ MOST_OF_ALL_TURNS: Final = 1_000_000
 MOST_OF_TOOLS: Final = 200_000
 # Less than those of an event.
 MOST_BYTES_OF_RESULT: Final = 1_500_000
+# Less than those of the data of an error, as JSON and in memory.
+MOST_BYTES_OF_ERROR: Final = 250_000
+_NO_STEPS: Final[dict[str, JSON]] = {"steps": None}
 _MOST_FAULTS: Final = 10
 _MOST_OF_A_MESSAGE: Final = 2000
 
@@ -381,12 +384,7 @@ async def _open_calls(turns: Sequence[_Turn], event: ScopesEnded, context: StepC
         raise NodeFailure(
             "agent.turns",
             f"The model has not answered within {most}: raise 'max_turns', or give it tools that lead to an answer",
-            data={
-                "turns": number,
-                "content": last.answer.get("content"),
-                "steps": _steps(turns),
-                "usage": _usage(turns),
-            },
+            data=await _soon(event, _error_data, turns),
         )
     if len(last.calls) > MOST_CALLS:
         message = f"The model asks for {len(last.calls)} calls at once; the most is {MOST_CALLS}"
@@ -510,11 +508,33 @@ def _result(turns: Sequence[_Turn]) -> JSON:
         "model": last.get("model"),
     }
     # An answer must not be lost because of what has led to it. All of that is in the steps of the execution, too.
-    if len(msgspec.json.encode(result)) > MOST_BYTES_OF_RESULT:
-        result["messages"] = None
-    if len(msgspec.json.encode(result)) > MOST_BYTES_OF_RESULT:
-        result["steps"] = _steps(turns, has_arguments=False)
-    return result
+    shorter: Sequence[dict[str, JSON]] = ({"messages": None}, {"steps": _steps(turns, has_arguments=False)}, _NO_STEPS)
+    return _fitting(result, shorter, lambda value: len(msgspec.json.encode(value)) <= MOST_BYTES_OF_RESULT)
+
+
+def _error_data(turns: Sequence[_Turn]) -> JSON:
+    """Return the data of the error after the last turn."""
+    data: dict[str, JSON] = {
+        "turns": len(turns),
+        "content": turns[-1].answer.get("content"),
+        "steps": _steps(turns),
+        "usage": _usage(turns),
+    }
+    shorter: Sequence[dict[str, JSON]] = ({"steps": _steps(turns, has_arguments=False)}, _NO_STEPS, {"content": None})
+    return _fitting(data, shorter, _fits_an_error)
+
+
+def _fits_an_error(data: JSON) -> bool:
+    return max(len(msgspec.json.encode(data)), memory_of(data)) <= MOST_BYTES_OF_ERROR
+
+
+def _fitting(value: dict[str, JSON], shorter: Sequence[dict[str, JSON]], fits: Callable[[JSON], bool]) -> JSON:
+    """Return a value with as many of the shorter members as it needs to fit."""
+    for members in shorter:
+        if fits(value):
+            break
+        value |= members
+    return value
 
 
 def _steps(turns: Sequence[_Turn], *, has_arguments: bool = True) -> JSON:
