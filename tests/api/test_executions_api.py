@@ -722,12 +722,15 @@ def test_executions_without_a_parent_are_all_but_awaited_sub_flows(account: Clie
 
     found = account.get("/api/v1/executions?parent=none").json
     of_part = account.get(f"/api/v1/executions?parent=none&status=failed&flow_id={part}").json["executions"]
+    plan = {"action": "rerun", "filter": {"parent": "none", "flow_id": part}}
+    of_job = account.post("/api/v1/executions:batch?dry_run=true", plan).json
 
     assert "parent_id" not in started
     assert awaited["parent_id"] == ids[0]
     assert sorted(one["id"] for one in found["executions"]) == sorted([*ids, started["id"]])
     assert found["total"] == 3
     assert [one["id"] for one in of_part] == [started["id"]]
+    assert of_job["total"] == 1
     assert_error(account.get(f"/api/v1/executions?parent={ids[0]}"), 422)
 
 
