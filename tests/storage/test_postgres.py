@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+import asyncpg
 import pytest
 
 from flowrunner.domain.errors import Unavailable
@@ -11,6 +12,7 @@ from flowrunner.ports.journal import load_whole
 from flowrunner.ports.read_turns import READS_FOR
 from flowrunner.storage.database import Call
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.postgres import notifications
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.transaction import Transaction
 from support.databases import add_flows, change, completion, creation, open_database, rows_of
@@ -44,20 +46,29 @@ async def test_more_readers_than_connections_wait_for_one(path: str) -> None:
     assert counts[0][0] <= 4, "two that read, and what other tests have left"
 
 
-async def test_reads_that_wait_for_the_turn_of_their_account_are_counted_as_waiting(path: str) -> None:
+async def test_reads_that_wait_for_the_turn_of_their_account_are_counted_as_waiting(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notification that is being sent has a connection, too, and is no read."""
+    wait = "SELECT pg_advisory_xact_lock_shared(4711)"
+    monkeypatch.setattr(notifications, "NOTIFY", f"{wait}, $1::text, $2::text[]")
+    holder = await asyncpg.connect(path)
+    await holder.execute("SELECT pg_advisory_lock(4711)")
     database = PostgresDatabase(path, readers=10)
+    database.notify(["e"])
     READS_FOR.set(AccountId("mara"))
-    reads = [asyncio.create_task(database.read(lambda tx: tx.row("SELECT pg_sleep(0.5)"))) for _ in range(20)]
+    reads = [asyncio.create_task(database.read(lambda tx: tx.row(wait))) for _ in range(20)]
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            # The other three connections are for other accounts.
-            while (use := database.connections()).used < 7:  # noqa: ASYNC110 # nothing tells
+            # The other two connections are for other accounts.
+            while (use := database.connections()).used < 8:  # noqa: ASYNC110 # nothing tells
                 await asyncio.sleep(0.01)
     finally:
+        await holder.close()
         await asyncio.gather(*reads)
         await database.close()
 
-    assert (use.used, use.waiting) == (7, 13)
+    assert (use.used, use.waiting) == (8, 13)
 
 
 async def test_operations_that_fail_together_are_run_one_by_one(path: str) -> None:

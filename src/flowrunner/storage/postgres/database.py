@@ -95,6 +95,7 @@ class PostgresDatabase:
         self._on_duration = on_duration
         self._most_readers = readers
         self._reads = 0
+        self._reads_with_connection = 0
         self._audit_shares = AuditShares()
         # The server's own reads need connections, too, and so do other accounts.
         self._read_turns = ReadTurns(
@@ -146,7 +147,11 @@ class PostgresDatabase:
         self._reads += 1
         try:
             async with self._read_turns.hold(), self._reader() as connection:
-                return await function(PostgresTransaction(connection))
+                self._reads_with_connection += 1
+                try:
+                    return await function(PostgresTransaction(connection))
+                finally:
+                    self._reads_with_connection -= 1
         except Exception as error:
             if not is_database_failure(error):
                 raise
@@ -192,9 +197,9 @@ class PostgresDatabase:
     def connections(self) -> ConnectionUse:
         is_open, most = self._pool_is_open is not None and self._pool_is_open.done(), self._most_readers
         size, idle = (self._pool.get_size(), self._pool.get_idle_size()) if is_open else (0, 0)
-        used = size - idle
         # Notifications use connections, too, and are no reads.
-        return ConnectionUse(most=most, open=size, used=used, waiting=max(0, self._reads - used))
+        waiting = self._reads - self._reads_with_connection
+        return ConnectionUse(most=most, open=size, used=size - idle, waiting=waiting)
 
     async def check_readable(self) -> None:
         await self.read(lambda tx: tx.row("SELECT 1"))
