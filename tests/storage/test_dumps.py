@@ -43,3 +43,16 @@ async def test_no_argument_of_a_program_has_the_password(
     assert given == "one/word"
     assert [argument for argument in arguments if "word" in argument or "another" in argument] == []
     assert any(argument.startswith("postgresql://flowrunner@") for argument in arguments)
+
+
+async def test_the_passphrase_of_a_key_is_refused(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the environment gives it to a program."""
+    program, found = tmp_path / "pg_dump", tmp_path / "found"
+    program.write_text(NOTING.format(found=found))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    with pytest.raises(FlowRunnerError, match=r"sslpassword.*without a passphrase"):
+        await dump(f"{path}?ssl%70assword=word", tmp_path / "dump")
+
+    assert not found.exists()

@@ -102,6 +102,8 @@ def without_password(url: str) -> tuple[str, str]:
     """Return the URL without the password, and the password; empty if there is none.
 
     It stands before the host, or among the parameters, where the last one counts if none stands before the host.
+
+    Raises: FlowRunnerError, if the URL has the passphrase of a key.
     """
     parts = urlsplit(url)
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
@@ -109,6 +111,13 @@ def without_password(url: str) -> tuple[str, str]:
     others, last = [], ""
     for parameter in parts.query.split("&"):
         name, _, value = parameter.partition("=")
+        if unquote_plus(name) == "sslpassword":
+            # No variable of the environment holds it.
+            raise FlowRunnerError(
+                "The URL of the database has the passphrase of a key (sslpassword), which PostgreSQL's programs could "
+                "only be given where every user of the machine can read it: use a key without a passphrase, in a file "
+                "that only your user can read"
+            )
         if unquote_plus(name) == "password":
             last = unquote_plus(value)
         else:
