@@ -31,7 +31,7 @@ from flowrunner.domain.flow import DEFAULT_ACTION, ChildScopesKey, NodeTypeSpec,
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
-from flowrunner.language.parameter_faults import IN_QUOTES, parameter_faults
+from flowrunner.language.parameter_faults import AS_WRITTEN, IN_QUOTES, parameter_faults
 from flowrunner.plugin_clients import (
     LONG_BODY_BYTES,
     HttpAnswer,
@@ -407,8 +407,6 @@ _AS_TEXT: Final = "with text around it, as in 'order ${…}', the value of an ex
 P = TypeVar("P", bound=Params)
 
 
-# The context in which parameters of a flow are validated, where expressions stand for values.
-AS_WRITTEN: Final = "as written"
 # Named here because `type` means something else inside the class.
 ParamsClass: TypeAlias = type[Params]
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationInfo, field_validator
 
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.nodes import built_in
@@ -14,11 +15,14 @@ from flowrunner.plugin import (
     JSON,
     ApprovalWait,
     NodeFailure,
+    NodeType,
     Outcome,
+    Params,
     RunScopes,
     ScopesEnded,
     Signalled,
     SignalWait,
+    StepContext,
     Suspend,
     TimeWait,
 )
@@ -478,3 +482,28 @@ def test_a_parameter_with_an_expression_is_not_checked_before_its_value_is_known
 
     assert not faults["${input.n}"]
     assert faults["$${input.n}"]
+
+
+class Price(Params):
+    amount: str
+
+    @field_validator("amount")
+    @classmethod
+    def has_currency(cls, amount: str, info: ValidationInfo) -> str:
+        if not amount.endswith((info.context or {}).get("currency", "EUR")):
+            raise ValueError("has no currency")
+        return amount
+
+
+class Pay(NodeType[Price]):
+    type = "pay"
+    Params = Price
+
+    async def run(self, params: Price, context: StepContext) -> JSON:
+        return params.amount
+
+
+def test_a_validator_of_an_author_gets_a_mapping_as_context_if_any() -> None:
+    assert [fault.message for fault in Pay().check({"amount": "5"})] == ["has no currency"]
+    assert Pay().check({"amount": "5 EUR"}) == []
+    assert Pay().read({"amount": "5 EUR"}).amount == "5 EUR"

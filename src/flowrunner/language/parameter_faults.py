@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from flowrunner.domain.flow import ParamFault
@@ -22,6 +23,9 @@ _KINDS: Final[Mapping[str, str]] = {
     "dict_type": "a map",
     "model_type": "a map",
 }
+# The context in which parameters of a flow are validated, where expressions stand for values. Validators of authors may
+# look something up in it.
+AS_WRITTEN: Final[Mapping[str, Any]] = MappingProxyType({"as_written": True})
 # For a number in place of a text.
 IN_QUOTES: Final = "put it in quotes"
 BOUNDS: Final[Mapping[str, str]] = {

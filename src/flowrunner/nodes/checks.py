@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from pydantic import AfterValidator, ValidationInfo
 
-from flowrunner.plugin import AS_WRITTEN, JSON
+from flowrunner.language.parameter_faults import AS_WRITTEN
+from flowrunner.plugin import JSON
 
 
 def is_known(value: JSON, info: ValidationInfo) -> bool:
