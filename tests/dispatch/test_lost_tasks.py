@@ -1,11 +1,12 @@
 """Executions whose workers die again and again: Temporal waits for each longer than for the one before."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from copy import copy
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 from temporalio.api.enums.v1 import PendingWorkflowTaskState
@@ -24,6 +25,9 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from support.temporal import Temporal
 
+# The time that a worker has for a task.
+TASK_TIMEOUT: Final = timedelta(seconds=1)
+
 
 async def dying_worker(client: Client, queue: str) -> PollWorkflowTaskQueueResponse:
     """Take a task as a worker does that dies then."""
@@ -33,10 +37,14 @@ async def dying_worker(client: Client, queue: str) -> PollWorkflowTaskQueueRespo
 
 async def task_after(check: Callable[[], Awaitable[object]], machines: Cluster, front: Front) -> Any:
     """Return the next task after a check. If that came too late, because the worker's time was up, make another one."""
+    task = await dying_worker(front.client, machines.url.queue)
     for _ in range(4):
+        taken_at = time.monotonic()
         await check()
+        # With room for the time that the answer with the task took.
+        is_in_time = time.monotonic() - taken_at < 0.7 * TASK_TIMEOUT.total_seconds()
         task = await dying_worker(front.client, machines.url.queue)
-        if task.attempt == 1:
+        if is_in_time or task.attempt == 1:
             break
     return task
 
@@ -44,7 +52,7 @@ async def task_after(check: Callable[[], Awaitable[object]], machines: Cluster, 
 async def test_an_execution_does_not_wait_for_the_last_of_many_workers_that_died_with_it(
     machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workflow_client, "TASK_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(workflow_client, "TASK_TIMEOUT", TASK_TIMEOUT)
     monkeypatch.setattr(dispatcher, "_LATE", timedelta(0))
     monkeypatch.setattr(lost_tasks, "_LOST_AFTER_SECONDS", 0.0)
 
@@ -55,11 +63,10 @@ async def test_an_execution_does_not_wait_for_the_last_of_many_workers_that_died
     await front.save("nodes: {a: {type: return, params: {value: 1}}}")
     id = await front.start()
     tasks = []
-    for _ in range(4):
+    for _ in range(3):
         # Temporal is soon enough with the first ones, so sweeps leave them to it.
         tasks.append(await dying_worker(front.client, machines.url.queue))
-        if len(tasks) < 4:
-            await sweep()
+        await sweep()
     assert len({task.workflow_execution.run_id for task in tasks}) == 1
 
     again = await task_after(sweep, machines, front)
@@ -74,12 +81,12 @@ async def test_an_execution_that_a_worker_had_acquired_does_not_wait_either(
     machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was begun and is not due, so nothing but its task shows that it waits."""
-    monkeypatch.setattr(workflow_client, "TASK_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(workflow_client, "TASK_TIMEOUT", TASK_TIMEOUT)
     monkeypatch.setattr(lost_tasks, "_LOST_AFTER_SECONDS", 0.0)
     await front.save("nodes: {a: {type: return, params: {value: 1}}}")
     id = await front.start()
     await front.side.journal.acquire(id, await front.side.journal.epoch())
-    for _ in range(4):
+    for _ in range(3):
         await dying_worker(front.client, machines.url.queue)
 
     async def run_jobs() -> None:
