@@ -24,15 +24,25 @@ def first_load(*screens: str, built: Path = BUILT) -> int:
     Args:
         screens: Its name in the list of `start.js`, such as `execution`, and that of its tab: `execution/graph`.
     """
-    start = (built / "start.js").read_text()
-    scripts = {"index"}
-    for screen in screens:
-        # The first list of that name: the requests of screens, which follow, have the same names.
-        found = re.search(rf"""[{{,"']{re.escape(screen)}["']?:\[([^\]]*)\]""", start)
-        assert found is not None, screen
-        scripts.update(re.findall(r"[\w-]+", found[1]))
+    lists = scripts_of_screens(built)
+    scripts = {"index"}.union(*(lists[screen] for screen in screens))
     files = [built / "index.html", built / "start.js", built / "assets/style.css"]
     return sum(packed(file) for file in [*files, *(built / f"assets/{name}.js" for name in scripts)])
+
+
+def scripts_of_screens(built: Path = BUILT) -> dict[str, frozenset[str]]:
+    """The scripts that `start.js` has loaded for each screen and tab, beside `index`."""
+    lists: dict[str, frozenset[str]] = {}
+    for name, scripts in re.findall(r"""["']?([\w/-]+)["']?:\[([^\]]*)\]""", (built / "start.js").read_text()):
+        # The first list of a name: the requests of screens, which follow, have the same names.
+        lists.setdefault(name, frozenset(re.findall(r"[\w-]+", scripts)))
+    return lists
+
+
+def imports_of(script: str, built: Path = BUILT) -> frozenset[str]:
+    """The scripts that a script loads at once."""
+    text = (built / f"assets/{script}.js").read_text()
+    return frozenset(re.findall(r"""\b(?:from|import)\s*["'`]\./([\w-]+)\.js["'`]""", text))
 
 
 def whole() -> dict[str, int]:

@@ -11,7 +11,7 @@ from flowrunner.api.http.assets import BUILT
 from flowrunner.api.http.guides import guide_of_error, guide_of_status
 from flowrunner.domain.errors import FlowDisabled
 from web.interface import UI, run
-from web.sizes import KILOBYTE, first_load, whole
+from web.sizes import KILOBYTE, first_load, imports_of, scripts_of_screens, whole
 
 
 def test_the_types_are_those_of_the_api(tmp_path: Path) -> None:
@@ -69,6 +69,19 @@ def test_no_lock_file_names_a_host_of_a_registry() -> None:
 )
 def test_a_screen_loads_little(screens: tuple[str, ...], most: int) -> None:
     assert first_load(*screens) <= most * KILOBYTE
+
+
+def test_a_screen_loads_nothing_later_that_its_scripts_import() -> None:
+    """A browser would find it only in them, and the sizes above would leave it out."""
+    lists = scripts_of_screens()
+    found = {}
+    for name, scripts in lists.items():
+        loaded = scripts | lists[name.partition("/")[0]] | {"index"}
+        found[name] = {imported for script in loaded for imported in imports_of(script)} - loaded
+
+    assert found.keys() >= {"overview", "execution", "execution/graph", "flow-edit"}
+    assert any(imports_of(script) for script in lists["overview"])
+    assert {name: missing for name, missing in found.items() if missing} == {}
 
 
 def test_the_interface_is_small() -> None:
