@@ -253,6 +253,22 @@ def test_a_failed_execution_shows_its_log_steps_events_and_output(user: User) ->
     assert user("logs", id, "--node", "nothing").stderr == "The log has no such line\n"
 
 
+def test_parameters_that_cannot_be_shown_are_not_said_to_be_none(user: User) -> None:
+    user("flow", "create", "-", "--name", "lacks", stdin="""\
+nodes:
+  quiet: {type: log, if: "flow.input.loud", params: {message: hello}, next: say}
+  say: {type: log, params: {message: "${secrets.MISSING}"}}
+""")  # fmt: skip
+    id = user.json("run", "lacks")["execution_id"]
+    user("watch", id, code=3)
+
+    skipped, failed = (user("executions", "params", id, "--step", step).stderr for step in ("quiet", "say"))
+
+    assert "The step quiet was given no parameters" in skipped
+    assert "No parameters of the step say can be shown" in failed
+    assert "warning: ${secrets.MISSING}: there is no secret 'MISSING'" in failed
+
+
 def test_the_name_of_a_node_means_its_latest_step(user: User) -> None:
     user("flow", "create", "-", "--name", "twice", stdin="""\
 vars: {n: 0}

@@ -131,14 +131,17 @@ def show_params(client: Client, path: str, step: str | None, attempt: int | None
         return
     params = found.get("params")
     if params is None:
-        say(f"The step {step} was given no parameters")
+        if found["errors"] or found["reasons"]:
+            say(f"No parameters of the step {step} can be shown")
+        else:
+            say(f"The step {step} was given no parameters")
     elif "text" in params:
         print_text(params["text"])
         say(f"This is the beginning of {params['size']} bytes")
     else:
         show_value(params["value"])
     for error in found["errors"]:
-        warn(f"{error['path']}: {error['message']}")
+        warn(": ".join(filter(None, (error["path"], error["message"]))))
     for reason in found["reasons"]:
         warn(f"they may have been others: {reason}")
 
