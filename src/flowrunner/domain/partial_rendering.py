@@ -7,9 +7,11 @@ from typing import Final
 from flowrunner.domain.expression import MAX_RENDERED, Condition, ExpressionFailed, Scope, Template, Values
 from flowrunner.domain.expression.templates import ListOf, MapOf, Rendering
 from flowrunner.domain.prepared import mentions_of
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, left_after
 
 _MOST_ERRORS: Final = 5
+# Of a name that an error shows, as `left_after` counts it: an execution may hold a hundred megabytes.
+_MOST_READ: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +20,7 @@ class PartError:
 
     Attributes:
         path: Its place in the template: `headers.Accept`, `items[0]`; empty for the whole.
-        reads: The values of the names that it reads, without secrets.
+        reads: The values of the names that it reads, but for `secrets` and for large ones.
         is_fatal: The node fails because of it. False for a condition, which the node may not need.
     """
 
@@ -64,5 +66,9 @@ def _reads(template: Template, scope: Scope) -> Mapping[str, JSON]:
     reads = {root: scope[root] for root in sorted(mentions.roots - {"secrets"}) if root in scope}
     nodes = reads.get("nodes")
     if isinstance(nodes, dict) and not mentions.any_node:
-        reads["nodes"] = {name: nodes.get(name) for name in sorted(mentions.nodes)}
-    return reads
+        reads["nodes"] = _small_ones({name: nodes.get(name) for name in sorted(mentions.nodes)})
+    return _small_ones(reads)
+
+
+def _small_ones(values: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {name: value for name, value in values.items() if left_after(value, _MOST_READ) >= 0}
