@@ -1,6 +1,7 @@
 """The parameters that the attempts of a step were given, evaluated again over REST."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from api.shapes import assert_error
 from support.client import Client, Reply
 from support.receiver import Receiver
+from support.server import Server
+from support.waiting import wait_for
 
 SECRET = "a-key-that-nobody-may-see"
 
@@ -150,6 +153,7 @@ nodes:
         ("${Date.now()}", False),
         ("${new Date().toISOString().slice(0, 10)}", False),
         ("${Math.random()}", False),
+        ("${Math.random() < 2 ? 'heads' : 'tails'}", False),
         ("${new Date(flow.input.at).getTime()}", True),
         ("${Math.max(1, 2)}", True),
     ],
@@ -174,6 +178,64 @@ def test_an_expression_that_computes_with_a_secret_is_not_exact(account: Client)
 
     assert not found["exact"]
     assert "secrets.API_KEY" in found["reasons"][0]
+
+
+def test_a_prep_hook_that_may_compute_with_a_secret_is_not_exact(account: Client) -> None:
+    account.new_secret("API_KEY", SECRET)
+    definition = """
+nodes:
+  a:
+    type: log
+    params: {message: "${secrets.API_KEY}"}
+    hooks: {prep: "return {message: `${context.message.length} characters`}"}
+"""
+    id = finished(account, definition)
+
+    found = params_of(account, id, "a.1")
+
+    assert not found["exact"]
+    assert "'prep' may compute with secrets.API_KEY" in found["reasons"][0]
+
+
+def test_an_expression_that_takes_the_link_of_an_approval_apart_gets_no_token(tmp_path: Path) -> None:
+    definition = """
+nodes:
+  ok: {type: approval, params: {prompt: "Go?", link: true, notify: tell}}
+  tell: {type: log, params: {message: "${approval.url} ${approval.url.split('approve_')[1] ?? 'no token'}"}}
+"""
+    server = Server(tmp_path, {"PUBLIC_URL": "https://flows.example.com", "ALLOWED_HOSTS": "localhost"}).start()
+    try:
+        account = server.admin()
+        id = account.run(account.new_flow(definition))
+        told: list[Any] = []
+
+        def has_told() -> bool:
+            steps = account.get(f"/api/v1/executions/{id}/steps").json["steps"]
+            told[:] = [one for one in steps if one["node_id"] == "tell" and one["status"] == "completed"]
+            return bool(told)
+
+        wait_for(has_told)
+        found = account.get(f"/api/v1/executions/{id}/steps/{told[0]['id']}/params").json
+    finally:
+        server.stop()
+
+    assert found["params"]["value"]["message"].endswith("/approve/*** no token")
+    assert found["reasons"] == ["An expression computes with the link of an approval, whose token is hidden here"]
+
+
+def test_an_expression_that_failed_shows_no_large_values_that_it_read(account: Client) -> None:
+    definition = """
+nodes:
+  large: {type: transform, params: {value: "${'x'.repeat(20000)}"}, next: small}
+  small: {type: transform, params: {value: 7}, next: fail}
+  fail: {type: log, params: {message: "${nodes.large.result.a.b + nodes.small.result + input}"}}
+"""
+    id = finished(account, definition)
+
+    (error,) = params_of(account, id, "fail.1")["errors"]
+
+    assert set(error["reads"]["nodes"]["value"]) == {"small"}
+    assert error["reads"]["input"]["value"] == 7
 
 
 def test_a_secret_that_did_not_exist_is_what_the_attempt_failed_with(account: Client) -> None:

@@ -5,6 +5,7 @@ value which depends on the clock or on chance shows itself.
 """
 
 import asyncio
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,16 +17,18 @@ from flowrunner.domain.events import Logged
 from flowrunner.domain.expression import Code, Path, expressions_of
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.flow import Node
+from flowrunner.domain.link_tokens import without_link_tokens
 from flowrunner.domain.partial_rendering import PartError
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.status import StepStatus
-from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.domain.values import JSON, WorkspaceId, left_after
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, LoadedExecution, Stopped
 from flowrunner.engine.expressions import no_secret
 from flowrunner.engine.node_context import StepAttempt
-from flowrunner.engine.recorder import LinkHidingRedactor, without_secrets
+from flowrunner.engine.recorder import MAX_EVENT_BYTES, LinkHidingRedactor, without_secrets
 from flowrunner.engine.step import completed_params, names_of_next_run, scope_of
 from flowrunner.plugin import NodeFailure
+from flowrunner.ports.approval_links import ApprovalLinkSigner, ApprovalPlace
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor
 from flowrunner.ports.step_params import PastAttempt, ResolvedParams
@@ -33,11 +36,13 @@ from flowrunner.ports.step_params import PastAttempt, ResolvedParams
 MOST_SECONDS: Final = 10.0
 # The types of errors of expressions and of scripts.
 _OF_EXPRESSIONS: Final = frozenset({"expression", "script"})
+_CHANCE: Final = re.compile(r"\brandom\b")
 # No two fields of a date are the same after it.
 _LATER: Final = timedelta(days=403, hours=5, minutes=7, seconds=11, milliseconds=13)
 
 CLOCK: Final = "An expression reads the clock or a random number, and has another value each time"
 TOO_LARGE: Final = "The parameters are too large to be shown"
+LINK: Final = "An expression computes with the link of an approval, whose token is hidden here"
 VARIABLES: Final = "Other steps have set variables while it ran, perhaps before it read them"
 RESUMED: Final = "The attempt continued what an earlier one had begun with these parameters"
 OTHER_ERROR: Final = "The attempt itself did not end with this error"
@@ -64,23 +69,28 @@ class EnginePastParams:
             async with asyncio.timeout(MOST_SECONDS):
                 found = await self._evaluated(attempt, node, redactor, attempt.started_at)
                 again = await self._evaluated(attempt, node, redactor, attempt.started_at + _LATER)
+                errors = [await _without_secrets_of(error, redactor) for error in found.errors]
+                params, is_shown = await _shown(found.params, redactor)
         except TimeoutError:
             raise Unavailable(f"The parameters take longer than {MOST_SECONDS:g} s to evaluate at the moment") from None
         except Stopped:
             raise Unavailable("The server stops") from None
         reasons = list(self._reasons(attempt, node))
-        if found != again:
+        if CLOCK not in reasons and found != again:
             reasons.append(CLOCK)
-        errors = [await _without_secrets_of(error, redactor) for error in found.errors]
         reasons += _differences(errors, attempt, node)
-        params, is_shown = await without_secrets(found.params, redactor)
         if not is_shown:
             reasons.append(TOO_LARGE)
         return ResolvedParams(has_params=found.has_params and is_shown, params=params, errors=errors, reasons=reasons)
 
     async def _evaluated(self, attempt: PastAttempt, node: Node, redactor: Redactor, now: datetime) -> _Evaluated:
         missing = () if attempt.error is None else (attempt.error.message,)
-        deps = replace(self._deps, sandbox=_SandboxAt(self._deps.sandbox, now), vault=_SecretNames(missing, redactor))
+        deps = replace(
+            self._deps,
+            sandbox=_SandboxAt(self._deps.sandbox, now),
+            vault=_SecretNames(missing, redactor),
+            approval_links=_HiddenLinks(self._deps.approval_links),
+        )
         stored = attempt.execution
         execution = ExecutionRef(
             execution_id=stored.id,
@@ -120,8 +130,16 @@ class EnginePastParams:
         parts = [node.params, *([node.condition] if node.condition else [])]
         if node.hooks is not None and node.hooks.prep is not None:
             parts.append(node.hooks.prep)
-        if names := _computed_secrets(parts):
+            if names := _listed(node.params.mentions.secrets):
+                yield f"The hook 'prep' may compute with {names}, and has the name in place of the value here"
+        if names := _listed(_computed_secrets(parts)):
             yield f"An expression computes with {names}, and has the name in place of the value here"
+        codes = [code for part in parts for code in expressions_of(part.template) if isinstance(code, Code)]
+        if any(read.root == "approval" for code in codes for read in code.references):
+            yield LINK
+        # If chance has few outcomes, two evaluations may have the same.
+        if any(_CHANCE.search(code.text) for code in codes):
+            yield CLOCK
         if attempt.others_set_variables and any("vars" in part.mentions.roots for part in parts):
             yield VARIABLES
         if attempt.state.at(attempt.step).status is not StepStatus.RUNNING:
@@ -144,6 +162,14 @@ def _differences(errors: Sequence[PartError], attempt: PastAttempt, node: Node) 
         yield NO_ERROR
 
 
+async def _shown(params: JSON, redactor: Redactor) -> tuple[JSON, bool]:
+    """Return the parameters without secrets, and True; or None and False if they are too large."""
+    # JSON has half of a unit for each value at least, so that no larger one can be stored.
+    if await asyncio.to_thread(left_after, params, 2 * MAX_EVENT_BYTES) < 0:
+        return None, False
+    return await without_secrets(params, redactor)
+
+
 async def _without_secrets_of(error: PartError, redactor: Redactor) -> PartError:
     reads = {
         name: shown[0] for name, value in error.reads.items() if (shown := await without_secrets(value, redactor))[1]
@@ -152,7 +178,7 @@ async def _without_secrets_of(error: PartError, redactor: Redactor) -> PartError
     return replace(error, message=str(message), reads=reads)
 
 
-def _computed_secrets(parts: Iterable[Prepared]) -> str:
+def _computed_secrets(parts: Iterable[Prepared]) -> Collection[str]:
     """Return the secrets that expressions read otherwise than as a whole."""
     names: set[str] = set()
     for part in parts:
@@ -161,7 +187,11 @@ def _computed_secrets(parts: Iterable[Prepared]) -> str:
                 names.update(read.keys[0] for read in expression.references if read.root == "secrets" and read.keys)
             elif isinstance(expression, Path) and expression.root == "secrets" and len(expression.keys) > 1:
                 names.add(str(expression.keys[0]))
-    return ", ".join(f"secrets.{name}" for name in sorted(names))
+    return names
+
+
+def _listed(secrets: Collection[str]) -> str:
+    return ", ".join(f"secrets.{name}" for name in sorted(secrets))
 
 
 def _ignore(line: Logged) -> None:
@@ -187,6 +217,17 @@ class _SandboxAt:
 
     async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
         return await self._sandbox.check(scripts)
+
+
+@dataclass(frozen=True, slots=True)
+class _HiddenLinks:
+    """Links of approvals without tokens that expressions could take apart. Implements `ports.ApprovalLinkSigner`."""
+
+    _links: ApprovalLinkSigner
+
+    def url(self, place: ApprovalPlace) -> str | None:
+        url = self._links.url(place)
+        return None if url is None else without_link_tokens(url)
 
 
 @dataclass(frozen=True, slots=True)
