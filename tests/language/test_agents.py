@@ -1,8 +1,11 @@
 """Agents in documents: the nodes that are made of them, and what is said about their faults."""
 
+from typing import Any
+
 import pytest
 
 from flowrunner.language import study_flow
+from flowrunner.language.schema import flow_schema
 from flowrunner.language.sketch import sketch_of
 from support.flows import flow_of, specs
 
@@ -54,6 +57,16 @@ def test_the_picture_of_a_document_shows_the_tools_of_an_agent_where_they_are_wr
         "answer/look": ("nodes.answer.params.tools[0]", 10),
         "answer/rejected": ("nodes.answer", 3),
     }
+
+
+def test_editors_offer_the_edges_of_an_agents_own_errors() -> None:
+    schema: Any = flow_schema(specs())
+
+    (agent,) = (
+        each["then"]["properties"] for each in schema["definitions"]["node"]["allOf"]
+        if each["if"]["properties"]["type"].get("const") == "agent"
+    )  # fmt: skip
+    assert {"error.agent", "error.llm", "error.http"} <= agent["next"]["properties"].keys()
 
 
 @pytest.mark.parametrize(

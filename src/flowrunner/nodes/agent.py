@@ -173,7 +173,8 @@ class Agent(NodeType[AgentOwnParams]):
     )
     Params = AgentParams
     OwnParams = AgentOwnParams
-    errors: ClassVar[tuple[str, ...]] = ("*",)
+    # Those that a flow names most often; tools and other servers fail with any.
+    errors: ClassVar[tuple[str, ...]] = ("*", "agent", "llm", "http")
     timeout_seconds = None
     starts_executions = True
     result_keys = ("content", "structured", "finish_reason", "turns", "steps", "messages", "usage", "model")
