@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from flowrunner.domain.expression import render
 from flowrunner.language import study_flow
 from flowrunner.language.schema import flow_schema
 from flowrunner.language.sketch import sketch_of
@@ -107,6 +108,32 @@ def test_an_agent_has_a_node_for_each_tool_of_an_mcp_server() -> None:
     assert list(nodes) == ["ask", "list 0", "add", "look", "rejected"]
     assert {nodes[name].type for name in ("list 0", "add", "look")} == {"mcp"}
     assert {nodes[name].timeout_seconds for name in ("list 0", "add", "look")} == {7.0}
+
+
+def test_the_parameters_of_an_mcp_server_are_read_once_for_all_of_its_tools() -> None:
+    names = ", ".join(f"t{number}" for number in range(32))
+    headers = ", ".join(f"X-{number}: '${{`a${{input}}`}}'" for number in range(20))
+    reading = study_flow(AGENT % f"{{mcp: {{url: 'http://x', headers: {{{headers}}}, tools: [{names}]}}}}", specs())
+    tools = flow_of(AGENT % "{mcp: {url: 'http://${input}', tools: [add, look]}}", specs())
+    nodes = tools.nodes["answer"].child_scopes[""].nodes
+
+    assert len(reading.codes) == 20
+    assert [
+        render(nodes[name].params.template, {"input": "x", "call": {"arguments": {"a": 1}}}) for name in ("add", "look")
+    ] == [{"url": "http://x", "tool": name, "arguments": {"a": 1}} for name in ("add", "look")]
+
+
+def test_no_more_nodes_are_made_than_an_agent_may_have_tools() -> None:
+    names = ", ".join(f"t{number}" for number in range(2000))
+    headers = ", ".join(f"X-{number}: '${{nothing.x}}'" for number in range(20))
+    server = f"{{mcp: {{url: 'http://x', headers: {{{headers}}}, tools: [{names}]}}}}"
+    found = faults_of(server)
+
+    assert ("nodes.answer.params.tools[0].mcp.tools", "param") in found
+    assert len(found) == 21
+    assert len(sketch_of(AGENT % server, specs()).nodes) == 36
+    many = "\n        - ".join(f"{{mcp: {{url: 'http://x', tools: [a{n}, b{n}, c{n}]}}}}" for n in range(1000))
+    assert len(sketch_of(AGENT % many, specs()).nodes) <= 100
 
 
 @pytest.mark.parametrize("name", ["ask", "rejected", "look"])

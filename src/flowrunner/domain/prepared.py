@@ -1,8 +1,9 @@
 """Templates that are ready to render, with the names that they read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from flowrunner.domain.expression import Code, Constant, Path, Template, codes_of, expressions_of
+from flowrunner.domain.expression import Code, Constant, MapOf, Path, Template, codes_of, expressions_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,3 +87,14 @@ class Prepared:
 
 def prepared(template: Template) -> Prepared:
     return Prepared(template=template, codes=codes_of(template), mentions=mentions_of(template))
+
+
+def with_constant(prepared: Prepared, key: str, text: str) -> Prepared:
+    """Return the template of a map with another text, without expressions, under one of its keys."""
+    template = prepared.template
+    if isinstance(template, Constant) and isinstance(template.value, Mapping):
+        return replace(prepared, template=Constant({**template.value, key: text}))
+    if isinstance(template, MapOf):
+        items = tuple((name, Constant(text) if name == key else value) for name, value in template.items)
+        return replace(prepared, template=MapOf(items))
+    return prepared

@@ -14,6 +14,7 @@ CALL: Final = "call"
 # The node that asks the model, and the one that answers a call that cannot be made.
 ASK: Final = "ask"
 REJECTED: Final = "rejected"
+MOST_TOOLS: Final = 32
 TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+", re.ASCII)
@@ -33,13 +34,15 @@ class AgentParts:
 
     Attributes:
         params: What it evaluates itself: its parameters without those of the nodes inside.
-        nodes: The nodes inside, as a document would have them.
+        nodes: The nodes inside, as a document would have them; those of the first 32 tools.
+        alike: Nodes that differ in their parameter `tool` alone from another one, by its name.
         places: Keys in the agent's node as written, by those that they have in ``nodes``.
         schemas: Schemas of arguments, by their keys in the agent's node.
     """
 
     params: dict[str, JSON] = field(default_factory=dict)
     nodes: dict[str, JSON] = field(default_factory=dict)
+    alike: dict[str, str] = field(default_factory=dict)
     places: dict[Keys, Keys] = field(default_factory=dict)
     schemas: dict[Keys, JSON] = field(default_factory=dict)
 
@@ -54,7 +57,9 @@ def agent_of(node: Mapping[str, JSON]) -> AgentParts:
     agent.places["nodes", ASK] = ()
     tools = params.get("tools")
     if isinstance(tools, list):
-        agent.params["tools"] = [_tool(agent, tool, ("params", "tools", place)) for place, tool in enumerate(tools)]
+        # More are a fault, which costs no more than it has to.
+        first = enumerate(tools[:MOST_TOOLS])
+        agent.params["tools"] = [_tool(agent, tool, ("params", "tools", place)) for place, tool in first]
     agent.nodes[REJECTED] = {"type": "fail", "params": {"error": "input.invalid", "message": "${call.fault}"}}
     agent.places["nodes", REJECTED] = ()
     return agent
@@ -104,11 +109,14 @@ def _mcp(agent: AgentParts, tool: Mapping[str, JSON], at: Keys) -> JSON:
         "params": {**params, "tools": list[JSON](names)},
         **{key: tool[key] for key in ("timeout", "retry") if key in tool},
     }
-    for name in names:
-        if name not in (*agent.nodes, REJECTED):
-            called: JSON = {**params, "tool": name, "arguments": "${call.arguments}"}
-            agent.nodes[name] = {"type": "mcp", "params": called, "output": "${result.text}", **common}
-    for name in (lists, *names):
+    added = [name for name in names if name not in agent.nodes and name != REJECTED]
+    # Of valid tools all: as many tools as servers, and the node that asks.
+    added = added[: max(0, 2 * MOST_TOOLS + 1 - len(agent.nodes))]
+    for name in added:
+        called: JSON = {**params, "tool": name, "arguments": "${call.arguments}"}
+        agent.nodes[name] = {"type": "mcp", "params": called, "output": "${result.text}", **common}
+    agent.alike.update((name, added[0]) for name in added[1:])
+    for name in (lists, *added):
         agent.places["nodes", name] = at
         agent.places["nodes", name, "params"] = (*at, "mcp")
     return {"name": lists, "mcp": list[JSON](names)}
@@ -118,7 +126,7 @@ def mcp_names(server: Mapping[str, JSON]) -> list[str]:
     """Return the tools of an MCP server that the model may call."""
     names = server.get("tools")
     found = (
-        [name for name in names if isinstance(name, str) and TOOL_NAME.fullmatch(name)]
+        [name for name in names[:MOST_TOOLS] if isinstance(name, str) and TOOL_NAME.fullmatch(name)]
         if isinstance(names, list)
         else []
     )

@@ -40,14 +40,14 @@ class Expressions:
     """Expressions of one document.
 
     Attributes:
-        codes: All JavaScript of the document, not compiled yet.
+        codes: All JavaScript of the document, not compiled yet, each piece once: nodes of an agent share some.
         secrets: Secrets that the expressions name, each with the place of its first use.
         config: Configuration values that they name, in the same way.
         needed: Those of both that some expression reads without a default, each with `secrets` or `config`.
     """
 
     document: Document
-    codes: list[Code] = field(default_factory=list)
+    codes: dict[Code, None] = field(default_factory=dict)
     secrets: dict[str, CodePlace] = field(default_factory=dict)
     config: dict[str, CodePlace] = field(default_factory=dict)
     needed: set[tuple[str, str]] = field(default_factory=set)
@@ -73,7 +73,7 @@ class Expressions:
         """
         place = _Place(self, context, names | context.names, at, code or {}, older_names)
         read = prepared(compile_template(value, place, at))
-        self.codes.extend(read.codes)
+        self.codes.update(dict.fromkeys(read.codes))
         for found in read.codes:
             for warning in lint_code(found, place.names - {changed}, is_result_used=changed is None):
                 self.document.warn_at(found.place, *warning)

@@ -9,7 +9,7 @@ from flowrunner.domain.errors import quoted
 from flowrunner.domain.expression import OUTPUT_NAMES, PARAMETER_NAMES
 from flowrunner.domain.expression.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.flow import ChildScopesKey, Graph, Node, NodeTypeSpec
-from flowrunner.domain.prepared import Prepared
+from flowrunner.domain.prepared import Prepared, with_constant
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.suggestions import is_suggestion, squashed
 from flowrunner.domain.values import JSON
@@ -380,8 +380,13 @@ class NodeReader:
             self.document.fault(at, "scope.depth", f"scopes are nested more than {MAX_DEPTH_OF_SCOPES} deep", key=True)
             return {}, None
         self.document.place_parts(at, agent.places)
-        nodes = {}
+        nodes: dict[str, Node] = {}
         for name, node in agent.nodes.items():
+            if name in agent.alike:
+                # Its expressions are read once, however many tools a server has.
+                if (first := nodes.get(agent.alike[name])) is not None:
+                    nodes[name] = replace(first, name=name, params=with_constant(first.params, "tool", name))
+                continue
             names = context.names if name == ASK else context.names | {CALL}
             read = self.node(name, node, (*at, "nodes", name), {}, replace(context, names=names))
             if read is not None:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.values import left_after, memory_of
-from flowrunner.language.agents import ASK, REJECTED, TOOL_NAME, tool_name
+from flowrunner.language.agents import ASK, MOST_TOOLS, REJECTED, TOOL_NAME, tool_name
 from flowrunner.nodes.durations import Duration
 from flowrunner.nodes.http import Headers, is_long_value, on_thread, url_faults
 from flowrunner.nodes.http_request import HttpRequestParams
@@ -31,7 +31,6 @@ from flowrunner.plugin import (
     StepContext,
 )
 
-MOST_TOOLS: Final = 32
 # Calls in one answer.
 MOST_CALLS: Final = 32
 DEFAULT_TURNS: Final = 10
@@ -189,7 +188,7 @@ class Agent(NodeType[AgentOwnParams]):
         tools = params.get("tools", [])
         if _is_expression(tools):
             faults.append(_not_written(("tools",), "a list"))
-        for place, tool in enumerate(tools if isinstance(tools, list) else ()):
+        for place, tool in enumerate(tools[:MOST_TOOLS] if isinstance(tools, list) else ()):
             if _is_expression(tool):
                 faults.append(_not_written(("tools", place), "a map"))
             if not isinstance(tool, dict):
