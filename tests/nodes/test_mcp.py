@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
@@ -241,3 +242,101 @@ async def test_a_server_of_an_earlier_revision_is_asked_by_a_handshake(
 
     assert failed.value.type == f"http.{status}"
     assert [json.loads(seen.body)["method"] for seen in peer.seen] == ["server/discover", "initialize"]
+
+
+INITIALIZED = {"id": 1, "result": {"protocolVersion": "2025-11-25", "capabilities": {}}}
+
+
+class Session:
+    """A server with a session: what it answers to each method; what is not named is an empty result."""
+
+    def __init__(self, **answers: tuple[int, dict[str, Any]] | None) -> None:
+        self.answers = answers
+        self.seen: list[tuple[str, dict[str, str]]] = []
+        self.hangs = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        message = await receive()
+        body = message.get("body", b"")
+        while message.get("more_body"):
+            message = await receive()
+            body += message.get("body", b"")
+        method = json.loads(body)["method"] if body else scope["method"]
+        self.seen.append((method, {name.decode(): value.decode() for name, value in scope["headers"]}))
+        answer = self.answers.get(method.partition("/")[2] or method, (200, {"id": 1, "result": {}}))
+        if answer is None:
+            await self.hangs.wait()
+            return
+        status, found = (200, INITIALIZED) if method == "initialize" else answer
+        headers = [(b"content-type", b"application/json"), (b"mcp-session-id", b"s1")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(found).encode()})
+
+    @property
+    def methods(self) -> list[str]:
+        return [method for method, _ in self.seen]
+
+
+@asynccontextmanager
+async def listening(app: Session) -> AsyncIterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+        running = asyncio.create_task(server.serve([listener]))
+        while not server.started:  # noqa: ASYNC110 # it tells nobody
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+        app.hangs.set()
+        server.should_exit = True
+        await running
+
+
+async def test_a_session_that_does_not_end_takes_no_more_than_the_time_that_is_left(client: EgressClient) -> None:
+    app = Session(DELETE=None)
+    context = PlainContext(client, timeout_seconds=2.0)
+    async with listening(app) as url, asyncio.timeout(2.0):
+        params = NODE.read({"url": url, "tool": "add", "protocol": "2025-11-25"})
+        result: Any = await NODE.run(params, context)
+
+    assert result["protocol"] == "2025-11-25"
+    assert app.methods == ["initialize", "notifications/initialized", "tools/call", "DELETE"]
+
+
+async def test_a_session_is_ended_that_could_not_begin(client: EgressClient) -> None:
+    app = Session(initialized=(500, {}))
+    async with listening(app) as url:
+        with pytest.raises(NodeFailure):
+            await run(client, url, tool="add", protocol="2025-11-25")
+
+    assert app.methods == ["initialize", "notifications/initialized", "DELETE"]
+
+
+async def test_the_end_of_a_session_has_the_depth_of_the_execution_and_a_key_of_its_own(client: EgressClient) -> None:
+    app = Session()
+    async with listening(app) as url:
+        await run(client, url, tool="add", protocol="2025-11-25", headers={"Flowrunner-Depth": "0"})
+
+    sent = dict(app.seen)
+    assert sent["DELETE"]["flowrunner-depth"] == sent["tools/call"]["flowrunner-depth"] == "1"
+    assert len({headers["idempotency-key"] for _, headers in app.seen}) == len(app.seen)
+
+
+@pytest.mark.parametrize("code", ["x" * 900_000, ["x"] * 1000, 10**400, True, None])
+async def test_a_code_that_is_no_number_is_left_out_of_the_error(client: EgressClient, peer: Peer, code: Any) -> None:
+    body = json.dumps({"id": 1, "error": {"code": code, "message": "no"}})
+    url = peer.give("/mcp", 200, body, Content_Type="application/json")
+    with pytest.raises(NodeFailure) as failed:
+        await run(client, url, protocol="2026-07-28", tool="add")
+
+    assert (str(failed.value), failed.value.data) == (
+        "The MCP server rejects tools/call: 'no'", {"code": None, "status_code": 200}
+    )  # fmt: skip
+
+
+async def test_the_first_parts_of_a_result_are_read(client: EgressClient, peer: Peer) -> None:
+    body = json.dumps({"id": 1, "result": {"content": [{"type": "text", "text": "x"}] * 6000}})
+    url = peer.give("/mcp", 200, body, Content_Type="application/json")
+
+    result = await run(client, url, protocol="2026-07-28", tool="add")
+    assert result["text"].count("x") == 5000

@@ -4,6 +4,7 @@ Source: https://modelcontextprotocol.io/specification/2026-07-28/basic/transport
 """
 
 import base64
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,10 +41,14 @@ MOST_OF_TOOLS: Final = 500_000
 _MOST_PAGES: Final = 50
 _MOST_OF_A_MESSAGE: Final = 2000
 _MOST_OF_A_SESSION: Final = 1000
+# Of JSON-RPC, an integer that JavaScript can read.
+_LARGEST_CODE: Final = 2**53 - 1
 _META: Final = "io.modelcontextprotocol/"
 _CLIENT: Final = {"name": "flowrunner", "version": "1"}
-# The result must not be lost because a session does not end.
+# The result must not be lost because a session does not end: this, and half of what is left of the node's time at most.
 _CLOSING_SECONDS: Final = 2.0
+# Tools of a page, and parts of a result: what is beyond is not read.
+_MOST_ELEMENTS: Final = 5000
 # Of a server that does not know the revision, or the method: it is asked again by a handshake.
 _NOT_OF_THE_REVISION: Final = frozenset({400, 404, 405, 406, 415, 422, 426, 501})
 
@@ -89,9 +94,9 @@ class Mcp(NodeType[McpParams]):
     async def run(self, params: McpParams, context: StepContext) -> JSON:
         server = _McpClient(params, context)
         revision = params.protocol or await server.revision()
-        if revision != STATELESS:
-            await server.open_session(revision)
         try:
+            if revision != STATELESS:
+                await server.open_session(revision)
             result = await (_tools(server, params) if params.tool is None else _call(server, params))
         except NodeFailure:
             await server.close_session()
@@ -108,6 +113,7 @@ class _McpClient:
         session: Headers of each request after the handshake.
         spoken: The revision that is spoken.
         sent: Messages so far, other than calls.
+        began: When the step began, in seconds of `time.monotonic`.
     """
 
     params: McpParams
@@ -115,6 +121,7 @@ class _McpClient:
     session: dict[str, str] = field(default_factory=dict)
     spoken: str = STATELESS
     sent: int = 0
+    began: float = field(default_factory=time.monotonic)
 
     async def revision(self) -> str:
         """Ask the server for the revision that it speaks. Raises: NodeFailure."""
@@ -152,13 +159,24 @@ class _McpClient:
         # Imported here, because `flowrunner validate` needs the parameters of this type and no event loop.
         from asyncio import timeout
 
-        headers = with_headers(header_texts(self.params.headers), self.session)
+        limit = self.context.timeout_seconds
+        left = _CLOSING_SECONDS if limit is None else min(_CLOSING_SECONDS, self.seconds_left(limit) / 2)
+        own = {**self.session, "Idempotency-Key": self._next_key()}
+        headers = with_own(with_headers(header_texts(self.params.headers), own), self.context)
         try:
-            async with timeout(_CLOSING_SECONDS), self.context.http.hold() as http:
+            async with timeout(left), self.context.http.hold() as http:
                 await http.request("DELETE", self.params.url, headers=headers)
         except (NodeFailure, TimeoutError):
             # The result is there, and the server ends sessions by itself, too.
             self.context.log("info", "The session with the MCP server could not be ended")
+
+    def seconds_left(self, limit: float) -> float:
+        return max(0.0, self.began + limit - time.monotonic())
+
+    def _next_key(self) -> str:
+        # A server that recognizes repeats must tell the requests of one step apart.
+        self.sent += 1
+        return f"{self.context.idempotency_key}.{self.sent}"
 
     async def request(self, method: str, params: Mapping[str, JSON]) -> Mapping[str, Any]:
         """Return the result of a request. Raises: NodeFailure."""
@@ -168,9 +186,7 @@ class _McpClient:
         """Send a message. Raises: NodeFailure, also for a status that is an error without a message."""
         own = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", **self.session}
         if method != "tools/call":
-            # A server that recognizes repeats must tell the requests of one step apart.
-            self.sent += 1
-            own["Idempotency-Key"] = f"{self.context.idempotency_key}.{self.sent}"
+            own["Idempotency-Key"] = self._next_key()
         if self.spoken == STATELESS:
             own |= {"MCP-Protocol-Version": STATELESS, "Mcp-Method": method}
             if method == "tools/call":
@@ -194,7 +210,8 @@ class _McpClient:
             answer = await http.request(
                 "POST", self.params.url, headers=headers, body=body, on_long=self.context.hold_long_value
             )
-        if not 200 <= answer.status <= 299 and _kind_of(answer) != "application/json":
+        has_message = _kind_of(answer) == "application/json" and not is_notification
+        if not 200 <= answer.status <= 299 and not has_message:
             raise await http_failure(self.context, answer)
         return answer
 
@@ -204,8 +221,8 @@ class _McpClient:
         error = found.get("error") if isinstance(found, Mapping) else None
         if isinstance(error, Mapping):
             # The protocol has integers alone, and anything else may have any length.
-            code = error["code"] if type(error.get("code")) is int else None
-            text = str(error.get("message", ""))
+            given, text = error.get("code"), str(error.get("message", ""))
+            code = given if type(given) is int and abs(given) <= _LARGEST_CODE else None
             number = "" if code is None else f" ({code})"
             message = f"The MCP server rejects {method}: {quoted(text, most=_MOST_OF_A_MESSAGE)}{number}"
             raise NodeFailure("mcp.error", message, data={"code": code, "status_code": answer.status})
@@ -254,7 +271,7 @@ async def _tools(server: _McpClient, params: McpParams) -> JSON:
     for _ in range(_MOST_PAGES):
         page = await server.request("tools/list", {} if cursor is None else {"cursor": cursor})
         listed = page.get("tools")
-        for tool in listed if isinstance(listed, list) else ():
+        for tool in listed[:_MOST_ELEMENTS] if isinstance(listed, list) else ():
             name = tool.get("name") if isinstance(tool, Mapping) else None
             if not isinstance(name, str) or (wanted and name not in wanted):
                 continue
@@ -281,7 +298,8 @@ async def _call(server: _McpClient, params: McpParams) -> JSON:
     """Return `{protocol, text, structured, content}`. Raises: NodeFailure."""
     answer = await server.request("tools/call", {"name": params.tool, "arguments": params.arguments})
     content = answer.get("content")
-    blocks = [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
+    first = content[:_MOST_ELEMENTS] if isinstance(content, list) else []
+    blocks = [block for block in first if isinstance(block, Mapping)]
     texts = [str(block.get("text", "")) for block in blocks if block.get("type") == "text"]
     structured = answer.get("structuredContent")
     text = "\n".join(texts) if texts else None
