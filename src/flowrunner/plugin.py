@@ -391,7 +391,11 @@ class StepContext(Protocol):
         ...
 
     async def check(self, value: JSON, schema: JSON) -> Sequence[str]:
-        """Return the faults of a value in words; none if it fits the JSON Schema."""
+        """Return the faults of a value in words; none if it fits the JSON Schema.
+
+        Raises:
+            ValueError: If the schema itself has faults, or keywords that FlowRunner does not read.
+        """
         ...
 
     def now(self) -> datetime: ...

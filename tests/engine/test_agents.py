@@ -712,3 +712,40 @@ async def test_no_call_beyond_the_document_is_made(engine: Machine) -> None:
     assert ending(events).result["content"] == "Nothing."
     assert set(urls(engine.http)) == {MODEL}
     assert path_of(events).count("rejected") == len(calls)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"example": {"a": 1}},
+        {"$id": "https://tools.example.com/add"},
+        {"properties": {"a": {"type": "integer", "required": True}}},
+        {"properties": {"a": {"type": "string", "pattern": "^(?!x)"}}},
+        {"properties": {"a": {"enum": []}}},
+        {"properties": {"a": {"$ref": "https://tools.example.com/a.json"}}},
+        {"$defs": {"t": {"properties": {"n": {"$ref": "#/$defs/t"}}}}, "properties": {"a": {"$ref": "#/$defs/t"}}},
+        {"properties": {f"p{number}": {"type": "integer"} for number in range(2500)}},
+    ],
+)  # fmt: skip
+async def test_a_schema_of_an_mcp_server_that_cannot_be_read_is_left_to_the_server(
+    engine: Machine, more: dict[str, Any]
+) -> None:
+    await secret(engine, "TOKEN", "very-secret-token")
+    tools = [{"name": name, "inputSchema": {"type": "object", **more}} for name in ("add", "look")]
+    listed = answer(body=json.dumps({"id": 1, "result": {"tools": tools}}))
+    engine.http.at("http://mcp/", DISCOVERED, listed, given("3"))
+    turns = [says(None, ("add", {"a": 1}), ("add", {"a": 2})), says(None, ("add", {"a": 3}))]
+    events = await run(engine, agent("      concurrency: 1", MCP), *turns, says("Done."))
+
+    assert path_of(events) == ["answer", "list 1", "ask", "add", "add", "ask", "add", "ask"]
+    warned = [event.message for event in of_type(Logged, events) if event.level == "warn"]
+    assert len(warned) == 1
+    assert "'add' are checked by the MCP server alone: the schema has faults" in warned[0]
+
+
+async def test_a_schema_that_the_document_computes_and_that_cannot_be_read_fails_the_agent(engine: Machine) -> None:
+    document = agent().replace("properties: {town: {type: string}}", 'properties: "${flow.input.question}"')
+    events = await run(engine, document, says(None, ("weather", {"town": "Rome"})), says("Done."))
+
+    error = ending(events).error
+    assert (error.type, "of the tool weather cannot be checked" in error.message) == ("input.invalid", True)

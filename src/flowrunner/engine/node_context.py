@@ -270,10 +270,9 @@ class NodeContext:
 
 def _faults_of(value: JSON, schema: JSON, engine: SchemaEngine) -> Sequence[str]:
     budget = SchemaBudget(engine)
+    form = Form(schema, budget)
     try:
-        Form(schema, budget).check(value, budget, ())
+        form.check(value, budget, ())
     except InvalidInput as error:
         return [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in error.faults]
-    except ValueError as error:
-        return [str(error)]
     return ()

@@ -390,11 +390,13 @@ async def _open_calls(turns: Sequence[_Turn], event: ScopesEnded, context: StepC
         message = f"The model asks for {len(last.calls)} calls at once; the most is {MOST_CALLS}"
         raise NodeFailure("agent.calls", message)
     tools = {tool["name"]: tool for tool in _tools_of(event)}
+    called = {call.name for turn in turns[:-1] for call in turn.calls}
     starts: list[str] = []
     inputs: list[JSON] = []
     for call in last.calls:
         given: dict[str, JSON] = {"id": call.id, "name": call.name, "arguments": call.arguments}
-        fault = await _fault_of(call, tools, context)
+        fault = await _fault_of(call, tools, context, is_told=call.name in called)
+        called.add(call.name)
         if fault is None:
             starts.append(call.name)
             context.log("info", f"Turn {number}: the model calls {quoted(call.name)}")
@@ -413,14 +415,32 @@ async def _open_calls(turns: Sequence[_Turn], event: ScopesEnded, context: StepC
     )
 
 
-async def _fault_of(call: _Call, tools: Mapping[str, Any], context: StepContext) -> str | None:
-    """Return why a call cannot be made, for the model; None if it can."""
+async def _fault_of(call: _Call, tools: Mapping[str, Any], context: StepContext, *, is_told: bool) -> str | None:
+    """Return why a call cannot be made, for the model; None if it can.
+
+    Args:
+        is_told: The log has what there is to say about the tool.
+
+    Raises:
+        NodeFailure: If the document gives a schema that cannot be read.
+    """
     tool = tools.get(call.name)
     if tool is None:
         return f"There is no tool {quoted(call.name)}. The tools are: {', '.join(tools) or 'none'}"
     if not isinstance(call.arguments, dict):
         return "The arguments are no JSON object"
-    faults = await context.check(call.arguments, tool["parameters"])
+    try:
+        faults = await context.check(call.arguments, tool["parameters"])
+    except ValueError as error:
+        if "protocol" not in tool:
+            raise NodeFailure(
+                "input.invalid", f"The arguments of the tool {call.name} cannot be checked: {error}"
+            ) from None
+        # Servers write schemas for other validators, and check the arguments themselves.
+        if not is_told:
+            message = f"The arguments of {quoted(call.name)} are checked by the MCP server alone: {error}"
+            context.log("warn", message[:_MOST_OF_A_MESSAGE])
+        return None
     if not faults:
         return None
     return f"The arguments do not fit their schema: {'; '.join(faults[:_MOST_FAULTS])}"[:_MOST_OF_A_MESSAGE]
