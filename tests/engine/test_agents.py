@@ -749,3 +749,12 @@ async def test_a_schema_that_the_document_computes_and_that_cannot_be_read_fails
 
     error = ending(events).error
     assert (error.type, "of the tool weather cannot be checked" in error.message) == ("input.invalid", True)
+
+
+async def test_an_answer_that_makes_the_conversation_too_long_is_not_lost(engine: Machine) -> None:
+    engine.http.at("http://peer/Rome", answer(body=json.dumps("x" * 49_900)))
+    long = "y" * 60_000
+    events = await run(engine, agent(), says(None, *[("weather", {"town": "Rome"})] * 19), says(long))
+
+    result = ending(events).result
+    assert (result["content"] == long, result["messages"], len(result["steps"])) == (True, None, 19)

@@ -6,6 +6,7 @@ one for each tool. Each question and each call is a run of one of them, and the 
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self
 
@@ -523,11 +524,13 @@ def _result(turns: Sequence[_Turn]) -> JSON:
         **{key: last.get(key) for key in ("content", "structured", "finish_reason")},
         "turns": len(turns),
         "steps": _steps(turns),
-        "messages": _messages(turns),
+        "messages": None,
         "usage": _usage(turns),
         "model": last.get("model"),
     }
     # An answer must not be lost because of what has led to it. All of that is in the steps of the execution, too.
+    with suppress(NodeFailure):
+        result["messages"] = _messages(turns)
     shorter: Sequence[dict[str, JSON]] = ({"messages": None}, {"steps": _steps(turns, has_arguments=False)}, _NO_STEPS)
     return _fitting(result, shorter, lambda value: len(msgspec.json.encode(value)) <= MOST_BYTES_OF_RESULT)
 
