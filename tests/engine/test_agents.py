@@ -758,3 +758,15 @@ async def test_an_answer_that_makes_the_conversation_too_long_is_not_lost(engine
 
     result = ending(events).result
     assert (result["content"] == long, result["messages"], len(result["steps"])) == (True, None, 19)
+
+
+async def test_results_that_take_too_much_memory_are_an_error_of_the_agent_and_its_edges_catch_it(
+    engine: Machine,
+) -> None:
+    engine.http.at("http://peer/Rome", answer(body=f"[{'{},' * 250_000}{{}}]"))
+    document = agent() + "    next: {error.agent: long}\n  long: {type: return, params: {value: '${error.message}'}}\n"
+    events = await run(engine, document, says(None, *[("weather", {"town": "Rome"})] * 8), says("Done."))
+
+    (failed,) = [event for event in of_type(NodeFailed, events) if event.node == "answer"]
+    assert failed.error.type == "agent.too_long"
+    assert "let tools return less with 'output'" in ending(events).result

@@ -36,7 +36,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import ExecutionState, budget_of
 from flowrunner.domain.flow import DEFAULT_ACTION, Flow, Graph, Node
 from flowrunner.domain.status import StepStatus
-from flowrunner.domain.step_state import MAX_HELD_BYTES, Frame, StepState
+from flowrunner.domain.step_state import MAX_HELD_BYTES, Frame, ScopeProgress, StepState
 from flowrunner.domain.values import JSON
 
 # Crashes during one node before it fails: the node is probably the cause.
@@ -257,17 +257,23 @@ def _with_open_scopes(
     if scopes.fatal is not None:
         return _fail_with_scopes(current, scopes.fatal)
     if scopes.is_over_limit:
-        ended = len(scopes.results) + len(scopes.errors)
-        most = MAX_HELD_BYTES // 1024**2
-        results = counted(ended, "round or branch", "rounds or branches")
-        size = f"The results of {results} take more than {most} MiB of memory together"
-        message = f"{size}. Return only the part that you need from each, or collect it with 'collect'"
-        return _fail_with_scopes(current, ErrorValue(type="limit.collect", node=current.step.node, message=message))
+        return _fail_with_scopes(current, _over_limit(node_of(flow, state, current.step), scopes))
     if scopes.may_continue:
         return (*_cancel_scopes(current), _resume(flow, state, current, cut_off))
     if not scopes.has_begun and scopes.opened.not_before is not None:
         return ()
     return _begin_scopes(flow, state, current)
+
+
+def _over_limit(node: Node, scopes: ScopeProgress) -> ErrorValue:
+    """Return the error of a step whose scopes have given more than is kept in memory."""
+    most = f"take more than {MAX_HELD_BYTES // 1024**2} MiB of memory together"
+    if scopes.opened.keeps_results:
+        message = f"The answers and the results of tools {most}: let tools return less with 'output'"
+        return ErrorValue(type=f"{node.type}.too_long", node=node.name, message=message)
+    results = counted(len(scopes.results) + len(scopes.errors), "round or branch", "rounds or branches")
+    advice = "Return only the part that you need from each, or collect it with 'collect'"
+    return ErrorValue(type="limit.collect", node=node.name, message=f"The results of {results} {most}. {advice}")
 
 
 def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
