@@ -770,3 +770,14 @@ async def test_results_that_take_too_much_memory_are_an_error_of_the_agent_and_i
     (failed,) = [event for event in of_type(NodeFailed, events) if event.node == "answer"]
     assert failed.error.type == "agent.too_long"
     assert "let tools return less with 'output'" in ending(events).result
+
+
+async def test_the_revision_of_an_mcp_server_is_that_of_the_document(engine: Machine) -> None:
+    await secret(engine, "TOKEN", "very-secret-token")
+    engine.http.at("http://mcp/", listing("add", "look"), given("3"))
+    server = MCP.replace("tools: [add", "protocol: '2026-07-28', tools: [add")
+    events = await run(engine, agent("", server), says(None, ("add", {"a": 1})), says("Done."))
+
+    made = [json.loads(request.body or b"") for request in engine.http.requests if request.url == "http://mcp/"]
+    assert [message["method"] for message in made] == ["tools/list", "tools/call"]
+    assert ending(events).result["content"] == "Done."

@@ -141,6 +141,14 @@ def test_a_tool_has_a_name_of_its_own(name: str) -> None:
     assert ("nodes.answer.params", "param") in faults_of(f"{REQUEST}\n        - {{name: {name}, flow: f}}")
 
 
+@pytest.mark.parametrize("name", ["search.files", "a" * 65, "ask", "rejected"])
+def test_a_tool_of_an_mcp_server_that_cannot_have_its_name_is_called_by_a_flow(name: str) -> None:
+    faults = study_flow(AGENT % f"{{mcp: {{url: 'http://x', tools: [{name}]}}}}", specs()).faults
+
+    assert [fault.code for fault in faults] == ["param"]
+    assert "call this tool by a flow with a node of type 'mcp'" in faults[0].message
+
+
 @pytest.mark.parametrize(("type", "meant"), [("aiAgent", "agent"), ("langchain", "agent"), ("mcp_client", "mcp")])
 def test_the_names_of_other_systems_are_explained(type: str, meant: str) -> None:
     faults = study_flow(f"nodes: {{a: {{type: {type}}}}}", specs()).faults

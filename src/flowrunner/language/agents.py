@@ -101,7 +101,7 @@ def _mcp(agent: AgentParts, tool: Mapping[str, JSON], at: Keys) -> JSON:
     server: Mapping[str, JSON] = given if isinstance(given, dict) else {}
     names = mcp_names(server)
     common = {key: tool[key] for key in _OF_NODE if key in tool}
-    params = {key: server[key] for key in ("url", "headers") if key in server}
+    params = {key: server[key] for key in ("url", "headers", "protocol") if key in server}
     # No tool has this name, because those have no blanks.
     lists = f"list {at[-1]}"
     agent.nodes[lists] = {

@@ -21,6 +21,7 @@ from flowrunner.nodes.durations import Duration
 from flowrunner.nodes.http import Headers, is_long_value, on_thread, url_faults
 from flowrunner.nodes.http_request import HttpRequestParams
 from flowrunner.nodes.llm import ANSWER, MOST_MESSAGES, ModelParams
+from flowrunner.nodes.mcp import Revision
 from flowrunner.plugin import (
     JSON,
     NodeFailure,
@@ -50,16 +51,24 @@ _MOST_FAULTS: Final = 10
 _MOST_OF_A_MESSAGE: Final = 2000
 
 
+# For a tool that cannot have its name.
+_INSTEAD: Final = "call this tool by a flow with a node of type 'mcp'"
+
+
 class McpServer(Params):
     url: str = Field(min_length=1, max_length=8192)
     headers: Headers = Field(default={})
     tools: list[str] = Field(min_length=1, max_length=MOST_TOOLS, description="Those that the model may call.")
+    protocol: Revision | None = Field(
+        default=None, description="Revision of the protocol; the server is asked if absent."
+    )
 
     @model_validator(mode="after")
     def _with_names(self) -> Self:
         for name in self.tools:
             if not TOOL_NAME.fullmatch(name):
-                raise ValueError(f"{quoted(name)} is no name of 1 to 64 letters, digits, - and _")
+                message = f"{quoted(name)} is no name of 1 to 64 letters, digits, - and _, as models want it"
+                raise ValueError(f"{message}: {_INSTEAD}")
         return self
 
 
@@ -130,7 +139,9 @@ class AgentParams(ModelParams):
             names[ANSWER] += 1
         for name, count in names.items():
             if count > 1:
-                raise ValueError(f"the name {quoted(str(name))} is that of another tool, or taken")
+                message = f"the name {quoted(str(name))} is that of another tool, or taken"
+                is_listed = any(tool.mcp is not None and name in tool.mcp.tools for tool in self.tools)
+                raise ValueError(f"{message}: {_INSTEAD}" if is_listed else message)
         return self
 
 
@@ -256,7 +267,8 @@ class Agent(NodeType[AgentOwnParams]):
             tools: list[JSON] = [{key: tool[key] for key in _OF_MODEL} for tool in _tools_of(event)]
             return {**{k: v for k, v in params.items() if k != "prompt"}, "messages": messages, "tools": tools}
         if "tool" in params:
-            return {**params, "protocol": next((t["protocol"] for t in _tools_of(event) if t["name"] == node), None)}
+            spoken = next((t["protocol"] for t in _tools_of(event) if t["name"] == node and "protocol" in t), None)
+            return params if spoken is None else {**params, "protocol": spoken}
         fixed = params.get("input", {})
         if "flow" in params and isinstance(fixed, dict) and isinstance(input, dict):
             return {**params, "input": {**input["arguments"], **fixed}}
