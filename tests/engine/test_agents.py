@@ -781,3 +781,35 @@ async def test_the_revision_of_an_mcp_server_is_that_of_the_document(engine: Mac
     made = [json.loads(request.body or b"") for request in engine.http.requests if request.url == "http://mcp/"]
     assert [message["method"] for message in made] == ["tools/list", "tools/call"]
     assert ending(events).result["content"] == "Done."
+
+
+async def test_a_killed_call_is_made_again_in_a_session_of_its_own(path: Path) -> None:
+    def session(id: str) -> HttpAnswer:
+        found = {"id": 1, "result": {"protocolVersion": "2025-11-25", "capabilities": {}}}
+        return answer(body=json.dumps(found), mcp_session_id=id)
+
+    http, done = FakeHttp(), answer(202, body="")
+    http.at(
+        "http://mcp/",
+        *(session("s1"), done, listing("add", "look"), done),
+        *(session("s2"), done, never),
+        *(session("s3"), done, given("3"), never),
+    )
+    http.at(MODEL, says(None, ("add", {"a": 1})), says("Done."))
+    document = agent("", MCP.replace("tools: [add", "protocol: '2025-11-25', tools: [add"))
+    async with machine(path, http=http) as before:
+        await secret(before, "TOKEN", "very-secret-token")
+        await before.save(document)
+        await before.start(input=QUESTION)
+        await before.until_requested("http://mcp/", 7)
+    async with machine(path, http=http) as after:
+        assert await after.until_ended() is Status.COMPLETED
+        assert ending(await after.events()).result["content"] == "Done."
+
+    made = [request for request in http.requests if request.url == "http://mcp/"]
+    called = [request for request in made if b"tools/call" in (request.body or b"")]
+    assert [request.headers["Mcp-Session-Id"] for request in called] == ["s2", "s3"]
+    assert called[0].key == called[1].key
+    ended = [request for request in made if request.method == "DELETE"]
+    assert [request.headers["Mcp-Session-Id"] for request in ended] == ["s1", "s3"]
+    assert not {request.key for request in ended} & {called[0].key}
