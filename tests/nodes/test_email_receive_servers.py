@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.nodes import email_receive
 from flowrunner.nodes.email_send import EmailSend
@@ -104,7 +105,7 @@ async def test_attachments_are_files_that_other_nodes_take(servers: ImapServers)
         ("utf-8", "8BIT", b"a\xff\x00b\x1b", "a\ufffd\ufffdb\ufffd"),
         ("utf-8", "QUOTED-PRINTABLE", b"Gr=C3=BC=\r\n=C3=9Fe=", "Grüße"),
         ("utf-8", "BASE64", b"R3LDvMOf\r\nZQ", "Grüße"),
-        ("utf-8", "base64", b"not base64 \xff!=a", "\ufffd"),
+        ("utf-8", "base64", b"not base64 \xff!=", "\ufffd"),
         ("utf-8", "X-UNKNOWN", b"=?", "=?"),
         ("utf-16", "8BIT", "a".encode("utf-16"), "a"),
     ],
@@ -258,6 +259,50 @@ async def test_a_server_that_finds_a_message_before_the_place_is_not_believed(se
     assert (result["messages"], result["last_uid"], result["more"]) == ([], 8, False)
 
 
+async def test_uids_beyond_the_largest_are_not_believed(servers: ImapServers) -> None:
+    largest = 2**32 - 1
+    with servers.scripted({"UID SEARCH": b"* SEARCH 1 4294967296 9999999999 12345678901\r\n"}) as reader:
+        found = await reader.read(with_body=False)
+        asked = len(servers.commands)
+        behind = await reader.read(after_uid=largest, uid_validity=7)
+    with servers.scripted({"EXAMINE": b"* OK [UIDVALIDITY 4294967296] UIDs valid\r\n"}) as reader:
+        failed = await reader.fail()
+
+    assert ([one["uid"] for one in found["messages"]], found["last_uid"]) == ([1], 1)
+    assert (behind["messages"], behind["last_uid"], behind["more"]) == ([], largest, False)
+    assert not any("SEARCH" in command for command in servers.commands[asked:])
+    assert failed.type == "email.invalid_answer"
+
+
+async def test_a_date_of_an_early_year_has_four_digits_for_it(servers: ImapServers) -> None:
+    envelope = described().replace(b"01 Dec 2026 03:00:00", b"01 Dec 0987 03:00:00")
+    with servers.scripted({HEAD: envelope.replace(b"01-Dec-2026", b"01-Dec-0987")}) as reader:
+        (read,) = await reader.messages()
+
+    assert read["received_at"] == "0987-12-01T02:10:47Z"
+
+
+async def test_base64_that_goes_on_after_its_end_is_incomplete(servers: ImapServers) -> None:
+    answers: dict[str, Answer] = {
+        HEAD: described(structure=text_part("utf-8", "BASE64", 20)),
+        part("1"): body(b64encode(b"Hello!!!") + b"\r\n" + b64encode(b"Bye") + b"\r\n"),
+    }
+    with servers.scripted(answers) as reader:
+        (read,) = await reader.messages()
+
+    assert (read["text"], read["incomplete"]) == ("Hello!!!", True)
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "INUSE", "LIMIT"])
+@pytest.mark.parametrize("command", ["AUTHENTICATE", "EXAMINE", "UID FETCH 1 (UID FLAGS"])
+async def test_a_refusal_that_may_pass_is_retried_by_default(servers: ImapServers, command: str, code: str) -> None:
+    with servers.scripted({command: sends(f"TAG NO [{code}] Try later\r\n".encode())}) as reader:
+        failed = await reader.fail()
+
+    assert (failed.type, failed.data["code"]) == ("email.unavailable", code)  # type: ignore[call-overload,index] # a dict
+    assert RetryPolicy(max_retries=1).covers(failed.type)
+
+
 async def test_a_result_ends_before_the_message_that_does_not_fit(servers: ImapServers) -> None:
     data = b64encode(b"x" * 600_000)
     structure = b'("application" "pdf" NIL NIL NIL "base64" %d NIL ("attachment" ("filename" "a.pdf")))' % len(data)
@@ -349,7 +394,7 @@ INVALID: Final = "email.invalid_answer"
         ({"EXAMINE": sends(b"* 1 FETCH (X {4294967296}\r\n")}, INVALID),
         ({"EXAMINE": sends(b"* 1 FETCH (X {99999999999999}\r\n")}, "timeout"),
         ({"EXAMINE": b"* 1 EXISTS\r\n"}, "email.unsupported"),
-        ({"EXAMINE": sends(b"TAG NO [UNAVAILABLE] later\r\n")}, "email.refused"),
+        ({"EXAMINE": sends(b"TAG NO [UNAVAILABLE] later\r\n")}, "email.unavailable"),
         ({"UID SEARCH": sends(b"TAG NO [BADCHARSET (US-ASCII)] no\r\n")}, "email.refused"),
         ({"UID SEARCH": b"* SEARCH " + b"1234567890 " * 400_000 + b"\r\n"}, "email.too_large"),
         ({"UID SEARCH": sends(b"")}, "timeout"),

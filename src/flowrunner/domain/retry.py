@@ -10,7 +10,7 @@ from typing import Final
 # Those of databases: a pooler that has lost its server or has no room, a transaction that another one was in the way
 # of, too many connections, a server that restarts.
 PASSING_ERRORS: Final = (
-    *("timeout", "connection", "http.408", "http.429", "http.5xx", "email.4xx"),
+    *("timeout", "connection", "http.408", "http.429", "http.5xx", "email.4xx", "email.unavailable"),
     *("sql.08P01", "sql.40001", "sql.40P01", "sql.53300", "sql.57P01", "sql.57P03"),
 )
 _LONGEST_ASKED_FOR: Final = 86400.0

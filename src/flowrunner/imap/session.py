@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 from flowrunner.bounded_socket import InvalidAnswer
 from flowrunner.imap.messages import message_of
-from flowrunner.imap.texts import base64_bytes, decoded, readable
+from flowrunner.imap.texts import base64_bytes, decoded, has_more_base64, readable
 from flowrunner.imap.values import Value, folder_name, quoted, values_of
 from flowrunner.imap.wire import ImapWire
 from flowrunner.plugin import ImapMessage, ImapPart, ImapSearch, ImapServer
@@ -26,7 +26,8 @@ _MOST_FETCHED_BYTES: Final = 16 * 1024 * 1024
 # Messages that are described at the same time.
 _AT_ONCE: Final = 10
 _MOST_REPLY_CHARACTERS: Final = 1000
-_NUMBER: Final = re.compile(rb"\d{1,10}")
+_LARGEST_UID: Final = 2**32 - 1
+_NUMBER: Final = re.compile(rb"\b\d{1,10}\b")
 _FETCH: Final = re.compile(rb"\* \d{1,10} FETCH ", re.IGNORECASE)
 _CODE: Final = re.compile(rb"\[([A-Z0-9-]{1,50})[ \]]")
 _UID_VALIDITY: Final = re.compile(rb"\* OK \[UIDVALIDITY (\d{1,10})\]", re.IGNORECASE)
@@ -151,9 +152,13 @@ class MailboxSession:
                 validity = int(found[1])
         if not validity:
             raise Unsupported("folder", "UIDs that stay the same")
+        if validity > _LARGEST_UID:
+            raise InvalidAnswer
         return validity
 
     def search(self, search: ImapSearch, *, most: int, newest: bool = False) -> tuple[Sequence[int], bool]:
+        if search.after_uid >= _LARGEST_UID:
+            return (), False
         # A number in place of the star would be an error to some servers; with it they return the last message, too.
         criteria: list[str] = [f"UID {search.after_uid + 1}:*"]
         if search.unseen:
@@ -176,7 +181,7 @@ class MailboxSession:
             if parts[0][:8].upper() == b"* SEARCH":
                 numbers = (int(one[0]) for one in _NUMBER.finditer(parts[0], 8))
                 # A server may tell of the messages in several responses, and of one of them twice.
-                found.update(choose(2 * most + 2, (uid for uid in numbers if uid > search.after_uid)))
+                found.update(choose(2 * most + 2, (uid for uid in numbers if search.after_uid < uid <= _LARGEST_UID)))
                 chosen = choose(most + 1, found)
                 found = set(chosen)
         return sorted(chosen[:most]), len(chosen) > most
@@ -217,12 +222,13 @@ class MailboxSession:
         if not isinstance(data, bytes):
             # Another client has deleted the message meanwhile.
             return b"", part.size == 0
-        read = data[:most]
+        read, is_whole = data[:most], len(data) <= most
         if part.encoding == "base64":
+            is_whole = is_whole and not has_more_base64(read)
             read = base64_bytes(read)
         elif part.encoding == "quoted-printable":
             read = binascii.a2b_qp(read)
-        return read, len(data) <= most
+        return read, is_whole
 
     def text(self, uid: int, part: ImapPart, *, most: int) -> tuple[str, bool]:
         data, is_whole = self.content(uid, part, most=most)

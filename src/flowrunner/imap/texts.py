@@ -73,6 +73,11 @@ def base64_bytes(data: bytes) -> bytes:
     return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
 
 
+def has_more_base64(data: bytes) -> bool:
+    """Return whether letters follow the end that `base64_bytes` finds, such as another text."""
+    return bool(data.partition(b"=")[2].translate(None, _NO_BASE64))
+
+
 def parameter(parameters: Mapping[str, bytes], name: str) -> str:
     """Return a parameter of a content type, whose value may be in several parts (RFC 2231); empty if there is none."""
     if (value := parameters.get(name)) is not None:

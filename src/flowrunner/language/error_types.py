@@ -10,7 +10,9 @@ from flowrunner.domain.suggestions import nearest
 # Closed families with all their members. Some also have the codes of replies.
 _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     "http": frozenset({"too_large", "redirects", "invalid_request", "invalid_answer", "invalid_json"}),
-    "email": frozenset({"login", "unsupported", "invalid_answer", "refused", "too_large", "uid_validity"}),
+    "email": frozenset(
+        {"login", "unsupported", "invalid_answer", "refused", "too_large", "uid_validity", "unavailable"}
+    ),
     "agent": frozenset({"turns", "calls", "too_long"}),
     "mcp": frozenset({"error", "tool", "no_tool", "protocol", "invalid_answer", "unsupported", "too_large"}),
     "llm": frozenset({"refused", "too_long", "invalid_answer"}),

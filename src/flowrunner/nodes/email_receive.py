@@ -372,7 +372,7 @@ def _addresses(addresses: Sequence[ImapAddress]) -> list[JSON]:
 
 
 def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if moment is None else moment.strftime(f"{moment.year:04}-%m-%dT%H:%M:%SZ")
 
 
 def _json_bytes(value: JSON) -> int:

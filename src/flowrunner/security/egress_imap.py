@@ -23,9 +23,12 @@ T = TypeVar("T")
 _SESSIONS: Final = 16
 _SESSIONS_OF_A_WORKSPACE: Final = 4
 _SURE_SESSIONS: Final = 2
+# What may pass: its own parts do not answer, another client has locked the folder, or a limit is reached (RFC 5530, 3).
+_PASSING: Final = frozenset({"UNAVAILABLE", "INUSE", "LIMIT"})
 # Things that a server refuses, by the stage of the session.
 _REFUSED: Final = {
     "tls": "the encryption",
+    "login": "the login",
     "folder": "the folder",
     "search": "the search",
     "message": "a message",
@@ -94,12 +97,13 @@ def _run(connection: EgressConnection, server: ImapServer, work: Callable[[ImapS
 def _failure(error: Exception, server: ImapServer) -> NodeFailure:
     shown = server_name(server.host, server.port)
     match error:
-        case CommandRefused() if error.stage == "login":
-            return NodeFailure("email.login", f"{shown} refused the login: {error.reply}", data=_data(error))
         case CommandRefused():
+            type = "email.login" if error.stage == "login" else "email.refused"
+            if error.code in _PASSING:
+                type = "email.unavailable"
             which = f" (UID {', '.join(map(str, error.uids))})" if error.uids else ""
             text = f"{shown} refused {_REFUSED[error.stage]}{which}: {error.reply}"
-            return NodeFailure("email.refused", text, data=_data(error))
+            return NodeFailure(type, text, data=_data(error))
         case Unsupported() if error.stage == "tls":
             return NodeFailure("connection.tls", f"{shown} does not offer STARTTLS, and nothing is sent without")
         case Unsupported():
