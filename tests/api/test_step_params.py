@@ -249,6 +249,12 @@ def test_a_secret_that_did_not_exist_is_what_the_attempt_failed_with(account: Cl
     assert [error["message"] for error in found["errors"]] == ["${secrets.MISSING}: there is no secret 'MISSING'"]
 
 
+def test_an_output_that_failed_makes_no_difference_to_what_was_given(account: Client) -> None:
+    id = finished(account, """nodes: {a: {type: log, params: {message: hi}, output: "${JSON.parse('{')}"}}""")
+
+    assert params_of(account, id, "a.1")["exact"]
+
+
 def test_values_of_the_configuration_and_secrets_are_those_of_then_and_those_of_now(account: Client) -> None:
     account.put("/api/v1/config/shop", {"value": "first"})
     id = finished(

@@ -357,6 +357,15 @@ async def test_a_part_larger_than_it_was_asked_for_is_dropped(servers: ImapServe
     assert (read["text"], read["incomplete"]) == ("", True)
 
 
+async def test_of_a_header_that_comes_twice_the_first_is_read(servers: ImapServers) -> None:
+    block = b"X-Order: 7\r\nX-Order: 8\r\n\r\n"
+    more = b" BODY[HEADER.FIELDS (X-Order)] {%d}\r\n%s" % (len(block), block)
+    with servers.scripted({HEAD: described(more=more)}) as reader:
+        (read,) = await reader.messages(headers=["X-Order"])
+
+    assert read["headers"] == {"x-order": "7"}
+
+
 async def test_a_message_that_the_server_does_not_give_is_named(servers: ImapServers) -> None:
     """Somebody has to go on behind it, from `after_uid`: without it, nothing would tell that it is missing."""
     answers: dict[str, Answer] = {

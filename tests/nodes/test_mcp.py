@@ -232,6 +232,15 @@ async def test_the_requests_of_a_call_have_the_key_of_the_step_and_the_authors_h
     assert json.loads(seen.body)["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
 
 
+async def test_the_name_of_a_tool_that_a_header_would_lose_blanks_of_is_encoded(
+    client: EgressClient, peer: Peer
+) -> None:
+    url = peer.give("/mcp", 200, json.dumps({"id": 1, "result": {}}), Content_Type="application/json")
+    await run(client, url, protocol="2026-07-28", tool=" look ")
+
+    assert peer.seen[0].headers["mcp-name"] == "=?base64?IGxvb2sg?="
+
+
 @pytest.mark.parametrize("status", [400, 404, 405, 406, 415, 422, 426, 501])
 async def test_a_server_of_an_earlier_revision_is_asked_by_a_handshake(
     client: EgressClient, peer: Peer, status: int
