@@ -292,7 +292,8 @@ class Store(Protocol):
     Only `NodeType.run` may use it.
 
     A step that runs again after a crash or a failure repeats its changes: the first one returns what the first one
-    of the earlier attempt did, without changing anything, and so on.
+    of the earlier attempt did, without changing anything, and so on. A change that failed is made again, and may then
+    succeed: a step that goes on after a failure has to expect both.
 
     Raises of each method: NodeFailure `input.invalid`, `limit.…`, `store.not_a_number`, `store.out_of_range`, and
     `store.changed` if an entry has not the expected value.

@@ -111,6 +111,8 @@ class AttemptStore:
                 lambda: deps.store.change(workspace_id, change, now=deps.clock.now())
             )
         except NotChanged as error:
+            if expected is not None:
+                await self._check_readable(at)
             raise NodeFailure(error.type, str(error)) from None
         except LimitReached as error:
             raise NodeFailure(f"limit.{error.limit}", str(error)) from None
@@ -132,8 +134,21 @@ class AttemptStore:
         return at
 
     async def _canonical(self, expected: Expected | None) -> str | None:
-        # Without secrets, as the stored value is.
-        return None if expected is None else canonical_text(await self._encoded(expected.value))
+        if expected is None:
+            return None
+        encoded = await self._encoded(expected.value)
+        if encoded != msgspec.json.encode(expected.value).decode():
+            # All secrets are stored alike, so that it would be equal to others.
+            raise NodeFailure("input.invalid", "expected: must not contain a secret, because secrets are not stored")
+        return canonical_text(encoded)
+
+    async def _check_readable(self, at: StoreKey) -> None:
+        """Raise NodeFailure if a value has a text that has become a secret since: no step reads it as it is stored."""
+        deps, workspace_id = self._loaded.deps, self._loaded.execution.workspace_id
+        stored = await deps.retry_until_available(lambda: deps.store.value(workspace_id, at, now=deps.clock.now()))
+        if stored is not None and self._loaded.redactor.found_in(stored.encode()):
+            message = f"The value at '{at.key}' contains a secret, so that no expected one equals it: delete it"
+            raise NodeFailure("input.invalid", message)
 
     async def _encoded(self, value: JSON) -> str:
         """Return the JSON of a value without secrets."""
