@@ -1299,3 +1299,36 @@ def test_the_panel_follows_a_key_that_is_held_although_the_browser_takes_no_more
     page.keyboard.press("ArrowDown")
 
     expect(panel(page).get_by_role("heading", name="b", exact=True)).to_be_visible()
+    expect(page).to_have_url(re.compile("step=a"))
+    page.evaluate("() => { delete history.replaceState }")
+    expect(page).to_have_url(re.compile(r"step=b"))
+
+
+def test_a_screen_whose_address_the_browser_did_not_take_has_it_later(tab: Tab, api: Client) -> None:
+    api.new_flow("nodes: {a: {type: return}}", name="opened in a hurry")
+    page = tab.go("/executions")
+    # Safari refuses it with an error, and Chromium in silence.
+    for refusal in ("throw new DOMException('Too many', 'SecurityError')", "return"):
+        page.get_by_role("navigation").get_by_role("link", name="Executions", exact=True).first.click()
+        expect(page).to_have_url(re.compile("/executions$"))
+        page.evaluate(f"() => {{ history.pushState = () => {{ {refusal} }} }}")
+        page.get_by_role("navigation").get_by_role("link", name="Flows", exact=True).first.click()
+        expect(page.get_by_role("link", name="opened in a hurry")).to_be_visible()
+        expect(page).to_have_url(re.compile("/executions$"))
+        page.evaluate("() => { delete history.pushState }")
+        expect(page).to_have_url(re.compile("/flows$"))
+
+        page.go_back()
+
+        expect(page).to_have_url(re.compile("/executions$"))
+        expect(page.get_by_role("heading", name="Executions", exact=True)).to_be_visible()
+
+
+def test_a_rerun_from_a_step_that_is_gone_says_so(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {a: {type: fail, params: {error: no, message: no}}}", name="loses a step"))
+    api.ended(id)
+    tab.page.route("**/steps?*", lambda route: route.fulfill(json={"steps": []}))
+    page = tab.go(f"/executions/{id}")
+    page.get_by_role("button", name=re.compile("^Re-run")).first.click()
+
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("There is nothing here")

@@ -142,6 +142,7 @@ function travel(): void {
     window.history.go(at - next);
     return;
   }
+  forget();
   places.set(at, window.scrollY);
   at = next;
   location.value = here();
@@ -155,22 +156,46 @@ export function go(address: string, options: { replace?: boolean } = {}): void {
   const target = new URL(address, window.location.href);
   const isSameScreen = target.pathname === location.peek().path;
   if (!isSameScreen && ![...guards].every((mayLeave) => mayLeave())) return;
-  if (!options.replace) {
-    places.set(at, window.scrollY);
-    // That of an entry that was gone back from.
-    kept.delete(++at);
-  }
-  try {
-    window.history[options.replace ? "replaceState" : "pushState"]({ at }, "", target);
-  } catch {
-    // As Safari does after 100 of them in half a minute.
-  }
-  // Chromium leaves some out while an arrow key is held: what is shown follows the key, and the address later.
+  if (!options.replace) places.set(at, window.scrollY);
+  write(target, owed ?? (options.replace ? "replaceState" : "pushState"));
+  // What is shown does not wait for the address.
   location.value = { path: target.pathname, query: target.searchParams };
   if (!isSameScreen) {
     stopSettling?.();
     window.scrollTo(0, 0);
   }
+}
+
+/** Milliseconds after which an address that the browser did not take is written again. */
+const REST = 1000;
+/** How the address of what is shown must still be written; undefined if the browser has it. */
+let owed: "pushState" | "replaceState" | undefined;
+let rewriting: ReturnType<typeof setTimeout> | undefined;
+
+/** Write an address into the history, now or when the browser takes it: it takes only so many in a time. */
+function write(target: URL, how: "pushState" | "replaceState"): void {
+  forget();
+  const next = how === "pushState" ? at + 1 : at;
+  try {
+    window.history[how]({ at: next }, "", target);
+  } catch (error) {
+    // As Safari refuses the hundredth in half a minute. Chromium leaves out some in silence.
+    if (!(error instanceof DOMException && error.name === "SecurityError")) throw error;
+  }
+  if (window.location.href === target.href && (window.history.state as { at?: number } | null)?.at === next) {
+    // That of an entry that was gone back from.
+    if (next !== at) kept.delete(next);
+    at = next;
+  } else {
+    owed = how;
+    rewriting = setTimeout(() => write(target, how), REST);
+  }
+}
+
+/** Write no earlier address again. */
+function forget(): void {
+  clearTimeout(rewriting);
+  owed = undefined;
 }
 
 /** Change some values of the query, without a new entry in the history. Undefined removes one. */

@@ -136,6 +136,26 @@ describe("an execution of many steps", () => {
   });
 });
 
+describe("what was asked for beyond the steps that are listed", () => {
+  it("is asked for again if it was found, and only the last of it", async () => {
+    const asked: string[] = [];
+    vi.spyOn(api, "get").mockImplementation((async (path: string, { query }: { query?: { step?: string } }) => {
+      if (path.endsWith("/graph")) return GRAPH;
+      if (!path.endsWith("/steps")) return DETAIL;
+      if (query?.step !== undefined) asked.push(query.step);
+      const step = query?.step ?? "poll.1";
+      return { steps: step.startsWith("poll") ? [{ id: Number(step.slice(5)), step }] : [] };
+    }) as typeof api.get);
+    const store = await loaded();
+    await store.find("gone.1");
+    for (let run = 1; run <= 25; run++) await store.find(`poll.${run}`);
+    asked.length = 0;
+    await store.load();
+
+    expect(asked).toEqual(Array.from({ length: 20 }, (_, i) => `poll.${i + 6}`));
+  });
+});
+
 describe("the state of a node after an event", () => {
   it("keeps the sums and the failure of a loop's rounds", () => {
     const before = { status: "failed", detail: "3 of 40 failed" } as const;

@@ -18,6 +18,8 @@ export const FINAL = new Set(["completed", "failed", "cancelled"]);
 /** Steps that are listed at most, and those of loops and branches; others are read when they are asked for. */
 export const MOST_STEPS = 2000;
 const PAGE = 500;
+/** Rounds and steps beyond those that are listed that stay shown; the one asked for first goes first. */
+const MOST_ASKED = 20;
 /** Milliseconds between two loads while events arrive, for each page of steps: all are loaded again. */
 const PACE = 700;
 
@@ -40,7 +42,7 @@ export class ExecutionStore {
   readonly version = signal(0);
   /** The step that has failed, or waits for somebody or its next attempt; the last one of these after it went on. */
   readonly decisive = signal<string | undefined>(undefined);
-  /** What was asked for beyond the steps that are listed. */
+  /** What was found beyond the steps that are listed. */
   private readonly asked = new Map<string, Which>();
   /** When nodes have ended, as far as that was loaded. */
   private readonly ended = new Map<string, string>();
@@ -136,9 +138,17 @@ export class ExecutionStore {
 
   private async more(which: Which): Promise<Step[]> {
     const { steps } = await this.page(which);
-    this.asked.set(JSON.stringify(which), which);
+    // Each load asks for it again.
+    if (steps.length > 0) this.remember(which);
     this.steps.value = merged(this.steps.peek(), steps);
     return steps;
+  }
+
+  private remember(which: Which): void {
+    const key = JSON.stringify(which);
+    this.asked.delete(key);
+    this.asked.set(key, which);
+    if (this.asked.size > MOST_ASKED) this.asked.delete(this.asked.keys().next().value!);
   }
 
   private async pages(which: Which): Promise<{ steps: Step[]; isCut: boolean }> {

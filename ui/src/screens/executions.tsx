@@ -77,7 +77,7 @@ function periodOf(query: URLSearchParams): { since: string | undefined; until: s
 }
 
 function midnight(daysAgo: number): string {
-  const now = new Date();
+  const now = new Date(present());
   // The parts, not hours: a day may have 23 or 25 of them.
   return new Date(now.getFullYear(), now.getMonth(), now.getDate() - daysAgo).toISOString();
 }

@@ -1,6 +1,6 @@
 /** The dialogs that re-run an execution with edits, cancel it and delete it, loaded when they are opened. */
 import { useSignal } from "@preact/signals";
-import { api, type Schemas } from "../../api/client";
+import { api, ApiError, type Schemas } from "../../api/client";
 import { parseJson } from "../../api/json";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
@@ -29,7 +29,8 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
   const whole = useQuery(`${detail.id} ${from.value}`, async (signal): Promise<{ of: string; input: unknown }> => {
     const [path, of] = [{ id: detail.id }, from.peek()];
     if (of === "") return { of, input: (await api.get("/api/v1/executions/{id}", { path, signal })).input };
-    const id = chosen?.id ?? (await api.get("/api/v1/executions/{id}/steps", { path, query: { step: of, limit: 1 }, signal })).steps[0]!.id;
+    const id = chosen?.id ?? (await api.get("/api/v1/executions/{id}/steps", { path, query: { step: of, limit: 1 }, signal })).steps[0]?.id;
+    if (id === undefined) throw new ApiError(404, "not_found", common.notFound, common.notFoundHint);
     return { of, input: (await api.get("/api/v1/executions/{id}/steps/{step_id}", { path: { ...path, step_id: id }, signal })).input };
   });
   // Until its input is there, that of another step is neither shown nor edited.

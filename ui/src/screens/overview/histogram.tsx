@@ -1,7 +1,7 @@
 /** Executions over time, by status, as stacked bars. */
 import type { Schemas } from "../../api/client";
 import { to } from "../../app/router";
-import { count, moment } from "../../parts/format";
+import { count, moment, present } from "../../parts/format";
 import { toneOf } from "../../parts/parts";
 import { statuses } from "../../texts/common";
 import { overview as texts } from "../../texts/overview";
@@ -54,7 +54,7 @@ function walk(event: KeyboardEvent & { currentTarget: HTMLElement }): void {
 
 /** A moment to the minute. */
 function clock(at: string): string {
-  return moment(at, Date.now()).replace(/(\d\d:\d\d):\d\d$/, "$1");
+  return moment(at, present()).replace(/(\d\d:\d\d):\d\d$/, "$1");
 }
 
 function titleOf({ since, until, counts }: Bucket): string {
