@@ -312,7 +312,11 @@ async def test_a_client_that_does_not_read_its_refusals_gets_no_further_ones(mon
 
 
 @pytest.mark.usefixtures("nobody_may_wait")
-async def test_a_request_that_came_with_the_end_of_a_refused_one_may_take_longer_than_an_idle_connection() -> None:
+@pytest.mark.parametrize("most_delayed", [0, 1])
+async def test_a_request_that_came_with_the_end_of_a_refused_one_may_take_longer_than_an_idle_connection(
+    monkeypatch: pytest.MonkeyPatch, most_delayed: int
+) -> None:
+    monkeypatch.setattr(delays, "_MOST", most_delayed)
     async with starts(keep_alive=0.01) as app:
         await app.send(start())
         app.seconds = 0.2
