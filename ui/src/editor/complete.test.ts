@@ -144,3 +144,19 @@ test("a schedule's trigger has its last execution", () => {
   expect(offered(text("trigger."))).toContain("last");
   expect(offered(text("trigger.last."))).toEqual(["id", "due_at", "started_at", "completed_at", "result"]);
 });
+
+test("the expressions of an agent's tool see its call, with the arguments of its schema", () => {
+  const tool = (expression: string) => `nodes:
+  answer:
+    type: agent
+    params:
+      model: m
+      tools:
+        - name: orders
+          parameters: {type: object, properties: {status: {type: string}}}
+          http.request: {url: "x", query: {status: "\${${expression}`;
+  expect(offered(tool('|"}}\n'))).toContain("call");
+  expect(offered(tool('call.|"}}\n'))).toEqual(["arguments", "id", "name"]);
+  expect(offered(tool('call.arguments.|"}}\n'))).toEqual(["status"]);
+  expect(offered('nodes:\n  a:\n    type: log\n    params: {message: "${|"}\n')).not.toContain("call");
+});

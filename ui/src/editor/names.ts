@@ -86,6 +86,12 @@ export function namesBelow(before: readonly string[], data: unknown, path: Keys,
     }
     return before.length === 2 ? NODE_FIELDS.map((name) => ({ name })) : [];
   }
+  if (first === "call") {
+    const tool = toolAround(data, path);
+    if (tool === undefined) return [];
+    if (before.length === 1) return [{ name: "arguments", isMap: true }, { name: "id" }, { name: "name" }];
+    return second === "arguments" && before.length === 2 ? namesOf(valueAt(tool, ["parameters", "properties"]), "argument") : [];
+  }
   if (first === "trigger" && second === "last" && before.length === 2) return LAST_FIELDS.map((name) => ({ name }));
   const fields = { execution: EXECUTION_FIELDS, trigger: TRIGGER_FIELDS, error: ERROR_FIELDS }[first];
   return before.length === 1 && fields !== undefined ? fields.map((name) => ({ name })) : [];
@@ -102,6 +108,7 @@ function roots(document: Values, path: Keys): { name: string; detail?: string; i
     { name: "execution", detail: "this execution", isMap: true },
     { name: "trigger", detail: "what started it", isMap: true },
   ];
+  if (toolAround(document, path) !== undefined) names.unshift({ name: "call", detail: "the call of the tool", isMap: true });
   const last = path.at(-1);
   if (last === "output" || last === "collect" || last === "post") names.unshift({ name: "result", detail: "the result of this node" });
   for (const { path: at } of scopesAround(document, path).slice(0, -1)) {
@@ -112,6 +119,15 @@ function roots(document: Values, path: Keys): { name: string; detail?: string; i
   }
   if (isReachedByError(document, path)) names.unshift({ name: "error", detail: "what has failed", isMap: true });
   return names;
+}
+
+/** Return the tool of an agent that a place is in. */
+function toolAround(data: unknown, path: Keys): Values | undefined {
+  const around = nodeAround(data, path);
+  const [params, tools, place] = path.slice(around?.path.length);
+  const listed = around?.node.type === "agent" && params === "params" && tools === "tools" && isMap(around.node.params) ? around.node.params.tools : undefined;
+  const tool: unknown = Array.isArray(listed) ? listed[Number(place)] : undefined;
+  return isMap(tool) ? tool : undefined;
 }
 
 /** Return true if an error leads to the node, or it is the flow's handler. */

@@ -28,9 +28,9 @@ function shown(rounds: Chosen["rounds"], prefix = "") {
 
 it("names the rounds that a step is in", () => {
   const rounds = roundsOf("both.1[left]/each.2[4]/deep.1[0]/a.1");
-  expect(rounds).toEqual([{ scope: "both.1[left]/each.2[4]", loop: "both[left]/each", number: "4" }, { scope: "both.1[left]/each.2[4]/deep.1[0]", loop: "both[left]/each/deep", number: "0" }]);
-  expect(roundAround(rounds, "both[left]/each/x")?.number).toBe("4");
-  expect(roundAround(rounds, "both[left]/each/deep/a")?.number).toBe("0");
+  expect(rounds).toEqual([{ scope: "both.1[left]/each.2[4]", loop: "both[left]/each", name: "round 5", scopes: ["both.1[left]/each.2[4]"] }, { scope: "both.1[left]/each.2[4]/deep.1[0]", loop: "both[left]/each/deep", name: "round 1", scopes: ["both.1[left]/each.2[4]/deep.1[0]"] }]);
+  expect(roundAround(rounds, "both[left]/each/x")?.name).toBe("round 5");
+  expect(roundAround(rounds, "both[left]/each/deep/a")?.name).toBe("round 1");
   expect(roundAround(rounds, "both[left]/each")).toBeUndefined();
 });
 

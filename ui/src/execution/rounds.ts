@@ -4,7 +4,7 @@ import { isErrorAction } from "../graph/model";
 import type { NodeState, NodeStatus, StateSource } from "../graph/states";
 import { duration } from "../parts/format";
 import { executions as texts } from "../texts/executions";
-import { pathOf, runOf } from "./names";
+import { pathOf, runOf, type Turns } from "./names";
 import type { Graph, Step } from "./store";
 
 export interface Round {
@@ -12,18 +12,25 @@ export interface Round {
   readonly scope: string;
   /** The path of the loop in the graph: `each`. */
   readonly loop: string;
-  readonly number: string;
+  /** Its name for people. */
+  readonly name: string;
+  /** The scopes of its steps: one, or those of all calls of an agent's turn. */
+  readonly scopes: readonly string[];
 }
 
 /** Return the rounds that a step is in, the outermost first. */
-export function roundsOf(step: string): Round[] {
+export function roundsOf(step: string, turns?: Turns): Round[] {
   const parts = step.split("/");
   return parts.flatMap((part, i) => {
-    const number = /\[(\d+)\]$/.exec(part)?.[1];
-    if (number === undefined) return [];
+    if (!/\[\d+\]$/.test(part)) return [];
     const scope = parts.slice(0, i + 1).join("/");
-    return [{ scope, loop: pathOf(scope.replace(/\[\d+\]$/, "")), number }];
+    return [{ scope, loop: pathOf(scope.replace(/\[\d+\]$/, "")), name: runOf(scope, turns), scopes: turns?.get(scope)?.scopes ?? [scope] }];
   });
+}
+
+/** Return whether a step is one of a round. */
+export function isIn({ scopes }: Round, step: string): boolean {
+  return scopes.some((scope) => step.startsWith(`${scope}/`));
 }
 
 /** Return the innermost of the rounds that hold a node of the graph. */
@@ -51,7 +58,7 @@ export class RoundStates implements StateSource {
     for (const step of this.chosen.value?.steps ?? []) {
       const path = pathOf(step.step);
       const round = roundAround(this.chosen.value!.rounds, path);
-      if (round !== undefined && step.step.startsWith(`${round.scope}/`)) found.set(path, [...(found.get(path) ?? []), step]);
+      if (round !== undefined && isIn(round, step.step)) found.set(path, [...(found.get(path) ?? []), step]);
     }
     return found;
   });
@@ -79,7 +86,7 @@ export class RoundStates implements StateSource {
     const inside = roundAround(chosen.rounds, path);
     if (inside === undefined && own === undefined) return undefined;
     const state = inside === undefined ? this.all.node(id).value : summed(this.runs.value.get(path) ?? [], chosen.isLive);
-    return own === undefined || state === undefined ? state : { ...state, detail: runOf(own.scope) };
+    return own === undefined || state === undefined ? state : { ...state, detail: own.name };
   }
 
   private isTaken(source: string, target: string): boolean | undefined {

@@ -3,7 +3,7 @@ import type { Schemas } from "../api/client";
 import { duration } from "../parts/format";
 import { executions as texts } from "../texts/executions";
 import { spansOf, type Kind, type Span } from "./bars";
-import { nodeOf, runOf } from "./names";
+import { nodeOf, runOf, turnsOf } from "./names";
 import { progressOf, type Step } from "./store";
 
 /** Attempts of the steps that have several, by the id of the step, as far as they are known. */
@@ -60,12 +60,13 @@ export function rowsOf(steps: readonly Step[], opened: ReadonlySet<string>, atte
     if (step.parent !== undefined) scopesOf.set(step.parent, (scopesOf.get(step.parent) ?? new Set()).add(scope));
   }
   const rows: Row[] = [];
+  const turns = turnsOf(steps);
   const addSteps = (scope: string, depth: number) => {
     for (const step of byScope.get(scope) ?? []) {
       const scopes = scopesOf.get(step.id);
       rows.push({
         key: `s${step.id}`, depth, step, label: nodeOf(step.step),
-        note: [step.node_type, progressOf(step), step.attempts > 1 ? texts.attemptsOf(step.attempts) : ""].filter(Boolean).join(" · "),
+        note: noteOf(step, step.node_type, progressOf(step)),
         spans: spansOf(step, present, attempts.get(step.id)), took: tookOf(step, present), opens: scopes === undefined ? undefined : step.step,
       });
       if (scopes !== undefined && opened.has(step.step)) addRuns(step, [...scopes], depth + 1);
@@ -75,9 +76,14 @@ export function rowsOf(steps: readonly Step[], opened: ReadonlySet<string>, atte
     const runs = scopes.map((scope) => summary(scope, byScope.get(scope) ?? [], present, attempts));
     const [listed, rest] = chosenOf(runs);
     for (const run of listed) {
+      if (loop.node_type === "agent" && run.worst !== undefined) {
+        // Each question and each call is one step.
+        rows.push({ key: run.scope, depth, step: run.worst, label: nodeOf(run.worst.step), note: noteOf(run.worst, runOf(run.scope, turns)), spans: run.spans, took: tookOf(run.worst, present) });
+        continue;
+      }
       rows.push({
         key: run.scope, depth, step: run.worst, label: runOf(run.scope), spans: run.spans, opens: run.scope, took: duration(run.to - run.from),
-        note: run.worst === undefined ? "" : [nodeOf(run.worst.step), run.worst.attempts > 1 ? texts.attemptsOf(run.worst.attempts) : ""].filter(Boolean).join(" · "),
+        note: run.worst === undefined ? "" : noteOf(run.worst, nodeOf(run.worst.step)),
       });
       if (opened.has(run.scope)) addSteps(run.scope, depth + 1);
     }
@@ -110,6 +116,10 @@ function restOf(loop: Step, rest: readonly Run[], depth: number): Row {
     // The worst is drawn last, above the others.
     spans: sorted.map(([status, runs]) => ({ kind: BARS[status] ?? "completed", from: from(runs), to: to(runs) })), took: duration(to(rest) - from(rest)),
   };
+}
+
+function noteOf({ attempts }: Step, ...notes: (string | undefined)[]): string {
+  return [...notes, attempts > 1 ? texts.attemptsOf(attempts) : ""].filter(Boolean).join(" · ");
 }
 
 function tookOf(step: Step, present: number): string {

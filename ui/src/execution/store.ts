@@ -5,7 +5,7 @@ import { GraphStates, type NodeState, type NodeStatus } from "../graph/states";
 import { duration } from "../parts/format";
 import { common } from "../texts/common";
 import { executions as texts } from "../texts/executions";
-import { pathOf, scopeOf } from "./names";
+import { pathOf, scopeOf, turnsOf } from "./names";
 import { decisiveOf } from "./selection";
 import { EventStream, type EventMessage } from "./stream";
 
@@ -33,6 +33,7 @@ export class ExecutionStore {
   readonly detail = signal<Detail | undefined>(undefined);
   readonly graph = signal<Graph | undefined>(undefined);
   readonly steps = signal<Step[]>([]);
+  readonly turns = computed(() => turnsOf(this.steps.value));
   /** Not all steps are listed. */
   readonly isCut = signal(false);
   readonly error = signal<ApiError | undefined>(undefined);
@@ -90,7 +91,7 @@ export class ExecutionStore {
           if (this.version.peek() === 0 && !this.isClosed) this.show(read);
           return read;
         }),
-        api.get("/api/v1/executions/{id}/graph", { path: { id: this.id } }).catch(ignoreMissing),
+        api.get("/api/v1/executions/{id}/graph", { path: { id: this.id } }).then(withCalls, ignoreMissing),
         this.readSteps(),
       ]);
       if (this.isClosed) return;
@@ -223,6 +224,17 @@ export class ExecutionStore {
   }
 }
 
+/** Return a graph with what leads from the question of an agent to its tools, and to the question from what lists tools. */
+export function withCalls(graph: Graph): Graph {
+  const agents = new Set(graph.nodes.filter(({ node_type: type }) => type === "agent").map(({ id }) => id));
+  const calls = graph.nodes.filter(({ parent, node_id: name }) => agents.has(parent!) && name !== "ask").map(({ id, parent, node_id: name, runs }) => {
+    const ask = `${parent}/ask`;
+    const [source, target] = name.startsWith("list ") ? [id, ask] : [ask, id];
+    return { source, target, action: "default", taken: Object.keys(runs).length };
+  });
+  return { ...graph, edges: [...graph.edges, ...calls] };
+}
+
 /** Return steps of several lists in the order of their starts; of one that is in two, the later list's counts. */
 function merged(...lists: readonly (readonly Step[])[]): Step[] {
   const byId = new Map(lists.flat().map((step) => [step.id, step]));
@@ -263,5 +275,5 @@ export function progressOf(step: Step | undefined): string | undefined {
   const scopes = step?.scopes;
   if (scopes === undefined || step?.node_type === "parallel") return undefined;
   // Nobody knows how many rounds other loops will have.
-  return step?.node_type === "foreach" ? common.shown(scopes.completed, scopes.total) + texts.failedToo(scopes.failed) : texts.countOfRounds(scopes.total);
+  return step?.node_type === "foreach" ? common.shown(scopes.completed, scopes.total) + texts.failedToo(scopes.failed) : texts.countOfRounds(scopes.total, step?.node_type === "agent");
 }

@@ -224,6 +224,11 @@ describe("a usual flow", () => {
     expect(layout.links.map(({ label }) => label)).toEqual([null, null, null]);
   });
 
+  test("writes nothing at links that are all the same action", () => {
+    const layout = layoutGraph(flow("ask orders parcel failed", "ask orders", "ask parcel", "ask failed error"));
+    expect(layout.links.map(({ label }) => label?.text)).toEqual([undefined, undefined, "error"]);
+  });
+
   test("is symmetric around its branches and their join", () => {
     const layout = layoutGraph(flow("a b c d e", "a b x", "a c y", "a d z", "b e", "c e", "d e"));
     expect(middle(layout, "c")).toBeCloseTo(middle(layout, "a"), 0);

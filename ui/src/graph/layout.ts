@@ -171,10 +171,10 @@ class Picture {
   }
 }
 
-/** Return what is written at a link: nothing if it is the only way on. */
+/** Return what is written at a link: nothing if all ways on are the same action. */
 function labelOf(link: Link, beside: readonly Link[]): string | null {
-  const only = link.actions.length === 1 && link.actions[0] === "default";
-  if (only && beside.every((other) => other === link || other.isError)) return null;
+  const isPlain = ({ actions }: Link) => actions.join() === "default";
+  if (isPlain(link) && beside.every((other) => other.isError || isPlain(other))) return null;
   const text = link.actions.join(", ");
   return text.length > LABEL_LETTERS ? `${text.slice(0, LABEL_LETTERS - 1)}…` : text;
 }

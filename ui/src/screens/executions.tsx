@@ -17,6 +17,7 @@ import { readTerm, termsOf } from "../forms/labels";
 import { common, statuses } from "../texts/common";
 import { executionList as ofList } from "../texts/execution-list";
 import { executions as texts } from "../texts/executions";
+import { facts } from "../texts/facts";
 import { ofDuration, ofLog, ofPlace, ofStart, ofStarter, ofStatus, placeOf, type Execution } from "./executions/columns";
 import { LabelTags } from "./executions/labels";
 import { useTriggers } from "./executions/started-by";
@@ -171,9 +172,9 @@ export default function Executions() {
           ) : (
             <div class="card">
               {hasFilters ? (
-                <Empty title={ofList.noMatch}>{Object.keys(inputsOf(query)).length > 0 && <p>{ofList.onlySearchable}</p>}<button class="btn" onClick={() => go(to("/executions"), { replace: true })}>{texts.clear}</button></Empty>
+                <Empty title={ofList.noMatch}>{Object.keys(inputsOf(query)).length > 0 && <p>{ofList.onlySearchable}</p>}<button class="btn" onClick={() => go(to("/executions"), { replace: true })}>{facts.clear}</button></Empty>
               ) : (
-                <Empty title={texts.empty}><p>{ofList.emptyHint}</p><a class="btn" href={to("/flows")}>{ofList.toFlows}</a></Empty>
+                <Empty title={facts.empty}><p>{ofList.emptyHint}</p><a class="btn" href={to("/flows")}>{ofList.toFlows}</a></Empty>
               )}
             </div>
           )}
@@ -219,10 +220,10 @@ function Filters({ query, hasFilters }: { query: URLSearchParams; hasFilters: bo
       {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}{counts[status] !== undefined && <> <b>{counts[status]}</b></>}</button>)}
       <button class="chip" aria-pressed={isUnrepaired} onClick={() => set(isUnrepaired ? { unrepaired: undefined } : { unrepaired: "1", status: chosen.includes("failed") ? "failed" : undefined })}>{ofList.unrepaired}</button>
       <button class="chip" aria-pressed={query.has("parent")} onClick={() => set({ parent: query.has("parent") ? undefined : "none" })}>{ofList.noSubFlows}</button>
-      {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={texts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
+      {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={facts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
       {termsOf(query).map(({ key, kind, name, value }) => {
         const shown = kind === "label" ? `${name}: ${value}` : `${name} = ${value}`;
-        return <button key={key} class="chip" aria-pressed="true" aria-label={texts.without(shown)} onClick={() => set({ [key]: undefined })}>{shown} ×</button>;
+        return <button key={key} class="chip" aria-pressed="true" aria-label={facts.without(shown)} onClick={() => set({ [key]: undefined })}>{shown} ×</button>;
       })}
       <TermInput onTerm={([key, value]) => set({ [key]: value })} />
       <FlowChoice label={ofList.flow} size={14} placeholder={ofList.allFlows} value={query.get("flow") ?? ""} onChange={(flow) => set({ flow })} />
@@ -232,7 +233,7 @@ function Filters({ query, hasFilters }: { query: URLSearchParams; hasFilters: bo
         <option value={BETWEEN}>{ofList.between}</option>
       </select>
       {hasPeriod && <Period since={query.get("since") ?? undefined} until={query.get("until") ?? undefined} onChange={(bound, moment) => set({ last: BETWEEN, [bound]: moment })} />}
-      {hasFilters && <button class="btn quiet small" onClick={() => go(to("/executions"), { replace: true })}>{texts.clear}</button>}
+      {hasFilters && <button class="btn quiet small" onClick={() => go(to("/executions"), { replace: true })}>{facts.clear}</button>}
     </div>
   );
 }
@@ -281,7 +282,7 @@ function Rows({ executions, selected }: { executions: Execution[]; selected: Sig
         ofStatus,
         { head: ofList.flow, look: "name", cell: (execution) => <><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && placeOf(execution) !== undefined && <span class="narrow-only small muted cut">{placeOf(execution)}</span>}</> },
         isShown("where") && ofPlace,
-        hasLabels && { head: texts.labels, look: "spare", cell: ({ labels }) => <LabelTags labels={labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /> },
+        hasLabels && { head: ofList.labels, look: "spare", cell: ({ labels }) => <LabelTags labels={labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /> },
         isShown("startedBy") && ofStarter(triggers),
         isShown("log") && ofLog,
         isShown("started") && { ...ofStart, sort: { label: texts.started, orders: ["-started_at", OLDEST_FIRST], usual: "-started_at" } },

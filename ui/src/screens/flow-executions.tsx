@@ -11,7 +11,7 @@ import { Pager } from "../parts/pager";
 import { Empty, Load } from "../parts/parts";
 import { Table } from "../parts/table";
 import { common } from "../texts/common";
-import { executions as texts } from "../texts/executions";
+import { facts } from "../texts/facts";
 import { flow as words } from "../texts/flow";
 import { ofDuration, ofLog, ofPlace, ofStart, ofStarter, ofStatus } from "./executions/columns";
 import { useTriggers } from "./executions/started-by";
@@ -43,7 +43,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
         <Load query={list} rows={10}>
           {({ executions, next_cursor: next }) =>
             executions.length === 0 ? (
-              <div class="card"><Empty title={texts.empty}><p>{words.neverRan}</p><a class="btn primary" href={to(`/flows/${encodeURIComponent(id)}`)}>{may("editor") ? words.openEditor : words.readFlow}</a></Empty></div>
+              <div class="card"><Empty title={facts.empty}><p>{words.neverRan}</p><a class="btn primary" href={to(`/flows/${encodeURIComponent(id)}`)}>{may("editor") ? words.openEditor : words.readFlow}</a></Empty></div>
             ) : (
               <>
                 {cursor === "" && <Charts numbers={numbers.data} flow={id} />}

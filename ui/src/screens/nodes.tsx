@@ -74,8 +74,8 @@ function TypePanel({ type, commonErrors }: { type: NodeType; commonErrors: reado
         {properties.length === 0 && <p class="muted">{texts.noParams}</p>}
         <dl class="params">
           {properties.map((property) => {
-            // The type says already that a value may be true or false, and some descriptions what all the values are.
-            const choices = choicesOf(schema.at([property.name], {})).filter(({ value }) => value !== "true" && value !== "false");
+            // The type says already that a value may be true or false, an absent one is null, and some descriptions say what all the values are.
+            const choices = choicesOf(schema.at([property.name], {})).filter(({ value }) => !["true", "false", "null"].includes(value));
             const areListed = choices.every(({ value }) => property.description?.includes(value));
             const notes = [property.isRequired && texts.required, property.type, property.default !== undefined && texts.default(JSON.stringify(property.default))].filter(Boolean);
             return (

@@ -46,4 +46,8 @@ export const executionList = {
   rerunSelected: "Re-run…",
   deleteSelected: "Delete…",
   repaired: "repaired since",
+  status: "Status",
+  where: "Where",
+  startedBy: "Started by",
+  labels: "Labels",
 };

@@ -17,4 +17,7 @@ export const logs = {
   copyLink: "Copy the link",
   showStep: "Show the step",
   logLabel: "Log lines",
+  level: "Level",
+  node: "Node",
+  attempt: "Attempt",
 };

@@ -32,6 +32,9 @@ export const step = {
   sendSignal: "Send the signal",
   signalSent: (name: string) => `The signal ${name} was sent`,
   allRounds: "All rounds",
+  allRuns: "All its runs",
+  chooseStep: "Show a step…",
+  stepOfAgent: "Step of the agent",
   chooseRound: "Show a round…",
   rounds: "Round of the loop",
   progress: "Rounds",
@@ -62,4 +65,8 @@ export const step = {
   notExact: "They may have been others.",
   compare: "Compare with another execution",
   lastLines: "Last log lines",
+  config: "Configuration at the creation",
+  input: "Input",
+  moreSteps: (count: number) => `Only the first ${count.toLocaleString("en")} steps are shown.`,
+  attemptOf: (attempt: number) => `attempt ${attempt}`,
 };

@@ -5,4 +5,5 @@ export const timeline = {
   folded: (length: string) => `${length} folded`,
   kinds: { queued: "queued", running: "running", completed: "completed", failed: "failed attempt", cancelled: "cancelled", retry: "waiting to retry", waiting: "waiting" } as Record<string, string>,
   timelineEmpty: "Nothing has begun yet.",
+  some: (count: number, status: string) => `${count.toLocaleString("en")} ${status}`,
 };

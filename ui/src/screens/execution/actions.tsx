@@ -5,7 +5,7 @@ import { parseJson } from "../../api/json";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
 import { hasFailedElements } from "../../execution/store";
-import { readable } from "../../execution/names";
+import { readable, turnsOf } from "../../execution/names";
 import type { RerunProps } from "./rerun";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field } from "../../parts/form";
@@ -25,6 +25,7 @@ const MOST_BYTES = 500_000;
 export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
   const from = useSignal(begin ?? detail.failure?.step ?? "");
   const chosen = steps.find(({ step }) => step === from.value);
+  const turns = turnsOf(steps);
   // The whole input, which may be longer than its preview; of the step to begin at, or of the execution.
   const whole = useQuery(`${detail.id} ${from.value}`, async (signal): Promise<{ of: string; input: unknown }> => {
     const [path, of] = [{ id: detail.id }, from.peek()];
@@ -78,7 +79,7 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class="btn primary" disabled={starting.busy || loaded === undefined} onClick={start}><span class="cut">{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value))}</span></button>
+        <button class="btn primary" disabled={starting.busy || loaded === undefined} onClick={start}><span class="cut">{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value, turns))}</span></button>
       </>}
     >
       {error.value !== undefined && <Failure error={error.value} />}
@@ -86,15 +87,15 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
         {(id, note) => (
           <select id={id} aria-describedby={note} value={from.value} onChange={(event) => { from.value = event.currentTarget.value; text.value = fault.value = undefined; }}>
             <option value="">{ofActions.rerunStart}</option>
-            {from.value !== "" && !steps.slice(0, 500).some(({ step }) => step === from.value) && <option value={from.value}>{readable(from.value)}</option>}
-            {steps.slice(0, 500).map(({ id: key, step }) => <option key={key} value={step}>{readable(step)}</option>)}
+            {from.value !== "" && !steps.slice(0, 500).some(({ step }) => step === from.value) && <option value={from.value}>{readable(from.value, turns)}</option>}
+            {steps.slice(0, 500).map(({ id: key, step }) => <option key={key} value={step}>{readable(step, turns)}</option>)}
           </select>
         )}
       </Field>
       {hasFailedElements(chosen) && <label class="check"><input type="checkbox" checked={isOfFailed.value} onChange={(event) => (isOfFailed.value = event.currentTarget.checked)} />{ofActions.rerunOfFailed(chosen!.scopes!.failed)}</label>}
       {whole.error !== undefined && <Failure error={whole.error} retry={whole.reload} />}
       {elements !== undefined ? null : isTooLong ? <p class="muted small">{ofActions.rerunTooLong}</p> : whole.error === undefined && (
-        <Field label={from.value === "" ? ofActions.rerunInput : ofActions.rerunNodeInput(readable(from.value))} fault={fault.value} hint={from.value === "" ? undefined : ofActions.rerunNodeInputHint}>
+        <Field label={from.value === "" ? ofActions.rerunInput : ofActions.rerunNodeInput(readable(from.value, turns))} fault={fault.value} hint={from.value === "" ? undefined : ofActions.rerunNodeInputHint}>
           {(id, note) => (
             <textarea id={id} aria-describedby={note} aria-invalid={fault.value !== undefined} rows={8} spellcheck={false} value={shown} disabled={loaded === undefined}
               onInput={(event) => { text.value = event.currentTarget.value; fault.value = undefined; }} />

@@ -2,7 +2,7 @@
 import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { location, setQuery, to, withQuery } from "../../app/router";
-import { readable } from "../../execution/names";
+import { readable, type Turns } from "../../execution/names";
 import { paramsOf } from "../../execution/params";
 import type { Detail, Step } from "../../execution/store";
 import { bytes, moment, now, shortId } from "../../parts/format";
@@ -16,6 +16,7 @@ export interface CompareProps {
   step?: Step;
   /** Other runs of the node of the step. */
   runs?: readonly Step[];
+  turns?: Turns;
 }
 
 interface Data {
@@ -38,7 +39,7 @@ const MOST_LENGTH = 500_000;
 /** Executions to choose from; the address may name any other. */
 const MOST = 100;
 
-export function Comparison({ detail: { id, flow_id: flow }, step, runs = [] }: CompareProps) {
+export function Comparison({ detail: { id, flow_id: flow }, step, runs = [], turns }: CompareProps) {
   const against = location.value.query.get("against") || undefined;
   const list = useQuery(flow, (signal) => api.get("/api/v1/executions", { query: { flow_id: flow, limit: MOST }, signal }));
   const others = (list.data?.executions ?? []).filter((each) => each.id !== id);
@@ -64,7 +65,7 @@ export function Comparison({ detail: { id, flow_id: flow }, step, runs = [] }: C
         <select class="compact" aria-label={texts.against} value={run?.step ?? execution ?? ""} onChange={(event) => setQuery({ against: event.currentTarget.value || undefined })}>
           <option value="">{texts.lastSuccess}</option>
           {execution !== undefined && !others.some((each) => each.id === execution) && <option value={execution}>{shortId(execution)}</option>}
-          {runs.slice(0, MOST).map(({ step: name }) => <option key={name} value={name}>{readable(name)}</option>)}
+          {runs.slice(0, MOST).map(({ step: name }) => <option key={name} value={name}>{readable(name, turns)}</option>)}
           {others.map(({ id: other, status, started_at: at }) => <option key={other} value={other}>{moment(at, now.value)} · {statuses[status] ?? status}</option>)}
         </select>
       </div>

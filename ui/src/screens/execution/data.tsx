@@ -26,8 +26,8 @@ export function DataTab({ detail }: { detail: Detail }) {
   return (
     <div class="content">
       <div class="columns">
-        <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
-        {detail.config !== undefined && <Value heading="h2" label={texts.config} preview={detail.config as unknown as Preview} load={load("config")} href={href} path="config" />}
+        <Value heading="h2" label={words.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
+        {detail.config !== undefined && <Value heading="h2" label={words.config} preview={detail.config as unknown as Preview} load={load("config")} href={href} path="config" />}
         {result !== undefined && <Value heading="h2" label={texts.result} preview={result} load={load("result")} href={href} />}
         {detail.failure !== undefined && (
           <section class="stack tight">

@@ -29,9 +29,9 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
       <span>{texts.started} <b><Time at={detail.started_at} /></b></span>
       <span>{detail.duration === undefined ? words.soFar : texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
       <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? words.openFlow : words.readFlow}</a>
-      {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
+      {detail.revision !== undefined && <span>{words.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
       {detail.rerun_of !== undefined && <span>{words.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
-      {detail.trigger !== undefined && <span class="starter-fact">{texts.trigger} <StartedBy of={{ trigger: detail.trigger }} triggers={triggers} /></span>}
+      {detail.trigger !== undefined && <span class="starter-fact">{words.trigger} <StartedBy of={{ trigger: detail.trigger }} triggers={triggers} /></span>}
       {detail.started_by !== undefined && <span>{words.by} <b>{personOf(detail.started_by)}</b></span>}
       {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
       {detail.parent_id !== undefined && <span>{words.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
@@ -63,10 +63,10 @@ function Waits({ detail: { id, flow_id: flow, waiting_for: waits = [] } }: { det
     const { type, node, step, until } = same[0]!;
     return (
       <span key={kind}>
-        {texts.waits} {type === "concurrency" ? <a class="link" href={to("/executions", { flow, status: "running,waiting" })}>{texts.waitsFor[type]}</a> : <b class="wait">{texts.waitsFor[type] ?? type}</b>}
+        {texts.waits} {type === "concurrency" ? <a class="link" href={to("/executions", { flow, status: "running,waiting" })}>{words.waitsFor[type]}</a> : <b class="wait">{words.waitsFor[type] ?? type}</b>}
         {node && <> (<a class="link" href={withQuery(to(`/executions/${id}`), { step: step ?? undefined })}>{node}</a>)</>}
         {same.length > 1 && ` × ${same.length}`}
-        {same.length === 1 && until && Date.parse(until) > now.value + LONG && <> {texts.until} <Time at={until} /></>}
+        {same.length === 1 && until && Date.parse(until) > now.value + LONG && <> {words.until} <Time at={until} /></>}
       </span>
     );
   })}</>;

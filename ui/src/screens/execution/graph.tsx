@@ -3,7 +3,7 @@ import { signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { location } from "../../app/router";
 import { pathOf } from "../../execution/names";
-import { roundAround, roundsOf, RoundStates, type Chosen } from "../../execution/rounds";
+import { isIn, roundAround, roundsOf, RoundStates, type Chosen } from "../../execution/rounds";
 import type { Detail, ExecutionStore } from "../../execution/store";
 import { onlyRun, SubFlows } from "../../execution/subflows";
 import type { GraphStates } from "../../graph/states";
@@ -27,7 +27,7 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
   const shown = place.store.detail.value;
   const step = shown && chosenStep(place.store);
   // By itself an execution is opened with all rounds.
-  const rounds = query.has("step") && step !== undefined ? roundsOf(step.step) : [];
+  const rounds = query.has("step") && step !== undefined ? roundsOf(step.step, place.store.turns.value) : [];
   const local = query.get("node") ?? (step === undefined ? undefined : pathOf(step.step));
   const node = local === undefined || (inside !== null && place.store === store) ? undefined : place.prefix + local;
   const selected = useMemo(() => signal<string | undefined>(node), []);
@@ -49,7 +49,7 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
     const local = id.slice(prefix.length);
     // Within the chosen round of a loop, another node of it is shown in the same round.
     const round = owner === place.store ? roundAround(rounds, local) : undefined;
-    const run = round === undefined ? onlyRun(owner.steps.peek(), local) : owner.steps.peek().filter(({ step: name }) => name.startsWith(`${round.scope}/`) && pathOf(name) === local).at(-1);
+    const run = round === undefined ? onlyRun(owner.steps.peek(), local) : owner.steps.peek().filter(({ step: name }) => isIn(round, name) && pathOf(name) === local).at(-1);
     choose({ in: owner === store ? undefined : owner.id, ...(run === undefined ? { node: local } : { step: run.step }) });
   }
   const chosen = useSignal<Chosen | undefined>(undefined);

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { location, setQuery, to, withQuery } from "../../app/router";
-import { readable } from "../../execution/names";
+import { readable, type Turns } from "../../execution/names";
 import type { ExecutionStore } from "../../execution/store";
 import { Lines, queryOf, type Filter, type Line } from "../../execution/lines";
 import { withoutSequences } from "../../parts/ansi";
@@ -19,7 +19,9 @@ import { CopyButton, useAction } from "../../parts/tools";
 import { withPerson } from "../../app/people";
 import { visible } from "../../parts/visible";
 import { executions as texts } from "../../texts/executions";
+import { facts } from "../../texts/facts";
 import { logs as ofLogs } from "../../texts/logs";
+import { step as ofStep } from "../../texts/step";
 
 const HEIGHT = 22;
 /** Characters of a message in its row. */
@@ -50,27 +52,27 @@ export function LogsTab({ store }: { store: ExecutionStore }) {
   return (
     <div>
       <div class="log-tools">
-        <select aria-label={texts.level} value={level} onChange={(event) => setFilter({ level: event.currentTarget.value || undefined })}>
+        <select aria-label={ofLogs.level} value={level} onChange={(event) => setFilter({ level: event.currentTarget.value || undefined })}>
           {Object.entries(ofLogs.levels).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         </select>
-        <select aria-label={texts.node} value={node} onChange={(event) => setFilter({ log_node: event.currentTarget.value || undefined })}>
+        <select aria-label={ofLogs.node} value={node} onChange={(event) => setFilter({ log_node: event.currentTarget.value || undefined })}>
           <option value="">{ofLogs.anyNode}</option>
           {nodes.map((id) => <option key={id} value={id}>{id}</option>)}
           {node !== "" && !nodes.includes(node) && <option value={node}>{node}</option>}
         </select>
         {attempts > 1 && (
-          <select aria-label={texts.attempt} value={attempt} onChange={(event) => setFilter({ attempt: event.currentTarget.value || undefined })}>
+          <select aria-label={ofLogs.attempt} value={attempt} onChange={(event) => setFilter({ attempt: event.currentTarget.value || undefined })}>
             <option value="">{ofLogs.anyAttempt}</option>
             {Array.from({ length: attempts }, (_, i) => <option key={i} value={String(i + 1)}>{ofLogs.attemptNumber(i + 1)}</option>)}
             {Number(attempt) > attempts && <option value={attempt}>{ofLogs.attemptNumber(Number(attempt))}</option>}
           </select>
         )}
-        {step !== "" && <button class="chip" aria-label={texts.without(readable(step))} onClick={() => setFilter({ log_step: undefined })}>{readable(step)} ×</button>}
+        {step !== "" && <button class="chip" aria-label={facts.without(readable(step, store.turns.value))} onClick={() => setFilter({ log_step: undefined })}>{readable(step, store.turns.value)} ×</button>}
         <Search text={text} />
         <Count lines={lines} />
         <SaveButton id={store.id} filter={filter} total={() => lines.total} />
       </div>
-      <Window key={`${level} ${node} ${step} ${attempt} ${text}`} lines={lines} isFiltered={level !== "" || node !== "" || step !== "" || attempt !== "" || text !== ""} isLive={store.isLive.value} />
+      <Window key={`${level} ${node} ${step} ${attempt} ${text}`} lines={lines} turns={store.turns.value} isFiltered={level !== "" || node !== "" || step !== "" || attempt !== "" || text !== ""} isLive={store.isLive.value} />
     </div>
   );
 }
@@ -121,7 +123,7 @@ function useSubscription(lines: Lines): void {
   void version.value;
 }
 
-function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boolean; isLive: boolean }) {
+function Window({ lines, turns, isFiltered, isLive }: { lines: Lines; turns: Turns; isFiltered: boolean; isLive: boolean }) {
   useSubscription(lines);
   const ref = useRef<HTMLDivElement>(null);
   const top = useSignal(0);
@@ -170,7 +172,7 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   if (lines.total === undefined && failure) return failure;
   if (lines.total === 0) {
     if (!isFiltered) return <Empty title={ofLogs.nothingLogged}><p>{ofLogs.nothingLoggedHint}</p></Empty>;
-    return <Empty title={ofLogs.noLog}><p>{ofLogs.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, log_step: undefined, attempt: undefined, q: undefined })}>{texts.clear}</button></Empty>;
+    return <Empty title={ofLogs.noLog}><p>{ofLogs.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, log_step: undefined, attempt: undefined, q: undefined })}>{facts.clear}</button></Empty>;
   }
   const shown = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
   return (
@@ -189,7 +191,7 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
                   <>
                     <time class="muted" dateTime={line.timestamp}>{clockOf(line.timestamp)}</time>
                     <span class={`l-${line.level}`}>{line.level}</span>
-                    <span class="muted" title={line.step}>{line.step === undefined ? line.node_id : readable(line.step)}</span>
+                    <span class="muted" title={line.step}>{line.step === undefined ? line.node_id : readable(line.step, turns)}</span>
                     <span><Coloured text={causeFirst(withPerson(line.message.slice(0, ROW)))} /></span>
                   </>
                 )}
@@ -198,14 +200,14 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
           })}
         </div>
       </div>
-      {opened !== undefined && lines.at(opened) !== undefined && <LineDialog line={lines.at(opened)!} onClose={() => setQuery({ line: undefined })} />}
+      {opened !== undefined && lines.at(opened) !== undefined && <LineDialog line={lines.at(opened)!} turns={turns} onClose={() => setQuery({ line: undefined })} />}
     </>
   );
 }
 
 function titleOf(line: Line): string {
   const message = visible(withoutSequences(causeFirst(line.message.slice(0, ROW))));
-  return line.attempt === undefined ? message : `${texts.attemptOf(line.attempt)}: ${message}`;
+  return line.attempt === undefined ? message : `${ofStep.attemptOf(line.attempt)}: ${message}`;
 }
 
 /** Return the number of a line in an address. */
@@ -213,14 +215,14 @@ function numberOf(text: string | null): number | undefined {
   return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
 }
 
-function LineDialog({ line, onClose }: { line: Line; onClose: () => void }) {
+function LineDialog({ line, turns, onClose }: { line: Line; turns: Turns; onClose: () => void }) {
   return (
-    <Dialog title={line.step === undefined ? line.node_id ?? line.level : readable(line.step)} wide onClose={onClose} actions={<>
+    <Dialog title={line.step === undefined ? line.node_id ?? line.level : readable(line.step, turns)} wide onClose={onClose} actions={<>
       <CopyButton text={window.location.href} label={ofLogs.copyLink} />
       <CopyButton text={withoutSequences(line.message)} />
       {line.step !== undefined && <a class="btn" href={withQuery(to(location.value.path.replace(/^\/w\/[^/]*/, "")), { step: line.step })}>{ofLogs.showStep}</a>}
     </>}>
-      <p class="muted small">{exact(line.timestamp).split("\n")[0]} · <span class={`l-${line.level}`}>{line.level}</span>{line.attempt !== undefined && ` · ${texts.attemptOf(line.attempt)}`}</p>
+      <p class="muted small">{exact(line.timestamp).split("\n")[0]} · <span class={`l-${line.level}`}>{line.level}</span>{line.attempt !== undefined && ` · ${ofStep.attemptOf(line.attempt)}`}</p>
       <pre><Coloured text={causeFirst(withPerson(line.message))} /></pre>
       {line.data !== undefined && <Json label={texts.data} value={line.data} />}
     </Dialog>

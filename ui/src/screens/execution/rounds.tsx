@@ -1,12 +1,11 @@
 /** The rounds of a loop, beside one of its steps: the next one, the one before, the failed ones, and any by its number. */
 import { location } from "../../app/router";
-import { nodeOf, numberOf, pathOf, readable, runOf } from "../../execution/names";
+import { nodeOf, numberOf, pathOf, readable, runOf, type Turns } from "../../execution/names";
 import { MOST_STEPS, type ExecutionStore, type Step } from "../../execution/store";
 import { duration } from "../../parts/format";
 import { Status } from "../../parts/parts";
 import { failed as showFailure } from "../../parts/toast";
 import { common, statuses } from "../../texts/common";
-import { executions as texts } from "../../texts/executions";
 import { step as words } from "../../texts/step";
 import { choose } from "./choice";
 
@@ -17,7 +16,8 @@ function pick(step: string | undefined): void {
 /** The rounds of a loop to choose from: each leads to the step that decides its status. */
 export function LoopRounds({ store, step }: { store: ExecutionStore; step: Step }) {
   const total = step.scopes?.total ?? 0;
-  if (store.isCut.value) {
+  const isAgent = step.node_type === "agent";
+  if (store.isCut.value && !isAgent) {
     return total === 0 ? null : <RoundNumber total={total} onPick={(number) => void store.scope(`${step.step}[${number}]`).then((steps) => pick(decisive(steps)?.step), showFailure)} />;
   }
   const rounds = new Map<string, Step[]>();
@@ -27,9 +27,9 @@ export function LoopRounds({ store, step }: { store: ExecutionStore; step: Step 
   }
   if (rounds.size === 0) return null;
   return (
-    <select class="compact" aria-label={words.rounds} value="" onChange={(event) => pick(event.currentTarget.value)}>
-      <option value="" disabled>{words.chooseRound}</option>
-      {[...rounds].map(([key, steps]) => ({ key, step: decisive(steps)! })).map((each) => <option key={each.key} value={each.step.step}>{nameOf(each.key, each.step)}</option>)}
+    <select class="compact" aria-label={isAgent ? words.stepOfAgent : words.rounds} value="" onChange={(event) => pick(event.currentTarget.value)}>
+      <option value="" disabled>{isAgent ? words.chooseStep : words.chooseRound}</option>
+      {[...rounds].map(([key, steps]) => ({ key, step: decisive(steps)! })).map((each) => <option key={each.key} value={each.step.step}>{isAgent ? callOf(each.step, store.turns.value) : nameOf(each.key, each.step)}</option>)}
     </select>
   );
 }
@@ -41,6 +41,11 @@ function decisive(steps: readonly Step[]): Step | undefined {
 
 function nameOf(key: string, step: Step): string {
   return words.round(numberOf(key), statuses[step.status] ?? step.status);
+}
+
+/** The name of a question or a call of an agent: "turn 2 · orders · failed". */
+function callOf(step: Step, turns: Turns): string {
+  return [runOf(step.scope ?? "", turns), nodeOf(step.step), statuses[step.status] ?? step.status].join(" · ");
 }
 
 /** Rounds that are listed. */
@@ -55,13 +60,13 @@ export function RoundList({ store, loop, status }: { store: ExecutionStore; loop
   const found = [...rounds].map(([scope, steps]) => ({ scope, step: decisive(steps)! })).filter(({ step }) => status === "" || step.status === status);
   return (
     <section class="stack tight">
-      <h2>{words.roundsWith(readable(loop), statuses[status] ?? status)} <span class="muted small">{found.length.toLocaleString("en")}</span></h2>
-      {store.isCut.value && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
+      <h2>{words.roundsWith(readable(loop, store.turns.value), statuses[status] ?? status)} <span class="muted small">{found.length.toLocaleString("en")}</span></h2>
+      {store.isCut.value && <p class="muted small">{words.moreSteps(MOST_STEPS)}</p>}
       <ul class="runs">
         {found.slice(0, MOST_ROUNDS).map(({ scope, step }) => (
           <li key={scope}>
             <button class="row run-row" onClick={() => pick(step.step)}>
-              <Status of={step.status} /><span class="cut" title={step.step}>{runOf(scope)} › {nodeOf(step.step)}</span><span class="muted small right">{step.duration !== undefined && duration(step.duration)}</span>
+              <Status of={step.status} /><span class="cut" title={step.step}>{runOf(scope, store.turns.value)} › {nodeOf(step.step)}</span><span class="muted small right">{step.duration !== undefined && duration(step.duration)}</span>
             </button>
           </li>
         ))}
@@ -86,11 +91,14 @@ export function Rounds({ store, step }: { store: ExecutionStore; step: Step }) {
   const path = pathOf(step.step);
   const [, loop, number, rest] = /^(.*)\[(\d+)\](\/[^[\]]*)$/.exec(step.step) ?? [];
   if (loop === undefined) return null;
-  const total = store.steps.value.find(({ id }) => id === step.parent)?.scopes?.total ?? 0;
+  const parent = store.steps.value.find(({ id }) => id === step.parent);
+  const total = parent?.scopes?.total ?? 0;
+  const isAgent = parent?.node_type === "agent";
   const nameIn = (each: Step) => each.step.slice(loop.length + 1).split("]")[0] ?? "";
-  const runs = store.steps.value.filter((each) => each.step.startsWith(`${loop}[`) && pathOf(each.step) === path).sort((a, b) => Number(nameIn(a)) - Number(nameIn(b)) || a.id - b.id);
+  const runs = store.steps.value.filter((each) => (isAgent ? each.parent === step.parent : each.step.startsWith(`${loop}[`) && pathOf(each.step) === path)).sort((a, b) => Number(nameIn(a)) - Number(nameIn(b)) || a.id - b.id);
   const at = runs.findIndex(({ id }) => id === step.id);
-  const isCut = store.isCut.value;
+  // The steps of an agent are different ones.
+  const isCut = store.isCut.value && !isAgent;
   if (at < 0 || (runs.length < 2 && !isCut)) return null;
   // Where not all are listed, each round is taken to have the step.
   const named = (next: number) => (next < 0 || next >= total ? undefined : `${loop}[${next}]${rest}`);
@@ -101,13 +109,13 @@ export function Rounds({ store, step }: { store: ExecutionStore; step: Step }) {
     <div class="row tight rounds">
       <button class="btn icon" aria-label={words.roundBefore} disabled={before === undefined} onClick={() => pick(before)}>‹</button>
       {isCut ? <RoundNumber total={total} number={Number(number)} onPick={(next) => pick(named(next))} /> : (
-        <select class="compact" aria-label={words.rounds} value={step.step} onChange={(event) => pick(event.currentTarget.value)}>
-          {runs.map((each) => <option key={each.id} value={each.step}>{nameOf(nameIn(each), each)}</option>)}
+        <select class="compact" aria-label={isAgent ? words.stepOfAgent : words.rounds} value={step.step} onChange={(event) => pick(event.currentTarget.value)}>
+          {runs.map((each) => <option key={each.id} value={each.step}>{isAgent ? callOf(each, store.turns.value) : nameOf(nameIn(each), each)}</option>)}
         </select>
       )}
       <button class="btn icon" aria-label={words.roundAfter} disabled={after === undefined} onClick={() => pick(after)}>›</button>
-      {!isCut && <span class="muted small nowrap">{words.roundsOf(Math.max(total, runs.length))}</span>}
-      <button class="btn quiet small-btn" onClick={() => choose({ node: path, in: location.peek().query.get("in") ?? undefined })}>{words.allRounds}</button>
+      {!isCut && !isAgent && <span class="muted small nowrap">{words.roundsOf(Math.max(total, runs.length))}</span>}
+      <button class="btn quiet small-btn" onClick={() => choose({ node: path, in: location.peek().query.get("in") ?? undefined })}>{isAgent ? words.allRuns : words.allRounds}</button>
       {failed.length > 0 && !(failed.length === 1 && failed[0]!.id === step.id) && <button class="btn quiet small-btn right" onClick={() => pick(failed[(failed.findIndex(({ id }) => id === step.id) + 1) % failed.length]?.step)}>{words.nextFailed(failed.length)}</button>}
     </div>
   );

@@ -17,6 +17,7 @@ import { member } from "../../parts/paths";
 import { Empty, Failure, Status, Time } from "../../parts/parts";
 import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
+import { facts } from "../../texts/facts";
 import { step as words } from "../../texts/step";
 import { choose } from "./choice";
 import type { DrawerProps } from "./drawer";
@@ -51,7 +52,7 @@ function Whole({ detail }: { detail: Detail }) {
     <>
       {detail.failure !== undefined && <Fault detail={detail} message={detail.failure.message} step={undefined}><code>{detail.failure.type}</code></Fault>}
       {result !== undefined && <Value heading="h2" label={texts.result} preview={result} load={load("result")} href={href} />}
-      <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
+      <Value heading="h2" label={words.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
       <p class="muted small">{words.stepHint}</p>
     </>
   );
@@ -76,12 +77,12 @@ function NodePanel({ store, node }: { store: ExecutionStore; node: string }) {
   return (
     <section class="stack tight">
       <h2>{words.runsOf(node)} <span class="muted small">{countsOf(steps)}</span></h2>
-      {store.isCut.value && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
+      {store.isCut.value && <p class="muted small">{words.moreSteps(MOST_STEPS)}</p>}
       <ul class="runs">
         {sorted.slice(0, MOST_RUNS).map((step) => (
           <li key={step.id}>
             <button class="row run-row" onClick={() => choose({ step: step.step, in: location.peek().query.get("in") ?? undefined })}>
-              <Status of={step.status} /><span class="cut" title={step.step}>{readable(step.step)}</span><span class="muted small right">{step.duration !== undefined && duration(step.duration)}</span>
+              <Status of={step.status} /><span class="cut" title={step.step}>{readable(step.step, store.turns.value)}</span><span class="muted small right">{step.duration !== undefined && duration(step.duration)}</span>
             </button>
           </li>
         ))}
@@ -109,15 +110,17 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
   const failure = detail.failure?.step === step.step ? detail.failure : undefined;
   const error = step.error ?? failure;
   const isEditing = useSignal(false);
+  // No expression reads what is inside an agent.
+  const isInAgent = store.turns.value.has(step.scope ?? "");
   return (
     <>
       <div class="stack tight">
         <div class="row"><h2 class="cut" title={step.step}>{nodeOf(step.step)}</h2><Status of={step.status} /><span class="muted small right">{step.node_type}</span></div>
-        {step.scope !== undefined && <span class="muted small cut" title={step.step}>{readable(step.step)}</span>}
+        {step.scope !== undefined && <span class="muted small cut" title={step.step}>{readable(step.step, store.turns.value)}</span>}
       </div>
       <Rounds store={store} step={step} />
       {step.scopes !== undefined && <LoopRounds store={store} step={step} />}
-      {error !== undefined && step.status !== "completed" && <Fault detail={detail} message={error.message} step={step.step} child={child}><code>{error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
+      {error !== undefined && step.status !== "completed" && <Fault detail={detail} message={error.message} step={step.step} child={child}><code>{error.type}</code>{step.attempts > 1 && ` · ${words.attemptOf(step.attempts)}`}</Fault>}
       {FINAL.has(detail.status) && may("operator") && (
         <div class="row">
           {hasFailedElements(step) && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step, elements: "failed" })}><span class="cut">{words.rerunFailed(step.scopes!.failed)}</span></button>}
@@ -131,20 +134,20 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         {step.duration !== undefined && <><dt>{words.duration}</dt><dd>{duration(step.duration)}</dd></>}
         {next !== undefined && <><dt>{words.nextAttempt}</dt><dd><Time at={next} /></dd></>}
         {step.input_edited_by !== undefined && <><dt>{words.inputEdited}</dt><dd>{words.by(personOf(step.input_edited_by))}</dd></>}
-        {progressOf(step) !== undefined && <><dt>{words.progress}</dt><dd>{progressOf(step)}</dd></>}
+        {progressOf(step) !== undefined && <><dt>{step.node_type === "agent" ? texts.steps : words.progress}</dt><dd>{progressOf(step)}</dd></>}
         {step.queued > 20 && <><dt>{words.queued}</dt><dd>{duration(step.queued)}</dd></>}
         {step.action !== undefined && step.action !== "default" && <><dt>{words.action}</dt><dd><code>{step.action}</code></dd></>}
         {child !== undefined && <><dt>{words.subFlow}</dt><dd><a class="link" href={to(`/executions/${child}`)}>{shortId(child)}</a></dd></>}
-        {step.wait !== undefined && step.status === "waiting" && child === undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
+        {step.wait !== undefined && step.status === "waiting" && child === undefined && <><dt>{texts.waits}</dt><dd>{facts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
         {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? words.answered : words.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? words.byLink : words.by(personOf(step.wait.received.by))}`}</dd></>}
       </dl>
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
       {error !== undefined && <ErrorData detail={detail} own={step.error?.data} failure={failure?.data as Preview | null | undefined} />}
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} result={whole.data.result} />}
-      {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} path="input" />}
+      {step.input !== undefined && <Value label={words.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} path={isInAgent ? undefined : "input"} />}
       <Params key={step.status} id={detail.id} step={step} />
-      {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} path={member(member("nodes", step.node_id), "result")} />}
-      {FINAL.has(detail.status) && <Compare detail={detail} step={step} runs={store.steps.value.filter((other) => other !== step && pathOf(other.step) === pathOf(step.step))} />}
+      {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} path={isInAgent ? undefined : member(member("nodes", step.node_id), "result")} />}
+      {FINAL.has(detail.status) && <Compare detail={detail} step={step} turns={store.turns.value} runs={store.steps.value.filter((other) => other !== step && pathOf(other.step) === pathOf(step.step))} />}
       <LogTail store={store} step={step} />
     </>
   );

@@ -9,7 +9,7 @@ import { duration, moment, now } from "../../parts/format";
 import { Icon } from "../../parts/icons";
 import { Empty } from "../../parts/parts";
 import { statuses } from "../../texts/common";
-import { executions as texts } from "../../texts/executions";
+import { step as ofStep } from "../../texts/step";
 import { timeline as ofTimeline } from "../../texts/timeline";
 import { choose, chosenStep } from "./choice";
 import { Drawer } from "./drawer";
@@ -40,7 +40,7 @@ export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: 
           {kinds.map((kind) => <span key={kind}><i class={`b-${kind}`} />{ofTimeline.kinds[kind]}</span>)}
           <label class="check right"><input type="checkbox" checked={isFolded.value} onChange={(event) => (isFolded.value = event.currentTarget.checked)} />{ofTimeline.fold}</label>
         </div>
-        {store.isCut.value && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
+        {store.isCut.value && <p class="muted small">{ofStep.moreSteps(MOST_STEPS)}</p>}
       </div>
       <Drawer store={store} detail={detail} step={chosen} />
     </div>
@@ -91,7 +91,7 @@ function Lane({ row, axis, isChosen, isOpen, onToggle }: LaneProps) {
     const { loop, counts } = row.rest;
     return (
       <li class="lane rest">
-        <span class="lane-name" style={indent}><b>{row.label}</b><span class="rest-counts">{counts.map(([status, count]) => <button key={status} class="link" onClick={() => choose({ loop: loop.step, of: status })}>{texts.some(count, statuses[status] ?? status)}</button>)}</span></span>
+        <span class="lane-name" style={indent}><b>{row.label}</b><span class="rest-counts">{counts.map(([status, count]) => <button key={status} class="link" onClick={() => choose({ loop: loop.step, of: status })}>{ofTimeline.some(count, statuses[status] ?? status)}</button>)}</span></span>
         <Track row={row} axis={axis} />
         <span class="lane-time">{row.took}</span>
       </li>

@@ -7,19 +7,20 @@ import { Status, Time } from "../../parts/parts";
 import type { Column } from "../../parts/table";
 import { executionList as ofList } from "../../texts/execution-list";
 import { executions as texts } from "../../texts/executions";
+import { facts } from "../../texts/facts";
 import { LogLevels } from "../execution/log-levels";
 import { StartedBy, type Triggers } from "./started-by";
 
 export type Execution = Schemas["ExecutionAnswer"];
 
-export const ofStatus: Column<Execution> = { head: texts.status, cell: ({ status }) => <Status of={status} /> };
-export const ofPlace: Column<Execution> = { head: texts.where, look: "wide-only where", cell: (execution) => <Where of={execution} /> };
+export const ofStatus: Column<Execution> = { head: ofList.status, cell: ({ status }) => <Status of={status} /> };
+export const ofPlace: Column<Execution> = { head: ofList.where, look: "wide-only where", cell: (execution) => <Where of={execution} /> };
 export const ofLog: Column<Execution> = { head: texts.log, look: "wide-only", cell: ({ logs }) => logs !== undefined && <LogLevels logs={logs as unknown as Record<string, number>} /> };
 export const ofStart: Column<Execution> = { head: texts.started, look: "muted nowrap", cell: ({ started_at: at }) => <Time at={at} /> };
 export const ofDuration: Column<Execution> = { head: texts.took, look: "num roomy-only took", cell: ({ duration: took, started_at: at }) => duration(took ?? Math.max(0, now.value - Date.parse(at))) };
 
 export function ofStarter(triggers: Triggers): Column<Execution> {
-  return { head: texts.startedBy, look: "wide-only muted starter", cell: (execution) => <StartedBy of={execution} triggers={triggers} /> };
+  return { head: ofList.startedBy, look: "wide-only muted starter", cell: (execution) => <StartedBy of={execution} triggers={triggers} /> };
 }
 
 /** Return where it has failed or waits, in one line. */
@@ -29,7 +30,7 @@ export function placeOf({ error, failed_node: node, waiting_at: wait }: Executio
 }
 
 function waits({ type }: { type: string }): string {
-  return ofList.waitsFor(texts.waitsFor[type] ?? type);
+  return ofList.waitsFor(facts.waitsFor[type] ?? type);
 }
 
 /** Where it waits, or has failed, and that it has been repaired since. */

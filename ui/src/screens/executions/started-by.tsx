@@ -8,7 +8,7 @@ import { shortId } from "../../parts/format";
 import { Icon } from "../../parts/icons";
 import { triggerTypes } from "../../texts/common";
 import { executionList as ofList } from "../../texts/execution-list";
-import { executions as texts } from "../../texts/executions";
+import { facts } from "../../texts/facts";
 
 type Start = Pick<Schemas["ExecutionAnswer"], "rerun_of" | "trigger" | "parent_id" | "started_by">;
 type Trigger = Schemas["TriggerAnswer"];
@@ -29,14 +29,14 @@ export function useTriggers(isNeeded: boolean): Triggers {
 
 export function StartedBy({ of: { rerun_of: original, trigger, parent_id: parent, started_by: account }, triggers }: { of: Start; triggers: Triggers }) {
   const person = account && personOf(account);
-  const by = person && texts.byPerson(person);
-  if (original !== undefined) return <span class="row tight nowrap"><a class="link" href={to(`/executions/${original}`)}>{texts.byRerun}</a>{by && <span class="cut" title={person}>{by}</span>}<FilterLink name="rerun_of" value={original} label={texts.onlyReruns} /></span>;
+  const by = person && facts.byPerson(person);
+  if (original !== undefined) return <span class="row tight nowrap"><a class="link" href={to(`/executions/${original}`)}>{facts.byRerun}</a>{by && <span class="cut" title={person}>{by}</span>}<FilterLink name="rerun_of" value={original} label={facts.onlyReruns} /></span>;
   if (parent !== undefined) return <a class="link" href={to(`/executions/${parent}`)}>{ofList.bySubFlow}</a>;
-  if (trigger === undefined) return person ? <span class="cut" title={person}>{person}</span> : <span class="faint">{texts.byNone}</span>;
+  if (trigger === undefined) return person ? <span class="cut" title={person}>{person}</span> : <span class="faint">{facts.byNone}</span>;
   const known = triggers.get(trigger);
   const words = known === undefined ? shortId(trigger) : known.name;
   const more = [known && triggerTypes[known.type], by].filter(Boolean).join(" ");
-  return <span class="row tight nowrap"><a class="quiet-link cut" title={[words, more, trigger].join(" ")} href={to("/triggers", { trigger })}>{words} <span class="faint">{more}</span></a><FilterLink name="trigger" value={trigger} label={texts.onlyTrigger(words)} /></span>;
+  return <span class="row tight nowrap"><a class="quiet-link cut" title={[words, more, trigger].join(" ")} href={to("/triggers", { trigger })}>{words} <span class="faint">{more}</span></a><FilterLink name="trigger" value={trigger} label={facts.onlyTrigger(words)} /></span>;
 }
 
 /** A link to the executions with the same value. */

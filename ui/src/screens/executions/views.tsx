@@ -67,7 +67,7 @@ export function ViewDialog({ onClose }: { onClose: () => void }) {
     <Dialog title={ofList.view} onClose={onClose}>
       <fieldset class="plain stack tight">
         <legend class="label">{ofList.columns}</legend>
-        {COLUMNS.map((column) => <label key={column} class="check"><input type="checkbox" checked={isShown(column)} onChange={() => toggle(column)} />{texts[column]}</label>)}
+        {COLUMNS.map((column) => <label key={column} class="check"><input type="checkbox" checked={isShown(column)} onChange={() => toggle(column)} />{({ ...texts, ...ofList })[column]}</label>)}
       </fieldset>
       {hasFilters && (
         <form class="stack tight" onSubmit={save}>

@@ -1,0 +1,124 @@
+"""Agents on the screen of an execution: its turns, in a real Chromium, of a model that follows a script."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from support.client import Client
+from web.browser import Tab, needs_chromium
+
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
+
+AGENT: Final = """\
+metadata: {name: answers}
+nodes:
+  answer:
+    type: agent
+    params:
+      base_url: %(model)s/v1
+      model: m
+      prompt: Where is my parcel?
+      tools:
+        - name: orders
+          description: The orders
+          http.request: {url: "%(model)s/orders"}
+        - name: parcel
+          description: A parcel
+          parameters: {type: object, properties: {number: {type: string}}, required: [number]}
+          http.request: {url: "%(model)s/parcels/${encodeURIComponent(call.arguments.number)}"}
+"""
+# The tools that the model calls in each turn.
+TURNS: Final[tuple[list[tuple[str, Any]], ...]] = (
+    [("orders", {})],
+    [("orders", {}), ("parcel", {"number": "P-7"})],
+    [],
+)
+
+
+class Model(BaseHTTPRequestHandler):
+    """Answers questions by the number of those before, and requests of tools; no parcel is known."""
+
+    def do_POST(self) -> None:  # the name of the hook
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        turn = sum(message["role"] == "assistant" for message in asked["messages"])
+        message: dict[str, Any] = {"role": "assistant", "content": None if TURNS[turn] else "Nobody knows."}
+        if TURNS[turn]:
+            message["tool_calls"] = [
+                {"id": f"c{place}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+                for place, (name, arguments) in enumerate(TURNS[turn])
+            ]
+        self._answer(200, {"model": "m", "choices": [{"message": message}]})
+
+    def do_GET(self) -> None:  # likewise
+        self._answer(200 if self.path == "/orders" else 404, [])
+
+    def _answer(self, status: int, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def model() -> Iterator[str]:
+    """The address of a server with the API of OpenAI, and with what the tools request."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def panel(page: Page) -> Locator:
+    return page.get_by_role("complementary")
+
+
+def test_a_reader_finds_what_was_asked_in_a_turn_and_which_tool_failed(tab: Tab, api: Client, model: str) -> None:
+    id = api.run(api.new_flow(AGENT % {"model": model}))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}?step=answer.1")
+    steps = panel(page).get_by_label("Step of the agent")
+    expect(steps.locator("option")).to_have_text(
+        [
+            "Show a step…",
+            "turn 1 · ask · completed",
+            "turn 1 · orders · completed",
+            "turn 2 · ask · completed",
+            "turn 2 · orders · completed",
+            "turn 2 · parcel · failed",
+            "turn 3 · ask · completed",
+        ]
+    )
+    steps.select_option("turn 2 · ask · completed")
+
+    # The graph shows the calls of this turn: those of the first one are not counted.
+    expect(page.locator(".graph")).to_contain_text("agent · turn 2")
+    expect(page.locator(".graph")).not_to_contain_text("2 runs")
+    panel(page).get_by_role("button", name="Show its parameters").click()
+    expect(panel(page)).to_contain_text('"content": "Where is my parcel?"')
+    panel(page).get_by_role("button", name="Go to the failed one").click()
+    expect(panel(page)).to_contain_text("answer › turn 2 › parcel")
+    expect(panel(page)).to_contain_text("HTTP request failed with status 404")
+
+
+def test_the_timeline_and_the_log_of_an_agent_name_its_turns(tab: Tab, api: Client, model: str) -> None:
+    id = api.run(api.new_flow(AGENT % {"model": model}))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}?tab=timeline")
+    page.get_by_role("button", name="Show what answer ran").click()
+    expect(page.locator(".lane-name")).to_have_text(
+        ["answeragent · 6 steps", "askturn 1", "ordersturn 1", "askturn 2", "ordersturn 2", "parcelturn 2", "askturn 3"]
+    )
+    page.get_by_role("link", name="Logs").or_(page.get_by_role("tab", name="Logs")).first.click()
+    expect(page.get_by_text("answer › turn 2 › parcel")).to_be_visible()
