@@ -229,6 +229,17 @@ async def test_the_error_of_a_tool_fails_the_agent_if_it_shall(engine: Machine) 
     assert urls(engine.http) == [MODEL, "http://peer/Rome"]
 
 
+async def test_an_agent_that_calls_itself_fails_and_no_depth_asks_again(engine: Machine) -> None:
+    document = agent("", "        - {flow: endless, input: {question: again}}")
+    await engine.save(document, "endless")
+    calls = says(None, ("endless", {}), ("endless", {}))
+    events = await run(engine, document, *[calls] * 200)
+
+    assert ending(events).error.type == "flow.recursion"
+    # Each agent asks once, and the second call of a turn is as deep as the first.
+    assert len(asked(engine.http)) == len(rows_of(engine.path, "SELECT id FROM executions"))
+
+
 async def test_an_agent_that_does_not_answer_fails_with_what_it_did(engine: Machine) -> None:
     document = (
         agent() + "    next: {error.agent.turns: late}\n  late: {type: return, params: {value: '${error.data}'}}\n"

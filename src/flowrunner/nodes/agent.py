@@ -247,11 +247,11 @@ class Agent(NodeType[AgentOwnParams]):
             return result
         if not last.is_over:
             return await _open_calls(turns, event, context)
-        if details["on_tool_error"] == "fail":
-            for call in last.calls:
-                # A call that was not made is the fault of the model, which may correct it.
-                if call.error is not None and call.key in event.keys and not call.is_rejected:
-                    error: Any = call.error
+        for call in last.calls:
+            # A call that was not made is the fault of the model, which may correct it.
+            if call.error is not None and call.key in event.keys and not call.is_rejected:
+                error: Any = call.error
+                if details["on_tool_error"] == "fail" or error["type"] in _NEVER_TOLD:
                     raise NodeFailure(error["type"], f"{call.name}: {error['message']}", data=error["data"])
         return RunScopes(keys=[str(last.next_key)], inputs=[None], starts=[ASK], keeps_results=True)
 
@@ -273,6 +273,10 @@ class Agent(NodeType[AgentOwnParams]):
         if "flow" in params and isinstance(fixed, dict) and isinstance(input, dict):
             return {**params, "input": {**input["arguments"], **fixed}}
         return params
+
+
+# Agents that call each other without end would pay for questions at each depth, with every call that is told.
+_NEVER_TOLD: Final = frozenset({"flow.recursion", "flow.too_deep"})
 
 
 def _is_expression(value: JSON) -> bool:
