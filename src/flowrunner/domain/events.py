@@ -252,7 +252,7 @@ class ScopesOpened(_OfStep):
     not_before: datetime | None = None
     until: datetime | None = None
     details: JSON = None
-    starts: Sequence[str] = ()
+    starts: tuple[str, ...] = ()
     keeps_results: bool = False
     scope: str = ROOT
 

@@ -417,6 +417,6 @@ def _opened(attempt: StepAttempt, scopes: RunScopes) -> ScopesOpened:
         not_before=scopes.not_before,
         until=until,
         details=msgspec.to_builtins(scopes.details, str_keys=True),
-        starts=list(scopes.starts),
+        starts=tuple(scopes.starts),
         keeps_results=scopes.keeps_results,
     )
