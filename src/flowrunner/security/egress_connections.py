@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Lock
 from typing import Final, TypeVar
 
@@ -23,39 +24,74 @@ _CONNECT_SECONDS: Final = 10.0
 _MOST_CONNECT_SECONDS: Final = 30.0
 
 
-async def addresses_for(
-    policy: EgressPolicy,
-    lookups: FairSlots,
-    workspace_id: WorkspaceId,
-    host: str,
-    port: int,
-    *,
-    unless_opened: str | None = None,
-) -> Sequence[str]:
-    """Return the addresses of a server, all of which flows may connect to.
+class SessionClients:
+    """What the clients of one protocol share: where flows may connect to, and the slots for sessions.
 
     Args:
-        lookups: The slots for lookups of names.
-        unless_opened: Reason for which only addresses will do that an operator has opened; None if others will.
-
-    Raises:
-        NodeFailure: `egress.forbidden` or `connection.dns`.
+        lookups: The slots for lookups of names, which requests take too.
+        slots: Those for sessions, of which each is a thread.
+        name: The name of the threads.
+        use: What a session does, for the error if there is no thread.
     """
-    await policy.prepare(port)
-    try:
-        found = await _looked_up(WorkspaceResolver(policy, lookups, workspace_id), host, port)
-        for address in found if unless_opened is not None else ():
-            policy.require_opened(address, unless_opened or "")
-    except EgressForbidden as error:
-        raise NodeFailure(
-            "egress.forbidden", f"{error.who} may not connect to {server_name(host, port)}: {error}"
-        ) from None
-    except (OSError, UnicodeError) as error:
-        reason = f": {error}" if isinstance(error, NameUnanswered) else ""
-        raise NodeFailure(
-            "connection.dns", f"The name of the host cannot be resolved: {server_name(host, port)}{reason}"
-        ) from None
-    return found
+
+    def __init__(self, policy: EgressPolicy, lookups: FairSlots, slots: FairSlots, *, name: str, use: str) -> None:
+        self.policy = policy
+        self.lookups = lookups
+        self.slots = slots
+        self._name = name
+        self._use = use
+
+    async def run(
+        self,
+        workspace_id: WorkspaceId,
+        host: str,
+        port: int,
+        session: Callable[["EgressConnection"], T],
+        *,
+        unless_opened: str | None = None,
+        seconds_left: float = 0.0,
+    ) -> T:
+        """Have a session with a server, on a thread of its own, as soon as the workspace has a slot for it.
+
+        Args:
+            session: Opens the connection, and closes it.
+            unless_opened: Reason for which only addresses will do that an operator has opened; None if others will.
+            seconds_left: As for `EgressConnection.used_by`.
+
+        Raises:
+            NodeFailure: `egress.forbidden`, `connection.dns`, or `connection.failed` if there is no thread.
+            Exceptions of ``session``.
+        """
+        addresses = await self._addresses_of(workspace_id, host, port, unless_opened=unless_opened)
+        connection = EgressConnection(host, port, addresses)
+        await self.slots.take(workspace_id)
+        return await connection.used_by(
+            partial(session, connection),
+            name=self._name,
+            use=self._use,
+            on_end=partial(self.slots.give_back, workspace_id),
+            seconds_left=seconds_left,
+        )
+
+    async def _addresses_of(
+        self, workspace_id: WorkspaceId, host: str, port: int, *, unless_opened: str | None
+    ) -> Sequence[str]:
+        """Return the addresses of a server, all of which flows may connect to. Raises: NodeFailure."""
+        await self.policy.prepare(port)
+        try:
+            found = await _looked_up(WorkspaceResolver(self.policy, self.lookups, workspace_id), host, port)
+            for address in found if unless_opened is not None else ():
+                self.policy.require_opened(address, unless_opened or "")
+        except EgressForbidden as error:
+            raise NodeFailure(
+                "egress.forbidden", f"{error.who} may not connect to {server_name(host, port)}: {error}"
+            ) from None
+        except (OSError, UnicodeError) as error:
+            reason = f": {error}" if isinstance(error, NameUnanswered) else ""
+            raise NodeFailure(
+                "connection.dns", f"The name of the host cannot be resolved: {server_name(host, port)}{reason}"
+            ) from None
+        return found
 
 
 async def _looked_up(resolver: WorkspaceResolver, host: str, port: int) -> Sequence[str]:

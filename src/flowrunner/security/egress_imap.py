@@ -13,7 +13,7 @@ from flowrunner.fair_slots import FairSlots
 from flowrunner.imap.session import CommandRefused, ConnectionEnded, MailboxSession, TooManyFound, Unsupported
 from flowrunner.imap.wire import ImapWire
 from flowrunner.plugin import ImapServer, ImapSession, NodeFailure
-from flowrunner.security.egress_connections import EgressConnection, addresses_for, server_name
+from flowrunner.security.egress_connections import EgressConnection, SessionClients, server_name
 from flowrunner.security.egress_policy import EgressPolicy
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ _REFUSED: Final = {
 }
 
 
-class EgressImapClients:
+class EgressImapClients(SessionClients):
     """The clients of all workspaces. Implements `ports.ImapClients`.
 
     Args:
@@ -46,11 +46,8 @@ class EgressImapClients:
     """
 
     def __init__(self, policy: EgressPolicy, lookups: FairSlots, *, processes: int = 1) -> None:
-        self.policy = policy
-        self.lookups = lookups
-        self.slots = FairSlots.of_process(
-            processes, total=_SESSIONS, share=_SESSIONS_OF_A_WORKSPACE, sure=_SURE_SESSIONS
-        )
+        slots = FairSlots.of_process(processes, total=_SESSIONS, share=_SESSIONS_OF_A_WORKSPACE, sure=_SURE_SESSIONS)
+        super().__init__(policy, lookups, slots, name="imap", use="read e-mails")
 
     def of(self, workspace_id: WorkspaceId) -> "_WorkspaceImap":
         return _WorkspaceImap(self, workspace_id)
@@ -65,14 +62,8 @@ class _WorkspaceImap:
 
     async def run(self, server: ImapServer, work: Callable[[ImapSession], T], *, seconds: float) -> T:
         deadline = time.monotonic() + seconds
-        addresses = await addresses_for(
-            self.clients.policy, self.clients.lookups, self.workspace_id, server.host, server.port
-        )
-        connection = EgressConnection(server.host, server.port, addresses)
-        call = partial(_run, connection, server, work, deadline=deadline)
-        await self.clients.slots.take(self.workspace_id)
-        give_back = partial(self.clients.slots.give_back, self.workspace_id)
-        return await connection.used_by(call, name="imap", use="read e-mails", on_end=give_back)
+        session = partial(_run, server=server, work=work, deadline=deadline)
+        return await self.clients.run(self.workspace_id, server.host, server.port, session)
 
 
 def _run(connection: EgressConnection, server: ImapServer, work: Callable[[ImapSession], T], *, deadline: float) -> T:

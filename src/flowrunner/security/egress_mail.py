@@ -12,7 +12,7 @@ from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import MailServer, NodeFailure, RefusedRecipient
-from flowrunner.security.egress_connections import EgressConnection, addresses_for, server_name
+from flowrunner.security.egress_connections import EgressConnection, SessionClients, server_name
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.smtp import SmtpSession
 
@@ -37,7 +37,7 @@ _REFUSED: Final = {
 }
 
 
-class EgressMailClients:
+class EgressMailClients(SessionClients):
     """The clients of all workspaces. Implements `ports.MailClients`.
 
     Args:
@@ -46,9 +46,8 @@ class EgressMailClients:
     """
 
     def __init__(self, policy: EgressPolicy, lookups: FairSlots, *, processes: int = 1) -> None:
-        self.policy = policy
-        self.lookups = lookups
-        self.slots = FairSlots.of_process(processes, total=_MAILS, share=_MAILS_OF_A_WORKSPACE, sure=_SURE_MAILS)
+        slots = FairSlots.of_process(processes, total=_MAILS, share=_MAILS_OF_A_WORKSPACE, sure=_SURE_MAILS)
+        super().__init__(policy, lookups, slots, name="e-mail", use="send e-mails")
 
     def of(self, workspace_id: WorkspaceId) -> "_WorkspaceMail":
         return _WorkspaceMail(self, workspace_id)
@@ -67,14 +66,8 @@ class _WorkspaceMail:
         # Otherwise flows could deliver to every mailbox of the world under the name of this machine, and use servers
         # that trust it by its address.
         closed = "an e-mail without a login needs a server opened for flows" if server.username is None else None
-        addresses = await addresses_for(
-            self.clients.policy, self.clients.lookups, self.workspace_id, server.host, server.port, unless_opened=closed
-        )
-        connection = EgressConnection(server.host, server.port, addresses)
-        call = partial(_send, connection, server, sender, recipients, write)
-        await self.clients.slots.take(self.workspace_id)
-        give_back = partial(self.clients.slots.give_back, self.workspace_id)
-        return await connection.used_by(call, name="e-mail", use="send e-mails", on_end=give_back)
+        session = partial(_send, server=server, sender=sender, recipients=recipients, write=write)
+        return await self.clients.run(self.workspace_id, server.host, server.port, session, unless_opened=closed)
 
 
 def _send(

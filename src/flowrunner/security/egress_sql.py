@@ -24,7 +24,7 @@ from flowrunner.postgres.session import (
     tls_context,
 )
 from flowrunner.postgres.wire import MOST_ROW_BYTES, PostgresError, TooLarge, Wire, cancel_request
-from flowrunner.security.egress_connections import EgressConnection, addresses_for, server_name
+from flowrunner.security.egress_connections import EgressConnection, SessionClients, server_name
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ _TOO_LARGE: Final = (
 )
 
 
-class EgressSqlClients:
+class EgressSqlClients(SessionClients):
     """The clients of all workspaces. Implements `ports.SqlClients`.
 
     Args:
@@ -66,11 +66,8 @@ class EgressSqlClients:
     """
 
     def __init__(self, policy: EgressPolicy, lookups: FairSlots, *, processes: int = 1) -> None:
-        self.policy = policy
-        self.lookups = lookups
-        self.slots = FairSlots.of_process(
-            processes, total=_SESSIONS, share=_SESSIONS_OF_A_WORKSPACE, sure=_SURE_SESSIONS
-        )
+        slots = FairSlots.of_process(processes, total=_SESSIONS, share=_SESSIONS_OF_A_WORKSPACE, sure=_SURE_SESSIONS)
+        super().__init__(policy, lookups, slots, name="sql", use="run queries")
 
     def of(self, workspace_id: WorkspaceId) -> "_WorkspaceSql":
         return _WorkspaceSql(self, workspace_id)
@@ -88,24 +85,18 @@ class _WorkspaceSql:
     ) -> T:
         # The step's own time runs during the lookup, and the wait for a slot.
         deadline = time.monotonic() + seconds - min(_REPORT_SECONDS, seconds * _REPORT_SHARE)
-        policy, host, port = self.clients.policy, database.host, database.port
-        addresses = await addresses_for(policy, self.clients.lookups, self.workspace_id, host, port)
-        connection = EgressConnection(host, port, addresses)
-        call = partial(
+        session = partial(
             _run,
-            connection,
-            work,
-            policy=policy,
+            work=work,
+            policy=self.clients.policy,
             database=database,
             seconds=seconds,
             deadline=deadline,
             read_only=read_only,
         )
-        await self.clients.slots.take(self.workspace_id)
-        give_back = partial(self.clients.slots.give_back, self.workspace_id)
         # A pooler cancels the statement of a client that is still there, so that it goes a little later.
-        return await connection.used_by(
-            call, name="sql", use="run queries", on_end=give_back, seconds_left=_LEFT_SECONDS
+        return await self.clients.run(
+            self.workspace_id, database.host, database.port, session, seconds_left=_LEFT_SECONDS
         )
 
 
