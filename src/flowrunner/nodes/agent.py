@@ -5,22 +5,20 @@ one for each tool. Each question and each call is a run of one of them, and the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, Self
 
-import msgspec
 from pydantic import Field, model_validator
 
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import quoted
-from flowrunner.domain.values import left_after, memory_of
+from flowrunner.domain.values import left_after
 from flowrunner.language.agents import ASK, MOST_TOOLS, REJECTED, TOOL_NAME, tool_name
+from flowrunner.nodes.agent_turns import ToolCall, Turn, conversation_of, error_data_of, result_of, turns_of, usage_of
 from flowrunner.nodes.durations import Duration
 from flowrunner.nodes.http import Headers, is_long_value, on_thread, url_faults
 from flowrunner.nodes.http_request import HttpRequestParams
-from flowrunner.nodes.llm import ANSWER, MOST_MESSAGES, ModelParams
+from flowrunner.nodes.llm import ANSWER, ModelParams
 from flowrunner.nodes.mcp import Revision
 from flowrunner.plugin import (
     JSON,
@@ -37,20 +35,10 @@ from flowrunner.plugin import (
 MOST_CALLS: Final = 32
 DEFAULT_TURNS: Final = 10
 MOST_TURNS: Final = 100
-# Characters and elements, as `left_after` counts them: of what a tool gives to the model, of all that the turns add to
-# the conversation, and of the names, descriptions and schemas of all tools.
-MOST_OF_A_RESULT: Final = 50_000
-MOST_OF_ALL_TURNS: Final = 1_000_000
+# Characters and elements of the names, descriptions and schemas of all tools, as `left_after` counts them.
 MOST_OF_TOOLS: Final = 200_000
-# Less than those of an event.
-MOST_BYTES_OF_RESULT: Final = 1_500_000
-# Less than those of the data of an error, as JSON and in memory.
-MOST_BYTES_OF_ERROR: Final = 250_000
-_NO_STEPS: Final[dict[str, JSON]] = {"steps": None}
 _MOST_FAULTS: Final = 10
 _MOST_OF_A_MESSAGE: Final = 2000
-
-
 # For a tool that cannot have its name.
 _INSTEAD: Final = "call this tool by a flow with a node of type 'mcp'"
 
@@ -236,14 +224,14 @@ class Agent(NodeType[AgentOwnParams]):
         self, params: AgentOwnParams | None, context: StepContext, event: ScopesEnded
     ) -> JSON | RunScopes:
         details: Any = event.details
-        turns = _turns_of(event)
+        turns = turns_of(event)
         if not turns:
             _check_length(_tools_of(event))
             return RunScopes(keys=[str(len(event.keys))], inputs=[None], starts=[ASK], keeps_results=True)
         last = turns[-1]
         if not last.calls:
-            context.log("info", f"The model has answered in turn {len(turns)}", {"usage": _usage(turns)})
-            result: JSON = await _soon(event, _result, turns)
+            context.log("info", f"The model has answered in turn {len(turns)}", {"usage": usage_of(turns)})
+            result: JSON = await _soon(event, result_of, turns)
             return result
         if not last.is_over:
             return await _open_calls(turns, event, context)
@@ -263,7 +251,7 @@ class Agent(NodeType[AgentOwnParams]):
             if not (isinstance(given, list) if prompt is None else isinstance(prompt, str) and given is None):
                 # The type `llm` says what is wrong with them.
                 return params
-            messages = await _soon(event, _with_messages, params, _turns_of(event))
+            messages = await _soon(event, conversation_of, params, turns_of(event))
             tools: list[JSON] = [{key: tool[key] for key in _OF_MODEL} for tool in _tools_of(event)]
             return {**{k: v for k, v in params.items() if k != "prompt"}, "messages": messages, "tools": tools}
         if "tool" in params:
@@ -328,71 +316,10 @@ def _tools_of(event: ScopesEnded) -> list[dict[str, Any]]:
     return tools
 
 
-# Turns
+# Calls
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A call of a tool. Attributes: error: As flows read it. has_ended: It has a result or an error."""
-
-    key: str
-    id: str
-    name: str
-    arguments: JSON
-    result: JSON
-    error: JSON
-    has_ended: bool
-
-    @property
-    def is_rejected(self) -> bool:
-        return isinstance(self.error, Mapping) and self.error["node"] == REJECTED
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A question. Attributes: answer: The result of the node that has asked. next_key: The scope after its calls."""
-
-    answer: Mapping[str, Any]
-    calls: Sequence[_Call]
-    next_key: int
-
-    @property
-    def is_over(self) -> bool:
-        return all(call.has_ended for call in self.calls)
-
-
-def _turns_of(event: ScopesEnded) -> list[_Turn]:
-    """Return the turns that the model has answered. The scope of a question is followed by those of its calls."""
-    details: Any = event.details or {}
-    # The first scopes list the tools of MCP servers.
-    turns, key = [], len(details.get("servers", ()))
-    while str(key) in event.results:
-        found = event.results[str(key)]
-        # In a test of a flow, a mock may have given anything.
-        answer: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
-        calls = list(_calls_of(answer, event, key + 1))
-        key += 1 + len(calls)
-        turns.append(_Turn(answer, calls, key))
-    return turns
-
-
-def _calls_of(answer: Mapping[str, Any], event: ScopesEnded, first: int) -> Iterator[_Call]:
-    written = answer.get("tool_calls")
-    for place, call in enumerate(written if isinstance(written, list) else ()):
-        given: Mapping[str, Any] = call if isinstance(call, Mapping) else {}
-        key = str(first + place)
-        yield _Call(
-            key=key,
-            id=str(given.get("id") or f"call_{key}")[:200],
-            name=str(given.get("name", ""))[:200],
-            arguments=given.get("arguments", {}),
-            result=event.results.get(key),
-            error=event.errors.get(key),
-            has_ended=key in event.results or key in event.errors,
-        )
-
-
-async def _open_calls(turns: Sequence[_Turn], event: ScopesEnded, context: StepContext) -> RunScopes:
+async def _open_calls(turns: Sequence[Turn], event: ScopesEnded, context: StepContext) -> RunScopes:
     """Return the calls of the last turn to be made. Raises: NodeFailure."""
     details: Any = event.details
     number, last = len(turns), turns[-1]
@@ -401,7 +328,7 @@ async def _open_calls(turns: Sequence[_Turn], event: ScopesEnded, context: StepC
         raise NodeFailure(
             "agent.turns",
             f"The model has not answered within {most}: raise 'max_turns', or give it tools that lead to an answer",
-            data=await _soon(event, _error_data, turns),
+            data=await _soon(event, error_data_of, turns),
         )
     if len(last.calls) > MOST_CALLS:
         message = f"The model asks for {len(last.calls)} calls at once; the most is {MOST_CALLS}"
@@ -432,7 +359,7 @@ async def _open_calls(turns: Sequence[_Turn], event: ScopesEnded, context: StepC
     )
 
 
-async def _fault_of(call: _Call, tools: Mapping[str, Any], context: StepContext, *, is_told: bool) -> str | None:
+async def _fault_of(call: ToolCall, tools: Mapping[str, Any], context: StepContext, *, is_told: bool) -> str | None:
     """Return why a call cannot be made, for the model; None if it can.
 
     Args:
@@ -463,141 +390,7 @@ async def _fault_of(call: _Call, tools: Mapping[str, Any], context: StepContext,
     return f"The arguments do not fit their schema: {'; '.join(faults[:_MOST_FAULTS])}"[:_MOST_OF_A_MESSAGE]
 
 
-# The conversation
-
-
-def _with_messages(params: Mapping[str, Any], turns: Sequence[_Turn]) -> list[JSON]:
-    """Return the messages of the next question. Raises: NodeFailure if they are too long together."""
-    written = params.get("messages")
-    first = written if isinstance(written, list) else [{"role": "user", "content": params.get("prompt")}]
-    messages = [*first, *_messages(turns)]
-    if len(messages) > MOST_MESSAGES:
-        raise NodeFailure(
-            "agent.too_long", f"The conversation has {len(messages)} messages; the most is {MOST_MESSAGES}"
-        )
-    return messages
-
-
-def _messages(turns: Sequence[_Turn]) -> list[JSON]:
-    """Return what the turns have added to the conversation. Raises: NodeFailure."""
-    messages: list[JSON] = []
-    left = MOST_OF_ALL_TURNS
-    for turn in turns:
-        added = list(_messages_of(turn))
-        left = left_after(added, left)
-        if left < 0:
-            message = f"The answers and the results of tools have more than {MOST_OF_ALL_TURNS} characters together"
-            raise NodeFailure("agent.too_long", f"{message}: let tools return less with 'output'")
-        messages += added
-    return messages
-
-
-def _messages_of(turn: _Turn) -> Iterator[JSON]:
-    answer: dict[str, JSON] = {"role": "assistant", "content": turn.answer.get("content")}
-    if turn.calls:
-        # Servers reject names that no tool can have, which a model may make up.
-        names = [call.name if TOOL_NAME.fullmatch(call.name) else "unknown" for call in turn.calls]
-        answer["tool_calls"] = [
-            {"id": call.id, "name": name, "arguments": call.arguments}
-            for call, name in zip(turn.calls, names, strict=True)
-        ]
-    elif answer["content"] is None:
-        answer["content"] = msgspec.json.encode(turn.answer.get("structured")).decode()
-    yield answer
-    for call in turn.calls:
-        if call.has_ended:
-            yield {"role": "tool", "tool_call_id": call.id, "content": _told(call)}
-
-
-def _told(call: _Call) -> str:
-    """Return what the model reads of a call."""
-    value = call.result
-    if isinstance(call.error, Mapping):
-        error: dict[str, JSON] = {"type": call.error["type"], "message": call.error["message"]}
-        data = call.error.get("data")
-        # What a server says about its error may help the model. The rest, such as headers, does not.
-        if isinstance(data, Mapping) and data.get("body") is not None:
-            error["body"] = data["body"]
-        value = {"error": error}
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    if len(text) <= MOST_OF_A_RESULT:
-        return text
-    return f"{text[:MOST_OF_A_RESULT]}\n(cut off: these are the first {MOST_OF_A_RESULT} of {len(text)} characters)"
-
-
 async def _soon(event: ScopesEnded, make: Any, *given: Any) -> Any:
     """Call a function that reads all results: on a thread if they are long, so that the event loop stays free."""
     is_long = is_long_value([list(event.results.values()), list(event.errors.values())])
     return await on_thread(make, *given) if is_long else make(*given)
-
-
-# The result
-
-
-def _result(turns: Sequence[_Turn]) -> JSON:
-    last = turns[-1].answer
-    result: dict[str, JSON] = {
-        **{key: last.get(key) for key in ("content", "structured", "finish_reason")},
-        "turns": len(turns),
-        "steps": _steps(turns),
-        "messages": None,
-        "usage": _usage(turns),
-        "model": last.get("model"),
-    }
-    # An answer must not be lost because of what has led to it. All of that is in the steps of the execution, too.
-    with suppress(NodeFailure):
-        result["messages"] = _messages(turns)
-    shorter: Sequence[dict[str, JSON]] = ({"messages": None}, {"steps": _steps(turns, has_arguments=False)}, _NO_STEPS)
-    return _fitting(result, shorter, lambda value: len(msgspec.json.encode(value)) <= MOST_BYTES_OF_RESULT)
-
-
-def _error_data(turns: Sequence[_Turn]) -> JSON:
-    """Return the data of the error after the last turn."""
-    data: dict[str, JSON] = {
-        "turns": len(turns),
-        "content": turns[-1].answer.get("content"),
-        "steps": _steps(turns),
-        "usage": _usage(turns),
-    }
-    shorter: Sequence[dict[str, JSON]] = ({"steps": _steps(turns, has_arguments=False)}, _NO_STEPS, {"content": None})
-    return _fitting(data, shorter, _fits_an_error)
-
-
-def _fits_an_error(data: JSON) -> bool:
-    return max(len(msgspec.json.encode(data)), memory_of(data)) <= MOST_BYTES_OF_ERROR
-
-
-def _fitting(value: dict[str, JSON], shorter: Sequence[dict[str, JSON]], fits: Callable[[JSON], bool]) -> JSON:
-    """Return a value with as many of the shorter members as it needs to fit."""
-    for members in shorter:
-        if fits(value):
-            break
-        value |= members
-    return value
-
-
-def _steps(turns: Sequence[_Turn], *, has_arguments: bool = True) -> JSON:
-    return [
-        {
-            "turn": number,
-            "tool": call.name,
-            "arguments": call.arguments if has_arguments else None,
-            "error": _short(call.error),
-        }
-        for number, turn in enumerate(turns, 1)
-        for call in turn.calls
-        if call.has_ended
-    ]
-
-
-def _short(error: JSON) -> JSON:
-    return {"type": error["type"], "message": error["message"]} if isinstance(error, Mapping) else None
-
-
-def _usage(turns: Sequence[_Turn]) -> JSON:
-    total: dict[str, JSON] = {}
-    for name in ("input_tokens", "output_tokens"):
-        counts = [usage.get(name) for turn in turns if isinstance(usage := turn.answer.get("usage"), Mapping)]
-        known = [count for count in counts if type(count) is int]
-        total[name] = sum(known) if known else None
-    return total
