@@ -83,7 +83,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Arrange the files, and choose which tests may be run once more."""
+    """Arrange the files, and choose which tests may be run again."""
     files: dict[str, list[pytest.Item]] = {}
     for item in sorted(items, key=lambda item: _rank(item.path.parent.name)):
         files.setdefault("/".join(item.path.parts[-2:]), []).append(item)
@@ -95,9 +95,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell why tests were run once more: nothing else keeps what made them fail, such as the seed of a campaign."""
+    """Tell why tests were run again: nothing else keeps what made them fail, such as the seed of a campaign."""
     for report in terminalreporter.getreports("rerun"):
-        terminalreporter.section(f"{report.nodeid} was run once more")
+        terminalreporter.section(f"{report.nodeid} was run again")
         terminalreporter.write_line(f"{report.capstdout[-_LONGEST_REASON:]}\n{report.longreprtext[-_LONGEST_REASON:]}")
 
 
