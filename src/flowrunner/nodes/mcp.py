@@ -4,11 +4,11 @@ Source: https://modelcontextprotocol.io/specification/2026-07-28/basic/transport
 """
 
 import base64
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 import msgspec
 from pydantic import Field, model_validator
@@ -28,7 +28,10 @@ from flowrunner.nodes.http import (
     with_own,
 )
 from flowrunner.nodes.http_answers import UNREADABLE, json_of
-from flowrunner.plugin import JSON, HttpAnswer, NodeFailure, NodeType, ParamFault, Params, StepContext
+from flowrunner.plugin import JSON, HttpAnswer, HttpClient, NodeFailure, NodeType, ParamFault, Params, StepContext
+
+if TYPE_CHECKING:
+    from asyncio import Task
 
 # The revision without sessions, of which each request stands alone, and the latest with a handshake.
 STATELESS: Final = "2026-07-28"
@@ -45,8 +48,9 @@ _MOST_OF_A_SESSION: Final = 1000
 _LARGEST_CODE: Final = 2**53 - 1
 _META: Final = "io.modelcontextprotocol/"
 _CLIENT: Final = {"name": "flowrunner", "version": "1"}
-# The result must not be lost because a session does not end: this, and half of what is left of the node's time at most.
 _CLOSING_SECONDS: Final = 2.0
+# Sessions that are ended at the same time. The others are left to their servers, which end sessions by themselves, too.
+_MOST_CLOSING: Final = 100
 # Tools of a page, and parts of a result: what is beyond is not read.
 _MOST_ELEMENTS: Final = 5000
 # Of a server that does not know the revision, or the method: it is asked again by a handshake.
@@ -99,9 +103,9 @@ class Mcp(NodeType[McpParams]):
                 await server.open_session(revision)
             result = await (_tools(server, params) if params.tool is None else _call(server, params))
         except NodeFailure:
-            await server.close_session()
+            server.close_session()
             raise
-        await server.close_session()
+        server.close_session()
         return result
 
 
@@ -113,7 +117,6 @@ class _McpClient:
         session: Headers of each request after the handshake.
         spoken: The revision that is spoken.
         sent: Messages so far, other than calls.
-        began: When the step began, in seconds of `time.monotonic`.
     """
 
     params: McpParams
@@ -121,7 +124,6 @@ class _McpClient:
     session: dict[str, str] = field(default_factory=dict)
     spoken: str = STATELESS
     sent: int = 0
-    began: float = field(default_factory=time.monotonic)
 
     async def revision(self) -> str:
         """Ask the server for the revision that it speaks. Raises: NodeFailure."""
@@ -153,25 +155,18 @@ class _McpClient:
             self.session["Mcp-Session-Id"] = session
         await self._send("notifications/initialized", {}, is_notification=True)
 
-    async def close_session(self) -> None:
-        if "Mcp-Session-Id" not in self.session:
+    def close_session(self) -> None:
+        """End the session in a task of its own, because a result that waits for it could be lost by a crash."""
+        if "Mcp-Session-Id" not in self.session or len(_closing) >= _MOST_CLOSING:
             return
         # Imported here, because `flowrunner validate` needs the parameters of this type and no event loop.
-        from asyncio import timeout
+        from asyncio import create_task
 
-        limit = self.context.timeout_seconds
-        left = _CLOSING_SECONDS if limit is None else min(_CLOSING_SECONDS, self.seconds_left(limit) / 2)
         own = {**self.session, "Idempotency-Key": self._next_key()}
         headers = with_own(with_headers(header_texts(self.params.headers), own), self.context)
-        try:
-            async with timeout(left), self.context.http.hold() as http:
-                await http.request("DELETE", self.params.url, headers=headers)
-        except (NodeFailure, TimeoutError):
-            # The result is there, and the server ends sessions by itself, too.
-            self.context.log("info", "The session with the MCP server could not be ended")
-
-    def seconds_left(self, limit: float) -> float:
-        return max(0.0, self.began + limit - time.monotonic())
+        task = create_task(_close(self.context.http, self.params.url, headers))
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
 
     def _next_key(self) -> str:
         # A server that recognizes repeats must tell the requests of one step apart.
@@ -234,6 +229,19 @@ class _McpClient:
         if result.get("resultType", "complete") != "complete":
             raise NodeFailure("mcp.unsupported", f"The MCP server asks for further input before it answers {method}")
         return result
+
+
+# The tasks that end sessions: the event loop itself keeps no task.
+_closing: Final[set["Task[None]"]] = set()
+
+
+async def _close(client: HttpClient, url: str, headers: Mapping[str, str]) -> None:
+    from asyncio import timeout
+
+    # The server ends sessions by itself, too. A client that was closed meanwhile, with its server, raises RuntimeError.
+    with suppress(NodeFailure, TimeoutError, RuntimeError):
+        async with timeout(_CLOSING_SECONDS), client.hold() as http:
+            await http.request("DELETE", url, headers=headers)
 
 
 def _in_header(text: str) -> str:
