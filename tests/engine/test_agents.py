@@ -188,6 +188,37 @@ async def test_a_call_that_the_author_did_not_allow_runs_nothing_and_is_told(
     assert [line for line in of_type(Logged, events) if line.level == "warn"]
 
 
+@pytest.mark.parametrize(
+    ("town", "sent"),
+    [
+        ("Rome", "http://peer/v1/Rome/now?of=Rome"),
+        ("a/b", "http://peer/v1/a%2Fb/now?of=a/b"),
+        ("a?b#c&d", "http://peer/v1/a%3Fb%23c&d/now?of=a?b%23c%26d"),
+        ("http://evil/", "http://peer/v1/http:%2F%2Fevil%2F/now?of=http://evil/"),
+        ("@evil", "http://peer/v1/%40evil/now?of=@evil"),
+        ("a\\b c+d\n", "http://peer/v1/a%5Cb%20c+d%0A/now?of=a\\b%20c%2Bd%0A"),
+        ("..", None),
+        (".", None),
+        ("", None),
+        ("%2e%2E", None),
+        ("../../admin", None),
+        ("a/..", None),
+        ("..%2fadmin", None),
+        ("..\\admin", None),
+        ("x" * 9000, None),
+    ],
+)
+async def test_an_argument_stays_within_its_part_of_the_url(engine: Machine, town: str, sent: str | None) -> None:
+    url = "http://peer/v1/${call.arguments.town}/now?of=${call.arguments.town.concat('')}"
+    document = agent().replace("http://peer/${call.arguments.town}", url)
+    await run(engine, document, says(None, ("weather", {"town": town})), says("Done."))
+
+    assert [url for url in urls(engine.http) if url != MODEL] == ([] if sent is None else [sent])
+    if sent is None:
+        told = json.loads(asked(engine.http)[1]["messages"][2]["content"])["error"]
+        assert (told["type"], "${call.arguments.town" in told["message"]) == ("input.invalid", True)
+
+
 async def test_a_name_that_no_tool_can_have_is_not_sent_back_to_the_model(engine: Machine) -> None:
     await run(engine, agent(), says(None, ("weather now!", {})), says("Sorry."))
 
@@ -505,13 +536,51 @@ async def test_a_conversation_has_at_most_a_thousand_messages(engine: Machine) -
     assert len(asked(engine.http)) == 31
 
 
-async def test_the_failed_calls_of_an_agent_do_not_run_again_alone(engine: Machine) -> None:
+FAILED: Final = RerunRequest(from_step="answer", failed_elements=True)
+
+
+async def test_the_failed_calls_of_the_last_answer_run_again_and_the_turns_before_are_kept(engine: Machine) -> None:
+    for town in ("Rome", "Oslo"):
+        engine.http.at(f"http://peer/{town}", answer(body=f'"{town}"'))
+    engine.http.at("http://peer/Bern", answer(500))
+    document = agent("      on_tool_error: fail")
+    wrong = ("weather", {"city": "Rome"})
+    calls = [("weather", {"town": town}) for town in ("Oslo", "Bern")]
+    turns = [says(None, wrong, ("weather", {"town": "Rome"})), says(None, *calls), says("Rain.")]
+    assert ending(await run(engine, document, *turns)).error.type == "http.500"
+
+    engine.http.requests.clear()
+    engine.http.at("http://peer/Bern", answer(body='"Bern"'))
+    again = await engine.reruns.rerun(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), FAILED)
+    await engine.until_ended(again.id)
+
+    assert urls(engine.http) == ["http://peer/Bern", MODEL]
+    (question,) = asked(engine.http)
+    told = [message["content"] for message in question["messages"] if message["role"] == "tool"]
+    assert "do not fit" in told[0]
+    assert told[1:] == ["Rome", "Oslo", "Bern"]
+    assert ending(await engine.events(again.id)).result["content"] == "Rain."
+
+
+async def test_a_failed_question_runs_again_and_the_calls_before_it_do_not(engine: Machine) -> None:
+    events = await run(engine, agent(), says(None, ("weather", {"town": "Rome"})), answer(503))
+    assert ending(events).error.type == "http.503"
+
+    engine.http.requests.clear()
+    engine.http.at(MODEL, says("Sun."))
+    again = await engine.reruns.rerun(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), FAILED)
+    await engine.until_ended(again.id)
+
+    assert urls(engine.http) == [MODEL]
+    assert ending(await engine.events(again.id)).result["turns"] == 2
+
+
+async def test_calls_whose_errors_the_model_was_told_do_not_run_again_alone(engine: Machine) -> None:
     engine.http.at("http://peer/Rome", answer(500))
     await run(engine, agent(), says(None, ("weather", {"town": "Rome"})), says("Sorry."))
 
-    request = RerunRequest(from_step="answer", failed_elements=True)
-    with pytest.raises(InvalidInput, match="no loop whose elements run again"):
-        await engine.reruns.rerun(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), request)
+    with pytest.raises(InvalidInput, match=r"All elements of 'answer\.1' have completed"):
+        await engine.reruns.rerun(caller_of(MARA_ACCOUNT), ExecutionId("exec-1"), FAILED)
 
 
 async def test_an_agent_is_a_handler_of_a_failure_too(engine: Machine) -> None:
@@ -781,6 +850,28 @@ async def test_results_that_take_too_much_memory_are_an_error_of_the_agent_and_i
     (failed,) = [event for event in of_type(NodeFailed, events) if event.node == "answer"]
     assert failed.error.type == "agent.too_long"
     assert "let tools return less with 'output'" in ending(events).result
+
+
+async def test_a_model_calls_tools_of_mcp_servers_by_names_that_the_language_makes(engine: Machine) -> None:
+    await secret(engine, "TOKEN", "very-secret-token")
+    both = MCP.replace("[add, look]", "[add.two]") + "\n" + MCP.replace("[add, look]", "[add_two]")
+    found = [{"name": "add.two", "description": "Adds"}, {"name": "add_two", "description": "Sums"}]
+    listed = answer(body=json.dumps({"id": 1, "result": {"tools": found}}))
+    server = both.replace("tools: [", "protocol: '2026-07-28', tools: [")
+    engine.http.at("http://mcp/", listed, listed, given("3"), given("7"))
+    turns = [says(None, ("add_two", {"a": 1}), ("add_two_2", {"a": 2})), says("Done.")]
+    events = await run(engine, agent("      concurrency: 1", server), *turns)
+
+    shown = [tool["function"] for tool in asked(engine.http)[0]["tools"]]
+    assert [(tool["name"], tool.get("description")) for tool in shown[1:]] == [
+        ("add_two", "Adds"), ("add_two_2", "Sums")
+    ]  # fmt: skip
+    bodies = [json.loads(request.body or b"") for request in engine.http.requests if request.url == "http://mcp/"]
+    assert [body["params"]["name"] for body in bodies if body["method"] == "tools/call"] == ["add.two", "add_two"]
+    assert path_of(events) == ["answer", "list 1", "list 2", "ask", "add_two", "add_two_2", "ask"]
+    lines = [event.message for event in of_type(Logged, events)]
+    assert "Turn 1: the model calls 'add_two', the tool 'add.two' of its server" in lines
+    assert "Turn 1: the model calls 'add_two_2', the tool 'add_two' of its server" in lines
 
 
 async def test_the_revision_of_an_mcp_server_is_that_of_the_document(engine: Machine) -> None:

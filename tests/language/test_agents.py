@@ -90,7 +90,10 @@ def test_editors_offer_the_edges_of_an_agents_own_errors() -> None:
         ("'${flow.input}'", "", "param"),
         ("{mcp: {url: x, tools: [a]}}", ".mcp.url", "param"),
         ("{mcp: {url: 'http://x', tools: []}}", ".mcp.tools", "param"),
-        ("{mcp: {url: 'http://x', tools: [a b]}}", ".mcp", "param"),
+        ("{mcp: {url: 'http://x', tools: ['']}}", ".mcp", "param"),
+        (f"{{mcp: {{url: 'http://x', tools: [{'a' * 129}]}}}}", ".mcp", "param"),
+        ("{mcp: {url: 'http://x', tools: [a, a]}}", ".mcp", "param"),
+        ("{mcp: {url: 'http://x', tools: ['${vars.x}']}}", ".mcp.tools", "param"),
         ("{mcp: {url: 'http://x', tools: [a], tool: b}}", ".mcp.tool", "unknown_key"),
         ("{name: n, mcp: {url: 'http://x', tools: [a]}}", "", "param"),
         ("{mcp: {url: 'http://x', tools: '${vars.x}'}}", ".mcp.tools", "param"),
@@ -141,12 +144,27 @@ def test_a_tool_has_a_name_of_its_own(name: str) -> None:
     assert ("nodes.answer.params", "param") in faults_of(f"{REQUEST}\n        - {{name: {name}, flow: f}}")
 
 
-@pytest.mark.parametrize("name", ["search.files", "a" * 65, "ask", "rejected"])
-def test_a_tool_of_an_mcp_server_that_cannot_have_its_name_is_called_by_a_flow(name: str) -> None:
-    faults = study_flow(AGENT % f"{{mcp: {{url: 'http://x', tools: [{name}]}}}}", specs()).faults
+def test_tools_of_mcp_servers_get_names_that_models_can_call_and_no_two_the_same() -> None:
+    long = "a" * 70
+    first = f"{{mcp: {{url: 'http://x', tools: [search.files, ask, look, '{long}', '{long}b', '...', a b]}}}}"
+    second = "{mcp: {url: 'http://y/${input}', tools: [search.files, search_files, rejected, answer]}}"
+    tools = "\n        - ".join((first, second, REQUEST))
+    document = (AGENT % tools).replace("prompt: p", "prompt: p\n      response_schema: {type: object}")
+    nodes = flow_of(document, specs()).nodes["answer"].child_scopes[""].nodes
+    called: Any = {
+        name: render(node.params.template, {"input": "z", "call": {"arguments": {}}})
+        for name, node in nodes.items()
+        if node.type == "mcp" and not name.startswith("list ")
+    }
 
-    assert [fault.code for fault in faults] == ["param"]
-    assert "call this tool by a flow with a node of type 'mcp'" in faults[0].message
+    assert {name: params["tool"] for name, params in called.items()} == {
+        "search_files": "search.files", "ask_2": "ask", "look_2": "look", "a" * 64: long, f"{'a' * 62}_2": f"{long}b",
+        "_": "...", "a_b": "a b",
+        "search_files_2": "search.files", "search_files_3": "search_files", "rejected_2": "rejected",
+        "answer_2": "answer",
+    }  # fmt: skip
+    assert {called[name]["url"] for name in ("search_files_2", "answer_2")} == {"http://y/z"}
+    assert nodes["look"].type == "http.request"
 
 
 @pytest.mark.parametrize(("type", "meant"), [("aiAgent", "agent"), ("langchain", "agent"), ("mcp_client", "mcp")])

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from flowrunner.domain.expression import Code, Constant, MapOf, Path, Template, codes_of, expressions_of
+from flowrunner.domain.expression import Code, Constant, MapOf, Path, Template, Text, codes_of, expressions_of
+from flowrunner.domain.expression.url_text import UrlText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +99,15 @@ def with_constant(prepared: Prepared, key: str, text: str) -> Prepared:
         items = tuple((name, Constant(text) if name == key else value) for name, value in template.items)
         return replace(prepared, template=MapOf(items))
     return prepared
+
+
+def with_url(prepared: Prepared, key: str, root: str) -> Prepared:
+    """Return the template of a map with a URL under one of its keys, in which values of ``root`` lead nowhere else."""
+    template = prepared.template
+    if not isinstance(template, MapOf):
+        return prepared
+    items = tuple(
+        (name, UrlText(value.parts, root) if name == key and isinstance(value, Text) else value)
+        for name, value in template.items
+    )
+    return replace(prepared, template=MapOf(items))

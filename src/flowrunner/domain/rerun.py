@@ -83,16 +83,18 @@ def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
 def kept_elements(events: Sequence[Timed], loop: Step) -> list[Timed]:
     """Return the events that follow `Started` in an execution that runs the failed elements of ``loop`` again.
 
-    Elements that were cancelled or have not begun run too, and what follows the loop.
+    Elements that were cancelled or have not begun run too, and what follows the loop. Of an agent these are its last
+    question or calls alone: the questions after earlier calls have been told how those ended.
 
     Raises:
         NoFailedElements.
     """
     first = _beginning(events, loop)
     opened = [event for event, _ in events if isinstance(event, ScopesOpened) and _step(event) == loop]
-    # What follows a failed scope may depend on its error, if that is kept.
-    if not opened or opened[-1].needed < len(opened[-1].keys) or opened[-1].keeps_results:
+    if not opened or opened[-1].needed < len(opened[-1].keys):
         raise NoFailedElements(f"'{loop}' is no loop whose elements run again one by one")
+    if opened[-1].keeps_results:
+        del opened[:-1]
     completed = {e.scope for e, _ in events if isinstance(e, ScopeEnded) and e.outcome == "completed"}
     again = {scope for event in opened for key in event.keys if (scope := loop.child_scope(key)) not in completed}
     if not again:

@@ -9,7 +9,7 @@ from flowrunner.domain.errors import quoted
 from flowrunner.domain.expression import OUTPUT_NAMES, PARAMETER_NAMES
 from flowrunner.domain.expression.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.flow import ChildScopesKey, Graph, Node, NodeTypeSpec
-from flowrunner.domain.prepared import Prepared, with_constant
+from flowrunner.domain.prepared import Prepared, with_constant, with_url
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.suggestions import is_suggestion, squashed
 from flowrunner.domain.values import JSON
@@ -385,12 +385,14 @@ class NodeReader:
             if name in agent.alike:
                 # Its expressions are read once, however many tools a server has.
                 if (first := nodes.get(agent.alike[name])) is not None:
-                    nodes[name] = replace(first, name=name, params=with_constant(first.params, "tool", name))
+                    params = with_constant(first.params, "tool", agent.tools[name])
+                    nodes[name] = replace(first, name=name, params=params)
                 continue
             names = context.names if name == ASK else context.names | {CALL}
             read = self.node(name, node, (*at, "nodes", name), {}, replace(context, names=names))
             if read is not None:
-                nodes[name] = replace(read, is_part=True)
+                # The model gives the arguments. Those of an MCP server are in the body.
+                nodes[name] = replace(read, is_part=True, params=with_url(read.params, "url", CALL))
         for keys, schema in agent.schemas.items():
             self.check_schema(schema, (*at, *keys))
         return {"": Graph(start=ASK, nodes=nodes)}, CALL

@@ -13,12 +13,12 @@ from pydantic import Field, model_validator
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.values import left_after
-from flowrunner.language.agents import ASK, MOST_TOOLS, REJECTED, TOOL_NAME, tool_name
+from flowrunner.language.agents import ANSWER, ASK, MOST_MCP_NAME, MOST_NAME, MOST_TOOLS, REJECTED, tool_name
 from flowrunner.nodes.agent_turns import ToolCall, Turn, conversation_of, error_data_of, result_of, turns_of, usage_of
 from flowrunner.nodes.durations import Duration
 from flowrunner.nodes.http import Headers, is_long_value, on_thread, url_faults
 from flowrunner.nodes.http_request import HttpRequestParams
-from flowrunner.nodes.llm import ANSWER, ModelParams
+from flowrunner.nodes.llm import ModelParams
 from flowrunner.nodes.mcp import Revision
 from flowrunner.plugin import (
     JSON,
@@ -39,8 +39,6 @@ MOST_TURNS: Final = 100
 MOST_OF_TOOLS: Final = 200_000
 _MOST_FAULTS: Final = 10
 _MOST_OF_A_MESSAGE: Final = 2000
-# For a tool that cannot have its name.
-_INSTEAD: Final = "call this tool by a flow with a node of type 'mcp'"
 
 
 class McpServer(Params):
@@ -54,14 +52,15 @@ class McpServer(Params):
     @model_validator(mode="after")
     def _with_names(self) -> Self:
         for name in self.tools:
-            if not TOOL_NAME.fullmatch(name):
-                message = f"{quoted(name)} is no name of 1 to 64 letters, digits, - and _, as models want it"
-                raise ValueError(f"{message}: {_INSTEAD}")
+            if not 0 < len(name) <= MOST_MCP_NAME:
+                raise ValueError(f"{quoted(name)} is no name of 1 to {MOST_MCP_NAME} characters")
+        if len(set(self.tools)) < len(self.tools):
+            raise ValueError("'tools' names a tool twice")
         return self
 
 
 class AgentTool(Params):
-    name: str | None = Field(default=None, max_length=64, description="By default that of its flow.")
+    name: str | None = Field(default=None, max_length=MOST_NAME, description="By default that of its flow.")
     description: str | None = Field(
         default=None, max_length=4000, description="By which the model decides whether to call it."
     )
@@ -117,19 +116,17 @@ class AgentParams(ModelParams):
 
     @model_validator(mode="after")
     def _with_names(self) -> Self:
-        names = Counter((ASK, REJECTED))
-        for tool in self.tools:
-            one = tool_name({"name": tool.name, "flow": tool.flow})
-            names.update(tool.mcp.tools if tool.mcp is not None else (str(one),))
-        if names.total() > MOST_TOOLS + 2:
-            raise ValueError(f"'tools' has {names.total() - 2} tools; the most is {MOST_TOOLS}")
+        own = [str(tool_name({"name": tool.name, "flow": tool.flow})) for tool in self.tools if tool.mcp is None]
+        total = len(own) + sum(len(tool.mcp.tools) for tool in self.tools if tool.mcp is not None)
+        if total > MOST_TOOLS:
+            raise ValueError(f"'tools' has {total} tools; the most is {MOST_TOOLS}")
+        # Those of MCP servers get other names where they cannot have their own.
+        names = Counter((ASK, REJECTED, *own))
         if self.response_schema is not None:
             names[ANSWER] += 1
         for name, count in names.items():
             if count > 1:
-                message = f"the name {quoted(str(name))} is that of another tool, or taken"
-                is_listed = any(tool.mcp is not None and name in tool.mcp.tools for tool in self.tools)
-                raise ValueError(f"{message}: {_INSTEAD}" if is_listed else message)
+                raise ValueError(f"the name {quoted(name)} is that of another tool, or taken")
         return self
 
 
@@ -138,7 +135,8 @@ class _Tool(Params):
 
     Attributes:
         fixed: The inputs of its flow that the document gives.
-        mcp: The tools of an MCP server that the model may call; ``name`` is the node that lists them.
+        mcp: The tools of an MCP server that the model may call, by the names of their nodes, by which the model knows
+            them; ``name`` is the node that lists them.
     """
 
     name: str
@@ -147,7 +145,7 @@ class _Tool(Params):
     flow: str | None = Field(default=None, min_length=1, max_length=200)
     version: str | int | None = None
     fixed: list[str] = Field(default=[])
-    mcp: list[str] | None = None
+    mcp: dict[str, str] | None = None
 
 
 class AgentOwnParams(Params):
@@ -309,10 +307,11 @@ def _tools_of(event: ScopesEnded) -> list[dict[str, Any]]:
         found: Any = event.results.get(str(number))
         # In a test of a flow, a mock may have given anything.
         listed = found.get("tools") if isinstance(found, Mapping) else None
+        shown = {tool: name for name, tool in names.items()}
         for tool in listed if isinstance(listed, list) else ():
-            if isinstance(tool, Mapping) and tool.get("name") in names:
-                protocol = found.get("protocol")
-                tools.append({"description": None, "parameters": {"type": "object"}, **tool, "protocol": protocol})
+            if isinstance(tool, Mapping) and isinstance(tool.get("name"), str) and tool["name"] in shown:
+                own = {"name": shown[tool["name"]], "tool": tool["name"], "protocol": found.get("protocol")}
+                tools.append({"description": None, "parameters": {"type": "object"}, **tool, **own})
     return tools
 
 
@@ -343,7 +342,9 @@ async def _open_calls(turns: Sequence[Turn], event: ScopesEnded, context: StepCo
         called.add(call.name)
         if fault is None:
             starts.append(call.name)
-            context.log("info", f"Turn {number}: the model calls {quoted(call.name)}")
+            called_as = tools[call.name].get("tool", call.name)
+            meant = "" if called_as == call.name else f", the tool {quoted(called_as)} of its server"
+            context.log("info", f"Turn {number}: the model calls {quoted(call.name)}{meant}")
         else:
             starts.append(REJECTED)
             given["fault"] = fault

@@ -9,6 +9,7 @@ import msgspec
 from pydantic import Field, model_validator
 
 from flowrunner.domain.errors import quoted
+from flowrunner.language.agents import ANSWER
 from flowrunner.nodes.checks import checked
 from flowrunner.nodes.http import ERRORS, is_long_value, json_body, send, url_faults
 from flowrunner.nodes.http_answers import UNREADABLE, json_of, read_body
@@ -21,8 +22,6 @@ _MAX_TOKENS: Final = 4096
 _ANTHROPIC_VERSION: Final = "2023-06-01"
 _OPENAI_URL: Final = "https://api.openai.com/v1"
 _ANTHROPIC_URL: Final = "https://api.anthropic.com/v1"
-# The tool by which a model of Anthropic gives an answer of a given form, and the name of the form for OpenAI.
-ANSWER: Final = "answer"
 _FINISHED: Final = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "model_context_window_exceeded"), "length"),
