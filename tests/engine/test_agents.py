@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -224,6 +225,53 @@ async def test_a_name_that_no_tool_can_have_is_not_sent_back_to_the_model(engine
 
     assistant = asked(engine.http)[1]["messages"][1]
     assert [call["function"]["name"] for call in assistant["tool_calls"]] == ["unknown"]
+
+
+async def test_calls_with_the_same_id_or_none_are_told_apart(engine: Machine) -> None:
+    for town in ("Rome", "Oslo", "Bern", "Graz"):
+        engine.http.at(f"http://peer/{town}", answer(body=f'"{town}"'))
+
+    def without_ids(*towns: str, id: str | None) -> HttpAnswer:
+        calls = [{"id": id, "function": {"name": "weather", "arguments": {"town": town}}} for town in towns]
+        return answer(body=json.dumps({"choices": [{"message": {"tool_calls": calls}}]}))
+
+    turns = [without_ids("Rome", "Oslo", id=None), without_ids("Bern", "Graz", id="c1"), says("Done.")]
+    await run(engine, agent(), *turns)
+
+    messages = asked(engine.http)[2]["messages"]
+    ids = [call["id"] for message in messages for call in message.get("tool_calls", ())]
+    assert len(set(ids)) == 4
+    told = {message["tool_call_id"]: message["content"] for message in messages if message["role"] == "tool"}
+    assert [told[id] for id in ids] == ["Rome", "Oslo", "Bern", "Graz"]
+
+
+async def test_prompts_answers_and_arguments_of_200_kb_reach_the_end(engine: Machine) -> None:
+    long = "\u00e9" * 100_000
+    await engine.save(FLOW.replace("id: {type: integer}", "id: {type: string}"), "find-order")
+    tool = "        - {flow: find-order, input: {customer: c}, output: '${result.id.length}'}"
+    turns = [says(long, ("find-order", {"id": long})), says(long)]
+    engine.http.at(MODEL, *turns)
+    events = await engine.run(agent("", tool), {"question": long})
+
+    second = asked(engine.http)[1]["messages"]
+    assert [second[0]["content"], second[1]["content"], second[2]["content"]] == [long, long, "100000"]
+    assert json.loads(second[1]["tool_calls"][0]["function"]["arguments"]) == {"id": long}
+    result = ending(events).result
+    assert (result["content"], result["finish_reason"], result["turns"]) == (long, "stop", 2)
+
+
+async def test_a_question_is_asked_again_when_the_server_says(engine: Machine) -> None:
+    document = agent() + "    retry: {max: 1, delay: 1ms}\n"
+    await engine.save(document)
+    engine.http.at(MODEL, answer(429, '{"error": {"message": "slow down"}}', retry_after="120"), says("Yes."))
+    begun = engine.clock.now()
+    await engine.start(input=QUESTION)
+    await engine.until_failed()
+
+    (failed,) = of_type(NodeFailed, await engine.events())
+    assert (failed.error.type, "slow down" in failed.error.message) == ("http.429", True)
+    assert failed.retry_at is not None
+    assert failed.retry_at >= begun + timedelta(seconds=120)
 
 
 async def test_the_error_of_a_tool_is_told_in_later_turns_too(engine: Machine) -> None:

@@ -57,6 +57,13 @@ class Asking:
             given.setdefault("prompt", "Hello")
         return await NODE.run(NODE.read({k: v for k, v in given.items() if v is not None}), self.context)
 
+    async def broken(self, sent: bytes) -> NodeFailure:
+        """Return the failure of a question whose answer is sent as it is, after which the connection ends."""
+        self.peer.give_bytes("/v1/chat/completions", sent)
+        with pytest.raises(NodeFailure) as failed:
+            await NODE.run(NODE.read({"base_url": f"{self.peer.url}/v1", "model": "m", "prompt": "p"}), self.context)
+        return failed.value
+
     async def fail(self, answer: str, status: int = 200, **params: Any) -> NodeFailure:
         with pytest.raises(NodeFailure) as failed:
             await self.ask(answer, status, **params)
@@ -247,7 +254,107 @@ async def test_a_refused_request_fails_like_one_of_http(asking: Asking) -> None:
 
     assert (failure.type, failure.retry_after) == ("http.429", 7.0)
     assert failure.data["body"] == {"error": {"message": "slow down"}}  # type: ignore[index,call-overload] # an object
-    assert (await asking.fail("<html>")).type == "http.invalid_json"
+    assert failure.message == "HTTP request failed with status 429: 'slow down'"
+
+
+TOO_LONG = "This model's maximum context length is 8192 tokens. Your messages have 9000."
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "body", "words"),
+    [
+        (None, 400, {"error": {"message": TOO_LONG, "code": "context_length_exceeded"}}, TOO_LONG),
+        (None, 400, {"object": "error", "message": TOO_LONG, "code": 400}, TOO_LONG),
+        (None, 404, {"error": "model 'm' not found"}, "model 'm' not found"),
+        (None, 400, {"error": {"code": "content_filter", "message": "Filtered"}}, "Filtered"),
+        ("anthropic", 400, {"type": "error", "error": {"message": "prompt is too long"}}, "prompt is too long"),
+        ("anthropic", 529, {"type": "error", "error": {"message": "Overloaded"}}, "Overloaded"),
+        (None, 500, {"error": {"message": "x" * 3000}}, "a text of 3000 characters"),
+    ],
+)  # fmt: skip
+async def test_a_refusal_of_the_server_has_its_words(
+    asking: Asking, provider: str | None, status: int, body: Any, words: str
+) -> None:
+    failure = await asking.fail(json.dumps(body), status, provider=provider)
+
+    assert failure.type == f"http.{status}"
+    assert failure.message.removeprefix(f"HTTP request failed with status {status}: ").strip("'") == words
+    assert failure.data["body"] == body  # type: ignore[index,call-overload] # an object
+    assert failure.retry_after == 7.0
+
+
+@pytest.mark.parametrize("body", ["", "[]", "null", "{}", '{"error": {"message": 7}}', '{"error": []}', "<html>"])
+async def test_a_refusal_without_words_has_its_status(asking: Asking, body: str) -> None:
+    assert (await asking.fail(body, 500)).message == "HTTP request failed with status 500"
+
+
+@pytest.mark.parametrize(
+    ("provider", "answer", "words"),
+    [
+        (None, {"error": {"message": "Upstream is away", "code": 502}}, ": 'Upstream is away'"),
+        (None, {"error": {"code": 502}}, ""),
+        (None, {"choices": [{"error": {"message": "Cut"}, "message": {"content": "Once"}}]}, ": 'Cut'"),
+        (None, {"choices": [{"finish_reason": "error", "message": {"content": "Once upon"}}]}, ""),
+        ("anthropic", {"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}}, ": 'Busy'"),
+    ],
+)
+async def test_an_error_in_an_answer_that_succeeded_is_no_answer(
+    asking: Asking, provider: str | None, answer: Any, words: str
+) -> None:
+    failure = await asking.fail(json.dumps(answer), provider=provider)
+
+    assert (failure.type, failure.message) == ("llm.error", f"The server of the model reports an error{words}")
+    assert failure.data == {"body": answer}
+
+
+async def test_an_answer_without_choices_says_so(asking: Asking) -> None:
+    failure = await asking.fail('{"choices": [], "prompt_filter_results": []}')
+
+    assert failure.type == "llm.invalid_answer"
+    assert failure.message.endswith("/v1/chat/completions has no choices, so that the model has said nothing")
+
+
+async def test_a_filter_that_takes_the_message_away_is_a_refusal(asking: Asking) -> None:
+    answer = '{"choices": [{"index": 0, "finish_reason": "content_filter"}]}'
+
+    assert (await asking.ask(answer))["finish_reason"] == "refused"
+    assert (await asking.fail(answer, response_schema=FORM)).type == "llm.refused"
+
+
+STREAM = b'data: {"choices": [{"delta": {"content": "Once"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("sent", "type", "words"),
+    [
+        (b"Content-Length: %d\r\n\r\n%b" % (len(STREAM), STREAM), "llm.invalid_answer", "is a stream of events"),
+        (
+            b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(STREAM), STREAM),
+            "llm.invalid_answer",
+            "is a stream of events",
+        ),
+        # The server ends in the middle of an event, of a chunk and of the answer.
+        (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b" % (len(STREAM) + 9, STREAM), "connection.lost", ""),
+        (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(STREAM), STREAM), "connection.lost", ""),
+        (b"Content-Length: 9000\r\n\r\n%b" % STREAM, "connection.lost", ""),
+    ],
+)
+async def test_a_stream_that_nobody_asked_for_is_no_answer_whole_or_broken(
+    asking: Asking, sent: bytes, type: str, words: str
+) -> None:
+    failure = await asking.broken(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + sent)
+
+    assert failure.type == type
+    assert words in failure.message
+
+
+@pytest.mark.parametrize("body", ["<html>", "", '{"choices": [', "[" * 100_000])
+async def test_an_answer_that_is_no_json_is_not_that_of_a_model(asking: Asking, body: str) -> None:
+    failure = await asking.fail(body)
+
+    assert failure.type == "llm.invalid_answer"
+    assert "is no JSON, and not that of a language model" in failure.message
+    assert failure.data["body"] == body  # type: ignore[index,call-overload] # an object
 
 
 async def test_long_messages_are_sent_by_the_slots_for_long_requests(asking: Asking) -> None:

@@ -15,7 +15,7 @@ _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     ),
     "agent": frozenset({"turns", "calls", "too_long"}),
     "mcp": frozenset({"error", "tool", "no_tool", "protocol", "invalid_answer", "unsupported", "too_large"}),
-    "llm": frozenset({"refused", "too_long", "invalid_answer"}),
+    "llm": frozenset({"error", "refused", "too_long", "invalid_answer"}),
     "sql": frozenset(
         {
             *("login", "too_large", "duplicate_column", "copy", "invalid_answer", "rolled_back", "commit_unknown"),

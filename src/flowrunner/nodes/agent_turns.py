@@ -58,24 +58,31 @@ def turns_of(event: ScopesEnded) -> list[Turn]:
     details: Any = event.details or {}
     # The first scopes list the tools of MCP servers.
     turns, key = [], len(details.get("servers", ()))
+    ids: set[str] = set()
     while str(key) in event.results:
         found = event.results[str(key)]
         # In a test of a flow, a mock may have given anything.
         answer: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
-        calls = list(_calls_of(answer, event, key + 1))
+        calls = list(_calls_of(answer, event, key + 1, ids))
         key += 1 + len(calls)
         turns.append(Turn(answer, calls, key))
     return turns
 
 
-def _calls_of(answer: Mapping[str, Any], event: ScopesEnded, first: int) -> Iterator[ToolCall]:
+def _calls_of(answer: Mapping[str, Any], event: ScopesEnded, first: int, ids: set[str]) -> Iterator[ToolCall]:
+    """Yield the calls that an answer asks for. Args: ids: Those of earlier calls, to which these are added."""
     written = answer.get("tool_calls")
     for place, call in enumerate(written if isinstance(written, list) else ()):
         given: Mapping[str, Any] = call if isinstance(call, Mapping) else {}
         key = str(first + place)
+        id = str(given.get("id") or "")[:200]
+        # Servers that number the calls of each answer, or give no ids, must find the result of each call.
+        if not id or id in ids:
+            id = f"call-{key}"
+        ids.add(id)
         yield ToolCall(
             key=key,
-            id=str(given.get("id") or f"call_{key}")[:200],
+            id=id,
             name=str(given.get("name", ""))[:200],
             arguments=given.get("arguments", {}),
             result=event.results.get(key),

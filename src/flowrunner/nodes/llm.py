@@ -22,6 +22,7 @@ _MAX_TOKENS: Final = 4096
 _ANTHROPIC_VERSION: Final = "2023-06-01"
 _OPENAI_URL: Final = "https://api.openai.com/v1"
 _ANTHROPIC_URL: Final = "https://api.anthropic.com/v1"
+_MOST_OF_A_MESSAGE: Final = 2000
 _FINISHED: Final = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "model_context_window_exceeded"), "length"),
@@ -144,15 +145,22 @@ class Llm(NodeType[LlmParams]):
 
     async def run(self, params: LlmParams, context: StepContext) -> JSON:
         api = _Anthropic if params.provider == "anthropic" else _OpenAi
-        answer: Any = await send(
-            context,
-            method="POST",
-            url=(params.base_url or api.url).rstrip("/") + api.path,
-            write=lambda: json_body(api.request(params), api.headers(params)),
-            is_long=params.is_long(),
-            read=partial(_result, api.read, has_form=params.response_schema is not None),
-            said="Request to the model",
-        )
+        try:
+            answer: Any = await send(
+                context,
+                method="POST",
+                url=(params.base_url or api.url).rstrip("/") + api.path,
+                write=lambda: json_body(api.request(params), api.headers(params)),
+                is_long=params.is_long(),
+                read=partial(_result, api.read, has_form=params.response_schema is not None),
+                said="Request to the model",
+            )
+        except NodeFailure as failure:
+            if not failure.type.startswith("http.") or not isinstance(failure.data, Mapping):
+                raise
+            # Such as that the conversation is too long for the model.
+            message = f"{failure.message}{_words_of(failure.data.get('body'))}"
+            raise NodeFailure(failure.type, message, data=failure.data, retry_after=failure.retry_after) from None
         result: JSON = answer["body"]
         return result
 
@@ -199,8 +207,10 @@ class _OpenAi:
 
     @staticmethod
     def read(answer: Any) -> dict[str, JSON]:
-        choice = answer["choices"][0]
-        message, usage = choice["message"], answer.get("usage") or {}
+        choice, usage = answer["choices"][0], answer.get("usage") or {}
+        reason = _FINISHED.get(choice.get("finish_reason"), "stop")
+        # Some filters take the message away.
+        message = (choice.get("message") or {}) if reason == "refused" else choice["message"]
         refusal = message.get("refusal")
         calls = [
             _call(number, call.get("id"), call["function"]["name"], call["function"].get("arguments"))
@@ -209,7 +219,7 @@ class _OpenAi:
         return {
             "content": _text(refusal or message.get("content")),
             "tool_calls": calls,
-            "finish_reason": "refused" if refusal else _FINISHED.get(choice.get("finish_reason"), "stop"),
+            "finish_reason": "refused" if refusal else reason,
             "usage": _usage(usage.get("prompt_tokens"), usage.get("completion_tokens")),
             "model": _text(answer.get("model")),
         }
@@ -287,21 +297,49 @@ def _blocks(content: str | list[Any] | None) -> list[Any]:
 
 def _result(read: Callable[[Any], dict[str, JSON]], answer: HttpAnswer, *, has_form: bool) -> JSON:
     """Return the result of the node. Raises: NodeFailure if the answer is none of a model, or not of the form."""
-    body = read_body(answer, "json")
+    body = _body_of(answer)
     try:
         result: dict[str, Any] = {"content": None, "structured": None, **read(body)}
     except (LookupError, TypeError, AttributeError):
-        raise NodeFailure(
-            "llm.invalid_answer",
-            f"The answer from {answer.url} is not that of a language model with this API",
-            data={"body": body},
-        ) from None
+        why = f"is not that of {_EXPECTED}"
+        if isinstance(body, Mapping) and body.get("choices") == []:
+            why = "has no choices, so that the model has said nothing"
+        raise NodeFailure("llm.invalid_answer", f"The answer from {answer.url} {why}", data={"body": body}) from None
     # Some servers say that they have stopped.
     if result["tool_calls"] and result["finish_reason"] == "stop":
         result["finish_reason"] = "tool_calls"
     if has_form:
         _structure(result)
     return result
+
+
+_EXPECTED: Final = "a language model with this API"
+
+
+def _body_of(answer: HttpAnswer) -> Any:
+    """Return the body of an answer. Raises: NodeFailure if it is not JSON, or tells an error in place of an answer."""
+    try:
+        body: Any = read_body(answer, "json")
+    except NodeFailure as failure:
+        is_stream = answer.headers.get("content-type", "").startswith("text/event-stream")
+        why = "a stream of events, which was not asked for" if is_stream else f"no JSON, and not that of {_EXPECTED}"
+        message = f"The answer from {answer.url} is {why}"
+        raise NodeFailure("llm.invalid_answer", message, data=failure.data) from None
+    # Servers that pass questions on to others answer with 200 before they know how it ends.
+    choices = body.get("choices") if isinstance(body, Mapping) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    for part in (body, first):
+        if isinstance(part, Mapping) and (part.get("error") or part.get("finish_reason") == "error"):
+            message = f"The server of the model reports an error{_words_of(part)}"
+            raise NodeFailure("llm.error", message, data={"body": body})
+    return body
+
+
+def _words_of(body: JSON) -> str:
+    """Return what a server says about an error, as the end of a message; empty if it says nothing that is known."""
+    error = body.get("error", body) if isinstance(body, Mapping) else None
+    said = error.get("message") if isinstance(error, Mapping) else error
+    return f": {quoted(said, most=_MOST_OF_A_MESSAGE)}" if isinstance(said, str) and said else ""
 
 
 def _call(number: int, id: JSON, name: JSON, arguments: JSON) -> JSON:
