@@ -34,13 +34,13 @@ def wait_after(wrong_codes: int) -> timedelta:
 def normal_totp(text: str) -> str | None:
     """Return the six digits of a one-time code, which people write in groups; None if it is none."""
     code = _SEPARATORS.sub("", text)
-    return code if code.isascii() and _TOTP.fullmatch(code) else None
+    return code if _TOTP.fullmatch(code) else None
 
 
 def normal_recovery_code(text: str) -> str | None:
     """Return the 16 characters of a recovery code without its dashes; None if it is none."""
     code = _SEPARATORS.sub("", text).lower()
-    return code if code.isascii() and _RECOVERY_CODE.fullmatch(code) else None
+    return code if _RECOVERY_CODE.fullmatch(code) else None
 
 
 def shown_recovery_code(code: str) -> str:
