@@ -21,3 +21,7 @@ from flowrunner.domain.counted import counted
 )
 def test_numbers_are_written_in_full(number: float, text: str) -> None:
     assert counted(number, "second") == text
+
+
+def test_a_noun_may_have_a_plural_of_its_own() -> None:
+    assert [counted(number, "entry", "entries") for number in (0, 1, 2)] == ["0 entries", "1 entry", "2 entries"]

@@ -52,6 +52,10 @@ def kinds(text: str) -> Counter[tuple[str, str]]:
             'nodes: {a: {type: return, params: {value: "${inptu.x} of ${vars}"}}}',
             'nodes: {a: {type: return, params: {value: "${input.x} of ${vars}"}}}',
         ),
+        (
+            'nodes:\n  a: {type: log, params: {message: x}, next: "größ"}\n  größe: {type: return}\nstart: a',
+            'nodes:\n  a: {type: log, params: {message: x}, next: "größe"}\n  größe: {type: return}\nstart: a',
+        ),
         # Twice in one text: which of the two is meant is not certain.
         ('nodes: {a: {type: return, params: {value: "${inptu.x} ${inptu.y}"}}}', None),
         (

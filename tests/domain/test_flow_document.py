@@ -12,9 +12,12 @@ from flowrunner.domain.duration import LONGEST_SECONDS
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.domain.expression import OUTPUT_NAMES, compile_text, render
 from flowrunner.domain.expression.reading import MOST_UNKNOWN
+from flowrunner.domain.flow import graph_at
 from flowrunner.domain.prepared import prepared
 from flowrunner.domain.retry import PASSING_ERRORS
+from flowrunner.domain.values import JSON
 from flowrunner.language import read_flow
+from flowrunner.language.raw_nodes import repeated_nodes
 from support.bad_documents import BAD
 from support.flows import flow_of, specs
 
@@ -399,3 +402,28 @@ nodes:
     assert hinted is not None, hint
     _, _, rest = written.partition(written.split(".")[1])
     assert flow_of(document % (hinted[1] + rest)).nodes
+
+
+def test_nodes_in_a_row_are_on_no_loop_and_those_on_one_and_between_two_are() -> None:
+    row: dict[str, JSON] = {"a": {"next": "b"}, "b": {"next": "c"}, "c": {"next": "d"}, "d": {}}
+
+    assert repeated_nodes(row) == set()
+    assert repeated_nodes({**row, "c": {"next": {"default": "d", "error": "b"}}}) == {"b", "c"}
+    assert repeated_nodes({**row, "b": {"next": "b"}}) == {"b"}
+
+
+def test_a_scope_that_the_flow_does_not_have_has_no_nodes() -> None:
+    flow = flow_of("""
+nodes:
+  each: {type: foreach, params: {items: [1]}, nodes: {inner: {type: set, params: {x: 1}}}, next: both}
+  both: {type: parallel, branches: {left: {nodes: {l: {type: set, params: {x: 1}}}}, right: {nodes: {r: {type: set,
+  params: {x: 1}}}}}}
+""")
+
+    def names(scope: str) -> list[str] | None:
+        found = graph_at({"": flow}, scope)
+        return None if found is None else list(found.nodes)
+
+    assert [names(scope) for scope in ("", "each.1[4]", "both.2[left]", "both.1[right]")] == [
+        ["each", "both"], ["inner"], ["l"], ["r"]]  # fmt: skip
+    assert [names(scope) for scope in ("gone.1[0]", "each.1[0]/gone.1[0]", "gone.1[0]/each.1[0]")] == [None] * 3

@@ -112,6 +112,8 @@ expect: {results: 1} | expect.results | unknown_key | did you mean 'result'?
 approvals: {fetch: {approved: true}} | approvals.fetch | test.node |
 signals: {paid: {payload: 1, after: soon}} | signals.paid.after | duration |
 secrets: {KEY: 5} | secrets.KEY | type | quote it
+config: {KEY: null} | config.KEY | type |
+mocks: {fetch: {error: timeout, action: x}} | mocks.fetch.action | mock.both |
 input: [1] | input | type |
 now: today | now | moment | such as 2027-01-31T08:00:00Z
 now: "2027-01-31T08:00:00" | now | moment | such as 2027-01-31T08:00:00Z

@@ -372,14 +372,16 @@ def test_every_fault_of_a_schema_is_reported() -> None:
 
 
 def test_types_of_other_languages_get_the_right_name() -> None:
-    names = ("int", "list", "bool", "strng", None)
+    names = ("int", "Int", "list", "bool", "strng", "ANY", None)
     hints = {name: only(form_faults({"type": name}, SchemaBudget(ENGINE))).hint for name in names}
 
     assert hints == {
         "int": "did you mean 'integer'?",
+        "Int": "did you mean 'integer'?",
         "list": "did you mean 'array'?",
         "bool": "did you mean 'boolean'?",
         "strng": "did you mean 'string'?",
+        "ANY": "leave type out to allow any value",
         None: 'quote it: "null"',
     }
 
@@ -728,3 +730,24 @@ def test_a_default_is_completed_by_those_within_it() -> None:
 
     assert filled(schema, {"name": "y"}) == {"name": "y", "weight": {"amount": 1, "unit": "kg"}}
     assert filled(schema, {"weight": {"unit": "g"}}) == {"name": "x", "weight": {"unit": "g"}}
+
+
+@pytest.mark.parametrize(
+    ("written", "schema", "is_required"),
+    [
+        ({"type": "object", "required": ["a"]}, {"type": "object", "required": ["a"]}, True),
+        ({"required": ["a"], "searchable": True}, {"required": ["a"]}, True),
+        ({"type": "string", "required": False, "searchable": False}, {"type": "string"}, False),
+        ({"type": "string", "required": True}, {"type": "string"}, True), (True, True, True), ({}, {}, True),
+    ],
+)  # fmt: skip
+def test_an_input_s_own_keys_are_flags_and_the_list_of_required_properties_belongs_to_its_schema(
+    written: JSON, schema: JSON, is_required: bool
+) -> None:
+    assert schema_of(written) == (schema, is_required)
+
+
+def test_the_faults_of_many_inputs_are_cut() -> None:
+    many: dict[str, JSON] = {f"x{n}": {"type": "string"} for n in range(MAX_FAULTS + 5)}
+
+    assert len(refused(many, {})) == MAX_FAULTS

@@ -210,6 +210,8 @@ def names(source: str) -> set[str]:
         ("for (let i = 0, n = a.length; i < n; i++) b(i)", {"i?", "n?", "a.length", "b"}),
         ("try { a } catch (e) { e }", {"a", "e?"}),
         ("try { a } catch ({message}) { message }", {"a", "message?"}),
+        ("try { a } catch { b; c; d; e(input) }", {"a", "b", "c", "d", "e", "input"}),
+        ("catch", set()),
         ("class A extends B { m(x) { return x } static s() {} } new A()", {"A?", "B", "m?", "x?", "s?"}),
         ("class A extends (b) { m() {} }", {"A?", "b", "m?"}),
         ("=> (a)", {"a"}),

@@ -80,3 +80,9 @@ def test_an_assignment_is_found_behind_operators_that_contain_its_sign(before: s
 )
 def test_a_read_before_the_script_has_a_variable_of_that_name_is_found(script: str, member: str | None) -> None:
     assert read_before_defined(script, "config") == member
+
+
+def test_a_key_that_is_computed_is_no_part_of_the_name_that_is_changed() -> None:
+    found = lost_changes("vars[input.k] = 1; vars.a[0].b = 2; return 1", NAMES, kept="vars")
+
+    assert [change.keys for change in found] == [(), ("a", "b")]

@@ -56,3 +56,9 @@ def test_names_are_text_and_no_syntax() -> None:
     text = """nodes: {'a"] --> <b> & #35; `c`': {type: log}}"""
 
     assert drawn(text) == 'flowchart TD\n    n1["a#34;#93; --#62; #60;b#62; #38; #35;35#59; #96;c#96;<br/>log"]\n'
+
+
+def test_a_loop_is_joined_to_the_node_that_it_starts_with() -> None:
+    text = "nodes: {each: {type: foreach, nodes: {x: {type: log}, y: {type: log, next: x}}}}"
+
+    assert "    n1 -.- n3\n" in drawn(text)

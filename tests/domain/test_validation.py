@@ -11,8 +11,10 @@ import pytest
 
 from flowrunner import language
 from flowrunner.domain.errors import Fault
+from flowrunner.domain.values import JSON
 from flowrunner.language import Reading, foreign_forms, study_flow
 from flowrunner.language.inputs import form_faults
+from flowrunner.language.json_schema import looks_like_fields
 from flowrunner.language.schema_budget import SchemaBudget
 from flowrunner.schemas import RustSchemas
 from support.flows import specs
@@ -736,3 +738,33 @@ def test_a_key_of_another_system_s_flows_is_one_fault_in_each_spelling(word: str
         (fault,) = [one for one in study(document).faults if not one.is_warning]
 
         assert (fault.path, fault.hint is not None) == (key, True)
+
+
+def test_another_word_for_a_key_that_is_there_does_not_suggest_it_again() -> None:
+    (absent,) = (fault for fault in study("nodes: {a: {kind: return}}").faults if fault.code == "unknown_key")
+    (present,) = (fault for fault in study("nodes: {a: {type: return, kind: x}}").faults if fault.code == "unknown_key")
+
+    assert absent.hint == "did you mean 'type'?"
+    assert "'type'" not in (present.hint or "")
+
+
+def test_a_condition_of_text_and_an_expression_is_suggested_without_blanks_around_it() -> None:
+    (fault,) = study("nodes: {a: {type: return, if: '  ${input.a} == 1  '}}").faults
+
+    assert fault.hint == "write it without braces: input.a == 1"
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_taken_for_fields"),
+    [
+        ({"name": {"type": "string"}, "age": {"minimum": 1}}, True),
+        ({"name": {"type": "string"}, "type": "object"}, False),
+        ({"name": {"type": "string"}, "age": {}}, False),
+        ({"name": {"type": "string"}, "x-note": {"type": "a"}}, False),
+        ({}, False),
+    ],
+)  # fmt: skip
+def test_only_a_map_of_schemas_alone_is_taken_for_the_fields_of_an_object(
+    schema: dict[str, JSON], is_taken_for_fields: bool
+) -> None:
+    assert looks_like_fields(schema) is is_taken_for_fields
