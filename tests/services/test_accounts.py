@@ -371,3 +371,18 @@ async def test_the_set_up_token_works_once_and_for_a_day(services: AccountServic
         await setup.run(token=late, **given)
 
     assert done == [True]
+
+
+@pytest.mark.parametrize(
+    ("update", "given"),
+    [
+        (AccountUpdate(), []), (AccountUpdate(name="N", email="e"), ["name", "email"]),
+        (AccountUpdate(role="user"), ["role"]),
+        (AccountUpdate(is_disabled=False, is_email_confirmed=True), ["is_disabled", "email_confirmed"]),
+        (AccountUpdate(password="p", current_password="c"), ["password"]),
+    ],
+)  # fmt: skip
+def test_the_audit_log_names_what_was_given_and_never_the_present_password(
+    update: AccountUpdate, given: list[str]
+) -> None:
+    assert update.given == given

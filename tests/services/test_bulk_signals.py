@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Conflict, LimitReached, Unavailable
+from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, Unavailable
 from flowrunner.domain.labels import label_term
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.request_keys import RequestKey
-from flowrunner.domain.values import JSON, ExecutionId, FlowId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
 from flowrunner.ports.executions import ExecutionFilter
 from flowrunner.ports.usage import BLOCK
 from flowrunner.services import signals
@@ -24,8 +24,10 @@ from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.usage import SqlUsage
 from flowrunner.threads import LONG_BYTES
-from support.databases import rows_of
+from support.databases import MARA, rows_of
 from support.dependencies import Machine
+
+from .callers import member_caller_of
 
 TWICE = """
 nodes:
@@ -239,3 +241,29 @@ async def test_the_digest_of_a_long_payload_is_computed_once_and_on_a_thread(
     assert sent.taken == ids
     assert len(computed) == 1
     assert computed != [threading.get_ident()]
+
+
+@pytest.mark.parametrize(("role", "may"), [("viewer", False), ("operator", True)])
+async def test_members_who_may_run_flows_send_to_a_selection(
+    engine: Machine, mara: Caller, role: Any, may: bool
+) -> None:
+    ids = await started(engine, mara, await engine.save(TWICE), 1)
+    member = member_caller_of(AccountId("account-omar"), MARA, role)
+
+    if may:
+        assert (await bulk_signals(engine).send(member, ORDER, "paid", 1)).taken == ids
+    else:
+        with pytest.raises(Forbidden):
+            await bulk_signals(engine).send(member, ORDER, "paid", 1)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+async def test_a_search_tells_how_many_it_has_found_before_it_returns_them(
+    engine: Machine, mara: Caller, count: int
+) -> None:
+    ids = await started(engine, mara, await engine.save(TWICE), count)
+    told: list[int] = []
+
+    found = await Selections(engine.executions).search(mara, ORDER, most=5, check=told.append)
+
+    assert (list(found), told) == (ids, [count])

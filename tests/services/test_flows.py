@@ -330,3 +330,12 @@ async def test_another_s_revisions_do_not_exist(flows: Flows, mara: Caller, omar
         with pytest.raises(NotFound, match="Flow"):
             await attempt
     assert (await flows.get(mara, saved.id)).state == "2.2"
+
+
+async def test_other_flows_of_a_name_are_found_two_at_most(flows: Flows, mara: Caller) -> None:
+    saved = [await flows.create(mara, FlowDraft(definition=SMALL)) for _ in range(4)]
+
+    for flow in saved:
+        others = await flows.others_with_its_name(mara, flow)
+        assert len(others) == 2
+        assert flow.id not in others

@@ -82,3 +82,22 @@ async def test_doubled_braces_are_looked_for_in_linear_time(language: Language) 
 
     assert time.thread_time() - started < 1.0
     assert [fault.code for fault in reading.faults] == ["expression.syntax"]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("{script: 'return 1 +'}", "the script is not valid JavaScript (line 1 of it): "),
+        (
+            "{value: '${input.a +}'}",
+            "'${input.a +}' is not valid JavaScript: SyntaxError: the expression is incomplete",
+        ),
+    ],
+)
+async def test_a_fault_of_javascript_says_whether_it_is_in_a_script_or_in_an_expression(
+    language: Language, params: str, message: str
+) -> None:
+    (fault,) = (await language.study(f"nodes: {{a: {{type: transform, params: {params}}}}}")).faults
+
+    assert (fault.code, fault.line) == ("expression.syntax", 1)
+    assert fault.message.startswith(message)

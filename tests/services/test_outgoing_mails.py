@@ -251,5 +251,7 @@ def test_rejected_changes_use_up_no_emails_about_those_that_are_made() -> None:
         with pytest.raises(Conflict), mails.about(MARA_ACCOUNT, "A second factor was removed."):
             raise Conflict("rejected")
 
-    with mails.about(MARA_ACCOUNT, "A second factor was removed.") as found:
-        assert len(found) == 1
+    with mails.about(MARA_ACCOUNT, "A second factor was removed.", to="old@example.com") as found:
+        (mail,) = found
+    assert (mail.account_id, mail.to) == (MARA_ACCOUNT, "old@example.com")
+    assert mail.text.startswith(f"A second factor was removed. It was on {NOON:%Y-%m-%d} at 12:00 UTC.")

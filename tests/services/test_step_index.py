@@ -35,6 +35,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.domain.waits import ApprovalWait, SignalWait, signal_key
 from flowrunner.ports.event_codec import encode_event, stored_type
 from flowrunner.ports.steps import StoredEvent
+from flowrunner.services.step_entries import ScopeInputs, StoredPlace
 from flowrunner.services.step_index import KEPT_WAITS, StepIndex
 from flowrunner.services.step_values import StepReading
 from support.conformance import SHARE
@@ -315,3 +316,10 @@ async def shown_error(value: ErrorValue, *, most: int) -> Any:
     stored = [StoredEvent(n, at(n), stored_type(event), encode_event(event)) for n, event in enumerate(events, start=2)]
     await reading.read(GivenEvents(stored), ExecutionId("any"))
     return reading.found_error(attempt)
+
+
+def test_the_place_of_a_scope_s_input_is_its_own_in_the_event_of_all() -> None:
+    inputs = ScopeInputs(seq=7, event_size=100, sizes=[3, 5], positions={"a": 0, "b": 1})
+
+    assert inputs.take("b") == StoredPlace(seq=7, member="inputs", size=5, event_size=100, position=1)
+    assert inputs.positions == {"a": 0}

@@ -1,5 +1,6 @@
 """API tokens: their rights, and everything that ends them."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from flowrunner.domain.errors import Forbidden, InvalidInput, LimitReached, NotF
 from flowrunner.domain.values import AccountId, TokenId
 from flowrunner.ports.page import Page
 from flowrunner.services.accounts import AccountUpdate
-from flowrunner.services.tokens import MAX_TOKENS, PREFIX
+from flowrunner.services.tokens import LONGEST_LIFE, MAX_TOKENS, PREFIX
 from support.databases import MARA_ACCOUNT, contents_of, rows_of
 
 from .account_services import OTHER_PASSWORD, PASSWORD, AccountServices
@@ -101,6 +102,8 @@ async def test_a_token_makes_no_token_and_is_no_session(services: AccountService
         ({"scopes": ["mcp"]}, ["scopes"]),
         ({"scopes": ["mcp", "read", "members"]}, ["scopes"]),
         ({"life": timedelta(0)}, ["expires_in"]),
+        ({"life": timedelta(milliseconds=999)}, ["expires_in"]),
+        ({"life": LONGEST_LIFE + timedelta(milliseconds=1)}, ["expires_in"]),
         ({"life": timedelta(days=3651)}, ["expires_in"]),
         ({"name": "", "scopes": [], "life": timedelta(-1)}, ["name", "scopes", "expires_in"]),
     ],
@@ -305,3 +308,16 @@ async def test_the_list_shows_the_last_use_of_before_a_moment(services: AccountS
 
 def test_a_program_in_tests_authenticates_with_a_token() -> None:
     assert not token_caller_of(MARA_ACCOUNT, "read", role="admin").is_admin
+
+
+@pytest.mark.parametrize("life", [timedelta(seconds=1), LONGEST_LIFE, None])
+async def test_a_token_lives_from_a_second_to_ten_years_and_its_entry_says_whether_it_ends(
+    services: AccountServices, life: timedelta | None
+) -> None:
+    omar = await services.add("omar")
+
+    view, _ = await services.tokens.create(omar, name="CI", scopes=["run", "read", "run"], life=life)
+
+    assert (view.scopes, view.expires_at) == (("read", "run"), None if life is None else view.created_at + life)
+    ((details,),) = rows_of(services.engine.path, "SELECT details FROM audit WHERE action = 'token.created'")
+    assert json.loads(details) == {"scopes": ["read", "run"], "has_end": life is not None}
