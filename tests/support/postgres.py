@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -205,8 +205,17 @@ class PostgresServer:
         """Gives its URL."""
         self._databases += 1
         name = f"test_{self._databases}"
-        query(self.url(), f"CREATE DATABASE {name} TEMPLATE {template}")
+        query(self.url(), f"CREATE DATABASE {name} TEMPLATE {template}{self._strategy}")
         return self.url(name)
+
+    @cached_property
+    def _strategy(self) -> str:
+        """The option that has the files of a database copied, for a tenth of the time that its pages in the log take.
+
+        Earlier versions than 15 copy files, and do not know the option.
+        """
+        ((version,),) = query(self.url(), "SELECT current_setting('server_version_num')::int")
+        return " STRATEGY FILE_COPY" if version >= 150_000 else ""
 
     def _as_user(self) -> dict[str, Any]:
         return _as(self._user, self.directory)
