@@ -178,6 +178,30 @@ async def test_s73_a_revoked_expired_or_orphaned_link_is_unknown(team: Team, end
     assert await team.state() == before
 
 
+@pytest.mark.parametrize("loss", ["role in the workspace", "membership", "account", "role in the installation"])
+async def test_s73_a_link_whose_inviter_could_not_invite_for_a_while_stays_ended(team: Team, loss: str) -> None:
+    omar = (await team.go("omar", "GET", "/api/v1/accounts/me")).json["id"]
+    members, account = f"/api/v1/workspaces/{team.id}/members", f"/api/v1/accounts/{omar}"
+    as_admin = {"role": "admin"}
+    assert (await team.go("root", "POST", members, {"account": omar, **as_admin})).status == 201
+    token, other = await team.token(KIM, by="omar"), await team.token("lee@example.com")
+
+    lost, regained = {
+        "role in the workspace": (
+            ("PUT", f"{members}/{omar}", {"role": "editor"}),
+            ("PUT", f"{members}/{omar}", as_admin),
+        ),
+        "membership": (("DELETE", f"{members}/{omar}", None), ("POST", members, {"account": omar, **as_admin})),
+        "account": (("PUT", account, {"disabled": True}), ("PUT", account, {"disabled": False})),
+        "role in the installation": (("PUT", account, {"role": "viewer"}), ("PUT", account, {"role": "user"})),
+    }[loss]
+    statuses = [(await team.go("root", *request)).status for request in (lost, regained)]
+
+    assert all(status in (200, 201) for status in statuses)
+    assert [(await team.go("", "POST", LOOKUP, {"token": link})).status for link in (token, other)] == [404, 200]
+    assert (await team.accept("kim", token)).status == 404
+
+
 async def test_s73_inviting_tells_nothing_about_who_has_an_account(team: Team) -> None:
     replies = {name: await team.invite(f"{name}@example.com") for name in ("kim", "new")}
 

@@ -45,6 +45,11 @@ END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
 END_CHALLENGES: Final = "DELETE FROM login_challenges WHERE account_id = :id AND purpose <> 'sign_on'"
 # A link is for the account as it was: its holder may know only an earlier mailbox, or rely on an earlier role.
 END_RESETS: Final = "DELETE FROM password_resets WHERE account_id = :id"
+# They must not be valid again once the account may invite again.
+END_INVITATIONS: Final = """
+DELETE FROM invitations
+ WHERE invited_by = :id AND workspace_id IN (SELECT workspace_id FROM memberships WHERE account_id = :id)
+"""
 # Somebody who knew the old password may have created them.
 END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
 SET_LINK: Final = """
@@ -163,6 +168,8 @@ class SqlAccounts:
                 await tx.run(END_CHALLENGES, values)
             if ends_sessions or changes.email is not None:
                 await tx.run(END_RESETS, values)
+            if changes.is_disabled or changes.role == "viewer":
+                await tx.run(END_INVITATIONS, values)
             if changes.password_hash is not None:
                 await tx.run(END_TOKENS, values)
             return account_of(row), ends_sessions

@@ -116,6 +116,8 @@ INSERT INTO members (workspace_id, account_id, role, added_at) VALUES (:workspac
 CHANGE_ROLE: Final = "UPDATE members SET role = :role WHERE workspace_id = :workspace_id AND account_id = :account_id"
 REMOVE: Final = "DELETE FROM members WHERE workspace_id = :workspace_id AND account_id = :account_id"
 REMOVE_TOKENS: Final = "DELETE FROM api_tokens WHERE workspace_id = :workspace_id AND account_id = :account_id"
+# Not only void while their account is no admin: they would be valid again with the role.
+END_INVITATIONS: Final = "DELETE FROM invitations WHERE workspace_id = :workspace_id AND invited_by = :account_id"
 # A disabled account manages nothing; the owner of a personal workspace remains an admin of it in any case.
 OTHER_ADMIN: Final = """
 SELECT 1 FROM memberships m JOIN accounts a ON a.id = m.account_id
@@ -287,6 +289,8 @@ class SqlWorkspaces:
             elif before[0] != role:
                 await _check_administered(tx, account_id, most_administered)
             await tx.run(CHANGE_ROLE, values)
+            if role != "admin":
+                await tx.run(END_INVITATIONS, values)
             return _member(await one_row(tx, MEMBER, values))
 
         return await self._database.write(add if is_new else change, audit=audit)
@@ -300,6 +304,7 @@ class SqlWorkspaces:
             await _check_admin_remains(tx, values)
             await tx.run(REMOVE, values)
             await tx.run(REMOVE_TOKENS, values)
+            await tx.run(END_INVITATIONS, values)
 
         await self._database.write(remove, audit=audit)
 
