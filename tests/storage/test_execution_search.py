@@ -221,6 +221,14 @@ async def test_pages_far_from_the_first_one_have_the_entries_of_all_statuses(
             assert (listed.next_cursor is not None) == (len(ids) > offset + 5), (wanted, offset)
 
 
+@pytest.mark.parametrize("offset", [2**31, 2**53])
+@pytest.mark.usefixtures("samples")
+async def test_s43_a_page_beyond_all_numbers_of_32_bits_is_empty(database: Database, offset: int) -> None:
+    listed = await SqlExecutions(database).page(MARA, ExecutionFilter(), Page(limit=10, offset=offset))
+
+    assert (list(listed.items), listed.total, listed.next_cursor) == ([], COUNT, None)
+
+
 async def test_a_search_looks_at_a_limited_number_of_executions_a_page(
     database: Database, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:

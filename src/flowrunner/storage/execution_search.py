@@ -273,7 +273,8 @@ def search_of(given: frozenset[str], *, index: str | None, terms: int = 0, is_re
     search = Search(page=entries.ids(order, limits))
     if entries.by_status:
         # A page that ends with entry number `:most` has nothing beyond entry number `:most` of any one status.
-        lasts = entries.ids(replace(order, by_id=""), ("", "LIMIT 1 OFFSET :most - 1"))
+        # PostgreSQL takes a parameter beside a small number for one of 32 bits.
+        lasts = entries.ids(replace(order, by_id=""), ("", "LIMIT 1 OFFSET CAST(:most AS bigint) - 1"))
         furthest = _FURTHEST.replace("{nearest}", order.nearest).replace("{ids}", lasts)
         ranges = [_RANGES[name] for name in sorted(given & _RANGES.keys() | {order.bound})]
         near, other_way = _Entries.of(index, given, ranges), _NEWEST_FIRST if is_reversed else _OLDEST_FIRST
