@@ -52,7 +52,7 @@ class Backfill:
 
 
 def jobs_of(engine: Machine, *types: Backfill) -> Jobs:
-    return Jobs(SqlJobs(engine.database), types, engine.clock)
+    return Jobs(SqlJobs(engine.database), types, engine.vault, engine.clock)
 
 
 async def created(jobs: Jobs, mara: Caller, count: int, *, type: str = "backfill") -> Job:
@@ -244,6 +244,22 @@ async def test_failures_and_bugs_of_items_do_not_stop_the_others(engine: Machine
         JobError("000002", "The item has ended"),
         JobError("000004", "An internal error occurred"),
     )
+
+
+async def test_s26_errors_of_items_hide_secrets_that_the_request_has_given(engine: Machine, mara: Caller) -> None:
+    await engine.vault.set(mara.workspace_id, "KEY", secret := "a-key-of-some-length", at=engine.clock.now())
+
+    def failing(item: str) -> None:
+        # The secret lies across the place where a long message is cut.
+        raise Conflict(f"{'x' * 490}{secret}" if item == "000002" else f"There is no step '{secret}'")
+
+    jobs = jobs_of(engine, Backfill(failing=failing))
+    job = await created(jobs, mara, 2)
+
+    await jobs.advance()
+
+    ended = await jobs.get(mara, job.id)
+    assert [error.message for error in ended.errors] == ["There is no step '***'", f"{'x' * 490}***"]
 
 
 async def test_a_process_that_died_after_an_item_leaves_it_to_be_recognized(engine: Machine, mara: Caller) -> None:

@@ -82,6 +82,7 @@ def assemble_jobs(
             *execution_jobs(executions.executions, executions.reruns, executions.records),
             BackfillTrigger(triggers.schedules, triggers.triggers),
         ),
+        opened.stored.vault,
         clock,
     )
     selections = Selections(executions.executions)

@@ -28,8 +28,9 @@ class JobError:
     message: str
 
     @classmethod
-    def of(cls, item: str | None, error: Exception) -> "JobError":
-        return cls(item, str(error)[:_MAX_MESSAGE_CHARACTERS])
+    def of(cls, item: str | None, message: str) -> "JobError":
+        """Cut a message, in which secrets are hidden already."""
+        return cls(item, message[:_MAX_MESSAGE_CHARACTERS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from flowrunner.ids import new_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.jobs import JobProgress, JobStore, JobType
 from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import Redactor, SecretReader
 from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
 from flowrunner.tasks import cancel_all
 
@@ -41,13 +42,15 @@ class Jobs:
 
     Args:
         types: What jobs do, by name.
+        vault: Hides secrets in the errors of items, which may repeat what the request has given.
 
     Attributes:
         requested: Set when a job has been created in this process.
     """
 
-    def __init__(self, store: JobStore, types: Sequence[JobType], clock: Clock) -> None:
+    def __init__(self, store: JobStore, types: Sequence[JobType], vault: SecretReader, clock: Clock) -> None:
         self._store = store
+        self._vault = vault
         self._types = {type.name: type for type in types}
         self._clock = clock
         self.requested = asyncio.Event()
@@ -159,6 +162,7 @@ class Jobs:
         if type is None:
             # A newer version, which has created it, may run on other servers.
             return _Step.WAITING
+        redactor = await self._vault.redactor(job.workspace_id)
         try:
             if caller is None:
                 raise Forbidden("The account that created the job no longer has a role in this workspace")
@@ -171,13 +175,14 @@ class Jobs:
             if not isinstance(error, FlowRunnerError):
                 logger.exception("job.failed", job_id=id, type=job.type)
                 error = RuntimeError(_BUG)
-            await self._store.fail(job, JobError.of(None, error), at=self._clock.now())
+            await self._store.fail(job, _error_of(None, error, redactor), at=self._clock.now())
             return _Step.ENDED
         page = _Page(
             type,
             job,
             caller=lambda: self._store.caller(job),
             is_stopped=lambda: self._is_stopped.get(id, False),
+            redactor=redactor,
         )
         errors = await page.do(items)
         if not errors and items:
@@ -220,6 +225,10 @@ def items_after(job: RunningJob, listed: str, *, limit: int) -> Sequence[str]:
     return list(items[start : start + limit])
 
 
+def _error_of(item: str | None, error: Exception, redactor: Redactor) -> JobError:
+    return JobError.of(item, str(redactor.redact(str(error))))
+
+
 class _Page:
     """Some items of a job, which are done a few at a time."""
 
@@ -230,11 +239,13 @@ class _Page:
         *,
         caller: Callable[[], Awaitable[Caller | None]],
         is_stopped: Callable[[], bool],
+        redactor: Redactor,
     ) -> None:
         self._type = type
         self._job = job
         self._caller = caller
         self._is_stopped = is_stopped
+        self._redactor = redactor
         self._free = asyncio.Semaphore(_CONCURRENCY)
         self._must_wait = False
 
@@ -263,7 +274,7 @@ class _Page:
                 self._must_wait = True
                 return False, None
             except FlowRunnerError as error:
-                return True, JobError.of(item, error)
+                return True, _error_of(item, error, self._redactor)
             except Exception:
                 # A bug must not keep the job, and all others, from going on.
                 logger.exception("job.item_failed", job_id=self._job.id, type=self._job.type)
