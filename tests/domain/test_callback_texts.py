@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.domain.callback_texts import discord_message, mail_of, slack_message, teams_message, text_of
-from flowrunner.domain.callbacks import CallbackEvent
+from flowrunner.domain.callbacks import CallbackEvent, cloud_event
 from flowrunner.domain.values import JSON, WorkspaceId, rfc3339
 from support.databases import NOON
 
@@ -149,3 +149,11 @@ def test_without_a_link_and_a_name_the_sentence_stands_alone() -> None:
 
     assert slack["text"] == discord["content"] == "Flow 'Orders' failed: out"
     assert mail_of(bare, callback_name="")[1].endswith("Sent by a callback.")
+
+
+def test_an_event_is_a_cloud_event_with_the_id_of_its_subject() -> None:
+    assert cloud_event(event(flow_id="flow-1"), source="https://flows.example.com") == {
+        "specversion": "1.0", "id": "delivery-1", "source": "https://flows.example.com",
+        "type": "dev.flowrunner.execution.failed.v1", "subject": "exec-1", "time": rfc3339(NOON),
+        "datacontenttype": "application/json", "data": {"flow_id": "flow-1"},
+    }  # fmt: skip

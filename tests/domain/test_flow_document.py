@@ -410,6 +410,7 @@ def test_nodes_in_a_row_are_on_no_loop_and_those_on_one_and_between_two_are() ->
     assert repeated_nodes(row) == set()
     assert repeated_nodes({**row, "c": {"next": {"default": "d", "error": "b"}}}) == {"b", "c"}
     assert repeated_nodes({**row, "b": {"next": "b"}}) == {"b"}
+    assert repeated_nodes({"a": {"next": {"default": ["a"], "error": {"x": 1}}}}) == set()
 
 
 def test_a_scope_that_the_flow_does_not_have_has_no_nodes() -> None:

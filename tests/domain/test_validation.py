@@ -768,3 +768,19 @@ def test_only_a_map_of_schemas_alone_is_taken_for_the_fields_of_an_object(
     schema: dict[str, JSON], is_taken_for_fields: bool
 ) -> None:
     assert looks_like_fields(schema) is is_taken_for_fields
+
+
+@pytest.mark.parametrize(
+    ("document", "hint"),
+    [
+        ("nodes: {a: {type: log, params: {message: x}, next: END}}",
+        "leave it out: the flow ends after a node without an edge"),
+        ("inputs: {day: {type: string}}\nnodes: {a: {type: return, params: {value: '${day}'}}}",
+        "did you mean 'flow.input.day'?"),
+        ("inputs: {day: {type: string}}\nvars: {rate: 1}\nnodes: {a: {type: return, params: {value: '${rate}'}}}",
+         "did you mean 'vars.rate'?"),
+        ("nodes: {ask: {type: approval, params: {prompt: p, notify: ask}}}", None),
+    ],
+)  # fmt: skip
+def test_a_hint_names_what_is_there(document: str, hint: str | None) -> None:
+    assert [fault.hint for fault in study(document).faults if not fault.is_warning] == [hint]

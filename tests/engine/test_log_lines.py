@@ -1,17 +1,28 @@
 """What is kept of the lines that an execution writes."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from flowrunner.domain.events import Logged
-from flowrunner.engine import event_log
+from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeFailed
+from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.engine import event_log, log_lines
 from flowrunner.plugin import StepContext
+from flowrunner.ports.journal import Recorded
+from flowrunner.ports.telemetry import ObservedExecution
+from support.databases import MARA, NOON
 from support.dependencies import Acting, Machine, machine
 
 from .events import of_type
+
+FAILED = NodeFailed(
+    node="a", node_type="log", iteration=2, attempt=3, error=ErrorValue(type="http.503", message="secret")
+)
 
 
 async def test_log_lines_are_kept_up_to_a_limit_and_then_a_mark(
@@ -109,3 +120,34 @@ async def test_a_line_of_too_much_data_says_so(engine: Machine) -> None:
 
     (line,) = [line for line in of_type(Logged, events) if line.message == "m"]
     assert "65536 are kept at most" in str(line.data)
+
+
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [
+        (NodeCompleted(node="a", node_type="log", iteration=2, attempt=3, result=1, action="default"),
+        {"state": "completed"}),
+        (NodeCompleted(node="a", node_type="log", iteration=2, attempt=3, result=1, action="default", skipped=True),
+        {"state": "skipped"}),
+        (FAILED, {"state": "failed", "error_type": "http.503"}),
+        (replace(FAILED, retry_at=NOON), {"state": "retrying", "error_type": "http.503"}),
+    ],
+)  # fmt: skip
+def test_the_server_s_log_has_the_end_of_each_attempt_without_its_values(
+    monkeypatch: pytest.MonkeyPatch, event: Any, state: dict[str, str]
+) -> None:
+    logged: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(log_lines, "logger", SimpleNamespace(debug=lambda name, **facts: logged.append((name, facts))))
+    execution = ObservedExecution(execution_id=ExecutionId("exec-1"), workspace_id=MARA, flow_id=FlowId("flow-1"))
+
+    log_lines.log_step(execution, event, Recorded(1, NOON, event, b"{}", since=NOON - timedelta(seconds=1.5)))
+
+    assert logged == [
+        (
+            "step.finished",
+            {
+                "execution_id": "exec-1", "workspace_id": MARA, "step": "a.2", "node": "a", "type": "log", "attempt": 3,
+                "duration_ms": 1500, **state,
+            },
+        )
+    ]  # fmt: skip

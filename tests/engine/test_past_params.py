@@ -9,7 +9,7 @@ import pytest
 from flowrunner.domain.events import NodeStarted
 from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.engine.past_params import EnginePastParams
+from flowrunner.engine.past_params import CLOCK, VARIABLES, EnginePastParams
 from flowrunner.plugin import NodeType
 from flowrunner.ports.journal import load_whole
 from flowrunner.ports.step_params import PastAttempt, ResolvedParams
@@ -20,7 +20,7 @@ from .events import of_type
 from .test_agents import agent, asked, run, says
 
 
-async def params_of(engine: Machine, step: str) -> ResolvedParams:
+async def params_of(engine: Machine, step: str, *, others_set_variables: bool = False) -> ResolvedParams:
     """The parameters of the first attempt of a step."""
     stored, events = await load_whole(engine.journal, ExecutionId("exec-1"))
     places = (place for place, (event, _) in enumerate(events) if isinstance(event, NodeStarted))
@@ -36,7 +36,7 @@ async def params_of(engine: Machine, step: str) -> ResolvedParams:
             started_at=at,
             error=None,
             has_ended=True,
-            others_set_variables=False,
+            others_set_variables=others_set_variables,
         )
     )
 
@@ -112,3 +112,25 @@ async def test_every_step_was_given_what_is_evaluated_again(
     assert len(steps) == 12
     assert sorted(map(json.dumps, given)) == sorted(json.dumps(one.params) for one in found if one.has_params)
     assert [one.errors for one in found] == [[]] * len(steps)
+
+
+@pytest.mark.parametrize(
+    ("value", "others_set_variables", "reasons"),
+    [
+        ("${vars.x}", True, [VARIABLES]), ("${vars.x}", False, []), ("${input.a}", True, []),
+        ("${secrets.KEY}", True, []),
+        ("${Math.random() > 2}", False, [CLOCK]),
+        ("${secrets.KEY + input.a}", False, ["An expression computes with secrets.KEY"]),
+        ("${secrets.KEY.length} ${vars.x}", True, ["An expression computes with secrets.KEY", VARIABLES]),
+    ],
+)  # fmt: skip
+async def test_the_answer_says_why_the_parameters_may_have_been_others(
+    path: Path, sandbox: JailedSandbox, value: str, others_set_variables: bool, reasons: list[str]
+) -> None:
+    async with machine(path, sandbox=sandbox) as engine:
+        await secret(engine, "KEY", "a-key-of-some-server")
+        await engine.run(f"vars: {{x: 1}}\nnodes: {{a: {{type: transform, params: {{value: '{value}'}}}}}}", {"a": 1})
+        found = await params_of(engine, "a.1", others_set_variables=others_set_variables)
+
+    assert len(found.reasons) == len(reasons)
+    assert all(told.startswith(reason) for told, reason in zip(found.reasons, reasons, strict=True))

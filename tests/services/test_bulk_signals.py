@@ -267,3 +267,12 @@ async def test_a_search_tells_how_many_it_has_found_before_it_returns_them(
     found = await Selections(engine.executions).search(mara, ORDER, most=5, check=told.append)
 
     assert (list(found), told) == (ids, [count])
+
+
+async def test_the_audit_log_has_a_signal_without_its_key(engine: Machine, mara: Caller) -> None:
+    (id,) = await started(engine, mara, await engine.save(TWICE), 1)
+
+    await engine.signals.send(mara, id, "paid", {"amount": 5})
+
+    told = rows_of(engine.path, "SELECT actor, object_id, details FROM audit WHERE action = 'execution.signalled'")
+    assert told == [(mara.account_id, id, "{}")]

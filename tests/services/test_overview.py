@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, SessionId, WorkspaceId
 from flowrunner.ids import first_id
 from flowrunner.ports.overview import IdRange, RecentActivity, RecentExecution, RecentFlow
-from flowrunner.services.overview import MOST_IN_A_BUCKET, Overviews, Percentiles
+from flowrunner.services.overview import MOST_IN_A_BUCKET, SHOWN_OF_A_FLOW, Overviews, Percentiles
 from support.databases import MARA, NOON
 
 CALLER = Caller(account_id=AccountId(MARA), role="user", credential=Session(SessionId("s"), NOON), expires_at=NEVER)
@@ -165,3 +166,16 @@ async def test_many_histograms_of_an_account_do_not_delay_another() -> None:
 
     assert reading == [CALLER.workspace_id, other.workspace_id]
     assert len(reader.readers) == 21
+
+
+async def test_as_many_flows_are_read_as_are_asked_for_each_with_its_last_executions() -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Noting(Given):
+        async def activity(self, workspace_id: WorkspaceId, **what: Any) -> RecentActivity:
+            asked.append(what)
+            return await super().activity(workspace_id, **what)
+
+    await Overviews(Noting(), Stopped()).of_workspace(CALLER, flows=7, ids=[FlowId("flow-1")])
+
+    assert asked[0] | {"open_ones": 0} == {"flows": 7, "of_each": SHOWN_OF_A_FLOW, "open_ones": 0, "ids": ["flow-1"]}

@@ -139,3 +139,13 @@ async def test_a_long_input_is_read_beside_the_event_loop(
         assert await ending_of(engine, again.id) == Completed(result=1)
 
     assert (threads[False] == threading.get_ident(), threads[True] == threading.get_ident()) == (True, False)
+
+
+async def test_a_rerun_tells_the_revision_that_it_runs(engine: Machine, mara: Caller) -> None:
+    flow_id = await engine.save("nodes: {a: {type: return, params: {value: 1}}}")
+    first = await engine.start(flow_id, {})
+    await ending_of(engine, first)
+
+    again = await engine.reruns.rerun(mara, first, RerunRequest())
+
+    assert again.revision == (await engine.executions.get(mara, again.id)).revision == 1

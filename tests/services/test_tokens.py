@@ -11,7 +11,7 @@ from flowrunner.domain.errors import Forbidden, InvalidInput, LimitReached, NotF
 from flowrunner.domain.values import AccountId, TokenId
 from flowrunner.ports.page import Page
 from flowrunner.services.accounts import AccountUpdate
-from flowrunner.services.tokens import LONGEST_LIFE, MAX_TOKENS, PREFIX
+from flowrunner.services.tokens import LONGEST_LIFE, MAX_TOKENS, PREFIX, digest
 from support.databases import MARA_ACCOUNT, contents_of, rows_of
 
 from .account_services import OTHER_PASSWORD, PASSWORD, AccountServices
@@ -321,3 +321,17 @@ async def test_a_token_lives_from_a_second_to_ten_years_and_its_entry_says_wheth
     assert (view.scopes, view.expires_at) == (("read", "run"), None if life is None else view.created_at + life)
     ((details,),) = rows_of(services.engine.path, "SELECT details FROM audit WHERE action = 'token.created'")
     assert json.loads(details) == {"scopes": ["read", "run"], "has_end": life is not None}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_token"),
+    [
+        (PREFIX + "a" * 43, True),
+        (PREFIX + "a" * 42, False),
+        (PREFIX + "a" * 44, False),
+        (PREFIX + "ä" * 43, False),
+        ("", False),
+    ],
+)
+def test_only_a_text_with_the_form_of_a_token_is_looked_up(text: str, is_token: bool) -> None:
+    assert (digest(text) is not None) is is_token
