@@ -16,7 +16,7 @@ from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.ports.journal import Append
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
-from support.databases import MARA, MARA_ACCOUNT, Place, new_postgres_database, rows_of
+from support.databases import MARA, MARA_ACCOUNT, Place, emptied_postgres_database, rows_of
 from support.dependencies import Acting, Machine, Request, answer, machine
 from support.invariants import check_database
 
@@ -44,7 +44,7 @@ WAITS: Final = "nodes: {ask: {type: wait, params: {key: go}}}"
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         return tmp_path / "flowrunner.db"
-    return new_postgres_database(request.getfixturevalue("postgres"))
+    return emptied_postgres_database(request.getfixturevalue("postgres"))
 
 
 async def kept(engine: Machine) -> int:

@@ -14,7 +14,7 @@ from flowrunner.domain.values import FlowId
 from flowrunner.ports.event_codec import decode_event, stored_type
 from flowrunner.storage.accounts import SqlAccounts
 from services.callers import caller_of
-from support.databases import MARA, MARA_ACCOUNT, NOON, Place, account, change, new_postgres_database, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, Place, account, change, emptied_postgres_database, rows_of
 from support.dependencies import machine, never
 
 WAITS: Final = """
@@ -39,7 +39,7 @@ UNREADABLE: Final = {
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         return tmp_path / "flowrunner.db"
-    return new_postgres_database(request.getfixturevalue("postgres"))
+    return emptied_postgres_database(request.getfixturevalue("postgres"))
 
 
 def spoil(place: Place, id: str, type: str, data: str) -> None:

@@ -1,18 +1,22 @@
 """The node type `email.receive` as tests run it, and servers that only look like IMAP."""
 
+import atexit
 import imaplib
 import re
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from email.policy import SMTP
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 import pytest
 
@@ -191,11 +195,20 @@ class ImapServers:
             yield Reader(port, security="starttls" if starttls else "tls")
 
 
+@cache
+def _certified() -> ImapServers:
+    directory = Path(tempfile.mkdtemp(prefix="flowrunner-imap-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return ImapServers(directory)
+
+
 @pytest.fixture
-def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImapServers:
-    made = ImapServers(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(made.trusted))
-    return made
+def servers(monkeypatch: pytest.MonkeyPatch) -> ImapServers:
+    found = _certified()
+    # What a connection of an earlier test still says goes into the earlier list.
+    found.commands = []
+    monkeypatch.setenv("SSL_CERT_FILE", str(found.trusted))
+    return found
 
 
 class MailboxServer:
@@ -209,8 +222,7 @@ class MailboxServer:
         self.servers = servers
         self.port = free_port("127.0.0.1")
 
-    @contextmanager
-    def running(self) -> Iterator["MailboxServer"]:
+    def start(self) -> Self:
         certificate, key = map(str, self.servers.certificate)
         command = [
             *(sys.executable, "-c", "from pymap.main import main; main()"),
@@ -218,12 +230,26 @@ class MailboxServer:
             *("dict", "--demo-user", "ada", "--demo-password", PASSWORD),
         ]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        try:
-            wait_for(lambda: is_listening(self.port, process))
-            yield self
-        finally:
+
+        def end() -> None:
             process.kill()
             process.wait()
+
+        atexit.register(end)
+        wait_for(lambda: is_listening(self.port, process))
+        return self
+
+    def empty(self) -> None:
+        """Delete all messages and all further folders."""
+        with self.client() as client:
+            # With their flags before the separator, and in quotes if need be.
+            folders = [line.partition(b' "/" ')[2].decode() for line in client.list()[1] if isinstance(line, bytes)]
+            for folder in folders:
+                if folder.strip('"').upper() != "INBOX":
+                    client.delete(folder)
+            client.select("INBOX")
+            client.store("1:*", "+FLAGS", "\\Deleted")
+            client.expunge()
 
     @contextmanager
     def client(self) -> Iterator[imaplib.IMAP4]:
@@ -257,7 +283,14 @@ def is_listening(port: int, process: "subprocess.Popen[bytes]") -> bool:
     return False
 
 
+@cache
+def _mailbox_server() -> MailboxServer:
+    """Start the server of all tests of this process: its start takes longer than most of them."""
+    return MailboxServer(_certified()).start()
+
+
 @pytest.fixture
-def mailbox(servers: ImapServers) -> Iterator[MailboxServer]:
-    with MailboxServer(servers).running() as running:
-        yield running
+def mailbox(servers: ImapServers) -> MailboxServer:
+    found = _mailbox_server()
+    found.empty()
+    return found

@@ -210,7 +210,7 @@ class PostgresServer:
 
     @cached_property
     def _strategy(self) -> str:
-        """The option that has the files of a database copied, for a tenth of the time that its pages in the log take.
+        """The option that has the files of a database copied, which takes less time than its pages in the log.
 
         Earlier versions than 15 copy files, and do not know the option.
         """
