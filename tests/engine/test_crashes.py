@@ -56,7 +56,10 @@ def fresh(tmp_path: Path) -> Fresh:
 async def test_a_crash_at_any_write_does_not_change_the_outcome_of_a_plan(
     fresh: Fresh, sandbox: JailedSandbox, name: str, moment: Moment
 ) -> None:
-    await die_at_writes(fresh, CRASH_PLANS[name], moment, sandbox)
+    # In CI every other write: four days have all of them, before and after.
+    writes = range(1, MOST_WRITES) if WHOLE else range(1 + int(SEED) // 2 % 2, MOST_WRITES, 2)
+
+    await die_at_writes(fresh, CRASH_PLANS[name], moment, sandbox, writes=writes)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

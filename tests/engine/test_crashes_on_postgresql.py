@@ -1,11 +1,12 @@
 """The same plans with the journal on a PostgreSQL server."""
 
 from typing import Final
+from zlib import crc32
 
 import pytest
 
 from flowrunner.sandbox.pool import JailedSandbox
-from support.conformance import WHOLE, part_of
+from support.conformance import SEED, WHOLE, part_of
 from support.databases import emptied_postgres_database
 from support.postgres import PostgresServer
 
@@ -20,8 +21,16 @@ def fresh(postgres: PostgresServer) -> Fresh:
     return lambda name: emptied_postgres_database(postgres)
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("name", _PLANS)
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    # As on SQLite, each plan at one of the moments.
+    [
+        (name, moment)
+        for name in _PLANS
+        for n, moment in enumerate(("before", "after"))
+        if WHOLE or (crc32(name.encode()) + int(SEED) + n) % 2 == 0
+    ],
+)
 async def test_a_crash_at_any_write_changes_nothing_on_postgresql(
     fresh: Fresh, sandbox: JailedSandbox, name: str, moment: Moment
 ) -> None:

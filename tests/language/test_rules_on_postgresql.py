@@ -12,6 +12,6 @@ from support.postgres import PostgresServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@each_of(RULE_RUNS if WHOLE else part_of((run.case.rule, run) for run in one_of_each_rule(RULE_RUNS)))
+@each_of(RULE_RUNS if WHOLE else part_of(((run.case.rule, run) for run in one_of_each_rule(RULE_RUNS)), parts=6))
 async def test_the_rule_holds_on_postgresql(run: RuleRun, postgres: PostgresServer, sandbox: Sandbox) -> None:
     assert not await faults_of(run, local(emptied_postgres_database(postgres)), sandbox)

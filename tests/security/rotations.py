@@ -1,4 +1,6 @@
-"""A program that rotates keys in processes that are killed, each at another step. Run with a directory.
+"""A program that rotates keys in processes that are killed, each at another step.
+
+    python rotations.py DIRECTORY FIRST EVERY    # the steps FIRST, FIRST + EVERY, and so on
 
 Every write of the storage and every operation on a file is a step; a process dies after it, which is before the next
 one.
@@ -115,7 +117,7 @@ def forked(run: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def main(directory: Path) -> None:
+def main(directory: Path, first: int, every: int) -> None:
     hash_quickly()
     known_file = directory / "known.json"
     prepared = directory / "prepared"
@@ -125,7 +127,7 @@ def main(directory: Path) -> None:
 
     assert forked(make) == 0
     known = json.loads(known_file.read_text())
-    for dies_at in range(1, 1000):
+    for kills, dies_at in enumerate(range(first, 1000, every)):
         data_dir = directory / "killed"
         shutil.rmtree(data_dir, ignore_errors=True)
         shutil.copytree(prepared, data_dir)
@@ -140,9 +142,9 @@ def main(directory: Path) -> None:
         assert status in (0, -signal.SIGKILL), f"step {dies_at}: {status}"
         assert forked(lambda data_dir=data_dir: asyncio.run(check(data_dir, known))) == 0, f"killed at step {dies_at}"  # type: ignore[misc]
         if status == 0:
-            print(json.dumps({"kills": dies_at - 1, "steps": (directory / "steps").read_text().splitlines()}))
+            print(json.dumps({"kills": kills, "steps": (directory / "steps").read_text().splitlines()}))
             return
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -38,7 +38,7 @@ from support.preloaded import run_forked
 from support.server import Server, clean_environment
 
 ASKS: Final = "nodes:\n  ask: {type: approval}\n"
-KILLS: Final = int(os.environ.get("AUDIT_KILLS", "100"))
+KILLS: Final = int(os.environ.get("AUDIT_KILLS", "50"))
 
 # What each request that changes something is called in the log, when it succeeds.
 TRIGGERED: Final = f"""

@@ -26,7 +26,7 @@ from support.slowness import slowness
 from support.waiting import PATIENCE_SECONDS, wait_for
 
 WAITS: Final = "nodes: {a: {type: wait, params: {key: s}}}"
-FEW: Final = 400
+FEW: Final = 200
 MANY: Final = 10_000
 # An account may have so many, and nobody else's are opened.
 MANY_SOCKETS: Final = 1_000
@@ -267,7 +267,8 @@ def test_s62_a_crowd_of_each_kind_keeps_no_others_out(
     # Not the account itself, whose session a thousand other logins would end.
     with others(server.admin().new_account()) as took:
         with crowd(server, kind, count, token=account.token or "", execution=execution):
-            time.sleep(10 if is_whole else 1)
+            # In CI the others ask a few times: who is let go comes back all the while, which costs most.
+            time.sleep(10 if is_whole else 0.3)
             assert account.run_to_end("nodes: {a: {type: return}}")["status"] == "completed"
 
     stalls = server.stalls()

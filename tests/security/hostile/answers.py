@@ -18,7 +18,7 @@ def _call(attacker: Attacker, names: Iterable[str]) -> None:
             f'    params: {{items: "${{flow.input.urls}}", concurrency: {min(len(urls), 100)}, on_error: continue}}\n'
             '    nodes: {ask: {type: http.request, params: {url: "${item}", timeout: 5s}}}\n',
             {"urls": urls},
-            seconds=attacker.many(8, 30),
+            seconds=attacker.many(3, 30),
         )
     finally:
         bomber.close()

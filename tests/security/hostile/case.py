@@ -72,8 +72,8 @@ class Case:
     Args:
         known: The work that repairs it, as long as that has not landed: it is not run.
         only_whole: It takes too long for CI, and runs under `make security`.
-        is_long: It takes more than a second of processor time. A third of these run in CI, others on the next days;
-            `make security` runs all.
+        is_long: It takes more than half a second of processor time. A third of these run in CI, others on the next
+            days; `make security` runs all.
     """
 
     name: str

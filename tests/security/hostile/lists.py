@@ -101,13 +101,13 @@ CASES: Final = (
     long_case("large events to late subscribers", _replay),
     Case("repeats of a request with many keys", lambda a: _repeats(a, _keys())),
     long_case("signals with many keys", lambda a: _signals(a, _keys())),
-    Case("revisions without a line in common",
+    long_case("revisions without a line in common",
          lambda a: _compared(a, [f"#{n}" for n in _NUMBERS], [f"#-{n}" for n in _NUMBERS])),
     long_case("revisions in the opposite order",
          lambda a: _compared(a, [f"#{n}" for n in _NUMBERS], [f"#{n}" for n in reversed(_NUMBERS)])),
     long_case("revisions of empty lines",
          lambda a: _compared(a, [""] * 1_000_000, ["#" if n % 2 else "" for n in range(700_000)])),
-    Case("revisions of few different lines", lambda a: _compared(
+    long_case("revisions of few different lines", lambda a: _compared(
         a, [f"#{n % 7}" for n in range(340_000)], [f"#{n * n % 5}" for n in range(340_000)])),
     Case("revisions of one long line", lambda a: _compared(a, ["#" + "x" * 1_000_000], ["#" + "y" * 1_000_000])),
 )  # fmt: skip

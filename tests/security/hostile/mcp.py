@@ -79,7 +79,7 @@ def words(attacker: Attacker) -> None:
 
 CASES: Final = (
     Case("a long list of nothing", long_list_of_nothing),
-    Case("many members", many_members),
+    long_case("many members", many_members),
     long_case("many members beside the arguments", many_members_beside_the_arguments),
     Case("many members of the meta", many_members_of_the_meta, only_whole=True),
     Case("a large input", a_large_input, only_whole=True),

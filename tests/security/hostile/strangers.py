@@ -254,7 +254,7 @@ CASES: Final = (
          lambda a: _called(a, b"[" + b"[]," * 330_000 + b"[]]", dedupe="x ${trigger.body}")),
     Case("text of lists for a label",
          lambda a: _called(a, b"[" + b"[]," * 330_000 + b"[]]", labels={"x": "${trigger.body}"})),
-    Case("lists in lists that are collected",
+    long_case("lists in lists that are collected",
          lambda a: _given(a, _loop({"type": "return", "params": {"value": "${item}"}}, items="${flow.input.x}",
                                    concurrency=100, collect="${[item, item, item]}"), [[[]] * 300] * 300, 20)),
     Case("schedules that are due once in decades",
@@ -273,7 +273,7 @@ CASES: Final = (
     long_case("early signals of lists", _early_signals),
     long_case("a rerun of many lines", _rerun_of_many_lines),
     Case("results of empty lists", _results_of_lists),
-    Case("thousands of variables", _variables),
+    long_case("thousands of variables", _variables),
     long_case("sub-flows with long inputs", _subflows),
     long_case("long answers at once", _requests_at_once),
 )  # fmt: skip
