@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from security.two_accounts import RETURN, two_accounts_at
+from security.two_accounts import RETURN, ApiClient, two_accounts_at
 from support.databases import rows_of
 
 OTHER: Final = RETURN + "\n# 2"
@@ -65,3 +65,27 @@ def filled(body: Any, ids: dict[str, str]) -> Any:
     if isinstance(body, dict) and "delete" in body:
         return body | {"delete": [id.format(**ids) for id in body["delete"]]}
     return body
+
+
+async def test_s20_a_dry_run_shows_a_definition_to_those_who_may_read_it_alone(tmp_path: Path) -> None:
+    definition = "nodes: {a: {type: return, params: {value: only for readers}}}"
+    other = {"definition": RETURN}
+    async with two_accounts_at(tmp_path) as accounts:
+        flow = await accounts.mara.flow(definition)
+        assert (await accounts.mara.request("PUT", f"/api/v1/flows/{flow}", other)).status == 200
+        assert (await accounts.mara.request("PUT", f"/api/v1/flows/{flow}", {"definition": definition})).status == 200
+        requests: tuple[tuple[str, str, Any], ...] = (
+            ("PUT", f"/api/v1/flows/{flow}", other),
+            ("PUT", "/api/v1/flows/by-name/F", other),
+            ("POST", f"/api/v1/flows/{flow}/copy", {}),
+            ("POST", f"/api/v1/flows/{flow}/revisions/2/restore", None),
+            ("POST", "/api/v1/flows:batch", {"flows": [{"name": "F", **other}]}),
+        )
+        seen = {}
+        for scopes in (("write",), ("read", "write")):
+            made = await accounts.mara.request("POST", "/api/v1/tokens", {"name": "t", "scopes": list(scopes)})
+            token = ApiClient(accounts.app, made.json["token"])
+            replies = [await token.request(method, f"{path}?dry_run=true", body) for method, path, body in requests]
+            seen[scopes] = [(reply.status, b"only for readers" in reply.body) for reply in replies]
+
+    assert seen == {("write",): [(403, False)] * 5, ("read", "write"): [(200, True)] * 5}

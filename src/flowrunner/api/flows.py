@@ -51,6 +51,7 @@ from flowrunner.api.http.requests import (
 )
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
+from flowrunner.domain.account import Right, authorise
 from flowrunner.domain.errors import Unavailable, invalid
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.language.difference import ChangeSummary
@@ -213,7 +214,14 @@ def action_of(change: FlowChange) -> str:
 
 
 async def plan_of(request: Request, change: FlowChange | None, action: str) -> PlanAnswer:
-    """Return the part of an answer about a planned change. Args: change: The change to compare; None leaves it out."""
+    """Return the part of an answer about a planned change, which shows the stored definition.
+
+    Args:
+        change: The change to compare; None leaves it out.
+
+    Raises: Forbidden without the right to read.
+    """
+    authorise(caller_of(request), Right.READ)
     if change is None:
         return PlanAnswer(action=action, diff="", is_truncated=True, summary=None)
     difference = await services_of(request).flows.difference(caller_of(request), change)
