@@ -215,7 +215,14 @@ class ImapMessage:
 
 
 class ImapSession(Protocol):
-    """Session with a mailbox. Its methods block, and raise the errors of `ImapClient.run`."""
+    """Session with a mailbox. Its methods block, and raise the errors of `ImapClient.run`.
+
+    Attributes:
+        refusals: Words of the server by the UIDs of messages that it does not give, or not all parts of.
+    """
+
+    @property
+    def refusals(self) -> Mapping[int, str]: ...
 
     def open(self, folder: str, *, to_change: bool = False) -> int:
         """Open a folder, and return its UIDVALIDITY.
@@ -236,7 +243,7 @@ class ImapSession(Protocol):
     def messages(self, uids: Sequence[int], *, headers: Sequence[str] = ()) -> Sequence[ImapMessage]:
         """Return the messages that the folder still has, in the order of the UIDs.
 
-        Of one that the server describes at too great a length, only the UID is returned.
+        Of one that the server describes at too great a length, or refuses to give, only the UID is returned.
         """
         ...
 

@@ -61,6 +61,7 @@ async def test_a_message_has_its_headers_and_texts(mailbox: MailboxServer) -> No
         "html": "<p>Grüße</p>",
         "attachments": [],
         "incomplete": False,
+        "error": None,
     }
 
 

@@ -1,6 +1,7 @@
 """Mailboxes of servers that are no IMAP, or hostile, and messages that are broken."""
 
 import asyncio
+import json
 import re
 from base64 import b64decode, b64encode
 from typing import Any, Final
@@ -13,7 +14,7 @@ from flowrunner.nodes import email_receive
 from flowrunner.nodes.email_send import EmailSend
 from flowrunner.security.egress_policy import EgressPolicy
 from support.databases import MARA
-from support.imap import PASSWORD, Answer, ImapServers, Reader, Talk, body, described, servers
+from support.imap import ENVELOPE, PASSWORD, TEXT_PART, Answer, ImapServers, Reader, Talk, body, described, servers
 from support.waiting import PATIENCE_SECONDS, wait_for
 
 __all__ = ["servers"]
@@ -366,20 +367,73 @@ async def test_of_a_header_that_comes_twice_the_first_is_read(servers: ImapServe
     assert read["headers"] == {"x-order": "7"}
 
 
-async def test_a_message_that_the_server_does_not_give_is_named(servers: ImapServers) -> None:
-    """Somebody has to go on behind it, from `after_uid`: without it, nothing would tell that it is missing."""
+NO: Final = sends(b"TAG NO cannot be read\r\n")
+
+
+@pytest.mark.parametrize("refused", ["UID FETCH 2 (UID FLAGS", "UID FETCH 2 (BODY"])
+async def test_a_message_that_the_server_does_not_give_has_its_words_and_stops_no_other(
+    servers: ImapServers, refused: str
+) -> None:
+    """Its mark would say that somebody has read it."""
     answers: dict[str, Answer] = {
-        "UID SEARCH": b"* SEARCH 1 2\r\n",
-        "UID FETCH 1,2 ": described(1) + described(2),
-        "UID FETCH 2 (BODY": sends(b"TAG NO cannot be read\r\n"),
+        "UID SEARCH": b"* SEARCH 1 2 3\r\n",
+        "UID FETCH 1,2,3 ": NO if "FLAGS" in refused else described(1) + described(2) + described(3),
+        "UID FETCH 3 (UID FLAGS": described(3),
+        "UID FETCH 3 (BODY": body(b"Bye", uid=3),
+        refused: NO,
     }
     with servers.scripted(answers) as reader:
-        failed = await reader.fail(after_uid=0, mark_as_read=True)
+        result = await reader.read(after_uid=0, mark_as_read=True)
 
-    assert failed.type == "email.refused"
-    assert failed.data == {"stage": "message", "code": "NO", "reply": "cannot be read", "uids": [2]}
-    assert failed.message.endswith(" refused a message (UID 2): cannot be read")
-    assert not any("STORE" in command for command in servers.commands)
+    found = [(one["uid"], one["text"] or None, one["error"], one["incomplete"]) for one in result["messages"]]
+    assert found == [(1, "Hello", None, False), (2, None, "cannot be read", True), (3, "Bye", None, False)]
+    assert (result["last_uid"], result["more"]) == (3, False)
+    assert [command for command in servers.commands if "STORE" in command] == ["UID STORE 1,3 +FLAGS.SILENT (\\Seen)"]
+
+
+async def test_an_attachment_that_the_server_does_not_give_is_told(servers: ImapServers) -> None:
+    file = b'("APPLICATION" "PDF" ("NAME" "a.pdf") NIL NIL "BASE64" 8 NIL ("ATTACHMENT" NIL))'
+    answers: dict[str, Answer] = {
+        HEAD: described(structure=b'(%b %b "MIXED")' % (TEXT_PART, file)),
+        "UID FETCH 1 (BODY.PEEK[2]": NO,
+    }
+    with servers.scripted(answers) as reader:
+        (message,) = await reader.messages(with_attachments=True)
+
+    assert (message["text"], message["error"], message["incomplete"]) == ("Hello", "cannot be read", True)
+    assert [one["file"] for one in message["attachments"]] == [None]
+
+
+@pytest.mark.parametrize("refused", ["UID FETCH 1,2 ", "UID FETCH 2 (UID FLAGS", "UID FETCH 2 (BODY"])
+async def test_a_message_that_the_server_may_give_later_is_not_passed_over(servers: ImapServers, refused: str) -> None:
+    answers: dict[str, Answer] = {
+        "UID SEARCH": b"* SEARCH 1 2\r\n",
+        "UID FETCH 1,2 ": NO if "FLAGS" in refused else described(1) + described(2),
+        refused: sends(b"TAG NO [INUSE] later\r\n"),
+    }
+    with servers.scripted(answers) as reader:
+        assert (await reader.fail(after_uid=0)).type == "email.unavailable"
+
+
+async def test_a_text_that_is_cut_ends_before_a_word_that_may_be_a_secret(servers: ImapServers) -> None:
+    secret = "a-very-secret-token"
+    subject = "x" * 1990 + f" {secret} and more"
+    header = b"x" * 8185 + f" {secret}\r\n".encode()
+    structure = b'("TEXT" "PLAIN" ("CHARSET" "utf-8") NIL NIL "8BIT" 300000 1)'
+    name = "x" * 190 + f" {secret}"
+    envelope = ENVELOPE.replace(b'"Hello"', f'"{subject}"'.encode()).replace(b'"Ada"', f'"{name}"'.encode())
+    more = b" BODY[HEADER.FIELDS (X-Long)] {%d}\r\n%b" % (len(header) + 8, b"X-Long: " + header)
+    text = b"y" * (256 * 1024 - 10) + f" {secret} and more".encode()
+    answers: dict[str, Answer] = {
+        HEAD: described(envelope=envelope, structure=structure, more=more),
+        "UID FETCH 1 (BODY.PEEK[1]": body(text[: 256 * 1024 + 1]),
+    }
+    with servers.scripted(answers) as reader:
+        (message,) = await reader.messages(headers=["X-Long"])
+
+    assert (message["subject"], message["from"]["name"]) == ("x" * 1990, "x" * 190)
+    assert (message["text"], message["incomplete"]) == ("y" * (256 * 1024 - 10), True)
+    assert secret[:4] not in json.dumps(message)
 
 
 INVALID: Final = "email.invalid_answer"
@@ -407,7 +461,6 @@ INVALID: Final = "email.invalid_answer"
         ({"UID SEARCH": sends(b"TAG NO [BADCHARSET (US-ASCII)] no\r\n")}, "email.refused"),
         ({"UID SEARCH": b"* SEARCH " + b"1234567890 " * 400_000 + b"\r\n"}, "email.too_large"),
         ({"UID SEARCH": sends(b"")}, "timeout"),
-        ({HEAD: sends(b"TAG NO cannot be read\r\n")}, "email.refused"),
         ({"AUTHENTICATE": sends_endlessly(b"+ \r\n")}, INVALID),
     ],
 )

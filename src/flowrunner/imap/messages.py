@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from flowrunner.bounded_socket import InvalidAnswer
+from flowrunner.domain.cut_texts import beginning
 from flowrunner.imap.texts import header_text, parameter
 from flowrunner.imap.values import Value
 from flowrunner.plugin import ImapAddress, ImapMessage, ImapPart
@@ -69,7 +70,7 @@ def _number(value: Value) -> int | None:
 
 
 def _shown(value: Value) -> str:
-    return header_text(value)[:_MOST_CHARACTERS].strip() if isinstance(value, bytes) else ""
+    return beginning(header_text(value), _MOST_CHARACTERS).strip() if isinstance(value, bytes) else ""
 
 
 def _addresses(value: Value) -> list[ImapAddress]:
@@ -79,7 +80,9 @@ def _addresses(value: Value) -> list[ImapAddress]:
         if isinstance(one, list) and len(one) == 4 and isinstance(one[2], bytes) and isinstance(one[3], bytes):
             address = f"{_shown(one[2])}@{_shown(one[3])}"
             found.append(
-                ImapAddress(name=_shown(one[0])[:_MOST_NAME_CHARACTERS], address=address[:_MOST_NAME_CHARACTERS])
+                ImapAddress(
+                    name=beginning(_shown(one[0]), _MOST_NAME_CHARACTERS), address=address[:_MOST_NAME_CHARACTERS]
+                )
             )
             if len(found) > MOST_ADDRESSES:
                 break

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final, Literal, TypeAlias
 
 from flowrunner.bounded_socket import InvalidAnswer
+from flowrunner.domain.cut_texts import without_last_word
 from flowrunner.imap.messages import message_of
 from flowrunner.imap.texts import base64_bytes, decoded, has_more_base64, readable
 from flowrunner.imap.values import Value, folder_name, quoted, values_of
@@ -26,6 +27,9 @@ _MOST_FETCHED_BYTES: Final = 16 * 1024 * 1024
 # Messages that are described at the same time.
 _AT_ONCE: Final = 10
 _MOST_REPLY_CHARACTERS: Final = 1000
+# Codes of what may pass: parts of the server do not answer, another client has locked the folder, or a limit is reached
+# (RFC 5530, 3).
+PASSING: Final = frozenset({"UNAVAILABLE", "INUSE", "LIMIT"})
 _LARGEST_UID: Final = 2**32 - 1
 _NUMBER: Final = re.compile(rb"\b\d{1,10}\b")
 _FETCH: Final = re.compile(rb"\* \d{1,10} FETCH ", re.IGNORECASE)
@@ -74,6 +78,9 @@ class MailboxSession:
     Args:
         encrypt: Encrypts the connection of the wire.
 
+    Attributes:
+        refusals: As those of `plugin.ImapSession`.
+
     Raises:
         OSError, InvalidAnswer, CommandRefused, Unsupported, ConnectionEnded, TooManyFound: As every method.
     """
@@ -84,6 +91,7 @@ class MailboxSession:
         self._encrypt = encrypt
         self._count = 0
         self._bytes = _MOST_FETCHED_BYTES
+        self.refusals: dict[int, str] = {}
 
     def begin(self) -> None:
         """Encrypt the connection and log in."""
@@ -189,8 +197,27 @@ class MailboxSession:
     def messages(self, uids: Sequence[int], *, headers: Sequence[str] = ()) -> Sequence[ImapMessage]:
         found: list[ImapMessage] = []
         for first in range(0, len(uids), _AT_ONCE):
-            found += self._some(uids[first : first + _AT_ONCE], headers)
+            some = uids[first : first + _AT_ONCE]
+            try:
+                found += self._some(some, headers)
+            except CommandRefused as refusal:
+                self._check_lasting(refusal)
+                for uid in some:
+                    found += self._one(uid, headers)
         return found
+
+    def _one(self, uid: int, headers: Sequence[str]) -> Sequence[ImapMessage]:
+        try:
+            return list(self._some([uid], headers))
+        except CommandRefused as refusal:
+            self._check_lasting(refusal)
+            self.refusals[uid] = refusal.reply
+            return [ImapMessage(uid=uid)]
+
+    def _check_lasting(self, refusal: CommandRefused) -> None:
+        """Raises: CommandRefused if it may pass: then the message is read another time."""
+        if refusal.code in PASSING:
+            raise refusal
 
     def _some(self, uids: Sequence[int], headers: Sequence[str]) -> Iterator[ImapMessage]:
         wanted = f" BODY.PEEK[HEADER.FIELDS ({' '.join(headers)})]" if headers else ""
@@ -215,10 +242,15 @@ class MailboxSession:
         data: Value = None
         # A byte more than may be, because the size that servers tell is not always that of the part.
         item = f"(BODY.PEEK[{part.number}]<0.{most + 1}>)"
-        for parts in self._fetch([uid], item, room=most + 1 + _MOST_OTHER_BYTES):
-            found, values = self._fetched(parts)
-            if found == uid:
-                data = next((value for key, value in values.items() if key.startswith(b"BODY[")), data)
+        try:
+            for parts in self._fetch([uid], item, room=most + 1 + _MOST_OTHER_BYTES):
+                found, values = self._fetched(parts)
+                if found == uid:
+                    data = next((value for key, value in values.items() if key.startswith(b"BODY[")), data)
+        except CommandRefused as refusal:
+            self._check_lasting(refusal)
+            self.refusals[uid] = refusal.reply
+            return b"", False
         if not isinstance(data, bytes):
             # Another client has deleted the message meanwhile.
             return b"", part.size == 0
@@ -232,7 +264,8 @@ class MailboxSession:
 
     def text(self, uid: int, part: ImapPart, *, most: int) -> tuple[str, bool]:
         data, is_whole = self.content(uid, part, most=most)
-        return readable(decoded(data, part.charset)), is_whole
+        text = readable(decoded(data, part.charset))
+        return text if is_whole else without_last_word(text), is_whole
 
     def mark_as_read(self, uids: Sequence[int]) -> None:
         if uids:

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from flowrunner.domain.charsets import codec_named
+from flowrunner.domain.cut_texts import without_last_word
 
 # Charsets whose letters senders use under the name of a smaller one. Source: WHATWG, Encoding, "Names and labels".
 _LARGER: Final[Mapping[str, str]] = {
@@ -44,6 +45,8 @@ def readable(text: str) -> str:
 def header_text(data: bytes) -> str:
     """Return the text of a header: one line, with its encoded words decoded (RFC 2047)."""
     text = _FOLDED.sub("", decoded(data[:_MOST_HEADER_BYTES], None))
+    if len(data) > _MOST_HEADER_BYTES:
+        text = without_last_word(text)
     shown: list[str] = []
     # Bytes of words one after the other: senders split a character between two of them.
     charset, word, position = "", b"", 0

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from flowrunner.domain.cut_texts import without_last_word
 from flowrunner.domain.values import memory_of
 from flowrunner.nodes.checks import check_server_name, checked
 from flowrunner.plugin import (
@@ -257,14 +258,16 @@ def _read(params: EmailReceiveParams, session: ImapSession) -> tuple[dict[str, A
         size += length
     done = [message.uid for message in found[: len(messages)]]
     is_all = len(done) == len(found)
+    # Somebody has to look at the others.
+    given = [uid for uid in done if uid not in session.refusals]
     # Of messages that another client has deleted meanwhile, too, so that the next search begins behind them.
     reached = uids if is_all or is_newest else done
     if is_newest:
         messages.reverse()
     if params.mark_as_read:
-        session.mark_as_read(done)
+        session.mark_as_read(given)
     if params.move_to is not None:
-        session.move(done, params.move_to)
+        session.move(given, params.move_to)
     last_uid = max(reached, default=params.after_uid or 0)
     return {"messages": messages, "uid_validity": validity, "last_uid": last_uid, "more": more}, size
 
@@ -312,7 +315,9 @@ def _message(message: ImapMessage, params: EmailReceiveParams, session: ImapSess
             attachment |= {"size": len(file["base64"]) * 3 // 4 - file["base64"][-2:].count("="), "file": file}
             room -= _json_bytes(file)
         attachments.append(attachment)
-    return {**value, "attachments": attachments}
+    error = session.refusals.get(message.uid)
+    is_incomplete = value["incomplete"] or error is not None
+    return {**value, "incomplete": is_incomplete, "attachments": attachments, "error": error}
 
 
 def _is_text(part: ImapPart) -> bool:
@@ -332,7 +337,7 @@ def _text(
         read += f"\n{text}" if index else text
     data = read.encode()
     if len(data) > MOST_TEXT_BYTES:
-        return data[:MOST_TEXT_BYTES].decode("utf-8", "ignore"), False
+        return without_last_word(data[:MOST_TEXT_BYTES].decode("utf-8", "ignore")), False
     return read, is_whole
 
 

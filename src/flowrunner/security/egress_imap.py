@@ -10,7 +10,14 @@ from flowrunner.bounded_socket import InvalidAnswer
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.fair_slots import FairSlots
-from flowrunner.imap.session import CommandRefused, ConnectionEnded, MailboxSession, TooManyFound, Unsupported
+from flowrunner.imap.session import (
+    PASSING,
+    CommandRefused,
+    ConnectionEnded,
+    MailboxSession,
+    TooManyFound,
+    Unsupported,
+)
 from flowrunner.imap.wire import ImapWire
 from flowrunner.plugin import ImapServer, ImapSession, NodeFailure
 from flowrunner.security.egress_connections import EgressConnection, SessionClients, server_name
@@ -23,8 +30,6 @@ T = TypeVar("T")
 _SESSIONS: Final = 16
 _SESSIONS_OF_A_WORKSPACE: Final = 4
 _SURE_SESSIONS: Final = 2
-# What may pass: its own parts do not answer, another client has locked the folder, or a limit is reached (RFC 5530, 3).
-_PASSING: Final = frozenset({"UNAVAILABLE", "INUSE", "LIMIT"})
 # Things that a server refuses, by the stage of the session.
 _REFUSED: Final = {
     "tls": "the encryption",
@@ -90,7 +95,7 @@ def _failure(error: Exception, server: ImapServer) -> NodeFailure:
     match error:
         case CommandRefused():
             type = "email.login" if error.stage == "login" else "email.refused"
-            if error.code in _PASSING:
+            if error.code in PASSING:
                 type = "email.unavailable"
             which = f" (UID {', '.join(map(str, error.uids))})" if error.uids else ""
             text = f"{shown} refused {_REFUSED[error.stage]}{which}: {error.reply}"
