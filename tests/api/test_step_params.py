@@ -155,7 +155,13 @@ nodes:
         ("${Math.random()}", False),
         ("${Math.random() < 2 ? 'heads' : 'tails'}", False),
         ("${new Date(flow.input.at).getTime()}", True),
+        ("${Math['ran' + 'dom']() < 2 ? 'heads' : 'tails'}", False),
+        ("${[Math].map(({random: r}) => r() < 2)[0]}", False),
+        ("${(() => { try { return Math.random() < 0 || null.x } catch { return 7 } })()}", False),
+        ("${Promise.resolve(0).then(() => Math.random() < 2)}", False),
         ("${Math.max(1, 2)}", True),
+        ("${'random'}", True),
+        ("${(Math.random = () => 4) && Math.random()}", True),
     ],
 )
 def test_an_expression_that_reads_the_clock_or_chance_is_not_exact(
@@ -238,15 +244,39 @@ nodes:
     assert error["reads"]["input"]["value"] == 7
 
 
-def test_a_secret_that_did_not_exist_is_what_the_attempt_failed_with(account: Client) -> None:
-    id = finished(account, 'nodes: {a: {type: log, params: {message: "${secrets.MISSING}"}}}')
+def test_a_secret_that_did_not_exist_is_what_the_attempt_failed_with_and_hides_itself_alone(account: Client) -> None:
+    account.new_secret("OTHER", SECRET)
+    definition = """
+nodes:
+  a:
+    type: log
+    params:
+      message: "to ${flow.input.to}"
+      data: {key: "${secrets.MISSING}", code: "${secrets.MISSING + '!'}", other: "${secrets.OTHER}"}
+"""
+    id = finished(account, definition, {"to": "acme"})
     account.new_secret("MISSING", SECRET)
 
     found = params_of(account, id, "a.1")
 
-    assert found["exact"]
-    assert "params" not in found
-    assert [error["message"] for error in found["errors"]] == ["${secrets.MISSING}: there is no secret 'MISSING'"]
+    message = "${secrets.MISSING}: there is no secret 'MISSING'"
+    assert found["params"]["value"] == {
+        "message": "to acme",
+        "data": {"key": None, "code": None, "other": "${secrets.OTHER}"},
+    }
+    assert [(error["path"], error["message"]) for error in found["errors"]] == [
+        ("data.key", message),
+        ("data.code", message),
+    ]
+
+
+def test_a_configuration_value_that_did_not_exist_hides_itself_alone(account: Client) -> None:
+    id = finished(account, 'nodes: {a: {type: log, params: {message: "${config.none}", data: "${1 + 1}"}}}')
+
+    found = params_of(account, id, "a.1")
+
+    assert (found["exact"], found["params"]["value"]) == (True, {"message": None, "data": 2})
+    assert [error["path"] for error in found["errors"]] == ["message"]
 
 
 def test_an_output_that_failed_makes_no_difference_to_what_was_given(account: Client) -> None:

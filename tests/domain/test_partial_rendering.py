@@ -15,7 +15,7 @@ SCOPE: dict[str, Any] = {
 
 
 def rendered(value: Any) -> tuple[JSON, list[PartError]]:
-    found, errors = render_parts(compile_template(value, Somewhere(), ()), SCOPE, {})
+    found, errors = render_parts(compile_template(value, Somewhere(), ()), SCOPE, {}, {("secrets", "none"): "no"})
     return found, list(errors)
 
 
@@ -38,3 +38,10 @@ def test_the_first_five_parts_without_a_value_are_reported() -> None:
 
     assert value == [None] * 7
     assert [error.path for error in errors] == [f"[{n}]" for n in range(5)]
+
+
+def test_a_part_that_reads_what_does_not_exist_hides_itself_alone() -> None:
+    value, errors = rendered({"a": "${secrets.none}", "b": "${input.a}", "c": "x ${secrets.key}"})
+
+    assert value == {"a": None, "b": 1, "c": "x s3cret"}
+    assert [(error.path, error.message, error.reads) for error in errors] == [("a", "no", {})]

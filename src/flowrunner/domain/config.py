@@ -43,5 +43,9 @@ def config_of(mentions: Mentions, values: Mapping[str, JSON]) -> dict[str, JSON]
         if name in values:
             found[name] = values[name]
         elif ("config", name) in mentions.needed:
-            raise ExpressionFailed(f"${{config.{name}}}: there was no configuration value '{name}' at the start")
+            raise ExpressionFailed(no_config(name))
     return found
+
+
+def no_config(name: str) -> str:
+    return f"${{config.{name}}}: there was no configuration value '{name}' at the start"

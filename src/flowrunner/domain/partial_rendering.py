@@ -30,35 +30,54 @@ class PartError:
     is_fatal: bool = True
 
 
-def render_parts(template: Template, scope: Scope, values: Values) -> tuple[JSON, Sequence[PartError]]:
-    """Return the value of a template, with null for the parts that have none, and the first of these."""
-    errors: list[PartError] = []
-    return _part(template, "", Rendering(scope, values, MAX_RENDERED, MAX_RENDERED), errors), errors
+def render_parts(
+    template: Template, scope: Scope, values: Values, missing: Mapping[tuple[str, str], str]
+) -> tuple[JSON, Sequence[PartError]]:
+    """Return the value of a template, with null for the parts that have none, and the first of these.
+
+    Args:
+        missing: Errors by the names, as `Mentions.needed` has them, of what does not exist.
+    """
+    parts = _Parts(Rendering(scope, values, MAX_RENDERED, MAX_RENDERED), missing)
+    return parts.part(template, ""), parts.errors
 
 
-def _part(template: Template, path: str, rendering: Rendering, errors: list[PartError]) -> JSON:
-    match template:
-        case MapOf(pairs):
-            return {key: _part(item, f"{path}.{key}".removeprefix("."), rendering, errors) for key, item in pairs}
-        case ListOf(items):
-            return [_part(item, f"{path}[{number}]", rendering, errors) for number, item in enumerate(items)]
-        case _:
-            # Of values that are too large together, the one that exceeds the size is the only error.
-            return None if rendering.left < 0 else _leaf(template, path, rendering, errors)
+@dataclass(slots=True)
+class _Parts:
+    rendering: Rendering
+    missing: Mapping[tuple[str, str], str]
+    errors: list[PartError] = field(default_factory=list)
 
+    def part(self, template: Template, path: str) -> JSON:
+        match template:
+            case MapOf(pairs):
+                return {key: self.part(item, f"{path}.{key}".removeprefix(".")) for key, item in pairs}
+            case ListOf(items):
+                return [self.part(item, f"{path}[{number}]") for number, item in enumerate(items)]
+            case _:
+                # Of values that are too large together, the one that exceeds the size is the only error.
+                return None if self.rendering.left < 0 else self.leaf(template, path)
 
-def _leaf(template: Template, path: str, rendering: Rendering, errors: list[PartError]) -> JSON:
-    try:
-        value = template.render(rendering)
-        if not isinstance(value, ExpressionFailed):
-            return value
-        error = value
-    except ExpressionFailed as raised:
-        error = raised
-    if len(errors) < _MOST_ERRORS:
-        reads, is_fatal = _reads(template, rendering.scope), not isinstance(template, Condition)
-        errors.append(PartError(path=path, message=str(error), reads=reads, is_fatal=is_fatal))
-    return None
+    def leaf(self, template: Template, path: str) -> JSON:
+        if self.missing:
+            lacks = sorted(mentions_of(template).needed & self.missing.keys())
+            if lacks:
+                self.fail(template, path, self.missing[lacks[0]], is_fatal=True)
+                return None
+        try:
+            value = template.render(self.rendering)
+            if not isinstance(value, ExpressionFailed):
+                return value
+            error = value
+        except ExpressionFailed as raised:
+            error = raised
+        self.fail(template, path, str(error), is_fatal=not isinstance(template, Condition))
+        return None
+
+    def fail(self, template: Template, path: str, message: str, *, is_fatal: bool) -> None:
+        if len(self.errors) < _MOST_ERRORS:
+            reads = _reads(template, self.rendering.scope)
+            self.errors.append(PartError(path=path, message=message, reads=reads, is_fatal=is_fatal))
 
 
 def _reads(template: Template, scope: Scope) -> Mapping[str, JSON]:

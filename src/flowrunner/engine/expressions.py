@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
-from flowrunner.domain.config import config_of
+from flowrunner.domain.config import config_of, no_config
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.events import ROOT, ErrorValue, ScopeEnded, Step
 from flowrunner.domain.execution import ExecutionState
@@ -72,11 +72,21 @@ class ExpressionScope:
             Stopped.
         """
         try:
-            scope = await self._scope(part.mentions)
+            scope = await self._scope(replace(part.mentions, needed=frozenset()))
         except ExpressionFailed as error:
             return None, [PartError(path="", message=str(error))]
         values = await self._values(part.codes, scope)
-        return await asyncio.to_thread(render_parts, part.template, scope, values)
+        return await asyncio.to_thread(render_parts, part.template, scope, values, self._missing(part.mentions, scope))
+
+    def _missing(self, mentions: Mentions, scope: Mapping[str, JSON]) -> Mapping[tuple[str, str], str]:
+        """Return the errors of what is needed and does not exist."""
+        found: dict[tuple[str, str], str] = {}
+        for root, name in mentions.needed:
+            values = scope.get(root)
+            is_there = not isinstance(values, Mapping) or name in values
+            if not is_there and (root == "secrets" or self.loaded.execution.flow.config):
+                found[root, name] = no_secret(name) if root == "secrets" else no_config(name)
+        return found
 
     async def _values(self, codes: Sequence[Code], scope: Mapping[str, JSON]) -> Values:
         if not codes:

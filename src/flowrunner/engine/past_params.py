@@ -5,7 +5,6 @@ value which depends on the clock or on chance shows itself.
 """
 
 import asyncio
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -36,7 +35,6 @@ from flowrunner.ports.step_params import PastAttempt, ResolvedParams
 MOST_SECONDS: Final = 10.0
 # The types of errors of expressions and of scripts.
 _OF_EXPRESSIONS: Final = frozenset({"expression", "script"})
-_CHANCE: Final = re.compile(r"\brandom\b")
 # No two fields of a date are the same after it.
 _LATER: Final = timedelta(days=403, hours=5, minutes=7, seconds=11, milliseconds=13)
 
@@ -67,8 +65,10 @@ class EnginePastParams:
         node = node_of(attempt.flow, attempt.state, attempt.step)
         try:
             async with asyncio.timeout(MOST_SECONDS):
-                found = await self._evaluated(attempt, node, redactor, attempt.started_at)
-                again = await self._evaluated(attempt, node, redactor, attempt.started_at + _LATER)
+                first = _SandboxAt(self._deps.sandbox, attempt.started_at)
+                found = await self._evaluated(attempt, node, redactor, first)
+                second = _SandboxAt(self._deps.sandbox, attempt.started_at + _LATER)
+                again = await self._evaluated(attempt, node, redactor, second)
                 errors = [await _without_secrets_of(error, redactor) for error in found.errors]
                 params, is_shown = await _shown(found.params, redactor)
         except TimeoutError:
@@ -76,18 +76,21 @@ class EnginePastParams:
         except Stopped:
             raise Unavailable("The server stops") from None
         reasons = list(self._reasons(attempt, node))
-        if CLOCK not in reasons and found != again:
+        # If chance has few outcomes, two evaluations may have the same.
+        if found != again or first.has_drawn or second.has_drawn:
             reasons.append(CLOCK)
         reasons += _differences(errors, attempt, node)
         if not is_shown:
             reasons.append(TOO_LARGE)
         return ResolvedParams(has_params=found.has_params and is_shown, params=params, errors=errors, reasons=reasons)
 
-    async def _evaluated(self, attempt: PastAttempt, node: Node, redactor: Redactor, now: datetime) -> _Evaluated:
+    async def _evaluated(
+        self, attempt: PastAttempt, node: Node, redactor: Redactor, sandbox: "_SandboxAt"
+    ) -> _Evaluated:
         missing = () if attempt.error is None else (attempt.error.message,)
         deps = replace(
             self._deps,
-            sandbox=_SandboxAt(self._deps.sandbox, now),
+            sandbox=sandbox,
             vault=_SecretNames(missing, redactor),
             approval_links=_HiddenLinks(self._deps.approval_links),
         )
@@ -137,9 +140,6 @@ class EnginePastParams:
         codes = [code for part in parts for code in expressions_of(part.template) if isinstance(code, Code)]
         if any(read.root == "approval" for code in codes for read in code.references):
             yield LINK
-        # If chance has few outcomes, two evaluations may have the same.
-        if any(_CHANCE.search(code.text) for code in codes):
-            yield CLOCK
         if attempt.others_set_variables and any("vars" in part.mentions.roots for part in parts):
             yield VARIABLES
         if attempt.state.at(attempt.step).status is not StepStatus.RUNNING:
@@ -198,12 +198,17 @@ def _ignore(line: Logged) -> None:
     """Drop what a script writes: the attempt itself has logged it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _SandboxAt:
-    """A sandbox in which it is always the same time. Implements `ports.Sandbox`."""
+    """A sandbox in which it is always the same time. Implements `ports.Sandbox`.
+
+    Attributes:
+        has_drawn: A script has drawn a random number.
+    """
 
     _sandbox: Sandbox
     _now: datetime
+    has_drawn: bool = False
 
     async def evaluate(
         self,
@@ -213,7 +218,9 @@ class _SandboxAt:
         *,
         now: datetime | None = None,
     ) -> Sequence[ScriptOutcome]:
-        return await self._sandbox.evaluate(workspace_id, scripts, scope, now=now or self._now)
+        outcomes = await self._sandbox.evaluate(workspace_id, scripts, scope, now=now or self._now)
+        self.has_drawn = self.has_drawn or any(outcome.has_drawn for outcome in outcomes)
+        return outcomes
 
     async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
         return await self._sandbox.check(scripts)

@@ -3,7 +3,7 @@
   'use strict';
   const {stringify, defineProperty, String, Error, apply, then, slice} = kept;
   const longestLine = 10_000, longestMessage = 2_000;
-  let lines = '', before = '', count = 0, isCut = false, settled = null, replace;
+  let lines = '', before = '', count = 0, isCut = false, settled = null, hasDrawn = false, replace;
 
   // The worker cannot read ropes, in which the engine stores longer concatenated texts.
   const whole = (text) => typeof text === 'string' ? apply(slice, text, [0]) : text;
@@ -131,13 +131,23 @@
     constant(globalThis, 'Date', Stopped);
   }
 
+  // Whether a value depends on chance cannot be told from it, or from the text of the script.
+  function noticeDraws() {
+    const {Math} = globalThis, {random} = Math;
+    const noticed = {random() { hasDrawn = true; return random(); }};
+    defineProperty(Math, 'random', {value: noticed.random, writable: true, configurable: true});
+  }
+
   return {
     fault,
     // Called before a script that needs this runtime; returns the replacer for JSON. `now`: the time in ms, or
     // an empty text for the real time.
     prepare(now) {
       rejectLocales();
-      if (now !== '') stopClock(+now);
+      if (now !== '') {
+        stopClock(+now);
+        noticeDraws();
+      }
       return replace = listing();
     },
     whole,
@@ -156,6 +166,7 @@
     report(query, source) {
       switch (query) {
         case 'settled': return whole(settled);
+        case 'drawn': return hasDrawn;
         case 'count': return isCut ? mostLines + 1 : count;
         case 'lines': return whole(lines);
         case 'check':

@@ -38,6 +38,7 @@ class ScriptAnswer(msgspec.Struct):
         kind: `syntax` or `error` if the error has a place in the script.
         limit: The exceeded limit.
         lines: Level and text of each `console` line.
+        has_drawn: As of `ScriptOutcome`.
     """
 
     value: Any = None
@@ -46,6 +47,7 @@ class ScriptAnswer(msgspec.Struct):
     stack: str = ""
     limit: str | None = None
     lines: list[tuple[str, str]] = []
+    has_drawn: bool = False
 
 
 _decode: Final = BoundedDecoder[ScriptAnswer](ScriptAnswer).decode

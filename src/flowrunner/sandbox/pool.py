@@ -141,7 +141,7 @@ class JailedSandbox:
         answers = await self._ask(workspace_id, evaluation(now), scripts, scope)
         await self._check_processes(answers)
         return [
-            ScriptOutcome(answer.value, error_of(answer, script), tuple(answer.lines))
+            ScriptOutcome(answer.value, error_of(answer, script), tuple(answer.lines), answer.has_drawn)
             for script, answer in zip(scripts, answers, strict=True)
         ]
 

@@ -287,6 +287,8 @@ class _Script:
             elif answer.startswith(_CAUGHT_OUT_OF_MEMORY):
                 raise MemoryError
             self.answer = answer or _fault(_PENDING)
+            if now and self._call(self._do, "drawn"):
+                self.answer += ',"has_drawn":true'
         except Exception as error:
             self._fail(error)
         self._take_lines()

@@ -41,8 +41,10 @@ class ScriptOutcome:
         value: Its value as JSON; None for both `null` and `undefined`.
         error: The error, if there is no value.
         lines: Level and text of each line written with `console`.
+        has_drawn: It has drawn a random number. Known only of an evaluation at a fixed moment.
     """
 
     value: JSON = None
     error: ScriptError | None = None
     lines: tuple[tuple[str, str], ...] = ()
+    has_drawn: bool = False
