@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from flowrunner.nodes.agent import Agent
 from flowrunner.nodes.llm import Llm
 from flowrunner.plugin import NodeFailure
 from flowrunner.security.egress import EgressClient
@@ -408,6 +409,18 @@ def test_a_document_may_leave_every_value_to_an_expression() -> None:
     })  # fmt: skip
     faults = NODE.check({"base_url": "llm.example.com/v1", "model": "m", "prompt": "p"})
     assert [fault.hint for fault in faults] == ["write https://llm.example.com/v1"]
+
+
+@pytest.mark.parametrize("node", [NODE, Agent()])
+def test_a_template_with_variables_is_a_prompt_with_expressions(node: Llm | Agent) -> None:
+    faults = node.check(
+        {"base_url": "http://x/", "model": "m", "prompt": "p", "template": "Hi {name}", "variables": {"name": "Ada"}}
+    )
+
+    assert [(fault.keys, fault.hint) for fault in faults] == [
+        (("template",), "write 'prompt', with ${…} where the values go"),
+        (("variables",), "write 'prompt', with ${…} where the values go"),
+    ]
 
 
 @pytest.mark.parametrize(

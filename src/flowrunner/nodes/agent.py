@@ -18,7 +18,7 @@ from flowrunner.nodes.agent_turns import ToolCall, Turn, conversation_of, error_
 from flowrunner.nodes.durations import Duration
 from flowrunner.nodes.http import Headers, is_long_value, on_thread, url_faults
 from flowrunner.nodes.http_request import HttpRequestParams
-from flowrunner.nodes.llm import ModelParams
+from flowrunner.nodes.llm import ModelParams, with_hints
 from flowrunner.nodes.mcp import Revision
 from flowrunner.plugin import (
     JSON,
@@ -181,7 +181,7 @@ class Agent(NodeType[AgentOwnParams]):
         return True
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
-        faults = [*super().check(params), *url_faults(params, "base_url")]
+        faults = [*with_hints(super().check(params)), *url_faults(params, "base_url")]
         # The nodes inside are made of what is written, so that expressions cannot give it.
         tools = params.get("tools", [])
         if _is_expression(tools):

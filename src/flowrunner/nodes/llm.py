@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -23,6 +24,7 @@ _ANTHROPIC_VERSION: Final = "2023-06-01"
 _OPENAI_URL: Final = "https://api.openai.com/v1"
 _ANTHROPIC_URL: Final = "https://api.anthropic.com/v1"
 _MOST_OF_A_MESSAGE: Final = 2000
+_TEMPLATES: Final = frozenset({"template", "variables", "prompt_template", "input_variables"})
 _FINISHED: Final = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "model_context_window_exceeded"), "length"),
@@ -94,6 +96,16 @@ class ModelParams(Params):
         return self
 
 
+def with_hints(faults: Sequence[ParamFault]) -> list[ParamFault]:
+    """Return faults with the word of this language for those of other systems."""
+    return [
+        replace(fault, hint="write 'prompt', with ${…} where the values go")
+        if fault.code == "unknown_key" and fault.keys[-1] in _TEMPLATES
+        else fault
+        for fault in faults
+    ]
+
+
 class LlmParams(ModelParams):
     tools: list[LlmTool] = Field(default=[], max_length=MOST_TOOLS, description="That the model may ask to be called.")
 
@@ -141,7 +153,7 @@ class Llm(NodeType[LlmParams]):
         return True
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
-        return [*super().check(params), *url_faults(params, "base_url")]
+        return [*with_hints(super().check(params)), *url_faults(params, "base_url")]
 
     async def run(self, params: LlmParams, context: StepContext) -> JSON:
         api = _Anthropic if params.provider == "anthropic" else _OpenAi
