@@ -18,7 +18,8 @@ from flowrunner.mail import SmtpMailer
 from flowrunner.ports.outgoing_mails import MailFailed
 from flowrunner.smtp import SmtpSession
 from support.client import Client
-from support.mailbox import Mailbox, free_port, open_mailbox, scripted_mail_server, text_of
+from support.mailbox import Mailbox, open_mailbox, scripted_mail_server, text_of
+from support.networks import unused_port
 from support.server import Server
 from support.tls import Issuer
 from support.waiting import PATIENCE_SECONDS, wait_for
@@ -159,7 +160,7 @@ async def test_a_failure_is_named_by_its_kind_alone(smtp: tuple[Mailbox, int]) -
 
 async def test_a_password_is_sent_to_no_server_that_does_not_encrypt() -> None:
     # Its address is not one of those that certainly are this machine's.
-    controller = Controller(Mailbox(), hostname="127.0.0.2", port=free_port("127.0.0.2"))
+    controller = Controller(Mailbox(), hostname="127.0.0.2", port=unused_port("127.0.0.2"))
     controller.start()
     try:
         for user, kind in (("", None), ("user:p%40ss@", "email.tls")):
@@ -194,7 +195,7 @@ async def test_an_encrypted_server_gets_the_password_if_its_certificate_is_trust
         # The server of the tests offers logins only after STARTTLS, unless it is told not to ask for it.
         options = {"tls_context": context} if scheme == "smtp" else {"ssl_context": context, "auth_require_tls": False}
         controller = Controller(
-            Mailbox(), hostname="127.0.0.1", port=free_port("127.0.0.1"), authenticator=authenticate, **options
+            Mailbox(), hostname="127.0.0.1", port=unused_port(), authenticator=authenticate, **options
         )
         controller.start()
         try:
@@ -228,7 +229,7 @@ async def test_what_a_mail_server_does_not_offer_is_no_lost_connection(
     options: dict[str, Any], user: str, to: str, kind: str | None
 ) -> None:
     mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port("127.0.0.1"), **options)
+    controller = Controller(mailbox, hostname="127.0.0.1", port=unused_port(), **options)
     controller.start()
     try:
         mailer = SmtpMailer.of(f"smtp://{user}127.0.0.1:{controller.port}")

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from support.client import PASSWORD, Client
-from support.mailbox import free_port, open_mailbox, scripted_mail_server, text_of
+from support.mailbox import open_mailbox, scripted_mail_server, text_of
+from support.networks import unused_port
 from support.server import Server
 
 
 def test_an_invitation_is_mailed_once_after_a_kill_between_its_commit_and_the_e_mail(tmp_path: Path) -> None:
     # Nothing listens there yet, so that nothing is sent before the kill.
-    port = free_port("127.0.0.1")
+    port = unused_port()
     server = Server(
         tmp_path,
         {

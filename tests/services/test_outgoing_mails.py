@@ -23,7 +23,8 @@ from flowrunner.storage.mail_queue import MOST_OF_ACCOUNT
 from flowrunner.storage.outgoing_mails import SqlOutgoingMails
 from support.databases import MARA_ACCOUNT, NOON, OMAR_ACCOUNT
 from support.dependencies import SteppingClock
-from support.mailbox import Mailbox, free_port, open_mailbox, text_of
+from support.mailbox import Mailbox, open_mailbox, text_of
+from support.networks import unused_port
 
 from .account_services import AccountServices
 
@@ -114,7 +115,7 @@ async def test_a_token_is_derived_again_from_what_is_stored_and_a_key(office: Of
 
 
 async def test_a_server_that_is_away_is_asked_again_ever_more_seldom(office: Office) -> None:
-    away = office.sender_to(free_port("127.0.0.1"))
+    away = office.sender_to(unused_port())
     await office.cause()
 
     waits = []

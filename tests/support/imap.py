@@ -28,8 +28,8 @@ from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.name_lookups import lookup_slots
 from support.contexts import PlainContext
 from support.databases import MARA
-from support.mailbox import free_port, scripted_mail_server
-from support.networks import LOOPBACK
+from support.mailbox import scripted_mail_server
+from support.networks import LOOPBACK, unused_port
 from support.tls import Issuer
 from support.waiting import wait_for
 
@@ -220,7 +220,7 @@ class MailboxServer:
 
     def __init__(self, servers: ImapServers) -> None:
         self.servers = servers
-        self.port = free_port("127.0.0.1")
+        self.port = unused_port()
 
     def start(self) -> Self:
         certificate, key = map(str, self.servers.certificate)

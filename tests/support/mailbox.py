@@ -12,14 +12,9 @@ from typing import Any, Final
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from support.networks import unused_port
+
 _PATIENCE_SECONDS: Final = 60
-
-
-def free_port(host: str) -> int:
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Mailbox:
@@ -73,7 +68,7 @@ def open_mailbox(port: int | None = None, **options: Any) -> Iterator[tuple[Mail
         options: Of the server, such as `tls_context` and `authenticator`.
     """
     mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=port or free_port("127.0.0.1"), **options)
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port or unused_port(), **options)
     controller.start()
     try:
         yield mailbox, controller.port

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import Any, Final, Self
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from support.networks import unused_port
 from support.node import installed
 
 DIRECTORY: Final = Path(__file__).parents[1] / "openid_provider"
@@ -31,12 +31,6 @@ ACCOUNTS: Final = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 class RealProvider:
     """`oidc-provider` as a process of its own.
 
@@ -45,7 +39,7 @@ class RealProvider:
     """
 
     def __init__(self, return_to: str, *, code_seconds: int = 60) -> None:
-        self.port = free_port()
+        self.port = unused_port()
         self.issuer = f"http://127.0.0.1:{self.port}"
         other = {"client_id": "other", "client_secret": "another secret"}
         clients = [{**client, "redirect_uris": [return_to]} for client in (CLIENT, other)]

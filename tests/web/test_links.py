@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from support.client import PASSWORD, Client
-from support.mailbox import free_port
+from support.networks import unused_port
 from support.receiver import Receiver
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 from support.waiting import wait_for
@@ -20,7 +20,7 @@ pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    port = free_port("127.0.0.1")
+    port = unused_port()
     # No mail server listens there: that e-mails are possible is enough.
     settings = {"SMTP_URL": "smtp://127.0.0.1:9", "PUBLIC_URL": f"http://127.0.0.1:{port}"}
     running = Server(tmp_path_factory.mktemp("links"), settings, flags=("--port", str(port)))
