@@ -34,7 +34,8 @@
     const ask = (place, path) => {
       const url = `/api/v1/${path}`;
       const headers = { Accept: "application/json", ...(place && { "Flowrunner-Workspace": place }) };
-      const answer = fetch(url, { headers, credentials: "same-origin" });
+      // When it came, since it is read later.
+      const answer = fetch(url, { headers, credentials: "same-origin" }).then((response) => Object.assign(response, { at: Date.now() }));
       // Who asks for it learns of the failure.
       answer.catch(() => {});
       early.set(`${place} ${url}`, answer);

@@ -122,3 +122,29 @@ def test_the_timeline_and_the_log_of_an_agent_name_its_turns(tab: Tab, api: Clie
     )
     page.get_by_role("link", name="Logs").or_(page.get_by_role("tab", name="Logs")).first.click()
     expect(page.get_by_text("answer › turn 2 › parcel")).to_be_visible()
+
+
+def test_the_tools_of_an_agent_are_nodes_of_the_editor_and_entries_of_its_form(tab: Tab, api: Client) -> None:
+    id = api.new_flow(AGENT % {"model": "http://127.0.0.1:9"})
+    page = tab.go(f"/flows/{id}")
+    names = page.locator(".node b")
+    expect(names).to_have_text(["answer", "ask", "orders", "parcel"])
+    # The language makes them: nothing can be put behind one.
+    expect(page.locator(".node-insert")).to_have_count(1)
+
+    page.locator("[data-node='answer/parcel']").click()
+    form = page.get_by_role("region", name="Node answer")
+    tools = form.get_by_role("region", name="tools")
+    expect(page.locator(".cm-activeLine")).to_contain_text("name: parcel")
+    expect(tools.locator("> details[open] > summary")).to_have_text("parcel http.request · A parcel")
+    description = tools.locator("> details[open]").get_by_label("description")
+    expect(description).to_have_value("A parcel")
+    description.fill("One parcel")
+    description.blur()
+    expect(page.locator(".cm-content")).to_contain_text("description: One parcel")
+
+    tools.get_by_role("button", name="Add to tools").click()
+    expect(names).to_have_text(["answer", "ask", "orders", "parcel", "new_tool"])
+    tools.get_by_text("orders http.request").click()
+    tools.get_by_role("button", name="Remove orders").click()
+    expect(names).to_have_text(["answer", "ask", "parcel", "new_tool"])

@@ -1,8 +1,11 @@
 import { afterEach, expect, test, vi } from "vitest";
+import { present, setClock } from "../parts/format";
 import { api, etagOf, onExpired } from "./client";
 
 afterEach(() => {
   vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+  setClock(new Date().toUTCString());
   onExpired({ again: () => Promise.reject(new Error("nobody logs in")), pending: () => undefined, count: () => 0 });
 });
 
@@ -53,6 +56,18 @@ test.each([[[401, 200], 0], [[401, 401, 200], 1]])("a request of before a login 
   expect(await answer).toEqual({ total: 1 });
   expect(sent.length).toBe(statuses.length);
   expect(again).toHaveBeenCalledTimes(asked);
+});
+
+test("an answer that came before the scripts sets the clock, by the moment at which it came", async () => {
+  vi.spyOn(performance, "now").mockReturnValue(0);
+  const [hour, at] = [3_600_000, Date.now() - 9000];
+  const early = Object.assign(Response.json({ total: 2 }, { headers: { Date: new Date(at + hour).toUTCString() } }), { at });
+  vi.stubGlobal("early", new Map([[" /api/v1/flows", Promise.resolve(early)]]));
+  const sent = server();
+
+  expect(await api.get("/api/v1/flows")).toEqual({ total: 2 });
+  expect(sent).toEqual([]);
+  expect(Math.abs(present() - Date.now() - hour)).toBeLessThan(2000);
 });
 
 test.each([

@@ -78,7 +78,7 @@ export interface Answered<T> {
 
 declare global {
   /** Requests of `start.js`, by their workspace and address. */
-  var early: Map<string, Promise<Response>> | undefined;
+  var early: Map<string, Promise<Response & { at: number }>> | undefined;
   /** The function of `start.js` that loads the scripts of the screen of an address. */
   var preload: (address: Pick<Location, "pathname" | "search">) => void;
 }
@@ -93,7 +93,9 @@ async function sentBefore(method: string, url: string): Promise<Response | undef
   globalThis.early?.delete(key);
   if (sent === undefined || performance.now() > EARLY) return undefined;
   const response = await sent.catch(() => undefined);
-  return response?.ok ? response : undefined;
+  if (!response?.ok) return undefined;
+  setClock(response.headers.get("Date"), response.at);
+  return response;
 }
 
 async function send(method: string, url: string, options: Options<unknown>): Promise<Response> {

@@ -1,8 +1,7 @@
 /** The text editor: CodeMirror in a shadow root, so that its style sheets pass the policy of the page. */
 import { acceptCompletion, autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, completionStatus, startCompletion, type Completion, type CompletionContext } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
-import { yaml } from "@codemirror/lang-yaml";
-import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
+import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { lintGutter, nextDiagnostic, setDiagnostics, type Diagnostic } from "@codemirror/lint";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
 import { Compartment, EditorState, type StateCommand, type Text } from "@codemirror/state";
@@ -12,6 +11,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { editor as texts } from "../texts/editor";
 import type { Completions } from "./complete";
 import type { Fault } from "./faults";
+import { yaml } from "./yaml";
 
 export interface CodeProps {
   /** The text at first. Later ones come by `CodeHandle.replace`: what is typed must never race with what is shown. */
@@ -114,12 +114,11 @@ function extensions(latest: { readonly current: CodeProps }) {
     highlightActiveLine(),
     highlightActiveLineGutter(),
     highlightSelectionMatches(),
-    indentOnInput(),
     indentUnit.of("  "),
     bracketMatching(),
     closeBrackets(),
     search({ top: true }),
-    yaml(),
+    yaml,
     syntaxHighlighting(colours),
     expressions,
     theme,
@@ -262,10 +261,10 @@ function diagnosticOf(fault: Fault, text: Text): Diagnostic {
 }
 
 const colours = HighlightStyle.define([
-  { tag: [tags.propertyName, tags.definition(tags.propertyName)], color: "var(--accent)" },
-  { tag: [tags.string, tags.special(tags.string)], color: "var(--ok)" },
-  { tag: [tags.comment, tags.lineComment, tags.meta], color: "var(--faint)", fontStyle: "italic" },
-  { tag: [tags.punctuation, tags.separator, tags.squareBracket, tags.brace], color: "var(--muted)" },
+  { tag: tags.propertyName, color: "var(--accent)" },
+  { tag: tags.string, color: "var(--ok)" },
+  { tag: [tags.comment, tags.meta], color: "var(--faint)", fontStyle: "italic" },
+  { tag: [tags.separator, tags.squareBracket, tags.brace], color: "var(--muted)" },
   { tag: [tags.keyword, tags.labelName, tags.typeName], color: "var(--wait)" },
 ]);
 

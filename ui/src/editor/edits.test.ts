@@ -116,3 +116,16 @@ test("a value that is set is read again, and nothing else changes", () => {
     { numRuns: 150 },
   );
 });
+
+test.each([
+  ["a block", "tools:\n  - name: a\n    flow: b # why\n  # of c\n  - {name: c}\nend: 1\n", 'tools:\n  - name: a\n    flow: b # why\n  # of c\n  - {name: c}\n  - name: d\n    url: ""\nend: 1\n', "tools:\n  # of c\n  - {name: c}\nend: 1\n"],
+  ["a block at the end", "a:\n- x: 1\n- x: 2", 'a:\n- x: 1\n- x: 2\n- name: d\n  url: ""', "a:\n- x: 2"],
+  ["brackets", "tools: [{name: a}, {name: c}] # both\n", 'tools: [{name: a}, {name: c}, {name: d, url: ""}] # both\n', "tools: [{name: c}] # both\n"],
+])("an item is added to %s, and removed", (_, text, added, removed) => {
+  const key = text.slice(0, text.indexOf(":"));
+  const change = setIn(text, [key, 2], { name: "d", url: "" })!;
+  expect(applyChange(text, change)).toBe(added);
+  expect(parse(applyChange(added, removeIn(added, [key, 2])!))).toEqual(parse(text));
+  expect(applyChange(text, removeIn(text, [key, 0])!)).toBe(removed);
+  expect(parse(applyChange(removed, removeIn(removed, [key, 0])!))?.[key]).toBeUndefined();
+});

@@ -4,7 +4,7 @@
  * Only the characters of the changed value are replaced, so comments, quotes and layout of everything else stay as they
  * were written.
  */
-import { isCollection, isMap as isYamlMap, isScalar, isSeq, parseDocument, stringify, visit, type Document, type Pair, type YAMLMap } from "yaml";
+import { isCollection, isMap as isYamlMap, isScalar, isSeq, parseDocument, stringify, visit, type Document, type Pair, type YAMLMap, type YAMLSeq } from "yaml";
 import { isMap } from "../graph/document";
 import type { Keys } from "./place";
 
@@ -33,6 +33,7 @@ export function setIn(text: string, keys: Keys, value: unknown): TextChange | nu
     const nested = keys.slice(depth).reduceRight<unknown>((inner, each) => ({ [each]: inner }), value);
     if (isYamlMap(holder)) return setInMap(text, holder, String(key), nested);
     if (isSeq(holder) && typeof key === "number" && holder.items[key] !== undefined) return replaceItem(text, holder.items[key], nested);
+    if (isSeq(holder) && key === holder.items.length) return addItem(text, holder, nested);
     if (holder === null && depth === 1) return { from: 0, to: text.length, insert: text + written({ [key]: nested }, 0) };
   }
   return null;
@@ -95,10 +96,38 @@ function replaceItem(text: string, item: unknown, value: unknown): TextChange | 
   return { from, to: text[to - 1] === "\n" ? to - 1 : to, insert: isInline(value) ? inline(value) : flow(value) };
 }
 
-/** Return the change that removes a key with its value; null if it is not there. */
+function addItem(text: string, list: YAMLSeq, value: unknown): TextChange | null {
+  const [from, end] = list.range!;
+  if (list.flow) {
+    const at = from + text.slice(from, text.lastIndexOf("]", end - 1)).trimEnd().length;
+    return { from: at, to: at, insert: `${list.items.length === 0 ? "" : text[at - 1] === "," ? " " : ", "}${flow(value)}` };
+  }
+  const indent = from - (text.lastIndexOf("\n", from - 1) + 1);
+  const at = endOfLine(text, end);
+  const item = `${" ".repeat(indent)}${stringify([value], { lineWidth: 0 }).replace(/\n$/, "").replace(/\n(?=.)/g, `\n${" ".repeat(indent)}`)}`;
+  return { from: at, to: at, insert: at === 0 || text[at - 1] === "\n" ? `${item}\n` : `\n${item}` };
+}
+
+/** Return the change that removes an item of a list; the last one takes its key with it. */
+function removeItem(text: string, keys: Keys, list: YAMLSeq): TextChange | null {
+  const item = list.items[Number(keys.at(-1))] as { range?: [number, number, number] } | undefined;
+  if (item?.range === undefined) return null;
+  if (list.items.length === 1) return removeIn(text, keys.slice(0, -1));
+  const [start, end] = item.range;
+  if (list.flow) {
+    const after = /^\s*,\s*/.exec(text.slice(end))?.[0].length ?? 0;
+    const before = after > 0 ? 0 : (/,\s*$/.exec(text.slice(0, start))?.[0].length ?? 0);
+    return { from: start - before, to: end + after, insert: "" };
+  }
+  const from = text.lastIndexOf("\n", text.lastIndexOf("-", start - 1)) + 1;
+  return { from, to: text[end - 1] === "\n" ? end : Math.min(text.length, endOfLine(text, end) + 1), insert: "" };
+}
+
+/** Return the change that removes a key with its value, or an item of a list; null if it is not there. */
 export function removeIn(text: string, keys: Keys): TextChange | null {
   const document = parse(text);
   const holder = keys.length === 1 ? document.contents : document.getIn(keys.slice(0, -1), true);
+  if (document.errors.length === 0 && isSeq(holder)) return removeItem(text, keys, holder);
   if (document.errors.length > 0 || !isYamlMap(holder)) return null;
   const pair = pairOf(holder, String(keys.at(-1)));
   if (pair === undefined) return null;

@@ -50,3 +50,24 @@ test.each(["", "a: 1", "nodes: text", "nodes: [1]", "- 1"])("a document without 
 test.each(["nodes: {a: }", "nodes: {a: {next: [b]}, b: 1}", "nodes: {a: {type: 3, nodes: {x: {}}, branches: {l: 1}}}"])("a half-written document (%s) has a graph", (text) => {
   expect(graphOf(parse(text))!.nodes.length).toBeGreaterThan(0);
 });
+
+test("inside an agent are its question and the tools that the document names, half-written ones left out", () => {
+  const { nodes, parts, edges } = graphOf(parse(`nodes:
+  answer:
+    type: agent
+    next: end
+    params:
+      tools:
+        - {name: orders, http.request: {url: /orders}}
+        - {flow: Find an order}
+        - {mcp: {url: /mcp, tools: [search, orders]}}
+        - {description: nothing yet}
+        - text
+  end: {type: return}
+`))!;
+  expect(nodes.map(({ id }) => id)).toEqual(["answer", "end"]);
+  expect(parts.map(({ id, type }) => `${id} ${type}`)).toEqual(["answer/ask llm", "answer/orders http.request", "answer/Find_an_order flow", "answer/list 2 mcp", "answer/search mcp"]);
+  expect(parts.find(({ label }) => label === "search")!.keys).toEqual(["nodes", "answer", "params", "tools", 2, "mcp", "tools", 0]);
+  expect(edges.map(({ source, target }) => `${source} > ${target}`)).toEqual(["answer > end", "answer/ask > answer/orders", "answer/ask > answer/Find_an_order", "answer/list 2 > answer/ask", "answer/ask > answer/search", "answer/ask > answer/orders"]);
+  expect(graphOf(parse("nodes: {a: {type: agent, params: {tools: 3}}}"))!.parts.map(({ id }) => id)).toEqual(["a/ask"]);
+});

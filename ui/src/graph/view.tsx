@@ -4,11 +4,10 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { graph as texts } from "../texts/graph";
 import { Camera } from "./camera";
+import type { connections as Connections } from "./connections";
 import { layoutGraph, type Frame, type Layout, type PlacedLink, type PlacedNode } from "./layout";
 import type { Graph } from "./model";
 import type { NodeStatus, StateSource } from "./states";
-import { download } from "../parts/download";
-import { warn } from "../parts/toast";
 import { firstOf, STEPS, walk } from "./walk";
 
 /** What is special about a node: it differs between two graphs, or the document has a fault there. */
@@ -33,8 +32,8 @@ export interface GraphViewProps {
   onOpen?: (id: string) => void;
   /** Offer to insert a node after one. */
   onInsertAfter?: (id: string) => void;
-  /** Called when the reader drags from one node to another. */
-  onConnect?: (source: string, target: string) => void;
+  /** How the reader drags from one node to another; only an editor has it. */
+  connections?: (camera: Camera) => ReturnType<typeof Connections>;
 }
 
 const MARGIN = 24;
@@ -45,7 +44,8 @@ export function GraphView(props: GraphViewProps) {
   const layout = useMemo(() => timed("graph.layout", () => layoutGraph(graph, folded.value)), [graph, folded.value]);
   const camera = useMemo(() => new Camera(), []);
   const list = useRef<HTMLUListElement>(null);
-  const drag = useConnections(props.onConnect, camera);
+  const canConnect = props.connections !== undefined;
+  const drag = useMemo(() => props.connections?.(camera), [canConnect]);
   const named = useMemo(() => new Map(layout.nodes.map((placed) => [placed.node.id, placed])), [layout]);
   const targets = useMemo(() => targetsOf(layout), [layout]);
   const open = useMemo(() => new Set(layout.frames.map(({ owner }) => owner)), [layout]);
@@ -119,11 +119,11 @@ export function GraphView(props: GraphViewProps) {
   }
 
   const id = useId();
-  const [canInsert, canConnect] = [props.onInsertAfter !== undefined, props.onConnect !== undefined];
+  const canInsert = props.onInsertAfter !== undefined;
   const on = useRef<Handlers>({}).current;
   Object.assign(on, { choose, toggle, insertAfter: props.onInsertAfter });
   // Made once for each picture: what is around it, such as an editor, is often rendered again.
-  const drawing = useMemo(() => <Drawing id={id} layout={layout} states={states} drag={drag.line} />, [layout, states]);
+  const drawing = useMemo(() => <Drawing id={id} layout={layout} states={states} drag={drag?.line} />, [layout, states, drag]);
   const nodes = useMemo(
     () =>
       layout.nodes.map((placed) => (
@@ -150,7 +150,7 @@ export function GraphView(props: GraphViewProps) {
         {isEmpty && <p class="graph-empty muted">{texts.empty}</p>}
         <Canvas camera={camera} width={width} height={height}>
           {drawing}
-          <ul ref={list} aria-label={texts.label(props.label ?? texts.flow, layout.nodes.length)} aria-describedby={`${id}-help`} onKeyDown={onKeyDown} {...drag.handlers}>
+          <ul ref={list} aria-label={texts.label(props.label ?? texts.flow, layout.nodes.length)} aria-describedby={`${id}-help`} onKeyDown={onKeyDown} {...drag?.handlers}>
             {nodes}
           </ul>
           <span class="hidden" id={`${id}-help`}>{texts.help}</span>
@@ -160,22 +160,11 @@ export function GraphView(props: GraphViewProps) {
         <button aria-label={texts.zoomOut} title={texts.zoomOut} onClick={camera.zoomOut}>−</button>
         <button class="graph-scale" aria-label={texts.fit} title={texts.fit} onClick={() => camera.fitAll(width, height)}><Percent of={camera.scale} /></button>
         <button aria-label={texts.zoomIn} title={texts.zoomIn} onClick={camera.zoomIn}>+</button>
-        {(["SVG", "PNG"] as const).map((format) => <button key={format} class="graph-save" aria-label={texts.saveAs(format)} title={texts.saveAs(format)} onClick={() => void save(layout, format)}>{format}</button>)}
+        {(["SVG", "PNG"] as const).map((format) => <button key={format} class="graph-save" aria-label={texts.saveAs(format)} title={texts.saveAs(format)} onClick={() => void import("./save").then(({ save }) => save(layout, format))}>{format}</button>)}
         {isFollowing && <button class="graph-follow" title={texts.followHint} aria-pressed={isFollowing.value} onClick={() => (isFollowing.value = !isFollowing.value)}>{texts.follow}</button>}
       </div>
     </div>
   );
-}
-
-async function save(layout: Layout, format: "SVG" | "PNG"): Promise<void> {
-  const { pngOf, svgOf } = await import("./svg");
-  if (format === "SVG") download(`${pictureName()}.svg`, svgOf(layout), "image/svg+xml");
-  else await pngOf(layout).then((png) => download(`${pictureName()}.png`, png, "image/png"), () => warn(texts.tooLarge));
-}
-
-/** Return the name of the flow as part of the name of a file. */
-function pictureName(): string {
-  return document.title.split(" · ")[0]!.replace(/[^\p{L}\p{N}._-]+/gu, "-").slice(0, 80) || "graph";
 }
 
 function Percent({ of }: { of: ReadonlySignal<number> }) {
@@ -262,14 +251,14 @@ function Node({ placed, targets, isOpen, isOpenable, selected, active, states, m
           {isOpen ? "−" : "+"}
         </button>
       )}
-      {canInsert && (
+      {canInsert && !("isPart" in node) && (
         <button class="node-insert" tabIndex={-1} data-source={canConnect ? node.id : undefined} aria-label={texts.insertAfter(node.label)} title={texts.insertAfter(node.label)} onClick={() => on.insertAfter?.(node.id)}>+</button>
       )}
     </li>
   );
 }
 
-function Drawing({ id, layout, states, drag }: { id: string; layout: Layout; states: StateSource | undefined; drag: ReadonlySignal<string | undefined> }) {
+function Drawing({ id, layout, states, drag }: { id: string; layout: Layout; states: StateSource | undefined; drag: ComponentChildren }) {
   return (
     <svg class="graph-lines" aria-hidden="true" width={layout.width + 2 * MARGIN} height={layout.height + 2 * MARGIN}>
       <defs>
@@ -283,7 +272,7 @@ function Drawing({ id, layout, states, drag }: { id: string; layout: Layout; sta
         {layout.frames.map((frame) => <FrameBox key={`${frame.owner}\n${frame.title ?? ""}\n${frame.depth}`} frame={frame} />)}
         {layout.links.map((placed) => <Line key={`${placed.link.source}\n${placed.link.target}`} id={id} placed={placed} states={states} />)}
       </g>
-      <DragLine path={drag} />
+      {drag}
     </svg>
   );
 }
@@ -309,10 +298,6 @@ function Line({ id, placed, states }: { id: string; placed: PlacedLink; states: 
   );
 }
 
-function DragLine({ path }: { path: ReadonlySignal<string | undefined> }) {
-  return path.value === undefined ? null : <path class="drag-line" d={path.value} />;
-}
-
 /** Drag the background to move the picture; the wheel with Ctrl zooms. */
 function usePanning(camera: Camera) {
   const from = useRef<{ x: number; y: number; left: number; top: number } | undefined>(undefined);
@@ -336,48 +321,4 @@ function usePanning(camera: Camera) {
       camera.zoomBy(event.deltaY < 0 ? 1.1 : 1 / 1.1, { x: event.clientX, y: event.clientY });
     },
   };
-}
-
-/** Drag from the handle of a node to another node. */
-function useConnections(onConnect: ((source: string, target: string) => void) | undefined, camera: Camera) {
-  const line = useSignal<string | undefined>(undefined);
-  const from = useRef<{ source: string; x: number; y: number } | undefined>(undefined);
-  const hasMoved = useRef(false);
-  if (onConnect === undefined) return { line, handlers: {} };
-  const pointIn = (event: PointerEvent & { currentTarget: HTMLElement }) => {
-    const box = event.currentTarget.getBoundingClientRect();
-    const scale = camera.scale.peek();
-    return { x: (event.clientX - box.left) / scale, y: (event.clientY - box.top) / scale };
-  };
-  const handlers = {
-    onPointerDown(event: PointerEvent & { currentTarget: HTMLElement }) {
-      const source = (event.target as HTMLElement).closest<HTMLElement>("[data-source]")?.dataset.source;
-      if (source === undefined || event.button !== 0) return;
-      from.current = { source, ...pointIn(event) };
-      hasMoved.current = false;
-      event.currentTarget.setPointerCapture(event.pointerId);
-    },
-    onPointerMove(event: PointerEvent & { currentTarget: HTMLElement }) {
-      const start = from.current;
-      if (start === undefined) return;
-      const { x, y } = pointIn(event);
-      hasMoved.current ||= Math.hypot(x - start.x, y - start.y) > 6;
-      if (hasMoved.current) line.value = `M${start.x} ${start.y}L${x} ${y}`;
-    },
-    onPointerUp(event: PointerEvent & { currentTarget: HTMLElement }) {
-      const start = from.current;
-      from.current = undefined;
-      line.value = undefined;
-      if (start === undefined) return;
-      if (event.currentTarget.hasPointerCapture(event.pointerId)) event.currentTarget.releasePointerCapture(event.pointerId);
-      if (!hasMoved.current) return void document.elementFromPoint(event.clientX, event.clientY)?.closest<HTMLElement>(".node-insert")?.click();
-      const target = document.elementFromPoint(event.clientX, event.clientY)?.closest("li")?.querySelector<HTMLElement>("[data-node]")?.dataset.node;
-      if (target !== undefined && target !== start.source) onConnect(start.source, target);
-    },
-    onClickCapture(event: Event) {
-      // With the pointer captured, the click of the handle goes to the list, and `onPointerUp` sends the real one.
-      if (event.target === event.currentTarget) event.stopPropagation();
-    },
-  };
-  return { line, handlers };
 }

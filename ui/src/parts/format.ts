@@ -6,9 +6,9 @@ let ahead = 0;
 /** Smaller differences are what an answer takes. */
 const LEAST = 3000;
 
-/** Take over the clock of the server, whose times are shown. Args: date: The header of an answer that has just come. */
-export function setClock(date: string | null): void {
-  const difference = Date.parse(date ?? "") - Date.now();
+/** Take over the clock of the server, whose times are shown. Args: date: The header of an answer. at: When that came. */
+export function setClock(date: string | null, at = Date.now()): void {
+  const difference = Date.parse(date ?? "") - at;
   if (Math.abs(difference - ahead) > LEAST) ahead = difference;
 }
 

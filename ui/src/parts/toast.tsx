@@ -37,6 +37,16 @@ export function warn(text: string): void {
   show(text, true);
 }
 
+/** What is said to screen readers alone, because it is seen where it has happened. */
+const said = signal("");
+
+/** Say to screen readers what a control shows for a moment, such as that it has copied. */
+export function announce(text: string): void {
+  said.value = text;
+  // Said again, it is news again.
+  setTimeout(() => (said.value = ""), 2000);
+}
+
 /** Say why something was not done. */
 export function failed(error: unknown): void {
   if (!(error instanceof ApiError)) throw error;
@@ -64,6 +74,7 @@ export function Toasts({ dialog }: { dialog?: object }) {
           <button aria-label={common.close} onClick={() => close(id)}><Icon name="close" /></button>
         </div>
       ))}
+      <span class="hidden">{isTop && said.value}</span>
     </div>
   );
 }

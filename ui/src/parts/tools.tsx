@@ -4,7 +4,7 @@ import { ApiError } from "../api/client";
 import { common } from "../texts/common";
 import { focused, giveBack } from "./focus";
 import { Icon } from "./icons";
-import { failed, warn } from "./toast";
+import { announce, failed, warn } from "./toast";
 
 /** Copy a text, also where the page was loaded over plain HTTP and browsers offer no clipboard. */
 export async function copyText(text: string): Promise<void> {
@@ -24,6 +24,7 @@ export function CopyButton({ text, label = common.copy, look = "btn" }: { text: 
   const isDone = useSignal(false);
   function copied(): void {
     isDone.value = true;
+    announce(common.copied);
     setTimeout(() => (isDone.value = false), 2000);
   }
   return <button type="button" class={look} onClick={() => void copyText(text).then(copied, () => warn(common.notCopied))}><Icon name="copy" />{isDone.value ? common.copied : label}</button>;

@@ -11,6 +11,7 @@ import { complete } from "../editor/complete";
 import { applyChange } from "../editor/edits";
 import { hoverOrWordsAt } from "../editor/hover";
 import { isMap } from "../graph/document";
+import { connections } from "../graph/connections";
 import { GraphView } from "../graph/view";
 import { moment, now } from "../parts/format";
 import { Icon } from "../parts/icons";
@@ -80,7 +81,9 @@ export function Editor({ saved, language, initial, draft, begun }: { saved?: Sav
   useEffect(() => () => model.dispose(), []);
   useGuards(model, actions);
 
-  const selected = model.selected.value === undefined ? undefined : model.reading.value?.graph.nodes.find(({ id }) => id === model.selected.value);
+  const reading = model.reading.value?.graph;
+  const part = reading?.parts.find(({ id }) => id === model.selected.value);
+  const selected = reading?.nodes.find(({ id }) => id === (part?.parent ?? model.selected.value));
   const flow = model.saved.value?.flow;
   const hasTests = isMap(model.reading.value?.value) && "tests" in model.reading.value.value;
   const beside = <FlowMarks model={model} />;
@@ -123,7 +126,7 @@ export function Editor({ saved, language, initial, draft, begun }: { saved?: Sav
         />
         <section class="edit-graph" aria-label={words.panes}>
           {model.isStale.value && <p class="stale-graph" role="status">{texts.stale}</p>}
-          <GraphView graph={model.graph.value} selected={model.selected} marks={model.marks.value} onSelect={(node) => { actions.reveal(node); actions.isInspecting.value = true; }} onInsertAfter={mayEdit ? (node) => actions.ask({ kind: "insert", after: actions.nodeAt(node) }) : undefined} onConnect={mayEdit ? actions.connect : undefined} />
+          <GraphView graph={model.graph.value} selected={model.selected} marks={model.marks.value} onSelect={(node) => { actions.reveal(node); actions.isInspecting.value = true; }} onInsertAfter={mayEdit ? (node) => actions.ask({ kind: "insert", after: actions.nodeAt(node) }) : undefined} connections={mayEdit ? (camera) => connections(actions.connect, camera) : undefined} />
           {mayEdit && <button class="btn add-node" onClick={() => actions.ask({ kind: "insert" })}><Icon name="plus" />{build.add}</button>}
           {actions.isInspecting.value && selected !== undefined && (
             <Inspector
@@ -131,6 +134,7 @@ export function Editor({ saved, language, initial, draft, begun }: { saved?: Sav
               model={model}
               language={language}
               node={selected}
+              part={part}
               isReadOnly={!mayEdit}
               write={actions.write}
               onInsertAfter={() => actions.ask({ kind: "insert", after: selected })}

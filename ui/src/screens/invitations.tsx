@@ -2,9 +2,11 @@
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
+import { location } from "../app/router";
 import type { Workspace } from "../app/session";
 import { useQuestion } from "../parts/dialog";
 import { Field, FormDialog, textIn } from "../parts/form";
+import { PAGE, Pager } from "../parts/pager";
 import { Load, Time } from "../parts/parts";
 import { RoleOptions } from "../parts/roles";
 import { ShownOnce } from "../parts/shown-once";
@@ -15,7 +17,8 @@ import { workspace as workspaceTexts } from "../texts/workspace";
 type Role = Schemas["InvitationInList"]["role"];
 
 export function Invitations({ place }: { place: Workspace }) {
-  const list = useQuery(place.id, (signal) => api.get("/api/v1/workspaces/{id}/invitations", { path: { id: place.id }, query: { limit: 100 }, signal }));
+  const cursor = location.value.query.get("invitations") ?? "";
+  const list = useQuery(`${place.id} ${cursor}`, (signal) => api.get("/api/v1/workspaces/{id}/invitations", { path: { id: place.id }, query: { limit: PAGE, cursor }, signal }));
   const isNew = useSignal(false);
   const { ask, question } = useQuestion();
   const revoke = ({ id, email }: Schemas["InvitationInList"]) => ask({
@@ -25,7 +28,7 @@ export function Invitations({ place }: { place: Workspace }) {
   return (
     <>
       <Load query={list} rows={2}>
-        {({ invitations }) => (
+        {({ invitations, next_cursor: next }) => (
           <section class="card scroll">
             <div class="row card-head"><h2>{texts.open}</h2><button class="btn right" onClick={() => (isNew.value = true)}>{texts.invite}</button></div>
             {invitations.length === 0 ? <p class="muted padded">{texts.none}</p> : (
@@ -41,6 +44,7 @@ export function Invitations({ place }: { place: Workspace }) {
                 acts={(each) => <button class="btn quiet" aria-label={`${texts.revoke} ${each.email}`} onClick={() => revoke(each)}>{texts.revoke}</button>}
               />
             )}
+            <Pager next={next} name="invitations" />
           </section>
         )}
       </Load>

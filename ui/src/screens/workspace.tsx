@@ -3,10 +3,11 @@ import { useSignal } from "@preact/signals";
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
 import { go, location, to, withQuery } from "../app/router";
-import { account, may, open, workspace } from "../app/session";
+import { account, may, open, workspace, type Workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { bytes, count } from "../parts/format";
 import { Field, FormDialog, textIn } from "../parts/form";
+import { PAGE } from "../parts/pager";
 import { Load, Tabs } from "../parts/parts";
 import { done } from "../parts/toast";
 import { AuditLog } from "./audit/log";
@@ -20,7 +21,6 @@ export default function WorkspaceScreen() {
   const isNew = useSignal(false);
   const place = workspace.value;
   const id = place?.id ?? "";
-  const members = useQuery(id, (signal) => api.get("/api/v1/workspaces/{id}/members", { path: { id }, query: { limit: 1000 }, signal }));
   if (place === undefined) return null;
   const tabs = may("admin") ? (["members", "tokens", "audit", "settings"] as const) : (["members", "settings"] as const);
   const asked = location.value.query.get("tab");
@@ -31,19 +31,26 @@ export default function WorkspaceScreen() {
         <Tabs label={texts.tabs} tabs={tabs.map((name) => ({ label: texts[name], href: withQuery(to("/workspace"), { tab: name === "members" ? undefined : name }), current: name === tab }))} />
       </Head>
       <div class="content">
-        {tab === "tokens" && <WorkspaceTokens key={id} place={place} members={members} />}
+        {tab === "tokens" && <WorkspaceTokens key={id} place={place} />}
         {tab === "audit" && <AuditLog key={id} of={id} />}
         {tab === "settings" && <WorkspaceSettings key={id} place={place} />}
-        {tab === "members" && (
-          <>
-            <Members place={place} members={members} />
-            {/* One error says what several would repeat. */}
-            {members.error === undefined && may("admin") && <Invitations place={place} />}
-            {members.error === undefined && <Usage id={id} />}
-          </>
-        )}
+        {tab === "members" && <People key={id} place={place} />}
       </div>
       {isNew.value && <NewWorkspace onClose={() => (isNew.value = false)} />}
+    </>
+  );
+}
+
+function People({ place }: { place: Workspace }) {
+  const { id } = place;
+  const cursor = location.value.query.get("cursor") ?? "";
+  const members = useQuery(`${id} ${cursor}`, (signal) => api.get("/api/v1/workspaces/{id}/members", { path: { id }, query: { limit: PAGE, cursor }, signal }));
+  return (
+    <>
+      <Members place={place} members={members} />
+      {/* One error says what several would repeat. */}
+      {members.error === undefined && may("admin") && <Invitations place={place} />}
+      {members.error === undefined && <Usage id={id} />}
     </>
   );
 }

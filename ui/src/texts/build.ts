@@ -23,6 +23,8 @@ export const build = {
   action: "Action",
   more: "More",
   insertAfter: "Insert after",
+  addItem: (name: string) => `Add to ${name}`,
+  removeItem: (name: string) => `Remove ${name}`,
   remove: "Delete node",
   removed: (name: string) => `${name} is deleted. Ctrl Z brings it back.`,
   broken: "The text has syntax errors. Fix them before you use the form.",

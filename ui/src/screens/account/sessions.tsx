@@ -1,8 +1,10 @@
 /** The logins of the account, each of which can be ended. */
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
+import { location } from "../../app/router";
 import { logOut } from "../../app/session";
 import { useQuestion } from "../../parts/dialog";
+import { PAGE, Pager } from "../../parts/pager";
 import { Load, Time } from "../../parts/parts";
 import { programOf } from "./programs";
 import { Table } from "../../parts/table";
@@ -15,7 +17,8 @@ function nameOf({ agent }: Session): string {
 }
 
 export function Sessions() {
-  const list = useQuery("sessions", (signal) => api.get("/api/v1/sessions", { query: { limit: 100 }, signal }));
+  const cursor = location.value.query.get("cursor") ?? "";
+  const list = useQuery(`sessions ${cursor}`, (signal) => api.get("/api/v1/sessions", { query: { limit: PAGE, cursor }, signal }));
   const { ask, question } = useQuestion();
   const end = (session: Session) => ask({
     title: texts.endTitle(nameOf(session)), action: texts.endIt, hint: texts.endHint, said: texts.sessionEnded,
@@ -29,7 +32,7 @@ export function Sessions() {
     <div class="content">
       <div class="row"><p class="muted grow">{texts.sessionsHint}</p><button class="btn" onClick={endOthers}>{texts.endOthers}</button></div>
       <Load query={list} rows={3}>
-        {({ sessions }) => (
+        {({ sessions, next_cursor: next }) => (<>
           <Table
             rows={sessions}
             keyOf={({ id }) => id}
@@ -43,7 +46,8 @@ export function Sessions() {
               ? <button class="btn quiet" onClick={() => logOut()}>{texts.logOut}</button>
               : <button class="btn quiet" aria-label={texts.endOf(nameOf(session))} onClick={() => end(session)}>{texts.endSession}</button>}
           />
-        )}
+          <Pager next={next} />
+        </>)}
       </Load>
       {question}
     </div>

@@ -2,9 +2,11 @@
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
+import { location } from "../../app/router";
 import { account, workspace, workspaces } from "../../app/session";
 import { useQuestion } from "../../parts/dialog";
 import { Field, FormDialog } from "../../parts/form";
+import { PAGE, Pager } from "../../parts/pager";
 import { Empty, Load, Time } from "../../parts/parts";
 import { ShownOnce } from "../../parts/shown-once";
 import { Table } from "../../parts/table";
@@ -13,7 +15,8 @@ import { account as texts } from "../../texts/account";
 type Token = Schemas["TokenInList"];
 
 export function Tokens() {
-  const list = useQuery("tokens", (signal) => api.get("/api/v1/tokens", { query: { limit: 500 }, signal }));
+  const cursor = location.value.query.get("cursor") ?? "";
+  const list = useQuery(`tokens ${cursor}`, (signal) => api.get("/api/v1/tokens", { query: { limit: PAGE, cursor }, signal }));
   const isNew = useSignal(false);
   const { ask, question } = useQuestion();
   const revoke = ({ id, name }: Token) => ask({
@@ -25,7 +28,7 @@ export function Tokens() {
     <div class="content">
       <div class="row"><p class="muted grow">{texts.tokensHint}</p>{add}</div>
       <Load query={list} rows={3}>
-        {({ tokens }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p>{add}</Empty></div> : (
+        {({ tokens, next_cursor: next }) => tokens.length === 0 && cursor === "" ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p>{add}</Empty></div> : (<>
           <Table
             rows={tokens}
             keyOf={({ id }) => id}
@@ -38,7 +41,8 @@ export function Tokens() {
             ]}
             acts={(token) => <button class="btn quiet" aria-label={`${texts.revoke} ${token.name}`} onClick={() => revoke(token)}>{texts.revoke}</button>}
           />
-        )}
+          <Pager next={next} />
+        </>)}
       </Load>
       {isNew.value && <NewToken onCreated={list.reload} onClose={() => (isNew.value = false)} />}
       {question}

@@ -95,9 +95,9 @@ export class EditorActions {
   open(query: URLSearchParams): void {
     const added = query.get("add");
     if (isNewTrigger(added) && may("editor")) return this.addTrigger(added);
-    const node = this.nodeAt(query.get("node") ?? undefined);
-    if (node === undefined) return;
-    this.select(node.id);
+    const node = query.get("node") ?? "";
+    if (!this.model.reading.peek()?.spans.has(node)) return;
+    this.select(node);
     const line = Number(query.get("line"));
     const isSame = !this.model.isDirty.peek() && Number(query.get("revision")) === this.model.saved.peek()?.flow.revision;
     if (isSame && line > 0) this.code.current?.reveal(offsetOf(this.model.text.peek(), line, Number(query.get("within"))), true);

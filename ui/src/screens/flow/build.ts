@@ -1,7 +1,7 @@
 /** Changes to a flow's text that are made on its graph or in a form. */
 import { parse } from "yaml";
 import { addNode, applyChange, connect, freeName, insertAfter, removeIn, removeNode, setIn, valueAt } from "../../editor/edits";
-import { edgesOf, isMap, type DocumentNode } from "../../graph/document";
+import { edgesOf, isMap, valueIn, type DocumentNode } from "../../graph/document";
 import type { Keys } from "../../editor/place";
 import type { NodeType } from "./language";
 import type { Reading } from "./places";
@@ -61,8 +61,7 @@ export function withValue(text: string, keys: Keys, value: unknown): string | nu
 
 /** Return the value of a node as it was read. */
 export function nodeValue(reading: Reading, node: DocumentNode): Readonly<Record<string, unknown>> {
-  let value = reading.value;
-  for (const key of node.keys) value = isMap(value) ? value[key] : undefined;
+  const value = valueIn(reading.value, node.keys);
   return isMap(value) ? value : {};
 }
 

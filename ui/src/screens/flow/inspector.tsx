@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useId, useRef } from "preact/hooks";
 import { actionsOf } from "../../editor/names";
+import type { Keys } from "../../editor/place";
 import { propertiesOf } from "../../editor/schema";
 import { SchemaField } from "../../forms/field";
 import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
@@ -19,6 +20,8 @@ interface Props {
   model: FlowEditor;
   language: Language;
   node: DocumentNode;
+  /** The part of the node that is chosen, such as a tool of an agent. */
+  part: DocumentNode | undefined;
   isReadOnly: boolean;
   /** Write a text; null could not be made. */
   write: (text: string | null) => unknown;
@@ -30,7 +33,7 @@ interface Props {
 
 const COMMON = ["description", "if", "timeout", "output"];
 
-export function Inspector({ model, language, node, isReadOnly, write, onInsertAfter, onRename, onRemove, onClose }: Props) {
+export function Inspector({ model, language, node, part, isReadOnly, write, onInsertAfter, onRename, onRemove, onClose }: Props) {
   const reading = model.reading.value!;
   const value = nodeValue(reading, node);
   const type = language.types.find(({ name }) => name === node.type);
@@ -38,10 +41,10 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
   const paramsPath = [...node.keys, "params"];
   const properties = propertiesOf(language.schema, language.schema.at(paramsPath, reading.value), paramsPath, reading.value).filter(({ isDeprecated }) => !isDeprecated);
   const params = isMap(value.params) ? value.params : {};
-  const fieldAt = (path: readonly string[], name: string, isRequired: boolean) => fieldOf(name, language.schema.below(path, name, reading.value), isRequired, true);
+  const fieldAt = (path: Keys, name: string, isRequired: boolean) => fieldOf(name, language.schema.below(path, name, reading.value), isRequired, true);
   // A type such as `set` has no names of its own: its parameters are one map.
   const open = properties.length > 0 ? undefined : language.schema.at(paramsPath, reading.value).find(({ additionalProperties }) => additionalProperties === true || isMap(additionalProperties));
-  const set = (keys: readonly string[], next: unknown) => write(withValue(model.text.peek(), keys, next));
+  const set = (keys: Keys, next: unknown) => write(withValue(model.text.peek(), keys, next));
   const isTrying = useSignal(false);
   const isLocked = isBroken || isReadOnly;
   return (
@@ -71,9 +74,15 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
           <section class="stack" aria-label={texts.params}>
             {properties.length === 0 && open === undefined && <p class="muted small">{texts.noParams}</p>}
             {open !== undefined && <NodeField key={`${node.id} params`} model={model} field={fieldOf("params", [open], false, false)} value={value.params} onValue={(next) => set(paramsPath, next)} />}
-            {properties.map(({ name, isRequired }) => (
-              <NodeField key={`${node.id} ${name}`} model={model} field={fieldAt(paramsPath, name, isRequired)} value={params[name]} onValue={(next) => set([...paramsPath, name], next)} />
-            ))}
+            {properties.map(({ name, isRequired }) => {
+              const [key, path] = [`${node.id} ${name}`, [...paramsPath, name]];
+              return isListOfMaps(params[name]) ? <Items key={key} model={model} language={language} name={name} path={path} items={params[name]} opened={part?.keys[path.length]} set={set} /> : (
+                <div key={key} class="stack tight">
+                  <NodeField model={model} field={fieldAt(paramsPath, name, isRequired)} value={params[name]} onValue={(next) => set(path, next)} />
+                  {name in NEW && params[name] === undefined && <AddItem name={name} onAdd={() => set(path, [NEW[name]])} />}
+                </div>
+              );
+            })}
           </section>
         )}
         <Edges model={model} language={language} node={node} value={value} write={write} />
@@ -90,6 +99,61 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
       </fieldset>}
     </section>
   );
+}
+
+/** What a new item of a list begins with, by the name of the parameter. */
+const NEW: Readonly<Record<string, unknown>> = {
+  tools: { name: "new_tool", description: "", "http.request": { url: "" } },
+  messages: { role: "user", content: "" },
+};
+
+function isListOfMaps(value: unknown): value is readonly Readonly<Record<string, unknown>>[] {
+  return Array.isArray(value) && value.length > 0 && value.every(isMap);
+}
+
+function AddItem({ name, onAdd }: { name: string; onAdd: () => void }) {
+  return <div><button class="btn small-btn" onClick={onAdd}><Icon name="plus" />{texts.addItem(name)}</button></div>;
+}
+
+/** A parameter that is a list of maps, such as the tools of an agent: each folded below its name. Args: opened: The place of the chosen one. */
+function Items({ model, language, name, path, items, opened, set }: { model: FlowEditor; language: Language; name: string; path: Keys; items: readonly Readonly<Record<string, unknown>>[]; opened: unknown; set: (keys: Keys, next: unknown) => unknown }) {
+  const data = model.reading.value!.value;
+  const chosen = useRef<HTMLDetailsElement>(null);
+  useEffect(() => chosen.current?.scrollIntoView({ block: "nearest" }), [opened]);
+  return (
+    <section class="stack tight" aria-label={name}>
+      <h3>{name} <span class="muted small">{items.length}</span></h3>
+      {items.map((item, i) => {
+        const at = [...path, i];
+        const properties = propertiesOf(language.schema, language.schema.at(at, data), at, data);
+        const field = ({ name: key, isRequired }: (typeof properties)[number]) => (
+          <NodeField key={key} model={model} field={fieldOf(key, language.schema.below(at, key, data), isRequired, true)} value={item[key]} onValue={(next) => set([...at, key], next)} />
+        );
+        const [written, others] = [properties.filter(({ name: key }) => key in item), properties.filter(({ name: key }) => !(key in item))];
+        return (
+          <details class="list-item" key={i} open={i === opened} ref={i === opened ? chosen : undefined}>
+            <summary class="cut"><b class="mono">{titleOf(item) ?? i + 1}</b> <span class="muted">{noteOf(item)}</span></summary>
+            <div class="stack">
+              {written.map(field)}
+              {others.length > 0 && <details><summary>{texts.more}</summary><div class="stack">{others.map(field)}</div></details>}
+              <div><button class="btn small-btn danger" onClick={() => set(at, undefined)}>{texts.removeItem(String(titleOf(item) ?? i + 1))}</button></div>
+            </div>
+          </details>
+        );
+      })}
+      {name in NEW && <AddItem name={name} onAdd={() => set([...path, items.length], NEW[name])} />}
+    </section>
+  );
+}
+
+function titleOf({ name, flow, mcp, role }: Readonly<Record<string, unknown>>): string | undefined {
+  return [name, flow, isMap(mcp) ? mcp.url : undefined, role].find((each) => typeof each === "string" && each !== "") as string | undefined;
+}
+
+function noteOf(item: Readonly<Record<string, unknown>>): string {
+  const { mcp, content, description } = item;
+  const tools = isMap(mcp) && Array.isArray(mcp.tools) ? mcp.tools.join(", ") : undefined;
+  return [["http.request", "flow", "mcp"].find((kind) => kind in item), tools ?? content ?? description].filter((each) => typeof each === "string").join(" · ");
 }
 
 /** Keep what is typed in a field, and note for the editor how it is written: a save must not leave it out. */

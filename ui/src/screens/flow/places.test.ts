@@ -38,3 +38,11 @@ test("the text that was read last is not read again", () => {
   expect(readFlow(text)).toBe(reading);
   expect(readFlow(`${text}\n`)).not.toBe(reading);
 });
+
+test("the cursor in a tool of an agent is at that tool", () => {
+  const text = "nodes:\n  a:\n    type: agent\n    params:\n      prompt: hi\n      tools:\n        - name: one\n          http.request: {url: /x}\n        - mcp: {url: /m, tools: [two]}\n";
+  const reading = readFlow(text)!;
+  const at = (word: string) => nodeAt(reading, text.indexOf(word))?.id;
+  expect([at("prompt"), at("name: one"), at("/x"), at("/m"), at("two")]).toEqual(["a", "a/one", "a/one", "a/list 1", "a/two"]);
+  expect(nodeOfPath(reading.graph, "nodes.a.params.tools.0.http.request.url")?.id).toBe("a/one");
+});

@@ -1,5 +1,5 @@
 /** Where the nodes of a flow stand in its text: the node at the cursor, and the place of a node. */
-import { isMap, isScalar, parseDocument, type Pair } from "yaml";
+import { isMap, isScalar, isSeq, parseDocument } from "yaml";
 import { graphOf, type DocumentGraph, type DocumentNode } from "../../graph/document";
 
 interface Span {
@@ -34,23 +34,26 @@ function read(text: string): Reading | null {
   const graph = graphOf(value);
   if (graph === null) return null;
   const spans = new Map<string, Span>();
-  for (const node of graph.nodes) {
+  for (const node of [...graph.nodes, ...graph.parts]) {
     const span = spanOf(document.contents, node);
     if (span !== undefined) spans.set(node.id, span);
   }
   return { graph, value, hasErrors: document.errors.length > 0, spans };
 }
 
+type Ranged = { range?: [number, number, number] } | null | undefined;
+
 function spanOf(contents: unknown, node: DocumentNode): Span | undefined {
-  let at = contents;
-  let pair: Pair | undefined;
+  let [name, value]: unknown[] = [undefined, contents];
   for (const key of node.keys) {
-    if (!isMap(at)) return undefined;
-    pair = at.items.find((each) => String(isScalar(each.key) ? each.key.value : each.key) === key);
-    at = pair?.value;
+    if (isMap(value)) {
+      const pair = value.items.find((each) => String(isScalar(each.key) ? each.key.value : each.key) === String(key));
+      [name, value] = [pair?.key, pair?.value];
+    } else if (isSeq(value)) name = value = value.items[Number(key)];
+    else return undefined;
   }
-  const from = (pair?.key as { range?: [number, number, number] } | undefined)?.range?.[0];
-  const to = (pair?.value as { range?: [number, number, number] } | null | undefined)?.range?.[1];
+  const from = (name as Ranged)?.range?.[0];
+  const to = (value as Ranged)?.range?.[1];
   return from === undefined ? undefined : { from, to: Math.max(from, to ?? from) };
 }
 
@@ -58,7 +61,7 @@ function spanOf(contents: unknown, node: DocumentNode): Span | undefined {
 export function nodeAt(reading: Reading, offset: number): DocumentNode | undefined {
   let found: DocumentNode | undefined;
   let shortest = Infinity;
-  for (const node of reading.graph.nodes) {
+  for (const node of [...reading.graph.nodes, ...reading.graph.parts]) {
     const span = reading.spans.get(node.id);
     if (span === undefined || offset < span.from || offset > span.to || span.to - span.from >= shortest) continue;
     found = node;
@@ -70,7 +73,7 @@ export function nodeAt(reading: Reading, offset: number): DocumentNode | undefin
 /** Return the node that a fault's path is in: `nodes.each.nodes.push.params.url`. Names may hold dots. */
 export function nodeOfPath(graph: DocumentGraph, path: string): DocumentNode | undefined {
   let found: DocumentNode | undefined;
-  for (const node of graph.nodes) {
+  for (const node of [...graph.nodes, ...graph.parts]) {
     const at = node.keys.join(".");
     if ((path === at || path.startsWith(`${at}.`)) && node.keys.length > (found?.keys.length ?? 0)) found = node;
   }

@@ -2,6 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { api, ApiError, etagOf, request } from "../../api/client";
 import { placeFaults, type Fault } from "../../editor/faults";
+import { wholeOf } from "../../graph/document";
 import { EMPTY, type Graph } from "../../graph/model";
 import type { Mark } from "../../graph/view";
 import { drafts, keepers, type Draft } from "../../app/drafts";
@@ -41,7 +42,8 @@ export class FlowEditor {
   private readonly typed = signal<ReadonlyMap<string, () => boolean>>(new Map());
 
   readonly isDirty = computed(() => this.typed.value.size > 0 || this.text.value !== (this.saved.value?.flow.definition ?? this.initial));
-  readonly graph = computed<Graph>(() => this.reading.value?.graph ?? EMPTY);
+  private readonly ofText = computed(() => this.reading.value?.graph);
+  readonly graph = computed<Graph>(() => (this.ofText.value === undefined ? EMPTY : wholeOf(this.ofText.value)));
   readonly marks = computed(() => this.marksOf());
 
   private readonly trials = new Map<string, Trial>();

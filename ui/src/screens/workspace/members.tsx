@@ -5,6 +5,7 @@ import type { Query } from "../../api/query";
 import { account, may, open, type Workspace } from "../../app/session";
 import { useQuestion } from "../../parts/dialog";
 import { Field, FormDialog, textIn } from "../../parts/form";
+import { Pager } from "../../parts/pager";
 import { Load, Time } from "../../parts/parts";
 import { done, failed } from "../../parts/toast";
 import { RoleOptions } from "../../parts/roles";
@@ -58,7 +59,7 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
   return (
     <>
       <Load query={members} rows={3}>
-        {({ members: list }) => (
+        {({ members: list, next_cursor: next }) => (
           <section class="card scroll">
             <div class="row card-head"><h2>{texts.members}</h2>{mayChange && <button class="btn right" onClick={() => (isNew.value = true)}>{texts.add}</button>}</div>
             <Table
@@ -79,6 +80,7 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
               ]}
               acts={mayChange && ((member) => !member.owner && <button class="btn quiet" aria-label={`${texts.remove} ${member.name}`} onClick={() => remove(member)}>{texts.remove}</button>)}
             />
+            <Pager next={next} />
           </section>
         )}
       </Load>
