@@ -106,10 +106,28 @@ def test_a_reader_finds_what_was_asked_in_a_turn_and_which_tool_failed(tab: Tab,
     expect(page.locator(".graph")).to_contain_text("agent · turn 2")
     expect(page.locator(".graph")).not_to_contain_text("2 runs")
     panel(page).get_by_role("button", name="Show its parameters").click()
+    conversations = panel(page).locator(".conversation")
+    expect(conversations).to_have_count(2)
+    asked, answered = conversations.all()
+    expect(asked.locator("> li")).to_have_text(
+        ["UserWhere is my parcel?", "Model · turn 1calls orders", "orders answers[]"]
+    )
+    expect(answered).to_contain_text("calls parcel")
+    expect(answered.get_by_role("group", name="Arguments of parcel")).to_have_text('{"number": "P-7"}')
+    panel(page).get_by_role("button", name="Show as JSON").first.click()
     expect(panel(page)).to_contain_text('"content": "Where is my parcel?"')
     panel(page).get_by_role("button", name="Go to the failed one").click()
     expect(panel(page)).to_contain_text("answer › turn 2 › parcel")
     expect(panel(page)).to_contain_text("HTTP request failed with status 404")
+    page.get_by_role("button", name="Replay").click()
+    slider = page.get_by_role("slider")
+    heading = panel(page).get_by_role("heading", level=2)
+    seen = set()
+    for at in range(1, int(slider.get_attribute("max") or 0)):
+        slider.fill(str(at))
+        seen.add(heading.inner_text())
+    assert {"answer › turn 1 › ask", "answer › turn 2 › parcel"} <= seen
+    assert not any("round" in text for text in seen)
 
 
 def test_the_timeline_and_the_log_of_an_agent_name_its_turns(tab: Tab, api: Client, model: str) -> None:

@@ -368,7 +368,7 @@ def test_text_code_and_conditions_are_written_as_they_are_typed(tab: Tab, api: C
     assert nodes["count"]["params"] == {"script": "const x = 1;\nreturn {x: x};\n"}
 
 
-def test_nothing_covers_the_frame_of_the_focus(tab: Tab, flow: str) -> None:
+def test_nothing_covers_the_frame_of_the_focus_and_nothing_blinks(tab: Tab, flow: str) -> None:
     page = edited(tab, flow)
     code(page).click()
     editor = page.locator(".cm-editor")
@@ -379,6 +379,14 @@ def test_nothing_covers_the_frame_of_the_focus(tab: Tab, flow: str) -> None:
 
     assert (inner["x"], inner["y"]) == (frame["x"] + 1, frame["y"] + 1)
     assert (inner["width"], inner["height"]) == (frame["width"] - 2, frame["height"] - 2)
+    # The style sheet of the page, which ends what moves, has no say in the editor: its cursor would blink.
+    moving = "document.querySelector('.code-host').shadowRoot.getAnimations().length"
+    assert page.evaluate(moving) == 0
+    page.emulate_media(reduced_motion="no-preference")
+    page.reload()
+    code(page).click()
+    assert page.evaluate(moving) == 1
+    page.emulate_media(reduced_motion="reduce")
 
 
 def test_a_tooltip_closes_at_the_first_key_and_comes_back_with_the_mouse(tab: Tab, flow: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
@@ -477,3 +477,45 @@ def test_the_appearance_changes_and_the_session_goes_on_in_a_browser_without_roo
 
     with page.expect_request("**/api/v1/auth/refresh"):
         page.clock.run_for(25 * 60_000)
+
+
+def test_short_lists_lead_to_their_next_page_and_a_copy_is_announced(tab: Tab, api: Client) -> None:
+    for number in range(2):
+        api.post("/api/v1/tokens", {"name": f"token {number}", "scopes": ["read"]})
+    # The browser has the second session.
+    place = api.post("/api/v1/workspaces", {"name": "Two"}).json
+    for number in range(2):
+        api.post(f"/api/v1/workspaces/{place['id']}/invitations", {"email": f"{number}@example.com", "role": "viewer"})
+    other = api.new_account("user", "The other")
+    api.post(f"/api/v1/workspaces/{place['id']}/members", {"account": other.email, "role": "viewer"})
+
+    page = tab.go("/account?tab=tokens")
+    # Pages of one entry instead of 50.
+    page.route(
+        "**/api/v1/**limit=50*", lambda route: route.continue_(url=route.request.url.replace("limit=50", "limit=1"))
+    )
+
+    def leads_on(rows: Locator, lists: Locator) -> None:
+        expect(rows).to_have_count(1)
+        first = rows.inner_text()
+        lists.get_by_role("link", name="Next page").click()
+        expect(rows).not_to_have_text(first, use_inner_text=True)
+        expect(rows).to_have_count(1)
+        expect(lists.get_by_role("link", name="First page")).to_be_visible()
+
+    page.reload()
+    leads_on(page.locator("tbody tr"), page.locator("main"))
+    page.get_by_role("link", name="Sessions").click()
+    leads_on(page.locator("tbody tr"), page.locator("main"))
+    page.goto(f"/w/{place['slug']}/workspace")
+    for name in ("Members", "Invitations"):
+        card = page.locator(".card").filter(has=page.get_by_role("heading", name=name, exact=True))
+        leads_on(card.locator("tbody tr"), card)
+
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Invite").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("E-mail address").fill("third@example.com")
+    dialog.get_by_role("button", name="Invite").click()
+    dialog.get_by_role("button", name="Copy").click()
+    expect(dialog.get_by_role("status").filter(has_text="Copied")).to_have_text("Copied")

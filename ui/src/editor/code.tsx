@@ -109,7 +109,8 @@ function extensions(latest: { readonly current: CodeProps }) {
     lintGutter(),
     foldGutter(),
     history(),
-    drawSelection(),
+    // The style sheet of the page does not reach into the shadow root.
+    drawSelection({ cursorBlinkRate: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 1200 }),
     dropCursor(),
     highlightActiveLine(),
     highlightActiveLineGutter(),

@@ -28,7 +28,7 @@ export default function Execution({ parameters }: { parameters: { id?: string } 
 }
 
 const GraphTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/graph").then((module) => module.GraphTab));
-const DataTab = later<{ detail: Detail }>(() => import("./execution/data").then((module) => module.DataTab));
+const DataTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/data").then((module) => module.DataTab));
 const LogsTab = later<{ store: ExecutionStore }>(() => import("./execution/logs").then((module) => module.LogsTab));
 const TimelineTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/timeline").then((module) => module.TimelineTab));
 const CancelDialog = later<{ id: string; onDone: () => Promise<void>; onClose: () => void }>(() => import("./execution/actions").then((module) => module.CancelDialog), { isAbove: true });
@@ -57,7 +57,7 @@ function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
       {tab === "graph" && !isLoading && <GraphTab store={store} detail={detail} />}
       {tab === "timeline" && !isLoading && <TimelineTab store={store} detail={detail} />}
       {tab === "logs" && <LogsTab store={store} />}
-      {tab === "data" && <DataTab detail={detail} />}
+      {tab === "data" && <DataTab store={store} detail={detail} />}
     </>
   );
 }

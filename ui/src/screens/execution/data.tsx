@@ -1,7 +1,7 @@
 /** The data of an execution: input, result, error. */
 import { api } from "../../api/client";
 import { readable } from "../../execution/names";
-import { FINAL, type Detail, type Preview } from "../../execution/store";
+import { FINAL, type Detail, type ExecutionStore, type Preview } from "../../execution/store";
 import { executions as texts } from "../../texts/executions";
 import { step as words } from "../../texts/step";
 import { Fault } from "./fault";
@@ -19,7 +19,7 @@ export function dataOf({ id }: Detail): { load: (key: "input" | "config" | "resu
   };
 }
 
-export function DataTab({ detail }: { detail: Detail }) {
+export function DataTab({ store, detail }: { store: ExecutionStore; detail: Detail }) {
   const { load, href } = dataOf(detail);
   const result = detail.result as Preview | undefined;
   const data = detail.failure?.data as Preview | undefined;
@@ -32,7 +32,7 @@ export function DataTab({ detail }: { detail: Detail }) {
         {detail.failure !== undefined && (
           <section class="stack tight">
             <h2>{texts.result}</h2>
-            <Fault detail={detail} message={detail.failure.message} step={detail.failure.step ?? undefined}><code>{detail.failure.type}</code>{detail.failure.step && <> · <span title={detail.failure.step}>{readable(detail.failure.step)}</span></>}</Fault>
+            <Fault detail={detail} message={detail.failure.message} step={detail.failure.step ?? undefined}><code>{detail.failure.type}</code>{detail.failure.step && <> · <span title={detail.failure.step}>{readable(detail.failure.step, store.turns.value)}</span></>}</Fault>
             {data !== undefined && <Value label={words.errorData} preview={data} load={load("failure")} href={href} />}
           </section>
         )}

@@ -16,7 +16,7 @@ import { Drawer } from "./drawer";
 import type { Replay, Replayed } from "./replay";
 
 const Scrubber = later<{ subs: SubFlows; replay: Replay; onEnd: () => void }>(() => import("./replay").then((module) => module.Scrubber));
-const ReplayPanel = later<{ replayed: Replayed }>(() => import("./replay").then((module) => module.ReplayPanel));
+const ReplayPanel = later<{ subs: SubFlows; replayed: Replayed }>(() => import("./replay").then((module) => module.ReplayPanel));
 
 export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Detail }) {
   const subs = useMemo(() => new SubFlows(store), [store]);
@@ -71,7 +71,7 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
           {!store.isLive.value && !isReplaying.value && <div class="scrub"><button class="btn quiet" onClick={() => (isReplaying.value = true)}>▶ {texts.replay}</button></div>}
         </div>
       )}
-      {replayed === undefined ? <Drawer store={place.store} detail={shown ?? detail} step={step} /> : <ReplayPanel replayed={replayed} />}
+      {replayed === undefined ? <Drawer store={place.store} detail={shown ?? detail} step={step} /> : <ReplayPanel subs={subs} replayed={replayed} />}
     </div>
   );
 }

@@ -148,15 +148,16 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
 }
 
 /** What is beside the graph during a replay: the event, its data, and the log up to it. */
-export function ReplayPanel({ replayed }: { replayed: Replayed }) {
+export function ReplayPanel({ subs, replayed }: { subs: SubFlows; replayed: Replayed }) {
   const event = replayed.events[Math.min(replayed.at, replayed.events.length) - 1];
   const { lines } = momentAfter(replayed.events, replayed.at, []);
+  const turns = subs.places.find(({ prefix }) => prefix === event?.prefix)?.store.turns.value;
   const result = (event as { result?: unknown } | undefined)?.result;
   return (
     <aside class="drawer" aria-label={texts.replay}>
       {event === undefined ? <p class="muted">{words.notBegun}</p> : (
         <div class="stack tight">
-          <h2 class="cut" title={event.step}>{event.step === undefined ? event.node_id ?? texts.title : readable(event.step)}</h2>
+          <h2 class="cut" title={event.step}>{event.step === undefined ? event.node_id ?? texts.title : readable(event.step, turns)}</h2>
           <p class="muted small">{words.events[event.type] ?? event.type}{event.action !== undefined && event.action !== "default" && ` (${event.action})`}</p>
           {event.error !== undefined && <div class="alert"><b>{causeFirst(event.error)}</b></div>}
           {event.type === "log" && <p>{causeFirst(event.message ?? "")}</p>}

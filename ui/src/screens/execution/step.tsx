@@ -62,7 +62,7 @@ function Whole({ detail }: { detail: Detail }) {
 function Missing({ store, step }: { store: ExecutionStore; step: string }) {
   const found = useQuery(`${store.id} ${step}`, () => store.find(step));
   if (found.error) return <Failure error={found.error} retry={found.reload} />;
-  return found.data === undefined ? <p class="muted" aria-busy="true">{common.loading}</p> : <Empty title={words.noStep(readable(step))}><p>{words.stepHint}</p></Empty>;
+  return found.data === undefined ? <p class="muted" aria-busy="true">{common.loading}</p> : <Empty title={words.noStep(readable(step, store.turns.value))}><p>{words.stepHint}</p></Empty>;
 }
 
 /** Runs of a node that are listed. */

@@ -7,7 +7,9 @@ import { Json } from "../../parts/json";
 import { Failure } from "../../parts/parts";
 import { expressionOf } from "../../parts/paths";
 import { CopyButton } from "../../parts/tools";
+import { conversation as ofTurns } from "../../texts/conversation";
 import { step as texts } from "../../texts/step";
+import { Conversation, messagesIn } from "./conversation";
 
 /** Longer values are opened as a file: a page with them is slow. */
 const MOST_BYTES = 2_000_000;
@@ -20,12 +22,15 @@ export function Value({ label, heading: Heading = "h3", preview, load, href, pat
   const whole = useQuery(`${isWhole} ${preview.size} ${preview.text}`, async () => (isWhole ? { value: await load() } : undefined));
   const isCut = preview.text !== undefined && whole.data === undefined;
   const value = preview.text === undefined ? preview.value : whole.data?.value;
+  const messages = isCut ? undefined : messagesIn(value);
+  const isRaw = useSignal(false);
   return (
     <section class="stack tight">
       <div class="row">
         <Heading>{label}</Heading>
         <span class="muted small">{isCut ? texts.cut(bytes(preview.text!.length), bytes(preview.size)) : bytes(preview.size)}</span>
         <span class="row right small">
+          {messages && <button class="btn quiet small-btn" onClick={() => (isRaw.value = !isRaw.value)}>{isRaw.value ? ofTurns.asTurns : ofTurns.asJson}</button>}
           {!isCut && <CopyButton text={JSON.stringify(value, null, 2) ?? ""} look="btn quiet small-btn" />}
           {path !== undefined && <CopyButton text={expressionOf(path)} label={texts.copyPath} look="btn quiet small-btn" />}
           {isCut && load !== undefined && preview.size <= MOST_BYTES && <button class="link small" onClick={() => (isAsked.value = true)}>{texts.wholeValue}</button>}
@@ -33,7 +38,7 @@ export function Value({ label, heading: Heading = "h3", preview, load, href, pat
         </span>
       </div>
       {whole.error && <Failure error={whole.error} retry={whole.reload} />}
-      {isCut ? <pre class="json" tabIndex={0}>{preview.text}…</pre> : <Json label={label} value={value} path={path} />}
+      {isCut ? <pre class="json" tabIndex={0}>{preview.text}…</pre> : messages && !isRaw.value ? <Conversation messages={messages} /> : <Json label={label} value={value} path={path} />}
     </section>
   );
 }
