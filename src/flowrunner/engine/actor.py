@@ -56,7 +56,13 @@ from flowrunner.engine.mailbox import (
     is_repeat,
     step_waiting_for,
 )
-from flowrunner.engine.recorder import redacted_key, storable_again, storable_error_soon, storable_soon
+from flowrunner.engine.recorder import (
+    redacted_key,
+    storable_again,
+    storable_error_soon,
+    storable_soon,
+    storable_start,
+)
 from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.secrets import LONG_BYTES
@@ -259,7 +265,8 @@ class ExecutionActor:
         quick = 0
         while True:
             # Recorded here: `_finish` cannot pause between lines.
-            await self._log(*self._mailbox.take_lines())
+            if lines := self._mailbox.take_lines():
+                await self._log(*lines)
             due_at = await self._decide()
             if self._cancel_requests and self._state.ending is None:
                 return None
@@ -286,7 +293,8 @@ class ExecutionActor:
             step, run = self._steps.begin_quick(lines.append)
             outcome = await run
         finally:
-            await self._log(*lines)
+            if lines:
+                await self._log(*lines)
         await self._record_outcome(step, outcome)
 
     @property
@@ -348,7 +356,7 @@ class ExecutionActor:
     def _act(self, decision: Action) -> None:
         match decision:
             case Start(event):
-                self._events.record(event)
+                self._events.record(storable_start(event))
                 self._steps.add(event.step)
             case Resume(step):
                 self._steps.add(step)

@@ -21,7 +21,7 @@ from flowrunner.engine.children import PendingNotifications, end_signal, notify_
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, LoadedExecution
 from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, Replay
 from flowrunner.engine.log_lines import line_of_end, line_of_start, log_ended
-from flowrunner.engine.recorder import LinkHidingRedactor, record, storable_again, storable_soon
+from flowrunner.engine.recorder import LinkHidingRedactor, Storable, record, storable_soon
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
@@ -73,8 +73,7 @@ class FlowEngine:
                 # Let other tasks run.
                 size_at_yield = log.size
                 await asyncio.sleep(0)
-        # It has nothing to redact: its names are those of the first node and its type.
-        log.record(storable_again(line_of_start(started)))
+        log.record(line_of_start(started))
         stays = at_once and self._reserve_memory(actor, log.size, memory)
         await actor.create(begins=stays and not flow.nodes[flow.start].pure and not new.kept)
         return actor if stays else None
@@ -221,7 +220,7 @@ class FlowEngine:
         if stored.status.is_final:
             return
         redactor, at = await self._redactor(stored.workspace_id), self._deps.clock.now()
-        events: tuple[Event, ...] = (line_of_end(ending, None), ending)
+        events: tuple[Event | Storable, ...] = (line_of_end(ending, None), ending)
         records = [
             record(event, seq=seq, at=at, redactor=redactor) for seq, event in enumerate(events, stored.last_seq + 1)
         ]

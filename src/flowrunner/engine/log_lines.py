@@ -1,5 +1,7 @@
 """Log lines about an execution: those that the engine adds to its own log, and those in the server's log."""
 
+from functools import lru_cache
+
 import structlog
 
 from flowrunner.domain.events import (
@@ -17,6 +19,7 @@ from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, milliseconds, rfc3339
 from flowrunner.domain.waits import ApprovalWait
+from flowrunner.engine.recorder import MOST_ENCODED, Storable, storable_again
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.telemetry import ObservedExecution
 
@@ -28,9 +31,14 @@ def level_of(level: str) -> LogLevel:
     return level if level in LOG_LEVELS else "info"
 
 
-def line_of_start(started: Started) -> Logged:
+@lru_cache(maxsize=MOST_ENCODED)
+def _line_without_values(level: LogLevel, message: str, node: str | None, node_type: str | None) -> Storable:
+    return storable_again(Logged(level=level, message=message, node=node, node_type=node_type))
+
+
+def line_of_start(started: Started) -> Storable:
     message = "Execution queued: the concurrency limit is reached" if started.is_queued else "Execution started"
-    return Logged(level="info", message=message, node=started.node, node_type=started.node_type)
+    return _line_without_values("info", message, started.node, started.node_type)
 
 
 def line_of_failed_attempt(event: NodeFailed) -> Logged:
@@ -69,17 +77,17 @@ def line_of_answer(current: StepState) -> Logged:
     )
 
 
-def line_of_end(event: Ending | ScopeEnded, last: StepState | None) -> Logged:
+def line_of_end(event: Ending | ScopeEnded, last: StepState | None) -> Logged | Storable:
     """Return the line about the end of the flow at its step ``last``."""
     node = None if last is None else last.step.node
     node_type = None if last is None else last.node_type
     outcome = event.outcome if isinstance(event, ScopeEnded) else None
     if isinstance(event, Completed) or outcome == "completed":
-        return Logged(level="info", message="Execution completed", node=node, node_type=node_type)
+        return _line_without_values("info", "Execution completed", node, node_type)
     if isinstance(event, Failed | ScopeEnded) and event.error is not None:
         message = f"Execution failed: {event.error.message}"
         return Logged(level="error", message=message, node=node, node_type=node_type)
-    return Logged(level="warn", message="Execution cancelled", node=node, node_type=node_type)
+    return _line_without_values("warn", "Execution cancelled", node, node_type)
 
 
 # Lines about executions in the server's log: names, numbers and error types, never values of users.

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -36,6 +37,8 @@ from flowrunner.ports.event_codec import encode_event, fields_of
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.secrets import LONG_BYTES, Redactor
 
+# Events that are the same in every execution of a flow are encoded once.
+MOST_ENCODED: Final = 1024
 MAX_EVENT_BYTES: Final = 2 * 1024 * 1024
 MAX_LOG_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
@@ -67,6 +70,21 @@ def storable(event: Event, redactor: Redactor) -> Storable:
     return _storable(*_encoded(event), redactor)
 
 
+def storable_start(event: NodeStarted) -> Storable:
+    """Return the stored form of the start of a step, which has names of the flow alone.
+
+    The first start of a node outside loops is the same in every execution, and encoded once.
+    """
+    if event.scope or event.iteration > 1 or event.attempt > 1:
+        return Storable(event, encode_event(event))
+    return _first_start(event.node, event.node_type)
+
+
+@lru_cache(maxsize=MOST_ENCODED)
+def _first_start(node: str, node_type: str) -> Storable:
+    return storable_again(NodeStarted(node=node, node_type=node_type, iteration=1, attempt=1))
+
+
 def storable_again(event: Event) -> Storable:
     """Return the stored form of an event without values, or whose values were redacted as part of another event."""
     return _storable(*_encoded(event), None)
@@ -96,9 +114,9 @@ async def without_secrets(value: JSON, redactor: Redactor) -> tuple[JSON, bool]:
     return (stored.result, True) if isinstance(stored, NodeCompleted) else (None, False)
 
 
-def record(event: Event, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
+def record(event: Event | Storable, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
     """Return an event as a record of the journal. Raises: See `storable`."""
-    return Recorded(seq, at, *storable(event, redactor))
+    return Recorded(seq, at, *(event if isinstance(event, Storable) else storable(event, redactor)))
 
 
 def _encoded(event: Event) -> tuple[Event, bytes]:
