@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowrunner.domain.events import ErrorValue, Event, Failed, Logged, NodeCompleted, NodeStarted
+from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logged, NodeCompleted, NodeStarted
 from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.mismatches import mismatches, same
 from flowrunner.flowtest.paths import trace
@@ -235,6 +235,7 @@ def test_values_are_the_same_if_they_are_the_same_json(one: Any, other: Any) -> 
 FLOW_NODES: Any = {"a": {"type": "return"}, "b": {"type": "log"}}
 FLOW = read_flow("nodes: {a: {type: return}, b: {type: log, params: {message: x}}}\non_finish: b\n", specs())
 LINE = Logged(level="info", message="All is well")
+OTHER_LINE = Logged(level="error", message="Nothing else")
 HANDLED = NodeStarted(node="b", node_type="log", iteration=1, attempt=1, scope="on_finish")
 FAILED = Failed(error=ErrorValue(type="http.503", message="Busy, come again", node="a"))
 
@@ -257,7 +258,7 @@ FAILED = Failed(error=ErrorValue(type="http.503", message="Busy, come again", no
 def test_each_part_of_an_expectation_is_compared(expect: dict[str, Any], what: list[str]) -> None:
     tests, faults = read_tests({"t": {"expect": {"status": "failed", **expect}}}, FLOW_NODES)
 
-    found = mismatches(FLOW, [LINE, HANDLED, FAILED], tests["t"].expect)
+    found = mismatches(FLOW, [LINE, OTHER_LINE, HANDLED, FAILED], tests["t"].expect)
 
     assert (faults, [one.what for one in found]) == ((), what)
 
@@ -285,3 +286,25 @@ def test_a_node_that_was_skipped_once_is_in_the_path_when_it_runs() -> None:
     found = trace(flow, events)
 
     assert (found.path, found.tries) == (("b", "a"), {("b",): 1, ("a",): 1})
+
+
+def test_the_difference_of_two_results_is_shown_by_its_lines_alone() -> None:
+    wanted: Any = {"a": 1, "b": 2}
+    tests, _ = read_tests({"t": {"expect": {"result": wanted}}}, FLOW_NODES)
+
+    (found,) = mismatches(FLOW, [Completed(result={"a": 1, "b": 3})], tests["t"].expect)
+
+    assert (found.what, found.expected, found.actual) == ("result", wanted, {"a": 1, "b": 3})
+    assert {'-  "b": 2', '+  "b": 3', '   "a": 1,'} <= set(found.lines)
+    assert not any(line.startswith("@@") for line in found.lines)
+
+
+def test_flows_of_files_are_found_by_their_names_and_labels() -> None:
+    flows = GivenFlows()
+    texts = ("{name: A, version: '1'}", "{name: B, version: '1'}", "{name: A, version: '2'}")
+    given = [flows.add(flow_of(f"metadata: {text}\nnodes: {{a: {{type: return}}}}"), {}) for text in texts]
+
+    assert len({one.id for one in given}) == len({one.revision_id for one in given}) == 3
+    assert [flows.find("A"), flows.find("B"), flows.find("A", 2), flows.find("A", "3"), flows.find("C")] == [
+        given[0], given[1], given[2], None, None]  # fmt: skip
+    assert flows.of_revision(given[1].revision_id) is given[1]

@@ -1,6 +1,7 @@
 """Lookups of names for flows: each gives its slot back, however it ends."""
 
 import asyncio
+import errno
 import socket
 import threading
 from typing import Any, Final
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.security import name_lookups
+from flowrunner.security import egress_connections, name_lookups
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver, lookup_slots
+from flowrunner.security.open_files import ATTEMPTS
 
 MARA: Final = WorkspaceId("mara")
 # The ends of a lookup, each with what its caller sees.
@@ -84,3 +86,25 @@ def test_a_lookup_gives_its_slot_back_however_it_ends(ends: list[str]) -> None:
         patch.setattr(threading, "Thread", Lookup)
         patch.setattr(name_lookups, "addresses_of", addresses)
         asyncio.run(play(ends, patch))
+
+
+@pytest.mark.parametrize(("number", "times"), [(errno.EMFILE, ATTEMPTS), (errno.ECONNREFUSED, 1)])
+async def test_a_lookup_without_a_free_file_is_tried_again_a_few_times(
+    monkeypatch: pytest.MonkeyPatch, number: int, times: int
+) -> None:
+    asked: list[str] = []
+
+    class Failing:
+        async def resolve(self, host: str, *_: object) -> list[Any]:
+            asked.append(host)
+            if len(asked) > ATTEMPTS:
+                raise AssertionError("it does not end")
+            raise OSError(number, "no")
+
+    monkeypatch.setattr(egress_connections, "PAUSE_SECONDS", 0)
+    resolver: Any = Failing()
+
+    with pytest.raises(OSError, match="no"):
+        await egress_connections._looked_up(resolver, "db.example.com", 5432)
+
+    assert len(asked) == times

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.security import redactors
 from flowrunner.security.hidden_values import HiddenValues
 from flowrunner.security.redaction import SecretRedactor
@@ -107,3 +107,11 @@ def test_a_redactor_weighs_about_what_it_takes(values: list[str]) -> None:
 
     # The tree of the search is not traced.
     assert 0.5 * taken < redactor.weight < 2 * taken
+
+
+def test_s26_a_secret_that_is_a_number_is_hidden_as_one_and_others_stay_what_they_are() -> None:
+    redactor = SecretRedactor()
+    redactor.add(["12345678", "0.1234567"])
+    value: JSON = {"n": 12345678, "list": [0.1234567, 1234567, True, None], "12345678": "n"}
+
+    assert redactor.redact(value) == {"n": "***", "list": ["***", 1234567, True, None], "***": "n"}

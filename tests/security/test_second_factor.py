@@ -254,6 +254,12 @@ def test_a_code_is_accepted_for_half_a_minute_before_and_after_its_time() -> Non
     assert found == [None, present - 1, present, present + 1, None]
 
 
+def test_the_address_for_an_authenticator_names_the_installation_and_the_account() -> None:
+    uri = TotpCodes("Flow Runner").uri("ABC", account="a+b@example.com")
+
+    assert uri == "otpauth://totp/Flow%20Runner:a%2Bb@example.com?secret=ABC&issuer=Flow+Runner"
+
+
 def test_s03_the_wait_grows_up_to_an_hour_and_ends_at_a_hundred() -> None:
     waits = [wait_after(number).total_seconds() for number in range(1, MOST_WRONG_CODES + 1)]
 

@@ -107,6 +107,28 @@ async def test_a_step_takes_one_slot_however_often_it_asks() -> None:
     assert held == (1, 1, 1)
 
 
+async def test_a_step_gives_its_slot_and_memory_back_when_it_leaves_and_takes_none_after_that() -> None:
+    open_ones: list[str] = []
+
+    @asynccontextmanager
+    async def held(name: str) -> AsyncIterator[None]:
+        open_ones.append(name)
+        yield
+        open_ones.remove(name)
+
+    http: Any = SimpleNamespace(hold_long_value=lambda _: held("slot"), hold_memory=lambda _, size: held(f"{size}"))
+    slot = LongValueSlot(http, WorkspaceId("mara"))
+
+    await slot.take(100)
+    await slot.take(200)
+    before = sorted(open_ones)
+    await slot.leave()
+    after = list(open_ones)
+    await slot.take(300)
+
+    assert (before, after, open_ones, slot.is_held) == (["100", "slot"], [], [], False)
+
+
 async def test_one_long_document_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox: Any = None
     language, work = Language(specs(), RustSchemas(), sandbox), Work()
