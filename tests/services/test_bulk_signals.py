@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, Unavailable
+from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, NotFound, Unavailable
 from flowrunner.domain.labels import label_term
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.request_keys import RequestKey
@@ -276,3 +276,20 @@ async def test_the_audit_log_has_a_signal_without_its_key(engine: Machine, mara:
 
     told = rows_of(engine.path, "SELECT actor, object_id, details FROM audit WHERE action = 'execution.signalled'")
     assert told == [(mara.account_id, id, "{}")]
+
+
+@pytest.mark.parametrize("error", [NotFound("execution"), Conflict("The execution has already ended")])
+async def test_an_execution_that_is_gone_or_over_meanwhile_is_named_beside_those_that_took_the_signal(
+    engine: Machine, mara: Caller, error: Exception
+) -> None:
+    first, second = await started(engine, mara, await engine.save(TWICE), 2)
+
+    class Losing(Interrupted):
+        async def send(self, caller: Caller, id: ExecutionId, key: str, payload: JSON, **more: Any) -> None:
+            if id == first:
+                raise error
+            await super().send(caller, id, key, payload, **more)
+
+    sent = await bulk_signals(engine, Losing(engine.signals, after=5)).send(mara, ORDER, "paid", 1)
+
+    assert (list(sent.taken), list(sent.refused)) == ([second], [(first, str(error))])

@@ -13,6 +13,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import InvalidFlow, InvalidInput, NotFound, PreconditionFailed
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.triggers import Chain
+from flowrunner.domain.values import AccountId
 from flowrunner.ports.flows import FlowFilter, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.schemas import RustSchemas
@@ -28,6 +29,8 @@ from flowrunner.storage.usage import SqlUsage
 from support.databases import rows_of
 from support.dependencies import Machine
 from support.flows import specs
+
+from .callers import member_caller_of
 
 SMALL = "metadata: {name: N, description: D, version: '1', tags: [a]}\nnodes: {a: {type: return}}\n"
 ALL = Page(limit=1000, offset=0)
@@ -174,6 +177,18 @@ async def test_a_change_of_the_name_alone_makes_no_revision(flows: Flows, mara: 
     assert renamed.revision_id == same.revision_id == saved.revision_id != changed.revision_id
     assert (renamed.name, renamed.definition, renamed.version) == ("M", SMALL, "1")
     assert renamed.updated_at > saved.updated_at
+
+
+async def test_a_flow_was_saved_by_the_member_who_wrote_its_revision_and_not_by_one_who_renamed_it(
+    flows: Flows, mara: Caller
+) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    omar = member_caller_of(AccountId("account-omar"), mara.workspace_id, "editor")
+
+    renamed = await flows.update(omar, saved.id, FlowDraft(name="M"))
+    changed = await flows.update(omar, saved.id, FlowDraft(definition=SMALL + "# x"))
+
+    assert (renamed.saved_by, changed.saved_by) == (mara.account_id, omar.account_id)
 
 
 async def test_changes_of_different_parts_at_once_all_happen(flows: Flows, mara: Caller) -> None:
