@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import pytest
 
+from flowrunner.api.execution_filters import _terms_of
 from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.http.requests import moment_of
 from flowrunner.api.server import ROUTERS
 from flowrunner.domain.errors import InvalidInput
+from flowrunner.domain.labels import MAX_TERMS
 from support.client import Client
 
 PAGING: Final = {"limit", "offset", "cursor", "count", "after"}
@@ -137,3 +139,18 @@ def test_a_plus_that_an_address_has_made_a_blank_is_explained() -> None:
         moment_of("since", "2027-01-31T12:00:00 02:00")
 
     assert [fault.hint for fault in raised.value.faults] == ["write + as %2B in an address"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "inputs", "job"), [(MAX_TERMS, 0, None), (1, MAX_TERMS - 1, None), (MAX_TERMS - 1, 0, "j")]
+)
+def test_as_many_labels_and_inputs_as_can_be_looked_up_are_combined_and_a_job_is_one_of_them(
+    labels: int, inputs: int, job: str | None
+) -> None:
+    texts = [f"l{n}:v" for n in range(labels)]
+    values = [(f"i{n}", "v") for n in range(inputs)]
+
+    assert len(_terms_of(texts, values, job, "")) == MAX_TERMS
+    with pytest.raises(InvalidInput) as raised:
+        _terms_of([*texts, "more:v"], values, job, "")
+    assert [fault.path for fault in raised.value.faults] == ["label"]

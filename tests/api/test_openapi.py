@@ -14,6 +14,8 @@ from jsonschema_rs import Draft202012Validator, meta
 from api.shapes import MOMENT, NAP, SMALLEST
 from api.test_routes import OPEN
 from flowrunner.api.http.examples import EXAMPLES
+from flowrunner.api.http.openapi import openapi_document
+from flowrunner.api.server import ROUTERS
 from support.client import PASSWORD, Client, Reply
 from support.codes import code_of
 from support.waiting import wait_for
@@ -911,3 +913,10 @@ def test_the_check_of_answers_sees_a_field_that_is_not_described(document: Any) 
     assert not list(Draft202012Validator(schema).iter_errors({"message": "x"}))
     assert list(Draft202012Validator(schema).iter_errors({"message": "x", "password_hash": "y"}))
     assert list(Draft202012Validator(schema).iter_errors({}))
+
+
+def test_every_schema_of_the_document_is_used_by_something_in_it() -> None:
+    document = openapi_document([route for router in ROUTERS for route in router.routes])
+    used = {match[1] for match in re.finditer(r'"#/components/schemas/([^"]+)"', json.dumps(document))}
+
+    assert document["components"]["schemas"].keys() - used == set()

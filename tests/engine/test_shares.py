@@ -204,21 +204,3 @@ async def test_executions_do_not_read_in_the_turn_of_the_request_that_made_room_
             assert await engine.until_ended(f"e{n}") is Status.COMPLETED
 
     assert seen == [None] * 5
-
-
-async def test_a_workspace_has_no_more_executions_in_memory_than_it_may_although_there_is_room(path: Path) -> None:
-    may_end = asyncio.Event()
-
-    async def work(*_: Any) -> None:
-        await may_end.wait()
-
-    async with machine(path, types=[Acting("act", work)], limits=WorkspaceLimits(active=2)) as engine:
-        await engine.save("nodes: {a: {type: act}}")
-        for number in range(4):
-            await engine.start(id=f"exec-{number}")
-        in_memory = engine.in_memory
-        may_end.set()
-        ends = [await engine.until_ended(f"exec-{number}") for number in range(4)]
-
-    assert in_memory == 2
-    assert ends == [Status.COMPLETED] * 4
