@@ -5,12 +5,13 @@ import re
 import threading
 from typing import Any
 
+import click
 import pytest
 
 from client.scripted import answer, scripted
 from client.test_hostile_servers import TOKEN, cut, stream
 from flowrunner.cli import log_lines, outages, waiting
-from flowrunner.cli.common import CommandFailed
+from flowrunner.cli.common import CommandFailed, common
 from flowrunner.cli.live import Silence
 from flowrunner.client import Client
 
@@ -107,3 +108,25 @@ def test_events_are_read_portion_by_portion() -> None:
     assert [head.split()[1].partition("?")[2] for head in server.heads()] == [
         f"after={after}&limit=500" for after in (0, 2, 3)
     ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        ({}, "20\n"),
+        ({"fields": "id,status"}, "exec-1"),
+        ({"query": "id"}, "exec-1"),
+        ({"output": "json"}, '"id": "exec-1"'),
+    ],
+)
+def test_an_execution_that_was_waited_for_is_shown_by_its_result_or_as_the_options_want_it(
+    capsys: pytest.CaptureFixture[str], wanted: dict[str, Any], shown: str
+) -> None:
+    with click.Context(click.Command("run")):
+        for name, value in wanted.items():
+            setattr(common(), name, value)
+        code = waiting.end_with({"id": "exec-1", "status": "completed", "result": 20})
+
+    said = capsys.readouterr().out
+    assert code == 0
+    assert said == shown if not wanted else shown in said

@@ -237,7 +237,7 @@ def test_faults_within_long_keys_do_not_repeat_them(depth: int) -> None:
     assert sum(len(fault.path) for fault in faults) <= 2000 * MOST_PATH_CHARACTERS
 
 
-@pytest.mark.parametrize("others", ["", "\ue83d\ue00a", "\ue83d\ua83d", "\ue83d\ua83d\ub83d"])
+@pytest.mark.parametrize("others", ["", "\ue83d\uee00", "\ue83d\uee00\ua83d\uae00", "\ue83d\ua83d\ub83d"])
 def test_a_pair_of_escapes_is_a_character_beside_any_others(others: str) -> None:
     source = read_yaml(f'{{"a": "\\ud83d\\ude00{others}", b: \'\\ud83d\\ude00\'}}')
 

@@ -28,7 +28,7 @@ from flowrunner.domain.values import memory_of
 from flowrunner.nodes import http, http_request, webhook
 from flowrunner.nodes.files import decoded, multipart
 from flowrunner.nodes.http import json_body, with_headers
-from flowrunner.nodes.http_answers import ResponseKind, read_body
+from flowrunner.nodes.http_answers import ResponseKind, body_or_text, read_body
 from flowrunner.nodes.http_request import HttpRequest, encoded
 from flowrunner.nodes.webhook import Webhook
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure
@@ -965,7 +965,8 @@ async def test_a_cancelled_request_ends_at_once(nodes: Nodes, peer: Peer) -> Non
 @pytest.mark.parametrize(
     "url",
     ["", "example.com", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "http:///x", "http://a:99999/",
-     "http://127.0.0.1:0/", "http://127.0.0.1/ x", "http://127.0.0.1\\@evil/", "http://127.0.0.1/\r\nX: y", "gopher://x",
+     "http://127.0.0.1:0/", "http://127.0.0.1/ x", "http://127.0.0.1\\@evil/", "http://127.0.0.1/\r\nX: y",
+     "gopher://x",
      "http://[::1", "javascript:alert(1)", "http://x\x00/", "http://xn--/", "http://xn--a/", "http://a.xn--%ff/"],
 )  # fmt: skip
 async def test_what_is_no_web_address_is_refused(nodes: Nodes, url: str) -> None:
@@ -1151,3 +1152,16 @@ async def test_the_time_of_a_request_is_in_milliseconds(
     monkeypatch.setattr(http, "time", SimpleNamespace(perf_counter=lambda: next(times)))
 
     assert (await nodes.request(f"{peer.url}/ok"))["metadata"]["timing_ms"] == 12.5
+
+
+@pytest.mark.parametrize(
+    ("type", "body", "value"),
+    [
+        ("application/json", b'{"a": 1}', {"a": 1}), ("application/json", b'{"a": "\xff"}', '{"a": "\ufffd"}'),
+        ("application/json", b"\xef\xbb\xbf<p>\x00</p>", "<p>\ufffd</p>"),
+        ("text/plain; charset=latin-1", b"\xe9", "\u00e9"),
+        ("application/json; charset=latin-1", b"{\xe9", "{\u00e9"), ("application/json", b"", None),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_not_what_it_says_is_given_as_text(type: str, body: bytes, value: JSON) -> None:
+    assert body_or_text(HttpAnswer(200, {"content-type": type}, body, "http://peer/", 0)) == value

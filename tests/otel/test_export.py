@@ -522,6 +522,27 @@ def test_a_line_of_the_log_has_its_severity_and_its_trace(level: str, severity: 
     assert record.trace_flags == int(is_sampled)
 
 
+def test_the_attributes_of_a_line_are_its_fields_as_plain_values_and_those_that_are_empty_are_left_out() -> None:
+    error = ValueError("no")
+    record = _record(
+        {
+            "event": "a.b",
+            "level": "error",
+            "timestamp": "t",
+            "none": None,
+            "n": 1,
+            "list": [1],
+            "b": False,
+            "exc_info": error,
+        }
+    )
+
+    assert record.attributes is not None
+    assert dict(record.attributes) == {
+        "n": 1, "list": "[1]", "b": False, "exception.type": "ValueError", "exception.stacktrace": "ValueError: no\n"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("status", "error_type", "has_failed"),
     [
