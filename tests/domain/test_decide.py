@@ -4,6 +4,7 @@ import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final, cast
 
 import pytest
@@ -34,6 +35,7 @@ from flowrunner.domain.events import (
     Admitted,
     Cancelled,
     Completed,
+    ErrorValue,
     Event,
     Failed,
     NodeCompleted,
@@ -534,6 +536,53 @@ def test_crashes_of_a_loop_are_counted_from_its_last_round_on() -> None:
     apply(state, opened, NOON)
 
     assert (before, state.at(Step("each", 1)).interruptions) == (2, 0)
+
+
+def opened_state(keys: Sequence[str], **settings: Any) -> ExecutionState:
+    """Return the state of an execution whose first step `each.1` has opened scopes."""
+    opened = ScopesOpened(
+        node="each", node_type="test", iteration=1, attempt=1, keys=keys, inputs=keys, concurrency=len(keys),
+        needed=len(keys), **settings,
+    )  # fmt: skip
+    return replay([(event, NOON) for event in (*loop_of_rounds(0), opened)])
+
+
+def test_the_parts_of_many_scopes_are_collected_in_their_order_however_they_end() -> None:
+    keys = [str(number) for number in range(12)]
+    state = opened_state(keys)
+    for key in reversed(keys[1:]):
+        started = NodeStarted(node="in", node_type="test", iteration=1, attempt=1, scope=f"each.1[{key}]")
+        apply(state, started, NOON)
+        ended = ScopeEnded(scope=f"each.1[{key}]", outcome="completed", result=int(key), part_bytes=1)
+        apply(state, ended, NOON)
+
+    assert state.at(Step("each", 1)).collected({"0": "other"}) == ["other", *range(1, 12)]
+
+
+@pytest.mark.parametrize(("not_before", "until"), [(1, 2), (2, 1), (None, 1), (1, None)])
+def test_scopes_are_due_at_the_earlier_of_their_start_and_their_end(not_before: int | None, until: int | None) -> None:
+    at = [None if seconds is None else NOON + timedelta(seconds=seconds) for seconds in (not_before, until)]
+
+    state = opened_state(["0"], not_before=at[0], until=at[1])
+
+    assert state.due_at == NOON + timedelta(seconds=1)
+
+
+def test_a_failed_scope_names_the_innermost_step_that_failed() -> None:
+    state, error = opened_state(["0"]), ErrorValue(type="a.b", message="m", node="in")
+    at: dict[str, Any] = {"node": "in", "node_type": "test", "iteration": 1, "attempt": 1, "scope": "each.1[0]"}
+    inner: dict[str, Any] = {**at, "node": "deep", "scope": "each.1[0]/in.1[0]"}
+    opened = ScopesOpened(**at, keys=["0"], inputs=[None], concurrency=1, needed=1)
+    failures = (NodeFailed(**inner, error=error), ScopeEnded(scope=inner["scope"], outcome="failed", error=error))
+
+    for event in (NodeStarted(**at), opened, NodeStarted(**inner), *failures):
+        apply(state, event, NOON)
+
+    scopes = state.at(Step("in", 1, "each.1[0]")).open
+    assert scopes is not None
+    assert scopes.failed_at is not None
+    assert scopes.failed_at.step == Step("deep", 1, "each.1[0]/in.1[0]")
+    assert scopes.errors == {"0": error}
 
 
 def test_a_node_that_keeps_ending_the_process_fails_in_the_end() -> None:
