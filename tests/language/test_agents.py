@@ -104,6 +104,25 @@ def test_the_faults_of_a_tool_name_its_place(tool: str, path: str, code: str) ->
     assert (f"nodes.answer.params.tools[0]{path}", code) in faults_of(tool)
 
 
+@pytest.mark.parametrize(
+    ("url", "is_warned"),
+    [
+        ("${call.arguments.url}", True),
+        ("${call.arguments.base}/orders", True),
+        ("${`https://x/${call.arguments.id}`}", True),
+        ("${input.base}/${call.arguments.id}", False),
+        ("https://x/${call.arguments.id}", False),
+    ],
+)
+def test_a_url_that_begins_with_an_argument_is_warned_of(url: str, is_warned: bool) -> None:
+    tool = f'{{name: look, description: d, http.request: {{url: "{url}"}}}}'
+    faults = study_flow(AGENT % tool, specs()).faults
+
+    assert [(fault.path, fault.code) for fault in faults] == (
+        [("nodes.answer.params.tools[0].http.request.url", "agent.url")] if is_warned else []
+    )
+
+
 def test_an_agent_has_a_node_for_each_tool_of_an_mcp_server() -> None:
     flow = flow_of(AGENT % "{mcp: {url: 'http://x', tools: [add, look]}, retry: {max: 1}, timeout: 7s}", specs())
     nodes = flow.nodes["answer"].child_scopes[""].nodes

@@ -4,6 +4,7 @@ The language makes the nodes inside an agent (`flowrunner.language.agents`): one
 one for each tool. Each question and each call is a run of one of them, and the conversation is what they have returned.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, Self
@@ -39,6 +40,7 @@ MOST_TURNS: Final = 100
 MOST_OF_TOOLS: Final = 200_000
 _MOST_FAULTS: Final = 10
 _MOST_OF_A_MESSAGE: Final = 2000
+_BEGINS_WITH_ARGUMENT: Final = re.compile(r"\s*\$\{[^}]*\bcall\b")
 
 
 class McpServer(Params):
@@ -193,6 +195,10 @@ class Agent(NodeType[AgentOwnParams]):
                 continue
             if _is_expression(tool.get("input")):
                 faults.append(_not_written(("tools", place, "input"), "a map"))
+            request = tool.get("http.request")
+            url = request.get("url") if isinstance(request, dict) else None
+            if isinstance(url, str) and _BEGINS_WITH_ARGUMENT.match(url):
+                faults.append(_warning("agent.url", ("tools", place, "http.request", "url")))
             server = tool.get("mcp")
             names = server.get("tools") if isinstance(server, dict) else None
             if _is_expression(names) or (isinstance(names, list) and any(map(_is_expression, names))):
@@ -267,6 +273,14 @@ _NEVER_TOLD: Final = frozenset({"flow.recursion", "flow.too_deep"})
 
 def _is_expression(value: JSON) -> bool:
     return isinstance(value, str) and "${" in value
+
+
+def _warning(code: str, keys: tuple[str | int, ...]) -> ParamFault:
+    message = (
+        "begins with an argument, so that the model chooses the server, which gets the request with its credentials"
+    )
+    hint = "begin with the server: https://example.com/${call.arguments.id}"
+    return ParamFault(keys=keys, code=code, message=message, hint=hint, is_warning=True)
 
 
 def _not_written(keys: tuple[str | int, ...], kind: str) -> ParamFault:
