@@ -17,6 +17,7 @@ from flowrunner.ports.outgoing_mails import MailFailed
 from flowrunner.services import invitations
 from flowrunner.services.invitations import MOST_OPEN, MOST_SENT
 from flowrunner.services.random_tokens import digest_of_token
+from flowrunner.storage.invitations import SqlInvitations
 from flowrunner.storage.transaction import Transaction
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
@@ -200,6 +201,25 @@ async def test_s73_a_link_whose_inviter_could_not_invite_for_a_while_stays_ended
     assert all(status in (200, 201) for status in statuses)
     assert [(await team.go("", "POST", LOOKUP, {"token": link})).status for link in (token, other)] == [404, 200]
     assert (await team.accept("kim", token)).status == 404
+
+
+async def test_s73_an_invitation_that_is_saved_after_the_loss_of_the_role_is_none(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    omar = (await team.go("omar", "GET", "/api/v1/accounts/me")).json["id"]
+    members = f"/api/v1/workspaces/{team.id}/members"
+    assert (await team.go("root", "POST", members, {"account": omar, "role": "admin"})).status == 201
+    save = SqlInvitations.save
+
+    async def save_later(store: SqlInvitations, *args: Any, **options: Any) -> None:
+        assert (await team.go("root", "PUT", f"{members}/{omar}", {"role": "viewer"})).status == 200
+        await save(store, *args, **options)
+
+    monkeypatch.setattr(SqlInvitations, "save", save_later)
+    reply = await team.invite(KIM, by="omar")
+
+    assert reply.status == 403
+    assert (await team.go("root", "GET", f"/api/v1/workspaces/{team.id}/invitations")).json["total"] == 0
 
 
 async def test_s73_inviting_tells_nothing_about_who_has_an_account(team: Team) -> None:

@@ -54,6 +54,7 @@ class InvitationStore(Protocol):
 
         Raises:
             Conflict: If the workspace has ``most`` others.
+            Forbidden: If the inviting account may not invite to the workspace any more.
         """
         ...
 

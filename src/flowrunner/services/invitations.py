@@ -124,7 +124,7 @@ class Invitations:
 
         Nothing depends on whether the address has an account.
 
-        Raises: InvalidInput, Conflict, TooManyRequests.
+        Raises: InvalidInput, Forbidden, Conflict, TooManyRequests.
         """
         try:
             address = normal_email(email)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Account
-from flowrunner.domain.errors import LimitReached, LinkNotValid, NotFound
+from flowrunner.domain.errors import Forbidden, LimitReached, LinkNotValid, NotFound
 from flowrunner.domain.values import AccountId, InvitationId, WorkspaceId
 from flowrunner.ports.accounts import ConfirmationLink
 from flowrunner.ports.audit import Audit
@@ -20,6 +20,12 @@ from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.workspaces import join
 
 REPLACE: Final = "DELETE FROM invitations WHERE workspace_id = :workspace_id AND (email = :email OR expires_at <= :at)"
+# The account may have lost the role after the request was authenticated.
+MAY_INVITE: Final = """
+SELECT 1 FROM memberships m JOIN accounts a ON a.id = m.account_id
+ WHERE m.workspace_id = :workspace_id AND m.account_id = :invited_by AND m.role = 'admin'
+   AND a.disabled_at IS NULL AND a.deleted_at IS NULL AND a.role <> 'viewer'
+"""
 COUNT_ALL: Final = "SELECT count(*) FROM invitations WHERE workspace_id = :workspace_id"
 SAVE: Final = """
 INSERT INTO invitations (id, workspace_id, email, role, digest, invited_by, created_at, expires_at)
@@ -68,6 +74,8 @@ class SqlInvitations:
         }
 
         async def save(tx: Transaction) -> None:
+            if await tx.row(MAY_INVITE, values) is None:
+                raise Forbidden("This account is no longer an admin of the workspace")
             await tx.run(REPLACE, values)
             if (await one_row(tx, COUNT_ALL, values))[0] >= most:
                 message = f"A workspace has at most {most} open invitations: revoke one that is not needed"
