@@ -56,6 +56,8 @@ _PAYLOADS: Final = (
 )  # fmt: skip
 _PAYLOADS_OF_ERRORS: Final = ("type", "message", "data")
 _PAYLOADS_OF_WAITS: Final = ("key", "prompt", "form", "members", "details")
+# In answers to approvals and ends of sub-flows. The server has made the rest, on whose words the execution depends.
+_PAYLOADS_OF_ANSWERS: Final = ("data", "result", "error")
 
 
 class Storable(NamedTuple):
@@ -157,10 +159,14 @@ def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event
     """Return the event without secrets, after one search for all of them."""
     error = event.error if isinstance(event, NodeFailed | Failed | ScopeEnded) else None
     wait = event.wait_for if isinstance(event, NodeWaiting) else None
+    answer = fields["payload"] if isinstance(event, SignalReceived) and _is_made_here(event) else None
     own = _named(fields, _PAYLOADS)
     of_error = {} if error is None else _named(fields["error"], _PAYLOADS_OF_ERRORS)
     of_wait = {} if wait is None else _named(fields["wait_for"], _PAYLOADS_OF_WAITS)
-    parts = (own, of_error, of_wait)
+    of_answer = {} if answer is None else _named(answer, _PAYLOADS_OF_ANSWERS)
+    if answer is not None:
+        del own["payload"]
+    parts = (own, of_error, of_wait, of_answer)
     values = redactor.redact([value for part in parts for value in part.values()])
     assert isinstance(values, list), "what is redacted keeps its shape"
     redacted = iter(values)
@@ -170,9 +176,16 @@ def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event
         own["error"] = replace(error, **of_error)
     if wait is not None:
         own["wait_for"] = replace(wait, **of_wait)
+    if answer is not None:
+        own["payload"] = answer | of_answer
     if isinstance(event, SignalReceived):
         own["key"] = redacted_key(event.key, redactor)
     return replace(event, **own)
+
+
+def _is_made_here(event: SignalReceived) -> bool:
+    """Return whether the server has built the payload of a signal, and not its sender."""
+    return parse_signal_key(event.key)[0] != "signal" and isinstance(event.payload, dict)
 
 
 def _named(fields: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""Secrets whose values are words that the server itself records: they are hidden, and nothing depends on that."""
+
+from pathlib import Path
+from typing import Final
+
+from security.two_accounts import two_accounts_at, until
+
+SECRETS: Final = "/api/v1/accounts/me/secrets"
+
+
+async def test_s65_secrets_that_are_words_of_the_server_change_no_answer_that_it_records(tmp_path: Path) -> None:
+    parent = "nodes: {call: {type: flow, params: {flow: child}, next: ask}, ask: {type: approval, params: {prompt: P}}}"
+    async with two_accounts_at(tmp_path) as accounts:
+        for key, value in (("ENDED", "completed"), ("ANSWERED", "approved"), ("GIVEN", "a-key-of-some-length")):
+            made = await accounts.mara.request("POST", SECRETS, {"key": key, "value": value})
+            assert made.status == 201, made
+        child = {"name": "child", "definition": "nodes: {a: {type: return, params: {value: a-key-of-some-length}}}"}
+        assert (await accounts.mara.request("POST", "/api/v1/flows", child)).status == 201
+        id = (await accounts.mara.run(await accounts.mara.flow(parent))).json["execution_id"]
+        path = f"/api/v1/executions/{id}"
+
+        async def is_waiting() -> bool:
+            return bool((await accounts.mara.request("GET", path)).json["status"] == "waiting")
+
+        await until(is_waiting)
+        answer = {"approved": True, "data": {"note": "a-key-of-some-length"}}
+        answered = await accounts.mara.request("POST", f"{path}/approvals/ask", answer)
+        ended = await accounts.mara.ended(id)
+        steps = (await accounts.mara.request("GET", f"{path}/steps")).json["steps"]
+        received = [step["wait"]["received"]["payload"]["value"] for step in steps]
+
+    assert answered.status == 200, answered
+    assert ended["status"] == "completed", ended
+    assert [received[0], received[1]["approved"], received[1]["data"]] == [
+        {"status": "completed", "result": "***"}, True, {"note": "***"},
+    ]  # fmt: skip
