@@ -26,7 +26,7 @@ from domain.simulation import (
     simulation,
     with_steps,
 )
-from flowrunner.domain.decide import MAX_INTERRUPTIONS, about_to_resume, decide
+from flowrunner.domain.decide import MAX_INTERRUPTIONS, about_to_resume, decide, may_decide
 from flowrunner.domain.decisions import Finish, Record, Resume, Start, Wait
 from flowrunner.domain.events import (
     EVENT_TYPES,
@@ -120,6 +120,24 @@ def test_crashes_change_nothing_but_the_attempts_that_they_interrupt() -> None:
     assert deaths >= 3_000
     kinds = {kind.__name__ for kind in EVENT_TYPES.values()} - {"Cancelled", "InputEdited"}
     assert seen == kinds | HANDLERS | {"foreach", "while", "parallel", "flow"}
+
+
+@given(plans(), crashes)
+def test_nothing_is_decided_where_no_scope_is_ready_no_step_is_timed_and_the_flow_has_no_timeout(
+    plan: Plan, crashes: list[bool]
+) -> None:
+    run = Simulation(plan, crashes)
+    run.run()
+    state, settled = ExecutionState(), 0
+
+    for event, at in run.journal:
+        apply(state, event, at)
+        if not may_decide(run.flow, state):
+            settled += 1
+            assert decide(run.flow, state, running=state.running, now=NOON + timedelta(days=1)) == ()
+
+    # After its end at least.
+    assert settled or run.flow.limits.timeout_seconds is not None
 
 
 def as_if_undisturbed(journal: Sequence[Timed]) -> Sequence[Timed]:

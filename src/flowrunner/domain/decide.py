@@ -94,6 +94,11 @@ def decide(
     return (Wait(min(moments)),) if moments else ()
 
 
+def may_decide(flow: Flow, state: ExecutionState) -> bool:
+    """Return whether `decide` may return something before the next event, other than about interrupted steps."""
+    return bool(state.ready or state.timed) or flow.limits.timeout_seconds is not None
+
+
 def about_to_resume(state: ExecutionState) -> Mapping[Step, int]:
     """Return the steps that a process resumes which loads the execution, each with its attempts so far.
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.decide import about_to_resume, decide, evaluated, fail_attempt, still_cut_off
+from flowrunner.domain.decide import about_to_resume, decide, evaluated, fail_attempt, may_decide, still_cut_off
 from flowrunner.domain.decisions import (
     Action,
     Evaluate,
@@ -350,6 +350,8 @@ class ExecutionActor:
                     await asyncio.sleep(0)
             if isinstance(decision, Evaluate) and self._steps.quick:
                 # Its value leads to the next decision.
+                return None
+            if not may_decide(self._flow, self._state):
                 return None
         return None
 
