@@ -79,22 +79,19 @@ ELSEWHERE: Final = {
 }  # fmt: skip
 
 
-def texts_of(program: Program) -> collections.Counter[str]:
-    """Return the simple values that the program holds, as texts."""
-    return collections.Counter(text_of(held) for _, held in parts_of(program) if isinstance(held, _SIMPLE))
-
-
 def text_of(value: Any) -> str:
     return repr(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
-def flags_of(program: Program) -> collections.Counter[tuple[str, bool]]:
-    """Return the numbers of true and false values that parts of the program hold, by the types of the parts."""
-    return collections.Counter(
+def values_of(program: Program) -> tuple[collections.Counter[str], collections.Counter[tuple[str, bool]]]:
+    """Return the simple values that the program holds, as texts, and its true and false values by who holds them."""
+    simple = [(holder, held) for holder, held in parts_of(program) if isinstance(held, _SIMPLE)]
+    flags = (
         (type(holder).__qualname__, held)
-        for holder, held in parts_of(program)
+        for holder, held in simple
         if isinstance(held, bool) and type(holder).__module__.startswith("flowrunner.")
     )
+    return collections.Counter(text_of(held) for _, held in simple), collections.Counter(flags)
 
 
 def settings_to_change() -> Iterator[Any]:
@@ -119,10 +116,10 @@ async def test_a_setting_changes_the_assembled_program(
     beside = {"metrics_token": "a-token-of-the-metrics"} if name == "metrics_flows" else {}
     if str(beside) not in usually:
         async with program_at(tmp_path, **beside) as program:
-            usually[str(beside)] = texts_of(program), flags_of(program)
+            usually[str(beside)] = values_of(program)
     usual, usual_flags = usually[str(beside)]
     async with program_at(tmp_path, **beside, **{name: other}) as program:
-        found, found_flags = texts_of(program), flags_of(program)
+        found, found_flags = values_of(program)
 
     if isinstance(other, bool):
         assert found_flags != usual_flags
