@@ -29,8 +29,8 @@ MOST_BYTES: Final = 300 * 2**20
 CACHED_BYTES: Final = 256 * 2**20
 _CASES: Final = all_cases()
 _LONG_TODAY: Final = part_of((name, case) for name, case in _CASES if case.is_long)
-# The monitor in a server that hashes passwords quickly: each case has an account, and none is about its password.
-_PROGRAM: Final = f"""
+# The monitor in a server that hashes passwords quickly, for what is not about a password.
+QUICK_PROGRAM: Final = f"""
 import sys
 sys.path.insert(0, {str(Path(stall_monitor.__file__).parents[1])!r})
 from support import passwords, stall_monitor
@@ -67,7 +67,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
     settings: dict[str, str | None] = {"ANONYMOUS_LOGINS": "0", "ACCOUNT_CHANGES": "0"}
     directory = tmp_path_factory.mktemp("monitored")
     program = directory / "quick.py"
-    program.write_text(_PROGRAM)
+    program.write_text(QUICK_PROGRAM)
     server = MonitoredServer(directory, settings, program=str(program))
     try:
         admin = server.start().admin()
