@@ -16,7 +16,7 @@ CASES: Final = int(os.environ.get("FUZZ_CASES", "250"))
 SEED: Final = int(os.environ.get("FUZZ_SEED") or datetime.now(UTC).toordinal())
 
 
-@pytest.mark.timeout(max(300, CASES // 20))
+@pytest.mark.timeout(max(900, CASES // 20))
 def test_s15_s43_s57_fuzzing_finds_no_server_error_and_no_open_door(
     tmp_path: Path, pytestconfig: pytest.Config, scoreboard: Scoreboard
 ) -> None:
