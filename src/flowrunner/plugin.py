@@ -18,7 +18,7 @@ Authors import all of the contract from here.
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast, get_args
@@ -533,6 +533,13 @@ class NodeType(ABC, Generic[P]):
         """Return whether a node with these parameters, as written, may run twice without harm."""
         return self.pure
 
+    def result_keys_of(self, params: Mapping[str, JSON]) -> Collection[str]:
+        """Return the keys of the result of a node with these parameters, as written; none if they are not known.
+
+        Expressions that read another key of the result get a warning.
+        """
+        return self.result_keys
+
     def timeout_of(self, params: Mapping[str, JSON]) -> float | None:
         """Return the default timeout in seconds of a node with these parameters, as written."""
         return self.timeout_seconds
@@ -591,6 +598,7 @@ class NodeType(ABC, Generic[P]):
             starts_executions=self.starts_executions,
             notifies=self.notifies,
             result_keys=self.result_keys,
+            result_keys_of=self.result_keys_of,
         )
 
 

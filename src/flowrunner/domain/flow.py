@@ -1,6 +1,6 @@
 """Flows: named nodes joined by named edges, and the specification of node types."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -55,6 +55,8 @@ class NodeTypeSpec:
         starts_executions: It starts executions of the flow that its parameter `flow` names.
         notifies: Its parameter `notify` names a node of the same scope that runs when it begins to wait.
         result_keys: The keys of its result if that is always a map with these; else none.
+        result_keys_of: Function that returns the keys of the result of a node with these parameters as written; none if
+            they are not known.
         collects: Its parameter `collect` is evaluated after each round of its own nodes, and the values are collected.
         pure: It has no effect outside the execution, so its start need not be durable before it runs, nor its result
             before the next node starts.
@@ -76,6 +78,7 @@ class NodeTypeSpec:
     collects: bool = False
     notifies: bool = False
     result_keys: tuple[str, ...] = ()
+    result_keys_of: Callable[[Mapping[str, JSON]], Collection[str]] = lambda params: ()
     code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
     schemas: tuple[str, ...] = ()
     child_scopes: ChildScopesKey | None = None

@@ -170,9 +170,8 @@ class NodeReader:
         kept = {k: v for k, v in written.items() if k != "collect"} if collects else written
         kept = kept if agent is None else agent.params
         params = self.params(kept, (*at, "params"), spec, context)
-        own = (
-            replace(context, result=spec.result_keys) if spec and spec.result_keys and "hooks" not in node else context
-        )
+        known = spec.result_keys_of(written) if spec is not None and "hooks" not in node else ()
+        own = replace(context, result=known) if known else context
         output = self.expressions.template_at(node, at, "output", OUTPUT_NAMES, own)
         hooks = read_hooks(node, at, self.expressions, context)
         timeout = document.duration_at(node, at, "timeout")

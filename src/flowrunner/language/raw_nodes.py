@@ -37,8 +37,8 @@ def known_results(nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSp
         spec = spec_of(node, node_types)
         # Scripts of the older form may give a node another result.
         is_changed = isinstance(node, dict) and ("output" in node or "hooks" in node)
-        if spec is not None and spec.result_keys and not is_changed:
-            found[name] = spec.result_keys
+        if spec is not None and not is_changed and (known := spec.result_keys_of(params_of(node))):
+            found[name] = known
     return found
 
 

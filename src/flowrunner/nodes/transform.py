@@ -1,5 +1,6 @@
 """Node type `transform`: build a value from others."""
 
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -32,6 +33,10 @@ class Transform(NodeType[TransformParams]):
     keeps_params = True
     code: ClassVar = {("script",): CodeKind.BODY, ("mapping", "*"): CodeKind.EXPRESSION}
     pure = True
+
+    def result_keys_of(self, params: Mapping[str, JSON]) -> Collection[str]:
+        written = params.get("value", params.get("mapping"))
+        return tuple(written) if isinstance(written, Mapping) else ()
 
     async def run(self, params: TransformParams, context: StepContext) -> JSON:
         result: JSON = getattr(params, next(iter(params.model_fields_set)))
