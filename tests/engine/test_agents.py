@@ -649,6 +649,15 @@ async def test_a_model_that_gives_its_answer_in_a_form_is_asked_with_tools_too(e
     assert {"tools", "response_format"} <= asked(engine.http)[1].keys()
 
 
+async def test_an_answer_that_does_not_fit_its_schema_is_asked_for_again(engine: Machine) -> None:
+    form = "      response_schema: {type: object, properties: {umbrella: {type: boolean}}}"
+    again = "\n    retry: {max: 1, delay: 1ms, errors: [llm.schema]}"
+    events = await run(engine, agent(form, again), says('{"umbrella": "no"}'), says('{"umbrella": false}'))
+
+    assert ending(events).result["structured"] == {"umbrella": False}
+    assert [event.error.type for event in of_type(NodeFailed, events)] == ["llm.schema"]
+
+
 MCP: Final = """
         - mcp: {url: "http://mcp/", headers: {Authorization: "Bearer ${secrets.TOKEN}"}, tools: [add, look]}
           retry: {max: 1, delay: 1ms}"""

@@ -229,6 +229,27 @@ async def test_without_a_form_a_refusal_and_a_cut_off_answer_are_results(asking:
 
 
 @pytest.mark.parametrize("provider", [None, "anthropic"])
+async def test_an_answer_that_does_not_fit_its_schema_fails_with_it(asking: Asking, provider: str | None) -> None:
+    use = {"type": "tool_use", "id": "c1", "name": "answer", "input": {"topic": 7}}
+    answer = anthropic_answer(use, stop_reason="tool_use") if provider else openai_answer(content='{"topic": 7}')
+    failure = await asking.fail(answer, provider=provider, response_schema=FORM)
+
+    assert (failure.type, failure.message) == (
+        "llm.schema", "The answer does not fit 'response_schema': topic: must be text",
+    )  # fmt: skip
+    assert failure.data["structured"] == {"topic": 7}  # type: ignore[index,call-overload] # an object
+
+
+async def test_an_answer_is_not_lost_if_its_schema_cannot_be_read(asking: Asking) -> None:
+    # The schema of an expression is not read when the flow is saved.
+    failure = await asking.fail(openai_answer(content='{"topic": "x"}'), response_schema={"$dynamicRef": "#a"})
+
+    assert failure.type == "input.invalid"
+    assert "'response_schema' cannot be read" in failure.message
+    assert failure.data["structured"] == {"topic": "x"}  # type: ignore[index,call-overload] # an object
+
+
+@pytest.mark.parametrize("provider", [None, "anthropic"])
 @pytest.mark.parametrize(
     "answer",
     ["null", "[]", "{}", '"ok"', "7", '{"choices": []}', '{"choices": [7]}', '{"choices": [{"message": null}]}',

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.engine.node_context import faults_of
 from flowrunner.plugin import (
     DescribedFlow,
     Expected,
@@ -16,6 +17,7 @@ from flowrunner.plugin import (
     SqlClient,
     SubFlow,
 )
+from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress_imap import EgressImapClients
 from flowrunner.security.egress_mail import EgressMailClients
 from flowrunner.security.egress_policy import EgressPolicy
@@ -118,7 +120,7 @@ class PlainContext:
         """It is alone."""
 
     async def check(self, value: JSON, schema: JSON) -> Sequence[str]:
-        return ()
+        return faults_of(value, schema, RustSchemas())
 
     def now(self) -> datetime:
         return NOON

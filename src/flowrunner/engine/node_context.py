@@ -259,7 +259,7 @@ class NodeContext:
 
     async def check(self, value: JSON, schema: JSON) -> Sequence[str]:
         # On a thread: compiling a schema takes long.
-        return await asyncio.to_thread(_faults_of, value, schema, self._attempt.loaded.deps.schemas)
+        return await asyncio.to_thread(faults_of, value, schema, self._attempt.loaded.deps.schemas)
 
     def now(self) -> datetime:
         return self._attempt.loaded.deps.clock.now()
@@ -268,7 +268,8 @@ class NodeContext:
         self._attempt.log(level, message, data)
 
 
-def _faults_of(value: JSON, schema: JSON, engine: SchemaEngine) -> Sequence[str]:
+def faults_of(value: JSON, schema: JSON, engine: SchemaEngine) -> Sequence[str]:
+    """Return the faults of a value in words. Raises: ValueError as `StepContext.check`."""
     budget = SchemaBudget(engine)
     form = Form(schema, budget)
     try:

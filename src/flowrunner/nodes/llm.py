@@ -20,6 +20,7 @@ MOST_MESSAGES: Final = 1000
 MOST_TOOLS: Final = 128
 # Anthropic asks for a limit in each request. Every model of it allows this one.
 _MAX_TOKENS: Final = 4096
+_MOST_FAULTS: Final = 5
 _ANTHROPIC_VERSION: Final = "2023-06-01"
 _OPENAI_URL: Final = "https://api.openai.com/v1"
 _ANTHROPIC_URL: Final = "https://api.anthropic.com/v1"
@@ -173,8 +174,11 @@ class Llm(NodeType[LlmParams]):
             # Such as that the conversation is too long for the model.
             message = f"{failure.message}{_words_of(failure.data.get('body'))}"
             raise NodeFailure(failure.type, message, data=failure.data, retry_after=failure.retry_after) from None
-        result: JSON = answer["body"]
-        return result
+        result: Any = answer["body"]
+        if params.response_schema is not None and result["structured"] is not None:
+            await _check_form(result, params.response_schema, context)
+        found: JSON = result
+        return found
 
 
 class _OpenAi:
@@ -393,6 +397,17 @@ def _structure(result: dict[str, Any]) -> None:
         raise NodeFailure("llm.too_long", "The answer was cut off: raise 'max_tokens'", data=result)
     if not isinstance(result["structured"], dict):
         raise NodeFailure("llm.invalid_answer", "The answer is no JSON object, as 'response_schema' asks", data=result)
+
+
+async def _check_form(result: dict[str, Any], schema: Mapping[str, JSON], context: StepContext) -> None:
+    """Raises: NodeFailure, with the answer in its data, if that does not fit the schema, or cannot be checked."""
+    try:
+        faults = await context.check(result["structured"], schema)
+    except ValueError as error:
+        raise NodeFailure("input.invalid", f"'response_schema' cannot be read: {error}", data=result) from None
+    if faults:
+        shown = "; ".join(faults[:_MOST_FAULTS])[:_MOST_OF_A_MESSAGE]
+        raise NodeFailure("llm.schema", f"The answer does not fit 'response_schema': {shown}", data=result)
 
 
 def _decoded(text: JSON) -> JSON:
