@@ -232,8 +232,11 @@ async def test_items_that_cannot_be_inserted_are_named(db: Querier, params: Any,
     assert await db.value("SELECT count(*) FROM orders") == 0
 
 
-async def test_no_items_are_no_query(db: Querier) -> None:
+async def test_no_items_are_no_query_and_the_log_says_so(db: Querier) -> None:
     assert await db.run(operation="batch_insert", table="nothing", items=[]) == {"rows": [], "row_count": 0}
+
+    said = {"operation": "batch_insert", "row_count": 0}
+    assert db.context.lines == [("info", "No rows inserted: 'items' is empty", said)]
 
 
 @pytest.mark.parametrize("statement", ["SELECT generate_series(1, 10001)", "SELECT repeat('x', 2000000)"])

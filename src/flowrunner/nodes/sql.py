@@ -175,6 +175,7 @@ async def _long_rows(answer: SqlAnswer, context: StepContext) -> list[JSON]:
 async def _insert(params: SqlParams, database: SqlDatabase, seconds: float, context: StepContext) -> JSON:
     items = params.items or []
     if not items:
+        context.log("info", "No rows inserted: 'items' is empty", {"operation": params.operation, "row_count": 0})
         return {"rows": [], "row_count": 0}
     columns = params.columns or list(_object(items[0], 0))
     statement = insert_of(params.table or "", columns, params.on_conflict)
