@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.dispatch import local
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.events import Cancelled, Completed, NodeStarted
+from flowrunner.domain.events import Cancelled, Completed, Logged, NodeStarted
 from flowrunner.domain.status import Status
 from flowrunner.plugin import HttpAnswer, NodeType, Params, RunScopes, StepContext
 from flowrunner.storage.accounts import SqlAccounts
@@ -73,6 +73,8 @@ async def test_an_interrupted_node_runs_again_with_the_same_key(path: Path) -> N
 
     assert [r.key for r in http.requests] == ["exec-1.a.1"] * 2
     assert [(e.attempt, e.interrupted) for e in of_type(NodeStarted, events)] == [(1, False), (2, True)]
+    said = [(line.level, line.node, line.attempt) for line in of_type(Logged, events) if "interrupted" in line.message]
+    assert said == [("warn", "a", 1)], "the log says once why there are two attempts"
 
 
 async def test_what_was_recorded_before_a_restart_is_not_done_again(path: Path) -> None:

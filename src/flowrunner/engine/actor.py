@@ -45,7 +45,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.event_log import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, MEASURED_BYTES, EventLog, Replay
-from flowrunner.engine.log_lines import line_of_answer, line_of_end, line_of_failed_attempt
+from flowrunner.engine.log_lines import line_of_answer, line_of_end, line_of_failed_attempt, line_of_interruption
 from flowrunner.engine.mailbox import (
     CancelRequest,
     Mailbox,
@@ -358,6 +358,8 @@ class ExecutionActor:
     def _act(self, decision: Action) -> None:
         match decision:
             case Start(event):
+                if event.interrupted:
+                    self._events.log(line_of_interruption(event))
                 self._events.record(storable_start(event))
                 self._steps.add(event.step)
             case Resume(step):

@@ -11,6 +11,7 @@ from flowrunner.domain.events import (
     Logged,
     NodeCompleted,
     NodeFailed,
+    NodeStarted,
     ScopeEnded,
     Started,
 )
@@ -39,6 +40,22 @@ def _line_without_values(level: LogLevel, message: str, node: str | None, node_t
 def line_of_start(started: Started) -> Storable:
     message = "Execution queued: the concurrency limit is reached" if started.is_queued else "Execution started"
     return _line_without_values("info", message, started.node, started.node_type)
+
+
+def line_of_interruption(event: NodeStarted) -> Logged:
+    """Return the line about the attempt that another one repeats: nothing else says why there are two."""
+    number = event.attempt - 1
+    reason = "the process that ran it ended before its result was recorded"
+    return Logged(
+        level="warn",
+        message=f"Attempt {number} was interrupted: {reason}. The step runs again",
+        node=event.node,
+        node_type=event.node_type,
+        data={"type": "interrupted", "attempt": number},
+        scope=event.scope,
+        iteration=event.iteration,
+        attempt=number,
+    )
 
 
 def line_of_failed_attempt(event: NodeFailed) -> Logged:
