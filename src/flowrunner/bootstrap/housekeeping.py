@@ -10,6 +10,7 @@ import structlog
 
 from flowrunner.bootstrap.background import Background, running
 from flowrunner.bootstrap.program import Program
+from flowrunner.clock import ClockCheck
 from flowrunner.settings import Settings
 from flowrunner.storage.background import SqlJobClaims
 
@@ -25,6 +26,7 @@ _UNREAD_SECONDS: Final = 3600.0
 _RECEIVED_SECONDS: Final = 30.0
 _REFUSALS_SECONDS: Final = 30.0
 _COMPLETION_SECONDS: Final = 60.0
+_CLOCK_SECONDS: Final = 10.0
 _STORE_SECONDS: Final = 60.0
 SECRETS_SECONDS: Final = 60.0
 # Maximum delay after which a process sees ended sessions and new secrets of other processes.
@@ -78,6 +80,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         Background(name="sessions.uses", every=_USES_SECONDS, run=services.sessions.session_uses.write),
         Background(name="secrets.uses", every=_USES_SECONDS, run=program.vault.write_uses),
         Background(name="secrets.forget", every=SECRETS_SECONDS, run=program.vault.forget_replaced),
+        Background(name="clock", every=_CLOCK_SECONDS, run=ClockCheck().again),
         # Each process has its own files of keys, and observes for itself that all others have followed.
         Background(name="keys.rotation", every=keys.next_due, run=keys.advance, wake=keys.requested),
     )
