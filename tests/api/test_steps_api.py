@@ -70,6 +70,43 @@ def test_a_step_is_found_by_its_name_and_by_its_scope(account: Client) -> None:
     assert (detail["input"], detail["result"], detail["step"]) == (2, 4, "each.1[1]/double.1")
 
 
+MIXED: Final = """
+nodes:
+  each:
+    type: foreach
+    params: {items: [1, 2, 3, 4], on_error: collect}
+    nodes:
+      pick: {type: transform, params: {value: "${item}"}, next: check}
+      check: {type: fail, if: "item > 2", params: {error: too.much, message: "${item} is too much"}}
+    next: last
+  last: {type: transform, params: {value: 1}}
+"""
+
+
+def test_steps_are_found_by_their_node_and_their_status(account: Client) -> None:
+    id = finished(account, MIXED)
+
+    def found(**query: Any) -> list[str]:
+        return [step["step"] for step in steps_of(account, id, **query)]
+
+    assert found(status="failed") == ["each.1[2]/check.1", "each.1[3]/check.1"]
+    assert found(node="check", status="failed,skipped") == [f"each.1[{n}]/check.1" for n in range(4)]
+    assert found(node="check", scope="each.1[0]") == ["each.1[0]/check.1"]
+    assert found(scope="", status="completed") == ["each.1", "last.1"]
+    assert found(step="last.1", status="failed") == found(node="nothing") == []
+    # A page goes on within the selection.
+    first = account.get(f"/api/v1/executions/{id}/steps", node="pick", limit=3).json
+    rest = steps_of(account, id, node="pick", cursor=first["next_cursor"])
+    assert [step["step"] for step in [*first["steps"], *rest]] == [f"each.1[{n}]/pick.1" for n in range(4)]
+
+
+@pytest.mark.parametrize("query", [{"status": "done"}, {"status": ""}, {"status": "failed,"}, {"node": ""}])
+def test_a_status_that_no_step_has_is_refused(account: Client, query: dict[str, str]) -> None:
+    id = finished(account, LOOP)
+
+    assert_error(account.get(f"/api/v1/executions/{id}/steps", **query), 422)
+
+
 def test_pages_join_without_a_gap(account: Client) -> None:
     id = finished(account, LOOP)
     path, found = f"/api/v1/executions/{id}/steps?limit=2&cursor=", []

@@ -30,7 +30,7 @@ from flowrunner.services import step_indexes as indexes_module
 from flowrunner.services import steps as steps_module
 from flowrunner.services.step_entries import ScopeCounts
 from flowrunner.services.step_indexes import StepIndexes
-from flowrunner.services.steps import Steps, StepView
+from flowrunner.services.steps import EVERY_STEP, StepFilter, Steps, StepView
 from flowrunner.storage import step_events as step_events_module
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
@@ -94,7 +94,7 @@ def steps(journal: SqlJournal, events: Counted) -> Steps:
 
 
 async def page(steps: Steps, *, after: int = 0, limit: int = 100, caller: Caller | None = None) -> Sequence[StepView]:
-    views, _ = await steps.page(caller or caller_of(MARA_ACCOUNT), ID, after=after, limit=limit, scope=None, step=None)
+    views, _ = await steps.page(caller or caller_of(MARA_ACCOUNT), ID, after=after, limit=limit, wanted=EVERY_STEP)
     return views
 
 
@@ -155,7 +155,7 @@ async def test_long_values_make_a_page_shorter(
     sizes = []
     after: int | None = 0
     while after is not None:
-        views, after = await steps.page(caller_of(MARA_ACCOUNT), ID, after=after, limit=100, scope=None, step=None)
+        views, after = await steps.page(caller_of(MARA_ACCOUNT), ID, after=after, limit=100, wanted=EVERY_STEP)
         found += [view.id for view in views]
         sizes.append(len(views))
         assert all(view.result is not None and len(view.result.text or "") <= 1024 for view in views[1:])
@@ -256,9 +256,11 @@ async def test_a_page_of_a_long_loop_reads_its_own_steps_and_counts_the_rounds(
     assert each.result is not None
     assert each.result.value == b'["whole"]'
 
-    own, _ = await steps.page(caller_of(MARA_ACCOUNT), ID, after=0, limit=5, scope="", step=None)
+    own, _ = await steps.page(caller_of(MARA_ACCOUNT), ID, after=0, limit=5, wanted=StepFilter(scope=""))
     assert [view.step for view in own] == ["a.1", "each.1", "b.1"]
-    named, _ = await steps.page(caller_of(MARA_ACCOUNT), ID, after=0, limit=5, scope=None, step="each.1[1999]/b.1")
+    named, _ = await steps.page(
+        caller_of(MARA_ACCOUNT), ID, after=0, limit=5, wanted=StepFilter(step="each.1[1999]/b.1")
+    )
     assert [view.input and view.input.value for view in named] == [b"1999"]
     async with steps.step(caller_of(MARA_ACCOUNT), ID, named[0].id) as detail:
         assert (detail.view.parent, detail.view.result and detail.view.result.value) == (each.id, b"1999")

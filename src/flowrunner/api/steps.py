@@ -13,7 +13,8 @@ from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, 
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.policies import RoutePolicy
-from flowrunner.api.http.requests import DIGITS
+from flowrunner.api.http.query_names import Repeatable
+from flowrunner.api.http.requests import DIGITS, text_filter
 from flowrunner.api.http.routing import ProtectedRoute, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import PreviewAnswer
@@ -23,7 +24,7 @@ from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.services.run_graph import GraphEdge, GraphNode
 from flowrunner.services.step_params import ParamsErrorView, ParamsView
 from flowrunner.services.step_values import ErrorView, Preview, ReceivedView, WaitView
-from flowrunner.services.steps import AttemptView, StepDetail, StepView
+from flowrunner.services.steps import AttemptView, StepDetail, StepFilter, StepView
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -300,16 +301,32 @@ async def list_steps(
         Query(max_length=2000, description="Only steps of this scope itself; empty for the flow's own nodes."),
     ] = None,
     step: Annotated[str | None, Query(max_length=2000, description="Only the step with this full name.")] = None,
+    node: Annotated[str | None, text_filter("Only runs of this node.")] = None,
+    status: Annotated[
+        str | None,
+        Query(max_length=200, description="One status, or several, separated by commas or in several parameters."),
+        Repeatable,
+    ] = None,
     cursor: Annotated[str | None, Query(max_length=20, description="The `next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of steps to return."), DIGITS] = 100,
 ) -> Reply[StepList]:
     """List steps in the order of their starts. A page may be shorter than the limit and have a `next_cursor`."""
+    wanted = StepFilter(scope=scope, step=step, node=node, statuses=_statuses_of(request))
     views, next_id = await services_of(request).steps.page(
-        caller_of(request), ExecutionId(id), after=_after(cursor), limit=limit, scope=scope, step=step
+        caller_of(request), ExecutionId(id), after=_after(cursor), limit=limit, wanted=wanted
     )
     next_cursor = None if next_id is None else str(next_id)
     listed = StepList(steps=[StepListItem.of(view) for view in views], next_cursor=present(next_cursor))
     return answer(listed, headers=link_to_next(request, next_cursor))
+
+
+def _statuses_of(request: Request) -> frozenset[str]:
+    """Raises: InvalidInput."""
+    texts = request.query_params.getlist("status")
+    found = frozenset(part.strip() for text in texts for part in text.split(","))
+    if found - set(STATUSES):
+        raise invalid("status", f"must be one of {', '.join(STATUSES)}, or several separated by commas")
+    return found
 
 
 def _after(cursor: str | None) -> int:

@@ -150,9 +150,17 @@ class Executions(Group[K]):
         return call(EventList, "GET", f"{_execution(id)}/events", query=query, seconds=wait or 0)
 
     @list_operation("listSteps")
-    def steps(self, id: str, *, scope: str | None = None, step: str | None = None) -> Listing[StepListItem]:
+    def steps(
+        self,
+        id: str,
+        *,
+        scope: str | None = None,
+        step: str | None = None,
+        node: str | None = None,
+        status: str | Sequence[str] | None = None,
+    ) -> Listing[StepListItem]:
         """List steps in the order of their starts."""
-        return listing(f"{_execution(id)}/steps", StepListItem, scope=scope, step=step)
+        return listing(f"{_execution(id)}/steps", StepListItem, scope=scope, step=step, node=node, status=status)
 
     @operation("getStep")
     def step(self, id: str, step_id: int) -> Call[StepDetail]:

@@ -31,6 +31,7 @@ from flowrunner.services.step_entries import AttemptEntry, ScopeCounts, StepEntr
 from flowrunner.services.step_index import StepIndex, scope_of
 from flowrunner.services.step_indexes import PAGE_MEMORY, StepIndexes
 from flowrunner.services.step_values import ErrorView, Preview, StepReading, WaitView
+from flowrunner.threads import on_thread_if
 
 # Bytes of a value that a list shows whole.
 PREVIEW_BYTES: Final = 1024
@@ -39,6 +40,8 @@ KEPT_ATTEMPTS: Final = 100
 # Bytes of events that a page of steps reads: further steps are on the next page.
 _PAGE_BYTES: Final = 4 * 1024 * 1024
 _WHOLE: Final = 2**60
+# What looking at a step costs, in bytes of text that is parsed in the time.
+_ENTRY_COST: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,30 @@ class StepView:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFilter:
+    """Conditions on steps, which all hold.
+
+    Attributes:
+        scope: The step belongs to this scope itself.
+        step: It has this full name.
+        node: It is a run of this node, in any scope.
+        statuses: It has one of them; any if there are none.
+    """
+
+    scope: str | None = None
+    step: str | None = None
+    node: str | None = None
+    statuses: frozenset[str] = frozenset()
+
+    def has(self, entry: StepEntry) -> bool:
+        """Return whether a step of the scope has the node and one of the statuses."""
+        return self.node in (None, entry.step.node) and (not self.statuses or entry.status in self.statuses)
+
+
+EVERY_STEP: Final = StepFilter()
+
+
 @dataclass(frozen=True, slots=True)
 class StepDetail:
     """A step with its whole values, its latest attempts and its latest waits."""
@@ -140,23 +167,21 @@ class Steps:
         self._indexes = StepIndexes(events, room)
 
     async def page(
-        self, caller: Caller, id: ExecutionId, *, after: int, limit: int, scope: str | None, step: str | None
+        self, caller: Caller, id: ExecutionId, *, after: int, limit: int, wanted: StepFilter
     ) -> tuple[Sequence[StepView], int | None]:
         """Return steps in the order of their starts, and the id to continue after; None if there are no more.
 
         Args:
             after: Only steps with a higher id.
-            scope: Only steps of this scope itself.
-            step: Only the step with this full name.
 
         Raises: NotFound; Conflict if the events cannot be read.
         """
 
         async with self._found(caller, id) as stored:
-            if scope is None and step is None:
+            if wanted == EVERY_STEP:
                 ids, entry_of = await self._beginning(stored, after, limit)
             else:
-                ids, entry_of = await self._selected(stored, scope, step)
+                ids, entry_of = await self._selected(stored, wanted)
             begin = bisect_right(ids, after)
             taken: list[StepEntry] = []
             reading = StepReading()
@@ -270,14 +295,21 @@ class Steps:
         latest = await self._indexes.of_scopes(stored, still_open)
         return index.ids, lambda one: index[one] if index[one].ended_at is not None else latest[one]
 
-    async def _selected(self, stored: StoredExecution, scope: str | None, step: str | None) -> "_Listed":
-        """Return the steps of a scope, or the one with a full name. Raises: NotFound, Conflict."""
-        of = scope_of(step) if step is not None else scope or ROOT
-        index = await self._indexes.of_scopes(stored, [of])
-        if step is None:
-            return index.in_scope(of), index.__getitem__
-        named = index.named(step)
-        return () if named is None or scope not in (None, of) else (named.id,), index.__getitem__
+    async def _selected(self, stored: StoredExecution, wanted: StepFilter) -> "_Listed":
+        """Return the steps that a filter selects. Raises: NotFound, Conflict."""
+        if wanted.step is None and wanted.scope is None:
+            index = await self._indexes.whole(stored)
+            ids: Sequence[int] = index.ids
+        else:
+            of = scope_of(wanted.step) if wanted.step is not None else wanted.scope or ROOT
+            index = await self._indexes.of_scopes(stored, [of])
+            ids = index.in_scope(of)
+        if wanted.step is not None:
+            named = index.named(wanted.step)
+            ids = () if named is None or wanted.scope not in (None, of) else (named.id,)
+        if wanted.node is not None or wanted.statuses:
+            ids = await on_thread_if(len(ids) * _ENTRY_COST, lambda: [id for id in ids if wanted.has(index[id])])
+        return ids, index.__getitem__
 
     async def _existing(self, stored: StoredExecution, id: int) -> StepEntry:
         """Return a step as it is now. Raises: NotFound, Conflict."""

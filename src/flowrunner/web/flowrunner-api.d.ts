@@ -12587,6 +12587,10 @@ export interface operations {
                 scope?: string | null;
                 /** @description Only the step with this full name. */
                 step?: string | null;
+                /** @description Only runs of this node. */
+                node?: string | null;
+                /** @description One status, or several, separated by commas or in several parameters. */
+                status?: string | null;
                 /** @description The `next_cursor` of the page before. */
                 cursor?: string | null;
                 /** @description The maximum number of steps to return. */
