@@ -9,9 +9,10 @@ import pytest
 
 from client.scripted import answer, error, hang_up, scripted
 from flowrunner.api.jobs import JobAnswer
-from flowrunner.cli import bulk, outages
-from flowrunner.cli.bulk import follow_job, required
+from flowrunner.cli import jobs, outages
+from flowrunner.cli.bulk import required
 from flowrunner.cli.common import CommandFailed
+from flowrunner.cli.jobs import follow_job
 from flowrunner.cli.shared_options import labels_of
 from flowrunner.client import Client
 from flowrunner.domain.jobs import Job, JobError, JobStatus
@@ -59,7 +60,7 @@ def test_a_server_that_stays_away_is_not_waited_for_beyond_a_minute(monkeypatch:
         scripted(hang_up, hang_up) as server,
         click.Context(click.Command("cancel")),
         Client(server.url, retry_seconds=0) as client,
-        pytest.raises(CommandFailed, match=r"The job continues .*: flowrunner api GET /jobs/job-1") as raised,
+        pytest.raises(CommandFailed, match=r"The job continues .*: flowrunner job watch job-1") as raised,
     ):
         follow_job(client, {"id": "job-1", "status": "running"})
 
@@ -70,7 +71,7 @@ def test_a_server_that_stays_away_is_not_waited_for_beyond_a_minute(monkeypatch:
 def test_a_job_that_a_pause_holds_up_says_so_once_and_any_other_says_nothing(
     is_paused: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "_POLL_SECONDS", 0.0)
     job = {"id": "job-1", "status": "running", "errors": [], "failed": 0}
     running, ended = answer(200, job), answer(200, {**job, "status": "completed"})
     steps = *(running,) * 4, answer(200, {"paused": is_paused}), running, running, ended

@@ -178,7 +178,7 @@ nodes: {a: {type: return}}
     assert found("--trigger", "timed/early") == found("--trigger", trigger[:-8]) == found("--trigger", trigger)
     assert found("--rerun-of", first[:-8]) == [again]
     assert len(found("--job", job["id"][:-8])) == 1
-    assert "'flowrunner executions jobs' shows them" in user("executions", "list", "--job", "job-0000", code=5).stderr
+    assert "'flowrunner job list' shows them" in user("executions", "list", "--job", "job-0000", code=5).stderr
     assert user.json("executions", "delete", "--rerun-of", first[:-8], "-y")["done"] == 1
     assert found("--rerun-of", first) == []
 
@@ -354,7 +354,7 @@ def test_many_executions_are_changed_after_a_question(user: User) -> None:
     assert "no execution is selected" in user("cancel", "--flow", "asking").stderr
     assert user.json("executions", "delete", "--flow", "asking", "--status", "cancelled", "-y")["done"] >= 3
     assert user.json("rerun", "--flow", "failing", "--since", "1h", "-y")["total"] > 0
-    assert user.json("executions", "jobs")[0]["type"] == "executions.rerun"
+    assert user.json("job", "list")[0]["type"] == "executions.rerun"
     assert user("rerun", "--flow", "failing", "--from", "bad", code=2)
 
 

@@ -97,7 +97,7 @@ def test_every_list_has_both_options() -> None:
 
     assert {name for name, command in limited.items() if "is_all" not in {p.name for p in command.params}} == set()
     assert {
-        "account list", "audit list", "callback deliveries", "callback list", "executions jobs", "executions list",
+        "account list", "audit list", "callback deliveries", "callback list", "job list", "executions list",
         "executions steps", "flow list", "flow revisions", "token list", "trigger deliveries", "trigger list",
         "workspace invitations list", "workspace list", "workspace members list",
     } == limited.keys()  # fmt: skip

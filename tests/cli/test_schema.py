@@ -33,8 +33,8 @@ def test_the_schema_of_one_node_type_is_printed(tmp_path: Path) -> None:
 def test_a_type_that_is_not_there_gets_the_near_one(tmp_path: Path) -> None:
     done = flowrunner("schema", "http.reqeust", at=tmp_path)
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "flowrunner: unknown node type 'http.reqeust': did you mean http.request?\n"
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr == "flowrunner: There is no node type 'http.reqeust'; do you mean 'http.request'?\n"
 
 
 def test_nothing_is_written_where_it_is_called(tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_nothing_is_written_where_it_is_called(tmp_path: Path) -> None:
 def test_a_node_type_by_the_name_that_others_give_it_is_told_the_right_one(tmp_path: Path) -> None:
     done = flowrunner("schema", "sleep", at=tmp_path)
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "flowrunner: unknown node type 'sleep': did you mean delay?\n"
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr == "flowrunner: There is no node type 'sleep'; do you mean 'delay'?\n"
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])

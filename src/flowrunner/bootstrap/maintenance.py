@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flowrunner.bootstrap.data import open_data
-from flowrunner.bootstrap.location import stored_at
+from flowrunner.bootstrap.location import existing, stored_at
 from flowrunner.bootstrap.ownership import locked, owning
 from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import FlowRunnerError
@@ -106,7 +106,7 @@ async def verify_audit(settings: Settings, *, copy: Path | None, expected: tuple
     Raises:
         FlowRunnerError: If the database or its audit log does not exist.
     """
-    location = stored_at(settings) if copy is None else location_of(None, file=copy)
+    location = await existing(settings) if copy is None else location_of(None, file=copy)
     return await location.check_audit(expected=expected)
 
 

@@ -70,6 +70,12 @@ _OF_STATUS: Final[Mapping[int, str]] = {
     429: _AGAIN,
     503: _AGAIN,
 }
+# Commands that list what a 404 without a name says is not there.
+_LISTS: Final[Mapping[str, str]] = {
+    "Secret not found": "secret list",
+    "Configuration value not found": "value list",
+    "Entry of the store not found": "store list",
+}
 # Of single faults.
 _OF_FAULT: Final[Mapping[str, str]] = {"use flow_id": "give the id of the flow: 'flowrunner flow list' has it"}
 
@@ -80,6 +86,8 @@ def advice_on(error: "ApiError") -> str | None:
         return _LOG_IN
     if error.status == 403 and "API token" in error.message:
         return _OTHER_SCOPE if "scope" in error.message else _LOGIN_ONLY
+    if error.status == 404 and (listing := _LISTS.get(error.message)) is not None:
+        return f"'flowrunner {listing}' shows what there is; check the workspace, too: --workspace"
     if error.docs == _PAUSING:
         return _OF_PASSAGE[_PAUSING]
     if error.status in (429, 503) and error.retry_after:

@@ -1,23 +1,22 @@
 """Changes of many executions, in a job of the server."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
 
-from flowrunner.cli.common import ask, say, warn
-from flowrunner.cli.exits import FAILED, INTERRUPTED, OK
-from flowrunner.cli.outages import Outage
+from flowrunner.cli.common import CommandFailed, ask, common, say
+from flowrunner.cli.exits import INVALID, OK
+from flowrunner.cli.jobs import follow_job
 from flowrunner.cli.output import show
 from flowrunner.cli.shared_options import with_ids
 from flowrunner.client import Client
 from flowrunner.domain.counted import counted
 
-_POLL_SECONDS: Final = 0.5
-# A job that takes longer may wait for the end of a pause.
-_POLLS_OF_SHORT_JOBS: Final = 4
 _PATH: Final = "/executions:batch"
+# What a question and a dry run say of each action.
+_WORDS: Final = {"rerun": ("Re-run", "re-run"), "cancel": ("Cancel", "cancelled"), "delete": ("Delete", "deleted")}
+_OPEN: Final = ("running", "waiting")
 
 
 def required(ids: Sequence[str], selected: Mapping[str, Any]) -> None:
@@ -27,39 +26,60 @@ def required(ids: Sequence[str], selected: Mapping[str, Any]) -> None:
 
 
 def change_many(
-    client: Client, action: str, selected: Mapping[str, Any], *, yes: bool, more: Mapping[str, Any] | None = None
+    client: Client,
+    action: str,
+    selected: Mapping[str, Any],
+    *,
+    yes: bool,
+    dry_run: bool = False,
+    more: Mapping[str, Any] | None = None,
 ) -> int:
     """Show how many executions a selection has, ask, and follow the job; return the exit code.
 
     Args:
+        dry_run: Only show which executions it has.
         more: Further fields of the request.
     """
     body = {"action": action, "filter": with_ids(client, selected), **(more or {})}
-    plan = client.request("POST", _PATH, json=body, query={"dry_run": True}).object()
-    if not plan["total"]:
-        say("There is nothing to do: no execution is selected")
+    plan = _plan(client, body)
+    if dry_run or not plan["total"]:
+        show_plan(plan, action)
         return OK
-    ask(f"{action.capitalize()} {counted(plan['total'], 'execution')}, such as {plan['executions'][0]['id']}?", yes=yes)
+    ask(f"{_WORDS[action][0]} {counted(plan['total'], 'execution')}, such as {plan['executions'][0]['id']}?", yes=yes)
     job = client.request("POST", _PATH, json=body, idempotency_key=True).object()
     return follow_job(client, job)
 
 
-def follow_job(client: Client, job: Mapping[str, Any]) -> int:
-    """Wait for the end of a job and print it; return the exit code."""
-    polls, path = 0, f"/jobs/{job['id']}"
-    outage = Outage(tell=warn, then="The job continues", command=f"flowrunner api GET {path}")
-    try:
-        while job["status"] == "running":
-            time.sleep(_POLL_SECONDS)
-            job = outage.outlasted(lambda: client.get(path))
-            polls += 1
-            if polls == _POLLS_OF_SHORT_JOBS and job["status"] == "running" and client.get("/system")["paused"]:
-                warn("the installation is paused: a job that starts executions goes on when the pause ends")
-    except KeyboardInterrupt:
-        click.echo(f"flowrunner: detached; it goes on: flowrunner api GET {path}", err=True)
-        return INTERRUPTED
-    for error in job["errors"]:
-        # Without an item, the whole job could not go on.
-        say(f"{error['item']}: {error['message']}" if "item" in error else error["message"])
-    show(job)
-    return OK if job["status"] == "completed" and not job["failed"] else FAILED
+def plan_named(client: Client, action: str, ids: Sequence[str], *, more: Mapping[str, Any] | None = None) -> int:
+    """Show what an action would do with executions that are named by their ids; return the exit code.
+
+    Raises:
+        CommandFailed: One has ended, or has not, so that it would be refused.
+    """
+    for id in ids:
+        status = client.get(f"/executions/{id}")["status"]
+        if action == "cancel" and status not in _OPEN:
+            raise CommandFailed(f"{id} has already ended: it is {status}", INVALID)
+        if action == "delete" and status in _OPEN:
+            raise CommandFailed(f"{id} has not ended: cancel it first", INVALID)
+    show_plan(_plan(client, {"action": action, "ids": list(ids), **(more or {})}), action)
+    return OK
+
+
+def _plan(client: Client, body: Mapping[str, Any]) -> dict[str, Any]:
+    return client.request("POST", _PATH, json=body, query={"dry_run": True}).object()
+
+
+def show_plan(plan: Mapping[str, Any], action: str) -> None:
+    """Print what a job would do: its first executions for people, and the whole plan for programs."""
+    total, first = plan["total"], plan["executions"]
+    if common().is_for_people or common().output == "name":
+        if first:
+            show(first, "id status flow_name:FLOW started_at error")
+    else:
+        show(plan)
+    if not total:
+        say("There is nothing to do: no execution is selected")
+        return
+    listed = f"; the first {len(first)} are listed" if len(first) < total else ""
+    say(f"Dry run: {counted(total, 'execution')} would be {_WORDS[action][1]}{listed}. Nothing was changed")

@@ -219,3 +219,7 @@ def read_secret(prompt: str, *, given: str | None = None, confirm: bool = False)
 
 def yes_option(function: F) -> F:
     return click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")(function)
+
+
+def dry_run_option(help: str) -> Callable[[F], F]:
+    return click.option("--dry-run", is_flag=True, help=help)

@@ -36,6 +36,7 @@ def _completed(path: str, *fields: str) -> Complete:
 
 complete_flows: Final = _completed("/flows", "name")
 complete_executions: Final = _completed("/executions", "id")
+complete_jobs: Final = _completed("/jobs", "id")
 complete_triggers: Final = _completed("/triggers", "flow_name", "name")
 complete_callbacks: Final = _completed("/callbacks", "id")
 complete_workspaces: Final = _completed("/workspaces", "slug")

@@ -24,7 +24,7 @@ _LATEST: Final = "06k7ms3a00"
 _MOST_SHOWN: Final = 5
 # Commands that list objects, where it is not the one with their name.
 _LISTS: Final = {
-    "execution": "executions list", "job": "executions jobs", "member": "workspace members list",
+    "execution": "executions list", "member": "workspace members list",
     "invitation": "workspace invitations list",
 }  # fmt: skip
 # Names among which a similar one is looked for.

@@ -44,6 +44,7 @@ _COMMANDS: Final = {
     "fmt": "Format the YAML of flows.",
     "graph": "Print the graph of a flow, for documents.",
     "import": "Import flows from OpenAPI or n8n.",
+    "job": "Follow and stop jobs on many executions.",
     "keys": "Replace the keys in the data directory.",
     "login": "Log in to a server.",
     "logout": "Log out of a server.",

@@ -198,7 +198,7 @@ def _print_object(value: Mapping[str, Any]) -> None:
     longest = max(map(width, value), default=0)
     now = datetime.now(UTC)
     for key, one in value.items():
-        if isinstance(one, Mapping | list) and one:
+        if isinstance(one, Mapping | list) and one and not _is_texts(one):
             text = json_text(one, indent=None)
             if len(text) > _LONGEST_CELL:
                 text = json_text(one, indent=2).replace("\n", "\n" + " " * (longest + 2))
@@ -280,12 +280,16 @@ def _cell(field: str, value: Any, now: datetime) -> str:
             return short_duration(value / 1000)
         case int() if field == "size":
             return short_size(value)
-        case list() if all(isinstance(one, str) for one in value):
+        case list() if _is_texts(value):
             return ", ".join(value)
         case Mapping() | list():
             return json_text(value, indent=None)
         case _:
             return str(value)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _is_moment(field: str) -> bool:

@@ -5,8 +5,11 @@ from typing import Any
 
 import click
 
+from flowrunner.cli.bulk import plan_named
+from flowrunner.cli.common import CommandFailed
 from flowrunner.cli.documents import check_read_once
 from flowrunner.cli.durations import seconds_of
+from flowrunner.cli.exits import INVALID
 from flowrunner.cli.inputs import read_json
 from flowrunner.cli.remote_run import read_inputs_of
 from flowrunner.cli.shared_options import labels_of
@@ -43,8 +46,11 @@ def rerun_one(
     wait: bool,
     follow: bool,
     timeout: str | None,
+    dry_run: bool,
 ) -> int:
     """Repeat an execution; return the exit code. Args: fields: As `rerun_fields` returns them."""
+    if dry_run and (wait or follow or timeout):
+        raise click.UsageError("--dry-run starts nothing to wait for: leave out --wait, --follow and --timeout.")
     check_read_once(node_input, *inputs)
     seconds = seconds_of(timeout, "--timeout")
     body = {**fields}
@@ -57,5 +63,16 @@ def rerun_one(
         body["input"] = read_inputs_of(client, flow, inputs, ())
     if labels_set:
         body["labels"] = labels_of(labels_set, option="--set-label")
+    if dry_run:
+        if (start := fields.get("from")) is not None:
+            _check_reached(client, id, start)
+        return plan_named(client, "rerun", [id], more=fields)
     started = client.request("POST", f"/executions/{id}/rerun", json=body, idempotency_key=True).object()
     return show_start(client, started, wait=wait, follow=follow, seconds=seconds)
+
+
+def _check_reached(client: Client, id: str, start: str) -> None:
+    """Raises: CommandFailed: The execution has no such step, and no run of such a node."""
+    queries: Sequence[dict[str, Any]] = ({"step": start}, {"node": start})
+    if not any(any(client.entries(f"/executions/{id}/steps", query={**q, "cursor": None}, most=1)) for q in queries):
+        raise CommandFailed(f"The execution has not reached a step '{start}'", INVALID)

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from flowrunner.cli.exits import OK, USAGE
+from flowrunner.cli.exits import NOT_FOUND, OK
 from flowrunner.domain.suggestions import nearest
 from flowrunner.language.schema import flow_schema, node_type_schema
 from flowrunner.local.reader import node_type_specs
@@ -16,9 +16,9 @@ def print_schema(type: str | None) -> int:
     specs = node_type_specs()
     if type is not None and type not in specs:
         near = nearest(type, specs)
-        hint = f"did you mean {near}?" if near else f"there are: {', '.join(sorted(specs))}"
-        click.echo(f"flowrunner: unknown node type '{type}': {hint}", err=True)
-        return USAGE
+        hint = f"; do you mean '{near}'?" if near else f": there are {', '.join(sorted(specs))}"
+        click.echo(f"flowrunner: There is no node type '{type}'{hint}", err=True)
+        return NOT_FOUND
     schema = flow_schema(specs) if type is None else node_type_schema(specs[type])
     json.dump(schema, sys.stdout, indent=2, ensure_ascii=False)
     click.echo()

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from flowrunner.cli.common import ask, common, say, say_message, warn, yes_option
+from flowrunner.cli.common import ask, common, dry_run_option, say, say_message, warn, yes_option
 from flowrunner.cli.completion import complete_executions
 from flowrunner.cli.connection import connect
 from flowrunner.cli.durations import seconds_of
@@ -109,20 +109,26 @@ def logs(
 
 @executions.command(
     short_help="Print the steps of an execution.",
-    epilog=examples("executions steps exec-01m8", "executions steps exec-01m8 --step fetch.1 -o json"),
+    epilog=examples("executions steps exec-01m8 --status failed", "executions steps exec-01m8 --step fetch.1 -o json"),
 )
 @execution_argument
 @click.option("--step", metavar="STEP", help="Only this step, in full: each.1[4]/push.1, or a node for its latest.")
 @click.option("--scope", metavar="SCOPE", help="Only steps of this round of a loop, or of this branch.")
+@click.option("--node", metavar="NODE", help="Only runs of this node, in any round.")
+@click.option("--status", metavar="STATUS,…", help="Only with one of these statuses, such as failed or retrying.")
 @limit_option
-def steps(execution: str, step: str | None, scope: str | None, limit: Limit) -> None:
+def steps(
+    execution: str, step: str | None, limit: Limit, *, scope: str | None, node: str | None, status: str | None
+) -> None:
     """Print the steps of an execution, in the order in which they started."""
     from flowrunner.cli.waiting import step_id
 
+    if step is not None and (scope or node or status):
+        raise click.UsageError("--step prints one step: leave out --scope, --node and --status.")
     client = connect()
     path = f"{execution_path(client, execution)}/steps"
-    query = {"step": step, "scope": scope, "cursor": None}
     if step is None:
+        query = {"scope": scope, "node": node, "status": status, "cursor": None}
         columns = "step node_type:TYPE status attempts duration action error.message:ERROR"
         show_list(client, path, columns, query=query, limit=limit, name="step")
         return
@@ -180,23 +186,27 @@ def output(execution: str, step: str | None) -> None:
 @click.command(
     cls=ServerCommand,
     short_help="Cancel executions.",
-    epilog=examples("cancel exec-01m8", "cancel --flow order-sync --status waiting --since 2d"),
+    epilog=examples("cancel exec-01m8", "cancel --flow order-sync --status waiting --since 2d --dry-run"),
 )
 @many_argument
 @filter_options
 @click.option("--force", is_flag=True, help="End it at once, without on_finish; only with ids.")
+@dry_run_option("Cancel nothing, and print what would be cancelled.")
 @yes_option
-def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> None:
+def cancel(ids: tuple[str, ...], *, force: bool, dry_run: bool, yes: bool, **options: Any) -> None:
     """Cancel executions by their ids, or all that the options select."""
-    from flowrunner.cli.bulk import change_many, required
+    from flowrunner.cli.bulk import change_many, plan_named, required
 
     client, selected = connect(), filter_of(options)
     required(ids, selected)
     if selected:
         if force:
             raise click.UsageError("--force ends executions that are named by their ids, and not those of a selection.")
-        sys.exit(change_many(client, "cancel", selected, yes=yes))
-    for id in [execution_id(client, one) for one in ids]:
+        sys.exit(change_many(client, "cancel", selected, yes=yes, dry_run=dry_run))
+    found = [execution_id(client, one) for one in ids]
+    if dry_run:
+        sys.exit(plan_named(client, "cancel", found))
+    for id in found:
         ask(f"Cancel {id}?", yes=yes)
         query = {"force": True} if force else None
         say_message(client.request("DELETE", f"/executions/{id}", query=query))
@@ -226,9 +236,10 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 )
 @click.option("--revision", metavar="NUMBER|same|label:…", help="The revision to use; the current one by default.")
 @click.option("--same-keys", is_flag=True, help="Send the original idempotency keys.")
+@dry_run_option("Start nothing, and print what would be re-run.")
 @wait_options
 @yes_option
-def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
+def rerun(ids: tuple[str, ...], *, dry_run: bool, yes: bool, **options: Any) -> None:
     """Re-run one execution by its id, or all that the options select and that have not been re-run since."""
     from flowrunner.cli.bulk import change_many, required
     from flowrunner.cli.reruns import rerun_fields, rerun_one
@@ -246,10 +257,10 @@ def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
                 f"{option} is for one execution. Several are re-run by a job, which takes --from, --elements, "
                 "--revision and --same-keys."
             )
-        sys.exit(change_many(client, "rerun", selected, yes=yes, more=fields))
+        sys.exit(change_many(client, "rerun", selected, yes=yes, dry_run=dry_run, more=fields))
     if len(ids) > 1:
         raise click.UsageError("Re-run one execution by its id, or select several with options.")
-    sys.exit(rerun_one(client, execution_id(client, ids[0]), fields, **one))
+    sys.exit(rerun_one(client, execution_id(client, ids[0]), fields, dry_run=dry_run, **one))
 
 
 # The options whose names differ from those of their parameters.
@@ -262,31 +273,22 @@ _OF_ONE: Final = {"node_input": "--node-input", "inputs": "--input", "labels_set
 )
 @many_argument
 @filter_options
+@dry_run_option("Delete nothing, and print what would be deleted.")
 @yes_option
-def delete(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
+def delete(ids: tuple[str, ...], *, dry_run: bool, yes: bool, **options: Any) -> None:
     """Delete executions that have ended, with their events and logs."""
-    from flowrunner.cli.bulk import change_many, required
+    from flowrunner.cli.bulk import change_many, plan_named, required
 
     client, selected = connect(), filter_of(options)
     required(ids, selected)
     if selected:
-        sys.exit(change_many(client, "delete", selected, yes=yes))
-    for id in [execution_id(client, one) for one in ids]:
+        sys.exit(change_many(client, "delete", selected, yes=yes, dry_run=dry_run))
+    found = [execution_id(client, one) for one in ids]
+    if dry_run:
+        sys.exit(plan_named(client, "delete", found))
+    for id in found:
         ask(f"Delete {id}?", yes=yes)
         say_message(client.request("DELETE", f"/executions/{id}/record"))
-
-
-@executions.command(short_help="List jobs on many executions.", epilog=examples("executions jobs"))
-@limit_option
-def jobs(limit: Limit) -> None:
-    """List bulk jobs (cancel, re-run, delete), newest first."""
-    show_list(
-        connect(),
-        "/jobs",
-        "id type status total done failed created_at",
-        limit=limit,
-        empty="There are no jobs: 'cancel', 'rerun' and 'executions delete' create one for many executions",
-    )
 
 
 for command in (watch, logs, cancel, rerun):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowrunner.cli.commands.run import run
-from flowrunner.cli.common import ask, common, say_message, warn, yes_option
+from flowrunner.cli.common import ask, common, dry_run_option, say, say_message, warn, yes_option
 from flowrunner.cli.completion import complete_flows, complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
@@ -131,13 +131,20 @@ def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, 
         _warn_of_what_is_missing(client, text)
 
 
-@flow.command(short_help="Delete a flow.", epilog=examples("flow delete order-sync"))
+@flow.command(
+    short_help="Delete a flow.", epilog=examples("flow delete order-sync --dry-run", "flow delete order-sync")
+)
 @flow_argument
+@dry_run_option("Delete nothing, and print what would be deleted.")
 @yes_option
-def delete(flow: str, *, yes: bool) -> None:
+def delete(flow: str, *, dry_run: bool, yes: bool) -> None:
     """Delete a flow. Executions that have not ended go on, and its history stays readable."""
     client = connect()
     id = flow_id(client, flow)
+    if dry_run:
+        say_message(client.request("DELETE", f"/flows/{id}", query={"dry_run": True}))
+        show(_deletion(client, id))
+        return
     ask(f"Delete the flow '{flow}' ({id})?", yes=yes)
     say_message(client.request("DELETE", f"/flows/{id}"))
 
@@ -183,7 +190,10 @@ def diff(flow: str, document: str | None, revision: int | None, against: int | N
         number = revision or client.get(path)["revision"]
         found = client.get(f"{path}/revisions/{number}/diff", against=against)
     if common().is_for_people:
-        print_text(found.get("diff", "").removesuffix("\n"))
+        if text := found.get("diff", "").removesuffix("\n"):
+            print_text(text)
+        else:
+            say("There is no difference")
         if found.get("is_truncated"):
             warn("the rest of the difference is too long to show")
     else:
@@ -229,6 +239,19 @@ def copy(flow: str, to: str | None, name: str | None) -> None:
     client = connect()
     body = given_fields(workspace=to, name=name)
     show(client.request("POST", f"{flow_path(client, flow)}/copy", json=body, idempotency_key=True).object())
+
+
+def _deletion(client: "Client", id: str) -> dict[str, Any]:
+    """Return what a deletion of a flow takes away, and what goes on without it."""
+    found = client.get(f"/flows/{id}")
+    triggers = client.entries("/triggers", query={"flow_id": id})
+    open_executions = client.get("/executions", flow_id=id, status="running,waiting", limit=1)["total"]
+    return {
+        "action": "delete",
+        **{field: found[field] for field in ("id", "name", "revision")},
+        "triggers": [trigger["name"] for trigger in triggers],
+        "open_executions": open_executions,
+    }
 
 
 def _found(client: "Client", flow: str, revision: int | None) -> dict[str, Any]:

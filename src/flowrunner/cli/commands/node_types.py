@@ -29,4 +29,4 @@ def describe(type: str) -> None:
         if one["name"] == type:
             show(one, name="name")
             return
-    raise CommandFailed(f"The server has no node type '{type}': flowrunner node-types list", NOT_FOUND)
+    raise CommandFailed(f"The server has no node type '{type}': 'flowrunner node-types list' shows them", NOT_FOUND)

@@ -138,7 +138,7 @@ def next_(trigger: str, count: int) -> None:
 @yes_option
 def backfill(trigger: str, start: str, end: str, *, dry_run: bool, yes: bool) -> None:
     """Start the due times of a past period that were never started, as a job."""
-    from flowrunner.cli.bulk import follow_job
+    from flowrunner.cli.jobs import follow_job
 
     client = connect()
     path = f"{trigger_path(client, trigger)}/backfill"
