@@ -99,3 +99,10 @@ def test_errors_name_options_of_the_command(user: User) -> None:
     for text in (unknown, nobody, elsewhere):
         assert "Bearer" not in text
         assert "request" not in text
+
+
+@pytest.mark.parametrize("command", ["secret", "value", "store"])
+def test_what_is_not_there_is_answered_with_the_command_that_lists_what_is(user: User, command: str) -> None:
+    told = user(command, "delete", "NOTHING", "-y", code=5).stderr
+
+    assert f"hint: 'flowrunner {command} list' shows what there is; check the workspace, too: --workspace" in told

@@ -127,7 +127,9 @@ def test_the_directory_needs_no_option(user: User) -> None:
     assert user("diff", "flows", "-o", "table").stdout == user("diff", "flows").stdout
     assert user("diff", "flows", "--fields", "name,action").stdout == "NAME  ACTION\na     created\n"
     assert user("apply", "flows", "-f", "more").stderr == "2 flows: 2 created\n"
-    assert "Name the directory of the flows" in user("apply", code=2).stderr
+    for command in ("apply", "diff"):
+        told = f"Name the directory of the flows, or a file: flowrunner {command} flows/"
+        assert told in user(command, code=2).stderr
 
 
 def test_links_out_of_the_directory_are_refused_and_those_inside_followed(user: User) -> None:

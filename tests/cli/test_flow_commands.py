@@ -151,6 +151,10 @@ def test_a_flow_is_changed_compared_and_restored(user: User) -> None:
     assert user("flow", "diff", "story", "-o", "name").stdout == "3\n"
     assert user("flow", "diff", "story", "triple.yaml", "-o", "name").stdout == "update\n"
     assert user("flow", "diff", "story", "triple.yaml", "--fields", "action").stdout == "action  update\n"
+    user("flow", "diff", "story", "triple.yaml", "--exit-code", code=1)
+    (user.home / "same.yaml").write_text(user("flow", "export", "story").stdout)
+    same = user("flow", "diff", "story", "same.yaml", "--exit-code")
+    assert (same.stdout, same.stderr) == ("", "There is no difference\n")
 
 
 def test_a_flow_is_not_renamed_by_a_document_without_a_word(user: User) -> None:
@@ -289,3 +293,20 @@ def test_a_name_that_no_flow_has_suggests_the_one_that_was_meant(user: User) -> 
     for given in ("Echo", "eccho", "ECHO"):
         assert f"There is no flow '{given}'; do you mean 'echo'?" in user("run", given, code=5).stderr
     assert "There is no flow 'zzz': 'flowrunner flow list' shows the names" in user("flow", "get", "zzz", code=5).stderr
+
+
+def test_a_copy_in_a_workspace_without_its_secrets_is_warned_of(user: User) -> None:
+    slug = f"copies-{uuid4().hex[:12]}"
+    user("workspace", "create", "Copies", "--slug", slug)
+    user("secret", "set", "ONLY_HERE", "-", stdin="a-secret-of-one-workspace")
+    user(
+        "flow",
+        "create",
+        "-",
+        "--name",
+        "reads",
+        stdin="nodes: {a: {type: return, params: {value: '${secrets.ONLY_HERE}'}}}",
+    )
+
+    assert "ONLY_HERE" in user("flow", "copy", "reads", "--to", slug).stderr
+    assert user("flow", "copy", "reads", "--name", "reads again").stderr == ""

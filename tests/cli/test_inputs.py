@@ -100,5 +100,5 @@ def test_the_standard_input_is_read_once(read: Callable[[], object], monkeypatch
 def rerun(*, node_input: str, inputs: Sequence[str]) -> int:
     return rerun_one(
         Client(), "exec-1", {"from": "a"}, node_input=node_input, inputs=inputs, labels_set=(),
-        wait=False, follow=False, timeout=None,
+        wait=False, follow=False, timeout=None, dry_run=False,
     )  # fmt: skip

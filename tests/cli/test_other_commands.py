@@ -539,7 +539,7 @@ def test_a_workspace_has_members_and_is_used_from_a_context(user: User, root: Us
     assert [one["role"] for one in user.json("workspace", "members", "list", slug)] == ["admin", "editor"]
     user("workspace", "members", "remove", slug, other.email, "-y")
     gone = user("workspace", "members", "remove", slug, other.email, "-y", code=5).stderr
-    assert "'flowrunner workspace members list' shows them" in gone
+    assert "'flowrunner workspace members list WORKSPACE' shows them" in gone
     unknown = user("workspace", "members", "add", slug, "nobody@example.com", "viewer", code=5).stderr
     assert "hint: the person needs an account whose address is confirmed" in unknown
     assert "'flowrunner account update ACCOUNT --email-confirmed'" in unknown

@@ -24,8 +24,8 @@ _LATEST: Final = "06k7ms3a00"
 _MOST_SHOWN: Final = 5
 # Commands that list objects, where it is not the one with their name.
 _LISTS: Final = {
-    "execution": "executions list", "member": "workspace members list",
-    "invitation": "workspace invitations list",
+    "execution": "executions list", "member": "workspace members list WORKSPACE",
+    "invitation": "workspace invitations list WORKSPACE",
 }  # fmt: skip
 # Names among which a similar one is looked for.
 _MOST_COMPARED: Final = 500

@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _FILTERS: Final = (
     ("--flow", "NAME|ID", "For this flow."),
-    ("--status", "STATUS,…", "With one of these statuses."),
+    ("--status", "STATUS,…", "Of: running, waiting, completed, failed, cancelled."),
     ("--since", "24h|TIME", "Started since then."),
     ("--until", "1h|TIME", "Started before then."),
     ("--error-type", "TYPE", "Failed with this type of error."),

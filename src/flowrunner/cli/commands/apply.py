@@ -15,7 +15,6 @@ _more_files = click.option(
     "-f", "--file", "more", metavar="DIR|FILE", multiple=True, type=_PLACE,
     help="Same as the argument DIR|FILE; repeatable.",
 )  # fmt: skip
-_prune = click.option("--prune", is_flag=True, help="Delete flows of the workspace that are not in the directory.")
 
 
 @click.command(
@@ -24,7 +23,7 @@ _prune = click.option("--prune", is_flag=True, help="Delete flows of the workspa
 )
 @_files
 @_more_files
-@_prune
+@click.option("--prune", is_flag=True, help="Delete flows of the workspace that are not in the directory.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; print what would be changed.")
 @yes_option
 def apply(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, dry_run: bool, yes: bool) -> None:
@@ -42,7 +41,7 @@ def apply(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, dry_ru
 @click.command(cls=ServerCommand, epilog=examples("diff flows/", "diff flows/ --prune --exit-code"))
 @_files
 @_more_files
-@_prune
+@click.option("--prune", is_flag=True, help="With the flows that 'apply --prune' would delete.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if something would change.")
 def diff(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, exit_code: bool) -> None:
     """Print what 'apply' would change, as a diff against the server."""
@@ -53,7 +52,8 @@ def diff(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, exit_co
 
 def _named(places: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     if not (places or more):
-        raise click.UsageError("Name the directory of the flows, or a file: flowrunner apply flows/")
+        command = click.get_current_context().info_name
+        raise click.UsageError(f"Name the directory of the flows, or a file: flowrunner {command} flows/")
     return places + more
 
 

@@ -46,7 +46,12 @@ def list_(limit: Limit) -> None:
 )
 @click.argument("url")
 @click.option(
-    "--event", "events", metavar="EVENT", multiple=True, required=True, help="Notify of this event; repeatable."
+    "--event",
+    "events",
+    metavar="EVENT",
+    multiple=True,
+    required=True,
+    help="Notify of this event, such as execution.failed; repeatable.",
 )
 @click.option("--name", help="A name.")
 @click.option(

@@ -194,7 +194,7 @@ def output(execution: str, step: str | None) -> None:
 @dry_run_option("Cancel nothing, and print what would be cancelled.")
 @yes_option
 def cancel(ids: tuple[str, ...], *, force: bool, dry_run: bool, yes: bool, **options: Any) -> None:
-    """Cancel executions by their ids, or all that the options select."""
+    """Cancel executions by their ids, or all that the options select: without --status, those that have not ended."""
     from flowrunner.cli.bulk import change_many, plan_named, required
 
     client, selected = connect(), filter_of(options)
@@ -240,7 +240,10 @@ def cancel(ids: tuple[str, ...], *, force: bool, dry_run: bool, yes: bool, **opt
 @wait_options
 @yes_option
 def rerun(ids: tuple[str, ...], *, dry_run: bool, yes: bool, **options: Any) -> None:
-    """Re-run one execution by its id, or all that the options select and that have not been re-run since."""
+    """Re-run one execution by its id, or all that the options select and that have not been re-run since.
+
+    Without --status, the options select failed executions.
+    """
     from flowrunner.cli.bulk import change_many, required
     from flowrunner.cli.reruns import rerun_fields, rerun_one
 
@@ -276,7 +279,7 @@ _OF_ONE: Final = {"node_input": "--node-input", "inputs": "--input", "labels_set
 @dry_run_option("Delete nothing, and print what would be deleted.")
 @yes_option
 def delete(ids: tuple[str, ...], *, dry_run: bool, yes: bool, **options: Any) -> None:
-    """Delete executions that have ended, with their events and logs."""
+    """Delete executions that have ended, with their events and logs: by their ids, or all that the options select."""
     from flowrunner.cli.bulk import change_many, plan_named, required
 
     client, selected = connect(), filter_of(options)

@@ -1,5 +1,6 @@
 """Command `flow`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from flowrunner.cli.common import ask, common, dry_run_option, say, say_message,
 from flowrunner.cli.completion import complete_flows, complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
+from flowrunner.cli.exits import FAILED
 from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id, flow_path
 from flowrunner.cli.numbers import WholeNumber
@@ -177,7 +179,8 @@ def revisions(flow: str, limit: Limit) -> None:
     metavar="NUMBER",
     help="The revision to compare with; the previous one by default.",
 )
-def diff(flow: str, document: str | None, revision: int | None, against: int | None) -> None:
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference.")
+def diff(flow: str, document: str | None, revision: int | None, against: int | None, *, exit_code: bool) -> None:
     """Print what a file would change, or what a revision changed."""
     if document is not None and (revision or against):
         raise click.UsageError("Compare with a file, or compare revisions: one of the two.")
@@ -198,6 +201,8 @@ def diff(flow: str, document: str | None, revision: int | None, against: int | N
             warn("the rest of the difference is too long to show")
     else:
         show(found, name="number" if "number" in found else "action")
+    if exit_code and found.get("diff"):
+        sys.exit(FAILED)
 
 
 @flow.command(short_help="Save an earlier revision again.", epilog=examples("flow restore order-sync 5"))
@@ -238,7 +243,10 @@ def copy(flow: str, to: str | None, name: str | None) -> None:
     """Save the document of a flow as a new flow."""
     client = connect()
     body = given_fields(workspace=to, name=name)
-    show(client.request("POST", f"{flow_path(client, flow)}/copy", json=body, idempotency_key=True).object())
+    path = flow_path(client, flow)
+    show(client.request("POST", f"{path}/copy", json=body, idempotency_key=True).object())
+    if to is not None:
+        _warn_of_what_is_missing(client, client.get(path)["definition"], workspace=to)
 
 
 def _deletion(client: "Client", id: str) -> dict[str, Any]:
@@ -260,12 +268,19 @@ def _found(client: "Client", flow: str, revision: int | None) -> dict[str, Any]:
     return found
 
 
-def _warn_of_what_is_missing(client: "Client", definition: str) -> None:
-    """Print the warnings about a saved document that `validate` cannot know without the server and the time."""
+def _warn_of_what_is_missing(client: "Client", definition: str, *, workspace: str | None = None) -> None:
+    """Print the warnings about a saved document that `validate` cannot know without the server and the time.
+
+    Args:
+        workspace: The one of the flow, if it is not that of the client.
+    """
     from flowrunner.client import ClientError
 
+    headers = None if workspace is None else {"Flowrunner-Workspace": workspace}
     try:
-        validation = client.request("POST", "/flows/validate", json={"definition": definition}).object()
+        validation = client.request(
+            "POST", "/flows/validate", json={"definition": definition}, headers=headers
+        ).object()
     except ClientError:
         # The flow is saved all the same.
         return

@@ -26,7 +26,14 @@ def token() -> None:
     ),
 )
 @click.argument("name")
-@click.option("--scope", "scopes", metavar="SCOPE", multiple=True, required=True, help="A right, such as read or run.")
+@click.option(
+    "--scope",
+    "scopes",
+    metavar="SCOPE",
+    multiple=True,
+    required=True,
+    help="A right: read, run, write, members, admin or mcp; repeat for several.",
+)
 @click.option("--expires-in", metavar="DURATION", help="How long it is valid; indefinitely by default.")
 def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
     """Create a token and print it, once. It is valid for one workspace: that of --workspace."""
