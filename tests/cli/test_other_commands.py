@@ -723,6 +723,23 @@ def test_shells_complete_names_of_the_server_from_a_cache(user: User, triggered:
         assert "_FLOWRUNNER_COMPLETE" in user("completion", shell).stdout
 
 
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("rerun --flow trigg", "triggered"), ("signal paid --flow trigg", "triggered"),
+        ("executions list --status fa", "failed"), ("cancel --trigger triggered/m", "triggered/morning"),
+        ("flow list --context stag", "staging"),
+    ],
+)  # fmt: skip
+def test_shells_complete_the_values_of_options(user: User, triggered: str, line: str, completed: str) -> None:
+    user("context", "add", "staging", "--url", user.client.url)
+    words = {"COMP_WORDS": f"flowrunner {line}", "COMP_CWORD": f"{len(line.split())}"}
+
+    done = user(environment={**words, "_FLOWRUNNER_COMPLETE": "bash_complete"})
+
+    assert done.stdout == f"plain,{completed}\n"
+
+
 def test_words_and_wide_characters_align(user: User) -> None:
     user("flow", "create", "-", "--name", "日本語", stdin="nodes:\n  a: {type: return}\n")
     user("flow", "create", "-", "--name", "sixsix", stdin="nodes:\n  a: {type: return}\n")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
@@ -13,11 +13,13 @@ from flowrunner.cli.exits import USAGE
 if TYPE_CHECKING:
     from flowrunner.client import Answer
 
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 FORMATS: Final = ("table", "json", "yaml", "ndjson", "name")
 _META: Final = "flowrunner.cli.common"
 _PREFIX: Final = "common_"
+_NONE_COMPLETED: Final[Mapping[str, Complete]] = {}
 
 
 @dataclass(slots=True)
@@ -68,8 +70,12 @@ def common() -> Common:
     return found
 
 
-def common_options() -> list[CommonOption]:
-    """Return new options. Each can stand before a command and after it; the last one counts."""
+def common_options(completed: Mapping[str, Complete] = _NONE_COMPLETED) -> list[CommonOption]:
+    """Return new options. Each can stand before a command and after it; the last one counts.
+
+    Args:
+        completed: What completes the values of options, by their names such as `--context`.
+    """
 
     def remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:
         if value == "":
@@ -82,6 +88,7 @@ def common_options() -> list[CommonOption]:
     def option(*names: str, **more: Any) -> CommonOption:
         # A prefix, because commands have parameters of the same names.
         own_name = f"{_PREFIX}{names[-1].removeprefix('--').replace('-', '_')}"
+        more["shell_complete"] = completed.get(names[-1])
         return CommonOption((*names, own_name), expose_value=False, callback=remember, **more)
 
     def flag(*names: str, help: str) -> CommonOption:

@@ -5,18 +5,19 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import click
 
+from flowrunner.cli.common import Complete
+
 _FRESH_SECONDS: Final = 60.0
 _LONGEST_SECONDS: Final = 2.0
 _MOST: Final = 200
+_STATUSES: Final = ("running", "waiting", "completed", "failed", "cancelled")
 _UNSAFE: Final = frozenset(" '\"\\$`;&|<>()*?!")
-
-Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def _completed(path: str, *fields: str) -> Complete:
@@ -40,6 +41,10 @@ complete_jobs: Final = _completed("/jobs", "id")
 complete_triggers: Final = _completed("/triggers", "flow_name", "name")
 complete_callbacks: Final = _completed("/callbacks", "id")
 complete_workspaces: Final = _completed("/workspaces", "slug")
+
+
+def complete_statuses(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [status for status in _STATUSES if status.startswith(incomplete)]
 
 
 def complete_contexts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

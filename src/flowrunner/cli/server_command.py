@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flowrunner.cli.common import check_query, common, common_options
+from flowrunner.cli.completion import complete_contexts, complete_workspaces
 from flowrunner.cli.exits import (
     DENIED,
     EXECUTION_FAILED,
@@ -31,7 +32,7 @@ class ServerCommand(click.Command):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.params += common_options()
+        self.params += common_options({"--context": complete_contexts, "--workspace": complete_workspaces})
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)

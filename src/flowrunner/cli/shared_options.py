@@ -5,6 +5,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from flowrunner.cli.completion import (
+    complete_executions,
+    complete_flows,
+    complete_jobs,
+    complete_statuses,
+    complete_triggers,
+)
 from flowrunner.cli.durations import moment_of
 from flowrunner.cli.lookup import execution_id, object_id, trigger_id
 
@@ -24,6 +31,10 @@ _FILTERS: Final = (
     ("--rerun-of", "ID", "Re-runs of this execution."),
     ("--job", "ID", "Started by this job."),
 )
+_COMPLETED: Final = {
+    "--flow": complete_flows, "--status": complete_statuses, "--trigger": complete_triggers,
+    "--rerun-of": complete_executions, "--job": complete_jobs,
+}  # fmt: skip
 _NAMES: Final = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ in _FILTERS)
 
 
@@ -64,7 +75,7 @@ def filter_options(function: F) -> F:
     function = click.option("--parent", type=click.Choice(["none"]), help="Without a parent: no sub-flows.")(function)
     function = click.option("--unrepaired", is_flag=True, help="Failed, and not since re-run successfully.")(function)
     for name, metavar, help in reversed(_FILTERS):
-        function = click.option(name, metavar=metavar, help=help)(function)
+        function = click.option(name, metavar=metavar, help=help, shell_complete=_COMPLETED.get(name))(function)
     return function
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from flowrunner.cli.common import say, say_message
-from flowrunner.cli.completion import complete_executions
+from flowrunner.cli.completion import complete_executions, complete_flows
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lookup import execution_path
@@ -23,7 +23,7 @@ from flowrunner.cli.shared_options import input_options, label_option, selection
 )
 @click.argument("names", metavar="[ID] KEY", nargs=-1, required=True, shell_complete=complete_executions)
 @click.option("--payload", metavar="JSON|@FILE|-", help="The result of the node that waits; null if absent.")
-@click.option("--flow", metavar="NAME|ID", help="Without ID: executions of this flow.")
+@click.option("--flow", metavar="NAME|ID", help="Without ID: executions of this flow.", shell_complete=complete_flows)
 @input_options("Without ID: with this value of a searchable input; repeat to require several.")
 @label_option("Without ID: with this label; repeat to require several.")
 def signal(names: tuple[str, ...], payload: str | None, **options: Any) -> None:
