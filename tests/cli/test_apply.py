@@ -128,7 +128,7 @@ def test_the_directory_needs_no_option(user: User) -> None:
     assert user("diff", "flows", "--fields", "name,action").stdout == "NAME  ACTION\na     created\n"
     assert user("apply", "flows", "-f", "more").stderr == "2 flows: 2 created\n"
     for command in ("apply", "diff"):
-        told = f"Name the directory of the flows, or a file: flowrunner {command} flows/"
+        told = f"Name the directory of the flows, or a file: flowrunner {command} DIR"
         assert told in user(command, code=2).stderr
 
 

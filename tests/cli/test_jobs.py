@@ -141,6 +141,19 @@ def test_the_exit_code_says_how_a_job_has_ended(user: User, changed: dict[str, o
     assert done.stderr.endswith(said)
 
 
+def test_people_are_told_why_once_and_programs_get_the_list(user: User) -> None:
+    ended = {**JOB, "status": "completed", "errors": [{"item": "exec-1", "message": "full"}]}
+    command = ("job", "watch", f"job-{'0' * 36}")
+    with scripted(answer(200, ended), answer(200, ended), answer(200, ended)) as other:
+        told = user(*command, "--url", other.url, code=1)
+        quiet = user(*command, "--url", other.url, "-q", code=1)
+        listed = user.json(*command, "--url", other.url, code=1)
+
+    assert (told.stderr.count("exec-1: full"), "errors" in told.stdout) == (1, False)
+    assert (quiet.stderr.count("full"), quiet.stdout.count("full")) == (0, 1)
+    assert listed["errors"] == ended["errors"]
+
+
 def test_a_job_that_takes_too_long_goes_on(user: User) -> None:
     job = f"job-{'0' * 36}"
     with scripted(answer(200, JOB), answer(200, JOB)) as other:

@@ -47,11 +47,11 @@ ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {
 # They ask for more than one thing, for a long time or nobody at all, and have tests of their own.
 ELSEWHERE: Final = {
     "apply", "approve", "context add", "context list", "context remove", "context use", "dev", "diff", "doctor",
-    "executions events", "executions watch", "export", "import", "login", "logout", "mcp", "open", "plugin list",
-    "trigger listen", "watch", "whoami",
+    "executions events", "executions watch", "export", "import", "job watch", "login", "logout", "mcp", "open",
+    "plugin list", "trigger listen", "watch", "whoami",
 }  # fmt: skip
 # Options that change what is shown, or what is done with an answer.
-NOT_SENT: Final = {"definition", "follow", "force", "wait", "timeout", "yes", "file"}
+NOT_SENT: Final = {"definition", "exit_code", "follow", "force", "wait", "timeout", "yes", "file"}
 # Those of flows that run here.
 LOCAL: Final = {"others", "secrets_file", "values_file", "approve", "reject", "signals", "egress_allow"}
 # Those of one execution; the others of its command select many.
@@ -68,9 +68,19 @@ BESIDE: Final[Mapping[str, Sequence[str]]] = {
 ALONE: Final = {"workspace_to", "email_confirmed", "installation"}
 
 
-# What commands say to people of an answer that shows nothing, other than "done".
+# What commands say to people of an answer that shows nothing, or of a dry run, other than "done".
 SAID: Final = {
     "account password": "Password changed; log in again\n",
+    "flow diff": "There is no difference\n",
+    **{
+        path: f"Dry run: 1 execution would be {done}. Nothing was changed\n"
+        for done, paths in {
+            "cancelled": ("cancel", "executions cancel"),
+            "re-run": ("rerun", "executions rerun"),
+            "deleted": ("executions delete",),
+        }.items()
+        for path in paths
+    },
     "trigger next": "There is nothing to show\n",
     **dict.fromkeys(("logs", "executions logs"), "No node has failed: this is the whole log\n"),
 }

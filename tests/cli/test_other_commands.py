@@ -278,10 +278,10 @@ def test_a_past_period_is_started_after_a_question(user: User, triggered: str) -
 
 def test_a_period_with_nothing_left_to_start_makes_no_job(user: User, triggered: str) -> None:
     period = ("--from", "2026-01-05T07:00:00Z", "--to", "2026-01-05T08:00:00Z")
-    before = user.json("executions", "jobs")
+    before = user.json("job", "list")
 
     assert "There is nothing to do" in user("trigger", "backfill", "triggered/morning", *period).stderr
-    assert user.json("executions", "jobs") == before
+    assert user.json("job", "list") == before
 
 
 class _Sink(BaseHTTPRequestHandler):

@@ -81,5 +81,7 @@ def show_plan(plan: Mapping[str, Any], action: str) -> None:
     if not total:
         say("There is nothing to do: no execution is selected")
         return
+    if not common().is_for_people:
+        return
     listed = f"; the first {len(first)} are listed" if len(first) < total else ""
     say(f"Dry run: {counted(total, 'execution')} would be {_WORDS[action][1]}{listed}. Nothing was changed")

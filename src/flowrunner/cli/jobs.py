@@ -85,7 +85,8 @@ def end_with(job: Mapping[str, Any]) -> int:
         say(f"{error['item']}: {error['message']}" if "item" in error else error["message"])
     if (more := job["failed"] - sum("item" in error for error in job["errors"])) > 0:
         say(f"… and {more} more")
-    show(job)
+    is_said = common().is_for_people and not common().quiet
+    show({name: value for name, value in job.items() if name != "errors"} if is_said else job)
     if job["status"] == "cancelled":
         click.echo("flowrunner: the job was stopped", err=True)
         return CANCELLED

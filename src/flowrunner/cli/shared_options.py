@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _FILTERS: Final = (
     ("--flow", "NAME|ID", "For this flow."),
-    ("--status", "STATUS,…", "Of: running, waiting, completed, failed, cancelled."),
+    ("--status", "STATUS,…", "In a status, such as failed or waiting."),
     ("--since", "24h|TIME", "Started since then."),
     ("--until", "1h|TIME", "Started before then."),
     ("--error-type", "TYPE", "Failed with this type of error."),

@@ -53,7 +53,7 @@ def diff(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, exit_co
 def _named(places: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     if not (places or more):
         command = click.get_current_context().info_name
-        raise click.UsageError(f"Name the directory of the flows, or a file: flowrunner {command} flows/")
+        raise click.UsageError(f"Name the directory of the flows, or a file: flowrunner {command} DIR")
     return places + more
 
 

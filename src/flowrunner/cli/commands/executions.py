@@ -165,7 +165,7 @@ def events(execution: str, *, follow: bool) -> None:
     client = connect()
     id = execution_id(client, execution)
     found = followed_events(client, id, tell=warn) if follow else recorded_events(client, f"/executions/{id}")
-    show(found, name="seq")
+    show(found, "seq timestamp:TIME type step status message", name="seq")
 
 
 @executions.command(
@@ -191,7 +191,7 @@ def output(execution: str, step: str | None) -> None:
 @many_argument
 @filter_options
 @click.option("--force", is_flag=True, help="End it at once, without on_finish; only with ids.")
-@dry_run_option("Cancel nothing, and print what would be cancelled.")
+@dry_run_option("Only print what would be cancelled.")
 @yes_option
 def cancel(ids: tuple[str, ...], *, force: bool, dry_run: bool, yes: bool, **options: Any) -> None:
     """Cancel executions by their ids, or all that the options select: without --status, those that have not ended."""
@@ -234,15 +234,14 @@ def cancel(ids: tuple[str, ...], *, force: bool, dry_run: bool, yes: bool, **opt
 @click.option(
     "--set-label", "labels_set", metavar="NAME=VALUE", multiple=True, help="A label; replaces the original labels."
 )
-@click.option("--revision", metavar="NUMBER|same|label:…", help="The revision to use; the current one by default.")
+@click.option("--revision", metavar="NUMBER|same|label:…", help="The revision; by default the current one.")
 @click.option("--same-keys", is_flag=True, help="Send the original idempotency keys.")
-@dry_run_option("Start nothing, and print what would be re-run.")
+@dry_run_option("Only print what would be re-run.")
 @wait_options
 @yes_option
 def rerun(ids: tuple[str, ...], *, dry_run: bool, yes: bool, **options: Any) -> None:
-    """Re-run one execution by its id, or all that the options select and that have not been re-run since.
-
-    Without --status, the options select failed executions.
+    """Re-run one execution by its id, or all that the options select, those that failed by default, and that have not
+    been re-run since.
     """
     from flowrunner.cli.bulk import change_many, required
     from flowrunner.cli.reruns import rerun_fields, rerun_one
@@ -276,7 +275,7 @@ _OF_ONE: Final = {"node_input": "--node-input", "inputs": "--input", "labels_set
 )
 @many_argument
 @filter_options
-@dry_run_option("Delete nothing, and print what would be deleted.")
+@dry_run_option("Only print what would be deleted.")
 @yes_option
 def delete(ids: tuple[str, ...], *, dry_run: bool, yes: bool, **options: Any) -> None:
     """Delete executions that have ended, with their events and logs: by their ids, or all that the options select."""

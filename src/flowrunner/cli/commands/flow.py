@@ -137,7 +137,7 @@ def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, 
     short_help="Delete a flow.", epilog=examples("flow delete order-sync --dry-run", "flow delete order-sync")
 )
 @flow_argument
-@dry_run_option("Delete nothing, and print what would be deleted.")
+@dry_run_option("Only print what would be deleted.")
 @yes_option
 def delete(flow: str, *, dry_run: bool, yes: bool) -> None:
     """Delete a flow. Executions that have not ended go on, and its history stays readable."""
