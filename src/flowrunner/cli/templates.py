@@ -5,6 +5,7 @@ from typing import Final
 
 NAMES: Final = (
     *("hello", "http", "webhook", "schedule", "approval", "foreach", "switch", "poll", "signals", "upload", "email"),
+    *("mailbox", "sql", "agent"),
 )
 _DIRECTORY: Final = Path(__file__).with_name("flow_templates")
 

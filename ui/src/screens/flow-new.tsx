@@ -5,6 +5,7 @@ import { drafts } from "../app/drafts";
 import { go, location, to } from "../app/router";
 import { account, may, workspace } from "../app/session";
 import { Head } from "../app/shell";
+import { wholeOf } from "../graph/document";
 import { layoutGraph } from "../graph/layout";
 import { Picture } from "../graph/picture";
 import { Icon } from "../parts/icons";
@@ -59,7 +60,7 @@ function Unsaved({ from }: { from: string }) {
 }
 
 function SampleCard({ sample }: { sample: Sample }) {
-  const layout = useMemo(() => layoutGraph(readFlow(sample.definition)!.graph), []);
+  const layout = useMemo(() => layoutGraph(wholeOf(readFlow(sample.definition)!.graph)), []);
   return (
     <button class="card sample" onClick={() => begin(sample.name)}>
       <span class="sample-picture"><Picture layout={layout} /></span>

@@ -15,5 +15,8 @@ export const samples = {
     signals: "Wait for signals for days",
     upload: "Send a file",
     email: "Send an e-mail",
+    mailbox: "Read a mailbox",
+    sql: "Query a database",
+    agent: "Let a model call tools",
   },
 };

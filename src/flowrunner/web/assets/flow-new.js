@@ -1,4 +1,46 @@
-import{G as e,Kt as t,O as n,R as r,U as i,it as a,j as o,l as s,n as c,nt as l,qt as u,tt as d,ut as f,y as p}from"./index.js";import{T as m}from"./shared.js";import{n as h}from"./view.js";import{Editor as g,n as _,t as v}from"./flow-edit.js";import{n as y}from"./flow.js";import{r as b}from"./places.js";import{n as x}from"./yaml.js";function S({layout:e}){return f(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>f(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>f(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>f(`g`,{children:[f(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),f(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var C={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`,titles:{hello:`Hello`,http:`Call an API and handle errors`,webhook:`Receive a webhook`,schedule:`Start at fixed times`,approval:`Ask before you act`,foreach:`Work through a list`,switch:`Choose a way`,poll:`Follow a job elsewhere`,signals:`Wait for signals for days`,upload:`Send a file`,email:`Send an e-mail`}},w=Object.assign({"../../../../src/flowrunner/cli/flow_templates/approval.yaml":`metadata: {name: ask-first, description: Asks a person before it acts; declines without an answer}
+import{G as e,Kt as t,O as n,R as r,U as i,it as a,j as o,l as s,n as c,nt as l,qt as u,tt as d,ut as f,y as p}from"./index.js";import{T as m}from"./shared.js";import{p as h}from"./document.js";import{n as g}from"./view.js";import{Editor as _,n as v,t as y}from"./flow-edit.js";import{n as b}from"./flow.js";import{r as x}from"./places.js";import{n as S}from"./yaml.js";function C({layout:e}){return f(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>f(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>f(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>f(`g`,{children:[f(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),f(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var w={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`,titles:{hello:`Hello`,http:`Call an API and handle errors`,webhook:`Receive a webhook`,schedule:`Start at fixed times`,approval:`Ask before you act`,foreach:`Work through a list`,switch:`Choose a way`,poll:`Follow a job elsewhere`,signals:`Wait for signals for days`,upload:`Send a file`,email:`Send an e-mail`,mailbox:`Read a mailbox`,sql:`Query a database`,agent:`Let a model call tools`}},T=Object.assign({"../../../../src/flowrunner/cli/flow_templates/agent.yaml":`# Needs the secret LLM_KEY, an API key of the provider. Its tool is a request to https://shop.example.com: name your own.
+metadata: {name: answer-question, description: Lets a language model look up orders and answer a question}
+
+inputs:
+  question: {type: string, maxLength: 2000, default: Where is order 7?}
+
+nodes:
+  answer:
+    type: agent
+    params:
+      provider: openai
+      api_key: "\${secrets.LLM_KEY}"
+      model: gpt-4o-mini
+      system: You answer questions of customers about their orders, in two sentences at most.
+      prompt: "\${flow.input.question}"
+      max_turns: 5
+      tools:
+        - name: order
+          description: An order with its status, by its number
+          parameters: {type: object, properties: {number: {type: integer}}, required: [number]}
+          http.request: {url: "https://shop.example.com/orders/\${call.arguments.number}"}
+    timeout: 5m
+    retry: {max: 3}
+    output: "\${result.content}"
+    next: {error.agent: unanswered}
+
+  unanswered:
+    type: return
+    params: {value: Somebody will write to you.}
+
+tests:
+  the_model_looks_up_an_order:
+    mocks:
+      ask:
+        - result: {finish_reason: tool_calls, tool_calls: [{id: c1, name: order, arguments: {number: 7}}]}
+        - result: {finish_reason: stop, tool_calls: [], content: It was sent.}
+      order: {result: {status_code: 200, body: {number: 7, status: sent}}}
+    expect: {result: It was sent., tries: {ask: 2, order: 1}}
+
+  it_finds_no_answer:
+    mocks: {answer: {error: agent.turns}}
+    expect: {path: [answer, unanswered]}
+`,"../../../../src/flowrunner/cli/flow_templates/approval.yaml":`metadata: {name: ask-first, description: Asks a person before it acts; declines without an answer}
 
 inputs:
   amount: {type: number, default: 250}
@@ -175,6 +217,61 @@ tests:
   another_error:
     mocks: {fetch: {error: {type: http.401, message: The token has expired}}}
     expect: {error: {type: api.failed, message: The token has expired}}
+`,"../../../../src/flowrunner/cli/flow_templates/mailbox.yaml":`# Needs the secret IMAP_PASSWORD, and the configuration values imap_host and imap_user of the mailbox.
+metadata: {name: read-mailbox, description: Reads new messages of a mailbox every five minutes and logs them}
+
+triggers:
+  poll:
+    type: schedule
+    every: 5m
+    # Where the last execution has ended.
+    input:
+      after_uid: "\${trigger.last?.result.last_uid ?? null}"
+      uid_validity: "\${trigger.last?.result.uid_validity ?? null}"
+
+inputs:
+  after_uid: {type: [integer, "null"], default: null}
+  uid_validity: {type: [integer, "null"], default: null}
+
+nodes:
+  read:
+    type: email.receive
+    params:
+      host: "\${config.imap_host}"
+      username: "\${config.imap_user}"
+      password: "\${secrets.IMAP_PASSWORD}"
+      limit: 50
+      after_uid: "\${flow.input.after_uid}"
+      uid_validity: "\${flow.input.uid_validity}"
+    next: each
+
+  each:
+    type: foreach
+    params: {items: "\${input.messages}", as: mail}
+    nodes:
+      note:
+        type: log
+        params: {message: "\${mail.subject}"}
+    next: done
+
+  done:
+    type: return
+    params: {value: {last_uid: "\${nodes.read.result.last_uid}", uid_validity: "\${nodes.read.result.uid_validity}"}}
+
+tests:
+  two_messages:
+    config: {imap_host: imap.example.com, imap_user: orders@example.com}
+    trigger: {name: poll, last: {result: {last_uid: 41, uid_validity: 7}}}
+    mocks:
+      read:
+        result: {messages: [{uid: 42, subject: One}, {uid: 44, subject: Two}], uid_validity: 7, last_uid: 44, more: false}
+    expect: {tries: {note: 2}, result: {last_uid: 44, uid_validity: 7}}
+
+  the_first_time:
+    config: {imap_host: imap.example.com, imap_user: orders@example.com}
+    trigger: poll
+    mocks: {read: {result: {messages: [], uid_validity: 7, last_uid: 0, more: false}}}
+    expect: {tries: {note: 0}, result: {last_uid: 0, uid_validity: 7}}
 `,"../../../../src/flowrunner/cli/flow_templates/poll.yaml":`metadata: {name: run-job, description: Begins a job elsewhere and follows it to its end or a deadline}
 
 vars: {api: "https://jobs.example.com", job: null}
@@ -362,6 +459,60 @@ tests:
     input: {order: A-7}
     mocks: {remind: {result: {status_code: 200}}}
     expect: {error: timeout, tries: {remind: 29}}
+`,"../../../../src/flowrunner/cli/flow_templates/sql.yaml":`# Needs the secret DATABASE_URL, postgresql://user:password@host:5432/database, with a table orders (id, total, paid).
+metadata: {name: pay-order, description: Marks an order in PostgreSQL as paid unless it is already}
+
+inputs:
+  order: {type: integer, default: 7}
+
+nodes:
+  find:
+    type: sql
+    params:
+      url: "\${secrets.DATABASE_URL}"
+      # Values are arguments, never a part of the query.
+      query: SELECT id, total, paid FROM orders WHERE id = $1
+      args: ["\${flow.input.order}"]
+    retry: {max: 3}
+    next: known
+
+  known:
+    type: switch
+    params:
+      cases:
+        - {when: "input.row_count === 0", action: unknown}
+        - {when: "input.rows[0].paid", action: paid}
+    next: {unknown: unknown, paid: done, default: pay}
+
+  pay:
+    type: sql
+    params:
+      url: "\${secrets.DATABASE_URL}"
+      operation: execute
+      query: UPDATE orders SET paid = true WHERE id = $1
+      args: ["\${flow.input.order}"]
+    next: done
+
+  done:
+    type: return
+    params: {value: {total: "\${nodes.find.result.rows[0].total}"}}
+
+  unknown:
+    type: fail
+    params: {error: order.unknown, message: "There is no order \${flow.input.order}"}
+
+tests:
+  an_open_order:
+    mocks: {find: {result: {rows: [{id: 7, total: "19.90", paid: false}], row_count: 1}}, pay: {result: {rows: [], row_count: 1}}}
+    expect: {path: [find, known, pay, done], result: {total: "19.90"}}
+
+  it_is_paid_already:
+    mocks: {find: {result: {rows: [{id: 7, total: "19.90", paid: true}], row_count: 1}}}
+    expect: {path: [find, known, done]}
+
+  there_is_no_such_order:
+    mocks: {find: {result: {rows: [], row_count: 0}}}
+    expect: {error: {type: order.unknown}}
 `,"../../../../src/flowrunner/cli/flow_templates/switch.yaml":`metadata: {name: route-orders, description: Takes another way for each kind of input}
 
 inputs:
@@ -484,8 +635,8 @@ tests:
   an_empty_order_is_not:
     trigger: {name: ordered, body: {id: 8, total: 0}}
     expect: {path: [check, refuse], result: {accepted: false}}
-`}),T=Object.entries(C.titles).map(([e,t])=>{let n=w[`../../../../src/flowrunner/cli/flow_templates/${e}.yaml`];return{name:e,title:t,description:x(n).metadata.description,definition:n}}),E=`metadata: {name: New flow}
+`}),E=Object.entries(w.titles).map(([e,t])=>{let n=T[`../../../../src/flowrunner/cli/flow_templates/${e}.yaml`];return{name:e,title:t,description:S(n).metadata.description,definition:n}}),D=`metadata: {name: New flow}
 
 nodes:
   start: {type: return, params: {value: null}}
-`;function D(){let t=i.value.query.get(`from`),r=m(`language`,()=>v(n.peek()?.id??``));if(t!==null&&p(`editor`)&&r.data!==void 0){let e=T.find(({name:e})=>e===t);return f(g,{language:r.data,initial:e?.definition??E,draft:O(t)},t)}let o=f(c,{title:y.newFlow,crumbs:f(`a`,{href:e(`/flows`),children:y.flows})});return p(`editor`)?t===null?f(u,{children:[o,f(`div`,{class:`content`,children:[f(`p`,{class:`muted`,children:C.hint}),f(`ul`,{class:`samples`,children:[f(`li`,{children:f(`button`,{class:`card sample`,onClick:()=>k(`empty`),children:[f(`span`,{class:`sample-picture muted`,children:f(d,{name:`plus`})}),f(`b`,{children:[C.empty,f(A,{from:`empty`})]}),f(`span`,{class:`muted small`,children:C.emptyHint})]})}),T.map(e=>f(`li`,{children:f(j,{sample:e})},e.name))]})]})]}):f(u,{children:[o,f(`div`,{class:`content`,children:f(a,{query:r,rows:10,children:()=>null})})]}):f(u,{children:[o,f(l,{title:y.readOnly,children:f(`p`,{children:y.readOnlyHint})})]})}function O(e){return`${s.peek()?.id}.${n.peek()?.id}.new.${e}`}function k(t){r(e(`/flows/new`,{from:t}))}function A({from:e}){return o.keys(`${O(e)}.`).length>0?f(u,{children:[` `,f(`span`,{class:`unsaved`,children:_.unsaved})]}):null}function j({sample:e}){let n=t(()=>h(b(e.definition).graph),[]);return f(`button`,{class:`card sample`,onClick:()=>k(e.name),children:[f(`span`,{class:`sample-picture`,children:f(S,{layout:n})}),f(`b`,{children:[e.title,f(A,{from:e.name})]}),f(`span`,{class:`muted small`,children:e.description})]})}export{D as default};
+`;function O(){let t=i.value.query.get(`from`),r=m(`language`,()=>y(n.peek()?.id??``));if(t!==null&&p(`editor`)&&r.data!==void 0){let e=E.find(({name:e})=>e===t);return f(_,{language:r.data,initial:e?.definition??D,draft:k(t)},t)}let o=f(c,{title:b.newFlow,crumbs:f(`a`,{href:e(`/flows`),children:b.flows})});return p(`editor`)?t===null?f(u,{children:[o,f(`div`,{class:`content`,children:[f(`p`,{class:`muted`,children:w.hint}),f(`ul`,{class:`samples`,children:[f(`li`,{children:f(`button`,{class:`card sample`,onClick:()=>A(`empty`),children:[f(`span`,{class:`sample-picture muted`,children:f(d,{name:`plus`})}),f(`b`,{children:[w.empty,f(j,{from:`empty`})]}),f(`span`,{class:`muted small`,children:w.emptyHint})]})}),E.map(e=>f(`li`,{children:f(M,{sample:e})},e.name))]})]})]}):f(u,{children:[o,f(`div`,{class:`content`,children:f(a,{query:r,rows:10,children:()=>null})})]}):f(u,{children:[o,f(l,{title:b.readOnly,children:f(`p`,{children:b.readOnlyHint})})]})}function k(e){return`${s.peek()?.id}.${n.peek()?.id}.new.${e}`}function A(t){r(e(`/flows/new`,{from:t}))}function j({from:e}){return o.keys(`${k(e)}.`).length>0?f(u,{children:[` `,f(`span`,{class:`unsaved`,children:v.unsaved})]}):null}function M({sample:e}){let n=t(()=>g(h(x(e.definition).graph)),[]);return f(`button`,{class:`card sample`,onClick:()=>A(e.name),children:[f(`span`,{class:`sample-picture`,children:f(C,{layout:n})}),f(`b`,{children:[e.title,f(j,{from:e.name})]}),f(`span`,{class:`muted small`,children:e.description})]})}export{O as default};
