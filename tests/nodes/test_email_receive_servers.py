@@ -404,15 +404,28 @@ async def test_an_attachment_that_the_server_does_not_give_is_told(servers: Imap
     assert [one["file"] for one in message["attachments"]] == [None]
 
 
+@pytest.mark.parametrize(
+    ("reply", "type"),
+    [
+        (b"NO [INUSE] later", "email.unavailable"),
+        (b"NO [NOPERM] not yours", "email.refused"),
+        (b"BAD what", "email.refused"),
+    ],
+)
 @pytest.mark.parametrize("refused", ["UID FETCH 1,2 ", "UID FETCH 2 (UID FLAGS", "UID FETCH 2 (BODY"])
-async def test_a_message_that_the_server_may_give_later_is_not_passed_over(servers: ImapServers, refused: str) -> None:
+async def test_no_message_is_passed_over_for_what_is_not_its_fault(
+    servers: ImapServers, refused: str, reply: bytes, type: str
+) -> None:
     answers: dict[str, Answer] = {
         "UID SEARCH": b"* SEARCH 1 2\r\n",
         "UID FETCH 1,2 ": NO if "FLAGS" in refused else described(1) + described(2),
-        refused: sends(b"TAG NO [INUSE] later\r\n"),
+        refused: sends(b"TAG %b\r\n" % reply),
     }
     with servers.scripted(answers) as reader:
-        assert (await reader.fail(after_uid=0)).type == "email.unavailable"
+        failed = await reader.fail(after_uid=0)
+
+    assert failed.type == type
+    assert failed.data["uids"][-1] == 2  # type: ignore[call-overload,index] # a dict
 
 
 async def test_a_text_that_is_cut_ends_before_a_word_that_may_be_a_secret(servers: ImapServers) -> None:

@@ -30,6 +30,11 @@ _MOST_REPLY_CHARACTERS: Final = 1000
 # Codes of what may pass: parts of the server do not answer, another client has locked the folder, or a limit is reached
 # (RFC 5530, 3).
 PASSING: Final = frozenset({"UNAVAILABLE", "INUSE", "LIMIT"})
+# Of what would be refused for each message: rights, the login, and commands that are not understood.
+_OF_EACH: Final = PASSING | {
+    *("BAD", "CLIENTBUG", "NOPERM", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"),
+    "CONTACTADMIN",
+}
 _LARGEST_UID: Final = 2**32 - 1
 _NUMBER: Final = re.compile(rb"\b\d{1,10}\b")
 _FETCH: Final = re.compile(rb"\* \d{1,10} FETCH ", re.IGNORECASE)
@@ -201,7 +206,7 @@ class MailboxSession:
             try:
                 found += self._some(some, headers)
             except CommandRefused as refusal:
-                self._check_lasting(refusal)
+                self._check_of_one(refusal)
                 for uid in some:
                     found += self._one(uid, headers)
         return found
@@ -210,13 +215,13 @@ class MailboxSession:
         try:
             return list(self._some([uid], headers))
         except CommandRefused as refusal:
-            self._check_lasting(refusal)
+            self._check_of_one(refusal)
             self.refusals[uid] = refusal.reply
             return [ImapMessage(uid=uid)]
 
-    def _check_lasting(self, refusal: CommandRefused) -> None:
-        """Raises: CommandRefused if it may pass: then the message is read another time."""
-        if refusal.code in PASSING:
+    def _check_of_one(self, refusal: CommandRefused) -> None:
+        """Raises: CommandRefused if others would be refused, too: then no message must be passed over."""
+        if refusal.code in _OF_EACH:
             raise refusal
 
     def _some(self, uids: Sequence[int], headers: Sequence[str]) -> Iterator[ImapMessage]:
@@ -248,7 +253,7 @@ class MailboxSession:
                 if found == uid:
                     data = next((value for key, value in values.items() if key.startswith(b"BODY[")), data)
         except CommandRefused as refusal:
-            self._check_lasting(refusal)
+            self._check_of_one(refusal)
             self.refusals[uid] = refusal.reply
             return b"", False
         if not isinstance(data, bytes):
