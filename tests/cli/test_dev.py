@@ -7,15 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import webbrowser
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
 
 from flowrunner.bootstrap.dev_account import FILE, open_dev_account
+from flowrunner.cli import dev
 from support.client import Client
 from support.server import Server
 
@@ -139,3 +143,27 @@ def test_ctrl_c_while_the_account_is_made_ends_it_quietly(tmp_path: Path) -> Non
     _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("display", "opens", "opened"),
+    [({"DISPLAY": ":0"}, True, 1), ({"WAYLAND_DISPLAY": "w"}, True, 1), ({"DISPLAY": ":0"}, False, 0), ({}, True, 0)],
+)
+def test_a_browser_is_opened_where_there_is_a_display_and_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, display: dict[str, str], opens: bool, opened: int
+) -> None:
+    addresses: list[str] = []
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in display.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(dev, "_is_ready", lambda *_: True)
+    monkeypatch.setattr(dev, "_introduce", lambda *_: None)
+    monkeypatch.setattr(webbrowser, "open", addresses.append)
+    settings: Any = SimpleNamespace(port=8080, data_dir=tmp_path)
+    account: Any = None
+
+    dev._greet(settings, account, threading.Event(), opens_browser=opens)
+
+    assert addresses == ["http://127.0.0.1:8080"] * opened

@@ -360,6 +360,8 @@ async def test_s38_workers_are_jailed(sandbox: JailedSandbox) -> None:
         assert found["Max core file size"].split()[:2] == found["Max file size"].split()[:2] == ["0", "0"]
         if os.geteuid() == 0:
             assert environment(pid) == b""
+            # What cannot be traced and leaves no core belongs to root there, whoever the process is.
+            assert os.stat(f"/proc/{pid}/environ").st_uid == 0
             # An owner of nothing: no account of the machine, and not the server's.
             assert len(set(status["Uid"].split() + status["Gid"].split())) == 1
             assert int(status["Uid"].split()[0]) >= 65534
