@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -192,6 +192,28 @@ def test_examples_are_as_described(document: Any) -> None:
                 schema = {**content["schema"], "components": components}
                 assert list(VALIDATOR(schema).iter_errors(content["example"])) == [], (name, place)
     assert seen == {(operation, place) for operation, places in EXAMPLES.items() for place in places}
+
+
+def test_defaults_are_as_described(document: Any) -> None:
+    described = list(schemas_with_defaults(document))
+
+    assert len(described) > 100
+    for schema in described:
+        # Its references lead into the document.
+        whole = {**schema, "components": document["components"]}
+        assert list(VALIDATOR(whole).iter_errors(schema["default"])) == [], schema
+
+
+def schemas_with_defaults(part: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(part, dict):
+        # Properties may be called so, too.
+        if "default" in part and {"type", "$ref", "enum", "anyOf", "oneOf"} & part.keys():
+            yield part
+        for each in part.values():
+            yield from schemas_with_defaults(each)
+    elif isinstance(part, list):
+        for each in part:
+            yield from schemas_with_defaults(each)
 
 
 def test_times_of_answers_have_a_format(document: Any) -> None:
