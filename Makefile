@@ -72,7 +72,7 @@ client: $(VENV)/.dev ## Write the models and the synchronous half of the Python 
 .PHONY: ui
 ui: client $(UI_INSTALLED) ## Build the web interface from ui/ into src/flowrunner/web
 	@$(RUN) ui/openapi.py | (cd ui && $(NODE) node_modules/.bin/openapi-typescript --default-non-nullable=false --output src/api/schema.ts >/dev/null)
-	@cd ui && $(NODE) node_modules/.bin/tsc && $(NODE) node_modules/.bin/vite build --logLevel warn
+	@cd ui && $(NODE) node_modules/typescript-7/bin/tsc && $(NODE) node_modules/.bin/vite build --logLevel warn
 
 .PHONY: ui-dev
 ui-dev: $(UI_INSTALLED) ## Serve ui/ on http://127.0.0.1:5173 as it is edited, for a server on port 8080

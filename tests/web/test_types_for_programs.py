@@ -5,7 +5,7 @@ from pathlib import Path
 from docs.pages import DOCS, blocks
 from support.client import Client
 from support.node import run_command
-from web.interface import run
+from web.interface import TSC, run
 
 
 def test_the_sample_is_typed_by_the_file_of_the_server_and_runs(account: Client, tmp_path: Path) -> None:
@@ -19,7 +19,8 @@ def test_the_sample_is_typed_by_the_file_of_the_server_and_runs(account: Client,
     wrong.write_text(f"{sample.read_text()}// @ts-expect-error\nconsole.log(flows[0]?.nothing);\n")
 
     run(
-        "tsc", "--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom", "--module", "esnext",
-        "--moduleResolution", "bundler", "--skipDefaultLibCheck", sample, wrong,
+        TSC, "--singleThreaded", "--ignoreConfig", "--noEmit", "--strict", "--target", "es2022",
+        "--lib", "es2022,dom", "--module", "esnext", "--moduleResolution", "bundler", "--skipDefaultLibCheck",
+        sample, wrong,
     )  # fmt: skip
     assert run_command(tmp_path, "node", sample) == "orders\n"

@@ -24,7 +24,7 @@ export async function makePasskey(options: Json): Promise<Json | undefined> {
 async function json(ask: () => Promise<Credential | null>): Promise<Json | undefined> {
   try {
     const credential = await ask();
-    return credential === null ? undefined : ((credential as PublicKeyCredential).toJSON() as Json);
+    return credential === null ? undefined : ((credential as PublicKeyCredential).toJSON() as unknown as Json);
   } catch (error) {
     // The user has cancelled it, has no authenticator, or has registered this one already.
     if (error instanceof DOMException) return undefined;
