@@ -21,6 +21,9 @@ needs_chromium = pytest.mark.skipif(
 )
 # The name of the account of a test.
 OWNER: Final = "The owner"
+# No screen has this address, and what is shown there has nothing in common with any.
+NOWHERE: Final = "/nothing"
+NOTHING: Final = "There is nothing here"
 # Generous, since other tests run beside these on two cores that may be slow.
 PATIENCE_MILLISECONDS: Final = 120_000
 # Until keys that did not lead to another page are pressed again.
@@ -182,3 +185,30 @@ def violations(page: Page, only: list[str] | None = None, without: tuple[str, ..
         page.evaluate(AXE_SCRIPT)
     found: list[str] = page.evaluate(_VIOLATIONS, options)
     return found
+
+
+def flaws(page: Page) -> list[str]:
+    """Return what some readers miss: all violations, those of contrast in the dark theme, and what a telephone cuts."""
+    page.set_viewport_size({"width": 1280, "height": 860})
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    found = violations(page)
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    found += violations(page, only=["color-contrast"])
+    page.set_viewport_size({"width": 320, "height": 700})
+    if page.evaluate("document.documentElement.scrollWidth") > 320:
+        found.append("it is wider than the screen")
+    page.set_viewport_size({"width": 1280, "height": 860})
+    return found
+
+
+def walk(page: Page, home: str, path: str) -> Page:
+    """Open a screen as a link does: all scripts stay, and so does what a test has added, which is warm by then."""
+    for address in (NOWHERE, path):
+        page.evaluate(
+            "address => { history.pushState(null, '', address); dispatchEvent(new PopStateEvent('popstate')); }",
+            f"{home}{address}",
+        )
+        shown = expect(page.locator("h1"))
+        # Otherwise the screen before would be taken for this one.
+        (shown.to_have_text if address == NOWHERE else shown.not_to_have_text)(NOTHING)
+    return settled(page)

@@ -21,14 +21,18 @@ from support.receiver import Receiver
 from support.server import ADMIN_EMAIL, Server, clean_environment
 from web import sample
 from web.browser import (
+    NOTHING,
+    NOWHERE,
     OWNER,
     Tab,
     fill_login,
+    flaws,
     go_by_keys,
     needs_chromium,
     put_away,
     settled,
     violations,
+    walk,
 )
 from web.screens import SCREENS
 
@@ -54,7 +58,7 @@ CHOOSE_BUSILY: Final = """(slider, moment) => {
 }"""
 # Milliseconds: from here on, a page asks again although an early answer is there, and loads lists again.
 EARLY: Final = 10_000
-ADDRESSES: Final = (*SCREENS.values(), "/executions?status=cancelled&error=none", "/nothing")
+ADDRESSES: Final = (*SCREENS.values(), "/executions?status=cancelled&error=none")
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +257,7 @@ def test_lists_say_when_flows_start_next_and_an_empty_one_has_no_filters(
 def test_an_address_that_is_no_encoding_is_not_found(tab: Tab) -> None:
     tab.page.goto("/w/%")
 
-    expect(tab.page.get_by_role("heading", name="There is nothing here", level=1)).to_be_visible()
+    expect(tab.page.get_by_role("heading", name=NOTHING, level=1)).to_be_visible()
 
 
 def test_a_narrow_screen_has_what_a_wide_one_has(tab: Tab, api: Client, ids: dict[str, Any]) -> None:
@@ -1227,21 +1231,12 @@ def walk_to(page: Page, target: Locator) -> None:
 
 @pytest.mark.timeout(900)
 def test_each_screen_is_accessible_in_both_themes_and_fits_a_narrow_one(tab: Tab, ids: dict[str, Any]) -> None:
-    wrong, home, page = {}, tab.home, tab.page
+    home, page = tab.home, tab.go(NOWHERE)
+    wrong = {NOWHERE: flaws(settled(page))}
     for path in ADDRESSES:
-        page.set_viewport_size({"width": 1280, "height": 860})
-        page.emulate_media(color_scheme="light", reduced_motion="reduce")
-        page.goto(f"{home}{path.format(**ids)}")
-        found = violations(settled(page))
-        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-        found += violations(page, only=["color-contrast"])
-        page.set_viewport_size({"width": 320, "height": 700})
-        if page.evaluate("document.documentElement.scrollWidth") > 320:
-            found.append("it is wider than the screen")
-        if found:
-            wrong[path] = found
+        wrong[path] = flaws(walk(page, home, path.format(**ids)))
 
-    assert wrong == {}
+    assert {path: found for path, found in wrong.items() if found} == {}
 
 
 PAYLOADS: Final = (
