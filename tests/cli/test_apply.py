@@ -8,8 +8,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from flowrunner.cli import deployment
 from flowrunner.cli.documents import read_documents
 from flowrunner.cli.flow_files import FlowFile, file_of, named_in, read_flow_files
 from support.client import Client
+from support.preloaded import run_forked
 from support.server import Server, clean_environment
 
 PATH_MAX = 4096
@@ -299,10 +298,9 @@ def test_more_flows_are_pruned_than_one_request_deletes(user: User) -> None:
     for number in range(7):
         user.client.new_flow(document(1), name=f"old {number}")
 
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_SMALL_REQUESTS, "apply", "flows", "--prune", "--yes"],
-        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
-        capture_output=True, text=True,
+    done = run_forked(
+        ["-c", WITH_SMALL_REQUESTS, "apply", "flows", "--prune", "--yes"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment),
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (0, "10 flows: 3 created, 7 pruned\n")
@@ -350,10 +348,9 @@ def test_a_flow_that_another_deployment_has_pruned_counts_as_pruned(user: User) 
     write(user.home, {"a.yaml": document(1)})
     user.client.new_flow(document(1), name="old")
 
-    done = subprocess.run(
-        [sys.executable, "-c", PRUNED_BY_ANOTHER, "apply", "flows", "--prune", "--yes"],
-        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
-        capture_output=True, text=True,
+    done = run_forked(
+        ["-c", PRUNED_BY_ANOTHER, "apply", "flows", "--prune", "--yes"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment),
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (0, "2 flows: 1 created, 1 pruned\n")
@@ -436,9 +433,9 @@ def test_two_hundred_flows_are_deployed_and_then_left_alone(user: User) -> None:
 def test_a_deployment_that_was_killed_between_requests_is_completed_by_the_next(user: User) -> None:
     write(user.home, {f"{number}.yaml": document(number) for number in range(200)})
 
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_AT_THE_THIRD_REQUEST, "apply", "flows"],
-        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
+    killed = run_forked(
+        ["-c", KILLED_AT_THE_THIRD_REQUEST, "apply", "flows"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment),
     )  # fmt: skip
 
     assert killed.returncode == -signal.SIGKILL
@@ -452,10 +449,9 @@ def test_a_fault_in_any_of_several_requests_leaves_all_flows_as_they_were(user: 
     write(user.home, {f"{number}.yaml": document(number) for number in range(5)})
     write(user.home, {f"{faulty}.yaml": "nodes:\n  a: {type: webhok}\n"})
 
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_SMALL_REQUESTS, "apply", "flows"],
-        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
-        capture_output=True, text=True,
+    done = run_forked(
+        ["-c", WITH_SMALL_REQUESTS, "apply", "flows"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment),
     )  # fmt: skip
 
     assert done.returncode == 6
@@ -483,10 +479,9 @@ def test_a_loop_of_chains_is_found_before_anything_is_changed_and_its_file_named
     user("apply", "flows")
     before = stored(user.client)
     write(user.home, {"b.yaml": document(2), "d.yaml": chained("a")})
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_SMALL_REQUESTS, "apply", "flows"],
-        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
-        capture_output=True, text=True,
+    done = run_forked(
+        ["-c", WITH_SMALL_REQUESTS, "apply", "flows"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment),
     )  # fmt: skip
     assert done.returncode == 6
     assert stored(user.client) == before

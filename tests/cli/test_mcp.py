@@ -19,17 +19,15 @@ from flowrunner.cli.common import CommandFailed
 from flowrunner.cli.connection import Target
 from support.client import Client
 from support.lazy import Lazy
+from support.preloaded import run_forked
 from support.server import Server, clean_environment
 
 
 def bridge(at: Path, *arguments: str, sent: str = "", program: str = "", **variables: str) -> Any:
     """The ended command, after what it is sent on its standard input."""
     started = ["-c", program] if program else ["-m", "flowrunner"]
-    return subprocess.run(
-        [sys.executable, *started, "mcp", *arguments],
-        cwd=at, env=clean_environment(HOME=str(at), **variables), input=sent, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    environment = clean_environment(HOME=str(at), **variables)
+    return run_forked([*started, "mcp", *arguments], cwd=at, env=environment, input=sent.encode())
 
 
 def test_a_command_that_cannot_connect_says_why(tmp_path: Path, account: Client) -> None:

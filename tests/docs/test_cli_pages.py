@@ -5,7 +5,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +107,8 @@ def test_every_command_does_what_the_page_says(page: Path, admin: Client, tmp_pa
 
 def serve(script: str, at: Path) -> None:
     """Start the server as on the page, on a free port, wait until it has started, and stop it."""
-    process = shell(
-        "exec " + script.replace("flowrunner", f'"{sys.executable}" -m flowrunner').replace("8080", "0"), at
-    )
+    # The shell has the signals, unless the command takes its place.
+    process = shell("exec " + script.replace("flowrunner", f'"{forked_command().path}"').replace("8080", "0"), at)
     assert process.stdout is not None
     for line in process.stdout:
         if "server.started" in line:
