@@ -257,16 +257,19 @@ def test_parameters_that_cannot_be_shown_are_not_said_to_be_none(user: User) -> 
     user("flow", "create", "-", "--name", "lacks", stdin="""\
 nodes:
   quiet: {type: log, if: "flow.input.loud", params: {message: hello}, next: say}
-  say: {type: log, params: {message: "${secrets.MISSING}"}}
+  say: {type: log, params: {message: "${secrets.MISSING}", level: warn}, next: {error: ask}}
+  ask: {type: log, if: "secrets.MISSING == 1", params: {message: hello}}
 """)  # fmt: skip
     id = user.json("run", "lacks")["execution_id"]
     user("watch", id, code=3)
 
-    skipped, failed = (user("executions", "params", id, "--step", step).stderr for step in ("quiet", "say"))
+    skipped, partly, failed = (user("executions", "params", id, "--step", step) for step in ("quiet", "say", "ask"))
 
-    assert "The step quiet was given no parameters" in skipped
-    assert "No parameters of the step say can be shown" in failed
-    assert "warning: ${secrets.MISSING}: there is no secret 'MISSING'" in failed
+    assert "The step quiet was given no parameters" in skipped.stderr
+    assert json.loads(partly.stdout)["level"] == "warn"
+    assert "No parameters of the step ask can be shown" in failed.stderr
+    for one in (partly, failed):
+        assert "there is no secret 'MISSING'" in one.stderr
 
 
 def test_the_name_of_a_node_means_its_latest_step(user: User) -> None:
