@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { api, ApiError } from "../api/client";
 import { GraphStates } from "../graph/states";
-import { ExecutionStore, stateAfter, type Step } from "./store";
+import { ExecutionStore, hasFailedElements, stateAfter, type Step } from "./store";
 
 const DETAIL = { id: "exec-1", status: "completed" };
 const GRAPH = { nodes: [], edges: [] };
@@ -174,5 +174,21 @@ describe("the state of a node after an event", () => {
     states.change("each/push", (before) => stateAfter(before, "completed", true));
     frames[0]!();
     expect(states.node("each/push").value).toEqual({ status: "failed", detail: "1 of 2 failed" });
+  });
+});
+
+describe("failed elements that can run again by themselves", () => {
+  const scopes = { total: 3, completed: 2, failed: 1 };
+  it.each([
+    ["foreach", "failed", scopes, true],
+    ["foreach", "completed", scopes, true],
+    ["foreach", "failed", { ...scopes, failed: 0 }, false],
+    ["agent", "failed", scopes, true],
+    // The model has been told of their errors.
+    ["agent", "completed", scopes, false],
+    ["while", "failed", scopes, false],
+    ["transform", "failed", undefined, false],
+  ])("has a step of type %s that is %s, with %j: %s", (node_type, status, scopes, expected) => {
+    expect(hasFailedElements({ node_type, status, scopes } as Step)).toBe(expected);
   });
 });

@@ -265,9 +265,10 @@ export function statusOf(event: EventMessage): NodeStatus | undefined {
   return event.attempt !== undefined || event.scopes !== undefined ? "running" : undefined;
 }
 
-/** Return whether a step is a loop whose failed elements can run again by themselves. */
+/** Return whether the failed elements of a loop, or the calls that an agent failed with, can run again by themselves. */
 export function hasFailedElements(step: Step | undefined): boolean {
-  return step?.node_type === "foreach" && (step.scopes?.failed ?? 0) > 0;
+  const isOf = step?.node_type === "foreach" || (step?.node_type === "agent" && step.status === "failed");
+  return isOf && (step?.scopes?.failed ?? 0) > 0;
 }
 
 /** Return how far a loop is, such as "37 of 40"; undefined for a step that is none. */
