@@ -12,14 +12,17 @@ from typing import Any, cast
 import asyncpg
 import pytest
 
+from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId, WorkspaceId
+from flowrunner.ports.audit import AuditFilter
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
 from flowrunner.ports.page import Page
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.callbacks import DUE_CALLBACKS, NEXT_DUE, SqlCallbacks, notify_callbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
@@ -365,14 +368,17 @@ async def test_a_disabled_callback_gives_up_what_is_pending_and_others_are_told_
     other = await create(callbacks, "callback-2", events=("callback.disabled",))
     await add(callbacks, "d1")
 
-    for _ in range(2):
-        await callbacks.disable(view.id, at=at(1), reason="gone", notice={"reason": "gone"})
+    entry = act(None, "callback.disabled", "callback", view.id, at=at(1), workspace_id=MARA)
+    for id in (view.id, view.id, CallbackId("callback-deleted")):
+        await callbacks.disable(id, at=at(1), reason="gone", notice={"reason": "gone"}, audit=entry)
 
     found = (await callbacks.get(MARA, view.id)).view
     assert (found.disabled_at, found.disabled_reason) == (at(1), "gone")
     (delivery,), _ = await callbacks.deliveries(MARA, view.id, page=ALL)
     assert (delivery.state, delivery.error) == ("failed", "callback.disabled")
     assert await told(callbacks, other.id) == [("callback.disabled", None)]
+    logged = await SqlAudit(callbacks._database).page(AuditFilter(), ALL)
+    assert [row.entry.object for row in logged.items] == [("callback", view.id)]
 
 
 async def test_what_is_pending_of_a_disabled_callback_fails_in_short_commits(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType, Protocol, TypeAlias
 
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.callbacks import Format
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -220,9 +221,9 @@ class CallbackStore(Protocol):
         ...
 
     async def disable(
-        self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: Audit = None
+        self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: AuditEntry | None = None
     ) -> None:
-        """Disable a callback after its failures, and report that to other callbacks.
+        """Disable a callback after its failures, and report that to other callbacks; one that is disabled stays so.
 
         Its first pending deliveries fail; `fail_pending` must follow for the others.
         """

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
@@ -428,24 +429,26 @@ class SqlCallbacks:
         await self._database.write(record)
 
     async def disable(
-        self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: Audit = None
+        self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: AuditEntry | None = None
     ) -> None:
-        async def disable(tx: Transaction) -> None:
+        async def disable(tx: Transaction) -> bool:
             row = await tx.row(DISABLE, {"id": id, "at": to_ms(at), "reason": reason})
-            if row is not None:
-                # As the server disables it, no matter since when.
-                await _fail_some(tx, id, at=at, disabled_before=at)
-                await notify_callbacks(
-                    tx,
-                    "callback.disabled",
-                    workspace_id=WorkspaceId(row[0]),
-                    flow_id=None,
-                    subject=id,
-                    details=notice,
-                    at=at,
-                )
+            if row is None:
+                return False
+            # As the server disables it, no matter since when.
+            await _fail_some(tx, id, at=at, disabled_before=at)
+            await notify_callbacks(
+                tx,
+                "callback.disabled",
+                workspace_id=WorkspaceId(row[0]),
+                flow_id=None,
+                subject=id,
+                details=notice,
+                at=at,
+            )
+            return True
 
-        await self._database.write(disable, audit=audit)
+        await self._database.write(disable, audit=lambda is_disabled: audit if is_disabled else None)
 
     async def fail_pending(self, id: CallbackId, *, at: datetime, disabled_before: datetime) -> bool:
         return await self._database.write(lambda tx: _fail_some(tx, id, at=at, disabled_before=disabled_before))
