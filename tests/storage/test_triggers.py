@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
+from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.expression import Constant
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.prepared import prepared
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerSpec, Verify, WebhookTrigger
 from flowrunner.domain.values import FlowId, RevisionId
+from flowrunner.ports.audit import AuditFilter
 from flowrunner.ports.flows import Deployment, FlowChange, NamedChange, SavedFlow
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.database import Database
 from flowrunner.storage.flow_changes import plan, write, write_deployment
 from flowrunner.storage.flow_moves import SqlFlowMoves
@@ -309,6 +312,20 @@ async def test_a_pause_survives_saves_and_removal(flows: SqlFlows, triggers: Sql
     assert (paused.state, paused.next_at) == ("paused", None)
     assert (saved_again.state, saved_again.next_at) == ("paused", None)
     assert (resumed.state, resumed.next_at) == ("armed", NOON + timedelta(hours=8))
+
+
+async def test_only_a_pause_that_changes_something_is_in_the_audit_log(
+    database: Database, flows: SqlFlows, triggers: SqlTriggers
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    id = (await named(triggers))["often"].id
+
+    for paused in (False, True, True, False, False):
+        entry = act(None, "trigger.paused" if paused else "trigger.resumed", "trigger", id, at=NOON, workspace_id=MARA)
+        await triggers.set_paused(MARA, id, paused=paused, at=NOON, audit=entry)
+
+    logged = await SqlAudit(database).page(AuditFilter(), ALL)
+    assert [row.entry.action for row in logged.items] == ["trigger.resumed", "trigger.paused"]
 
 
 async def test_a_disabled_flow_disarms_its_triggers(flows: SqlFlows, triggers: SqlTriggers) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.schedules import NextStart
 from flowrunner.domain.static_dataclass import static_dataclass
@@ -205,9 +206,9 @@ class TriggerStore(Protocol):
         ...
 
     async def set_paused(
-        self, workspace_id: WorkspaceId, id: TriggerId, *, paused: bool, at: datetime, audit: Audit = None
+        self, workspace_id: WorkspaceId, id: TriggerId, *, paused: bool, at: datetime, audit: AuditEntry | None = None
     ) -> TriggerView:
-        """Pause a trigger, or arm it again as of ``at``; return it. Raises: NotFound."""
+        """Pause a trigger, or arm it again as of ``at``, unless it is so already; return it. Raises: NotFound."""
         ...
 
     async def rotate(self, workspace_id: WorkspaceId, id: TriggerId, *, audit: Audit = None) -> TriggerView:

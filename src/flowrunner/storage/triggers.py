@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.chain_loops import ChainGraph, StoredChain, check_counts
 from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, quoted
 from flowrunner.domain.limits import check_count
@@ -204,18 +205,20 @@ class SqlTriggers:
         )
 
     async def set_paused(
-        self, workspace_id: WorkspaceId, id: TriggerId, *, paused: bool, at: datetime, audit: Audit = None
+        self, workspace_id: WorkspaceId, id: TriggerId, *, paused: bool, at: datetime, audit: AuditEntry | None = None
     ) -> TriggerView:
-        async def set_paused(tx: Transaction) -> TriggerView:
+        async def set_paused(tx: Transaction) -> tuple[TriggerView, bool]:
             before = await _get(tx, workspace_id, id)
-            if paused != (before.paused_at is not None):
+            is_change = paused != (before.paused_at is not None)
+            if is_change:
                 await tx.run(PAUSE, {"id": id, "paused_at": to_ms(at) if paused else None})
                 await _arm(tx, [await _get(tx, workspace_id, id)], at=at)
                 if paused:
                     await notify_of_trigger(tx, "trigger.paused", id, at=at)
-            return await _get(tx, workspace_id, id)
+            return await _get(tx, workspace_id, id), is_change
 
-        return await self._database.write(set_paused, audit=audit)
+        changed, _ = await self._database.write(set_paused, audit=lambda result: audit if result[1] else None)
+        return changed
 
     async def rotate(self, workspace_id: WorkspaceId, id: TriggerId, *, audit: Audit = None) -> TriggerView:
         async def rotate(tx: Transaction) -> TriggerView:
