@@ -9,13 +9,16 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.account import Account
+from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, LinkNotValid, NotFound
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.accounts import AccountChanges, ConfirmationLink
+from flowrunner.ports.audit import AuditFilter
 from flowrunner.ports.page import Page
 from flowrunner.ports.tokens import TokenView
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.database import Database
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
@@ -299,6 +302,23 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
 
     assert await sessions.find(SessionId("s1")) is None
     assert counts() == {0}
+
+
+async def test_an_address_that_is_confirmed_already_is_not_confirmed_again(
+    accounts: SqlAccounts, database: Database
+) -> None:
+    new = replace(account("new", role="user"), is_email_confirmed=False)
+    await accounts.create(new, password_hash="h")
+    entry = act(None, "email.confirmed", "account", new.id, at=NOON)
+
+    for at in (NOON, NOON + timedelta(days=1)):
+        await accounts.confirm_email(new.id, new.email, at=at, audit=entry)
+    with pytest.raises(NotFound):
+        await accounts.confirm_email(new.id, "other@example.com", at=NOON, audit=entry)
+
+    assert (await accounts.get(new.id)).is_email_confirmed
+    logged = await SqlAudit(database).page(AuditFilter(), ALL)
+    assert [row.entry.action for row in logged.items] == ["email.confirmed"]
 
 
 @pytest.mark.parametrize(

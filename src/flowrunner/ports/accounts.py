@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from flowrunner.domain.account import Account, Role
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId
 from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.audit import Audit
@@ -141,8 +142,8 @@ class AccountStore(Protocol):
         """Confirm the address of an account with its link. Raises: NotFound if the account no longer has the link."""
         ...
 
-    async def confirm_email(self, id: AccountId, email: str, *, at: datetime, audit: Audit = None) -> None:
-        """Confirm an address. Raises: NotFound if it is no longer the account's."""
+    async def confirm_email(self, id: AccountId, email: str, *, at: datetime, audit: AuditEntry | None = None) -> None:
+        """Confirm an address, unless it is confirmed. Raises: NotFound if it is no longer the account's."""
         ...
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:

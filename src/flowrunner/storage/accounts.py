@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Account, Role, check_needs_no_admin
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, EmailTaken, LinkNotValid, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.domain.workspace import OfDeletedAccount
@@ -65,9 +66,8 @@ RETURNING id, name, email, role, created_at, updated_at, disabled_at, email_conf
 """
 CONFIRM: Final = """
 UPDATE accounts
-   SET email_confirmed_at = coalesce(email_confirmed_at, :at), confirmation_digest = NULL,
-       confirmation_expires_at = NULL
- WHERE id = :id AND email = :email AND deleted_at IS NULL
+   SET email_confirmed_at = :at, confirmation_digest = NULL, confirmation_expires_at = NULL
+ WHERE id = :id AND email = :email AND email_confirmed_at IS NULL AND deleted_at IS NULL
 """
 GET: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at FROM accounts
@@ -219,12 +219,15 @@ class SqlAccounts:
 
         return await self._database.write(use, audit=audit)
 
-    async def confirm_email(self, id: AccountId, email: str, *, at: datetime, audit: Audit = None) -> None:
-        async def confirm(tx: Transaction) -> None:
-            if await tx.run(CONFIRM, {"id": id, "email": email, "at": to_ms(at)}) == 0:
+    async def confirm_email(self, id: AccountId, email: str, *, at: datetime, audit: AuditEntry | None = None) -> None:
+        async def confirm(tx: Transaction) -> bool:
+            if await tx.run(CONFIRM, {"id": id, "email": email, "at": to_ms(at)}):
+                return True
+            if account_of(await existing_row(tx, GET, {"id": id}, "account")).email != email:
                 raise NotFound("account")
+            return False
 
-        await self._database.write(confirm, audit=audit)
+        await self._database.write(confirm, audit=lambda is_new: audit if is_new else None)
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
         values = {"id": id, "old": old, "new": new}
