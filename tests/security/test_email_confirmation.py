@@ -260,6 +260,8 @@ async def test_the_operator_confirms_addresses_beside_the_running_server(
     def run(*emails: str) -> "subprocess.CompletedProcess[str]":
         return run_forked([*command, *emails], cwd=tmp_path, env=clean_environment())
 
+    no_address = run("ceo@@example.com")
+    assert (no_address.returncode, "No account has the e-mail address" in no_address.stderr) == (5, True)
     unknown = run(VICTIM, "nobody@example.com")
     assert (unknown.returncode, await installation.is_confirmed("kim")) == (5, False)
     await installation.change("root", {"email": "root@new.example"})

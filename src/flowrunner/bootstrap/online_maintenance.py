@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from flowrunner.bootstrap.location import DATABASE_FILE, existing, make_private
 from flowrunner.clock import SystemClock
-from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.email_address import sought_email
 from flowrunner.domain.errors import FlowRunnerError, UnknownEmail
 from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.values import AccountId
@@ -87,11 +87,11 @@ async def set_password(settings: Settings, email: str, password: str) -> None:
 
 
 async def confirm_emails(settings: Settings, emails: Sequence[str]) -> None:
-    """Confirm addresses of accounts, all or none. Raises: FlowRunnerError, also for an address without an account."""
+    """Confirm addresses of accounts; none if one of them has no account. Raises: FlowRunnerError, UnknownEmail."""
     async with open_online(settings) as database:
         accounts, found, now = SqlAccounts(database), [], SystemClock().now()
         for email in emails:
-            credential = await accounts.credential(normal_email(email) if "@" in email else email)
+            credential = await accounts.credential(sought_email(email))
             if credential is None:
                 raise UnknownEmail(email)
             found.append(credential.account)

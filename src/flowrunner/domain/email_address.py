@@ -35,6 +35,14 @@ def normal_email(text: str) -> str:
     return email
 
 
+def sought_email(text: str) -> str:
+    """Return the form in which an account with this address is looked for; no account has what is no address."""
+    try:
+        return normal_email(text)
+    except ValueError:
+        return text.casefold()
+
+
 def is_address(text: str, email: str) -> bool:
     """Return whether a text is this stored address, which may be older than today's rules."""
     try:

@@ -10,7 +10,7 @@ import structlog
 
 from flowrunner.domain.account import Account, Caller, password_faults
 from flowrunner.domain.audit import AuditEntry, act_on_account
-from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.email_address import sought_email
 from flowrunner.domain.errors import (
     Conflict,
     FlowRunnerError,
@@ -134,7 +134,7 @@ class PasswordResets:
         await self._store.use(digest_of_token(token), password_hash=password_hash, at=entry.at, audit=entry)
 
     async def _with_email(self, email: str) -> Account:
-        found = await self._store.account(email=_normal(email))
+        found = await self._store.account(email=sought_email(email))
         if found is None:
             raise UnknownEmail(email)
         return found.account
@@ -149,7 +149,7 @@ class PasswordResets:
         self._asked.take(source_of(address), at=self._clock.now())
         # All that depends on the account happens after the answer.
         if len(self._pending) < _MOST_PENDING:
-            task = asyncio.create_task(self._send(_normal(email), address=address))
+            task = asyncio.create_task(self._send(sought_email(email), address=address))
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
 
@@ -257,10 +257,3 @@ def _besides(reset: PasswordReset) -> str:
     ways = ["a second factor" if reset.second_factors == 1 else f"{reset.second_factors} second factors"]
     ways = ways[: reset.second_factors] + [f"a linked account of '{provider}'" for provider in reset.providers]
     return f"These are as before: {', '.join(ways)}."
-
-
-def _normal(email: str) -> str:
-    try:
-        return normal_email(email)
-    except ValueError:
-        return email.casefold()

@@ -8,7 +8,7 @@ from typing import Final
 
 from flowrunner.domain.account import Account, ApiToken, Caller, Proof, Role, Session
 from flowrunner.domain.audit import AuditEntry, act_on_account, credential_of, session_name
-from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.email_address import sought_email
 from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthorized, Unavailable
 from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
@@ -115,11 +115,8 @@ class Sessions:
         """
         if not self.accepts_passwords:
             raise PasswordLoginDisabled
-        name = username.casefold()
-        with contextlib.suppress(ValueError):
-            name = normal_email(username)
         source = source_of(address)
-        credential = await self._passwords.run(name, password, address=address, source=source)
+        credential = await self._passwords.run(sought_email(username), password, address=address, source=source)
         verified = credential.password_hash
         if self._hasher.is_outdated(verified):
             # Not urgent: the next login tries again.
