@@ -95,7 +95,7 @@ async def test_each_service_that_purges_is_asked_to_by_a_job_of_one_process(
     assert {job.where for job in jobs} == {"one"}
 
 
-async def test_uses_and_counts_of_rejections_are_written_at_the_end(
+async def test_uses_counts_of_rejections_and_links_that_were_asked_for_are_written_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -113,6 +113,8 @@ async def test_uses_and_counts_of_rejections_are_written_at_the_end(
         monkeypatch.setattr(program.token_uses, "write", writing("tokens"))
         monkeypatch.setattr(program.services.sessions.session_uses, "write", writing("sessions"))
         monkeypatch.setattr(program.vault, "write_uses", writing("secrets"))
+        monkeypatch.setattr(program.services.refused_hooks, "write", writing("refusals"))
+        monkeypatch.setattr(program.services.password_resets, "settle", writing("links"))
         monkeypatch.setattr(program.services.audit, "write_rejection_counts", write_counts)
 
-    assert written == ["tokens", "sessions", "secrets", "counts True"]
+    assert written == ["links", "tokens", "sessions", "secrets", "refusals", "counts True"]

@@ -85,9 +85,12 @@ async def _advancing(program: Program) -> AsyncIterator[None]:
             await engine.processes.close()
         # A server that has lost its leadership can no longer write.
         with contextlib.suppress(Unavailable):
+            # Who has asked for a link was told that it comes.
+            await program.services.password_resets.settle()
             await program.token_uses.write()
             await program.services.sessions.session_uses.write()
             await program.vault.write_uses()
+            await program.services.refused_hooks.write()
             await program.services.audit.write_rejection_counts(at_once=True)
 
 
