@@ -1,5 +1,6 @@
 """Gauges of the parts of a program, also while the database does not answer."""
 
+import asyncio
 import os
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -68,6 +69,35 @@ async def test_the_backlog_is_not_known_while_the_database_does_not_answer(monke
         ("flowrunner_callbacks_pending",): "nan",
     }
     assert seen == [known, unknown, known]
+
+
+async def test_the_backlog_stays_known_while_another_reader_of_the_metrics_has_it_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    class SlowInspector(Inspector):
+        async def backlog(self) -> Backlog:
+            found = await super().backlog()
+            if found != LATE:
+                begun.set()
+                await may_end.wait()
+            return found
+
+    inspector: Any = SlowInspector(LATE, replace(LATE, callbacks=4))
+    clock: Any = SimpleNamespace(now=lambda: NOON)
+    backlog = StoredBacklog(inspector, clock)
+    await backlog.refresh()
+    monkeypatch.setattr(backlog, "_asked_at", -telemetry._BACKLOG_SECONDS)
+
+    reading = asyncio.create_task(backlog.refresh())
+    await begun.wait()
+    await backlog.refresh()
+    meanwhile = backlog.last
+    may_end.set()
+    await reading
+
+    assert (meanwhile, backlog.last) == (LATE, replace(LATE, callbacks=4))
 
 
 async def test_what_was_not_due_at_the_last_reading_is_not_late_before_the_next() -> None:

@@ -113,12 +113,13 @@ class StoredBacklog:
         now = time.monotonic()
         if now - self._asked_at < _BACKLOG_SECONDS:
             return
-        self._asked_at = now
-        self.last = None
+        self._asked_at, found = now, None
         with contextlib.suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
-                self.last = await self._inspector.backlog()
+                found = await self._inspector.backlog()
                 self._read_at = self._clock.now()
+        # At last: others collect the metrics meanwhile.
+        self.last = found
 
     def seconds_since(self, began_at: datetime | None) -> float:
         """Return how long ago this was at the last reading; 0 if it was not yet, or for None."""
