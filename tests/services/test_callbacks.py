@@ -1,4 +1,4 @@
-"""Changes of callbacks at the same time, on a real database."""
+"""Changes of callbacks, also at the same time, on a real database."""
 
 from typing import Any
 
@@ -12,15 +12,30 @@ from flowrunner.storage.flows import SqlFlows
 from support.dependencies import Machine
 
 
-async def test_two_changes_at_the_same_time_leave_no_callback_that_one_of_them_could_not_have_made(
-    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def callbacks_of(engine: Machine) -> Callbacks:
     deps: Any = engine.deps
     deliveries: Any = None
-    callbacks = Callbacks(
+    return Callbacks(
         SqlCallbacks(engine.database), SqlFlows(engine.database), deliveries, deps.vault, engine.clock,
         sends_mail=False, refusal=lambda url: None,
     )  # fmt: skip
+
+
+async def test_an_event_that_is_given_twice_is_kept_once(engine: Machine, mara: Caller) -> None:
+    callbacks, twice = callbacks_of(engine), ["execution.failed", "execution.waiting", "execution.failed"]
+
+    made, _ = await callbacks.create(mara, url="https://a.example/in", format="standard", events=twice)
+    changed = await callbacks.change(mara, made.id, CallbackChange(events=twice[1:]))
+
+    assert [list(made.events), list(changed.events)] == [twice[:2], twice[1:]]
+    changed = await callbacks.change(mara, made.id, CallbackChange(events=twice))
+    assert list(changed.events) == twice[:2]
+
+
+async def test_two_changes_at_the_same_time_leave_no_callback_that_one_of_them_could_not_have_made(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callbacks = callbacks_of(engine)
     flow_id = await engine.save("nodes: {a: {type: return}}")
     made, _ = await callbacks.create(mara, url="https://a.example/in", format="standard", events=["execution.failed"])
     current = SqlFlows.current

@@ -50,10 +50,15 @@ class CallbackChange:
     def fields(self) -> dict[str, Any]:
         """Return the new values of the fields of `CallbackView` with the same names."""
         values = {name: getattr(self, name) for name in _FIELDS}
-        return {name: value for name, value in values.items() if value is not UNSET}
+        given = {name: value for name, value in values.items() if value is not UNSET}
+        return given if self.events is UNSET else given | {"events": _each_once(self.events)}
 
 
 _FIELDS: Final = ("name", "events", "flow_id", "tag", "children", "template")
+
+
+def _each_once(events: Sequence[str]) -> Sequence[str]:
+    return tuple(dict.fromkeys(events))
 
 
 class Callbacks:
@@ -116,7 +121,7 @@ class Callbacks:
             id=CallbackId(new_id("callback", now)),
             workspace_id=caller.workspace_id,
             name=name,
-            events=tuple(dict.fromkeys(events)),
+            events=_each_once(events),
             format=format,
             address=shown_address(url, format),
             flow_id=flow_id,
