@@ -21,6 +21,7 @@ from api.shapes import NAP, SMALLEST, assert_error
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId
 from flowrunner.services.audit import MOST, MOST_ALIKE, MOST_GUESSES, AuditLog
 from flowrunner.settings import Settings
@@ -614,6 +615,33 @@ async def test_s60_what_is_old_is_purged_and_the_rest_still_follows(tmp_path: Pa
     assert (report.broken, report.rows) == (None, 41)
     tamper(path, "DELETE FROM audit WHERE seq = 81")
     assert check_chain_of(path).broken is not None
+
+
+async def test_s60_a_purge_that_is_cut_off_has_an_entry_of_what_it_has_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.services.audit._PURGE_BATCH", 30)
+    path, clock = new_database_file(tmp_path / "flowrunner.db"), SteppingClock(_long_ago())
+    database = open_database(path)
+    purge, left = SqlAudit.purge, iter(range(1))
+
+    async def until_an_outage(self: SqlAudit, **options: Any) -> int:
+        if next(left, None) is None:
+            raise Unavailable("The disk is full")
+        return await purge(self, **options)
+
+    try:
+        await write(database, 40, clock=clock)
+        clock.advance(days=30)
+        monkeypatch.setattr(SqlAudit, "purge", until_an_outage)
+        with pytest.raises(Unavailable):
+            await AuditLog(SqlAudit(database), clock).purge(older_than=timedelta(days=15))
+    finally:
+        await database.close()
+
+    rows = entries(path)
+    assert [row["seq"] for row in rows] == list(range(31, 42))
+    assert (rows[-1]["action"], json.loads(rows[-1]["details"])["count"]) == ("audit.purged", 30)
 
 
 def _long_ago() -> Any:

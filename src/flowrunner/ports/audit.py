@@ -51,7 +51,7 @@ class AuditStore(Protocol):
         """
         ...
 
-    async def purge(self, *, before: datetime, limit: int) -> int:
+    async def purge(self, *, before: datetime, limit: int, audit: Audit = None) -> int:
         """Delete at most ``limit`` of the oldest entries from before then; return their number.
 
         The hash chain of the remaining entries stays verifiable.

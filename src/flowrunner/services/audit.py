@@ -260,13 +260,16 @@ class AuditLog:
             await asyncio.wait(self._writing)
 
     async def purge(self, *, older_than: timedelta) -> int:
-        """Delete old entries in small batches; return how many were deleted."""
+        """Delete old entries in small batches, each with an entry of its own; return how many were deleted."""
         now, total = self._clock.now(), 0
-        while purged := await self._store.purge(before=now - older_than, limit=_PURGE_BATCH):
+        before = now - older_than
+
+        def audit(purged: int) -> AuditEntry | None:
+            details: dict[str, JSON] = {"count": purged, "before": rfc3339(before)}
+            return act(None, "audit.purged", "audit", "", at=now, details=details) if purged else None
+
+        while purged := await self._store.purge(before=before, limit=_PURGE_BATCH, audit=audit):
             total += purged
-        if total:
-            details: dict[str, JSON] = {"count": total, "before": rfc3339(now - older_than)}
-            await self._store.add(act(None, "audit.purged", "audit", "", at=now, details=details))
         return total
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, Final
 
 from flowrunner.domain.audit import AuditEntry, AuditRow
-from flowrunner.ports.audit import AuditFilter
+from flowrunner.ports.audit import Audit, AuditFilter
 from flowrunner.ports.page import Listed, Page
 from flowrunner.storage.audit_chain import audit_row, chain_counts
 from flowrunner.storage.database import Database
@@ -130,7 +130,7 @@ class SqlAudit:
     async def write_counts(self, *, since_before: datetime, at: datetime, limit: int) -> bool:
         return await self._database.write(lambda tx: chain_counts(tx, since_before=since_before, at=at, limit=limit))
 
-    async def purge(self, *, before: datetime, limit: int) -> int:
+    async def purge(self, *, before: datetime, limit: int, audit: Audit = None) -> int:
         values: dict[str, Any] = {"before": to_ms(before), "limit": limit}
 
         async def purge(tx: Transaction) -> int:
@@ -140,7 +140,7 @@ class SqlAudit:
             await tx.run(MOVE_ANCHOR, {"seq": seq})
             return await tx.run(PURGE, {"seq": seq})
 
-        return await self._database.write(purge)
+        return await self._database.write(purge, audit=audit)
 
 
 async def _narrow(tx: Transaction, wanted: AuditFilter, values: dict[str, Any]) -> None:
