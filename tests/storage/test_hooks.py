@@ -9,22 +9,24 @@ from typing import Any, Final, cast
 
 import pytest
 
-from flowrunner.domain.errors import NotFound
+from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusal, Refusals
 from flowrunner.ports.page import Page
 from flowrunner.services import hook_deliveries
 from flowrunner.services.hook_deliveries import HookDeliveries
+from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.storage import surplus
 from flowrunner.storage.database import Database
 from flowrunner.storage.hooks import RECEIVED, SqlHooks
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.usage import SqlUsage
+from services.callers import caller_of
 from storage.samples import ALL
 from support.database_work import WritesCounted, gather_statistics
-from support.databases import MARA, NOON, OMAR, Place, change, creation, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, Place, change, creation, rows_of
 from support.dependencies import SteppingClock
 
 TRIGGER = TriggerId("trigger-1")
@@ -151,6 +153,28 @@ async def test_refusals_that_cannot_be_read_keep_no_others_from_being_counted(ho
 
     assert await hooks.refusals(TRIGGER) == Refusals(2, new.last)
     assert (await hooks.refusals(other)).count == 2
+
+
+async def test_requests_are_listed_even_if_the_refused_ones_cannot_be_written(hooks: SqlHooks) -> None:
+    await hooks.add(delivery(1), b"{}")
+
+    class OnlyRead:
+        async def add_refusals(self, *_: object, **__: object) -> None:
+            raise Unavailable("Another server is active on this database")
+
+        async def get(self, *_: object) -> None:
+            """Return a trigger, which is not looked at."""
+
+    unable, unused = cast("Any", OnlyRead()), cast("Any", None)
+    refused = RefusedHooks(unable)
+    refused.add(TRIGGER, "reason", at=NOON)
+    listed = HookDeliveries(
+        hooks, unable, unused, library=unused, executions=unused, refused=refused, clock=SteppingClock(NOON)
+    )
+
+    found, total, refusals = await listed.page(caller_of(MARA_ACCOUNT), TRIGGER, page=Page(limit=10, offset=0))
+
+    assert ([each.id for each in found], total, refusals.count) == (["hook-1"], 1, 0)
 
 
 def deliveries_of(hooks: SqlHooks, *, at: datetime = NOON) -> HookDeliveries:
