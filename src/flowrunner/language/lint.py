@@ -99,7 +99,9 @@ def lint_text(text: str, names: Collection[str]) -> LintWarning | None:
     meant = None
     if found is not None:
         inner = found[1].strip()
-        meant = inner if _BEGINS_WITH.match(inner)[0] in names else "input.x"  # type: ignore[index] # see _is_expression
+        # Triggers read no `input`.
+        example = "trigger.body.x" if "trigger" in names else "input.x"
+        meant = inner if _BEGINS_WITH.match(inner)[0] in names else example  # type: ignore[index] # see _is_expression
     else:
         for candidate in _OTHER_MARKS.finditer(text):
             inner = next(group for group in candidate.groups() if group is not None)

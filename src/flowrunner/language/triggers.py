@@ -191,7 +191,7 @@ class _Reader:
         missing = [name for name, schema in inputs.items() if name not in input and must_be_given(schema)]
         if missing:
             names = ", ".join(name[:60] for name in missing[:5])
-            message = f"the flow would reject its input: {names} is missing"
+            message = f"the flow would reject its input, which lacks {names}"
             self.document.fault(at, "trigger.input", message, "give it under 'input', or give the input a default")
 
     @property

@@ -45,7 +45,7 @@ export const triggers = {
   noTimes: "There are none.",
   copyUrl: "Copy the address",
   url: "Address",
-  urlHint: "Treat the address as a password. A request also needs the proof that `verify` of the trigger asks for, such as a signature.",
+  urlHint: "Treat the address as a password. A request also needs the proof that `verify` of the trigger asks for, such as a signature, unless that is `none`.",
   urlHidden: "Only editors of the workspace see the whole address.",
   afterHint: "It starts its flow whenever an execution of the other flow ends.",
   lastError: "Why the last start failed",

@@ -1,5 +1,6 @@
 /** The dialogs that re-run an execution with edits, cancel it and delete it, loaded when they are opened. */
 import { useSignal } from "@preact/signals";
+import { useId } from "preact/hooks";
 import { api, ApiError, type Schemas } from "../../api/client";
 import { parseJson } from "../../api/json";
 import { useQuery } from "../../api/query";
@@ -43,6 +44,7 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
   const fault = useSignal<string | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
   const starting = useStart();
+  const form = useId();
   const original = loaded === undefined ? "" : JSON.stringify(loaded.input ?? null, null, 2);
   const isTooLong = original.length > MOST_BYTES;
   const shown = text.value ?? original;
@@ -79,37 +81,39 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class="btn primary" disabled={starting.busy || loaded === undefined} onClick={start}><span class="cut">{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value, turns))}</span></button>
+        <button class="btn primary" type="submit" form={form} disabled={starting.busy || loaded === undefined}><span class="cut">{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value, turns))}</span></button>
       </>}
     >
-      {error.value !== undefined && <Failure error={error.value} />}
-      <Field label={ofActions.rerunBegin} hint={from.value === "" ? undefined : ofActions.rerunKept}>
-        {(id, note) => (
-          <select id={id} aria-describedby={note} value={from.value} onChange={(event) => { from.value = event.currentTarget.value; text.value = fault.value = undefined; }}>
-            <option value="">{ofActions.rerunStart}</option>
-            {from.value !== "" && !steps.slice(0, 500).some(({ step }) => step === from.value) && <option value={from.value}>{readable(from.value, turns)}</option>}
-            {steps.slice(0, 500).map(({ id: key, step }) => <option key={key} value={step}>{readable(step, turns)}</option>)}
-          </select>
-        )}
-      </Field>
-      {hasFailedElements(chosen) && <label class="check"><input type="checkbox" checked={isOfFailed.value} onChange={(event) => (isOfFailed.value = event.currentTarget.checked)} />{ofActions.rerunOfFailed(chosen!.scopes!.failed)}</label>}
-      {whole.error !== undefined && <Failure error={whole.error} retry={whole.reload} />}
-      {elements !== undefined ? null : isTooLong ? <p class="muted small">{ofActions.rerunTooLong}</p> : whole.error === undefined && (
-        <Field label={from.value === "" ? ofActions.rerunInput : ofActions.rerunNodeInput(readable(from.value, turns))} fault={fault.value} hint={from.value === "" ? undefined : ofActions.rerunNodeInputHint}>
+      <form id={form} onSubmit={(event) => { event.preventDefault(); start(); }}>
+        {error.value !== undefined && <Failure error={error.value} />}
+        <Field label={ofActions.rerunBegin} hint={from.value === "" ? undefined : ofActions.rerunKept}>
           {(id, note) => (
-            <textarea id={id} aria-describedby={note} aria-invalid={fault.value !== undefined} rows={8} spellcheck={false} value={shown} disabled={loaded === undefined}
-              onInput={(event) => { text.value = event.currentTarget.value; fault.value = undefined; }} />
+            <select id={id} aria-describedby={note} value={from.value} onChange={(event) => { from.value = event.currentTarget.value; text.value = fault.value = undefined; }}>
+              <option value="">{ofActions.rerunStart}</option>
+              {from.value !== "" && !steps.slice(0, 500).some(({ step }) => step === from.value) && <option value={from.value}>{readable(from.value, turns)}</option>}
+              {steps.slice(0, 500).map(({ id: key, step }) => <option key={key} value={step}>{readable(step, turns)}</option>)}
+            </select>
           )}
         </Field>
-      )}
-      <Field label={ofActions.rerunRevision}>
-        {(id) => (
-          <select id={id} value={revision.value} onChange={(event) => (revision.value = event.currentTarget.value as "current" | "same")}>
-            <option value="current">{ofActions.rerunCurrent}</option>
-            <option value="same">{ofActions.rerunSame}</option>
-          </select>
+        {hasFailedElements(chosen) && <label class="check"><input type="checkbox" checked={isOfFailed.value} onChange={(event) => (isOfFailed.value = event.currentTarget.checked)} />{ofActions.rerunOfFailed(chosen!.scopes!.failed)}</label>}
+        {whole.error !== undefined && <Failure error={whole.error} retry={whole.reload} />}
+        {elements !== undefined ? null : isTooLong ? <p class="muted small">{ofActions.rerunTooLong}</p> : whole.error === undefined && (
+          <Field label={from.value === "" ? ofActions.rerunInput : ofActions.rerunNodeInput(readable(from.value, turns))} fault={fault.value} hint={from.value === "" ? undefined : ofActions.rerunNodeInputHint}>
+            {(id, note) => (
+              <textarea id={id} aria-describedby={note} aria-invalid={fault.value !== undefined} rows={8} spellcheck={false} value={shown} disabled={loaded === undefined}
+                onInput={(event) => { text.value = event.currentTarget.value; fault.value = undefined; }} />
+            )}
+          </Field>
         )}
-      </Field>
+        <Field label={ofActions.rerunRevision}>
+          {(id) => (
+            <select id={id} value={revision.value} onChange={(event) => (revision.value = event.currentTarget.value as "current" | "same")}>
+              <option value="current">{ofActions.rerunCurrent}</option>
+              <option value="same">{ofActions.rerunSame}</option>
+            </select>
+          )}
+        </Field>
+      </form>
     </Dialog>
   );
 }

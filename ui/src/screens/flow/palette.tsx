@@ -15,9 +15,12 @@ interface Props {
 
 export function matching(types: readonly NodeType[], text: string): readonly NodeType[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const fits = (type: NodeType) => words.every((word) => type.name.includes(word) || type.description.toLowerCase().includes(word));
+  const also = ({ name }: NodeType) => texts.also[name]?.split(" ") ?? [];
+  const fits = (type: NodeType) =>
+    words.every((word) => type.name.includes(word) || type.description.toLowerCase().includes(word) || also(type).some((other) => other.startsWith(word)));
   // Older forms come last: nobody begins with one.
-  const rank = (type: NodeType) => (words.length > 0 && type.name.startsWith(words[0]!) ? 0 : type.description.startsWith("An older form") ? 2 : 1);
+  const rank = (type: NodeType) =>
+    words.length > 0 && (type.name.startsWith(words[0]!) || also(type).includes(words[0]!)) ? 0 : type.description.startsWith("An older form") ? 2 : 1;
   return types.filter(fits).sort((a, b) => rank(a) - rank(b));
 }
 
