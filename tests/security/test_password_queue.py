@@ -140,7 +140,7 @@ def test_s64_s03_who_comes_from_elsewhere_waits_for_one_login_of_each_address(ow
 @pytest.mark.usefixtures("real_hashes")
 async def test_s64_more_logins_than_may_wait_are_told_to_come_back(tmp_path: Path) -> None:
     async with two_accounts_at(tmp_path / "data") as accounts:
-        hasher = accounts.program.services.sessions._hasher
+        hasher = accounts.program.services.sessions._password_logins._hasher
         assert isinstance(hasher, Argon2Hasher)
         hasher._queue._most = most = 60
         clients = [ApiClient(accounts.app, address=f"198.51.100.{n % ADDRESSES}") for n in range(120)]
@@ -169,7 +169,7 @@ async def test_s64_more_logins_than_may_wait_are_told_to_come_back(tmp_path: Pat
 async def test_s64_s03_a_login_that_was_not_checked_is_no_failure(tmp_path: Path) -> None:
     async with two_accounts_at(tmp_path / "data", anonymous_logins=400) as accounts:
         full = HashingQueue(1, most=1)
-        hasher = accounts.program.services.sessions._hasher
+        hasher = accounts.program.services.sessions._password_logins._hasher
         assert isinstance(hasher, Argon2Hasher)
         usual, hasher._queue = hasher._queue, full
         release = threading.Event()

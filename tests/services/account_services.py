@@ -19,6 +19,7 @@ from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.password_check import PasswordCheck
+from flowrunner.services.password_logins import PasswordLogins
 from flowrunner.services.sessions import AccessToken, Sessions
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.storage.accounts import SqlAccounts
@@ -66,14 +67,12 @@ class AccountServices:
 
     def _sessions_with(self, known: KnownCallers) -> Sessions:
         return Sessions(
-            SqlAccounts(self.engine.database),
             SqlSessions(self.engine.database),
             self.token_store,
             self.uses,
             known,
+            password_logins=PasswordLogins(self.passwords, SqlAccounts(self.engine.database), self.hasher),
             audit=self.audit,
-            passwords=self.passwords,
-            hasher=self.hasher,
             tokens=JwtIssuer(KeyRing(SIGNING, b"k" * 32)),
             clock=self.clock,
             token_life=timedelta(hours=1),

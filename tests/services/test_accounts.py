@@ -99,7 +99,7 @@ async def test_a_demoted_admin_does_not_take_the_role_back_with_a_request_that_w
 async def test_a_login_with_the_old_password_opens_nothing_after_the_change(services: AccountServices) -> None:
     caller = await services.add("omar")
     hashing = HeldHasher(services.hasher)
-    services.passwords._hasher = services.sessions._hasher = hashing
+    services.passwords._hasher = services.sessions._password_logins._hasher = hashing
 
     login = asyncio.create_task(services.login())
     await hashing.begun.wait()
@@ -117,7 +117,7 @@ async def test_a_login_that_renews_an_outdated_hash_does_not_bring_the_old_passw
 ) -> None:
     caller = await services.add("omar")
     hashing = HeldHasher(services.hasher, finds_outdated=True)
-    services.passwords._hasher = services.sessions._hasher = hashing
+    services.passwords._hasher = services.sessions._password_logins._hasher = hashing
 
     login = asyncio.create_task(services.login())
     await hashing.begun.wait()
@@ -126,7 +126,7 @@ async def test_a_login_that_renews_an_outdated_hash_does_not_bring_the_old_passw
 
     with pytest.raises(Unauthorized):
         await login
-    services.passwords._hasher = services.sessions._hasher = services.hasher
+    services.passwords._hasher = services.sessions._password_logins._hasher = services.hasher
     await services.login(password=OTHER_PASSWORD)
 
 
@@ -134,7 +134,7 @@ async def test_a_login_renews_an_outdated_hash_and_opens_a_session(services: Acc
     caller = await services.add("omar")
     hashing = HeldHasher(services.hasher, finds_outdated=True)
     hashing.held.set()
-    services.passwords._hasher = services.sessions._hasher = hashing
+    services.passwords._hasher = services.sessions._password_logins._hasher = hashing
     stored = "SELECT password_hash FROM accounts WHERE email = 'omar@example.com'"
     before = rows_of(services.engine.path, stored)
 

@@ -21,6 +21,7 @@ from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.outgoing_mails import OutgoingMails
 from flowrunner.services.password_check import PasswordCheck
+from flowrunner.services.password_logins import PasswordLogins
 from flowrunner.services.password_resets import PasswordResets
 from flowrunner.services.second_factors import SecondFactors
 from flowrunner.services.second_step import FactorCheck, LoginChallenges
@@ -70,20 +71,22 @@ def assemble_logins(opened: Resources, uses: TokenUses, audit: AuditLog) -> Logi
     )
     known = KnownCallers()
     sessions = Sessions(
-        accounts,
         stores.sessions,
         stores.tokens,
         uses,
         known,
+        password_logins=PasswordLogins(
+            passwords,
+            accounts,
+            hasher,
+            challenges=LoginChallenges(factors, passkeys, clock),
+            are_accepted=settings.password_login,
+        ),
         audit=audit,
-        passwords=passwords,
-        hasher=hasher,
         tokens=stored.tokens,
         clock=clock,
         token_life=timedelta(seconds=settings.token_life),
-        challenges=LoginChallenges(factors, passkeys, clock),
         requires_second_factor=settings.require_second_factor,
-        accepts_passwords=settings.password_login,
     )
     return LoginServices(
         passwords=passwords,

@@ -1,6 +1,5 @@
 """Sessions: login, refresh, logout, tickets, and the caller behind a token."""
 
-import contextlib
 import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -8,10 +7,8 @@ from typing import Final
 
 from flowrunner.domain.account import Account, ApiToken, Caller, Proof, Role, Session
 from flowrunner.domain.audit import AuditEntry, act_on_account, credential_of, session_name
-from flowrunner.domain.email_address import sought_email
-from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthorized, Unavailable
+from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
-from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.sessions import NewSession, Renewal, SessionStore, TokenIssuer, login_named_by
 from flowrunner.ports.tokens import TokenStore
@@ -19,10 +16,9 @@ from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.logins import SessionUses, session_of
-from flowrunner.services.password_check import PasswordCheck
+from flowrunner.services.password_logins import PasswordLogins
 from flowrunner.services.random_tokens import digest_of_token, new_token
-from flowrunner.services.rates import Allowance, source_of
-from flowrunner.services.second_step import LoginChallenges
+from flowrunner.services.rates import Allowance
 from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
 from flowrunner.services.tokens import TokenUses
 
@@ -54,44 +50,34 @@ class Sessions:
 
     Args:
         token_life: Time that a login lasts without a refresh.
-        challenges: Opens the second step of a login; None if no account has a second factor.
         requires_second_factor: A login with a password can do nothing without one.
-        accepts_passwords: False if only a provider of single sign-on logs in.
     """
 
     def __init__(
         self,
-        accounts: AccountStore,
         store: SessionStore,
         api_tokens: TokenStore,
         uses: TokenUses,
         known: KnownCallers,
         *,
+        password_logins: PasswordLogins,
         audit: AuditLog,
-        passwords: PasswordCheck,
-        hasher: PasswordHasher,
         tokens: TokenIssuer,
         clock: Clock,
         token_life: timedelta,
-        challenges: LoginChallenges | None = None,
         requires_second_factor: bool = False,
-        accepts_passwords: bool = True,
     ) -> None:
-        self._accounts = accounts
         self._store = store
         self._api_tokens = api_tokens
         self._uses = uses
         self._known = known
         self.session_uses = SessionUses(store)
+        self._password_logins = password_logins
         self._audit = audit
-        self._passwords = passwords
-        self._hasher = hasher
         self._tokens = tokens
         self._clock = clock
         self._token_life = token_life
-        self._challenges = challenges
         self._requires_second_factor = requires_second_factor
-        self.accepts_passwords = accepts_passwords
         self._renewed: Allowance[AccountId] = Allowance(
             MOST_RENEWED,
             limit="account_renewals",
@@ -113,20 +99,13 @@ class Sessions:
             TooManyRequests.
             QueueFull: Too many passwords wait to be checked.
         """
-        if not self.accepts_passwords:
-            raise PasswordLoginDisabled
-        source = source_of(address)
-        credential = await self._passwords.run(sought_email(username), password, address=address, source=source)
-        verified = credential.password_hash
-        if self._hasher.is_outdated(verified):
-            # Not urgent: the next login tries again.
-            with contextlib.suppress(QueueFull, Unavailable):
-                renewed = await self._hasher.hash(password, source=source)
-                if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
-                    verified = renewed
-        if credential.has_second_factor and self._challenges is not None:
-            raise await self._challenges.open(credential.account.id, password_hash=verified)
-        return await self._open(credential.account, verified, address=address, agent=agent)
+        credential = await self._password_logins.check(username, password, address=address)
+        return await self._open(credential.account, credential.password_hash, address=address, agent=agent)
+
+    @property
+    def accepts_passwords(self) -> bool:
+        """Return False if only a provider of single sign-on logs in."""
+        return self._password_logins.are_accepted
 
     def new_session(
         self,
