@@ -129,3 +129,27 @@ test.each([
   expect(applyChange(text, removeIn(text, [key, 0])!)).toBe(removed);
   expect(parse(applyChange(removed, removeIn(removed, [key, 0])!))?.[key]).toBeUndefined();
 });
+
+test.each([
+  ["its comma", "tools: [\n  {name: x}, # first\n  {name: y}, # second\n]\n", "tools: [\n  {name: x}, # first\n  {name: y}, {name: d}, # second\n]\n"],
+  ["no comma", "tools: [\n  {name: x}, # first\n  {name: y} # second\n]\n", "tools: [\n  {name: x}, # first\n  {name: y}, {name: d} # second\n]\n"],
+])("an item is added in brackets before the comment of the last one, which has %s", (_, text, added) => {
+  expect(set(text, ["tools", 2], { name: "d" })).toBe(added);
+});
+
+test.each([
+  ["a: [ # none yet\n]\n", ["a", 0], "a: [1 # none yet\n]\n"],
+  ["a: {b: 2, # all\n}\n", ["a", "c"], "a: {b: 2, c: 1, # all\n}\n"],
+  ["a: {b # all\n}\n", ["a", "c"], "a: {b, c: 1 # all\n}\n"],
+  ["a: {b: } # all\n", ["a", "c"], "a: {b: , c: 1} # all\n"],
+])("nothing is added into a comment of %j", (text, keys, added) => {
+  expect(set(text, keys, 1)).toBe(added);
+});
+
+test.each([
+  ["a:\n  -\n    # a well-known one\n    name: y\n  - name: z\n", ["a", 0], "a:\n  - name: z\n"],
+  ["a:\n  - name: z # - not -\n  - # one-two\n    name: y\n", ["a", 1], "a:\n  - name: z # - not -\n"],
+  ["- - a-b\n  - c\n- d\n", [0, 0], "- - c\n- d\n"],
+])("an item of %j is removed from its dash on", (text, keys, removed) => {
+  expect(applyChange(text, removeIn(text, keys)!)).toBe(removed);
+});

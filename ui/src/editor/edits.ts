@@ -4,7 +4,7 @@
  * Only the characters of the changed value are replaced, so comments, quotes and layout of everything else stay as they
  * were written.
  */
-import { isCollection, isMap as isYamlMap, isScalar, isSeq, parseDocument, stringify, visit, type Document, type Pair, type YAMLMap, type YAMLSeq } from "yaml";
+import { isCollection, isMap as isYamlMap, isPair, isScalar, isSeq, parseDocument, stringify, visit, type CST, type Document, type Pair, type YAMLMap, type YAMLSeq } from "yaml";
 import { isMap } from "../graph/document";
 import type { Keys } from "./place";
 
@@ -19,7 +19,7 @@ export function applyChange(text: string, { from, to, insert }: TextChange): str
 }
 
 function parse(text: string): Document.Parsed {
-  return parseDocument(text, { logLevel: "silent", uniqueKeys: false });
+  return parseDocument(text, { logLevel: "silent", uniqueKeys: false, keepSourceTokens: true });
 }
 
 /** Return the change that sets a value; null if the text cannot be changed there. */
@@ -43,14 +43,7 @@ function setInMap(text: string, map: YAMLMap, key: string, value: unknown): Text
   const pair = pairOf(map, key);
   if (pair !== undefined) return replaceValue(text, map, pair, value);
   const range = map.range!;
-  if (map.flow) {
-    const end = text.lastIndexOf("}", range[1] - 1);
-    const isEmpty = map.items.length === 0;
-    const last = text.slice(range[0] + 1, end).trimEnd();
-    const at = range[0] + 1 + last.length;
-    const isTrailing = last.endsWith(",");
-    return { from: at, to: at, insert: `${isEmpty ? "" : isTrailing ? " " : ", "}${flowPair(key, value)}` };
-  }
+  if (map.flow) return addWithin(map, flowPair(key, value));
   const indent = indentOf(text, map);
   const at = endOfLine(text, range[1]);
   const line = written({ [key]: value }, indent);
@@ -96,12 +89,18 @@ function replaceItem(text: string, item: unknown, value: unknown): TextChange | 
   return { from, to: text[to - 1] === "\n" ? to - 1 : to, insert: isInline(value) ? inline(value) : flow(value) };
 }
 
+/** Add to what stands within braces or brackets: directly behind the last one, before its comma and its comment. */
+function addWithin(holder: YAMLMap | YAMLSeq, insert: string): TextChange {
+  type Placed = { range?: [number, number, number] } | null;
+  const last = holder.items.at(-1) as Placed | Pair<Placed, Placed> | undefined;
+  const end = (isPair(last) ? (last.value ?? last.key) : last)?.range?.[1];
+  const at = end ?? holder.range![0] + 1;
+  return { from: at, to: at, insert: end === undefined ? insert : `, ${insert}` };
+}
+
 function addItem(text: string, list: YAMLSeq, value: unknown): TextChange | null {
   const [from, end] = list.range!;
-  if (list.flow) {
-    const at = from + text.slice(from, text.lastIndexOf("]", end - 1)).trimEnd().length;
-    return { from: at, to: at, insert: `${list.items.length === 0 ? "" : text[at - 1] === "," ? " " : ", "}${flow(value)}` };
-  }
+  if (list.flow) return addWithin(list, flow(value));
   const indent = from - (text.lastIndexOf("\n", from - 1) + 1);
   const at = endOfLine(text, end);
   const item = `${" ".repeat(indent)}${stringify([value], { lineWidth: 0 }).replace(/\n$/, "").replace(/\n(?=.)/g, `\n${" ".repeat(indent)}`)}`;
@@ -119,8 +118,17 @@ function removeItem(text: string, keys: Keys, list: YAMLSeq): TextChange | null 
     const before = after > 0 ? 0 : (/,\s*$/.exec(text.slice(0, start))?.[0].length ?? 0);
     return { from: start - before, to: end + after, insert: "" };
   }
-  const from = text.lastIndexOf("\n", text.lastIndexOf("-", start - 1)) + 1;
+  const dash = dashOf(list, item);
+  const from = text.lastIndexOf("\n", dash) + 1;
+  // A list that begins behind the dash of another one leaves that dash to its next item.
+  if (text.slice(from, dash).trim() !== "") return { from: dash, to: dashOf(list, list.items[1]), insert: "" };
   return { from, to: text[end - 1] === "\n" ? end : Math.min(text.length, endOfLine(text, end) + 1), insert: "" };
+}
+
+/** Return where the dash of an item is; a comment behind it may have others. */
+function dashOf(list: YAMLSeq, item: unknown): number {
+  const { items } = list.srcToken as CST.BlockSequence;
+  return items[list.items.indexOf(item)]!.start.find(({ type }) => type === "seq-item-ind")!.offset;
 }
 
 /** Return the change that removes a key with its value, or an item of a list; null if it is not there. */
