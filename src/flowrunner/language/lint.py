@@ -21,6 +21,8 @@ _OTHER_MARKS: Final = re.compile(
 # A cheap check that runs before the expensive one.
 _MAY_READ_CONFIG: Final = re.compile(r"\bconfig\s*(?:\?\.|\.|\[)")
 _FIRST_NAME: Final = re.compile(r"\w+")
+# What is suggested for a path of another system: the first one whose name the place has. Most have several.
+_EXAMPLES: Final = ("input.x", "flow.input.x", "trigger.body.x")
 _VARIABLE: Final = re.compile(r"\s*vars\.(\w{1,80})\s*")
 
 
@@ -99,8 +101,7 @@ def lint_text(text: str, names: Collection[str]) -> LintWarning | None:
     meant = None
     if found is not None:
         inner = found[1].strip()
-        # Triggers read no `input`.
-        example = "trigger.body.x" if "trigger" in names else "input.x"
+        example = next((path for path in _EXAMPLES if path.partition(".")[0] in names), _EXAMPLES[0])
         meant = inner if _BEGINS_WITH.match(inner)[0] in names else example  # type: ignore[index] # see _is_expression
     else:
         for candidate in _OTHER_MARKS.finditer(text):
