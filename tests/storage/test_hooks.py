@@ -1,5 +1,6 @@
 """Stored requests of webhook triggers."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +18,7 @@ from flowrunner.ports.page import Page
 from flowrunner.services import hook_deliveries
 from flowrunner.services.hook_deliveries import HookDeliveries
 from flowrunner.services.hook_refusals import RefusedHooks
+from flowrunner.services.hook_starts import HookStarts
 from flowrunner.storage import surplus
 from flowrunner.storage.database import Database
 from flowrunner.storage.hooks import RECEIVED, SqlHooks
@@ -175,6 +177,31 @@ async def test_requests_are_listed_even_if_the_refused_ones_cannot_be_written(ho
     found, total, refusals = await listed.page(caller_of(MARA_ACCOUNT), TRIGGER, page=Page(limit=10, offset=0))
 
     assert ([each.id for each in found], total, refusals.count) == (["hook-1"], 1, 0)
+
+
+async def test_a_request_is_settled_when_the_last_of_two_writes_about_it_has_ended() -> None:
+    may_end = {"failed": asyncio.Event(), "skipped": asyncio.Event()}
+
+    class SlowStore:
+        async def settle(self, delivery: HookDelivery) -> None:
+            await may_end[delivery.state].wait()
+            if delivery.state == "skipped":
+                raise Unavailable("The database does not answer")
+
+    slow, unused = cast("Any", SlowStore()), cast("Any", None)
+    starts = HookStarts(slow, unused, unused, unused, on_outcome=lambda outcome: None)
+    starts.settle(replace(delivery(), state="failed"))
+    first = asyncio.create_task(starts.is_settled(delivery().id))
+    await asyncio.sleep(0)
+
+    # The sender has repeated the message, which was tried again.
+    starts.settle(replace(delivery(), state="skipped"))
+    may_end["failed"].set()
+    is_first_written = await first
+    last = asyncio.create_task(starts.is_settled(delivery().id))
+    may_end["skipped"].set()
+
+    assert (is_first_written, await last) == (True, False)
 
 
 def deliveries_of(hooks: SqlHooks, *, at: datetime = NOON) -> HookDeliveries:

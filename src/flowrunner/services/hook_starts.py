@@ -132,7 +132,9 @@ class HookStarts:
                 logger.warning("hook.not_settled", delivery=delivery.id, reason=str(failure))
                 return False
             finally:
-                self._settling.pop(delivery.id, None)
+                # A repeat of the message may be recorded by now.
+                if self._settling.get(delivery.id) is asyncio.current_task():
+                    del self._settling[delivery.id]
             return True
 
         self._settling[delivery.id] = asyncio.create_task(write(), name=f"settle {delivery.id}")
