@@ -16,6 +16,7 @@ from flowrunner.security.totp import TotpCodes
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.command_logins import CommandLogins
 from flowrunner.services.email_confirmations import EmailConfirmations
+from flowrunner.services.group_roles import GroupRoles
 from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
@@ -59,7 +60,7 @@ def assemble_logins(opened: Resources, uses: TokenUses, audit: AuditLog) -> Logi
     origin, accounts = settings.public_url, stores.accounts
     mails = Mails(clock, are_possible=settings.smtp_url is not None and origin is not None)
     login_mails, mailed_tokens = LoginMails(mails, clock), SignedMailedTokens(stored.signing_keys)
-    factors = SqlSecondFactors(stored.database)
+    factors, identities = SqlSecondFactors(stored.database), SqlIdentities(stored.database)
     codes = TotpCodes("FlowRunner" if origin is None else f"FlowRunner ({urlsplit(origin).hostname})")
     passkeys = Fido2Passkeys(origin) if origin is not None and can_have_passkeys(origin) else None
     passwords = PasswordCheck(
@@ -108,8 +109,8 @@ def assemble_logins(opened: Resources, uses: TokenUses, audit: AuditLog) -> Logi
         sign_on=SignOn(
             settings.sign_on,
             HttpOpenIdClient(opened.sign_on_http.of(_SIGN_ON), clock),
-            SqlIdentities(stored.database),
-            stores.workspaces,
+            identities,
+            GroupRoles(identities, stores.workspaces, clock, on_access_change=known.sessions_ended),
             sessions,
             session_store=stores.sessions,
             accounts=accounts,

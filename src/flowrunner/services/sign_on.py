@@ -25,21 +25,19 @@ from flowrunner.domain.errors import (
 )
 from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, own_path
 from flowrunner.domain.values import JSON, AccountId, SessionId, personal_workspace
-from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ids import new_id
 from flowrunner.lru_cache import LruCache
 from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.sessions import SessionStore
 from flowrunner.ports.sign_on import Identity, IdentityStore, LoginState, OpenIdClient, StateSigner
-from flowrunner.ports.workspaces import WorkspaceStore
 from flowrunner.services.email_confirmations import confirmation_of
+from flowrunner.services.group_roles import GroupRoles, by_provider
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
 from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.sessions import AccessToken, Sessions, login_entry
-from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
 
 logger = structlog.get_logger()
 
@@ -83,7 +81,7 @@ class SignOn:
     Args:
         public_url: The address that browsers return to; None without providers.
         most_of_address: Failed logins of an address within 15 minutes; None is no limit.
-        on_access_change: Called with an account whose roles may have changed.
+        on_access_change: Called with an account whose logins have ended.
     """
 
     def __init__(
@@ -91,7 +89,7 @@ class SignOn:
         providers: Sequence[Provider],
         client: OpenIdClient,
         store: IdentityStore,
-        workspaces: WorkspaceStore,
+        group_roles: GroupRoles,
         sessions: Sessions,
         *,
         session_store: SessionStore,
@@ -106,7 +104,7 @@ class SignOn:
         self.providers = tuple(providers)
         self._client = client
         self._store = store
-        self._workspaces = workspaces
+        self._group_roles = group_roles
         self._sessions = sessions
         self._session_store = session_store
         self._accounts = accounts
@@ -217,7 +215,7 @@ class SignOn:
             # The address may have been changed since.
             with contextlib.suppress(NotFound):
                 await self._accounts.confirm_email(account.id, account.email, at=now, audit=entry)
-        await self._apply_groups(provider, account, found)
+        await self._group_roles.apply(provider, account, found)
         session = self._sessions.new_session(account.id, account.role, address=address, agent=agent, proof="provider")
         now = self._clock.now()
         is_open = await self._store.open(
@@ -226,7 +224,7 @@ class SignOn:
             state_digest=digest_of_token(state.state),
             state_expires_at=now + STATE_LIFE,
             at=now,
-            audit=lambda _: _by_provider(login_entry(session, at=now), provider),
+            audit=lambda _: by_provider(login_entry(session, at=now), provider),
         )
         if not is_open:
             raise SignOnFailed("expired", "The login was used before, or the account was changed in the meantime")
@@ -275,7 +273,7 @@ class SignOn:
             details={"role": account.role},
         )
         try:
-            await self._store.create(account, identity, audit=_by_provider(entry, provider))
+            await self._store.create(account, identity, audit=by_provider(entry, provider))
         except EmailTaken:
             raise SignOnFailed("email_taken", "Another account has the e-mail address") from None
         except Conflict:
@@ -320,48 +318,6 @@ class SignOn:
                 raise SignOnFailed("too_many_links", str(error)) from None
             except Conflict as error:
                 raise SignOnFailed("taken", str(error)) from None
-
-    async def _apply_groups(self, provider: Provider, account: Account, found: ProviderAccount) -> None:
-        """Give the account the roles of its groups, and take those that it has no more."""
-        if not provider.groups:
-            return
-        if found.groups is None:
-            logger.warning("sign_on.groups_unknown", provider=provider.id, account_id=account.id)
-            return
-        has_changed = False
-        for name, role in provider.roles_of(found.groups).items():
-            has_changed |= await self._apply_role(provider, account, name, role)
-        if has_changed:
-            await self._on_access_change(account.id)
-
-    async def _apply_role(self, provider: Provider, account: Account, name: str, role: WorkspaceRole | None) -> bool:
-        place = await self._store.role_in(account.id, name)
-        if place is None:
-            logger.warning("sign_on.workspace_unknown", provider=provider.id, workspace=name)
-            return False
-        id, before = place
-        if role == before:
-            return False
-        now = self._clock.now()
-        action = "member.removed" if role is None else "member.added" if before is None else "member.changed"
-        entry = AuditEntry(
-            at=now, action=action, object=("account", account.id), workspace_id=id,
-            details={} if role is None else {"role": role},
-        )  # fmt: skip
-        audit = _by_provider(entry, provider)
-        try:
-            if role is None:
-                await self._workspaces.remove_member(id, account.id, audit=audit)
-            else:
-                await self._workspaces.set_member(
-                    id, account.id, role, at=now, is_new=before is None, most_members=MAX_MEMBERS,
-                    most_joined=MAX_JOINED, audit=audit,
-                )  # fmt: skip
-        except (Conflict, NotFound) as error:
-            # Such as the last admin of a workspace, who keeps the role.
-            logger.warning("sign_on.role_kept", provider=provider.id, workspace_id=id, reason=str(error))
-            return False
-        return True
 
     # The account's own
 
@@ -408,12 +364,6 @@ def _next_after_failure(state: LoginState) -> str | None:
 
 def _log_failure(error: SignOnFailed, provider: Provider, *, address: str) -> None:
     logger.warning("sign_on.failed", provider=provider.id, fault=error.fault, reason=str(error), address=address)
-
-
-def _by_provider(entry: AuditEntry, provider: Provider) -> AuditEntry:
-    if entry.credential:
-        return replace(entry, details={**entry.details, "provider": provider.id})
-    return replace(entry, credential=f"provider:{provider.id}")
 
 
 def _email_of(found: ProviderAccount) -> str:
