@@ -60,10 +60,10 @@ class Tab:
         )
         self.context.set_default_timeout(PATIENCE_MILLISECONDS)
         self._url = url
+        self.faults: list[str] = []
         self._open()
 
     def _open(self) -> None:
-        self.faults: list[str] = []
         self._home: str | None = None
         self._page: Page = self.context.new_page()
         self._page.on("console", self._note)
@@ -85,6 +85,8 @@ class Tab:
         self._open()
         # Closed only now: the process of the browser that has the old page takes the new one, too.
         old.close()
+        # Until then it may have added to them.
+        self.faults = []
         # What the old page has stored when it was left is cleared, too.
         devtools = self.context.new_cdp_session(self._page)
         devtools.send("Storage.clearDataForOrigin", {"origin": self._url, "storageTypes": "all"})

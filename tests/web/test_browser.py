@@ -51,6 +51,7 @@ nodes: {done: {type: return, params: {value: done}}}
 """
 # What the markup of Swagger UI does not keep.
 SWAGGER: Final = ("heading-order", "nested-interactive", "region", "scrollable-region-focusable", "select-name")
+FAULTY: Final = "setInterval(() => console.log('Content Security Policy'), 1)"
 CHOOSE_BUSILY: Final = """(slider, moment) => {
     slider.value = moment;
     slider.dispatchEvent(new Event("input", {bubbles: true}));
@@ -166,6 +167,14 @@ def test_a_wrong_password_is_answered_in_words_for_people_and_a_right_one_lets_i
     fill_login(tab.page)
     tab.page.wait_for_url("**/w/**")
     tab.close()
+
+
+def test_a_page_that_is_left_adds_no_faults_to_the_next(tab: Tab) -> None:
+    tab.page.evaluate(FAULTY)
+    tab.page.wait_for_timeout(100)
+    assert tab.faults != []
+
+    assert tab.renew().faults == []
 
 
 def test_the_api_is_shown_and_tried_within_the_policy(tab: Tab) -> None:
