@@ -159,7 +159,8 @@ conformance: $(VENV)/.dev ## Run every rule and every crash on SQLite, PostgreSQ
 	@CONFORMANCE=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --timeout 1200 tests/language \
 	    tests/domain tests/nodes/test_any_parameters.py \
 	    tests/engine/test_crashes.py tests/engine/test_crashes_on_postgresql.py \
-	    tests/engine/test_crashes_on_temporal.py $(ARGS)
+	    tests/engine/test_crashes_on_temporal.py \
+	    tests/storage/test_migrations.py tests/storage/test_postgres_migrations.py $(ARGS)
 
 # One lock for every platform and Python version, without the name of the index.
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \

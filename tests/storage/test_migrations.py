@@ -21,6 +21,7 @@ from flowrunner.settings import Settings
 from flowrunner.storage import migrations
 from flowrunner.storage.migrations import HEAD, REVISIONS, UnknownSchema
 from flowrunner.storage.sqlite.migrations import migrate_sqlite
+from support.conformance import some_of
 from support.databases import contents_of, rows_of
 
 
@@ -157,12 +158,6 @@ def test_a_migration_that_was_released_never_changes() -> None:
         migration = scripts().get_revision(revision).module
         statements = f"{migration.SQLITE}\0{migration.POSTGRES}"
         assert hashlib.sha256(statements.encode()).hexdigest() == digest, f"{name} is frozen: make a new migration"
-
-
-def some_of(statements: int) -> Sequence[int]:
-    """Numbers of statements: the first and last ones, and some between. Each takes as long as all before it."""
-    assert statements > 20
-    return sorted({1, 2, 3, *range(4, statements, statements // 10), statements - 1, statements})
 
 
 def test_a_migration_that_fails_at_a_statement_leaves_nothing_behind(tmp_path: Path) -> None:

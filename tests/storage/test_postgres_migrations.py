@@ -8,6 +8,7 @@ import pytest
 
 from flowrunner.storage.migrations import HEAD, Schema, UnknownSchema, UnusableDatabase
 from flowrunner.storage.postgres.migrations import migrate_postgres, script
+from support.conformance import some_of
 from support.databases import change, contents_of, rows_of
 from support.postgres import PostgresServer, connected
 
@@ -52,8 +53,7 @@ async def test_a_migration_that_fails_at_any_place_leaves_nothing_behind(postgre
     url = postgres.new_database()
     statements = script(Schema(None)).split("\nCREATE ")
 
-    # As many as show it: each place takes as long as all before it.
-    for n in (1, 2, 3, *range(4, len(statements) - 1, len(statements) // 10), len(statements) - 1):
+    for n in some_of(len(statements) - 1):
         broken = "\nCREATE ".join([*statements[:n], "NONSENSE", *statements[n:]])
         with pytest.raises(asyncpg.PostgresError):
             connected(url, methodcaller("execute", broken))
