@@ -13,7 +13,6 @@ import pytest
 
 from support.client import PASSWORD, Client
 from support.node import run_command, run_program
-from web import interface
 
 HERE: Final = Path(__file__).parent
 run = partial(run_program, HERE)
@@ -81,7 +80,8 @@ def test_a_client_made_by_openapi_ts_is_used(descriptions: Path, account: Client
     run("openapi-ts", "--input", descriptions / "openapi.json", "--output", tmp_path / "client", "--silent")
     for name in ("story.ts", "tsconfig.json"):
         shutil.copy(HERE / name, tmp_path)
-    interface.run(interface.TSC, "--singleThreaded", "--project", tmp_path / "tsconfig.json")
+    # The compiler that most users have.
+    run("tsc", "--project", tmp_path / "tsconfig.json")
 
     seen: Any = json.loads(run_command(tmp_path, "node", "story.js", account.url, account.email, PASSWORD))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from docs.pages import DOCS, blocks
 from support.client import Client
 from support.node import run_command
-from web.interface import TSC, run
+from web.interface import TSC_OF_USERS, run
 
 
 def test_the_sample_is_typed_by_the_file_of_the_server_and_runs(account: Client, tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_the_sample_is_typed_by_the_file_of_the_server_and_runs(account: Client,
     wrong.write_text(f"{sample.read_text()}// @ts-expect-error\nconsole.log(flows[0]?.nothing);\n")
 
     run(
-        TSC, "--singleThreaded", "--ignoreConfig", "--noEmit", "--strict", "--target", "es2022",
+        TSC_OF_USERS, "--noEmit", "--strict", "--target", "es2022",
         "--lib", "es2022,dom", "--module", "esnext", "--moduleResolution", "bundler", "--skipDefaultLibCheck",
         sample, wrong,
     )  # fmt: skip
