@@ -806,7 +806,7 @@ async def test_a_script_whose_worker_is_killed_each_time_fails_at_the_second(
 # Computes until it has seen so many different milliseconds, so that a pause brings it no nearer to its end.
 COMPUTING: Final = """(() => {
   let seen = 0, last = 0
-  while (seen < 100) {
+  while (seen < 300) {
     const now = Date.now()
     if (now !== last) { seen++; last = now }
   }
