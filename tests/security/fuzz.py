@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -59,12 +59,12 @@ def fuzz(
         parts: In how many parts the operations are divided, of which a round takes the one of its seed.
     """
     outcome, number, pid, written = Outcome(), 0, server.pid, len(server.log)
-    operations = _operations(server)
+    operations = divided(server.client().get("/api/v1/openapi.json").json["paths"], parts)
     while outcome.cases < cases or number < len(ROLES):
         role, seed = ROLES[number % len(ROLES)], first_seed + number
         is_first = number < len(ROLES) and role in with_edges
         report = _round(
-            server, directory, operations[seed % parts :: parts],
+            server, directory, operations[seed % parts],
             role=role, seed=seed, examples=examples, with_edges=is_first,
         )  # fmt: skip
         made = report["test_cases"]["generated"]
@@ -82,9 +82,19 @@ def fuzz(
     return outcome
 
 
-def _operations(server: Server) -> list[str]:
-    paths = server.client().get("/api/v1/openapi.json").json["paths"]
-    return sorted(operation["operationId"] for path in paths.values() for operation in path.values())
+def divided(paths: Mapping[str, Mapping[str, Any]], parts: int) -> list[list[str]]:
+    """Divide the operations of the API's description in so many parts.
+
+    All of a resource are in the same part: the stateful phase goes from what one of them made to the others.
+    """
+    resources: dict[str, list[str]] = {}
+    for path, operations in sorted(paths.items()):
+        resource = path.removeprefix("/api/v1/").partition("/")[0].partition(":")[0]
+        resources.setdefault(resource, []).extend(each["operationId"] for each in operations.values())
+    made: list[list[str]] = [[] for _ in range(parts)]
+    for names in sorted(resources.values(), key=len, reverse=True):
+        min(made, key=len).extend(names)
+    return made
 
 
 def _round(

@@ -1,19 +1,39 @@
-"""A short run of what `make fuzz` does at length: a sixth of the operations in each role, others on the next day."""
+"""A short run of what `make fuzz` does at length: a sixth of the resources in each role, others on the next day."""
 
 import os
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from security.fuzz import ROLES, UNHURRIED, fuzz
+from security.fuzz import ROLES, UNHURRIED, divided, fuzz
 from support.scoreboard import Scoreboard
 from support.server import Server
 
 CASES: Final = int(os.environ.get("FUZZ_CASES", "250"))
 # A failure names its seed, which chooses the operations too: the day's number sets that day again.
 SEED: Final = int(os.environ.get("FUZZ_SEED") or datetime.now(UTC).toordinal())
+
+
+def test_the_fuzzer_takes_what_is_made_and_what_is_done_with_it_on_the_same_day(server: Server) -> None:
+    paths = server.client().get("/api/v1/openapi.json").json["paths"]
+
+    parts = divided(paths, 6)
+
+    every = [each["operationId"] for path in paths.values() for each in path.values()]
+    assert sorted(chain.from_iterable(parts)) == sorted(every)
+    assert all(parts)
+    day = {name: number for number, part in enumerate(parts) for name in part}
+    pairs = [
+        (path["post"]["operationId"], each["operationId"])
+        for name, path in paths.items()
+        if "post" in path
+        for each in paths.get(f"{name}/{{id}}", {}).values()
+    ]
+    assert len(pairs) > 10
+    assert [pair for pair in pairs if day[pair[0]] != day[pair[1]]] == []
 
 
 @pytest.mark.timeout(max(900, CASES // 20))
