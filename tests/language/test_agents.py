@@ -123,6 +123,35 @@ def test_a_url_that_begins_with_an_argument_is_warned_of(url: str, is_warned: bo
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "is_refused"),
+    [
+        ("https://${call.arguments.host}/v1", True),
+        (" https://${call.arguments.host}/v1", True),
+        ("https://${call.arguments.tenant}.example.com/v1", True),
+        ("https://a.example${call.arguments.x}:8443/v1", True),
+        ("https://a.example:${call.arguments.port}/v1", True),
+        ("https://${`${call.arguments.host}`}/v1", True),
+        ("http${call.arguments.s}://a.example/v1", True),
+        ("https://a.$x${call.arguments.x}", True),
+        ("https://a.example/${call.arguments.x}", False),
+        ("https://a.example?q=${call.arguments.x}", False),
+        ("https://${input.host}/${call.arguments.x}", False),
+        # What comes from elsewhere may have a path. It is checked with the call.
+        ("https://${input.host}${call.arguments.x}", False),
+        ("${input.base}${call.arguments.x}", False),
+    ],
+)
+def test_an_argument_in_the_name_of_the_server_is_refused(url: str, is_refused: bool) -> None:
+    tool = f'{{name: look, description: d, http.request: {{url: "{url}"}}}}'
+    found = study_flow(AGENT % tool, specs()).faults
+    refused = [fault for fault in found if fault.message == "has an argument in the name of the server"]
+
+    assert [(fault.path, fault.is_warning) for fault in refused] == (
+        [("nodes.answer.params.tools[0].http.request.url", False)] if is_refused else []
+    )
+
+
 def test_an_agent_has_a_node_for_each_tool_of_an_mcp_server() -> None:
     flow = flow_of(AGENT % "{mcp: {url: 'http://x', tools: [add, look]}, retry: {max: 1}, timeout: 7s}", specs())
     nodes = flow.nodes["answer"].child_scopes[""].nodes

@@ -41,6 +41,8 @@ MOST_OF_TOOLS: Final = 200_000
 _MOST_FAULTS: Final = 10
 _MOST_OF_A_MESSAGE: Final = 2000
 _BEGINS_WITH_ARGUMENT: Final = re.compile(r"\s*\$\{[^}]*\bcall\b")
+# After the scheme, or a part of the server's name: https://${…}, https://example.com${…}.
+_HAS_ARGUMENT_IN_SERVER: Final = re.compile(r"\s*[^\s$](?:(?<=:)//|[^/?#\\$]|\$(?!\{))*\$\{[^}]*\bcall\b")
 
 
 class McpServer(Params):
@@ -197,8 +199,8 @@ class Agent(NodeType[AgentOwnParams]):
                 faults.append(_not_written(("tools", place, "input"), "a map"))
             request = tool.get("http.request")
             url = request.get("url") if isinstance(request, dict) else None
-            if isinstance(url, str) and _BEGINS_WITH_ARGUMENT.match(url):
-                faults.append(_warning("agent.url", ("tools", place, "http.request", "url")))
+            if isinstance(url, str):
+                faults += _faults_of_url(url, ("tools", place, "http.request", "url"))
             server = tool.get("mcp")
             names = server.get("tools") if isinstance(server, dict) else None
             if _is_expression(names) or (isinstance(names, list) and any(map(_is_expression, names))):
@@ -275,12 +277,16 @@ def _is_expression(value: JSON) -> bool:
     return isinstance(value, str) and "${" in value
 
 
-def _warning(code: str, keys: tuple[str | int, ...]) -> ParamFault:
-    message = (
-        "begins with an argument, so that the model chooses the server, which gets the request with its credentials"
-    )
+def _faults_of_url(url: str, keys: tuple[str | int, ...]) -> list[ParamFault]:
     hint = "begin with the server: https://example.com/${call.arguments.id}"
-    return ParamFault(keys=keys, code=code, message=message, hint=hint, is_warning=True)
+    if _BEGINS_WITH_ARGUMENT.match(url):
+        message = (
+            "begins with an argument, so that the model chooses the server, which gets the request with its credentials"
+        )
+        return [ParamFault(keys=keys, code="agent.url", message=message, hint=hint, is_warning=True)]
+    if _HAS_ARGUMENT_IN_SERVER.match(url):
+        return [ParamFault(keys=keys, code="param", message="has an argument in the name of the server", hint=hint)]
+    return []
 
 
 def _not_written(keys: tuple[str | int, ...], kind: str) -> ParamFault:
@@ -321,7 +327,9 @@ def _tools_of(event: ScopesEnded) -> list[dict[str, Any]]:
         found: Any = event.results.get(str(number))
         # In a test of a flow, a mock may have given anything.
         listed = found.get("tools") if isinstance(found, Mapping) else None
-        shown = {tool: name for name, tool in names.items()}
+        # Earlier versions recorded the tools alone, by whose names their nodes were called.
+        own_names = names if isinstance(names, Mapping) else dict(zip(names, names, strict=True))
+        shown = {tool: name for name, tool in own_names.items()}
         for tool in listed if isinstance(listed, list) else ():
             if isinstance(tool, Mapping) and isinstance(tool.get("name"), str) and tool["name"] in shown:
                 own = {"name": shown[tool["name"]], "tool": tool["name"], "protocol": found.get("protocol")}
