@@ -15,7 +15,7 @@ _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     ),
     "agent": frozenset({"turns", "calls", "too_long"}),
     "mcp": frozenset({"error", "tool", "no_tool", "protocol", "invalid_answer", "unsupported", "too_large"}),
-    "llm": frozenset({"error", "refused", "too_long", "invalid_answer"}),
+    "llm": frozenset({"error", "refused", "too_long", "invalid_answer", "schema"}),
     "sql": frozenset(
         {
             *("login", "too_large", "duplicate_column", "copy", "invalid_answer", "rolled_back", "commit_unknown"),
@@ -43,6 +43,7 @@ _KNOWN: Final = (
     *(f"{family}.{member}" for family, members in _CLOSED.items() for member in sorted(members)),
     *("node.crashed", "node.result_too_large", "flow.not_found", "flow.ambiguous", "flow.disabled", "flow.recursion"),
     *("flow.too_deep", "limit.items", "limit.iterations", "limit.concurrency", "limit.redaction"),
+    *("limit.store_value", "store.changed", "store.not_a_number", "store.out_of_range"),
 )
 # Errors of executions, and of nodes whose flow or installation has changed.
 _OF_EXECUTIONS: Final = (

@@ -157,6 +157,9 @@ class Llm(NodeType[LlmParams]):
         return [*with_hints(super().check(params)), *url_faults(params, "base_url")]
 
     async def run(self, params: LlmParams, context: StepContext) -> JSON:
+        if params.response_schema is not None:
+            # Before the answer, which costs.
+            await _faults_of({}, params.response_schema, context)
         api = _Anthropic if params.provider == "anthropic" else _OpenAi
         try:
             answer: Any = await send(
@@ -400,14 +403,20 @@ def _structure(result: dict[str, Any]) -> None:
 
 
 async def _check_form(result: dict[str, Any], schema: Mapping[str, JSON], context: StepContext) -> None:
-    """Raises: NodeFailure, with the answer in its data, if that does not fit the schema, or cannot be checked."""
-    try:
-        faults = await context.check(result["structured"], schema)
-    except ValueError as error:
-        raise NodeFailure("input.invalid", f"'response_schema' cannot be read: {error}", data=result) from None
-    if faults:
+    """Raises: NodeFailure, with the answer in its data, if that does not fit the schema."""
+    if faults := await _faults_of(result["structured"], schema, context, data=result):
         shown = "; ".join(faults[:_MOST_FAULTS])[:_MOST_OF_A_MESSAGE]
         raise NodeFailure("llm.schema", f"The answer does not fit 'response_schema': {shown}", data=result)
+
+
+async def _faults_of(
+    value: JSON, schema: Mapping[str, JSON], context: StepContext, *, data: JSON = None
+) -> Sequence[str]:
+    """Raises: NodeFailure, with ``data``, if the schema cannot be read, or the value not be checked."""
+    try:
+        return await context.check(value, schema)
+    except ValueError as error:
+        raise NodeFailure("input.invalid", f"'response_schema' cannot be read: {error}", data=data) from None
 
 
 def _decoded(text: JSON) -> JSON:
