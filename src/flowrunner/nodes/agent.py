@@ -277,13 +277,17 @@ def _is_expression(value: JSON) -> bool:
     return isinstance(value, str) and "${" in value
 
 
+def _warning(code: str, keys: tuple[str | int, ...], hint: str) -> ParamFault:
+    message = (
+        "begins with an argument, so that the model chooses the server, which gets the request with its credentials"
+    )
+    return ParamFault(keys=keys, code=code, message=message, hint=hint, is_warning=True)
+
+
 def _faults_of_url(url: str, keys: tuple[str | int, ...]) -> list[ParamFault]:
     hint = "begin with the server: https://example.com/${call.arguments.id}"
     if _BEGINS_WITH_ARGUMENT.match(url):
-        message = (
-            "begins with an argument, so that the model chooses the server, which gets the request with its credentials"
-        )
-        return [ParamFault(keys=keys, code="agent.url", message=message, hint=hint, is_warning=True)]
+        return [_warning("agent.url", keys, hint)]
     if _HAS_ARGUMENT_IN_SERVER.match(url):
         return [ParamFault(keys=keys, code="param", message="has an argument in the name of the server", hint=hint)]
     return []

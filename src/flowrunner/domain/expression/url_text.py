@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
 
 from flowrunner.domain.expression.templates import (
     Code,
@@ -26,6 +25,7 @@ _ENDS_VALUES: Final = re.compile(r"[^!-~]|[&#+]")
 _MOST_CHARACTERS: Final = 8192
 # Servers that decode a segment before they look at it, some of them twice, take these for its end, too.
 _BETWEEN_SEGMENTS: Final = re.compile(r"[/\\]")
+_ENCODED_ASCII: Final = re.compile("%([0-7][0-9a-f])", re.IGNORECASE)
 _MOST_DECODINGS: Final = 4
 
 
@@ -100,10 +100,14 @@ def _leads_away(segment: str) -> bool:
         # Some servers take parameters away first: `..;x=1`.
         if any(part.partition(";")[0] in (".", "..") for part in _BETWEEN_SEGMENTS.split(segment)):
             return True
-        segment, before = unquote(segment), segment
+        segment, before = _ENCODED_ASCII.sub(_decoded, segment), segment
         if segment == before:
             return False
     return True
+
+
+def _decoded(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16))
 
 
 def _refused(text: str, why: str) -> ExpressionFailed:
