@@ -259,6 +259,10 @@ class ImapSession(Protocol):
         """Return a part as text in its charset, and whether that is all."""
         ...
 
+    def check_given(self, uids: Sequence[int]) -> None:
+        """Fail if none of several messages was given: that is no fault of theirs, so that none must be passed over."""
+        ...
+
     def mark_as_read(self, uids: Sequence[int]) -> None: ...
 
     def move(self, uids: Sequence[int], folder: str) -> None:

@@ -286,12 +286,12 @@ async def test_a_date_of_an_early_year_has_four_digits_for_it(servers: ImapServe
 async def test_base64_that_goes_on_after_its_end_is_incomplete(servers: ImapServers) -> None:
     answers: dict[str, Answer] = {
         HEAD: described(structure=text_part("utf-8", "BASE64", 20)),
-        part("1"): body(b64encode(b"Hello!!!") + b"\r\n" + b64encode(b"Bye") + b"\r\n"),
+        part("1"): body(b64encode(b"Hello !!") + b"\r\n" + b64encode(b"Bye") + b"\r\n"),
     }
     with servers.scripted(answers) as reader:
         (read,) = await reader.messages()
 
-    assert (read["text"], read["incomplete"]) == ("Hello!!!", True)
+    assert (read["text"], read["incomplete"]) == ("Hello", True)
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "INUSE", "LIMIT"])
@@ -344,7 +344,7 @@ async def test_what_is_too_large_is_left_out_and_told(servers: ImapServers) -> N
     with servers.scripted(answers) as reader:
         (read,) = await reader.messages(with_attachments=True)
 
-    assert len(read["text"]) == email_receive.MOST_TEXT_BYTES
+    assert len(read["text"]) == email_receive.MOST_TEXT_BYTES - 8192
     assert read["incomplete"] is True
     assert [(one["filename"], one["file"]) for one in read["attachments"]] == [("a.zip", None), ("lies.pdf", None)]
     assert not any("BODY.PEEK[2]" in command for command in servers.commands)
@@ -410,6 +410,8 @@ async def test_an_attachment_that_the_server_does_not_give_is_told(servers: Imap
         (b"NO [INUSE] later", "email.unavailable"),
         (b"NO [NOPERM] not yours", "email.refused"),
         (b"BAD what", "email.refused"),
+        (b"NO [OVERQUOTA] Account exceeded command or bandwidth limits", "email.refused"),
+        (b"NO [SERVERBUG] Internal error occurred", "email.refused"),
     ],
 )
 @pytest.mark.parametrize("refused", ["UID FETCH 1,2 ", "UID FETCH 2 (UID FLAGS", "UID FETCH 2 (BODY"])
@@ -426,6 +428,36 @@ async def test_no_message_is_passed_over_for_what_is_not_its_fault(
 
     assert failed.type == type
     assert failed.data["uids"][-1] == 2  # type: ignore[call-overload,index] # a dict
+
+
+@pytest.mark.parametrize("refused", ["UID FLAGS", "BODY.PEEK[1]"])
+async def test_no_message_is_passed_over_if_none_of_several_is_given(servers: ImapServers, refused: str) -> None:
+    answers: dict[str, Answer] = {
+        "UID SEARCH": b"* SEARCH 1 2 3\r\n",
+        "UID FETCH 1,2,3 ": NO if refused == "UID FLAGS" else b"".join(map(described, (1, 2, 3))),
+        **{f"UID FETCH {uid} ({refused}": NO for uid in (1, 2, 3)},
+    }
+    with servers.scripted(answers) as reader:
+        failed = await reader.fail(after_uid=0, mark_as_read=True)
+
+    assert (failed.type, failed.data) == (
+        "email.refused",
+        {"stage": "message", "code": "NO", "reply": "cannot be read", "uids": [1, 2, 3]},
+    )
+    assert not any("STORE" in command for command in servers.commands)
+
+
+async def test_a_word_that_is_cut_may_be_a_secret_wherever_it_stands(servers: ImapServers) -> None:
+    """No secret has more than 8,192 characters."""
+    long = "x" * 300
+    structure = b'("TEXT" "PLAIN" ("NAME" "%b") "<%b>" NIL "8BIT" 300000 1)' % (long.encode(), long.encode())
+    envelope = ENVELOPE.replace(b'"Hello"', f'"{"s" * 3000}"'.encode()).replace(b'"ada"', f'"{long}"'.encode())
+    with servers.scripted({HEAD: described(envelope=envelope, structure=structure)}) as reader:
+        (message,) = await reader.messages()
+
+    assert (message["subject"], message["from"]["address"]) == ("", "")
+    (file,) = message["attachments"]
+    assert (file["filename"], file["content_id"]) == ("part-1", None)
 
 
 async def test_a_text_that_is_cut_ends_before_a_word_that_may_be_a_secret(servers: ImapServers) -> None:

@@ -1,4 +1,7 @@
-"""Beginnings of texts that are cut before secrets are hidden: a part of a secret would not be found in them."""
+"""Beginnings of texts that are cut before secrets are hidden: a part of a secret would not be found in them.
+
+Of a secret with blanks, the words before the cut remain.
+"""
 
 from typing import Final
 
@@ -12,7 +15,7 @@ def beginning(text: str, most: int) -> str:
 
 
 def without_last_word(text: str) -> str:
-    """Return a text that was cut, without its last word, unless that is longer than any secret."""
+    """Return a text that was cut, without its last word, or as much of its end as may be one secret."""
     begin = max(0, len(text) - _LONGEST_WORD)
     end = max(text.rfind(blank, begin) for blank in " \t\n")
-    return text if end < 0 else text[:end]
+    return text[: max(end, begin)]

@@ -18,6 +18,7 @@ _MOST_LEVELS: Final = 50
 # Characters of what is shown: of a subject, a header or a name of a file, and of the name of an address.
 _MOST_CHARACTERS: Final = 2000
 _MOST_NAME_CHARACTERS: Final = 200
+_MOST_FILENAME_CHARACTERS: Final = 255
 _MOST_FLAGS: Final = 50
 _MOST_FLAG_CHARACTERS: Final = 100
 _MOST_DIGITS: Final = 16
@@ -47,7 +48,7 @@ def message_of(uid: int, values: Mapping[bytes, Value], headers: Sequence[str]) 
     except InvalidAnswer:
         is_complete = False
     senders, reply_to, to, cc, bcc = (addresses[:MOST_ADDRESSES] for addresses in lists)
-    flags, size = values.get(b"FLAGS"), values.get(b"RFC822.SIZE")
+    size = values.get(b"RFC822.SIZE")
     return ImapMessage(
         uid=uid,
         message_id=_shown(told[9]) or None,
@@ -56,12 +57,17 @@ def message_of(uid: int, values: Mapping[bytes, Value], headers: Sequence[str]) 
         date=_moment(_shown(told[0])),
         received_at=_moment(_shown(values.get(b"INTERNALDATE"))),
         senders=senders, reply_to=reply_to, to=to, cc=cc, bcc=bcc,
-        flags=[_shown(flag)[:_MOST_FLAG_CHARACTERS] for flag in flags[:_MOST_FLAGS]] if isinstance(flags, list) else [],
+        flags=_flags(values.get(b"FLAGS")),
         size=_number(size) or 0,
         headers=_headers(values, headers),
         parts=parts,
         is_complete=is_complete,
     )  # fmt: skip
+
+
+def _flags(value: Value) -> list[str]:
+    flags = value[:_MOST_FLAGS] if isinstance(value, list) else []
+    return [shown for flag in flags if (shown := beginning(_shown(flag), _MOST_FLAG_CHARACTERS))]
 
 
 def _number(value: Value) -> int | None:
@@ -81,7 +87,8 @@ def _addresses(value: Value) -> list[ImapAddress]:
             address = f"{_shown(one[2])}@{_shown(one[3])}"
             found.append(
                 ImapAddress(
-                    name=beginning(_shown(one[0]), _MOST_NAME_CHARACTERS), address=address[:_MOST_NAME_CHARACTERS]
+                    name=beginning(_shown(one[0]), _MOST_NAME_CHARACTERS),
+                    address=beginning(address, _MOST_NAME_CHARACTERS),
                 )
             )
             if len(found) > MOST_ADDRESSES:
@@ -149,7 +156,7 @@ def _part(body: list[Value], number_of_part: str) -> ImapPart:
         size=size,
         filename=_name(parameter(placed, "filename") or parameter(parameters, "name")),
         is_attachment=isinstance(disposition, list) and is_told and _word(disposition[0]) == "attachment",
-        content_id=_shown(body[3]).strip("<>")[:_MOST_NAME_CHARACTERS] or None,
+        content_id=beginning(_shown(body[3]).strip("<>"), _MOST_NAME_CHARACTERS) or None,
     )
 
 
@@ -159,10 +166,10 @@ def _word(value: Value) -> str:
 
 
 def _name(text: str) -> str | None:
-    """Return the name of a file without its directories."""
+    """Return the name of a file without its directories; empty if it is too long to be shown, and None without one."""
     name = re.split(r"[/\\]", text)[-1].strip()
-    # The end says what it is.
-    return (name if len(name) <= 255 else name[-255:]) or None
+    # The end says what it is. A part of a secret at its begin would not be found.
+    return beginning(name[::-1], _MOST_FILENAME_CHARACTERS)[::-1].strip() if name else None
 
 
 def _pairs(value: Value) -> dict[str, bytes]:

@@ -33,7 +33,8 @@ PASSING: Final = frozenset({"UNAVAILABLE", "INUSE", "LIMIT"})
 # Of what would be refused for each message: rights, the login, and commands that are not understood.
 _OF_EACH: Final = PASSING | {
     *("BAD", "CLIENTBUG", "NOPERM", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"),
-    "CONTACTADMIN",
+    # Gmail's of too many commands or bytes, and Dovecot's of a storage that fails.
+    *("CONTACTADMIN", "OVERQUOTA", "SERVERBUG"),
 }
 _LARGEST_UID: Final = 2**32 - 1
 _NUMBER: Final = re.compile(rb"\b\d{1,10}\b")
@@ -97,6 +98,7 @@ class MailboxSession:
         self._count = 0
         self._bytes = _MOST_FETCHED_BYTES
         self.refusals: dict[int, str] = {}
+        self._last_refusal: CommandRefused | None = None
 
     def begin(self) -> None:
         """Encrypt the connection and log in."""
@@ -215,14 +217,23 @@ class MailboxSession:
         try:
             return list(self._some([uid], headers))
         except CommandRefused as refusal:
-            self._check_of_one(refusal)
-            self.refusals[uid] = refusal.reply
+            self._record(uid, refusal)
             return [ImapMessage(uid=uid)]
+
+    def _record(self, uid: int, refusal: CommandRefused) -> None:
+        self._check_of_one(refusal)
+        self.refusals[uid] = refusal.reply
+        self._last_refusal = refusal
 
     def _check_of_one(self, refusal: CommandRefused) -> None:
         """Raises: CommandRefused if others would be refused, too: then no message must be passed over."""
         if refusal.code in _OF_EACH:
             raise refusal
+
+    def check_given(self, uids: Sequence[int]) -> None:
+        refusal = self._last_refusal
+        if refusal is not None and len(uids) > 1 and self.refusals.keys() >= set(uids):
+            raise CommandRefused(refusal.stage, refusal.code, refusal.reply, uids)
 
     def _some(self, uids: Sequence[int], headers: Sequence[str]) -> Iterator[ImapMessage]:
         wanted = f" BODY.PEEK[HEADER.FIELDS ({' '.join(headers)})]" if headers else ""
@@ -253,8 +264,7 @@ class MailboxSession:
                 if found == uid:
                     data = next((value for key, value in values.items() if key.startswith(b"BODY[")), data)
         except CommandRefused as refusal:
-            self._check_of_one(refusal)
-            self.refusals[uid] = refusal.reply
+            self._record(uid, refusal)
             return b"", False
         if not isinstance(data, bytes):
             # Another client has deleted the message meanwhile.

@@ -257,6 +257,7 @@ def _read(params: EmailReceiveParams, session: ImapSession) -> tuple[dict[str, A
         messages.append(read)
         size += length
     done = [message.uid for message in found[: len(messages)]]
+    session.check_given(done)
     is_all = len(done) == len(found)
     # Somebody has to look at the others.
     given = [uid for uid in done if uid not in session.refusals]
