@@ -89,3 +89,17 @@ async def test_s20_a_dry_run_shows_a_definition_to_those_who_may_read_it_alone(t
             seen[scopes] = [(reply.status, b"only for readers" in reply.body) for reply in replies]
 
     assert seen == {("write",): [(403, False)] * 5, ("read", "write"): [(200, True)] * 5}
+
+
+async def test_a_dry_run_of_a_creation_needs_what_the_creation_does(tmp_path: Path) -> None:
+    requests: tuple[tuple[str, str, Any], ...] = (
+        ("POST", "/api/v1/flows", {"name": "F", "definition": RETURN}),
+        ("PUT", "/api/v1/flows/by-name/F", {"definition": RETURN}),
+        ("POST", "/api/v1/flows:batch", {"flows": [{"name": "F", "definition": RETURN}]}),
+    )
+    async with two_accounts_at(tmp_path) as accounts:
+        made = await accounts.mara.request("POST", "/api/v1/tokens", {"name": "t", "scopes": ["write"]})
+        token = ApiClient(accounts.app, made.json["token"])
+        replies = [await token.request(method, f"{path}?dry_run=true", body) for method, path, body in requests]
+
+    assert [reply.status for reply in replies] == [200] * 3

@@ -219,9 +219,10 @@ async def plan_of(request: Request, change: FlowChange | None, action: str) -> P
     Args:
         change: The change to compare; None leaves it out.
 
-    Raises: Forbidden without the right to read.
+    Raises: Forbidden without the right to read, unless nothing is stored yet.
     """
-    authorise(caller_of(request), Right.READ)
+    if action != "create":
+        authorise(caller_of(request), Right.READ)
     if change is None:
         return PlanAnswer(action=action, diff="", is_truncated=True, summary=None)
     difference = await services_of(request).flows.difference(caller_of(request), change)
@@ -427,6 +428,9 @@ async def copy_flow(request: Request, id: str, body: CopyFlow | None = None) -> 
     """
     services, caller, dry_run = services_of(request), caller_of(request), is_dry_run(request)
     body = body or CopyFlow()
+    if dry_run:
+        # It shows the flow, which the copy itself does not.
+        authorise(caller, Right.READ)
     target = caller if body.workspace is None else act_also_at(request, caller, body.workspace)
     flow = await services.flows.copy(caller, FlowId(id), target, name=body.name, dry_run=dry_run)
     return await planned(request, FlowChange(None, flow)) if dry_run else saved(flow, 201)
