@@ -1,6 +1,7 @@
 """Command `flow`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def create(document: str | None, file: str | None, **fields: Any) -> None:
         text = f"there is another flow called '{created['name']}': {others[0]}"
         warn(f"{text}; 'flowrunner flow update' changes a flow, 'apply' by its name")
     show(created)
-    _warn_of_what_is_missing(client, body["definition"])
+    _warn_of_what_is_missing(client, lambda: body["definition"])
 
 
 @flow.command(
@@ -130,7 +131,7 @@ def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, 
     ):
         warn(f"the document has another name: the flow '{flow}' is now called '{answer['name']}'")
     if text is not None:
-        _warn_of_what_is_missing(client, text)
+        _warn_of_what_is_missing(client, lambda: text)
 
 
 @flow.command(
@@ -246,7 +247,7 @@ def copy(flow: str, to: str | None, name: str | None) -> None:
     path = flow_path(client, flow)
     show(client.request("POST", f"{path}/copy", json=body, idempotency_key=True).object())
     if to is not None:
-        _warn_of_what_is_missing(client, client.get(path)["definition"], workspace=to)
+        _warn_of_what_is_missing(client, lambda: client.get(path)["definition"], workspace=to)
 
 
 def _deletion(client: "Client", id: str) -> dict[str, Any]:
@@ -268,7 +269,7 @@ def _found(client: "Client", flow: str, revision: int | None) -> dict[str, Any]:
     return found
 
 
-def _warn_of_what_is_missing(client: "Client", definition: str, *, workspace: str | None = None) -> None:
+def _warn_of_what_is_missing(client: "Client", definition: Callable[[], str], *, workspace: str | None = None) -> None:
     """Print the warnings about a saved document that `validate` cannot know without the server and the time.
 
     Args:
@@ -279,7 +280,7 @@ def _warn_of_what_is_missing(client: "Client", definition: str, *, workspace: st
     headers = None if workspace is None else {"Flowrunner-Workspace": workspace}
     try:
         validation = client.request(
-            "POST", "/flows/validate", json={"definition": definition}, headers=headers
+            "POST", "/flows/validate", json={"definition": definition()}, headers=headers
         ).object()
     except ClientError:
         # The flow is saved all the same.
