@@ -6,7 +6,7 @@ import pytest
 
 from cli.command import on_a_terminal
 from cli.servers import User
-from client.scripted import answer, scripted
+from client.scripted import answer, error, scripted
 
 FAILING = """
 metadata: {name: night}
@@ -178,3 +178,26 @@ def test_a_terminal_shows_how_far_a_job_is(user: User) -> None:
 
     assert "job-1: 2 of 5, 1 failed" in seen
     assert seen.index("job-1: 2 of 5") < seen.rindex("\x1b[2K") < seen.index("completed")
+
+
+def test_the_time_limit_holds_while_the_server_is_away(user: User) -> None:
+    job = f"job-{'0' * 36}"
+    with scripted(answer(200, JOB), *[error(503, "UNAVAILABLE")] * 40) as other:
+        done = user("job", "watch", job, "--timeout", "600ms", "--url", other.url, code=8)
+
+    assert "The job has not ended after 0.6 s" in done.stderr
+
+
+def test_a_dry_run_of_a_rerun_begins_at_no_node_that_ran_in_a_handler_alone(user: User) -> None:
+    handled = """
+metadata: {name: handled}
+on_failure: tell
+nodes:
+  bad: {type: fail, params: {error: shop.closed}}
+  tell: {type: log, params: {message: x}}
+"""
+    user("flow", "create", "-", stdin=handled)
+    id = user("run", "handled", "-o", "name").stdout.strip()
+    user("watch", id, code=3)
+
+    assert "has not reached a step 'tell'" in user("rerun", id, "--from", "tell", "--dry-run", code=6).stderr

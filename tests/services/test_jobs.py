@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.jobs import Job, JobError, JobStatus, RunningJob, key_of_item
-from flowrunner.domain.values import JSON, ExecutionId, JobId
+from flowrunner.domain.values import JSON, ExecutionId, JobId, WorkspaceId
+from flowrunner.ports.secrets import Redactor, SecretReader
 from flowrunner.services import jobs as job_service
 from flowrunner.services.backfills import BackfillTrigger
 from flowrunner.services.bulk_executions import DeleteExecutions
@@ -101,6 +102,31 @@ async def test_a_job_that_waits_holds_up_no_other(engine: Machine, mara: Caller)
     is_free.set()
     await advancing
     assert (await jobs.get(mara, first.id)).done == 3
+
+
+@pytest.mark.parametrize("fault", [Unavailable("not now"), RuntimeError("a key is missing")])
+async def test_a_job_whose_secrets_cannot_be_hidden_yet_waits_and_holds_up_no_other(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    monkeypatch.setattr(job_service, "_UNREADABLE_SECONDS", 0.001)
+    asked = 0
+
+    class Vault:
+        async def redactor(self, workspace_id: WorkspaceId) -> Redactor:
+            nonlocal asked
+            asked += 1
+            if asked <= 3:
+                raise fault
+            return await engine.vault.redactor(workspace_id)
+
+    type = Backfill()
+    jobs = Jobs(SqlJobs(engine.database), [type], cast("SecretReader", Vault()), engine.clock)
+    made = [await created(jobs, mara, 3) for _ in range(2)]
+
+    await jobs.advance()
+
+    assert [(await jobs.get(mara, job.id)).status for job in made] == [JobStatus.COMPLETED] * 2
+    assert asked > 3
 
 
 async def test_a_job_that_is_stopped_begins_no_further_item(

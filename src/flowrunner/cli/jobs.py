@@ -10,13 +10,13 @@ import click
 
 from flowrunner.cli.common import CommandFailed, common, say, warn
 from flowrunner.cli.exits import CANCELLED, FAILED, INTERRUPTED, OK, STILL_RUNNING
-from flowrunner.cli.outages import Outage
+from flowrunner.cli.outages import ERRORS, Outage
 from flowrunner.cli.output import show
 from flowrunner.client import Client
 
 _POLL_SECONDS: Final = 0.5
 # A job that takes longer may wait for the end of a pause.
-_POLLS_OF_SHORT_JOBS: Final = 4
+_POLLS_OF_SHORT_JOBS: Final = 3
 _ERASE: Final = "\r\x1b[2K"
 
 
@@ -65,10 +65,17 @@ def follow_job(client: Client, job: Mapping[str, Any], *, seconds: float | None 
             if left is not None and left <= 0:
                 raise CommandFailed(f"The job has not ended after {seconds:g} s. It continues: {again}", STILL_RUNNING)
             time.sleep(_POLL_SECONDS if left is None else min(left, _POLL_SECONDS))
-            job = outage.outlasted(lambda: client.get(path))
-            polls += 1
-            if polls == _POLLS_OF_SHORT_JOBS and job["status"] == "running" and client.get("/system")["paused"]:
-                progress.warn("the installation is paused: a job that starts executions goes on when the pause ends")
+            try:
+                job = client.get(path)
+                if polls == _POLLS_OF_SHORT_JOBS and job["status"] == "running" and client.get("/system")["paused"]:
+                    progress.warn(
+                        "the installation is paused: a job that starts executions goes on when the pause ends"
+                    )
+            except ERRORS as error:
+                outage.wait(error)
+            else:
+                outage.end()
+                polls += 1
     except KeyboardInterrupt:
         progress.erase()
         click.echo(f"flowrunner: detached; the job continues: {again}", err=True)

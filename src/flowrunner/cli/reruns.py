@@ -72,7 +72,12 @@ def rerun_one(
 
 
 def _check_reached(client: Client, id: str, start: str) -> None:
-    """Raises: CommandFailed: The execution has no such step, and no run of such a node."""
-    queries: Sequence[dict[str, Any]] = ({"step": start}, {"node": start})
-    if not any(any(client.entries(f"/executions/{id}/steps", query={**q, "cursor": None}, most=1)) for q in queries):
+    """Raises: CommandFailed: The execution has no such step, and no run of such a node but in a handler."""
+    from flowrunner.domain.events import HANDLERS
+
+    path = f"/executions/{id}/steps"
+    if any(client.entries(path, query={"step": start, "cursor": None}, most=1)):
+        return
+    runs = client.entries(path, query={"node": start, "cursor": None})
+    if not any(run["step"].partition("/")[0] not in HANDLERS for run in runs):
         raise CommandFailed(f"The execution has not reached a step '{start}'", INVALID)
