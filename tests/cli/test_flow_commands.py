@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from cli.servers import User
+from client.scripted import answer, error, scripted
 
 ECHO = """
 metadata: {name: echo}
@@ -310,3 +311,23 @@ def test_a_copy_in_a_workspace_without_its_secrets_is_warned_of(user: User) -> N
 
     assert "ONLY_HERE" in user("flow", "copy", "reads", "--to", slug).stderr
     assert user("flow", "copy", "reads", "--name", "reads again").stderr == ""
+
+
+def test_a_copy_that_is_made_is_no_failure_for_who_may_not_read_it(user: User) -> None:
+    slug = f"blind-{uuid4().hex[:12]}"
+    user("workspace", "create", "Blind", "--slug", slug)
+    id = user("flow", "create", "-", "--name", "blind", "-o", "name", stdin=DOUBLE).stdout.strip()
+    path = f"/api/v1/flows/{id}"
+    with scripted(answer(201, {"id": "flow-2", "name": "blind"}), error(403, "FORBIDDEN")) as other:
+        done = user("flow", "copy", id, "--to", slug, "--url", other.url)
+
+    assert [head.split()[:2] for head in other.heads()] == [["POST", f"{path}/copy"], ["GET", path]]
+    assert "flow-2" in done.stdout
+
+
+def test_a_dry_run_of_a_creation_shows_what_it_would_make(user: User) -> None:
+    planned = user.json("flow", "create", "-", "--name", "planned", "--dry-run", stdin=DOUBLE)
+
+    assert (planned["name"], planned["action"]) == ("planned", "create")
+    assert "+nodes" in planned["diff"]
+    user("flow", "get", "planned", code=5)

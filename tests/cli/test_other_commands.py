@@ -875,3 +875,13 @@ def test_a_local_run_reads_the_values_of_a_file(user: User) -> None:
     without = user("run", "--local", "reads.yaml", "-q", code=3).stderr
     assert "there is no configuration value 'SITE'" in without
     assert "there was no configuration value 'SITE' at the start" in without
+
+
+def test_a_token_with_the_name_of_another_is_told(user: User) -> None:
+    assert user("token", "create", "twice", "--scope", "read").stderr == ""
+    assert "there is another token called 'twice'" in user("token", "create", "twice", "--scope", "read").stderr
+
+
+def test_a_context_that_does_not_exist_is_not_found(user: User) -> None:
+    for command in ("use", "remove"):
+        assert "There is no context 'nowhere'" in user("context", command, "nowhere", code=5).stderr

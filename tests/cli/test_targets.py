@@ -93,7 +93,7 @@ def test_of_two_contexts_of_one_server_the_current_one_counts() -> None:
     [({"context": "home", "url": HOME.url}, "name a server each"), ({"context": "other"}, "no context 'other'")],
 )
 def test_a_server_that_is_named_twice_or_not_known_is_an_error(options: Mapping[str, Any], fault: str) -> None:
-    with pytest.raises(click.UsageError, match=fault):
+    with pytest.raises(click.ClickException, match=fault):
         target(options)
 
 

@@ -12,6 +12,9 @@ from typing import Any, Final
 
 import click
 
+from flowrunner.cli.common import CommandFailed
+from flowrunner.cli.exits import NOT_FOUND
+
 try:
     import fcntl
 except ImportError:  # another system than POSIX
@@ -53,10 +56,12 @@ class Contexts:
         return replace(context, token=_from_keyring(name)) if context.is_in_keyring else context
 
     def check(self, name: str) -> None:
-        """Raises: click.UsageError if there is no such context."""
+        """Raises: CommandFailed if there is no such context."""
         if name not in self.by_name:
             known = ", ".join(self.by_name) or "none yet"
-            raise click.UsageError(f"There is no context {name!r}; there are: {known}. Add one: flowrunner context add")
+            raise CommandFailed(
+                f"There is no context {name!r}; there are: {known}. Add one: flowrunner context add", NOT_FOUND
+            )
 
     def put(self, name: str, context: Context) -> None:
         """Set a context; its token goes to the keyring if there is one."""

@@ -90,15 +90,17 @@ def export(flow: str, file: Path | None, revision: int | None, *, force: bool) -
 @click.option("--name", help="A name other than the document's.")
 @click.option("--description", help="Another description.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Other tags.")
-def create(document: str | None, file: str | None, **fields: Any) -> None:
+@dry_run_option("Create nothing, and print what would be created.")
+def create(document: str | None, file: str | None, *, dry_run: bool, **fields: Any) -> None:
     """Create a flow from a document; - is the standard input."""
     client = connect()
     body = {"definition": _document(document, file, is_required=True), **_given(fields)}
-    created = client.request("POST", "/flows", json=body, idempotency_key=True).object()
+    query = {"dry_run": True} if dry_run else None
+    created = client.request("POST", "/flows", json=body, query=query, idempotency_key=not dry_run).object()
     if others := created.get("same_name"):
         text = f"there is another flow called '{created['name']}': {others[0]}"
         warn(f"{text}; 'flowrunner flow update' changes a flow, 'apply' by its name")
-    show(created)
+    show({"name": created["name"], **created["plan"]} if dry_run else created)
     _warn_of_what_is_missing(client, lambda: body["definition"])
 
 

@@ -1,8 +1,10 @@
 """Command `token`."""
 
+from contextlib import suppress
+
 import click
 
-from flowrunner.cli.common import ask, common, say_message, yes_option
+from flowrunner.cli.common import ask, common, say_message, warn, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
@@ -37,9 +39,17 @@ def token() -> None:
 @click.option("--expires-in", metavar="DURATION", help="How long it is valid; indefinitely by default.")
 def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
     """Create a token and print it, once. It is valid for one workspace: that of --workspace."""
+    from flowrunner.client import ClientError
+
     body = given_fields(name=name, scopes=list(scopes), expires_in=expires_in)
     check_fields(common(), "NewToken")
-    show(connect().request("POST", _PATH, json=body, idempotency_key=True).object())
+    client = connect()
+    created = client.request("POST", _PATH, json=body, idempotency_key=True).object()
+    show(created)
+    # The token is made, whatever becomes of the question: it may not show the others, for example.
+    with suppress(ClientError):
+        if any(one["name"] == name and one["id"] != created["id"] for one in client.entries(_PATH)):
+            warn(f"there is another token called '{name}': 'flowrunner token revoke ID' revokes one of them")
 
 
 @token.command("list", short_help="List your tokens.", epilog=examples("token list"))
