@@ -1,11 +1,14 @@
 """Agents in documents: the nodes that are made of them, and what is said about their faults."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowrunner.domain.expression import render
 from flowrunner.language import study_flow
+from flowrunner.language.agents import REJECTED, agent_of
 from flowrunner.language.schema import flow_schema
 from flowrunner.language.sketch import sketch_of
 from support.flows import flow_of, specs
@@ -23,6 +26,9 @@ nodes:
     retry: {max: 2}
 """
 REQUEST = "{name: look, description: d, http.request: {url: 'http://x/${call.arguments.id}'}}"
+
+# The editor makes the same nodes of the same cases, in a test of its own.
+CASES = json.loads((Path(__file__).parents[2] / "ui" / "src" / "graph" / "agents.fixture.json").read_text())
 
 
 def faults_of(tool: str) -> list[tuple[str, str]]:
@@ -228,3 +234,10 @@ def test_the_arguments_are_read_in_tools_only() -> None:
     assert [fault.code for fault in study_flow(document, specs()).faults if not fault.is_warning] == [
         "expression.unknown_name"
     ]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
+def test_the_nodes_inside_an_agent_are_those_that_the_editor_shows(case: dict[str, Any]) -> None:
+    nodes: Any = agent_of({"params": case["params"]}).nodes
+
+    assert [f"{node['type']} {name}" for name, node in nodes.items() if name != REJECTED] == case["nodes"]

@@ -32,6 +32,16 @@ nodes:
           parameters: {type: object, properties: {number: {type: string}}, required: [number]}
           http.request: {url: "%(model)s/parcels/${encodeURIComponent(call.arguments.number)}"}
 """
+EMPTY: Final = """\
+metadata: {name: answers}
+nodes:
+  answer: {type: agent, params: {base_url: "http://127.0.0.1:9/v1", model: m, prompt: p, tools: []}}
+"""
+ORDERS: Final = """\
+metadata: {name: orders}
+nodes:
+  done: {type: return, params: {value: [{order: A, amount: 5}]}}
+"""
 # The tools that the model calls in each turn.
 TURNS: Final[tuple[list[tuple[str, Any]], ...]] = (
     [("orders", {})],
@@ -112,6 +122,7 @@ def test_a_reader_finds_what_was_asked_in_a_turn_and_which_tool_failed(tab: Tab,
     expect(asked.locator("> li")).to_have_text(
         ["UserWhere is my parcel?", "Model · turn 1calls orders", "orders answers[]"]
     )
+    expect(panel(page).get_by_role("group", name="What Parameters has besides")).to_contain_text('"base_url"')
     expect(answered).to_contain_text("calls parcel")
     expect(answered.get_by_role("group", name="Arguments of parcel")).to_have_text('{"number": "P-7"}')
     panel(page).get_by_role("button", name="Show as JSON").first.click()
@@ -163,6 +174,29 @@ def test_the_tools_of_an_agent_are_nodes_of_the_editor_and_entries_of_its_form(t
 
     tools.get_by_role("button", name="Add to tools").click()
     expect(names).to_have_text(["answer", "ask", "orders", "parcel", "new_tool"])
+    tools.get_by_role("button", name="Add to tools").click()
+    expect(names).to_have_text(["answer", "ask", "orders", "parcel", "new_tool", "new_tool_2"])
     tools.get_by_text("orders http.request").click()
     tools.get_by_role("button", name="Remove orders").click()
-    expect(names).to_have_text(["answer", "ask", "parcel", "new_tool"])
+    expect(names).to_have_text(["answer", "ask", "parcel", "new_tool", "new_tool_2"])
+    # The one that follows is not opened where the removed one was, below the pointer.
+    tools.get_by_text("new_tool http.request").click()
+    tools.get_by_role("button", name="Remove new_tool", exact=True).click()
+    expect(names).to_have_text(["answer", "ask", "parcel", "new_tool_2"])
+    expect(tools.locator("> details").last).to_contain_text("new_tool_2")
+    expect(tools.locator("> details").last).not_to_have_attribute("open", "")
+
+
+def test_a_first_tool_is_added_to_an_empty_list(tab: Tab, api: Client) -> None:
+    page = tab.go(f"/flows/{api.new_flow(EMPTY)}")
+    page.locator("[data-node=answer]").click()
+    page.get_by_role("button", name="Add to tools").click()
+    expect(page.locator(".node b")).to_have_text(["answer", "ask", "new_tool"])
+
+
+def test_maps_whose_keys_no_schema_names_are_a_field_with_their_values(tab: Tab, api: Client) -> None:
+    page = tab.go(f"/flows/{api.new_flow(ORDERS)}")
+    page.locator("[data-node=done]").click()
+    form = page.get_by_role("region", name="Node done")
+    expect(form.get_by_label("value")).to_have_value("- order: A\n  amount: 5")
+    expect(form.get_by_role("button", name="Remove 1")).to_have_count(0)

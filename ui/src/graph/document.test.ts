@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { parse } from "yaml";
+import cases from "./agents.fixture.json";
 import { graphOf } from "./document";
 
 const FLOW = `
@@ -66,8 +67,15 @@ test("inside an agent are its question and the tools that the document names, ha
   end: {type: return}
 `))!;
   expect(nodes.map(({ id }) => id)).toEqual(["answer", "end"]);
-  expect(parts.map(({ id, type }) => `${id} ${type}`)).toEqual(["answer/ask llm", "answer/orders http.request", "answer/Find_an_order flow", "answer/list 2 mcp", "answer/search mcp"]);
+  expect(parts.map(({ id, type }) => `${id} ${type}`)).toEqual(["answer/ask llm", "answer/orders http.request", "answer/Find_an_order flow", "answer/list 2 mcp", "answer/search mcp", "answer/orders_2 mcp"]);
   expect(parts.find(({ label }) => label === "search")!.keys).toEqual(["nodes", "answer", "params", "tools", 2, "mcp", "tools", 0]);
-  expect(edges.map(({ source, target }) => `${source} > ${target}`)).toEqual(["answer > end", "answer/ask > answer/orders", "answer/ask > answer/Find_an_order", "answer/list 2 > answer/ask", "answer/ask > answer/search", "answer/ask > answer/orders"]);
+  expect(edges.map(({ source, target }) => `${source} > ${target}`)).toEqual(["answer > end", "answer/ask > answer/orders", "answer/ask > answer/Find_an_order", "answer/list 2 > answer/ask", "answer/ask > answer/search", "answer/ask > answer/orders_2"]);
   expect(graphOf(parse("nodes: {a: {type: agent, params: {tools: 3}}}"))!.parts.map(({ id }) => id)).toEqual(["a/ask"]);
+});
+
+// A test of the language reads the same cases.
+test.each(cases)("inside an agent with $case are the nodes that the language makes", ({ params, nodes }) => {
+  const { parts, edges } = graphOf({ nodes: { a: { type: "agent", params } } })!;
+  expect(parts.map(({ type, label }) => `${type} ${label}`)).toEqual(nodes);
+  expect(edges).toHaveLength(nodes.length - 1);
 });

@@ -70,31 +70,64 @@ function readScope(
   }
 }
 
+/** Numbers of tools and characters that the language allows. */
+const MOST_TOOLS = 32;
+const MOST_NAME = 64;
+const MOST_MCP_NAME = 128;
+
+/** Return what the language makes of an agent: the same nodes with the same names, without the one that answers calls that cannot be made. */
 function partsOf({ id: parent, keys }: DocumentNode, agent: unknown): { parts: DocumentNode[]; edges: GraphEdge[] } {
   const parts = new Map<string, DocumentNode>();
   const edges: GraphEdge[] = [];
+  const idOf = (label: string) => `${parent}/${label}`;
   const add = (label: string, type: string, at: DocumentNode["keys"]) => {
-    const id = `${parent}/${label}`;
-    if (!parts.has(id)) parts.set(id, { id, label, type, parent, branch: null, isStart: type === "llm", keys: at, role: null, isPart: true });
-    return id;
+    parts.set(label, { id: idOf(label), label, type, parent, branch: null, isStart: type === "llm", keys: at, role: null, isPart: true });
   };
-  const ask = add("ask", "llm", keys);
-  const tools = valueIn(agent, ["params", "tools"]);
-  for (const [i, tool] of (Array.isArray(tools) ? tools : []).entries()) {
+  const connect = (from: string, to: string) => edges.push({ source: idOf(from), target: idOf(to), action: "default" });
+  add("ask", "llm", keys);
+  const params = valueIn(agent, ["params"]);
+  const { tools, response_schema: form = null } = isMap(params) ? params : {};
+  const first: unknown[] = Array.isArray(tools) ? tools.slice(0, MOST_TOOLS) : [];
+  const named = first.map((tool) => (isMap(tool) && !("mcp" in tool) ? nameOfTool(tool) : undefined));
+  const taken = new Set(["ask", "rejected", ...named, ...(form === null ? [] : ["answer"])]);
+  for (const [i, tool] of first.entries()) {
     const at = [...keys, "params", "tools", i];
     if (!isMap(tool)) continue;
-    const { mcp, name = tool.flow } = tool;
-    if (isMap(mcp) && Array.isArray(mcp.tools)) {
-      edges.push({ source: add(`list ${i}`, "mcp", at), target: ask, action: "default" });
-      mcp.tools.forEach((each, j) => edges.push({ source: ask, target: add(String(each), "mcp", [...at, "mcp", "tools", j]), action: "default" }));
-    } else if (typeof name === "string") edges.push({ source: ask, target: add(nameOfTool(name), "flow" in tool ? "flow" : "http.request", at), action: "default" });
+    if ("mcp" in tool) {
+      const list = `list ${i}`;
+      add(list, "mcp", at);
+      connect(list, "ask");
+      const given = valueIn(tool, ["mcp", "tools"]);
+      const all: unknown[] = Array.isArray(given) ? given : [];
+      const own = [...new Set(all.slice(0, MOST_TOOLS))].filter((each): each is string => typeof each === "string" && each !== "" && [...each].length <= MOST_MCP_NAME);
+      for (const each of own.slice(0, Math.max(0, 2 * MOST_TOOLS + 1 - parts.size))) {
+        const shown = shownName(each, taken);
+        taken.add(shown);
+        add(shown, "mcp", [...at, "mcp", "tools", all.indexOf(each)]);
+        connect("ask", shown);
+      }
+      continue;
+    }
+    const [name, type] = [named[i], ["http.request", "flow"].find((kind) => kind in tool)];
+    if (name === undefined || type === undefined || name === "rejected" || parts.has(name)) continue;
+    add(name, type, at);
+    connect("ask", name);
   }
   return { parts: [...parts.values()], edges };
 }
 
-/** Return the name of a tool, which may be that of its flow, as the model reads it. */
-function nameOfTool(name: string): string {
-  return name.replace(/[^A-Za-z0-9_-]+/g, "_").replace(/^_+|_+$/g, "").slice(0, 64);
+/** Return the name of a tool, by default that of its flow; undefined if it has none. */
+export function nameOfTool({ name, flow }: Values): string | undefined {
+  const found = name ?? (typeof flow === "string" && !flow.includes("${") ? flow.replace(/[^\w-]+/g, "_").replace(/^_+|_+$/g, "").slice(0, MOST_NAME) : undefined);
+  return typeof found === "string" && /^[\w-]{1,64}$/.test(found) ? found : undefined;
+}
+
+/** Return the name by which models know a tool of an MCP server: its own, if they can and no other tool has it. */
+function shownName(name: string, taken: ReadonlySet<unknown>): string {
+  const own = name.replace(/[^\w-]+/g, "_").slice(0, MOST_NAME);
+  let shown = own;
+  for (let number = 2; taken.has(shown); number++) shown = `${own.slice(0, MOST_NAME - `_${number}`.length)}_${number}`;
+  return shown;
 }
 
 /** Return the edges of a node as written: `next: x` is the action `default`. */

@@ -7,6 +7,7 @@ export const conversation = {
   calls: "calls",
   argumentsOf: (name: string) => `Arguments of ${name}`,
   answers: (name: string) => `${name} answers`,
+  others: (label: string) => `What ${label} has besides`,
   data: "Data",
   more: (count: number) => `${count.toLocaleString("en")} characters`,
 };

@@ -1,4 +1,4 @@
-import{G as e,Kt as t,O as n,R as r,U as i,it as a,j as o,l as s,n as c,nt as l,qt as u,tt as d,ut as f,y as p}from"./index.js";import{T as m}from"./shared.js";import{p as h}from"./document.js";import{n as g}from"./view.js";import{Editor as _,n as v,t as y}from"./flow-edit.js";import{n as b}from"./flow.js";import{r as x}from"./places.js";import{n as S}from"./yaml.js";function C({layout:e}){return f(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>f(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>f(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>f(`g`,{children:[f(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),f(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var w={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`,titles:{hello:`Hello`,http:`Call an API and handle errors`,webhook:`Receive a webhook`,schedule:`Start at fixed times`,approval:`Ask before you act`,foreach:`Work through a list`,switch:`Choose a way`,poll:`Follow a job elsewhere`,signals:`Wait for signals for days`,upload:`Send a file`,email:`Send an e-mail`,mailbox:`Read a mailbox`,sql:`Query a database`,agent:`Let a model call tools`}},T=Object.assign({"../../../../src/flowrunner/cli/flow_templates/agent.yaml":`# Needs the secret LLM_KEY, a key of the provider's API.
+import{G as e,Kt as t,O as n,R as r,U as i,it as a,j as o,l as s,n as c,nt as l,qt as u,tt as d,ut as f,y as p}from"./index.js";import{T as m}from"./shared.js";import{m as h}from"./document.js";import{n as g}from"./view.js";import{Editor as _,n as v,t as y}from"./flow-edit.js";import{n as b}from"./flow.js";import{r as x}from"./places.js";import{n as S}from"./yaml.js";function C({layout:e}){return f(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>f(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>f(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>f(`g`,{children:[f(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),f(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var w={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`,titles:{hello:`Hello`,http:`Call an API and handle errors`,webhook:`Receive a webhook`,schedule:`Start at fixed times`,approval:`Ask before you act`,foreach:`Work through a list`,switch:`Choose a way`,poll:`Follow a job elsewhere`,signals:`Wait for signals for days`,upload:`Send a file`,email:`Send an e-mail`,mailbox:`Read a mailbox`,sql:`Query a database`,agent:`Let a model call tools`}},T=Object.assign({"../../../../src/flowrunner/cli/flow_templates/agent.yaml":`# Needs the secret LLM_KEY, a key of the provider's API.
 # Its tool asks https://shop.example.com: name your own.
 metadata: {name: answer-question, description: Lets a language model look up orders and answer a question}
 
@@ -253,7 +253,10 @@ nodes:
     nodes:
       note:
         type: log
-        params: {message: "\${mail.subject}"}
+        # With the words of a server that does not give the message: it is not read again.
+        params:
+          message: "\${mail.error ? \`Message \${mail.uid} was not given: \${mail.error}\` : mail.subject}"
+          level: "\${mail.error ? 'error' : 'info'}"
     next: done
 
   done:
@@ -266,7 +269,7 @@ tests:
     trigger: {name: poll, last: {result: {last_uid: 41, uid_validity: 7}}}
     mocks:
       read:
-        result: {messages: [{uid: 42, subject: One}, {uid: 44, subject: Two}], uid_validity: 7, last_uid: 44, more: false}
+        result: {messages: [{uid: 42, subject: One}, {uid: 44, subject: "", error: cannot be read}], uid_validity: 7, last_uid: 44, more: false}
     expect: {tries: {note: 2}, result: {last_uid: 44, uid_validity: 7}}
 
   the_first_time:

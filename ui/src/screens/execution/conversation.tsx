@@ -9,16 +9,36 @@ type Message = Readonly<Record<string, unknown>>;
 const LONG = 600;
 const SHOWN = 160;
 
-/** Return the messages of a value: those that a model was sent, and what it has answered; undefined if there are none. */
-export function messagesIn(value: unknown): readonly Message[] | undefined {
-  if (!isMap(value)) return undefined;
-  const { messages, prompt, model, system, tool_calls: calls } = value;
-  const found = Array.isArray(messages) ? messages
-    : typeof prompt === "string" && model !== undefined ? [{ role: "user", content: prompt }]
-    : Array.isArray(calls) && model !== undefined ? [{ role: "assistant", content: value.content, tool_calls: calls }]
-    : [];
-  if (found.length === 0 || !found.every((each) => isMap(each) && typeof each.role === "string")) return undefined;
-  return [...(typeof system === "string" ? [{ role: "system", content: system }] : []), ...(found as Message[])];
+interface Found {
+  readonly messages: readonly Message[];
+  /** What the value has besides. */
+  readonly others: Message;
+}
+
+/** Return the messages of a value: those that a model was sent, and what it has answered; undefined if there are none. Args: type: That of the step whose value it is. */
+export function conversationIn(value: unknown, type: string | undefined): Found | undefined {
+  if ((type !== "llm" && type !== "agent") || !isMap(value)) return undefined;
+  const { system, ...given } = value;
+  const found = spokenIn(given);
+  if (found === undefined || found.messages.length === 0 || !found.messages.every((each) => isMap(each) && typeof each.role === "string")) return undefined;
+  if (system === undefined) return found;
+  if (typeof system !== "string") return { ...found, others: { system, ...found.others } };
+  return { ...found, messages: [{ role: "system", content: system }, ...found.messages] };
+}
+
+function spokenIn(value: Message): Found | undefined {
+  if (Array.isArray(value.messages)) {
+    const { messages, ...others } = value;
+    return { messages: messages as Message[], others };
+  }
+  if (value.model === undefined) return undefined;
+  if (typeof value.prompt === "string") {
+    const { prompt: content, ...others } = value;
+    return { messages: [{ role: "user", content }], others };
+  }
+  if (!Array.isArray(value.tool_calls)) return undefined;
+  const { content, tool_calls, ...others } = value;
+  return { messages: [{ role: "assistant", content, tool_calls }], others };
 }
 
 interface Call {

@@ -18,7 +18,7 @@ function Shown({ id, step }: { id: string; step: Step }) {
     <Load query={found} rows={3}>
       {({ params, errors, reasons }) => (
         <>
-          {params === undefined ? <section><h3>{words.params}</h3><p class="muted small">{words.noParams}</p></section> : <Value label={words.params} preview={params as Preview} />}
+          {params === undefined ? <section><h3>{words.params}</h3><p class="muted small">{words.noParams}</p></section> : <Value label={words.params} preview={params as Preview} type={step.node_type} />}
           {errors.map(({ path, message, reads }) => (
             <section key={path} class="stack tight">
               <p class="small"><code>{path}</code> <span class="bad">{message}</span></p>

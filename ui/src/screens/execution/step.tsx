@@ -146,7 +146,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} result={whole.data.result} />}
       {step.input !== undefined && <Value label={words.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} path={isInAgent ? undefined : "input"} />}
       <Params key={step.status} id={detail.id} step={step} />
-      {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} path={isInAgent ? undefined : member(member("nodes", step.node_id), "result")} />}
+      {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} type={step.node_type} load={async () => (await loadStep()).result} href={href} path={isInAgent ? undefined : member(member("nodes", step.node_id), "result")} />}
       {FINAL.has(detail.status) && <Compare detail={detail} step={step} turns={store.turns.value} runs={store.steps.value.filter((other) => other !== step && pathOf(other.step) === pathOf(step.step))} />}
       <LogTail store={store} step={step} />
     </>

@@ -9,20 +9,21 @@ import { expressionOf } from "../../parts/paths";
 import { CopyButton } from "../../parts/tools";
 import { conversation as ofTurns } from "../../texts/conversation";
 import { step as texts } from "../../texts/step";
-import { Conversation, messagesIn } from "./conversation";
+import { Conversation, conversationIn } from "./conversation";
 
 /** Longer values are opened as a file: a page with them is slow. */
 const MOST_BYTES = 2_000_000;
 /** Values up to here are loaded as a whole at once. */
 const SHORT = 64_000;
 
-export function Value({ label, heading: Heading = "h3", preview, load, href, path }: { label: string; heading?: "h2" | "h3"; preview: Preview; load?: () => Promise<unknown>; href?: string; path?: string }) {
+/** Args: type: Of the step whose parameters or result it is. */
+export function Value({ label, heading: Heading = "h3", preview, load, href, path, type }: { label: string; heading?: "h2" | "h3"; preview: Preview; load?: () => Promise<unknown>; href?: string; path?: string; type?: string }) {
   const isAsked = useSignal(false);
   const isWhole = preview.text !== undefined && load !== undefined && (preview.size <= SHORT || isAsked.value);
   const whole = useQuery(`${isWhole} ${preview.size} ${preview.text}`, async () => (isWhole ? { value: await load() } : undefined));
   const isCut = preview.text !== undefined && whole.data === undefined;
   const value = preview.text === undefined ? preview.value : whole.data?.value;
-  const messages = isCut ? undefined : messagesIn(value);
+  const found = isCut ? undefined : conversationIn(value, type);
   const isRaw = useSignal(false);
   return (
     <section class="stack tight">
@@ -30,7 +31,7 @@ export function Value({ label, heading: Heading = "h3", preview, load, href, pat
         <Heading>{label}</Heading>
         <span class="muted small">{isCut ? texts.cut(bytes(preview.text!.length), bytes(preview.size)) : bytes(preview.size)}</span>
         <span class="row right small">
-          {messages && <button class="btn quiet small-btn" onClick={() => (isRaw.value = !isRaw.value)}>{isRaw.value ? ofTurns.asTurns : ofTurns.asJson}</button>}
+          {found && <button class="btn quiet small-btn" onClick={() => (isRaw.value = !isRaw.value)}>{isRaw.value ? ofTurns.asTurns : ofTurns.asJson}</button>}
           {!isCut && <CopyButton text={JSON.stringify(value, null, 2) ?? ""} look="btn quiet small-btn" />}
           {path !== undefined && <CopyButton text={expressionOf(path)} label={texts.copyPath} look="btn quiet small-btn" />}
           {isCut && load !== undefined && preview.size <= MOST_BYTES && <button class="link small" onClick={() => (isAsked.value = true)}>{texts.wholeValue}</button>}
@@ -38,7 +39,12 @@ export function Value({ label, heading: Heading = "h3", preview, load, href, pat
         </span>
       </div>
       {whole.error && <Failure error={whole.error} retry={whole.reload} />}
-      {isCut ? <pre class="json" tabIndex={0}>{preview.text}…</pre> : messages && !isRaw.value ? <Conversation messages={messages} /> : <Json label={label} value={value} path={path} />}
+      {isCut ? <pre class="json" tabIndex={0}>{preview.text}…</pre> : found && !isRaw.value ? (
+        <>
+          <Conversation messages={found.messages} />
+          {Object.keys(found.others).length > 0 && <Json label={ofTurns.others(label)} value={found.others} path={path} />}
+        </>
+      ) : <Json label={label} value={value} path={path} />}
     </section>
   );
 }

@@ -1,18 +1,18 @@
 /** One node as a form, which is written into the text; comments and layout stay. */
 import { useSignal } from "@preact/signals";
-import { useEffect, useId, useRef } from "preact/hooks";
 import { actionsOf } from "../../editor/names";
 import type { Keys } from "../../editor/place";
 import { propertiesOf } from "../../editor/schema";
-import { SchemaField } from "../../forms/field";
-import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
+import { fieldOf } from "../../forms/fields";
 import { isMap, type DocumentNode } from "../../graph/document";
 import { Field } from "../../parts/form";
 import { Icon } from "../../parts/icons";
 import { Prose } from "../../parts/prose";
 import { build as texts } from "../../texts/build";
 import { edgesAt, nodeValue, siblings, withEdge, withoutEdge, withValue } from "./build";
+import { AddItem, fieldsOfItem, isListOfMaps, Items, takesNew } from "./items";
 import type { Language } from "./language";
+import { NodeField, useTyped } from "./node-field";
 import type { FlowEditor } from "./state";
 import { TrialPanel } from "./trial";
 
@@ -76,10 +76,13 @@ export function Inspector({ model, language, node, part, isReadOnly, write, onIn
             {open !== undefined && <NodeField key={`${node.id} params`} model={model} field={fieldOf("params", [open], false, false)} value={value.params} onValue={(next) => set(paramsPath, next)} />}
             {properties.map(({ name, isRequired }) => {
               const [key, path] = [`${node.id} ${name}`, [...paramsPath, name]];
-              return isListOfMaps(params[name]) ? <Items key={key} model={model} language={language} name={name} path={path} items={params[name]} opened={part?.keys[path.length]} set={set} /> : (
+              const written = params[name];
+              // Only items whose fields have names are a form; others are written as a whole.
+              const isForm = isListOfMaps(written) && (takesNew(name) || fieldsOfItem(language.schema, [...path, 0], reading.value).length > 0);
+              return isForm ? <Items key={key} model={model} language={language} name={name} path={path} items={written} opened={part?.keys[path.length]} set={set} /> : (
                 <div key={key} class="stack tight">
-                  <NodeField model={model} field={fieldAt(paramsPath, name, isRequired)} value={params[name]} onValue={(next) => set(path, next)} />
-                  {name in NEW && params[name] === undefined && <AddItem name={name} onAdd={() => set(path, [NEW[name]])} />}
+                  <NodeField model={model} field={fieldAt(paramsPath, name, isRequired)} value={written} onValue={(next) => set(path, next)} />
+                  <AddItem name={name} path={path} items={written ?? undefined} set={set} />
                 </div>
               );
             })}
@@ -101,86 +104,6 @@ export function Inspector({ model, language, node, part, isReadOnly, write, onIn
   );
 }
 
-/** What a new item of a list begins with, by the name of the parameter. */
-const NEW: Readonly<Record<string, unknown>> = {
-  tools: { name: "new_tool", description: "", "http.request": { url: "" } },
-  messages: { role: "user", content: "" },
-};
-
-function isListOfMaps(value: unknown): value is readonly Readonly<Record<string, unknown>>[] {
-  return Array.isArray(value) && value.length > 0 && value.every(isMap);
-}
-
-function AddItem({ name, onAdd }: { name: string; onAdd: () => void }) {
-  return <div><button class="btn small-btn" onClick={onAdd}><Icon name="plus" />{texts.addItem(name)}</button></div>;
-}
-
-/** A parameter that is a list of maps, such as the tools of an agent: each folded below its name. Args: opened: The place of the chosen one. */
-function Items({ model, language, name, path, items, opened, set }: { model: FlowEditor; language: Language; name: string; path: Keys; items: readonly Readonly<Record<string, unknown>>[]; opened: unknown; set: (keys: Keys, next: unknown) => unknown }) {
-  const data = model.reading.value!.value;
-  const chosen = useRef<HTMLDetailsElement>(null);
-  useEffect(() => chosen.current?.scrollIntoView({ block: "nearest" }), [opened]);
-  return (
-    <section class="stack tight" aria-label={name}>
-      <h3>{name} <span class="muted small">{items.length}</span></h3>
-      {items.map((item, i) => {
-        const at = [...path, i];
-        const properties = propertiesOf(language.schema, language.schema.at(at, data), at, data);
-        const field = ({ name: key, isRequired }: (typeof properties)[number]) => (
-          <NodeField key={key} model={model} field={fieldOf(key, language.schema.below(at, key, data), isRequired, true)} value={item[key]} onValue={(next) => set([...at, key], next)} />
-        );
-        const [written, others] = [properties.filter(({ name: key }) => key in item), properties.filter(({ name: key }) => !(key in item))];
-        return (
-          <details class="list-item" key={i} open={i === opened} ref={i === opened ? chosen : undefined}>
-            <summary class="cut"><b class="mono">{titleOf(item) ?? i + 1}</b> <span class="muted">{noteOf(item)}</span></summary>
-            <div class="stack">
-              {written.map(field)}
-              {others.length > 0 && <details><summary>{texts.more}</summary><div class="stack">{others.map(field)}</div></details>}
-              <div><button class="btn small-btn danger" onClick={() => set(at, undefined)}>{texts.removeItem(String(titleOf(item) ?? i + 1))}</button></div>
-            </div>
-          </details>
-        );
-      })}
-      {name in NEW && <AddItem name={name} onAdd={() => set([...path, items.length], NEW[name])} />}
-    </section>
-  );
-}
-
-function titleOf({ name, flow, mcp, role }: Readonly<Record<string, unknown>>): string | undefined {
-  return [name, flow, isMap(mcp) ? mcp.url : undefined, role].find((each) => typeof each === "string" && each !== "") as string | undefined;
-}
-
-function noteOf(item: Readonly<Record<string, unknown>>): string {
-  const { mcp, content, description } = item;
-  const tools = isMap(mcp) && Array.isArray(mcp.tools) ? mcp.tools.join(", ") : undefined;
-  return [["http.request", "flow", "mcp"].find((kind) => kind in item), tools ?? content ?? description].filter((each) => typeof each === "string").join(" · ");
-}
-
-/** Keep what is typed in a field, and note for the editor how it is written: a save must not leave it out. */
-function useTyped(model: FlowEditor, write: (typed: string) => boolean): { typed: string | undefined; type: (text: string) => void; commit: () => boolean } {
-  const key = useId();
-  const typed = useSignal<string | undefined>(undefined);
-  const latest = useRef(write);
-  latest.current = write;
-  const commit = () => {
-    const text = typed.peek();
-    if (text === undefined) return true;
-    if (!latest.current(text)) return false;
-    typed.value = undefined;
-    model.note(key, undefined);
-    return true;
-  };
-  useEffect(() => () => model.note(key, undefined), []);
-  return {
-    typed: typed.value,
-    type: (text) => {
-      typed.value = text;
-      model.note(key, commit);
-    },
-    commit,
-  };
-}
-
 /** The name of the node; another one is written wherever the text names it. */
 function NameField({ model, node: { label }, taken, onRename }: { model: FlowEditor; node: DocumentNode; taken: readonly string[]; onRename: (name: string) => void }) {
   const faultOf = (name: string) => (name === "" ? texts.nameless : name !== label && taken.includes(name) ? texts.taken(name) : undefined);
@@ -197,19 +120,6 @@ function NameField({ model, node: { label }, taken, onRename }: { model: FlowEdi
       </Field>
     </div>
   );
-}
-
-/** A field that keeps what is typed until it is left or the flow is saved, then writes it if it is a value. */
-function NodeField({ model, field, value, onValue }: { model: FlowEditor; field: FormField; value: unknown; onValue: (value: unknown) => void }) {
-  const written = textOf(field, value);
-  const { typed, type, commit } = useTyped(model, (text) => {
-    const result = valueOf(field, text);
-    if ("fault" in result) return false;
-    if (text !== written) onValue(result.value);
-    return true;
-  });
-  const result = valueOf(field, typed ?? written);
-  return <div onChange={commit}><SchemaField field={field} text={typed ?? written} fault={typed !== undefined && "fault" in result ? result.fault : undefined} onText={type} /></div>;
 }
 
 function Edges({ model, language, node, value, write }: { model: FlowEditor; language: Language; node: DocumentNode; value: Readonly<Record<string, unknown>>; write: Props["write"] }) {

@@ -143,6 +143,9 @@ export class FlowEditor {
     this.isStale.value = reading.hasErrors;
     // The same graph keeps its picture: most changes are within the params of a node.
     const isSame = before !== undefined && JSON.stringify(before.graph) === JSON.stringify(reading.graph);
+    // Of a part that is removed, the agent stays chosen, and its form open.
+    const part = before?.graph.parts.find(({ id }) => id === this.selected.peek());
+    if (part !== undefined && !reading.graph.parts.some(({ id }) => id === part.id)) this.selected.value = part.parent ?? undefined;
     this.reading.value = isSame ? { ...reading, graph: before.graph } : reading;
   }
 
