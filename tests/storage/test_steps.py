@@ -28,7 +28,7 @@ from flowrunner.ports.steps import ScopeEvents, StoredEvent
 from flowrunner.security.memory_room import FairBodies
 from flowrunner.services import step_indexes as indexes_module
 from flowrunner.services import steps as steps_module
-from flowrunner.services.step_entries import ScopeCounts
+from flowrunner.services.step_entries import ScopeCounts, StepEntry
 from flowrunner.services.step_indexes import StepIndexes
 from flowrunner.services.steps import EVERY_STEP, StepFilter, Steps, StepView
 from flowrunner.storage import step_events as step_events_module
@@ -314,3 +314,28 @@ async def test_the_steps_of_some_scopes_are_the_same_as_among_all_of_them(
                 structs.replace(entry, own=None) for entry in own
             ]
     assert compared > 80
+
+
+async def test_a_page_of_selected_steps_looks_at_no_more_than_it_needs(
+    journal: SqlJournal, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    await journal.append(following("e", *long_loop(), epoch=epoch, after=2))
+    looks: list[str] = []
+    has = StepFilter.has
+
+    def counted(self: StepFilter, entry: StepEntry) -> bool:
+        looks.append(str(entry.step))
+        return has(self, entry)
+
+    monkeypatch.setattr(StepFilter, "has", counted)
+    wanted = StepFilter(node="b", scope=None)
+    first, after = await steps.page(caller_of(MARA_ACCOUNT), ID, after=0, limit=2, wanted=wanted)
+    assert after is not None
+    second, _ = await steps.page(caller_of(MARA_ACCOUNT), ID, after=after, limit=2, wanted=wanted)
+
+    found = [view.step for view in (*first, *second)]
+    assert found == [f"each.1[{number}]/b.1" for number in range(4)]
+    # The nodes before the loop, and the step that begins the next page.
+    assert looks == ["a.1", "each.1", *found[:3], *found[2:4], "each.1[4]/b.1"]

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final, TypeAlias
 
 import msgspec
@@ -181,7 +182,7 @@ class Steps:
             if wanted == EVERY_STEP:
                 ids, entry_of = await self._beginning(stored, after, limit)
             else:
-                ids, entry_of = await self._selected(stored, wanted)
+                ids, entry_of = await self._selected(stored, after, limit, wanted)
             begin = bisect_right(ids, after)
             taken: list[StepEntry] = []
             reading = StepReading()
@@ -295,8 +296,8 @@ class Steps:
         latest = await self._indexes.of_scopes(stored, still_open)
         return index.ids, lambda one: index[one] if index[one].ended_at is not None else latest[one]
 
-    async def _selected(self, stored: StoredExecution, wanted: StepFilter) -> "_Listed":
-        """Return the steps that a filter selects. Raises: NotFound, Conflict."""
+    async def _selected(self, stored: StoredExecution, after: int, limit: int, wanted: StepFilter) -> "_Listed":
+        """Return the steps that a filter selects, as far as a page needs them. Raises: NotFound, Conflict."""
         if wanted.step is None and wanted.scope is None:
             index = await self._indexes.whole(stored)
             ids: Sequence[int] = index.ids
@@ -308,7 +309,10 @@ class Steps:
             named = index.named(wanted.step)
             ids = () if named is None or wanted.scope not in (None, of) else (named.id,)
         if wanted.node is not None or wanted.statuses:
-            ids = await on_thread_if(len(ids) * _ENTRY_COST, lambda: [id for id in ids if wanted.has(index[id])])
+            later = ids[bisect_right(ids, after) :]
+            # One more tells that there is a further page.
+            found = islice((id for id in later if wanted.has(index[id])), limit + 1)
+            ids = await on_thread_if(len(later) * _ENTRY_COST, list, found)
         return ids, index.__getitem__
 
     async def _existing(self, stored: StoredExecution, id: int) -> StepEntry:
