@@ -517,6 +517,12 @@ WARNINGS: dict[str, tuple[str, list[str]]] = {
                 "nodes: {a: {type: sql, params: {url: '${secrets.DB}', query: SELECT 1}, output: '${result.rows[0]}', "
                 "next: b}, b: {type: return, params: {value: '${nodes.a.result.id}'}}}"
             ),
+            # The document itself expects that there may be none.
+            (
+                'nodes: {a: {type: transform, params: {value: {x: 1}}, output: "${{z: result.y ?? 1}}", next: b}, '
+                "b: {type: transform, params: {value: {x: 1}}, next: c}, "
+                "c: {type: return, params: {value: \"${nodes.b.result.y ?? 'none'}\", more: '${nodes.b.result.y?.z}'}}}"
+            ),
         ],
     ),
 }

@@ -14,10 +14,12 @@ from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeFaile
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.engine.trial import EngineTrials
-from flowrunner.plugin import HttpAnswer
+from flowrunner.nodes.agent import Agent
+from flowrunner.plugin import HttpAnswer, RunScopes, ScopesEnded
 from flowrunner.ports.node_trials import TrialContext
 from flowrunner.services.reruns import RerunRequest
 from services.callers import caller_of
+from support.contexts import PlainContext
 from support.databases import MARA, MARA_ACCOUNT, rows_of
 from support.dependencies import Answer, FakeHttp, Machine, Request, answer, machine, never, secret
 from support.flows import flow_of
@@ -972,3 +974,25 @@ async def test_a_killed_call_is_made_again_in_a_session_of_its_own(path: Path) -
     ended = [request for request in made if request.method == "DELETE"]
     assert [request.headers["Mcp-Session-Id"] for request in ended] == ["s1", "s3"]
     assert not {request.key for request in ended} & {called[0].key}
+
+
+async def test_an_agent_goes_on_whose_servers_an_earlier_version_has_recorded() -> None:
+    details: Any = {
+        "tools": [],
+        "servers": [["add", "look"]],
+        "max_turns": 4,
+        "concurrency": 1,
+        "on_tool_error": "tell",
+    }
+    listed: Any = {"protocol": "2026-07-28", "tools": [{"name": "add", "description": "Adds", "parameters": {}}]}
+    asked_for: Any = {"content": None, "tool_calls": [{"id": "c1", "name": "add", "arguments": {"a": 1}}]}
+    first = ScopesEnded(["0"], {"0": listed}, {}, details)
+    second = ScopesEnded(["1"], {"0": listed, "1": asked_for}, {}, details)
+
+    question: Any = await Agent().inner_params("ask", {"prompt": "p"}, None, first)
+    call: Any = await Agent().inner_params("add", {"tool": "add", "url": "http://mcp/"}, {"arguments": {}}, second)
+    opened = await Agent().on_scopes_ended(None, PlainContext(FakeHttp()), second)
+    assert question["tools"] == [{"name": "add", "description": "Adds", "parameters": {}}]
+    assert call["protocol"] == "2026-07-28"
+    assert isinstance(opened, RunScopes)
+    assert (opened.keys, opened.starts) == (["2"], ["add"])

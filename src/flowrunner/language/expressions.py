@@ -113,7 +113,7 @@ class Expressions:
             self.read(self.secrets, root, keys[0], at, has_default=has_default)
         if root == "config" and root not in context.names and keys and isinstance(keys[0], str):
             self.read(self.config, root, keys[0], at, has_default=has_default)
-        if root == "result" and keys:
+        if root == "result" and keys and not has_default:
             self.check_result(at, text, root, keys[0], context.result)
         known: Collection[str] | None = _KNOWN_KEYS.get(root)
         if root == "nodes":
@@ -147,7 +147,7 @@ class Expressions:
             )
         elif root == "nodes" and len(keys) > 1 and keys[1] not in _NODE_MEMBERS:
             self.unknown_key(at, text, f"nodes.{keys[0]}", keys[1], _NODE_MEMBERS)
-        elif root == "nodes" and len(keys) > 2 and keys[1] == "result":
+        elif root == "nodes" and len(keys) > 2 and keys[1] == "result" and not has_default:
             self.check_result(at, text, f"nodes.{keys[0]}.result", keys[2], context.results.get(str(keys[0])))
         elif (root, keys[0]) == ("trigger", "last") and len(keys) > 1 and keys[1] not in LAST_KEYS:
             self.unknown_key(at, text, "trigger.last", keys[1], LAST_KEYS)

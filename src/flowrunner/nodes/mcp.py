@@ -49,7 +49,8 @@ _LARGEST_CODE: Final = 2**53 - 1
 _META: Final = "io.modelcontextprotocol/"
 _CLIENT: Final = {"name": "flowrunner", "version": "1"}
 _CLOSING_SECONDS: Final = 2.0
-# Sessions that are ended at the same time. The others are left to their servers, which end sessions by themselves, too.
+# Sessions of a workspace that are ended at the same time. The others are left to their servers, which end sessions by
+# themselves, too.
 _MOST_CLOSING: Final = 100
 # Tools of a page, and parts of a result: what is beyond is not read.
 _MOST_ELEMENTS: Final = 5000
@@ -157,16 +158,17 @@ class _McpClient:
 
     def close_session(self) -> None:
         """End the session in a task of its own, because a result that waits for it could be lost by a crash."""
-        if "Mcp-Session-Id" not in self.session or len(_closing) >= _MOST_CLOSING:
+        http = self.context.http
+        if "Mcp-Session-Id" not in self.session or len(_closing.get(http, ())) >= _MOST_CLOSING:
             return
         # Imported here, because `flowrunner validate` needs the parameters of this type and no event loop.
         from asyncio import create_task
 
         own = {**self.session, "Idempotency-Key": self._next_key()}
         headers = with_own(with_headers(header_texts(self.params.headers), own), self.context)
-        task = create_task(_close(self.context.http, self.params.url, headers))
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
+        task = create_task(_close(http, self.params.url, headers))
+        _closing.setdefault(http, set()).add(task)
+        task.add_done_callback(partial(_forget, http))
 
     def _next_key(self) -> str:
         # A server that recognizes repeats must tell the requests of one step apart.
@@ -231,8 +233,14 @@ class _McpClient:
         return result
 
 
-# The tasks that end sessions: the event loop itself keeps no task.
-_closing: Final[set["Task[None]"]] = set()
+# The tasks that end sessions, by the client of their workspace: the event loop itself keeps no task.
+_closing: Final[dict[HttpClient, set["Task[None]"]]] = {}
+
+
+def _forget(client: HttpClient, task: "Task[None]") -> None:
+    _closing[client].discard(task)
+    if not _closing[client]:
+        del _closing[client]
 
 
 async def _close(client: HttpClient, url: str, headers: Mapping[str, str]) -> None:

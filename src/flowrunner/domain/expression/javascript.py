@@ -82,7 +82,8 @@ class Reference:
     Attributes:
         keys: The literal members read from it: `nodes.a["b"]` has `a` and `b`.
         is_defined: The script defines the same name somewhere and may mean that one; there are no keys then.
-        has_default: `??` or `?.` follows the first key, so that the script expects that there may be no such member.
+        has_default: `??` or `?.` follows the first key, or the third one of `nodes.a.result.key`, so that the script
+            expects that there may be no such member.
     """
 
     root: str
@@ -284,12 +285,13 @@ def is_key(tokens: Sequence[JsToken], index: int) -> bool:
 
 
 def _keys(tokens: Sequence[JsToken], index: int) -> tuple[tuple[str, ...], bool]:
-    """Return the literal members read from a name, and whether the first one has a default."""
+    """Return the literal members read from a name, and whether the first one, or that of a result, has a default."""
     keys: list[str] = []
+    checked = 3 if tokens[index].text == "nodes" else 1
     at = index + 1
     has_default = False
     while at + 1 < len(tokens):
-        if len(keys) == 1:
+        if len(keys) == checked:
             has_default = tokens[at].text == "?." or (tokens[at].text == "?" and tokens[at + 1].text == "?")
         mark, after = tokens[at].text, tokens[at + 1]
         if mark == "?." and after.text == "[":
