@@ -521,7 +521,7 @@ WARNINGS: dict[str, tuple[str, list[str]]] = {
             (
                 'nodes: {a: {type: transform, params: {value: {x: 1}}, output: "${{z: result.y ?? 1}}", next: b}, '
                 "b: {type: transform, params: {value: {x: 1}}, next: c}, "
-                "c: {type: return, params: {value: \"${nodes.b.result.y ?? 'none'}\", more: '${nodes.b.result.y?.z}'}}}"
+                "c: {type: return, params: {value: [\"${nodes.b.result.y ?? 'none'}\", '${nodes.b.result.y?.z}']}}}"
             ),
         ],
     ),

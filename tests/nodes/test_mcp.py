@@ -21,8 +21,9 @@ from flowrunner.security.egress import EgressClient, EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
 from support.contexts import PlainContext
 from support.databases import MARA, OMAR
+from support.networks import LOOPBACK
 
-from .conftest import LOOPBACK, Peer
+from .conftest import Peer
 
 NODE: Final = Mcp()
 
