@@ -95,7 +95,7 @@ class Nemesis:
         while time.monotonic() < ends_at:
             for machine in self.scene.installation.machines:
                 if machine.server.has_ended():
-                    self.wrong.append(f"{machine.name} has ended by itself")
+                    self.wrong.append(f"{machine.name} has ended by itself:\n{machine.server.log[-2000:]}")
                     await asyncio.to_thread(machine.server.spawn)
             machines = self.scene.installation.machines
             if all(await asyncio.gather(*(asyncio.to_thread(machine.is_fine) for machine in machines))):

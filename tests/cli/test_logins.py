@@ -284,7 +284,7 @@ def test_contexts_are_chosen_and_removed(tmp_path: Path) -> None:
     assert listed[2].split() == ["two", "yes", "https://flows.example.com", "ops", "-", "no"]
     assert flowrunner("context", "remove", "two", at=tmp_path).returncode == 0
     assert flowrunner("context", "list", "-o", "name", at=tmp_path).stdout == "one\n"
-    assert flowrunner("context", "use", "two", at=tmp_path).returncode == 2
+    assert flowrunner("context", "use", "two", at=tmp_path).returncode == 5
 
 
 @pytest.mark.parametrize("url", ["ftp://a", "flows.example.com", "http://ada:secret@example.com", ""])

@@ -290,6 +290,8 @@ def test_s62_a_crowd_of_each_kind_keeps_no_others_out(
             # In CI the others ask a few times: who is let go comes back all the while, which costs most.
             time.sleep(10 if is_whole else 0.3)
             assert account.run_to_end("nodes: {a: {type: return}}")["status"] == "completed"
+            if "unread answers" in kind:
+                wait_for(lambda: dropped_by(server) > dropped)
 
     dropped = dropped_by(server) - dropped
     stalls = server.stalls()
@@ -303,7 +305,6 @@ def test_s62_a_crowd_of_each_kind_keeps_no_others_out(
         most_seconds *= slowness()
     scoreboard.count("crowds of connections: others that waited for 2 s", cases=count, failures=slow)
     assert "Traceback" not in server.log
-    assert dropped > 0 or "unread answers" not in kind
     assert stalls.peak_bytes - idle < MOST_BYTES
     assert stalls.iteration <= most_seconds, stalls
     assert slow == 0, max(took)
