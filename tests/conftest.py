@@ -37,7 +37,7 @@ pytest_plugins = ["support.fleet", "support.lazy", "support.scoreboard"]
 
 
 # Their tests start no process and wait for nothing.
-_PURE: Final = ("domain", "nodes", "docs")
+_PURE: Final = ("domain",)
 # The directories whose files take longest, and those whose files take next to nothing.
 _LONG: Final = ("web", "scenarios", "security", "engine", "language")
 _SHORT: Final = ("docs", "domain")

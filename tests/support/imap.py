@@ -224,8 +224,10 @@ class MailboxServer:
 
     def start(self) -> Self:
         certificate, key = map(str, self.servers.certificate)
+        # After STARTTLS only a reference cycle holds the task of a connection, which the collector would end with it.
+        program = "import gc; from pymap.main import main; gc.disable(); main()"
         command = [
-            *(sys.executable, "-c", "from pymap.main import main; main()"),
+            *(sys.executable, "-c", program),
             *("--host", "127.0.0.1", "--port", str(self.port), "--cert", certificate, "--key", key),
             *("dict", "--demo-user", "ada", "--demo-password", PASSWORD),
         ]
