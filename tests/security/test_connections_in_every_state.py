@@ -264,7 +264,7 @@ def others(visitor: Client) -> Iterator[list[float]]:
 
 
 def dropped_by(server: Server) -> int:
-    """How many connections the server has dropped for others."""
+    """Return how many connections the server has dropped for others."""
     metrics = server.admin().get("/metrics").body.decode()
     found = re.findall(r'flowrunner_requests_refused_total\{limit="connections"\} ([\d.]+)', metrics)
     return int(float(found[0])) if found else 0

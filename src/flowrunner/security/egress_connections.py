@@ -25,7 +25,7 @@ _MOST_CONNECT_SECONDS: Final = 30.0
 
 
 class SessionClients:
-    """What the clients of one protocol share: where flows may connect to, and the slots for sessions.
+    """Rules and slots that the clients of one protocol share: where flows may connect to, and how many sessions.
 
     Args:
         lookups: The slots for lookups of names, which requests take too.
