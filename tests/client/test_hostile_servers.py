@@ -140,16 +140,18 @@ def test_an_answer_that_would_be_the_same_again_is_final(
     assert len(server.requests) == 1
 
 
-def test_what_an_earlier_attempt_may_have_done_is_said(ask: Ask) -> None:
-    with scripted(hang_up, error(404, "not_found")) as server:
-        with pytest.raises(NotFoundError, match="an earlier attempt got no answer, and may have done it"):
+@pytest.mark.parametrize("lost", [hang_up, error(502, ""), error(503, "unavailable"), error(504, "")])
+def test_what_an_earlier_attempt_may_have_done_is_said(ask: Ask, lost: Any) -> None:
+    with scripted(lost, error(404, "not_found")) as server:
+        with pytest.raises(NotFoundError, match="an earlier attempt may have done it"):
             ask(server.url, "DELETE", "/flows/x")
 
 
 @pytest.mark.parametrize(
     ("steps", "method"),
     [((error(404, "not_found"),), "DELETE"), ((hang_up, error(403, "forbidden")), "DELETE"),
-     ((hang_up, error(422, "validation_failed")), "PUT")],
+     ((hang_up, error(422, "validation_failed")), "PUT"), ((error(429, "rate_limited"), error(404, "")), "DELETE"),
+     ((hang_up, error(404, "not_found")), "GET")],
 )  # fmt: skip
 def test_an_answer_that_no_earlier_attempt_can_have_caused_says_nothing_of_one(
     ask: Ask, steps: Any, method: str
@@ -176,7 +178,7 @@ def test_what_any_earlier_attempt_may_have_done_is_said() -> None:
     attempts.after_loss(ServerUnreachable("cut off", was_sent=True))
     attempts.after_loss(ServerUnreachable("no connection", was_sent=False))
 
-    with pytest.raises(NotFoundError, match="an earlier attempt got no answer, and may have done it"):
+    with pytest.raises(NotFoundError, match="an earlier attempt may have done it"):
         attempts.checked(Answer(status=404, headers={}, body=b'{"error": {"code": "not_found", "message": "No"}}'))
 
 

@@ -63,11 +63,11 @@ def text_of(found: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def check(answer: Answer, origin: Origin, *, was_lost: bool = False) -> Answer:
+def check(answer: Answer, origin: Origin, *, may_be_done: bool = False) -> Answer:
     """Return the answer of a request that has succeeded.
 
     Args:
-        was_lost: An earlier attempt of the same request got no answer, and may have done it.
+        may_be_done: An earlier attempt of the same request may have done it.
 
     Raises:
         ApiError: The answer is an error.
@@ -79,18 +79,18 @@ def check(answer: Answer, origin: Origin, *, was_lost: bool = False) -> Answer:
         # The token is for this origin alone, so redirects are not followed.
         place = answer.headers.get("location", "")[:_LONGEST_MESSAGE].partition("?")[0]
         raise UnreadableAnswer(f"{origin} redirects to {place!r}: if that is your server, use its URL")
-    raise _error(answer, was_lost=was_lost)
+    raise _error(answer, may_be_done=may_be_done)
 
 
-def _error(answer: Answer, *, was_lost: bool) -> ApiError:
+def _error(answer: Answer, *, may_be_done: bool) -> ApiError:
     try:
         found = json.loads(answer.body)["error"]
         code, message = str(found["code"]), str(found["message"])
     except (ValueError, TypeError, KeyError, RecursionError):
         found, code = {}, ""
         message = f"The server answered with status {answer.status}, and not as FlowRunner does"
-    if was_lost and answer.status in (404, 409, 412):
-        message += " (an earlier attempt got no answer, and may have done it)"
+    if may_be_done and answer.status in (404, 409, 412):
+        message += " (an earlier attempt may have done it)"
     details = found.get("details")
     return class_of(answer.status, code)(
         answer.status,

@@ -14,6 +14,7 @@ LONGEST_DELAY_SECONDS: Final = 5.0
 _REFUSED: Final = frozenset({429})
 # The server or a proxy could not answer, and may have done it.
 _TEMPORARY: Final = frozenset({502, 503, 504})
+_READING: Final = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,11 @@ class Attempts:
         self._now = now
         self._start = now()
         self._count = 0
-        self._was_lost = False
+        self._may_be_done = False
 
     def after_loss(self, error: ServerUnreachable) -> float:
         """Return the seconds to wait before the next attempt. Raises: ServerUnreachable: There is none."""
-        self._was_lost = self._was_lost or error.was_sent
+        self._may_be_done |= error.was_sent
         delay = self._delay(was_sent=error.was_sent)
         if delay is None:
             raise error
@@ -83,11 +84,14 @@ class Attempts:
 
     def after(self, answer: Answer) -> float | None:
         """Return the seconds to wait before the next attempt, or None if the answer is final."""
-        return self._delay(status=answer.status, retry_after=answer.retry_after) if answer.status >= 400 else None
+        if answer.status < 400:
+            return None
+        self._may_be_done |= answer.status in _TEMPORARY
+        return self._delay(status=answer.status, retry_after=answer.retry_after)
 
     def checked(self, answer: Answer) -> Answer:
         """Return the final answer. Raises: ApiError, UnreadableAnswer."""
-        return check(answer, self._origin, was_lost=self._was_lost)
+        return check(answer, self._origin, may_be_done=self._may_be_done and self._request.method not in _READING)
 
     def _delay(
         self, *, status: int | None = None, was_sent: bool = True, retry_after: float | None = None
