@@ -146,6 +146,21 @@ def test_warnings_are_told_beside_faults(account: Client) -> None:
     assert "edge.missing" in {warning["code"] for warning in found["warnings"]}
 
 
+def test_a_webhook_without_its_secret_is_said_to_reject_requests(account: Client) -> None:
+    hook = "triggers: {hook: {type: webhook, verify: {scheme: github, secret: '${secrets.HOOK_KEY}'}}}"
+    hints = {
+        warning["path"]: warning["hint"]
+        for warning in study(account, f"{hook}\nnodes: {{a: {{type: log, params: {{message: '${{secrets.KEY}}'}}}}}}")[
+            "warnings"
+        ]
+    }
+
+    assert hints == {
+        "triggers.hook.verify.secret": "the webhook rejects the requests that the secret should verify",
+        "nodes.a.params.message": "the flow fails there if it runs without the secret",
+    }
+
+
 def test_the_secrets_of_another_account_are_not_known(account: Client, other: Client) -> None:
     other.new_secret("API_KEY", "a value to hide")
     other.new_secret("OTHER", "a value to hide")

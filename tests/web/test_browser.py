@@ -535,7 +535,7 @@ def test_a_viewer_is_told_who_changes_flows(browser: Browser, site: Server, api:
     tab.page.goto(f"{home}/flows/{api.new_flow(lacking, name='lacks a secret')}")
     problems = tab.page.get_by_role("region", name="Problems")
     expect(problems).to_contain_text("there is no secret 'IS_NOT_THERE'")
-    expect(problems.get_by_role("link", name="Add it…")).to_have_count(0)
+    expect(problems.get_by_role("button", name="Add it…")).to_have_count(0)
 
     tab.page.goto(f"{home}/flows/new")
     expect(tab.page.get_by_role("heading", name="Read only")).to_be_visible()

@@ -136,7 +136,7 @@ def test_a_message_is_read_and_closed_above_a_dialog(tab: Tab, api: Client) -> N
     page = tab.go("/secrets")
     api.new_secret("IS_DELETED", "a value of some length")
     page.reload()
-    page.get_by_role("button", name="Delete IS_DELETED").click()
+    page.get_by_role("button", name="Delete… IS_DELETED").click()
     page.route("**/api/v1/workspaces/*/secrets/*", lambda route: route.abort())
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Delete the secret").click()
@@ -164,11 +164,11 @@ def test_a_question_stays_when_what_an_earlier_one_was_about_is_done(tab: Tab, a
     page, dialog = tab.go("/secrets"), tab.page.get_by_role("dialog")
     held: list[Route] = []
     page.route("**/secrets/SOON_GONE", lambda route: held.append(route))  # noqa: PLW0108 # Playwright wraps no method
-    page.get_by_role("button", name="Delete SOON_GONE").click()
+    page.get_by_role("button", name="Delete… SOON_GONE").click()
     with page.expect_request("**/secrets/SOON_GONE"):
         dialog.get_by_role("button", name="Delete the secret").click()
     dialog.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Delete IS_KEPT").click()
+    page.get_by_role("button", name="Delete… IS_KEPT").click()
 
     held[0].continue_()
 
@@ -184,7 +184,7 @@ def test_the_focus_is_not_lost_with_a_row_or_while_a_request_runs(tab: Tab, api:
     expect(page.get_by_role("button", name="Resume yearly")).to_be_focused()
 
     page = tab.go("/secrets")
-    page.get_by_role("button", name="Delete IS_GONE").press("Enter")
+    page.get_by_role("button", name="Delete… IS_GONE").press("Enter")
     page.get_by_role("dialog").get_by_role("button", name="Delete the secret").press("Enter")
     expect(page.get_by_text("No secrets yet")).to_be_visible()
     expect(page.get_by_role("heading", name="Secrets", exact=True)).to_be_focused()
@@ -204,16 +204,25 @@ def test_a_control_that_was_left_for_another_one_does_not_get_the_focus_back(tab
     expect(page.get_by_role("button", name="Resume yearly")).to_be_focused()
 
 
-def test_a_missing_secret_is_added_from_where_it_is_missing(tab: Tab, api: Client) -> None:
+def test_what_a_flow_names_and_the_workspace_lacks_is_added_in_the_editor(tab: Tab, api: Client) -> None:
+    lacking = "nodes: {out: {type: return, params: {value: ['${secrets.IS_LACKING}', '${config.LIMIT}']}}}"
+    page = tab.go(f"/flows/{api.new_flow(lacking, name='lacks both')}")
+    problems = page.get_by_role("region", name="Problems")
+    for missing, value in (("secret 'IS_LACKING'", "a value of some length"), ("configuration value 'LIMIT'", "7")):
+        problems.get_by_role("listitem").filter(has_text=missing).get_by_role("button", name="Add it…").click()
+        expect(page.get_by_role("textbox", name="Value")).to_be_focused()
+        page.keyboard.type(value)
+        page.keyboard.press("Control+Enter")
+        expect(problems).not_to_contain_text(missing)
+
+    expect(problems).to_contain_text("No problems")
+    expect(page.get_by_role("heading", name="lacks both")).to_be_visible()
+
+
+def test_a_missing_secret_is_added_from_the_execution_that_lacked_it(tab: Tab, api: Client) -> None:
     document = 'nodes: {out: {type: return, params: {value: "${secrets.IS_READ.length}"}}}'
-    flow = api.new_flow(document, name="reads a secret")
-    id = api.run(flow)
+    id = api.run(api.new_flow(document, name="reads a secret"))
     api.ended(id)
-    page = tab.go(f"/flows/{flow}")
-    there = re.compile("/secrets\\?new=IS_READ$")
-    expect(page.get_by_role("region", name="Problems").get_by_role("link", name="Add it…")).to_have_attribute(
-        "href", there
-    )
     page = tab.go(f"/executions/{id}")
     page.get_by_role("link", name="Add the secret IS_READ…").click()
     expect(page.get_by_label("Value")).to_be_focused()
@@ -221,7 +230,7 @@ def test_a_missing_secret_is_added_from_where_it_is_missing(tab: Tab, api: Clien
     page.keyboard.press("Control+Enter")
 
     # What is deleted says who reads it.
-    page.get_by_role("button", name="Delete IS_READ").click()
+    page.get_by_role("button", name="Delete… IS_READ").click()
     expect(page.get_by_role("dialog").get_by_role("listitem")).to_have_text(["reads a secret"])
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     page.wait_for_url("**/secrets")
@@ -291,14 +300,14 @@ def test_a_missing_configuration_value_is_added_read_and_edited(tab: Tab, api: C
 
     # One that somebody else has changed meanwhile is not deleted.
     page = tab.go("/config")
-    page.get_by_role("button", name="Delete RECIPIENTS").click()
+    page.get_by_role("button", name="Delete… RECIPIENTS").click()
     expect(page.get_by_role("dialog").get_by_role("listitem").first).to_have_text("reads a value")
     api.put("/api/v1/config/RECIPIENTS", {"value": "theirs"})
     page.get_by_role("dialog").get_by_role("button", name="Delete the value").click()
     expect(page.get_by_role("status").filter(has_text="has changed since")).to_be_visible()
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
 
-    page.get_by_role("button", name="Delete RECIPIENTS").click()
+    page.get_by_role("button", name="Delete… RECIPIENTS").click()
     expect(page.get_by_role("dialog").get_by_role("listitem").first).to_have_text("reads a value")
     page.get_by_role("dialog").get_by_role("button", name="Delete the value").click()
     expect(page.get_by_role("heading", name="No configuration values yet")).to_be_visible()

@@ -692,7 +692,10 @@ def test_an_execution_says_who_started_and_cancelled_it_and_is_deleted(tab: Tab,
     own = api.get(f"/api/v1/accounts/{api.account_id}").json["name"]
     page = tab.go(f"/executions/{id}")
     expect(page.locator(".facts")).to_contain_text("By Somebody")
+    expect(page.locator(".facts")).to_contain_text("Revision 1, also after edits")
     page.get_by_role("button", name="Cancel…").click()
+    # The flow has no handler.
+    expect(page.get_by_role("dialog")).not_to_contain_text("on_")
     expect(page.get_by_role("button", name="Delete…")).to_have_count(0)
     page.get_by_role("dialog").get_by_role("button", name="Cancel the execution").click()
     expect(page.locator(".facts")).to_contain_text(f"Cancelled by {own}")
@@ -939,6 +942,21 @@ def test_paper_is_light_and_has_no_navigation(tab: Tab, api: Client) -> None:
         expect(part.first).to_be_hidden()
     expect(page.locator(":root")).to_have_css("color-scheme", "light")
     expect(page.locator("header .pill")).to_have_css("print-color-adjust", "exact")
+
+
+def test_the_question_before_a_cancellation_names_the_handlers_that_the_flow_has(tab: Tab, api: Client) -> None:
+    nodes = "{wait: {type: delay, params: {duration: 10m}}, tell: {type: log, params: {message: it ends}}}"
+    id = api.run(api.new_flow(f"on_finish: tell\nnodes: {nodes}\n"))
+    api.until_it_waits(id)
+    page = tab.go(f"/executions/{id}")
+    page.locator("[data-node=tell]").wait_for()
+    page.get_by_role("button", name="Cancel…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Then the flow's on_finish runs.")
+    page.get_by_role("checkbox", name="Also stop on_failure and on_finish").check()
+    page.get_by_role("button", name="Cancel the execution").click()
+
+    expect(page.locator("header .pill")).to_have_text("cancelled")
+    assert [line["message"] for line in api.get(f"/api/v1/executions/{id}/logs").json["logs"]].count("it ends") == 0
 
 
 def test_the_node_that_handles_a_failure_says_so(tab: Tab, api: Client) -> None:

@@ -54,6 +54,8 @@ _FAILS_WITHOUT: Final = (
     "the flow fails there if it runs without the secret",
     "the flow fails there if it is started without the value",
 )
+# For a secret of a webhook, which runs nothing.
+_REJECTS_WITHOUT: Final = "the webhook rejects the requests that the secret should verify"
 
 
 def missing_names(
@@ -83,13 +85,14 @@ def _missing(
 ) -> Iterator[Fault]:
     for name, place in named.items():
         if known is not None and name not in known:
+            is_of_webhook = hint == _FAILS_WITHOUT[0] and place.path.startswith("triggers.")
             yield Fault(
                 path=place.path,
                 line=place.line,
                 column=place.column,
                 code=code,
                 message=f"there is no {noun} '{name}'",
-                hint=hint.format(name=name),
+                hint=_REJECTS_WITHOUT if is_of_webhook else hint.format(name=name),
                 is_warning=True,
             )
 

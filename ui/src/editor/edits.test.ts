@@ -47,6 +47,13 @@ test("a removed key takes its lines", () => {
   expect(applyChange(FLOW, removeIn(FLOW, ["nodes", "done", "type"])!)).toContain('done: {params: {value: "${input}"}}');
 });
 
+test("a key without a value or a colon leaves within braces alone what follows it", () => {
+  const remove = (text: string, key: string) => applyChange(text, removeIn(text, [key])!);
+  expect(remove("{a, b: 1}", "a")).toBe("{b: 1}");
+  expect(remove("{a: , b: 1}", "a")).toBe("{b: 1}");
+  expect(remove("{b: 1, a}", "a")).toBe("{b: 1}");
+});
+
 test("a node is inserted between a node and the next", () => {
   const text = insertAfter(FLOW, ["nodes", "fetch"], "log", { type: "log", params: { message: "hi" } })!;
   expect(text).toContain("    next: log\n  log:\n    type: log\n    params:\n      message: hi\n    next: done\n");

@@ -141,7 +141,9 @@ export function removeIn(text: string, keys: Keys): TextChange | null {
   if (pair === undefined) return null;
   const [start, keyEnd] = (pair.key as { range: [number, number, number] }).range;
   const range = (pair.value as { range?: [number, number, number] } | null)?.range;
-  let to = Math.max(range?.[1] ?? 0, text.indexOf(":", keyEnd) + 1);
+  // Within braces, a key may have neither a value nor a colon.
+  const colon = pair.srcToken?.sep?.find(({ type }) => type === "map-value-ind");
+  let to = Math.max(keyEnd, range?.[1] ?? 0, colon === undefined ? 0 : colon.offset + 1);
   if (holder.flow) {
     const after = /^\s*,\s*/.exec(text.slice(to))?.[0].length ?? 0;
     const before = after > 0 ? 0 : (/,\s*$/.exec(text.slice(0, start))?.[0].length ?? 0);

@@ -6,9 +6,9 @@ type Values = Readonly<Record<string, unknown>>;
 
 export interface Known {
   /** Names of the secrets of the workspace. */
-  readonly secrets: readonly string[];
+  readonly secrets: string[];
   /** Names of its configuration values. */
-  readonly config: readonly string[];
+  readonly config: string[];
   /** Actions of node types, by type; null if the parameters decide. */
   readonly actions: ReadonlyMap<string, readonly string[] | null>;
   /** Errors of node types, by type, and those of every node under an empty name. */

@@ -83,7 +83,7 @@ export default function Config() {
 }
 
 /** Args: edited: The value that is replaced; undefined for a new one. begun: The name that a new one begins with. */
-function ConfigDialog({ edited, begun = "", listed, onSaved, onClose }: { edited: Edited | undefined; begun?: string; listed: readonly string[]; onSaved: () => Promise<void>; onClose: () => void }) {
+export function ConfigDialog({ edited, begun = "", listed, onSaved, onClose }: { edited?: Edited; begun?: string; listed: readonly string[]; onSaved: (name: string) => unknown; onClose: () => void }) {
   const typed = useSignal(begun);
   const name = edited?.name ?? typed.value.trim();
   return (
@@ -94,7 +94,7 @@ function ConfigDialog({ edited, begun = "", listed, onSaved, onClose }: { edited
           {(id, note) => <input id={id} aria-describedby={note} class="mono" name="name" required autofocus={begun === ""} autocomplete="off" spellcheck={false} value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />}
         </Field>
       )}
-      save={(value, headers) => api.put("/api/v1/config/{name}", { path: { name }, body: { value }, headers }).then(onSaved)}
+      save={(value, headers) => api.put("/api/v1/config/{name}", { path: { name }, body: { value }, headers }).then(() => onSaved(name))}
       onClose={onClose}
     />
   );

@@ -31,7 +31,7 @@ const GraphTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("
 const DataTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/data").then((module) => module.DataTab));
 const LogsTab = later<{ store: ExecutionStore }>(() => import("./execution/logs").then((module) => module.LogsTab));
 const TimelineTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/timeline").then((module) => module.TimelineTab));
-const CancelDialog = later<{ id: string; onDone: () => Promise<void>; onClose: () => void }>(() => import("./execution/actions").then((module) => module.CancelDialog), { isAbove: true });
+const CancelDialog = later<{ store: ExecutionStore; onClose: () => void }>(() => import("./execution/actions").then((module) => module.CancelDialog), { isAbove: true });
 const DeleteDialog = later<{ id: string; onClose: () => void }>(() => import("./execution/actions").then((module) => module.DeleteDialog), { isAbove: true });
 const loadFacts = () => import("./execution/facts");
 const Facts = later<{ detail: Detail; onDelete: () => void }>(() => loadFacts().then((module) => module.Facts), { isAbove: true });
@@ -99,7 +99,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
       </Head>
       {dialog.value === "rerun" && <RerunDialog detail={detail} steps={store.steps.value} onClose={() => (dialog.value = undefined)} />}
       {dialog.value === "delete" && <DeleteDialog id={detail.id} onClose={() => (dialog.value = undefined)} />}
-      {dialog.value === "cancel" && <CancelDialog id={detail.id} onDone={store.load} onClose={() => (dialog.value = undefined)} />}
+      {dialog.value === "cancel" && <CancelDialog store={store} onClose={() => (dialog.value = undefined)} />}
     </>
   );
 }

@@ -150,6 +150,7 @@ export function Editor({ saved, language, initial, draft, begun }: { saved?: Sav
         check={model.check.value}
         onReveal={(offset) => code.current?.reveal(offset, true)}
         onFix={({ fix }) => fix && code.current?.replace(applyChange(model.text.peek(), fix))}
+        onAdd={(kind, name) => actions.ask({ kind, name })}
       />
       <EditorDialogs model={model} code={code} language={language} actions={actions} />
     </div>

@@ -63,14 +63,14 @@ export default function Secrets() {
           )}
         </Load>
       </div>
-      {(written.value !== undefined || (asked !== undefined && mayChange)) && <SecretDialog workspaceId={id} name={written.value ?? ""} begun={asked} listed={list.data?.secrets.map(({ key }) => key) ?? []} onSaved={list.reload} onClose={close} />}
+      {(written.value !== undefined || (asked !== undefined && mayChange)) && <SecretDialog name={written.value ?? ""} begun={asked} listed={list.data?.secrets.map(({ key }) => key) ?? []} onSaved={list.reload} onClose={close} />}
       {question}
     </>
   );
 }
 
 /** Args: name: The secret whose value is replaced; empty for a new one. begun: The name that a new one begins with. */
-function SecretDialog({ workspaceId, name, begun = "", listed, onSaved, onClose }: { workspaceId: string; name: string; begun?: string; listed: readonly string[]; onSaved: () => Promise<void>; onClose: () => void }) {
+export function SecretDialog({ name = "", begun = "", listed, onSaved, onClose }: { name?: string; begun?: string; listed: readonly string[]; onSaved: (name: string) => unknown; onClose: () => void }) {
   const error = useSignal<unknown>(undefined);
   const starting = useStart();
   const replaced = useSignal(name);
@@ -89,8 +89,8 @@ function SecretDialog({ workspaceId, name, begun = "", listed, onSaved, onClose 
     const body = { key, value: value.value };
     starting.run([isNew, body], async (headers) => {
       // Another person may add it at this moment.
-      await api.post("/api/v1/workspaces/{id}/secrets", { path: { id: workspaceId }, body, headers: isNew ? { ...headers, "If-None-Match": "*" } : headers });
-      await onSaved();
+      await api.post("/api/v1/workspaces/{id}/secrets", { path: { id: workspace.peek()!.id }, body, headers: isNew ? { ...headers, "If-None-Match": "*" } : headers });
+      await onSaved(key);
       done(texts.saved(key));
       onClose();
     }, (reason) => {

@@ -11,7 +11,7 @@ export const common = {
   done: "Done",
   save: "Save",
   saved: "Saved",
-  delete: "Delete",
+  delete: "Delete…",
   copy: "Copy",
   copied: "Copied",
   notCopied: "The browser did not copy it",

@@ -10,6 +10,7 @@ export const facts = {
   by: "By",
   cancelledBy: "Cancelled by",
   revision: "Revision",
+  kept: ", also after edits",
   until: "until",
   byNone: "–",
   byRerun: "re-run",

@@ -5,7 +5,7 @@ import { api, ApiError, type Schemas } from "../../api/client";
 import { parseJson } from "../../api/json";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
-import { hasFailedElements } from "../../execution/store";
+import { hasFailedElements, type ExecutionStore } from "../../execution/store";
 import { readable, turnsOf } from "../../execution/names";
 import type { RerunProps } from "./rerun";
 import { Confirm, Dialog } from "../../parts/dialog";
@@ -118,19 +118,21 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
   );
 }
 
-export function CancelDialog({ id, onDone, onClose }: { id: string; onDone: () => Promise<void>; onClose: () => void }) {
+export function CancelDialog({ store, onClose }: { store: ExecutionStore; onClose: () => void }) {
   const isForced = useSignal(false);
   const action = useAction();
+  // Without a graph, nothing is known of them.
+  const handles = (end: "failure" | "finish") => store.graph.value?.nodes.some((node) => node.handles === end) ?? true;
   async function cancel(): Promise<void> {
-    await api.delete("/api/v1/executions/{id}", { path: { id }, query: { force: isForced.value } });
-    await onDone();
+    await api.delete("/api/v1/executions/{id}", { path: { id: store.id }, query: { force: isForced.value } });
+    await store.load();
     done(ofActions.cancelled);
     onClose();
   }
   return (
     <Confirm title={ofActions.cancelTitle} action={ofActions.cancelIt} keep={ofActions.keepRunning} busy={action.busy} onConfirm={() => action.run(cancel)} onClose={onClose}>
-      <p class="muted">{ofActions.cancelHint}</p>
-      <label class="check"><input type="checkbox" checked={isForced.value} onChange={(event) => (isForced.value = event.currentTarget.checked)} />{ofActions.cancelForce}</label>
+      <p class="muted">{ofActions.cancelHint}{handles("finish") && ofActions.cancelFinishes}</p>
+      {(handles("finish") || handles("failure")) && <label class="check"><input type="checkbox" checked={isForced.value} onChange={(event) => (isForced.value = event.currentTarget.checked)} />{ofActions.cancelForce}</label>}
     </Confirm>
   );
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { conversationIn } from "./conversation";
+import { callsOf, conversationIn } from "./conversation";
 
 const CALL = { id: "c0", name: "orders", arguments: {} };
 
@@ -20,4 +20,10 @@ test.each(["http.request", "transform", undefined])("the value of a step of type
 
 test.each([null, 1, [], {}, { messages: null }, { messages: [] }, { messages: ["a"] }, { messages: [{ text: "a" }] }, { prompt: "a" }, { prompt: null, model: "m" }])("%j is no conversation", (value) => {
   expect(conversationIn(value, "llm")).toBeUndefined();
+});
+
+test("a call in the form of OpenAI has its name, and the arguments that its text is", () => {
+  const openai = { id: "c0", type: "function", function: { name: "orders", arguments: '{"of": "Ada"}' } };
+  expect(callsOf({ tool_calls: [openai] })).toMatchObject([{ id: "c0", name: "orders", arguments: { of: "Ada" } }]);
+  expect(callsOf({ tool_calls: [{ ...CALL, arguments: "no JSON" }] })).toEqual([{ ...CALL, arguments: "no JSON" }]);
 });

@@ -47,8 +47,12 @@ interface Call {
   readonly arguments?: unknown;
 }
 
-function callsOf({ tool_calls: calls }: Message): readonly Call[] {
-  return Array.isArray(calls) ? calls.filter(isMap) : [];
+/** Return the calls of a message: also those in the form of OpenAI, with a text of JSON as the arguments. */
+export function callsOf({ tool_calls: calls }: Message): readonly Call[] {
+  return Array.isArray(calls) ? calls.filter(isMap).map(({ function: called, ...own }) => {
+    const call: Call = isMap(called) ? { ...own, ...called } : own;
+    return typeof call.arguments === "string" ? { ...call, arguments: jsonOf(call.arguments) } : call;
+  }) : [];
 }
 
 export function Conversation({ messages }: { messages: readonly Message[] }) {

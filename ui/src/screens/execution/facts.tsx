@@ -29,7 +29,7 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
       <span>{texts.started} <b><Time at={detail.started_at} /></b></span>
       <span>{detail.duration === undefined ? words.soFar : texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
       <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? words.openFlow : words.readFlow}</a>
-      {detail.revision !== undefined && <span>{words.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
+      {detail.revision !== undefined && <span>{words.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a>{!FINAL.has(detail.status) && words.kept}</span>}
       {detail.rerun_of !== undefined && <span>{words.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
       {detail.trigger !== undefined && <span class="starter-fact">{words.trigger} <StartedBy of={{ trigger: detail.trigger }} triggers={triggers} /></span>}
       {detail.started_by !== undefined && <span>{words.by} <b>{personOf(detail.started_by)}</b></span>}

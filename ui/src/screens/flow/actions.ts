@@ -23,6 +23,8 @@ import type { FlowEditor } from "./state";
 export type Asked =
   | { readonly kind: "run" }
   | { readonly kind: "tests" }
+  /** What the text names and the workspace has not. */
+  | { readonly kind: "secret" | "config"; readonly name: string | undefined }
   /** Args: after: The node after which one is inserted; undefined for one that nothing leads to. */
   | { readonly kind: "insert"; readonly after?: DocumentNode }
   | { readonly kind: "connect"; readonly source: DocumentNode; readonly target: DocumentNode };

@@ -2,6 +2,7 @@
 import { build } from "../../texts/build";
 import { may } from "../../app/session";
 import type { Code, EditorActions } from "./actions";
+import { later } from "../../parts/later";
 import { ConflictDialog } from "./conflict";
 import { ConnectDialog } from "./connect";
 import type { Language } from "./language";
@@ -9,6 +10,16 @@ import { Palette } from "./palette";
 import { RunDialog } from "./run";
 import type { FlowEditor } from "./state";
 import { TestsDialog } from "./tests";
+
+interface AddProps {
+  begun: string | undefined;
+  listed: readonly string[];
+  onSaved: (name: string) => void;
+  onClose: () => void;
+}
+
+const Secret = later<AddProps>(() => import("../secrets").then((module) => module.SecretDialog), { isAbove: true });
+const Value = later<AddProps>(() => import("../config").then((module) => module.ConfigDialog), { isAbove: true });
 
 export interface DialogProps {
   model: FlowEditor;
@@ -20,10 +31,20 @@ export interface DialogProps {
 export function EditorDialogs({ model, code, language, actions }: DialogProps) {
   const flow = model.saved.value?.flow;
   const asked = actions.asked.value;
+  const add = (names: string[]) => ({
+    listed: names,
+    onSaved: (name: string) => {
+      names.push(name);
+      void model.validate();
+    },
+    onClose: actions.close,
+  });
   return (
     <>
       {asked?.kind === "tests" && <TestsDialog definition={model.text.peek()} onClose={actions.close} />}
       {asked?.kind === "insert" && <Palette title={asked.after === undefined ? build.palette : build.paletteAfter(asked.after.label)} types={language.types} onChoose={(type) => actions.insert(type, asked.after)} onClose={actions.close} />}
+      {asked?.kind === "secret" && <Secret begun={asked.name} {...add(language.known.secrets)} />}
+      {asked?.kind === "config" && <Value begun={asked.name} {...add(language.known.config)} />}
       {asked?.kind === "connect" && <ConnectDialog source={asked.source.label} target={asked.target.label} actions={actions.freeActions(asked.source)} onChoose={(action) => actions.addEdge(asked.source, action, asked.target)} onClose={actions.close} />}
       {asked?.kind === "run" && flow !== undefined && <RunDialog flow={flow} definition={model.text.value} save={model.isDirty.value && may("editor") ? actions.store : undefined} onClose={actions.close} />}
       {/* Above the others: a start that saves first stays open below it, with its input. */}

@@ -1,6 +1,5 @@
 /** What is wrong with the text, with the edits that mend it. */
 import type { Fault } from "../../editor/faults";
-import { to } from "../../app/router";
 import { may } from "../../app/session";
 import { missingConfig, missingSecret } from "../../parts/causes";
 import { editor as texts } from "../../texts/editor";
@@ -10,9 +9,11 @@ interface Props {
   check: "checked" | "checking" | "failed";
   onReveal: (offset: number) => void;
   onFix: (fault: Fault) => void;
+  /** Add what the text names and the workspace has not. */
+  onAdd: (kind: "secret" | "config", name: string | undefined) => void;
 }
 
-export function Problems({ faults, check, onReveal, onFix }: Props) {
+export function Problems({ faults, check, onReveal, onFix, onAdd }: Props) {
   const errors = faults.filter(({ isWarning }) => !isWarning).length;
   const warnings = faults.length - errors;
   const summary = check === "failed" ? texts.offline : faults.length === 0 ? (check === "checking" ? texts.checking : texts.noProblems) : [errors > 0 && texts.errors(errors), warnings > 0 && texts.warnings(warnings)].filter(Boolean).join(", ");
@@ -31,8 +32,8 @@ export function Problems({ faults, check, onReveal, onFix }: Props) {
                 <b class="mono">{texts.goTo(fault.line, fault.column)}</b>
                 <span>{fault.message}{fault.hint !== undefined && <span class="muted"> · {fault.hint}</span>}</span>
               </button>
-              {fault.code === "secret.unknown" && may("editor") && <a class="btn small-btn" href={to("/secrets", { new: missingSecret(fault.message) })}>{texts.addMissing}</a>}
-              {fault.code === "config.unknown" && may("editor") && <a class="btn small-btn" href={to("/config", { new: missingConfig(fault.message) })}>{texts.addMissing}</a>}
+              {fault.code === "secret.unknown" && may("editor") && <button class="btn small-btn" onClick={() => onAdd("secret", missingSecret(fault.message))}>{texts.addMissing}</button>}
+              {fault.code === "config.unknown" && may("editor") && <button class="btn small-btn" onClick={() => onAdd("config", missingConfig(fault.message))}>{texts.addMissing}</button>}
               {fault.fix && <button class="btn small-btn" onClick={() => onFix(fault)}>{texts.fix(fault.fix.insert)}</button>}
             </li>
           ))}

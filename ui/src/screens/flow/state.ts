@@ -149,7 +149,7 @@ export class FlowEditor {
     this.reading.value = isSame ? { ...reading, graph: before.graph } : reading;
   }
 
-  private async validate(): Promise<void> {
+  async validate(): Promise<void> {
     this.checks?.abort();
     const checks = (this.checks = new AbortController());
     const text = this.text.peek();
