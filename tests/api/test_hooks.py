@@ -42,6 +42,7 @@ from support.receiver import Receiver
 from support.server import Server
 from support.waiting import PATIENCE_SECONDS, wait_for
 
+from .test_waiting_api import delete_what_is_waited_for
 from .test_workspaces_api import HEADER, team_at
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, or so").decode()
@@ -217,6 +218,25 @@ def test_an_answer_that_takes_too_long_is_the_acceptance(account: Client) -> Non
     assert reply.status == 202
     assert reply.json["started"] is True
     assert account.execution(reply.json["execution_id"])["status"] in ("running", "waiting")
+
+
+async def test_an_execution_that_is_deleted_while_its_result_is_waited_for_is_answered_as_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dedupe = "dedupe: \"${trigger.headers['x-id']}\""
+    async with two_accounts_at(tmp_path) as accounts:
+        await accounts.mara.flow(FLOW % ("{scheme: none}", f"respond: {{mode: result}}\n    {dedupe}"))
+        (trigger,) = (await accounts.mara.request("GET", "/api/v1/triggers")).json["triggers"]
+        first = await accounts.mara.request("POST", trigger["url"], 1, X_Id="one")
+        (execution,) = (await accounts.mara.request("GET", "/api/v1/executions")).json["executions"]
+        delete_what_is_waited_for(monkeypatch, accounts.mara)
+
+        again = await accounts.mara.request("POST", trigger["url"], 1, X_Id="one")
+
+    assert (first.status, first.json) == (200, {"got": 1})
+    assert (again.status, again.json) == (
+        200, {"started": False, "execution_id": execution["id"], "status": "completed"},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["accepted", "result"])

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from api.shapes import NAP
+from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.open_streams import OpenStreams
+from security.two_accounts import RETURN, ApiClient, two_accounts_at
 from support.asgi import call, program_at
 from support.client import PASSWORD, Client, Reply
 
@@ -116,3 +118,29 @@ async def test_an_execution_that_cannot_be_waited_for_is_answered_as_started(
         )  # fmt: skip
 
         assert (reply.status, "preference-applied" in reply.headers) == (201, False)
+
+
+def delete_what_is_waited_for(monkeypatch: pytest.MonkeyPatch, account: ApiClient) -> None:
+    """Let each execution be deleted just before a request waits for its end."""
+    until_end = EventFeed.until_end
+
+    async def until_end_of_deleted(feed: EventFeed, id: Any, *values: Any, **options: Any) -> Any:
+        assert (await account.request("DELETE", f"/api/v1/executions/{id}/record")).status == 200
+        return await until_end(feed, id, *values, **options)
+
+    monkeypatch.setattr(EventFeed, "until_end", until_end_of_deleted)
+
+
+async def test_an_execution_that_is_deleted_while_its_end_is_waited_for_is_answered_as_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        path = f"/api/v1/flows/{await accounts.mara.flow(RETURN)}/run"
+        headers = {"Prefer": "wait=30", "Idempotency_Key": "k"}
+        first = await accounts.mara.request("POST", path, {}, **headers)
+        delete_what_is_waited_for(monkeypatch, accounts.mara)
+
+        again = await accounts.mara.request("POST", path, {}, **headers)
+
+    assert (first.status, again.status, "preference-applied" in again.headers) == (200, 200, False)
+    assert again.json["execution_id"] == first.json["execution_id"]

@@ -223,7 +223,8 @@ async def _until_end(
     try:
         async with asyncio.timeout(hook.spec.respond.timeout_seconds):
             last = await state_of(request).feed.until_end(id, subscription, look=look)
-    except (TimeoutError, Unavailable):
+    except (TimeoutError, Unavailable, NotFound):
+        # It has started, also if it is being deleted by now.
         return None
     match last.event:
         case Completed(result=result):

@@ -13,7 +13,7 @@ from flowrunner.api.http.headers import header_of
 from flowrunner.api.http.routing import ADMITTED_AT, BoundedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN
-from flowrunner.domain.errors import TooManyRequests, Unauthorized, Unavailable
+from flowrunner.domain.errors import NotFound, TooManyRequests, Unauthorized, Unavailable
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import Subscription
@@ -69,8 +69,8 @@ async def _end_of(
             async with asyncio.timeout(seconds):
                 ends.append(await state.feed.until_end(id, subscription, look=look))
             return NORMAL_CLOSE
-        except (TimeoutError, Unavailable):
-            # It has started, which an outage must not hide: the client can ask for its end.
+        except (TimeoutError, Unavailable, NotFound):
+            # It has started, which neither an outage nor its deletion must hide: the client can ask for its end.
             return TRY_AGAIN
 
     try:
