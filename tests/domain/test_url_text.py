@@ -135,6 +135,30 @@ def test_no_argument_leads_away_at_servers_that_read_parameters_or_decode_twice(
             rendered(x, BASE, "/customers/", X, *after)
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        *("%c0%ae%c0%ae", "%C0%AE%C0%AE%C0%AFadmin", "%c0%2e%c0%2e", "a%c1%9c..", "%e0%80%ae%e0%80%ae", "%e0%81%9c"),
+        *(
+            "%f0%80%80%ae%f0%80%80%ae",
+            "%u002e%u002e%u002fadmin",
+            "%U005c",
+            "%25c0%25ae%25c0%25ae",
+            "%25%63%30%25%61%66",
+        ),
+    ],
+)
+def test_s76_no_argument_leads_away_at_servers_that_decode_longer_forms_of_ascii(x: str) -> None:
+    for after in ((), ("/orders",)):
+        with pytest.raises(ExpressionFailed, match="leads to another path"):
+            rendered(x, BASE, "/customers/", X, *after)
+
+
+@pytest.mark.parametrize("x", ["M%C3%BCller", "M%FCller", "5%25unit", "%25c0", "%F0%9F%98%80", "%e0%a4%95"])
+def test_an_argument_of_other_bytes_is_sent_as_it_is(x: str) -> None:
+    assert rendered(x, BASE, "/customers/", X).endswith(f"/customers/{x}")
+
+
 def test_an_argument_begins_no_parameter_of_its_segment() -> None:
     assert rendered("7;admin=1", BASE, "/customers/", X) == "https://api.example.com/v2/customers/7%3Badmin=1"
     assert rendered("50%25", BASE, "/customers/", X) == "https://api.example.com/v2/customers/50%25"

@@ -26,6 +26,8 @@ _MOST_CHARACTERS: Final = 8192
 # Servers that decode a segment before they look at it, some of them twice, take these for its end, too.
 _BETWEEN_SEGMENTS: Final = re.compile(r"[/\\]")
 _ENCODED_ASCII: Final = re.compile("%([0-7][0-9a-f])", re.IGNORECASE)
+# Longer forms of ASCII, which no UTF-8 has and some servers decode: `%c0%ae` and `%u002e` for a dot.
+_LONGER_FORM: Final = re.compile("%(?:c[01]%|e0%[89]|f0%8|u00[0-7])", re.IGNORECASE)
 _MOST_DECODINGS: Final = 4
 
 
@@ -99,6 +101,8 @@ def _leads_away(segment: str) -> bool:
     for _ in range(_MOST_DECODINGS):
         # Some servers take parameters away first: `..;x=1`.
         if any(part.partition(";")[0] in (".", "..") for part in _BETWEEN_SEGMENTS.split(segment)):
+            return True
+        if _LONGER_FORM.search(segment):
             return True
         segment, before = _ENCODED_ASCII.sub(_decoded, segment), segment
         if segment == before:
