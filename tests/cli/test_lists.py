@@ -11,7 +11,7 @@ from cli.servers import User
 from flowrunner.cli.lazy import LazyCommand
 from flowrunner.cli.main import main
 from flowrunner.cli.output import show
-from flowrunner.cli.text import relative, short_size
+from flowrunner.cli.text import fit, relative, short_size, width
 from support.databases import NOON
 
 NOTICE = "Only the first 50 entries are listed: -n NUMBER lists more, and --all lists all\n"
@@ -133,6 +133,36 @@ def test_a_table_shows_values_as_people_read_them(capsys: pytest.CaptureFixture[
         ["a", "1.5 s", "2 KiB", "b, c", "no", "-"],
         ["a", "90 ms", "2 KiB", "-", "yes", "-"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "shown"),
+    [
+        ("order", 5, "order"), ("orders", 5, "orde…"), ("Größe", 5, "Größe"), ("Größen", 5, "Größ…"),
+        ("注文番号", 8, "注文番号"), ("注文番号7", 8, "注文番…"), ("注文番号", 6, "注文…"),
+        ("e\u0301e\u0301e\u0301", 2, "e\u0301…"), ("e\u0301e\u0301", 2, "e\u0301e\u0301"), ("", 0, ""), ("a", 0, "…"),
+    ],
+)  # fmt: skip
+def test_a_text_is_cut_to_the_columns_that_there_are(text: str, columns: int, shown: str) -> None:
+    assert fit(text, columns) == shown
+    assert width(shown) <= max(columns, 1)
+
+
+# An approval's question may have megabytes, in any script: cut by one character after the other it took hours.
+@pytest.mark.timeout(60)
+def test_s61_a_list_cuts_texts_of_any_length(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with click.Context(click.Command("list")):
+        show([{"node": "ask", "prompt": "é" * 1_000_000, "step": "注" * 1_000_000}], "node prompt step")
+
+    title, line = capsys.readouterr().out.splitlines()
+    assert title.split() == ["NODE", "PROMPT", "STEP"]
+    assert re.fullmatch("ask   é+…  注+…", line)
+    assert width(line) <= 60
 
 
 @pytest.mark.parametrize(

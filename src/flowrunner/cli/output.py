@@ -248,7 +248,8 @@ def _total(widths: Sequence[int]) -> int:
 
 def _narrowed(widths: list[int], terminal: int) -> list[int]:
     """Return widths that fit the terminal: the widest columns give way, but the first, which has the ids."""
-    widths = [*widths]
+    # Each step takes one column away, so a text of megabytes would take millions of them.
+    widths = [widths[0], *(min(columns, terminal) for columns in widths[1:])]
     while len(widths) > 1 and _total(widths) > terminal:
         widest = max(range(1, len(widths)), key=widths.__getitem__)
         if widths[widest] <= 8:

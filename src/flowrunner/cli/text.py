@@ -31,18 +31,25 @@ def json_text(value: Any, *, indent: int | None) -> str:
 
 def width(text: str) -> int:
     """Return the number of columns that the text takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return len(text) if text.isascii() else sum(map(_columns_of, text))
+
+
+def _columns_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def fit(text: str, columns: int) -> str:
     """Return the text, cut with an ellipsis if it takes more columns."""
-    if width(text) <= columns:
-        return text
-    while text and width(text) > columns - 1:
-        text = text[:-1]
-    return f"{text}…"
+    used, end = 0, 0
+    for place, character in enumerate(text):
+        used += _columns_of(character)
+        if used > columns:
+            return f"{text[:end]}…"
+        if used < columns:
+            end = place + 1
+    return text
 
 
 def pad(text: str, columns: int) -> str:
