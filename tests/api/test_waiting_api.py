@@ -72,6 +72,22 @@ def test_a_rerun_waits_too(account: Client) -> None:
     assert account.execution(reply.json["execution_id"])["rerun_of"] == first
 
 
+async def test_s16_a_token_that_may_not_read_gets_no_result_of_what_others_have_started(tmp_path: Path) -> None:
+    seen = {}
+    async with two_accounts_at(tmp_path) as accounts:
+        path = f"/api/v1/flows/{await accounts.mara.flow(DOUBLE)}/run"
+        theirs = await accounts.mara.request("POST", path, {"input": {"n": 21}}, Prefer="wait=30")
+        again = f"/api/v1/executions/{theirs.json['execution_id']}/rerun"
+        for scopes in (("run",), ("read", "run")):
+            made = await accounts.mara.request("POST", "/api/v1/tokens", {"name": "t", "scopes": list(scopes)})
+            token = ApiClient(accounts.app, made.json["token"])
+            own = await token.request("POST", path, {"input": {"n": 1}}, Prefer="wait=30")
+            replies = [own, await token.request("POST", again, {"from": "a"}, Prefer="wait=30")]
+            seen[scopes] = [(reply.status, reply.json.get("result")) for reply in replies]
+
+    assert seen == {("run",): [(200, 2), (201, None)], ("read", "run"): [(200, 2), (200, 42)]}
+
+
 def test_a_repeated_request_waits_for_the_execution_that_the_first_one_started(account: Client) -> None:
     flow_id = account.new_flow(DOUBLE)
     first = run(account, flow_id, "wait=30", {"n": 4}, Idempotency_Key="k")

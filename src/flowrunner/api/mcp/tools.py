@@ -393,7 +393,7 @@ _TOOLS: Final = (
         description="Start a new execution that repeats one with the present definition of its flow: whole, with"
         " another input, or from one of its nodes on. Its effects are real.",
         arguments=takes.RerunArguments,
-        rights=_RUN,
+        rights=_READ | _RUN,
         run=_rerun,
         destroys=True,
         reaches_out=True,
