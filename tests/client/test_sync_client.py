@@ -224,6 +224,13 @@ def test_secrets_are_named_and_never_shown(client: Client) -> None:
     assert token.token not in repr(token)
 
 
+def test_null_is_a_value_of_the_store(client: Client) -> None:
+    assert client.store.set("last order", None, ttl="1h").expires_at
+    assert client.store.get("last order").value is None
+    with pytest.raises(ValidationError, match="delete the value instead"):
+        client.config.set("LIMIT", None)
+
+
 def test_an_error_says_what_to_do(client: Client) -> None:
     with pytest.raises(ValidationError) as caught:
         client.request("POST", "/flows", json={"name": "x", "definition": "nodes: {}"})

@@ -113,6 +113,7 @@ def call(
     *,
     query: Query | None = None,
     body: Mapping[str, Any] | None = None,
+    exact: Mapping[str, Any] | None = None,
     headers: Mapping[str, str | None] | None = None,
     key: str | bool | None = None,
     wait: int | None = None,
@@ -122,13 +123,15 @@ def call(
 
     Args:
         body: Its members that are None are left out.
+        exact: More members of the body, which are sent also if they are None.
         key: The caller's idempotency key; True for one that is made here.
         wait: Seconds for which the server waits for the end of an execution.
         seconds: How much longer than usual the server may take.
     """
+    json = None if body is None and exact is None else {**members(body or {}), **(exact or {})}
     return Call(
         request=request(
-            method, path, query=query, json=None if body is None else members(body), idempotency_key=key,
+            method, path, query=query, json=json, idempotency_key=key,
             headers={**(headers or {}), "Prefer": None if wait is None else f"wait={wait}"},
         ),
         decode=lambda found: answer.of(found.object(), etag=found.etag),

@@ -33,7 +33,7 @@ class Configuration(Group[K]):
             if_none_match: `*` creates the value, or fails if there is one.
         """
         headers = {"If-Match": if_match, "If-None-Match": if_none_match}
-        return call(ConfigValue, "PUT", f"/config/{segment(name)}", body={"value": value}, headers=headers)
+        return call(ConfigValue, "PUT", f"/config/{segment(name)}", exact={"value": value}, headers=headers)
 
     @operation("deleteConfigValue")
     def delete(self, name: str, *, if_match: str | None = None) -> Call[Message]:

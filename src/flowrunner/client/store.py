@@ -46,9 +46,9 @@ class Store(Group[K]):
             if_match: The `etag` of the entry as it was read: if it has changed since, nothing is changed.
             if_none_match: `*` creates the entry, or fails if there is one.
         """
-        body = {"value": value} if ttl is None else {"value": value, "ttl": ttl}
+        body, exact = {"ttl": ttl}, {"value": value}
         headers = {"If-Match": if_match, "If-None-Match": if_none_match}
-        return call(Entry, "PUT", "/store/entry", query=_at(key, namespace), body=body, headers=headers)
+        return call(Entry, "PUT", "/store/entry", query=_at(key, namespace), body=body, exact=exact, headers=headers)
 
     @operation("deleteStoreEntry")
     def delete(self, key: str, *, namespace: str = _DEFAULT, if_match: str | None = None) -> Call[Message]:
