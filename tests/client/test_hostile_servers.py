@@ -182,6 +182,15 @@ def test_what_any_earlier_attempt_may_have_done_is_said() -> None:
         attempts.checked(Answer(status=404, headers={}, body=b'{"error": {"code": "not_found", "message": "No"}}'))
 
 
+def test_a_header_of_the_caller_is_sent_instead_of_one_of_the_client_however_it_is_written(ask: Ask) -> None:
+    with scripted(answer(200, {})) as server:
+        ask(server.url, "GET", "/x", headers={"accept": "image/svg+xml", "AUTHORIZATION": "Bearer other"})
+
+    head = server.requests[0].lower()
+    assert "accept: image/svg+xml\r\n" in head
+    assert (head.count("\r\naccept: "), head.count("\r\nauthorization: ")) == (1, 1)
+
+
 def test_a_server_that_is_not_there_has_done_nothing(ask: Ask) -> None:
     with scripted() as server:
         pass

@@ -111,7 +111,8 @@ def request(
         ValueError: The request could not be sent as it is.
     """
     body, media_type = _body(json, content, content_type)
-    kept = {name: value for name, value in (headers or {}).items() if value is not None}
+    # Written as the client writes its own, so that a caller's replaces that.
+    kept = {name.title(): value for name, value in (headers or {}).items() if value is not None}
     if media_type is not None:
         kept["Content-Type"] = media_type
     if idempotency_key == "":
