@@ -22,8 +22,9 @@ from flowrunner.ports.flows import FlowFilter, FlowSort, NamedChange, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.flow_pages import _page_of
-from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.flows import CALLED, SqlFlows
 from flowrunner.storage.postgres.transaction import translated
+from flowrunner.storage.transaction import Sql
 from support.databases import MARA, NOON, OMAR, OMAR_ACCOUNT, Place, open_database, rows_of
 from support.postgres import connected
 
@@ -223,6 +224,32 @@ def test_postgresql_reads_a_page_of_sorted_flows_by_an_index(path: str) -> None:
         found = connected(path, plan)
         assert re.search(rf"Index.* using {INDEXES[sort]} on flows", found), found
         assert "Seq Scan" not in found, found
+
+
+MANY_FLOWS: Final = """
+INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at,
+                   secret_names, config_names)
+SELECT 'flow-' || n, 'w', 'name ' || n, '', '', '[]', 'revision', 1, 1, 1, '[]', '[]' FROM generate_series(1, 2000) n
+"""
+
+
+@pytest.mark.only("postgres")
+@pytest.mark.parametrize("statement", [CALLED, _page_of(frozenset({"name"}), sort="name", is_reversed=False)])
+def test_postgresql_finds_flows_of_a_name_by_an_index(path: str, statement: Sql) -> None:
+    text, names = translated(statement)
+    values = {"workspace_id": "w", "counts": True, "limit": 5, "offset": 0}
+
+    async def plan(connection: "asyncpg.Connection[Any]") -> list[str]:
+        # Of few flows, a scan is as cheap.
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(MANY_FLOWS)
+        await connection.execute("ANALYZE flows")
+        found = await connection.fetch(f"EXPLAIN {text}", *[values.get(name, "zzz") for name in names])
+        return [row[0] for row in found]
+
+    found = connected(path, plan)
+    assert [step for step in found if "Index Cond:" in step and "name" in step], found
+    assert not any("Seq Scan on flows" in step for step in found), found
 
 
 # Names of flows, and texts that are found in each, and not.

@@ -18,9 +18,13 @@ from flowrunner.storage.transaction import Statement, listed, one_row
 
 _FLOWS_AT_ONCE: Final = 100
 
+# As in the index of names, whose order must not depend on where the database was made.
+NAME_IN_POSTGRES: Final = 'name COLLATE "C"'
 # The conditions of a filter, by their parameters.
 _CONDITIONS: Final[Mapping[str, Statement]] = {
-    "name": Statement(sqlite="AND name IN (:name, :composed)", postgres="AND name IN (:name, :composed)"),
+    "name": Statement(
+        sqlite="AND name IN (:name, :composed)", postgres=f"AND {NAME_IN_POSTGRES} IN (:name, :composed)"
+    ),
     "tags": Statement(
         sqlite="""
 AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
@@ -64,8 +68,7 @@ def _by(*columns: str, comparison: str) -> _FlowOrder:
     """Return the order by columns whose last values are `:after_…`. Args: comparison: `>`, or `<` for the reverse."""
     direction = "" if comparison == ">" else " DESC"
     values = [f":after_{column}" for column in columns]
-    # The order of names must not depend on where the database was made.
-    in_postgres = ['name COLLATE "C"' if column == "name" else column for column in columns]
+    in_postgres = [NAME_IN_POSTGRES if column == "name" else column for column in columns]
 
     def after(names: Sequence[str]) -> str:
         return f"AND ({', '.join(names)}) {comparison} ({', '.join(values)})"

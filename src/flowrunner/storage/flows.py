@@ -29,10 +29,10 @@ from flowrunner.ports.page import Page
 from flowrunner.storage import flow_changes, triggers
 from flowrunner.storage.database import Database
 from flowrunner.storage.deleted_workspaces import check_not_deleted
-from flowrunner.storage.flow_pages import read_page
+from flowrunner.storage.flow_pages import NAME_IN_POSTGRES, read_page
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Row, Transaction, existing_row, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, existing_row, one_row
 
 UNINDEXED: Final = """
 SELECT f.workspace_id, f.id, r.id, r.definition FROM flows f JOIN revisions r ON r.id = f.revision_id
@@ -43,11 +43,12 @@ SELECT revision_id, name, disabled_at IS NOT NULL, (SELECT paused_at IS NOT NULL
   FROM flows WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 # Two rows are enough to know that a name is ambiguous.
-CALLED: Final = """
+_CALLED: Final = """
 SELECT id FROM flows
- WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND (id = :id OR name = :id)
+ WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND (id = :id OR {name} = :id)
  ORDER BY id <> :id, id LIMIT 2
 """
+CALLED: Final = Statement(sqlite=_CALLED.format(name="name"), postgres=_CALLED.format(name=NAME_IN_POSTGRES))
 REVISION_NAMED: Final = """
 SELECT r.id FROM revisions r JOIN flows f ON f.id = r.flow_id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
