@@ -6,12 +6,14 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from flowrunner.flowtest.memory import GivenFlow, GivenFlows
+from flowrunner.flowtest.memory import NOBODY, GivenFlow, GivenFlows
+from flowrunner.flowtest.offline import NoHttp, NoImap, NoMail, NoSql
 from flowrunner.flowtest.paths import edges_of
 from flowrunner.flowtest.run_test import FlowTestResult, Runtime, run_flow_test
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runtime import open_runtime
+from flowrunner.plugin import NodeFailure
 from support.flows import flow_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -205,3 +207,77 @@ nodes:
 
     assert (what_differs(result), result.virtual_seconds) == ({}, 3 * 3600)
     assert result.status == "completed"
+
+
+async def test_an_answer_is_for_the_node_that_it_names(runtime: Runtime) -> None:
+    text = """\
+nodes:
+  both:
+    type: parallel
+    branches:
+      left: {nodes: {ask: {type: approval, params: {prompt: L?}}}}
+      right: {nodes: {ask: {type: approval, params: {prompt: R?}, next: {approved: tell}}, tell: {type: return}}}
+    next: last
+  last: {type: approval, params: {prompt: Last?}}
+"""
+    answers: dict[str, Any] = {"last": {"approved": True}, "both.right.ask": {"approved": True}}
+
+    right = await result_of(runtime, text, approvals=answers, expect={"status": "waiting"})
+    all_of_them = await result_of(runtime, text, approvals={**answers, "both.left.ask": {"approved": False}})
+
+    asks = [("both", "left", "ask"), ("both", "right", "ask")]
+    assert right.trace.tries == dict.fromkeys([("both",), *asks, ("both", "right", "tell")], 1)
+    assert (right.problems, all_of_them.problems) == ([], [])
+    assert all_of_them.trace.path == ("both", "last")
+
+
+async def test_a_trigger_gives_the_time_of_the_test_and_must_be_one_of_the_flow(runtime: Runtime) -> None:
+    text = """\
+triggers: {hook: {type: webhook, verify: none, input: {at: "${trigger.at}", n: "${trigger.body.n}"}}}
+nodes: {a: {type: return, params: {value: "${flow.input}"}}}
+"""
+    found = await result_of(
+        runtime, text, trigger={"name": "hook", "body": {"n": 5}}, now="2029-12-31T23:00:00Z",
+        expect={"result": {"at": "2029-12-31T23:00:00.000Z", "n": 5}},
+    )  # fmt: skip
+    missing = await result_of(runtime, text, trigger={"name": "other", "body": {}})
+
+    assert (what_differs(found), found.problems) == ({}, [])
+    assert missing.problems == ["the flow has no trigger 'other'"]
+
+
+async def test_input_that_is_refused_is_the_error_of_the_execution(runtime: Runtime) -> None:
+    text = "inputs: {n: {type: integer}}\nnodes: {a: {type: return}}\n"
+
+    result = await result_of(runtime, text, input={"n": "x"}, expect={"error": {"type": "input.invalid"}})
+
+    assert (what_differs(result), result.status) == ({}, "failed")
+    assert result.trace.path == ()
+
+
+async def test_a_flow_that_is_started_twice_with_one_key_runs_once(runtime: Runtime) -> None:
+    text = """\
+metadata: {name: parent}
+nodes:
+  one: {type: flow, params: {flow: child, input: {n: 2}, dedupe: k, wait: false}, next: two}
+  two: {type: flow, params: {flow: child, input: {n: 2}, dedupe: k, wait: false}, next: three}
+  three: {type: flow, params: {flow: child, input: {n: 2}, dedupe: l, wait: false}, next: end}
+  end: {type: return, params: {value: ["${nodes.one.result}", "${nodes.two.result}", "${nodes.three.result}"]}}
+"""
+    result = await result_of(runtime, text, CHILD)
+
+    started: Any = result.events[-1].result  # type: ignore[union-attr]
+    assert [one["execution_id"] for one in started] == ["exec_2", "exec_2", "exec_4"]
+
+
+async def test_clients_of_flow_tests_reach_nothing() -> None:
+    clients: list[Any] = [NoMail().of(NOBODY), NoImap().of(NOBODY), NoSql().of(NOBODY)]
+    asked = [NoHttp().of(NOBODY).request("GET", "https://example.com", headers={})]
+    asked += [clients[0].send(None, sender="a", recipients=[], write=lambda: None)]
+    asked += [client.run(None, lambda session: 1, seconds=1.0) for client in clients[1:]]
+    async with NoHttp().hold() as held:
+        asked.append(held.request("GET", "https://example.com", headers={}))
+
+    for request in asked:
+        with pytest.raises(NodeFailure, match="offline"):
+            await request
