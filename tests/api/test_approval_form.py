@@ -281,3 +281,28 @@ def test_a_property_without_a_name_is_written_as_json() -> None:
     fields = fields_of({"properties": {"": {"type": "string"}}})
 
     assert data_of(fields, {"field.": '{"": "x"}'}) == {"": "x"}
+
+
+@pytest.mark.parametrize(("sent", "place"), [(None, 1), ({}, None), ({"size": "2"}, 2), ({"size": "0"}, 0)])
+def test_the_choice_that_was_made_or_is_the_default_is_selected(sent: dict[str, str] | None, place: int | None) -> None:
+    form: JSON = {"properties": {"size": {"enum": ["S", "M", "L"], "default": "M"}}}
+    (field,) = fields_of(form)
+    texts = None if sent is None else {field.key: sent.get("size", "")}
+
+    page = bytes(question(approval_of(form), sent=texts).body).decode()
+
+    selected = re.findall(r'<option value="(\d+)" selected>', page)
+    assert selected == ([] if place is None else [str(place)])
+
+
+@pytest.mark.parametrize(
+    ("default", "sent", "is_ticked"),
+    [(True, None, True), (False, None, False), (True, "", False), (False, "yes", True)],
+)
+def test_a_box_is_ticked_by_its_default_or_by_what_was_sent(default: bool, sent: str | None, is_ticked: bool) -> None:
+    form: JSON = {"properties": {"sure": {"type": "boolean", "default": default}}}
+    (field,) = fields_of(form)
+
+    page = bytes(question(approval_of(form), sent=None if sent is None else {field.key: sent}).body).decode()
+
+    assert (f'type="checkbox" name="{field.key}" value="yes" checked>' in page) is is_ticked

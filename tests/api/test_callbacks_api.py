@@ -395,6 +395,7 @@ def test_a_test_says_at_once_how_it_went(account: Client, receiver: Receiver) ->
     assert (done.json["state"], done.json["status_code"], done.json["event"]) == ("delivered", 200, "callback.test")
     (effect,) = receiver.effects(path)
     assert effect.json["type"] == "dev.flowrunner.callback.test.v1"
+    assert effect.json["data"] == {"callback": {"id": callback["id"], "name": callback["name"]}}
     assert account.get(f"{CALLBACKS}/{callback['id']}/deliveries").json["deliveries"] == [done.json]
 
     refused, _ = new_callback(account, receiver)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from api.shapes import SMALLEST, assert_error
 from flowrunner.api.http.answers import link_to_next, part_of
+from flowrunner.api.http.paging import listed_of
 from flowrunner.api.http.requests import page_of
 from flowrunner.ports.page import Listed
 from flowrunner.storage.sqlite.database import SqliteDatabase
@@ -37,6 +38,18 @@ def test_a_list_says_which_part_of_it_an_answer_has(listed: Listed[Any], cursor:
     found = part_of(page_of(5, 0 if cursor else 2, cursor), listed)
 
     assert {name: value for name, value in found.items() if value is not msgspec.UNSET} == {"limit": 5, **part}
+
+
+@pytest.mark.parametrize(
+    ("found", "items", "cursor"), [("", "", None), ("a", "a", None), ("ab", "ab", None), ("abc", "ab", "at b")]
+)
+def test_one_entry_more_than_a_page_has_room_for_tells_of_a_next_page(
+    found: str, items: str, cursor: str | None
+) -> None:
+    for page, total in ((page_of(2, 0, None), 9), (page_of(2, 0, "a"), None), (page_of(2, 0, "a", count=True), 9)):
+        listed = listed_of(page, list(found), 9, lambda entry: f"at {entry}")
+
+        assert listed == Listed(items=list(items), total=total, next_cursor=cursor)
 
 
 def flows(account: Client) -> str:

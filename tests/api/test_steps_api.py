@@ -55,6 +55,7 @@ def test_each_step_has_its_input_its_result_and_its_place(account: Client) -> No
     assert (double["scope"], double["parent"]) == ("each.1[0]", each["id"])
     assert (double["input"]["value"], double["result"]["value"]) == (1, 2)
     assert "scope" not in each
+    assert {step["action"] for step in steps} == {"default"}
 
 
 def test_a_step_is_found_by_its_name_and_by_its_scope(account: Client) -> None:
