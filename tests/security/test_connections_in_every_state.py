@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -208,10 +209,20 @@ def test_s62_a_subscriber_that_sends_much_is_told_of_events_all_the_same(server:
 # Many
 
 
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """A server, and clients that have logged in before the crowds, which use up what their address may ask for without
+    a valid token."""
+
+    server: MonitoredServer
+    admin: Client
+    account: Client
+    # Not the account itself, whose session a thousand other logins would end.
+    visitor: Client
+
+
 @pytest.fixture(scope="module")
-def crowded(
-    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Iterator[tuple[MonitoredServer, Client]]:
+def crowded(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Crowded]:
     """A server with default settings; in CI, where the others' logins cost most, it hashes passwords quickly."""
     directory = tmp_path_factory.mktemp("crowded")
     program = ""
@@ -220,8 +231,8 @@ def crowded(
         Path(program).write_text(QUICK_PROGRAM)
     server = MonitoredServer(directory, program=program)
     try:
-        account = server.start().admin().new_account()
-        yield server, account
+        admin = server.start().admin()
+        yield Crowded(server, admin, account=admin.new_account(), visitor=admin.new_account())
     finally:
         server.stop()
 
@@ -263,9 +274,9 @@ def others(visitor: Client) -> Iterator[list[float]]:
     assert wrong == []
 
 
-def dropped_by(server: Server) -> int:
+def dropped_by_server_of(admin: Client) -> int:
     """Return how many connections the server has dropped for others."""
-    metrics = server.admin().get("/metrics").body.decode()
+    metrics = admin.get("/metrics").body.decode()
     found = re.findall(r'flowrunner_requests_refused_total\{limit="connections"\} ([\d.]+)', metrics)
     return int(float(found[0])) if found else 0
 
@@ -273,27 +284,26 @@ def dropped_by(server: Server) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(300)
 def test_s62_a_crowd_of_each_kind_keeps_no_others_out(
-    crowded: tuple[MonitoredServer, Client], kind: str, pytestconfig: pytest.Config, scoreboard: Scoreboard
+    crowded: Crowded, kind: str, pytestconfig: pytest.Config, scoreboard: Scoreboard
 ) -> None:
-    server, account = crowded
+    server, account = crowded.server, crowded.account
     is_whole = bool(pytestconfig.getoption("--scoreboard"))
     execution = account.run(account.new_flow(WAITS))
     count = min(MANY, MANY_SOCKETS if "pings" in kind else MANY) if is_whole else FEW
     if not is_whole and kind == "unread answers":
         count = FEW_UNREAD
-    dropped = dropped_by(server)
+    dropped = dropped_by_server_of(crowded.admin)
     idle = server.stalls().peak_bytes
 
-    # Not the account itself, whose session a thousand other logins would end.
-    with others(server.admin().new_account()) as took:
+    with others(crowded.visitor) as took:
         with crowd(server, kind, count, token=account.token or "", execution=execution):
             # In CI the others ask a few times: who is let go comes back all the while, which costs most.
             time.sleep(10 if is_whole else 0.3)
             assert account.run_to_end("nodes: {a: {type: return}}")["status"] == "completed"
             if "unread answers" in kind:
-                wait_for(lambda: dropped_by(server) > dropped)
+                wait_for(lambda: dropped_by_server_of(crowded.admin) > dropped)
 
-    dropped = dropped_by(server) - dropped
+    dropped = dropped_by_server_of(crowded.admin) - dropped
     stalls = server.stalls()
     megabytes = (stalls.peak_bytes - idle) / 2**20
     print(
