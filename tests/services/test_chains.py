@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from flowrunner.dispatch.fair_queue import ActiveLimit
 from flowrunner.domain import chain_loops
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import Chained
 from flowrunner.domain.errors import InvalidFlow, LimitReached
 from flowrunner.domain.events import Started
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.triggers import FAILING_AFTER
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.flows import NamedChange
@@ -252,6 +254,27 @@ async def test_a_pause_of_the_installation_keeps_the_ends(world: ChainSetup) -> 
 
     assert before == []
     assert len(await world.started_by(listener)) == 1
+
+
+async def test_an_end_waits_while_the_queue_of_its_workspace_is_full(
+    world: ChainSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, listener = await world.save(SYNC), await world.save(after())
+    await world.run(sync)
+    monkeypatch.setattr(world.engine.dispatcher, "_limits", WorkspaceLimits(queued=0))
+    monkeypatch.setattr(world.engine.dispatcher, "_active_limit", ActiveLimit(0, 0))
+
+    await world.servers[0].start_all()
+    before, due = await world.started_by(listener), await world.servers[0].next_due()
+    now = world.engine.clock.now()
+    monkeypatch.undo()
+    await world.settle()
+
+    assert before == []
+    assert due is not None
+    assert due > now, "it rests before it is tried again"
+    assert len(await world.started_by(listener)) == 1
+    assert (await world.trigger_of(listener)).failures == 0
 
 
 async def test_an_end_that_cannot_start_the_flow_says_why(world: ChainSetup) -> None:

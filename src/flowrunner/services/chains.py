@@ -10,7 +10,7 @@ import structlog
 
 from flowrunner.bounded_json import decode_json
 from flowrunner.domain.causes import Chained, ChildOf, depth_of
-from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
+from flowrunner.domain.errors import FlowRunnerError, NotFound, TooManyRequests, Unavailable
 from flowrunner.domain.triggers import Chain
 from flowrunner.domain.values import WorkspaceId, rfc3339, rfc3339_or_none
 from flowrunner.fair_slots import FairSlots
@@ -61,29 +61,39 @@ class Chains:
         self._clock = clock
         self._slots = FairSlots(total=_CONCURRENT, share=_CONCURRENT_OF_A_WORKSPACE, sure=2)
         self.changed = changed
+        # Until when ends whose workspace has a full queue of executions rest; None while there are none.
+        self._resting_until: datetime | None = None
 
     async def next_due(self) -> datetime | None:
         """Return when `start_all` may have something to do; None while no trigger waits for an end."""
         has_ends, has_listeners = await self._store.state()
+        now = self._clock.now()
         if has_ends:
-            return self._clock.now()
-        return self._clock.now() + _LOOK if has_listeners else None
+            # The clock may have been set back.
+            return now if self._resting_until is None else min(max(now, self._resting_until), now + _LOOK)
+        return now + _LOOK if has_listeners else None
 
     async def start_all(self) -> None:
-        """Start an execution for each end. Raises: Unavailable."""
-        await handle_fairly(
-            lambda outside: self._store.ends(limit=_AT_A_TIME, outside=outside),
-            self._handle,
-            key=lambda end: (end.trigger_id, end.execution_id),
-            workspace=lambda end: _NO_WORKSPACE if end.trigger is None else end.trigger.workspace_id,
-            slots=self._slots,
-        )
+        """Start an execution for each end, except while the queue of its workspace is full. Raises: Unavailable."""
+        try:
+            await handle_fairly(
+                lambda outside: self._store.ends(limit=_AT_A_TIME, outside=outside),
+                self._handle,
+                key=lambda end: (end.trigger_id, end.execution_id),
+                workspace=lambda end: _NO_WORKSPACE if end.trigger is None else end.trigger.workspace_id,
+                slots=self._slots,
+            )
+            self._resting_until = None
+        except TooManyRequests as full:
+            if self._resting_until is None:
+                logger.warning("trigger.waits", reason=str(full))
+            self._resting_until = self._clock.now() + _LOOK
 
     async def _handle(self, end: EndedExecution) -> None:
-        """Start what an end starts, or note why it does not. Raises: Unavailable."""
+        """Start what an end starts, or note why it does not. Raises: Unavailable, TooManyRequests."""
         try:
             await self._start(end)
-        except Unavailable:
+        except (Unavailable, TooManyRequests):
             raise
         except FlowRunnerError as error:
             logger.warning("trigger.failed", trigger=end.trigger_id, reason=str(error))
@@ -94,7 +104,7 @@ class Chains:
             await self._store.fail(end, error="An internal error: see the log of the server")
 
     async def _start(self, end: EndedExecution) -> None:
-        """Raises: Unavailable; another FlowRunnerError if the flow cannot be started."""
+        """Raises: Unavailable, TooManyRequests; another FlowRunnerError if the flow cannot be started."""
         trigger = end.trigger
         if trigger is not None and trigger.spec is None and trigger.type == "execution":
             raise TriggerUnreadable(UNREADABLE)
