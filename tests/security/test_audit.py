@@ -871,3 +871,35 @@ def test_the_log_of_thousands_is_checked_in_a_moment(tmp_path: Path) -> None:
 
     assert check_chain_of(path).rows == 5_000
     assert time.monotonic() - began < 10
+
+
+async def test_s56_an_outage_loses_no_count_of_rejections() -> None:
+    written: list[AuditEntry] = []
+    is_away = False
+
+    class Store:
+        async def add(self, entry: AuditEntry) -> None:
+            if is_away and entry.action.endswith(".more"):
+                raise Unavailable("The database does not answer")
+            written.append(entry)
+
+    log = AuditLog(Store(), clock := SteppingClock())  # type: ignore[arg-type] # only what is called
+    began = clock.now()
+    for minute in range(3):
+        is_away = minute < 2
+        for n in range(2 * MOST):
+            log.login_failed(None, address=f"192.0.2.{n % 250}")
+            await log.denied(None, "GET", "/flows", address=f"192.0.2.{n % 250}")
+        clock.advance(minutes=2)
+        if is_away:
+            with pytest.raises(Unavailable):
+                await log.write_rejection_counts()
+    await log.write_rejection_counts()
+    await log.write_rejection_counts(at_once=True)
+
+    entries = [entry for entry in written if not entry.action.endswith(".more")]
+    counts = {entry.action: entry.details["count"] for entry in written if entry.action.endswith(".more")}
+    assert len(written) - len(entries) == len(counts) == 2, "each count is written once"
+    assert len(entries) + sum(map(int, map(str, counts.values()))) == 3 * 4 * MOST
+    since = {str(entry.details["since"]) for entry in written if entry.action.endswith(".more")}
+    assert {text[:16] for text in since} == {began.isoformat()[:16]}

@@ -72,6 +72,8 @@ class AuditLog:
         self._store = store
         self._clock = clock
         self._window: _Window | None = None
+        # The counts of windows that are over.
+        self._unwritten: _Window | None = None
         self._writing: set[asyncio.Task[None]] = set()
 
     async def page(self, caller: Caller, wanted: AuditFilter, page: Page) -> Listed[AuditRow]:
@@ -211,8 +213,9 @@ class AuditLog:
         """Return the window of this minute; write the counts of the previous one in the background."""
         now = self._clock.now()
         if self._window is not None and self._window.is_over(now):
-            self._do_later(self._write_counts(self._window))
+            self._keep(self._window)
             self._window = None
+            self._do_later(self._write_counts())
         if self._window is None:
             self._window = _Window(now)
         return self._window
@@ -220,23 +223,41 @@ class AuditLog:
     async def write_rejection_counts(self, *, at_once: bool = False) -> None:
         """Write the number of rejections without an entry of their own, once their minute is over."""
         await self.settle()
-        window = self._window
-        if window is None or not (at_once or window.is_over(self._clock.now())):
-            return
-        self._window = None
-        await self._write_counts(window)
+        if self._window is not None and (at_once or self._window.is_over(self._clock.now())):
+            self._keep(self._window)
+            self._window = None
+        await self._write_counts()
 
-    async def _write_counts(self, window: _Window) -> None:
-        for (action, account_id), count in sorted(window.unwritten.items(), key=str):
-            entry = AuditEntry(
-                at=self._clock.now(),
-                action=f"{action}.more",
-                object=("audit", "") if account_id is None else ("account", account_id),
-                workspace_id=None if account_id is None else personal_workspace(account_id),
-                outcome="denied" if action == "request.denied" else "failed",
-                details={"count": count, "since": rfc3339(window.began_at)},
-            )
-            await self._store.add(entry)
+    async def _write_counts(self) -> None:
+        """Write the counts of the windows that are over.
+
+        Raises: Unavailable; the next call writes the rest. A count whose outcome is unknown is then written again.
+        """
+        left, self._unwritten = self._unwritten, None
+        if left is None:
+            return
+        try:
+            for action, account_id in sorted(left.unwritten, key=str):
+                entry = AuditEntry(
+                    at=self._clock.now(),
+                    action=f"{action}.more",
+                    object=("audit", "") if account_id is None else ("account", account_id),
+                    workspace_id=None if account_id is None else personal_workspace(account_id),
+                    outcome="denied" if action == "request.denied" else "failed",
+                    details={"count": left.unwritten[action, account_id], "since": rfc3339(left.began_at)},
+                )
+                await self._store.add(entry)
+                del left.unwritten[action, account_id]
+        finally:
+            self._keep(left)
+
+    def _keep(self, window: _Window) -> None:
+        """Add the counts of a window that is over to those that are to be written."""
+        if not window.unwritten:
+            return
+        kept = self._unwritten = self._unwritten or _Window(window.began_at)
+        kept.began_at = min(kept.began_at, window.began_at)
+        kept.unwritten += window.unwritten
 
     async def write_act_counts(self) -> None:
         """Write the numbers of acts beyond the shares of their accounts, at most one of each kind a minute."""
