@@ -12,7 +12,7 @@ from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.jobs import Job, JobError, JobStatus, RunningJob, key_of_item
 from flowrunner.domain.values import JSON, ExecutionId, JobId, WorkspaceId
-from flowrunner.ports.secrets import Redactor, SecretReader
+from flowrunner.ports.secrets import Redactor, SecretReader, WrongKey
 from flowrunner.services import jobs as job_service
 from flowrunner.services.backfills import BackfillTrigger
 from flowrunner.services.bulk_executions import DeleteExecutions
@@ -385,3 +385,24 @@ async def test_a_job_whose_row_cannot_be_read_is_logged_once_and_stops_no_other(
     assert loads.count(broken.id) <= 1 + (loop.time() - begun) / 0.05
     assert [(entry["event"], entry["job_id"]) for entry in logged] == [("job.unreadable", broken.id)]
     assert (await jobs.get(mara, good.id)).status is JobStatus.COMPLETED
+
+
+async def test_a_job_that_cannot_go_on_is_not_called_unreadable(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_service, "_UNREADABLE_SECONDS", 0.01)
+    jobs = jobs_of(engine, Backfill())
+    job = await created(jobs, mara, 3)
+    redactor, failures = jobs._vault.redactor, iter(range(3))
+
+    async def failing(workspace_id: WorkspaceId) -> Redactor:
+        if next(failures, None) is not None:
+            raise WrongKey("The master key of a data key is missing")
+        return await redactor(workspace_id)
+
+    monkeypatch.setattr(jobs._vault, "redactor", failing)
+    with capture_logs() as logged:
+        await jobs.advance()
+
+    assert [(entry["event"], entry["job_id"]) for entry in logged] == [("job.crashed", job.id)]
+    assert (await jobs.get(mara, JobId(job.id))).status is JobStatus.COMPLETED

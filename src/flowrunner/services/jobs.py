@@ -143,18 +143,23 @@ class Jobs:
         except Unavailable as error:
             logger.warning("job.interrupted", job_id=id, reason=str(error))
             await asyncio.sleep(_WAIT_SECONDS)
-        except Exception:
-            # Its row cannot be read or written. It is tried again, because another version may repair that.
+        except Exception as error:
+            # It is tried again: another version may be able to read or write its row.
             if id not in self._broken:
-                logger.exception("job.unreadable", job_id=id)
+                logger.exception("job.unreadable" if isinstance(error, _Unreadable) else "job.crashed", job_id=id)
             self._broken.add(id)
             await asyncio.sleep(_UNREADABLE_SECONDS)
         finally:
             del self._is_stopped[id]
 
     async def _advance(self, id: JobId) -> "_Step":
-        """Do a page of a job. Raises: Unavailable."""
-        loaded = await self._store.load(id)
+        """Do a page of a job. Raises: Unavailable, _Unreadable."""
+        try:
+            loaded = await self._store.load(id)
+        except Unavailable:
+            raise
+        except Exception as error:
+            raise _Unreadable from error
         if loaded is None:
             return _Step.ENDED
         job, caller = loaded
@@ -195,6 +200,10 @@ class Jobs:
         )
         is_advanced = await self._store.advance(job, progress, at=self._clock.now())
         return _Step.MOVED if is_advanced and len(errors) == len(items) else _Step.WAITING
+
+
+class _Unreadable(Exception):
+    """The row of a job cannot be read."""
 
 
 class _Step(Enum):
