@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from flowrunner.bootstrap.ownership import owning
 from flowrunner.domain.errors import Unavailable
 from flowrunner.settings import load_settings
 from flowrunner.storage.migrations import HEAD, UnusableDatabase
+from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, connected
 from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.postgres.ownership import PostgresOwnership, ownership_of
@@ -304,3 +306,25 @@ async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     while data := await reader.read(65536):
         writer.write(data)
     writer.close()
+
+
+async def test_doctor_reports_an_outage_that_begins_between_its_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, paused_at = PostgresServer().start(), SqlPause.paused_at
+
+    async def stopped_before(pause: SqlPause) -> datetime | None:
+        server.stop()
+        return await paused_at(pause)
+
+    try:
+        settings = load_settings({"data_dir": str(tmp_path), "port": "0"}, {"FLOWRUNNER_DATABASE_URL": server.url()})
+        await migrate(settings)
+        monkeypatch.setattr(SqlPause, "paused_at", stopped_before)
+
+        found = await examine(settings)
+    finally:
+        server.stop()
+
+    assert [finding.state for finding in found if finding.check == "database"] == ["fail"]
+    assert {"disk", "port", "memory"} & {finding.check for finding in found} == {"port", "memory"}, "the others follow"

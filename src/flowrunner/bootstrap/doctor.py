@@ -213,7 +213,7 @@ async def _database(settings: Settings) -> list[Finding]:
         faults = faults_of(path, seconds=_CHECK_SECONDS) if url is None else []
         schema = await location.schema() if not faults else None
     except FlowRunnerError as error:
-        return [Finding("database", "fail", f"{place}: {error}", "see docs/postgresql.md and docs/backup.md")]
+        return [_unusable(place, error)]
     found = [Finding("database settings", "warn", warning, "change it in PostgreSQL") for warning in warnings]
     if faults:
         hint = "stop the server and restore a backup: flowrunner restore"
@@ -226,8 +226,12 @@ async def _database(settings: Settings) -> list[Finding]:
     if schema is None:
         return found
     if schema.is_usable:
-        found.append(Finding("database", "ok", f"{place} answers, with the schema {schema.revision}"))
-        found += await _stored(location, settings)
+        try:
+            stored = await _stored(location, settings)
+        except FlowRunnerError as error:
+            # An outage that has just begun.
+            return [*found, _unusable(place, error)]
+        found += [Finding("database", "ok", f"{place} answers, with the schema {schema.revision}"), *stored]
     elif schema.is_newer or schema.is_obsolete:
         message = f"{place} has the schema {schema.revision} of another version"
         found.append(Finding("database", "fail", message, "use the version of FlowRunner that wrote it"))
@@ -239,6 +243,10 @@ async def _database(settings: Settings) -> list[Finding]:
         message = f"{place} has the schema {schema.revision}"
         found.append(Finding("database", "warn", message, "make a backup; the start of the server migrates it"))
     return found
+
+
+def _unusable(place: str, error: FlowRunnerError) -> Finding:
+    return Finding("database", "fail", f"{place}: {error}", "see docs/postgresql.md and docs/backup.md")
 
 
 async def _stored(location: Location, settings: Settings) -> list[Finding]:
