@@ -69,29 +69,33 @@ async def open_program(
 async def _advancing(program: Program) -> AsyncIterator[None]:
     """Resume all unfinished executions, and accept others until the end of the context."""
     engine = program.engine
-    await engine.dispatcher.open()
-    try:
-        if engine.advancing is not engine.dispatcher:
-            await engine.advancing.open()
-        yield
-    finally:
-        # However it ends: nothing more would reach a subscriber of this program.
-        await program.streams.close()
-        await program.services.executions.close()
-        if engine.advancing is not engine.dispatcher:
-            await engine.advancing.close()
-        await engine.dispatcher.close()
+    # However it ends, also if something does not open: an error of one ending keeps no other from its turn.
+    async with contextlib.AsyncExitStack() as endings:
+        endings.push_async_callback(_write_the_rest, program)
         if engine.processes is not None:
-            await engine.processes.close()
-        # A server that has lost its leadership can no longer write.
-        with contextlib.suppress(Unavailable):
-            # Who has asked for a link was told that it comes.
-            await program.services.password_resets.settle()
-            await program.token_uses.write()
-            await program.services.sessions.session_uses.write()
-            await program.vault.write_uses()
-            await program.services.refused_hooks.write()
-            await program.services.audit.write_rejection_counts(at_once=True)
+            endings.push_async_callback(engine.processes.close)
+        endings.push_async_callback(engine.dispatcher.close)
+        await engine.dispatcher.open()
+        if engine.advancing is not engine.dispatcher:
+            endings.push_async_callback(engine.advancing.close)
+            await engine.advancing.open()
+        endings.push_async_callback(program.services.executions.close)
+        # Nothing more would reach a subscriber of this program.
+        endings.push_async_callback(program.streams.close)
+        yield
+
+
+async def _write_the_rest(program: Program) -> None:
+    """Write what waits to be written, as far as this process can."""
+    # A server that has lost its leadership can no longer write.
+    with contextlib.suppress(Unavailable):
+        # Who has asked for a link was told that it comes.
+        await program.services.password_resets.settle()
+        await program.token_uses.write()
+        await program.services.sessions.session_uses.write()
+        await program.vault.write_uses()
+        await program.services.refused_hooks.write()
+        await program.services.audit.write_rejection_counts(at_once=True)
 
 
 def _start_process(

@@ -139,6 +139,11 @@ class EngineProcesses:
         """End the processes. Executions in their memory continue at the next start."""
         self._is_closing = True
         await cancel_all(*self._supervisors)
+        # A supervisor that was cancelled before it began has ended none, and a start that was cancelled has made none.
+        for slot in self._slots:
+            if (process := slot.process) is not None:
+                slot.process = None
+                await self._end(process.started)
 
     # The engine
 
