@@ -16,12 +16,14 @@ from flowrunner.ports.journal import Fenced
 from flowrunner.storage.database import Overtaken
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres import notifications, ownership
+from flowrunner.storage.postgres.connections import DRIVER_ERRORS, CannotConnect, PostgresConnection
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, PostgresOwnership, ownership_of
 from flowrunner.storage.transaction import Transaction
 from support.databases import add_flows, completion, contents_of, creation, open_database, rows_of
 from support.postgres import query
-from support.waiting import PATIENCE_SECONDS, eventually
+from support.proxy import Proxy, SlowClose
+from support.waiting import PATIENCE_SECONDS
 
 from .tickets import INSERT, digests, insert
 
@@ -211,7 +213,7 @@ async def test_an_owner_that_hangs_loses_the_ownership_soon(path: str) -> None:
         assert not other.is_held
         # The first one does not look meanwhile, like a process that is suspended.
         await asyncio.wait_for(other.until(lambda: other.is_held), SILENCE_SECONDS + 2)
-        await eventually(hanging.look)
+        await look_again(hanging)
         assert not hanging.is_held
     await hanging.close()
 
@@ -241,7 +243,7 @@ async def test_an_owner_that_loses_the_lock_again_and_again_may_be_silent_for_lo
         query(path, f"SELECT pg_terminate_backend(pid, 60000) FROM ({sessions}) AS its", name)
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             await slow.look()
-        await eventually(slow.look)
+        await look_again(slow)
     session = query(path, sessions, name)
 
     await asyncio.sleep(1)
@@ -276,7 +278,7 @@ async def test_an_owner_that_comes_back_beside_others_that_share_notices(path: s
     async with ownership_of(path, is_shared=True) as other:
         # Like a process that is suspended until others have taken over, and then continues.
         await asyncio.wait_for(other.until(lambda: other.is_held), SILENCE_SECONDS + 2)
-        await eventually(hanging.look)
+        await look_again(hanging)
 
         assert (hanging.is_held, hanging.is_lost, other.is_lost) == (False, True, False)
     await hanging.close()
@@ -286,6 +288,37 @@ async def test_an_owner_that_comes_back_beside_others_that_share_notices(path: s
     async with ownership_of(path) as again:
         assert (again.is_held, again.is_lost) == (False, False)
     await unlocked.close()
+
+
+async def test_a_session_that_ends_during_the_first_look_is_an_outage(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL may be killed at any moment while a server or a worker starts, which then tries again."""
+    fetchval = PostgresConnection.fetchval
+
+    async def after_its_end(connection: Any, statement: str, *arguments: object) -> object:
+        if statement == ownership.HAS_EPOCH:
+            end = "SELECT pg_terminate_backend($1, 60000)"
+            await asyncio.to_thread(query, path, end, connection.get_server_pid())
+            # The last words of the session have arrived, and its end has not.
+            await asyncio.sleep(0.2)
+        return await fetchval(connection, statement, *arguments)
+
+    monkeypatch.setattr(PostgresConnection, "fetchval", after_its_end)
+    with Proxy.before(path) as proxy, proxy.toxic(SlowClose(PATIENCE_SECONDS), "downstream"):
+        with pytest.raises(CannotConnect):
+            async with ownership_of(proxy.through(path)):
+                pass
+
+
+async def look_again(ownership: PostgresOwnership) -> None:
+    """Look until that succeeds, as `keep` does: the session may have ended, and the driver not know it yet."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                return await ownership.look()
+            except DRIVER_ERRORS:
+                await asyncio.sleep(0.02)
 
 
 # Notifications

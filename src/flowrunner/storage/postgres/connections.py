@@ -63,6 +63,18 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
     }
 
 
+# What the driver raises, such as an InternalClientError if a session has ended between two statements, and a ValueError
+# for an invalid URL.
+DRIVER_ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ValueError,
+)
+
+
 def as_unavailable(error: BaseException) -> BaseException:
     """Return Unavailable if the database is unavailable, otherwise the error itself."""
     return Unavailable("The database cannot be reached at the moment") if is_database_failure(error) else error
@@ -93,9 +105,11 @@ _SESSION_ENDED: Final = "another operation (2) is in progress"
 
 def text_for_log(error: Exception) -> str:
     """Return the text of an error of the driver for an operator."""
-    if isinstance(error, asyncpg.InternalClientError) and _SESSION_ENDED in str(error):
-        return "The database has ended the session"
-    return repr(error)
+    return "The database has ended the session" if _is_end_of_session(error) else repr(error)
+
+
+def _is_end_of_session(error: Exception) -> bool:
+    return isinstance(error, asyncpg.InternalClientError) and _SESSION_ENDED in str(error)
 
 
 # The statement took too long, needed too many resources, conflicted with another one or read damaged data, and the
@@ -136,6 +150,8 @@ def with_advice(error: Exception) -> str:
 
 def _in_one_line(error: Exception) -> str:
     """Return the text of the error. The driver puts the server's detail and hint on lines of their own."""
+    if _is_end_of_session(error):
+        return "it has ended the session"
     return ". ".join(line.rstrip(".") for line in (str(error) or type(error).__name__).splitlines())
 
 
@@ -165,7 +181,7 @@ async def connected(url: str, *, statement_seconds: float, **settings: str) -> A
     """Open a connection for a short time. Raises: CannotConnect, also if it is lost meanwhile; UnfitServer."""
     try:
         connection = await asyncpg.connect(url, **options(statement_seconds=statement_seconds, **settings))
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+    except DRIVER_ERRORS as error:
         raise as_refusal(error) from None
     try:
         await lift_limit_of_transactions(connection)

@@ -31,6 +31,7 @@ from flowrunner.storage.database import (
     unmeasured,
 )
 from flowrunner.storage.postgres.connections import (
+    DRIVER_ERRORS,
     as_unavailable,
     close,
     is_damage,
@@ -219,7 +220,7 @@ class PostgresDatabase:
             return
         try:
             await asyncio.wait_for(self._pool.close(), ACQUIRE_SECONDS)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_ERRORS:
             self._pool.terminate()
 
     # The writer

@@ -20,7 +20,14 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from flowrunner.storage.postgres.connections import as_refusal, close, is_database_failure, options, text_for_log
+from flowrunner.storage.postgres.connections import (
+    DRIVER_ERRORS,
+    as_refusal,
+    close,
+    is_database_failure,
+    options,
+    text_for_log,
+)
 from flowrunner.tasks import alongside
 
 # Several installations in one database are in different schemas.
@@ -172,7 +179,7 @@ async def ownership_of(url: str, *, is_shared: bool = False) -> AsyncIterator[Po
     try:
         try:
             await ownership.look()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        except DRIVER_ERRORS as error:
             raise as_refusal(error) from None
         async with alongside(ownership.keep(), name="ownership"):
             yield ownership
