@@ -20,6 +20,7 @@ from typing import Any, Final
 import pytest
 
 from api.shapes import assert_error, assert_recent
+from flowrunner.api.hooks import REFUSAL_SECONDS
 from flowrunner.api.http.state import hook_slots
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.limits import UNLIMITED
@@ -830,7 +831,8 @@ def test_s55_the_time_of_a_refusal_tells_nothing(account: Client) -> None:
             times[name].append(time.perf_counter() - began)
 
     # A refusal is answered at a fixed time after its request, so the order of the two is chance.
-    assert min(times["known"] + times["unknown"]) >= 0.05
+    # The event loop rounds to whole milliseconds.
+    assert min(times["known"] + times["unknown"]) >= REFUSAL_SECONDS - 0.001
     slower = sum(k > u for k in times["known"] for u in times["unknown"]) / 60**2
     assert 0.2 < slower < 0.8
 
