@@ -69,6 +69,7 @@ from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
 from support.databases import MARA, MARA_ACCOUNT, NOON, account, open_database
 from support.dependencies import FakeHttp, RecordingBroadcast
+from support.waiting import eventually
 
 # Temporal gives a task whose worker was too busy to another one only after some time, and then after a longer one.
 PATIENCE_SECONDS: Final = 120.0
@@ -149,7 +150,8 @@ class Cluster:
     @contextlib.asynccontextmanager
     async def _side(self) -> AsyncIterator["Side"]:
         """What servers and workers have in common."""
-        client = await connect(self.url, api_key=None)
+        # As a server does, which waits for a Temporal that is too busy to answer in time.
+        client = await eventually(lambda: connect(self.url, api_key=None))
         database = open_database(self.place)
         journal, inbox, flows = self.wrap(SqlJournal(database), database), SqlInbox(database), SqlFlows(database)
         vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))), self.clock)
