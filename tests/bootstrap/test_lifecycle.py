@@ -9,6 +9,7 @@ import pytest
 
 from flowrunner.bootstrap import lifecycle
 from flowrunner.bootstrap.engine_process import ProcessSettings
+from flowrunner.bootstrap.starting_processes import starting
 from flowrunner.dispatch.processes.engine_processes import StartedProcess, StartProcess
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.journal import SqlJournal
@@ -17,7 +18,7 @@ from support.engine_processes import engine_processes_of
 
 
 async def test_a_start_that_fails_leaves_no_engine_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    starting, started = lifecycle.starting, list[StartedProcess]()
+    started = list[StartedProcess]()
 
     def failing(given: ProcessSettings) -> StartProcess:
         start, numbers = starting(given), itertools.count()
@@ -42,9 +43,9 @@ async def test_a_start_that_fails_leaves_no_engine_process(tmp_path: Path, monke
 async def test_a_start_that_is_cancelled_leaves_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_begun = asyncio.Event()
 
-    async def endless(journal: SqlJournal) -> int:
+    async def endless(journal: SqlJournal) -> None:
         has_begun.set()
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.Event().wait()
 
     async def start() -> None:
         async with program_at(tmp_path / "data"):
@@ -52,10 +53,10 @@ async def test_a_start_that_is_cancelled_leaves_no_task(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(SqlJournal, "claim", endless)
     before = asyncio.all_tasks()
-    starting = asyncio.create_task(start())
+    opening = asyncio.create_task(start())
     await has_begun.wait()
-    starting.cancel()
+    opening.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await starting
+        await opening
 
     assert {task.get_name() for task in asyncio.all_tasks() - before} == set()
