@@ -14,7 +14,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from flowrunner.mail import SmtpMailer
+from flowrunner.mail import SmtpMailer, _kind_of
 from flowrunner.ports.outgoing_mails import MailFailed
 from flowrunner.smtp import SmtpSession
 from support.client import Client
@@ -300,6 +300,15 @@ async def test_the_kind_of_a_failed_email_tells_what_the_server_has_said(stage: 
 
     # Whatever code a server has for it, a login that it refuses is one.
     assert str(failed.value) == ("email.login" if stage == "AUTH" and reply else kind)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(399, "connection"), (400, "400"), (599, "599"), (600, "connection"), (-1, "connection")],
+)
+def test_a_code_that_no_mail_server_answers_with_is_a_failed_connection(code: int, kind: str) -> None:
+    # Of HTTP, for example.
+    assert _kind_of(code) == f"email.{kind}"
 
 
 def _drips(connection: socket.socket) -> None:
