@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, Unavailable
@@ -204,10 +205,12 @@ async def test_what_no_server_sends_any_more_is_purged(office: Office) -> None:
 
 
 async def test_unsent_e_mails_of_an_account_are_bounded_and_the_change_is_made_all_the_same(office: Office) -> None:
-    for _ in range(MOST_OF_ACCOUNT + 3):
-        await office.cause()
+    with capture_logs() as lines:
+        for _ in range(MOST_OF_ACCOUNT + 3):
+            await office.cause()
 
     assert len(await office.unsent()) == MOST_OF_ACCOUNT
+    assert [line["event"] for line in lines] == ["mail.dropped"] * 3
     # One with a link, such as an invitation, takes no place of the others, and finds one where they take all.
     await office.cause(page="/page", seed=office.tokens.new()[1])
     assert len(await office.unsent()) == MOST_OF_ACCOUNT + 1

@@ -1,6 +1,7 @@
 """Accounts in the database."""
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -10,7 +11,7 @@ import pytest
 
 from flowrunner.domain.account import Account
 from flowrunner.domain.audit import act
-from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, LinkNotValid, NotFound
+from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, LinkNotValid, NotFound, PersonalWorkspaceNotEmpty
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.accounts import AccountChanges, ConfirmationLink
@@ -20,6 +21,7 @@ from flowrunner.ports.tokens import TokenView
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.database import Database
+from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tables import TABLES, Untouched
@@ -28,7 +30,7 @@ from flowrunner.storage.transaction import Refused
 from flowrunner.storage.workspaces import SqlWorkspaces
 from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, OMAR_ACCOUNT, Place, account, change, rows_of
 
-from .samples import ALL, add_rows_of_identity, log_in, sealing, session
+from .samples import ALL, add_rows_of_identity, flow, log_in, sealing, session
 
 
 async def test_an_account_is_read_back(accounts: SqlAccounts) -> None:
@@ -102,6 +104,33 @@ async def test_a_password_stays_when_none_is_given(accounts: SqlAccounts, path: 
     await accounts.update(OMAR_ACCOUNT, AccountChanges(name="Omar"), by=OMAR_ACCOUNT, at=NOON)
 
     assert rows_of(path, "SELECT name, password_hash FROM accounts WHERE id = ?", OMAR) == [("Omar", "hash-omar")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        (AccountChanges(name="Omar"), {"sessions", "login_challenges", "password_resets", "invitations", "api_tokens"}),
+        (AccountChanges(email="o@example.com"), {"sessions", "login_challenges", "invitations", "api_tokens"}),
+        # Somebody who knew the old password may have made tokens.
+        (AccountChanges(password_hash="new"), {"invitations"}),
+        (AccountChanges(role="admin"), {"invitations", "api_tokens"}),
+        (AccountChanges(role="viewer"), {"api_tokens"}),
+        (AccountChanges(is_disabled=True), {"api_tokens"}),
+    ],
+    ids=["name", "email", "password", "higher role", "lower role", "disabled"],
+)
+async def test_a_change_of_an_account_ends_what_could_be_used_as_it_was(
+    accounts: SqlAccounts, database: Database, path: Place, changes: AccountChanges, left: set[str]
+) -> None:
+    await log_in(SqlSessions(database), session("s1", OMAR_ACCOUNT))
+    token = TokenView(id=TokenId("t"), account_id=OMAR_ACCOUNT, name="T", scopes=("read",), created_at=NOON)
+    await SqlTokens(database).create(OMAR_ACCOUNT, token, digest="d", by=SessionId("s1"), most=5)
+    add_rows_of_identity(path, OMAR)
+
+    await accounts.update(OMAR_ACCOUNT, changes, by=MARA_ACCOUNT, at=NOON)
+
+    tables = ("sessions", "login_challenges", "password_resets", "invitations", "api_tokens")
+    assert {table for table in tables if rows_of(path, f"SELECT 1 FROM {table}")} == left
 
 
 async def test_a_hash_is_renewed_only_over_the_one_that_was_verified(accounts: SqlAccounts, path: Place) -> None:
@@ -232,6 +261,37 @@ async def test_an_admin_that_is_disabled_is_no_other_admin_of_a_workspace(
     await accounts.delete(OMAR_ACCOUNT, at=NOON)
 
 
+@pytest.mark.parametrize("has_flow", [False, True])
+@pytest.mark.parametrize("has_member", [False, True])
+async def test_a_personal_workspace_with_flows_or_members_is_not_deleted_by_the_way(
+    accounts: SqlAccounts, database: Database, has_flow: bool, has_member: bool
+) -> None:
+    if has_flow:
+        await SqlFlows(database).create(OMAR, flow())
+    if has_member:
+        await SqlWorkspaces(database).set_member(
+            OMAR, MARA_ACCOUNT, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9
+        )
+
+    found = f"flows: {has_flow:d}, other members: {has_member:d}"
+    with pytest.raises(PersonalWorkspaceNotEmpty, match=found) if has_flow or has_member else nullcontext():
+        await accounts.delete(OMAR_ACCOUNT, at=NOON, workspace=None)
+
+
+@pytest.mark.parametrize("names", [{"name": "New"}, {"slug": "new"}])
+async def test_a_personal_workspace_is_called_after_its_account(
+    accounts: SqlAccounts, database: Database, names: dict[str, str]
+) -> None:
+    workspaces = SqlWorkspaces(database)
+
+    with pytest.raises(Conflict, match="rename the account instead"):
+        await workspaces.update(OMAR_ACCOUNT, OMAR, at=NOON, **names)
+    with pytest.raises(Conflict, match="rename the account instead"):
+        await workspaces.check_update(OMAR, **{"name": None, "slug": None, **names})
+    changed = await workspaces.update(OMAR_ACCOUNT, OMAR, requires_second_factor=True, at=NOON)
+    assert (changed.name, changed.slug, changed.requires_second_factor) == (OMAR, OMAR, True)
+
+
 async def test_the_database_itself_keeps_the_last_admin(accounts: SqlAccounts, path: Place) -> None:
     for what in ("role = 'user'", "deleted_at = 1"):
         with pytest.raises(Refused, match="last admin"):
@@ -309,16 +369,18 @@ async def test_an_address_that_is_confirmed_already_is_not_confirmed_again(
 ) -> None:
     new = replace(account("new", role="user"), is_email_confirmed=False)
     await accounts.create(new, password_hash="h")
-    entry = act(None, "email.confirmed", "account", new.id, at=NOON)
+    first, second = (
+        act(None, "email.confirmed", "account", new.id, at=at) for at in (NOON, NOON + timedelta(days=1))
+    )
 
-    for at in (NOON, NOON + timedelta(days=1)):
-        await accounts.confirm_email(new.id, new.email, at=at, audit=entry)
+    for entry in (first, second):
+        await accounts.confirm_email(new.id, new.email, at=entry.at, audit=entry)
     with pytest.raises(NotFound):
-        await accounts.confirm_email(new.id, "other@example.com", at=NOON, audit=entry)
+        await accounts.confirm_email(new.id, "other@example.com", at=NOON, audit=second)
 
     assert (await accounts.get(new.id)).is_email_confirmed
     logged = await SqlAudit(database).page(AuditFilter(), ALL)
-    assert [row.entry.action for row in logged.items] == ["email.confirmed"]
+    assert [(row.entry.action, row.entry.at) for row in logged.items] == [("email.confirmed", NOON)]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import ErrorValue, Failed, Step
+from flowrunner.domain.events import ErrorValue, Failed, Logged, Step
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter, LogFilter
@@ -59,6 +59,24 @@ async def test_executions_are_listed_the_newest_first(executions: SqlExecutions)
     assert ([e.id for e in listed.items], listed.total) == (["e4"], 1)
     listed = await executions.page(MARA, ExecutionFilter(statuses=(Status.RUNNING, Status.FAILED)), ALL)
     assert ([e.id for e in listed.items], listed.total) == (["e9", "e7", "e5", "e3", "e1"], 5)
+
+
+async def test_a_line_of_the_log_has_what_its_step_has_written(executions: SqlExecutions, journal: SqlJournal) -> None:
+    line = Logged(
+        level="warn", message="m", node="push", node_type="http", data={"d": 1}, scope="each.1[4]", iteration=2,
+        attempt=3,
+    )  # fmt: skip
+    at = NOON + timedelta(hours=9)
+    await journal.append(following("e1", line, log_line(), epoch=TOKENS_PER_EPOCH, after=2, at=at))
+
+    first, second = (await executions.logs(MARA, ExecutionId("e1"), LogFilter(), ALL, most=9)).items
+
+    assert (first.seq, first.level, first.message, first.node_id, first.node_type, first.data, first.step) == (
+        3, "warn", "m", "push", "http", b'{"d":1}', "each.1[4]/push.2",
+    )  # fmt: skip
+    assert first.attempt == 3
+    assert first.timestamp - at == timedelta(milliseconds=3)
+    assert (second.seq, second.node_id, second.node_type, second.data, second.step) == (4, None, None, None, None)
 
 
 async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJournal) -> None:

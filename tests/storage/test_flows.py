@@ -24,7 +24,7 @@ from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.flow_pages import _page_of
 from flowrunner.storage.flows import CALLED, SqlFlows
 from flowrunner.storage.postgres.transaction import translated
-from flowrunner.storage.transaction import Sql
+from flowrunner.storage.transaction import Refused, Sql
 from support.databases import MARA, NOON, OMAR, OMAR_ACCOUNT, Place, open_database, rows_of
 from support.postgres import connected
 
@@ -78,6 +78,15 @@ async def test_a_change_that_fails_leaves_the_flow_as_it_was(flows: SqlFlows) ->
         await flows.update(MARA, FlowId("flow-1"), refuse)
 
     assert await flows.get(MARA, FlowId("flow-1")) == flow()
+
+
+async def test_a_revision_that_is_there_already_is_refused_with_its_flow(flows: SqlFlows, path: Place) -> None:
+    await flows.create(MARA, flow())
+
+    with pytest.raises(Refused):
+        await flows.create(MARA, flow("flow-2", revision="rev-1"))
+
+    assert rows_of(path, "SELECT id FROM flows") == [("flow-1",)]
 
 
 async def test_no_flow_is_made_for_an_account_that_is_gone(flows: SqlFlows, accounts: SqlAccounts) -> None:

@@ -360,6 +360,27 @@ async def test_the_schema_writes_an_end_for_the_trigger_that_waits_for_it(
     assert await ends.state() == (False, False)
 
 
+async def test_callbacks_hear_once_of_a_trigger_that_ends_cannot_start(
+    flows: SqlFlows, log: SqlJournal, database: Database
+) -> None:
+    callbacks, ends = SqlCallbacks(database), SqlTriggerEnds(database)
+    await callbacks.create(callback(events=("trigger.failing",)), sealing(b"sealed", "callback-1"), most=1)
+    await flows.create(MARA, saved(pushed=HOOK))
+    await database.write(lambda tx: tx.run(LISTEN))
+    epoch = await log.claim()
+
+    told = []
+    for number in range(1, FAILING_AFTER + 2):
+        await log.append(creation(f"e{number}", epoch=epoch))
+        await log.append(completion(f"e{number}", epoch=epoch, at=NOON + number * HOUR))
+        (end,) = await ends.ends(limit=9)
+        await ends.fail(end, error=f"reason {number}")
+        found, _ = await callbacks.deliveries(MARA, CallbackId("callback-1"), page=ALL)
+        told.append([(one.subject, one.details["reason"]) for one in found if one.details])
+
+    assert told == [[]] * (FAILING_AFTER - 1) + [[("trig-pushed", f"reason {FAILING_AFTER}")]] * 2
+
+
 async def test_a_loop_of_chains_is_refused(flows: SqlFlows) -> None:
     await flows.create(MARA, saved(after=Chain(flow="other")))
 
