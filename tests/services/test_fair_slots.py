@@ -138,7 +138,9 @@ async def test_what_is_left_over_of_slots_goes_to_those_that_wait() -> None:
     ("processes", "free"),
     [(1, {"b": 4, "c": 2}), (2, {"b": 2, "c": 1}), (3, {"b": 1, "c": 1}), (100, {"b": 1, "c": 1})],
 )
-def test_several_processes_have_the_slots_of_one_together_and_each_has_some(processes: int, free: dict[str, int]) -> None:
+def test_several_processes_have_the_slots_of_one_together_and_each_has_some(
+    processes: int, free: dict[str, int]
+) -> None:
     slots = FairSlots.of_process(processes, total=8, share=4, sure=2)
     assert slots.take_at_once(WorkspaceId("a"), 99)
 

@@ -11,7 +11,14 @@ import pytest
 
 from flowrunner.domain.account import Account
 from flowrunner.domain.audit import act
-from flowrunner.domain.errors import Conflict, Forbidden, LimitReached, LinkNotValid, NotFound, PersonalWorkspaceNotEmpty
+from flowrunner.domain.errors import (
+    Conflict,
+    Forbidden,
+    LimitReached,
+    LinkNotValid,
+    NotFound,
+    PersonalWorkspaceNotEmpty,
+)
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.accounts import AccountChanges, ConfirmationLink
@@ -369,9 +376,7 @@ async def test_an_address_that_is_confirmed_already_is_not_confirmed_again(
 ) -> None:
     new = replace(account("new", role="user"), is_email_confirmed=False)
     await accounts.create(new, password_hash="h")
-    first, second = (
-        act(None, "email.confirmed", "account", new.id, at=at) for at in (NOON, NOON + timedelta(days=1))
-    )
+    first, second = (act(None, "email.confirmed", "account", new.id, at=at) for at in (NOON, NOON + timedelta(days=1)))
 
     for entry in (first, second):
         await accounts.confirm_email(new.id, new.email, at=entry.at, audit=entry)

@@ -106,6 +106,24 @@ async def test_commits_that_succeed_lift_the_limit_that_a_failure_has_set(failed
     assert len(limit.take(pending([MAX_BATCH_BYTES // 4] * 5))) == 4
 
 
+@pytest.mark.parametrize(
+    ("failed", "waiting", "taken"),
+    [
+        ([0], [0] * 9, 1), ([0] * 15, [0] * 9, 1), ([0] * 16, [0] * 9, 2), ([0] * 100, [0] * 50, 12),
+        # As much as an eighth of their bytes, but always one.
+        ([250] * 80, [1250] * 9, 2), ([250] * 80, [1251] * 9, 1), ([1] * 80, [900] * 9, 1),
+    ],
+)  # fmt: skip
+async def test_the_batch_after_a_failure_is_at_most_an_eighth_of_it(
+    failed: list[int], waiting: list[int], taken: int
+) -> None:
+    loop = asyncio.get_running_loop()
+    limit = BatchLimit()
+    limit.lower([Pending(Sized(size), loop.create_future()) for size in failed])
+
+    assert len(limit.take(deque(Pending(Sized(size), loop.create_future()) for size in waiting))) == taken
+
+
 @pytest.fixture
 async def impatient(path: str) -> AsyncIterator[tuple[PostgresDatabase, list[int]]]:
     """Open a database with a short `database_timeout`; yield it with the sizes of its commits."""

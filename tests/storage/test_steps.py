@@ -299,8 +299,9 @@ async def test_the_steps_of_some_scopes_are_the_same_as_among_all_of_them(
         records = [Recorded(seq, at, event, encode_event(event)) for seq, (event, at) in enumerate(run, start=1)]
         await journal.append(replace(creation(id, epoch=epoch), records=records))
         stored = await journal.stored(ExecutionId(id))
-        # Of every second one a page ends with its bytes, not with its events.
+        # Of every second one a page ends with its bytes, and of the others with the number of its events.
         monkeypatch.setattr(step_events_module, "PAGE_OF_EVENTS_BYTES", 2_000 if number % 2 else 256 * 1024)
+        monkeypatch.setattr(step_events_module, "_EVENTS_AT_ONCE", 1000 if number % 2 else 9)
         whole = await StepIndexes(events, FairBodies()).whole(stored)
         entries = list(whole.entries())
         for scope in {entry.step.scope for entry in entries}:
