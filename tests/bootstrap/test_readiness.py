@@ -69,7 +69,7 @@ async def test_only_changes_of_the_readiness_are_logged(tmp_path: Path) -> None:
     ],
 )
 async def test_each_reason_is_told_by_its_name(
-    tmp_path: Path, state: dict[str, bool], is_open: bool, running: int | None, reason: str | None
+    tmp_path: Path, state: dict[str, Any], is_open: bool, running: int | None, reason: str | None
 ) -> None:
     database = open_database(tmp_path / "flowrunner.db")
     dispatcher: Any = SimpleNamespace(is_open=is_open)

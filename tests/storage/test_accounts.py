@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -287,7 +287,7 @@ async def test_a_personal_workspace_with_flows_or_members_is_not_deleted_by_the_
 
 @pytest.mark.parametrize("names", [{"name": "New"}, {"slug": "new"}])
 async def test_a_personal_workspace_is_called_after_its_account(
-    accounts: SqlAccounts, database: Database, names: dict[str, str]
+    accounts: SqlAccounts, database: Database, names: dict[str, Any]
 ) -> None:
     workspaces = SqlWorkspaces(database)
 
