@@ -77,6 +77,12 @@ def test_no_part_of_a_secret_is_in_what_is_printed(name: str) -> None:
     assert accepted
 
 
+def test_a_secret_that_is_not_set_is_shown_as_that() -> None:
+    shown = {name: text for name, text, _ in describe(Settings())}
+
+    assert {name: shown[name] for name in TEXTS} == dict.fromkeys(TEXTS, "")
+
+
 def test_every_setting_with_a_secret_is_among_them() -> None:
     secret = {known.name for known in fields(Settings) if known.metadata["secret"]}
 

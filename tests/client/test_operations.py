@@ -182,6 +182,17 @@ def test_a_method_makes_the_request_of_its_operation(name: str) -> None:
         assert set(json.loads(request.body)) <= fields
 
 
+@pytest.mark.parametrize(
+    ("name", "is_plan"),
+    [
+        ("executions.plan_many", True), ("executions.change_many", False),
+        ("triggers.plan_backfill", True), ("triggers.backfill", False),
+    ],
+)  # fmt: skip
+def test_a_plan_changes_nothing(name: str, is_plan: bool) -> None:
+    assert made_by(METHODS[name]).request.target.endswith("?dry_run=true") is is_plan
+
+
 def test_a_method_sends_each_value_of_its_body_also_one_that_is_false_or_empty() -> None:
     wrong = []
     for name, method in METHODS.items():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.labels import MAX_VALUE_CHARACTERS, input_term, label_term, terms_of
 from flowrunner.domain.values import JSON, JobId
 
@@ -25,3 +26,13 @@ def test_labels_inputs_and_jobs_of_one_name_are_different_terms() -> None:
 
     assert len(set(found)) == 3
     assert label_term("a:1", "label") in found
+
+
+@pytest.mark.parametrize("text", ["team", "", ":core", "team:", "te am:core", "team:a\0"])
+def test_a_label_is_wanted_by_its_name_and_its_value(text: str) -> None:
+    with pytest.raises(InvalidInput, match="must be the name and the value of a label"):
+        label_term(text, "label")
+
+
+def test_the_value_of_a_wanted_label_may_have_colons() -> None:
+    assert label_term("at:10:30", "label") in terms_of({"at": "10:30"}, {}, [], None)
