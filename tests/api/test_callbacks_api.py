@@ -528,6 +528,7 @@ def test_acts_on_callbacks_are_audited_without_their_contents(
     entries = admin.get("/api/v1/audit", object_id=callback["id"]).json["entries"]
 
     assert [entry["action"] for entry in entries] == ["callback.deleted", "callback.changed", "callback.created"]
+    assert entries[1]["details"] == {"fields": ["name", "url"]}
     assert "private" not in json.dumps(entries).lower()
 
 

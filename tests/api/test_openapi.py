@@ -16,6 +16,7 @@ from api.test_routes import OPEN
 from flowrunner.api.http.examples import EXAMPLES
 from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.server import ROUTERS
+from flowrunner.domain.account import Right
 from support.client import PASSWORD, Client, Reply
 from support.codes import code_of
 from support.waiting import wait_for
@@ -85,6 +86,7 @@ def test_every_route_says_who_may_call_it(document: Any) -> None:
             assert operation["security"] == [], name
         else:
             assert operation["security"] == [{scheme: []}], name
+            assert operation["x-right"] in set(Right), name
             assert {"401", "403"} <= operation["responses"].keys(), name
 
 

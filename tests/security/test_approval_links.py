@@ -153,6 +153,17 @@ def tampered(path: str) -> list[str]:
     ]  # fmt: skip
 
 
+def test_links_that_were_sent_before_an_upgrade_stay_valid() -> None:
+    links = SignedApprovalLinks(KeyRing(SIGNING, b"k" * 32), public_url="https://flows.example.com")
+    place = ApprovalPlace(ExecutionId("exec-01mb8hy0g5h2xn12mr48nyth80ma2h3ts644"), 7)
+    token = "fr_approve_exec-01mb8hy0g5h2xn12mr48nyth80ma2h3ts644.7.yMqNPeK5IQbz9QIGQoI4cxJcbQNy7D1uF6jZ6OVv1EA"
+
+    assert links.url(place) == f"https://flows.example.com/approve/{token}"
+    assert links.read(token) == place
+    assert links.read(token.replace(".7.", ".8.")) is None
+    assert SignedApprovalLinks(KeyRing(SIGNING, b"l" * 32), public_url=None).read(token) is None
+
+
 async def test_s73_no_link_that_was_not_signed_does_anything(links: Links, scoreboard: Scoreboard) -> None:
     before, guesses = await links.state(), tampered(links.path())
 

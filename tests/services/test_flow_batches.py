@@ -9,7 +9,7 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import InvalidFlows, InvalidInput, LimitReached, Unavailable
-from flowrunner.domain.limits import UNLIMITED
+from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.language import Reading
 from flowrunner.schemas import RustSchemas
 from flowrunner.services import flow_batches
@@ -105,6 +105,23 @@ async def test_the_flows_of_a_deployment_have_a_limited_number_of_triggers(
 
     assert [(fault.path, fault.code) for fault in refused.value.faults] == [("flows", "too_long")]
     assert none == []
+
+
+async def test_a_deployment_keeps_to_the_number_of_flows_that_a_workspace_may_have(
+    engine: Machine, flows: Flows, mara: Caller
+) -> None:
+    limited = FlowBatches(
+        flows, SqlFlows(engine.database), engine.clock, usage=SqlUsage(engine.database), limits=WorkspaceLimits(flows=2)
+    )
+
+    for dry_run in (True, False):
+        with pytest.raises(LimitReached):
+            await limited.save(mara, documents(a=DESCRIBED, b=DESCRIBED, c=DESCRIBED), dry_run=dry_run)
+    none = rows_of(engine.path, "SELECT name FROM flows")
+    await limited.save(mara, documents(a=DESCRIBED, b=DESCRIBED))
+
+    assert none == []
+    assert rows_of(engine.path, "SELECT count(*) FROM flows") == [(2,)]
 
 
 async def test_a_description_that_was_changed_beside_the_document_comes_back(

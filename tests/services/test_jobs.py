@@ -17,11 +17,13 @@ from flowrunner.services import jobs as job_service
 from flowrunner.services.backfills import BackfillTrigger
 from flowrunner.services.bulk_executions import DeleteExecutions
 from flowrunner.services.execution_records import ExecutionRecords
+from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.flows import Flows
 from flowrunner.services.jobs import Jobs
 from flowrunner.storage.execution_records import SqlExecutionRecords
 from flowrunner.storage.jobs import SqlJobs
 from security.two_accounts import until
-from support.databases import MARA, MARA_ACCOUNT, NOON, change
+from support.databases import MARA, MARA_ACCOUNT, NOON, change, rows_of
 from support.dependencies import Machine
 
 
@@ -344,6 +346,21 @@ async def test_an_execution_that_a_job_has_deleted_before_a_crash_is_no_error(en
         await records.delete(mara, ExecutionId("exec-gone"))
 
     await DeleteExecutions(records).do(mara, running({"ids": ["exec-gone"]}), "exec-gone")
+
+
+async def test_an_execution_is_deleted_with_its_events(engine: Machine, flows: Flows, mara: Caller) -> None:
+    flow = await flows.create(mara, FlowDraft(name="F", definition="nodes: {a: {type: return}}"))
+    gone, kept = [(await engine.executions.run(mara, flow.id, {})).id for _ in range(2)]
+    for id in (gone, kept):
+        await engine.until_ended(id)
+    records = ExecutionRecords(SqlExecutionRecords(engine.database), engine.clock)
+
+    await records.delete(mara, gone)
+
+    assert rows_of(engine.path, "SELECT id FROM executions") == [(kept,)]
+    assert rows_of(engine.path, "SELECT DISTINCT execution_id FROM events") == [(kept,)]
+    # Nothing of a deletion is left for the next start.
+    assert await SqlExecutionRecords(engine.database).incomplete() == []
 
 
 async def test_a_job_of_an_unknown_type_is_left_to_others(engine: Machine, mara: Caller) -> None:
