@@ -49,8 +49,9 @@ async def test_an_execution_is_told_as_it_ended(messages: CallbackMessages) -> N
     event = await messages.event_of(EXECUTION, workspace_name="Data")
 
     assert (event.id, event.type, event.subject, event.at) == ("delivery-1", "execution.completed", "exec-1", ENDED_AT)
-    assert event.data["execution"] == {
-        "id": "exec-1", "flow_id": "flow-1", "flow_name": event.data["execution"]["flow_name"], "status": "completed",
+    told: Any = event.data["execution"]
+    assert told == {
+        "id": "exec-1", "flow_id": "flow-1", "flow_name": told["flow_name"], "status": "completed",
         "result": {"sent": "x" * 50}, "error": None, "started_at": rfc3339(NOON), "completed_at": rfc3339(ENDED_AT),
         "labels": {"team": "core"},
     }  # fmt: skip

@@ -1,11 +1,11 @@
 """The report on the installation, for its admins."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from flowrunner.ports.system import DatabaseFacts
+from flowrunner.ports.system import DatabaseFacts, DatabaseInspector
 from flowrunner.services.system import System, SystemParts
 from support.databases import NOON
 from support.dependencies import SteppingClock
@@ -26,9 +26,9 @@ class Given:
 )
 async def test_the_report_counts_what_runs(dispatcher: Any, listeners: int, processes: int) -> None:
     parts = SystemParts(database="sqlite", dispatcher=dispatcher, most_active=10, script_workers=2)
-    clock = SteppingClock()
+    clock, inspector = SteppingClock(), cast("DatabaseInspector", Given(listeners))
     system = System(
-        parts, Given(listeners), clock,
+        parts, inspector, clock,
         active=lambda: 3, engine_processes=lambda: None, queued=lambda: 4, streams=lambda: 5,
     )  # fmt: skip
     clock.advance(hours=1)
