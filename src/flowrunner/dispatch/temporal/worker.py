@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -161,8 +162,8 @@ class TemporalWorker:
 
     async def open(self) -> None:
         self._tasks = [
-            asyncio.create_task(self._worker.run(), name="temporal worker"),
-            asyncio.create_task(self._own_worker.run(), name="temporal worker, own queue"),
+            asyncio.create_task(_run(self._worker), name="temporal worker"),
+            asyncio.create_task(_run(self._own_worker), name="temporal worker, own queue"),
             asyncio.create_task(self._deliver(), name="inbox"),
         ]
 
@@ -376,6 +377,16 @@ def most_workflow_tasks(most_active: int) -> int:
     """Return how many workflow tasks a worker takes at a time: those of a worker that dies begin again late."""
     # Each local activity occupies one, and other workflows need some, too.
     return max(min(most_active // 2, _MOST_LOCAL_ADVANCES) + min((most_active + 1) // 2, _OTHER_TASKS), _LEAST_TASKS)
+
+
+async def _run(worker: Worker) -> None:
+    """Run a worker of Temporal's client, which ends only if the process stops or no retry helps."""
+    try:
+        await worker.run()
+    except Exception as error:
+        # This task is not awaited, so log its error here.
+        logger.error("dispatcher.failed", exception="".join(traceback.format_exception(error)))
+        raise
 
 
 async def _send_heartbeats() -> None:
