@@ -1,6 +1,7 @@
 """The dispatcher of a server: it starts executions and sends them messages; workers advance them."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -147,23 +148,43 @@ class TemporalDispatcher(LinkingDispatcher):
         stored = await self._journal.stored(id)
         if stored.status.is_final:
             return None
-        number = await self._workflows.send(stored, content)
+        unknown = CANCEL_UNKNOWN if isinstance(content, Cancel) else OUTCOME_UNKNOWN
+        try:
+            number = await self._workflows.send(stored, content)
+        except Unavailable:
+            # It may be stored.
+            raise Unavailable(unknown) from None
         loop = asyncio.get_running_loop()
         forgotten_at = loop.time() + _FORGOTTEN.total_seconds() / 2
         async for is_last in self._polls():
-            answer = await self._inbox.answer(number)
+            try:
+                answer = await self._inbox.answer(number)
+                has_ended = answer is None and (await self._journal.stored(id)).status.is_final
+            except Unavailable:
+                # A worker may take it meanwhile.
+                if is_last:
+                    raise Unavailable(unknown) from None
+                continue
             if answer is False:
-                await self._inbox.cancel(number)
+                # What is left of it is purged.
+                with contextlib.suppress(Unavailable):
+                    await self._inbox.cancel(number)
                 return False
-            has_ended = answer is None and (await self._journal.stored(id)).status.is_final
-            if answer or ((has_ended or is_last) and not await self._inbox.cancel(number)):
+            if answer or ((has_ended or is_last) and not await self._withdraw(number, unknown)):
                 # A deleted message was accepted, unless this process was suspended for so long that others purged it.
                 if loop.time() > forgotten_at:
-                    raise Unavailable(CANCEL_UNKNOWN if isinstance(content, Cancel) else OUTCOME_UNKNOWN)
+                    raise Unavailable(unknown)
                 return True
             if has_ended:
                 return None
         raise Unavailable("No worker takes it: none is running, or Temporal is unavailable. Try again later")
+
+    async def _withdraw(self, number: int, unknown: str) -> bool:
+        """Delete a message; return False if it was gone already. Raises: Unavailable with the text ``unknown``."""
+        try:
+            return await self._inbox.cancel(number)
+        except Unavailable:
+            raise Unavailable(unknown) from None
 
     async def _polls(self) -> AsyncIterator[bool]:
         """Yield at each time to poll; True at the last one."""
