@@ -163,6 +163,36 @@ def test_what_an_api_has_and_a_flow_has_not_is_reported(tmp_path: Path) -> None:
     assert document("put", tmp_path)["nodes"]["call"]["params"]["url"] == "https://example.com/$${secrets.STOLEN}"
 
 
+def test_references_lead_into_lists_and_to_names_of_any_characters(tmp_path: Path) -> None:
+    page = {"name": "page", "in": "query", "schema": {"$ref": "#/components/schemas/Page%3Cint%3E"}}
+    spec = {
+        "openapi": "3.0.0",
+        "servers": [{"url": "https://shop.example.com"}],
+        "components": {"schemas": {"Page<int>": {"type": "integer"}}},
+        "paths": {
+            "/a/{b}": {"get": {"operationId": "first", "parameters": [page]}},
+            "/c": {
+                "get": {
+                    "operationId": "second",
+                    "parameters": [
+                        {"$ref": "#/paths/~1a~1%7Bb%7D/get/parameters/0"},
+                        {"$ref": "#/paths/~1c/get/parameters/7"},
+                        {"$ref": "#/components/parameters/Gone"},
+                    ],
+                }
+            },
+        },
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+
+    names, report = imported("openapi", tmp_path / "spec.json", tmp_path)
+
+    for name in names:
+        assert document(name, tmp_path)["inputs"] == {"page": {"type": "integer", "required": False}}
+    for gone in ("#/paths/~1c/get/parameters/7", "#/components/parameters/Gone"):
+        assert f"second: the reference {gone} leads nowhere, and is left out" in report
+
+
 def test_schemas_that_would_grow_without_end_are_cut(tmp_path: Path) -> None:
     wide = {f"p{number}": {"$ref": "#/components/schemas/A"} for number in range(20)}
     spec = {

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
+from urllib.parse import unquote
 
 from flowrunner.cli.common import CommandFailed, unusable
 from flowrunner.cli.exits import NOT_FOUND
 from flowrunner.cli.importing.documents import Imported, as_list, as_map, identifier, literal, maps_in
+from flowrunner.domain.whole_numbers import natural_number_of
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch")
 MOST_OPERATIONS: Final = 2000
@@ -209,7 +211,7 @@ class _FlowOfOperation:
     def _add_security(self) -> None:
         wanted = self._operation.get("security", self._spec.get("security"))
         names = [name for one in as_list(wanted)[:1] if isinstance(one, Mapping) for name in one]
-        schemes = as_map(self._at(self._spec, "components", "securitySchemes"))
+        schemes = as_map(as_map(self._spec.get("components")).get("securitySchemes"))
         for name in names:
             scheme = self._resolved(schemes.get(name))
             if isinstance(scheme, Mapping):
@@ -268,14 +270,23 @@ class _FlowOfOperation:
             if not reference.startswith("#/"):
                 self._flow.note(f"the reference {reference[:200]} leads to another document, and is left out")
                 return {}
-            value = self._at(self._spec, *reference[2:].split("/"))
+            value = _at(self._spec, reference[2:])
+            if value is None:
+                break
+        self._flow.note(f"the reference {reference[:200]} leads nowhere, and is left out")
         return {}
 
-    def _at(self, value: Any, *path: str) -> Any:
-        for part in path:
-            key = part.replace("~1", "/").replace("~0", "~")
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value if value is not None else {}
+
+def _at(value: Any, pointer: str) -> Any:
+    """Return what the part of a URL after `#/` names in a document; None if there is nothing."""
+    for part in pointer.split("/"):
+        key = unquote(part).replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list):
+            number = natural_number_of(key, 9)
+            value = value[number] if number is not None and number < len(value) else None
+        else:
+            value = as_map(value).get(key)
+    return value
 
 
 def _is_simple(value: Any) -> bool:
