@@ -228,6 +228,18 @@ def test_a_search_that_follows_finds_what_one_of_the_server_finds(user: User, te
     assert [one["message"] for one in followed] == [one["message"] for one in listed]
 
 
+def test_lines_of_a_log_that_is_followed_have_the_members_that_a_whole_log_has(user: User) -> None:
+    tell = 'tell: {type: log, params: {message: "${item}"}}'
+    definition = f"nodes: {{each: {{type: foreach, params: {{items: [1, 2]}}, nodes: {{{tell}}}}}}}"
+    user("flow", "create", "-", "--name", "telling", stdin=definition)
+    user("run", "telling", "--wait")
+    (execution,) = user.json("executions", "list", "--flow", "telling")
+
+    listed, followed = (user.json("logs", execution["id"], *follow) for follow in ([], ["-f"]))
+
+    assert followed == listed != []
+
+
 def test_a_failed_execution_shows_its_log_steps_events_and_output(user: User) -> None:
     id = failed(user)
 

@@ -9,6 +9,8 @@ from flowrunner.domain.letter_case import folded
 
 _LEVELS: Final = ("debug", "info", "warn", "error")
 _PAGE: Final = 500
+# What an event has besides the line of the log that it is.
+_OF_EVENTS: Final = frozenset({"type", "execution_id", "seq", "scope"})
 
 
 def recorded_events(client: Client, path: str) -> Iterator[dict[str, Any]]:
@@ -62,7 +64,7 @@ def followed_lines(
             continue
         if text and text not in folded(event["message"]):
             continue
-        yield {name: value for name, value in event.items() if name not in ("type", "execution_id", "seq")}
+        yield {name: value for name, value in event.items() if name not in _OF_EVENTS}
 
 
 def _is_inside(event: Mapping[str, Any], step: str) -> bool:
