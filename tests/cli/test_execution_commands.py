@@ -135,7 +135,7 @@ def test_who_could_not_take_a_signal_is_told_beside_those_that_have_it(user: Use
     refused = JobErrorAnswer(item="exec-2", message="The execution has already ended")
     sent = msgspec.to_builtins(SignalledExecutions(executions=["exec-1"], errors=[refused]))
     with scripted(answer(200, sent)) as other:
-        done = user("signal", "paid", "--with-input", "order=4711", "--url", other.url, "-o", "name")
+        done = user("signal", "paid", "--with-input", "order=4711", "--url", other.url, "-o", "name", code=1)
 
     assert (done.stdout.split(), done.stderr.splitlines()) == (["exec-1"], ["exec-2: The execution has already ended"])
 

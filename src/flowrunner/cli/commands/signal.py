@@ -8,6 +8,7 @@ from flowrunner.cli.common import say, say_message
 from flowrunner.cli.completion import complete_executions, complete_flows
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
+from flowrunner.cli.exits import FAILED
 from flowrunner.cli.lookup import execution_path
 from flowrunner.cli.server_command import ServerCommand
 from flowrunner.cli.shared_options import input_options, label_option, selection_of
@@ -29,7 +30,8 @@ from flowrunner.cli.shared_options import input_options, label_option, selection
 def signal(names: tuple[str, ...], payload: str | None, **options: Any) -> None:
     """Send the signal KEY, for which a `wait` node waits or will wait.
 
-    Without an ID, the options select at most 100 open executions, such as those of an order.
+    Without an ID, the options select at most 100 open executions, such as those of an order. Exits with 1 if one of
+    them could not take it.
     """
     from flowrunner.cli.inputs import read_json
 
@@ -66,3 +68,5 @@ def _signal_selected(key: str, payload: Any, selected: dict[str, Any]) -> None:
     for error in sent["errors"]:
         say(f"{error['item']}: {error['message']}")
     show([{"execution_id": id} for id in sent["executions"]], name="execution_id")
+    if sent["errors"]:
+        raise click.exceptions.Exit(FAILED)
