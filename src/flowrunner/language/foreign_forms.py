@@ -19,7 +19,12 @@ _NO_DATABASE: Final = (
     "databases are PostgreSQL (type: sql): for others call a service in front, with type: http.request"
 )
 _STORE: Final = "write type: store, params: {operation: get, key: …}, for values that the workspace keeps"
-_NO_COMMANDS: Final = "flows run no commands: ask a service that does, with type: http.request"
+_NO_COMMANDS: Final = (
+    "flows run no commands: put them behind a small HTTP server, as docs/connecting.md shows, for type: http.request"
+)
+_NO_PROGRAMS: Final = (
+    "type: transform runs JavaScript: put other programs behind a small HTTP server, as docs/connecting.md shows"
+)
 _ASKED: Final = "ask its API, with type: http.request"
 _MODEL: Final = "write type: llm, with its provider, or the base_url of a server of models"
 _AGENT: Final = "write type: agent, with the tools that the model may call"
@@ -28,6 +33,8 @@ _SCRIPT: Final = "write type: transform, params: {script: …}"
 OF_FLOWS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("name", "description", "version", "tags", "title"), _IN_METADATA),
     **dict.fromkeys(("maxsteps", "concurrency"), _IN_LIMITS),
+    "maxactiveruns": "write limits: {concurrency: {max: 1}}",
+    "handleron": "write on_failure or on_finish, with the name of a node",
     **dict.fromkeys(("on", "trigger", "schedule", "schedules", "cron", "webhook", "webhooks"), _STARTED),
     "timeout": "put it under 'limits', or under 'defaults' for every node",
     "retry": "put it under 'defaults'",
@@ -46,9 +53,11 @@ OF_NODES: Final[Mapping[str, str]] = {
         ("onerror", "onfailure", "onfail", "catch", "error", "errors", "rescue", "continueonerror", "fallback"),
         _ON_ERROR,
     ),
+    **dict.fromkeys(("continueon", "allowfailure"), _ON_ERROR),
     **dict.fromkeys(("name", "id"), "a node's name is its key under 'nodes'; 'description' is for people"),
     **dict.fromkeys(("foreach", "each", "loop", "withitems", "items"), _LOOP),
     **dict.fromkeys(("run", "script", "code"), _SCRIPT),
+    **dict.fromkeys(("command", "commands", "cmd"), _NO_COMMANDS),
 }
 # Node types that do not exist, by the word as `squashed`.
 OF_TYPES: Final[Mapping[str, str]] = {
@@ -61,7 +70,8 @@ OF_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("postgresql", "pg", "database", "db", "query"), _POSTGRESQL),
     **dict.fromkeys(("mysql", "mariadb", "mssql", "oracle", "sqlite", "mongodb"), _NO_DATABASE),
     **dict.fromkeys(("kv", "keyvalue", "kvstore", "redis", "cache", "state", "counter", "datastore"), _STORE),
-    **dict.fromkeys(("shell", "bash", "command", "exec", "ssh", "docker"), _NO_COMMANDS),
+    **dict.fromkeys(("shell", "bash", "sh", "command", "commands", "exec", "ssh", "docker"), _NO_COMMANDS),
+    **dict.fromkeys(("python", "nodejs", "ruby", "golang", "powershell"), _NO_PROGRAMS),
     **dict.fromkeys(("openai", "anthropic", "ai", "gpt", "claude", "chat", "ollama"), _MODEL),
     **dict.fromkeys(("aiagent", "assistant", "langchain", "toolsagent"), _AGENT),
     **dict.fromkeys(("mcpclient", "mcptool"), "write type: mcp, with the URL of the server"),
