@@ -97,7 +97,7 @@ def test_a_server_that_is_named_twice_or_not_known_is_an_error(options: Mapping[
         target(options)
 
 
-@pytest.mark.parametrize(("given", "seconds"), [(None, 30.0), ("90s", 90.0)])
+@pytest.mark.parametrize(("given", "seconds"), [(None, 40.0), ("90s", 90.0)])
 def test_a_command_asks_where_and_as_it_was_told(
     monkeypatch: pytest.MonkeyPatch, given: str | None, seconds: float
 ) -> None:

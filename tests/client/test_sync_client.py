@@ -1,5 +1,6 @@
 """The synchronous client against a real server."""
 
+import inspect
 import pickle
 import traceback
 import zipfile
@@ -22,6 +23,7 @@ from flowrunner.client import (
     UnauthorizedError,
     ValidationError,
 )
+from flowrunner.settings import load_settings
 from support.client import Client as PlainClient
 from support.server import Server
 
@@ -301,3 +303,10 @@ def test_the_key_of_a_start_is_sent_with_it() -> None:
         client.rerun("exec-1", idempotency_key="two")
 
         assert [server.header(number, "Idempotency-Key") for number in range(2)] == ["one", "two"]
+
+
+def test_a_client_waits_until_a_server_says_that_its_database_does_not_answer() -> None:
+    # Requests that wait for PostgreSQL are answered two seconds after the limit of a statement: docs/postgresql.md.
+    longest = load_settings({}, {}).database_timeout + 2.0
+
+    assert inspect.signature(Client).parameters["timeout"].default > longest

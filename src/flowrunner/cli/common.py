@@ -102,7 +102,7 @@ def common_options(completed: Mapping[str, Complete] = _NONE_COMPLETED) -> list[
         option("--server", "--url", metavar="URL", help="The server; also FLOWRUNNER_URL."),
         option("--token", metavar="@FILE|-", help="An API token; also FLOWRUNNER_TOKEN."),
         option("--workspace", metavar="SLUG", help="The workspace to act in; also FLOWRUNNER_WORKSPACE."),
-        option("--http-timeout", metavar="DURATION", help="Time limit of one request; 30s by default."),
+        option("--http-timeout", metavar="DURATION", help="Time limit of one request; 40s by default."),
         flag("--no-color", help="Disable colours; also NO_COLOR."),
         flag("--no-input", help="Never prompt; fail instead."),
         flag("-q", "--quiet", help="Print results, errors and warnings alone."),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # Attempts of a request may begin within this time. People wait meanwhile, and programs have their own repeats.
 _RETRY_SECONDS: Final = 3.0
+# A server answers by itself after 32 s: its words are worth more than the end of the wait.
+_REQUEST_SECONDS: Final = 40.0
 _LONGEST_TOKEN: Final = 8192
 
 
@@ -53,7 +55,7 @@ def open_client(target: Target) -> "Client":
     wanted = common()
     wanted.address = target.url
     try:
-        timeout = parse_duration(wanted.http_timeout) if wanted.http_timeout else 30.0
+        timeout = parse_duration(wanted.http_timeout) if wanted.http_timeout else _REQUEST_SECONDS
         return CommandClient(
             wanted, target.url, target.token, workspace=target.workspace, timeout=timeout, retry_seconds=_RETRY_SECONDS,
             user_agent="flowrunner-cli",

@@ -55,7 +55,7 @@ class AsyncClient(ClientCore[Async]):
         token: str | None = None,
         *,
         workspace: str | None = None,
-        timeout: float = 30.0,
+        timeout: float = 40.0,
         retry_seconds: float = 30.0,
         ca_file: str | None = None,
         user_agent: str | None = None,

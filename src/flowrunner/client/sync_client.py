@@ -54,7 +54,7 @@ class Client(ClientCore[Sync]):
         token: str | None = None,
         *,
         workspace: str | None = None,
-        timeout: float = 30.0,
+        timeout: float = 40.0,
         retry_seconds: float = 30.0,
         ca_file: str | None = None,
         user_agent: str | None = None,
