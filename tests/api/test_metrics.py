@@ -60,7 +60,12 @@ def test_a_token_that_is_no_secret_is_an_error_in_the_settings(token: str) -> No
 
 
 def test_a_login_is_not_the_token(closed: Server) -> None:
-    assert closed.admin().get("/metrics").status == 401
+    reply = closed.admin().get("/metrics")
+
+    assert reply.status == 401
+    # Not that of other requests: no login and no API token opens the metrics.
+    assert "metrics_token" in reply.json["error"]["hint"]
+    assert reply.json["error"]["docs"] == "/docs/telemetry.md#who-may-read-them"
 
 
 def test_whoever_has_the_token_sees_the_flows_that_run_most_by_name(closed: Server) -> None:

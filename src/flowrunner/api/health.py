@@ -10,7 +10,7 @@ from flowrunner.api.http.answers import Health, Reply, answer, errors
 from flowrunner.api.http.negotiation import takes
 from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.api.http.state import services_of, state_of
-from flowrunner.domain.errors import Unauthorized, Unavailable
+from flowrunner.domain.errors import Unavailable, UnknownMetricsReader
 
 _OPENMETRICS: Final = "application/openmetrics-text"
 
@@ -51,7 +51,7 @@ async def metrics(request: Request) -> Response:
     if state.metrics_token is not None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not compare_digest(token.strip().encode(), state.metrics_token.encode()):
-            raise Unauthorized("The metrics need the token of the setting metrics_token as a bearer token")
+            raise UnknownMetricsReader("The metrics need the token of the setting metrics_token as a bearer token")
     is_open = takes(request.headers.get("accept", ""), _OPENMETRICS)
     text, content_type = await state.metrics(_OPENMETRICS if is_open else "")
     # The framework would add another charset.

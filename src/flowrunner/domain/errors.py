@@ -203,6 +203,10 @@ class UnknownAgent(Unauthorized):
     """The caller of the MCP server is not known."""
 
 
+class UnknownMetricsReader(Unauthorized):
+    """The reader of the metrics has not given their token."""
+
+
 class SecondFactorRequired(Unauthorized):
     """The password is right, and the login needs a second step.
 

@@ -36,6 +36,7 @@ from flowrunner.domain.errors import (
     Unavailable,
     UnknownAccount,
     UnknownAgent,
+    UnknownMetricsReader,
     WrongSurface,
 )
 from flowrunner.domain.sign_on import SignOnFailed
@@ -102,6 +103,10 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
         "create an API token with the scope 'mcp', in the account screen or with 'flowrunner token create', and give "
         "it as 'Authorization: Bearer <token>'",
         "/docs/mcp.md#connecting-an-agent",
+    ),
+    UnknownMetricsReader: Guide(
+        "send the value of metrics_token, which an operator has set, as 'Authorization: Bearer <token>'",
+        "/docs/telemetry.md#who-may-read-them",
     ),
     WrongSurface: Guide(
         "create another API token: with the scope 'mcp' for the MCP server, and without it for the REST API",
