@@ -1,6 +1,7 @@
 """Rejection of unsuitable PostgreSQL servers and roles, with advice."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from flowrunner.storage.transaction import one_row
 from support.databases import open_database
 from support.networks import unused_port
 from support.postgres import PostgresServer, query
+from support.proxy import Latency, Proxy
 from support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.only("postgres")
@@ -219,6 +221,23 @@ async def test_doctor_finds_that_a_data_directory_lacks_the_keys_of_the_database
 
     assert found["keys"].state == "fail"
     assert "copy it from another server" in found["keys"].hint
+
+
+async def test_doctor_finds_that_each_answer_of_the_database_takes_long(
+    lasting_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    query(lasting_postgres.url(), "CREATE DATABASE slow TEMPLATE template0")
+    url = lasting_postgres.url("slow")
+    await migrate_postgres(url)
+    with Proxy.before(url) as proxy:
+        environment = {"FLOWRUNNER_DATABASE_URL": proxy.through(url)}
+        settings = load_settings({"data_dir": str(tmp_path), "port": "0"}, environment)
+        with proxy.toxic(Latency(0.15), "downstream"):
+            found = {finding.check: finding for finding in await examine(settings)}
+
+    assert found["database"].state == "ok"
+    assert found["database speed"].state == "warn"
+    assert int(re.findall(r"in (\d+) ms", found["database speed"].message)[0]) >= 150
 
 
 @pytest.mark.parametrize("is_shared", [False, True])

@@ -8,8 +8,9 @@ import shutil
 import socket
 import stat
 import sys
+import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -36,6 +37,7 @@ State: TypeAlias = Literal["ok", "warn", "fail"]
 # As the platforms in docs/server.md.
 _TESTED_PYTHONS: Final = ((3, 11), (3, 13))
 _CHECK_SECONDS: Final = 20.0
+_SLOW_READ_SECONDS: Final = 0.1
 _LEAST_FREE: Final = 100 * 2**20
 _WANTED_FREE: Final = 2**30
 _WANTED_FILES: Final = 10_000
@@ -252,7 +254,10 @@ def _unusable(place: str, error: FlowRunnerError) -> Finding:
 async def _stored(location: Location, settings: Settings) -> list[Finding]:
     database = location.open()
     try:
-        paused_at = await SqlPause(database).paused_at()
+        pause = SqlPause(database)
+        paused_at = await pause.paused_at()
+        # The connection is open from here on, and the quickest read is that of a database which is not busy by chance.
+        took = min([await _seconds_of(pause.paused_at) for _ in range(3)])
         needed = await SqlSecrets(database).master_key_ids()
     finally:
         await database.close()
@@ -260,6 +265,10 @@ async def _stored(location: Location, settings: Settings) -> list[Finding]:
     if paused_at is not None:
         message = f"no execution starts since {paused_at:%Y-%m-%d %H:%M:%S} UTC"
         found.append(Finding("pause", "warn", message, "run 'flowrunner unpause' to end the pause"))
+    if settings.database_url is not None and took > _SLOW_READ_SECONDS:
+        message = f"the database answers the smallest question in {took * 1000:.0f} ms"
+        hint = "look at its load, and at the network in between: each commit takes several such answers"
+        found.append(Finding("database speed", "warn", message, hint))
     # Keys that cannot be read are findings of their own.
     with contextlib.suppress(UnsafeDataDir, OSError):
         if not needed <= {key_id(MASTER, key) for key in read_keys(settings.data_dir, MASTER)}:
@@ -267,6 +276,12 @@ async def _stored(location: Location, settings: Settings) -> list[Finding]:
             hint = "restore the files keys/master*.key from your backup: the server does not start without them"
             found.append(Finding("secrets", "fail", message, hint))
     return found
+
+
+async def _seconds_of(read: Callable[[], Awaitable[object]]) -> float:
+    begun = time.perf_counter()
+    await read()
+    return time.perf_counter() - begun
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
