@@ -196,6 +196,17 @@ def test_a_flow_that_is_frequent_is_found_among_any_number_of_others() -> None:
     assert named(ranking)["often"] == 1
 
 
+def test_a_flow_that_was_frequent_once_is_forgotten_among_many_others() -> None:
+    ranking = FlowRanking(1, time := Time())
+    ends(ranking, ["twice", "twice", *(f"flow-{n}" for n in range(500)), *["often"] * 5])
+
+    time.now = 300.0
+    named(ranking)
+    ends(ranking, ["often"])
+
+    assert named(ranking)["often"] == 1
+
+
 def test_nothing_is_named_if_no_flow_may_be() -> None:
     ranking = FlowRanking(0)
 
