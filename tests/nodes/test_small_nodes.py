@@ -223,6 +223,8 @@ async def test_what_is_no_list_is_gone_through_by_nobody(client: EgressClient, i
 
 
 async def test_a_list_that_is_too_long_is_refused(client: EgressClient) -> None:
+    opened, _ = await run(client, "foreach", {"items": [0] * 100_000})
+    assert len(opened.keys) == 100_000
     with pytest.raises(NodeFailure, match="100001 elements") as failure:
         await run(client, "foreach", {"items": [0] * 100_001})
 
@@ -240,13 +242,15 @@ async def test_a_while_goes_on_as_long_as_its_condition_holds(client: EgressClie
 
 
 async def test_a_while_gives_up_when_it_has_run_often_enough(client: EgressClient) -> None:
+    last = await after_scopes(client, "while", ScopesEnded(["3"], {"3": 1}, {}), {"when": True, "max_iterations": 5})
+    assert last == RunScopes(keys=["4"], inputs=[1])
     with pytest.raises(NodeFailure, match="has run 5 times") as failure:
         await after_scopes(client, "while", ScopesEnded(["4"], {"4": 1}, {}), {"when": True, "max_iterations": 5})
 
     assert failure.value.type == "limit.iterations"
 
 
-@pytest.mark.parametrize(("join", "needed"), [("all", 3), ("any", 1), (2, 2), (3, 3)])
+@pytest.mark.parametrize(("join", "needed"), [("all", 3), ("any", 1), (1, 1), (2, 2), (3, 3)])
 async def test_a_parallel_opens_its_branches_and_says_how_many_it_needs(
     client: EgressClient, join: Any, needed: int
 ) -> None:

@@ -198,6 +198,14 @@ async def test_rows_that_exist_are_skipped_or_updated(db: Querier) -> None:
     assert await db.value("SELECT total FROM orders WHERE id = 1") == "2.00"
 
 
+async def test_keys_that_are_no_named_columns_are_left_out(db: Querier) -> None:
+    items = [{"id": 1, "note": "a", "more": {}}, {"id": 2, "note": "b"}]
+
+    await db.run(operation="batch_insert", table="orders", items=items, columns=["note", "id"])
+
+    assert await db.rows("SELECT id, note FROM orders ORDER BY id") == [{"id": 1, "note": "a"}, {"id": 2, "note": "b"}]
+
+
 async def test_names_of_tables_and_columns_are_no_sql(db: Querier) -> None:
     table, column = 'a"b; DROP TABLE orders; --', 'c"d'
     await db.run('CREATE TABLE "a""b; DROP TABLE orders; --" ("c""d" int)', operation="execute")
