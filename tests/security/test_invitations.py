@@ -203,6 +203,19 @@ async def test_s73_a_link_whose_inviter_could_not_invite_for_a_while_stays_ended
     assert (await team.accept("kim", token)).status == 404
 
 
+async def test_s73_the_invitations_of_a_deleted_account_leave_room_for_others(team: Team) -> None:
+    omar = (await team.go("omar", "GET", "/api/v1/accounts/me")).json["id"]
+    body = {"account": omar, "role": "admin"}
+    assert (await team.go("root", "POST", f"/api/v1/workspaces/{team.id}/members", body)).status == 201
+    token, other = await team.token(KIM, by="omar"), await team.token("lee@example.com")
+
+    assert (await team.go("root", "DELETE", f"/api/v1/accounts/{omar}")).status == 200
+
+    listed = (await team.go("root", "GET", f"/api/v1/workspaces/{team.id}/invitations")).json
+    assert [each["email"] for each in listed["invitations"]] == ["lee@example.com"]
+    assert [(await team.go("", "POST", LOOKUP, {"token": link})).status for link in (token, other)] == [404, 200]
+
+
 async def test_s73_an_invitation_that_is_saved_after_the_loss_of_the_role_is_none(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
