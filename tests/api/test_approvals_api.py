@@ -110,7 +110,7 @@ async def test_the_audit_log_names_everybody_who_answered(tmp_path: Path) -> Non
         entries = (await team.mara.request("GET", f"/api/v1/audit?{query}")).json["entries"]
         mara = (await team.mara.ended(id))["result"]["by"]
 
-    told = [(entry["actor"], entry["account_id"], entry["details"]["approved"]) for entry in entries]
+    told = [(entry["actor"], entry["workspace_id"], entry["details"]["approved"]) for entry in entries]
     assert told == [(mara, team.id, False), (omar, team.id, True)]
 
 

@@ -58,11 +58,11 @@ async def test_members_do_not_see_logins_of_the_owner_of_a_personal_workspace(tm
 
 
 async def test_an_empty_filter_does_not_select_all_entries(tmp_path: Path) -> None:
-    names = ("actor", "account_id", "action", "object_kind", "object_id")
+    names = ("actor", "workspace_id", "action", "object_kind", "object_id")
     async with team_at(tmp_path) as team:
         everywhere = {name: await team.mara.request("GET", f"/api/v1/audit?{name}=") for name in names}
         within = {
-            name: await team.mara.request("GET", f"{team.path}/audit?{name}=") for name in names if name != "account_id"
+            name: await team.mara.request("GET", f"{team.path}/audit?{name}=") for name in names if name != "workspace_id"
         }
 
     for replies in (everywhere, within):
@@ -111,7 +111,7 @@ async def test_acts_on_an_account_are_in_its_personal_workspace(tmp_path: Path) 
         shared = await team.mara.request("GET", f"{team.path}/audit?limit=1000")
         own = await team.omar.request("GET", f"/api/v1/workspaces/{id}/audit?limit=1000")
         assert (await team.omar.request("POST", "/api/v1/auth/logout", **here)).status == 200
-        of_account = await team.mara.request("GET", f"/api/v1/audit?account_id={id}&limit=1000")
+        of_account = await team.mara.request("GET", f"/api/v1/audit?workspace_id={id}&limit=1000")
 
     acts = {
         "password.reset_created", "second_factor.added", "recovery_codes.replaced", "second_factor.removed",

@@ -333,7 +333,7 @@ async def test_an_admin_of_the_installation_sees_a_workspace_once_it_has_a_role(
 
     assert (before.status, not_admin.status, given.status, after.status) == (404, 403, 201, 200)
     assert (listed["name"], listed["members"], listed["admins"]) == ("Quiet", 1, 1)
-    assert [entry["account_id"] for entry in entries] == [made["id"]]
+    assert [entry["workspace_id"] for entry in entries] == [made["id"]]
 
 
 @pytest.mark.parametrize(

@@ -758,7 +758,7 @@ async def test_s70_noise_from_elsewhere_hides_no_guess_at_an_account(tmp_path: P
     of_root = [row for row in reply.json["entries"] if row["address"] == "203.0.113.7"]
     assert statuses == [401] * 15
     assert len(of_root) == 15
-    assert len({row["account_id"] for row in of_root}) == 1
+    assert len({row["workspace_id"] for row in of_root}) == 1
     rows = entries(tmp_path / "data" / "flowrunner.db", "action = 'login.failed.more'")
     told = {row["workspace_id"]: json.loads(row["details"])["count"] for row in rows}
     assert told == {None: 60 - MOST, drowned: 80 - MOST_GUESSES}
@@ -832,7 +832,7 @@ def test_s60_admins_find_entries_by_what_they_know(admin: Client, account: Clien
     assert [entry["object"]["id"] for entry in mine][:2] == [id, flow]
     assert found(object_id=flow) == [mine[1]]
     assert found(object_kind="execution", actor=account.account_id) == [mine[0]]
-    assert found(action="flow.created", account_id=account.account_id) == [mine[1]]
+    assert found(action="flow.created", workspace_id=account.account_id) == [mine[1]]
     at = mine[1]["at"]
     assert mine[1] in found(since=at, account_id=account.account_id)
     assert mine[1] not in found(until=at, account_id=account.account_id)

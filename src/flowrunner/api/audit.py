@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Annotated, Self, TypeAlias
 
 from fastapi import APIRouter, Depends, Request
+from msgspec import Meta
 
 from flowrunner.api.http.answers import (
     AS_LINES,
@@ -48,7 +49,9 @@ class AuditEntryAnswer(Answer, frozen=True, kw_only=True):
     address: str
     action: str
     object: AuditObject
-    account_id: str | None
+    workspace_id: Annotated[
+        str | None, Meta(description="The workspace of the act; of an act on an account, its personal one.")
+    ]
     outcome: Outcome
     details: Mapping[str, JSON]
     previous_hash: str
@@ -66,7 +69,7 @@ class AuditEntryAnswer(Answer, frozen=True, kw_only=True):
             address=entry.address,
             action=entry.action,
             object=AuditObject(kind=kind, id=id),
-            account_id=entry.workspace_id,
+            workspace_id=entry.workspace_id,
             outcome=entry.outcome,
             details=entry.details,
             previous_hash=row.previous.hex(),
@@ -109,7 +112,9 @@ async def list_entries(
     request: Request,
     *,
     wanted: Wanted,
-    account_id: Annotated[str | None, text_filter("Only actions that concern this account.")] = None,
+    workspace_id: Annotated[
+        str | None, text_filter("Only acts in this workspace, by its id; that of an account is its personal one.")
+    ] = None,
     page: Paging,
 ) -> Reply[AuditList]:
     """List audit entries, the newest first. Each contains the hash of the previous one, so tampering is detectable.
@@ -117,7 +122,7 @@ async def list_entries(
     With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
     """
     audit, caller = services_of(request).audit, caller_of(request)
-    wanted = replace(wanted, workspace_id=account_id)
+    wanted = replace(wanted, workspace_id=workspace_id)
     if preferred(request.headers.get("accept", ""), (NDJSON,)):
         return await lines(await while_allowed(request, _answers(audit.all(caller, wanted))))
     return _listing(request, page, await audit.page(caller, wanted, page))

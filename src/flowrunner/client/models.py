@@ -82,7 +82,11 @@ class Attempt(Model):
 
 
 class AuditEntry(Model):
-    """The schema `AuditEntryAnswer` of the API."""
+    """The schema `AuditEntryAnswer` of the API.
+
+    Attributes:
+        workspace_id: The workspace of the act; of an act on an account, its personal one.
+    """
 
     seq: int
     at: datetime
@@ -91,7 +95,7 @@ class AuditEntry(Model):
     address: str
     action: str
     object: AuditObject
-    account_id: str | None
+    workspace_id: str | None
     outcome: Literal["denied", "done", "failed"]
     details: dict[str, Any]
     previous_hash: str

@@ -2983,8 +2983,11 @@ export interface components {
             /** Action */
             action: string;
             object: components["schemas"]["AuditObject"];
-            /** Account Id */
-            account_id: string | null;
+            /**
+             * Workspace Id
+             * @description The workspace of the act; of an act on an account, its personal one.
+             */
+            workspace_id: string | null;
             /**
              * Outcome
              * @enum {string}
@@ -26896,8 +26899,8 @@ export interface operations {
     listEntries: {
         parameters: {
             query?: {
-                /** @description Only actions that concern this account. */
-                account_id?: string | null;
+                /** @description Only acts in this workspace, by its id; that of an account is its personal one. */
+                workspace_id?: string | null;
                 /** @description Only actions of this account. */
                 actor?: string | null;
                 /** @description Only this action, such as `flow.created`. */
