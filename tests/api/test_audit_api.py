@@ -62,7 +62,9 @@ async def test_an_empty_filter_does_not_select_all_entries(tmp_path: Path) -> No
     async with team_at(tmp_path) as team:
         everywhere = {name: await team.mara.request("GET", f"/api/v1/audit?{name}=") for name in names}
         within = {
-            name: await team.mara.request("GET", f"{team.path}/audit?{name}=") for name in names if name != "workspace_id"
+            name: await team.mara.request("GET", f"{team.path}/audit?{name}=")
+            for name in names
+            if name != "workspace_id"
         }
 
     for replies in (everywhere, within):

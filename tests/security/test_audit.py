@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 
@@ -587,6 +589,72 @@ def test_s60_an_operator_checks_the_log_of_a_running_server_and_of_a_copy(
     assert verify("--database", str(copy), "--expect", "x").returncode == 2
     (tmp_path / "text.db").write_text("this is no database, and long enough to be looked at" * 20)
     assert verify("--database", str(tmp_path / "text.db")).returncode == 2
+
+
+def test_s60_an_exported_log_is_verified_by_the_file_alone(server: Server, admin: Client, tmp_path: Path) -> None:
+    flow = admin.new_flow(SMALLEST)
+    assert admin.put(f"/api/v1/flows/{flow}", {"description": "other"}).status == 200
+    key = quote('über \\ "/ ☃')
+    assert admin.put(f"/api/v1/store/entry?key={key}", {"value": 1}).status in (200, 201)
+    text = admin.request("GET", "/api/v1/audit", headers={"Accept": "application/x-ndjson"}).body.decode()
+    lines = [json.loads(line) for line in text.split("\n") if line]
+    latest = f"{lines[0]['seq']}:{lines[0]['hash']}"
+    file = tmp_path / "audit.ndjson"
+
+    def told(entries: list[dict[str, Any]], *arguments: str) -> tuple[int, str]:
+        file.write_text("\n".join(json.dumps(entry) for entry in entries))
+        done = verify("--file", str(file), *arguments)
+        return done.returncode, done.stdout.partition(".")[0]
+
+    assert len(lines) == 5
+    assert told(lines, "--expect", latest) == (0, f"{len(lines)} entries are intact")
+    assert told(lines[::-1]) == (0, f"{len(lines)} entries are intact")
+    assert told([*lines[:2], *lines[3:]]) == (
+        0, f"{len(lines) - 1} entries are intact, in 2 parts with gaps between them",
+    )  # fmt: skip
+    # The latest are cut off.
+    assert told(lines[1:], "--expect", latest)[0] == 1
+    at = lines[2]["seq"]
+    changes: dict[str, Any] = {
+        "seq": at + 1_000_000, "at": "2020-01-01T00:00:00.000Z", "actor": "account-1", "credential": "server",
+        "address": "192.0.2.1", "action": "login", "object": {"kind": "flow", "id": "flow-1"}, "workspace_id": None,
+        "outcome": "denied", "details": {"a": 1}, "previous_hash": "00" * 32, "hash": "00" * 32,
+    }  # fmt: skip
+    assert changes.keys() == lines[2].keys()
+    for name, value in changes.items():
+        changed = [*lines[:2], {**lines[2], name: value}, *lines[3:]]
+        assert told(changed)[0] == 1, name
+    # Hashed again, it no longer fits the next one.
+    code, said = told([*lines[:2], rehashed({**lines[2], "actor": None}), *lines[3:]])
+    assert (code, said) == (1, f"BROKEN at entry {at}: its hash is not the one that the next entry has")
+    assert told([lines[1], lines[0], *lines[2:]])[0] == 1
+    file.write_text('{"seq": 1}\n')
+    assert verify("--file", str(file)).returncode == 2
+    file.write_text("")
+    assert verify("--file", str(file)).returncode == 2
+
+
+def rehashed(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry with the hash that `docs/audit.md` describes, without the program's own code."""
+    at = round(datetime.fromisoformat(entry["at"]).timestamp() * 1000)
+
+    def compact(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    values = [
+        entry["seq"], at, *(entry[name] for name in ("actor", "credential", "address", "action")),
+        entry["object"]["kind"], entry["object"]["id"], entry["workspace_id"], entry["outcome"],
+        compact(entry["details"]),
+    ]  # fmt: skip
+    return entry | {"hash": sha256(bytes.fromhex(entry["previous_hash"]) + compact(values).encode()).hexdigest()}
+
+
+def test_s60_a_hash_is_computed_as_the_documentation_says(admin: Client) -> None:
+    assert admin.new_flow(SMALLEST)
+    entries = admin.get("/api/v1/audit", limit=1000).json["entries"]
+
+    assert entries
+    assert [rehashed(entry) for entry in entries] == entries
 
 
 # Bounds

@@ -2,26 +2,29 @@
 
 import asyncio
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Final
 
 import click
+import msgspec
 
 from flowrunner.bootstrap.maintenance import verify_audit
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.ports.audit import chain_hash, details_text
 from flowrunner.settings import Settings
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def verify(settings: Settings, *, database: str | None, expect: str | None) -> bool:
     """Return whether the log is intact. Raises: FlowRunnerError if it cannot be checked."""
-    expected = None
-    if expect is not None:
-        found = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", expect.strip().lower())
-        if found is None:
-            raise FlowRunnerError("--expect takes the number and the hash of an entry, such as 17:0f3a…")
-        expected = int(found[1]), found[2]
     copy = None if database is None else Path(database)
-    report = asyncio.run(verify_audit(settings, copy=copy, expected=expected))
+    report = asyncio.run(verify_audit(settings, copy=copy, expected=_expected(expect)))
     if report.broken is not None:
         seq, reason = report.broken
         click.echo(f"BROKEN at entry {seq}: {reason}. {_intact(report.rows, ' before it')}.")
@@ -33,3 +36,111 @@ def verify(settings: Settings, *, database: str | None, expect: str | None) -> b
 
 def _intact(entries: int, which: str = "") -> str:
     return f"{counted(entries, 'entry', 'entries')}{which} {'is' if entries == 1 else 'are'} intact"
+
+
+def _expected(expect: str | None) -> tuple[int, str] | None:
+    """Return the number and the hash of an entry. Raises: FlowRunnerError."""
+    if expect is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", expect.strip().lower())
+    if found is None:
+        raise FlowRunnerError("--expect takes the number and the hash of an entry, such as 17:0f3a…")
+    return int(found[1]), found[2]
+
+
+# Files of entries
+
+
+class _WrittenObject(msgspec.Struct):
+    kind: str
+    id: str
+
+
+class _WrittenEntry(msgspec.Struct):
+    """An entry as the API writes it."""
+
+    seq: int
+    at: datetime
+    actor: str | None
+    credential: str
+    address: str
+    action: str
+    object: _WrittenObject
+    workspace_id: str | None
+    outcome: str
+    details: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """Return the values that are hashed."""
+        at = (self.at - _EPOCH) // _MILLISECOND
+        about = (self.object.kind, self.object.id, self.workspace_id, self.outcome, details_text(self.details))
+        return (self.seq, at, self.actor, self.credential, self.address, self.action, *about)
+
+
+@dataclass(slots=True)
+class _FileReport:
+    """Entries of a file that were checked.
+
+    Attributes:
+        parts: The number of parts without a gap.
+        last: Number and hash of the latest entry.
+    """
+
+    entries: int = 0
+    parts: int = 0
+    last: tuple[int, str] = (0, "")
+
+
+def verify_file(lines: Iterable[bytes], *, expect: str | None) -> bool:
+    """Return whether the entries in a file are intact, in either order. Raises: FlowRunnerError if it has none."""
+    expected, report = _expected(expect), _FileReport()
+    is_seen = expected is None
+    for line, fault in _faults(lines, report):
+        is_expected = expected is not None and line.seq == expected[0]
+        is_seen = is_seen or (is_expected and (line.seq, line.hash) == expected)
+        wrong = fault or ("its hash is not the expected one" if is_expected and not is_seen else None)
+        if wrong is not None:
+            click.echo(f"BROKEN at entry {line.seq}: {wrong}. {_intact(report.entries, ' before it')}.")
+            return False
+        report.entries += 1
+        report.last = max(report.last, (line.seq, line.hash))
+    if report.entries == 0:
+        raise FlowRunnerError("The file has no entry: `flowrunner audit list --all -o ndjson` writes them")
+    if expected is not None and not is_seen:
+        click.echo(f"BROKEN at entry {expected[0]}: it is missing. {_intact(report.entries)}.")
+        return False
+    seq, hash = report.last
+    gaps = "" if report.parts == 1 else f", in {report.parts} parts with gaps between them"
+    click.echo(f"{_intact(report.entries)}{gaps}. The last is {seq}:{hash}")
+    return True
+
+
+def _faults(lines: Iterable[bytes], report: _FileReport) -> Iterator[tuple[_WrittenEntry, str | None]]:
+    """Yield each entry, with what is wrong with it. Raises: FlowRunnerError: A line is no entry."""
+    decoder, before, step = msgspec.json.Decoder(_WrittenEntry), None, 0
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            line = decoder.decode(text)
+            previous = bytes.fromhex(line.previous_hash)
+            is_own = chain_hash(previous, line.values).hex() == line.hash
+        except (ValueError, TypeError, msgspec.MsgspecError, RecursionError):
+            raise FlowRunnerError(f"Line {number} of the file is no entry of the audit log") from None
+        fault = None if is_own else "it is not what was hashed"
+        if before is None:
+            report.parts = 1
+        elif line.seq == before.seq or step * (line.seq - before.seq) < 0:
+            fault = fault or "it is out of order"
+        else:
+            step = 1 if line.seq > before.seq else -1
+            earlier, later = (before, line) if step == 1 else (line, before)
+            if later.seq != earlier.seq + 1:
+                report.parts += 1
+            elif later.previous_hash != earlier.hash:
+                fault = fault or "its hash is not the one that the next entry has"
+        yield line, fault
+        before = line

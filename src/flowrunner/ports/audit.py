@@ -1,12 +1,18 @@
-"""The store of the audit log."""
+"""The store of the audit log, and the hashes that chain its entries."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
 
 from flowrunner.domain.audit import AuditEntry, AuditRow, Outcome
+from flowrunner.domain.values import JSON
 from flowrunner.ports.page import Listed, Page
+
+_json: Final = msgspec.json.Encoder()
 
 # The audit entries of a change, written in its transaction: an entry, None, or a function from the result of the change
 # to one entry, several or None. The function is called on another thread. A change that raises writes no entry.
@@ -57,3 +63,18 @@ class AuditStore(Protocol):
         The hash chain of the remaining entries stays verifiable.
         """
         ...
+
+
+def chain_hash(previous: bytes, values: Sequence[Any]) -> bytes:
+    """Return the hash of an entry, over its values and the hash of the entry before it.
+
+    Args:
+        values: Number, time in milliseconds since 1970, actor, credential, address, action, kind and id of the object,
+            workspace, outcome, and the text of `details_text`.
+    """
+    return hashlib.sha256(previous + _json.encode(values)).digest()
+
+
+def details_text(details: Mapping[str, JSON]) -> str:
+    """Return the details of an entry as JSON, as they are stored and hashed."""
+    return _json.encode(details).decode() if details else "{}"

@@ -4,16 +4,14 @@ An entry is written in the transaction of the act that it records. There is one 
 read first. Acts beyond the share of their account are counted in a table of their own, and become one entry later.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
 from flowrunner.domain.audit import AuditEntry, AuditRow
 from flowrunner.domain.values import AccountId, WorkspaceId, rfc3339
+from flowrunner.ports.audit import chain_hash, details_text
 from flowrunner.storage.key_claims import claim
 from flowrunner.storage.mail_queue import queue_mail
 from flowrunner.storage.rows import from_ms, to_ms
@@ -60,7 +58,6 @@ DELETE FROM audit_counts
 
 _HASHED_COLUMNS: Final = 11
 _ROWS_AT_ONCE: Final = 5000
-_json: Final = msgspec.json.Encoder()
 _DETAILS: Final = StoredJson[dict[str, Any]](dict[str, Any], column="audit.details")
 
 
@@ -146,16 +143,12 @@ async def _append(tx: Transaction, entries: Sequence[AuditEntry]) -> None:
                     entry.outcome,
                 )
             ),
-            _json.encode(entry.details).decode() if entry.details else "{}",
+            details_text(entry.details),
         )
-        hash = _hash(previous, row)
+        hash = chain_hash(previous, row)
         rows.append((*row, previous, hash))
         previous = hash
     await tx.run_many(ADD, rows)
-
-
-def _hash(previous: bytes, row: Sequence[Any]) -> bytes:
-    return hashlib.sha256(previous + _json.encode(row)).digest()
 
 
 def audit_row(row: Sequence[Any]) -> AuditRow:
@@ -225,7 +218,7 @@ def _faults(rows: Iterable[Sequence[Any]], seq: int, hash: bytes) -> Iterator[tu
             fault = f"row {seq + 1} before it is missing"
         elif row[11] != hash:
             fault = "it does not follow from the row before"
-        elif row[12] != _hash(hash, row[:_HASHED_COLUMNS]):
+        elif row[12] != chain_hash(hash, row[:_HASHED_COLUMNS]):
             fault = "it is not what was hashed"
         yield row, fault
         seq, hash = row[0], row[12]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import IO
 
 import click
 
@@ -51,23 +52,36 @@ def list_(limit: Limit, since: str | None, until: str | None, *, installation: b
     )
 
 
-@audit.command(short_help="Check that it was not changed.", epilog=examples("audit verify"))
+@audit.command(
+    short_help="Check that it was not changed.",
+    epilog=examples("audit verify", "audit verify --file audit.ndjson --expect 17:0f3a…"),
+)
 @click.option(
     "--database", type=click.Path(dir_okay=False), help="A copy to check, instead of the one in the data directory."
 )
+@click.option(
+    "--file", metavar="FILE", type=click.File("rb"), help="Entries as NDJSON to check, without a database; - for stdin."
+)
 @click.option("--expect", metavar="SEQ:HASH", help="Number and hash of an entry that must be in the log.")
 @settings_options("data_dir")
-def verify(database: str | None, expect: str | None, **flags: str | None) -> None:
+def verify(database: str | None, file: IO[bytes] | None, expect: str | None, **flags: str | None) -> None:
     """Check that no entry was changed, removed or inserted. The server may be running.
 
     Exits with 0 if the log is intact, with 1 if not, and with 2 if it cannot be checked. It prints the number and
     hash of the last entry: store them elsewhere, and --expect detects whether later entries were cut off.
+    A FILE is written by 'audit list --all -o ndjson'. Somebody who changes all of it can also write other hashes:
+    --expect detects that.
     """
-    settings = load_settings(flags, os.environ)
+    if file is not None and database is not None:
+        raise click.UsageError("--file and --database are two things to check: name one")
     from flowrunner.cli.audit import verify as run
+    from flowrunner.cli.audit import verify_file
 
     try:
-        is_whole = run(settings, database=database, expect=expect)
+        if file is not None:
+            is_whole = verify_file(file, expect=expect)
+        else:
+            is_whole = run(load_settings(flags, os.environ), database=database, expect=expect)
     except FlowRunnerError as error:
         click.echo(f"flowrunner: {error}", err=True)
         sys.exit(USAGE)
