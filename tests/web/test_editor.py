@@ -853,13 +853,29 @@ def test_a_flow_is_run_by_a_key_wherever_the_focus_is_and_not_by_those_who_may_n
     other.close()
 
 
-def test_a_new_flow_begins_at_the_end_of_its_name(tab: Tab) -> None:
+def test_a_new_flow_begins_with_its_name_which_what_is_typed_replaces(tab: Tab) -> None:
     page = tab.go("/flows/new?from=empty")
     expect(code(page)).to_be_focused()
 
-    page.keyboard.type(" of Ada")
+    page.keyboard.type("Flow of Ada")
 
-    expect(code(page)).to_contain_text("{name: New flow of Ada}")
+    expect(code(page)).to_contain_text("{name: Flow of Ada}")
+
+
+def test_a_first_flow_is_built_on_the_graph_alone(tab: Tab, api: Client) -> None:
+    page = tab.go("/flows/new?from=empty")
+    for name in ("delay", "log"):
+        page.get_by_role("button", name="Add a node").click()
+        page.get_by_label("Search node types").fill(name)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("region", name=f"Node {name}")).to_be_visible()
+        # What was added is a part of the flow, which ends where it ended before.
+        expect(page.get_by_role("region", name="Problems")).to_contain_text("No problems")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_url(re.compile("/flows/flow-"))
+
+    saved = yaml.safe_load(definition(api, page.url.split("/")[-1].split("?")[0]))["nodes"]
+    assert [saved["delay"]["next"], saved["log"]["next"]] == ["log", "start"]
 
 
 def test_a_node_is_added_by_keys_alone(tab: Tab, api: Client, flow: str) -> None:

@@ -41,8 +41,8 @@ export interface Hover {
 }
 
 export interface CodeHandle {
-  /** Move the cursor, show it, and give the editor the focus if asked. */
-  reveal(offset: number, focus?: boolean): void;
+  /** Move the cursor, show it, and give the editor the focus if asked. Args: from: Where the selection begins that ends there. */
+  reveal(offset: number, focus?: boolean, from?: number): void;
   /** Replace the whole text as one step that can be undone. */
   replace(text: string): void;
   focus(): void;
@@ -79,9 +79,9 @@ export function Code(props: CodeProps) {
 
 function handleOf(view: EditorView): CodeHandle {
   return {
-    reveal(offset, focus) {
+    reveal(offset, focus, from = offset) {
       const at = Math.min(offset, view.state.doc.length);
-      view.dispatch({ selection: { anchor: at }, effects: EditorView.scrollIntoView(at, { y: "center" }) });
+      view.dispatch({ selection: { anchor: Math.min(from, at), head: at }, effects: EditorView.scrollIntoView(at, { y: "center" }) });
       if (focus) view.focus();
     },
     replace: (text) => replaceAll(view, text),

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parse, stringify } from "yaml";
-import { applyChange, connect, format, freeName, insertAfter, removeIn, removeNode, setIn } from "./edits";
+import { applyChange, connect, format, freeName, insertAfter, insertBefore, removeIn, removeNode, setIn } from "./edits";
 
 // The same cases each time: a run in CI does not search for new ones.
 fc.configureGlobal({ seed: 1 });
@@ -59,6 +59,18 @@ test("a node is inserted between a node and the next", () => {
   expect(text).toContain("    next: log\n  log:\n    type: log\n    params:\n      message: hi\n    next: done\n");
   expect(text).toContain("# asks the shop");
   expect(text).toContain("# all of them");
+});
+
+test("a node before another one takes over what leads to it, and the start of the flow", () => {
+  const text = insertBefore(FLOW, ["nodes", "done"], "log", { type: "log" })!;
+  expect([parse(text).nodes.fetch.next, parse(text).nodes.log]).toEqual(["log", { type: "log", next: "done" }]);
+  expect(text).toContain("# all of them");
+  const first = insertBefore("start: a\nnodes:\n  a: {type: return, next: {error: b}}\n  b: {type: log, next: a}\n", ["nodes", "a"], "c", { type: "log" })!;
+  expect(parse(first)).toEqual({ start: "c", nodes: { a: { type: "return", next: { error: "b" } }, b: { type: "log", next: "c" }, c: { type: "log", next: "a" } } });
+});
+
+test("a key without a colon gets a value within braces", () => {
+  expect(set("{a, b: 1}", ["a"], 2)).toBe("{a: 2, b: 1}");
 });
 
 test("a node is inserted after the last one", () => {

@@ -54,10 +54,10 @@ function setInMap(text: string, map: YAMLMap, key: string, value: unknown): Text
 function replaceValue(text: string, map: YAMLMap, pair: Pair, value: unknown): TextChange | null {
   const keyEnd = (pair.key as { range?: [number, number, number] }).range?.[1];
   if (keyEnd === undefined) return null;
-  const colon = text.indexOf(":", keyEnd);
+  const from = endOfColon(pair);
+  if (from === undefined) return { from: keyEnd, to: keyEnd, insert: `: ${flow(value)}` };
   const old = pair.value as { range?: [number, number, number] } | null;
   const range = old?.range;
-  const from = colon + 1;
   let to = range === undefined ? from : Math.max(from, range[1]);
   if (map.flow) return { from, to, insert: ` ${flow(value)}` };
   const indent = indentOf(text, map);
@@ -125,6 +125,12 @@ function removeItem(text: string, keys: Keys, list: YAMLSeq): TextChange | null 
   return { from, to: text[end - 1] === "\n" ? end : Math.min(text.length, endOfLine(text, end) + 1), insert: "" };
 }
 
+/** Return where the colon of a key ends; within braces, a key without a value may have none. */
+function endOfColon(pair: Pair): number | undefined {
+  const colon = pair.srcToken?.sep?.find(({ type }) => type === "map-value-ind");
+  return colon && colon.offset + 1;
+}
+
 /** Return where the dash of an item is; a comment behind it may have others. */
 function dashOf(list: YAMLSeq, item: unknown): number {
   const { items } = list.srcToken as CST.BlockSequence;
@@ -141,9 +147,7 @@ export function removeIn(text: string, keys: Keys): TextChange | null {
   if (pair === undefined) return null;
   const [start, keyEnd] = (pair.key as { range: [number, number, number] }).range;
   const range = (pair.value as { range?: [number, number, number] } | null)?.range;
-  // Within braces, a key may have neither a value nor a colon.
-  const colon = pair.srcToken?.sep?.find(({ type }) => type === "map-value-ind");
-  let to = Math.max(keyEnd, range?.[1] ?? 0, colon === undefined ? 0 : colon.offset + 1);
+  let to = Math.max(keyEnd, range?.[1] ?? 0, endOfColon(pair) ?? 0);
   if (holder.flow) {
     const after = /^\s*,\s*/.exec(text.slice(to))?.[0].length ?? 0;
     const before = after > 0 ? 0 : (/,\s*$/.exec(text.slice(0, start))?.[0].length ?? 0);
@@ -189,9 +193,21 @@ export function insertAfter(text: string, node: Keys, name: string, added: Reado
   return applyChange(linked, { from: at, to: at, insert: isAtStart ? " ".repeat(indent) + line : `\n${" ".repeat(indent)}${line.replace(/\n$/, "")}` });
 }
 
+/** Add a node before another one: what led to that one leads to it, and it leads to that one. */
+export function insertBefore(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>): string | null {
+  const next = String(node.at(-1));
+  const start = [...node.slice(0, -2), "start"];
+  let linked = redirect(text, node, () => name);
+  if (linked !== null && valueAt(linked, start) === next) linked = changed(linked, setIn(linked, start, name));
+  return linked && changed(linked, setIn(linked, [...node.slice(0, -1), name], { ...added, next }));
+}
+
 /** Add a node that nothing leads to, at the end of the flow's nodes. */
 export function addNode(text: string, name: string, added: Readonly<Record<string, unknown>>): string | null {
-  const change = setIn(text, ["nodes", name], added);
+  return changed(text, setIn(text, ["nodes", name], added));
+}
+
+function changed(text: string, change: TextChange | null): string | null {
   return change && applyChange(text, change);
 }
 
@@ -207,23 +223,28 @@ export function connect(text: string, node: Keys, action: string, target: string
 
 /** Remove a node and the edges that lead to it; the edge before it leads to what came after it. */
 export function removeNode(text: string, node: Keys): string | null {
-  const name = String(node.at(-1));
   const own = valueAt(text, [...node, "next"]);
   const onward = typeof own === "string" ? own : isMap(own) && typeof own.default === "string" ? own.default : undefined;
+  const left = redirect(text, node, (sibling) => (onward === node.at(-1) || onward === sibling ? undefined : onward));
+  return left && changed(left, removeIn(left, node));
+}
+
+/** Let the edges to a node lead elsewhere. Args: target: The new target of those of a node; undefined to remove them. */
+function redirect(text: string, node: Keys, target: (sibling: string) => string | undefined): string | null {
+  const name = String(node.at(-1));
   const siblings = valueAt(text, node.slice(0, -1));
   let result: string | null = text;
   for (const [sibling, value] of Object.entries(isMap(siblings) ? siblings : {})) {
     if (sibling === name || !isMap(value) || result === null) continue;
     const at = [...node.slice(0, -1), sibling, "next"];
-    const edges: [Keys, unknown][] = isMap(value.next) ? Object.entries(value.next).map(([action, target]) => [[...at, action], target]) : [[at, value.next]];
-    for (const [keys, target] of edges) {
-      if (target !== name || result === null) continue;
-      const change: TextChange | null = onward !== undefined && onward !== name && onward !== sibling ? setIn(result, keys, onward) : removeIn(result, keys);
-      result = change && applyChange(result, change);
+    const edges: [Keys, unknown][] = isMap(value.next) ? Object.entries(value.next).map(([action, old]) => [[...at, action], old]) : [[at, value.next]];
+    for (const [keys, old] of edges) {
+      if (old !== name || result === null) continue;
+      const onward = target(sibling);
+      result = changed(result, onward === undefined ? removeIn(result, keys) : setIn(result, keys, onward));
     }
   }
-  const change = result === null ? null : removeIn(result, node);
-  return change && applyChange(result!, change);
+  return result;
 }
 
 /** Return a name that is not taken: `log`, `log_2`. */

@@ -118,10 +118,14 @@ export function Editor({ saved, language, initial, draft, begun }: { saved?: Sav
           onRun={actions.run}
           onReady={(handle) => {
             code.current = handle;
-            // A new flow begins with its name.
+            // A new flow begins with its name, which the first key replaces.
             if (begun?.cursor !== undefined) handle.reveal(begun.cursor, true);
             else if (flow !== undefined) actions.open(location.peek().query);
-            else handle.reveal(endOf(/name: ?[^\n,}]*/, model.text.peek()), true);
+            else {
+              const [found, key] = /(name: ?)[^\n,}]*/.exec(model.text.peek()) ?? ["", ""];
+              const from = model.text.peek().indexOf(found) + key!.length;
+              handle.reveal(from + found.length - key!.length, true, from);
+            }
           }}
         />
         <section class="edit-graph" aria-label={words.panes}>
@@ -187,12 +191,6 @@ function useGuards(model: FlowEditor, actions: EditorActions): void {
       release();
     };
   }, []);
-}
-
-/** Return the end of what a pattern finds in a text; 0 if that is nothing. */
-function endOf(pattern: RegExp, text: string): number {
-  const found = pattern.exec(text);
-  return found === null ? 0 : found.index + found[0].length;
 }
 
 /** The revision, and a mark while there are unsaved changes. */

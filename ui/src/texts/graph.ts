@@ -22,7 +22,7 @@ export const graph = {
   tooLarge: "The picture is too large for a PNG file. Save it as SVG instead",
   roles: { on_failure: "on failure", on_finish: "on finish" } as Record<string, string>,
   marks: { added: "added", removed: "removed", changed: "changed", fault: "has a fault" } as Record<string, string>,
-  insertAfter: (name: string) => `Insert a node after ${name}`,
+  insertAfter: (name: string) => `Insert a node at ${name}`,
   empty: "There are no nodes yet",
 };
 

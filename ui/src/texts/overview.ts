@@ -34,7 +34,7 @@ export const overview = {
   failedAt: "Failing at",
   spark: (parts: string) => `Last executions, the newest last: ${parts}`,
   empty: "Welcome to FlowRunner",
-  emptyHint: "A flow is a YAML document of steps: it calls other systems, waits for people, repeats, and continues after a crash.",
+  emptyHint: "A flow is a YAML document of nodes: it calls other systems, waits for people, repeats, and continues after a crash.",
   start: "Start with a sample and run it: it takes a minute.",
   neverRun: "never run",
   disabled: "disabled",

@@ -2,7 +2,7 @@
 export const samples = {
   hint: "Start with a working sample or an empty flow. You can change everything later.",
   empty: "Empty flow",
-  emptyHint: "Write it yourself, with completion for every key.",
+  emptyHint: "Add nodes on its graph, or write it, with completion for every key.",
   titles: {
     hello: "Hello",
     http: "Call an API and handle errors",

@@ -7,7 +7,7 @@ export const triggers = {
   count: (count: number) => counted(count, "trigger"),
   all: "All types",
   empty: "No triggers yet",
-  emptyHint: "A trigger starts a flow automatically. It is part of the flow's text, and is reviewed and deployed with it:",
+  emptyHint: "A trigger starts a flow by itself. A flow's tab Triggers adds one to its text:",
   example: "triggers:\n  nightly:\n    type: schedule\n    cron: \"0 2 * * *\"\n    timezone: Europe/Berlin",
   noMatch: "No trigger of this type",
   toFlows: "Go to the flows",

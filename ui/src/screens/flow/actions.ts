@@ -14,7 +14,7 @@ import { done, failed } from "../../parts/toast";
 import { build } from "../../texts/build";
 import { editor as texts } from "../../texts/editor";
 import { flow as words } from "../../texts/flow";
-import { edgesAt, isNewTrigger, nameFor, nodeValue, withEdge, withNode, withNodeAfter, withTrigger, withoutNode, type NewTrigger } from "./build";
+import { edgesAt, isNewTrigger, lastNode, nameFor, nodeValue, withEdge, withNode, withNodeAfter, withNodeBefore, withTrigger, withoutNode, type NewTrigger } from "./build";
 import { handOver } from "./handover";
 import type { Language, NodeType } from "./language";
 import type { FlowEditor } from "./state";
@@ -25,7 +25,7 @@ export type Asked =
   | { readonly kind: "tests" }
   /** What the text names and the workspace has not. */
   | { readonly kind: "secret" | "config"; readonly name: string | undefined }
-  /** Args: after: The node after which one is inserted; undefined for one that nothing leads to. */
+  /** Args: after: The node after which one is inserted, or before it if it ends the flow; undefined for the end of the flow. */
   | { readonly kind: "insert"; readonly after?: DocumentNode }
   | { readonly kind: "connect"; readonly source: DocumentNode; readonly target: DocumentNode };
 
@@ -121,10 +121,16 @@ export class EditorActions {
     this.close();
     const { text, reading } = this.model;
     const name = nameFor(type, reading.peek());
-    if (!this.write(after === undefined ? withNode(text.peek(), name, type) : withNodeAfter(text.peek(), after, name, type))) return;
-    this.select((after === undefined ? "" : prefixOf(after)) + name);
+    const beside = after ?? (reading.peek() && lastNode(reading.peek()!, this.isEnd));
+    // Between two nodes that end the flow, there is no way.
+    const isLoose = beside === undefined || (this.isEnd(beside) && type.actions?.length === 0);
+    if (!this.write(isLoose ? withNode(text.peek(), name, type) : (this.isEnd(beside) ? withNodeBefore : withNodeAfter)(text.peek(), beside, name, type))) return;
+    this.select((isLoose ? "" : prefixOf(beside)) + name);
     this.isInspecting.value = true;
   }
+
+  /** Return true if nothing can come after a node, but what handles its errors. */
+  isEnd = (node: DocumentNode): boolean => this.language.types.find(({ name }) => name === node.type)?.actions?.length === 0;
 
   rename(node: DocumentNode, name: string): void {
     if (this.write(renameNode(this.model.text.peek(), node.keys, name))) this.select(prefixOf(node) + name);

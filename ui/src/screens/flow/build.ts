@@ -1,7 +1,8 @@
 /** Changes to a flow's text that are made on its graph or in a form. */
 import { parse } from "yaml";
-import { addNode, applyChange, connect, freeName, insertAfter, removeIn, removeNode, setIn, valueAt } from "../../editor/edits";
+import { addNode, applyChange, connect, freeName, insertAfter, insertBefore, removeIn, removeNode, setIn, valueAt } from "../../editor/edits";
 import { edgesOf, isMap, valueIn, type DocumentNode } from "../../graph/document";
+import { isErrorAction } from "../../graph/model";
 import type { Keys } from "../../editor/place";
 import type { NodeType } from "./language";
 import type { Reading } from "./places";
@@ -32,6 +33,10 @@ export function nameFor(type: NodeType, reading: Reading | undefined): string {
 
 export function withNodeAfter(text: string, node: DocumentNode, name: string, type: NodeType): string | null {
   return insertAfter(text, node.keys, name, newNode(type), type.actions?.length !== 0);
+}
+
+export function withNodeBefore(text: string, node: DocumentNode, name: string, type: NodeType): string | null {
+  return insertBefore(text, node.keys, name, newNode(type));
 }
 
 export function withNode(text: string, name: string, type: NodeType): string | null {
@@ -67,6 +72,14 @@ export function nodeValue(reading: Reading, node: DocumentNode): Readonly<Record
 
 export function edgesAt(reading: Reading, node: DocumentNode): [string, string][] {
   return edgesOf(nodeValue(reading, node));
+}
+
+/** Return the node at which the flow ends or goes on; undefined if there are several. Args: isEnd: Whether a node ends the flow. */
+export function lastNode(reading: Reading, isEnd: (node: DocumentNode) => boolean): DocumentNode | undefined {
+  const last = reading.graph.nodes.filter((node) => node.parent === null && node.role === null && edgesAt(reading, node).every(([action]) => isErrorAction(action)));
+  const open = last.filter((node) => !isEnd(node));
+  const found = open.length > 0 ? open : last;
+  return found.length === 1 ? found[0] : undefined;
 }
 
 /** Return the nodes of the same scope: the only ones that an edge may lead to. */

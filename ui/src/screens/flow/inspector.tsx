@@ -96,7 +96,7 @@ export function Inspector({ model, language, node, part, isReadOnly, write, onIn
           </div>
         </details>
         <div class="row">
-          <button class="btn" onClick={onInsertAfter}><Icon name="plus" />{texts.insertAfter}</button>
+          <button class="btn" onClick={onInsertAfter}><Icon name="plus" />{type?.actions?.length === 0 ? texts.insertBefore : texts.insertAfter}</button>
           <button class="btn danger right" onClick={onRemove}>{texts.remove}</button>
         </div>
       </fieldset>}
@@ -147,7 +147,7 @@ function Edges({ model, language, node, value, write }: { model: FlowEditor; lan
         <div class="edge-row">
           <select aria-label={texts.action} value={chosen} onChange={(event) => (action.value = event.currentTarget.value)}>{left.map(({ name }) => <option key={name} value={name}>{name}</option>)}</select>
           <select aria-label={texts.addEdge} value="" onChange={(event) => write(withEdge(model.text.peek(), node, chosen, event.currentTarget.value))}>
-            <option value="">{texts.addEdge}</option>
+            <option value="">{texts.leadsTo}</option>
             {targets.filter((each) => each !== node.label).map((each) => <option key={each} value={each}>{each}</option>)}
           </select>
         </div>
