@@ -71,7 +71,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("PUT", "/api/v1/workspaces/{id}"): "members",
     ("DELETE", "/api/v1/workspaces/{id}"): "delete_workspace",
     ("PUT", "/api/v1/workspaces/{id}/retention"): "members",
-    ("POST", "/api/v1/workspaces/{id}/leave"): "session",
+    ("POST", "/api/v1/workspaces/{id}/leave"): "login",
     ("POST", "/api/v1/workspaces/{id}/members"): "members",
     ("PUT", "/api/v1/workspaces/{id}/members/{account_id}"): "members",
     ("DELETE", "/api/v1/workspaces/{id}/members/{account_id}"): "members",

@@ -363,7 +363,8 @@ async def test_s15_a_login_without_a_required_second_factor_can_add_one_and_noth
 ) -> None:
     async with attack_at(tmp_path, require_second_factor=True) as attack:
         token = await attack.new_account("omar")
-        allowed, wrong, tried = {"/api/v1/auth/logout", "/api/v1/auth/refresh"}, [], 0
+        leaving = "/api/v1/workspaces/{id}/leave"
+        allowed, wrong, tried = {"/api/v1/auth/logout", "/api/v1/auth/refresh", leaving}, [], 0
         for route in attack.program.app.routes:
             path = getattr(route, "path_format", "")
             if not hasattr(route, "right") and not hasattr(route, "methods"):
@@ -380,6 +381,10 @@ async def test_s15_a_login_without_a_required_second_factor_can_add_one_and_noth
         scoreboard.count("second factor required: routes that served without", cases=tried, failures=len(wrong))
         assert wrong == []
         assert tried > 80
+        # Here the installation requires it, and not the workspace alone.
+        personal = (await attack.program.services.sessions.authenticate(token)).workspace_id
+        left = await attack.send("POST", leaving.replace("{id}", personal), None, token)
+        assert (left.status, left.error["code"]) == (403, "second_factor_missing")
 
         await attack.enrol(token)
 
@@ -441,6 +446,12 @@ async def test_s71_a_workspace_requires_a_second_factor_of_its_members(tmp_path:
         assert caller.admitted_to == (personal_workspace(caller.account_id),)
         assert (await flows(program["token"])).status == 200
         assert (await flows(attack.token)).status == 200
+        lena = await attack.new_account("lena")
+        member = {"account": "lena@example.com", "role": "editor"}
+        assert (await attack.send("POST", f"{workspace}/members", member, attack.token)).status == 201
+        assert (await attack.send("GET", workspace, None, lena)).status == 403
+        assert (await attack.send("POST", f"{workspace}/leave", None, lena)).status == 200
+        assert (await attack.send("GET", workspace, None, lena)).status == 404
         await attack.enrol(omar)
         assert (await flows(omar)).status == 200
         assert len((await attack.send("GET", "/api/v1/approvals", None, omar)).json["approvals"]) == 1

@@ -321,7 +321,7 @@ async def remove_member(request: Request, id: str, account_id: str) -> Reply[Mes
 
 
 @router.post("/{id}/leave", responses=errors(401, 403, 404, 409))
-@RoutePolicy(right=Right.SESSION)
+@RoutePolicy(right=Right.LOGIN)
 async def leave_workspace(request: Request, id: str) -> Reply[Message]:
     """End the caller's own membership. This requires a login session; API tokens are rejected."""
     await services_of(request).workspaces.leave(caller_of(request))

@@ -41,8 +41,8 @@ class Account:
 class Right(StrEnum):
     """The rights that routes require, one per route."""
 
-    # Refresh and end the login itself, and manage what the account logs in with. All that a login can do which lacks a
-    # required second factor.
+    # Refresh and end the login itself, manage what the account logs in with, and leave a workspace. All that a login
+    # can do which lacks a second factor that is required there.
     LOGIN = "login"
     # Use the session itself: get a ticket from it, list API tokens.
     SESSION = "session"
