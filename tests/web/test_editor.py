@@ -875,7 +875,7 @@ def test_a_first_flow_is_built_on_the_graph_alone(tab: Tab, api: Client) -> None
     page.wait_for_url(re.compile("/flows/flow-"))
 
     saved = yaml.safe_load(definition(api, page.url.split("/")[-1].split("?")[0]))["nodes"]
-    assert [saved["delay"]["next"], saved["log"]["next"]] == ["log", "start"]
+    assert [saved["delay"]["next"], saved["log"]["next"]] == ["log", "done"]
 
 
 def test_a_node_is_added_by_keys_alone(tab: Tab, api: Client, flow: str) -> None:

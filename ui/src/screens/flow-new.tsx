@@ -19,7 +19,7 @@ import { readFlow } from "./flow/places";
 import { samples, type Sample } from "./flow/samples";
 
 /** The shortest flow without a fault, which can be saved and run as it is. */
-const EMPTY = "metadata: {name: New flow}\n\nnodes:\n  start: {type: return, params: {value: null}}\n";
+const EMPTY = "metadata: {name: New flow}\n\nnodes:\n  done: {type: return, params: {value: \"${input}\"}}\n";
 
 export default function FlowNew() {
   const chosen = location.value.query.get("from");

@@ -15,6 +15,7 @@ export const overview = {
   p95: (text: string) => `p95 ${text}`,
   noRuns: "no execution",
   activity: "Executions of the last 24 hours",
+  counted: "with those of sub-flows",
   activityOf: (total: number, failed: number) => `${counted(total, "execution")} in the last 24 hours, of which ${failed.toLocaleString("en")} failed`,
   legend: "Executions by status",
   durations: "Durations",
