@@ -796,6 +796,18 @@ def test_the_time_slider_shows_the_course_in_colour_and_in_words(tab: Tab, api: 
     assert violations(page) == []
 
 
+def test_a_replay_names_who_answered_an_approval(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(sample.APPROVED, name="is answered and replayed"))
+    api.waiting_at(id, "ask")
+    api.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": False})
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    page.get_by_role("button", name="Replay").click()
+    page.get_by_role("slider", name="Moment of the execution").press("End")
+
+    expect(page.get_by_role("complementary", name="Replay")).to_contain_text(f"Rejected by {OWNER}")
+
+
 def test_messages_stand_clear_of_the_tools_of_the_graph(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="has tools")
     tab.page.set_viewport_size({"width": 1280, "height": 860})

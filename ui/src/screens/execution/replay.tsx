@@ -2,6 +2,7 @@
 import { batch, useSignal, type Signal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { api } from "../../api/client";
+import { withPerson } from "../../app/people";
 import { linkKey } from "../../graph/model";
 import { GraphStates } from "../../graph/states";
 import { courseOf, kindsAfter } from "../../execution/course";
@@ -147,6 +148,10 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
   );
 }
 
+function saidIn({ message = "" }: { message?: string }): string {
+  return causeFirst(withPerson(message));
+}
+
 /** What is beside the graph during a replay: the event, its data, and the log up to it. */
 export function ReplayPanel({ subs, replayed }: { subs: SubFlows; replayed: Replayed }) {
   const event = replayed.events[Math.min(replayed.at, replayed.events.length) - 1];
@@ -160,7 +165,7 @@ export function ReplayPanel({ subs, replayed }: { subs: SubFlows; replayed: Repl
           <h2 class="cut" title={event.step}>{event.step === undefined ? event.node_id ?? texts.title : readable(event.step, turns)}</h2>
           <p class="muted small">{words.events[event.type] ?? event.type}{event.action !== undefined && event.action !== "default" && ` (${event.action})`}</p>
           {event.error !== undefined && <div class="alert"><b>{causeFirst(event.error)}</b></div>}
-          {event.type === "log" && <p>{causeFirst(event.message ?? "")}</p>}
+          {event.type === "log" && <p>{saidIn(event)}</p>}
           {result !== undefined && <Json label={texts.result} value={result} />}
         </div>
       )}
@@ -168,7 +173,7 @@ export function ReplayPanel({ subs, replayed }: { subs: SubFlows; replayed: Repl
         <section class="stack tight">
           <h3>{ofStep.lastLines}</h3>
           <ul class="log-tail">
-            {lines.map((line) => <li key={line.seq}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{causeFirst(line.message ?? "")}</span></li>)}
+            {lines.map((line) => <li key={line.seq}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{saidIn(line)}</span></li>)}
           </ul>
         </section>
       )}
