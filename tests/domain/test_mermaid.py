@@ -62,3 +62,9 @@ def test_a_loop_is_joined_to_the_node_that_it_starts_with() -> None:
     text = "nodes: {each: {type: foreach, nodes: {x: {type: log}, y: {type: log, next: x}}}}"
 
     assert "    n1 -.- n3\n" in drawn(text)
+
+
+def test_a_loop_leads_to_the_node_that_it_begins_with_wherever_that_is_written() -> None:
+    text = "nodes: {each: {type: foreach, start: b, nodes: {a: {type: log}, b: {type: log, next: a}}}}"
+
+    assert drawn(text).endswith("    n1 -.- n3\n    n3 --> n2\n")

@@ -8,6 +8,8 @@ import pytest
 from flowrunner.domain.duration import LONGEST_SECONDS
 from flowrunner.domain.store import (
     LARGEST_NUMBER,
+    MAX_KEY_CHARACTERS,
+    MAX_NAMESPACE_CHARACTERS,
     EntryValue,
     NotChanged,
     StoreChange,
@@ -125,3 +127,18 @@ def test_a_lifetime_has_bounds(seconds: float) -> None:
 )  # fmt: skip
 def test_the_end_of_a_prefix_sorts_behind_all_that_begin_with_it(prefix: str, end: str | None) -> None:
     assert end_of(prefix) == end
+
+
+@pytest.mark.parametrize(
+    ("namespace", "key", "faulty"),
+    [
+        ("n" * MAX_NAMESPACE_CHARACTERS, "k" * MAX_KEY_CHARACTERS, []),
+        ("n" * (MAX_NAMESPACE_CHARACTERS + 1), "k", ["namespace"]),
+        ("n", "k" * (MAX_KEY_CHARACTERS + 1), ["key"]),
+        ("", "", ["namespace", "key"]),
+        ("n", "a b/é\U0001f600\x20\xa0~", []),
+        *(("n", f"a{letter}", ["key"]) for letter in ("\0", "\n", "\x1f", "\x7f", "\x9f", "\ud800", "\udfff")),
+    ],
+)
+def test_a_key_is_a_short_text_without_control_characters(namespace: str, key: str, faulty: list[str]) -> None:
+    assert [fault.path for fault in key_faults(StoreKey(namespace, key))] == faulty

@@ -9,6 +9,7 @@ import pytest
 
 from flowrunner import services
 from flowrunner.metrics import Metrics
+from flowrunner.metrics.database import DatabaseMetrics
 
 Sample = tuple[str, Mapping[str, str]]
 DUE: Final = "flowrunner_due_times_total"
@@ -86,3 +87,25 @@ def test_each_outcome_is_shown_before_it_first_occurs() -> None:
 
     assert len(counted) >= 9
     assert [name for name in counted if (name[0], (("outcome", name[1]),)) not in shown] == []
+
+
+def test_commits_are_counted_by_their_size_and_work_of_the_database_by_its_time() -> None:
+    numbers = DatabaseMetrics()
+    numbers.committed(3)
+    numbers.committed(20)
+    numbers.took("commit", 0.25)
+    numbers.took("read", 0.5)
+    numbers.took("read", 1.0)
+
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in numbers.collect()
+        for sample in family.samples
+        if not sample.name.endswith("_bucket")
+    }
+
+    assert found == {
+        ("flowrunner_commit_size_count",): 2, ("flowrunner_commit_size_sum",): 23,
+        ("flowrunner_database_seconds_count", "commit"): 1, ("flowrunner_database_seconds_sum", "commit"): 0.25,
+        ("flowrunner_database_seconds_count", "read"): 2, ("flowrunner_database_seconds_sum", "read"): 1.5,
+    }  # fmt: skip

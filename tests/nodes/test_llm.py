@@ -512,3 +512,18 @@ async def test_what_is_counted_otherwise_is_unknown(asking: Asking) -> None:
 
     assert result["usage"] == {"input_tokens": None, "output_tokens": None}
     assert result["model"] is None
+
+
+@pytest.mark.parametrize("provider", [None, "anthropic"])
+@pytest.mark.parametrize("usage", ["missing", None])
+async def test_a_server_that_counts_nothing_may_leave_it_out(
+    asking: Asking, provider: str | None, usage: str | None
+) -> None:
+    answer = json.loads(openai_answer(content="Hi.") if provider is None else anthropic_answer())
+    answer["usage"] = None
+    if usage == "missing":
+        del answer["usage"]
+
+    result = await asking.ask(json.dumps(answer), provider=provider)
+
+    assert result["usage"] == {"input_tokens": None, "output_tokens": None}

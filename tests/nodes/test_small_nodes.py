@@ -403,6 +403,33 @@ def test_parameters_that_make_no_sense_are_refused_when_saved_and_when_run(type:
     assert type in failure.value.message
 
 
+@pytest.mark.parametrize(
+    ("value", "message"), [(5, "must be a duration: "), (1.5, "must be a duration: "), (True, "must be text")]
+)
+def test_a_duration_without_a_unit_is_told_as_that(value: Any, message: str) -> None:
+    (fault,) = TYPES["delay"].check({"duration": value})
+
+    assert fault.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("members", "count", "different"),
+    [
+        (["a@example.com", "A@Example.com"], 2, 1), (["a@example.com", "b@example.com"], 3, 2),
+        (["a@example.com", "b@example.com"], 2, None), (None, 3, None),
+        # Ids are compared as they are.
+        (["account-a", "account-A"], 2, None), (["account-a", "account-a"], 2, 1),
+    ],
+)  # fmt: skip
+def test_an_approval_needs_no_more_answers_than_members_may_give(
+    members: list[str] | None, count: int, different: int | None
+) -> None:
+    faults = TYPES["approval"].check({"prompt": "ok?", "members": members, "count": count})
+
+    expected = [] if different is None else [f"must be at most the number of different members, {different}"]
+    assert [fault.message for fault in faults] == expected
+
+
 def test_all_faults_of_parameters_are_told_at_once() -> None:
     faults = TYPES["log"].check({"level": "loud", "mesage": "m"})
 

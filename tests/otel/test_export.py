@@ -23,7 +23,7 @@ from flowrunner.domain.events import Step
 from flowrunner.domain.traces import TraceContext, span_id_of, trace_id_of
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.metrics import Metrics
-from flowrunner.otel.export import _record, open_exporters
+from flowrunner.otel.export import Exporters, _record, open_exporters
 from flowrunner.otel.metrics import MetricThread
 from flowrunner.otel.spans import ExecutionSpans, RequestSpans
 from flowrunner.ports.http import SentRequest
@@ -442,6 +442,57 @@ async def test_a_request_whose_secrets_cannot_be_read_succeeds_and_its_span_hide
 
     assert len(emitted) == 1
     assert CANARY not in emitted[0]
+
+
+@pytest.mark.parametrize(
+    ("context", "begins", "has_span"),
+    [
+        (f"00-{TRACE}-{PARENT}-01", True, True),
+        # The client does not sample it.
+        (f"00-{TRACE}-{PARENT}-00", True, False),
+        ("", True, False),
+        # It was refused before it began.
+        (f"00-{TRACE}-{PARENT}-01", False, False),
+    ],
+)
+async def test_only_a_request_within_a_sampled_trace_has_a_span(context: str, begins: bool, has_span: bool) -> None:
+    emitted: list[Any] = []
+    spans: Any = SimpleNamespace(end_request=lambda request, parent, own, host: emitted.append((parent, own, host)))
+
+    async def redactor_of(workspace_id: WorkspaceId) -> Any:
+        return SimpleNamespace(redact=lambda host: host)
+
+    requests = RequestSpans(spans, redactor_of, propagates=True)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    request = SentRequest(
+        workspace_id=WorkspaceId("w"), method="GET", host="h", port=443, began_at=at, ended_at=at, status=200
+    )
+    inside = TRACEPARENT.set(context)
+    try:
+        sent = requests.begin(request) if begins else None
+        await requests.end(request)
+    finally:
+        TRACEPARENT.reset(inside)
+
+    assert (sent is not None) == (context != "" and begins)
+    if sent is not None:
+        # As a span of its own in the same trace, sampled as that is.
+        assert (sent[:36], sent[-3:]) == (f"00-{TRACE}-", context[-3:])
+        assert PARENT not in sent
+    assert [(parent.span_id, str(own), host) for parent, own, host in emitted] == (
+        [(PARENT, sent, "h")] if has_span else []
+    )
+
+
+def test_at_the_end_everything_that_waits_is_exported() -> None:
+    ended: list[object] = []
+    metrics: Any = SimpleNamespace(close=ended.append)
+    parts: Any = [SimpleNamespace(shutdown=lambda name=name: ended.append(name)) for name in ("spans", "logs")]
+    common: Any = {"spans": None, "metric_seconds": 1.0, "propagates": True, "servers": frozenset()}
+
+    Exporters(**common, metrics=metrics, _processor=parts[0], _logs=parts[1]).close()
+    assert sorted(map(str, ended)) == ["1.5", "logs", "spans"]
+    Exporters(**common, metrics=None, _processor=None, _logs=None).close()
 
 
 def test_the_time_between_two_exports_is_in_milliseconds() -> None:
