@@ -1025,6 +1025,24 @@ async def test_keys_that_were_just_fetched_are_not_fetched_again_for_a_token_of_
     assert (first, then) == (1, 2)
 
 
+async def test_s72_s61_no_private_part_is_read_of_a_key_that_a_provider_publishes(
+    tmp_path: Path, liar: LyingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The primes behind a private exponent are looked for on the event loop, for the longer the larger the key.
+    sought = []
+    monkeypatch.setattr("jwt.algorithms.rsa_recover_prime_factors", lambda *numbers: sought.append(numbers))
+    exponent = jwt.algorithms.RSAAlgorithm.to_jwk(liar.key, as_dict=True)["d"]
+    document = json.dumps({"keys": [{**liar.jwk, "d": exponent}]}).encode()
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        browser = Browser(program)
+        liar.nonce = (await browser.start("liar"))["nonce"]
+        liar.answers = {"/jwks": (200, {}, document)}
+        await browser.come_back("liar", code="c", state=parameters_of(browser.url)["state"])
+
+    assert sought == []
+    assert browser.is_logged_in
+
+
 @pytest.mark.parametrize(
     ("next", "there"),
     [

@@ -33,6 +33,8 @@ _ALGORITHMS: Final[Mapping[str, str]] = {
     "RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "PS384": "RSA", "PS512": "RSA",
     "ES256": "EC", "ES384": "EC", "ES512": "EC", "EdDSA": "OKP",
 }  # fmt: skip
+# What a signature is checked with. Of a private exponent, the library would look for the primes: 19 s for 16,000 bits.
+_PUBLIC: Final = frozenset({"kty", "n", "e", "crv", "x", "y"})
 _LEAST_RSA_BITS: Final = 2048
 _MOST_KEYS: Final = 100
 _MOST_GROUPS: Final = 10_000
@@ -186,7 +188,7 @@ class HttpOpenIdClient:
                 fit = _fitting(known.keys, algorithm, kid)
         if len(fit) != 1:
             raise SignOnFailed("invalid", "The ID token is signed with a key that the provider does not name")
-        key = jwt.PyJWK(dict(fit[0]), algorithm=algorithm)
+        key = jwt.PyJWK({name: value for name, value in fit[0].items() if name in _PUBLIC}, algorithm=algorithm)
         if getattr(key.key, "key_size", _LEAST_RSA_BITS) < _LEAST_RSA_BITS and _ALGORITHMS[algorithm] == "RSA":
             raise SignOnFailed("invalid", f"The provider signs with a key of less than {_LEAST_RSA_BITS} bits")
         return key
