@@ -944,3 +944,18 @@ def test_every_schema_of_the_document_is_used_by_something_in_it() -> None:
     used = {match[1] for match in re.finditer(r'"#/components/schemas/([^"]+)"', json.dumps(document))}
 
     assert document["components"]["schemas"].keys() - used == set()
+
+
+def test_a_route_names_the_right_that_it_needs_and_a_body_that_may_be_longer_than_usual() -> None:
+    paths = openapi_document([route for router in ROUTERS for route in router.routes])["paths"]
+
+    def extension(name: str, *routes: str) -> list[Any]:
+        words = [route.split() for route in routes]
+        return [paths[f"/api/v1{path}"][method].get(name) for method, path in words]
+
+    assert extension(
+        "x-right", "get /flows", "post /flows", "post /flows/{id}/run", "post /tokens", "put /admin/pause",
+    ) == ["read", "write", "run", "tokens", "admin"]  # fmt: skip
+    assert extension(
+        "x-max-bytes", "post /flows", "post /flows:batch", "post /setup", "post /tokens", "get /flows"
+    ) == [3 * 1024**2, 16 * 1024**2, 32 * 1024, None, None]  # fmt: skip
