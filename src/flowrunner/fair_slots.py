@@ -19,6 +19,7 @@ class FairSlots:
     """
 
     def __init__(self, *, total: int, share: int, sure: int) -> None:
+        assert share <= total, "a share is a part of the whole"
         self._total = total
         self._share = share
         self._sure = sure

@@ -15,6 +15,7 @@ from flowrunner.domain.waits import child_signal_key
 from flowrunner.ids import new_id
 from flowrunner.services import retention as retention_module
 from flowrunner.services.retention import Retention
+from flowrunner.storage import retention as retention_in_sql
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.transaction import translated
@@ -78,6 +79,19 @@ async def test_a_flow_keeps_its_latest_ended_executions_and_every_open_one(
     assert await purge(retention(database)) == 2
 
     assert await left(path, ids) == "13456789"
+
+
+async def test_all_executions_are_counted_that_a_purge_deletes_in_several_commits(
+    database: Database, ids: dict[str, str], path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each commit has time for one.
+    monkeypatch.setattr(retention_in_sql, "_SECONDS_A_COMMIT", -1.0)
+    monkeypatch.setattr(retention_module, "_SHORTEST_PAUSE_SECONDS", 0.0)
+    await SqlRetention(database).set_of_workspace(MARA, RetentionRule(max_count=1))
+
+    assert await purge(retention(database)) == 6
+
+    assert await left(path, ids) == "4589"
 
 
 async def test_a_flow_keeps_executions_for_its_own_time(database: Database, ids: dict[str, str], path: Place) -> None:

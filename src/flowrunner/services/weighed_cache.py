@@ -28,6 +28,7 @@ class WeighedCache(Generic[K, V]):
     """
 
     def __init__(self, *, most: int, share: int) -> None:
+        assert share <= most, "a share is a part of the whole"
         self._most = most
         self._share = share
         # Each workspace has at least a byte, so no workspace is dropped for their number.
