@@ -746,6 +746,18 @@ def test_the_url_verification_of_slack_is_answered_and_starts_nothing(account: C
     assert account.get("/api/v1/executions").json["total"] == 0
 
 
+@pytest.mark.parametrize("verify", ["none", STANDARD])
+def test_a_get_that_asks_for_no_challenge_starts_nothing(account: Client, verify: str) -> None:
+    url, id = new_hook(account, verify)
+
+    assert_error(send(account, url, b"", {**signed(b""), "Host": "localhost"}, "GET"), 404)
+
+    assert account.get("/api/v1/executions").json["total"] == 0
+    found = deliveries(account, id)
+    assert (found["deliveries"], found["refused"]["count"]) == ([], 1)
+    assert found["refused"]["last"][0]["reason"] == "The method is GET"
+
+
 def test_a_subscription_of_meta_is_answered_to_who_names_the_secret(account: Client) -> None:
     url, _ = new_hook(account, '{scheme: github, secret: "${secrets.HOOK}"}')
     query = "?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token="

@@ -11,7 +11,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from api.live import close_code, read, refused, waiting
-from api.shapes import CODES
+from api.shapes import CODES, NAP
+from security.two_accounts import two_accounts_at
+from support.asgi import connect as in_process
 from support.client import PASSWORD, Client
 from support.databases import rows_of
 from support.server import Server
@@ -56,6 +58,26 @@ def test_other_sockets_do_not_exist(account: Client, path: str) -> None:
     response = caught.value.response
     assert response.status_code == 404
     assert json.loads(response.body)["error"]["code"] == CODES[404]
+
+
+async def test_a_socket_takes_its_own_parameters_alone(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        execution = (await accounts.mara.run(await accounts.mara.flow(NAP))).json["execution_id"]
+        own = (await accounts.mara.request("GET", "/api/v1/accounts/me")).json["id"]
+        one, every = f"/ws/executions/{execution}", "/ws/executions"
+        statuses = {
+            query: (await in_process(accounts.app, query, token=accounts.mara.token)).status
+            for query in (
+                one, f"{one}?after=1", f"{one}?workspace={own}", f"{one}?afer=1", f"{one}?after=x", f"{one}?after=99",
+                every, f"{every}?after=", f"{every}?workspace={own}", f"{every}?workspce={own}", f"{every}?workspace=x",
+            )
+        }  # fmt: skip
+
+    assert statuses == {
+        one: 101, f"{one}?after=1": 101, f"{one}?workspace={own}": 422, f"{one}?afer=1": 422, f"{one}?after=x": 422,
+        f"{one}?after=99": 422, every: 101, f"{every}?after=": 101, f"{every}?workspace={own}": 101,
+        f"{every}?workspce={own}": 422, f"{every}?workspace=x": 404,
+    }  # fmt: skip
 
 
 def test_s11_a_ticket_opens_one_socket(account: Client) -> None:
