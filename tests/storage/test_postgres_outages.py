@@ -107,6 +107,29 @@ async def test_nothing_waits_indefinitely_for_a_server_that_hangs(own_server: Po
     await database.close()
 
 
+async def test_the_log_says_where_to_look_when_another_session_keeps_a_table_locked(
+    own_server: PostgresServer,
+) -> None:
+    url = new_postgres_database(own_server)
+    database = PostgresDatabase(url, statement_seconds=0.3)
+    await insert(database, "before")
+    other = await asyncpg.connect(url)
+    with capture_logs() as lines:
+        async with other.transaction():
+            await other.execute("LOCK TABLE tickets IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(Unavailable):
+                await insert(database, "meanwhile")
+            with pytest.raises(Unavailable):
+                await database.read(lambda tx: tx.row("SELECT count(*) FROM tickets"))
+
+    assert {line["event"] for line in lines if "pg_blocking_pids" in line.get("hint", "")} == {
+        "storage.commit_failed", "storage.read_failed",
+    }  # fmt: skip
+    assert await eventually(lambda: insert(database, "after")) == 1
+    await other.close()
+    await database.close()
+
+
 class Lost:
     """A connection that the server ends while it is being closed."""
 

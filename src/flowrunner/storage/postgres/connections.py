@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -103,9 +103,21 @@ def is_database_failure(error: BaseException) -> bool:
 _SESSION_ENDED: Final = "another operation (2) is in progress"
 
 
+_HINTS: Final[Mapping[type[Exception], str]] = {
+    asyncpg.QueryCanceledError: "a statement took longer than database_timeout: pg_stat_activity and "
+    "pg_blocking_pids(pid) show what the sessions of FlowRunner wait for",
+    asyncpg.DiskFullError: "make room on the disk of the database; the server then continues by itself",
+}
+
+
 def text_for_log(error: Exception) -> str:
     """Return the text of an error of the driver for an operator."""
     return "The database has ended the session" if _is_end_of_session(error) else repr(error)
+
+
+def hint_for_log(error: Exception) -> dict[str, str]:
+    """Return advice to the operator as a field of the log, if there is any."""
+    return next(({"hint": hint} for kind, hint in _HINTS.items() if isinstance(error, kind)), {})
 
 
 def _is_end_of_session(error: Exception) -> bool:

@@ -34,6 +34,7 @@ from flowrunner.storage.postgres.connections import (
     DRIVER_ERRORS,
     as_unavailable,
     close,
+    hint_for_log,
     is_damage,
     is_database_failure,
     is_fault_of_a_part,
@@ -159,7 +160,7 @@ class PostgresDatabase:
             text = text_for_log(error)
             repeats = self._failed_reads.count(text, at=time.monotonic())
             if repeats is not None:
-                logger.error("storage.read_failed", error=text, **as_field(repeats))
+                logger.error("storage.read_failed", error=text, **as_field(repeats), **hint_for_log(error))
             raise as_unavailable(error) from error
         finally:
             self._reads -= 1
@@ -314,7 +315,7 @@ class PostgresDatabase:
         is_refused = is_write_refused(error)
         if not isinstance(error, Overtaken):
             text, now = text_for_log(error), time.monotonic()
-            self._commit_failures.report(batch, text, at=now, is_damage=is_damage(error))
+            self._commit_failures.report(batch, text, at=now, is_damage=is_damage(error), **hint_for_log(error))
             error = Unavailable("The database cannot be written at the moment")
         for pending in batch:
             pending.error = error
