@@ -207,6 +207,24 @@ def test_bars_of_the_overview_lead_to_their_executions(tab: Tab, ids: dict[str, 
     expect(page.get_by_role("navigation", name="Pages")).to_contain_text(f"{counted} execution")
 
 
+def test_the_overview_does_not_count_the_last_executions_of_a_flow_as_all_that_are_open(
+    browser: Browser, site: Server, api: Client
+) -> None:
+    account = api.new_account()
+    waiting = "nodes: {a: {type: delay, params: {duration: 1h}}}"
+    few, many = (account.new_flow(waiting, name=name) for name in ("few", "many"))
+    begun = [account.run(flow) for flow, number in ((many, 21), (few, 2)) for _ in range(number)]
+    page = Tab(browser, site.url).log_in(account.email, account.password).page
+
+    expect(page.locator("tbody tr", has_text="few")).to_contain_text("2 open")
+    expect(page.locator("tbody tr", has_text="many")).to_contain_text("20+ open")
+    running = page.locator("a.stat").filter(has_text="Running")
+    expect(running).to_contain_text("23")
+    expect(running).to_contain_text("and 22 more")
+    for id in begun:
+        account.post(f"/api/v1/executions/{id}/cancel")
+
+
 def test_a_row_of_tabs_fades_out_where_there_is_more_of_it(browser: Browser, site: Server, api: Client) -> None:
     flow = api.new_flow("nodes: {done: {type: return, params: {value: 1}}}\n", name="has tabs")
     narrow = Tab(browser, site.url, width=320).log_in(api.email, api.password)

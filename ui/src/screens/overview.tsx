@@ -71,7 +71,7 @@ function Stats({ overview, numbers }: { overview: Overview; numbers: Numbers | u
       <a class="card stat" href={to("/executions", { status: "running" })}>
         <span class="muted small">{texts.running}</span>
         <b class={overview.counts.running > 0 ? "run" : ""}>{count(overview.counts.running)}</b>
-        <span class="small muted cut">{overview.running[0]?.flow_name} </span>
+        <span class="small muted cut">{overview.running[0] !== undefined && <>{overview.running[0].flow_name}{overview.counts.running > 1 && ` ${texts.andMore(overview.counts.running - 1)}`}</>} </span>
       </a>
       <a class="card stat" href={to("/executions", { last: "24h" })}>
         <span class="muted small">{texts.day}</span>
