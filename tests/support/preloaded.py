@@ -13,6 +13,7 @@ import importlib
 import json
 import math
 import os
+import pkgutil
 import runpy
 import select
 import shutil
@@ -31,22 +32,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from flowrunner.cli import commands
+from flowrunner.nodes import built_in
 from support.databases import copy_new_databases, newest_schema
 from support.entry_points import remember_entry_points
 from support.passwords import hash_quickly
 
 # What a server, a worker and the commands of users have imported by the time that they are ready.
 _MODULES: Final = (
-    "uvloop", "asyncpg", "alembic.command", "sqlalchemy.dialects.sqlite", "temporalio.worker",
-    "flowrunner.cli.main", "flowrunner.serving", "flowrunner.storage.postgres.location",
+    "encodings.idna", "uvloop", "uvicorn.lifespan.off", "asyncpg", "alembic.command", "sqlalchemy.dialects.sqlite",
+    "temporalio.worker", "flowrunner.cli.main", "flowrunner.serving", "flowrunner.storage.postgres.location",
     "flowrunner.dispatch.temporal.dispatcher", "flowrunner.dispatch.temporal.worker",
     "flowrunner.cli.graph", "flowrunner.cli.run", "flowrunner.cli.schema", "flowrunner.cli.test",
     "flowrunner.cli.validate", "flowrunner.cli.bulk", "flowrunner.cli.logins", "flowrunner.cli.remote_run",
-    "flowrunner.cli.reruns", "flowrunner.cli.commands.account", "flowrunner.cli.commands.api",
-    "flowrunner.cli.commands.audit", "flowrunner.cli.commands.callback", "flowrunner.cli.commands.context",
-    "flowrunner.cli.commands.executions", "flowrunner.cli.commands.flow", "flowrunner.cli.commands.login",
-    "flowrunner.cli.commands.secret", "flowrunner.cli.commands.token", "flowrunner.cli.commands.trigger",
-    "flowrunner.cli.commands.workspace",
+    "flowrunner.cli.reruns", "flowrunner.cli.command_client", "flowrunner.cli.flow_files",
 )  # fmt: skip
 _TESTS: Final = Path(__file__).parents[1]
 _LARGEST_REQUEST: Final = 2**17
@@ -224,6 +223,9 @@ if __name__ == "__main__":
         sys.exit()
     for module in _MODULES:
         importlib.import_module(module)
+    for command in pkgutil.iter_modules(commands.__path__):
+        importlib.import_module(f"{commands.__name__}.{command.name}")
+    built_in()
     hash_quickly()
     newest_schema()
     copy_new_databases()
