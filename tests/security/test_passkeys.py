@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from fido2.cose import ES256
+from fido2.cose import ES256, CoseKey
 from fido2.webauthn import (
     Aaguid,
     AttestationObject,
@@ -57,10 +57,19 @@ class Authenticator:
         }).encode()  # fmt: skip
 
     def create(
-        self, challenge: str, *, rp: str = RP, flags: int = PRESENT, kind: str = "webauthn.create", **changes: Any
+        self,
+        challenge: str,
+        *,
+        rp: str = RP,
+        flags: int = PRESENT,
+        kind: str = "webauthn.create",
+        public: Mapping[int, Any] | None = None,
+        id: bytes | None = None,
+        **changes: Any,
     ) -> dict[str, Any]:
-        public = ES256.from_cryptography_key(self.key.public_key())  # type: ignore[no-untyped-call]
-        credential = AttestedCredentialData.create(Aaguid.NONE, self.id, public)
+        own = ES256.from_cryptography_key(self.key.public_key())  # type: ignore[no-untyped-call]
+        key = own if public is None else CoseKey(public)
+        credential = AttestedCredentialData.create(Aaguid.NONE, self.id if id is None else id, key)
         data = AuthenticatorData.create(
             hashlib.sha256(rp.encode()).digest(), flags | AuthenticatorData.FLAG.AT, self.count, credential
         )
@@ -105,6 +114,9 @@ WRONG_ENROLMENTS: Final[dict[str, dict[str, Any]]] = {
     "a subdomain": {"origin": f"https://a.{RP}"}, "no TLS": {"origin": f"http://{RP}"},
     "another party": {"rp": "evil.example"}, "an absent person": {"flags": 0},
     "an answer to a login": {"kind": "webauthn.get"}, "another challenge": {"challenge_": "x"},
+    "a frame of another origin": {"crossOrigin": True}, "no id": {"id": b""}, "a long id": {"id": b"x" * 1024},
+    "an algorithm that was not offered": {"public": {1: 9, 3: -999}},
+    "a key of megabits": {"public": {1: 3, 3: -257, -1: b"\xff" * 200_000, -2: b"\1\0\1"}},
 }  # fmt: skip
 WRONG_SIGNATURES: Final[dict[str, dict[str, Any]]] = {
     "another origin": {"origin": "https://evil.example"}, "a subdomain": {"origin": f"https://a.{RP}"},

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WRONG: Final = "The passkey has not signed this request"
+# An id has at most so many (Web Authentication, 5.1.3). Keys of the longest algorithm have a third of the other number.
+_MOST_ID_BYTES: Final = 1023
+_MOST_BYTES: Final = 8 * 1024
 
 
 def can_have_passkeys(origin: str | None) -> bool:
@@ -59,10 +62,20 @@ class Fido2Passkeys:
 
     def check_creation(self, challenge: bytes, answer: Mapping[str, Any]) -> Passkey:
         def check() -> Passkey:
+            from fido2.webauthn import RegistrationResponse
+
             data = self._server.register_complete(self._state(challenge), answer)
             credential = data.credential_data
             if credential is None:
                 raise ValueError("no credential")
+            if RegistrationResponse.from_dict(answer).response.client_data.cross_origin:
+                raise ValueError("made in a page of another origin")
+            # The library takes any key: of one that it does not know, or that is long, no login could make use.
+            algorithms = [offered.alg for offered in self._server.allowed_algorithms]
+            if credential.public_key.get(3) not in algorithms or len(bytes(credential)) > _MOST_BYTES:
+                raise ValueError("not one of the algorithms that were offered")
+            if not 0 < len(credential.credential_id) <= _MOST_ID_BYTES:
+                raise ValueError("no id that a browser gives")
             return Passkey(
                 credential_id=_text(credential.credential_id), public=_text(bytes(credential)), counter=data.counter
             )
