@@ -122,12 +122,12 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::tex
 """,
 )
 
-TAKE_MESSAGE: Final = Statement(
-    sqlite="DELETE FROM execution_inbox WHERE number = :number AND execution_id = :id",
-    postgres="""
-DELETE FROM execution_inbox USING unnest(:number::bigint[], :id::text[]) AS read (number, id)
- WHERE execution_inbox.number = read.number AND execution_inbox.execution_id = read.id
+TAKE_MESSAGE: Final = Statement.on_rows(
+    """
+DELETE FROM execution_inbox USING {new}
+ WHERE execution_inbox.number = new.number AND execution_inbox.execution_id = new.id
 """,
+    bigint="number",
 )
 
 REQUEST: Final = """

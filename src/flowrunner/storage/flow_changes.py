@@ -58,27 +58,17 @@ SELECT w.number, f.id, f.name, f.description, f.version, f.tags, f.created_at, f
 """,
 )
 # Only in a workspace that exists: deleting one deletes its flows, and none may be created after that.
-CREATE: Final = Statement(
-    sqlite="""
+CREATE: Final = Statement.on_rows(
+    """
 INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
                    disabled_at, tool_name, tool_inputs, secret_names, secrets_of, config_names)
-SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at,
-       :disabled_at, :tool_name, :tool_inputs, :secret_names, :revision_id, :config_names
- WHERE EXISTS (SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL)
-""",
-    postgres="""
-INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
-                   disabled_at, tool_name, tool_inputs, secret_names, secrets_of, config_names)
-SELECT id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
-       disabled_at, tool_name, tool_inputs, secret_names, revision_id, config_names
-  FROM unnest(:id::text[], :workspace_id::text[], :name::text[], :description::text[], :version::text[], :tags::text[],
-              :revision_id::text[], :created_at::bigint[], :updated_at::bigint[], :disabled_at::bigint[],
-              :tool_name::text[], :tool_inputs::text[], :secret_names::text[],
-              :config_names::text[])
-    AS new (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at, disabled_at,
-            tool_name, tool_inputs, secret_names, config_names)
+SELECT new.id, new.workspace_id, new.name, new.description, new.version, new.tags, new.revision_id, new.created_at,
+       new.updated_at, new.disabled_at, new.tool_name, new.tool_inputs, new.secret_names, new.revision_id,
+       new.config_names
+  FROM {new}
  WHERE EXISTS (SELECT 1 FROM workspaces w WHERE w.id = new.workspace_id AND w.deleted_at IS NULL)
 """,
+    bigint="created_at updated_at disabled_at",
 )
 THERE: Final = Statement.with_texts(
     "SELECT id, name FROM flows WHERE id IN (:ids) AND workspace_id = :workspace_id AND deleted_at IS NULL", "ids"
@@ -91,50 +81,31 @@ UPDATE flows SET deleted_at = :at WHERE id IN (:ids) AND workspace_id = :workspa
     "ids",
 )
 COUNT: Final = "SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
-UPDATE: Final = Statement(
-    sqlite="""
-UPDATE flows
-   SET name = :name, description = :description, version = :version, tags = :tags,
-       revision_id = :revision_id, edition = :edition, updated_at = :updated_at,
-       disabled_at = :disabled_at, tool_name = :tool_name, tool_inputs = :tool_inputs
- WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
-""",
-    postgres="""
+UPDATE: Final = Statement.on_rows(
+    """
 UPDATE flows
    SET name = new.name, description = new.description, version = new.version, tags = new.tags,
        revision_id = new.revision_id, edition = new.edition, updated_at = new.updated_at,
        disabled_at = new.disabled_at, tool_name = new.tool_name, tool_inputs = new.tool_inputs
-  FROM unnest(:id::text[], :workspace_id::text[], :name::text[], :description::text[], :version::text[], :tags::text[],
-              :revision_id::text[], :edition::bigint[], :updated_at::bigint[], :disabled_at::bigint[],
-              :tool_name::text[], :tool_inputs::text[])
-    AS new (id, workspace_id, name, description, version, tags, revision_id, edition, updated_at, disabled_at,
-            tool_name, tool_inputs)
+  FROM {new}
  WHERE flows.id = new.id AND flows.workspace_id = new.workspace_id AND flows.deleted_at IS NULL
 """,
+    bigint="edition updated_at disabled_at",
 )
-ADD_REVISION: Final = Statement(
-    sqlite="""
+ADD_REVISION: Final = Statement.on_rows(
+    """
 INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at, created_by)
-VALUES (:revision_id, :workspace_id, :id, :revision, :version, :size, :definition, :updated_at, :saved_by)
+SELECT new.revision_id, new.workspace_id, new.id, new.revision, new.version, new.size, new.definition, new.updated_at,
+       new.saved_by
+  FROM {new}
 """,
-    postgres="""
-INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at, created_by)
-SELECT * FROM unnest(:revision_id::text[], :workspace_id::text[], :id::text[], :revision::bigint[], :version::text[],
-                     :size::bigint[], :definition::text[], :updated_at::bigint[], :saved_by::text[])
-""",
+    bigint="revision size updated_at",
 )
-KEEP_NAMES: Final = Statement(
-    sqlite="""
-UPDATE flows SET secret_names = :secret_names, secrets_of = :revision_id, config_names = :config_names
- WHERE id = :id AND workspace_id = :workspace_id AND revision_id = :revision_id
-""",
-    postgres="""
+KEEP_NAMES: Final = Statement.on_rows("""
 UPDATE flows SET secret_names = new.secret_names, secrets_of = new.revision_id, config_names = new.config_names
-  FROM unnest(:id::text[], :workspace_id::text[], :revision_id::text[], :secret_names::text[], :config_names::text[])
-    AS new (id, workspace_id, revision_id, secret_names, config_names)
+  FROM {new}
  WHERE flows.id = new.id AND flows.workspace_id = new.workspace_id AND flows.revision_id = new.revision_id
-""",
-)
+""")
 OTHER_TOOLS: Final = """
 SELECT count(*) FROM flows
  WHERE workspace_id = :workspace_id AND tool_name IS NOT NULL AND deleted_at IS NULL AND id <> :id

@@ -37,16 +37,11 @@ SELECT r.account_id, r.key, r.request_id FROM accounts a CROSS JOIN request_keys
  WHERE a.deleted_at IS NOT NULL AND r.account_id = a.id LIMIT :limit
 """
 # A key that another request has claimed meanwhile stays.
-DELETE: Final = Statement(
-    sqlite="""
-DELETE FROM request_keys WHERE account_id = :account_id AND key = :key AND request_id = :request_id
-""",
-    postgres="""
-DELETE FROM request_keys r
- USING unnest(:account_id::text[], :key::text[], :request_id::text[]) AS gone (account_id, key, request_id)
- WHERE r.account_id = gone.account_id AND r.key = gone.key AND r.request_id = gone.request_id
-""",
-)
+DELETE: Final = Statement.on_rows("""
+DELETE FROM request_keys USING {new}
+ WHERE request_keys.account_id = new.account_id AND request_keys.key = new.key
+   AND request_keys.request_id = new.request_id
+""")
 
 _encode: Final = msgspec.json.Encoder().encode
 _answer: Final = msgspec.json.Decoder(KeptAnswer)

@@ -41,15 +41,13 @@ USERS: Final = """
 SELECT secret_names, id, name FROM flows
  WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND secret_names <> '' ORDER BY id
 """
-NOTE_USE: Final = Statement(
-    sqlite="""
-UPDATE secrets SET last_used_at = max(coalesce(last_used_at, 0), :at) WHERE workspace_id = :workspace_id AND key = :key
+NOTE_USE: Final = Statement.on_rows(
+    """
+UPDATE secrets SET last_used_at = CASE WHEN last_used_at > new.at THEN last_used_at ELSE new.at END
+  FROM {new}
+ WHERE secrets.workspace_id = new.workspace_id AND secrets.key = new.key
 """,
-    postgres="""
-UPDATE secrets SET last_used_at = greatest(last_used_at, used.at)
-  FROM unnest(:workspace_id::text[], :key::text[], :at::bigint[]) AS used (workspace_id, key, at)
- WHERE secrets.workspace_id = used.workspace_id AND secrets.key = used.key
-""",
+    bigint="at",
 )
 NEWEST_DATA_KEY: Final = """
 SELECT version, master_key_id, wrapped FROM data_keys WHERE workspace_id = :workspace_id ORDER BY version DESC LIMIT 1

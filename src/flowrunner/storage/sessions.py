@@ -95,13 +95,9 @@ END_LOGINS: Final = """
 DELETE FROM sessions
  WHERE account_id = :account_id AND family = coalesce(:only, family) AND family <> coalesce(:but, '')
 """
-NOTE_USE: Final = Statement(
-    sqlite="UPDATE sessions SET last_used_at = :at, address = :address WHERE id = :id",
-    postgres="""
-UPDATE sessions SET last_used_at = used.at, address = used.address
-  FROM unnest(CAST(:id AS text[]), CAST(:at AS bigint[]), CAST(:address AS text[])) AS used (id, at, address)
- WHERE sessions.id = used.id
-""",
+NOTE_USE: Final = Statement.on_rows(
+    "UPDATE sessions SET last_used_at = new.at, address = new.address FROM {new} WHERE sessions.id = new.id",
+    bigint="at",
 )
 SAVE_TICKET: Final = """
 INSERT INTO tickets (digest, session_id, expires_at) VALUES (:digest, :session_id, :expires_at)

@@ -86,21 +86,15 @@ OF_DELETED_WORKSPACES: Final = """
 SELECT e.workspace_id, e.namespace, e.key FROM workspaces w CROSS JOIN store_entries e
  WHERE w.deleted_at IS NOT NULL AND e.workspace_id = w.id LIMIT :limit
 """
-DELETE_UNNEEDED: Final = Statement(
-    sqlite="""
-DELETE FROM store_entries
- WHERE workspace_id = :workspace_id AND namespace = :namespace AND key = :key
-   AND (expires_at <= :now
-        OR EXISTS (SELECT 1 FROM workspaces WHERE id = store_entries.workspace_id AND deleted_at IS NOT NULL))
+DELETE_UNNEEDED: Final = Statement.on_rows(
+    """
+DELETE FROM store_entries USING {new}
+ WHERE store_entries.workspace_id = new.workspace_id AND store_entries.namespace = new.namespace
+   AND store_entries.key = new.key
+   AND (store_entries.expires_at <= new.now
+        OR EXISTS (SELECT 1 FROM workspaces w WHERE w.id = store_entries.workspace_id AND w.deleted_at IS NOT NULL))
 """,
-    postgres="""
-DELETE FROM store_entries e
- USING unnest(:workspace_id::text[], :namespace::text[], :key::text[], :now::bigint[])
-       AS gone (workspace_id, namespace, key, now)
- WHERE e.workspace_id = gone.workspace_id AND e.namespace = gone.namespace AND e.key = gone.key
-   AND (e.expires_at <= gone.now
-        OR EXISTS (SELECT 1 FROM workspaces w WHERE w.id = e.workspace_id AND w.deleted_at IS NOT NULL))
-""",
+    bigint="now",
 )
 # An open execution may have very many results, so that each execution is looked up once: the next one behind the last.
 WITH_RESULTS: Final = """
@@ -115,13 +109,10 @@ SELECT id, EXISTS (SELECT 1 FROM executions x WHERE x.id = held.id AND x.complet
 RESULTS_OF: Final = Statement.with_texts(
     "SELECT execution_id, digest FROM store_results WHERE execution_id IN (:ids) LIMIT :limit", "ids"
 )
-DELETE_RESULTS: Final = Statement(
-    sqlite="DELETE FROM store_results WHERE execution_id = :execution_id AND digest = :digest",
-    postgres="""
-DELETE FROM store_results USING unnest(:execution_id::text[], :digest::text[]) AS gone (execution_id, digest)
- WHERE store_results.execution_id = gone.execution_id AND store_results.digest = gone.digest
-""",
-)
+DELETE_RESULTS: Final = Statement.on_rows("""
+DELETE FROM store_results USING {new}
+ WHERE store_results.execution_id = new.execution_id AND store_results.digest = new.digest
+""")
 # Of one commit. An entry may have 64 KiB, and a result has a few bytes.
 _ENTRIES_AT_ONCE: Final = 100
 _RESULTS_AT_ONCE: Final = 1000

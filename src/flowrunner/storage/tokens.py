@@ -57,14 +57,13 @@ SELECT id, name, scopes, created_at, expires_at, last_used_at, workspace_id, acc
  WHERE coalesce(workspace_id, account_id) = :workspace_id AND id > :after ORDER BY id LIMIT :limit OFFSET :offset
 """
 COUNT_OF_WORKSPACE: Final = "SELECT count(*) FROM api_tokens WHERE coalesce(workspace_id, account_id) = :workspace_id"
-NOTE_USE: Final = Statement(
-    sqlite="""
-UPDATE api_tokens SET last_used_at = max(coalesce(last_used_at, 0), :at) WHERE id = :id
+NOTE_USE: Final = Statement.on_rows(
+    """
+UPDATE api_tokens SET last_used_at = CASE WHEN last_used_at > new.at THEN last_used_at ELSE new.at END
+  FROM {new}
+ WHERE api_tokens.id = new.id
 """,
-    postgres="""
-UPDATE api_tokens SET last_used_at = greatest(last_used_at, used.at)
-  FROM unnest(:id::text[], :at::bigint[]) AS used (id, at) WHERE api_tokens.id = used.id
-""",
+    bigint="at",
 )
 EXPIRED: Final = "SELECT id FROM api_tokens WHERE expires_at < :now ORDER BY expires_at LIMIT :limit"
 PURGE: Final = Statement.with_texts("DELETE FROM api_tokens WHERE id IN (:ids)", "ids")

@@ -40,7 +40,27 @@ class Statement:
         """Return a statement with `INDEXED BY`, by which SQLite is told the index of a table."""
         return cls(sqlite=statement, postgres=_INDEXED_BY.sub("", statement))
 
+    @classmethod
+    def on_rows(cls, statement: str, **types: str) -> Self:
+        """Return a statement for `run_many`, written for all rows of values, as PostgreSQL executes it.
 
+        Args:
+            statement: Has `new.name` for a value of a row, and `{new}` for the rows.
+            types: The names of values by their type in PostgreSQL, if that is not `text`.
+        """
+        names = list(dict.fromkeys(_OF_ROW.findall(statement)))
+        type_of = dict.fromkeys(names, "text") | {name: type for type, of in types.items() for name in of.split()}
+        assert [*type_of] == names, "each value with a type is in the statement"
+        arrays = ", ".join(f":{name}::{type}[]" for name, type in type_of.items())
+        return cls(
+            sqlite=_OF_ROW.sub(r":\1", _ROWS.sub("", statement)),
+            postgres=statement.replace("{new}", f"unnest({arrays}) AS new ({', '.join(names)})"),
+        )
+
+
+# A value of a row, and the rows, in a statement of `on_rows`.
+_OF_ROW: Final = re.compile(r"\bnew\.(\w+)")
+_ROWS: Final = re.compile(r"\s+(?:FROM|USING) \{new\}")
 # What `with_indexes` removes.
 _INDEXED_BY: Final = re.compile(r" INDEXED BY \w+")
 _IN_SQLITE: Final = "IN (SELECT value FROM json_each(:list))"

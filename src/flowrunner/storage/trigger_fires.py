@@ -28,20 +28,14 @@ START_DELIVERY: Final = """
 UPDATE hook_deliveries SET state = 'started', execution_id = :execution_id
  WHERE id = :delivery AND workspace_id = :workspace_id
 """
-ADD_STARTED_DELIVERIES: Final = Statement(
-    sqlite="""
-INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
-VALUES (:delivery, :workspace_id, :trigger_id, :at, 'started', :execution_id, :request, :size)
-    ON CONFLICT (id) DO NOTHING
-""",
-    postgres="""
+ADD_STARTED_DELIVERIES: Final = Statement.on_rows(
+    """
 INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
 SELECT new.delivery, new.workspace_id, new.trigger_id, new.at, 'started', new.execution_id, new.request, new.size
-  FROM unnest(:delivery::text[], :workspace_id::text[], :trigger_id::text[], :at::bigint[], :execution_id::text[],
-              :request::text[], :size::bigint[])
-    AS new (delivery, workspace_id, trigger_id, at, execution_id, request, size)
+  FROM {new}
     ON CONFLICT (id) DO NOTHING
 """,
+    bigint="at size",
 )
 
 

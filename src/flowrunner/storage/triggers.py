@@ -72,64 +72,43 @@ SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_to
 COUNT_PRESENT: Final = "SELECT count(*) FROM triggers WHERE workspace_id = :workspace_id AND removed_at IS NULL"
 COUNT_OF_FLOW: Final = "SELECT count(*) FROM triggers WHERE flow_id = :flow_id AND removed_at IS NULL"
 
-ADD: Final = Statement(
-    sqlite="""
+ADD: Final = Statement.on_rows(
+    """
 INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at, due_at, next_at, listens_to,
                       listens_status, is_of_children)
-VALUES (:id, :workspace_id, :flow_id, :name, :type, :spec, :url_token, :at, :due_at, :next_at, :listens_to,
-        :listens_status, :is_of_children)
+SELECT new.id, new.workspace_id, new.flow_id, new.name, new.type, new.spec, new.url_token, new.at, new.due_at,
+       new.next_at, new.listens_to, new.listens_status, new.is_of_children
+  FROM {new}
 """,
-    postgres="""
-INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at, due_at, next_at, listens_to,
-                      listens_status, is_of_children)
-SELECT * FROM unnest(:id::text[], :workspace_id::text[], :flow_id::text[], :name::text[], :type::text[],
-                     :spec::text[], :url_token::text[], :at::bigint[], :due_at::bigint[], :next_at::bigint[],
-                     :listens_to::text[], :listens_status::text[], :is_of_children::boolean[])
-""",
+    bigint="at due_at next_at",
+    boolean="is_of_children",
 )
 # The state of the earlier type says nothing about the new one.
-REPLACE: Final = Statement(
-    sqlite="""
-UPDATE triggers
-   SET type = :type, spec = :spec, url_token = :url_token, removed_at = NULL, due_at = NULL, next_at = NULL,
-       failures = 0, error = NULL
- WHERE id = :id
-""",
-    postgres="""
+REPLACE: Final = Statement.on_rows("""
 UPDATE triggers
    SET type = new.type, spec = new.spec, url_token = new.url_token, removed_at = NULL, due_at = NULL, next_at = NULL,
        failures = 0, error = NULL
-  FROM unnest(:id::text[], :type::text[], :spec::text[], :url_token::text[]) AS new (id, type, spec, url_token)
+  FROM {new}
+ WHERE triggers.id = new.id
+""")
+ARM: Final = Statement.on_rows(
+    """
+UPDATE triggers SET due_at = new.due_at, next_at = new.next_at, listens_to = new.listens_to,
+       listens_status = new.listens_status, is_of_children = new.is_of_children
+  FROM {new}
  WHERE triggers.id = new.id
 """,
+    bigint="due_at next_at",
+    boolean="is_of_children",
 )
-ARM: Final = Statement(
-    sqlite="""
-UPDATE triggers SET due_at = :due_at, next_at = :next_at, listens_to = :listens_to, listens_status = :listens_status,
-       is_of_children = :is_of_children
- WHERE id = :id
-""",
-    postgres="""
-UPDATE triggers SET due_at = armed.due_at, next_at = armed.next_at, listens_to = armed.listens_to,
-       listens_status = armed.listens_status, is_of_children = armed.is_of_children
-  FROM unnest(:id::text[], :due_at::bigint[], :next_at::bigint[], :listens_to::text[], :listens_status::text[],
-              :is_of_children::boolean[])
-    AS armed (id, due_at, next_at, listens_to, listens_status, is_of_children)
- WHERE triggers.id = armed.id
-""",
-)
-REMOVE: Final = Statement(
-    sqlite="""
+REMOVE: Final = Statement.on_rows(
+    """
 UPDATE triggers
-   SET removed_at = :at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
- WHERE id = :id
+   SET removed_at = new.at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
+  FROM {new}
+ WHERE triggers.id = new.id
 """,
-    postgres="""
-UPDATE triggers
-   SET removed_at = gone.at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
-  FROM unnest(:id::text[], :at::bigint[]) AS gone (id, at)
- WHERE triggers.id = gone.id
-""",
+    bigint="at",
 )
 REMOVE_ALL: Final = Statement.with_texts(
     """
