@@ -56,7 +56,8 @@ def diff(places: Sequence[str], *, prune: bool, exit_code: bool) -> None:
     done = [*_deploy(client, files, extra, dry_run=True), *_pruned(extra)]
     if common().is_for_people:
         for flow in done:
-            print_lines("".join(_difference(flow)).removesuffix("\n")) if flow["action"] != "none" else None
+            if flow["action"] != "none":
+                print_lines("".join(_difference(flow)).removesuffix("\n"))
         _summarize(done, len(skipped), dry_run=True)
     else:
         _report(done, files, len(skipped), dry_run=True)
