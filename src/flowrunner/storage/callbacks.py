@@ -36,7 +36,7 @@ VALUES (:id, :workspace_id, :name, :events, :format, :address, :flow_id, :tag, :
 """
 COUNT: Final = "SELECT count(*) FROM callbacks WHERE workspace_id = :workspace_id"
 # The last error is that of the message that was tried last, among the newest: very many may not have been tried yet.
-PAGE: Final = """
+_VIEW: Final = """
 SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
        c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since,
        c.flow_id IS NULL OR EXISTS (SELECT 1 FROM flows f
@@ -45,18 +45,12 @@ SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c
        (SELECT d.error FROM (SELECT last_at, error FROM callback_deliveries
                               WHERE callback_id = c.id ORDER BY noted_at DESC, id DESC LIMIT 50) d
          WHERE d.last_at IS NOT NULL ORDER BY d.last_at DESC LIMIT 1)
+"""
+_OF_WORKSPACE: Final = """
   FROM callbacks c
  WHERE c.workspace_id = :workspace_id AND c.id > :after ORDER BY c.id LIMIT :limit OFFSET :offset
 """
-GET: Final = """
-SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
-       c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since,
-       c.flow_id IS NULL OR EXISTS (SELECT 1 FROM flows f
-                                     WHERE f.id = c.flow_id AND f.workspace_id = c.workspace_id
-                                       AND f.deleted_at IS NULL),
-       (SELECT d.error FROM (SELECT last_at, error FROM callback_deliveries
-                              WHERE callback_id = c.id ORDER BY noted_at DESC, id DESC LIMIT 50) d
-         WHERE d.last_at IS NOT NULL ORDER BY d.last_at DESC LIMIT 1),
+_OF_ONE_SEALED: Final = """,
        (SELECT coalesce(w.name, o.name, '') FROM workspaces w LEFT JOIN accounts o ON o.id = w.id
          WHERE w.id = c.workspace_id),
        c.key_version, c.sealed, d.version, d.master_key_id, d.wrapped
@@ -64,6 +58,8 @@ SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c
  WHERE c.workspace_id = :workspace_id AND c.id = :id
    AND EXISTS (SELECT 1 FROM workspaces w WHERE w.id = c.workspace_id AND w.deleted_at IS NULL)
 """
+PAGE: Final = _VIEW + _OF_WORKSPACE
+GET: Final = _VIEW + _OF_ONE_SEALED
 # A callback that is enabled again starts without failures.
 CHANGE: Final = """
 UPDATE callbacks
@@ -89,9 +85,11 @@ SELECT c.workspace_id, c.id FROM workspaces w JOIN callbacks c ON c.workspace_id
  WHERE w.deleted_at IS NOT NULL LIMIT :limit
 """
 
-DELIVERIES: Final = """
+_DELIVERY: Final = """
 SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
        state, attempts, retry_until, next_at, last_at, status_code, error
+"""
+DELIVERIES: Final = f"""{_DELIVERY}
   FROM callback_deliveries
  WHERE workspace_id = :workspace_id AND callback_id = :id AND (noted_at, id) < (:before, :before_id)
  ORDER BY noted_at DESC, id DESC LIMIT :limit OFFSET :offset
@@ -154,9 +152,7 @@ SELECT p.id, c.workspace_id,
  WHERE p.id IS NOT NULL ORDER BY p.place
 """
 DUE_CALLBACKS: Final = Statement.with_indexes(_PENDING + _ARE_DUE)
-DUE: Final = """
-SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
-       state, attempts, retry_until, next_at, last_at, status_code, error
+DUE: Final = f"""{_DELIVERY}
   FROM callback_deliveries
  WHERE callback_id = :id AND next_at IS NOT NULL AND next_at <= :now ORDER BY next_at, id LIMIT :limit
 """
