@@ -79,6 +79,22 @@ async def test_each_reason_is_told_by_its_name(
     await database.close()
 
 
+@pytest.mark.parametrize("is_standby", [False, True])
+async def test_a_database_that_cannot_be_read_is_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_standby: bool
+) -> None:
+    database = open_database(tmp_path / "flowrunner.db")
+    dispatcher: Any = SimpleNamespace(is_open=True)
+
+    async def fail() -> None:
+        raise Unavailable("too many connections")
+
+    monkeypatch.setattr(database, "check_readable", fail)
+
+    assert await Readiness(dispatcher, database, is_standby=is_standby)() == "the database does not answer"
+    await database.close()
+
+
 @pytest.mark.parametrize(("is_standby", "reason"), [(False, "the database cannot be written"), (True, STANDBY)])
 async def test_a_database_that_cannot_be_written_is_a_reason_except_for_a_standby(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_standby: bool, reason: str

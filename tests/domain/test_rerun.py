@@ -4,8 +4,8 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -24,17 +24,22 @@ from domain.simulation import (
     simulation,
 )
 from domain.test_decide import as_if_undisturbed, crashes, is_handler
+from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import (
     ROOT,
     Cancelled,
     Completed,
+    ErrorValue,
+    Event,
     Failed,
     InputEdited,
+    Logged,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
     ScopeEnded,
     ScopesOpened,
+    Started,
     Step,
 )
 from flowrunner.domain.execution import ExecutionState
@@ -56,6 +61,7 @@ MANY = settings(max_examples=round(400 * SHARE))
 
 
 EDITED: Final = {"edited": True}
+NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
 
 
 def steps_of(journal: Sequence[Timed]) -> list[Step]:
@@ -382,3 +388,34 @@ def test_loops_that_go_on_have_the_time_that_they_had_left() -> None:
     ]
     # It has ended, so its time limit is what it was.
     assert until(with_time_left(kept_before(run.journal, Step("after", 1)), later)) == [run.now + timedelta(seconds=60)]
+
+
+def test_lines_of_the_log_are_kept_with_the_steps_that_have_written_them() -> None:
+    def events(node: str, scope: str = ROOT) -> list[Event]:
+        common: Any = {"node": node, "node_type": "log", "iteration": 1, "scope": scope}
+        return [
+            NodeStarted(**common, attempt=1),
+            Logged(**common, level="info", message=f"{scope} {node}"),
+            # About the execution as a whole, such as the line of a crash.
+            Logged(level="info", message="of the flow"),
+            NodeCompleted(**common, attempt=1, action="default", result=None),
+        ]
+
+    each: Any = {"node": "each", "node_type": "foreach", "iteration": 1, "attempt": 1}
+    opened = ScopesOpened(**each, keys=["0", "1"], inputs=[0, 1], concurrency=2, needed=2)
+    left, right = "each.1[0]", "each.1[1]"
+    happened = [
+        Started(node="a", node_type="log", input=None, cause=Requested(by=None)),
+        *events("a"), NodeStarted(**each), opened, *events("x", right), *events("x", left), *events("y", right),
+        ScopeEnded(scope=ROOT, outcome="failed", error=ErrorValue(type="e", message="m")), *events("h", "on_failure"),
+    ]  # fmt: skip
+
+    def kept(start: Step) -> list[str]:
+        found = kept_before([(event, NOON) for event in happened], start)
+        return [event.message for event, _ in found if isinstance(event, Logged)]
+
+    assert kept(Step("a", 1)) == []
+    assert kept(Step("each", 1)) == [" a"]
+    # What the other element has done meanwhile stays done.
+    assert kept(Step("x", 1, left)) == [" a", f"{right} x", f"{right} y"]
+    assert kept(Step("y", 1, right)) == [" a", f"{right} x", f"{left} x"]
