@@ -59,6 +59,7 @@ def test_an_assignment_is_found_behind_operators_that_contain_its_sign(before: s
     [
         ("const a = config.X; function f(config) { return config.Y } return f({})", "X"),
         ("return [config?.X, ...input.map(config => config.Y)]", "X"),
+        ("send({config: 1}, config.X); function f(config) { return 1 }", "X"),
         ("const config = {X: 1}; return config.X", None),
         ("return input.map(config => config.X)", None),
         ("return [input.config.X, {config: 1}, config.X]", None),

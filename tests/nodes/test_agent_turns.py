@@ -1,0 +1,35 @@
+"""What a model reads of the calls of an agent."""
+
+from typing import Any
+
+import pytest
+
+from flowrunner.nodes.agent_turns import MOST_OF_A_RESULT, ToolCall, _told
+
+LONG = "x" * MOST_OF_A_RESULT
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "told"),
+    [
+        ("text", None, "text"), ({"a": [1]}, None, '{"a":[1]}'), (None, None, "null"), (LONG, None, LONG),
+        (f"{LONG}y", None, f"{LONG}\n(cut off: these are the first 50000 of 50001 characters)"),
+        # Headers of an answer, for example, are not for the model.
+        (
+            None,
+            {"type": "http.404", "message": "no", "node": "n", "data": {"body": {"why": 1}, "headers": {"a": "s"}}},
+            '{"error":{"type":"http.404","message":"no","body":{"why":1}}}',
+        ),
+        (
+            None,
+            {"type": "timeout", "message": "late", "node": "n", "data": {"body": None}},
+            '{"error":{"type":"timeout","message":"late"}}',
+        ),
+        (None, {"type": "t", "message": "m", "node": "n", "data": "x"}, '{"error":{"type":"t","message":"m"}}'),
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_a_call_is_told_by_its_result_or_the_words_of_its_error(result: Any, error: Any, told: str) -> None:
+    call = ToolCall(key="1", id="c", name="n", arguments={}, result=result, error=error, has_ended=True)
+
+    assert _told(call) == told
