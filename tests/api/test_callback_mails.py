@@ -96,6 +96,8 @@ def test_a_failure_is_mailed_with_a_link_and_once_more_if_the_server_does_not_ta
     ]
     assert f"Execution: {id}" in lines
     assert lines[-1] == "Sent by the callback 'On call'."
+    assert (message["From"], message["Auto-Submitted"]) == ("flows@example.com", "auto-generated")
+    assert message["Date"] is not None
     listed = mailing.get(f"/api/v1/callbacks/{callback.json['id']}/deliveries").json["deliveries"]
     assert message["Message-ID"] == f"<{listed[0]['id']}@example.com>"
     mailing.delete(f"/api/v1/callbacks/{callback.json['id']}")

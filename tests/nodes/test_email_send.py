@@ -25,7 +25,7 @@ from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.name_lookups import lookup_slots
 from flowrunner.smtp import SmtpSession
 from support.contexts import PlainContext
-from support.databases import MARA
+from support.databases import MARA, NOON
 from support.mailbox import Mailbox, open_mailbox, scripted_mail_server
 from support.networks import LOOPBACK, unused_port
 from support.open_files import without_files
@@ -106,6 +106,8 @@ async def test_an_email_arrives_with_its_headers_text_and_html(sender: Sender, m
     assert message["To"] == "Ada Lovelace <ada@example.com>, kim@example.com"
     assert (message["Cc"], message["Bcc"], message["Reply-To"]) == ("cy@example.com", None, "help@example.com")
     assert (message["Subject"], message["Message-ID"]) == ("Größe ✓", result["message_id"])
+    # As it is told to recipients, and so that their automatic answers do not come back.
+    assert (message["Date"].datetime, message["Auto-Submitted"]) == (NOON, "auto-generated")
     plain, html = message.get_body(("plain",)), message.get_body(("html",))
     assert isinstance(plain, EmailMessage)
     assert isinstance(html, EmailMessage)

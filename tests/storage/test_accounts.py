@@ -29,6 +29,7 @@ from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.password_resets import SqlPasswordResets
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tables import TABLES, Untouched
@@ -138,6 +139,30 @@ async def test_a_change_of_an_account_ends_what_could_be_used_as_it_was(
 
     tables = ("sessions", "login_challenges", "password_resets", "invitations", "api_tokens")
     assert {table for table in tables if rows_of(path, f"SELECT 1 FROM {table}")} == left
+
+
+async def test_a_new_password_by_a_link_ends_all_that_the_old_one_has_opened(
+    accounts: SqlAccounts, database: Database, path: Place
+) -> None:
+    resets = SqlPasswordResets(database)
+    await log_in(SqlSessions(database), session("s1", OMAR_ACCOUNT))
+    token = TokenView(id=TokenId("t"), account_id=OMAR_ACCOUNT, name="T", scopes=("read",), created_at=NOON)
+    await SqlTokens(database).create(OMAR_ACCOUNT, token, digest="d", by=SessionId("s1"), most=5)
+    add_rows_of_identity(path, OMAR)
+    for digest in ("link", "another"):
+        await resets.save(OMAR_ACCOUNT, digest, at=NOON, expires_at=NOON + timedelta(hours=1), most=5)
+
+    with pytest.raises(LinkNotValid):
+        await resets.use("link", password_hash="late", at=NOON + timedelta(hours=1))
+    await resets.use("link", password_hash="new", at=NOON)
+    for digest in ("link", "another"):
+        with pytest.raises(LinkNotValid):
+            await resets.use(digest, password_hash="again", at=NOON)
+
+    tables = ("sessions", "login_challenges", "password_resets", "api_tokens")
+    assert [rows_of(path, f"SELECT 1 FROM {table}") for table in tables] == [[]] * len(tables)
+    assert rows_of(path, "SELECT password_hash FROM accounts WHERE id = ?", OMAR) == [("new",)]
+    assert rows_of(path, "SELECT password_hash FROM accounts WHERE id = ?", MARA) == [("hash-mara",)]
 
 
 async def test_a_hash_is_renewed_only_over_the_one_that_was_verified(accounts: SqlAccounts, path: Place) -> None:
