@@ -1,6 +1,7 @@
 """Deployment of directories by `apply`, `diff` and `export`."""
 
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import shutil
 import signal
 import unicodedata
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -580,6 +582,53 @@ def test_an_export_of_what_is_no_archive_writes_nothing(user: User) -> None:
 
     assert "The answer is not an archive of flows" in done.stderr
     assert not (user.home / "copy").exists()
+
+
+def archive(*, method: int = zipfile.ZIP_DEFLATED) -> bytearray:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", method) as opened:
+        opened.writestr("daily.yaml", document(1) * 20)
+    return bytearray(written.getvalue())
+
+
+def damaged(what: str) -> bytes:
+    content = archive()
+    entry = content.index(b"PK\x01\x02")
+    match what:
+        case "encrypted":
+            content[6] |= 1
+            content[entry + 8] |= 1
+        case "another method":
+            content[8] = content[entry + 10] = 99
+        case "other data":
+            content[45:60] = b"\xff" * 15
+        case _:
+            content[entry + 46] = 0xFF
+            content[entry + 9] |= 8
+    return bytes(content)
+
+
+@pytest.mark.parametrize("what", ["encrypted", "another method", "other data", "a name that is no text"])
+def test_s57_an_archive_that_cannot_be_read_is_told_without_a_traceback(user: User, what: str) -> None:
+    content = damaged(what)
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\nContent-Length: {len(content)}\r\n\r\n"
+    with scripted(head.encode() + content) as other:
+        done = user("export", "copy", "--url", other.url, code=1)
+
+    assert "The answer is not an archive of flows" in done.stderr
+    assert not (user.home / "copy").exists()
+
+
+@pytest.mark.parametrize("path", [3, None, ["flows.0.nodes"], "flows.9.nodes", {}])
+def test_s57_faults_that_no_server_finds_are_told_without_a_traceback(user: User, path: Any) -> None:
+    (user.home / "flows").mkdir()
+    (user.home / "flows" / "a.yaml").write_text(document(1))
+    faults = [{"path": path, "message": "No", "line": "x", "column": [], "hint": {}, "flow": 7}, {"message": None}]
+    refusal = {"error": {"code": "validation_error", "message": "All of it", "details": {"errors": faults}}}
+    with scripted(answer(422, refusal)) as other:
+        done = user("apply", "flows", "--url", other.url, code=6)
+
+    assert "All of it" in done.stderr
 
 
 def test_an_export_writes_nowhere_else(user: User, tmp_path: Path) -> None:

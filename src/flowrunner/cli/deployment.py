@@ -2,7 +2,9 @@
 
 import json
 import re
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
@@ -33,6 +35,8 @@ _WORDS: Final = {"create": "created", "update": "changed", "none": "unchanged", 
 # The path of a fault of one of the flows of a request.
 _OF_A_FLOW: Final = re.compile(r"flows\.([0-9]{1,4})\.")
 _LARGEST_ARCHIVE_BYTES: Final = 1024 * 1024 * 1024
+# What the library raises for archives that are damaged, encrypted or compressed in another way.
+_UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError)
 
 
 def apply(places: Sequence[str], *, prune: bool, dry_run: bool, yes: bool) -> None:
@@ -73,7 +77,7 @@ def export(directory: Path) -> None:
     try:
         documents = _documents_in(archive)
         directory.mkdir(parents=True, exist_ok=True)
-    except zipfile.BadZipFile:
+    except _UNREADABLE:
         raise UnreadableAnswer("The answer is not an archive of flows") from None
     except OSError as error:
         raise unwritable(directory, error) from None
@@ -87,7 +91,7 @@ def export(directory: Path) -> None:
 
 
 def _documents_in(archive: bytes) -> list[tuple[str, bytes]]:
-    """Return the flows in an archive by name. Raises: BadZipFile."""
+    """Return the flows in an archive by name. Raises: those of `_UNREADABLE`."""
     with zipfile.ZipFile(BytesIO(archive)) as opened:
         if sum(entry.file_size for entry in opened.infolist()) > _LARGEST_ARCHIVE_BYTES:
             raise CommandFailed("The archive of the flows is too large", FAILED)
@@ -154,9 +158,9 @@ def _save(client: Client, files: Sequence[FlowFile], delete: Sequence[str], *, d
         # What was saved already is the same then, and stays as it is.
         return _send(client, files, delete, dry_run=dry_run)
     except ValidationError as error:
-        if not any(_flow_of(fault, files) for fault in error.errors):
+        if not (reports := list(_faults(error, files))):
             raise
-        print_text(list(_faults(error, files)), colour=False, err=True)
+        print_text(reports, colour=False, err=True)
         raise CommandFailed("Nothing was changed: correct these faults first", INVALID) from None
 
 
@@ -173,7 +177,7 @@ def _faults(error: ValidationError, files: Sequence[FlowFile]) -> Iterator[Valid
     for file in files:
         faults = [
             Fault(
-                path=_OF_A_FLOW.sub("", fault.get("path", "")), message=str(fault.get("message")),
+                path=_OF_A_FLOW.sub("", str(fault.get("path", ""))), message=str(fault.get("message")),
                 line=fault.get("line"), column=fault.get("column"), code=fault.get("code", ""), hint=fault.get("hint"),
             )
             for fault in error.errors
@@ -185,8 +189,9 @@ def _faults(error: ValidationError, files: Sequence[FlowFile]) -> Iterator[Valid
 
 def _flow_of(fault: Mapping[str, Any], files: Sequence[FlowFile]) -> str | None:
     """Return the flow that a fault is of: it is named, or by its place in the request."""
-    place = _OF_A_FLOW.match(fault.get("path", ""))
-    return files[int(place[1])].name if place is not None else fault.get("flow")
+    place = _OF_A_FLOW.match(str(fault.get("path", "")))
+    number = len(files) if place is None else int(place[1])
+    return files[number].name if number < len(files) else fault.get("flow")
 
 
 def _without_file(client: Client, files: Sequence[FlowFile], skipped: Sequence[SkippedFile]) -> list[Mapping[str, Any]]:
