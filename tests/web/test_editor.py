@@ -631,16 +631,25 @@ def test_a_schedule_is_added_to_the_text_from_the_list_of_triggers(tab: Tab, api
     flow = api.new_flow("nodes: {done: {type: return, params: {value: 1}}}\n")
     page = tab.go(f"/flows/{flow}/triggers")
     page.get_by_role("link", name="Add a schedule").click()
-    expect(code(page)).to_contain_text("timezone:")
+    dialog = page.get_by_role("dialog", name="Add a schedule")
+    dialog.get_by_label("Repeats").select_option("every Monday")
+    dialog.get_by_label("At", exact=True).fill("06:30")
+    dialog.get_by_label("Time zone").fill("Europe/Berlin")
+    expect(dialog).to_contain_text("At 06:30, only on Monday.")
+    assert flaws(page) == []
+    dialog.get_by_role("button", name="Add it").click()
+    expect(code(page)).to_contain_text("timezone: Europe/Berlin")
     expect(page).to_have_url(re.compile(f"/flows/{flow}$"))
     expect(page.get_by_text("unsaved changes")).to_be_visible()
     page.keyboard.press("Control+s")
     expect(page.get_by_text("revision 2", exact=True)).to_be_visible()
 
     page = tab.go(f"/flows/{flow}/triggers")
-    expect(page.get_by_role("row").filter(has_text="At 02:00, every day")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="At 06:30, only on Monday (Europe/Berlin)")).to_be_visible()
     page.get_by_role("link", name="Add a schedule").click()
-    expect(code(page)).to_contain_text("nightly_2")
+    expect(dialog.get_by_label("Repeats")).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(code(page)).to_contain_text("scheduled_2")
 
 
 def test_an_old_revision_is_compared_and_restored(tab: Tab, api: Client, flow: str) -> None:

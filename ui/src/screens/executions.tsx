@@ -218,8 +218,8 @@ function Filters({ query, hasFilters }: { query: URLSearchParams; hasFilters: bo
   return (
     <div class="filters" role="group" aria-label={ofList.withStatus}>
       {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}{counts[status] !== undefined && <> <b>{counts[status]}</b></>}</button>)}
-      <button class="chip" aria-pressed={isUnrepaired} onClick={() => set(isUnrepaired ? { unrepaired: undefined } : { unrepaired: "1", status: chosen.includes("failed") ? "failed" : undefined })}>{ofList.unrepaired}</button>
-      <button class="chip" aria-pressed={query.has("parent")} onClick={() => set({ parent: query.has("parent") ? undefined : "none" })}>{ofList.noSubFlows}</button>
+      <button class="chip" title={ofList.unrepairedHint} aria-pressed={isUnrepaired} onClick={() => set(isUnrepaired ? { unrepaired: undefined } : { unrepaired: "1", status: chosen.includes("failed") ? "failed" : undefined })}>{ofList.unrepaired}</button>
+      <button class="chip" title={ofList.noSubFlowsHint} aria-pressed={query.has("parent")} onClick={() => set({ parent: query.has("parent") ? undefined : "none" })}>{ofList.noSubFlows}</button>
       {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={facts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
       {termsOf(query).map(({ key, kind, name, value }) => {
         const shown = kind === "label" ? `${name}: ${value}` : `${name} = ${value}`;

@@ -22,7 +22,7 @@ import type { FlowEditor } from "./state";
 /** The dialog that is open, and what it is about. */
 export type Asked =
   | { readonly kind: "run" }
-  | { readonly kind: "tests" }
+  | { readonly kind: "tests" | "schedule" }
   /** What the text names and the workspace has not. */
   | { readonly kind: "secret" | "config"; readonly name: string | undefined }
   /** Args: after: The node after which one is inserted, or before it if it ends the flow; undefined for the end of the flow. */
@@ -96,7 +96,11 @@ export class EditorActions {
   /** Show the node that an address names, and the line of the revision that it is about, if the text is still that one; or add the trigger that it names. */
   open(query: URLSearchParams): void {
     const added = query.get("add");
-    if (isNewTrigger(added) && may("editor")) return this.addTrigger(added);
+    if (isNewTrigger(added) && may("editor")) {
+      // The page that is loaded again adds no other one.
+      setQuery({ add: undefined });
+      return added === "schedule" ? this.ask({ kind: "schedule" }) : this.addTrigger(added);
+    }
     const node = query.get("node") ?? "";
     if (!this.model.reading.peek()?.spans.has(node)) return;
     this.select(node);
@@ -105,10 +109,9 @@ export class EditorActions {
     if (isSame && line > 0) this.code.current?.reveal(offsetOf(this.model.text.peek(), line, Number(query.get("within"))), true);
   }
 
-  private addTrigger(type: NewTrigger): void {
-    // The page that is loaded again adds no other one.
-    setQuery({ add: undefined });
-    const changed = withTrigger(this.model.text.peek(), type);
+  addTrigger(type: NewTrigger, chosen?: object): void {
+    this.close();
+    const changed = withTrigger(this.model.text.peek(), type, chosen);
     if (this.write(changed?.text ?? null)) this.code.current?.reveal(changed!.at, true);
   }
 

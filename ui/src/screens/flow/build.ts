@@ -87,10 +87,19 @@ export function siblings(reading: Reading, node: DocumentNode): DocumentNode[] {
   return reading.graph.nodes.filter((each) => each.parent === node.parent && each.branch === node.branch);
 }
 
-/** What a new trigger of a type begins with, by its name. */
+export const RHYTHMS = ["hour", "day", "workdays", "week", "month"] as const;
+export type Rhythm = (typeof RHYTHMS)[number];
+
+/** Return the cron expression of a rhythm: weekly on Monday, monthly on the first. Args: time: As `06:30`; of hours, the minute counts. */
+export function cronOf(rhythm: Rhythm, time: string): string {
+  const [hour, minute] = time.split(":").map(Number);
+  return `${minute || 0} ${{ hour: "* * * *", day: `${hour || 0} * * *`, workdays: `${hour || 0} * * 1-5`, week: `${hour || 0} * * 1`, month: `${hour || 0} 1 * *` }[rhythm]}`;
+}
+
+/** The names of new triggers by their types, and what they begin with. */
 const TRIGGERS = {
-  schedule: ["nightly", () => ({ type: "schedule", cron: "0 2 * * *", timezone: Intl.DateTimeFormat().resolvedOptions().timeZone })],
-  webhook: ["received", () => ({ type: "webhook", verify: { scheme: "standard", secret: "${secrets.WEBHOOK_SECRET}" } })],
+  schedule: ["scheduled", {}],
+  webhook: ["received", { verify: { scheme: "standard", secret: "${secrets.WEBHOOK_SECRET}" } }],
 } as const;
 
 export type NewTrigger = keyof typeof TRIGGERS;
@@ -99,11 +108,11 @@ export function isNewTrigger(name: string | null): name is NewTrigger {
   return name !== null && name in TRIGGERS;
 }
 
-/** Return the text with one more trigger, and the place of that in it; null if the text cannot be changed. */
-export function withTrigger(text: string, type: NewTrigger): { text: string; at: number } | null {
+/** Return the text with one more trigger, with what was chosen for it, and the place of that in it; null if the text cannot be changed. */
+export function withTrigger(text: string, type: NewTrigger, chosen: object = {}): { text: string; at: number } | null {
   const [wanted, begin] = TRIGGERS[type];
   const present = valueAt(text, ["triggers"]);
   const name = freeName(wanted, isMap(present) ? Object.keys(present) : []);
-  const changed = withValue(text, ["triggers", name], begin());
+  const changed = withValue(text, ["triggers", name], { type, ...begin, ...chosen });
   return changed === null ? null : { text: changed, at: changed.lastIndexOf(`${name}:`) };
 }

@@ -8,6 +8,7 @@ import { ConnectDialog } from "./connect";
 import type { Language } from "./language";
 import { Palette } from "./palette";
 import { RunDialog } from "./run";
+import { ScheduleDialog } from "./schedule";
 import type { FlowEditor } from "./state";
 import { TestsDialog } from "./tests";
 
@@ -43,6 +44,7 @@ export function EditorDialogs({ model, code, language, actions }: DialogProps) {
     <>
       {asked?.kind === "tests" && <TestsDialog definition={model.text.peek()} onClose={actions.close} />}
       {asked?.kind === "insert" && <Palette title={asked.after === undefined ? build.palette : (actions.isEnd(asked.after) ? build.paletteBefore : build.paletteAfter)(asked.after.label)} types={language.types} onChoose={(type) => actions.insert(type, asked.after)} onClose={actions.close} />}
+      {asked?.kind === "schedule" && <ScheduleDialog onChoose={(chosen) => actions.addTrigger("schedule", chosen)} onClose={actions.close} />}
       {asked?.kind === "secret" && <Secret begun={asked.name} {...add(language.known.secrets)} />}
       {asked?.kind === "config" && <Value begun={asked.name} {...add(language.known.config)} />}
       {asked?.kind === "connect" && <ConnectDialog source={asked.source.label} target={asked.target.label} actions={actions.freeActions(asked.source)} onChoose={(action) => actions.addEdge(asked.source, action, asked.target)} onClose={actions.close} />}

@@ -9,7 +9,7 @@ export function Charts({ numbers, flow }: { numbers: Schemas["HistogramAnswer"] 
   return (
     <div class="charts">
       <section class="card padded stack tight">
-        <h2>{texts.activity} <span class="muted small">{texts.counted}</span></h2>
+        <div class="row"><h2>{texts.activity}</h2><span class="muted small">{texts.counted}</span></div>
         <Histogram buckets={numbers?.buckets} flow={flow} />
       </section>
       <section class="card padded stack tight">
