@@ -1008,6 +1008,7 @@ async def test_a_larger_answer_is_an_error(nodes: Nodes, peer: Peer) -> None:
     failure = await nodes.failure(peer.give("/a", 200, b"x" * (MAX_ANSWER_BYTES + 1)))
 
     assert failure.type == "http.too_large"
+    assert failure.message.endswith("has more than 1,048,576 bytes: ask for a part of it")
 
 
 async def test_an_answer_without_end_is_an_error(nodes: Nodes, peer: Peer) -> None:

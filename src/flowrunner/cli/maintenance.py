@@ -33,7 +33,7 @@ def prune(settings: Settings, *, dry_run: bool, yes: bool) -> None:
         return
     found = asyncio.run(online_maintenance.outlived(settings))
     for part in found:
-        which = "older than the installation keeps any" if part.flow_id is None else f"of the flow {part.flow_id}"
+        which = "older than the installation's retention" if part.flow_id is None else f"of the flow {part.flow_id}"
         click.echo(f"{which}: {counted(part.count, 'execution')}, {part.size:,} bytes of events")
     click.echo(f"Executions to delete: {sum(part.count for part in found)}")
 

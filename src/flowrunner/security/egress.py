@@ -416,7 +416,7 @@ async def _read(
             response.close()
             raise NodeFailure(
                 "http.too_large",
-                f"The answer of {shown} has more than {MAX_ANSWER_BYTES} bytes",
+                f"The answer of {shown} has more than {MAX_ANSWER_BYTES:,} bytes: ask for a part of it",
                 data={"status_code": response.status},
             )
         chunks.append(chunk)
