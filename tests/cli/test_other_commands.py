@@ -660,6 +660,20 @@ def test_node_types_and_packages_are_looked_up(user: User) -> None:
     user("plugin", "list")
 
 
+def test_a_package_whose_node_type_cannot_be_used_is_listed_with_the_reason(tmp_path: Path) -> None:
+    information = tmp_path / "broken-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Name: broken\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[flowrunner.nodes]\nbroken = broken_types:Broken\n")
+    (tmp_path / "broken_types.py").write_text("await nothing\n")
+
+    done = flowrunner("plugin", "list", at=tmp_path)
+
+    assert done.returncode == 0
+    assert done.stdout.split() == ["NAME", "PACKAGE", "VERSION", "broken", "broken", "1.0"]
+    assert "The node type 'broken' (broken_types:Broken) cannot be used: SyntaxError" in done.stderr
+
+
 def test_any_request_can_be_sent(user: User) -> None:
     assert json.loads(user("api", "GET", "/flows", "-p", "limit=1").stdout)["limit"] == 1
     assert json.loads(user("api", "get", "/api/v1/flows?limit=2").stdout)["limit"] == 2

@@ -14,8 +14,13 @@ def plugin() -> None:
 
 @plugin.command("list", short_help="List packages with node types.", epilog=examples("plugin list"))
 def list_() -> None:
-    """List the packages that add node types here; 'flowrunner node-types list' lists the server's types."""
+    """List the packages that add node types here, and warn about types that cannot be used.
+
+    'flowrunner node-types list' lists the server's types.
+    """
     from importlib.metadata import entry_points
+
+    from flowrunner.local.reader import node_types
 
     show(
         [
@@ -26,3 +31,5 @@ def list_() -> None:
         name="name",
         empty="No installed package adds node types",
     )
+    # All are loaded, and those that cannot be used reported.
+    list(node_types())
