@@ -252,6 +252,17 @@ async def test_a_search_of_a_large_folder_takes_the_lowest_or_the_highest(server
     assert fetched == ["UID FETCH 6,7"] * 2 + ["UID FETCH 200000,200001"] * 2
 
 
+async def test_a_session_ends_with_a_logout(servers: ImapServers) -> None:
+    with servers.scripted({HEAD: described()}) as reader:
+        await reader.messages()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            # Nobody waits for the answer, and the server may read it later.
+            while servers.commands[-1] != "LOGOUT":  # noqa: ASYNC110 # a list has no events
+                await asyncio.sleep(0.01)
+
+    assert servers.commands.count("LOGOUT") == 1
+
+
 async def test_a_server_that_finds_a_message_before_the_place_is_not_believed(servers: ImapServers) -> None:
     """The last message belongs to `9:*`, too."""
     with servers.scripted({"UID SEARCH": b"* SEARCH 8\r\n"}) as reader:

@@ -102,6 +102,13 @@ def test_the_edge_of_an_error_is_the_closest_one() -> None:
         assert {node.id: node.status for node in found.nodes if node.status} == {"get": "failed", "sorry": "completed"}
 
 
+def test_a_step_of_a_node_that_this_revision_no_longer_has_is_left_out() -> None:
+    # A rerun keeps the steps of the execution before, which may have had another revision.
+    found = graph(*ran("gone"), *ran("get"))
+
+    assert {node.id for node in found.nodes if node.status} == {"get"}
+
+
 def test_a_handler_follows_no_edge_of_the_flow() -> None:
     on_failure, on_finish = sorted(HANDLERS)
 
