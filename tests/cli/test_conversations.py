@@ -1,14 +1,18 @@
 """Commands in this process, with a server of given answers: what each asks for, what it sends, and what it prints."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
 import pytest
+from click import Argument, Context, UsageError
 from click.testing import CliRunner
 
+from flowrunner.cli import completion
+from flowrunner.cli.completion import complete_flows
 from flowrunner.cli.main import main
 from flowrunner.client.answers import Answer
 from flowrunner.client.requests import Request
@@ -399,3 +403,28 @@ def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     from flowrunner import __version__
 
     assert say(monkeypatch, ["version"], {})[1] == f"flowrunner {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "error", [None, OSError("no cache"), SystemExit(3), UsageError("no such context"), ValueError()]
+)
+def test_completion_offers_what_fits_and_says_nothing_of_an_error(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flows = listed(
+        "flows", flow("f1", "orders"), flow("f2", "order-sync"), flow("f3", "invoices"), flow("f4", "or; rm")
+    )
+    monkeypatch.setattr(SyncTransport, "send", lambda _, request, **more: Server({"GET /flows": flows}).send(request))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path.cwd()))
+
+    def fail() -> NoReturn:
+        assert error is not None
+        print("a warning", file=sys.stderr)
+        raise error
+
+    if error is not None:
+        monkeypatch.setattr(completion, "_directory", fail)
+    found = complete_flows(Context(main), Argument(["flow"]), "or")
+
+    assert found == (["orders", "order-sync"] if error is None else [])
+    assert capsys.readouterr().err == ""
