@@ -17,6 +17,7 @@ from flowrunner.ids import new_id
 from flowrunner.settings import InvalidSettings, Settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.sqlite import quick_check
 from flowrunner.storage.sqlite.quick_check import faults_of, last_written_at
 from support.databases import (
     account,
@@ -208,11 +209,14 @@ def test_workers_of_temporal_share_a_database_and_processes_of_a_server_do_not()
 # The check of a file
 
 
-def test_a_file_is_checked_in_the_time_that_there_is(tmp_path: Path) -> None:
+def test_a_file_is_checked_in_the_time_that_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = add_flows(new_database_file(tmp_path / "a.db"))
     assert isinstance(path, Path)
 
     assert faults_of(path, seconds=60.0) == []
+    # Of a file as small as this one, the time is not looked at between so many instructions.
+    monkeypatch.setattr(quick_check, "_INSTRUCTIONS_A_LOOK", 10)
+    assert faults_of(path, seconds=-1.0) is None
     content = path.read_bytes()
     path.write_bytes(b"no database" + content[11:])
     assert len(faults_of(path, seconds=60.0) or []) == 1

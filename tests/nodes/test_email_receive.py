@@ -105,6 +105,18 @@ async def test_without_a_place_to_begin_the_newest_messages_are_read(mailbox: Ma
     assert (result["more"], result["messages"][0]["text"]) == (True, None)
 
 
+@pytest.mark.parametrize("place", [{}, {"after_uid": 0}])
+async def test_as_many_messages_as_are_asked_for_are_all_unless_there_is_another(
+    mailbox: MailboxServer, place: dict[str, int]
+) -> None:
+    mailbox.put(*(message(f"No. {number}") for number in range(3)))
+    reader = mailbox.reader()
+
+    read = [await reader.read(limit=limit, with_body=False, **place) for limit in (2, 3, 4)]
+
+    assert [(len(each["messages"]), each["more"]) for each in read] == [(2, True), (3, False), (3, False)]
+
+
 @pytest.mark.parametrize(
     ("params", "found"),
     [

@@ -67,9 +67,10 @@ async def test_a_line_of_the_log_has_what_its_step_has_written(executions: SqlEx
         attempt=3,
     )  # fmt: skip
     at = NOON + timedelta(hours=9)
-    await journal.append(following("e1", line, log_line(), epoch=TOKENS_PER_EPOCH, after=2, at=at))
+    of_node = replace(log_line(), node="push", node_type="http")
+    await journal.append(following("e1", line, log_line(), of_node, epoch=TOKENS_PER_EPOCH, after=2, at=at))
 
-    first, second = (await executions.logs(MARA, ExecutionId("e1"), LogFilter(), ALL, most=9)).items
+    first, second, third = (await executions.logs(MARA, ExecutionId("e1"), LogFilter(), ALL, most=9)).items
 
     assert (first.seq, first.level, first.message, first.node_id, first.node_type, first.data, first.step) == (
         3, "warn", "m", "push", "http", b'{"d":1}', "each.1[4]/push.2",
@@ -77,6 +78,8 @@ async def test_a_line_of_the_log_has_what_its_step_has_written(executions: SqlEx
     assert first.attempt == 3
     assert first.timestamp - at == timedelta(milliseconds=3)
     assert (second.seq, second.node_id, second.node_type, second.data, second.step) == (4, None, None, None, None)
+    # Of none of its steps.
+    assert (third.node_id, third.node_type, third.step, third.attempt) == ("push", "http", None, 1)
 
 
 async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJournal) -> None:

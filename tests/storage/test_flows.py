@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -94,6 +94,24 @@ async def test_no_flow_is_made_for_an_account_that_is_gone(flows: SqlFlows, acco
 
     with pytest.raises(NotFound):
         await flows.create(OMAR, flow())
+
+
+async def test_each_save_wakes_what_waits_for_triggers(flows: SqlFlows) -> None:
+    changed = replace(flow(), definition="nodes: {}", revision_id=RevisionId("rev-2"))
+    deployed = NamedChange(name="b", change=lambda _: replace(flow("flow-2", revision="rev-3"), name="b"), size=None)
+    saves: list[Callable[[], Awaitable[object]]] = [
+        lambda: flows.create(MARA, flow()),
+        lambda: flows.update(MARA, FlowId("flow-1"), lambda _: changed),
+        lambda: flows.deploy(MARA, [deployed], at=NOON),
+    ]
+    woken = []
+    for save in saves:
+        flows.armed.clear()
+        flows.listening.clear()
+        await save()
+        woken.append((flows.armed.is_set(), flows.listening.is_set()))
+
+    assert woken == [(True, True)] * 3
 
 
 async def test_flows_belong_to_their_account(flows: SqlFlows) -> None:

@@ -32,7 +32,7 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.system import SqlInspector
-from flowrunner.storage.usage import QUEUED, FreeStorage, SqlUsage
+from flowrunner.storage.usage import _SHARE_OF_A_READING, QUEUED, FreeStorage, SqlUsage
 from support.databases import (
     MARA,
     NOON,
@@ -395,6 +395,17 @@ def test_waiting_executions_are_counted_without_reading_others(path: Path) -> No
         plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + QUEUED, {"workspace_id": "a"})]
 
     assert any("INDEX executions_queued" in step for step in plan), plan
+
+
+def test_of_the_free_storage_no_more_is_given_than_a_share_of_what_was_read() -> None:
+    free, share = FreeStorage(), 1_000_000 // _SHARE_OF_A_READING
+    assert not free.covers(MARA, 1)
+    free.note(MARA, 1_000_000)
+
+    sizes = (share + 1, share - 1, 2, 1, 1)
+
+    assert [free.covers(MARA, size) for size in sizes] == [False, True, False, True, False]
+    assert not free.covers(OMAR, 1)
 
 
 def test_a_reading_of_the_free_storage_ages_however_often_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
