@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from flowrunner.bootstrap.maintenance import verify_audit
+from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.ports.audit import chain_hash, details_text
@@ -120,7 +121,7 @@ def verify_file(lines: Iterable[bytes], *, expect: str | None) -> bool:
 
 def _faults(lines: Iterable[bytes], report: _FileReport) -> Iterator[tuple[_WrittenEntry, str | None]]:
     """Yield each entry, with what is wrong with it. Raises: FlowRunnerError: A line is no entry."""
-    decoder, before, step = msgspec.json.Decoder(_WrittenEntry), None, 0
+    decoder, before, step = BoundedDecoder[_WrittenEntry](_WrittenEntry), None, 0
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
