@@ -34,3 +34,39 @@ async def test_s65_secrets_that_are_words_of_the_server_change_no_answer_that_it
     assert [received[0], received[1]["approved"], received[1]["data"]] == [
         {"status": "completed", "result": "***"}, True, {"note": "***"},
     ]  # fmt: skip
+
+
+CHOOSES: Final = """
+nodes:
+  ask: {type: approval, params: {prompt: P}, next: {approved: pick, rejected: other}}
+  pick:
+    type: switch
+    params: {cases: [{when: "flow.input.blocked", action: blocked_person}]}
+    next: {blocked_person: end, default: other}
+  end: {type: return, params: {value: right}}
+  other: {type: return, params: {value: wrong}}
+"""
+
+
+async def test_s65_a_secret_that_is_an_action_that_the_flow_names_changes_no_course(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        flow = await accounts.mara.flow(CHOOSES)
+        for key, value in (("ANSWERED", "approved"), ("CHOSEN", "blocked_person")):
+            assert (await accounts.mara.request("POST", SECRETS, {"key": key, "value": value})).status == 201
+        run = await accounts.mara.request("POST", f"/api/v1/flows/{flow}/run", {"input": {"blocked": True}})
+        path = f"/api/v1/executions/{run.json['execution_id']}"
+
+        async def is_waiting() -> bool:
+            return bool((await accounts.mara.request("GET", path)).json["status"] == "waiting")
+
+        await until(is_waiting)
+        answered = await accounts.mara.request("POST", f"{path}/approvals/ask", {"approved": True})
+        ended = await accounts.mara.ended(run.json["execution_id"])
+        steps = (await accounts.mara.request("GET", f"{path}/steps")).json["steps"]
+
+    assert answered.status == 200, answered
+    assert [(step["step"], step.get("action")) for step in steps][:2] == [
+        ("ask.1", "approved"),
+        ("pick.1", "blocked_person"),
+    ]
+    assert (ended["status"], ended["result"]) == ("completed", "right")

@@ -12,7 +12,15 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.decide import about_to_resume, decide, evaluated, fail_attempt, may_decide, still_cut_off
+from flowrunner.domain.decide import (
+    about_to_resume,
+    decide,
+    evaluated,
+    fail_attempt,
+    may_decide,
+    node_of,
+    still_cut_off,
+)
 from flowrunner.domain.decisions import (
     Action,
     Evaluate,
@@ -482,7 +490,8 @@ class ExecutionActor:
                 current, now, draw = self._state.at(step), self._deps.clock.now(), self._deps.draw()
                 self._record_failed_attempt(fail_attempt(self._flow, self._state, current, error, now=now, draw=draw))
             case NodeCompleted() | NodeWaiting() | ScopesOpened():
-                recorded = self._events.record(await storable_soon(outcome, self._redactor))
+                edges = node_of(self._flow, self._state, step).next
+                recorded = self._events.record(await storable_soon(outcome, self._redactor, edges=edges))
                 if isinstance(recorded, NodeFailed):
                     # The result cannot be stored.
                     self._events.log(line_of_failed_attempt(recorded))

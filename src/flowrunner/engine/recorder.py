@@ -5,7 +5,7 @@ recorded values, so that a replay sees the same values.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -92,13 +92,23 @@ def storable_again(event: Event) -> Storable:
     return _storable(*_encoded(event), None)
 
 
-async def storable_soon(event: Event, redactor: Redactor) -> Storable:
-    """Return the stored form of an event; a long one is redacted in a thread, one at a time per workspace."""
+async def storable_soon(event: Event, redactor: Redactor, *, edges: Collection[str] = ()) -> Storable:
+    """Return the stored form of an event; a long one is redacted in a thread, one at a time per workspace.
+
+    Args:
+        edges: The actions that the flow names after the step. They are no data, and what follows depends on them.
+    """
     event, encoded = _encoded(event)
     if len(encoded) <= LONG_BYTES:
-        return _storable(event, encoded, redactor)
-    async with redactor.lock:
-        return await asyncio.to_thread(_storable, event, encoded, redactor)
+        stored = _storable(event, encoded, redactor)
+    else:
+        async with redactor.lock:
+            stored = await asyncio.to_thread(_storable, event, encoded, redactor)
+    match event, stored.event:
+        case NodeCompleted(action=given), NodeCompleted(action=kept) as completed if given != kept and given in edges:
+            return storable_again(replace(completed, action=given))
+        case _:
+            return stored
 
 
 async def storable_error_soon(error: ErrorValue, redactor: Redactor) -> ErrorValue:
