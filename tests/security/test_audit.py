@@ -902,8 +902,8 @@ def test_s60_admins_find_entries_by_what_they_know(admin: Client, account: Clien
     assert found(object_kind="execution", actor=account.account_id) == [mine[0]]
     assert found(action="flow.created", workspace_id=account.account_id) == [mine[1]]
     at = mine[1]["at"]
-    assert mine[1] in found(since=at, account_id=account.account_id)
-    assert mine[1] not in found(until=at, account_id=account.account_id)
+    assert mine[1] in found(since=at, workspace_id=account.account_id)
+    assert mine[1] not in found(until=at, workspace_id=account.account_id)
     assert mine[0]["previous_hash"] == mine[1]["hash"] or mine[0]["seq"] > mine[1]["seq"] + 1
     for query in ("since=x", "until=2027-13-01", "outcome=x", "since=0001-01-01T00:00:00Z", "limit=0"):
         assert admin.request("GET", f"/api/v1/audit?{query}").status == 422
