@@ -8,7 +8,6 @@ import { ConnectDialog } from "./connect";
 import type { Language } from "./language";
 import { Palette } from "./palette";
 import { RunDialog } from "./run";
-import { ScheduleDialog } from "./schedule";
 import type { FlowEditor } from "./state";
 import { TestsDialog } from "./tests";
 
@@ -21,6 +20,9 @@ interface AddProps {
 
 const Secret = later<AddProps>(() => import("../secrets").then((module) => module.SecretDialog), { isAbove: true });
 const Value = later<AddProps>(() => import("../config").then((module) => module.ConfigDialog), { isAbove: true });
+
+// With the words of cron expressions, which few need.
+const ScheduleDialog = later<{ onChoose: (chosen: object) => void; onClose: () => void }>(() => import("./schedule").then((module) => module.ScheduleDialog), { isAbove: true });
 
 export interface DialogProps {
   model: FlowEditor;
