@@ -133,6 +133,7 @@ def test_a_flow_is_changed_compared_and_restored(user: User) -> None:
 
     assert "* 3" in user("flow", "diff", "story", "triple.yaml").stdout
     assert user.json("flow", "update", "story", "triple.yaml", "--dry-run")["action"] == "update"
+    assert user("flow", "update", "story", "triple.yaml", "--dry-run", "-o", "name").stdout == "update\n"
     planned = user.json("flow", "update", "story", "--tag", "new", "--description", "Other", "--dry-run")
     assert planned["tags"] == {"from": user.json("flow", "get", "story")["tags"], "to": ["new"]}
     assert planned["description"]["to"] == "Other"
@@ -326,7 +327,9 @@ def test_a_copy_that_is_made_is_no_failure_for_who_may_not_read_it(user: User) -
 
 
 def test_a_dry_run_of_a_creation_shows_what_it_would_make(user: User) -> None:
-    planned = user.json("flow", "create", "-", "--name", "planned", "--dry-run", stdin=DOUBLE)
+    create = ("flow", "create", "-", "--name", "planned", "--dry-run")
+    assert user(*create, "-o", "name", stdin=DOUBLE).stdout == "planned\n"
+    planned = user.json(*create, stdin=DOUBLE)
 
     assert (planned["name"], planned["action"]) == ("planned", "create")
     assert "+nodes" in planned["diff"]

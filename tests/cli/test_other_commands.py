@@ -271,6 +271,8 @@ def test_a_past_period_is_started_after_a_question(user: User, triggered: str) -
     period = ("--from", "2026-01-01", "--to", "2026-01-03")
 
     plan = user.json("trigger", "backfill", "triggered/morning", *period, "--dry-run")
+    named = user("trigger", "backfill", "triggered/morning", *period, "--dry-run", "-o", "name").stdout
+    assert named.splitlines() == plan["times"]
     assert (plan["total"], len(plan["times"])) == (2, 2)
     assert "Start 2 executions?" in user("trigger", "backfill", "triggered/morning", *period, code=2).stderr
     assert user.json("trigger", "backfill", "triggered/morning", *period, "-y")["done"] == 2
@@ -536,6 +538,8 @@ def test_a_workspace_has_members_and_is_used_from_a_context(user: User, root: Us
     assert slug in user("workspace", "list", "-o", "name").stdout
     assert user.json("workspace", "members", "add", slug, other.email, "viewer")["role"] == "viewer"
     assert user.json("workspace", "members", "set", slug, other.email, "editor")["role"] == "editor"
+    again = user("workspace", "members", "set", slug, other.email, "editor", "-o", "name").stdout
+    assert again == f"{user.json('workspace', 'members', 'list', slug)[1]['account_id']}\n"
     assert [one["role"] for one in user.json("workspace", "members", "list", slug)] == ["admin", "editor"]
     user("workspace", "members", "remove", slug, other.email, "-y")
     gone = user("workspace", "members", "remove", slug, other.email, "-y", code=5).stderr

@@ -100,7 +100,10 @@ def create(document: str | None, file: str | None, *, dry_run: bool, **fields: A
     if others := created.get("same_name"):
         text = f"there is another flow called '{created['name']}': {others[0]}"
         warn(f"{text}; 'flowrunner flow update' changes a flow, 'apply' by its name")
-    show({"name": created["name"], **created["plan"]} if dry_run else created)
+    if dry_run:
+        show({"name": created["name"], **created["plan"]}, name="name")
+    else:
+        show(created)
     _warn_of_what_is_missing(client, lambda: body["definition"])
 
 
@@ -124,7 +127,10 @@ def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, 
     path, query = flow_path(client, flow), {"dry_run": True} if dry_run else None
     before = client.get(path) if dry_run else {}
     answer = client.request("PUT", path, json=body, query=query).object()
-    show({**answer["plan"], **_changes(before, answer)} if dry_run else answer)
+    if dry_run:
+        show({**answer["plan"], **_changes(before, answer)}, name="action")
+    else:
+        show(answer)
     if (
         text is not None
         and not dry_run

@@ -145,7 +145,10 @@ def backfill(trigger: str, start: str, end: str, *, dry_run: bool, yes: bool) ->
     body = {"from": moment_of(start, "--from"), "to": moment_of(end, "--to")}
     plan = client.request("POST", path, json=body, query={"dry_run": True}).object()
     if dry_run:
-        show(plan)
+        if common().output == "name":
+            show([{"time": moment} for moment in plan["times"]], name="time")
+        else:
+            show(plan)
         return
     if not plan["total"]:
         say("There is nothing to do: no due time of this period is left to start")

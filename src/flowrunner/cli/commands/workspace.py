@@ -110,7 +110,8 @@ def set_(workspace: str, member: str, role: str) -> None:
     """Change the role of a member."""
     client = connect()
     path = f"{_path(client, workspace)}/members"
-    show(client.request("PUT", f"{path}/{_member(client, path, member)}", json={"role": role}).object())
+    changed = client.request("PUT", f"{path}/{_member(client, path, member)}", json={"role": role}).object()
+    show(changed, name="account_id")
 
 
 @members.command(short_help="Remove a member.", epilog=examples("workspace members remove data-team ada@example.com"))
