@@ -8,7 +8,7 @@ from flowrunner.client.answers import Answer
 from flowrunner.client.calls import members
 from flowrunner.client.groups import Groups
 from flowrunner.client.operations import K
-from flowrunner.client.requests import Origin, Request, authorization, key_or_new, request, segment
+from flowrunner.client.requests import Origin, Request, authorization, key_or_new, merged, request, segment
 from flowrunner.client.retries import Retries
 
 if TYPE_CHECKING:
@@ -58,11 +58,8 @@ class ClientCore(Groups[K]):
 
     def _authorized(self, made: Request) -> Request:
         """Return a request with the headers of this client."""
-        headers = {**self._headers, **made.headers}
-        if self._authorization is not None:
-            headers.setdefault("Authorization", self._authorization)
-        if self.workspace is not None:
-            headers.setdefault("Flowrunner-Workspace", self.workspace)
+        own = {**self._headers, "Authorization": self._authorization, "Flowrunner-Workspace": self.workspace}
+        headers = merged(own, made.headers)
         return Request(method=made.method, target=made.target, headers=headers, body=made.body)
 
 

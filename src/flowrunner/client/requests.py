@@ -82,7 +82,7 @@ class Request:
     @property
     def is_repeatable(self) -> bool:
         """A second one does nothing more."""
-        return self.method in _IDEMPOTENT or "Idempotency-Key" in self.headers
+        return self.method in _IDEMPOTENT or any(name.lower() == "idempotency-key" for name in self.headers)
 
 
 def request(
@@ -111,14 +111,10 @@ def request(
         ValueError: The request could not be sent as it is.
     """
     body, media_type = _body(json, content, content_type)
-    # Written as the client writes its own, so that a caller's replaces that.
-    kept = {name.title(): value for name, value in (headers or {}).items() if value is not None}
-    if media_type is not None:
-        kept["Content-Type"] = media_type
     if idempotency_key == "":
         raise ValueError("The idempotency key is empty")
-    if idempotency_key:
-        kept["Idempotency-Key"] = new_key() if idempotency_key is True else idempotency_key
+    key = new_key() if idempotency_key is True else idempotency_key or None
+    kept = merged(headers or {}, {"Content-Type": media_type, "Idempotency-Key": key})
     for name, value in kept.items():
         if not _HEADER.fullmatch(value):
             raise ValueError(f"The header {name} has characters that a header cannot have")
@@ -126,6 +122,12 @@ def request(
         raise ValueError("A path begins with one '/', and its other characters are percent-encoded")
     target = (path if _OUTSIDE.match(path) else f"{API}{path}") + _encoded(query or {}, more="?" in path)
     return Request(method=method.upper(), target=target, headers=kept, body=body)
+
+
+def merged(*headers: Mapping[str, str | None]) -> dict[str, str]:
+    """Return all headers that are not None. A later one replaces an earlier one, however its name is written."""
+    found = {name.lower(): (name, value) for each in headers for name, value in each.items() if value is not None}
+    return dict(found.values())
 
 
 def key_or_new(key: str | None) -> str | bool:
