@@ -75,7 +75,7 @@ class Installation(Group[K]):
         self,
         *,
         actor: str | None = None,
-        account_id: str | None = None,
+        workspace_id: str | None = None,
         action: str | None = None,
         object_kind: str | None = None,
         object_id: str | None = None,
@@ -85,6 +85,6 @@ class Installation(Group[K]):
     ) -> Listing[AuditEntry]:
         """List the entries of the audit log, the newest first, for admins."""
         return listing(
-            "/audit", AuditEntry, actor=actor, account_id=account_id, action=action, object_kind=object_kind,
+            "/audit", AuditEntry, actor=actor, workspace_id=workspace_id, action=action, object_kind=object_kind,
             object_id=object_id, outcome=outcome, since=since, until=until,
         )  # fmt: skip
