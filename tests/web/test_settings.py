@@ -157,6 +157,21 @@ def test_a_member_sees_what_its_role_may_do_and_leaves(new_tab: Tab, api: Client
     assert api.get(f"/api/v1/workspaces/{spare['id']}/members").json["total"] == 1
 
 
+def test_a_member_without_a_second_factor_leaves_a_workspace_that_requires_one(new_tab: Tab, api: Client) -> None:
+    member = api.new_account()
+    own = f"/api/v1/workspaces/{api.account_id}"
+    assert api.post(f"{own}/members", {"account": member.email, "role": "editor"}).status == 201
+    assert api.put(own, {"requires_second_factor": True}).status == 200
+    assert member.get(own).error["code"] == "second_factor_missing"
+    page = new_tab.log_in(member.email, PASSWORD).page
+    page.goto(f"/w/~{api.account_id[-8:]}/workspace?tab=settings")
+    page.get_by_role("button", name="Leave the workspace").click()
+    page.get_by_role("dialog").get_by_role("button", name="Leave the workspace").click()
+
+    expect(page.get_by_role("status").filter(has_text="You have left")).to_be_visible()
+    assert member.get(own).status == 404
+
+
 def test_an_admin_is_asked_before_it_gives_up_or_leaves_its_workspace(
     tab: Tab, api: Client, spare: dict[str, Any]
 ) -> None:
