@@ -76,7 +76,7 @@ OTHERWISE: Final[Mapping[str, Mapping[str, Callable[[Any], object]]]] = {
         "address": lambda v: v.entry.address,
         "action": lambda v: v.entry.action,
         "object": lambda v: {"kind": v.entry.object[0], "id": v.entry.object[1]},
-        "account_id": lambda v: v.entry.workspace_id,
+        "workspace_id": lambda v: v.entry.workspace_id,
         "outcome": lambda v: v.entry.outcome,
         "details": lambda v: v.entry.details,
         "hash": lambda v: v.hash.hex(),

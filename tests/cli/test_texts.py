@@ -9,6 +9,7 @@ import pytest
 from flowrunner.cli.advice import advice_on, advice_on_fault
 from flowrunner.cli.common import CommandFailed, Common, ask, common
 from flowrunner.cli.documents import _flow_files
+from flowrunner.cli.importing.documents import Imported, write_all
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import _is_said
 from flowrunner.cli.text import short_duration
@@ -107,3 +108,19 @@ def test_without_a_terminal_only_yes_answers(no_input: bool, why: str, monkeypat
             ask("Delete it?", yes=False)
 
     assert (refusal.value.message, refusal.value.exit_code) == (f"Delete it? {why}: give --yes to confirm", 2)
+
+
+def test_an_import_counts_each_place_that_needs_review(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = {"nodes": {"a": {"type": "return"}}}
+    flows = [Imported("one", node), Imported("two", node), Imported("three", node)]
+    flows[0].note("look here")
+    flows[0].note("and here")
+    flows[2].note("here, too")
+
+    with click.Context(click.Command("import")):
+        write_all(flows, tmp_path)
+
+    out, err = capsys.readouterr()
+    assert out == "one\ntwo\nthree\n"
+    assert err == (f"one: look here\none: and here\nthree: here, too\n3 flows in {tmp_path}, 3 places need review\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.yaml", "three.yaml", "two.yaml"]

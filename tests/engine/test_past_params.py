@@ -134,3 +134,16 @@ async def test_the_answer_says_why_the_parameters_may_have_been_others(
 
     assert len(found.reasons) == len(reasons)
     assert all(told.startswith(reason) for told, reason in zip(found.reasons, reasons, strict=True))
+
+
+async def test_an_error_shows_nothing_that_has_become_a_secret_since(path: Path, sandbox: JailedSandbox) -> None:
+    text = "nodes: {a: {type: transform, params: {value: '${input.a.missing()}'}}}"
+    async with machine(path, sandbox=sandbox) as engine:
+        await engine.run(text, {"a": "a-later-secret"})
+        before = await params_of(engine, "a.1")
+        await secret(engine, "KEY", "a-later-secret")
+        after = await params_of(engine, "a.1")
+
+    assert "a-later-secret" in repr(before.errors)
+    assert "***" in repr(after.errors)
+    assert "a-later-secret" not in repr(after)
