@@ -198,6 +198,14 @@ async def test_rows_that_exist_are_skipped_or_updated(db: Querier) -> None:
     assert await db.value("SELECT total FROM orders WHERE id = 1") == "2.00"
 
 
+async def test_texts_are_unicode_whatever_the_role_has_by_default(db: Querier) -> None:
+    await db.run("ALTER ROLE CURRENT_USER SET client_encoding = 'LATIN1'", operation="execute")
+    try:
+        assert await db.value("SELECT $1::text || current_setting('client_encoding')", "ü€") == "ü€UTF8"
+    finally:
+        await db.run("ALTER ROLE CURRENT_USER RESET client_encoding", operation="execute")
+
+
 async def test_keys_that_are_no_named_columns_are_left_out(db: Querier) -> None:
     items = [{"id": 1, "note": "a", "more": {}}, {"id": 2, "note": "b"}]
 
