@@ -273,6 +273,8 @@ def test_a_past_period_is_started_after_a_question(user: User, triggered: str) -
     plan = user.json("trigger", "backfill", "triggered/morning", *period, "--dry-run")
     named = user("trigger", "backfill", "triggered/morning", *period, "--dry-run", "-o", "name").stdout
     assert named.splitlines() == plan["times"]
+    found = user("trigger", "backfill", "triggered/morning", *period, "--dry-run", "-o", "name", "--query", "times[0]")
+    assert found.stdout == f"{plan['times'][0]}\n"
     assert (plan["total"], len(plan["times"])) == (2, 2)
     assert "Start 2 executions?" in user("trigger", "backfill", "triggered/morning", *period, code=2).stderr
     assert user.json("trigger", "backfill", "triggered/morning", *period, "-y")["done"] == 2

@@ -145,7 +145,7 @@ def backfill(trigger: str, start: str, end: str, *, dry_run: bool, yes: bool) ->
     body = {"from": moment_of(start, "--from"), "to": moment_of(end, "--to")}
     plan = client.request("POST", path, json=body, query={"dry_run": True}).object()
     if dry_run:
-        if common().output == "name":
+        if common().output == "name" and common().query is None:
             show([{"time": moment} for moment in plan["times"]], name="time")
         else:
             show(plan)
