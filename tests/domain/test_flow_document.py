@@ -428,3 +428,13 @@ nodes:
     assert [names(scope) for scope in ("", "each.1[4]", "both.2[left]", "both.1[right]")] == [
         ["each", "both"], ["inner"], ["l"], ["r"]]  # fmt: skip
     assert [names(scope) for scope in ("gone.1[0]", "each.1[0]/gone.1[0]", "gone.1[0]/each.1[0]")] == [None] * 3
+
+
+def test_a_node_that_faulty_parameters_may_lead_to_is_no_second_start() -> None:
+    def codes(params: str) -> list[str]:
+        faults = faults_of(f"nodes: {{a: {params}, b: {{type: return}}}}")
+        return [code for code, _, _ in faults]
+
+    # Its actions are not known, so one of them may be that of the edge that is missing.
+    assert codes("{type: switch, params: {cases: 7}}") == ["param"]
+    assert codes("{type: log, params: {message: x}}") == ["start.ambiguous"]

@@ -18,6 +18,7 @@ from flowrunner.domain.schedules import (
     MOST_MISSED,
     ON_TIME,
     DueStep,
+    check_cron,
     last_due,
     next_due,
     next_start,
@@ -452,3 +453,15 @@ def test_a_day_that_a_zone_has_left_out_is_looked_at_once() -> None:
 
     assert found == [moment("2011-12-30T09:59Z"), moment("2011-12-30T10:00Z"), moment("2011-12-30T10:01Z")]
     assert time.thread_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("written", "fields"),
+    [*_MACROS.items(), ("@Daily", "0 0 * * *"), ("@HOURLY", "0 * * * *"), ("@midnight", "0 0 * * *")],
+)
+def test_a_name_stands_for_its_fields_however_it_is_written(written: str, fields: str) -> None:
+    check_cron(written)
+    by_name, by_fields = (Schedule(cron=cron, timezone="UTC") for cron in (written, fields))
+
+    after = datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC)
+    assert next_due(by_name, after) == next_due(by_fields, after) is not None
