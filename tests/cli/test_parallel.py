@@ -30,6 +30,14 @@ def broken(): raise ValueError("in the fixture")
 
 def test_cannot_begin(broken): pass
 """
+_LASTING = """
+import pytest
+
+@pytest.fixture(scope="session", autouse=True)
+def lasting(pytestconfig):
+    with (pytestconfig.rootpath / "made").open("a") as made:
+        made.write("once\\n")
+"""
 _OTHERS = """
 import subprocess
 attempts = 0
@@ -46,7 +54,7 @@ def test_passes_at_last():
 
 
 def test_each_test_is_run_once_and_reported(tmp_path: Path) -> None:
-    files = {"test_some.py": _SOME, **{f"test_other_{n}.py": _OTHERS for n in range(9)}}
+    files = {"conftest.py": _LASTING, "test_some.py": _SOME, **{f"test_other_{n}.py": _OTHERS for n in range(9)}}
 
     written = _written_by(tmp_path, files, "--reruns=1")
 
@@ -54,6 +62,8 @@ def test_each_test_is_run_once_and_reported(tmp_path: Path) -> None:
     assert "printed by it" in written
     assert "the process of this test has ended with -9" in written
     assert "ValueError: in the fixture" in written
+    # By each process, and by the one that goes on where another has ended.
+    assert (tmp_path / "made").read_text().count("once") <= 4
 
 
 def test_no_test_begins_after_as_many_failures_as_are_wanted(tmp_path: Path) -> None:

@@ -184,23 +184,21 @@ class _Run:
 
     def _run_tests(self, first: Sequence[int], sending: Connection) -> None:
         items = self._session.items
-        numbers = itertools.chain(first, self._numbers())
-        number = next(numbers, None)
-        while number is not None and not self._is_stopped[0]:
-            # What a test leaves depends on the next one.
-            following = next(numbers, None)
-            sending.send(number)
-            nextitem = None if following is None else items[following]
-            self._config.hook.pytest_runtest_protocol(item=items[number], nextitem=nextitem)
-            number = following
-            if self._session.shouldfail or self._session.shouldstop:
-                break
+        for file in itertools.chain([first], self._taken()):
+            for at, number in enumerate(file):
+                if self._is_stopped[0] or self._session.shouldfail or self._session.shouldstop:
+                    break
+                sending.send(number)
+                # What a test leaves depends on the next one. Which file comes next is decided only when this has ended:
+                # until then what the whole run needs is left.
+                nextitem = items[file[at + 1]] if at + 1 < len(file) else self._session
+                self._config.hook.pytest_runtest_protocol(item=items[number], nextitem=nextitem)
         sending.send(None)
 
-    def _numbers(self) -> Iterator[int]:
-        """The tests of the files that this process takes."""
+    def _taken(self) -> Iterator[Sequence[int]]:
+        """The files that this process takes."""
         while taken := os.read(self._queue, _NUMBER_BYTES):
-            yield from self._files[int.from_bytes(taken)]
+            yield self._files[int.from_bytes(taken)]
 
 
 class _Sender:
