@@ -10,6 +10,7 @@ import itertools
 import mmap
 import os
 import signal
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Final, NoReturn
 
 import pytest
+from _pytest.capture import FDCapture
 
 from support import preloaded
 
@@ -171,13 +173,14 @@ class _Run:
 
     def _prepare(self, sending: Connection, directory: Any) -> None:
         """Take apart what the processes would share."""
-        plugins = self._config.pluginmanager
+        plugins: Any = self._config.pluginmanager
         plugins.unregister(name="terminalreporter")
-        capture = plugins.getplugin("capturemanager")
-        assert capture is not None
-        capture.stop_global_capturing()
-        capture.start_global_capturing()
-        capture.suspend_global_capture()
+        # What is written is captured in a file of its own, and the stream that modules saw at their import stays open.
+        capturing = plugins.getplugin("capturemanager")._global_capturing
+        for captured in (capturing.out, capturing.err):
+            if isinstance(captured, FDCapture):
+                with tempfile.TemporaryFile() as own:
+                    os.dup2(own.fileno(), captured.tmpfile.fileno(), inheritable=False)
         directory.mkdir()
         self._config._tmp_path_factory._basetemp = directory
         plugins.register(_Sender(self._config, sending))
