@@ -33,7 +33,7 @@ NONE_HAS: Final[dict[str, str]] = {
         ("flow_id", "flow", "error_type", "node", "trigger", "rerun_of", "job", "name", "q", "tag"), "none"
     ),
     **dict.fromkeys(
-        ("actor", "account_id", "action", "object_kind", "object_id", "scope", "step", "namespace", "prefix"), "none"
+        ("actor", "workspace_id", "action", "object_kind", "object_id", "scope", "step", "namespace", "prefix"), "none"
     ),
     **{"status": "cancelled", "unrepaired": "true", "label": "team:none", "input.*": "none", "type": "webhook"},
     **{"since": "2100-01-01T00:00:00Z", "until": "2000-01-01T00:00:00Z", "level": "error", "min_level": "error"},

@@ -606,7 +606,7 @@ def test_s60_an_exported_log_is_verified_by_the_file_alone(server: Server, admin
         done = verify("--file", str(file), *arguments)
         return done.returncode, done.stdout.partition(".")[0]
 
-    assert len(lines) == 5
+    assert len(lines) >= 5
     assert told(lines, "--expect", latest) == (0, f"{len(lines)} entries are intact")
     assert told(lines[::-1]) == (0, f"{len(lines)} entries are intact")
     assert told([*lines[:2], *lines[3:]]) == (

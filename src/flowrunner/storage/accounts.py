@@ -46,7 +46,7 @@ END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
 END_CHALLENGES: Final = "DELETE FROM login_challenges WHERE account_id = :id AND purpose <> 'sign_on'"
 # A link is for the account as it was: its holder may know only an earlier mailbox, or rely on an earlier role.
 END_RESETS: Final = "DELETE FROM password_resets WHERE account_id = :id"
-# They must not be valid again once the account may invite again.
+# They must not be valid again once the account may invite again, nor count once it is deleted.
 END_INVITATIONS: Final = """
 DELETE FROM invitations
  WHERE invited_by = :id AND workspace_id IN (SELECT workspace_id FROM memberships WHERE account_id = :id)
@@ -186,6 +186,8 @@ class SqlAccounts:
         audit: Audit = None,
     ) -> tuple[AccountId, ...]:
         async def delete(tx: Transaction) -> tuple[AccountId, ...]:
+            # While it has its roles, by which they are found.
+            await tx.run(END_INVITATIONS, {"id": id})
             with _rules():
                 return await delete_account(tx, id, at=to_ms(at), workspace=workspace, to=to)
 

@@ -168,11 +168,8 @@ TABLES: Final = (
         name="invitations",
         columns=("id", "workspace_id", "email", "role", "digest", "invited_by", "created_at", "expires_at"),
         key=("id",),
-        # Those of a deleted account are void, and would count among the open ones of their workspaces.
-        on_deletion={
-            "account": "DELETE FROM invitations WHERE invited_by = :id",
-            "workspace": "DELETE FROM invitations WHERE workspace_id = :id",
-        },
+        # Those of an account are deleted before it.
+        on_deletion={"workspace": "DELETE FROM invitations WHERE workspace_id = :id"},
     ),
     Table(
         name="password_resets",
