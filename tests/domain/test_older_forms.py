@@ -262,3 +262,9 @@ def test_hooks_are_scripts_around_the_node() -> None:
     assert "$given === undefined ? context" in sources[0]
     assert sources[1] == "return context.value"
     assert "$given === undefined ? result" in sources[2]
+
+
+def test_a_fault_of_a_node_and_of_the_loop_around_it_is_told_once() -> None:
+    found = faults_of('nodes: {"a\\tb": {type: log, params: {message: x}, batch: {}}}')
+
+    assert [fault[:2] for fault in found] == [("nodes.a\tb", "node.name")]

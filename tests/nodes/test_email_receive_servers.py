@@ -744,3 +744,16 @@ async def test_a_search_since_a_time_begins_early_enough_for_the_zone_of_any_ser
         await reader.read(since=since)
 
     assert f"UID SEARCH UID 1:* {asked}" in servers.commands
+
+
+async def test_a_server_may_write_the_names_of_items_in_small_letters(servers: ImapServers) -> None:
+    names = (b"FETCH", b"UID", b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODYSTRUCTURE")
+    in_small = described()
+    for name in names:
+        in_small = in_small.replace(name, name.lower())
+    assert in_small != described()
+
+    with servers.scripted({}) as reader:
+        usual = await reader.messages()
+    with servers.scripted({"UID FETCH 1 (UID FLAGS": in_small}) as reader:
+        assert await reader.messages() == usual != []
