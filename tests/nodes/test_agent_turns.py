@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowrunner.nodes.agent_turns import MOST_OF_A_RESULT, ToolCall, _told
+from flowrunner.nodes.agent_turns import MOST_OF_A_RESULT, ToolCall, Turn, _told, result_of
 
 LONG = "x" * MOST_OF_A_RESULT
 
@@ -33,3 +33,20 @@ def test_a_call_is_told_by_its_result_or_the_words_of_its_error(result: Any, err
     call = ToolCall(key="1", id="c", name="n", arguments={}, result=result, error=error, has_ended=True)
 
     assert _told(call) == told
+
+
+def test_the_result_is_that_of_the_last_question_with_what_all_of_them_took() -> None:
+    call = ToolCall(key="1", id="c", name="n", arguments={"q": 1}, result=7, error=None, has_ended=True)
+
+    def answer(model: str, **more: Any) -> dict[str, Any]:
+        usage = {"input_tokens": 2, "output_tokens": 3}
+        return {"content": model, "structured": None, "finish_reason": "stop", "usage": usage, "model": model, **more}
+
+    first = Turn(answer=answer("small"), calls=[call], next_key=2)
+    last = Turn(answer=answer("large", structured={"a": 1}, usage={"input_tokens": 5}), calls=[], next_key=3)
+
+    result: Any = result_of([first, last])
+
+    assert (result["content"], result["structured"], result["model"]) == ("large", {"a": 1}, "large")
+    assert (result["turns"], result["usage"]) == (2, {"input_tokens": 7, "output_tokens": 3})
+    assert result["steps"] == [{"turn": 1, "tool": "n", "arguments": {"q": 1}, "error": None}]
