@@ -35,7 +35,7 @@ serve: $(VENV)/.runtime ## Start the server; ARGS='--port 9000 --data-dir data' 
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests; ARGS='tests/domain -k retry' goes to pytest
-	@$(RUN) -m pytest --numprocesses $(PROCESSES) $(ARGS)
+	@$(RUN) -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Asserts are allowed; supposed passwords are checked by ruff, with an exception for each place.
 ALLOWED_BY_BANDIT := B101,B105,B106
@@ -156,7 +156,7 @@ mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and report which a
 
 .PHONY: conformance
 conformance: $(VENV)/.dev ## Run every rule and every crash on SQLite, PostgreSQL and Temporal, not a part as in test
-	@CONFORMANCE=1 $(RUN) -m pytest --numprocesses 2 --timeout 1200 tests/language \
+	@CONFORMANCE=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --timeout 1200 tests/language \
 	    tests/domain tests/nodes/test_any_parameters.py \
 	    tests/engine/test_crashes.py tests/engine/test_crashes_on_postgresql.py \
 	    tests/engine/test_crashes_on_temporal.py \

@@ -33,7 +33,7 @@ remember_entry_points()
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
-pytest_plugins = ["support.fleet", "support.lazy", "support.parallel", "support.scoreboard"]
+pytest_plugins = ["support.fleet", "support.lazy", "support.scoreboard"]
 
 
 # Other work on the machine does not make their tests fail. Those of nodes meet real servers, and may be run again.

@@ -137,11 +137,6 @@ def forked_command() -> ForkedCommand:
     return ForkedCommand(path, descriptor)
 
 
-def share() -> None:
-    """Have the forks of this process share the one that has the modules, which it imports when first asked."""
-    _parent()
-
-
 @cache
 def _parent() -> socket.socket:
     """Start the process that has the modules; return the socket on which it takes requests."""
@@ -217,10 +212,6 @@ def _run(program: Sequence[str], directory: str, environment: Mapping[str, str])
 if __name__ == "__main__":
     # Ctrl-C is for the tests, which then end this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    control = socket.socket(fileno=int(sys.argv[1]))
-    # Many a run asks for nothing.
-    if not control.recv(1, socket.MSG_PEEK):
-        sys.exit()
     for module in _MODULES:
         importlib.import_module(module)
     for command in pkgutil.iter_modules(commands.__path__):
@@ -233,7 +224,7 @@ if __name__ == "__main__":
     # Objects that the collector leaves alone stay in pages that all processes share.
     gc.collect()
     gc.freeze()
-    requested = _fork_for_requests(control)
+    requested = _fork_for_requests(socket.socket(fileno=int(sys.argv[1])))
     if requested is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         status = 0
