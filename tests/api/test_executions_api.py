@@ -297,7 +297,7 @@ def test_a_plus_that_was_not_encoded_is_said_to_be_one(account: Client) -> None:
     assert assert_error(reply, 422)["errors"][0]["hint"] == "write + as %2B in an address"
 
 
-@pytest.mark.parametrize("name", ["flow_id", "flow", "error_type", "node", "trigger", "rerun_of"])
+@pytest.mark.parametrize("name", ["flow_id", "flow", "error_type", "node", "trigger", "rerun_of", "parent_id"])
 def test_an_empty_filter_does_not_select_all_executions(account: Client, some: dict[str, str], name: str) -> None:
     reply = account.get(f"/api/v1/executions?{name}=")
 
@@ -709,7 +709,7 @@ def test_a_list_goes_on_with_its_cursor_while_executions_are_added(account: Clie
     assert_error(account.get("/api/v1/executions?cursor=&offset=1"), 422)
 
 
-def test_executions_without_a_parent_are_all_but_awaited_sub_flows(account: Client) -> None:
+def test_awaited_sub_flows_have_a_parent_and_all_other_executions_have_none(account: Client, other: Client) -> None:
     part = account.new_flow(FAILING, name="Part")
     call = "{type: flow, params: {flow: Part%s}, next: {error: done, default: done}}"
     ids = [
@@ -724,8 +724,16 @@ def test_executions_without_a_parent_are_all_but_awaited_sub_flows(account: Clie
     of_part = account.get(f"/api/v1/executions?parent=none&status=failed&flow_id={part}").json["executions"]
     plan = {"action": "rerun", "filter": {"parent": "none", "flow_id": part}}
     of_job = account.post("/api/v1/executions:batch?dry_run=true", plan).json
+    of_parents = [account.get(f"/api/v1/executions?parent_id={id}").json for id in ids]
+    of_both = account.get(f"/api/v1/executions?parent=none&parent_id={ids[0]}").json
+    of_parent = {"action": "delete", "filter": {"parent_id": ids[0]}}
+    deleted = account.post("/api/v1/executions:batch?dry_run=true", of_parent).json
 
     assert "parent_id" not in started
+    assert [[one["id"] for one in found["executions"]] for found in (*of_parents, of_both)] == [[awaited["id"]], [], []]
+    assert [found["total"] for found in (*of_parents, of_both)] == [1, 0, 0]
+    assert other.get(f"/api/v1/executions?parent_id={ids[0]}").json["executions"] == []
+    assert deleted["total"] == 1
     assert awaited["parent_id"] == ids[0]
     assert sorted(one["id"] for one in found["executions"]) == sorted([*ids, started["id"]])
     assert found["total"] == 3

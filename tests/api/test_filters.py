@@ -30,7 +30,8 @@ nodes: {say: {type: log, params: {message: Hello}}}
 # A value of each parameter that nothing of the account in the test has.
 NONE_HAS: Final[dict[str, str]] = {
     **dict.fromkeys(
-        ("flow_id", "flow", "error_type", "node", "trigger", "rerun_of", "job", "name", "q", "tag"), "none"
+        ("flow_id", "flow", "error_type", "node", "trigger", "rerun_of", "parent_id", "job", "name", "q", "tag"),
+        "none",
     ),
     **dict.fromkeys(
         ("actor", "workspace_id", "action", "object_kind", "object_id", "scope", "step", "namespace", "prefix"), "none"

@@ -293,6 +293,7 @@ async def test_a_filter_selects_as_the_list_of_executions_does(tmp_path: Path) -
         filters: list[dict[str, Any]] = [
             {"flow": "F"}, {"flow": "F", "since": "2999-01-01"}, {"until": "2020-01-01"}, {"since": "2020-01-01"},
             {"error_type": "not.now"}, {"error_type": "other"}, {"node": "a"}, {"rerun_of": many.failed[0]},
+            {"parent_id": many.failed[0]},
             {"unrepaired": True}, {"trigger": "none"}, {"status": "completed,cancelled", "flow": "F"},
         ]  # fmt: skip
         totals = [(await many.batch("rerun", query="?dry_run=true", filter=each)).json["total"] for each in filters]
@@ -303,7 +304,7 @@ async def test_a_filter_selects_as_the_list_of_executions_does(tmp_path: Path) -
             # The first has been rerun since.
             listed.append(sum(one["id"] != many.failed[0] for one in await many.executions(**usual, **values)))
 
-    assert totals == [3, 0, 0, 3, 3, 0, 3, 1, 3, 0, 0]
+    assert totals == [3, 0, 0, 3, 3, 0, 3, 1, 0, 3, 0, 0]
     assert listed == totals
 
 
@@ -317,6 +318,7 @@ async def test_a_filter_selects_as_the_list_of_executions_does(tmp_path: Path) -
         ({"filter": {"flow_id": "", "status": "failed"}}, "filter.flow_id"),
         ({"filter": {"flow": "", "status": "failed"}}, "filter.flow"),
         ({"filter": {"rerun_of": ""}}, "filter.rerun_of"),
+        ({"filter": {"parent_id": ""}}, "filter.parent_id"),
         ({"filter": {"status": "lost"}}, "filter.status"),
         ({"filter": {"colour": "red"}}, "filter.colour"),
         ({"filter": {"unrepaired": True, "status": "completed"}}, "filter.status"),

@@ -183,6 +183,25 @@ nodes: {a: {type: return}}
     assert found("--rerun-of", first) == []
 
 
+def test_sub_flows_are_selected_by_the_execution_that_has_waited_for_them(user: User) -> None:
+    user("flow", "create", "-", stdin="{metadata: {name: part}, nodes: {a: {type: return}}}")
+    user("flow", "create", "-", stdin="{metadata: {name: whole}, nodes: {a: {type: flow, params: {flow: part}}}}")
+    whole = user("run", "whole", "-o", "name").stdout.strip()
+    user("watch", whole)
+    part = user("executions", "list", "--flow", "part", "-o", "name").stdout.strip()
+
+    def found(*given: str) -> list[str]:
+        return user("executions", "list", *given, "-o", "name").stdout.split()
+
+    assert found("--parent", whole) == found("--parent", whole[:-8]) == [part]
+    assert found("--parent", "none", "--flow", "part") == found("--parent", part) == []
+    assert found("--parent", "none", "--flow", "whole") == [whole]
+    assert "'flowrunner executions list' shows them" in user("executions", "list", "--parent", "x", code=5).stderr
+    user("executions", "delete", whole, "-y")
+    assert user.json("executions", "delete", "--parent", whole, "-y")["done"] == 1
+    assert found("--flow", "part") == []
+
+
 def test_executions_are_found_by_the_values_of_their_inputs(user: User) -> None:
     inputs = "inputs: {order_id: {type: string, searchable: true}, region: {type: string, searchable: true}}"
     user("flow", "create", "-", stdin=f"metadata: {{name: orders}}\n{inputs}\nnodes: {{a: {{type: fail}}}}\n")

@@ -57,7 +57,7 @@ LOCAL: Final = {"others", "secrets_file", "values_file", "approve", "reject", "s
 # Those of one execution; the others of its command select many.
 OF_ONE: Final = {"--from", "--elements", "--node-input", "--input", "--set-label", "--revision", "--same-keys"}
 # The kinds of ids of what starts executions. Anything else is looked for.
-STARTERS: Final = {"trigger": "trig", "rerun_of": "exec", "job": "job"}
+STARTERS: Final = {"trigger": "trig", "rerun_of": "exec", "parent": "exec", "job": "job"}
 # Options that mean something only beside another one.
 BESIDE: Final[Mapping[str, Sequence[str]]] = {
     "content_type": ["-i", "{}"],

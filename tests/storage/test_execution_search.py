@@ -139,6 +139,7 @@ def fitting(wanted: ExecutionFilter, samples: Sequence[Sample]) -> list[str]:
         and (not wanted.statuses or one.status in wanted.statuses)
         and wanted.trigger_id in (None, one.trigger)
         and wanted.rerun_of in (None, one.rerun_of)
+        and wanted.parent_id in (None, one.parent)
         and (wanted.first_id is None or one.id >= wanted.first_id)
         and (wanted.end_id is None or one.id < wanted.end_id)
         and (wanted.error_type is None or (one.error is not None and one.error.type == wanted.error_type))
@@ -160,6 +161,7 @@ def filters() -> Iterator[ExecutionFilter]:
         {"failed_node": "b"},
         {"trigger_id": "t1"},
         {"rerun_of": ExecutionId("exec-003")},
+        {"parent_id": ExecutionId("exec-parent")},
         {"first_id": "exec-02", "end_id": "exec-05"},
         {"statuses": (Status.FAILED,), "is_unrepaired": True},
         {"statuses": (Status.FAILED, Status.CANCELLED), "is_latest": True},
@@ -329,7 +331,8 @@ def test_every_search_goes_along_one_index_in_the_order_of_ids(path: Path) -> No
         for what, statement in searches():
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", _Anything())]
             looks = [step for step in plan if step.startswith(("SEARCH e ", "SEARCH t ", "SEARCH execution_counts "))]
-            if not looks or not all("(workspace_id=?" in step for step in looks):
+            # The index of parents begins with the parent.
+            if not looks or not all(re.search(r"\((parent_id=\? AND )?workspace_id=\?", step) for step in looks):
                 wrong.append((what, plan))
             # The branches of several statuses are merged, and nothing else is sorted.
             if any("TEMP B-TREE" in step for step in plan) and len(looks) == 1:
@@ -351,12 +354,12 @@ MANY: Final = """
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 20000),
                named (n, id) AS (SELECT n, 'exec-' || substr(CAST(1000000 + n AS text), 2) FROM numbers)
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, error_type,
-                        failed_node, trigger_id, rerun_of, original_id, epoch, last_seq)
+                        failed_node, trigger_id, rerun_of, original_id, parent_id, epoch, last_seq)
 SELECT id, CASE WHEN n % 5 <> 0 THEN 'account-mara' ELSE 'other-' || (n % 50) END, 'flow-' || (n % 7), 'rev-1',
        CASE WHEN n % 10 = 1 THEN 'failed' ELSE 'completed' END, n, n, CASE WHEN n % 10 = 1 THEN 'm' END,
        CASE WHEN n % 10 = 1 THEN 'type-' || (n % 9) END, CASE WHEN n % 10 = 1 THEN 'node-' || (n % 7) END,
        CASE WHEN n % 3 = 0 THEN 't-' || (n % 11) END, CASE WHEN n % 4 = 0 THEN 'exec-000001' END,
-       CASE WHEN n % 4 = 0 THEN 'exec-000001' END, 0, 1
+       CASE WHEN n % 4 = 0 THEN 'exec-000001' END, CASE WHEN n % 4 = 1 THEN 'exec-000002' END, 0, 1
   FROM named
 """
 MANY_TERMS: Final = """
@@ -401,6 +404,7 @@ def crowded() -> Iterator[ExecutionFilter]:
         {"failed_node": "node-1"},
         {"trigger_id": "t-1"},
         {"rerun_of": ExecutionId("exec-000001")},
+        {"parent_id": ExecutionId("exec-000002")},
         {"first_id": "exec-001", "end_id": "exec-019"},
         {"statuses": (Status.FAILED,), "is_unrepaired": True},
         {"terms": (("label.team", "core"),)},
@@ -512,7 +516,8 @@ def test_no_search_reads_the_whole_table(path: str) -> None:
 
 _SOME: Final[dict[str, Any]] = {
     "workspace_id": "account-mara", "flow_id": "flow-1", "statuses": ",failed,", "is": True, "error_type": "type-1",
-    "failed_node": "node-1", "trigger_id": "t-1", "rerun_of": "exec-100", "first_id": "exec-001", "end_id": "exec-01",
+    "failed_node": "node-1", "trigger_id": "t-1", "rerun_of": "exec-100", "parent_id": "exec-200",
+    "first_id": "exec-001", "end_id": "exec-01",
     "sampled": 2500, "limit": 11, "offset": 0, "most": 11, "examined": 2500, "furthest": "exec-01", "beyond": 3,
     "beyond_and_page": 14,
     "counted": 10_000, "error_characters": 100, "name": "label.team", "value": "core",

@@ -146,6 +146,7 @@ FROZEN = {
     "0035": ("0035_usage_by_statement.py", "e5d8087c74a7c332eca79e692519e53a4084b7ff8ec5dc276d261d871c9dee0e"),
     "0036": ("0036_config_values.py", "7c21d8fafeec4e30ef6f3eb45b0553547102c46e9a258cb55b31c7ae98220677"),
     "0037": ("0037_store.py", "79272668b88ddf36f9abccaac5667c1acbe21cdf154fdaee445d461d05901462"),
+    "0038": ("0038_listed_children.py", "9ed0013439e93529a6c26190a78097b7eaf02cb6ff514f1c7420070fe5f2b048"),
 }
 
 

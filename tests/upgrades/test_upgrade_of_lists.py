@@ -42,15 +42,18 @@ async def upgraded(place: Place) -> None:
         await migrate_postgres(place)
 
 
-def add_execution(place: Place, id: str, status: str, *, last: str = "{}", rerun_of: str | None = None) -> None:
+def add_execution(
+    place: Place, id: str, status: str, *, last: str = "{}", rerun_of: str | None = None, parent_id: str | None = None
+) -> None:
     is_final = status in ("completed", "failed", "cancelled")
     change(
         place,
         f"""
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, epoch,
-                        last_seq, rerun_of)
+                        last_seq, rerun_of, parent_id)
 VALUES ('{id}', 'mara', 'flow-1', 'rev-1', '{status}', 1, {5 if is_final else "NULL"},
-        {"'why'" if status == "failed" else "NULL"}, 1, 1, {"NULL" if rerun_of is None else f"'{rerun_of}'"})
+        {"'why'" if status == "failed" else "NULL"}, 1, 1, {"NULL" if rerun_of is None else f"'{rerun_of}'"},
+        {"NULL" if parent_id is None else f"'{parent_id}'"})
 """,
     )
     type, text = f"execution.{status}", last.replace("'", "''")
@@ -90,6 +93,22 @@ async def test_chains_of_reruns_get_their_first_execution(place: Place) -> None:
 
     found = rows_of(place, "SELECT id, original_id FROM executions ORDER BY id")
     assert found == [("e1", None), ("e2", "e1"), ("e3", "e1"), ("e4", "e0")]
+
+
+async def test_sub_flows_are_listed_by_their_parent_along_its_index(place: Place) -> None:
+    for n, parent in enumerate((None, "e0", "e0", "e1")):
+        add_execution(place, f"e{n}", "completed", parent_id=parent)
+
+    await upgraded(place)
+
+    found = rows_of(
+        place, "SELECT id FROM executions WHERE parent_id = 'e0' AND workspace_id = 'mara' ORDER BY id DESC"
+    )
+    assert found == [("e2",), ("e1",)]
+    sqlite = "SELECT name FROM pragma_index_info('executions_parent') ORDER BY seqno"
+    postgres = "SELECT attname FROM pg_attribute WHERE attrelid = 'executions_parent'::regclass ORDER BY attnum"
+    columns = rows_of(place, sqlite if isinstance(place, Path) else postgres)
+    assert columns == [("parent_id",), ("workspace_id",), ("id",)]
 
 
 async def test_executions_get_the_account_that_has_started_them(place: Place) -> None:

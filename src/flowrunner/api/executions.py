@@ -67,6 +67,9 @@ async def list_executions(
     parent: Annotated[
         Literal["none"] | None, Query(description="`none`: only executions without a `parent_id`, so no sub-flows.")
     ] = None,
+    parent_id: Annotated[
+        str | None, text_filter("Only the sub-flows that this execution waits for, or has waited for.")
+    ] = None,
     sort: Annotated[
         Literal["started_at", "-started_at"], Query(description="Oldest first, or newest first.")
     ] = "-started_at",
@@ -90,6 +93,7 @@ async def list_executions(
         job=job,
         unrepaired=unrepaired,
         parent=parent,
+        parent_id=parent_id,
         labels=request.query_params.getlist("label"),
         inputs=[(name[6:], value) for name, value in request.query_params.multi_items() if name.startswith("input.")],
     )

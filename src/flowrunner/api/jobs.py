@@ -69,6 +69,7 @@ class SelectExecutions(Body):
     job: str | None = Field(default=None, min_length=1, max_length=200)
     unrepaired: bool = Field(default=False, description="Failed ones that no completed rerun has repaired.")
     parent: Literal["none"] | None = Field(default=None, description="`none`: those without a `parent_id`.")
+    parent_id: str | None = Field(default=None, min_length=1, max_length=200)
     label: list[Annotated[str, Field(max_length=300)]] = Field(
         default=[], max_length=MAX_TERMS, description="Those with all of these labels, each written as `team:core`."
     )
@@ -88,6 +89,7 @@ class SelectExecutions(Body):
             job=self.job,
             unrepaired=self.unrepaired,
             parent=self.parent,
+            parent_id=self.parent_id,
             labels=self.label,
             inputs=list(self.input.items()),
             within="filter.",

@@ -30,10 +30,11 @@ _FILTERS: Final = (
     ("--trigger", "ID|FLOW/NAME", "Started by this trigger."),
     ("--rerun-of", "ID", "Re-runs of this execution."),
     ("--job", "ID", "Started by this job."),
+    ("--parent", "none|ID", "Sub-flows that this execution waited for; none: those without a parent."),
 )
 _COMPLETED: Final = {
     "--flow": complete_flows, "--status": complete_statuses, "--trigger": complete_triggers,
-    "--rerun-of": complete_executions, "--job": complete_jobs,
+    "--rerun-of": complete_executions, "--job": complete_jobs, "--parent": complete_executions,
 }  # fmt: skip
 _NAMES: Final = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ in _FILTERS)
 
@@ -72,7 +73,6 @@ def filter_options(function: F) -> F:
     """Add the options that select executions."""
     function = label_option("With this label; repeat to require several.")(function)
     function = input_options("With this value of a searchable input; repeat to require several.")(function)
-    function = click.option("--parent", type=click.Choice(["none"]), help="Without a parent: no sub-flows.")(function)
     function = click.option("--unrepaired", is_flag=True, help="Failed, and not since re-run successfully.")(function)
     for name, metavar, help in reversed(_FILTERS):
         function = click.option(name, metavar=metavar, help=help, shell_complete=_COMPLETED.get(name))(function)
@@ -85,7 +85,9 @@ def filter_of(options: dict[str, Any]) -> dict[str, Any]:
     Raises: click.UsageError.
     """
     found = {name: options.pop(name) for name in _NAMES}
-    found |= {"unrepaired": options.pop("unrepaired") or None, "parent": options.pop("parent")}
+    found["unrepaired"] = options.pop("unrepaired") or None
+    if found["parent"] != "none":
+        found["parent_id"] = found.pop("parent")
     found |= {name: moment_of(found[name], f"--{name}") for name in ("since", "until")}
     return selection_of({**found, "labels": options.pop("labels"), "with_inputs": options.pop("with_inputs")})
 
@@ -105,7 +107,12 @@ def selection_of(options: Mapping[str, Any]) -> dict[str, Any]:
 def with_ids(client: "Client", selected: Mapping[str, Any]) -> dict[str, Any]:
     """Return a selection with whole ids where it has beginnings of ids or names. Raises: CommandFailed."""
     found = dict(selected)
-    for name, find in (("trigger", trigger_id), ("rerun_of", execution_id), ("job", _job_id)):
+    for name, find in (
+        ("trigger", trigger_id),
+        ("rerun_of", execution_id),
+        ("parent_id", execution_id),
+        ("job", _job_id),
+    ):
         if name in found:
             found[name] = find(client, found[name])
     return found

@@ -46,6 +46,7 @@ class Executions(Group[K]):
         job: str | None = None,
         unrepaired: bool | None = None,
         parent: Literal["none"] | None = None,
+        parent_id: str | None = None,
         label: Sequence[str] | None = None,
         inputs: Mapping[str, str] | None = None,
         sort: Literal["started_at", "-started_at"] | None = None,
@@ -58,13 +59,14 @@ class Executions(Group[K]):
             job: Only those that this job started.
             unrepaired: Only those that failed and that no later execution has repaired.
             parent: `none`: only those without a `parent_id`, so no sub-flows.
+            parent_id: Only the sub-flows that this execution waits for, or has waited for.
             label: Only those with all of these labels, such as `customer:42`.
             inputs: Only those with these values of inputs that their flow declares as `searchable`.
         """
         return listing(
             "/executions", Execution, flow=flow, flow_id=flow_id, status=status, since=since, until=until,
             error_type=error_type, node=node, trigger=trigger, rerun_of=rerun_of, job=job,
-            unrepaired=unrepaired, parent=parent, label=label, sort=sort,
+            unrepaired=unrepaired, parent=parent, parent_id=parent_id, label=label, sort=sort,
             **{f"input.{name}": value for name, value in (inputs or {}).items()},
         )  # fmt: skip
 

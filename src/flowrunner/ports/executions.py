@@ -69,6 +69,7 @@ class ExecutionFilter:
         failed_node: Those that failed at this node.
         trigger_id: Those that a trigger started.
         rerun_of: Those that repeat an execution.
+        parent_id: Those of sub-flows that an execution waits for, or has waited for.
         is_unrepaired: Those without a completed repeat.
         is_latest: Those without a later repeat: of an execution and its repeats the last one.
         has_no_parent: Those that no execution waits for, as it does for those of its sub-flows.
@@ -83,6 +84,7 @@ class ExecutionFilter:
     failed_node: str | None = None
     trigger_id: str | None = None
     rerun_of: ExecutionId | None = None
+    parent_id: ExecutionId | None = None
     is_unrepaired: bool = False
     is_latest: bool = False
     has_no_parent: bool = False

@@ -46,8 +46,10 @@ AND (SELECT count(*) FROM (
           AND later.id > x.id AND later.workspace_id = x.workspace_id
         LIMIT 1) AS repeats) = 0
 """
-# Conditions that are columns of an index between the workspace and the id. Statuses have one alone and with the flow.
+# Conditions that are columns of an index before the id, beside the workspace. Statuses have one alone and with the
+# flow.
 _INDEXED: Final[Mapping[str, str]] = {
+    "parent_id": "AND e.parent_id = :parent_id",
     "rerun_of": "AND e.rerun_of = :rerun_of",
     "trigger_id": "AND e.trigger_id = :trigger_id",
     "error_type": "AND e.error_type = :error_type",
@@ -56,6 +58,7 @@ _INDEXED: Final[Mapping[str, str]] = {
 }
 # The same conditions and others, on an execution that an index has found.
 _EXAMINED: Final[Mapping[str, str]] = {
+    "parent_id": "AND x.parent_id = :parent_id",
     "rerun_of": "AND x.rerun_of = :rerun_of",
     "trigger_id": "AND x.trigger_id = :trigger_id",
     "error_type": "AND x.error_type = :error_type",

@@ -6261,6 +6261,8 @@ export interface components {
              * @description `none`: those without a `parent_id`.
              */
             parent?: "none" | null;
+            /** Parent Id */
+            parent_id?: string | null;
             /**
              * Label
              * @description Those with all of these labels, each written as `team:core`.
@@ -8077,6 +8079,8 @@ export interface operations {
                 unrepaired?: boolean;
                 /** @description `none`: only executions without a `parent_id`, so no sub-flows. */
                 parent?: "none" | null;
+                /** @description Only the sub-flows that this execution waits for, or has waited for. */
+                parent_id?: string | null;
                 /** @description Oldest first, or newest first. */
                 sort?: "started_at" | "-started_at";
                 /** @description The maximum number of entries to return. */
