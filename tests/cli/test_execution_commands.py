@@ -377,6 +377,31 @@ def test_executions_are_cancelled(user: User) -> None:
     user("cancel", id, "--flow", "asking", code=2)
 
 
+def test_an_execution_that_cannot_be_changed_leaves_the_others_of_a_command_to_be_tried(user: User) -> None:
+    first, ended, last, missing = waiting(user), failed(user), waiting(user), f"exec-{'0' * 36}"
+
+    planned = user("cancel", first, ended, missing, last, "--dry-run", code=1)
+    assert f"{ended} has already ended: it is failed" in planned.stderr
+    assert f"flowrunner: {missing}: " in planned.stderr
+    assert "2 executions would be cancelled" in planned.stderr
+    done = user("cancel", first, ended, missing, last, "-y", code=1)
+    assert {user.client.execution(id)["status"] for id in (first, last)} == {"cancelled"}
+    assert f"flowrunner: {ended}: " in done.stderr
+    assert f"flowrunner: {missing}: " in done.stderr
+    running = waiting(user)
+    refused = user("executions", "delete", first, running, last, "-y", code=1)
+    assert f"flowrunner: {running}: " in refused.stderr
+    for id in (first, last):
+        user("executions", "get", id, code=5)
+
+
+def test_a_reason_that_meets_all_executions_of_a_command_is_given_once(user: User) -> None:
+    ids = [waiting(user), waiting(user)]
+
+    assert user("cancel", *ids, code=2).stderr.count("give --yes to confirm") == 1
+    assert user("cancel", *ids, "-y", "--token", "@/dev/stdin", stdin="fr_wrong", code=4).stderr.count("hint") == 1
+
+
 def test_many_executions_are_changed_after_a_question(user: User) -> None:
     user("cancel", "--flow", "asking", "-y")
     ids = {waiting(user) for _ in range(3)}

@@ -56,6 +56,9 @@ def test_a_dry_run_shows_what_a_selection_has_and_changes_nothing(user: User, fa
         [waiting],
     )
     assert user("executions", "delete", "--flow", "night", "--dry-run", "-o", "name").stdout == f"{failed}\n"
+    for selection, total in (("night", 1), ("none", 0)):
+        asked = ("executions", "delete", "--flow", selection, "--dry-run", "--query", "total")
+        assert user(*asked, "-o", "name").stdout == f"{total}\n"
     assert user.json("executions", "delete", "--flow", "patient", "--dry-run")["total"] == 0
 
     assert user.json("job", "list") == before
@@ -66,7 +69,7 @@ def test_a_dry_run_shows_what_a_selection_has_and_changes_nothing(user: User, fa
 def test_a_dry_run_of_named_executions_refuses_what_the_change_would(user: User, failed: str, waiting: str) -> None:
     assert "1 execution would be cancelled" in user("cancel", waiting[:20], "--dry-run").stderr
     assert "1 execution would be deleted" in user("executions", "delete", failed, "--dry-run").stderr
-    assert "has already ended: it is failed" in user("cancel", waiting, failed, "--dry-run", code=6).stderr
+    assert "has already ended: it is failed" in user("cancel", waiting, failed, "--dry-run", code=1).stderr
     assert "has not ended: cancel it first" in user("executions", "delete", waiting, "--dry-run", code=6).stderr
     missing = f"exec-{'0' * 36}"
     for command in (["cancel"], ["rerun"], ["executions", "delete"]):

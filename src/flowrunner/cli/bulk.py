@@ -1,16 +1,18 @@
 """Changes of many executions, in a job of the server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import click
 
 from flowrunner.cli.common import CommandFailed, ask, common, say
-from flowrunner.cli.exits import INVALID, OK
+from flowrunner.cli.exits import FAILED, INVALID, NOT_FOUND, OK
 from flowrunner.cli.jobs import follow_job
+from flowrunner.cli.lookup import execution_id
 from flowrunner.cli.output import show
+from flowrunner.cli.server_command import exit_code, report
 from flowrunner.cli.shared_options import with_ids
-from flowrunner.client import Client
+from flowrunner.client import ApiError, Client
 from flowrunner.domain.counted import counted
 
 _PATH: Final = "/executions:batch"
@@ -50,20 +52,51 @@ def change_many(
     return follow_job(client, job)
 
 
-def plan_named(client: Client, action: str, ids: Sequence[str], *, more: Mapping[str, Any] | None = None) -> int:
-    """Show what an action would do with executions that are named by their ids; return the exit code.
+def change_named(client: Client, names: Sequence[str], change: Callable[[str], object]) -> int:
+    """Call a function with the id of each execution that is named, by id or by its beginning; return the exit code.
+
+    Of several executions, each that is refused is reported, and the others are tried: the code is 1 then.
 
     Raises:
-        CommandFailed: One has ended, or has not, so that it would be refused.
+        CommandFailed, ApiError: The only execution is refused, or the reason is none of the execution's. Nothing is
+            done if a beginning names no execution, or several.
     """
-    for id in ids:
+    code = OK
+    for id in [execution_id(client, name) for name in names]:
+        try:
+            change(id)
+        except (CommandFailed, ApiError) as error:
+            why = exit_code(error) if isinstance(error, ApiError) else error.exit_code
+            # Without a right, a confirmation or a server, the next one would be refused, too.
+            if len(names) == 1 or why not in (INVALID, NOT_FOUND):
+                raise
+            if isinstance(error, ApiError):
+                report(error, about=id)
+            else:
+                error.show()
+            code = FAILED
+    return code
+
+
+def plan_named(client: Client, action: str, names: Sequence[str], *, more: Mapping[str, Any] | None = None) -> int:
+    """Show what an action would do with executions that are named; return the exit code.
+
+    Raises: Those of `change_named`, for one that has ended, or has not, so that it would be refused.
+    """
+    ids: list[str] = []
+
+    def check(id: str) -> None:
         status = client.get(f"/executions/{id}")["status"]
         if action == "cancel" and status not in _OPEN:
             raise CommandFailed(f"{id} has already ended: it is {status}", INVALID)
         if action == "delete" and status in _OPEN:
             raise CommandFailed(f"{id} has not ended: cancel it first", INVALID)
-    show_plan(_plan(client, {"action": action, "ids": list(ids), **(more or {})}), action)
-    return OK
+        ids.append(id)
+
+    code = change_named(client, names, check)
+    if ids:
+        show_plan(_plan(client, {"action": action, "ids": ids, **(more or {})}), action)
+    return code
 
 
 def _plan(client: Client, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +106,7 @@ def _plan(client: Client, body: Mapping[str, Any]) -> dict[str, Any]:
 def show_plan(plan: Mapping[str, Any], action: str) -> None:
     """Print what a job would do: its first executions for people, and the whole plan for programs."""
     total, first = plan["total"], plan["executions"]
-    if common().is_for_people or common().output == "name":
+    if common().is_for_people or (common().output == "name" and common().query is None):
         if first:
             show(first, "id status flow_name:FLOW started_at error")
     else:

@@ -47,7 +47,7 @@ class ServerCommand(click.Command):
         try:
             return super().invoke(ctx)
         except ClientError as error:
-            _report(error)
+            report(error)
             sys.exit(exit_code(error))
         except UnicodeEncodeError as error:
             cut = error.object[error.start : error.end]
@@ -72,7 +72,8 @@ def exit_code(error: "ClientError") -> int:
     return UNREACHABLE if isinstance(error, ServerUnreachable) else FAILED
 
 
-def _report(error: "ClientError") -> None:
+def report(error: "ClientError", *, about: str = "") -> None:
+    """Print an error with its hints. Args: about: The object that it is about, if the command has several."""
     from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, NOT_TRUSTED, advice_on, advice_on_fault, message_of
     from flowrunner.client import ApiError, ServerUnreachable, UnreadableAnswer
     from flowrunner.client.errors import NO_TRUST
@@ -85,7 +86,8 @@ def _report(error: "ClientError") -> None:
         elif isinstance(error, UnreadableAnswer):
             click.echo(f"  hint: {NOT_AN_API}", err=True)
         return
-    click.echo(f"flowrunner: {plain(message_of(error))}", err=True)
+    prefix = f"{about}: " if about else ""
+    click.echo(f"flowrunner: {plain(prefix + message_of(error))}", err=True)
     advice, faults = advice_on(error), error.errors
     if len(faults) == 1 and _is_said(faults[0], error.message):
         # Its hint is closer than that about all such answers.

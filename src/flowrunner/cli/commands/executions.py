@@ -195,7 +195,7 @@ def output(execution: str, step: str | None) -> None:
 @yes_option
 def cancel(ids: tuple[str, ...], *, force: bool, dry_run: bool, yes: bool, **options: Any) -> None:
     """Cancel executions by their ids, or all that the options select: without --status, those that have not ended."""
-    from flowrunner.cli.bulk import change_many, plan_named, required
+    from flowrunner.cli.bulk import change_many, change_named, plan_named, required
 
     client, selected = connect(), filter_of(options)
     required(ids, selected)
@@ -203,13 +203,14 @@ def cancel(ids: tuple[str, ...], *, force: bool, dry_run: bool, yes: bool, **opt
         if force:
             raise click.UsageError("--force ends executions that are named by their ids, and not those of a selection.")
         sys.exit(change_many(client, "cancel", selected, yes=yes, dry_run=dry_run))
-    found = [execution_id(client, one) for one in ids]
     if dry_run:
-        sys.exit(plan_named(client, "cancel", found))
-    for id in found:
+        sys.exit(plan_named(client, "cancel", ids))
+
+    def cancel_one(id: str) -> None:
         ask(f"Cancel {id}?", yes=yes)
-        query = {"force": True} if force else None
-        say_message(client.request("DELETE", f"/executions/{id}", query=query))
+        say_message(client.request("DELETE", f"/executions/{id}", query={"force": True} if force else None))
+
+    sys.exit(change_named(client, ids, cancel_one))
 
 
 @click.command(
@@ -279,18 +280,20 @@ _OF_ONE: Final = {"node_input": "--node-input", "inputs": "--input", "labels_set
 @yes_option
 def delete(ids: tuple[str, ...], *, dry_run: bool, yes: bool, **options: Any) -> None:
     """Delete executions that have ended, with their events and logs: by their ids, or all that the options select."""
-    from flowrunner.cli.bulk import change_many, plan_named, required
+    from flowrunner.cli.bulk import change_many, change_named, plan_named, required
 
     client, selected = connect(), filter_of(options)
     required(ids, selected)
     if selected:
         sys.exit(change_many(client, "delete", selected, yes=yes, dry_run=dry_run))
-    found = [execution_id(client, one) for one in ids]
     if dry_run:
-        sys.exit(plan_named(client, "delete", found))
-    for id in found:
+        sys.exit(plan_named(client, "delete", ids))
+
+    def delete_one(id: str) -> None:
         ask(f"Delete {id}?", yes=yes)
         say_message(client.request("DELETE", f"/executions/{id}/record"))
+
+    sys.exit(change_named(client, ids, delete_one))
 
 
 for command in (watch, logs, cancel, rerun):
