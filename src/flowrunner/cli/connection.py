@@ -16,7 +16,7 @@ from flowrunner.cli.contexts import Context, Contexts, changing_contexts, load_c
 from flowrunner.domain.duration import parse_duration
 
 if TYPE_CHECKING:
-    from flowrunner.client import Client
+    from flowrunner.client import Client, ClientError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # Attempts of a request may begin within this time. People wait meanwhile, and programs have their own repeats.
@@ -24,6 +24,8 @@ _RETRY_SECONDS: Final = 3.0
 # A server answers by itself after 32 s: its words are worth more than the end of the wait.
 _REQUEST_SECONDS: Final = 40.0
 _LONGEST_TOKEN: Final = 8192
+# The end of the year 9999.
+_NEVER: Final = 253402300799.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,18 +147,41 @@ def refreshed(target: Target, contexts: Contexts) -> Target:
         return target
     from flowrunner.client import ClientError
 
-    # A second refresh of the same token would look like theft, and end all logins of the account.
     with changing_contexts() as current:
         if target.name not in current.by_name:
             return target
-        if not _is_old(current.by_name[target.name]):
+        context = current.by_name[target.name]
+        if not _is_old(context):
             return replace(target, token=current.get(target.name).token)
+        # A second refresh of the same token looks like theft, and ends the login. A command that loses the answer, or
+        # is killed before it, leaves the token as one that is used until it ends.
+        _put(current, target.name, replace(context, refresh_at=_NEVER))
         try:
-            answer = open_client(target).request("POST", "/auth/refresh").object()
-        except ClientError:
-            return target  # the command itself will say what is wrong
-        put_login(current, target.name, current.by_name[target.name], answer)
+            with open_client(target) as client:
+                answer = client.request("POST", "/auth/refresh").object()
+        except ClientError as error:
+            # The command itself will say what is wrong.
+            if _is_undone(error):
+                _put(current, target.name, context)
+            else:
+                warn("the login may not have been renewed: when its session has ended, run 'flowrunner login'")
+            return target
+        put_login(current, target.name, context, answer)
         return replace(target, token=answer["token"])
+
+
+def _put(contexts: Contexts, name: str, context: Context) -> None:
+    contexts.by_name[name] = context
+    contexts.save()
+
+
+def _is_undone(error: "ClientError") -> bool:
+    """Return whether an error means that the server has not refreshed the token, and may do so later."""
+    from flowrunner.client import ApiError, ServerUnreachable
+
+    if isinstance(error, ServerUnreachable):
+        return not error.was_sent
+    return isinstance(error, ApiError) and 401 < error.status < 500
 
 
 def _is_old(context: Context) -> bool:
