@@ -30,7 +30,7 @@ _FILTERS: Final = (
     ("--trigger", "ID|FLOW/NAME", "Started by this trigger."),
     ("--rerun-of", "ID", "Re-runs of this execution."),
     ("--job", "ID", "Started by this job."),
-    ("--parent", "none|ID", "Sub-flows of this execution; none: no sub-flows."),
+    ("--parent", "none|ID", "Sub-flows of an execution; none: no parent."),
 )
 _COMPLETED: Final = {
     "--flow": complete_flows, "--status": complete_statuses, "--trigger": complete_triggers,
