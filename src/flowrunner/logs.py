@@ -226,7 +226,7 @@ def configure_logging(settings: Settings) -> None:
     rendering: list[Any] = (
         [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if settings.log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback), _as_text]
     )
     facts: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     # Messages of libraries get the same form.
@@ -258,5 +258,14 @@ def _open_stream() -> LineWriter:
 
 
 def _on_one_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["event"] = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(event["event"]))
+    event["event"] = _printable(str(event["event"]))
     return event
+
+
+def _as_text(_: Any, __: str, text: str) -> str:
+    """Return an event as text that sets nothing in a terminal, and whose further lines begin as no event does."""
+    return "\n    ".join(map(_printable, text.split("\n")))
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

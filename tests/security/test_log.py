@@ -93,6 +93,29 @@ def test_what_libraries_tell_is_an_event_on_a_line_of_its_own(log_format: Litera
         assert all(part in line for part in ("two\\nlines and \\x1b[31m", "library", "warning"))
 
 
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_s47_texts_of_others_write_no_line_and_set_no_terminal(log_format: Literal["json", "text"]) -> None:
+    # None has a blank or a quotation mark, which have the whole text quoted.
+    forged = [f"a{control}2026-01-01T00:00:00Z[info]forged" for control in "\n\r\x0b\x1b\x85\x9b\u2028\u202e\ufeff"]
+    program = (
+        "import structlog\n"
+        "from flowrunner.logs import configure_logging; from flowrunner.settings import Settings\n"
+        f"configure_logging(Settings(log_format={log_format!r}))\n"
+        f"for text in {forged!a}:\n"
+        "    structlog.get_logger().warning('sign_on.failed', reason=text)\n"
+        "    try:\n"
+        "        raise ValueError(text)\n"
+        "    except ValueError:\n"
+        "        structlog.get_logger().exception('request.crashed')\n"
+    )
+    written = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=True)
+    log = written.stderr.decode()
+
+    assert log.count("sign_on.failed") == log.count("request.crashed") == len(forged)
+    assert all(c.isprintable() or c == "\n" for c in log)
+    assert [line for line in log.splitlines() if line.startswith("2026-01-01")] == []
+
+
 def test_a_log_that_nobody_reads_any_more_stops_nothing(tmp_path: Path) -> None:
     server = Server(tmp_path, program=("-c", CRASHING))
     try:
