@@ -904,6 +904,41 @@ async def test_an_address_is_not_verified_by_what_the_provider_says_about_anothe
     assert opened == []
 
 
+async def test_s72_a_repeated_login_changes_no_role_and_confirms_no_address(tmp_path: Path, liar: LyingProvider) -> None:
+    liar.reset()
+    groups = [{"group": "eng", "workspace": "team", "role": "editor"}]
+    database = tmp_path / "data" / "flowrunner.db"
+    async with program_with(tmp_path, ("liar", liar.issuer), groups=groups) as program:
+        await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
+        token = (await program.services.sessions.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        body = json.dumps({"name": "team", "slug": "team"}).encode()
+        assert (await call(program.app, "POST", "/api/v1/workspaces", token=token, body=body)).status == 201
+        first = Browser(program)
+        given = await first.start("liar")
+        cookies = dict(first.cookies)
+        liar.claims, liar.nonce = {"email": "eve@example.com", "groups": []}, given["nonce"]
+        await first.come_back("liar", code="c", state=given["state"])
+        me = (await first.get("/api/v1/accounts/me")).json["id"]
+    change(database, "UPDATE accounts SET email_confirmed_at = NULL WHERE id = ?", me)
+
+    # A server that has just started knows the states that were used from its database alone.
+    async with program_with(tmp_path, ("liar", liar.issuer), groups=groups) as program:
+        repeated = Browser(program)
+        repeated.cookies = cookies
+        liar.claims = {"email": "eve@example.com", "groups": ["eng"]}
+        await repeated.come_back("liar", code="d", state=given["state"])
+
+    found = rows_of(
+        database,
+        "SELECT email_confirmed_at IS NULL, (SELECT count(*) FROM members WHERE account_id = id AND role = 'editor') "
+        "FROM accounts WHERE id = ?",
+        me,
+    )
+    assert first.is_logged_in
+    assert not repeated.is_logged_in
+    assert found == [(1, 0)]
+
+
 async def test_a_login_confirms_no_address_but_the_one_that_the_provider_has_verified(
     tmp_path: Path, liar: LyingProvider
 ) -> None:

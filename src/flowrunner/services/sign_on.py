@@ -209,13 +209,6 @@ class SignOn:
         identity, account = await self._known(provider, found, address=address)
         if account.is_disabled:
             raise SignOnFailed("disabled", "The account is disabled here")
-        if found.email is not None and not account.is_email_confirmed and is_address(found.email, account.email):
-            now, credential = self._clock.now(), f"provider:{provider.id}"
-            entry = confirmation_of(account, at=now, credential=credential, address=address)
-            # The address may have been changed since.
-            with contextlib.suppress(NotFound):
-                await self._accounts.confirm_email(account.id, account.email, at=now, audit=entry)
-        await self._group_roles.apply(provider, account, found)
         session = self._sessions.new_session(account.id, account.role, address=address, agent=agent, proof="provider")
         now = self._clock.now()
         is_open = await self._store.open(
@@ -228,6 +221,14 @@ class SignOn:
         )
         if not is_open:
             raise SignOnFailed("expired", "The login was used before, or the account was changed in the meantime")
+        # A login that is refused, such as a repeated one, changes nothing.
+        if found.email is not None and not account.is_email_confirmed and is_address(found.email, account.email):
+            now, credential = self._clock.now(), f"provider:{provider.id}"
+            entry = confirmation_of(account, at=now, credential=credential, address=address)
+            # The address may have been changed since.
+            with contextlib.suppress(NotFound):
+                await self._accounts.confirm_email(account.id, account.email, at=now, audit=entry)
+        await self._group_roles.apply(provider, account, found)
         return SignedOn(token=self._sessions.token_of(session), next=state.next)
 
     def _state_of(self, provider: Provider, cookie: str | None, returned: ProviderReturn) -> LoginState:
