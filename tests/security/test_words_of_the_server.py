@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from security.two_accounts import two_accounts_at, until
 
 SECRETS: Final = "/api/v1/accounts/me/secrets"
@@ -69,4 +71,32 @@ async def test_s65_a_secret_that_is_an_action_that_the_flow_names_changes_no_cou
         ("ask.1", "approved"),
         ("pick.1", "blocked_person"),
     ]
+    assert (ended["status"], ended["result"]) == ("completed", "right")
+
+
+HANDLES: Final = """
+nodes:
+  ask:
+    type: http.request
+    params: {url: "http://169.254.169.254/"}
+    next: {default: wrong, error.egress.forbidden: call, error: wrong}
+  call:
+    type: flow
+    params: {flow: child}
+    next: {default: wrong, error.egress.forbidden: end, error: wrong}
+  end: {type: return, params: {value: right}}
+  wrong: {type: return, params: {value: wrong}}
+"""
+
+
+@pytest.mark.parametrize("secret", ["egress.forbidden", "forbidden"])
+async def test_s65_a_secret_that_is_an_error_type_of_flowrunner_changes_no_course(tmp_path: Path, secret: str) -> None:
+    child = "nodes: {ask: {type: http.request, params: {url: 'http://169.254.169.254/'}}}"
+    async with two_accounts_at(tmp_path) as accounts:
+        assert (await accounts.mara.request("POST", SECRETS, {"key": "WORD", "value": secret})).status == 201
+        body = {"name": "child", "definition": child}
+        assert (await accounts.mara.request("POST", "/api/v1/flows", body)).status == 201
+        run = await accounts.mara.run(await accounts.mara.flow(HANDLES))
+        ended = await accounts.mara.ended(run.json["execution_id"])
+
     assert (ended["status"], ended["result"]) == ("completed", "right")

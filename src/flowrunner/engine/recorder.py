@@ -33,6 +33,7 @@ from flowrunner.domain.link_tokens import may_have_link_token, without_link_toke
 from flowrunner.domain.surrogates import without_lone_surrogates
 from flowrunner.domain.values import JSON, memory_of
 from flowrunner.domain.waits import parse_signal_key, signal_key
+from flowrunner.language.error_types import is_own_error
 from flowrunner.ports.event_codec import encode_event, fields_of
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.secrets import LONG_BYTES, Redactor
@@ -183,10 +184,14 @@ def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event
     for part in parts:
         part.update({name: next(redacted) for name in part})
     if error is not None:
-        own["error"] = replace(error, **of_error)
+        # A type of FlowRunner's own is a word of the flow language, on which the course of the flow depends.
+        own["error"] = replace(error, **of_error | ({"type": error.type} if is_own_error(error.type) else {}))
     if wait is not None:
         own["wait_for"] = replace(wait, **of_wait)
     if answer is not None:
+        match answer.get("error"):
+            case {"type": str(type)} if is_own_error(type):
+                of_answer["error"] = {**of_answer["error"], "type": type}
         own["payload"] = answer | of_answer
     if isinstance(event, SignalReceived):
         own["key"] = redacted_key(event.key, redactor)

@@ -51,6 +51,7 @@ _OF_EXECUTIONS: Final = (
     *("limit.workspace_queued", "limit.collect", "limit.steps", "node.fail"),
 )
 _CLASSES: Final = frozenset({*_KNOWN, *_OF_EXECUTIONS})
+_OTHER: Final = "other"
 _LOOSE_STATUS: Final = re.compile(r"(?:http[._]?)?([1-5])([\dx*]{0,2})", re.ASCII)
 # Flows define their own errors, so only a very similar word counts as a typing error.
 _TYPO: Final = 0.8
@@ -94,11 +95,16 @@ def class_of_error(type: str) -> str:
         return type
     family, _, member = type.partition(".")
     if not _is_status(family, member):
-        return "other"
+        return _OTHER
     if family != "sql":
         return f"{family}.{member[0]}xx"
     # A server may report any code.
-    return f"{family}.{member[:2]}xxx" if member[:2] in _SQL_CLASSES else "other"
+    return f"{family}.{member[:2]}xxx" if member[:2] in _SQL_CLASSES else _OTHER
+
+
+def is_own_error(type: str) -> bool:
+    """Return whether FlowRunner itself raises errors of this type."""
+    return class_of_error(type) != _OTHER
 
 
 def _is_status(family: str, member: str) -> bool:
