@@ -904,7 +904,9 @@ async def test_an_address_is_not_verified_by_what_the_provider_says_about_anothe
     assert opened == []
 
 
-async def test_s72_a_repeated_login_changes_no_role_and_confirms_no_address(tmp_path: Path, liar: LyingProvider) -> None:
+async def test_s72_a_repeated_login_changes_no_role_and_confirms_no_address(
+    tmp_path: Path, liar: LyingProvider
+) -> None:
     liar.reset()
     groups = [{"group": "eng", "workspace": "team", "role": "editor"}]
     database = tmp_path / "data" / "flowrunner.db"
