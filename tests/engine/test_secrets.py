@@ -133,6 +133,26 @@ async def test_secrets_are_hidden_in_a_wait_but_not_its_type_and_its_step(
     assert await engine.until_ended() is Status.COMPLETED
 
 
+async def test_a_secret_that_is_the_action_of_a_deadline_changes_no_course(engine: Machine) -> None:
+    await secret(engine, "KEY", "timeout")
+    await engine.save(
+        """
+        nodes:
+          ask: {type: wait, params: {key: go, timeout: 1h}, next: {timeout: late, default: other}}
+          late: {type: return, params: {value: late}}
+          other: {type: return, params: {value: other}}
+        """
+    )
+    await engine.start()
+    await engine.until_parked()
+
+    engine.clock.advance(hours=1)
+    engine.look_at_timers()
+
+    assert await engine.until_ended() is Status.COMPLETED
+    assert ending(await engine.events()).result == "late"
+
+
 async def test_a_link_that_answers_an_approval_is_hidden_wherever_it_stands(engine: Machine) -> None:
     link = f"{LINK_TOKEN_PREFIX}exec-1.abc_def"
     value: JSON = {link: [f"see {link}", {"n": 1, "deep": [{link: link}]}], "n": 2}

@@ -10,7 +10,7 @@ from flowrunner.engine import trial
 from flowrunner.engine.trial import EngineTrials
 from flowrunner.ports.node_trials import Trial, TrialContext
 from support.databases import MARA
-from support.dependencies import Machine
+from support.dependencies import Machine, secret
 from support.flows import flow_of
 
 FLOW: Final = """\
@@ -39,9 +39,9 @@ nodes:
 """
 
 
-async def tried(engine: Machine, node: str, **given: Any) -> Trial:
+async def tried(engine: Machine, node: str, *, flow: str = FLOW, **given: Any) -> Trial:
     return await EngineTrials(engine.deps).run(
-        flow_of(FLOW), node, TrialContext(**given), workspace_id=MARA, by=AccountId(MARA)
+        flow_of(flow), node, TrialContext(**given), workspace_id=MARA, by=AccountId(MARA)
     )
 
 
@@ -81,6 +81,19 @@ async def test_a_node_that_waits_opens_skips_or_fails_does_nothing_more(engine: 
     assert (skips.status, skips.params) == ("skipped", None)
     error: Any = fails.error
     assert (fails.status, error["type"], error["message"]) == ("failed", "gone.away", "It is gone")
+
+
+async def test_a_trial_shows_the_action_of_an_edge_as_an_execution_would(engine: Machine) -> None:
+    await secret(engine, "KEY", "blocked")
+    chooses = """
+    nodes:
+      named: {type: switch, params: {cases: [{when: "true", action: blocked}]}, next: {blocked: other}}
+      other: {type: switch, params: {cases: [{when: "true", action: blocked}]}}
+    """
+
+    named, other = await tried(engine, "named", flow=chooses), await tried(engine, "other", flow=chooses)
+
+    assert (named.action, other.action) == ("blocked", "***")
 
 
 async def test_a_trial_keeps_the_first_lines(engine: Machine) -> None:

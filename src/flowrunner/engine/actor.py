@@ -428,8 +428,10 @@ class ExecutionActor:
         self._events.record(event)
 
     def _record_known(self, event: Event) -> None:
-        """Record an event derived from earlier ones: a result that one of them contains is not redacted again."""
-        is_known = isinstance(event, NodeCompleted | ScopeEnded | Completed) and event.result is not None
+        """Record an event derived from earlier ones: what one of them contains is not redacted again."""
+        is_known = isinstance(event, NodeCompleted) or (
+            isinstance(event, ScopeEnded | Completed) and event.result is not None
+        )
         self._events.record(storable_again(event) if is_known else event)
 
     def _log_end(self, event: Ending | ScopeEnded) -> None:

@@ -106,8 +106,10 @@ async def storable_soon(event: Event, redactor: Redactor, *, edges: Collection[s
         async with redactor.lock:
             stored = await asyncio.to_thread(_storable, event, encoded, redactor)
     match event, stored.event:
-        case NodeCompleted(action=given), NodeCompleted(action=kept) as completed if given != kept and given in edges:
-            return storable_again(replace(completed, action=given))
+        case NodeCompleted() | NodeWaiting() as given, NodeCompleted() | NodeWaiting() as kept if (
+            given.action != kept.action and given.action in edges
+        ):
+            return storable_again(replace(kept, action=given.action))
         case _:
             return stored
 

@@ -114,7 +114,7 @@ class EngineTrials:
                     raise
                 outcome = cancelled_itself(place.node.name)
             return Trial(
-                **await _fields(outcome, redactor),
+                **await _fields(outcome, redactor, place.node.next),
                 has_effects=not node_type.pure,
                 node_type=place.node.type,
                 started_at=started_at,
@@ -277,11 +277,11 @@ class _RecordingType(NodeType[Any]):
         return await self._real.run(params, context)
 
 
-async def _fields(outcome: StepResult, redactor: Redactor) -> dict[str, Any]:
-    """Return the fields of a trial that its outcome decides."""
+async def _fields(outcome: StepResult, redactor: Redactor, edges: Collection[str]) -> dict[str, Any]:
+    """Return the fields of a trial that its outcome decides. For ``edges``, see `storable_soon`."""
     if isinstance(outcome, ErrorValue):
         return {"status": "failed", "error": (await storable_error_soon(outcome, redactor)).as_json()}
-    stored = (await storable_soon(outcome, redactor)).event
+    stored = (await storable_soon(outcome, redactor, edges=edges)).event
     match stored:
         case NodeCompleted():
             return {
