@@ -303,6 +303,27 @@ def test_executions_are_cancelled_one_after_the_other(
 
 
 @pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (["-y"], [(f"DELETE /executions/{ID}", None)]),
+        (["--dry-run"], [("POST /executions:batch?dry_run=true", {"action": "cancel", "ids": [ID]})]),
+    ],
+)
+def test_an_execution_that_is_named_twice_is_changed_once(
+    monkeypatch: pytest.MonkeyPatch, given: list[str], asked: list[tuple[str, Any]]
+) -> None:
+    status = {"id": ID, "status": "running"}
+    answers = {
+        f"DELETE /executions/{ID}": OK, f"GET /executions/{ID}": status,
+        "POST /executions:batch?dry_run=true": {"total": 1, "executions": [status]},
+    }  # fmt: skip
+
+    server, *_ = say(monkeypatch, ["cancel", ID, ID, *given], answers)
+
+    assert [(one, body) for one, body, _ in server.sent] == asked
+
+
+@pytest.mark.parametrize(
     ("action", "status", "code", "said"),
     [
         ("cancel", "running", 0, "Dry run: 1 execution would be cancelled. Nothing was changed\n"),

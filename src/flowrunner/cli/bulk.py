@@ -62,13 +62,15 @@ def change_named(client: Client, names: Sequence[str], change: Callable[[str], o
             done if a beginning names no execution, or several.
     """
     code = OK
-    for id in [execution_id(client, name) for name in names]:
+    # Each once: of one that is named twice, the second change would be refused.
+    ids = dict.fromkeys([execution_id(client, name) for name in names])
+    for id in ids:
         try:
             change(id)
         except (CommandFailed, ApiError) as error:
             why = exit_code(error) if isinstance(error, ApiError) else error.exit_code
             # Without a right, a confirmation or a server, the next one would be refused, too.
-            if len(names) == 1 or why not in (INVALID, NOT_FOUND):
+            if len(ids) == 1 or why not in (INVALID, NOT_FOUND):
                 raise
             if isinstance(error, ApiError):
                 report(error, about=id)
