@@ -146,6 +146,7 @@ def test_no_argument_leads_away_at_servers_that_read_parameters_or_decode_twice(
             "%25c0%25ae%25c0%25ae",
             "%25%63%30%25%61%66",
         ),
+        *("%f8%80%80%80%ae%f8%80%80%80%ae", "%FC%80%80%80%80%AE", "%uff0e%uff0e", "a%uFF0f..", "%uff3c", "%25fc%2580"),
     ],
 )
 def test_s76_no_argument_leads_away_at_servers_that_decode_longer_forms_of_ascii(x: str) -> None:

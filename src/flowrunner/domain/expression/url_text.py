@@ -26,8 +26,9 @@ _MOST_CHARACTERS: Final = 8192
 # Servers that decode a segment before they look at it, some of them twice, take these for its end, too.
 _BETWEEN_SEGMENTS: Final = re.compile(r"[/\\]")
 _ENCODED_ASCII: Final = re.compile("%([0-7][0-9a-f])", re.IGNORECASE)
-# Longer forms of ASCII, which no UTF-8 has and some servers decode: `%c0%ae` and `%u002e` for a dot.
-_LONGER_FORM: Final = re.compile("%(?:c[01]%|e0%[89]|f0%8|u00[0-7])", re.IGNORECASE)
+# Longer forms of ASCII, which no UTF-8 has and some servers decode: `%c0%ae` and `%u002e` for a dot; and
+# those of full width, such as `%uff0e`.
+_LONGER_FORM: Final = re.compile("%(?:c[01]%|e0%[89]|f0%8|f8%8|fc%8|u00[0-7]|uff[0-5])", re.IGNORECASE)
 _MOST_DECODINGS: Final = 4
 
 
