@@ -13,7 +13,7 @@ import unicodedata
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import pytest
@@ -591,8 +591,11 @@ def archive(*, method: int = zipfile.ZIP_DEFLATED) -> bytearray:
     return bytearray(written.getvalue())
 
 
+_METHODS: Final = {"lzma": zipfile.ZIP_LZMA, "bzip2": zipfile.ZIP_BZIP2}
+
+
 def damaged(what: str) -> bytes:
-    content = archive()
+    content = archive(method=_METHODS.get(what, zipfile.ZIP_DEFLATED))
     entry = content.index(b"PK\x01\x02")
     match what:
         case "encrypted":
@@ -600,15 +603,15 @@ def damaged(what: str) -> bytes:
             content[entry + 8] |= 1
         case "another method":
             content[8] = content[entry + 10] = 99
-        case "other data":
-            content[45:60] = b"\xff" * 15
+        case "other data" | "lzma" | "bzip2":
+            content[50:60] = b"\xff" * 10
         case _:
             content[entry + 46] = 0xFF
             content[entry + 9] |= 8
     return bytes(content)
 
 
-@pytest.mark.parametrize("what", ["encrypted", "another method", "other data", "a name that is no text"])
+@pytest.mark.parametrize("what", ["encrypted", "another method", "other data", "a name that is no text", *_METHODS])
 def test_s57_an_archive_that_cannot_be_read_is_told_without_a_traceback(user: User, what: str) -> None:
     content = damaged(what)
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\nContent-Length: {len(content)}\r\n\r\n"

@@ -35,8 +35,10 @@ _WORDS: Final = {"create": "created", "update": "changed", "none": "unchanged", 
 # The path of a fault of one of the flows of a request.
 _OF_A_FLOW: Final = re.compile(r"flows\.([0-9]{1,4})\.")
 _LARGEST_ARCHIVE_BYTES: Final = 1024 * 1024 * 1024
-# What the library raises for archives that are damaged, encrypted or compressed in another way.
+# What the library raises for archives that are damaged or encrypted.
 _UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError)
+# Other methods, which no server uses, raise other errors, and one of them takes as much memory as an archive says.
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def apply(places: Sequence[str], *, prune: bool, dry_run: bool, yes: bool) -> None:
@@ -76,9 +78,10 @@ def export(directory: Path) -> None:
     rows = []
     try:
         documents = _documents_in(archive)
-        directory.mkdir(parents=True, exist_ok=True)
     except _UNREADABLE:
         raise UnreadableAnswer("The answer is not an archive of flows") from None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(directory, error) from None
     for name, document in documents:
@@ -93,6 +96,8 @@ def export(directory: Path) -> None:
 def _documents_in(archive: bytes) -> list[tuple[str, bytes]]:
     """Return the flows in an archive by name. Raises: those of `_UNREADABLE`."""
     with zipfile.ZipFile(BytesIO(archive)) as opened:
+        if any(entry.compress_type not in _METHODS for entry in opened.infolist()):
+            raise zipfile.BadZipFile("Compressed in another way")
         if sum(entry.file_size for entry in opened.infolist()) > _LARGEST_ARCHIVE_BYTES:
             raise CommandFailed("The archive of the flows is too large", FAILED)
         return [(unquote(entry.filename.removesuffix(".yaml")), opened.read(entry)) for entry in opened.infolist()]
