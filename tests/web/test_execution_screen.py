@@ -956,14 +956,17 @@ def test_paper_is_light_and_has_no_navigation(tab: Tab, api: Client) -> None:
     expect(page.locator("header .pill")).to_have_css("print-color-adjust", "exact")
 
 
-def test_the_question_before_a_cancellation_names_the_handlers_that_the_flow_has(tab: Tab, api: Client) -> None:
+@pytest.mark.parametrize("handlers", ["on_finish: tell", "on_failure: tell\non_finish: tell"])
+def test_the_question_before_a_cancellation_names_the_handlers_that_the_flow_has(
+    tab: Tab, api: Client, handlers: str
+) -> None:
     nodes = "{wait: {type: delay, params: {duration: 10m}}, tell: {type: log, params: {message: it ends}}}"
-    id = api.run(api.new_flow(f"on_finish: tell\nnodes: {nodes}\n"))
+    id = api.run(api.new_flow(f"{handlers}\nnodes: {nodes}\n"))
     api.until_it_waits(id)
     page = tab.go(f"/executions/{id}")
     page.locator("[data-node=tell]").wait_for()
     page.get_by_role("button", name="Cancel…").click()
-    expect(page.get_by_role("dialog")).to_contain_text("Then the flow's on_finish runs.")
+    expect(page.get_by_role("dialog")).to_contain_text("Then the flow's on_finish runs, if it has one.")
     page.get_by_role("checkbox", name="Also stop on_failure and on_finish").check()
     page.get_by_role("button", name="Cancel the execution").click()
 

@@ -16,7 +16,7 @@ export const actions = {
   rerunTooLong: "The input is too long to be edited here, and stays as it is. The API and the command line take another one.",
   cancelTitle: "Cancel this execution?",
   cancelHint: "Running nodes are stopped, and waiting ones are abandoned.",
-  cancelFinishes: " Then the flow's on_finish runs.",
+  cancelFinishes: " Then the flow's on_finish runs, if it has one.",
   cancelForce: "Also stop on_failure and on_finish",
   cancelled: "The execution is cancelled",
   keepRunning: "Keep it running",

@@ -122,7 +122,7 @@ export function CancelDialog({ store, onClose }: { store: ExecutionStore; onClos
   const isForced = useSignal(false);
   const action = useAction();
   // Without a graph, nothing is known of them.
-  const handles = (end: "failure" | "finish") => store.graph.value?.nodes.some((node) => node.handles === end) ?? true;
+  const hasHandlers = store.graph.value?.nodes.some((node) => node.handles !== undefined) ?? true;
   async function cancel(): Promise<void> {
     await api.delete("/api/v1/executions/{id}", { path: { id: store.id }, query: { force: isForced.value } });
     await store.load();
@@ -131,8 +131,8 @@ export function CancelDialog({ store, onClose }: { store: ExecutionStore; onClos
   }
   return (
     <Confirm title={ofActions.cancelTitle} action={ofActions.cancelIt} keep={ofActions.keepRunning} busy={action.busy} onConfirm={() => action.run(cancel)} onClose={onClose}>
-      <p class="muted">{ofActions.cancelHint}{handles("finish") && ofActions.cancelFinishes}</p>
-      {(handles("finish") || handles("failure")) && <label class="check"><input type="checkbox" checked={isForced.value} onChange={(event) => (isForced.value = event.currentTarget.checked)} />{ofActions.cancelForce}</label>}
+      <p class="muted">{ofActions.cancelHint}{hasHandlers && ofActions.cancelFinishes}</p>
+      {hasHandlers && <label class="check"><input type="checkbox" checked={isForced.value} onChange={(event) => (isForced.value = event.currentTarget.checked)} />{ofActions.cancelForce}</label>}
     </Confirm>
   );
 }
