@@ -116,6 +116,11 @@ test("conditions are expressions without braces", () => {
   expect(offered("nodes:\n  a:\n    type: switch\n    params:\n      cases:\n        - when: |")).toContain("input");
 });
 
+test("a key that all objects have is one of the others of a schema", () => {
+  const schema = new FlowSchema({ properties: { a: {} }, additionalProperties: { type: "string" } });
+  expect(schema.at(["toString"], { toString: "x" })).toEqual([{ type: "string" }]);
+});
+
 test("maps go on in a line below", () => {
   expect(chosen("nodes:\n  a:\n    type: log\n    par|", "params")).toBe("nodes:\n  a:\n    type: log\n    params:\n      ");
   expect(chosen("nodes:\n  a: {type: log, par|}", "params")).toBe("nodes:\n  a: {type: log, params: }");

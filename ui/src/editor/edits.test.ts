@@ -69,6 +69,13 @@ test("a node before another one takes over what leads to it, and the start of th
   expect(parse(first)).toEqual({ start: "c", nodes: { a: { type: "return", next: { error: "b" } }, b: { type: "log", next: "c" }, c: { type: "log", next: "a" } } });
 });
 
+test("a node before one that handles an end of the flow handles it instead", () => {
+  const text = "on_failure: tell\non_finish: 'tell' # always\nnodes:\n  a: {type: log}\n  tell: {type: return}\n";
+  const changed = insertBefore(text, ["nodes", "tell"], "log", { type: "log" })!;
+  expect(parse(changed)).toEqual({ on_failure: "log", on_finish: "log", nodes: { a: { type: "log" }, tell: { type: "return" }, log: { type: "log", next: "tell" } } });
+  expect(changed).toContain("on_finish: 'log' # always\n");
+});
+
 test("a key without a colon gets a value within braces", () => {
   expect(set("{a, b: 1}", ["a"], 2)).toBe("{a: 2, b: 1}");
 });

@@ -193,12 +193,17 @@ export function insertAfter(text: string, node: Keys, name: string, added: Reado
   return applyChange(linked, { from: at, to: at, insert: isAtStart ? " ".repeat(indent) + line : `\n${" ".repeat(indent)}${line.replace(/\n$/, "")}` });
 }
 
-/** Add a node before another one: what led to that one leads to it, and it leads to that one. */
+/** Keys of a scope that name a node of it. */
+export const NAMING = ["start", "on_failure", "on_finish"];
+
+/** Add a node before another one: what led to that one, or named it, leads to it or names it, and it leads to that one. */
 export function insertBefore(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>): string | null {
   const next = String(node.at(-1));
-  const start = [...node.slice(0, -2), "start"];
   let linked = redirect(text, node, () => name);
-  if (linked !== null && valueAt(linked, start) === next) linked = changed(linked, setIn(linked, start, name));
+  for (const each of NAMING) {
+    const key = [...node.slice(0, -2), each];
+    if (linked !== null && valueAt(linked, key) === next) linked = changed(linked, setIn(linked, key, name));
+  }
   return linked && changed(linked, setIn(linked, [...node.slice(0, -1), name], { ...added, next }));
 }
 

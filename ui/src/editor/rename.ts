@@ -1,12 +1,10 @@
 /** Another name for a node: changed wherever the document names it. */
 import { isMap as isYamlMap, isScalar, isSeq, parseDocument, visit, type Pair, type Scalar, type YAMLMap } from "yaml";
-import type { TextChange } from "./edits";
+import { NAMING, type TextChange } from "./edits";
 import type { Keys } from "./place";
 
 type Range = readonly [number, number];
 
-/** Keys of a scope that name a node of it. */
-const NAMING = ["start", "on_failure", "on_finish"];
 /** Keys of a test whose keys, or items, name nodes. */
 const TESTED = ["mocks", "approvals", "tries", "path"];
 

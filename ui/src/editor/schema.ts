@@ -30,7 +30,7 @@ export class FlowSchema {
 
   private child(schema: Readonly<Record<string, unknown>>, key: string | number): Schema[] {
     if (typeof key === "number") return Array.isArray(schema.items) ? [schema.items[key] as Schema] : present(schema.items);
-    if (isMap(schema.properties) && key in schema.properties) return present(schema.properties[key]);
+    if (isMap(schema.properties) && Object.hasOwn(schema.properties, key)) return present(schema.properties[key]);
     return present(schema.additionalProperties);
   }
 
@@ -67,9 +67,9 @@ function fits(condition: Readonly<Record<string, unknown>>, value: unknown): boo
   if ("const" in condition && condition.const !== value) return false;
   if (Array.isArray(condition.enum) && !condition.enum.includes(value)) return false;
   if (typeof condition.pattern === "string" && typeof value === "string" && !new RegExp(condition.pattern).test(value)) return false;
-  if (Array.isArray(condition.required) && (!isMap(value) || condition.required.some((key) => !(String(key) in value)))) return false;
+  if (Array.isArray(condition.required) && (!isMap(value) || condition.required.some((key) => !Object.hasOwn(value, String(key))))) return false;
   if (!isMap(condition.properties) || !isMap(value)) return true;
-  return Object.entries(condition.properties).every(([key, inner]) => !(key in value) || !isMap(inner) || fits(inner, value[key]));
+  return Object.entries(condition.properties).every(([key, inner]) => !Object.hasOwn(value, key) || !isMap(inner) || fits(inner, value[key]));
 }
 
 export function isOfType(value: unknown, type: unknown): boolean {

@@ -48,6 +48,10 @@ test.each(["", "a: 1", "nodes: text", "nodes: [1]", "- 1"])("a document without 
   expect(graphOf(parse(text))).toBeNull();
 });
 
+test("a start that no node has begins no graph, whatever objects have of their own", () => {
+  expect(graphOf(parse("start: toString\nnodes: {a: {type: log}}"))!.nodes.map(({ id, isStart }) => [id, isStart])).toEqual([["a", true]]);
+});
+
 test.each(["nodes: {a: }", "nodes: {a: {next: [b]}, b: 1}", "nodes: {a: {type: 3, nodes: {x: {}}, branches: {l: 1}}}"])("a half-written document (%s) has a graph", (text) => {
   expect(graphOf(parse(text))!.nodes.length).toBeGreaterThan(0);
 });

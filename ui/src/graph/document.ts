@@ -139,7 +139,7 @@ export function edgesOf(node: Values): [action: string, target: string][] {
 
 /** Return the first node: `start`, or the first that nothing leads to, or the first. */
 function startOf(holder: Values, nodes: Values, handlers: ReadonlyMap<unknown, unknown>): string | undefined {
-  if (typeof holder.start === "string" && holder.start in nodes) return holder.start;
+  if (typeof holder.start === "string" && Object.hasOwn(nodes, holder.start)) return holder.start;
   const reached = new Set<string>();
   for (const [name, node] of Object.entries(nodes)) {
     if (!isMap(node)) continue;

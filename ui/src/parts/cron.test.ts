@@ -20,6 +20,6 @@ test.each([
   expect(inWords(expression)).toBe(words);
 });
 
-test.each(["", "@reboot", "0 0 2 * * *", "0 24 * * *", "0 0 */2 * 1", "0 0 * * 1/2", "0 0 * *", "x".repeat(100_000)])("%s has no words", (expression) => {
+test.each(["", "@reboot", "constructor", "0 0 2 * * *", "0 24 * * *", "0 0 */2 * 1", "0 0 * * 1/2", "0 0 * *", "x".repeat(100_000)])("%s has no words", (expression) => {
   expect(inWords(expression)).toBeUndefined();
 });

@@ -1,9 +1,9 @@
 /** Cron expressions in words. Loaded where one is shown. */
 
-const MACROS: Record<string, string> = {
-  "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0", "@daily": "0 0 * * *",
-  "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
-};
+const MACROS = new Map([
+  ["@yearly", "0 0 1 1 *"], ["@annually", "0 0 1 1 *"], ["@monthly", "0 0 1 * *"], ["@weekly", "0 0 * * 0"], ["@daily", "0 0 * * *"],
+  ["@midnight", "0 0 * * *"], ["@hourly", "0 * * * *"],
+]);
 const MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const WEEKDAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const ORDINALS = ["first", "second", "third", "fourth", "fifth"];
@@ -15,7 +15,7 @@ const MOST_LISTED = 6;
  * misread.
  */
 export function inWords(expression: string): string | undefined {
-  const fields = (MACROS[expression.toLowerCase()] ?? expression).trim().toUpperCase().split(/\s+/, 6);
+  const fields = (MACROS.get(expression.toLowerCase()) ?? expression).trim().toUpperCase().split(/\s+/, 6);
   const [minute = "", hour = "", day = "", month = "", weekday = ""] = fields;
   // A step of days beside weekdays is an "and", and weeks begin on Sunday.
   if (fields.length !== 5 || (day.startsWith("*/") && weekday !== "*") || weekday.includes("/")) return undefined;

@@ -105,7 +105,7 @@ const TRIGGERS = {
 export type NewTrigger = keyof typeof TRIGGERS;
 
 export function isNewTrigger(name: string | null): name is NewTrigger {
-  return name !== null && name in TRIGGERS;
+  return name !== null && Object.hasOwn(TRIGGERS, name);
 }
 
 /** Return the text with one more trigger, with what was chosen for it, and the place of that in it; null if the text cannot be changed. */
