@@ -844,6 +844,7 @@ def test_s55_the_time_of_a_refusal_tells_nothing(account: Client) -> None:
 
     # A refusal is answered at a fixed time after its request, so the order of the two is chance.
     # The event loop rounds to whole milliseconds.
+    assert REFUSAL_SECONDS >= 0.05
     assert min(times["known"] + times["unknown"]) >= REFUSAL_SECONDS - 0.001
     slower = sum(k > u for k in times["known"] for u in times["unknown"]) / 60**2
     assert 0.2 < slower < 0.8
@@ -1004,7 +1005,7 @@ def test_s63_long_requests_of_one_workspace_that_wait_for_results_delay_no_other
         assert reply.status == 202
         assert not any(each.done() for each in waiting)
         for each in account.get("/api/v1/executions", limit=1000).json["executions"]:
-            account.post(f"/api/v1/executions/{each['id']}/cancel")
+            assert account.delete(f"/api/v1/executions/{each['id']}").status == 200
 
 
 async def test_a_request_reserves_the_memory_of_its_body_twice_first_of_all_strangers_then_of_the_workspace(

@@ -187,6 +187,7 @@ def test_references_lead_into_lists_and_to_names_of_any_characters(tmp_path: Pat
 
     names, report = imported("openapi", tmp_path / "spec.json", tmp_path)
 
+    assert names == ["first", "second"]
     for name in names:
         assert document(name, tmp_path)["inputs"] == {"page": {"type": "integer", "required": False}}
     for gone in ("#/paths/~1c/get/parameters/7", "#/components/parameters/Gone"):

@@ -1,6 +1,5 @@
 """Effects of executions on each other: who is told of what, and who takes the slot that another one leaves."""
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
@@ -191,6 +190,7 @@ async def test_one_that_got_a_slot_during_an_outage_advances_too() -> None:
     links = Links(world)
     links.release_slot("k")
 
+    # After an outage, all that hold a slot are resumed, some of them once more, which is harmless.
     assert set(await links.all_done()) == {("resume", "e1", MARA), ("resume", "e2", MARA)}
 
 
@@ -229,4 +229,3 @@ async def test_a_start_of_a_server_that_lost_the_journal_may_be_tried_again_unle
         await links.start(new, FLOW, {})
 
     assert links.did == [("start", "exec-1")]
-    await asyncio.sleep(0)
