@@ -1,7 +1,9 @@
 """Programs that tests fork instead of starting them: they must not see the difference."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import pytest
 
 from support.asgi import program_at
 from support.databases import newest_schema
-from support.preloaded import ForkedProcess
+from support.preloaded import ForkedProcess, _parent
 from support.server import clean_environment
 
 _FACTS = """
@@ -101,6 +103,19 @@ def test_many_threads_can_wait_for_the_same_end(tmp_path: Path) -> None:
 
         with ThreadPoolExecutor(16) as threads:
             assert set(threads.map(process.wait, [30] * 16)) == {0}
+
+
+def test_one_who_asks_for_a_program_and_ends_at_once_ends_no_other(tmp_path: Path) -> None:
+    told, telling = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    told.close()
+    request = json.dumps([["-c", "pass"], str(tmp_path), {}]).encode()
+    with telling, Path(os.devnull).open("r+b") as nothing:
+        socket.send_fds(_parent(), [request], [telling.fileno(), *[nothing.fileno()] * 3])
+
+    process, read = forked("-c", "print('still here')", at=tmp_path)
+
+    assert process.wait(30) == 0
+    assert read() == "still here\n"
 
 
 async def test_the_new_database_of_a_program_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

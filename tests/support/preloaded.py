@@ -186,7 +186,8 @@ def _fork_for_requests(control: socket.socket) -> Any:
                 return json.loads(request)
             for file in files:
                 os.close(file)
-            os.write(telling, str(pid).encode())
+            with contextlib.suppress(OSError):  # the one who asked has ended meanwhile
+                os.write(telling, str(pid).encode())
             watched = os.pidfd_open(pid)
             running[watched] = (pid, telling)
             ready.register(watched, select.POLLIN)
