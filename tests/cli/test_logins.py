@@ -23,7 +23,7 @@ import click
 import pytest
 
 from cli.command import flowrunner, on_a_terminal, start_flowrunner
-from client.scripted import Step, answer, error, hang_up, scripted
+from client.scripted import answer, scripted
 from flowrunner.cli.browser_login import _first_that_works, log_in_by_browser
 from flowrunner.cli.common import CommandFailed, common
 from flowrunner.cli.connection import Target, find_target, refreshed
@@ -351,28 +351,6 @@ def test_a_login_that_has_lived_for_half_its_time_is_renewed_once(account: Clien
     assert context["token"] != before
     assert context["refresh_at"] > time.time()
     assert flowrunner("whoami", at=tmp_path).returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("first", "refreshes"),
-    [(hang_up, 1), (error(502, "bad_gateway"), 1), (error(429, "too_many_requests", Retry_After="60"), 2)],
-)
-def test_a_login_whose_renewal_may_have_been_done_is_not_renewed_again(
-    first: Step, refreshes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    renewed = answer(200, {"token": "new", "expires_at": "2100-01-01T00:00:00Z", "account_id": "acc-1"})
-    with scripted(first, renewed) as server, click.Context(click.Command("whoami")):
-        contexts = Contexts("one", {"one": Context(url=server.url, token="old", refresh_at=time.time() - 1)})
-        contexts.save()
-        target = Target(url=server.url, token="old", name="one", is_stored=True)
-
-        tokens = [refreshed(target, load_contexts()).token for _ in range(2)]
-
-    assert server.heads() == ["POST /api/v1/auth/refresh HTTP/1.1"] * refreshes
-    assert tokens == ["old", "new" if refreshes > 1 else "old"]
-    assert ("run 'flowrunner login'" in capsys.readouterr().err) is (refreshes == 1)
 
 
 def test_a_command_takes_the_token_that_another_one_got_while_it_waited(

@@ -16,7 +16,7 @@ from flowrunner.cli.contexts import Context, Contexts, changing_contexts, load_c
 from flowrunner.domain.duration import parse_duration
 
 if TYPE_CHECKING:
-    from flowrunner.client import Client, ClientError
+    from flowrunner.client import Client
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # Attempts of a request may begin within this time. People wait meanwhile, and programs have their own repeats.
@@ -24,8 +24,8 @@ _RETRY_SECONDS: Final = 3.0
 # A server answers by itself after 32 s: its words are worth more than the end of the wait.
 _REQUEST_SECONDS: Final = 40.0
 _LONGEST_TOKEN: Final = 8192
-# The end of the year 9999.
-_NEVER: Final = 253402300799.0
+# Between two renewals of a login: longer than an attempt, and than a server accepts a token that was exchanged.
+_PAUSE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,51 +141,47 @@ def _context_of(url: str, contexts: Contexts) -> str | None:
 
 def refreshed(target: Target, contexts: Contexts) -> Target:
     """Exchange the token of a login that has passed half of its life, so that a user who works stays logged in."""
-    if target.name is None or not target.is_stored:
+    name = target.name
+    if name is None or not target.is_stored or not _is_due(contexts.by_name[name]):
         return target
-    if not _is_old(contexts.by_name[target.name]):
-        return target
+    try:
+        with changing_contexts() as current:
+            context = current.by_name.get(name)
+            if context is None or context.url != target.url:
+                return target
+            target = replace(target, token=current.get(name).token)
+            if _is_due(context) and (answer := _renewal(target, current, name)) is not None:
+                target = replace(target, token=answer["token"])
+                put_login(current, name, context, answer)
+    except click.UsageError as error:
+        # The disk is full, for example. The command needs no file.
+        warn(f"the login cannot be renewed: {error.message}")
+    return target
+
+
+def _renewal(target: Target, contexts: Contexts, name: str) -> Mapping[str, str] | None:
+    """Ask the server for a new token; return it and its end, or None if there is none."""
     from flowrunner.client import ClientError
+    from flowrunner.client.answers import text_of
 
-    with changing_contexts() as current:
-        if target.name not in current.by_name:
-            return target
-        context = current.by_name[target.name]
-        if not _is_old(context):
-            return replace(target, token=current.get(target.name).token)
-        # A second refresh of the same token looks like theft, and ends the login. A command that loses the answer, or
-        # is killed before it, leaves the token as one that is used until it ends.
-        _put(current, target.name, replace(context, refresh_at=_NEVER))
-        try:
-            with open_client(target) as client:
-                answer = client.request("POST", "/auth/refresh").object()
-        except ClientError as error:
-            # The command itself will say what is wrong.
-            if _is_undone(error):
-                _put(current, target.name, context)
-            else:
-                warn("the login may not have been renewed: when its session has ended, run 'flowrunner login'")
-            return target
-        put_login(current, target.name, context, answer)
-        return replace(target, token=answer["token"])
-
-
-def _put(contexts: Contexts, name: str, context: Context) -> None:
-    contexts.by_name[name] = context
+    now = time.time()
+    # First, for a command that is killed or loses the answer: the next attempt comes when this one is certainly over.
+    contexts.by_name[name] = replace(contexts.by_name[name], asked_at=now, refresh_at=now + _PAUSE_SECONDS)
     contexts.save()
+    try:
+        with open_client(replace(target, workspace=None)) as client:
+            # Refused if an earlier attempt had exchanged the token: another exchange of it would look like theft. Who
+            # lacks a second factor may read this.
+            client.get("/identities")
+            answer = client.request("POST", "/auth/refresh").object()
+            return {name: text_of(answer, name) for name in ("token", "expires_at")}
+    except ClientError:
+        return None  # the command itself will say what is wrong
 
 
-def _is_undone(error: "ClientError") -> bool:
-    """Return whether an error means that the server has not refreshed the token, and may do so later."""
-    from flowrunner.client import ApiError, ServerUnreachable
-
-    if isinstance(error, ServerUnreachable):
-        return not error.was_sent
-    return isinstance(error, ApiError) and 401 < error.status < 500
-
-
-def _is_old(context: Context) -> bool:
-    return context.refresh_at is not None and time.time() >= context.refresh_at
+def _is_due(context: Context) -> bool:
+    """Return whether the token should be exchanged; also if the clock was set back, by which it may have expired."""
+    return context.refresh_at is not None and not (context.asked_at or 0.0) <= time.time() < context.refresh_at
 
 
 def put_login(contexts: Contexts, name: str, context: Context, answer: Mapping[str, Any]) -> None:
@@ -194,4 +190,7 @@ def put_login(contexts: Contexts, name: str, context: Context, answer: Mapping[s
 
     now = time.time()
     expires_at = datetime.fromisoformat(answer["expires_at"]).timestamp()
-    contexts.put(name, replace(context, token=answer["token"], refresh_at=(now + expires_at) / 2))
+    half = (now + expires_at) / 2
+    # The clock may be days ahead of the server's.
+    refresh_at = half if half > now else now + _PAUSE_SECONDS
+    contexts.put(name, replace(context, token=answer["token"], asked_at=now, refresh_at=refresh_at))

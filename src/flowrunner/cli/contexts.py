@@ -31,7 +31,8 @@ class Context:
         account: E-mail address of the account that has logged in.
         token: Its token, unless that is in the keyring.
         is_in_keyring: The keyring of the system has the token.
-        refresh_at: The moment, in seconds since 1970, after which the token of a login is exchanged for a new one.
+        asked_at: The moment, in seconds since 1970, at which the server was last asked for a token.
+        refresh_at: The moment after which the token of a login is exchanged for a new one.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Context:
     account: str | None = None
     token: str | None = field(default=None, repr=False)
     is_in_keyring: bool = False
+    asked_at: float | None = None
     refresh_at: float | None = None
 
 
@@ -71,7 +73,9 @@ class Contexts:
     def forget_token(self, name: str) -> None:
         if self.by_name[name].is_in_keyring:
             _drop_from_keyring(name)
-        self.by_name[name] = replace(self.by_name[name], token=None, is_in_keyring=False, refresh_at=None, account=None)
+        self.by_name[name] = replace(
+            self.by_name[name], token=None, is_in_keyring=False, asked_at=None, refresh_at=None, account=None
+        )
 
     def save(self) -> None:
         """Write the file, which only the user can read, as a whole."""
@@ -82,9 +86,13 @@ class Contexts:
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
         with _writing(path):
             temporary.unlink(missing_ok=True)
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(f"{text}\n")
-            temporary.replace(path)
+            try:
+                with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(f"{text}\n")
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)  # it may have a token
+                raise
 
 
 def load_contexts() -> Contexts:

@@ -1,0 +1,186 @@
+"""Renewals of logins: what fails, and what a user has after it."""
+
+import contextlib
+import resource
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import pytest
+
+from client.scripted import Step, answer, error, hang_up, scripted
+from flowrunner.cli.connection import find_target, refreshed
+from flowrunner.cli.contexts import Context, Contexts, load_contexts
+
+IS_ALIVE = answer(200, {"identities": []})
+RENEWED = answer(200, {"token": "new", "expires_at": "2030-01-02T00:00:00Z", "account_id": "acc-1"})
+ASK, RENEW = "GET /api/v1/identities HTTP/1.1", "POST /api/v1/auth/refresh HTTP/1.1"
+STANDBY = error(503, "unavailable", Retry_After="1")
+
+
+class OldLogin:
+    """A login that has lived for half its time, at noon of 2030-01-01; `now` is the moment of the user's clock."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+        self.noon = datetime(2030, 1, 1, 12, tzinfo=UTC).timestamp()
+        self.now = self.noon
+        monkeypatch.setattr("flowrunner.cli.connection.time", SimpleNamespace(time=lambda: self.now))
+
+    def store(self, url: str, *, asked_at: float | None = None, refresh_at: float | None = None) -> None:
+        context = Context(url=url, token="old", asked_at=asked_at, refresh_at=refresh_at or self.noon - 1)
+        Contexts("one", {"one": context}).save()
+
+    def use(self) -> str | None:
+        """Return the token that a command uses."""
+        with click.Context(click.Command("whoami")):
+            contexts = load_contexts()
+            return refreshed(find_target(contexts), contexts).token
+
+    @property
+    def stored(self) -> Context:
+        return load_contexts().by_name["one"]
+
+
+@pytest.fixture
+def old_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OldLogin:
+    return OldLogin(tmp_path, monkeypatch)
+
+
+def interrupt(connection: socket.socket) -> None:
+    """Press Ctrl-C while the request is under way."""
+    thread = threading.main_thread().ident
+    assert thread is not None
+    signal.pthread_kill(thread, signal.SIGINT)
+    with contextlib.suppress(OSError):
+        connection.recv(1)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        hang_up, STANDBY, error(500, "internal_error"), error(502, "bad_gateway"), error(504, "gateway_timeout"),
+        error(429, "too_many_requests", Retry_After="60"), answer(200, ["no token"]), answer(200, {}),
+    ],
+)  # fmt: skip
+def test_a_renewal_that_fails_is_tried_again_a_minute_later(failure: Step, old_login: OldLogin) -> None:
+    with scripted(IS_ALIVE, failure, IS_ALIVE, RENEWED) as server:
+        old_login.store(server.url)
+
+        tokens = [old_login.use(), old_login.use()]
+        heads = server.heads()
+        old_login.now += 61
+        tokens += [old_login.use(), old_login.use()]
+
+    assert heads == [ASK, RENEW]
+    assert server.heads() == [ASK, RENEW] * 2
+    assert tokens == ["old", "old", "new", "new"]
+
+
+def test_a_failover_of_an_hour_costs_no_login(old_login: OldLogin) -> None:
+    # Each is asked again for three seconds.
+    with scripted(*[error(503, "unavailable", Retry_After="9")] * 60, IS_ALIVE, RENEWED) as server:
+        old_login.store(server.url)
+        for _ in range(60):
+            assert old_login.use() == "old"
+            old_login.now += 61
+
+        assert old_login.use() == "new"
+    assert server.heads() == [ASK] * 61 + [RENEW]
+
+
+def test_a_renewal_whose_answer_was_lost_is_not_repeated_as_a_thief_would(old_login: OldLogin) -> None:
+    ended = error(401, "unauthorized")
+    with scripted(IS_ALIVE, hang_up, ended, ended) as server:
+        old_login.store(server.url)
+        for _ in range(3):
+            assert old_login.use() == "old"
+            old_login.now += 61
+
+    assert server.heads() == [ASK, RENEW, ASK, ASK]
+
+
+@pytest.mark.parametrize("before", [[], [IS_ALIVE]])
+def test_a_renewal_that_is_interrupted_is_tried_again(before: list[Step], old_login: OldLogin) -> None:
+    with scripted(*before, interrupt, IS_ALIVE, RENEWED) as server:
+        old_login.store(server.url)
+        with pytest.raises(KeyboardInterrupt):
+            old_login.use()
+        old_login.now += 61
+
+        assert old_login.use() == "new"
+
+
+def test_a_login_is_renewed_after_the_clock_was_set_back(old_login: OldLogin) -> None:
+    with scripted(IS_ALIVE, RENEWED) as server:
+        old_login.store(server.url, asked_at=old_login.noon + 86_400 * 365, refresh_at=old_login.noon + 86_400 * 366)
+
+        assert [old_login.use(), old_login.use()] == ["new", "new"]
+    assert server.heads() == [ASK, RENEW]
+
+
+def test_a_user_whose_clock_is_days_ahead_renews_a_login_once_in_a_minute(old_login: OldLogin) -> None:
+    with scripted(*[IS_ALIVE, RENEWED] * 2) as server:
+        old_login.store(server.url)
+        old_login.now += 86_400 * 3
+
+        assert [old_login.use() for _ in range(3)] == ["new"] * 3
+    assert server.heads() == [ASK, RENEW]
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_stops_no_command_and_no_login(old_login: OldLogin, capsys: pytest.CaptureFixture[str]) -> None:
+    with scripted(IS_ALIVE, RENEWED) as server:
+        old_login.store(server.url)
+        with full_disk():
+            assert old_login.use() == "old"
+        assert server.requests == []
+        assert "the login cannot be renewed" in capsys.readouterr().err
+        assert sorted(path.name for path in Path(click.get_app_dir("flowrunner")).iterdir()) == [
+            "contexts.json", "contexts.lock",
+        ]  # fmt: skip
+
+        assert old_login.use() == "new"
+
+
+def test_a_disk_that_is_full_after_a_renewal_leaves_the_command_its_new_token(
+    old_login: OldLogin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.ExitStack() as disk:
+
+        def fill(connection: socket.socket) -> None:
+            disk.enter_context(full_disk())
+            connection.sendall(RENEWED)
+
+        with scripted(IS_ALIVE, fill) as server:
+            old_login.store(server.url)
+
+            assert old_login.use() == "new"
+    assert old_login.stored.token == "old"
+    assert "the login cannot be renewed" in capsys.readouterr().err
+
+
+def test_a_token_does_not_follow_a_context_to_another_server(old_login: OldLogin) -> None:
+    with scripted(IS_ALIVE, RENEWED) as server, click.Context(click.Command("whoami")):
+        old_login.store("http://127.0.0.1:1")
+        before = load_contexts()
+        target = find_target(before)
+        old_login.store(server.url)
+
+        assert refreshed(target, before) == target
+    assert server.requests == []
