@@ -1,5 +1,6 @@
 """Signals and cancellations during outages of the database: a caller repeats none that may have been recorded."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,8 +10,10 @@ from dispatch.cluster import Cluster, Front
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.status import Status
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.inbox import Inbox
+from support.waiting import PATIENCE_SECONDS
 
 FOR_EVER = "nodes: {ask: {type: wait, params: {key: go}}}"
 SIGNAL = Signal(key="go", payload=1)
@@ -72,3 +75,71 @@ async def test_a_rejected_signal_is_a_conflict_although_its_message_cannot_be_de
     monkeypatch.setattr(front.side.inbox, "answer", rejected)
 
     assert await front.dispatcher._send_and_wait(id, SIGNAL) is False
+
+
+async def test_a_read_that_outlasts_the_time_for_an_answer_is_not_repeated(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await front.save(FOR_EVER)
+    id = await front.start()
+    monkeypatch.setattr("flowrunner.dispatch.temporal.dispatcher._ANSWER_SECONDS", 0.2)
+    reads: list[int] = []
+
+    async def hangs(number: int) -> bool | None:
+        reads.append(number)
+        await asyncio.sleep(0.3)
+        raise Unavailable("The database cannot be reached at the moment")
+
+    monkeypatch.setattr(front.side.inbox, "answer", hangs)
+
+    with pytest.raises(Unavailable, match="Outcome unknown"):
+        await front.signals.send(front.caller, id, "go", 1)
+
+    assert len(reads) == 1
+
+
+async def test_an_outage_before_anything_is_stored_leaves_no_outcome_unknown(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await front.save(FOR_EVER)
+    id = await front.start()
+
+    async def away(workspace_id: WorkspaceId) -> Any:
+        raise Unavailable("The database cannot be reached at the moment")
+
+    monkeypatch.setattr(front.side.vault, "redactor", away)
+
+    with pytest.raises(Unavailable, match="The database cannot be reached"):
+        await front.dispatcher.signal(id, SIGNAL)
+
+    assert await front.side.inbox.unread([id]) == []
+
+
+async def test_a_rejection_does_not_wait_until_its_message_is_deleted(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await front.save(FOR_EVER)
+    id = await front.start()
+    inbox, goes_on = front.side.inbox, asyncio.Event()
+    answer, cancel = inbox.answer, inbox.cancel
+    numbers: list[int] = []
+
+    async def rejected(number: int) -> bool:
+        numbers.append(number)
+        return False
+
+    async def hangs(number: int) -> bool:
+        await goes_on.wait()
+        return await cancel(number)
+
+    monkeypatch.setattr(inbox, "answer", rejected)
+    monkeypatch.setattr(inbox, "cancel", hangs)
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await front.dispatcher._send_and_wait(id, SIGNAL) is False
+    goes_on.set()
+
+    async def is_deleted() -> bool:
+        return await answer(numbers[0]) is True
+
+    await front.until(is_deleted)

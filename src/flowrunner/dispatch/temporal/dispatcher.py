@@ -1,7 +1,6 @@
 """The dispatcher of a server: it starts executions and sends them messages; workers advance them."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -148,6 +147,7 @@ class TemporalDispatcher(LinkingDispatcher):
         stored = await self._journal.stored(id)
         if stored.status.is_final:
             return None
+        content = await self._workflows.without_secrets(stored.workspace_id, content)
         unknown = CANCEL_UNKNOWN if isinstance(content, Cancel) else OUTCOME_UNKNOWN
         try:
             number = await self._workflows.send(stored, content)
@@ -155,20 +155,19 @@ class TemporalDispatcher(LinkingDispatcher):
             # It may be stored.
             raise Unavailable(unknown) from None
         loop = asyncio.get_running_loop()
+        ends_at = loop.time() + _ANSWER_SECONDS
         forgotten_at = loop.time() + _FORGOTTEN.total_seconds() / 2
-        async for is_last in self._polls():
+        async for is_last in self._polls(ends_at):
             try:
                 answer = await self._inbox.answer(number)
                 has_ended = answer is None and (await self._journal.stored(id)).status.is_final
             except Unavailable:
-                # A worker may take it meanwhile.
-                if is_last:
+                # A worker may take it meanwhile. The read itself may have taken long.
+                if loop.time() >= ends_at:
                     raise Unavailable(unknown) from None
                 continue
             if answer is False:
-                # What is left of it is purged.
-                with contextlib.suppress(Unavailable):
-                    await self._inbox.cancel(number)
+                self._workflows.keep_trying(partial(self._delete, number), "temporal.delete_failed", id)
                 return False
             if answer or ((has_ended or is_last) and not await self._withdraw(number, unknown)):
                 # A deleted message was accepted, unless this process was suspended for so long that others purged it.
@@ -186,10 +185,13 @@ class TemporalDispatcher(LinkingDispatcher):
         except Unavailable:
             raise Unavailable(unknown) from None
 
-    async def _polls(self) -> AsyncIterator[bool]:
-        """Yield at each time to poll; True at the last one."""
+    async def _delete(self, number: int) -> None:
+        """Delete a rejected message, unless it was purged. Raises: Unavailable."""
+        await self._inbox.cancel(number)
+
+    async def _polls(self, ends_at: float) -> AsyncIterator[bool]:
+        """Yield at each time to poll; True at the last one, which is at ``ends_at`` by the clock of the loop."""
         loop, seconds = asyncio.get_running_loop(), _SHORTEST_POLL_SECONDS
-        ends_at = loop.time() + _ANSWER_SECONDS
         while loop.time() < ends_at:
             yield False
             await asyncio.sleep(seconds)

@@ -119,14 +119,18 @@ class WorkflowClient:
                 return
             raise Unavailable(f"Temporal does not answer: {error.status.name.lower()}") from None
 
-    async def send(self, stored: StoredExecution, content: Signal | Cancel) -> int:
-        """Store a message, nudge the execution, and return the message's number.
+    async def without_secrets(self, workspace_id: WorkspaceId, content: Signal | Cancel) -> Signal | Cancel:
+        """Return a message as `send` may store it. Raises: RedactionLimit, Unavailable."""
+        if not isinstance(content, Signal):
+            return content
+        redactor = await self._vault.redactor(workspace_id)
+        return replace(content, payload=await redactor.redact_soon(content.payload))
 
-        Raises: RedactionLimit.
+    async def send(self, stored: StoredExecution, content: Signal | Cancel) -> int:
+        """Store a message without secrets, nudge the execution, and return the message's number.
+
+        Raises: Unavailable, although the message may be stored.
         """
-        if isinstance(content, Signal):
-            redactor = await self._vault.redactor(stored.workspace_id)
-            content = replace(content, payload=await redactor.redact_soon(content.payload))
         number = await self._inbox.send(stored.id, content, at=self._clock.now())
         self.keep_trying(lambda: self.nudge(stored.id, stored.workspace_id), "temporal.nudge_failed", stored.id)
         return number
@@ -154,7 +158,7 @@ class WorkflowClient:
         """Send a message if the execution has not ended. Raises: NotFound."""
         stored = await self._journal.stored(id)
         if not stored.status.is_final:
-            await self.send(stored, content)
+            await self.send(stored, await self.without_secrets(stored.workspace_id, content))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
