@@ -609,12 +609,15 @@ def test_s60_an_exported_log_is_verified_by_the_file_alone(server: Server, admin
     assert len(lines) >= 5
     assert told(lines, "--expect", latest) == (0, f"{len(lines)} entries are intact")
     assert told(lines[::-1]) == (0, f"{len(lines)} entries are intact")
-    assert told([*lines[:2], *lines[3:]]) == (
-        0, f"{len(lines) - 1} entries are intact, in 2 parts with gaps between them",
-    )  # fmt: skip
+    at = lines[2]["seq"]
+    removed = [*lines[:2], *lines[3:]]
+    for entries_left in (removed, removed[::-1]):
+        code, said = told(entries_left)
+        assert (code, said.partition(" (")[0]) == (1, f"BROKEN at entry {at}: it is missing")
+        in_parts = f"{len(lines) - 1} entries are intact, in 2 parts with gaps between them"
+        assert told(entries_left, "--allow-gaps") == (0, in_parts)
     # The latest are cut off.
     assert told(lines[1:], "--expect", latest)[0] == 1
-    at = lines[2]["seq"]
     changes: dict[str, Any] = {
         "seq": at + 1_000_000, "at": "2020-01-01T00:00:00.000Z", "actor": "account-1", "credential": "server",
         "address": "192.0.2.1", "action": "login", "object": {"kind": "flow", "id": "flow-1"}, "workspace_id": None,
@@ -625,13 +628,44 @@ def test_s60_an_exported_log_is_verified_by_the_file_alone(server: Server, admin
         changed = [*lines[:2], {**lines[2], name: value}, *lines[3:]]
         assert told(changed)[0] == 1, name
     # Hashed again, it no longer fits the next one.
-    code, said = told([*lines[:2], rehashed({**lines[2], "actor": None}), *lines[3:]])
-    assert (code, said) == (1, f"BROKEN at entry {at}: its hash is not the one that the next entry has")
+    forged = [*lines[:2], rehashed({**lines[2], "actor": None}), *lines[3:]]
+    for in_order in (forged, forged[::-1]):
+        assert told(in_order) == (1, f"BROKEN at entry {at}: its hash is not the one that the next entry has")
     assert told([lines[1], lines[0], *lines[2:]])[0] == 1
     file.write_text('{"seq": 1}\n')
     assert verify("--file", str(file)).returncode == 2
     file.write_text("")
     assert verify("--file", str(file)).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ('"seq": 1,', '"seq": 1, "note": "seen",', 2),
+        ('"kind": "flow"', '"kind": "flow", "name": "other"', 2),
+        ('"actor": "account-1"', '"actor": "account-2", "actor": "account-1"', 2),
+        ('"fields": 1', '"fields": 2, "fields": 1', 2),
+        ("00.000Z", "00.000999Z", 1),
+        ("00.000Z", "00.000+00:00", 1),
+        ('"previous_hash": "00', '"previous_hash": "00 ', 1),
+    ],
+)
+def test_s60_a_line_that_is_written_otherwise_than_it_was_hashed_is_refused(
+    tmp_path: Path, old: str, new: str, code: int
+) -> None:
+    entry = {
+        "seq": 1, "at": "2026-01-01T00:00:00.000Z", "actor": "account-1", "credential": "server",
+        "address": "192.0.2.1", "action": "flow.created", "object": {"kind": "flow", "id": "flow-1"},
+        "workspace_id": None, "outcome": "done", "details": {"fields": 1}, "previous_hash": "00" * 32,
+    }  # fmt: skip
+    text, file = json.dumps(rehashed(entry)), tmp_path / "audit.ndjson"
+    file.write_text(text)
+    assert verify("--file", str(file)).returncode == 0
+    assert text.count(old) == 1
+
+    file.write_text(text.replace(old, new))
+
+    assert verify("--file", str(file)).returncode == code
 
 
 def rehashed(entry: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Command `audit verify`."""
 
 import asyncio
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from flowrunner.bootstrap.maintenance import verify_audit
 from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.values import rfc3339
 from flowrunner.ports.audit import chain_hash, details_text
 from flowrunner.settings import Settings
 
@@ -52,16 +54,16 @@ def _expected(expect: str | None) -> tuple[int, str] | None:
 # Files of entries
 
 
-class _WrittenObject(msgspec.Struct):
+class _WrittenObject(msgspec.Struct, forbid_unknown_fields=True):
     kind: str
     id: str
 
 
-class _WrittenEntry(msgspec.Struct):
+class _WrittenEntry(msgspec.Struct, forbid_unknown_fields=True):
     """An entry as the API writes it."""
 
     seq: int
-    at: datetime
+    at: str
     actor: str | None
     credential: str
     address: str
@@ -73,12 +75,15 @@ class _WrittenEntry(msgspec.Struct):
     previous_hash: str
     hash: str
 
-    @property
-    def values(self) -> Sequence[Any]:
-        """Return the values that are hashed."""
-        at = (self.at - _EPOCH) // _MILLISECOND
+    def is_hashed(self) -> bool:
+        """Return whether its hash is that of its values, as they are written. Raises: ValueError."""
+        time = (datetime.fromisoformat(self.at) - _EPOCH) // _MILLISECOND
+        previous = bytes.fromhex(self.previous_hash)
+        if (rfc3339(_EPOCH + time * _MILLISECOND), previous.hex()) != (self.at, self.previous_hash):
+            return False
         about = (self.object.kind, self.object.id, self.workspace_id, self.outcome, details_text(self.details))
-        return (self.seq, at, self.actor, self.credential, self.address, self.action, *about)
+        values = (self.seq, time, self.actor, self.credential, self.address, self.action, *about)
+        return chain_hash(previous, values).hex() == self.hash
 
 
 @dataclass(slots=True)
@@ -95,16 +100,17 @@ class _FileReport:
     last: tuple[int, str] = (0, "")
 
 
-def verify_file(lines: Iterable[bytes], *, expect: str | None) -> bool:
+def verify_file(lines: Iterable[bytes], *, expect: str | None, allow_gaps: bool) -> bool:
     """Return whether the entries in a file are intact, in either order. Raises: FlowRunnerError if it has none."""
     expected, report = _expected(expect), _FileReport()
     is_seen = expected is None
-    for line, fault in _faults(lines, report):
+    for line, found in _faults(lines, report, allow_gaps=allow_gaps):
         is_expected = expected is not None and line.seq == expected[0]
         is_seen = is_seen or (is_expected and (line.seq, line.hash) == expected)
-        wrong = fault or ("its hash is not the expected one" if is_expected and not is_seen else None)
-        if wrong is not None:
-            click.echo(f"BROKEN at entry {line.seq}: {wrong}. {_intact(report.entries, ' before it')}.")
+        is_other = is_expected and not is_seen
+        fault = found or ((line.seq, "its hash is not the expected one") if is_other else None)
+        if fault is not None:
+            click.echo(f"BROKEN at entry {fault[0]}: {fault[1]}.")
             return False
         report.entries += 1
         report.last = max(report.last, (line.seq, line.hash))
@@ -119,29 +125,43 @@ def verify_file(lines: Iterable[bytes], *, expect: str | None) -> bool:
     return True
 
 
-def _faults(lines: Iterable[bytes], report: _FileReport) -> Iterator[tuple[_WrittenEntry, str | None]]:
-    """Yield each entry, with what is wrong with it. Raises: FlowRunnerError: A line is no entry."""
+def _faults(
+    lines: Iterable[bytes], report: _FileReport, *, allow_gaps: bool
+) -> Iterator[tuple[_WrittenEntry, tuple[int, str] | None]]:
+    """Yield each entry, with the number of an entry and what is wrong with that one.
+
+    Raises: FlowRunnerError: A line is no entry.
+    """
     decoder, before, step = BoundedDecoder[_WrittenEntry](_WrittenEntry), None, 0
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:
             line = decoder.decode(text)
-            previous = bytes.fromhex(line.previous_hash)
-            is_own = chain_hash(previous, line.values).hex() == line.hash
-        except (ValueError, TypeError, msgspec.MsgspecError, RecursionError):
+            json.loads(text, object_pairs_hook=_reject_repeated)
+            fault = None if line.is_hashed() else (line.seq, "it is not what was hashed")
+        except (ValueError, TypeError, OverflowError, msgspec.MsgspecError, RecursionError):
             raise FlowRunnerError(f"Line {number} of the file is no entry of the audit log") from None
-        fault = None if is_own else "it is not what was hashed"
         if before is None:
             report.parts = 1
         elif line.seq == before.seq or step * (line.seq - before.seq) < 0:
-            fault = fault or "it is out of order"
+            fault = fault or (line.seq, "it is out of order")
         else:
             step = 1 if line.seq > before.seq else -1
             earlier, later = (before, line) if step == 1 else (line, before)
-            if later.seq != earlier.seq + 1:
+            if later.seq == earlier.seq + 1:
+                if later.previous_hash != earlier.hash:
+                    fault = fault or (earlier.seq, "its hash is not the one that the next entry has")
+            elif allow_gaps:
                 report.parts += 1
-            elif later.previous_hash != earlier.hash:
-                fault = fault or "its hash is not the one that the next entry has"
+            else:
+                why = "it is missing (--allow-gaps accepts that in a file of a workspace, or one that was filtered)"
+                fault = fault or (earlier.seq + 1, why)
         yield line, fault
         before = line
+
+
+def _reject_repeated(members: Sequence[tuple[str, Any]]) -> None:
+    """Raises: ValueError. Of members with one name, only the last one is hashed."""
+    if len({name for name, _ in members}) < len(members):
+        raise ValueError

@@ -63,23 +63,30 @@ def list_(limit: Limit, since: str | None, until: str | None, *, installation: b
     "--file", metavar="FILE", type=click.File("rb"), help="Entries as NDJSON to check, without a database; - for stdin."
 )
 @click.option("--expect", metavar="SEQ:HASH", help="Number and hash of an entry that must be in the log.")
+@click.option(
+    "--allow-gaps", is_flag=True, help="With --file: entries may be missing, as in a file of a workspace or a filter."
+)
 @settings_options("data_dir")
-def verify(database: str | None, file: IO[bytes] | None, expect: str | None, **flags: str | None) -> None:
+def verify(
+    database: str | None, file: IO[bytes] | None, expect: str | None, *, allow_gaps: bool, **flags: str | None
+) -> None:
     """Check that no entry was changed, removed or inserted. The server may be running.
 
     Exits with 0 if the log is intact, with 1 if not, and with 2 if it cannot be checked. It prints the number and
-    hash of the last entry: store them elsewhere, and --expect detects whether later entries were cut off.
-    A FILE is written by 'audit list --all -o ndjson'. Somebody who changes all of it can also write other hashes:
-    --expect detects that.
+    hash of the last entry: store them elsewhere, and --expect detects whether the last entries were cut off.
+    A FILE is written by 'audit list --all -o ndjson'. That its first entries were cut off is not detected, as they
+    are also deleted by age. Somebody who changes all of it can also write other hashes: --expect detects that.
     """
     if file is not None and database is not None:
         raise click.UsageError("--file and --database are two things to check: name one")
+    if allow_gaps and file is None:
+        raise click.UsageError("--allow-gaps is for a --file: a database has no gaps")
     from flowrunner.cli.audit import verify as run
     from flowrunner.cli.audit import verify_file
 
     try:
         if file is not None:
-            is_whole = verify_file(file, expect=expect)
+            is_whole = verify_file(file, expect=expect, allow_gaps=allow_gaps)
         else:
             is_whole = run(load_settings(flags, os.environ), database=database, expect=expect)
     except FlowRunnerError as error:
