@@ -247,6 +247,11 @@ def test_an_execution_that_waits_for_a_concurrency_slot_says_so(account: Client)
     first, second = account.run(flow_id), account.run(flow_id)
     account.waiting_at(first, "go")
     assert account.execution(second)["waiting_for"] == [{"type": "concurrency", "until": None}]
+    listed = {one["id"]: one for one in account.get("/api/v1/executions", flow_id=flow_id).json["executions"]}
+    assert [(listed[id]["status"], listed[id]["waiting_at"]) for id in (first, second)] == [
+        ("waiting", {"type": "signal", "node": "go"}),
+        ("running", {"type": "concurrency"}),
+    ]
 
     for id in (first, second):
         account.waiting_at(id, "go")

@@ -78,11 +78,23 @@ def test_what_happens_is_a_line_each(user: User) -> None:
     assert done.stderr.count("It is night") == 2, "once in the log, and once as the end"
 
 
+def test_a_list_tells_which_execution_waits_for_a_slot(user: User) -> None:
+    document = "limits: {concurrency: {max: 1}}\nnodes: {go: {type: wait, params: {key: go}}}"
+    flow = user.client.new_flow(document, name="has one slot")
+    user.client.waiting_at(user.client.run(flow), "go")
+    user.client.run(flow)
+
+    lines = user("executions", "list", "--flow", "has one slot", "--status", "running").stdout.splitlines()
+
+    assert [line.split()[-1] for line in lines[1:]] == ["concurrency"]
+    user("cancel", "--flow", "has one slot", "--yes")
+
+
 def test_executions_are_found(user: User) -> None:
     id = failed(user)
 
     lines = user("executions", "list", "--flow", "failing", "--status", "failed", "--since", "1h").stdout.splitlines()
-    assert lines[0].split() == ["ID", "STATUS", "FLOW", "STARTED", "DURATION", "ERROR"]
+    assert lines[0].split() == ["ID", "STATUS", "FLOW", "STARTED", "DURATION", "WAIT", "ERROR"]
     assert lines[1].startswith(id)
     assert user("executions", "list", "--until", "1h", "-o", "name").stdout == ""
     assert user("executions", "list", "--unrepaired", "--node", "bad", "--error-type", "shop.closed", "-n", "1",

@@ -55,6 +55,8 @@ async def test_one_that_waits_for_room_is_running_and_says_so(tmp_path: Path, re
         ]
         assert (begun["status"], begun.get("waiting_for")) == ("running", None)
         assert (queued["status"], queued["waiting_for"]) == ("running", [{"type": "room", "until": None}])
+        listed = (await accounts.mara.request("GET", "/api/v1/executions")).json["executions"]
+        assert {one["id"]: one.get("waiting_at") for one in listed} == {first: None, second: {"type": "room"}}
 
         await accounts.mara.request("DELETE", f"/api/v1/executions/{first}")
         await accounts.mara.request("DELETE", f"/api/v1/executions/{second}")

@@ -11,6 +11,7 @@ from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.concurrency import ConcurrencySlot
+from flowrunner.ports.executions import ExecutionFilter
 from flowrunner.ports.journal import Append
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.active_slots import SqlActiveSlots
@@ -19,6 +20,8 @@ from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, open_database, rows_of
+
+from .samples import ALL
 
 LIMITS = WorkspaceLimits(active=2, queued=3)
 
@@ -74,6 +77,10 @@ async def test_an_execution_that_waits_for_a_slot_says_so(
         reader = SqlExecutions(database)
         waits = [(await reader.get(MARA, ExecutionId(f"exec-{n}"))).waiting_for for n in (1, 2, 3)]
         assert waits == [None, None, b'[{"type":"room","until":null}]']
+        listed = (await reader.page(MARA, ExecutionFilter(), ALL)).items
+        assert {one.id: one.waiting_at for one in listed} == {
+            "exec-1": None, "exec-2": None, "exec-3": b'{"type":"room"}',
+        }  # fmt: skip
         await slots.leave(ExecutionId("exec-1"), await journal.epoch())
         assert (await slots.enter(ExecutionId("exec-3"), most=2, at=NOON)).is_active
         assert (await reader.get(MARA, ExecutionId("exec-3"))).waiting_for is None

@@ -636,6 +636,7 @@ def test_an_execution_that_waits_for_others_leads_to_them(tab: Tab, api: Client)
     page.get_by_role("link", name="a concurrency slot").click()
 
     expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("tbody .where")).to_have_text(["waits for a concurrency slot", ""])
 
 
 def test_words_from_right_to_left_keep_the_order_of_the_document(tab: Tab, api: Client) -> None:

@@ -139,8 +139,13 @@ class LogCounts(Answer, frozen=True, kw_only=True):
 class FirstWait(Answer, frozen=True, kw_only=True):
     """The place at which an execution waits."""
 
-    type: Annotated[str, Meta(description="signal, approval, or another type as in `waiting_for` of the execution.")]
-    node: str
+    type: Annotated[
+        str,
+        Meta(description="signal, approval, concurrency, room, or another type as in `waiting_for` of the execution."),
+    ]
+    node: Annotated[
+        str | UnsetType, Meta(description="Absent if the execution itself waits: for concurrency or for room.")
+    ] = UNSET
 
 
 class ExecutionFields(Answer, frozen=True, kw_only=True):
@@ -189,7 +194,10 @@ class ExecutionFields(Answer, frozen=True, kw_only=True):
 class ExecutionAnswer(ExecutionFields, frozen=True, kw_only=True):
     waiting_at: Annotated[
         FirstWait | UnsetType,
-        Meta(description="The first one of its waits. Absent unless its status is waiting."),
+        Meta(
+            description="The first one of its waits. Absent unless its status is waiting, or it runs and waits for a"
+            " concurrency slot or for room in memory."
+        ),
     ] = UNSET
 
     @classmethod

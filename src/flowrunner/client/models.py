@@ -407,7 +407,8 @@ class Execution(Model):
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
         labels: The labels that it was started with. Absent without any.
-        waiting_at: The first one of its waits. Absent unless its status is waiting.
+        waiting_at: The first one of its waits. Absent unless its status is waiting, or it runs and waits for a
+            concurrency slot or for room in memory.
     """
 
     id: str
@@ -545,11 +546,12 @@ class FirstWait(Model):
     """The schema `FirstWait` of the API.
 
     Attributes:
-        type: signal, approval, or another type as in `waiting_for` of the execution.
+        type: signal, approval, concurrency, room, or another type as in `waiting_for` of the execution.
+        node: Absent if the execution itself waits: for concurrency or for room.
     """
 
     type: str
-    node: str
+    node: str | None
 
 
 class Fix(Model):

@@ -14,6 +14,8 @@ from flowrunner.domain.waits import ApprovalWait, ConcurrencyWait
 MOST_SHOWN: Final = 20
 # Wait of an execution that may not become active yet, as a JSON text: its events do not show it.
 FOR_ROOM: Final = b'[{"type":"room","until":null}]'
+# The same in lists.
+ROOM: Final = b'{"type":"room"}'
 # Steps examined in an execution that is not idle, as this runs at each of its events.
 _MOST_LOOKED_AT: Final = 100
 

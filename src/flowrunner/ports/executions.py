@@ -31,8 +31,8 @@ class ExecutionView:
         rerun_of: The execution that it repeats.
         repaired_by: A later, completed execution that repeats it, or the one that it repeats.
         labels: Its labels, as a JSON text; None if it has none.
-        waiting_at: The first wait, `{type, node}` as a JSON text; None unless it waits for an action from outside, or
-            if an earlier version recorded the wait.
+        waiting_at: The first wait, `{type, node}` as a JSON text, or `{type}` if it waits for a slot; None unless it
+            waits for that or for an action from outside, or if an earlier version recorded the wait.
         started_by: The account whose request has started it; None if no account asked for it.
     """
 

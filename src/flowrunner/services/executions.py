@@ -24,7 +24,7 @@ from flowrunner.domain.errors import (
     quoted,
 )
 from flowrunner.domain.events import Event
-from flowrunner.domain.explain import FOR_ROOM
+from flowrunner.domain.explain import FOR_ROOM, ROOM
 from flowrunner.domain.flow import Flow, OnLimit
 from flowrunner.domain.labels import NO_LABELS, checked_labels
 from flowrunner.domain.request_keys import key_was_reused, stored_form
@@ -337,8 +337,10 @@ class Executions:
     async def get(self, caller: Caller, id: ExecutionId) -> ExecutionDetail:
         """Raises: NotFound."""
         found = await self._reader.get(caller.workspace_id, id)
-        is_queued = not found.status.is_final and self._dispatcher.waits_to_become_active(id)
-        return replace(found, waiting_for=FOR_ROOM) if is_queued else found
+        return replace(found, waiting_for=FOR_ROOM) if self._waits_for_room(found) else found
+
+    def _waits_for_room(self, found: ExecutionView) -> bool:
+        return not found.status.is_final and self._dispatcher.waits_to_become_active(found.id)
 
     async def page(
         self,
@@ -368,7 +370,9 @@ class Executions:
             wanted = replace(wanted, statuses=(Status.FAILED,))
         if flow is not None:
             wanted = replace(wanted, flow_id=await self._flow_called(caller.workspace_id, flow, wanted.flow_id))
-        return await self._reader.page(caller.workspace_id, wanted, page)
+        listed = await self._reader.page(caller.workspace_id, wanted, page)
+        items = [replace(one, waiting_at=ROOM) if self._waits_for_room(one) else one for one in listed.items]
+        return replace(listed, items=items)
 
     async def _flow_called(self, workspace_id: WorkspaceId, id_or_name: str, id: FlowId | None) -> FlowId:
         """Return the flow with the id or the name. A flow that was deleted has its id alone."""

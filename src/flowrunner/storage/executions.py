@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from flowrunner.domain.explain import FOR_ROOM
+from flowrunner.domain.explain import FOR_ROOM, ROOM
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.event_codec import PartialDecoder
@@ -35,15 +35,18 @@ KEYS: Final = """
 SELECT idempotency_key FROM executions
  WHERE workspace_id = :workspace_id AND idempotency_key >= :first AND idempotency_key < :end
 """
+_WAITS_FOR_ROOM: Final = "x.queued_at IS NOT NULL AND NOT x.is_active AND x.completed_at IS NULL"
 # The columns of `_view`. Of the waits, which may be long, the beginning is enough for `_FIRST_WAIT`.
 _COLUMNS: Final = """
 SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, substr(x.error, 1, :error_characters), f.name, r.number,
        x.error_type, x.failed_node, x.log_counts, x.trigger_id, x.rerun_of,
        CASE WHEN x.status IN ('failed', 'cancelled')
             THEN (SELECT min(later.id) {repairs}) END,
-       x.labels, x.parent_id, CASE WHEN x.status = 'waiting' THEN substr(x.waiting_for, 1, 1000) END,
+       x.labels, x.parent_id,
+       CASE WHEN {room} THEN 'room'
+            WHEN x.status = 'waiting' OR x.is_queued AND x.completed_at IS NULL THEN substr(x.waiting_for, 1, 1000) END,
        x.started_by
-""".replace("{repairs}", REPAIRS)
+""".replace("{repairs}", REPAIRS).replace("{room}", _WAITS_FOR_ROOM)
 # While a flow is being moved, its name belongs to another workspace.
 _JOINS: Final = """
   LEFT JOIN flows f ON f.id = x.flow_id AND f.workspace_id = x.workspace_id
@@ -51,9 +54,8 @@ _JOINS: Final = """
 """
 _SOURCE: Final = f" FROM executions x {_JOINS}"
 # The input is in the first event and the result in the last one; neither is stored twice.
-_OF_DETAIL: Final = """,
-       first.type, first.data, last.type, last.data, x.waiting_for, x.revision_id,
-       x.queued_at IS NOT NULL AND NOT x.is_active AND x.completed_at IS NULL, x.last_seq
+_OF_DETAIL: Final = f""",
+       first.type, first.data, last.type, last.data, x.waiting_for, x.revision_id, {_WAITS_FOR_ROOM}, x.last_seq
 """
 _WITH_ID: Final = """
   JOIN events first ON first.execution_id = x.id AND first.seq = 1
@@ -205,11 +207,14 @@ def _view(row: Row, kind: type[V], **more: Any) -> V:
     )
 
 
-# The type and the node of the first one of `domain.explain.waiting_for`, within the characters that are read.
-_FIRST_WAIT: Final = re.compile(r'\[(\{"type":"[^"\\]{1,200}","node":"(?:[^"\\]|\\.)*")')
+# The type and the node of the first one of `domain.explain.waiting_for`, within the characters that are read. The wait
+# of the execution itself has no node.
+_FIRST_WAIT: Final = re.compile(r'\[(\{"type":"(?:concurrency"|[^"\\]{1,200}","node":"(?:[^"\\]|\\.)*"))')
 
 
 def _first_wait(beginning: str) -> bytes | None:
+    if beginning == "room":
+        return ROOM
     found = _FIRST_WAIT.match(beginning)
     return None if found is None else f"{found[1]}}}".encode()
 

@@ -41,7 +41,7 @@ def list_(limit: Limit, *, oldest_first: bool, **options: Any) -> None:
     elif "flow" in selected:
         # The flow may be deleted, and have executions all the same: its name is not looked up.
         advice = "'flowrunner flow list' shows the names of flows"
-    columns = "id status flow_name:FLOW started_at duration error"
+    columns = "id status flow_name:FLOW started_at duration waiting_at.type:WAIT error"
     empty = f"There are no such executions: {advice}"
     show_list(client, "/executions", columns, query=query, limit=limit, empty=empty)
 

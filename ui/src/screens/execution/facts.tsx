@@ -63,7 +63,7 @@ function Waits({ detail: { id, flow_id: flow, waiting_for: waits = [] } }: { det
     const { type, node, step, until } = same[0]!;
     return (
       <span key={kind}>
-        {texts.waits} {type === "concurrency" ? <a class="link" href={to("/executions", { flow, status: "running,waiting" })}>{words.waitsFor[type]}</a> : <b class="wait">{words.waitsFor[type] ?? type}</b>}
+        {texts.waits} {type === "concurrency" || type === "room" ? <a class="link" href={to("/executions", { flow: type === "room" ? undefined : flow, status: "running,waiting" })}>{words.waitsFor[type]}</a> : <b class="wait">{words.waitsFor[type] ?? type}</b>}
         {node && <> (<a class="link" href={withQuery(to(`/executions/${id}`), { step: step ?? undefined })}>{node}</a>)</>}
         {same.length > 1 && ` × ${same.length}`}
         {same.length === 1 && until && Date.parse(until) > now.value + LONG && <> {words.until} <Time at={until} /></>}

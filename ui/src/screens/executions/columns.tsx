@@ -25,7 +25,7 @@ export function ofStarter(triggers: Triggers): Column<Execution> {
 
 /** Return where it has failed or waits, in one line. */
 export function placeOf({ error, failed_node: node, waiting_at: wait }: Execution): string | undefined {
-  if (wait !== undefined) return `${wait.node} · ${waits(wait)}`;
+  if (wait !== undefined) return [wait.node, waits(wait)].filter(Boolean).join(" · ");
   return error && `${node ?? ""} · ${causeOf(error).what}`;
 }
 
@@ -35,7 +35,7 @@ function waits({ type }: { type: string }): string {
 
 /** Where it waits, or has failed, and that it has been repaired since. */
 function Where({ of: { flow_id: flow, error, failed_node: node, error_type: type, repaired_by: repair, waiting_at: wait } }: { of: Execution }) {
-  if (wait !== undefined) return <span class="cut where-text" title={`${wait.node} ${waits(wait)}`}><b>{wait.node}</b> <span class="muted">{waits(wait)}</span></span>;
+  if (wait !== undefined) return <span class="cut where-text" title={`${wait.node ?? ""} ${waits(wait)}`}>{wait.node && <b>{wait.node} </b>}<span class="muted">{waits(wait)}</span></span>;
   if (error === undefined) return null;
   const { path, query } = location.value;
   const list = to("/executions");
