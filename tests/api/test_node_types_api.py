@@ -51,6 +51,26 @@ def test_every_example_is_a_node_that_a_flow_accepts(account: Client) -> None:
     assert wrong == []
 
 
+def test_the_example_that_an_editor_inserts_runs_in_a_first_flow(account: Client) -> None:
+    # They need a server, a secret or a flow of the reader.
+    needy = {"agent", "email.receive", "email.send", "flow", "llm", "mcp", "sql"}
+    from_outside = {"http.request", "webhook"}
+    ended = {}
+    for one in account.get(TYPES).json["node_types"]:
+        example = one["examples"][0]
+        if one["name"] in from_outside:
+            assert "${input." not in example and "${secrets." not in example, example
+        elif one["name"] not in needy:
+            nodes = "".join(f"    {line}\n" for line in example.splitlines())
+            id = account.run(account.new_flow(f"nodes:\n  example:\n{nodes}"))
+            found = account.until_it_waits(id)
+            ended[one["name"]] = (found["status"], found.get("error"))
+
+    waiting = {name for name, (status, _) in ended.items() if status in ("running", "waiting")}
+    assert waiting == {"approval", "delay", "wait"}
+    assert {name: error for name, (_, error) in ended.items() if error} == {"fail": "The order was rejected"}
+
+
 def test_a_catalogue_that_the_caller_has_is_not_sent_again(account: Client) -> None:
     tag = account.get(TYPES).headers["etag"]
 

@@ -86,7 +86,7 @@ def test_a_list_tells_which_execution_waits_for_a_slot(user: User) -> None:
 
     lines = user("executions", "list", "--flow", "has one slot", "--status", "running").stdout.splitlines()
 
-    assert [line.split()[-1] for line in lines[1:]] == ["concurrency"]
+    assert [line.split()[-2] for line in lines[1:]] == ["concurrency"]
     user("cancel", "--flow", "has one slot", "--yes")
 
 

@@ -52,7 +52,7 @@ class ConditionNode(NodeType[ConditionParams]):
 
     type = "condition"
     examples = (
-        "type: condition\nparams:\n  conditions:\n    - {condition: input.total > 500, action: large}\n"
+        "type: condition\nparams:\n  conditions:\n    - {condition: flow.input.total > 500, action: large}\n"
         "  default_action: small\n",
     )
     Params = ConditionParams

@@ -17,7 +17,10 @@ class Return(NodeType[ReturnParams]):
     """Ends the flow with a result. Inside a loop or a branch it ends only that round or branch."""
 
     type = "return"
-    examples = ("type: return\nparams:\n  value: {paid: '${input.amount}'}\n",)
+    examples = (
+        "type: return\nparams:\n  value: ${input}\n",
+        "type: return\nparams:\n  value: {paid: '${input.amount}'}\n",
+    )
     Params = ReturnParams
     actions: ClassVar[frozenset[str]] = frozenset()
     pure = True
@@ -51,7 +54,10 @@ class Fail(NodeType[FailParams]):
     """Fails with an error that the flow defines."""
 
     type = "fail"
-    examples = ("type: fail\nparams:\n  error: order.rejected\n  message: Order ${input.id} was rejected\n",)
+    examples = (
+        "type: fail\nparams:\n  error: order.rejected\n  message: The order was rejected\n",
+        "type: fail\nparams:\n  error: order.rejected\n  message: Order ${input.id} was rejected\n",
+    )
     Params = FailParams
     actions: ClassVar[frozenset[str]] = frozenset()
     errors: ClassVar[tuple[str, ...]] = ("*",)
@@ -71,7 +77,7 @@ class Set(NodeType[SetParams]):
     """Sets variables of the flow, read as `${vars.name}`. Returns the new values."""
 
     type = "set"
-    examples = ("type: set\nparams:\n  next_page: ${input.next}\n",)
+    examples = ("type: set\nparams:\n  received: ${input}\n", "type: set\nparams:\n  next_page: ${input.next}\n")
     Params = SetParams
     pure = True
     sets_variables = True

@@ -110,6 +110,7 @@ class HttpRequest(NodeType[HttpRequestParams]):
 
     type = "http.request"
     examples = (
+        "type: http.request\nparams:\n  url: https://example.com\noutput: ${result.body}\n",
         "type: http.request\nparams:\n  url: https://api.example.com/orders/${input.id}\n"
         "  auth: {token: '${secrets.API_TOKEN}'}\noutput: ${result.body}\n",
         "type: http.request\nparams:\n  url: https://api.example.com/orders\n  method: POST\n"

@@ -16,7 +16,10 @@ class Log(NodeType[LogParams]):
     """Adds a line to the log. Returns its input."""
 
     type = "log"
-    examples = ("type: log\nparams:\n  message: Order ${input.id} is paid\n  data: {total: '${input.total}'}\n",)
+    examples = (
+        "type: log\nparams:\n  message: An order has come\n  data: ${input}\n",
+        "type: log\nparams:\n  message: Order ${input.id} is paid\n  data: {total: '${input.total}'}\n",
+    )
     Params = LogParams
     pure = True
 

@@ -48,6 +48,8 @@ class Foreach(NodeType[ForeachParams]):
 
     type = "foreach"
     examples = (
+        "type: foreach\nparams:\n  items: [pen, ink]\n  as: article\nnodes:\n  tell:\n    type: log\n"
+        "    params: {message: '${article}'}\n",
         "type: foreach\nparams:\n  items: ${input.orders}\n  as: order\n  concurrency: 5\nnodes:\n  push:\n"
         "    type: http.request\n    params:\n      url: https://api.example.com/orders/${order.id}\n",
     )
@@ -116,6 +118,8 @@ class While(NodeType[WhileParams]):
 
     type = "while"
     examples = (
+        "type: while\nparams:\n  when: index < 3\n  max_iterations: 100\nnodes:\n  tell:\n    type: log\n"
+        "    params: {message: 'Round ${index}'}\n",
         "type: while\nparams:\n  when: index === 0 || input.next !== null\n  max_iterations: 100\nnodes:\n  page:\n"
         "    type: http.request\n    params:\n      url: https://api.example.com/orders?page=${index}\n"
         "    output: ${result.body}\n",
@@ -171,6 +175,9 @@ class Parallel(NodeType[ParallelParams]):
 
     type = "parallel"
     examples = (
+        "type: parallel\nparams: {join: all}\nbranches:\n  left:\n    nodes:\n      tell:\n        type: log\n"
+        "        params: {message: On the left}\n"
+        "  right:\n    nodes:\n      tell:\n        type: log\n        params: {message: On the right}\n",
         "type: parallel\nparams: {join: all}\nbranches:\n  stock:\n    nodes:\n      ask:\n"
         "        type: http.request\n        params: {url: 'https://stock.example.com/${input.id}'}\n"
         "  price:\n    nodes:\n      ask:\n"

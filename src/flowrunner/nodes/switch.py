@@ -47,8 +47,8 @@ class SwitchNode(NodeType[SwitchParams]):
 
     type = "switch"
     examples = (
-        "type: switch\nparams:\n  cases:\n    - {when: input.total > 500, action: large}\n"
-        "    - {when: input.total > 0, action: small}\n  default_action: none\n",
+        "type: switch\nparams:\n  cases:\n    - {when: flow.input.total > 500, action: large}\n"
+        "    - {when: flow.input.total > 0, action: small}\n  default_action: none\n",
     )
     Params = SwitchParams
     code: ClassVar = {("cases", "*", "when"): CodeKind.CONDITION}

@@ -25,6 +25,7 @@ class Transform(NodeType[TransformParams]):
 
     type = "transform"
     examples = (
+        "type: transform\nparams:\n  value: {order: '${input}', read_at: '${execution.started_at}'}\n",
         "type: transform\nparams:\n  value: {id: '${input.id}', total: '${input.price * input.count}'}\n",
         "type: transform\nparams:\n  script: |\n    const paid = input.orders.filter(order => order.paid)\n"
         "    return {count: paid.length}\n",

@@ -43,7 +43,10 @@ class WaitNode(NodeType[WaitParams]):
     """Waits for a signal to this execution. Returns the payload of the signal; action `timeout` if none arrives."""
 
     type = "wait"
-    examples = ("type: wait\nparams:\n  key: paid/${input.id}\n  timeout: 2d\n",)
+    examples = (
+        "type: wait\nparams:\n  key: paid\n  timeout: 2d\n",
+        "type: wait\nparams:\n  key: paid/${input.id}\n  timeout: 2d\n",
+    )
     Params = WaitParams
     actions: ClassVar[frozenset[str]] = frozenset({"default", TIMEOUT})
     pure = True
@@ -121,6 +124,7 @@ class Approval(NodeType[ApprovalParams]):
 
     type = "approval"
     examples = (
+        "type: approval\nparams:\n  prompt: Ship the order?\ntimeout: 1d\n",
         "type: approval\nparams:\n  prompt: Ship order ${input.id}?\n  roles: [editor]\ntimeout: 1d\n",
         "type: approval\nparams:\n  prompt: Refund ${input.total}?\n  form:\n    type: object\n"
         "    properties: {reason: {type: string}}\n",
