@@ -327,6 +327,16 @@ def test_an_execution_is_seen_live(tab: Tab, api: Client) -> None:
     assert page.locator(".graph .node.ok").count() == 30
 
 
+def test_a_screen_whose_script_cannot_be_loaded_has_its_title(tab: Tab) -> None:
+    page = tab.page
+    page.route("**/assets/config.js", lambda route: route.abort())
+    tab.go("/config")
+
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Configuration")
+    page.unroute_all()
+
+
 def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab, api: Client) -> None:
     flow = api.new_flow(sample.FAILING.replace("order.id == 1012", "order.id == 1002"), name="repaired")
     id = api.run(flow, {"broken": True})

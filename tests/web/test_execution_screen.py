@@ -1262,6 +1262,26 @@ def test_the_end_of_an_execution_is_shown_although_it_could_not_be_read_at_first
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_the_button_that_folds_a_loop_covers_no_word_of_it(tab: Tab, api: Client) -> None:
+    document = """
+nodes:
+  each:
+    type: foreach
+    params: {items: "${Array.from({length: 1200}, (_, i) => i)}", on_error: continue}
+    nodes: {a: {type: fail, if: "index > 1100", params: {message: no}}}
+"""
+    api.ended(id := api.run(api.new_flow(document, name="has long words")))
+    page = tab.go(f"/executions/{id}")
+    words = page.locator("[data-node='each'] .node-kind")
+    expect(words).to_contain_text("of 1,200")
+
+    text, button = words.bounding_box(), page.get_by_role("button", name="Fold each").bounding_box()
+    assert text is not None
+    assert button is not None
+    assert text["x"] + text["width"] <= button["x"]
+    assert (words.get_attribute("title") or "").endswith("failed")
+
+
 def test_a_sub_flow_that_cannot_be_read_says_so(tab: Tab, api: Client) -> None:
     called = api.new_flow("nodes: {inside: {type: return, params: {value: 1}}}", name="is called")
     id = api.run(api.new_flow(f"nodes: {{call: {{type: flow, params: {{flow: {called}}}}}}}", name="calls it"))

@@ -196,6 +196,10 @@ def test_bars_of_the_overview_lead_to_their_executions(tab: Tab, ids: dict[str, 
     row = page.locator("tbody tr", has_text="order-sync")
     expect(row.locator(".pill")).to_have_text("failed")
     expect(row).to_contain_text("1 open")
+    pill, open_ones = (row.locator(part).bounding_box() for part in (".pill", ".last-result .small"))
+    assert pill is not None
+    assert open_ones is not None
+    assert open_ones["y"] < pill["y"] + pill["height"] / 2 < open_ones["y"] + open_ones["height"], "on one line"
     expect(page.locator("a.stat").first).to_contain_text("and 1 more")
     legend = page.get_by_role("list", name="Executions by status").get_by_role("link", name=re.compile("^failed"))
     assert "status=failed" in (legend.get_attribute("href") or "")
@@ -481,6 +485,7 @@ def test_a_trigger_that_listens_to_a_deleted_flow_says_that_it_starts_nothing(ta
     flow = api.new_flow(f"triggers: {{after: {{type: execution, flow: {other}}}}}\nnodes: {{a: {{type: return}}}}")
     page = tab.go(f"/flows/{flow}/triggers")
     expect(page.get_by_text("armed", exact=True)).to_be_visible()
+    assert page.locator("tbody td").all_inner_texts()[3:5] == ["–", "–"], "it has no next start, and no last one"
     api.delete(f"/api/v1/flows/{other}")
 
     page.reload()

@@ -81,6 +81,7 @@ def test_an_authenticator_app_is_added_and_asked_for(browser: Browser, site: tup
     dialog.get_by_label("Code", exact=True).fill(code)
     dialog.get_by_role("button", name="Confirm").click()
     expect(page.get_by_role("dialog", name="Keep these recovery codes")).to_be_visible()
+    expect(page.get_by_text("Earlier codes no longer work")).to_have_count(0)
     recovery = put_away(page, "I have kept them").split()
     assert len(recovery) == 10
     expect(page.get_by_role("cell", name="authenticator app", exact=True)).to_be_visible()

@@ -228,6 +228,7 @@ def test_an_admin_of_a_workspace_revokes_tokens_and_saves_its_audit_log(
     page.get_by_role("button", name="Revoke nightly").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(page.get_by_text("No token reaches this workspace")).to_be_visible()
+    assert (page.get_by_role("link", name="Your tokens").get_attribute("href") or "").endswith("/account?tab=tokens")
     assert Client(api.url, made["token"]).get("/api/v1/flows").status == 401
 
     page.get_by_role("link", name="Audit log").click()

@@ -9,7 +9,8 @@ import { Toasts } from "../parts/toast";
 import { common } from "../texts/common";
 import { KeyDialogs, listenToKeys } from "./keys";
 import { NotFound } from "./not-found";
-import { go, homeOf, location, match, segmentOf, slug, withQuery, type Parameters, type Route } from "./router";
+import { allowed } from "./navigation";
+import { go, homeOf, location, match, segmentOf, slug, to, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
 import { account, askedFor, followTabs, keepSession, mustEnrol, rememberPlace, unsaved, workspace, workspaces } from "./session";
 import { Head, Shell } from "./shell";
@@ -72,7 +73,7 @@ function Screen() {
   }, [found?.route]);
   if (found === undefined || workspace.value === undefined) return <NotFound />;
   const Loaded = loaded.value.get(found.route);
-  if (Loaded === undefined) return <><Head title=" " /><div class="content">{hasFailed.value ? <Failure error={unreachable()} retry={() => load(found.route)} /> : <Skeleton rows={8} />}</div></>;
+  if (Loaded === undefined) return <><Head title={hasFailed.value ? (allowed().findLast((entry) => path.startsWith(to(entry.path)))?.label ?? " ") : " "} /><div class="content">{hasFailed.value ? <Failure error={unreachable()} retry={() => load(found.route)} /> : <Skeleton rows={8} />}</div></>;
   return <Loaded parameters={found.parameters} />;
 }
 

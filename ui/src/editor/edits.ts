@@ -169,13 +169,14 @@ function nextKeyOf(map: YAMLMap, pair: Pair): number | undefined {
 /**
  * Add a node after another one: that one leads to it, and it leads where that one led.
  *
- * @param goesOn False if the new node ends its scope: then it leads nowhere.
+ * @param action The action by which that one leads to it.
+ * @param onAction The action by which it leads on; empty if it ends its scope: then it leads nowhere.
  */
-export function insertAfter(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>, goesOn = true): string | null {
+export function insertAfter(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>, action = "default", onAction = "default"): string | null {
   const before = valueAt(text, [...node, "next"]);
-  const onward = typeof before === "string" ? before : isMap(before) ? before.default : undefined;
-  const whole = onward === undefined || !goesOn ? added : { ...added, next: onward };
-  const linked = connect(text, node, "default", name);
+  const onward = isMap(before) ? before[action] : action === "default" ? before : undefined;
+  const whole = typeof onward === "string" && onAction !== "" ? { ...added, next: edge(onAction, onward) } : added;
+  const linked = connect(text, node, action, name);
   if (linked === null) return null;
   const document = parse(linked);
   const holder = document.getIn(node.slice(0, -1), true);
@@ -193,18 +194,22 @@ export function insertAfter(text: string, node: Keys, name: string, added: Reado
   return applyChange(linked, { from: at, to: at, insert: isAtStart ? " ".repeat(indent) + line : `\n${" ".repeat(indent)}${line.replace(/\n$/, "")}` });
 }
 
+function edge(action: string, target: string): unknown {
+  return action === "default" ? target : { [action]: target };
+}
+
 /** Keys of a scope that name a node of it. */
 export const NAMING = ["start", "on_failure", "on_finish"];
 
 /** Add a node before another one: what led to that one, or named it, leads to it or names it, and it leads to that one. */
-export function insertBefore(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>): string | null {
+export function insertBefore(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>, onAction = "default"): string | null {
   const next = String(node.at(-1));
   let linked = redirect(text, node, () => name);
   for (const each of NAMING) {
     const key = [...node.slice(0, -2), each];
     if (linked !== null && valueAt(linked, key) === next) linked = changed(linked, setIn(linked, key, name));
   }
-  return linked && changed(linked, setIn(linked, [...node.slice(0, -1), name], { ...added, next }));
+  return linked && changed(linked, setIn(linked, [...node.slice(0, -1), name], { ...added, next: edge(onAction, next) }));
 }
 
 /** Add a node that nothing leads to, at the end of the flow's nodes. */

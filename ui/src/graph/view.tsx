@@ -243,7 +243,7 @@ function Node({ placed, targets, isOpen, isOpenable, selected, active, states, m
         onClick={() => on.choose?.(node.id)}
       >
         <b class="cut" title={node.label}>{node.label}</b>
-        <span class="node-kind cut">{hidden > 0 ? `${details} · ${texts.hidden(hidden)}` : details || " "}</span>
+        <span class="node-kind cut" title={details || undefined}>{hidden > 0 ? `${details} · ${texts.hidden(hidden)}` : details || " "}</span>
         {state?.time && <span class="node-time">{state.time}</span>}
       </button>
       {canFold && (

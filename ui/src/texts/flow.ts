@@ -15,7 +15,7 @@ export const flow = {
   readOnly: "Read only",
   readOnlyHint: "Only editors and admins of this workspace can change its flows.",
   disabledNote: "Disabled: it starts no executions",
-  allFilters: "All filters",
+  allFilters: "Search and filter",
   neverRan: "This flow has not run yet.",
   openEditor: "Open the editor",
   readFlow: "Open the flow",

@@ -32,6 +32,7 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
   const app = useSignal<Schemas["TotpAnswer"] | undefined>(undefined);
   const isNewPasskey = useSignal(false);
   const codes = useSignal<string[] | undefined>(undefined);
+  const isRenewed = useSignal(false);
   const { ask, question } = useQuestion();
   const action = useAction();
   async function added({ recovery_codes: shown }: Schemas["NewRecoveryCodes"]): Promise<void> {
@@ -39,6 +40,7 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
     isNewPasskey.value = false;
     await list.reload();
     done(texts.confirmed);
+    isRenewed.value = false;
     if (shown.length > 0) codes.value = shown;
     else onConfirmed?.();
   }
@@ -56,6 +58,7 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
     run: async () => {
       const { recovery_codes: made } = await withRecentLogin(() => api.post("/api/v1/second-factors/recovery-codes"));
       await list.reload();
+      isRenewed.value = true;
       codes.value = made;
     },
   });
@@ -86,7 +89,7 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
       </Load>
       {app.value !== undefined && <NewApp made={app.value} onAdded={added} onClose={() => (app.value = undefined)} />}
       {isNewPasskey.value && <NewPasskey onAdded={added} onClose={() => (isNewPasskey.value = false)} />}
-      {codes.value !== undefined && <Codes codes={codes.value} onClose={() => { codes.value = undefined; onConfirmed?.(); }} />}
+      {codes.value !== undefined && <Codes codes={codes.value} isRenewed={isRenewed.value} onClose={() => { codes.value = undefined; onConfirmed?.(); }} />}
       {question}
     </section>
   );
@@ -124,8 +127,8 @@ function NewPasskey({ onAdded, onClose }: Adding) {
   );
 }
 
-function Codes({ codes, onClose }: { codes: string[]; onClose: () => void }) {
-  return <ShownOnce title={texts.codesTitle} hint={texts.codesHint} text={codes.join("\n")} done={texts.kept} onClose={onClose} />;
+function Codes({ codes, isRenewed, onClose }: { codes: string[]; isRenewed: boolean; onClose: () => void }) {
+  return <ShownOnce title={texts.codesTitle} hint={isRenewed ? `${texts.codesHint} ${texts.codesEarlier}` : texts.codesHint} text={codes.join("\n")} done={texts.kept} onClose={onClose} />;
 }
 
 function Identities() {

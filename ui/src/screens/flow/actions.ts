@@ -127,13 +127,17 @@ export class EditorActions {
     const beside = after ?? (reading.peek() && lastNode(reading.peek()!, this.isEnd));
     // Between two nodes that end the flow, there is no way.
     const isLoose = beside === undefined || (this.isEnd(beside) && type.actions?.length === 0);
-    if (!this.write(isLoose ? withNode(text.peek(), name, type) : (this.isEnd(beside) ? withNodeBefore : withNodeAfter)(text.peek(), beside, name, type))) return;
+    if (!this.write(isLoose ? withNode(text.peek(), name, type) : this.isEnd(beside) ? withNodeBefore(text.peek(), beside, name, type) : withNodeAfter(text.peek(), beside, name, type, this.typeOf(beside)))) return;
     this.select((isLoose ? "" : prefixOf(beside)) + name);
     this.isInspecting.value = true;
   }
 
   /** Return true if nothing can come after a node, but what handles its errors. */
-  isEnd = (node: DocumentNode): boolean => this.language.types.find(({ name }) => name === node.type)?.actions?.length === 0;
+  isEnd = (node: DocumentNode): boolean => this.typeOf(node)?.actions?.length === 0;
+
+  private typeOf(node: DocumentNode): NodeType | undefined {
+    return this.language.types.find(({ name }) => name === node.type);
+  }
 
   rename(node: DocumentNode, name: string): void {
     if (this.write(renameNode(this.model.text.peek(), node.keys, name))) this.select(prefixOf(node) + name);

@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import { parse } from "yaml";
+import type { DocumentNode } from "../../graph/document";
 import { inWords } from "../../parts/cron";
-import { cronOf, isNewTrigger, RHYTHMS, withTrigger } from "./build";
+import { cronOf, isNewTrigger, RHYTHMS, withNodeAfter, withNodeBefore, withTrigger } from "./build";
+import type { NodeType } from "./language";
 
 test("each rhythm of a schedule is a cron expression that says the same", () => {
   expect(RHYTHMS.map((rhythm) => inWords(cronOf(rhythm, "06:30")))).toEqual(["At 30 minutes past the hour, every hour, every day", "At 06:30, every day", "At 06:30, Monday through Friday", "At 06:30, only on Monday", "At 06:30, on day 1 of the month"]);
@@ -15,4 +17,16 @@ test("a new schedule has what was chosen, and a name that is free", () => {
 
 test("an address adds a trigger of a known type only", () => {
   expect(["schedule", "webhook", "toString", "constructor", "", null].filter(isNewTrigger)).toEqual(["schedule", "webhook"]);
+});
+
+test("a node after an approval comes after its first action, and an approval leads on by that", () => {
+  const type = (name: string, actions?: string[]) => ({ name, actions, examples: [`type: ${name}`], params_schema: {} }) as unknown as NodeType;
+  const approval = type("approval", ["approved", "rejected", "timeout"]);
+  const log = type("log", ["default"]);
+  const node = { keys: ["nodes", "ask"] } as unknown as DocumentNode;
+  const nodes = (text: string | null) => parse(text!).nodes;
+  expect(nodes(withNodeAfter("nodes:\n  ask: {type: approval, next: {approved: ship, rejected: ship}}\n  ship: {type: log}\n", node, "tell", log, approval))).toMatchObject({ ask: { next: { approved: "tell", rejected: "ship" } }, tell: { next: "ship" } });
+  expect(nodes(withNodeAfter("nodes:\n  ask: {type: approval}\n", node, "tell", log, approval)).ask.next).toEqual({ approved: "tell" });
+  expect(nodes(withNodeAfter("nodes:\n  ask: {type: log, next: ship}\n  ship: {type: log}\n", node, "sign", approval, log))).toMatchObject({ ask: { next: "sign" }, sign: { next: { approved: "ship" } } });
+  expect(nodes(withNodeBefore("nodes:\n  ask: {type: return}\n", node, "sign", approval)).sign.next).toEqual({ approved: "ask" });
 });

@@ -31,12 +31,19 @@ export function nameFor(type: NodeType, reading: Reading | undefined): string {
   return freeName(type.name.split(".").at(-1) ?? type.name, names);
 }
 
-export function withNodeAfter(text: string, node: DocumentNode, name: string, type: NodeType): string | null {
-  return insertAfter(text, node.keys, name, newNode(type), type.actions?.length !== 0);
+/** Return the action by which a node of a type usually goes on; empty if it never does. Args: type: Undefined if it is not known. */
+function usualAction(type: NodeType | undefined): string {
+  const actions = type?.actions ?? ["default"];
+  return actions.includes("default") ? "default" : (actions[0] ?? "");
+}
+
+/** Args: before: The type of the node that it comes after. */
+export function withNodeAfter(text: string, node: DocumentNode, name: string, type: NodeType, before?: NodeType): string | null {
+  return insertAfter(text, node.keys, name, newNode(type), usualAction(before) || "default", usualAction(type));
 }
 
 export function withNodeBefore(text: string, node: DocumentNode, name: string, type: NodeType): string | null {
-  return insertBefore(text, node.keys, name, newNode(type));
+  return insertBefore(text, node.keys, name, newNode(type), usualAction(type) || "default");
 }
 
 export function withNode(text: string, name: string, type: NodeType): string | null {

@@ -17,7 +17,7 @@ export function LastResult({ flow, executions }: { flow: string; executions: Sch
   const isMore = executions.length === SHOWN && OPEN.includes(executions[SHOWN - 1]!.status);
   if (executions.length === 0) return <span class="muted small">{texts.neverRun}</span>;
   return (
-    <span class="row tight">
+    <span class="row tight last-result">
       {ended !== undefined && <a href={to(`/executions/${ended.id}`)}><Status of={ended.status} /></a>}
       {open > 0 && <a class="quiet-link muted small nowrap" href={to("/executions", { flow, status: OPEN.join(",") })}>{texts.open(open, isMore)}</a>}
     </span>

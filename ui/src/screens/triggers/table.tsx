@@ -6,6 +6,7 @@ import { Dialog } from "../../parts/dialog";
 import { Failure, Time } from "../../parts/parts";
 import { Table } from "../../parts/table";
 import { useAction } from "../../parts/tools";
+import { common } from "../../texts/common";
 import { triggers as texts } from "../../texts/triggers";
 import { TriggerDialog } from "./details";
 import { ScheduleWords } from "../../parts/schedule";
@@ -34,8 +35,8 @@ export function TriggerTable({ triggers, showsFlow = false, reload }: { triggers
           showsFlow && { head: texts.flow, look: "where whole", cell: ({ flow_id: flow, flow_name: name }) => <a class="link cut block" href={to(`/flows/${flow}`)} title={name}>{name}</a> },
           { label: texts.type, look: "muted nowrap", cell: ({ type }) => texts.types[type] },
           { head: texts.state, cell: (trigger) => <TriggerState of={trigger} /> },
-          { label: texts.next, look: "muted nowrap", cell: ({ next_at: at }) => at !== null && <Time at={at} /> },
-          { label: texts.last, look: "muted nowrap", cell: (trigger) => trigger.last_at !== null && <LastStart of={trigger} /> },
+          { label: texts.next, look: "muted nowrap", cell: ({ next_at: at }) => (at === null ? common.none : <Time at={at} />) },
+          { label: texts.last, look: "muted nowrap", cell: (trigger) => (trigger.last_at === null ? common.none : <LastStart of={trigger} />) },
         ]}
         acts={(trigger) => <Acts trigger={trigger} reload={reload} />}
       />

@@ -2,7 +2,7 @@
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { personOf } from "../../app/people";
-import { location } from "../../app/router";
+import { location, to } from "../../app/router";
 import type { Workspace } from "../../app/session";
 import { useQuestion } from "../../parts/dialog";
 import { PAGE, Pager } from "../../parts/pager";
@@ -25,7 +25,7 @@ export function WorkspaceTokens({ place }: { place: Workspace }) {
     <>
       <p class="muted">{texts.tokensHint}</p>
       <Load query={list} rows={3}>
-        {({ tokens, total, next_cursor: next }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p></Empty></div> : (
+        {({ tokens, total, next_cursor: next }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p><a class="btn" href={to("/account", { tab: "tokens" })}>{texts.ownTokens}</a></Empty></div> : (
           <>
             <Table
               rows={tokens}
