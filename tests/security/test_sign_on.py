@@ -755,6 +755,8 @@ async def test_a_login_without_a_group_ends_what_an_earlier_one_reaches(tmp_path
 
         member = await log_in("eng")
         assert await flows(member) == 200
+        members = (await call(program.app, "GET", "/api/v1/workspaces/team/members", token=token)).json["members"]
+        assert {one["role"]: one.get("role_from") for one in members} == {"admin": None, "editor": "liar"}
         await log_in()
         assert await flows(member) == 404
 

@@ -209,6 +209,7 @@ CASES: Final = {
             "email": lambda rows: rows["accounts"]["email"],
             "is_owner": lambda _: False,
             "is_email_confirmed": lambda _: True,
+            "role_from": lambda _: None,
         },
     ),
     "flow": Case(

@@ -3,11 +3,11 @@
 from typing import Annotated, Final, Self
 
 from fastapi import APIRouter, Query, Request
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors, present
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy
@@ -130,6 +130,13 @@ class MemberAnswer(Answer, frozen=True, kw_only=True):
     email_confirmed: bool
     owner: Annotated[bool, Meta(description="The workspace is the personal one of this account.")]
     added_at: str
+    role_from: Annotated[
+        str | UnsetType,
+        Meta(
+            description="The name of the provider of single sign-on whose groups decide the role: a change lasts until"
+            " the member's next login there. Absent if none does; only in lists."
+        ),
+    ] = UNSET
 
     @classmethod
     def of(cls, member: Member) -> Self:
@@ -141,6 +148,7 @@ class MemberAnswer(Answer, frozen=True, kw_only=True):
             role=member.role,
             owner=member.is_owner,
             added_at=rfc3339(member.added_at),
+            role_from=present(member.role_from),
         )
 
 

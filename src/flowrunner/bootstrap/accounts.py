@@ -70,6 +70,7 @@ def assemble_accounts(
             on_change=known.workspace_changed,
             on_delete=on_workspace_delete,
             cancel_open=executions.cancel_open,
+            providers=settings.sign_on,
         ),
         invitations=Invitations(
             SqlInvitations(database),

@@ -89,6 +89,10 @@ class Provider:
     def __repr__(self) -> str:
         return f"Provider({self.id!r})"
 
+    def decides_about(self, *names: str) -> bool:
+        """Return whether its groups have the roles in a workspace with one of these names: its id and its slug."""
+        return any(mapping.workspace in names for mapping in self.groups)
+
     def roles_of(self, groups: Collection[str]) -> Mapping[str, WorkspaceRole | None]:
         """Return the highest role in each workspace that the provider decides about; None for no role."""
         roles: dict[str, WorkspaceRole | None] = {}

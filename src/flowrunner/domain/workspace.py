@@ -80,6 +80,7 @@ class Member:
     Attributes:
         is_owner: The workspace is the account's personal one.
         added_at: When it became a member; for an owner, when the workspace was created.
+        role_from: Name of the provider whose groups decide the role at each login; None if none does. Only in lists.
     """
 
     account_id: AccountId
@@ -89,6 +90,7 @@ class Member:
     added_at: datetime
     is_owner: bool = False
     is_email_confirmed: bool = False
+    role_from: str | None = None
 
 
 def includes(role: WorkspaceRole, other: WorkspaceRole) -> bool:

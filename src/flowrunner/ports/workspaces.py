@@ -89,6 +89,10 @@ class WorkspaceStore(Protocol):
         """Return a page of members and the total. The owner comes first, the others by the ids of their accounts."""
         ...
 
+    async def linked(self, id: WorkspaceId, issuers: Sequence[str]) -> Mapping[AccountId, str]:
+        """Return the members that are linked to an account of one of these providers, each with an issuer."""
+        ...
+
     async def account_named(self, name: str) -> AccountId | None:
         """Return the account with this id or normalised e-mail address; None if there is none."""
         ...

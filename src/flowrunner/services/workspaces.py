@@ -10,6 +10,7 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import InvalidInput, NotFound, Unavailable, UnknownAccount, invalid
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.sign_on import Provider
 from flowrunner.domain.values import JSON, AccountId, WorkspaceId, personal_workspace
 from flowrunner.domain.workspace import (
     Member,
@@ -62,6 +63,7 @@ class Workspaces:
         on_change: Called with a workspace that has a new slug, or that requires something else of logins.
         on_delete: Called with a workspace that was deleted.
         cancel_open: Called with a deleted workspace that still has open executions.
+        providers: Those of single sign-on, whose groups may decide about roles.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Workspaces:
         on_change: Callable[[WorkspaceId], Awaitable[None]],
         on_delete: Callable[[WorkspaceId], Awaitable[None]],
         cancel_open: Callable[[WorkspaceId], Awaitable[None]],
+        providers: Sequence[Provider] = (),
     ) -> None:
         self._store = store
         self._clock = clock
@@ -84,6 +87,7 @@ class Workspaces:
         self._on_change = on_change
         self._on_delete = on_delete
         self._cancel_open = cancel_open
+        self._providers = providers
         self._unknown_names: SlidingWindow[AccountId] = SlidingWindow(
             MOST_UNKNOWN_NAMES,
             limit="account_unknown_names",
@@ -214,7 +218,14 @@ class Workspaces:
     # Members
 
     async def members(self, caller: Caller, *, page: Page) -> tuple[Sequence[Member], int]:
-        return await self._store.members(caller.workspace_id, page=page)
+        id = caller.workspace_id
+        members, total = await self._store.members(id, page=page)
+        names = [id, *(joined.slug for joined in caller.memberships if joined.workspace_id == id)]
+        deciding = {one.issuer: one.name for one in self._providers if one.decides_about(*names)}
+        if deciding:
+            linked = await self._store.linked(id, list(deciding))
+            members = [replace(one, role_from=deciding.get(linked.get(one.account_id, ""))) for one in members]
+        return members, total
 
     async def add(self, caller: Caller, account: str, role: WorkspaceRole) -> Member:
         """Add a member.

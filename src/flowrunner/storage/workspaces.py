@@ -97,6 +97,13 @@ SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner, a.email_confirmed_
  WHERE m.workspace_id = :workspace_id AND CASE WHEN m.is_owner THEN '0' ELSE '1' END || a.id > :after
  ORDER BY m.is_owner DESC, a.id LIMIT :limit OFFSET :offset
 """
+LINKED: Final = Statement.with_texts(
+    """
+SELECT m.account_id, i.issuer FROM memberships m JOIN identities i ON i.account_id = m.account_id
+ WHERE m.workspace_id = :workspace_id AND i.issuer IN (:issuers)
+""",
+    "issuers",
+)
 COUNT_MEMBERS: Final = "SELECT count(*) FROM memberships WHERE workspace_id = :workspace_id"
 COUNT_JOINED: Final = "SELECT count(*) FROM memberships WHERE account_id = :account_id AND NOT is_owner"
 # An address identifies only the account that has confirmed it: any account may claim one.
@@ -251,6 +258,11 @@ class SqlWorkspaces:
         values = {"workspace_id": id, "after": page.after}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, page, MEMBERS, COUNT_MEMBERS, values))
         return [_member(row) for row in rows], total
+
+    async def linked(self, id: WorkspaceId, issuers: Sequence[str]) -> Mapping[AccountId, str]:
+        values = {"workspace_id": id, "issuers": listed(issuers)}
+        rows = await self._database.read(lambda tx: tx.rows(LINKED, values))
+        return {AccountId(account): issuer for account, issuer in rows}
 
     async def account_named(self, name: str) -> AccountId | None:
         row = await self._database.read(lambda tx: tx.row(ACCOUNT_NAMED, {"name": name}))

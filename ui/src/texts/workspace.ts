@@ -11,6 +11,7 @@ export const workspace = {
   role: "Role",
   roles: { viewer: "viewer", operator: "operator", editor: "editor", admin: "admin" } as Record<string, string>,
   roleHints: { viewer: "reads", operator: "also runs, cancels and answers", editor: "also changes flows, secrets and configuration", admin: "also manages the workspace" } as Record<string, string>,
+  roleFrom: (provider: string) => `from groups at ${provider}: a change lasts until the next login`,
   roleOf: (name: string) => `Role of ${name}`,
   name: "Name",
   owner: "owner",

@@ -70,11 +70,14 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
                 { head: texts.name, look: "name", cell: ({ name, email, account_id: id }) => <><span class="cut block" title={name}>{name}{id === own && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={email}>{email}</span></> },
                 {
                   head: texts.role,
-                  cell: (member) => mayChange && !member.owner ? (
-                    <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy || busy} onChange={(event) => choose(member, event.currentTarget)}>
-                      <RoleOptions chosen={member.role} />
-                    </select>
-                  ) : <span class="muted">{member.owner ? texts.owner : texts.roles[member.role]}</span>,
+                  cell: (member) => <>
+                    {mayChange && !member.owner ? (
+                      <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy || busy} onChange={(event) => choose(member, event.currentTarget)}>
+                        <RoleOptions chosen={member.role} />
+                      </select>
+                    ) : <span class="muted">{member.owner ? texts.owner : texts.roles[member.role]}</span>}
+                    {member.role_from && <span class="muted small block">{texts.roleFrom(member.role_from)}</span>}
+                  </>,
                 },
                 { label: texts.added, look: "muted", cell: ({ added_at: at }) => <Time at={at} /> },
               ]}
