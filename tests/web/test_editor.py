@@ -435,6 +435,20 @@ def test_a_key_while_a_tooltip_is_loaded_closes_it_before_it_opens(tab: Tab, api
     expect(tooltip).to_be_visible()
 
 
+def test_a_key_explains_the_cron_expression_at_the_cursor(tab: Tab, api: Client) -> None:
+    text = "triggers: {early: {type: schedule, cron: '30 6 * * *'}}\nnodes: {a: {type: return}}\n"
+    page = tab.go(f"/flows/{api.new_flow(text, name='With a schedule for keys')}")
+    expect(code(page)).to_contain_text("30 6 * * *")
+    code(page).focus()
+    for key in ("Control+Home", "End", *["ArrowLeft"] * 5, "F1"):
+        page.keyboard.press(key)
+
+    expect(page.locator(".cm-docs")).to_contain_text("At 06:30, every day")
+    expect(page.locator(".cm-announced")).to_contain_text("At 06:30, every day")
+    page.keyboard.press("Escape")
+    expect(page.locator(".cm-docs")).to_have_count(0)
+
+
 def test_an_edge_is_drawn_from_one_node_to_another(tab: Tab, flow: str) -> None:
     page = edited(tab, flow)
     source = page.locator("li", has=page.locator("[data-node=greet]"))

@@ -7,7 +7,17 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors, present
+from flowrunner.api.http.answers import (
+    BODY_ERRORS,
+    Answer,
+    ListAnswer,
+    Message,
+    Reply,
+    answer,
+    created,
+    errors,
+    present,
+)
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy

@@ -989,6 +989,8 @@ class Member(Model):
 
     Attributes:
         owner: The workspace is the personal one of this account.
+        role_from: The name of the provider of single sign-on whose groups decide the role: a change lasts until the
+            member's next login there. Absent if none does; only in lists.
     """
 
     account_id: str
@@ -998,6 +1000,7 @@ class Member(Model):
     email_confirmed: bool
     owner: bool
     added_at: datetime
+    role_from: str | None
 
 
 class Message(Model):

@@ -39,7 +39,8 @@ class Webhook(NodeType[WebhookParams]):
 
     type = "webhook"
     examples = (
-        "type: webhook\nparams:\n  url: https://hooks.example.com/orders\n  body: {event: order.paid, order: '${input}'}\n",
+        "type: webhook\nparams:\n  url: https://hooks.example.com/orders\n"
+        "  body: {event: order.paid, order: '${input}'}\n",
         "type: webhook\nparams:\n  url: https://hooks.example.com/orders\n"
         "  body: {event: order.paid, order: '${input.id}'}\n  secret: ${secrets.WEBHOOK_KEY}\n",
     )

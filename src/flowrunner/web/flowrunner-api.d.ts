@@ -4037,7 +4037,7 @@ export interface components {
             labels?: {
                 [key: string]: string;
             };
-            /** @description The first one of its waits. Absent unless its status is waiting. */
+            /** @description The first one of its waits. Absent unless its status is waiting, or it runs and waits for a concurrency slot or for room in memory. */
             waiting_at?: components["schemas"]["FirstWait"];
         };
         /** ExecutionDetailAnswer */
@@ -4249,11 +4249,14 @@ export interface components {
         FirstWait: {
             /**
              * Type
-             * @description signal, approval, or another type as in `waiting_for` of the execution.
+             * @description signal, approval, concurrency, room, or another type as in `waiting_for` of the execution.
              */
             type: string;
-            /** Node */
-            node: string;
+            /**
+             * Node
+             * @description Absent if the execution itself waits: for concurrency or for room.
+             */
+            node?: string;
         };
         /**
          * FixAnswer
@@ -5097,6 +5100,11 @@ export interface components {
              * Format: date-time
              */
             added_at: string;
+            /**
+             * Role From
+             * @description The name of the provider of single sign-on whose groups decide the role: a change lasts until the member's next login there. Absent if none does; only in lists.
+             */
+            role_from?: string;
         };
         /** MemberList */
         MemberList: {

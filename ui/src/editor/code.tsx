@@ -4,8 +4,8 @@ import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { lintGutter, nextDiagnostic, setDiagnostics, type Diagnostic } from "@codemirror/lint";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
-import { Compartment, EditorState, type StateCommand, type Text } from "@codemirror/state";
-import { closeHoverTooltips, Decoration, drawSelection, dropCursor, EditorView, hasHoverTooltips, highlightActiveLine, highlightActiveLineGutter, hoverTooltip, keymap, lineNumbers, MatchDecorator, ViewPlugin, type DecorationSet, type ViewUpdate } from "@codemirror/view";
+import { Compartment, EditorState, StateEffect, StateField, type StateCommand, type Text } from "@codemirror/state";
+import { closeHoverTooltips, Decoration, drawSelection, dropCursor, EditorView, hasHoverTooltips, highlightActiveLine, highlightActiveLineGutter, hoverTooltip, keymap, lineNumbers, MatchDecorator, showTooltip, ViewPlugin, type DecorationSet, type Tooltip, type ViewUpdate } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "preact/hooks";
 import { editor as texts } from "../texts/editor";
@@ -132,6 +132,8 @@ function extensions(latest: { readonly current: CodeProps }) {
       { key: "Mod-s", preventDefault: true, run: () => (latest.current.onSave?.(), true) },
       { key: "Mod-Enter", preventDefault: true, run: () => (latest.current.onRun?.(), latest.current.onRun !== undefined) },
       { key: "F8", run: nextDiagnostic },
+      { key: "F1", preventDefault: true, run: (view) => (void describeAtCursor(view, latest.current), true) },
+      { key: "Escape", run: (view) => view.state.field(asked) !== null && (view.dispatch({ effects: ask.of(null) }), true) },
       // Otherwise it leaves the editor.
       { key: "Tab", run: (view) => completionStatus(view.state) === "active" && (acceptCompletion(view), true) },
       { key: "Enter", run: newLine },
@@ -215,6 +217,7 @@ function tooltips(latest: { readonly current: CodeProps }) {
   // From a key until the mouse moves: a tooltip would cover what is typed.
   let isTyping = false;
   return [
+    asked,
     hoverTooltip(async (view, offset) => {
       const found = isTyping ? null : await tooltipFor(view, offset, latest.current);
       // A key may have been pressed while it was loaded.
@@ -235,6 +238,24 @@ async function tooltipFor(view: EditorView, offset: number, props: CodeProps) {
   const found = await props.describe(view.state.doc.toString(), offset);
   if (found === null) return null;
   return { pos: found.from, end: found.to, above: true, create: () => ({ dom: domOf(found) }) };
+}
+
+const ask = StateEffect.define<Tooltip | null>();
+/** What a key has asked for, until the text or the cursor changes. */
+const asked = StateField.define<Tooltip | null>({
+  create: () => null,
+  update: (shown, { effects, docChanged, selection }) => effects.reduce((last, effect) => (effect.is(ask) ? effect.value : last), docChanged || selection ? null : shown),
+  provide: (field) => showTooltip.from(field),
+});
+
+/** Show what the mouse would show at the cursor, and have it read aloud. */
+async function describeAtCursor(view: EditorView, props: CodeProps): Promise<void> {
+  const { doc, selection } = view.state;
+  const tooltip = await tooltipFor(view, selection.main.head, props);
+  // The text or the cursor may have changed while it was loaded.
+  if (tooltip === null || view.state.doc !== doc || !view.state.selection.eq(selection)) return;
+  const said = Array.from(tooltip.create().dom.children, ({ textContent }) => textContent).join(". ");
+  view.dispatch({ effects: [ask.of(tooltip), EditorView.announce.of(said)] });
 }
 
 function domOf(hover: Hover): HTMLElement {

@@ -36,6 +36,7 @@ export const keys = {
     ["Ctrl S", "Save the flow"],
     ["Ctrl Enter", "Run the flow; in a dialog, send its form"],
     ["Ctrl Space", "Show completions; Enter or Tab accepts one"],
+    ["F1", "Explain the key, the value or the cron expression at the cursor"],
     ["F8", "The next problem of the text"],
     ["Ctrl ] and Ctrl [", "Indent and outdent lines; Tab leaves the editor"],
     ["Ctrl /", "Comment lines out, or back in"],

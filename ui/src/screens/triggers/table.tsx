@@ -12,6 +12,9 @@ import { TriggerDialog } from "./details";
 import { ScheduleWords } from "../../parts/schedule";
 import { LastStart, TriggerActions, TriggerState, type Trigger } from "./parts";
 
+/** Not on a narrow screen, where each value has its name beside it. */
+const NONE = <span class="none">{common.none}</span>;
+
 /** `showsFlow` names the flow of each trigger; `reload` loads them again after a change. */
 export function TriggerTable({ triggers, showsFlow = false, reload }: { triggers: Trigger[]; showsFlow?: boolean; reload: () => Promise<void> }) {
   const { path, query } = location.value;
@@ -35,8 +38,8 @@ export function TriggerTable({ triggers, showsFlow = false, reload }: { triggers
           showsFlow && { head: texts.flow, look: "where whole", cell: ({ flow_id: flow, flow_name: name }) => <a class="link cut block" href={to(`/flows/${flow}`)} title={name}>{name}</a> },
           { label: texts.type, look: "muted nowrap", cell: ({ type }) => texts.types[type] },
           { head: texts.state, cell: (trigger) => <TriggerState of={trigger} /> },
-          { label: texts.next, look: "muted nowrap", cell: ({ next_at: at }) => (at === null ? common.none : <Time at={at} />) },
-          { label: texts.last, look: "muted nowrap", cell: (trigger) => (trigger.last_at === null ? common.none : <LastStart of={trigger} />) },
+          { label: texts.next, look: "muted nowrap", cell: ({ next_at: at }) => (at === null ? NONE : <Time at={at} />) },
+          { label: texts.last, look: "muted nowrap", cell: (trigger) => (trigger.last_at === null ? NONE : <LastStart of={trigger} />) },
         ]}
         acts={(trigger) => <Acts trigger={trigger} reload={reload} />}
       />
