@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +15,9 @@ import click
 import pytest
 
 from client.scripted import Step, answer, error, hang_up, scripted
-from flowrunner.cli.connection import find_target, refreshed
+from flowrunner.cli.connection import connect, find_target, refreshed
 from flowrunner.cli.contexts import Context, Contexts, load_contexts
+from flowrunner.cli.logins import log_out
 
 IS_ALIVE = answer(200, {"identities": []})
 RENEWED = answer(200, {"token": "new", "expires_at": "2030-01-02T00:00:00Z", "account_id": "acc-1"})
@@ -184,3 +186,38 @@ def test_a_token_does_not_follow_a_context_to_another_server(old_login: OldLogin
 
         assert refreshed(target, before) == target
     assert server.requests == []
+
+
+@pytest.mark.parametrize(("account", "token"), [("ada@example.com", "new"), ("another@example.com", "old")])
+def test_a_long_command_goes_on_with_the_token_that_another_one_got(
+    account: str, token: str, old_login: OldLogin
+) -> None:
+    with scripted(*[answer(200, {})] * 3) as server, click.Context(click.Command("job")):
+        context = Context(url=server.url, account="ada@example.com", token="old", asked_at=1.0, refresh_at=4e9)
+        Contexts("one", {"one": context}).save()
+        with connect() as client:
+            client.get("/jobs/1")
+            Contexts("one", {"one": replace(context, account=account, token="new", asked_at=2.0)}).save()
+
+            client.get("/jobs/1")
+            client.get("/jobs/1")
+
+    sent = [server.header(number, "Authorization") for number in range(3)]
+    assert sent == ["Bearer old", f"Bearer {token}", f"Bearer {token}"]
+
+
+@pytest.mark.parametrize(
+    ("end", "is_left"),
+    [(answer(200, {}), False), (error(401, "unauthorized"), False), (STANDBY, True), (hang_up, True)],
+)
+def test_a_logout_says_whether_the_login_goes_on(
+    end: Step, is_left: bool, old_login: OldLogin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scripted(end) as server, click.Context(click.Command("logout")):
+        old_login.store(server.url)
+
+        log_out()
+
+    assert server.heads() == ["POST /api/v1/auth/logout HTTP/1.1"]
+    assert old_login.stored.token is None
+    assert ("the server keeps the login" in capsys.readouterr().err) is is_left

@@ -1,6 +1,7 @@
 """Client of the commands."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -9,6 +10,7 @@ from flowrunner.cli.common import Common
 from flowrunner.cli.output import check_fields
 from flowrunner.cli.text import plain
 from flowrunner.client import Answer, Client, ClientError, NotFoundError, UnreadableAnswer
+from flowrunner.client.requests import Request
 
 # Every answer of FlowRunner has it, in lower case here, unless a proxy leaves it out.
 _REQUEST_ID: Final = "x-request-id"
@@ -21,12 +23,19 @@ class CommandClient(Client):
 
     Attributes:
         wanted: The common options of the command, which may send from other threads.
+        newer_token: Returns the token to use from now on, or None if it is the same.
     """
 
     def __init__(self, wanted: Common, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.wanted = wanted
+        self.newer_token: Callable[[], str | None] = lambda: None
         self._is_recognised = False
+
+    def _authorized(self, made: Request) -> Request:
+        if (token := self.newer_token()) is not None:
+            self.use_token(token)
+        return super()._authorized(made)
 
     def request(self, method: str, path: str, **more: Any) -> Answer:
         if method != "GET":

@@ -16,6 +16,7 @@ from flowrunner.cli.contexts import Context, Contexts, changing_contexts, load_c
 from flowrunner.domain.duration import parse_duration
 
 if TYPE_CHECKING:
+    from flowrunner.cli.command_client import CommandClient
     from flowrunner.client import Client
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -47,11 +48,36 @@ class Target:
 def connect() -> "Client":
     """Return the client of the server that options, variables and contexts name. Raises: click.UsageError."""
     contexts = load_contexts()
-    target = find_target(contexts)
-    return open_client(refreshed(target, contexts))
+    target = refreshed(find_target(contexts), contexts)
+    client = open_client(target)
+    if target.name is not None and target.is_stored:
+        client.newer_token = _StoredToken(target.name, contexts.by_name[target.name])
+    return client
 
 
-def open_client(target: Target) -> "Client":
+class _StoredToken:
+    """The token of a login, which other commands exchange while one runs for long."""
+
+    def __init__(self, name: str, context: Context) -> None:
+        self._name = name
+        self._known = context
+
+    def __call__(self) -> str | None:
+        """Return the token if it was exchanged since the last call."""
+        try:
+            contexts = load_contexts()
+            context = contexts.by_name.get(self._name)
+            if context is None or context.asked_at == self._known.asked_at:
+                return None
+            if (context.url, context.account) != (self._known.url, self._known.account):
+                return None  # another login
+            self._known = context
+            return contexts.get(self._name).token
+        except click.UsageError:
+            return None
+
+
+def open_client(target: Target) -> "CommandClient":
     from flowrunner.cli.command_client import CommandClient
 
     wanted = common()

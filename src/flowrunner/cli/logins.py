@@ -1,6 +1,5 @@
 """Logins: from a password or an API token to a context that has the token."""
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
@@ -8,7 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from flowrunner.cli.common import CommandFailed, common, may_ask, read_secret, say
+from flowrunner.cli.common import CommandFailed, common, may_ask, read_secret, say, warn
 from flowrunner.cli.connection import (
     Target,
     find_target,
@@ -20,7 +19,7 @@ from flowrunner.cli.connection import (
 from flowrunner.cli.contexts import Context, changing_contexts, load_contexts
 from flowrunner.cli.exits import DENIED
 from flowrunner.cli.output import show
-from flowrunner.client import ApiError, Client, ClientError
+from flowrunner.client import ApiError, Client, ClientError, UnauthorizedError
 from flowrunner.client.requests import segment
 from flowrunner.domain.whole_numbers import natural_number_of
 
@@ -102,9 +101,14 @@ def log_out() -> None:
         if target.name is None or not target.is_stored:
             raise CommandFailed("There is no login to end: the token comes from elsewhere, or there is none", DENIED)
         if contexts.by_name[target.name].refresh_at is not None:
-            # It may have ended already, or the server may be gone: the token is forgotten in any case.
-            with contextlib.suppress(ClientError):
-                open_client(replace(target, workspace=None)).request("POST", "/auth/logout")
+            # The token is forgotten in any case.
+            try:
+                with open_client(replace(target, workspace=None)) as client:
+                    client.request("POST", "/auth/logout")
+            except UnauthorizedError:
+                pass  # it has ended already
+            except ClientError as error:
+                warn(f"the server keeps the login until it was not used for a day: {error}")
         contexts.forget_token(target.name)
     say(f"Logged out of {target.url}")
 
