@@ -12,13 +12,22 @@ from typing import Final
 import pytest
 
 from docs.pages import DOCS, blocks
+from flowrunner.engine.recorder import MAX_ERROR_BYTES
+from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
 
 PAGE: Final = DOCS / "connecting.md"
 TOKEN: Final = "a-token-of-the-commands"
-COMMANDS: Final = """COMMANDS = {
+# As few characters as need the most bytes: four as they are, and six escaped.
+LOUD: Final = (
+    "import sys; [print('\\U0001f600\\x01' * 500_000, file=to) for to in (sys.stdout, sys.stderr)]; sys.exit({})"
+)
+COMMANDS: Final = f"""COMMANDS = {{
     "count": ["sh", "-c", "echo run >> runs; cat"],
     "fail": ["sh", "-c", "echo run >> runs; echo no space left >&2; exit 3"],
-}
+    "missing": ["/no/such/program"],
+    "loud": {[sys.executable, "-X", "utf8", "-c", LOUD.format(0)]!r},
+    "loud-fail": {[sys.executable, "-X", "utf8", "-c", LOUD.format(3)]!r},
+}}
 """
 
 
@@ -48,9 +57,10 @@ def post(port: int, path: str, *, key: str, token: str = TOKEN) -> tuple[int, di
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("POST", path, b'{"day": 7}', {"Authorization": f"Bearer {token}", "Idempotency-Key": key})
     answer = connection.getresponse()
-    status, body = answer.status, json.loads(answer.read())
+    status, body = answer.status, answer.read()
     connection.close()
-    return status, body
+    assert len(body) <= (MAX_ANSWER_BYTES if status == 200 else MAX_ERROR_BYTES)
+    return status, json.loads(body)
 
 
 def test_a_command_reads_the_body_and_runs_once_for_each_key(port: int, tmp_path: Path) -> None:
@@ -71,3 +81,40 @@ def test_nothing_runs_without_the_token_or_beside_the_list(port: int, tmp_path: 
     assert post(port, "/count", key="a", token="another")[0] == 401
     assert post(port, "/other", key="a")[0] == 404
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("token", "length", "status"),
+    [
+        ("another", "900000000", 401), ("another", "-1", 401), (TOKEN, "-1", 413), (TOKEN, "2097153", 413),
+        (TOKEN, "x", 413), (TOKEN, "9" * 5000, 413),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_not_taken_is_refused_before_it_is_read(
+    port: int, tmp_path: Path, token: str, length: str, status: int
+) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.putrequest("POST", "/count")
+    connection.putheader("Authorization", f"Bearer {token}")
+    connection.putheader("Content-Length", length)
+    connection.endheaders()
+
+    assert connection.getresponse().status == status
+    assert not (tmp_path / "runs").exists()
+    connection.close()
+
+
+def test_a_program_that_does_not_start_is_told(port: int) -> None:
+    status, body = post(port, "/missing", key="a")
+
+    assert (status, body["exit_code"]) == (500, None)
+    assert "No such file or directory: '/no/such/program'" in str(body["stderr"])
+
+
+def test_a_flow_can_take_what_a_command_prints_however_much_it_is(port: int) -> None:
+    for path, status, characters in (("/loud", 200, 150_000), ("/loud-fail", 500, 20_000)):
+        answered, body = post(port, path, key=path)
+
+        assert answered == status
+        assert [len(str(body[name])) for name in ("stdout", "stderr")] == [characters, 10_000]
+        assert str(body["stderr"]).endswith("\U0001f600\x01\n")
