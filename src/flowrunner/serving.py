@@ -355,14 +355,22 @@ class _Serving:
             await self._end_http()
 
     async def _first(self, *endings: tuple[Exit, Coroutine[Any, Any, Any]]) -> Exit:
-        """Return the reason of the first ending, which may also be that of the HTTP server."""
+        """Return the reason of the first ending, which may also be that of the HTTP server.
+
+        After an unexpected error, the server ends as it does without an engine.
+        """
         tasks = {asyncio.ensure_future(work): why for why, work in endings}
         assert self._http is not None, "served before anything can end"
         try:
             done, _ = await asyncio.wait((*tasks, self._http), return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel_all(*tasks)
-        return next((why for task, why in tasks.items() if task in done), Exit.ENGINE_DIED)
+        for task, why in tasks.items():
+            if task in done:
+                if (error := task.exception()) is None:
+                    return why
+                logger.critical("server.crashed", exc_info=error)
+        return Exit.ENGINE_DIED
 
     def _serve_with(self, app: ASGIApp) -> None:
         self._switch.app = app

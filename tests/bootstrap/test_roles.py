@@ -1,5 +1,6 @@
 """The log of a server about its roles and the outages between them."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -63,6 +64,22 @@ async def test_each_outage_and_each_time_on_standby_is_told_once(
             await server._run_role(SimpleNamespace(is_held=role != "standby"))
 
     assert [line["event"] for line in lines] == told
+
+
+async def test_an_unexpected_error_of_what_a_server_waits_for_is_no_lost_role(tmp_path: Path) -> None:
+    async def fail() -> None:
+        raise RuntimeError("planted")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, capture_logs() as lines:
+        server = serving._Serving(Settings(data_dir=tmp_path), listener, 10, is_worker=False, exporters=None)
+        server._http = asyncio.create_task(asyncio.sleep(60))
+        try:
+            why = await server._first((serving.Exit.STOP, asyncio.sleep(60)), (serving.Exit.ROLE, fail()))
+        finally:
+            server._http.cancel()
+
+    assert why is serving.Exit.ENGINE_DIED
+    assert [(line["event"], str(line["exc_info"])) for line in lines] == [("server.crashed", "planted")]
 
 
 @pytest.mark.parametrize(

@@ -172,11 +172,10 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
 
     server.serve(ServedEngine(FlowEngine(deps), library).handlers)
     server.serve({"open": open, "report": report, "hide": hide, "forget": vault.forget})
-    try:
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_callback(http.close)
+        closing.push_async_callback(sandbox.close)
         yield
-    finally:
-        await sandbox.close()
-        await http.close()
 
 
 def _report_of(sandbox: JailedSandbox) -> ProcessReport:

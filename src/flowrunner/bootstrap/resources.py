@@ -90,10 +90,9 @@ async def open_resources(
             sandbox=JailedSandbox(settings.script_workers),
             exporters=exporters,
         )
-        try:
+        async with contextlib.AsyncExitStack() as closing:
+            closing.callback(opened.hasher.close)
+            closing.push_async_callback(opened.sign_on_http.close)
+            closing.push_async_callback(opened.http.close)
+            closing.push_async_callback(opened.sandbox.close)
             yield opened
-        finally:
-            await opened.sandbox.close()
-            await opened.http.close()
-            await opened.sign_on_http.close()
-            opened.hasher.close()

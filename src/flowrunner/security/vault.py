@@ -103,10 +103,14 @@ class AesVault:
         self._uses: dict[tuple[WorkspaceId, str], datetime] = {}
 
     async def write_uses(self) -> None:
-        """Write the uses since the last write. After an error they are lost until the secret is used again."""
+        """Write the uses since the last write. Raises: Unavailable; the next call writes them, too."""
         if self._uses:
             uses, self._uses = self._uses, {}
-            await self._store.note_uses(uses)
+            try:
+                await self._store.note_uses(uses)
+            except BaseException:
+                self._uses = uses | self._uses
+                raise
 
     async def set(
         self,

@@ -1,6 +1,7 @@
 """Refused requests of webhook triggers: counted in memory, so that they cannot fill the database."""
 
 from collections import deque
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -25,8 +26,22 @@ class RefusedHooks:
         self._pending[id] = count + 1, last
 
     async def write(self) -> None:
-        """Write what was counted since the last write. After an error it is lost."""
+        """Write what was counted since the last write.
+
+        Raises: Unavailable; the next call writes it, too. A count whose outcome is unknown is then written again.
+        """
         if self._pending:
             pending, self._pending = self._pending, {}
             counts = {id: Refusals(count, tuple(last)) for id, (count, last) in pending.items()}
-            await self._store.add_refusals(counts, most=MOST_KEPT)
+            try:
+                await self._store.add_refusals(counts, most=MOST_KEPT)
+            except BaseException:
+                self._keep(pending)
+                raise
+
+    def _keep(self, unwritten: Mapping[TriggerId, tuple[int, deque[Refusal]]]) -> None:
+        """Add the counts to those that were made since."""
+        later, self._pending = self._pending, dict(unwritten)
+        for id, (count, last) in later.items():
+            before, first = self._pending.get(id) or (0, deque[Refusal](maxlen=MOST_KEPT))
+            self._pending[id] = before + count, deque((*first, *last), maxlen=MOST_KEPT)

@@ -34,10 +34,14 @@ class TokenUses:
         self._pending[id] = at
 
     async def write(self) -> None:
-        """Write the uses noted since the last write. After an error they are lost until the token is used again."""
+        """Write the uses noted since the last write. Raises: Unavailable; the next call writes them, too."""
         if self._pending:
             pending, self._pending = self._pending, {}
-            await self._store.note_uses(pending)
+            try:
+                await self._store.note_uses(pending)
+            except BaseException:
+                self._pending = pending | self._pending
+                raise
 
 
 class Tokens:
