@@ -65,4 +65,7 @@ def test_a_page_holds_the_entries_that_it_has_room_for() -> None:
 def test_texts_and_members_are_cut_where_they_are_longer() -> None:
     assert (text_of("abc", 3), text_of("abcd", 3)) == ("abc", "abc… (1 more character)")
     assert picked({"a": 1, "b": 2, "c": None}, "c", "a", "d") == {"c": None, "a": 1}
-    assert plain("a\x00b\n\u202e c" + "d" * 5, 4) == "a b … (2 more characters)"
+    assert plain("a\x00b\n\u202e c" + "d" * 5, 4) == "a b … (6 more characters)"
+    assert plain("a b" + "\n " * 500, 4) == "a b"
+    assert plain("word " * 1000, 9) == "word word… (4990 more characters)"
+    assert plain("\x00 " * 20 + "word " * 200, 9) == "… (1021 more characters)"

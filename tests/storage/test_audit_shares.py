@@ -1,26 +1,30 @@
 """The share of the audit log that one account takes, and the numbers of acts beyond it."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.request_keys import RequestKey
+from flowrunner.domain.request_keys import RequestKey, RequestKeyTaken
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.audit import AuditFilter
+from flowrunner.ports.journal import Append
 from flowrunner.storage import audit_shares
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.audit_chain import check_chain
 from flowrunner.storage.database import Database
+from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Transaction
 from security.two_accounts import RETURN, two_accounts_at
 from storage.samples import ALL
-from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, Place, rows_of
+from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, Place, creation, rows_of
 
 MINUTE = timedelta(minutes=1)
 COUNTS = "SELECT account_id, workspace_id, action, since, count FROM audit_counts ORDER BY action"
@@ -127,6 +131,27 @@ async def test_each_hour_has_a_share_also_after_the_clock_was_set_back(
         await write(database, *[entry("execution.started", after=timedelta(hours=hours)) for _ in range(4)])
 
     assert len(await written(database)) == 9
+
+
+async def test_an_act_takes_one_place_of_its_share_if_its_commit_is_done_again(
+    database: Database, journal: SqlJournal, path: Place
+) -> None:
+    epoch = await journal.epoch()
+    await write(database, entry("secret.replaced", key="taken"))
+    taken = RequestKey("taken", request_id="another", digest="digest")
+
+    def start(id: str, request: RequestKey | None = None) -> Append:
+        started, act = creation(id, epoch=epoch), replace(entry("execution.started"), request=request)
+        assert started.create is not None
+        return replace(started, create=replace(started.create, audit=act))
+
+    for n in range(3):
+        # The second one is refused, and undoes the commit that they share.
+        both = (journal.append(start(f"exec-{n}")), journal.append(start(f"exec-{n}-again", taken)))
+        assert [type(found) for found in await asyncio.gather(*both, return_exceptions=True)][1] is RequestKeyTaken
+
+    assert [action for action, _ in await written(database)].count("execution.started") == 3
+    assert rows_of(path, COUNTS) == []
 
 
 async def test_an_act_that_is_only_counted_claims_its_key(accounts: SqlAccounts, database: Database) -> None:

@@ -19,11 +19,24 @@ _MOST_SHARES: Final = 100_000
 
 
 class AuditShares:
-    """Numbers of the entries that a process has written. Used by its one writer only."""
+    """Numbers of the entries that a process has written. Used by its one writer only.
+
+    What a transaction has counted is forgotten unless it was committed: its operations may be run again.
+    """
 
     def __init__(self) -> None:
         self._began_at: datetime | None = None
         self._written: Counter[tuple[AccountId, str]] = Counter()
+        # Those of the open transaction.
+        self._added: Counter[tuple[AccountId, str]] = Counter()
+
+    def begin(self) -> None:
+        """Forget what an earlier transaction has left uncommitted."""
+        self._added.clear()
+
+    def commit(self) -> None:
+        self._written.update(self._added)
+        self._added.clear()
 
     def has_room(self, entry: AuditEntry) -> bool:
         """Count an entry; return whether it is written, and not only counted."""
@@ -33,8 +46,9 @@ class AuditShares:
         if self._began_at is None or abs(entry.at - self._began_at) >= WINDOW:
             self._began_at = entry.at
             self._written.clear()
+            self._added.clear()
         share = entry.actor, entry.action
-        if share not in self._written and len(self._written) >= _MOST_SHARES:
+        if share not in self._written and len(self._written) + len(self._added) >= _MOST_SHARES:
             return True
-        self._written[share] += 1
-        return self._written[share] <= MOST_ENTRIES
+        self._added[share] += 1
+        return self._written[share] + self._added[share] <= MOST_ENTRIES

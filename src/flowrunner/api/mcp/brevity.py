@@ -80,5 +80,10 @@ _IS_SHOWN: Final[Callable[[str], bool]] = str.isprintable
 
 def plain(text: str, most: int) -> str:
     """Return a text of a user for one line of a description, without control characters."""
-    shown = "".join(character if _IS_SHOWN(character) else " " for character in text[: 2 * most])
-    return text_of(" ".join(shown.split()), most)
+    text = " ".join(text.split())
+    # Each character of a long text would be looked at for nothing.
+    beginning = "".join(character if _IS_SHOWN(character) else " " for character in text[: 2 * most])
+    shown, rest = " ".join(beginning.split()), len(text[2 * most :])
+    if not rest:
+        return text_of(shown, most)
+    return f"{shown[:most]}… ({counted(max(len(shown) - most, 0) + rest, 'more character')})"

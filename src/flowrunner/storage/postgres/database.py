@@ -298,6 +298,7 @@ class PostgresDatabase:
                 await _apply_alone(tx, pending)
         if await connection.execute("COMMIT") != "COMMIT":
             raise Unavailable("The transaction was rolled back by the server")
+        self._audit_shares.commit()
         if isinstance(batch[0].work, _Claim) and batch[0].error is None:
             self._epoch = batch[0].result
             self._notifications.notify_gap()
@@ -334,6 +335,7 @@ class PostgresDatabase:
             raise Unavailable(f"Cannot get the lock for writing: {error}") from error
         if begun != "SELECT 1":
             raise Overtaken("Another server is active on this database")
+        self._audit_shares.begin()
 
     async def _apply_together(self, tx: PostgresTransaction, batch: list[Pending]) -> bool:
         """Run all operations and return whether all succeeded; otherwise it is unknown which ones did."""

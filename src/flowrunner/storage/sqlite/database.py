@@ -279,13 +279,14 @@ class SqliteDatabase:
         try:
             if files.gone is not None:
                 raise sqlite3.OperationalError(f"{files.gone} was deleted or replaced")
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             if not self._apply_together(connection, batch):
                 connection.execute("ROLLBACK")
-                connection.execute("BEGIN IMMEDIATE")
+                self._begin(connection)
                 for pending in batch:
                     _apply_alone(SqliteTransaction(connection, self._audit_shares), pending)
             connection.execute("COMMIT")
+            self._audit_shares.commit()
             files.check(connection)
         except Exception as error:
             # Continue after any error: without this thread nothing is ever written again.
@@ -300,6 +301,10 @@ class SqliteDatabase:
         else:
             self._writability.note(has_failed=False)
             self._on_commit(len(batch))
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        self._audit_shares.begin()
 
     def _fail(self, batch: list[Pending], error: Exception) -> None:
         for pending in batch:
