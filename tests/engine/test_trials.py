@@ -1,5 +1,8 @@
 """Trials of single nodes: what a node reads, what it gives, and what a trial leaves out."""
 
+import asyncio
+import contextlib
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -8,9 +11,10 @@ from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.values import AccountId
 from flowrunner.engine import trial
 from flowrunner.engine.trial import EngineTrials
+from flowrunner.plugin import StepContext
 from flowrunner.ports.node_trials import Trial, TrialContext
 from support.databases import MARA
-from support.dependencies import Machine, secret
+from support.dependencies import PATIENCE_SECONDS, Acting, Machine, machine, secret
 from support.flows import flow_of
 
 FLOW: Final = """\
@@ -107,6 +111,43 @@ async def test_a_trial_has_a_limited_time(engine: Machine, monkeypatch: pytest.M
     monkeypatch.setattr(trial, "MOST_SECONDS", 0.0)
 
     found = await tried(engine, "logs")
+
+    error: Any = found.error
+    assert (found.status, error["type"]) == ("failed", "timeout")
+
+
+async def test_a_node_that_ignores_cancellation_does_not_keep_its_trial(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "MOST_SECONDS", 0.05)
+    begun, let_go, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(value: Any, context: StepContext) -> Any:
+        begun.set()
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+        gone.set()
+
+    async with machine(path, types=[Acting("act", stubborn)]) as engine:
+        flow = flow_of("nodes: {a: {type: act}}", {name: one.spec() for name, one in engine.types.items()})
+        trials = EngineTrials(engine.deps)
+
+        async def try_it() -> Trial:
+            return await trials.run(flow, "a", TrialContext(), workspace_id=MARA, by=AccountId(MARA))
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            found = await try_it()
+            monkeypatch.setattr(trial, "MOST_SECONDS", 60.0)
+            begun.clear()
+            # The request ends while the node runs.
+            asking = asyncio.create_task(try_it())
+            await begun.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        let_go.set()
+        await gone.wait()
 
     error: Any = found.error
     assert (found.status, error["type"]) == ("failed", "timeout")

@@ -30,7 +30,7 @@ from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Loa
 from flowrunner.engine.mailbox import StepResult
 from flowrunner.engine.node_context import LongValueSlot
 from flowrunner.engine.recorder import LinkHidingRedactor, storable_error_soon, storable_soon, without_secrets
-from flowrunner.engine.step import cancelled_itself, is_cancelled, run_step, timed_out
+from flowrunner.engine.step import CANCEL_GRACE_SECONDS, cancelled_itself, run_step, timed_out
 from flowrunner.ids import new_id
 from flowrunner.plugin import (
     Collected,
@@ -66,6 +66,7 @@ class EngineTrials:
 
     def __init__(self, deps: EngineDependencies) -> None:
         self._deps = deps
+        self._abandoned: set[asyncio.Task[StepResult]] = set()
 
     def type_of(self, flow: Flow, node: str, results: Collection[str]) -> str:
         place = self._place_of(flow, node)
@@ -103,16 +104,9 @@ class EngineTrials:
         loaded = LoadedExecution(deps, execution, state, LinkHidingRedactor(redactor))
         slot = LongValueSlot(deps.http, workspace_id)
         try:
-            try:
-                async with asyncio.timeout(MOST_SECONDS):
-                    # In a task of its own: a node type may cancel the one that runs it.
-                    outcome = await asyncio.create_task(run_step(loaded, step, report, slot=slot))
-            except TimeoutError:
-                outcome = timed_out(place.node.name, MOST_SECONDS)
-            except asyncio.CancelledError:
-                if is_cancelled():
-                    raise
-                outcome = cancelled_itself(place.node.name)
+            # In a task of its own: a node type may cancel the one that runs it.
+            task = asyncio.create_task(run_step(loaded, step, report, slot=slot))
+            outcome = await self._outcome_of(task, place.node.name)
             return Trial(
                 **await _fields(outcome, redactor, place.node.next),
                 has_effects=not node_type.pure,
@@ -124,6 +118,26 @@ class EngineTrials:
             )
         finally:
             await slot.leave()
+
+    async def _outcome_of(self, task: "asyncio.Task[StepResult]", node: str) -> StepResult:
+        try:
+            ended, _ = await asyncio.wait([task], timeout=MOST_SECONDS)
+        finally:
+            if not task.done():
+                task.cancel()
+                # A node type that ignores that continues, and nobody waits for it.
+                self._abandoned.add(task)
+                task.add_done_callback(self._forget)
+                await asyncio.wait([task], timeout=CANCEL_GRACE_SECONDS)
+        if not ended:
+            return timed_out(node, MOST_SECONDS)
+        return cancelled_itself(node) if task.cancelled() else task.result()
+
+    def _forget(self, task: "asyncio.Task[StepResult]") -> None:
+        self._abandoned.discard(task)
+        # Without a look at its error, asyncio would log that nobody has looked.
+        if not task.cancelled():
+            task.exception()
 
 
 @dataclass(frozen=True, slots=True)
