@@ -103,14 +103,14 @@ upgrade-fixture: $(VENV)/.dev ## Record the stored installation of tests/upgrade
 	@PYTHONPATH=tests $(RUN) -m upgrades
 
 .PHONY: sbom
-sbom: $(VENV)/.dev ## Write the components of the runtime, as CycloneDX, into build/sbom.json
+sbom: $(VENV)/.release ## Write the components of the runtime, as CycloneDX, into build/sbom.json
 	@mkdir -p build
 	@$(RUN) -W ignore -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
 	    --output-file build/sbom.json requirements/runtime.txt
 	@echo build/sbom.json
 
 .PHONY: release
-release: $(VENV)/.dev ## Build the last commit twice, compare, and write archives, SBOM and checksums into dist/
+release: $(VENV)/.release ## Build the last commit twice, compare, and write archives, SBOM and checksums into dist/
 	@$(RUN) deploy/release.py
 
 .PHONY: format
@@ -171,6 +171,7 @@ lock: $(RUN) ## Lock the dependencies again; ARGS=--upgrade takes newer versions
 	$(PIP) install --quiet uv
 	$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
 	$(COMPILE) requirements/build.in --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(COMPILE) requirements/release.in --constraint requirements/dev.txt --output-file requirements/release.txt
 	$(COMPILE) requirements/mcp.in --constraint requirements/dev.txt --output-file requirements/mcp.txt
 	$(COMPILE) requirements/temporal.in --constraint requirements/dev.txt --output-file requirements/temporal.txt
 	$(COMPILE) requirements/otel.in --constraint requirements/dev.txt --output-file requirements/otel.txt
@@ -188,18 +189,23 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(RUN)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/.release: requirements/release.txt | $(RUN)
+	@echo 'Installing what builds a release into $(VENV), once' >&2
+	@$(PIP) install --quiet --require-hashes --requirement requirements/release.txt
+	@touch $@
+
 # A process of pip uses one core, and most of its time unpacks. The lock has all dependencies, so each of two processes
 # can install half of them without looking for more.
 INSTALL_PART = $(PIP) install --quiet --require-hashes --no-deps --requirement $(VENV)/part
 
-# It contains the dependencies of the runtime, in the same versions.
+# It contains the dependencies of the runtime and of releases, in the same versions.
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(RUN)
 	@echo 'Installing what the tests need into $(VENV), once: it takes a minute or two' >&2
 	@for part in 0 1; do awk -v part=$$part '/^[^ #]/ {n++} n && n % 2 == part' requirements/dev.txt >$(VENV)/part-$$part.txt; done
 	@$(INSTALL_PART)-0.txt & first=$$!; $(INSTALL_PART)-1.txt; second=$$?; wait $$first && [ $$second -eq 0 ]
 	@rm $(VENV)/part-0.txt $(VENV)/part-1.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
-	@touch $(VENV)/.runtime $@
+	@touch $(VENV)/.runtime $(VENV)/.release $@
 
 # Some commands of these names exist and do not work, so each is tried. Debian has no ensurepip until
 # python3-venv is installed.

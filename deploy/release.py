@@ -1,7 +1,8 @@
 """The files of a release: `make release` writes them into dist/.
 
 Wheels and source archives of the server and the client, each built twice from the last commit and compared byte by
-byte; the components of the runtime as CycloneDX; and SHA256SUMS of all.
+byte; the versions and hashes of what the server and its extras need; the components of the runtime as CycloneDX; and
+SHA256SUMS of all.
 """
 
 # Nothing that it runs is chosen by anyone but this file.
@@ -23,6 +24,8 @@ TARGET: Final = ROOT / "dist"
 SUMS: Final = "SHA256SUMS"
 # The projects of the repository, by their directories.
 PROJECTS: Final = (".", "client")
+# What the documented installation installs before a wheel.
+LOCKS: Final = ("runtime.txt", "mcp.txt", "otel.txt", "temporal.txt")
 
 
 def main() -> None:
@@ -40,6 +43,8 @@ def main() -> None:
     TARGET.mkdir()
     for name, content in first.items():
         (TARGET / name).write_bytes(content)
+    for name in LOCKS:
+        shutil.copyfile(ROOT / "requirements" / name, TARGET / name)
     _write_components(TARGET / f"flowrunner-server-{version}.cdx.json")
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(TARGET.iterdir())]
     (TARGET / SUMS).write_text("".join(sums))

@@ -44,7 +44,7 @@ def test_a_release_has_two_distributions_their_components_and_checksums(release:
 
     assert {path.name for path in release.iterdir()} == {
         WHEEL, SOURCES, f"flowrunner_client-{version}-py3-none-any.whl", f"flowrunner_client-{version}.tar.gz",
-        f"flowrunner-server-{version}.cdx.json", "SHA256SUMS",
+        f"flowrunner-server-{version}.cdx.json", "SHA256SUMS", "runtime.txt", "mcp.txt", "otel.txt", "temporal.txt",
     }  # fmt: skip
     checked = subprocess.run(
         ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=release, capture_output=True, text=True, check=False

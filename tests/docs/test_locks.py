@@ -22,6 +22,7 @@ def test_the_runtime_has_the_versions_that_are_tested() -> None:
     assert runtime.items() <= pins("temporal.txt").items() <= dev.items()
     assert runtime.items() <= pins("mcp.txt").items() <= dev.items()
     assert runtime.items() <= pins("otel.txt").items() <= dev.items()
+    assert pins("release.txt").items() <= dev.items()
     assert len(runtime) > 15
 
 
@@ -48,7 +49,7 @@ def test_the_extra_for_telemetry_names_what_its_code_imports() -> None:
 
 
 def test_every_pin_has_a_hash() -> None:
-    for name in ("runtime.txt", "temporal.txt", "mcp.txt", "otel.txt", "dev.txt"):
+    for name in ("runtime.txt", "temporal.txt", "mcp.txt", "otel.txt", "release.txt", "dev.txt"):
         text = (ROOT / "requirements" / name).read_text()
         entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
         assert len(entries) == len(pins(name))
