@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from flowrunner.dispatch.fair_queue import ActiveLimit
 from flowrunner.domain import chain_loops
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import Chained
-from flowrunner.domain.errors import InvalidFlow, LimitReached
+from flowrunner.domain.errors import InvalidFlow, LimitReached, Unavailable
 from flowrunner.domain.events import Started
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.triggers import FAILING_AFTER
@@ -22,11 +23,13 @@ from flowrunner.services.chains import Chains
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.trigger_requests import UNREADABLE, TriggerRequests
+from flowrunner.services.usage import UsageLimits
 from flowrunner.storage import triggers
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
 from flowrunner.storage.triggers import SqlTriggers
+from flowrunner.storage.usage import SqlUsage
 from flowrunner.threads import LONG_BYTES
 from support.databases import MARA, NOON, change, rows_of
 from support.dependencies import Machine
@@ -268,6 +271,7 @@ async def test_an_end_waits_while_the_queue_of_its_workspace_is_full(
     before, due = await world.started_by(listener), await world.servers[0].next_due()
     now = world.engine.clock.now()
     monkeypatch.undo()
+    world.engine.clock.advance(seconds=1)
     await world.settle()
 
     assert before == []
@@ -275,6 +279,104 @@ async def test_an_end_waits_while_the_queue_of_its_workspace_is_full(
     assert due > now, "it rests before it is tried again"
     assert len(await world.started_by(listener)) == 1
     assert (await world.trigger_of(listener)).failures == 0
+
+
+async def with_a_full_queue(world: ChainSetup, monkeypatch: pytest.MonkeyPatch, *, ends: int) -> Any:
+    """Return a flow that runs, must not run twice or be queued, and has so many ends to be started by."""
+    sync = await world.save(SYNC)
+    busy = json.loads(after(name="busy")) | {"limits": {"concurrency": {"max": 1}}}
+    busy["nodes"] = {"a": {"type": "wait", "params": {"key": "go"}}}
+    listener = await world.save(json.dumps(busy))
+    await world.engine.executions.run(world.caller, listener, {"of": None})
+    limits = UsageLimits(SqlUsage(world.engine.database), WorkspaceLimits(queued=0), world.engine.clock)
+    monkeypatch.setattr(world.engine.executions, "_usage", limits)
+    for _ in range(ends):
+        await world.run(sync)
+    return listener
+
+
+async def test_a_chain_whose_queue_is_full_delays_no_other_one_of_its_workspace(
+    world: ChainSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chains, "_AT_A_TIME", 2)
+    await with_a_full_queue(world, monkeypatch, ends=4)
+    other = await world.save(after("second", "other"))
+    ended = await world.run(await world.save(SYNC.replace("order-sync", "second")))
+
+    await world.servers[0].start_all()
+
+    ((cause, _),) = await world.started_by(other)
+    assert cause.of == ended
+    assert rows_of(world.engine.path, "SELECT count(*) FROM trigger_outbox") == [(4,)]
+
+
+async def test_the_ends_of_a_chain_whose_queue_is_full_are_left_alone_and_tried_ever_less_often(
+    world: ChainSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chains, "_CONCURRENT_OF_A_WORKSPACE", 1)
+    await with_a_full_queue(world, monkeypatch, ends=5)
+    server, tries = world.server(), list[int]()
+    make = server._requests.make
+
+    async def noting(*arguments: Any, **named: Any) -> Any:
+        tries[-1] += 1
+        return await make(*arguments, **named)
+
+    monkeypatch.setattr(server._requests, "make", noting)
+
+    for _ in range(250):
+        tries.append(0)
+        await server.start_all()
+        world.engine.clock.advance(seconds=1)
+
+    # A workspace is sure of two at the same time.
+    assert set(tries) == {0, 2}
+    gaps = [later - earlier for earlier, later in pairwise(second for second, count in enumerate(tries) if count)]
+    assert gaps == sorted(gaps)
+    assert gaps[:2] == [1, 2]
+    # Each look takes some milliseconds of this clock.
+    assert 55 <= gaps[-1] <= 60
+
+
+async def test_ends_that_have_rested_are_started_once_the_queue_has_room(
+    world: ChainSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = await with_a_full_queue(world, monkeypatch, ends=3)
+    await world.servers[0].start_all()
+    limits = UsageLimits(SqlUsage(world.engine.database), WorkspaceLimits(queued=3), world.engine.clock)
+    monkeypatch.setattr(world.engine.executions, "_usage", limits)
+
+    await world.servers[0].start_all()
+    before = rows_of(world.engine.path, "SELECT count(*) FROM trigger_outbox")
+    world.engine.clock.advance(seconds=1)
+    due, now = await world.servers[0].next_due(), world.engine.clock.now()
+    await world.servers[0].start_all()
+
+    assert before == [(3,)]
+    assert due is not None
+    assert due <= now
+    assert rows_of(world.engine.path, "SELECT count(*) FROM trigger_outbox") == [(0,)]
+    assert (await world.trigger_of(listener)).failures == 0
+
+
+async def test_an_outage_is_told_although_the_queue_of_another_workspace_is_full(
+    world: ChainSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_a_full_queue(world, monkeypatch, ends=1)
+    await world.save(after("second", "other"))
+    await world.run(await world.save(SYNC.replace("order-sync", "second")))
+    server = world.servers[0]
+    make = server._requests.make
+
+    async def away_for_one(trigger: Any, *arguments: Any, **named: Any) -> Any:
+        if trigger.flow_name == "other":
+            raise Unavailable("The database cannot be reached at the moment")
+        return await make(trigger, *arguments, **named)
+
+    monkeypatch.setattr(server._requests, "make", away_for_one)
+
+    with pytest.raises(Unavailable):
+        await server.start_all()
 
 
 async def test_an_end_that_cannot_start_the_flow_says_why(world: ChainSetup) -> None:

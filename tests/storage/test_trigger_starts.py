@@ -346,6 +346,8 @@ async def test_the_schema_writes_an_end_for_the_trigger_that_waits_for_it(
 
     assert before == (False, True)
     assert await ends.state() == (True, True)
+    assert await ends.ends(limit=9, resting=[TriggerId("trig-pushed")]) == []
+    assert list(await ends.ends(limit=9, resting=[TriggerId("trig-other")])) == found
     assert [(end.trigger_id, end.execution_id) for end in found] == [("trig-pushed", "e0"), ("trig-pushed", "e1")]
     assert [end.trigger is not None and end.trigger.name for end in found] == ["pushed", "pushed"]
     fire = TriggerFire(trigger_id=TriggerId("trig-pushed"), at=NOON, ended=ExecutionId("e0"))

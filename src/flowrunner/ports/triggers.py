@@ -236,11 +236,14 @@ class EndStore(Protocol):
         """Return whether there are ends, and whether a trigger waits for any; a paused installation has no ends."""
         ...
 
-    async def ends(self, *, limit: int, outside: Collection[WorkspaceId] = ()) -> Sequence[EndedExecution]:
+    async def ends(
+        self, *, limit: int, outside: Collection[WorkspaceId] = (), resting: Collection[TriggerId] = ()
+    ) -> Sequence[EndedExecution]:
         """Return ends that have started nothing yet, in the order of the executions' ids.
 
         Args:
             outside: Leave out ends for the triggers of these workspaces.
+            resting: Leave out ends for these triggers.
         """
         ...
 

@@ -1,9 +1,9 @@
 """Starts of executions by the ends of others."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -11,7 +11,7 @@ import structlog
 from flowrunner.bounded_json import decode_json
 from flowrunner.domain.causes import Chained, ChildOf, depth_of
 from flowrunner.domain.errors import FlowRunnerError, NotFound, TooManyRequests, Unavailable
-from flowrunner.domain.triggers import Chain
+from flowrunner.domain.triggers import Chain, TriggerId
 from flowrunner.domain.values import WorkspaceId, rfc3339, rfc3339_or_none
 from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.clock import Clock
@@ -33,6 +33,9 @@ _CONCURRENT_OF_A_WORKSPACE: Final = 15
 _NO_WORKSPACE: Final = WorkspaceId("")
 # How soon an end is found while there is a trigger that waits for one.
 _LOOK: Final = timedelta(seconds=1)
+# The rests of a trigger whose workspace has a full queue: each is twice as long as the one before.
+_FIRST_REST: Final = timedelta(seconds=1)
+_LONGEST_REST: Final = timedelta(minutes=1)
 
 
 class Chains:
@@ -61,8 +64,9 @@ class Chains:
         self._clock = clock
         self._slots = FairSlots(total=_CONCURRENT, share=_CONCURRENT_OF_A_WORKSPACE, sure=2)
         self.changed = changed
-        # Until when ends whose workspace has a full queue of executions rest; None while there are none.
-        self._resting_until: datetime | None = None
+        self._rests: dict[TriggerId, _Rest] = {}
+        # The time of the next look while a trigger rests.
+        self._look_at: datetime | None = None
 
     async def next_due(self) -> datetime | None:
         """Return when `start_all` may have something to do; None while no trigger waits for an end."""
@@ -70,31 +74,52 @@ class Chains:
         now = self._clock.now()
         if has_ends:
             # The clock may have been set back.
-            return now if self._resting_until is None else min(max(now, self._resting_until), now + _LOOK)
+            return now if self._look_at is None else min(max(now, self._look_at), now + _LOOK)
         return now + _LOOK if has_listeners else None
 
     async def start_all(self) -> None:
         """Start an execution for each end, except while the queue of its workspace is full. Raises: Unavailable."""
-        try:
-            await handle_fairly(
-                lambda outside: self._store.ends(limit=_AT_A_TIME, outside=outside),
-                self._handle,
-                key=lambda end: (end.trigger_id, end.execution_id),
-                workspace=lambda end: _NO_WORKSPACE if end.trigger is None else end.trigger.workspace_id,
-                slots=self._slots,
-            )
-            self._resting_until = None
-        except TooManyRequests as full:
-            if self._resting_until is None:
-                logger.warning("trigger.waits", reason=str(full))
-            self._resting_until = self._clock.now() + _LOOK
+        began = self._clock.now()
+        await handle_fairly(
+            self._ends,
+            self._handle,
+            key=lambda end: (end.trigger_id, end.execution_id),
+            workspace=lambda end: _NO_WORKSPACE if end.trigger is None else end.trigger.workspace_id,
+            slots=self._slots,
+        )
+        # What rested before and has not begun to rest again has no ends left.
+        self._rests = {id: rest for id, rest in self._rests.items() if rest.until > began}
+        self._look_at = self._clock.now() + _LOOK if self._rests else None
+
+    async def _ends(self, outside: Collection[WorkspaceId]) -> Sequence[EndedExecution]:
+        return await self._store.ends(limit=_AT_A_TIME, outside=outside, resting=self._resting())
+
+    def _resting(self) -> Collection[TriggerId]:
+        now = self._clock.now()
+        return [id for id, rest in self._rests.items() if rest.lasts(now)]
+
+    def _rest(self, id: TriggerId, reason: str) -> None:
+        """Leave the ends of a trigger for some time, unless another one of them has had this effect."""
+        now, rest = self._clock.now(), self._rests.get(id)
+        if rest is None:
+            logger.warning("trigger.waits", trigger=id, reason=reason)
+            self._rests[id] = _Rest(now + _FIRST_REST, _FIRST_REST)
+        elif not rest.lasts(now):
+            length = min(2 * rest.length, _LONGEST_REST)
+            self._rests[id] = _Rest(now + length, length)
 
     async def _handle(self, end: EndedExecution) -> None:
-        """Start what an end starts, or note why it does not. Raises: Unavailable, TooManyRequests."""
+        """Start what an end starts, or note why it does not. Raises: Unavailable."""
+        rest = self._rests.get(end.trigger_id)
+        if rest is not None and rest.lasts(self._clock.now()):
+            return
         try:
             await self._start(end)
-        except (Unavailable, TooManyRequests):
+            self._rests.pop(end.trigger_id, None)
+        except Unavailable:
             raise
+        except TooManyRequests as full:
+            self._rest(end.trigger_id, str(full))
         except FlowRunnerError as error:
             logger.warning("trigger.failed", trigger=end.trigger_id, reason=str(error))
             await self._store.fail(end, error=str(error))
@@ -143,6 +168,15 @@ class Chains:
             idempotency_key=f"{trigger.id} {ended.id}",
             fire=TriggerFire(trigger_id=trigger.id, at=now, ended=ended.id),
         )
+
+
+class _Rest(NamedTuple):
+    until: datetime
+    length: timedelta
+
+    def lasts(self, now: datetime) -> bool:
+        # The clock may have been set back.
+        return self.until - self.length <= now < self.until
 
 
 class TriggerUnreadable(FlowRunnerError):

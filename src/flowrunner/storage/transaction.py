@@ -26,14 +26,15 @@ class Statement:
     sqlite_batch: "BatchStatement | None" = None
 
     @classmethod
-    def with_texts(cls, statement: str, parameter: str) -> Self:
-        """Return a statement with `IN (:parameter)`, where `listed` makes the value of the parameter."""
-        listed = "IN (:list)".replace("list", parameter)
-        assert listed in statement, "the statement has the list"
-        return cls(
-            sqlite=statement.replace(listed, _IN_SQLITE.replace("list", parameter)),
-            postgres=statement.replace(listed, _IN_POSTGRES.replace("list", parameter)),
-        )
+    def with_texts(cls, statement: str, *parameters: str) -> Self:
+        """Return a statement with `IN (:parameter)`, where `listed` makes the value of each of the parameters."""
+        sqlite = postgres = statement
+        for parameter in parameters:
+            listed = "IN (:list)".replace("list", parameter)
+            assert listed in statement, "the statement has the list"
+            sqlite = sqlite.replace(listed, _IN_SQLITE.replace("list", parameter))
+            postgres = postgres.replace(listed, _IN_POSTGRES.replace("list", parameter))
+        return cls(sqlite=sqlite, postgres=postgres)
 
     @classmethod
     def with_indexes(cls, statement: str) -> Self:

@@ -22,10 +22,12 @@ SELECT paused_at IS NULL AND EXISTS (SELECT 1 FROM trigger_outbox),
 ENDS: Final = Statement.with_texts(
     """
 SELECT o.trigger_id, o.execution_id FROM trigger_outbox o LEFT JOIN triggers t ON t.id = o.trigger_id
- WHERE (SELECT paused_at IS NULL FROM engine) AND coalesce(t.workspace_id, '') NOT IN (:outside)
+ WHERE (SELECT paused_at IS NULL FROM engine) AND o.trigger_id NOT IN (:resting)
+   AND coalesce(t.workspace_id, '') NOT IN (:outside)
  ORDER BY o.execution_id, o.trigger_id LIMIT :limit
 """,
     "outside",
+    "resting",
 )
 ENDED_AT: Final = "SELECT completed_at FROM executions WHERE id = :id"
 FAIL: Final = "UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :id"
@@ -41,9 +43,11 @@ class SqlTriggerEnds:
         has_ends, has_listeners = await self._database.read(lambda tx: one_row(tx, STATE))
         return bool(has_ends), bool(has_listeners)
 
-    async def ends(self, *, limit: int, outside: Collection[WorkspaceId] = ()) -> Sequence[EndedExecution]:
+    async def ends(
+        self, *, limit: int, outside: Collection[WorkspaceId] = (), resting: Collection[TriggerId] = ()
+    ) -> Sequence[EndedExecution]:
         async def read(tx: Transaction) -> Sequence[EndedExecution]:
-            rows = await tx.rows(ENDS, {"limit": limit, "outside": listed(outside)})
+            rows = await tx.rows(ENDS, {"limit": limit, "outside": listed(outside), "resting": listed(resting)})
             triggers = await of_ids(tx, {TriggerId(id) for id, _ in rows})
             return [
                 EndedExecution(
