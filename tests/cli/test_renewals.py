@@ -16,7 +16,7 @@ import pytest
 
 from client.scripted import Step, answer, error, hang_up, scripted
 from flowrunner.cli.connection import connect, find_target, refreshed
-from flowrunner.cli.contexts import Context, Contexts, load_contexts
+from flowrunner.cli.contexts import Context, Contexts, changing_contexts, load_contexts
 from flowrunner.cli.logins import log_out
 
 IS_ALIVE = answer(200, {"identities": []})
@@ -71,13 +71,13 @@ def interrupt(connection: socket.socket) -> None:
         error(429, "too_many_requests", Retry_After="60"), answer(200, ["no token"]), answer(200, {}),
     ],
 )  # fmt: skip
-def test_a_renewal_that_fails_is_tried_again_a_minute_later(failure: Step, old_login: OldLogin) -> None:
+def test_a_renewal_that_fails_is_tried_again_two_minutes_later(failure: Step, old_login: OldLogin) -> None:
     with scripted(IS_ALIVE, failure, IS_ALIVE, RENEWED) as server:
         old_login.store(server.url)
 
         tokens = [old_login.use(), old_login.use()]
         heads = server.heads()
-        old_login.now += 61
+        old_login.now += 121
         tokens += [old_login.use(), old_login.use()]
 
     assert heads == [ASK, RENEW]
@@ -85,13 +85,13 @@ def test_a_renewal_that_fails_is_tried_again_a_minute_later(failure: Step, old_l
     assert tokens == ["old", "old", "new", "new"]
 
 
-def test_a_failover_of_an_hour_costs_no_login(old_login: OldLogin) -> None:
+def test_a_failover_of_two_hours_costs_no_login(old_login: OldLogin) -> None:
     # Each is asked again for three seconds.
     with scripted(*[error(503, "unavailable", Retry_After="9")] * 60, IS_ALIVE, RENEWED) as server:
         old_login.store(server.url)
         for _ in range(60):
             assert old_login.use() == "old"
-            old_login.now += 61
+            old_login.now += 121
 
         assert old_login.use() == "new"
     assert server.heads() == [ASK] * 61 + [RENEW]
@@ -103,7 +103,7 @@ def test_a_renewal_whose_answer_was_lost_is_not_repeated_as_a_thief_would(old_lo
         old_login.store(server.url)
         for _ in range(3):
             assert old_login.use() == "old"
-            old_login.now += 61
+            old_login.now += 121
 
     assert server.heads() == [ASK, RENEW, ASK, ASK]
 
@@ -114,7 +114,7 @@ def test_a_renewal_that_is_interrupted_is_tried_again(before: list[Step], old_lo
         old_login.store(server.url)
         with pytest.raises(KeyboardInterrupt):
             old_login.use()
-        old_login.now += 61
+        old_login.now += 121
 
         assert old_login.use() == "new"
 
@@ -127,7 +127,7 @@ def test_a_login_is_renewed_after_the_clock_was_set_back(old_login: OldLogin) ->
     assert server.heads() == [ASK, RENEW]
 
 
-def test_a_user_whose_clock_is_days_ahead_renews_a_login_once_in_a_minute(old_login: OldLogin) -> None:
+def test_a_user_whose_clock_is_days_ahead_renews_a_login_once_in_two_minutes(old_login: OldLogin) -> None:
     with scripted(*[IS_ALIVE, RENEWED] * 2) as server:
         old_login.store(server.url)
         old_login.now += 86_400 * 3
@@ -221,3 +221,36 @@ def test_a_logout_says_whether_the_login_goes_on(
     assert server.heads() == ["POST /api/v1/auth/logout HTTP/1.1"]
     assert old_login.stored.token is None
     assert ("the server keeps the login" in capsys.readouterr().err) is is_left
+
+
+def test_commands_do_not_wait_for_one_that_renews_the_login(old_login: OldLogin) -> None:
+    used = list[str | None]()
+
+    def meanwhile(connection: socket.socket) -> None:
+        used.append(old_login.use())
+        with changing_contexts() as contexts:
+            contexts.by_name["other"] = Context(url="http://127.0.0.1:1")
+        connection.sendall(RENEWED)
+
+    with scripted(IS_ALIVE, meanwhile) as server:
+        old_login.store(server.url)
+
+        used.append(old_login.use())
+        used.append(old_login.use())
+
+    assert used == ["old", "new", "new"]
+    assert server.heads() == [ASK, RENEW]
+    assert sorted(load_contexts().by_name) == ["one", "other"]
+
+
+def test_a_logout_during_a_renewal_lasts(old_login: OldLogin) -> None:
+    def meanwhile(connection: socket.socket) -> None:
+        with changing_contexts() as contexts:
+            contexts.forget_token("one")
+        connection.sendall(RENEWED)
+
+    with scripted(IS_ALIVE, meanwhile) as server:
+        old_login.store(server.url)
+        old_login.use()
+
+    assert old_login.stored.token is None

@@ -26,7 +26,7 @@ _RETRY_SECONDS: Final = 3.0
 _REQUEST_SECONDS: Final = 40.0
 _LONGEST_TOKEN: Final = 8192
 # Between two renewals of a login: longer than an attempt, and than a server accepts a token that was exchanged.
-_PAUSE_SECONDS: Final = 60.0
+_PAUSE_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,28 +172,31 @@ def refreshed(target: Target, contexts: Contexts) -> Target:
         return target
     try:
         with changing_contexts() as current:
-            context = current.by_name.get(name)
+            context, now = current.by_name.get(name), time.time()
             if context is None or context.url != target.url:
                 return target
             target = replace(target, token=current.get(name).token)
-            if _is_due(context) and (answer := _renewal(target, current, name)) is not None:
-                target = replace(target, token=answer["token"])
-                put_login(current, name, context, answer)
+            if not _is_due(context):
+                return target
+            # First, for a command that is killed or loses the answer, and for those that run at the same time.
+            current.by_name[name] = asked = replace(context, asked_at=now, refresh_at=now + _PAUSE_SECONDS)
+        if (answer := _renewal(target)) is not None:
+            target = replace(target, token=answer["token"])
+            with changing_contexts() as current:
+                # Another command may have logged out meanwhile, for example.
+                if current.by_name.get(name) == asked:
+                    put_login(current, name, asked, answer)
     except click.UsageError as error:
         # The disk is full, for example. The command needs no file.
         warn(f"the login cannot be renewed: {error.message}")
     return target
 
 
-def _renewal(target: Target, contexts: Contexts, name: str) -> Mapping[str, str] | None:
+def _renewal(target: Target) -> Mapping[str, str] | None:
     """Ask the server for a new token; return it and its end, or None if there is none."""
     from flowrunner.client import ClientError
     from flowrunner.client.answers import text_of
 
-    now = time.time()
-    # First, for a command that is killed or loses the answer: the next attempt comes when this one is certainly over.
-    contexts.by_name[name] = replace(contexts.by_name[name], asked_at=now, refresh_at=now + _PAUSE_SECONDS)
-    contexts.save()
     try:
         with open_client(replace(target, workspace=None)) as client:
             # Refused if an earlier attempt had exchanged the token: another exchange of it would look like theft. Who
