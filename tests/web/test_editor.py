@@ -959,6 +959,18 @@ def test_the_form_of_a_moment_says_how_one_is_written(tab: Tab, api: Client) -> 
     expect(page.locator(f"[id='{described}']")).to_have_text("A moment, such as 2027-01-31T09:00:00Z.")
 
 
+def test_an_input_may_have_a_name_that_all_objects_have(tab: Tab, api: Client) -> None:
+    text = 'inputs: {constructor: {type: string}}\nnodes: {a: {type: return, params: {value: "${flow.input}"}}}\n'
+    page = tab.go(f"/flows/{api.new_flow(text, name='asks for a constructor')}")
+    page.get_by_role("button", name="Run…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("constructor").fill("Ada")
+    dialog.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/executions/exec-*")
+
+    assert api.ended(page.url.rpartition("/")[2])["result"] == {"constructor": "Ada"}
+
+
 @pytest.mark.parametrize("way", ["JSON", "curl"])
 def test_a_run_that_lacks_an_input_says_so_wherever_it_is_started(tab: Tab, api: Client, way: str) -> None:
     text = "inputs: {who: {type: string}}\nnodes: {a: {type: return, params: {value: 1}}}\n"

@@ -33,14 +33,14 @@ interface Props {
 type Tab = "form" | "json" | "curl" | "cli" | "python";
 
 /** Return the input that the fields hold, and what is wrong with them by name. */
-function readForm(fields: ReturnType<typeof inputFields>, typed: Readonly<Record<string, string>>): { input: Record<string, unknown>; faults: Record<string, string> } {
+function readForm(fields: ReturnType<typeof inputFields>, typed: ReadonlyMap<string, string>): { input: Record<string, unknown>; faults: ReadonlyMap<string, string> } {
   const input: Record<string, unknown> = {};
-  const faults: Record<string, string> = {};
+  const faults = new Map<string, string>();
   for (const field of fields) {
-    const result = valueOf(field, typed[field.name] ?? "");
-    if ("fault" in result) faults[field.name] = result.fault;
+    const result = valueOf(field, typed.get(field.name) ?? "");
+    if ("fault" in result) faults.set(field.name, result.fault);
     else if (result.value !== undefined) input[field.name] = result.value;
-    else if (field.isRequired) faults[field.name] = texts.missing;
+    else if (field.isRequired) faults.set(field.name, texts.missing);
   }
   return { input, faults };
 }
@@ -66,7 +66,7 @@ function inputsOf(definition: string): unknown {
 export function RunDialog({ flow, definition, save, onClose }: Props) {
   const fields = useMemo(() => inputFields(inputsOf(definition)), [definition]);
   const tab = useSignal<Tab>("form");
-  const typed = useSignal<Readonly<Record<string, string>>>({});
+  const typed = useSignal<ReadonlyMap<string, string>>(new Map());
   const json = useSignal<string | undefined>(undefined);
   const labelText = useSignal("");
   const isTried = useSignal(false);
@@ -85,7 +85,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
 
   function start(): void {
     isTried.value = true;
-    if ("fault" in read || input === undefined || (!isJson && Object.keys(form.faults).length > 0)) {
+    if ("fault" in read || input === undefined || (!isJson && form.faults.size > 0)) {
       // Where it was written, it is said what is wrong with it.
       tab.value = isJson ? "json" : "form";
       requestAnimationFrame(() => document.querySelector<HTMLElement>("#run-form [aria-invalid=true]")?.focus());
@@ -115,7 +115,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
     if (Object.keys(values).some((name) => !fields.some((field) => field.name === name))) json.value = JSON.stringify(values, null, 2);
     else {
       json.value = undefined;
-      typed.value = Object.fromEntries(fields.map((field) => [field.name, textOf(field, values[field.name])]));
+      typed.value = new Map(fields.map((field) => [field.name, Object.hasOwn(values, field.name) ? textOf(field, values[field.name]) : ""]));
     }
   }
 
@@ -147,7 +147,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
           {tab.value === "form" && isJson && <p class="row">{texts.byJson}<button type="button" class="btn" onClick={() => (json.value = undefined)}>{texts.useForm}</button></p>}
           {tab.value === "form" && !isJson && fields.length === 0 && <p class="muted">{texts.noInputs}</p>}
           {tab.value === "form" && !isJson && fields.map((field, i) => (
-            <SchemaField key={field.name} field={field} isFirst={i === 0} text={typed.value[field.name] ?? ""} fault={(isTried.value ? form.faults[field.name] : undefined) ?? refused.get(field.name)} onText={(value) => { typed.value = { ...typed.value, [field.name]: value }; error.value = undefined; }} />
+            <SchemaField key={field.name} field={field} isFirst={i === 0} text={typed.value.get(field.name) ?? ""} fault={(isTried.value ? form.faults.get(field.name) : undefined) ?? refused.get(field.name)} onText={(value) => { typed.value = new Map(typed.value).set(field.name, value); error.value = undefined; }} />
           ))}
           {tab.value === "json" && (
             <div class="field">
