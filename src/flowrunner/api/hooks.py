@@ -18,7 +18,7 @@ from flowrunner.api.http.answers import (
     errors,
 )
 from flowrunner.api.http.authentication import address_of
-from flowrunner.api.http.bodies import MAX_BODY_BYTES, read_bounded
+from flowrunner.api.http.bodies import MAX_BODY_BYTES, memory_to_reserve, read_bounded
 from flowrunner.api.http.errors import error_answer
 from flowrunner.api.http.routing import BoundedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
@@ -26,7 +26,7 @@ from flowrunner.api.triggers import HOOKS_PATH
 from flowrunner.domain.errors import HookNotFound, NotFound, Unavailable
 from flowrunner.domain.events import Completed, Failed
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.hooks import HookDeliveryId
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import Subscription
@@ -128,7 +128,8 @@ async def _serve_once(request: Request, token: str, received: HookRequest, ids: 
     began_at = loop.time()
     try:
         # Anybody can send a long body; all that is not verified yet shares one limit.
-        async with _room(request, _STRANGERS, len(received.body)):
+        length = len(received.body)
+        async with _room(request, _STRANGERS, length if length > LONG_BYTES else 0):
             opened = await services.hooks.open(token, received)
     except HookRefused:
         await asyncio.sleep(max(0.0, began_at + REFUSAL_SECONDS - loop.time()))
@@ -138,8 +139,7 @@ async def _serve_once(request: Request, token: str, received: HookRequest, ids: 
         return PlainTextResponse(opened.text)
     services.rates.verified(address_of(request))
     services.rates.hook(opened.trigger.id)
-    size = memory_of_json(received.body) if len(received.body) > LONG_BYTES else 0
-    async with _room(request, opened.trigger.workspace_id, size):
+    async with _room(request, opened.trigger.workspace_id, memory_to_reserve(received.body)):
         return await _start(request, opened, received, ids)
 
 
@@ -162,8 +162,8 @@ async def _received(request: Request) -> HookRequest:
 
 
 def _room(request: Request, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
-    """Reserve the memory of a long body; a short one needs no room."""
-    if size <= LONG_BYTES:
+    """Reserve memory for a body; 0 needs no room."""
+    if not size:
         return nullcontext()
     return state_of(request).body_room.hold(workspace_id, size)
 

@@ -27,10 +27,25 @@ MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
 # Bodies of unauthenticated callers are short: no field exceeds this limit, even fully escaped.
 MAX_ANONYMOUS_BODY_BYTES: Final = 32 * 1024
 MAX_BATCH_BODY_BYTES: Final = 16 * 1024 * 1024
+# Memory of a body's value for which nothing is reserved. A short body never takes more.
+_UNRESERVED_BYTES: Final = 256 * 1024
+_SHORT_BODY_BYTES: Final = 4 * 1024
 
 # The media types of a flow document: RFC 9512, and two that are older.
 _YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 _ZIP: Final = "application/zip"
+
+
+def memory_to_reserve(body: bytes) -> int:
+    """Return about how many bytes of memory the value of a body takes; 0 if they are few.
+
+    Many requests wait at the same time, and a body of many small values takes thirty times its length. An estimate for
+    JSON is none too small for a text.
+    """
+    if len(body) <= _SHORT_BODY_BYTES:
+        return 0
+    size = memory_of_json(body)
+    return size if len(body) > LONG_BYTES or size > _UNRESERVED_BYTES else 0
 
 
 async def read_bounded(request: Request, most: int) -> bytes:
@@ -77,7 +92,7 @@ class StrictRequest(Request):
 
     @contextlib.asynccontextmanager
     async def parsed(self) -> AsyncIterator[Self]:
-        """Read the body. The memory of a long one is reserved until the request has been answered.
+        """Read the body. The memory that its value takes is reserved until the request has been answered.
 
         Raises:
             InvalidRequest: 413 if it is too large, 415 if its headers do not declare JSON, 400 if its content is not
@@ -90,13 +105,13 @@ class StrictRequest(Request):
             async with self._room.hold(self._share, 2 * MAX_BATCH_BODY_BYTES):
                 yield self
             return
-        if len(self._body) <= LONG_BYTES:
+        # Of others than authenticated callers, no body is longer than `MAX_ANONYMOUS_BODY_BYTES`. On a thread: it takes
+        # 30 ms for the longest bodies, and those of several accounts may end in one iteration of the loop.
+        size = await on_thread_if(len(self._body), memory_to_reserve, self._body) if "caller" in self.scope else 0
+        if not size:
             await self._parse(self._body)
             yield self
             return
-        # Only authenticated callers can send this much. An estimate for JSON is none too small for a text. On a thread:
-        # it takes 30 ms for the longest bodies, and those of several accounts may end in one iteration of the loop.
-        size = await on_thread_if(len(self._body), memory_of_json, self._body)
         async with self._room.hold(self._share, size):
             await self._parse(self._body)
             yield self
