@@ -141,6 +141,22 @@ def test_a_reader_finds_what_was_asked_in_a_turn_and_which_tool_failed(tab: Tab,
     assert not any("round" in text for text in seen)
 
 
+@pytest.mark.parametrize("length", [0, 100_000])
+def test_s49_no_turn_of_a_conversation_is_shown_in_another_order_than_it_is_read(
+    tab: Tab, api: Client, model: str, length: int
+) -> None:
+    prompt = f"Pay \u202e001\u202c to \u2066Ada\u2069 {'x' * length}"
+    params = {"base_url": f"{model}/v1", "model": "m", "prompt": prompt}
+    id = api.run(api.new_flow(json.dumps({"nodes": {"ask": {"type": "llm", "params": params}}})))
+    api.ended(id)
+
+    page = tab.go(f"/executions/{id}?step=ask.1")
+    panel(page).get_by_role("button", name="Show its parameters").click()
+
+    expect(panel(page)).to_contain_text("Pay [U+202E]001[U+202C] to [U+2066]Ada[U+2069]")
+    assert "\u202e" not in panel(page).inner_text()
+
+
 def test_the_timeline_and_the_log_of_an_agent_name_its_turns(tab: Tab, api: Client, model: str) -> None:
     id = api.run(api.new_flow(AGENT % {"model": model}))
     api.ended(id)

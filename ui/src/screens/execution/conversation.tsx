@@ -1,6 +1,7 @@
 /** The conversation of a language model as turns: who says what, which tools are called, and what they answer. */
 import { isMap } from "../../graph/document";
 import { Json } from "../../parts/json";
+import { visible } from "../../parts/visible";
 import { conversation as texts } from "../../texts/conversation";
 
 type Message = Readonly<Record<string, unknown>>;
@@ -68,11 +69,11 @@ export function Conversation({ messages }: { messages: readonly Message[] }) {
         const isAnswer = role === "tool";
         return (
           <li key={i} class={role === "assistant" || isAnswer ? undefined : "asked"}>
-            <p class="muted small">{isAnswer ? texts.answers(String(names.get(answered) ?? answered)) : texts.roles[String(role)] ?? String(role)}{role === "assistant" && messages.length > 1 && ` · ${texts.turn(++turn)}`}</p>
+            <p class="muted small">{isAnswer ? texts.answers(visible(String(names.get(answered) ?? answered))) : texts.roles[String(role)] ?? String(role)}{role === "assistant" && messages.length > 1 && ` · ${texts.turn(++turn)}`}</p>
             {content !== null && content !== undefined && content !== "" && <Text text={content} isData={isAnswer} />}
             {calls.map(({ name, arguments: given }, j) => (
               <div key={j} class="stack tight">
-                <p class="small">{texts.calls} <b class="mono">{String(name)}</b></p>
+                <p class="small">{texts.calls} <b class="mono">{visible(String(name))}</b></p>
                 {!(isMap(given) && Object.keys(given).length === 0) && <Json label={texts.argumentsOf(String(name))} value={given} />}
               </div>
             ))}
@@ -86,10 +87,10 @@ export function Conversation({ messages }: { messages: readonly Message[] }) {
 /** A text, or the JSON that a tool has answered with; folded if it is long. */
 function Text({ text, isData }: { text: unknown; isData: boolean }) {
   const value = isData && typeof text === "string" ? jsonOf(text) : text;
-  const shown = typeof value === "string" ? <p class="said">{value}</p> : <Json label={texts.data} value={value} />;
+  const shown = typeof value === "string" ? <p class="said">{visible(value)}</p> : <Json label={texts.data} value={value} />;
   const whole = typeof text === "string" ? text : JSON.stringify(text);
   if (whole.length <= LONG) return shown;
-  return <details><summary class="small"><span class="said">{whole.slice(0, SHOWN)}…</span> <span class="muted">{texts.more(whole.length)}</span></summary>{shown}</details>;
+  return <details><summary class="small"><span class="said">{visible(whole.slice(0, SHOWN))}…</span> <span class="muted">{texts.more(whole.length)}</span></summary>{shown}</details>;
 }
 
 /** Return a map or a list that a text writes as JSON, else the text. */

@@ -7,6 +7,7 @@ import { Json } from "../../parts/json";
 import { Failure } from "../../parts/parts";
 import { expressionOf } from "../../parts/paths";
 import { CopyButton } from "../../parts/tools";
+import { visible } from "../../parts/visible";
 import { conversation as ofTurns } from "../../texts/conversation";
 import { step as texts } from "../../texts/step";
 import { Conversation, conversationIn } from "./conversation";
@@ -39,7 +40,7 @@ export function Value({ label, heading: Heading = "h3", preview, load, href, pat
         </span>
       </div>
       {whole.error && <Failure error={whole.error} retry={whole.reload} />}
-      {isCut ? <pre class="json" tabIndex={0}>{preview.text}…</pre> : found && !isRaw.value ? (
+      {isCut ? <pre class="json" tabIndex={0}>{visible(preview.text!)}…</pre> : found && !isRaw.value ? (
         <>
           <Conversation messages={found.messages} />
           {Object.keys(found.others).length > 0 && <Json label={ofTurns.others(label)} value={found.others} path={path} />}
