@@ -196,10 +196,14 @@ def test_bars_of_the_overview_lead_to_their_executions(tab: Tab, ids: dict[str, 
     row = page.locator("tbody tr", has_text="order-sync")
     expect(row.locator(".pill")).to_have_text("failed")
     expect(row).to_contain_text("1 open")
-    pill, open_ones = (row.locator(part).bounding_box() for part in (".pill", ".last-result .small"))
-    assert pill is not None
-    assert open_ones is not None
-    assert open_ones["y"] < pill["y"] + pill["height"] / 2 < open_ones["y"] + open_ones["height"], "on one line"
+    # As the longest status, on a small laptop.
+    row.locator(".pill").evaluate("pill => { pill.textContent = 'cancelled' }")
+    for width in (1280, 1100, 1000):
+        page.set_viewport_size({"width": width, "height": 800})
+        pill, open_ones = (row.locator(part).bounding_box() for part in (".pill", ".last-result .small"))
+        assert pill is not None
+        assert open_ones is not None
+        assert open_ones["y"] < pill["y"] + pill["height"] / 2 < open_ones["y"] + open_ones["height"], "on one line"
     expect(page.locator("a.stat").first).to_contain_text("and 1 more")
     legend = page.get_by_role("list", name="Executions by status").get_by_role("link", name=re.compile("^failed"))
     assert "status=failed" in (legend.get_attribute("href") or "")
