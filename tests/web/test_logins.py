@@ -29,12 +29,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str
     described = (
         f'[corp]\nname = "Example Corp"\nissuer = "{provider.issuer}"\nclient_id = "{CLIENT["client_id"]}"\n'
         f'client_secret = "{CLIENT["client_secret"]}"\ncreate_accounts = true\n'
+        'scopes = ["openid", "email", "profile", "groups"]\n'
+        'groups = [{group = "eng", workspace = "crew", role = "operator"}]\n'
     )
     settings = {"PUBLIC_URL": url, "SIGN_ON": described, "SIGN_ON_ALLOW": "127.0.0.0/8", "ANONYMOUS_LOGINS": "0"}
     server = Server(tmp_path_factory.mktemp("site"), settings, flags=("--port", str(port)))
     try:
         provider.start()
         server.start()
+        server.admin().post("/api/v1/workspaces", {"name": "Crew", "slug": "crew"})
         yield server, url
     finally:
         server.stop()
@@ -154,7 +157,7 @@ def test_a_provider_logs_in_and_is_linked_to_an_account(
     page.get_by_role("button", name="Continue").click()
     page.wait_for_url("**/w/nothing/flows")
     page.goto("/")
-    page.wait_for_url("**/w/~*")
+    page.wait_for_url("**/w/crew")
     page = tab.go("/account")
     expect(page.get_by_label("E-mail address")).to_have_value("ada@example.com")
     expect(page.get_by_text("This account has no password:")).to_be_visible()
@@ -198,6 +201,24 @@ def test_a_provider_logs_in_and_is_linked_to_an_account(
     expect(open_security(tab).get_by_text("No linked account")).to_be_visible()
     assert tab.faults == admin.faults == []
     tab.close()
+
+
+def test_roles_that_come_from_groups_are_named_as_such(browser: Browser, site: tuple[Server, str]) -> None:
+    tab = Tab(browser, site[1])
+    tab.page.goto("/login")
+    tab.page.get_by_role("link", name="Log in with Example Corp").click()
+    tab.page.get_by_label("Name").fill("ada")
+    tab.page.get_by_role("button", name="Continue").click()
+    tab.page.wait_for_url("**/w/crew")
+    tab.close()
+    admin = Tab(browser, site[1]).log_in()
+
+    admin.page.goto("/w/crew/workspace")
+
+    member = admin.page.get_by_role("row").filter(has_text="ada@example.com")
+    expect(member.get_by_label("Role of Ada")).to_have_value("operator")
+    expect(member).to_contain_text("from groups at Example Corp: a change lasts until the next login")
+    admin.close()
 
 
 def test_single_sign_on_logs_the_command_line_in(browser: Browser, site: tuple[Server, str], tmp_path: Path) -> None:
