@@ -627,14 +627,16 @@ def test_tokens_are_created_used_and_revoked(user: User) -> None:
 
 
 def test_the_audit_log_is_listed(root: User) -> None:
+    root("workspace", "create", "Audited", "--slug", "audited")
     entries = root.json("audit", "list", "--since", "1h", "-n", "3", "--outcome", "done")
 
     assert len(entries) == 3
     assert root("audit", "list", "-n", "1").stdout.split()[:4] == ["SEQ", "AT", "ACTOR", "ACTION"]
-    root("workspace", "create", "Audited", "--slug", "audited")
     theirs = {"FLOWRUNNER_WORKSPACE": "audited"}
     assert root.json("audit", "list", "--action", "account.created", environment=theirs) == []
     assert root.json("audit", "list", "--action", "account.created", "--installation", environment=theirs)
+    whole = root("audit", "list", "--installation", "--all", "-o", "ndjson", environment=theirs).stdout
+    assert " are intact. The last is " in root("audit", "verify", "--file", "-", stdin=whole).stdout
 
 
 # The rest

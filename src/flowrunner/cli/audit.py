@@ -115,7 +115,9 @@ def verify_file(lines: Iterable[bytes], *, expect: str | None, allow_gaps: bool)
         report.entries += 1
         report.last = max(report.last, (line.seq, line.hash))
     if report.entries == 0:
-        raise FlowRunnerError("The file has no entry: `flowrunner audit list --all -o ndjson` writes them")
+        raise FlowRunnerError(
+            "The file has no entry: `flowrunner audit list --installation --all -o ndjson` writes them"
+        )
     if expected is not None and not is_seen:
         click.echo(f"BROKEN at entry {expected[0]}: it is missing. {_intact(report.entries)}.")
         return False
