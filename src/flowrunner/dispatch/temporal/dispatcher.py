@@ -147,10 +147,10 @@ class TemporalDispatcher(LinkingDispatcher):
         stored = await self._journal.stored(id)
         if stored.status.is_final:
             return None
-        content = await self._workflows.without_secrets(stored.workspace_id, content)
+        message = await self._workflows.message(stored, content)
         unknown = CANCEL_UNKNOWN if isinstance(content, Cancel) else OUTCOME_UNKNOWN
         try:
-            number = await self._workflows.send(stored, content)
+            number = await self._workflows.send(message)
         except Unavailable:
             # It may be stored.
             raise Unavailable(unknown) from None

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client
@@ -32,6 +32,14 @@ _PROBE: Final = "flowrunner-probe"
 _SETTLE_SECONDS: Final = 5.0
 # During an outage of Temporal, work beyond this limit is attempted once and then left to the sweep.
 _MAX_RETRYING: Final = 1000
+
+
+class NewMessage(NamedTuple):
+    """A message that is not stored yet. `WorkflowClient.message` has removed its secrets."""
+
+    execution_id: ExecutionId
+    workspace_id: WorkspaceId
+    content: Signal | Cancel
 
 
 class WorkflowClient:
@@ -119,20 +127,21 @@ class WorkflowClient:
                 return
             raise Unavailable(f"Temporal does not answer: {error.status.name.lower()}") from None
 
-    async def without_secrets(self, workspace_id: WorkspaceId, content: Signal | Cancel) -> Signal | Cancel:
-        """Return a message as `send` may store it. Raises: RedactionLimit, Unavailable."""
-        if not isinstance(content, Signal):
-            return content
-        redactor = await self._vault.redactor(workspace_id)
-        return replace(content, payload=await redactor.redact_soon(content.payload))
+    async def message(self, stored: StoredExecution, content: Signal | Cancel) -> NewMessage:
+        """Return a message to an execution, without secrets. Raises: RedactionLimit, Unavailable."""
+        if isinstance(content, Signal):
+            redactor = await self._vault.redactor(stored.workspace_id)
+            content = replace(content, payload=await redactor.redact_soon(content.payload))
+        return NewMessage(stored.id, stored.workspace_id, content)
 
-    async def send(self, stored: StoredExecution, content: Signal | Cancel) -> int:
-        """Store a message without secrets, nudge the execution, and return the message's number.
+    async def send(self, message: NewMessage) -> int:
+        """Store a message, nudge the execution, and return the message's number.
 
-        Raises: Unavailable, although the message may be stored.
+        Raises: NotFound; Unavailable, although the message may be stored.
         """
-        number = await self._inbox.send(stored.id, content, at=self._clock.now())
-        self.keep_trying(lambda: self.nudge(stored.id, stored.workspace_id), "temporal.nudge_failed", stored.id)
+        id, workspace_id, content = message
+        number = await self._inbox.send(id, content, at=self._clock.now())
+        self.keep_trying(lambda: self.nudge(id, workspace_id), "temporal.nudge_failed", id)
         return number
 
     async def settled(self) -> None:
@@ -158,7 +167,7 @@ class WorkflowClient:
         """Send a message if the execution has not ended. Raises: NotFound."""
         stored = await self._journal.stored(id)
         if not stored.status.is_final:
-            await self.send(stored, await self.without_secrets(stored.workspace_id, content))
+            await self.send(await self.message(stored, content))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
