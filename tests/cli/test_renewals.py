@@ -1,6 +1,7 @@
-"""Renewals of logins: what fails, and what a user has after it."""
+"""Logins whose start, renewal or end fails, and what a user has after it."""
 
 import contextlib
+import io
 import resource
 import signal
 import socket
@@ -17,7 +18,7 @@ import pytest
 from client.scripted import Step, answer, error, hang_up, scripted
 from flowrunner.cli.connection import connect, find_target, refreshed
 from flowrunner.cli.contexts import Context, Contexts, changing_contexts, load_contexts
-from flowrunner.cli.logins import log_out
+from flowrunner.cli.logins import log_in, log_out
 
 IS_ALIVE = answer(200, {"identities": []})
 RENEWED = answer(200, {"token": "new", "expires_at": "2030-01-02T00:00:00Z", "account_id": "acc-1"})
@@ -254,3 +255,12 @@ def test_a_logout_during_a_renewal_lasts(old_login: OldLogin) -> None:
         old_login.use()
 
     assert old_login.stored.token is None
+
+
+def test_a_login_that_could_not_be_stored_is_not_opened(old_login: OldLogin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"password\n")))
+    with scripted(RENEWED) as server, click.Context(click.Command("login")):
+        with full_disk(), pytest.raises(click.UsageError, match="cannot be written"):
+            log_in(server.url, "one", "ada@example.com", way="password")
+
+    assert server.requests == []

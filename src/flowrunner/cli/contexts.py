@@ -21,6 +21,7 @@ except ImportError:  # another system than POSIX
     fcntl = None  # type: ignore[assignment]
 
 _SERVICE: Final = "flowrunner"
+_ROOM_BYTES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,17 @@ def load_contexts() -> Contexts:
         raise click.UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise click.UsageError(f"{path} is not a file of contexts: delete it, and log in again") from None
+
+
+def check_room() -> None:
+    """Raises: click.UsageError: Contexts could not be stored."""
+    path = _path()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    with _writing(path):
+        try:
+            temporary.write_text(" " * _ROOM_BYTES)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

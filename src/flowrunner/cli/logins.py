@@ -16,7 +16,7 @@ from flowrunner.cli.connection import (
     refreshed,
     warn_of_plain_http,
 )
-from flowrunner.cli.contexts import Context, changing_contexts, load_contexts
+from flowrunner.cli.contexts import Context, changing_contexts, check_room, load_contexts
 from flowrunner.cli.exits import DENIED
 from flowrunner.cli.output import show
 from flowrunner.client import ApiError, Client, ClientError, UnauthorizedError
@@ -33,6 +33,8 @@ Way: TypeAlias = Literal["token", "paste", "browser", "password"]
 def log_in(url: str | None, name: str | None, username: str | None, *, way: Way) -> None:
     if url is not None and common().url:
         raise click.UsageError("The server is named twice: give its URL once.")
+    # A login that cannot be stored would stay open on the server.
+    check_room()
     contexts = load_contexts()
     known = None
     if url is None:
