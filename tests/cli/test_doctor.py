@@ -20,6 +20,8 @@ import pytest
 from flowrunner.bootstrap import doctor
 from flowrunner.settings import Settings
 from support.databases import change
+from support.networks import unused_port
+from support.openid import LyingProvider
 from support.server import ADMIN_PASSWORD, Server, clean_environment
 
 from .command import flowrunner, on_a_terminal
@@ -86,6 +88,31 @@ def test_the_findings_have_colours_only_where_they_are_wanted(
 
     assert "\x1b" not in plain
     assert "\x1b[32mok" in on_a_terminal("doctor", "--port", "0", at=tmp_path)
+
+
+def test_each_provider_of_single_sign_on_is_asked_for_what_it_is(tmp_path: Path) -> None:
+    right, wrong = LyingProvider().start(), LyingProvider().start()
+    wrong.metadata = {"issuer": "https://other.example.com"}
+    issuers = {"right": right.issuer, "wrong": wrong.issuer, "gone": f"http://127.0.0.1:{unused_port()}"}
+    described = "\n".join(
+        f'[{name}]\nissuer = "{issuer}"\nclient_id = "a"\nclient_secret = "geheim-of-the-client"'
+        for name, issuer in issuers.items()
+    )
+    settings = {"SIGN_ON": described, "PUBLIC_URL": "https://flows.example.com", "SIGN_ON_ALLOW": "127.0.0.0/8"}
+    try:
+        code, found = examine(tmp_path, "--data-dir", str(tmp_path / "none"), **settings)
+        closed = examine(tmp_path, "--data-dir", str(tmp_path / "none"), **{**settings, "SIGN_ON_ALLOW": ""})[1]
+    finally:
+        right.stop()
+        wrong.stop()
+
+    assert code == 1
+    assert {name: found[f"sign-on {name}"]["state"] for name in issuers} == {
+        "right": "ok", "wrong": "fail", "gone": "fail",
+    }  # fmt: skip
+    assert "its issuer is 'https://other.example.com'" in found["sign-on wrong"]["message"]
+    assert "FLOWRUNNER_SIGN_ON_ALLOW" in closed["sign-on right"]["message"]
+    assert "geheim" not in json.dumps(found)
 
 
 def test_before_the_first_start_nothing_has_failed_and_nothing_is_created(tmp_path: Path) -> None:

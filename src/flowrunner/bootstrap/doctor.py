@@ -24,6 +24,8 @@ from flowrunner.bootstrap.memory_limit import HINT, memory_fault, memory_limit
 from flowrunner.bootstrap.ownership import LOCK_FILE
 from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.sign_on import Provider, SignOnFailed
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, key_id, read_keys
 from flowrunner.settings import CONFIG_FILE, PREFIX, Settings, without_credentials
 from flowrunner.storage.location import Location
@@ -31,6 +33,7 @@ from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.quick_check import OLDEST, VERSION, faults_of, last_written_at
+from flowrunner.tasks import all_ended
 
 State: TypeAlias = Literal["ok", "warn", "fail"]
 
@@ -77,6 +80,7 @@ async def examine(settings: Settings) -> list[Finding]:
         *_port(settings),
         *_exposure(settings),
         *_mails(settings),
+        *(await _sign_on(settings) if settings.sign_on else ()),
         *_open_files(),
         *_memory(settings),
     ]
@@ -392,6 +396,31 @@ def _mails(settings: Settings) -> Iterator[Finding]:
             yield Finding("e-mails", "warn", message, "set public_url, which their links begin with")
             return
     yield Finding("e-mails", "ok", "none are sent" if settings.smtp_url is None else "an SMTP server is named")
+
+
+async def _sign_on(settings: Settings) -> list[Finding]:
+    # Most installations have no provider, and no need of a client.
+    from flowrunner.bootstrap.resources import sign_on_policy
+    from flowrunner.clock import SystemClock
+    from flowrunner.security.egress import EgressClients
+    from flowrunner.security.openid import HttpOpenIdClient
+
+    http = EgressClients(sign_on_policy(settings, frozenset({settings.port})))
+    client = HttpOpenIdClient(http.of(WorkspaceId("sign-on")), SystemClock())
+
+    async def check(provider: Provider) -> Finding:
+        name = f"sign-on {provider.id}"
+        try:
+            await client.check(provider)
+        except SignOnFailed as error:
+            hint = "nobody logs in by it: check its issuer in sign_on, the network, and sign_on_allow if it is private"
+            return Finding(name, "fail", str(error), hint)
+        return Finding(name, "ok", f"{provider.issuer} answers as the settings say")
+
+    try:
+        return await all_ended(*map(check, settings.sign_on))
+    finally:
+        await http.close()
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:

@@ -54,6 +54,18 @@ def servers_of(settings: Settings, exporters: "Exporters | None") -> frozenset[t
     return own_servers(settings) | (exporters.servers if exporters is not None else frozenset())
 
 
+def sign_on_policy(settings: Settings, own_ports: frozenset[int]) -> EgressPolicy:
+    """Return where the providers of single sign-on may be."""
+    # An operator names them, and may have them in networks that are closed to flows.
+    return EgressPolicy(
+        settings.sign_on_allow,
+        own_ports,
+        own_servers(settings),
+        who="Single sign-on",
+        opened_by="FLOWRUNNER_SIGN_ON_ALLOW",
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_resources(
     settings: Settings, *, own_ports: frozenset[int], is_standby: bool, exporters: "Exporters | None"
@@ -65,14 +77,6 @@ async def open_resources(
     """
     clock, metrics = SystemClock(), Metrics()
     async with open_data(settings, clock=clock, metrics=metrics, is_standby=is_standby) as stored:
-        # An operator names the providers, and may have them in networks that are closed to flows.
-        sign_on_policy = EgressPolicy(
-            settings.sign_on_allow,
-            own_ports,
-            own_servers(settings),
-            who="Single sign-on",
-            opened_by="FLOWRUNNER_SIGN_ON_ALLOW",
-        )
         opened = Resources(
             settings=settings,
             stored=stored,
@@ -85,7 +89,7 @@ async def open_resources(
                 EgressPolicy(settings.egress_allow, own_ports, servers_of(settings, exporters)),
                 request_tracer(exporters, stored.vault),
             ),
-            sign_on_http=EgressClients(sign_on_policy),
+            sign_on_http=EgressClients(sign_on_policy(settings, own_ports)),
             mailer=None if settings.smtp_url is None else SmtpMailer.of(settings.smtp_url),
             sandbox=JailedSandbox(settings.script_workers),
             exporters=exporters,

@@ -64,6 +64,10 @@ class HttpOpenIdClient:
         self._clock = clock
         self._known: dict[str, _Known] = {}
 
+    async def check(self, provider: Provider) -> None:
+        """Raises: SignOnFailed: The provider cannot be asked what it is, or is another than its settings say."""
+        await self._metadata(provider)
+
     async def authorization_url(self, provider: Provider, state: LoginState, *, return_to: str) -> str:
         metadata = await self._metadata(provider)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(state.verifier.encode()).digest()).rstrip(b"=").decode()
