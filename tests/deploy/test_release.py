@@ -115,11 +115,19 @@ def lines_of_the_page() -> list[str]:
 def test_the_wheel_is_installed_as_the_page_says_and_runs(
     release: Path, environment: Mapping[str, str], tmp_path: Path
 ) -> None:
-    (line,) = (line for line in lines_of_the_page() if line.startswith("pip "))
+    line, *exact = (line for line in lines_of_the_page() if line.startswith("pip "))
+    assert [step.split()[-1] for step in exact] == ["runtime.txt", f"./{WHEEL}"]
     (tmp_path / "hello.yaml").write_text("nodes: {a: {type: return, params: {value: '${flow.input.n + 1}'}}}\n")
 
+    # Then those that install exactly what is tested: nothing is left to install.
     installed = subprocess.run(
-        line, shell=True, cwd=release, env=environment, capture_output=True, text=True, check=False
+        " && ".join([line, *exact]),
+        shell=True,
+        cwd=release,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert installed.returncode == 0, installed.stderr
     version = subprocess.run(["flowrunner", "--version"], env=environment, capture_output=True, text=True, check=True)
