@@ -15,7 +15,7 @@ PYTHON ?=
 ARGS ?=
 # Processes that run tests. Tests wait for half of their time, so there are more processes than the two cores of a small
 # machine.
-PROCESSES ?= 8
+PROCESSES ?= 6
 # Tests start hundreds of processes; without bytecode on disk each would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 CHECKED := src tests demo bench client/generate.py client/generate_sync.py deploy/release.py docs/site
