@@ -38,9 +38,12 @@ _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
     "request.cut_off": (),
     "telemetry.failed": (),
     "request.finished": ("status", "account_id"),
-    # In an outage of Temporal, several for each execution.
+    # In an outage, several for each execution.
+    "temporal.delete_failed": ("reason",),
     "temporal.nudge_failed": ("reason",),
     "temporal.start_failed": ("reason",),
+    # A queue that is full again whenever an execution ends.
+    "trigger.waits": ("trigger",),
 }
 _MOST_ENDED_EXECUTIONS: Final = 60
 # Messages of uvicorn about requests that already have a `request.finished` with their id.

@@ -10,8 +10,9 @@ from contextlib import closing, suppress
 from typing import Final
 
 import pytest
+import structlog
 
-from flowrunner.logs import Sampling
+from flowrunner.logs import Sampling, _sampler
 from security.crowd import upgrade
 from support.server import Server
 from support.waiting import PATIENCE_SECONDS
@@ -136,6 +137,27 @@ def test_lines_of_a_kind_are_sampled_and_the_others_counted() -> None:
     assert has_told.wait(30)
     assert told == [("uvicorn.error: Invalid HTTP request received.", 990)]
     assert sampling.filter(record)
+
+
+@pytest.mark.parametrize(
+    ("event", "about", "other"),
+    [
+        ("temporal.delete_failed", {"reason": "away"}, {"reason": "slow"}),
+        ("trigger.waits", {"trigger": "trig-1"}, {"trigger": "trig-2"}),
+    ],
+)
+def test_lines_that_an_outage_or_a_full_queue_repeats_are_sampled(
+    event: str, about: dict[str, str], other: dict[str, str]
+) -> None:
+    sample, passed = _sampler(logging.INFO), 0
+
+    for _ in range(30):
+        with suppress(structlog.DropEvent):
+            sample(None, "", {"event": event, **about})
+            passed += 1
+
+    assert passed == 10
+    assert sample(None, "", {"event": event, **other})
 
 
 def test_a_minute_that_begins_while_the_system_has_no_thread_ends_all_the_same(
