@@ -98,6 +98,17 @@ test("a removed node leaves its neighbours joined", () => {
   expect(parse(removeNode(FLOW, ["nodes", "done"])!).nodes.fetch.next).toBeUndefined();
 });
 
+test("nothing names a removed node: what came after it starts the flow or handles its end instead, if there is something", () => {
+  const text = "start: a # here\non_failure: tell\non_finish: tell\nnodes:\n  a: {type: log, next: b}\n  b: {type: log, next: a}\n  tell: {type: log}\n";
+  const first = removeNode(text, ["nodes", "a"])!;
+  expect(first).toContain("start: b # here\non_failure: tell\non_finish: tell\n");
+  expect(parse(removeNode(text, ["nodes", "tell"])!)).toEqual({ start: "a", nodes: { a: { type: "log", next: "b" }, b: { type: "log", next: "a" } } });
+  expect(parse(removeNode(insertBefore(text, ["nodes", "tell"], "log", { type: "log" })!, ["nodes", "log"])!)).toEqual(parse(text));
+  expect(parse(removeNode("start: a\nnodes: {a: {type: log}, b: {type: log}}\n", ["nodes", "a"])!)).toEqual({ nodes: { b: { type: "log" } } });
+  const inner = "start: a\nnodes: {loop: {type: foreach, start: a, nodes: {a: {type: log, next: b}, b: {type: log}}}}\n";
+  expect(parse(removeNode(inner, ["nodes", "loop", "nodes", "a"])!)).toEqual({ start: "a", nodes: { loop: { type: "foreach", start: "b", nodes: { b: { type: "log" } } } } });
+});
+
 test("a document with syntax errors is not changed", () => {
   expect(setIn("nodes: {a: ", ["nodes", "b"], 1)).toBeNull();
   expect(format("a: [")).toBeNull();

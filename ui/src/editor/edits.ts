@@ -5,7 +5,7 @@
  * were written.
  */
 import { isCollection, isMap as isYamlMap, isPair, isScalar, isSeq, parseDocument, stringify, visit, type CST, type Document, type Pair, type YAMLMap, type YAMLSeq } from "yaml";
-import { isMap } from "../graph/document";
+import { isMap, valueIn } from "../graph/document";
 import type { Keys } from "./place";
 
 export interface TextChange {
@@ -173,10 +173,12 @@ function nextKeyOf(map: YAMLMap, pair: Pair): number | undefined {
  * @param onAction The action by which it leads on; empty if it ends its scope: then it leads nowhere.
  */
 export function insertAfter(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>, action = "default", onAction = "default"): string | null {
-  const before = valueAt(text, [...node, "next"]);
-  const onward = isMap(before) ? before[action] : action === "default" ? before : undefined;
-  const whole = typeof onward === "string" && onAction !== "" ? { ...added, next: edge(onAction, onward) } : added;
-  const linked = connect(text, node, action, name);
+  const next = [...node, "next"];
+  const isReplaced = typeof valueAt(text, next) === "string" && valueAt(text, [...node, "if"]) === undefined;
+  const onward = onwardOf(text, node, action);
+  const whole = onward !== undefined && onAction !== "" ? { ...added, next: edge(onAction, onward) } : added;
+  // A node that its condition skips leads on by `default`, whatever its type.
+  const linked = isReplaced ? changed(text, setIn(text, next, edge(action, name))) : connect(text, node, action, name);
   if (linked === null) return null;
   const document = parse(linked);
   const holder = document.getIn(node.slice(0, -1), true);
@@ -198,17 +200,20 @@ function edge(action: string, target: string): unknown {
   return action === "default" ? target : { [action]: target };
 }
 
+/** Return where a node leads by an action, or by the only name that it has for all. */
+function onwardOf(text: string, node: Keys, action: string): string | undefined {
+  const next = valueAt(text, [...node, "next"]);
+  const onward = isMap(next) && Object.hasOwn(next, action) ? next[action] : next;
+  return typeof onward === "string" ? onward : undefined;
+}
+
 /** Keys of a scope that name a node of it. */
 export const NAMING = ["start", "on_failure", "on_finish"];
 
 /** Add a node before another one: what led to that one, or named it, leads to it or names it, and it leads to that one. */
 export function insertBefore(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>, onAction = "default"): string | null {
   const next = String(node.at(-1));
-  let linked = redirect(text, node, () => name);
-  for (const each of NAMING) {
-    const key = [...node.slice(0, -2), each];
-    if (linked !== null && valueAt(linked, key) === next) linked = changed(linked, setIn(linked, key, name));
-  }
+  const linked = redirect(text, node, () => name);
   return linked && changed(linked, setIn(linked, [...node.slice(0, -1), name], { ...added, next: edge(onAction, next) }));
 }
 
@@ -231,30 +236,33 @@ export function connect(text: string, node: Keys, action: string, target: string
   return change && applyChange(text, change);
 }
 
-/** Remove a node and the edges that lead to it; the edge before it leads to what came after it. */
-export function removeNode(text: string, node: Keys): string | null {
-  const own = valueAt(text, [...node, "next"]);
-  const onward = typeof own === "string" ? own : isMap(own) && typeof own.default === "string" ? own.default : undefined;
+/**
+ * Remove a node: what led to it, or named it, leads to or names what came after it, if there is something.
+ *
+ * @param action The action by which it usually leads on.
+ */
+export function removeNode(text: string, node: Keys, action = "default"): string | null {
+  const onward = onwardOf(text, node, action) ?? onwardOf(text, node, "default");
   const left = redirect(text, node, (sibling) => (onward === node.at(-1) || onward === sibling ? undefined : onward));
   return left && changed(left, removeIn(left, node));
 }
 
-/** Let the edges to a node lead elsewhere. Args: target: The new target of those of a node; undefined to remove them. */
-function redirect(text: string, node: Keys, target: (sibling: string) => string | undefined): string | null {
+/** Let what leads to a node, or names it, lead elsewhere. Args: target: The new target, by the sibling that leads there; undefined to remove what led to it. */
+function redirect(text: string, node: Keys, target: (sibling?: string) => string | undefined): string | null {
   const name = String(node.at(-1));
-  const siblings = valueAt(text, node.slice(0, -1));
-  let result: string | null = text;
+  const whole = valueAt(text, []);
+  const siblings = valueIn(whole, node.slice(0, -1));
+  const edges: [keys: Keys, sibling?: string][] = NAMING.map((key) => [[...node.slice(0, -2), key]]);
   for (const [sibling, value] of Object.entries(isMap(siblings) ? siblings : {})) {
-    if (sibling === name || !isMap(value) || result === null) continue;
+    if (sibling === name || !isMap(value)) continue;
     const at = [...node.slice(0, -1), sibling, "next"];
-    const edges: [Keys, unknown][] = isMap(value.next) ? Object.entries(value.next).map(([action, old]) => [[...at, action], old]) : [[at, value.next]];
-    for (const [keys, old] of edges) {
-      if (old !== name || result === null) continue;
-      const onward = target(sibling);
-      result = changed(result, onward === undefined ? removeIn(result, keys) : setIn(result, keys, onward));
-    }
+    edges.push(...(isMap(value.next) ? Object.keys(value.next).map((action): [Keys, string] => [[...at, action], sibling]) : [[at, sibling] as [Keys, string]]));
   }
-  return result;
+  return edges.reduce<string | null>((result, [keys, sibling]) => {
+    if (result === null || valueIn(whole, keys) !== name) return result;
+    const onward = target(sibling);
+    return changed(result, onward === undefined ? removeIn(result, keys) : setIn(result, keys, onward));
+  }, text);
 }
 
 /** Return a name that is not taken: `log`, `log_2`. */

@@ -144,7 +144,7 @@ export class EditorActions {
   }
 
   remove(node: DocumentNode): void {
-    if (!this.write(withoutNode(this.model.text.peek(), node))) return;
+    if (!this.write(withoutNode(this.model.text.peek(), node, this.typeOf(node)))) return;
     // Where a key takes it back.
     this.code.current?.focus();
     done(build.removed(node.label));

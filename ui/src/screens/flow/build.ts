@@ -50,8 +50,8 @@ export function withNode(text: string, name: string, type: NodeType): string | n
   return addNode(text, name, newNode(type));
 }
 
-export function withoutNode(text: string, node: DocumentNode): string | null {
-  return removeNode(text, node.keys);
+export function withoutNode(text: string, node: DocumentNode, type?: NodeType): string | null {
+  return removeNode(text, node.keys, usualAction(type) || "default");
 }
 
 export function withEdge(text: string, node: DocumentNode, action: string, target: string): string | null {
