@@ -120,7 +120,7 @@ export default function LoginPage() {
       <div class="card">
         <div class="brand">{common.product}</div>
         <h1>{isForgotten.value ? passwords.forgotten : shell.logIn}</h1>
-        {fault !== null && <div class="alert" role="alert">{words.signOnFaults[fault] ?? words.signOnFaults.invalid}</div>}
+        {fault !== null && <div class="alert" role="alert">{words.signOnFault(fault)}</div>}
         {isForgotten.value ? <ForgottenPassword onClose={() => (isForgotten.value = false)} /> : <LoginForm next={next} onDone={() => void enter()} />}
         {mailsResets.value && !isForgotten.value && <button class="btn quiet" onClick={() => (isForgotten.value = true)}>{passwords.forgotten}</button>}
       </div>

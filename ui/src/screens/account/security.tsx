@@ -159,7 +159,7 @@ function Identities() {
         <div class="grow"><h2>{texts.identities}</h2><p class="muted">{texts.identitiesHint}</p></div>
         {providers.map(({ id, name }) => <button key={id} class="btn" disabled={action.busy} onClick={() => link(id)}>{texts.link(name)}</button>)}
       </div>
-      {fault !== null && <div class="alert" role="alert">{login.signOnFaults[fault] ?? login.signOnFaults.invalid}</div>}
+      {fault !== null && <div class="alert" role="alert">{login.signOnFault(fault)}</div>}
       <Load query={list} rows={1}>
         {({ identities }) => identities.length === 0 ? <p class="muted">{texts.noIdentities}</p> : (
           <Table

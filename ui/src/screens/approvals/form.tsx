@@ -13,7 +13,7 @@ export function ApprovalForm({ approval, busy, refused, onAnswer, onReject }: Fo
   const fields = fieldsOf(approval.form);
   const begun = Object.fromEntries(fields.map(([key, field]) => [key, textOf(field, field.default)]));
   const written = useSignal<Record<string, string>>(begun);
-  const faults = useSignal<Record<string, string>>({});
+  const faults = useSignal<ReadonlyMap<string, string>>(new Map());
   const form = useRef<HTMLFormElement>(null);
   // Before anybody can type into another field.
   useLayoutEffect(() => {
@@ -22,21 +22,14 @@ export function ApprovalForm({ approval, busy, refused, onAnswer, onReject }: Fo
   function answer(approved: boolean): void {
     // A rejection needs no data, but keeps what was written.
     if (!approved && fields.every(([key]) => written.value[key] === begun[key])) return onReject();
-    const data: Record<string, unknown> = {};
-    const found: Record<string, string> = {};
-    for (const [key, field] of fields) {
-      const typed = valueOf(field, written.value[key] ?? "");
-      if ("fault" in typed) found[key] = typed.fault;
-      else if (typed.value !== undefined) data[key] = typed.value;
-      else if (approved && field.isRequired) found[key] = words.missing;
-    }
-    faults.value = found;
-    if (Object.keys(found).length === 0) (approved ? onAnswer : onReject)(data);
+    const read = readAnswer(fields, written.value, approved);
+    faults.value = read.faults;
+    if (read.faults.size === 0) (approved ? onAnswer : onReject)(read.data);
   }
   return (
     <form ref={form} class="stack" aria-label={texts.formOf(approval.flow_name)} onSubmit={(event) => { event.preventDefault(); answer(true); }} noValidate>
       {fields.map(([key, field]) => (
-        <SchemaField key={key} field={field} text={written.value[key] ?? ""} fault={faults.value[key] ?? refused.get(key)} onText={(text) => (written.value = { ...written.peek(), [key]: text })} />
+        <SchemaField key={key} field={field} text={written.value[key] ?? ""} fault={faults.value.get(key) ?? refused.get(key)} onText={(text) => (written.value = { ...written.peek(), [key]: text })} />
       ))}
       <div class="row">
         <button class="btn primary" disabled={busy}>{texts.approve}</button>
@@ -46,8 +39,21 @@ export function ApprovalForm({ approval, busy, refused, onAnswer, onReject }: Fo
   );
 }
 
+/** Return what the fields hold, and what is wrong with them by key. Args: isWhole: Whether what is required must be there. */
+export function readAnswer(fields: readonly [string, FormField][], written: Readonly<Record<string, string>>, isWhole: boolean): { data: Record<string, unknown>; faults: ReadonlyMap<string, string> } {
+  const data = new Map<string, unknown>();
+  const faults = new Map<string, string>();
+  for (const [key, field] of fields) {
+    const typed = valueOf(field, written[key] ?? "");
+    if ("fault" in typed) faults.set(key, typed.fault);
+    else if (typed.value !== undefined) data.set(key, typed.value);
+    else if (isWhole && field.isRequired) faults.set(key, words.missing);
+  }
+  return { data: Object.fromEntries(data), faults };
+}
+
 /** The fields by their key, named by their titles. */
-function fieldsOf(form: unknown): [string, FormField][] {
+export function fieldsOf(form: unknown): [string, FormField][] {
   if (!isMap(form) || !isMap(form.properties)) return [];
   const required = Array.isArray(form.required) ? form.required : [];
   return Object.entries(form.properties).map(([key, schema]) => {
