@@ -56,6 +56,14 @@ def old_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OldLogin:
     return OldLogin(tmp_path, monkeypatch)
 
 
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """Ctrl-C raises an exception, also in a run that was started in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(connection: socket.socket) -> None:
     """Press Ctrl-C while the request is under way."""
     thread = threading.main_thread().ident
@@ -109,6 +117,7 @@ def test_a_renewal_whose_answer_was_lost_is_not_repeated_as_a_thief_would(old_lo
     assert server.heads() == [ASK, RENEW, ASK, ASK]
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.parametrize("before", [[], [IS_ALIVE]])
 def test_a_renewal_that_is_interrupted_is_tried_again(before: list[Step], old_login: OldLogin) -> None:
     with scripted(*before, interrupt, IS_ALIVE, RENEWED) as server:

@@ -105,6 +105,8 @@ async def storable_soon(event: Event, redactor: Redactor, *, edges: Collection[s
     else:
         async with redactor.lock:
             stored = await asyncio.to_thread(_storable, event, encoded, redactor)
+    if not edges:
+        return stored
     match event, stored.event:
         case NodeCompleted() | NodeWaiting() as given, NodeCompleted() | NodeWaiting() as kept if (
             given.action != kept.action and given.action in edges
