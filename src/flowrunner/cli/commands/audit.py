@@ -74,9 +74,9 @@ def verify(
 
     Exits with 0 if the log is intact, with 1 if not, and with 2 if it cannot be checked. It prints the number and
     hash of the last entry: store them elsewhere, and --expect detects whether the last entries were cut off.
-    A FILE is written by 'audit list --installation --all -o ndjson'. That its first entries were cut off is not
-    detected, as they are also deleted by age. Somebody who changes all of it can also write other hashes: --expect
-    detects that.
+    A FILE is written by 'audit list --installation --all -o ndjson'. Entries that are missing at its beginning are not
+    detected, because old entries are deleted by age. Somebody who can change the whole file can compute new hashes,
+    too: --expect alone detects that.
     """
     if file is not None and database is not None:
         raise click.UsageError("--file and --database are two things to check: name one")
