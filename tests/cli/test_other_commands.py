@@ -81,14 +81,32 @@ def test_a_secret_comes_from_a_file_or_the_standard_input_and_never_from_an_argu
     user("secret", "set", "MISSING", "@nothing.txt", code=2)
 
 
+def test_a_token_of_a_shared_workspace_sets_the_secrets_there(user: User) -> None:
+    slug = f"team-{uuid4().hex[:8]}"
+    user("workspace", "create", "Team", "--slug", slug)
+    created = user.json("token", "create", "ci", "--workspace", slug, "--scope", "read", "--scope", "write")
+
+    user("secret", "set", "OF_TEAM", stdin=VALUE, environment={"FLOWRUNNER_TOKEN": created["token"]})
+
+    assert [one["key"] for one in user.json("secret", "list", "--workspace", slug)] == ["OF_TEAM"]
+
+
+def test_a_token_that_may_not_read_sets_secrets_of_the_personal_workspace(user: User) -> None:
+    token = user.json("token", "create", "writer", "--scope", "write")["token"]
+
+    user("secret", "set", "OF_WRITER", stdin=VALUE, environment={"FLOWRUNNER_TOKEN": token})
+
+    user("secret", "delete", "OF_WRITER", "--yes")
+
+
 _ID = "0" * 36
 
 
 @pytest.mark.parametrize(
     ("command", "before"),
     [
-        (("secret", "set", "KEY"), ()),
-        (("secret", "import", "secrets.env"), ({"secrets": []},)),
+        (("secret", "set", "KEY"), ({"workspaces": [{"id": "w"}]},)),
+        (("secret", "import", "secrets.env"), ({"workspaces": [{"id": "w"}]}, {"secrets": []})),
         (("token", "create", "deploy", "--scope", "read"), ()),
         (("trigger", "replay", f"trig-{_ID}", f"hook-{_ID}"), ()),
     ],

@@ -40,7 +40,8 @@ def list_() -> None:
 def set_(key: str, source: str | None) -> None:
     """Set a secret. Its value comes from a prompt, a file or the standard input; a final line break is dropped."""
     client = connect()
-    show(_set(client, key, read_secret(f"Value of {key}", given=source)), name="key")
+    value = read_secret(f"Value of {key}", given=source)
+    show(_set(client, _path(client), key, value), name="key")
 
 
 @secret.command(short_help="Delete a secret.", epilog=examples("secret delete API_KEY"))
@@ -64,18 +65,27 @@ def import_(file: str, *, yes: bool) -> None:
 
     found = read_env(Path(file))
     client = connect()
-    existing = {one["key"] for one in client.entries(_path(client))}
+    path = _path(client)
+    existing = {one["key"] for one in client.entries(path)}
     if replaced := sorted(existing & found.keys()):
         ask(f"Overwrite the values of {', '.join(replaced)}?", yes=yes)
-    set_each(found, lambda key: _set(client, key, found[key]))
+    set_each(found, lambda key: _set(client, path, key, found[key]))
     show([{"key": key, "is_new": key not in existing} for key in found], "key is_new:NEW", name="key")
 
 
-def _set(client: "Client", key: str, value: str) -> dict[str, Any]:
-    return client.request("POST", _path(client), json={"key": key, "value": value}, idempotency_key=True).object()
+def _set(client: "Client", path: str, key: str, value: str) -> dict[str, Any]:
+    return client.request("POST", path, json={"key": key, "value": value}, idempotency_key=True).object()
 
 
 def _path(client: "Client") -> str:
+    """Return the path of the secrets of the workspace that other commands act in."""
+    from flowrunner.client.errors import ForbiddenError
     from flowrunner.client.requests import segment
 
-    return f"/workspaces/{segment(client.workspace)}/secrets" if client.workspace else "/accounts/me/secrets"
+    try:
+        # Without a choice it is the first: the personal one, or that of an API token.
+        workspace = client.workspace or next(client.entries("/workspaces", most=1))["id"]
+    except ForbiddenError:
+        # The token may not read. It can still set secrets of the personal workspace.
+        return "/accounts/me/secrets"
+    return f"/workspaces/{segment(workspace)}/secrets"
