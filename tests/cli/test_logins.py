@@ -247,6 +247,28 @@ def test_a_broken_file_of_contexts_is_reported(text: str, tmp_path: Path) -> Non
     assert "is not a file of contexts" in done.stderr
 
 
+def test_contexts_are_on_the_disk_before_they_take_the_place_of_the_old_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first, second = (Contexts(name, {name: Context(url="https://flows.example.com")}) for name in ("first", "second"))
+    first.save()
+    found: list[tuple[str, bytes]] = []
+    sync = os.fsync
+
+    def synced(descriptor: int) -> None:
+        sync(descriptor)
+        current = load_contexts().current or ""
+        found.append((current, Path(f"/proc/self/fd/{descriptor}").read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", synced)
+
+    second.save()
+
+    assert found == [("first", contexts_file(tmp_path).read_bytes())]
+    assert load_contexts() == second
+
+
 def test_contexts_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     (tmp_path / ".config").write_text("")
 

@@ -90,6 +90,9 @@ class Contexts:
             try:
                 with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                     file.write(f"{text}\n")
+                    file.flush()
+                    # Else a crash of the machine could leave an empty file in place of the old one.
+                    os.fsync(file.fileno())
                 temporary.replace(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)  # it may have a token
