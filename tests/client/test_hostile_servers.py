@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -201,23 +202,45 @@ def test_a_server_that_is_not_there_has_done_nothing(ask: Ask) -> None:
     assert not caught.value.was_sent
 
 
-async def test_a_server_that_takes_no_connection_has_not_got_the_request() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+@pytest.fixture
+def full_port() -> Iterator[int]:
+    """The port of a server that takes no further connection."""
+    with ExitStack() as opened:
+        server = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         # Nobody accepts the first ones, so there is no place for another one.
-        first = [socket.socket() for _ in range(4)]
-        for each in first:
-            each.setblocking(False)
-            each.connect_ex(server.getsockname())
-        origin = Origin.parse(f"http://127.0.0.1:{server.getsockname()[1]}")
-        transport = AsyncTransport(origin, connect_seconds=0.1, ca_file=None)
-        with pytest.raises(ServerUnreachable, match="Cannot connect to") as caught:
-            async with transport.stream(request("GET", "/x"), silent_seconds=60.0):
-                pass
-        await transport.close()
-        for each in first:
-            each.close()
+        for _ in range(4):
+            first = opened.enter_context(socket.socket())
+            first.setblocking(False)
+            first.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+async def test_a_server_that_takes_no_connection_has_not_got_the_request(full_port: int) -> None:
+    transport = AsyncTransport(Origin.parse(f"http://127.0.0.1:{full_port}"), connect_seconds=0.1, ca_file=None)
+    with pytest.raises(ServerUnreachable, match="Cannot connect to") as caught:
+        async with transport.stream(request("GET", "/x"), silent_seconds=60.0):
+            pass
+    await transport.close()
 
     assert not caught.value.was_sent
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_request_whose_time_is_up_before_there_is_a_connection_was_not_sent(
+    ask: Ask, full_port: int, scheme: str
+) -> None:
+    with pytest.raises(ServerUnreachable, match=r"Cannot connect to .* took too long") as caught:
+        ask(f"{scheme}://127.0.0.1:{full_port}", "POST", "/x", json={}, timeout=0.1, settings={"retry_seconds": 0})
+
+    assert not caught.value.was_sent
+
+
+def test_a_request_whose_time_is_up_before_its_answer_may_have_been_done(ask: Ask) -> None:
+    with scripted(drip) as server:
+        with pytest.raises(ServerUnreachable, match="gave no answer: it took too long") as caught:
+            ask(server.url, "POST", "/x", json={}, timeout=0.2, settings={"retry_seconds": 0})
+
+    assert caught.value.was_sent
 
 
 # What an answer may not do

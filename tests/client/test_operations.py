@@ -193,6 +193,19 @@ def test_a_plan_changes_nothing(name: str, is_plan: bool) -> None:
     assert made_by(METHODS[name]).request.target.endswith("?dry_run=true") is is_plan
 
 
+def test_null_is_sent_where_it_says_something_and_else_nothing_is() -> None:
+    update, rerun = METHODS["callbacks.update"].make, METHODS["executions.rerun"].make
+
+    def body(made: Any) -> Any:
+        return json.loads(made.request.body)
+
+    assert body(update(None, "cb", flow_id=None, enabled=True)) == {"flow_id": None, "enabled": True}
+    assert body(update(None, "cb", tag=None)) == {"tag": None}
+    assert body(update(None, "cb", name="Nightly")) == {"name": "Nightly"}
+    assert body(rerun(None, "exec-1", from_="push.1", node_input=None)) == {"from": "push.1", "node_input": None}
+    assert body(rerun(None, "exec-1", from_="push.1")) == {"from": "push.1"}
+
+
 def test_a_method_sends_each_value_of_its_body_also_one_that_is_false_or_empty() -> None:
     wrong = []
     for name, method in METHODS.items():

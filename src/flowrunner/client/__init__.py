@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from flowrunner.client.answers import Answer
-from flowrunner.client.calls import Page
+from flowrunner.client.calls import UNCHANGED, Page
 from flowrunner.client.core import VERSION
 from flowrunner.client.errors import (
     ApiError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 __all__ = [
+    "UNCHANGED",
     "Answer",
     "ApiError",
     "AsyncClient",

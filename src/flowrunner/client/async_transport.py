@@ -4,7 +4,8 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -16,6 +17,13 @@ from flowrunner.client.requests import Origin, Request
 _CHUNK_BYTES = 256 * 1024
 # Of requests; further ones wait for one of them. Streams, each of which keeps its connection to its end, have no limit.
 _MOST_CONNECTIONS = 100
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """An attempt to send a request. Attributes: has_begun: It has a connection, and may have sent something."""
+
+    has_begun: bool = False
 
 
 class AsyncTransport:
@@ -86,24 +94,28 @@ class AsyncTransport:
         self, request: Request, timeout: aiohttp.ClientTimeout, *, is_stream: bool
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         url, session = URL(f"{self._url}{request.target}", encoded=True), self._opened(is_stream=is_stream)
-        with self._errors_of(session):
+        attempt = _Attempt()
+        with self._errors_of(session, attempt):
             response = await session.request(
-                request.method, url, data=request.body, headers=request.headers, timeout=timeout, allow_redirects=False
-            )
+                request.method, url, data=request.body, headers=request.headers, timeout=timeout, allow_redirects=False,
+                trace_request_ctx=attempt,
+            )  # fmt: skip
         async with response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             answer = Answer(status=response.status, headers=headers, body=b"")
             self._responses.add(response)
             try:
-                yield answer, self._chunks(response, session)
+                yield answer, self._chunks(response, session, attempt)
             finally:
                 self._responses.discard(response)
 
-    async def _chunks(self, response: aiohttp.ClientResponse, session: aiohttp.ClientSession) -> AsyncIterator[bytes]:
+    async def _chunks(
+        self, response: aiohttp.ClientResponse, session: aiohttp.ClientSession, attempt: _Attempt
+    ) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises: ServerUnreachable: It is cut off."""
         while True:
             # Only around the reads: an error of the caller is none of the connection.
-            with self._errors_of(session):
+            with self._errors_of(session, attempt):
                 try:
                     chunk = await response.content.read(_CHUNK_BYTES)
                 except RuntimeError as error:
@@ -114,13 +126,15 @@ class AsyncTransport:
             yield chunk
 
     @contextmanager
-    def _errors_of(self, session: aiohttp.ClientSession) -> Iterator[None]:
+    def _errors_of(self, session: aiohttp.ClientSession, attempt: _Attempt) -> Iterator[None]:
         try:
             yield
         except (ServerUnreachable, aiohttp.ClientError, TimeoutError, OSError) as error:
             if session.closed:
                 # Another attempt would open connections that nobody closes.
                 raise ClientError(f"{self._origin} gave no answer: this client was closed meanwhile") from None
+            if isinstance(error, TimeoutError) and not attempt.has_begun:
+                raise self._not_connected(error) from None
             raise self._unreachable(error) from None
 
     def _opened(self, *, is_stream: bool) -> aiohttp.ClientSession:
@@ -133,11 +147,14 @@ class AsyncTransport:
             )
         self._loop = loop
         if is_stream not in self._sessions:
+            tracing = aiohttp.TraceConfig()
+            tracing.on_request_headers_sent.append(_note_beginning)
             self._sessions[is_stream] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._context or True, limit=0 if is_stream else _MOST_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 middlewares=(self._attempt_once,),
+                trace_configs=[tracing],
                 headers={"Accept-Encoding": "identity"},
             )
         return self._sessions[is_stream]
@@ -156,6 +173,15 @@ class AsyncTransport:
             return error
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
             # aiohttp wraps the error that has the reason.
-            reason = reason_of(getattr(error, "os_error", error))
-            return ServerUnreachable(f"Cannot connect to {self._origin}: {reason}", was_sent=False)
+            return self._not_connected(getattr(error, "os_error", error))
         return ServerUnreachable(f"{self._origin} gave no answer: {reason_of(error)}", was_sent=True)
+
+    def _not_connected(self, error: BaseException) -> ServerUnreachable:
+        return ServerUnreachable(f"Cannot connect to {self._origin}: {reason_of(error)}", was_sent=False)
+
+
+async def _note_beginning(
+    session: aiohttp.ClientSession, context: Any, sent: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    # aiohttp calls this before it writes.
+    context.trace_request_ctx.has_begun = True

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from flowrunner.client.answers import Answer
@@ -12,6 +13,16 @@ from flowrunner.client.requests import Query, QueryValue, Request, request
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)
 PAGE_SIZE: Final = 100
+
+
+class Unchanged(Enum):
+    """The type of `UNCHANGED`."""
+
+    UNCHANGED = "unchanged"
+
+
+# A value that is not sent, where None is sent as null.
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +134,13 @@ def call(
 
     Args:
         body: Its members that are None are left out.
-        exact: More members of the body, which are sent also if they are None.
+        exact: More members of the body, which are sent also if they are None, unless they are UNCHANGED.
         key: The caller's idempotency key; True for one that is made here.
         wait: Seconds for which the server waits for the end of an execution.
         seconds: How much longer than usual the server may take.
     """
-    json = None if body is None and exact is None else {**members(body or {}), **(exact or {})}
+    given = {name: value for name, value in (exact or {}).items() if value is not UNCHANGED}
+    json = None if body is None and exact is None else {**members(body or {}), **given}
     return Call(
         request=request(
             method, path, query=query, json=json, idempotency_key=key,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from flowrunner.client.answers import Answer
-from flowrunner.client.calls import Call, Listing, call, listing
+from flowrunner.client.calls import UNCHANGED, Call, Listing, call, listing
 from flowrunner.client.models import (
     Approval,
     EventList,
@@ -87,7 +87,7 @@ class Executions(Group[K]):
         *,
         from_: str | None = None,
         elements: Literal["failed"] | None = None,
-        node_input: Any = None,
+        node_input: Any = UNCHANGED,
         input: Any = None,
         labels: Mapping[str, str] | None = None,
         revision: int | str | None = None,
@@ -100,18 +100,18 @@ class Executions(Group[K]):
         Args:
             from_: The node or step to begin from; what was before it is kept.
             elements: `failed`, if it begins from a loop whose completed elements are kept, too.
-            node_input: Another input of the node or step that it begins from.
+            node_input: Another input of the node or step that it begins from, which may be None.
             labels: All labels of the new execution, instead of those of this one.
             revision: A number, `same`, `current` or `label:…`.
             idempotency: `same` sends the keys of the original to other servers.
             wait: Seconds, at most 60, for which the server waits for the end.
         """
         body = {
-            "from_": from_, "elements": elements, "node_input": node_input, "input": input, "labels": labels,
-            "revision": revision, "idempotency": idempotency,
+            "from_": from_, "elements": elements, "input": input, "labels": labels, "revision": revision,
+            "idempotency": idempotency,
         }  # fmt: skip
         path, key = f"{_execution(id)}/rerun", key_or_new(idempotency_key)
-        return call(StartedRerun, "POST", path, body=body, key=key, wait=wait)
+        return call(StartedRerun, "POST", path, body=body, exact={"node_input": node_input}, key=key, wait=wait)
 
     @operation("deleteRecord")
     def delete(self, id: str) -> Call[Message]:

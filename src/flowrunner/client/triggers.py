@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from flowrunner.client.calls import Call, Listing, call, listing
+from flowrunner.client.calls import UNCHANGED, Call, Listing, Unchanged, call, listing
 from flowrunner.client.models import (
     Callback,
     CallbackSecret,
@@ -135,18 +135,22 @@ class Callbacks(Group[K]):
         url: str | None = None,
         events: Sequence[str] | None = None,
         name: str | None = None,
-        flow_id: str | None = None,
-        tag: str | None = None,
+        flow_id: str | Unchanged | None = UNCHANGED,
+        tag: str | Unchanged | None = UNCHANGED,
         children: bool | None = None,
         template: Any = None,
         enabled: bool | None = None,
     ) -> Call[Callback]:
-        """Change what is given of a callback. One that is enabled begins without its earlier failures."""
+        """Change what is given of a callback. One that is enabled begins without its earlier failures.
+
+        Args:
+            flow_id: Tell of this flow only; None for all flows.
+            tag: Tell of flows with this tag only; None for all flows.
+        """
         body = {
-            "url": url, "events": events, "name": name, "flow_id": flow_id, "tag": tag, "children": children,
-            "template": template, "enabled": enabled,
+            "url": url, "events": events, "name": name, "children": children, "template": template, "enabled": enabled,
         }  # fmt: skip
-        return call(Callback, "PUT", _callback(id), body=body)
+        return call(Callback, "PUT", _callback(id), body=body, exact={"flow_id": flow_id, "tag": tag})
 
     @operation("deleteCallback")
     def delete(self, id: str) -> Call[Message]:
