@@ -213,7 +213,7 @@ async def test_the_last_use_of_a_secret_is_written_later_and_without_a_write_for
         used, unused = (await ask("GET", "/api/v1/accounts/me/secrets"))["secrets"]
         assert "last_used_at" not in used
 
-        await program.vault.write_uses()
+        await program.vault.uses.write()
 
         used, unused = (await ask("GET", "/api/v1/accounts/me/secrets"))["secrets"]
         assert_recent(used["last_used_at"])

@@ -112,7 +112,7 @@ async def test_uses_counts_of_rejections_and_links_that_were_asked_for_are_writt
     async with program_at(tmp_path / "data") as program:
         monkeypatch.setattr(program.token_uses, "write", writing("tokens"))
         monkeypatch.setattr(program.services.sessions.session_uses, "write", writing("sessions"))
-        monkeypatch.setattr(program.vault, "write_uses", writing("secrets"))
+        monkeypatch.setattr(program.vault.uses, "write", writing("secrets"))
         monkeypatch.setattr(program.services.refused_hooks, "write", writing("refusals"))
         monkeypatch.setattr(program.services.password_resets, "settle", writing("links"))
         monkeypatch.setattr(program.services.audit, "write_rejection_counts", write_counts)

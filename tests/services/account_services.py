@@ -41,7 +41,7 @@ class AccountServices:
         self.token_store = SqlTokens(engine.database)
         self.audit = AuditLog(SqlAudit(engine.database), self.clock)
         self.passwords = PasswordCheck(store, audit=self.audit, hasher=self.hasher, clock=self.clock)
-        self.uses = TokenUses(self.token_store)
+        self.uses = TokenUses(self.token_store.note_uses)
         self.known_callers = KnownCallers()
         self.sessions = self._sessions_with(self.known_callers)
         self.tokens = Tokens(self.token_store, self.uses, self.clock, on_end=self.known_callers.sessions_ended)

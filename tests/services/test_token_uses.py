@@ -26,7 +26,7 @@ class OnlyRead:
 
 async def test_tokens_are_listed_even_if_their_uses_cannot_be_written() -> None:
     store: Any = OnlyRead()
-    uses = TokenUses(store)
+    uses = TokenUses(store.note_uses)
     tokens = Tokens(store, uses, clock=Any, on_end=Any)  # type: ignore[arg-type] # neither is asked
     uses.note(TokenId("t"), NOON)
 

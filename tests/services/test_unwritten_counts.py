@@ -9,12 +9,11 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.triggers import TriggerId
-from flowrunner.domain.values import SessionId, TokenId
+from flowrunner.domain.values import TokenId
 from flowrunner.ports.hooks import Refusals
 from flowrunner.ports.secrets import SealedSecret, WrappedKey
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.hook_refusals import MOST_KEPT, RefusedHooks
-from flowrunner.services.logins import SessionUses
 from flowrunner.services.tokens import TokenUses
 from support.databases import MARA, NOON
 from support.dependencies import SteppingClock
@@ -68,25 +67,19 @@ async def test_an_outage_loses_no_refused_request() -> None:
     assert [one.reason for one in counts["a"].last] == [*map(str, range(1, MOST_KEPT)), "later"]
 
 
-async def test_an_outage_loses_no_last_use_of_a_token_or_a_session() -> None:
+async def test_an_outage_loses_no_last_use_of_a_token() -> None:
     store: Any = Store()
-    tokens, sessions = TokenUses(store), SessionUses(store)
-    for id, at in (("a", NOON), ("b", NOON)):
-        tokens.note(TokenId(id), at)
-        sessions.note(SessionId(id), at, "192.0.2.1")
-    for uses in (tokens, sessions):
-        with pytest.raises(Unavailable):
-            await uses.write()
-    tokens.note(TokenId("a"), LATER)
-    sessions.note(SessionId("a"), LATER, "192.0.2.2")
+    uses = TokenUses(store.note_uses)
+    for id in ("a", "b"):
+        uses.note(TokenId(id), NOON)
+    with pytest.raises(Unavailable):
+        await uses.write()
+    uses.note(TokenId("a"), LATER)
     store.is_back = True
     for _ in range(2):
-        await tokens.write()
-        await sessions.write()
+        await uses.write()
 
-    of_tokens, of_sessions = store.written
-    assert of_tokens == {"a": LATER, "b": NOON}
-    assert {id: use.at for id, use in of_sessions.items()} == of_tokens
+    assert store.written == [{"a": LATER, "b": NOON}]
 
 
 async def test_an_outage_loses_no_last_use_of_a_secret() -> None:
@@ -95,9 +88,9 @@ async def test_an_outage_loses_no_last_use_of_a_secret() -> None:
     store.secrets = [vault.sealer(MARA, "KEY", "a value of some length")(None)]
     await vault.reveal(MARA, ["KEY"])
     with pytest.raises(Unavailable):
-        await vault.write_uses()
+        await vault.uses.write()
     store.is_back = True
     for _ in range(2):
-        await vault.write_uses()
+        await vault.uses.write()
 
     assert [list(uses) for uses in store.written] == [[(MARA, "KEY")]]

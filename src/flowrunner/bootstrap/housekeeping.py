@@ -78,7 +78,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         Background(name="hooks.refusals", every=_REFUSALS_SECONDS, run=services.refused_hooks.write),
         Background(name="tokens.uses", every=_USES_SECONDS, run=program.token_uses.write),
         Background(name="sessions.uses", every=_USES_SECONDS, run=services.sessions.session_uses.write),
-        Background(name="secrets.uses", every=_USES_SECONDS, run=program.vault.write_uses),
+        Background(name="secrets.uses", every=_USES_SECONDS, run=program.vault.uses.write),
         Background(name="secrets.forget", every=SECRETS_SECONDS, run=program.vault.forget_replaced),
         Background(name="clock", every=_CLOCK_SECONDS, run=ClockCheck().again),
         # Each process has its own files of keys, and observes for itself that all others have followed.

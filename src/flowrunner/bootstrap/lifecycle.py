@@ -93,7 +93,7 @@ async def _write_the_rest(program: Program) -> None:
         await program.services.password_resets.settle()
         await program.token_uses.write()
         await program.services.sessions.session_uses.write()
-        await program.vault.write_uses()
+        await program.vault.uses.write()
         await program.services.refused_hooks.write()
         await program.services.audit.write_rejection_counts(at_once=True)
 

@@ -57,7 +57,7 @@ def assemble(opened: Resources, dispatch: Dispatch, start_process: StartProcess 
     """Return the parts of the program; each is built from those before it."""
     settings, stored, stores = opened.settings, opened.stored, opened.stores
     clock, metrics = opened.clock, opened.metrics
-    uses = TokenUses(stores.tokens)
+    uses = TokenUses(stores.tokens.note_uses)
     engine = assemble_engine(opened, dispatch, start_process)
     usage = UsageLimits(stores.usage, engine.limits, clock)
     executions = assemble_executions(opened, engine, usage)

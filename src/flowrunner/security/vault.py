@@ -18,6 +18,7 @@ from flowrunner.security.hidden_values import HiddenValues
 from flowrunner.security.keys import KEY_BYTES, MASTER, KeyRing
 from flowrunner.security.redaction import SecretRedactor
 from flowrunner.security.redactors import Redactors
+from flowrunner.write_behind import WriteBehind
 
 logger = structlog.get_logger()
 
@@ -87,6 +88,7 @@ class AesVault:
 
     Attributes:
         watcher: Other processes that redact the same values; None if there are none.
+        uses: The last use of each secret.
     """
 
     def __init__(self, store: SecretStore, master_keys: MasterKeys, clock: Clock) -> None:
@@ -99,18 +101,7 @@ class AesVault:
         self._changes = 0
         # Redactors of values that may no longer be stored: reading what is stored would not find them again.
         self._with_replaced: dict[WorkspaceId, HiddenValues] = {}
-        # When each secret was last used, as far as that is not written yet.
-        self._uses: dict[tuple[WorkspaceId, str], datetime] = {}
-
-    async def write_uses(self) -> None:
-        """Write the uses since the last write. Raises: Unavailable; the next call writes them, too."""
-        if self._uses:
-            uses, self._uses = self._uses, {}
-            try:
-                await self._store.note_uses(uses)
-            except BaseException:
-                self._uses = uses | self._uses
-                raise
+        self.uses: WriteBehind[tuple[WorkspaceId, str], datetime] = WriteBehind(store.note_uses)
 
     async def set(
         self,
@@ -171,7 +162,9 @@ class AesVault:
             secret.key: self.open(workspace_id, secret, data_key)
             for secret, data_key in await self._store.sealed(workspace_id, names)
         }
-        self._uses.update(dict.fromkeys(((workspace_id, key) for key in found), self._clock.now()))
+        now = self._clock.now()
+        for key in found:
+            self.uses.note((workspace_id, key), now)
         # Another process may just have set the value.
         await (await self._hidden_values(workspace_id)).learn(found.values())
         return found

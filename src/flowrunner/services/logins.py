@@ -11,7 +11,7 @@ from flowrunner.domain.errors import Forbidden, NotFound, RecentLoginRequired, U
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
-from flowrunner.ports.sessions import SessionStore, SessionUse, SessionView
+from flowrunner.ports.sessions import SessionStore, SessionView
 
 # The oldest login that may change what the account logs in with, or its e-mail address, which may reset its password.
 RECENT_LOGIN: Final = timedelta(minutes=15)
@@ -26,27 +26,6 @@ class LoginView:
     id: str
     view: SessionView
     is_own: bool
-
-
-class SessionUses:
-    """The last use of each session: noted in memory with each request, written from time to time."""
-
-    def __init__(self, store: SessionStore) -> None:
-        self._store = store
-        self._pending: dict[SessionId, SessionUse] = {}
-
-    def note(self, id: SessionId, at: datetime, address: str) -> None:
-        self._pending[id] = SessionUse(at, address)
-
-    async def write(self) -> None:
-        """Write the uses noted since the last write. Raises: Unavailable; the next call writes them, too."""
-        if self._pending:
-            pending, self._pending = self._pending, {}
-            try:
-                await self._store.note_uses(pending)
-            except BaseException:
-                self._pending = pending | self._pending
-                raise
 
 
 class Logins:

@@ -10,17 +10,17 @@ from flowrunner.domain.audit import AuditEntry, act_on_account, credential_of, s
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.sessions import NewSession, Renewal, SessionStore, TokenIssuer, login_named_by
+from flowrunner.ports.sessions import NewSession, Renewal, SessionStore, SessionUse, TokenIssuer, login_named_by
 from flowrunner.ports.tokens import TokenStore
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.known_callers import KnownCallers
-from flowrunner.services.logins import SessionUses, session_of
+from flowrunner.services.logins import session_of
 from flowrunner.services.password_logins import PasswordLogins
 from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.rates import Allowance
 from flowrunner.services.short_commits import PURGED_AT_ONCE, commit_in_portions
-from flowrunner.services.tokens import TokenUses
+from flowrunner.write_behind import WriteBehind
 
 # Time that a refreshed token stays valid, so that requests under way with it do not fail.
 REFRESH_GRACE: Final = timedelta(seconds=10)
@@ -57,7 +57,7 @@ class Sessions:
         self,
         store: SessionStore,
         api_tokens: TokenStore,
-        uses: TokenUses,
+        uses: tokens.TokenUses,
         known: KnownCallers,
         *,
         password_logins: PasswordLogins,
@@ -71,7 +71,7 @@ class Sessions:
         self._api_tokens = api_tokens
         self._uses = uses
         self._known = known
-        self.session_uses = SessionUses(store)
+        self.session_uses: WriteBehind[SessionId, SessionUse] = WriteBehind(store.note_uses)
         self._password_logins = password_logins
         self._audit = audit
         self._tokens = tokens
@@ -172,7 +172,7 @@ class Sessions:
         if isinstance(caller.credential, ApiToken):
             self._uses.note(caller.credential.id, now)
         elif isinstance(caller.credential, Session):
-            self.session_uses.note(caller.credential.id, now, address)
+            self.session_uses.note(caller.credential.id, SessionUse(now, address))
         return caller
 
     async def authenticate_again(self, token: str, before: Caller) -> Caller:

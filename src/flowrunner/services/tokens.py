@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from flowrunner.domain.account import SCOPES_AT_MCP, Caller, Scope, Session, check_scopes, name_faults
 from flowrunner.domain.audit import AuditEntry, act
@@ -15,33 +15,15 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.ports.tokens import TokenStore, TokenView
 from flowrunner.services.random_tokens import digest_of_token, new_token
+from flowrunner.write_behind import WriteBehind
 
 PREFIX: Final = "fr_pat_"
 MAX_TOKENS: Final = 100
 LONGEST_LIFE: Final = timedelta(days=3650)
 # Length of a token after its prefix.
 _CHARACTERS: Final = 43
-
-
-class TokenUses:
-    """The last use of each token: noted in memory with each request, written from time to time."""
-
-    def __init__(self, store: TokenStore) -> None:
-        self._store = store
-        self._pending: dict[TokenId, datetime] = {}
-
-    def note(self, id: TokenId, at: datetime) -> None:
-        self._pending[id] = at
-
-    async def write(self) -> None:
-        """Write the uses noted since the last write. Raises: Unavailable; the next call writes them, too."""
-        if self._pending:
-            pending, self._pending = self._pending, {}
-            try:
-                await self._store.note_uses(pending)
-            except BaseException:
-                self._pending = pending | self._pending
-                raise
+# The last use of each token.
+TokenUses: TypeAlias = WriteBehind[TokenId, datetime]
 
 
 class Tokens:
