@@ -23,6 +23,7 @@ from flowrunner.services import (
     email_confirmations,
     exports,
     flow_batches,
+    invitation_links,
     invitations,
     jobs,
     password_resets,
@@ -128,7 +129,7 @@ def test_the_limits_without_a_setting_are_the_ones_in_force() -> None:
             f"{email_confirmations.MOST_LINKS}, {email_confirmations.MOST_SENT_AGAIN} in an hour"
         ),
         "[invitations](api.md#invitations) of an account": (
-            f"{invitations.MOST_SENT}, {invitations.MOST_SIGN_UPS} in an hour"
+            f"{invitations.MOST_SENT}, {invitation_links.MOST_SIGN_UPS} in an hour"
         ),
         "members to be added whom no account is, of one account": f"{workspaces.MOST_UNKNOWN_NAMES} in an hour",
         "links to a new password that one address requests": (

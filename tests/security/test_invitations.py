@@ -14,7 +14,7 @@ import pytest
 from flowrunner.bootstrap.program import Program
 from flowrunner.mail import SmtpMailer
 from flowrunner.ports.outgoing_mails import MailFailed
-from flowrunner.services import invitations
+from flowrunner.services import invitation_links
 from flowrunner.services.invitations import MOST_OPEN, MOST_SENT
 from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.storage.invitations import SqlInvitations
@@ -412,7 +412,7 @@ async def test_s73_invitations_are_bounded(team: Team) -> None:
 async def test_s73_one_address_makes_a_bounded_number_of_accounts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
 ) -> None:
-    monkeypatch.setattr(invitations, "MOST_SIGN_UPS", 2)
+    monkeypatch.setattr(invitation_links, "MOST_SIGN_UPS", 2)
     async with program_at(tmp_path / "data", sign_up="admins") as program:
         team = await Team(program).begin()
         tokens = [await team.token(f"new{n}@example.com") for n in range(3)]

@@ -147,9 +147,9 @@ async def revoke_invitation(request: Request, id: str, invitation_id: str) -> Re
 @public.post("/lookup", responses=errors(404, *BODY_ERRORS))
 async def look_up_invitation(request: Request, body: UseInvitation) -> Reply[OpenInvitationAnswer]:
     """Return the invitation of a link, without using it."""
-    invitations = services_of(request).invitations
-    found = await invitations.open(body.token)
-    return answer(OpenInvitationAnswer.of(found, sign_up=invitations.lets_sign_up(found, body.token)))
+    links = services_of(request).invitation_links
+    found = await links.open(body.token)
+    return answer(OpenInvitationAnswer.of(found, sign_up=links.lets_sign_up(found, body.token)))
 
 
 @public.post("/sign-up", status_code=201, responses=errors(403, 404, 409, *BODY_ERRORS))
@@ -161,7 +161,7 @@ async def sign_up(request: Request, body: SignUp) -> Reply[AccountAnswer]:
     state_of(request).browser.check_is_not_foreign(request.headers)
     account = await while_connected(
         request,
-        services_of(request).invitations.sign_up(
+        services_of(request).invitation_links.sign_up(
             body.token, name=body.name, password=body.password, address=address_of(request)
         ),
     )
@@ -178,5 +178,5 @@ async def accept_invitation(request: Request, body: UseInvitation) -> Reply[Acce
 
     This requires a login session; API tokens are rejected.
     """
-    accepted = await services_of(request).invitations.accept(caller_of(request), body.token)
+    accepted = await services_of(request).invitation_links.accept(caller_of(request), body.token)
     return answer(AcceptedAnswer(workspace_id=accepted.workspace_id, role=accepted.role))

@@ -156,7 +156,7 @@ def _after_failure(error: SignOnFailed) -> Response:
 @RoutePolicy(right=Right.LOGIN)
 async def list_identities(request: Request) -> Reply[IdentityList]:
     """List the accounts of providers that the account is linked to."""
-    found, has_password = await services_of(request).sign_on.list(caller_of(request))
+    found, has_password = await services_of(request).identities.of_account(caller_of(request))
     identities = [IdentityAnswer.of(identity) for identity in found]
     return answer(IdentityList(identities=identities, has_password=has_password))
 
@@ -178,7 +178,7 @@ async def link_identity(request: Request, body: Link) -> Reply[LinkAnswer]:
 @RoutePolicy(right=Right.LOGIN, is_change=True)
 async def unlink_identity(request: Request, id: str) -> Reply[Message]:
     """End the link to an account of a provider, unless the account could then no longer log in."""
-    await services_of(request).sign_on.unlink(caller_of(request), id)
+    await services_of(request).identities.unlink(caller_of(request), id)
     return answer(Message(message="Identity unlinked successfully"))
 
 
@@ -188,5 +188,5 @@ async def reset_identities(request: Request, id: str) -> Reply[Message]:
 
     This requires an admin's login session; API tokens are rejected.
     """
-    await services_of(request).sign_on.reset(caller_of(request), AccountId(id))
+    await services_of(request).identities.reset(caller_of(request), AccountId(id))
     return answer(Message(message="Identities unlinked successfully"))

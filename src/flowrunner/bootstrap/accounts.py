@@ -10,6 +10,7 @@ from flowrunner.services.bundle import AccountServices
 from flowrunner.services.configuration import Configuration
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
+from flowrunner.services.invitation_links import InvitationLinks
 from flowrunner.services.invitations import Invitations
 from flowrunner.services.logins import Logins
 from flowrunner.services.preferences import Preferences
@@ -28,7 +29,7 @@ def assemble_accounts(
     settings, stored, stores, clock, hasher = opened.settings, opened.stored, opened.stores, opened.clock, opened.hasher
     database, audit = stored.database, AuditLog(stores.audit, clock)
     logins = assemble_logins(opened, uses, audit)
-    known = logins.known_callers
+    known, invitations = logins.known_callers, SqlInvitations(database)
 
     async def on_workspace_delete(id: WorkspaceId) -> None:
         await known.workspace_changed(id)
@@ -44,6 +45,7 @@ def assemble_accounts(
         logins=Logins(stores.sessions, clock, on_end=known.sessions_ended),
         second_factors=logins.second_factors,
         sign_on=logins.sign_on,
+        identities=logins.identities,
         command_logins=logins.command_logins,
         password_resets=logins.password_resets,
         email_confirmations=logins.confirmations,
@@ -73,16 +75,22 @@ def assemble_accounts(
             providers=settings.sign_on,
         ),
         invitations=Invitations(
-            SqlInvitations(database),
+            invitations,
+            stores.accounts,
+            logins.mails,
+            clock,
+            mailed=logins.mailed_tokens,
+            public_url=settings.public_url,
+        ),
+        invitation_links=InvitationLinks(
+            invitations,
             stores.accounts,
             hasher,
-            logins.mails,
             clock,
             mailed=logins.mailed_tokens,
             confirmations=logins.confirmations,
             sign_up=settings.sign_up,
             accepts_passwords=settings.password_login,
-            public_url=settings.public_url,
             most_administered=settings.account_workspaces,
             on_access_change=known.sessions_ended,
         ),

@@ -17,6 +17,7 @@ from flowrunner.services.audit import AuditLog
 from flowrunner.services.command_logins import CommandLogins
 from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.group_roles import GroupRoles
+from flowrunner.services.identities import Identities
 from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
@@ -46,6 +47,7 @@ class LoginServices:
     known_callers: KnownCallers
     second_factors: SecondFactors
     sign_on: SignOn
+    identities: Identities
     command_logins: CommandLogins
     mails: Mails
     mailed_tokens: SignedMailedTokens
@@ -119,6 +121,13 @@ def assemble_logins(opened: Resources, uses: TokenUses, audit: AuditLog) -> Logi
             clock=clock,
             public_url=origin,
             most_of_address=settings.anonymous_logins,
+        ),
+        identities=Identities(
+            identities,
+            login_mails,
+            clock,
+            issuers={provider.issuer for provider in settings.sign_on},
+            accepts_passwords=settings.password_login,
             on_access_change=known.sessions_ended,
         ),
         command_logins=CommandLogins(stores.sessions, sessions, clock),

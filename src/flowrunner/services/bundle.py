@@ -26,6 +26,8 @@ from flowrunner.services.flows import Flows
 from flowrunner.services.hook_deliveries import HookDeliveries
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hooks import IncomingHooks
+from flowrunner.services.identities import Identities
+from flowrunner.services.invitation_links import InvitationLinks
 from flowrunner.services.invitations import Invitations
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.keys import KeyRotations
@@ -66,6 +68,7 @@ class AccountServices:
     logins: Logins
     second_factors: SecondFactors
     sign_on: SignOn
+    identities: Identities
     command_logins: CommandLogins
     password_resets: PasswordResets
     email_confirmations: EmailConfirmations
@@ -76,6 +79,7 @@ class AccountServices:
     accounts: Accounts
     workspaces: Workspaces
     invitations: Invitations
+    invitation_links: InvitationLinks
     exports: WorkspaceExports
     secrets: Secrets
     configuration: Configuration

@@ -3,20 +3,19 @@
 import contextlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from flowrunner.domain.account import Account, Caller, Right, authorise
+from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.audit import AuditEntry, act_on_account
 from flowrunner.domain.email_address import is_address, normal_email
 from flowrunner.domain.errors import (
     Conflict,
     EmailTaken,
-    Forbidden,
     LimitReached,
     NotFound,
     Unauthorized,
@@ -34,7 +33,7 @@ from flowrunner.ports.sign_on import Identity, IdentityStore, LoginState, OpenId
 from flowrunner.services.email_confirmations import confirmation_of
 from flowrunner.services.group_roles import GroupRoles, by_provider
 from flowrunner.services.login_mails import LoginMails
-from flowrunner.services.logins import check_recent_login, session_of
+from flowrunner.services.logins import check_recent_login
 from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.sessions import AccessToken, Sessions, login_entry
@@ -81,7 +80,6 @@ class SignOn:
     Args:
         public_url: The address that browsers return to; None without providers.
         most_of_address: Failed logins of an address within 15 minutes; None is no limit.
-        on_access_change: Called with an account whose logins have ended.
     """
 
     def __init__(
@@ -99,7 +97,6 @@ class SignOn:
         clock: Clock,
         public_url: str | None,
         most_of_address: int | None,
-        on_access_change: Callable[[AccountId], Awaitable[None]],
     ) -> None:
         self.providers = tuple(providers)
         self._client = client
@@ -112,7 +109,6 @@ class SignOn:
         self._login_mails = login_mails
         self._clock = clock
         self._public_url = public_url
-        self._on_access_change = on_access_change
         # States that came back to this process, whatever became of them. The store knows those that logged in.
         self._returned: LruCache[str, bool] = LruCache(_KEPT_STATES)
         self._failures: Allowance[str] = Allowance(
@@ -319,44 +315,6 @@ class SignOn:
                 raise SignOnFailed("too_many_links", str(error)) from None
             except Conflict as error:
                 raise SignOnFailed("taken", str(error)) from None
-
-    # The account's own
-
-    async def list(self, caller: Caller) -> tuple[Sequence[Identity], bool]:
-        """Return the identities of the caller, and whether it has a password besides."""
-        session_of(caller)
-        return await self._store.of_account(caller.account_id)
-
-    async def unlink(self, caller: Caller, id: str) -> None:
-        """Raises: NotFound; Conflict if the account could not log in any more; RecentLoginRequired, Forbidden."""
-        now = self._clock.now()
-        check_recent_login(caller, at=now)
-        change, account_id = "A link of your account to one of a provider has ended.", caller.account_id
-        with self._login_mails.about(account_id, change) as mails:
-            entry = act_on_account(
-                caller, "identity.unlinked", "identity", id, at=now, account_id=account_id, mails=mails
-            )
-            await self._store.remove(
-                account_id,
-                id,
-                issuers={provider.issuer for provider in self.providers},
-                accepts_passwords=self._sessions.accepts_passwords,
-                audit=entry,
-            )
-
-    async def reset(self, caller: Caller, id: AccountId) -> None:
-        """End all links of another account, and its logins, which may have been made by them.
-
-        Raises: Forbidden, NotFound.
-        """
-        authorise(caller, Right.CREDENTIALS)
-        if id == caller.account_id:
-            raise Forbidden("An admin ends the links of other accounts: end your own one by one")
-        with self._login_mails.about(id, "An admin has ended all links of your account to providers.") as mails:
-            now = self._clock.now()
-            entry = act_on_account(caller, "identities.reset", "account", id, at=now, account_id=id, mails=mails)
-            await self._store.remove_all(id, audit=entry)
-        await self._on_access_change(id)
 
 
 def _next_after_failure(state: LoginState) -> str | None:
