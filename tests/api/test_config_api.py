@@ -83,6 +83,10 @@ def test_what_no_flow_could_read_is_rejected(account: Client, name: str, value: 
     assert account.get(PATH).json["total"] == 0
 
 
+def test_the_limit_of_a_value_counts_characters_and_not_bytes(account: Client) -> None:
+    assert put(account, "GREETING", "ü" * 8190).status == 201
+
+
 def test_an_execution_shows_what_it_read_and_keeps_it(account: Client) -> None:
     put(account, "CHANNEL", "#old")
     put(account, "UNREAD", 1)

@@ -583,15 +583,20 @@ def test_a_secret_that_was_replaced_signs_until_its_end(seconds: int, expected: 
     assert credentials.previous_at(NOON + timedelta(seconds=seconds)) == expected
 
 
-async def test_a_receiver_that_asks_for_time_gets_it(installation: Installation) -> None:
-    installation.network.says("http://busy", 429, retry_after="120")
+@pytest.mark.parametrize(("asked", "seconds"), [("120", 120), ("1", 4)])
+async def test_a_receiver_may_ask_for_more_time_and_not_for_less(
+    installation: Installation, asked: str, seconds: int
+) -> None:
+    installation.network.says("http://busy", 429, retry_after=asked)
     view = await installation.callback("http://busy", pending=1)
 
-    await installation.deliveries.deliver_due()
+    for _ in range(3):
+        installation.clock.advance(hours=1)
+        await installation.deliveries.deliver_due()
 
     (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
     assert delivery.next_at is not None
-    assert 119 <= (delivery.next_at - installation.clock.now()).total_seconds() <= 121
+    assert seconds - 1 <= (delivery.next_at - installation.clock.now()).total_seconds() <= seconds + 1
 
 
 @pytest.mark.parametrize("status", [302, 304])
