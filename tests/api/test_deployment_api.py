@@ -226,8 +226,10 @@ def test_a_dry_run_answers_what_would_be_and_writes_nothing(account: Client) -> 
     created = send(account, "PUT", path, YAML).json
     same = send(account, "PUT", f"{path}?dry_run=true", YAML).json
     assert (same["id"], same["plan"]["action"], same["plan"]["diff"]) == (created["id"], "none", "")
-    other = send(account, "PUT", f"{path}?dry_run=true", YAML + "x-note: 1\n").json
+    reply = send(account, "PUT", f"{path}?dry_run=true", YAML + "x-note: 1\n")
+    other = reply.json
     assert (other["plan"]["action"], other["revision"]) == ("update", 2)
+    assert reply.headers["etag"] == account.get(path).headers["etag"], "what a change of the planned one names"
     assert other["plan"]["diff"].endswith("+x-note: 1\n")
     assert other["plan"]["summary"]["keys_changed"] == ["x-note"]
     assert flows_of(account) == [created]

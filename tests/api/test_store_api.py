@@ -23,6 +23,8 @@ def test_an_entry_is_created_read_replaced_and_deleted(account: Client) -> None:
     assert created.json["expires_at"] > created.json["updated_at"]
     assert_recent(created.json["created_at"])
     assert account.get(created.headers["location"]).json == created.json
+    elsewhere = put(account, "key=a%2Fb%20..&namespace=one%26two", 2)
+    assert account.get(elsewhere.headers["location"]).json == elsewhere.json
 
     replaced = put(account, "key=a%2Fb%20..", None)
     assert (replaced.status, replaced.json["value"], replaced.json["expires_at"]) == (200, None, None)

@@ -6,10 +6,11 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-from flowrunner.api.http.routing import ProtectedRoute
+from flowrunner.api.http.routing import ProtectedRoute, PublicRoute
 from security.callers import callers_at
 from security.routes import BODIES, Places, filled, routes_of
 from support.asgi import call, connect
+from support.client import PASSWORD
 from support.scoreboard import Scoreboard
 
 # What a browser sends along with a page of another origin, or of another port of this host.
@@ -63,6 +64,38 @@ async def test_s52_s53_no_foreign_page_does_anything_with_a_cookie(tmp_path: Pat
             assert (await connect(callers.app, f"/ws/executions/{execution}", headers={**cookie, **page})).status == 101
             reply = await call(callers.app, "DELETE", "/api/v1/flows/x", headers={**cookie, **page})
             assert reply.status == 404, "its own pages are served"
+
+
+# Whoever sends these without a login has what they need: a code of setup, of a command or of an invitation.
+FOR_ANY_PAGE: Final = (
+    ("POST", "/api/v1/setup"), ("POST", "/api/v1/auth/command-logins/token"), ("POST", "/api/v1/invitations/lookup"),
+)  # fmt: skip
+# The smallest bodies of the others.
+OF_NOBODY: Final[Mapping[str, Mapping[str, str]]] = {
+    "/api/v1/auth/login": {"username": "a@example.com", "password": PASSWORD},
+    "/api/v1/auth/second-factor": {"challenge": "x", "code": "000000"},
+    "/api/v1/auth/password-reset": {"email": "a@example.com"},
+    "/api/v1/auth/new-password": {"token": "x", "password": PASSWORD},
+    "/api/v1/invitations/sign-up": {"token": "x", "name": "N", "password": PASSWORD},
+}
+
+
+async def test_s52_no_foreign_page_logs_a_visitor_in_or_asks_for_what_they_would_do(tmp_path: Path) -> None:
+    async with callers_at(tmp_path / "data") as callers:
+        done = []
+        for (method, path), route in routes_of(callers.app):
+            if type(route) is not PublicRoute or method == "GET" or (method, path) in FOR_ANY_PAGE:
+                continue
+            if not path.startswith("/api/"):
+                continue
+            body = json.dumps(OF_NOBODY.get(path, {})).encode()
+            for page in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+                reply = await call(
+                    callers.app, method, path, body=body, headers={"content-type": "application/json", **page}
+                )
+                if reply.status != 403:
+                    done.append((path, reply.status, reply.body))
+        assert done == []
 
 
 async def test_s53_a_foreign_page_opens_no_socket_by_any_way_in(tmp_path: Path) -> None:

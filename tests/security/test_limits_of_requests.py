@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -259,11 +260,14 @@ async def test_s43_s56_nobody_has_a_long_body_read_and_everybody_the_longest_tha
             assert_error(await nobody.request("POST", path, {"x": ["y"] * 10_000}), 413)
 
 
-async def test_s56_a_socket_that_nobody_proves_counts_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"origin": "https://evil.example"}, 403)])
+async def test_s56_a_socket_that_nobody_proves_counts_too(
+    tmp_path: Path, headers: Mapping[str, str], status: int
+) -> None:
     async with two_accounts_at(tmp_path / "data", anonymous_requests=20) as accounts:
-        replies = [await connect(accounts.app, "/ws/executions/x", token="x.y.z") for _ in range(22)]
+        replies = [await connect(accounts.app, "/ws/executions/x", token="x.y.z", headers=headers) for _ in range(22)]
 
-        assert {reply.status for reply in replies[:18]} == {401}
+        assert {reply.status for reply in replies[:18]} == {status}
         assert_limited(replies[-1], "anonymous_requests", 20)
 
 

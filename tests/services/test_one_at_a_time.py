@@ -129,6 +129,27 @@ async def test_a_step_gives_its_slot_and_memory_back_when_it_leaves_and_takes_no
     assert (before, after, open_ones, slot.is_held) == (["100", "slot"], [], [], False)
 
 
+async def test_a_step_that_leaves_while_it_waits_for_a_slot_gives_it_back() -> None:
+    slots, asked = asyncio.Lock(), asyncio.Event()
+
+    @asynccontextmanager
+    async def held(_: WorkspaceId) -> AsyncIterator[None]:
+        asked.set()
+        async with slots:
+            yield
+
+    http: Any = SimpleNamespace(hold_long_value=held)
+    slot = LongValueSlot(http, WorkspaceId("mara"))
+
+    async with slots:
+        taking = asyncio.create_task(slot.take())
+        await asked.wait()
+        await slot.leave()
+    await taking
+
+    assert (slots.locked(), slot.is_held) == (False, False)
+
+
 async def test_one_long_document_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox: Any = None
     language, work = Language(specs(), RustSchemas(), sandbox), Work()
