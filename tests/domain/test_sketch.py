@@ -78,6 +78,17 @@ def test_a_node_without_a_type_and_an_edge_to_nothing_are_what_is_typed_in_betwe
     assert drawn.edges == []
 
 
+def test_the_flow_begins_at_no_node_that_runs_aside_and_one_node_may_handle_both_ends() -> None:
+    drawn = sketch(
+        "on_failure: end\non_finish: end\nnodes:\n  tell: {type: log}\n"
+        "  ask: {type: approval, params: {prompt: x, notify: tell}}\n  end: {type: log}\n"
+    )
+
+    assert [(node.id, node.is_start, node.handles) for node in drawn.nodes] == [
+        ("tell", False, None), ("ask", True, None), ("end", False, "both"),
+    ]  # fmt: skip
+
+
 def test_a_node_of_an_older_form_is_drawn_as_it_runs() -> None:
     drawn = {node.id: node for node in sketch("nodes:\n  w: {type: wait, params: {duration: 1s}}\n").nodes}
 

@@ -484,6 +484,22 @@ def test_sub_flows_are_left_out_of_the_list_of_executions(tab: Tab, api: Client)
     expect(rows.filter(has_text="Part of all")).to_have_count(1)
 
 
+def test_an_execution_leads_to_the_list_of_its_sub_flows(tab: Tab, api: Client) -> None:
+    part = api.new_flow("nodes: {a: {type: return}}", name="A part")
+    whole = api.new_flow(f"nodes: {{a: {{type: flow, params: {{flow: {part}}}}}}}", name="Its whole")
+    parent = api.run(whole)
+    api.ended(parent)
+    api.ended(api.run(part))
+    page = tab.go(f"/executions/{parent}")
+    page.get_by_role("link", name="Sub-flows").click()
+
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("A part")
+    page.get_by_role("button", name=re.compile("Remove the filter: Sub-flows of exec-")).click()
+    expect(rows).not_to_have_count(1)
+
+
 def test_a_trigger_that_listens_to_a_deleted_flow_says_that_it_starts_nothing(tab: Tab, api: Client) -> None:
     other = api.new_flow("nodes: {a: {type: return}}", name="soon deleted")
     flow = api.new_flow(f"triggers: {{after: {{type: execution, flow: {other}}}}}\nnodes: {{a: {{type: return}}}}")

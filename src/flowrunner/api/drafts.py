@@ -18,7 +18,8 @@ from flowrunner.api.http.routing import ProtectedRoute, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Fault
-from flowrunner.language.sketch import Handled, SketchedEdge, SketchedNode
+from flowrunner.domain.flow import HandledEnd
+from flowrunner.language.sketch import SketchedEdge, SketchedNode
 from flowrunner.ports.flow_tests import FlowTestOutcome, FlowTestRun
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
@@ -44,7 +45,7 @@ class SketchNode(Answer, frozen=True, kw_only=True):
     parent: Annotated[str | UnsetType, Meta(description="The id of the node that holds it.")] = UNSET
     branch: str | UnsetType = UNSET
     is_start: Annotated[bool, Meta(description="The flow, the loop or the branch begins here.")]
-    handles: Annotated[Handled | UnsetType, Meta(description="The end of the flow that it handles.")] = UNSET
+    handles: Annotated[HandledEnd | UnsetType, Meta(description="The end of the flow that it handles.")] = UNSET
     path: Annotated[str, Meta(description="Its place in the document, as in the `path` of faults.")]
     line: int
     column: int

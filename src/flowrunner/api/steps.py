@@ -1,7 +1,7 @@
 """The steps of an execution over REST, and its graph."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Self, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
@@ -19,6 +19,7 @@ from flowrunner.api.http.routing import ProtectedRoute, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import PreviewAnswer
 from flowrunner.domain.errors import invalid
+from flowrunner.domain.flow import HandledEnd
 from flowrunner.domain.values import ExecutionId, milliseconds, rfc3339, rfc3339_or_none
 from flowrunner.domain.whole_numbers import natural_number_of
 from flowrunner.services.run_graph import GraphEdge, GraphNode
@@ -212,9 +213,7 @@ class GraphNodeAnswer(Answer, frozen=True, kw_only=True):
     parent: Annotated[str | UnsetType, Meta(description="The id of the node that holds it.")] = UNSET
     branch: str | UnsetType = UNSET
     is_start: Annotated[bool, Meta(description="The flow, the loop or the branch begins here.")]
-    handles: Annotated[
-        Literal["failure", "finish"] | UnsetType, Meta(description="The end of the flow that it handles.")
-    ] = UNSET
+    handles: Annotated[HandledEnd | UnsetType, Meta(description="The end of the flow that it handles.")] = UNSET
     status: Annotated[_StepStatus | UnsetType, Meta(description="Of its latest run. Absent if it has not run.")] = UNSET
     step: Annotated[int | UnsetType, Meta(description="The id of its latest run.")] = UNSET
     started_at: str | UnsetType = UNSET

@@ -730,7 +730,7 @@ class GraphNode(Model):
     parent: str | None
     branch: str | None
     is_start: bool
-    handles: Literal["failure", "finish"] | None
+    handles: Literal["both", "failure", "finish"] | None
     status: Literal["running", "retrying", "waiting", "completed", "skipped", "failed", "cancelled"] | None
     step: int | None
     started_at: datetime | None
@@ -1598,7 +1598,7 @@ class SketchNode(Model):
     parent: str | None
     branch: str | None
     is_start: bool
-    handles: Literal["failure", "finish"] | None
+    handles: Literal["both", "failure", "finish"] | None
     path: str
     line: int
     column: int

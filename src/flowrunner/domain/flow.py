@@ -16,6 +16,16 @@ SKIPPED_ACTION: Final = "skipped"
 # The key of a node that holds its own nodes: one scope, or several by name.
 ChildScopesKey: TypeAlias = Literal["nodes", "branches"]
 
+# The ends of a flow that one node handles.
+HandledEnd: TypeAlias = Literal["failure", "finish", "both"]
+
+
+def handled_end(node: str, *, on_failure: JSON, on_finish: JSON) -> HandledEnd | None:
+    """Return the end of the flow that a node handles, by the nodes that the flow names."""
+    if node == on_failure:
+        return "both" if node == on_finish else "failure"
+    return "finish" if node == on_finish else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParamFault:

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
 
-from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec
+from flowrunner.domain.flow import DEFAULT_ACTION, HandledEnd, NodeTypeSpec, handled_end
 from flowrunner.domain.values import JSON
 from flowrunner.language.agents import AGENT, agent_of
 from flowrunner.language.document import MAX_NAME_CHARACTERS, Document
 from flowrunner.language.edges import first_nodes
 from flowrunner.language.legacy import modernize
+from flowrunner.language.raw_nodes import notified_by
 from flowrunner.language.yaml_source import Keys, Position, dotted, read_leniently
-
-Handled: TypeAlias = Literal["failure", "finish"]
-_HANDLERS: Final[Mapping[str, Handled]] = {"on_failure": "failure", "on_finish": "finish"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +34,7 @@ class SketchedNode:
     parent: str | None
     branch: str | None
     is_start: bool
-    handles: Handled | None
+    handles: HandledEnd | None
     path: str
     place: Position
 
@@ -63,7 +60,7 @@ def sketch_of(text: str, node_types: Mapping[str, NodeTypeSpec]) -> Sketch:
     source, _ = read_leniently(text)
     document = Document(source, lambda schema: ())
     modernize(document, node_types)
-    drawer = _Drawer(document, [], [])
+    drawer = _Drawer(document, node_types, [], [])
     if isinstance(flow := document.source.value, dict):
         drawer.scope(flow, (), "", None, None)
     return Sketch(drawer.nodes, drawer.edges)
@@ -72,6 +69,7 @@ def sketch_of(text: str, node_types: Mapping[str, NodeTypeSpec]) -> Sketch:
 @dataclass(slots=True)
 class _Drawer:
     document: Document
+    node_types: Mapping[str, NodeTypeSpec]
     nodes: list[SketchedNode]
     edges: list[SketchedEdge]
 
@@ -91,8 +89,10 @@ class _Drawer:
             for name, node in written.items()
             if isinstance(node, dict | None) and len(name) <= MAX_NAME_CHARACTERS
         }
-        handlers = {} if parent is not None else {str(holder.get(key)): kind for key, kind in _HANDLERS.items()}
-        first = first_nodes(holder, nodes, frozenset(handlers))
+        on_failure, on_finish = (holder.get(key) if parent is None else None for key in ("on_failure", "on_finish"))
+        ends = {name: handled_end(name, on_failure=on_failure, on_finish=on_finish) for name in nodes}
+        aside = {name for name, end in ends.items() if end is not None} | notified_by(nodes, self.node_types).keys()
+        first = first_nodes(holder, nodes, frozenset(aside))
         for name, node in nodes.items():
             id, keys = f"{prefix}{name}", (*at, "nodes", name)
             type = node.get("type") if node is not None else None
@@ -104,7 +104,7 @@ class _Drawer:
                     parent=parent,
                     branch=branch,
                     is_start=first[:1] == [name],
-                    handles=handlers.get(name),
+                    handles=ends[name],
                     path=dotted(self.document.source.written(keys)),
                     place=self.document.source.place(keys, key=True),
                 )

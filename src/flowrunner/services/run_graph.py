@@ -4,10 +4,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
 from flowrunner.domain.events import HANDLERS, ROOT
-from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Flow, Graph, Node, graph_at
+from flowrunner.domain.flow import (
+    DEFAULT_ACTION,
+    SKIPPED_ACTION,
+    Flow,
+    Graph,
+    HandledEnd,
+    Node,
+    graph_at,
+    handled_end,
+)
 from flowrunner.domain.retry import error_patterns
 from flowrunner.services.step_entries import StepEntry
 from flowrunner.services.step_index import StepIndex
@@ -33,7 +41,7 @@ class GraphNode:
     parent: str | None
     branch: str | None
     is_start: bool
-    handles: Literal["failure", "finish"] | None = None
+    handles: HandledEnd | None = None
     latest: int | None = None
     status: str | None = None
     started_at: datetime | None = None
@@ -66,10 +74,9 @@ def graph_of(flow: Flow, index: StepIndex) -> RunGraph:
         by_graph[id(graph)] = prefix
         path = f"{prefix}{node.name}"
         nodes[path] = GraphNode(path, node.name, node.type, parent, branch, is_start=graph.start == node.name)
-    if flow.on_finish is not None:
-        nodes[flow.on_finish].handles = "finish"
-    if flow.on_failure is not None:
-        nodes[flow.on_failure].handles = "failure"
+    for name in (flow.on_failure, flow.on_finish):
+        if name is not None:
+            nodes[name].handles = handled_end(name, on_failure=flow.on_failure, on_finish=flow.on_finish)
     graphs: dict[str, Graph | None] = {ROOT: flow, **dict.fromkeys(HANDLERS, flow)}
     before: dict[str, StepEntry] = {}
     taken: Counter[tuple[str, str]] = Counter()

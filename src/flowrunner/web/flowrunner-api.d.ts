@@ -4587,7 +4587,7 @@ export interface components {
              * @description The end of the flow that it handles.
              * @enum {string}
              */
-            handles?: "failure" | "finish";
+            handles?: "both" | "failure" | "finish";
             /**
              * Status
              * @description Of its latest run. Absent if it has not run.
@@ -6598,7 +6598,7 @@ export interface components {
              * @description The end of the flow that it handles.
              * @enum {string}
              */
-            handles?: "failure" | "finish";
+            handles?: "both" | "failure" | "finish";
             /**
              * Path
              * @description Its place in the document, as in the `path` of faults.

@@ -109,6 +109,12 @@ test("nothing names a removed node: what came after it starts the flow or handle
   expect(parse(removeNode(inner, ["nodes", "loop", "nodes", "a"])!)).toEqual({ start: "a", nodes: { loop: { type: "foreach", start: "b", nodes: { b: { type: "log" } } } } });
 });
 
+test("an approval whose notice is removed notifies no more, and has no link and no reminder", () => {
+  const text = "nodes:\n  ask:\n    type: approval # money\n    params:\n      prompt: Pay?\n      notify: tell\n      link: true\n      remind: 1h\n    next: {approved: done}\n  tell: {type: log}\n  done: {type: log}\n";
+  expect(removeNode(text, ["nodes", "tell"])).toBe("nodes:\n  ask:\n    type: approval # money\n    params:\n      prompt: Pay?\n    next: {approved: done}\n  done: {type: log}\n");
+  expect(parse(removeNode("nodes: {ask: {type: approval, params: {notify: tell}}, tell: {type: log}}\n", ["nodes", "tell"])!)).toEqual({ nodes: { ask: { type: "approval", params: {} } } });
+});
+
 test("a document with syntax errors is not changed", () => {
   expect(setIn("nodes: {a: ", ["nodes", "b"], 1)).toBeNull();
   expect(format("a: [")).toBeNull();

@@ -207,8 +207,9 @@ function onwardOf(text: string, node: Keys, action: string): string | undefined 
   return typeof onward === "string" ? onward : undefined;
 }
 
-/** Keys of a scope that name a node of it. */
+/** Keys of a scope that name a node of it, and the key of a node's parameters that names another one. */
 export const NAMING = ["start", "on_failure", "on_finish"];
+export const NOTIFY = ["params", "notify"];
 
 /** Add a node before another one: what led to that one, or named it, leads to it or names it, and it leads to that one. */
 export function insertBefore(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>, onAction = "default"): string | null {
@@ -237,14 +238,24 @@ export function connect(text: string, node: Keys, action: string, target: string
 }
 
 /**
- * Remove a node: what led to it, or named it, leads to or names what came after it, if there is something.
+ * Remove a node: what led to it, or named it, leads to or names what came after it, if there is something. An approval
+ * that notified by it notifies no more.
  *
  * @param action The action by which it usually leads on.
  */
 export function removeNode(text: string, node: Keys, action = "default"): string | null {
   const onward = onwardOf(text, node, action) ?? onwardOf(text, node, "default");
-  const left = redirect(text, node, (sibling) => (onward === node.at(-1) || onward === sibling ? undefined : onward));
+  const left = redirect(unnotified(text, node), node, (sibling) => (onward === node.at(-1) || onward === sibling ? undefined : onward));
   return left && changed(left, removeIn(left, node));
+}
+
+/** Remove the name of a node from the approvals that notify by it, with what only a notice can have. */
+function unnotified(text: string, node: Keys): string {
+  const holder = node.slice(0, -1);
+  const siblings = valueAt(text, holder);
+  const asking = Object.entries(isMap(siblings) ? siblings : {}).filter(([, value]) => valueIn(value, NOTIFY) === node.at(-1));
+  const keys = asking.flatMap(([sibling]) => ["link", "remind", "notify"].map((key) => [...holder, sibling, "params", key]));
+  return keys.reduce((left, each) => changed(left, removeIn(left, each)) ?? left, text);
 }
 
 /** Let what leads to a node, or names it, lead elsewhere. Args: target: The new target, by the sibling that leads there; undefined to remove what led to it. */

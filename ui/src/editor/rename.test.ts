@@ -56,3 +56,8 @@ test("a name that is taken is not given, and nothing is done to a broken text", 
   expect(renameNode(FLOW, ["nodes", "fetch"], "done")).toBeNull();
   expect(renameNode(`${FLOW}x: [`, ["nodes", "fetch"], "ask")).toBeNull();
 });
+
+test("an approval notifies by a node under its new name", () => {
+  const asking = (tell: string) => `nodes:\n  ask: {type: approval, params: {prompt: tell, notify: ${tell}}}\n  ${tell}: {type: log, params: {message: tell}}\n`;
+  expect(renameNode(asking("tell"), ["nodes", "tell"], "send")).toBe(asking("send"));
+});

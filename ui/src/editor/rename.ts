@@ -1,6 +1,6 @@
 /** Another name for a node: changed wherever the document names it. */
 import { isMap as isYamlMap, isScalar, isSeq, parseDocument, visit, type Pair, type Scalar, type YAMLMap } from "yaml";
-import { NAMING, type TextChange } from "./edits";
+import { NAMING, NOTIFY, type TextChange } from "./edits";
 import type { Keys } from "./place";
 
 type Range = readonly [number, number];
@@ -20,7 +20,7 @@ export function renameNode(text: string, node: Keys, name: string): string | nul
   if (document.errors.length > 0 || !isYamlMap(holder)) return null;
   const key = scalarOf(pairOf(holder, old)?.key);
   if (key === undefined || name === "" || pairOf(holder, name) !== undefined) return null;
-  const named = [key, ...edgesTo(holder, old)];
+  const named = [key, ...namesOf(holder, old)];
   const owner = node.length === 2 ? document.contents : document.getIn(node.slice(0, -2), true);
   if (isYamlMap(owner)) for (const each of NAMING) named.push(...equalTo(pairOf(owner, each)?.value, old));
   const changes = named.map((scalar) => replaced(text, scalar, name));
@@ -49,11 +49,13 @@ function rangeOf(value: unknown): Range {
   return [from, to];
 }
 
-/** Return the targets of the edges that lead to a node of the scope. */
-function edgesTo(holder: YAMLMap, name: string): Scalar[] {
+/** Return what names a node in the others of its scope: the targets of edges, and what approvals notify by. */
+function namesOf(holder: YAMLMap, name: string): Scalar[] {
   return holder.items.flatMap(({ value }) => {
-    const next = isYamlMap(value) ? pairOf(value, "next")?.value : undefined;
-    return isYamlMap(next) ? next.items.flatMap((edge) => equalTo(edge.value, name)) : equalTo(next, name);
+    if (!isYamlMap(value)) return [];
+    const next = pairOf(value, "next")?.value;
+    const named = isYamlMap(next) ? next.items.map((edge) => edge.value) : [next];
+    return [...named, value.getIn(NOTIFY, true)].flatMap((each) => equalTo(each, name));
   });
 }
 

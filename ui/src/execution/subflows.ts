@@ -65,7 +65,7 @@ export class SubFlows {
     return {
       nodes: graphs.flatMap(({ prefix, answered }) => (answered?.nodes ?? []).map((each): GraphNode => ({
         id: prefix + each.id, label: each.node_id, type: each.node_type, branch: each.branch ?? null, isStart: each.is_start,
-        role: each.handles && `on_${each.handles}`,
+        role: each.handles,
         parent: each.parent !== undefined ? prefix + each.parent : prefix === "" ? null : prefix.slice(0, -1),
       }))),
       edges: graphs.flatMap(({ prefix, answered }) => (answered?.edges ?? []).map(({ source, target, action }) => ({ source: prefix + source, target: prefix + target, action }))),

@@ -40,12 +40,17 @@ test("the graph of a document has the paths that the API uses", () => {
     { source: "each/both[right]/a", target: "each/both[right]/b", action: "default" },
   ]);
   expect(graph.nodes.filter(({ isStart }) => isStart).map(({ id }) => id)).toEqual(["fetch", "each/push", "each/both[left]/a", "each/both[right]/a"]);
-  expect(graph.nodes.find(({ id }) => id === "tell")!.role).toBe("on_failure");
+  expect(graph.nodes.find(({ id }) => id === "tell")!.role).toBe("failure");
   expect(graph.nodes.find(({ id }) => id === "each/both[right]/b")!.keys).toEqual(["nodes", "each", "nodes", "both", "branches", "right", "nodes", "b"]);
 });
 
 test.each(["", "a: 1", "nodes: text", "nodes: [1]", "- 1"])("a document without nodes (%s) has no graph", (text) => {
   expect(graphOf(parse(text))).toBeNull();
+});
+
+test("what runs aside is no start, and one node may handle both ends", () => {
+  const { nodes } = graphOf(parse("on_failure: end\non_finish: end\nnodes:\n  tell: {type: log}\n  ask: {type: approval, params: {notify: tell}}\n  end: {type: log}\n"))!;
+  expect(nodes.map(({ id, isStart, role }) => [id, isStart, role])).toEqual([["tell", false, "notice"], ["ask", true, null], ["end", false, "both"]]);
 });
 
 test("a start that no node has begins no graph, whatever objects have of their own", () => {

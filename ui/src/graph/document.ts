@@ -1,12 +1,11 @@
 /** The graph of a flow's document, read as far as it can be: a document with faults has a graph too. */
-import type { Graph, GraphEdge, GraphNode } from "./model";
+import type { Graph, GraphEdge, GraphNode, Role } from "./model";
 
 /** A node of a document's graph with its place in the document. */
 export interface DocumentNode extends GraphNode {
   /** The keys that lead to it, such as `["nodes", "each", "nodes", "push"]`. */
   readonly keys: readonly (string | number)[];
-  /** `on_failure` or `on_finish` if the flow names it there. */
-  readonly role: "on_failure" | "on_finish" | null;
+  readonly role: Role | null;
   /** The language makes it of a part of another node: nothing can be put behind it. */
   readonly isPart?: true;
 }
@@ -50,16 +49,18 @@ function readScope(
 ): void {
   const written = holder.nodes;
   if (!isMap(written)) return;
-  const handlers = new Map<unknown, "on_failure" | "on_finish">();
+  const roles = new Map<unknown, Role>();
+  for (const node of Object.values(written)) if (isMap(node) && node.type === "approval") roles.set(valueIn(node, ["params", "notify"]), "notice");
   if (parent === null) {
-    for (const key of ["on_failure", "on_finish"] as const) if (typeof holder[key] === "string") handlers.set(holder[key], key);
+    const { on_failure: failure, on_finish: finish } = holder;
+    roles.set(finish, "finish").set(failure, failure === finish ? "both" : "failure");
   }
-  const start = startOf(holder, written, handlers);
+  const start = startOf(holder, written, roles);
   for (const [name, node] of Object.entries(written)) {
     const id = prefix + name;
     const at = [...keys, name];
     const type = isMap(node) && typeof node.type === "string" ? node.type : "";
-    nodes.push({ id, label: name, type, parent, branch, isStart: name === start, keys: at, role: handlers.get(name) ?? null });
+    nodes.push({ id, label: name, type, parent, branch, isStart: name === start, keys: at, role: roles.get(name) ?? null });
     if (!isMap(node)) continue;
     for (const [action, target] of edgesOf(node)) edges.push({ source: id, target: prefix + target, action });
     if (isMap(node.nodes)) readScope(node, [...at, "nodes"], `${id}/`, id, null, nodes, edges);
@@ -138,14 +139,14 @@ export function edgesOf(node: Values): [action: string, target: string][] {
 }
 
 /** Return the first node: `start`, or the first that nothing leads to, or the first. */
-function startOf(holder: Values, nodes: Values, handlers: ReadonlyMap<unknown, unknown>): string | undefined {
+function startOf(holder: Values, nodes: Values, aside: ReadonlyMap<unknown, unknown>): string | undefined {
   if (typeof holder.start === "string" && Object.hasOwn(nodes, holder.start)) return holder.start;
   const reached = new Set<string>();
   for (const [name, node] of Object.entries(nodes)) {
     if (!isMap(node)) continue;
     for (const [, target] of edgesOf(node)) if (target !== name) reached.add(target);
   }
-  const candidates = Object.keys(nodes).filter((name) => !handlers.has(name));
+  const candidates = Object.keys(nodes).filter((name) => !aside.has(name));
   return candidates.find((name) => !reached.has(name)) ?? candidates[0];
 }
 

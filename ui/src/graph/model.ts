@@ -1,5 +1,7 @@
 /** A flow as nodes and edges: what the layout, the view and the diff of graphs have in common. */
 
+export type Role = "failure" | "finish" | "both" | "notice";
+
 export interface GraphNode {
   /** The path: `push`, `each/push` in a loop, `both[left]/push` in a branch. */
   readonly id: string;
@@ -10,8 +12,8 @@ export interface GraphNode {
   /** The branch of that node that it belongs to. */
   readonly branch: string | null;
   readonly isStart: boolean;
-  /** `on_failure` or `on_finish` if the flow names it there. */
-  readonly role?: "on_failure" | "on_finish" | null;
+  /** What runs it other than an edge: an end of the flow that it handles, or an approval that notifies by it. */
+  readonly role?: Role | null;
 }
 
 export interface GraphEdge {

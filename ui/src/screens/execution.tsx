@@ -34,7 +34,7 @@ const TimelineTab = later<{ store: ExecutionStore; detail: Detail }>(() => impor
 const CancelDialog = later<{ store: ExecutionStore; onClose: () => void }>(() => import("./execution/actions").then((module) => module.CancelDialog), { isAbove: true });
 const DeleteDialog = later<{ id: string; onClose: () => void }>(() => import("./execution/actions").then((module) => module.DeleteDialog), { isAbove: true });
 const loadFacts = () => import("./execution/facts");
-const Facts = later<{ detail: Detail; onDelete: () => void }>(() => loadFacts().then((module) => module.Facts), { isAbove: true });
+const Facts = later<{ store: ExecutionStore; detail: Detail; onDelete: () => void }>(() => loadFacts().then((module) => module.Facts), { isAbove: true });
 // They are needed as soon as the execution is there.
 void loadFacts().catch(() => undefined);
 const TABS = ["graph", "timeline", "logs", "data"] as const;
@@ -94,7 +94,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
           </>
         )}
       >
-        <div class="facts"><Facts detail={detail} onDelete={() => (dialog.value = "delete")} /></div>
+        <div class="facts"><Facts store={store} detail={detail} onDelete={() => (dialog.value = "delete")} /></div>
         {children}
       </Head>
       {dialog.value === "rerun" && <RerunDialog detail={detail} steps={store.steps.value} onClose={() => (dialog.value = undefined)} />}

@@ -31,6 +31,8 @@ const PAGE = 50;
 const BETWEEN = "between";
 const SELECTED = "selected";
 const OLDEST_FIRST = "started_at";
+/** Instead of the id of the execution that waits. */
+const NONE = "none" as const;
 /** Before any execution. */
 const BEGINNING = "2000-01-01T00:00:00Z";
 /** What a histogram counts exactly. */
@@ -46,7 +48,8 @@ function filtersOf(query: URLSearchParams) {
     error_type: value("error"),
     node: value("node"),
     unrepaired: value("unrepaired") === undefined ? undefined : true,
-    parent: value("parent") === undefined ? undefined : ("none" as const),
+    parent: value("parent") === NONE ? NONE : undefined,
+    parent_id: value("parent") === NONE ? undefined : value("parent"),
     label: labels.length > 0 ? labels.map(({ name, value }) => `${name}:${value}`) : undefined,
     ...periodOf(query),
     trigger: value("trigger"),
@@ -209,17 +212,19 @@ function Filters({ query, hasFilters }: { query: URLSearchParams; hasFilters: bo
   }
   const counts = useCounts(query);
   const triggers = useTriggers(query.has("trigger"));
+  const isTop = query.get("parent") === NONE;
   const texted: [string, string | null, (value: string) => string][] = [
     ["error", query.get("error"), ofList.errorIs], ["node", query.get("node"), ofList.nodeIs],
     ["trigger", query.get("trigger"), (id) => ofList.triggerIs(triggers.get(id)?.name ?? shortId(id))], ["rerun_of", query.get("rerun_of"), (id) => ofList.rerunOfIs(shortId(id))],
     ["job", query.get("job"), (id) => ofList.jobIs(shortId(id))],
+    ["parent", isTop ? null : query.get("parent"), (id) => ofList.subFlowsOf(shortId(id))],
   ];
   const hasPeriod = query.has("since") || query.has("until") || query.get("last") === BETWEEN;
   return (
     <div class="filters" role="group" aria-label={ofList.withStatus}>
       {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}{counts[status] !== undefined && <> <b>{counts[status]}</b></>}</button>)}
       <button class="chip" title={ofList.unrepairedHint} aria-pressed={isUnrepaired} onClick={() => set(isUnrepaired ? { unrepaired: undefined } : { unrepaired: "1", status: chosen.includes("failed") ? "failed" : undefined })}>{ofList.unrepaired}</button>
-      <button class="chip" title={ofList.noSubFlowsHint} aria-pressed={query.has("parent")} onClick={() => set({ parent: query.has("parent") ? undefined : "none" })}>{ofList.noSubFlows}</button>
+      <button class="chip" title={ofList.noSubFlowsHint} aria-pressed={isTop} onClick={() => set({ parent: isTop ? undefined : NONE })}>{ofList.noSubFlows}</button>
       {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={facts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
       {termsOf(query).map(({ key, kind, name, value }) => {
         const shown = kind === "label" ? `${name}: ${value}` : `${name} = ${value}`;

@@ -10,6 +10,7 @@ export const executionList = {
   triggerIs: (name: string) => `Started by ${name}`,
   rerunOfIs: (id: string) => `Re-runs of ${id}`,
   jobIs: (id: string) => `Started by ${id}`,
+  subFlowsOf: (id: string) => `Sub-flows of ${id}`,
   time: "Started",
   waitsFor: (what: string) => `waits for ${what}`,
   bySubFlow: "sub-flow",

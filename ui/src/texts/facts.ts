@@ -2,6 +2,7 @@
 export const facts = {
   soFar: "So far",
   parent: "Parent",
+  subFlows: "Sub-flows",
   rerunOf: "Re-run of",
   openFlow: "Edit the flow",
   readFlow: "Open the flow",

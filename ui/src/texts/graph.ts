@@ -20,7 +20,7 @@ export const graph = {
   followHint: "Keep in sight what runs",
   saveAs: (format: string) => `Save as ${format}`,
   tooLarge: "The picture is too large for a PNG file. Save it as SVG instead",
-  roles: { on_failure: "on failure", on_finish: "on finish" } as Record<string, string>,
+  roles: { failure: "on failure", finish: "on finish", both: "on failure and on finish", notice: "notifies" } as Record<string, string>,
   marks: { added: "added", removed: "removed", changed: "changed", fault: "has a fault" } as Record<string, string>,
   insertAfter: (name: string) => `Insert a node at ${name}`,
   empty: "There are no nodes yet",

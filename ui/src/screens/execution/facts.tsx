@@ -5,7 +5,7 @@ import { useQuery } from "../../api/query";
 import { personOf } from "../../app/people";
 import { location, to, withQuery } from "../../app/router";
 import { may, workspace } from "../../app/session";
-import { FINAL, type Detail } from "../../execution/store";
+import { FINAL, type Detail, type ExecutionStore } from "../../execution/store";
 import { CurlButton } from "../../parts/curl";
 import { duration, now, shortId, tick } from "../../parts/format";
 import { Time } from "../../parts/parts";
@@ -16,7 +16,7 @@ import { LabelTags } from "../executions/labels";
 import { StartedBy, useTriggers } from "../executions/started-by";
 import { LogLevels } from "./log-levels";
 
-export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => void }) {
+export function Facts({ store, detail, onDelete }: { store: ExecutionStore; detail: Detail; onDelete: () => void }) {
   const triggers = useTriggers(detail.trigger !== undefined);
   useEffect(() => {
     if (FINAL.has(detail.status)) return;
@@ -35,6 +35,7 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
       {detail.started_by !== undefined && <span>{words.by} <b>{personOf(detail.started_by)}</b></span>}
       {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
       {detail.parent_id !== undefined && <span>{words.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
+      {store.steps.value.some(({ node_type: type }) => type === "flow") && <a class="link" href={to("/executions", { parent: detail.id })}>{words.subFlows}</a>}
       {detail.labels !== undefined && <LabelTags labels={detail.labels} />}
       {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
         <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
