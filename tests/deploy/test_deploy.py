@@ -486,6 +486,30 @@ def test_apache_and_haproxy_pass_all_that_the_server_takes(
     assert done.returncode == 0, done.stderr
 
 
+def test_s15_haproxy_closes_the_metrics_in_every_spelling_that_the_server_takes(tmp_path: Path) -> None:
+    program = Path("/usr/sbin/haproxy")
+    if not program.exists():
+        pytest.skip("haproxy is not installed")
+    (text,) = blocks(SERVER, "haproxy")
+    port = unused_port()
+    frontend = re.sub(r"bind .*", f"bind 127.0.0.1:{port}", text.partition("\nbackend flowrunner")[0])
+    (tmp_path / "proxy.conf").write_text(f"{frontend}\nbackend flowrunner\n    http-request return status 200\n")
+    haproxy = subprocess.Popen([program, "-f", tmp_path / "proxy.conf"], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: is_open(port))
+        answered = {}
+        for path in ("/metrics", "/%6detrics", "/metric%73?x=1", "/%4Detrics", "/"):
+            with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+                connection.request("GET", path)
+                answered[path] = connection.getresponse().status
+    finally:
+        haproxy.terminate()
+        haproxy.wait()
+
+    # Paths of the server are told apart by case.
+    assert answered == {"/metrics": 404, "/%6detrics": 404, "/metric%73?x=1": 404, "/%4Detrics": 200, "/": 200}
+
+
 def test_haproxy_takes_the_backend_of_two_servers(tmp_path: Path) -> None:
     (text,), (backend,) = blocks(SERVER, "haproxy"), blocks(POSTGRESQL, "haproxy")
     issued = Issuer(tmp_path, "issuer").issue("flows", host="flows.example.com")
