@@ -240,6 +240,16 @@ async def test_an_answer_that_does_not_fit_its_schema_fails_with_it(asking: Aski
     assert failure.data["structured"] == {"topic": 7}  # type: ignore[index,call-overload] # an object
 
 
+async def test_s27_no_part_of_a_secret_stands_where_the_faults_of_an_answer_are_cut(asking: Asking) -> None:
+    form = {"type": "object", "additionalProperties": {"type": "string"}}
+    long, several = {f"{'x' * 990}a-secret-key": 7}, {f"{'x' * 600}{n} a-secret-key": 7 for n in range(5)}
+
+    for given in (long, several):
+        failure = await asking.fail(openai_answer(content=json.dumps(given)), response_schema=form)
+
+        assert "a-s" not in failure.message.replace("a-secret-key", "***")
+
+
 async def test_no_question_is_asked_with_a_schema_that_cannot_be_read(asking: Asking, peer: Peer) -> None:
     # The schema of an expression is not read when the flow is saved.
     failure = await asking.fail(openai_answer(content='{"topic": "x"}'), response_schema={"$dynamicRef": "#a"})

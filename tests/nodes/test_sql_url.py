@@ -56,6 +56,7 @@ def test_what_a_url_leaves_out_is_safe() -> None:
         ("postgresql://ada:hidden\ud800@db/shop", "as Unicode text"),
         ("postgresql://ada:hidden@db/shop?sslmode=prefer", "must not have 'sslmode=prefer'"),
         ("postgresql://ada:hidden@db/shop?sslmode=verify-ca", "must have an 'sslmode' of verify-full"),
+        (f"postgresql://ada@db/shop?sslmode={'hidden' * 11}", "not a text of 66 characters"),
         ("postgresql://ada:hidden@db/shop?options=-csearch_path%3Da", "no other parameters"),
         ("postgresql://ada:hidden@db/shop?service=prod", "no other parameters"),
         ("postgresql://ada:hidden@db/shop?passfile=/etc/passwd", "no other parameters"),

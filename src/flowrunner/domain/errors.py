@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from flowrunner.domain.cut_texts import without_last_word
+
 MOST_PATH_CHARACTERS: Final = 1_000
 _MOST_CHARACTERS: Final = 2_000
 # Faults in the text of an error.
@@ -53,11 +55,12 @@ class Fault:
     fix: Fix | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        # Names in a document have up to a megabyte, and thousands of faults may repeat one.
+        # Names in a document have up to a megabyte, and thousands of faults may repeat one. Those of a value may hold a
+        # secret, of which no part is shown.
         for name, most in (("path", MOST_PATH_CHARACTERS), ("message", _MOST_CHARACTERS), ("hint", _MOST_CHARACTERS)):
             text = getattr(self, name)
             if text is not None and len(text) > most:
-                object.__setattr__(self, name, f"{text[: most - 1]}…")
+                object.__setattr__(self, name, f"{without_last_word(text[: most - 1])}…")
 
 
 class FlowRunnerError(Exception):

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, NoReturn, TypeAlias
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent, ScalarEvent
 
+from flowrunner.domain.cut_texts import without_last_word
 from flowrunner.domain.errors import MOST_PATH_CHARACTERS, Fault, InvalidFlow
 from flowrunner.domain.surrogates import Surrogates
 from flowrunner.domain.values import JSON
@@ -94,7 +95,8 @@ def dotted(keys: Keys) -> str:
     for key in keys:
         text += f"[{key}]" if isinstance(key, int) else f"{'.' if text else ''}{key[:MOST_PATH_CHARACTERS]}"
         if len(text) >= MOST_PATH_CHARACTERS:
-            return f"{text[: MOST_PATH_CHARACTERS - 1]}…"
+            # The keys of a value may hold a secret, of which no part is shown.
+            return f"{without_last_word(text[: MOST_PATH_CHARACTERS - 1])}…"
     return text
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import msgspec
 from pydantic import Field, model_validator
 
+from flowrunner.domain.cut_texts import beginning
 from flowrunner.domain.errors import quoted
 from flowrunner.language.agents import ANSWER
 from flowrunner.nodes.checks import checked
@@ -405,7 +406,7 @@ def _structure(result: dict[str, Any]) -> None:
 async def _check_form(result: dict[str, Any], schema: Mapping[str, JSON], context: StepContext) -> None:
     """Raises: NodeFailure, with the answer in its data, if that does not fit the schema."""
     if faults := await _faults_of(result["structured"], schema, context, data=result):
-        shown = "; ".join(faults[:_MOST_FAULTS])[:_MOST_OF_A_MESSAGE]
+        shown = beginning("; ".join(faults[:_MOST_FAULTS]), _MOST_OF_A_MESSAGE)
         raise NodeFailure("llm.schema", f"The answer does not fit 'response_schema': {shown}", data=result)
 
 

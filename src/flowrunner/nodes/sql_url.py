@@ -106,5 +106,5 @@ def _security(mode: str) -> Literal["verified", "encrypted", "none"]:
             "verify-full, require or disable"
         )
     if mode not in _SECURITY:
-        raise ValueError(f"must have an 'sslmode' of verify-full, require or disable, not {quoted(mode[:20])}")
+        raise ValueError(f"must have an 'sslmode' of verify-full, require or disable, not {quoted(mode)}")
     return _SECURITY[mode]

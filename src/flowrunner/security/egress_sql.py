@@ -44,8 +44,6 @@ _REPORT_SECONDS: Final = 1.0
 _REPORT_SHARE: Final = 0.25
 _SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}", re.ASCII)
 _PARAMETER: Final = re.compile(r"parameter \$([1-9]\d{0,4})(?!\d)", re.ASCII)
-# Of each text in the data of an error.
-_MOST_CHARACTERS: Final = 2000
 # Fields of an error that its data has, by their letters.
 _FIELDS: Final = {
     "D": "detail", "H": "hint", "P": "position", "W": "context",
@@ -200,11 +198,12 @@ def _refusal(refusal: PostgresError, shown: str, *, read_only: bool, item: int |
     sqlstate = refusal.fields.get("C", "")
     if not _SQLSTATE.fullmatch(sqlstate):
         return NodeFailure("sql.invalid_answer", f"The answer of {shown} is not that of a PostgreSQL server")
-    message = refusal.fields.get("M", "")[:_MOST_CHARACTERS]
+    # The texts are not cut: what a server quotes may hold a secret, which is found only whole.
+    message = refusal.fields.get("M", "")
     data: dict[str, JSON] = {"sqlstate": sqlstate, "message": message}
     for letter, name in _FIELDS.items():
         if letter in refusal.fields:
-            data[name] = refusal.fields[letter][:_MOST_CHARACTERS]
+            data[name] = refusal.fields[letter]
     where = ""
     if item is not None:
         data["item"] = item
