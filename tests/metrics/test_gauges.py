@@ -16,15 +16,16 @@ from flowrunner.clock import SystemClock
 from flowrunner.dispatch.processes.engine_processes import ProcessReport
 from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.values import FlowId
 from flowrunner.metrics import Metrics
-from flowrunner.ports.system import Backlog
+from flowrunner.ports.system import Backlog, RunningFlow
 from flowrunner.settings import Settings
-from support.databases import NOON
+from support.databases import MARA, NOON
 
 LATE = Backlog(
     is_paused=True, callbacks=3, due_since=NOON - timedelta(seconds=90),
     waiting_for_slot_since=NOON - timedelta(seconds=5), waiting_for_concurrency_since=NOON - timedelta(seconds=7),
-    job_runs={"jobs": NOON},
+    running=9, running_flows=[RunningFlow(MARA, FlowId("flow-1"), "Nightly\nsync", 7)], job_runs={"jobs": NOON},
 )  # fmt: skip
 DISPATCHER: Any = SimpleNamespace(oldest_queued_seconds=1.0, is_queue_known=True)
 
@@ -35,7 +36,7 @@ class Inspector:
     def __init__(self, *answers: Backlog | None) -> None:
         self._answers = iter(answers)
 
-    async def backlog(self) -> Backlog:
+    async def backlog(self, *, most_flows: int) -> Backlog:
         found = next(self._answers)
         if found is None:
             raise Unavailable("The database does not answer")
@@ -60,6 +61,8 @@ async def test_the_backlog_is_not_known_while_the_database_does_not_answer(monke
         ("flowrunner_schedule_lag_seconds",): "90.0",
         ("flowrunner_paused",): "1.0",
         ("flowrunner_callbacks_pending",): "3.0",
+        ("flowrunner_flow_executions_running", MARA, "flow-1", "Nightly_sync"): "7",
+        ("flowrunner_flow_executions_running", "other", "other", "other"): "2",
         ("flowrunner_background_last_run_timestamp_seconds", "jobs"): str(NOON.timestamp()),
     }
     unknown = {
@@ -77,8 +80,8 @@ async def test_the_backlog_stays_known_while_another_reader_of_the_metrics_has_i
     begun, may_end = asyncio.Event(), asyncio.Event()
 
     class SlowInspector(Inspector):
-        async def backlog(self) -> Backlog:
-            found = await super().backlog()
+        async def backlog(self, *, most_flows: int) -> Backlog:
+            found = await super().backlog(most_flows=most_flows)
             if found != LATE:
                 begun.set()
                 await may_end.wait()
@@ -167,7 +170,8 @@ async def test_readiness_is_checked_for_each_collection() -> None:
 
 
 BACKLOG = tuple(
-    f"flowrunner_{name}" for name in ("oldest_", "schedule_", "paused", "callbacks_pending", "background_last_")
+    f"flowrunner_{name}"
+    for name in ("oldest_", "schedule_", "paused", "callbacks_pending", "flow_", "background_last_")
 )
 
 

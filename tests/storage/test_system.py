@@ -13,7 +13,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.system import SqlInspector
-from support.databases import NOON, Place, change, creation
+from support.databases import MARA, NOON, OMAR, Place, change, creation
 from support.dependencies import SteppingClock
 
 
@@ -25,18 +25,18 @@ async def test_the_size_is_that_of_a_schema_at_least_and_nobody_listens(database
 
 
 async def test_nothing_waits_in_an_empty_database(database: Database) -> None:
-    backlog = await SqlInspector(database).backlog()
+    backlog = await SqlInspector(database).backlog(most_flows=2)
 
     assert backlog.callbacks == 0
     assert (backlog.due_since, backlog.waiting_for_slot_since, backlog.waiting_for_concurrency_since) == (None,) * 3
-    assert backlog.job_runs == {}
+    assert (backlog.running, backlog.running_flows, backlog.job_runs) == (0, [], {})
     assert not backlog.is_paused
 
 
 async def test_a_pause_is_part_of_the_backlog(database: Database) -> None:
     await SqlPause(database).set(NOON)
 
-    assert (await SqlInspector(database).backlog()).is_paused
+    assert (await SqlInspector(database).backlog(most_flows=2)).is_paused
 
 
 async def test_the_longest_waits_are_found(journal: SqlJournal, database: Database, path: Place) -> None:
@@ -53,12 +53,34 @@ async def test_the_longest_waits_are_found(journal: SqlJournal, database: Databa
     assert claim is not None
     await claims.finish(claim, wait_seconds=1.0, error=None)
 
-    backlog = await SqlInspector(database).backlog()
+    backlog = await SqlInspector(database).backlog(most_flows=2)
 
     # The first two have a slot.
     assert backlog.waiting_for_slot_since == NOON + timedelta(seconds=2)
     assert backlog.waiting_for_concurrency_since == NOON + timedelta(seconds=9)
     assert list(backlog.job_runs) == ["retention.executions"]
+
+
+async def test_the_flows_that_run_most_are_named_and_all_running_executions_are_counted(
+    journal: SqlJournal, database: Database, path: Place
+) -> None:
+    epoch = await journal.epoch()
+    running = {"flow-0": 1, "flow-1": 3, "flow-2": 2, "flow-omar": 2}
+    for number, (flow_id, count) in enumerate(running.items(), start=1):
+        owner = OMAR if flow_id == "flow-omar" else MARA
+        values = f"rev-{flow_id}", owner, flow_id, number
+        columns = "id, workspace_id, flow_id, number, version, size, created_at, definition"
+        change(path, f"INSERT INTO revisions ({columns}) VALUES (?, ?, ?, ?, '1', 1, 0, 'x')", *values)
+        for other in range(count):
+            await journal.append(creation(f"exec-{flow_id}-{other}", epoch=epoch, workspace_id=owner, flow_id=flow_id))
+    change(path, "UPDATE executions SET revision_id = 'rev-' || flow_id")
+    change(path, "UPDATE executions SET status = 'waiting', is_idle = true WHERE id = 'exec-flow-2-1'")
+
+    backlog = await SqlInspector(database).backlog(most_flows=2)
+    unnamed = await SqlInspector(database).backlog(most_flows=0)
+
+    assert (backlog.running, unnamed.running, unnamed.running_flows) == (7, 7, [])
+    assert backlog.running_flows == [(MARA, "flow-1", "N", 3), (OMAR, "flow-omar", "N", 2)]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.metrics import Metrics
 from flowrunner.metrics.database import Gauges
 from flowrunner.metrics.executions import ExecutionMetrics
-from flowrunner.metrics.flow_series import FlowRanking
+from flowrunner.metrics.flow_series import FlowRanking, RunningFlows
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.ports.http import RequestTracer
 from flowrunner.ports.secrets import SecretReader
@@ -101,8 +101,9 @@ class StoredBacklog:
     Waits are those at the time of the reading: what was due afterwards may have been started on time.
     """
 
-    def __init__(self, inspector: DatabaseInspector, clock: SystemClock) -> None:
+    def __init__(self, inspector: DatabaseInspector, clock: SystemClock, *, most_flows: int = 0) -> None:
         self._inspector = inspector
+        self._most_flows = most_flows
         self._clock = clock
         self._read_at = clock.now()
         self._asked_at = -_BACKLOG_SECONDS
@@ -116,7 +117,7 @@ class StoredBacklog:
         self._asked_at, found = now, None
         with contextlib.suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
-                found = await self._inspector.backlog()
+                found = await self._inspector.backlog(most_flows=self._most_flows)
                 self._read_at = self._clock.now()
         # At last: others collect the metrics meanwhile.
         self.last = found
@@ -130,9 +131,7 @@ def observe_executions(
     metrics: Metrics, settings: Settings, node_types: Collection[str], exporters: "Exporters | None"
 ) -> ExecutionObserver:
     """Return the observer of executions: their numbers become metrics, and their ends spans."""
-    # Without a token the metrics are public, so they name no flow.
-    most_flows = 0 if settings.metrics_token is None else settings.metrics_flows or 0
-    ranking, spans = FlowRanking(most_flows), None if exporters is None else exporters.spans
+    ranking, spans = FlowRanking(_most_flows(settings)), None if exporters is None else exporters.spans
     if spans is None:
         numbers = ExecutionMetrics(node_types, ranking)
         metrics.add(numbers)
@@ -140,6 +139,11 @@ def observe_executions(
     numbers = ExecutionMetrics(node_types, ranking, trace_id_of=spans.trace_id_of)
     metrics.add(numbers)
     return Observers(numbers, spans)
+
+
+def _most_flows(settings: Settings) -> int:
+    # Without a token the metrics are public, so they name no flow.
+    return 0 if settings.metrics_token is None else settings.metrics_flows or 0
 
 
 def add_gauges(
@@ -154,7 +158,7 @@ def add_gauges(
     clock: SystemClock,
 ) -> None:
     """Add the gauges of the parts of the program."""
-    backlog = StoredBacklog(SqlInspector(database), clock)
+    backlog = StoredBacklog(SqlInspector(database), clock, most_flows=_most_flows(settings))
     metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
     metrics.gauge(
         "flowrunner_executions_queued",
@@ -285,6 +289,7 @@ def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispa
             oldest,
         )
     )
+    metrics.add(RunningFlows(lambda: backlog.last))
     metrics.gauge("flowrunner_schedule_lag_seconds", "How late the next schedule is.", late)
     metrics.gauge(
         "flowrunner_paused",

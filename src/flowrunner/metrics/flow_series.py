@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from flowrunner.domain.values import FlowId
 from flowrunner.metrics.histograms import EXECUTION_SECONDS, Histogram
+from flowrunner.ports.system import Backlog
 from flowrunner.ports.telemetry import ObservedExecution
 
 OTHER: Final = "other"
@@ -105,6 +106,30 @@ class FlowRanking:
                 series.seconds.add_to(seconds, series.labels)
         yield ended
         yield seconds
+
+
+class RunningFlows:
+    """The running executions of the flows with the most of them, and those of all others together.
+
+    Args:
+        last: Returns the backlog as last read; None if it is not known.
+    """
+
+    def __init__(self, last: Callable[[], Backlog | None]) -> None:
+        self._last = last
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "flowrunner_flow_executions_running",
+            "Executions that run or wait for an active slot, by flow; up to 100,000 in all.",
+            labels=_LABELS,
+        )
+        if (last := self._last()) is not None:
+            for flow in last.running_flows:
+                family.add_metric((flow.workspace_id, flow.id, displayed(flow.name)), flow.number)
+            others = last.running - sum(flow.number for flow in last.running_flows)
+            family.add_metric((OTHER, OTHER, OTHER), others)
+        yield family
 
 
 def displayed(name: str) -> str:

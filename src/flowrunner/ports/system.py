@@ -1,9 +1,11 @@
 """Facts about the installation that only its database knows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
+
+from flowrunner.domain.values import FlowId, WorkspaceId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,15 @@ class DatabaseFacts:
     listeners: int
 
 
+class RunningFlow(NamedTuple):
+    """A flow with running executions, and their number."""
+
+    workspace_id: WorkspaceId
+    id: FlowId
+    name: str
+    number: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
     """Work that waits in the database, of all processes on it.
@@ -29,6 +40,8 @@ class Backlog:
         due_since: The earliest due time of the schedules; None if nothing is planned, or while starts are paused.
         waiting_for_slot_since: The start of the longest wait for an active slot that is stored.
         waiting_for_concurrency_since: The start of the longest wait for a concurrency slot.
+        running: Executions that run or wait for an active slot; no more than `MOST_COUNTED`, the oldest, are counted.
+        running_flows: The flows with the most of these.
         job_runs: The end of the last run of each background job that one of all processes runs.
     """
 
@@ -37,6 +50,8 @@ class Backlog:
     due_since: datetime | None
     waiting_for_slot_since: datetime | None
     waiting_for_concurrency_since: datetime | None
+    running: int
+    running_flows: Sequence[RunningFlow]
     job_runs: Mapping[str, datetime]
 
 
@@ -46,6 +61,10 @@ MOST_COUNTED: Final = 100_000
 class DatabaseInspector(Protocol):
     async def facts(self) -> DatabaseFacts: ...
 
-    async def backlog(self) -> Backlog:
-        """Return the work that waits. Raises: Unavailable."""
+    async def backlog(self, *, most_flows: int) -> Backlog:
+        """Return the work that waits. Raises: Unavailable.
+
+        Args:
+            most_flows: The number of `running_flows`.
+        """
         ...

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from flowrunner.ports.system import MOST_COUNTED, Backlog, DatabaseFacts
+from flowrunner.ports.system import MOST_COUNTED, Backlog, DatabaseFacts, RunningFlow
 from flowrunner.storage.database import Database
 from flowrunner.storage.keys import HOLDERS
 from flowrunner.storage.rows import from_ms, from_ms_or_none
@@ -21,6 +21,19 @@ SELECT (SELECT count(*) FROM (SELECT 1 FROM callback_deliveries WHERE next_at IS
        (SELECT min(started_at) FROM executions WHERE is_queued AND completed_at IS NULL),
        (SELECT paused_at IS NOT NULL FROM engine)
 """
+# Counts the entries of one index, and reads a flow for each revision that is among them.
+RUNNING: Final = """
+SELECT f.workspace_id, f.id, f.name, CAST(sum(counted.number) AS bigint),
+       CAST(sum(sum(counted.number)) OVER () AS bigint)
+  FROM (SELECT revision_id, count(*) AS number
+          FROM (SELECT revision_id FROM executions
+                 WHERE status IN ('running', 'waiting') AND status = 'running' LIMIT :most) AS running
+         GROUP BY revision_id) AS counted
+  JOIN revisions r ON r.id = counted.revision_id
+  JOIN flows f ON f.id = r.flow_id
+ GROUP BY f.workspace_id, f.id, f.name
+ ORDER BY 4 DESC, f.id LIMIT :limit
+"""
 JOB_RUNS: Final = "SELECT name, last_run_at FROM background_jobs WHERE last_run_at IS NOT NULL ORDER BY name"
 
 
@@ -36,8 +49,9 @@ class SqlInspector:
 
         return await self._database.read(read)
 
-    async def backlog(self) -> Backlog:
+    async def backlog(self, *, most_flows: int) -> Backlog:
         async def read(tx: Transaction) -> Backlog:
+            running = await tx.rows(RUNNING, {"most": MOST_COUNTED, "limit": max(1, most_flows)})
             callbacks, due, slot, concurrency, is_paused = await one_row(tx, BACKLOG, {"most": MOST_COUNTED})
             return Backlog(
                 is_paused=bool(is_paused),
@@ -45,6 +59,8 @@ class SqlInspector:
                 due_since=from_ms_or_none(due),
                 waiting_for_slot_since=from_ms_or_none(slot),
                 waiting_for_concurrency_since=from_ms_or_none(concurrency),
+                running=running[0][4] if running else 0,
+                running_flows=[RunningFlow(*row[:4]) for row in running[:most_flows]],
                 job_runs={name: from_ms(at) for name, at in await tx.rows(JOB_RUNS)},
             )
 
