@@ -86,6 +86,13 @@ class Document:
             self.fault((*at, key), "too_long", f"must have at most {limit} characters")
         return value
 
+    def flag_at(self, parent: Mapping[str, JSON], at: Keys, key: str) -> bool | None:
+        value = parent.get(key)
+        if value is None or isinstance(value, bool):
+            return value
+        self.fault((*at, key), "type", "must be true or false")
+        return None
+
     def whole_number_at(self, parent: Mapping[str, JSON], at: Keys, key: str, least: int, most: int) -> int | None:
         value = parent.get(key)
         if value is None:

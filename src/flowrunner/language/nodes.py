@@ -175,47 +175,37 @@ class NodeReader:
         output = self.expressions.template_at(node, at, "output", OUTPUT_NAMES, own)
         hooks = read_hooks(node, at, self.expressions, context)
         timeout = document.duration_at(node, at, "timeout")
-        idempotent = node.get("idempotent")
-        if idempotent is not None and not isinstance(idempotent, bool):
-            document.fault((*at, "idempotent"), "type", "must be true or false")
+        idempotent = document.flag_at(node, at, "idempotent")
         retry = read_retry(document, node, at, spec)
         if spec is None:
             if not document.is_stored:
                 return None
             # The node may never be reached; it fails when it is. The nodes inside may be running.
             child_scopes, item = self.child_scopes(node, at, _scopes_of(node), context)
+            type = str(node.get("type"))
             return Node(
-                name=name,
-                type=str(node.get("type")),
-                params=params,
-                condition=condition,
-                next=edges,
-                child_scopes=child_scopes,
-                item=item,
-            )
+                name=name, type=type, params=params, condition=condition, next=edges,
+                child_scopes=child_scopes, item=item,
+            )  # fmt: skip
         has_params = isinstance(node.get("params"), dict) or ("params" not in meant and node.get("params") is None)
         # A stored document is not checked: the type checks the parameters when the node runs.
         if has_params and not document.is_stored:
             self.check_params(written, (*at, "params"), spec)
-        # A stored node keeps the scopes it was accepted with, whatever its type has become.
-        kind = (_scopes_of(node) if document.is_stored else None) or spec.child_scopes
-        is_reported = kind in meant or kind in written
-        child_scopes, item = (
-            self.child_scopes(node, at, kind, context, is_reported=is_reported)
-            if agent is None
-            else self.parts(agent, at, context)
-        )
+        if agent is None:
+            # A stored node keeps the scopes it was accepted with, whatever its type has become.
+            kind = (_scopes_of(node) if document.is_stored else None) or spec.child_scopes
+            is_reported = kind in meant or kind in written
+            child_scopes, item = self.child_scopes(node, at, kind, context, is_reported=is_reported)
+        else:
+            child_scopes, item = self.parts(agent, at, context)
         collect = None
         if collects:
             around = _within(context, node, item)
             collect = self.expressions.template_at(written, (*at, "params"), "collect", OUTPUT_NAMES, around)
-        limit = spec.timeout_of(written)
-        if limit is not None and self.defaults.timeout_seconds is not None:
-            limit = self.defaults.timeout_seconds
-        may_repeat = spec.repeatable(written) if idempotent is None else bool(idempotent)
+        may_repeat = spec.repeatable(written) if idempotent is None else idempotent
+        settings = {**self.defaults.retry, **retry} if may_repeat else retry
         policy = None
         if agent is None:
-            settings = {**self.defaults.retry, **retry} if may_repeat else retry
             policy = self.policy(node, at, spec, settings, has_time_limit=timeout is not None)
         return Node(
             name=name,
@@ -223,7 +213,7 @@ class NodeReader:
             params=params,
             condition=condition,
             next=edges,
-            timeout_seconds=timeout if timeout is not None else limit,
+            timeout_seconds=self.timeout(timeout, spec.timeout_of(written)),
             retry=policy,
             output=output,
             hooks=hooks,
@@ -236,6 +226,12 @@ class NodeReader:
             collect=collect,
             item=item,
         )
+
+    def timeout(self, own: float | None, of_type: float | None) -> float | None:
+        """Return a node's timeout in seconds: its own, else that of all nodes, if those of its type have one at all."""
+        if own is not None or of_type is None:
+            return own
+        return self.defaults.timeout_seconds or of_type
 
     def policy(
         self,

@@ -291,10 +291,7 @@ class _FlowReader:
         return tuple(dict.fromkeys(str(t) for t in tags))
 
     def is_tool(self, metadata: Mapping[str, JSON], inputs: Mapping[str, JSON] | None) -> bool:
-        value = metadata.get("mcp")
-        if value is not None and not isinstance(value, bool):
-            self.document.fault(("metadata", "mcp"), "type", "must be true or false")
-            return False
+        value = self.document.flag_at(metadata, ("metadata",), "mcp")
         if value and (size := len(tool_schema(inputs))) > MOST_INPUT_BYTES:
             message = f"the inputs have {size} bytes as a schema, and those of a tool at most {MOST_INPUT_BYTES}"
             self.document.fault(("metadata", "mcp"), "too_large", message, "shorten their descriptions and schemas")

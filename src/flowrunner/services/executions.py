@@ -220,9 +220,7 @@ class Executions:
         # a commit that finds it is done again for everything that shares it. A step looks only after it has failed to
         # start an execution: it repeats its request only after a crash.
         if not asked.is_new and not isinstance(asked.cause, ChildOf):
-            before = await self.accepted_before(
-                workspace_id, asked.idempotency_key, asked.digest, earlier=asked.sent_key
-            )
+            before = await self._before(asked)
             if before is not None:
                 return before
         current = asked.current or await self._flows.current(workspace_id, flow_id)
@@ -237,12 +235,7 @@ class Executions:
         config = asked.config
         if config is None:
             config = await self.config_of(flow, workspace_id)
-        slot = await concurrency_slot_of(
-            flow, workspace_id, flow_id, checked, name=current.name, config=config, sandbox=self._sandbox
-        )
-        on_limit = None if flow.limits.concurrency is None else flow.limits.concurrency.on_limit
-        if slot is None and asked.overlap is not None and asked.fire is not None:
-            slot, on_limit = ConcurrencySlot(asked.fire.trigger_id, 1), asked.overlap
+        slot, on_limit = await self._slot_of(asked, flow, checked, name=current.name, config=config)
         await self._usage.check_stored(workspace_id)
         if asked.caller is not None:
             # Its turn, the check of a long input and the key of a limit may have taken long.
@@ -275,13 +268,27 @@ class Executions:
             return await self._repeat(workspace_id, repeat.execution_id, repeat.request_digest, asked=asked.digest)
         except (Conflict, TooManyRequests):
             # Another request with the key may have been accepted since, and be the one that reached the limit.
-            before = await self.accepted_before(
-                workspace_id, asked.idempotency_key, asked.digest, earlier=asked.sent_key
-            )
+            before = await self._before(asked)
             if before is None:
                 raise
             return before
         return StartedExecution(id=new.id, flow_id=flow_id, status=Status.RUNNING, created_at=now)
+
+    async def _before(self, asked: StartRequest) -> StartedExecution | None:
+        return await self.accepted_before(
+            asked.workspace_id, asked.idempotency_key, asked.digest, earlier=asked.sent_key
+        )
+
+    async def _slot_of(
+        self, asked: StartRequest, flow: Flow, input: Mapping[str, JSON], *, name: str, config: Mapping[str, JSON]
+    ) -> tuple[ConcurrencySlot | None, OnLimit | None]:
+        """Return the slot that an execution needs, and what happens if none is free; None without a limit."""
+        slot = await concurrency_slot_of(
+            flow, asked.workspace_id, asked.flow_id, input, name=name, config=config, sandbox=self._sandbox
+        )
+        if slot is None and asked.overlap is not None and asked.fire is not None:
+            return ConcurrencySlot(asked.fire.trigger_id, 1), asked.overlap
+        return slot, None if flow.limits.concurrency is None else flow.limits.concurrency.on_limit
 
     async def config_of(self, flow: Flow, workspace_id: WorkspaceId) -> Mapping[str, JSON]:
         """Return the configuration values that a flow names, of those that there are."""
