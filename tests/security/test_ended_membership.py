@@ -6,9 +6,10 @@ import json
 import threading
 import time
 import zipfile
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ import pytest
 
 from api.shapes import NAP, assert_error
 from api.test_workspaces_api import HEADER, Team, team_at
-from flowrunner.api.open_streams import OpenStream, OpenStreams
+from flowrunner.api.open_streams import OpenStreams
 from flowrunner.domain import strict_json
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable
@@ -61,6 +62,26 @@ async def sent_slowly(
 
 async def remove_omar(team: Team, id: str) -> None:
     assert (await team.mara.request("DELETE", f"{team.path}/members/{id}")).status == 200
+
+
+@contextmanager
+def meanwhile(
+    owner: type, method: str, change: Callable[[], Coroutine[Any, Any, object]], *, first: bool = False
+) -> Iterator[None]:
+    """Make a change after a method has done its work, or ``first``, in another task, as that of another connection."""
+    original = getattr(owner, method)
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        if first:
+            await asyncio.create_task(change())
+        found = await original(*args, **options)
+        if not first:
+            await asyncio.create_task(change())
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(owner, method, slow)
+        yield
 
 
 @pytest.mark.parametrize("route", ["header", "path", "object", "token"])
@@ -135,22 +156,15 @@ async def test_s71_requests_that_wait_for_their_turn_are_rejected_after_the_remo
 
 @pytest.mark.parametrize("act", ["copy", "move"])
 async def test_s71_no_flow_comes_to_a_workspace_that_the_account_has_left_while_its_definition_was_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str
+    tmp_path: Path, act: str
 ) -> None:
     method = {"copy": "read", "move": "study"}[act]
-    read = getattr(Language, method)
 
     async with team_at(tmp_path) as team:
         id = await team.join("editor")
         own = await team.omar.flow(RETURN)
 
-        async def read_slowly(*args: Any) -> Any:
-            # Another task, as that of another connection.
-            await asyncio.create_task(remove_omar(team, id))
-            return await read(*args)
-
-        with monkeypatch.context() as slow:
-            slow.setattr(Language, method, read_slowly)
+        with meanwhile(Language, method, lambda: remove_omar(team, id), first=True):
             reply = await team.omar.request("POST", f"/api/v1/flows/{own}/{act}", {"workspace": team.id})
 
         assert await names_of_flows(team) == []
@@ -160,43 +174,23 @@ async def test_s71_no_flow_comes_to_a_workspace_that_the_account_has_left_while_
 
 
 async def test_s71_what_a_deployment_would_do_is_not_answered_to_a_member_who_was_removed_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    plan = SqlFlows.plan_deployment
-
     async with team_at(tmp_path) as team:
         id = await team.join("editor")
         body = {"flows": [], "delete": [await team.flow()]}
-
-        async def plan_slowly(*args: Any, **options: Any) -> Any:
-            planned = await plan(*args, **options)
-            # Another task, as that of another connection.
-            await asyncio.create_task(remove_omar(team, id))
-            return planned
-
-        with monkeypatch.context() as slow:
-            slow.setattr(SqlFlows, "plan_deployment", plan_slowly)
+        with meanwhile(SqlFlows, "plan_deployment", lambda: remove_omar(team, id)):
             reply = await team.omar.request("POST", "/api/v1/flows:batch?dry_run=true", body, **{HEADER: team.id})
 
     assert_error(reply, 404)
 
 
 async def test_s71_approvals_of_a_workspace_that_the_account_has_left_meanwhile_are_not_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    page = Approvals.page
-
     async with team_at(tmp_path) as team:
         id = await team.join("operator")
-
-        async def read_slowly(*args: Any, **options: Any) -> Any:
-            found = await page(*args, **options)
-            # Another task, as that of another connection.
-            await asyncio.create_task(remove_omar(team, id))
-            return found
-
-        with monkeypatch.context() as slow:
-            slow.setattr(Approvals, "page", read_slowly)
+        with meanwhile(Approvals, "page", lambda: remove_omar(team, id)):
             reply = await team.omar.request("GET", "/api/v1/approvals")
 
     assert_error(reply, 404)
@@ -206,7 +200,7 @@ async def test_s71_approvals_of_a_workspace_that_the_account_has_left_meanwhile_
 async def test_approvals_are_answered_with_as_many_looks_at_the_workspaces_however_many_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_changed_meanwhile: bool
 ) -> None:
-    page, admitted_to = Approvals.page, vars(Caller)["admitted_to"].fget
+    admitted_to = vars(Caller)["admitted_to"].fget
     looks = list[Caller]()
 
     def look(caller: Caller) -> Any:
@@ -219,17 +213,13 @@ async def test_approvals_are_answered_with_as_many_looks_at_the_workspaces_howev
             assert (await team.omar.request("POST", "/api/v1/workspaces", {"name": name})).status == 201
 
         async def looks_with_another(name: str) -> int:
-            async def read_slowly(*args: Any, **options: Any) -> Any:
-                found = await page(*args, **options)
+            async def change() -> None:
                 if is_changed_meanwhile:
-                    # Another task, as that of another connection.
-                    await asyncio.create_task(create(f"{name} too"))
-                return found
+                    await create(f"{name} too")
 
             await create(name)
             looks.clear()
-            with monkeypatch.context() as counting:
-                counting.setattr(Approvals, "page", read_slowly)
+            with meanwhile(Approvals, "page", change), monkeypatch.context() as counting:
                 counting.setattr(Caller, "admitted_to", property(look))
                 assert (await team.omar.request("GET", "/api/v1/approvals")).status == 200
             return len(looks)
@@ -238,21 +228,12 @@ async def test_approvals_are_answered_with_as_many_looks_at_the_workspaces_howev
 
 
 async def test_s71_no_execution_starts_whose_member_was_removed_while_its_input_was_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    check = InputForms.check
-
     async with team_at(tmp_path) as team:
         id = await team.join("operator")
         flow = await team.flow()
-
-        async def check_slowly(*args: Any) -> Any:
-            # Another task, as that of another connection.
-            await asyncio.create_task(remove_omar(team, id))
-            return await check(*args)
-
-        with monkeypatch.context() as slow:
-            slow.setattr(InputForms, "check", check_slowly)
+        with meanwhile(InputForms, "check", lambda: remove_omar(team, id), first=True):
             reply = await team.omar.request("POST", f"/api/v1/flows/{flow}/run", {})
         started = await team.mara.request("GET", "/api/v1/executions", **{HEADER: team.id})
 
@@ -260,57 +241,32 @@ async def test_s71_no_execution_starts_whose_member_was_removed_while_its_input_
     assert started.json["total"] == 0
 
 
-async def test_s71_what_was_read_for_a_member_who_was_removed_meanwhile_is_not_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = Flows.page
-
+async def test_s71_what_was_read_for_a_member_who_was_removed_meanwhile_is_not_answered(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
         id = await team.join("viewer")
         await team.flow()
-
-        async def read_slowly(*args: Any, **options: Any) -> Any:
-            found = await page(*args, **options)
-            # Another task, as that of another connection.
-            await asyncio.create_task(remove_omar(team, id))
-            return found
-
-        with monkeypatch.context() as slow:
-            slow.setattr(Flows, "page", read_slowly)
+        with meanwhile(Flows, "page", lambda: remove_omar(team, id)):
             reply = await team.omar.request("GET", "/api/v1/flows", **{HEADER: team.id})
 
     assert_error(reply, 404)
 
 
 async def test_s71_a_stream_of_a_member_who_was_removed_as_it_began_ends_and_counts_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    admit = OpenStreams.admit
-
     async with team_at(tmp_path) as team:
         id = await team.join("viewer")
         path = f"/api/v1/executions/{await napping(team)}/events"
-
-        async def admit_and_remove(*args: Any, **options: Any) -> OpenStream:
-            stream = await admit(*args, **options)
-            # Another task, as that of another connection.
-            await asyncio.create_task(remove_omar(team, id))
-            return stream
-
-        with monkeypatch.context() as slow:
-            slow.setattr(OpenStreams, "admit", admit_and_remove)
+        with meanwhile(OpenStreams, "admit", lambda: remove_omar(team, id)):
             reply = await team.omar.request("GET", path, Accept="text/event-stream")
-        count = team.accounts.program.streams.count
+        left = team.accounts.program.streams.count
 
-    assert reply.body == b""
-    assert count == 0
+    assert (reply.body, left) == (b"", 0)
 
 
 async def test_a_request_under_way_is_served_after_a_refresh_of_its_token_and_with_a_higher_role(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = Flows.page
-
     async with team_at(tmp_path) as team:
         id = await team.join("viewer")
         flow = await team.flow()
@@ -328,17 +284,7 @@ async def test_a_request_under_way_is_served_after_a_refresh_of_its_token_and_wi
 
         statuses = []
         for change in (promote, lower, refresh):
-
-            async def read_slowly(
-                *args: Any, change: Callable[[], Coroutine[Any, Any, None]] = change, **options: Any
-            ) -> Any:
-                found = await page(*args, **options)
-                # Another task, as that of another connection.
-                await asyncio.create_task(change())
-                return found
-
-            with monkeypatch.context() as slow:
-                slow.setattr(Flows, "page", read_slowly)
+            with meanwhile(Flows, "page", change), monkeypatch.context() as slow:
                 # The session ends at once, as it does for requests that take longer than its last seconds.
                 slow.setattr("flowrunner.services.sessions.REFRESH_GRACE", timedelta(0))
                 reply = await team.omar.request("GET", "/api/v1/flows", **{HEADER: team.id})
@@ -349,30 +295,23 @@ async def test_a_request_under_way_is_served_after_a_refresh_of_its_token_and_wi
 
 
 async def test_s71_a_request_that_takes_long_changes_nothing_after_the_removal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    read = Language.read
-
     async with team_at(tmp_path) as team:
         id = await team.join("editor")
         flows = [{"name": f"F{n}", "definition": f"{RETURN} # {n}"} for n in range(3)]
-        texts = list[str]()
+        reads = count(1)
 
-        async def read_slowly(language: Language, text: str) -> Any:
-            texts.append(text)
-            if len(texts) == 2:
-                # Another task, as that of another connection.
-                await asyncio.create_task(remove_omar(team, id))
-            return await read(language, text)
+        async def remove_at_the_second() -> None:
+            if next(reads) == 2:
+                await remove_omar(team, id)
 
-        with monkeypatch.context() as slow:
-            slow.setattr(Language, "read", read_slowly)
+        with meanwhile(Language, "read", remove_at_the_second, first=True):
             reply = await team.omar.request("POST", "/api/v1/flows:batch", {"flows": flows}, **{HEADER: team.id})
 
         assert await names_of_flows(team) == []
 
-    assert reply.status == 404
-    assert len(texts) == 2
+    assert (reply.status, next(reads)) == (404, 3)
 
 
 async def test_s71_sockets_of_a_removed_member_close_and_those_of_others_stay(tmp_path: Path) -> None:
