@@ -189,6 +189,11 @@ class Stored:
         ]
 
 
+def feed_of(stored: Stored) -> tuple[ExecutionFeed, LocalBroadcast]:
+    broadcast = LocalBroadcast()
+    return ExecutionFeed(stored, broadcast), broadcast  # type: ignore[arg-type] # only summaries are read
+
+
 def published(broadcast: LocalBroadcast, count: int, event: Event | None = None) -> None:
     for number in range(count):
         record = Recorded(1, NOON, event or Completed(result=None), b"{}")
@@ -205,10 +210,19 @@ async def texts(feed: Any) -> list[Any]:
         return [json.loads(message.text) for message in await anext(feed)]
 
 
+async def seen_after(feed: ExecutionFeed, cursor: str) -> list[str]:
+    """Return the ids of the first message to a listener that comes back, which has missed none."""
+    messages = feed.follow([MARA], cursor)
+    assert [message["type"] for message in await texts(messages)] == ["ready"]
+    ids = [message["id"] for message in await texts(messages)]
+    await messages.aclose()
+    return ids
+
+
 @pytest.mark.usefixtures("quick")
 async def test_nothing_is_read_while_nobody_listens_and_each_change_once_for_all() -> None:
-    stored, broadcast = Stored(), LocalBroadcast()
-    feed = ExecutionFeed(stored, broadcast)  # type: ignore[arg-type] # only summaries are read
+    stored = Stored()
+    feed, broadcast = feed_of(stored)
     published(broadcast, 3)
     first, second = feed.follow([MARA], None), feed.follow([MARA, OMAR], None)
     assert [message["type"] for message in [*await texts(first), *await texts(second)]] == ["ready", "ready"]
@@ -226,8 +240,7 @@ async def test_nothing_is_read_while_nobody_listens_and_each_change_once_for_all
 
 @pytest.mark.usefixtures("quick")
 async def test_too_many_changes_at_once_ask_to_read_the_list_again() -> None:
-    broadcast = LocalBroadcast()
-    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    feed, broadcast = feed_of(Stored())
     messages = feed.follow([MARA], None)
     (ready,) = await texts(messages)
     published(broadcast, 1001)
@@ -248,8 +261,7 @@ async def test_who_comes_back_after_more_messages_than_are_kept_reads_the_list_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(execution_feed, "_KEPT_MESSAGES", 3)
-    broadcast = LocalBroadcast()
-    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    feed, broadcast = feed_of(Stored())
     messages = feed.follow([MARA, OMAR], None)
     (ready,) = await texts(messages)
     published(broadcast, 4)
@@ -269,8 +281,7 @@ async def test_who_comes_back_after_more_messages_than_are_kept_reads_the_list_a
 @pytest.mark.usefixtures("quick")
 async def test_all_that_changes_together_is_sent_in_however_many_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution_feed, "_READ_TOGETHER", 2)
-    broadcast = LocalBroadcast()
-    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    feed, broadcast = feed_of(Stored())
     messages = feed.follow([MARA, OMAR], None)
     await texts(messages)
     published(broadcast, 5)
@@ -285,18 +296,13 @@ async def test_all_that_changes_together_is_sent_in_however_many_portions(monkey
 
 @pytest.mark.usefixtures("quick")
 async def test_what_changes_between_two_listeners_is_sent_to_the_second() -> None:
-    broadcast = LocalBroadcast()
-    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    feed, broadcast = feed_of(Stored())
     first = feed.follow([MARA], None)
     (ready,) = await texts(first)
     await first.aclose()
     published(broadcast, 1, Started(node="a", node_type="log", input={}, cause=REQUESTED))
 
-    second = feed.follow([MARA], ready["cursor"])
-
-    assert [message["type"] for message in await texts(second)] == ["ready"]
-    assert [message["id"] for message in await texts(second)] == ["exec-00000"]
-    await second.aclose()
+    assert await seen_after(feed, ready["cursor"]) == ["exec-00000"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -309,8 +315,7 @@ async def test_what_is_being_read_while_the_last_listener_goes_is_sent_to_the_ne
             await may_answer.wait()
             return await super().summaries(ids)
 
-    broadcast = LocalBroadcast()
-    feed = ExecutionFeed(Slow(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    feed, broadcast = feed_of(Slow())
     first = feed.follow([MARA], None)
     (ready,) = await texts(first)
     published(broadcast, 1)
@@ -319,11 +324,7 @@ async def test_what_is_being_read_while_the_last_listener_goes_is_sent_to_the_ne
     await first.aclose()
     may_answer.set()
 
-    second = feed.follow([MARA], ready["cursor"])
-
-    assert [message["type"] for message in await texts(second)] == ["ready"]
-    assert [message["id"] for message in await texts(second)] == ["exec-00000"]
-    await second.aclose()
+    assert await seen_after(feed, ready["cursor"]) == ["exec-00000"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -342,8 +343,7 @@ async def test_what_is_being_read_is_sent_to_a_listener_that_comes_before_the_re
                 for _ in range(10):
                     await asyncio.sleep(0)
 
-    broadcast = LocalBroadcast()
-    feed = ExecutionFeed(Slow(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    feed, broadcast = feed_of(Slow())
     first = feed.follow([MARA], None)
     (ready,) = await texts(first)
     published(broadcast, 1)
@@ -351,11 +351,7 @@ async def test_what_is_being_read_is_sent_to_a_listener_that_comes_before_the_re
         await is_asked.wait()
     await first.aclose()
 
-    second = feed.follow([MARA], ready["cursor"])
-
-    assert [message["type"] for message in await texts(second)] == ["ready"]
-    assert [message["id"] for message in await texts(second)] == ["exec-00000"]
-    await second.aclose()
+    assert await seen_after(feed, ready["cursor"]) == ["exec-00000"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -367,8 +363,7 @@ async def test_a_summary_that_cannot_be_read_ends_no_feed() -> None:
                 raise KeyError("a status of a newer version")
             return found
 
-    broadcast = LocalBroadcast()
-    feed = ExecutionFeed(Failing(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    feed, broadcast = feed_of(Failing())
     messages = feed.follow([MARA], None)
     await texts(messages)
     published(broadcast, 1)
@@ -384,8 +379,7 @@ async def test_who_comes_back_after_changes_were_no_longer_followed_reads_the_li
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(execution_feed, "_LINGER_SECONDS", 0.0)
-    broadcast = LocalBroadcast()
-    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    feed, broadcast = feed_of(Stored())
     first = feed.follow([MARA], None)
     (ready,) = await texts(first)
     await first.aclose()
