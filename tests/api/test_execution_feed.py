@@ -211,7 +211,7 @@ async def texts(feed: Any) -> list[Any]:
 
 
 async def seen_after(feed: ExecutionFeed, cursor: str) -> list[str]:
-    """Return the ids of the first message to a listener that comes back, which has missed none."""
+    """Return the ids that a listener gets first when it comes back, and check that it need not read the list."""
     messages = feed.follow([MARA], cursor)
     assert [message["type"] for message in await texts(messages)] == ["ready"]
     ids = [message["id"] for message in await texts(messages)]

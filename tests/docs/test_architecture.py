@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from docs.pages import ARCHITECTURE, ROOT, blocks
+from docs.pages import ARCHITECTURE, ROOT, blocks, section
 from flowrunner.domain.events import EVENT_TYPES
 
 SOURCE: Final = ROOT / "src" / "flowrunner"
@@ -39,6 +39,13 @@ def test_every_kind_of_event_is_named() -> None:
     text = ARCHITECTURE.read_text()
 
     assert [kind for kind in EVENT_TYPES if f"`{kind}`" not in text] == []
+
+
+def test_the_modules_that_changes_concern_exist() -> None:
+    named = re.findall(r"`([a-z_0-9/]+\.py)`", section(ARCHITECTURE, "Where a change goes"))
+
+    assert len(named) > 30
+    assert [path for path in named if not (SOURCE / path).exists()] == []
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "domain").rglob("*.py")), ids=lambda path: path.stem)
