@@ -24,6 +24,7 @@ from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
 from flowrunner.storage import surplus
+from flowrunner.storage.callback_deliveries import SqlCallbackDeliveries
 from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
@@ -81,12 +82,12 @@ class Installation:
         # As quick as it may be: what is counted here are requests.
         monkeypatch.setattr(callback_deliveries, "PAUSES", defaultdict(float))
         self.clock, self.network, self.outcomes = SteppingClock(), Network(), Counter[str]()
-        self.store = SqlCallbacks(database)
+        self.store, self.pending = SqlCallbacks(database), SqlCallbackDeliveries(database)
         self.vault = AesVault(SqlSecrets(database), MasterKeys(bytes(32)), self.clock)
         self.journal = SqlJournal(database)
         self.messages = CallbackMessages(SqlExecutions(database), self.journal, SqlFlows(database), public_url=None)
         self.deliveries = CallbackDeliveries(
-            self.store, self.messages, self.vault, self.network, None,
+            self.store, self.pending, self.messages, self.vault, self.network, mailer=None,
             clock=self.clock, draw=lambda: 0.5, on_attempt=lambda outcome: self.outcomes.update([outcome]),
         )  # fmt: skip
 
@@ -106,10 +107,10 @@ class Installation:
             id=DeliveryId(id), workspace_id=view.workspace_id, callback_id=view.id, event=TEST_EVENT, subject="s",
             details={}, noted_at=noted_at, next_at=NOON,
         )  # fmt: skip
-        await self.store.add_delivery(delivery)
+        await self.pending.add(delivery)
 
     async def states(self, view: CallbackView) -> Counter[str]:
-        found, _ = await self.store.deliveries(view.workspace_id, view.id, page=ALL)
+        found, _ = await self.pending.page(view.workspace_id, view.id, page=ALL)
         return Counter(each.state for each in found)
 
     async def get(self, view: CallbackView) -> CallbackView:
@@ -137,7 +138,7 @@ async def test_s74_a_receiver_that_fails_gets_a_bounded_number_of_requests_howev
     for _ in range(5):
         failing = await installation.get(view)
         assert failing.failures == installation.network.asked["http://dead"]
-        due_at, *_ = await installation.store.next_due()
+        due_at, *_ = await installation.pending.next_due()
         assert due_at is not None
         assert due_at > installation.clock.now()
         installation.clock.advance(seconds=(due_at - installation.clock.now()).total_seconds() + 0.01)
@@ -185,7 +186,7 @@ async def test_a_receiver_that_takes_nothing_for_a_day_has_its_callback_disabled
     while (await installation.get(view)).disabled_at is None:
         await installation.deliveries.deliver_due()
         assert installation.clock.now() < begun_at + timedelta(days=1, hours=2), "it is never disabled"
-        due_at, *_ = await installation.store.next_due()
+        due_at, *_ = await installation.pending.next_due()
         if due_at is not None:
             installation.clock.advance(seconds=max(0.0, (due_at - installation.clock.now()).total_seconds()))
 
@@ -193,7 +194,7 @@ async def test_a_receiver_that_takes_nothing_for_a_day_has_its_callback_disabled
     assert installation.clock.now() > begun_at + timedelta(hours=22)
     assert 30 <= installation.network.asked["http://dead"] <= 45
     assert await installation.states(view) == {"failed": 1}
-    (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    (delivery,), _ = await installation.pending.page(MARA, view.id, page=ALL)
     # Nothing of the receiver, and no address of this network.
     assert delivery.error == "connection.refused"
     assert installation.network.asked["http://alive"] == 1
@@ -203,7 +204,7 @@ async def test_a_receiver_that_takes_nothing_for_a_day_has_its_callback_disabled
 async def test_all_that_is_pending_fails_with_its_callback(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowrunner.storage.callbacks._FAILED_AT_ONCE", 2)
+    monkeypatch.setattr("flowrunner.storage.callback_deliveries._FAILED_AT_ONCE", 2)
     installation.network.says("http://gone", 410)
     view = await installation.callback("http://gone", pending=19)
 
@@ -215,7 +216,7 @@ async def test_all_that_is_pending_fails_with_its_callback(
 async def test_what_a_crash_has_left_pending_of_a_disabled_callback_fails(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowrunner.storage.callbacks._FAILED_AT_ONCE", 2)
+    monkeypatch.setattr("flowrunner.storage.callback_deliveries._FAILED_AT_ONCE", 2)
     view = await installation.callback("http://gone", pending=9)
     await installation.store.disable(view.id, at=installation.clock.now(), reason="gone", notice={})
 
@@ -275,7 +276,7 @@ async def test_s63_a_callback_that_breaks_stops_no_other_one(installation: Insta
     await installation.deliveries.deliver_due()
 
     assert await installation.states(right) == {"delivered": 20}
-    (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    (delivery,), _ = await installation.pending.page(MARA, view.id, page=ALL)
     assert (delivery.state, delivery.error, delivery.attempts) == ("pending", "internal", 1)
 
 
@@ -286,7 +287,7 @@ async def test_a_delivery_that_cannot_be_read_fails_alone(installation: Installa
 
     await installation.deliveries.deliver_due()
 
-    found, _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    found, _ = await installation.pending.page(MARA, view.id, page=ALL)
     assert {each.id: (each.state, each.error) for each in found} == {
         "http://right-0": ("delivered", None),
         "http://right-1": ("failed", "unreadable"),
@@ -341,7 +342,7 @@ async def test_an_attempt_that_cannot_be_recorded_cuts_off_no_message_that_is_be
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callback_deliveries, "_seconds_after_outages", lambda outages: 0.0)
-    is_recorded, record = asyncio.Event(), installation.store.record
+    is_recorded, record = asyncio.Event(), installation.pending.record
     refused: list[DeliveryId] = []
 
     async def record_later(attempt: DeliveryAttempt) -> None:
@@ -362,7 +363,7 @@ async def test_an_attempt_that_cannot_be_recorded_cuts_off_no_message_that_is_be
     installation.network.says("http://quick", 200)
     quick = installation.network.answers["http://quick"]
     installation.network.answers |= {"http://slow": answer_late, "http://quick": answer_the_first_at_once}
-    monkeypatch.setattr(installation.store, "record", record_later)
+    monkeypatch.setattr(installation.pending, "record", record_later)
     views = [
         await installation.callback("http://quick", pending=2),
         await installation.callback("http://slow", pending=1),
@@ -475,7 +476,7 @@ async def test_a_callback_that_another_process_has_paused_meanwhile_is_not_sent(
     await asyncio.gather(running, return_exceptions=True)
 
     now = installation.clock.now()
-    await installation.store.record(
+    await installation.pending.record(
         DeliveryAttempt(
             id=DeliveryId("http://b-0"), callback_id=waiting.id, at=now, has_succeeded=False, retry_until=now,
             next_at=now, paused_until=now + timedelta(hours=1), error="timeout",
@@ -492,13 +493,13 @@ async def test_callbacks_that_are_due_are_not_listed_again_for_each_that_ends(
 ) -> None:
     monkeypatch.setattr(waiting_callbacks, "AT_ONCE", 1)
     monkeypatch.setattr(callback_deliveries, "LOOK_SECONDS", PATIENCE_SECONDS)
-    list_due, looks = installation.store.due_callbacks, []
+    list_due, looks = installation.pending.due_callbacks, []
 
     async def due_callbacks(**wanted: Any) -> Any:
         looks.append(wanted)
         return await list_due(**wanted)
 
-    monkeypatch.setattr(installation.store, "due_callbacks", due_callbacks)
+    monkeypatch.setattr(installation.pending, "due_callbacks", due_callbacks)
     for n in range(8):
         installation.network.says(f"http://a{n}", 200)
         await installation.callback(f"http://a{n}", pending=1)
@@ -594,7 +595,7 @@ async def test_a_receiver_may_ask_for_more_time_and_not_for_less(
         installation.clock.advance(hours=1)
         await installation.deliveries.deliver_due()
 
-    (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    (delivery,), _ = await installation.pending.page(MARA, view.id, page=ALL)
     assert delivery.next_at is not None
     assert seconds - 1 <= (delivery.next_at - installation.clock.now()).total_seconds() <= seconds + 1
 
@@ -606,7 +607,7 @@ async def test_a_receiver_that_is_elsewhere_has_not_taken_a_message(installation
 
     await installation.deliveries.deliver_due()
 
-    (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    (delivery,), _ = await installation.pending.page(MARA, view.id, page=ALL)
     assert (delivery.state, delivery.status_code, delivery.error) == ("pending", status, f"http.{status}")
 
 
@@ -675,14 +676,14 @@ async def test_a_purge_goes_on_after_a_callback_that_somebody_has_deleted_meanwh
 ) -> None:
     views = [await installation.callback(f"http://{n}", pending=1) for n in range(2)]
     change(tmp_path / "flowrunner.db", f"UPDATE workspaces SET deleted_at = 0 WHERE id = '{MARA}'")
-    look = installation.store.some_deliveries
+    look = installation.pending.some
 
     async def delete_first(workspace_id: WorkspaceId, id: CallbackId, *, limit: int) -> Sequence[DeliveryId]:
         if id == views[0].id:
             await installation.store.delete(workspace_id, id)
         return await look(workspace_id, id, limit=limit)
 
-    monkeypatch.setattr(installation.store, "some_deliveries", delete_first)
+    monkeypatch.setattr(installation.pending, "some", delete_first)
 
     await installation.deliveries.purge()
 

@@ -7,6 +7,7 @@ import pytest
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.services.callbacks import CallbackChange, Callbacks
+from flowrunner.storage.callback_deliveries import SqlCallbackDeliveries
 from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.flows import SqlFlows
 from support.dependencies import Machine
@@ -14,9 +15,10 @@ from support.dependencies import Machine
 
 def callbacks_of(engine: Machine) -> Callbacks:
     deps: Any = engine.deps
-    deliveries: Any = None
+    sender: Any = None
     return Callbacks(
-        SqlCallbacks(engine.database), SqlFlows(engine.database), deliveries, deps.vault, engine.clock,
+        SqlCallbacks(engine.database), SqlCallbackDeliveries(engine.database), SqlFlows(engine.database), sender,
+        deps.vault, clock=engine.clock,
         sends_mail=False, refusal=lambda url: None,
     )  # fmt: skip
 

@@ -23,7 +23,13 @@ from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
-from flowrunner.storage.callbacks import DUE_CALLBACKS, NEXT_DUE, SqlCallbacks, notify_callbacks
+from flowrunner.storage.callback_deliveries import (
+    DUE_CALLBACKS,
+    NEXT_DUE,
+    SqlCallbackDeliveries,
+    notify_callbacks,
+)
+from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
@@ -70,14 +76,27 @@ def callbacks(database: Database, journal: SqlJournal) -> SqlCallbacks:
     return SqlCallbacks(database)
 
 
+@pytest.fixture
+def deliveries(database: Database) -> SqlCallbackDeliveries:
+    return SqlCallbackDeliveries(database)
+
+
+def sender(callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, clock: SteppingClock) -> CallbackDeliveries:
+    """Return the service that deletes deliveries, which sends nothing."""
+    unused: Any = None
+    return CallbackDeliveries(
+        callbacks, deliveries, unused, unused, unused, mailer=None, clock=clock, draw=unused, on_attempt=unused
+    )
+
+
 async def create(callbacks: SqlCallbacks, id: str = "callback-1", **fields: Any) -> CallbackView:
     view = callback(id, **fields)
     await callbacks.create(view, sealing(b"sealed " + id.encode(), id), most=10)
     return view
 
 
-async def told(callbacks: SqlCallbacks, id: str = "callback-1") -> list[tuple[str, str | None]]:
-    found, _ = await callbacks.deliveries(MARA, CallbackId(id), page=ALL)
+async def told(deliveries: SqlCallbackDeliveries, id: str = "callback-1") -> list[tuple[str, str | None]]:
+    found, _ = await deliveries.page(MARA, CallbackId(id), page=ALL)
     return sorted((delivery.event, delivery.execution_id) for delivery in found)
 
 
@@ -155,7 +174,9 @@ async def test_data_keys_seal_callbacks_again(callbacks: SqlCallbacks, database:
     assert (after.sealed, after.key_version) == (b"again", before.key_version + 1)
 
 
-async def test_a_commit_tells_of_ends_waits_and_approvals(callbacks: SqlCallbacks, journal: SqlJournal) -> None:
+async def test_a_commit_tells_of_ends_waits_and_approvals(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, journal: SqlJournal
+) -> None:
     await create(callbacks)
     epoch = await journal.claim()
     for id in ("e1", "e2", "e3"):
@@ -167,20 +188,22 @@ async def test_a_commit_tells_of_ends_waits_and_approvals(callbacks: SqlCallback
     again = following("e2", log_line(), epoch=epoch, after=3)
     await journal.append(replace(again, summary=replace(summary, approval_at=NOON + timedelta(seconds=1))))
 
-    assert await told(callbacks) == [
+    assert await told(deliveries) == [
         ("approval.requested", "e2"), ("approval.requested", "e2"), ("execution.completed", "e1"),
         ("execution.waiting", "e2"),
     ]  # fmt: skip
 
 
-async def test_a_rejected_commit_tells_nothing(callbacks: SqlCallbacks, journal: SqlJournal) -> None:
+async def test_a_rejected_commit_tells_nothing(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, journal: SqlJournal
+) -> None:
     await create(callbacks)
     epoch = await journal.claim()
     await journal.append(creation("e1", epoch=epoch))
     with pytest.raises(Exception, match="moved on"):
         await journal.append(completion("e1", epoch=epoch, after=7))
 
-    assert await told(callbacks) == []
+    assert await told(deliveries) == []
 
 
 @pytest.mark.parametrize(
@@ -207,11 +230,13 @@ async def test_only_what_is_wanted_is_told(
         await journal.append(creation(f"e-{n}", epoch=epoch, flow_id=f"flow-{n}"))
         await journal.append(completion(f"e-{n}", epoch=epoch))
 
-    found, _ = await callbacks.deliveries(view.workspace_id, view.id, page=ALL)
+    found, _ = await SqlCallbackDeliveries(callbacks._database).page(view.workspace_id, view.id, page=ALL)
     assert sorted(str(delivery.execution_id) for delivery in found) == wanted
 
 
-async def test_other_events_are_told_in_their_transaction(callbacks: SqlCallbacks, database: Database) -> None:
+async def test_other_events_are_told_in_their_transaction(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, database: Database
+) -> None:
     await create(callbacks, events=("trigger.paused",), flow_id=FlowId("flow-1"))
     await create(callbacks, "callback-2", events=("trigger.paused",))
 
@@ -231,19 +256,21 @@ async def test_other_events_are_told_in_their_transaction(callbacks: SqlCallback
     with pytest.raises(ZeroDivisionError):
         await pause("flow-1", fails=True)
 
-    (delivery,), _ = await callbacks.deliveries(MARA, CallbackId("callback-1"), page=ALL)
+    (delivery,), _ = await deliveries.page(MARA, CallbackId("callback-1"), page=ALL)
     assert (delivery.event, delivery.subject, delivery.details, delivery.noted_at) == (
         "trigger.paused", "t-1", {"é": 1}, NOON,
     )  # fmt: skip
-    assert len(await told(callbacks, "callback-2")) == 2
+    assert len(await told(deliveries, "callback-2")) == 2
 
 
 def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-async def add(callbacks: SqlCallbacks, id: str, *, next_at: float | None = 0, callback: str = "callback-1") -> None:
-    await callbacks.add_delivery(
+async def add(
+    deliveries: SqlCallbackDeliveries, id: str, *, next_at: float | None = 0, callback: str = "callback-1"
+) -> None:
+    await deliveries.add(
         DeliveryView(
             id=DeliveryId(id),
             workspace_id=MARA,
@@ -275,59 +302,65 @@ def attempt(id: str, seconds: float, **fields: Any) -> DeliveryAttempt:
     return replace(outcome, **fields)
 
 
-async def test_what_is_due_is_found_by_its_time_and_not_during_a_pause(callbacks: SqlCallbacks) -> None:
-    assert await callbacks.next_due() == (None, False, None)
+async def test_what_is_due_is_found_by_its_time_and_not_during_a_pause(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries
+) -> None:
+    assert await deliveries.next_due() == (None, False, None)
     await create(callbacks)
-    assert await callbacks.next_due() == (None, True, None)
+    assert await deliveries.next_due() == (None, True, None)
     for id, seconds in (("d2", 2), ("d1", 1), ("d9", 9)):
-        await add(callbacks, id, next_at=seconds)
+        await add(deliveries, id, next_at=seconds)
 
-    assert await callbacks.next_due() == (at(1), True, None)
-    assert (await callbacks.due_callbacks(now=at(0.5)))[0] == []
-    assert (await callbacks.due_callbacks(now=at(1)))[0] == [(MARA, "callback-1")]
-    assert [each.id for each in await callbacks.due(CallbackId("callback-1"), now=at(5), limit=9)] == ["d1", "d2"]
-    await callbacks.record(attempt("d1", 3, next_at=at(4), paused_until=at(8), error="http.500", status_code=500))
-    assert await callbacks.next_due() == (at(8), True, None)
-    assert (await callbacks.due_callbacks(now=at(7)))[0] == []
+    assert await deliveries.next_due() == (at(1), True, None)
+    assert (await deliveries.due_callbacks(now=at(0.5)))[0] == []
+    assert (await deliveries.due_callbacks(now=at(1)))[0] == [(MARA, "callback-1")]
+    assert [each.id for each in await deliveries.due(CallbackId("callback-1"), now=at(5), limit=9)] == ["d1", "d2"]
+    await deliveries.record(attempt("d1", 3, next_at=at(4), paused_until=at(8), error="http.500", status_code=500))
+    assert await deliveries.next_due() == (at(8), True, None)
+    assert (await deliveries.due_callbacks(now=at(7)))[0] == []
 
 
-async def test_callbacks_that_are_due_are_found_in_all_workspaces(callbacks: SqlCallbacks) -> None:
+async def test_callbacks_that_are_due_are_found_in_all_workspaces(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries
+) -> None:
     for n in range(5):
         await create(callbacks, f"callback-{n}")
-        await add(callbacks, f"delivery-{n}", callback=f"callback-{n}", next_at=n)
+        await add(deliveries, f"delivery-{n}", callback=f"callback-{n}", next_at=n)
     await create(callbacks, "callback-9", workspace_id=OMAR)
-    await add(callbacks, "delivery-9", callback="callback-9")
+    await add(deliveries, "delivery-9", callback="callback-9")
 
-    assert await callbacks.due_callbacks(now=at(1)) == (
+    assert await deliveries.due_callbacks(now=at(1)) == (
         [(MARA, "callback-0"), (MARA, "callback-1"), (OMAR, "callback-9")], None
     )  # fmt: skip
-    assert [await callbacks.next_due(after=CallbackId(f"callback-{n}"), limit=2) for n in (1, 3, 9)] == [
+    assert [await deliveries.next_due(after=CallbackId(f"callback-{n}"), limit=2) for n in (1, 3, 9)] == [
         (at(2), True, "callback-3"), (at(0), True, "callback-9"), (None, True, None),
     ]  # fmt: skip
     found = []
     after: CallbackId | None = CallbackId("")
     while after is not None:
-        due, after = await callbacks.due_callbacks(now=at(1), after=after, limit=2)
+        due, after = await deliveries.due_callbacks(now=at(1), after=after, limit=2)
         found.append([id for _, id in due])
     assert found == [["callback-0", "callback-1"], [], ["callback-9"], []]
 
 
-async def test_attempts_are_counted_for_the_delivery_and_its_callback(callbacks: SqlCallbacks) -> None:
+async def test_attempts_are_counted_for_the_delivery_and_its_callback(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries
+) -> None:
     view = await create(callbacks)
     for id in ("d1", "d2", "d3"):
-        await add(callbacks, id)
+        await add(deliveries, id)
 
-    await callbacks.record(attempt("d1", 1, next_at=at(5), error="timeout"))
-    await callbacks.record(attempt("d2", 2, error="http.500", status_code=500))
-    await callbacks.record(attempt("d3", 2, error="template", is_of_receiver=False))
+    await deliveries.record(attempt("d1", 1, next_at=at(5), error="timeout"))
+    await deliveries.record(attempt("d2", 2, error="http.500", status_code=500))
+    await deliveries.record(attempt("d3", 2, error="template", is_of_receiver=False))
     failing = (await callbacks.get(MARA, view.id)).view
     assert (failing.failures, failing.failing_since) == (2, at(1))
     assert failing.last_error in ("http.500", "template")
-    await callbacks.record(attempt("d1", 6, has_succeeded=True, status_code=204))
+    await deliveries.record(attempt("d1", 6, has_succeeded=True, status_code=204))
     # A second process that has delivered it, too, changes nothing any more.
-    await callbacks.record(attempt("d1", 7, next_at=at(9), error="timeout", is_of_receiver=False))
+    await deliveries.record(attempt("d1", 7, next_at=at(9), error="timeout", is_of_receiver=False))
 
-    found, _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+    found, _ = await deliveries.page(MARA, view.id, page=ALL)
     assert {each.id: (each.state, each.attempts, each.error, each.next_at) for each in found} == {
         "d1": ("delivered", 2, None, None),
         "d2": ("failed", 1, "http.500", None),
@@ -338,35 +371,39 @@ async def test_attempts_are_counted_for_the_delivery_and_its_callback(callbacks:
     assert (await callbacks.page(MARA, page=ALL)) == ([healthy], 1)
 
 
-async def test_a_callback_that_begins_anew_does_not_wait_for_the_end_of_its_pause(callbacks: SqlCallbacks) -> None:
+async def test_a_callback_that_begins_anew_does_not_wait_for_the_end_of_its_pause(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries
+) -> None:
     view = await create(callbacks)
-    await add(callbacks, "d1")
-    await callbacks.record(attempt("d1", 1, next_at=at(2), paused_until=at(3600), error="timeout"))
+    await add(deliveries, "d1")
+    await deliveries.record(attempt("d1", 1, next_at=at(2), paused_until=at(3600), error="timeout"))
 
     for fields, due in ({"name": "N"}, []), ({"failures": 0, "failing_since": None}, [(MARA, view.id)]):
         await callbacks.change(MARA, view.id, lambda before, fields=fields: replace(before, **fields))  # type: ignore[misc]
-        assert (await callbacks.due_callbacks(now=at(5)))[0] == due
+        assert (await deliveries.due_callbacks(now=at(5)))[0] == due
 
 
-async def test_a_delivery_is_made_due_again(callbacks: SqlCallbacks) -> None:
+async def test_a_delivery_is_made_due_again(callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries) -> None:
     view = await create(callbacks)
-    await add(callbacks, "d1")
-    await callbacks.record(attempt("d1", 1, error="timeout"))
+    await add(deliveries, "d1")
+    await deliveries.record(attempt("d1", 1, error="timeout"))
 
-    again = await callbacks.redeliver(MARA, view.id, DeliveryId("d1"))
+    again = await deliveries.redeliver(MARA, view.id, DeliveryId("d1"))
 
     # It is tried for another day, and not only until the end of the first one.
     assert (again.state, again.attempts, again.retry_until, again.error) == ("pending", 0, None, None)
-    assert [due.id for due in await callbacks.due(view.id, now=at(1), limit=9)] == ["d1"]
+    assert [due.id for due in await deliveries.due(view.id, now=at(1), limit=9)] == ["d1"]
     for workspace, callback_id, id in ((OMAR, view.id, "d1"), (MARA, CallbackId("x"), "d1"), (MARA, view.id, "d2")):
         with pytest.raises(NotFound, match="Delivery not found"):
-            await callbacks.redeliver(workspace, callback_id, DeliveryId(id))
+            await deliveries.redeliver(workspace, callback_id, DeliveryId(id))
 
 
-async def test_a_disabled_callback_gives_up_what_is_pending_and_others_are_told_once(callbacks: SqlCallbacks) -> None:
+async def test_a_disabled_callback_gives_up_what_is_pending_and_others_are_told_once(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries
+) -> None:
     view = await create(callbacks)
     other = await create(callbacks, "callback-2", events=("callback.disabled",))
-    await add(callbacks, "d1")
+    await add(deliveries, "d1")
 
     entry = act(None, "callback.disabled", "callback", view.id, at=at(1), workspace_id=MARA)
     for id in (view.id, view.id, CallbackId("callback-deleted")):
@@ -374,51 +411,50 @@ async def test_a_disabled_callback_gives_up_what_is_pending_and_others_are_told_
 
     found = (await callbacks.get(MARA, view.id)).view
     assert (found.disabled_at, found.disabled_reason) == (at(1), "gone")
-    (delivery,), _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+    (delivery,), _ = await deliveries.page(MARA, view.id, page=ALL)
     assert (delivery.state, delivery.error) == ("failed", "callback.disabled")
-    assert await told(callbacks, other.id) == [("callback.disabled", None)]
+    assert await told(deliveries, other.id) == [("callback.disabled", None)]
     logged = await SqlAudit(callbacks._database).page(AuditFilter(), ALL)
     assert [row.entry.object for row in logged.items] == [("callback", view.id)]
 
 
 async def test_what_is_pending_of_a_disabled_callback_fails_in_short_commits(
-    callbacks: SqlCallbacks, monkeypatch: pytest.MonkeyPatch
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowrunner.storage.callbacks._FAILED_AT_ONCE", 2)
+    monkeypatch.setattr("flowrunner.storage.callback_deliveries._FAILED_AT_ONCE", 2)
     view, other = await create(callbacks), await create(callbacks, "callback-2")
     for number in range(5):
-        await add(callbacks, f"d{number}")
+        await add(deliveries, f"d{number}")
 
     async def failed() -> int:
-        found, _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+        found, _ = await deliveries.page(MARA, view.id, page=ALL)
         return sum(delivery.state == "failed" for delivery in found)
 
-    assert not await callbacks.fail_pending(view.id, at=at(1), disabled_before=at(0))
+    assert not await deliveries.fail_pending(view.id, at=at(1), disabled_before=at(0))
     await callbacks.disable(view.id, at=at(1), reason="gone", notice={})
-    at_first, given_up = await failed(), await callbacks.given_up(disabled_before=at(0))
+    at_first, given_up = await failed(), await deliveries.given_up(disabled_before=at(0))
     # It is enabled again meanwhile.
     await callbacks.change(MARA, view.id, lambda before: replace(before, disabled_at=None, disabled_reason=None))
-    assert not await callbacks.fail_pending(view.id, at=at(1), disabled_before=at(0))
+    assert not await deliveries.fail_pending(view.id, at=at(1), disabled_before=at(0))
     await callbacks.disable(view.id, at=at(1), reason="gone", notice={})
-    has_more = [await callbacks.fail_pending(view.id, at=at(1), disabled_before=at(0)) for _ in range(2)]
+    has_more = [await deliveries.fail_pending(view.id, at=at(1), disabled_before=at(0)) for _ in range(2)]
 
     assert (at_first, given_up) == (2, [view.id])
     assert has_more == [False, False]
-    assert (await failed(), await callbacks.given_up(disabled_before=at(0))) == (5, [])
+    assert (await failed(), await deliveries.given_up(disabled_before=at(0))) == (5, [])
     assert other.id not in given_up
 
 
 async def test_what_is_pending_of_a_callback_that_a_person_disabled_fails_after_a_day(
-    callbacks: SqlCallbacks, path: Place
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, path: Place
 ) -> None:
-    unused = cast("Any", None)
     for id, disabled in (("callback-1", NOON), ("callback-2", NOON - timedelta(minutes=2)), ("callback-3", None)):
         await create(callbacks, id)
-        await add(callbacks, f"d{id[-1]}", callback=id)
+        await add(deliveries, f"d{id[-1]}", callback=id)
         await callbacks.change(MARA, CallbackId(id), lambda before, at=disabled: replace(before, disabled_at=at))  # type: ignore[misc] # a default
     clock = SteppingClock(NOON + timedelta(days=1, minutes=-1))
 
-    await CallbackDeliveries(callbacks, *[unused] * 4, clock=clock, draw=unused, on_attempt=unused).purge()
+    await sender(callbacks, deliveries, clock).purge()
 
     assert rows_of(path, "SELECT id, state, error FROM callback_deliveries ORDER BY id") == [
         ("d1", "pending", None), ("d2", "failed", "callback.disabled"), ("d3", "pending", None),
@@ -447,42 +483,44 @@ async def test_a_look_for_due_callbacks_costs_what_is_pending(
 
 @pytest.mark.only("postgres")
 async def test_a_message_that_is_delivered_while_its_callback_is_given_up_stays_delivered(
-    callbacks: SqlCallbacks, path: str
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, path: str
 ) -> None:
     view = await create(callbacks)
-    await add(callbacks, "d1")
+    await add(deliveries, "d1")
     change(path, "UPDATE callbacks SET disabled_at = 1, disabled_reason = 'gone'")
     other = await asyncpg.connect(path)
     try:
         async with other.transaction():
             await other.execute("UPDATE callback_deliveries SET state = 'delivered', next_at = NULL")
-            failing = asyncio.create_task(callbacks.fail_pending(view.id, at=at(1), disabled_before=at(0)))
+            failing = asyncio.create_task(deliveries.fail_pending(view.id, at=at(1), disabled_before=at(0)))
             await until_somebody_waits_for_a_row(path)
         await failing
     finally:
         await other.close()
 
-    found, _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+    found, _ = await deliveries.page(MARA, view.id, page=ALL)
     assert [delivery.state for delivery in found] == ["delivered"]
 
 
-async def test_old_deliveries_and_those_beyond_the_newest_are_deleted(callbacks: SqlCallbacks, path: Place) -> None:
+async def test_old_deliveries_and_those_beyond_the_newest_are_deleted(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, path: Place
+) -> None:
     view = await create(callbacks)
     for n in range(6):
-        await add(callbacks, f"d{n}", next_at=0 if n == 0 else None)
+        await add(deliveries, f"d{n}", next_at=0 if n == 0 else None)
         change(path, "UPDATE callback_deliveries SET noted_at = noted_at + ? WHERE id = ?", n, f"d{n}")
     change(path, "UPDATE callback_deliveries SET last_at = 0 WHERE id = 'd5'")
 
-    (old,) = await callbacks.old(before=at(-1), limit=100)
-    await callbacks.delete_ended([old])
-    surplus, last = await callbacks.surplus(after=CallbackId(""), most=2, limit=100)
-    await callbacks.delete_ended(surplus)
+    (old,) = await deliveries.old(before=at(-1), limit=100)
+    await deliveries.delete_ended([old])
+    surplus, last = await deliveries.surplus(after=CallbackId(""), most=2, limit=100)
+    await deliveries.delete_ended(surplus)
 
     assert (old, surplus, last) == ("d5", ["d1", "d2"], None)
-    found, total = await callbacks.deliveries(MARA, view.id, page=Page(limit=2, offset=1))
+    found, total = await deliveries.page(MARA, view.id, page=Page(limit=2, offset=1))
     # d5 was old and d1 beyond the newest; what is pending stays.
     assert ([each.id for each in found], total) == (["d3", "d0"], 3)
-    assert await callbacks.surplus(after=CallbackId(""), most=3, limit=100) == ([], None)
+    assert await deliveries.surplus(after=CallbackId(""), most=3, limit=100) == ([], None)
 
 
 async def test_the_deletion_of_deliveries_keeps_no_write_waiting_for_a_look_at_all_of_them(
@@ -493,15 +531,9 @@ async def test_the_deletion_of_deliveries_keeps_no_write_waiting_for_a_look_at_a
     for n in range(10):
         add_many(path, f"callback-{n}", 1041 if n == 5 else 1000)
     gather_statistics(path)
-    counted, unused = WritesCounted(database), cast("Any", None)
+    counted: Any = WritesCounted(database)
 
-    await CallbackDeliveries(
-        SqlCallbacks(cast("Any", counted)),
-        *[unused] * 4,
-        clock=SteppingClock(NOON),
-        draw=unused,
-        on_attempt=unused,
-    ).purge()
+    await sender(SqlCallbacks(counted), SqlCallbackDeliveries(counted), SteppingClock(NOON)).purge()
 
     # The newest 1,000 of each.
     assert rows_of(path, "SELECT count(*) FROM callback_deliveries") == [(10_000,)]
@@ -510,15 +542,24 @@ async def test_the_deletion_of_deliveries_keeps_no_write_waiting_for_a_look_at_a
 
 
 async def test_the_deliveries_of_a_callback_are_deleted_in_short_commits_before_it(
-    callbacks: SqlCallbacks, database: Database, path: Place, monkeypatch: pytest.MonkeyPatch
+    callbacks: SqlCallbacks,
+    deliveries: SqlCallbackDeliveries,
+    database: Database,
+    path: Place,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for id in ("callback-1", "callback-2"):
         await create(callbacks, id)
     add_many(path, "callback-1", 3_000)
-    await add(callbacks, "other", callback="callback-2")
-    unused, write, left = cast("Any", None), database.write, [3_000]
+    await add(deliveries, "other", callback="callback-2")
+    write, left = database.write, [3_000]
     service = Callbacks(
-        callbacks, unused, unused, unused, SteppingClock(NOON), sends_mail=False, refusal=lambda _: None
+        callbacks,
+        deliveries,
+        *[cast("Any", None)] * 3,
+        clock=SteppingClock(NOON),
+        sends_mail=False,
+        refusal=lambda _: None,
     )
 
     async def counted(function: Any, **more: Any) -> Any:
@@ -540,7 +581,11 @@ async def test_the_deliveries_of_a_callback_are_deleted_in_short_commits_before_
 
 
 async def test_the_deliveries_of_a_deleted_workspace_are_deleted_in_short_commits_after_it(
-    callbacks: SqlCallbacks, database: Database, path: Place, monkeypatch: pytest.MonkeyPatch
+    callbacks: SqlCallbacks,
+    deliveries: SqlCallbackDeliveries,
+    database: Database,
+    path: Place,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await create(callbacks, "callback-1")
     await create(callbacks, "callback-2", workspace_id=OMAR)
@@ -548,7 +593,7 @@ async def test_the_deliveries_of_a_deleted_workspace_are_deleted_in_short_commit
     add_many(path, "callback-2", 3_000)
     change(path, "UPDATE callback_deliveries SET workspace_id = ? WHERE callback_id = 'callback-2'", OMAR)
     change(path, "UPDATE callback_deliveries SET state = 'pending', next_at = 0 WHERE id = 'callback-2-7'")
-    unused, write, left = cast("Any", None), database.write, [3_000]
+    write, left = database.write, [3_000]
     clock = SteppingClock(NOON)
 
     async def counted(function: Any, **more: Any) -> Any:
@@ -562,48 +607,54 @@ async def test_the_deliveries_of_a_deleted_workspace_are_deleted_in_short_commit
 
     assert left == [3_000, 3_000]
     # Nothing is sent, and nothing is left that anything could be sent with.
-    assert (await callbacks.due_callbacks(now=NOON))[0] == []
+    assert (await deliveries.due_callbacks(now=NOON))[0] == []
     assert rows_of(path, "SELECT name, address, length(sealed) FROM callbacks WHERE id = 'callback-2'") == [("", "", 0)]
     with pytest.raises(NotFound):
         await callbacks.get(OMAR, CallbackId("callback-2"))
-    await CallbackDeliveries(callbacks, *[unused] * 4, clock=clock, draw=unused, on_attempt=unused).purge()
+    await sender(callbacks, deliveries, clock).purge()
     assert left[-1] == 0
     assert max(before - after for before, after in pairwise(left)) <= 500
     assert rows_of(path, "SELECT id FROM callbacks") == [("callback-1",)]
     assert rows_of(path, "SELECT callback_id FROM callback_deliveries") == [("callback-1",)]
 
 
-async def test_a_delivery_that_is_due_again_is_not_deleted(callbacks: SqlCallbacks, path: Place) -> None:
+async def test_a_delivery_that_is_due_again_is_not_deleted(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, path: Place
+) -> None:
     view = await create(callbacks)
-    await add(callbacks, "d1", next_at=None)
+    await add(deliveries, "d1", next_at=None)
     change(path, "UPDATE callback_deliveries SET last_at = 0")
-    found = await callbacks.old(before=NOON, limit=100)
-    await callbacks.redeliver(MARA, view.id, found[0])
+    found = await deliveries.old(before=NOON, limit=100)
+    await deliveries.redeliver(MARA, view.id, found[0])
 
-    await callbacks.delete_ended(found)
+    await deliveries.delete_ended(found)
 
-    (kept,), _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+    (kept,), _ = await deliveries.page(MARA, view.id, page=ALL)
     assert (kept.id, kept.state) == ("d1", "pending")
 
 
-async def test_pages_have_each_of_the_deliveries_that_were_noted_in_one_millisecond(callbacks: SqlCallbacks) -> None:
+async def test_pages_have_each_of_the_deliveries_that_were_noted_in_one_millisecond(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries
+) -> None:
     view = await create(callbacks)
     for n in range(3):
-        await add(callbacks, f"d{n}")
-    (first, *_), _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+        await add(deliveries, f"d{n}")
+    (first, *_), _ = await deliveries.page(MARA, view.id, page=ALL)
 
     after = [None, *(f"{to_ms(first.noted_at)}:d{n}" for n in (2, 1, 0))]
-    pages = [await callbacks.deliveries(MARA, view.id, page=Page(limit=1, cursor=cursor)) for cursor in after]
+    pages = [await deliveries.page(MARA, view.id, page=Page(limit=1, cursor=cursor)) for cursor in after]
 
     assert [[one.id for one in found] for found, _ in pages] == [["d2"], ["d1"], ["d0"], []]
 
 
-async def test_a_deletion_takes_the_deliveries_along(callbacks: SqlCallbacks, path: Place) -> None:
+async def test_a_deletion_takes_the_deliveries_along(
+    callbacks: SqlCallbacks, deliveries: SqlCallbackDeliveries, path: Place
+) -> None:
     view = await create(callbacks)
-    await add(callbacks, "d1")
+    await add(deliveries, "d1")
     with pytest.raises(NotFound):
         await callbacks.delete(OMAR, view.id)
-    assert len(await told(callbacks)) == 1
+    assert len(await told(deliveries)) == 1
 
     await callbacks.delete(MARA, view.id)
 

@@ -24,6 +24,7 @@ from flowrunner.ports.callbacks import CallbackId
 from flowrunner.ports.hooks import HookDeliveryId
 from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.callback_deliveries import SqlCallbackDeliveries
 from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.database import Database
@@ -165,7 +166,7 @@ CASES: Final = {
     ),
     "delivery of a callback": Case(
         "callback_deliveries",
-        lambda db: first(SqlCallbacks(db).deliveries(WORKSPACE, CallbackId("callback-1"), page=PAGE)),
+        lambda db: first(SqlCallbackDeliveries(db).page(WORKSPACE, CallbackId("callback-1"), page=PAGE)),
         {"is_readable": lambda _: True},
     ),
     "delivery of a webhook": Case(

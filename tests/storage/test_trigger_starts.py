@@ -15,6 +15,7 @@ from flowrunner.ports.callbacks import CallbackId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from flowrunner.ports.journal import Append
 from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.storage.callback_deliveries import SqlCallbackDeliveries
 from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
@@ -254,9 +255,9 @@ async def test_callbacks_hear_of_due_times_that_were_missed_and_of_no_others(
         )
         await log.append(firing(f"e{number}", fire, epoch))
 
-    found, _ = await callbacks.deliveries(MARA, CallbackId("callback-1"), page=ALL)
+    found, _ = await SqlCallbackDeliveries(database).page(MARA, CallbackId("callback-1"), page=ALL)
     told = [(one.event, one.subject, one.details["due_at"], one.details["missed"]) for one in found if one.details]
-    assert await callbacks.deliveries(MARA, CallbackId("callback-2"), page=ALL) == ([], 0)
+    assert await SqlCallbackDeliveries(database).page(MARA, CallbackId("callback-2"), page=ALL) == ([], 0)
     assert sorted(told, key=str) == [
         ("trigger.missed", OFTEN, rfc3339(due[1]), 3),
         ("trigger.missed", OFTEN, rfc3339(due[3]), 4),
@@ -275,7 +276,7 @@ async def test_callbacks_hear_once_of_a_trigger_that_goes_on_failing(
     for number in range(1, FAILING_AFTER + 3):
         at = NOON + number * HOUR
         await schedules.fail(MARA, OFTEN, due_at=at, next=start(at + HOUR), error=f"reason {number}")
-        found, _ = await callbacks.deliveries(MARA, CallbackId("callback-1"), page=ALL)
+        found, _ = await SqlCallbackDeliveries(database).page(MARA, CallbackId("callback-1"), page=ALL)
         told.append([one.details["reason"] for one in found if one.details])
 
     assert told == [[]] * (FAILING_AFTER - 1) + [[f"reason {FAILING_AFTER}"]] * 3
@@ -377,7 +378,7 @@ async def test_callbacks_hear_once_of_a_trigger_that_ends_cannot_start(
         await log.append(completion(f"e{number}", epoch=epoch, at=NOON + number * HOUR))
         (end,) = await ends.ends(limit=9)
         await ends.fail(end, error=f"reason {number}")
-        found, _ = await callbacks.deliveries(MARA, CallbackId("callback-1"), page=ALL)
+        found, _ = await SqlCallbackDeliveries(database).page(MARA, CallbackId("callback-1"), page=ALL)
         told.append([(one.subject, one.details["reason"]) for one in found if one.details])
 
     assert told == [[]] * (FAILING_AFTER - 1) + [[("trig-pushed", f"reason {FAILING_AFTER}")]] * 2

@@ -24,6 +24,7 @@ from flowrunner.ports.usage import BLOCK
 from flowrunner.services.callback_deliveries import delete_callback
 from flowrunner.storage import migrations
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.callback_deliveries import SqlCallbackDeliveries
 from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
@@ -228,7 +229,7 @@ async def test_messages_of_callbacks_count_until_they_are_deleted(
     for append in appends:
         await journal.append(append)
     added = await usage.stored(MARA) - before
-    await delete_callback(callbacks, MARA, CallbackId("callback-1"))
+    await delete_callback(callbacks, SqlCallbackDeliveries(database), MARA, CallbackId("callback-1"))
     left = await usage.stored(MARA) - before
 
     assert added == bytes_of(*appends) + 3 * 512

@@ -14,12 +14,13 @@ def assemble_callbacks(opened: Resources, engine: EngineParts) -> CallbackServic
     settings, stores, vault, clock = opened.settings, opened.stores, opened.stored.vault, opened.clock
     deliveries = CallbackDeliveries(
         stores.callbacks,
+        stores.callback_deliveries,
         CallbackMessages(
             stores.executions, stores.journal, stores.flows, public_url=settings.public_url, traces=engine.deps.traces
         ),
         vault,
         opened.http,
-        opened.mailer,
+        mailer=opened.mailer,
         clock=clock,
         draw=random.SystemRandom().random,
         on_attempt=opened.metrics.callback_attempted,
@@ -27,10 +28,11 @@ def assemble_callbacks(opened: Resources, engine: EngineParts) -> CallbackServic
     return CallbackServices(
         callbacks=Callbacks(
             stores.callbacks,
+            stores.callback_deliveries,
             stores.flows,
             deliveries,
             vault,
-            clock,
+            clock=clock,
             sends_mail=opened.mailer is not None,
             refusal=opened.http.policy.refusal,
         ),

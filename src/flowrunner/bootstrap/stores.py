@@ -6,6 +6,7 @@ from typing import Self
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.callback_deliveries import SqlCallbackDeliveries
 from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.config import SqlConfig
 from flowrunner.storage.database import Database
@@ -28,6 +29,7 @@ class Stores:
     accounts: SqlAccounts
     audit: SqlAudit
     callbacks: SqlCallbacks
+    callback_deliveries: SqlCallbackDeliveries
     config: SqlConfig
     executions: SqlExecutions
     flows: SqlFlows
@@ -48,6 +50,7 @@ class Stores:
             accounts=SqlAccounts(database),
             audit=SqlAudit(database),
             callbacks=SqlCallbacks(database),
+            callback_deliveries=SqlCallbackDeliveries(database),
             config=SqlConfig(database),
             executions=SqlExecutions(database),
             flows=SqlFlows(database),

@@ -125,10 +125,7 @@ class DeliveryAttempt:
 
 
 class CallbackStore(Protocol):
-    """Callbacks of workspaces.
-
-    A commit that ends an execution, lets it wait or asks for an approval adds the deliveries that report it.
-    """
+    """Callbacks of workspaces."""
 
     async def create(self, callback: CallbackView, seal: Seal, *, most: int, audit: Audit = None) -> None:
         """Raises: NotFound for no such workspace; LimitReached if it has ``most`` already."""
@@ -169,13 +166,29 @@ class CallbackStore(Protocol):
         """Return at most ``limit`` callbacks whose workspaces were deleted; nothing is sent by them."""
         ...
 
-    async def some_deliveries(self, workspace_id: WorkspaceId, id: CallbackId, *, limit: int) -> Sequence[DeliveryId]:
+    async def disable(
+        self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: AuditEntry | None = None
+    ) -> None:
+        """Disable a callback after its failures, and report that to other callbacks; one that is disabled stays so.
+
+        Its first pending deliveries fail; `fail_pending` must follow for the others.
+        """
+        ...
+
+
+class CallbackDeliveryStore(Protocol):
+    """Deliveries of callbacks.
+
+    A commit that ends an execution, lets it wait or asks for an approval adds the deliveries that report it.
+    """
+
+    async def some(self, workspace_id: WorkspaceId, id: CallbackId, *, limit: int) -> Sequence[DeliveryId]:
         """Return at most ``limit`` deliveries of a callback, in no order."""
         ...
 
-    async def delete_deliveries(self, workspace_id: WorkspaceId, ids: Sequence[DeliveryId]) -> None: ...
+    async def delete(self, workspace_id: WorkspaceId, ids: Sequence[DeliveryId]) -> None: ...
 
-    async def deliveries(
+    async def page(
         self, workspace_id: WorkspaceId, id: CallbackId, *, page: Page
     ) -> tuple[Sequence[DeliveryView], int]:
         """Return a page of deliveries, the newest first, and the total. Raises: NotFound."""
@@ -187,7 +200,7 @@ class CallbackStore(Protocol):
         """Make a delivery due again. Raises: NotFound."""
         ...
 
-    async def add_delivery(self, delivery: DeliveryView) -> None:
+    async def add(self, delivery: DeliveryView) -> None:
         """Add a delivery without an event. Raises: NotFound if its callback was deleted."""
         ...
 
@@ -218,15 +231,6 @@ class CallbackStore(Protocol):
 
     async def record(self, attempt: DeliveryAttempt) -> None:
         """Record the outcome of an attempt."""
-        ...
-
-    async def disable(
-        self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: AuditEntry | None = None
-    ) -> None:
-        """Disable a callback after its failures, and report that to other callbacks; one that is disabled stays so.
-
-        Its first pending deliveries fail; `fail_pending` must follow for the others.
-        """
         ...
 
     async def fail_pending(self, id: CallbackId, *, at: datetime, disabled_before: datetime) -> bool:

@@ -33,6 +33,7 @@ from flowrunner.lru_cache import LruCache
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.callbacks import (
+    CallbackDeliveryStore,
     CallbackId,
     CallbackStore,
     CallbackView,
@@ -111,17 +112,19 @@ class CallbackDeliveries:
 
     def __init__(
         self,
-        store: CallbackStore,
+        callbacks: CallbackStore,
+        deliveries: CallbackDeliveryStore,
         messages: CallbackMessages,
         vault: ValueSealer,
         http: HttpClients,
-        mailer: Mailer | None,
         *,
+        mailer: Mailer | None,
         clock: Clock,
         draw: Callable[[], float],
         on_attempt: Callable[[str], None],
     ) -> None:
-        self._store = store
+        self._callbacks = callbacks
+        self._deliveries = deliveries
         self._messages = messages
         self._vault = vault
         self._http = http
@@ -137,7 +140,7 @@ class CallbackDeliveries:
 
     async def next_due(self) -> datetime | None:
         """Return when to look for deliveries; None while there is no callback."""
-        at, has_callbacks, until = await self._store.next_due(after=self._asked_at, limit=LOOKED_AT_ONCE)
+        at, has_callbacks, until = await self._deliveries.next_due(after=self._asked_at, limit=LOOKED_AT_ONCE)
         self._asked_at = until or _FIRST
         if not has_callbacks:
             return None
@@ -183,7 +186,7 @@ class CallbackDeliveries:
             has_more = True
             while has_more:
                 now, after = self._clock.now(), self._looked_at
-                due, until = await self._store.due_callbacks(now=now, after=after, limit=LOOKED_AT_ONCE)
+                due, until = await self._deliveries.due_callbacks(now=now, after=after, limit=LOOKED_AT_ONCE)
                 self._waiting.update((each for each in due if each not in tasks), after=after, until=until)
                 self._looked_at = until or _FIRST
                 # The rest gets its turn at the next looks.
@@ -213,12 +216,12 @@ class CallbackDeliveries:
         ends_at = loop.time() + _TURN_SECONDS
         while True:
             try:
-                found = await self._store.get(workspace_id, id)
+                found = await self._callbacks.get(workspace_id, id)
             except NotFound:
                 return
             failures = found.view.failures
             at_once = 1 if failures or PAUSES[found.view.format] >= 1.0 else _MESSAGES_AT_ONCE
-            due = await self._store.due(id, now=self._clock.now(), limit=at_once if failures else _PORTION)
+            due = await self._deliveries.due(id, now=self._clock.now(), limit=at_once if failures else _PORTION)
             if not due or found.view.disabled_at is not None:
                 return
             for first in range(0, len(due), at_once):
@@ -248,7 +251,7 @@ class CallbackDeliveries:
         if not has_succeeded and callback.failures + 1 >= FAILURES_BEFORE_PAUSE:
             over = callback.failures + 2 - FAILURES_BEFORE_PAUSE
             paused_until = now + timedelta(seconds=delay_after(over, draw=self._draw()))
-        await self._store.record(
+        await self._deliveries.record(
             DeliveryAttempt(
                 id=delivery.id,
                 callback_id=callback.id,
@@ -359,42 +362,47 @@ class CallbackDeliveries:
         logger.warning("callback.disabled", callback_id=callback.id, reason=reason)
         entry = act(None, "callback.disabled", "callback", callback.id, at=now, workspace_id=callback.workspace_id)
         notice = {"name": callback.name, "reason": reason}
-        await self._store.disable(callback.id, at=now, reason=reason, notice=notice, audit=entry)
+        await self._callbacks.disable(callback.id, at=now, reason=reason, notice=notice, audit=entry)
         await self._fail_pending(callback.id, now)
 
     async def _fail_pending(self, id: CallbackId, now: datetime) -> None:
         before = now - RETRIED_FOR
-        await commit_in_portions(lambda: self._store.fail_pending(id, at=now, disabled_before=before))
+        await commit_in_portions(lambda: self._deliveries.fail_pending(id, at=now, disabled_before=before))
 
     async def purge(self) -> None:
         """Delete deliveries that are older than a week, beyond the newest of their callback, or of no workspace."""
-        while gone := await self._store.of_deleted_workspaces(limit=_FOUND_AT_ONCE):
+        while gone := await self._callbacks.of_deleted_workspaces(limit=_FOUND_AT_ONCE):
             for workspace_id, id in gone:
                 # A request that began before the deletion of the workspace may delete it first.
                 with contextlib.suppress(NotFound):
-                    await delete_callback(self._store, workspace_id, id)
+                    await delete_callback(self._callbacks, self._deliveries, workspace_id, id)
         now = self._clock.now()
         # Nobody who enables a callback after that long waits for its messages.
-        while ids_given_up := await self._store.given_up(disabled_before=now - RETRIED_FOR):
+        while ids_given_up := await self._deliveries.given_up(disabled_before=now - RETRIED_FOR):
             for id in ids_given_up:
                 await self._fail_pending(id, now)
-        deletions = ShortDeletions(self._store.delete_ended)
-        while ids := await self._store.old(before=now - _KEPT_FOR, limit=_FOUND_AT_ONCE):
+        deletions = ShortDeletions(self._deliveries.delete_ended)
+        while ids := await self._deliveries.old(before=now - _KEPT_FOR, limit=_FOUND_AT_ONCE):
             await deletions.run(ids)
         after: CallbackId | None = CallbackId("")
         while after is not None:
-            ids, after = await self._store.surplus(after=after, most=MOST_KEPT, limit=_FOUND_AT_ONCE)
+            ids, after = await self._deliveries.surplus(after=after, most=MOST_KEPT, limit=_FOUND_AT_ONCE)
             await deletions.run(ids)
 
 
 async def delete_callback(
-    store: CallbackStore, workspace_id: WorkspaceId, id: CallbackId, *, audit: Audit = None
+    callbacks: CallbackStore,
+    deliveries: CallbackDeliveryStore,
+    workspace_id: WorkspaceId,
+    id: CallbackId,
+    *,
+    audit: Audit = None,
 ) -> None:
     """Delete a callback, its deliveries first, in portions. Raises: NotFound."""
-    deletions = ShortDeletions[DeliveryId](partial(store.delete_deliveries, workspace_id))
-    while len(ids := await store.some_deliveries(workspace_id, id, limit=_FOUND_AT_ONCE)) > _FEW:
+    deletions = ShortDeletions[DeliveryId](partial(deliveries.delete, workspace_id))
+    while len(ids := await deliveries.some(workspace_id, id, limit=_FOUND_AT_ONCE)) > _FEW:
         await deletions.run(ids)
-    await store.delete(workspace_id, id, audit=audit)
+    await callbacks.delete(workspace_id, id, audit=audit)
 
 
 def _is_persistent(callback: CallbackView, outcome: AttemptOutcome, now: datetime, *, is_given_up: bool) -> bool:

@@ -14,7 +14,14 @@ from flowrunner.domain.callbacks import EVENTS, PAUSES, SIGNED, TEST_EVENT, Form
 from flowrunner.domain.errors import Conflict, Fault, InvalidInput, NotFound, invalid
 from flowrunner.domain.values import JSON, FlowId
 from flowrunner.ids import new_id
-from flowrunner.ports.callbacks import CallbackId, CallbackStore, CallbackView, DeliveryId, DeliveryView
+from flowrunner.ports.callbacks import (
+    CallbackDeliveryStore,
+    CallbackId,
+    CallbackStore,
+    CallbackView,
+    DeliveryId,
+    DeliveryView,
+)
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import FlowStore
 from flowrunner.ports.page import Page
@@ -65,21 +72,24 @@ class Callbacks:
     def __init__(
         self,
         store: CallbackStore,
+        deliveries: CallbackDeliveryStore,
         flows: FlowStore,
-        deliveries: CallbackDeliveries,
+        sender: CallbackDeliveries,
         vault: ValueSealer,
-        clock: Clock,
         *,
+        clock: Clock,
         sends_mail: bool,
         refusal: Callable[[str], str | None],
     ) -> None:
         """
         Args:
+            sender: Sends tests.
             refusal: Returns why nothing can be sent to a URL, as far as its text says that.
         """
         self._store = store
         self._flows = flows
         self._deliveries = deliveries
+        self._sender = sender
         self._vault = vault
         self._clock = clock
         self._sends_mail = sends_mail
@@ -217,7 +227,7 @@ class Callbacks:
     async def delete(self, caller: Caller, id: CallbackId) -> None:
         """Delete a callback, its deliveries first, in portions. Raises: NotFound."""
         entry = act(caller, "callback.deleted", "callback", id, at=self._clock.now())
-        await delete_callback(self._store, caller.workspace_id, id, audit=entry)
+        await delete_callback(self._store, self._deliveries, caller.workspace_id, id, audit=entry)
 
     async def test(self, caller: Caller, id: CallbackId) -> DeliveryView:
         """Send a message at once, and return its delivery.
@@ -239,7 +249,7 @@ class Callbacks:
             details={"callback": {"id": id, "name": found.view.name}},
             noted_at=now,
         )
-        outcome = await self._deliveries.attempt(found, delivery)
+        outcome = await self._sender.attempt(found, delivery)
         done = replace(
             delivery,
             state="delivered" if outcome.error is None else "failed",
@@ -248,19 +258,19 @@ class Callbacks:
             status_code=outcome.status_code,
             error=outcome.error or outcome.refused,
         )
-        await self._store.add_delivery(done)
+        await self._deliveries.add(done)
         return done
 
     async def deliveries(self, caller: Caller, id: CallbackId, *, page: Page) -> tuple[Sequence[DeliveryView], int]:
         """Return a page of deliveries, the newest first, and the total. Raises: NotFound."""
-        return await self._store.deliveries(caller.workspace_id, id, page=page)
+        return await self._deliveries.page(caller.workspace_id, id, page=page)
 
     async def redeliver(self, caller: Caller, id: CallbackId, delivery_id: DeliveryId) -> DeliveryView:
         """Send a message again, under its old id. Raises: NotFound."""
         entry: AuditEntry = act(
             caller, "callback.redelivered", "callback", id, at=self._clock.now(), details={"delivery_id": delivery_id}
         )
-        return await self._store.redeliver(caller.workspace_id, id, delivery_id, audit=entry)
+        return await self._deliveries.redeliver(caller.workspace_id, id, delivery_id, audit=entry)
 
 
 def _check_fields(view: CallbackView) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from flowrunner.domain.triggers import FAILING_AFTER, TriggerId
 from flowrunner.domain.values import JSON, FlowId, WorkspaceId
-from flowrunner.storage.callbacks import notify_callbacks
+from flowrunner.storage.callback_deliveries import notify_callbacks
 from flowrunner.storage.transaction import Transaction
 
 TRIGGER: Final = """
