@@ -201,7 +201,8 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             pause=bug, approvals=bug, flow_batches=bug,
             invitations=bug, invitation_links=bug, password_resets=bug, email_confirmations=bug, linked_approvals=bug,
             jobs=bug, bulk=bug, records=bug, flow_tests=bug, callbacks=bug,
-            node_trials=bug, overviews=bug, logins=bug, second_factors=bug, sign_on=bug, identities=bug,
+            node_trials=bug, overviews=bug, logins=bug, second_factors=bug, second_factor_logins=bug, sign_on=bug,
+            identities=bug,
             preferences=bug, hooks=bug, triggers=bug,
         )  # fmt: skip
         state = program.app.state.flowrunner

@@ -103,7 +103,7 @@ class NewRecoveryCodes(Answer, frozen=True, kw_only=True):
 async def finish_login(request: Request, body: SecondStep) -> Reply[TokenAnswer]:
     """Finish a login with a second factor: with exactly one of `code`, `passkey` and `recovery_code`."""
     state_of(request).browser.check_is_not_foreign(request.headers)
-    token = await services_of(request).second_factors.log_in(
+    token = await services_of(request).second_factor_logins.log_in(
         body.challenge,
         SecondFactorAnswer(code=body.code, recovery_code=body.recovery_code, passkey=body.passkey),
         address=address_of(request),

@@ -44,6 +44,7 @@ def assemble_accounts(
         known_callers=known,
         logins=Logins(stores.sessions, clock, on_end=known.sessions_ended),
         second_factors=logins.second_factors,
+        second_factor_logins=logins.second_factor_logins,
         sign_on=logins.sign_on,
         identities=logins.identities,
         command_logins=logins.command_logins,

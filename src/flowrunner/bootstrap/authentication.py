@@ -25,6 +25,7 @@ from flowrunner.services.outgoing_mails import OutgoingMails
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.password_logins import PasswordLogins
 from flowrunner.services.password_resets import PasswordResets
+from flowrunner.services.second_factor_logins import SecondFactorLogins
 from flowrunner.services.second_factors import SecondFactors
 from flowrunner.services.second_step import FactorCheck, LoginChallenges
 from flowrunner.services.sessions import Sessions
@@ -46,6 +47,7 @@ class LoginServices:
     sessions: Sessions
     known_callers: KnownCallers
     second_factors: SecondFactors
+    second_factor_logins: SecondFactorLogins
     sign_on: SignOn
     identities: Identities
     command_logins: CommandLogins
@@ -91,6 +93,7 @@ def assemble_logins(opened: Resources, uses: TokenUses, audit: AuditLog) -> Logi
         token_life=timedelta(seconds=settings.token_life),
         requires_second_factor=settings.require_second_factor,
     )
+    check = FactorCheck(factors, stored.vault, codes, passkeys, clock)
     return LoginServices(
         passwords=passwords,
         sessions=sessions,
@@ -98,15 +101,16 @@ def assemble_logins(opened: Resources, uses: TokenUses, audit: AuditLog) -> Logi
         second_factors=SecondFactors(
             factors,
             accounts,
-            sessions,
-            FactorCheck(factors, stored.vault, codes, passkeys, clock),
+            check,
             clock,
             vault=stored.vault,
             codes=codes,
             passkeys=passkeys,
-            audit=audit,
             login_mails=login_mails,
             on_sessions_end=known.sessions_ended,
+        ),
+        second_factor_logins=SecondFactorLogins(
+            factors, accounts, sessions, check, audit=audit, login_mails=login_mails, clock=clock
         ),
         sign_on=SignOn(
             settings.sign_on,

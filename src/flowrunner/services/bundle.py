@@ -45,6 +45,7 @@ from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.retention import Retention
 from flowrunner.services.schedules import Schedules
+from flowrunner.services.second_factor_logins import SecondFactorLogins
 from flowrunner.services.second_factors import SecondFactors
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.sessions import Sessions
@@ -67,6 +68,7 @@ class AccountServices:
     known_callers: KnownCallers
     logins: Logins
     second_factors: SecondFactors
+    second_factor_logins: SecondFactorLogins
     sign_on: SignOn
     identities: Identities
     command_logins: CommandLogins

@@ -1,9 +1,9 @@
-"""Second factors of an account: enrolment, removal, recovery codes, and logins with them."""
+"""Second factors of an account: enrolment, removal, and recovery codes."""
 
 import base64
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -28,18 +28,15 @@ from flowrunner.ports.second_factors import (
     SecondFactorStore,
 )
 from flowrunner.ports.secrets import ValueSealer
-from flowrunner.services.audit import AuditLog
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
 from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.second_step import (
     CHALLENGE_LIFE,
     FactorCheck,
-    SecondFactorAnswer,
     recovery_digest,
     signed_challenge,
 )
-from flowrunner.services.sessions import AccessToken, Sessions, login_entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,26 +68,22 @@ class SecondFactors:
         self,
         store: SecondFactorStore,
         accounts: AccountStore,
-        sessions: Sessions,
         check: FactorCheck,
         clock: Clock,
         *,
         vault: ValueSealer,
         codes: OneTimeCodes,
         passkeys: Passkeys | None,
-        audit: AuditLog,
         login_mails: LoginMails,
         on_sessions_end: Callable[[AccountId], Awaitable[None]],
     ) -> None:
         self._store = store
         self._accounts = accounts
-        self._sessions = sessions
         self._check = check
         self._vault = vault
         self._codes = codes
         self._passkeys = passkeys
         self._clock = clock
-        self._audit = audit
         self._login_mails = login_mails
         self._on_sessions_end = on_sessions_end
 
@@ -98,27 +91,6 @@ class SecondFactors:
     def has_passkeys(self) -> bool:
         """Return whether the installation has an address that passkeys can be bound to."""
         return self._passkeys is not None
-
-    async def log_in(self, challenge: str, answer: SecondFactorAnswer, *, address: str, agent: str) -> AccessToken:
-        """Finish a login. Raises: Unauthorized, TooManyRequests, InvalidInput."""
-        account_id = await self._check.count(challenge, answer)
-        try:
-            use = await self._check.run(account_id, challenge, answer)
-            account = await self._accounts.get(account_id)
-            session = self._sessions.new_session(
-                account.id, account.role, address=address, agent=agent, proof="second_factor"
-            )
-            now = self._clock.now()
-            changes = [] if use.recovery_digest is None else ["A recovery code of your account was used for a login."]
-            with self._login_mails.about(account_id, *changes) as mails:
-                entry = replace(login_entry(session, at=now), mails=mails)
-                await self._store.accept(digest_of_token(challenge), account_id, use, session, at=now, audit=entry)
-        except Unauthorized:
-            self._audit.login_failed(account_id, address=address)
-            raise
-        except NotFound:
-            raise Unauthorized("The account was changed in the meantime: log in again") from None
-        return self._sessions.token_of(session)
 
     async def list(self, caller: Caller) -> tuple[Sequence[FactorView], int]:
         """Return the confirmed factors of the account, and how many recovery codes are left."""
