@@ -1,22 +1,19 @@
 """The services around accounts and workspaces, and their assembly."""
 
-from flowrunner.bootstrap.authentication import assemble_logins
+from flowrunner.bootstrap.authentication import LoginParts
 from flowrunner.bootstrap.resources import Resources
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
 from flowrunner.services.accounts import Accounts
-from flowrunner.services.audit import AuditLog
 from flowrunner.services.bundle import AccountServices
 from flowrunner.services.configuration import Configuration
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
 from flowrunner.services.invitation_links import InvitationLinks
 from flowrunner.services.invitations import Invitations
-from flowrunner.services.logins import Logins
 from flowrunner.services.preferences import Preferences
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.store import StoreEntries
-from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.services.workspaces import Workspaces
 from flowrunner.storage.exports import SqlExports
 from flowrunner.storage.invitations import SqlInvitations
@@ -24,11 +21,10 @@ from flowrunner.storage.preferences import SqlPreferences
 
 
 def assemble_accounts(
-    opened: Resources, executions: Executions, uses: TokenUses, limits: WorkspaceLimits
+    opened: Resources, executions: Executions, limits: WorkspaceLimits, logins: LoginParts
 ) -> AccountServices:
     settings, stored, stores, clock, hasher = opened.settings, opened.stored, opened.stores, opened.clock, opened.hasher
-    database, audit = stored.database, AuditLog(stores.audit, clock)
-    logins = assemble_logins(opened, uses, audit)
+    database = stored.database
     known, invitations = logins.known_callers, SqlInvitations(database)
 
     async def on_workspace_delete(id: WorkspaceId) -> None:
@@ -40,20 +36,8 @@ def assemble_accounts(
         await on_workspace_delete(personal_workspace(account_id))
 
     return AccountServices(
-        sessions=logins.sessions,
-        known_callers=known,
-        logins=Logins(stores.sessions, clock, on_end=known.sessions_ended),
-        second_factors=logins.second_factors,
-        second_factor_logins=logins.second_factor_logins,
-        sign_on=logins.sign_on,
-        identities=logins.identities,
-        command_logins=logins.command_logins,
-        password_resets=logins.password_resets,
-        email_confirmations=logins.confirmations,
-        outgoing_mails=logins.outgoing_mails,
         preferences=Preferences(SqlPreferences(database), clock),
-        audit=audit,
-        tokens=Tokens(stores.tokens, uses, clock, on_end=known.sessions_ended),
+        audit=logins.audit,
         accounts=Accounts(
             stores.accounts,
             logins.passwords,

@@ -9,6 +9,7 @@ from flowrunner.api.http.early_refusals import EarlyRefusals
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.bootstrap.accounts import assemble_accounts
 from flowrunner.bootstrap.api import assemble_api
+from flowrunner.bootstrap.authentication import LoginParts, assemble_logins
 from flowrunner.bootstrap.callbacks import assemble_callbacks
 from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.engine import EngineParts, assemble_engine
@@ -63,8 +64,10 @@ def assemble(opened: Resources, dispatch: Dispatch, start_process: StartProcess 
     executions = assemble_executions(opened, engine, usage)
     engine.deps.connect(links=engine.dispatcher, flows=SubFlowExecutions(executions.executions, stores.flows))
     triggers = assemble_triggers(opened, engine, executions.executions, usage)
+    logins = LoginParts.of(opened)
     services = Services.of(
-        accounts=assemble_accounts(opened, executions.executions, uses, engine.limits),
+        logins=assemble_logins(opened, uses, logins),
+        accounts=assemble_accounts(opened, executions.executions, engine.limits, logins),
         flows=assemble_flows(opened, engine),
         executions=executions,
         triggers=triggers,

@@ -61,12 +61,13 @@ from flowrunner.services.workspaces import Workspaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccountServices:
-    """Logins, accounts, workspaces, and what belongs to a workspace as a whole."""
+class LoginServices:
+    """The ways to log in, and what they give."""
 
     sessions: Sessions
     known_callers: KnownCallers
     logins: Logins
+    tokens: Tokens
     second_factors: SecondFactors
     second_factor_logins: SecondFactorLogins
     sign_on: SignOn
@@ -75,9 +76,14 @@ class AccountServices:
     password_resets: PasswordResets
     email_confirmations: EmailConfirmations
     outgoing_mails: OutgoingMails
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountServices:
+    """Accounts, workspaces, and what belongs to a workspace as a whole."""
+
     preferences: Preferences
     audit: AuditLog
-    tokens: Tokens
     accounts: Accounts
     workspaces: Workspaces
     invitations: Invitations
@@ -159,6 +165,7 @@ class OperationServices:
 
 @dataclass(frozen=True, kw_only=True)
 class Services(
+    LoginServices,
     AccountServices,
     FlowServices,
     ExecutionServices,
@@ -171,6 +178,7 @@ class Services(
     def of(
         cls,
         *,
+        logins: LoginServices,
         accounts: AccountServices,
         flows: FlowServices,
         executions: ExecutionServices,
@@ -180,5 +188,5 @@ class Services(
         operation: OperationServices,
     ) -> Self:
         """Return the services of all groups."""
-        groups = (accounts, flows, executions, triggers, jobs, callbacks, operation)
+        groups = (logins, accounts, flows, executions, triggers, jobs, callbacks, operation)
         return cls(**{name: service for group in groups for name, service in vars(group).items()})
