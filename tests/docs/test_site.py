@@ -1,6 +1,7 @@
 """The documentation as a site."""
 
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,29 @@ def test_no_link_of_the_site_leads_nowhere_and_code_is_shown_as_code(site: Path)
     # A block whose language has a status behind it.
     assert 'id="errors"' in api
     assert "```" not in api
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("[errors](#errors)", "[errors](#errors)"),
+        ("[a site](https://example.com/a.md#b)", "[a site](https://example.com/a.md#b)"),
+        ("[start](../README.md#start)", "[start](../index.md#start)"),
+        ("[a decision](0001-a.md)", "[a decision](0001-a.md)"),
+        ("![a screen](../a.png)", "![a screen](../a.png)"),
+        ("[the code](../../src/a.py) and [a.py](a.py)", "the code and `a.py`"),
+        ("```text\n[a.py](a.py)\n```", "```text\n[a.py](a.py)\n```"),
+        ("<!-- a note -->\ntext", "text"),
+    ],
+)
+def test_links_lead_to_the_same_places_on_the_site(written: str, shown: str) -> None:
+    on_site = runpy.run_path(str(DOCS / "site" / "__main__.py"))["on_site"]
+    places = {
+        "docs/decisions/0002-b.md": "decisions/0002-b.md", "docs/decisions/0001-a.md": "decisions/0001-a.md",
+        "docs/README.md": "index.md", "docs/a.png": "a.png",
+    }  # fmt: skip
+
+    assert on_site(written, "docs/decisions/0002-b.md", places) == shown
 
 
 def test_nothing_of_the_site_is_loaded_from_elsewhere(site: Path) -> None:

@@ -1,8 +1,10 @@
 """Rendering part by part: the parts that have a value, and why the others have none."""
 
+from collections import defaultdict
 from typing import Any
 
-from flowrunner.domain.expression import compile_template
+from flowrunner.domain.expression import ExpressionFailed, compile_template
+from flowrunner.domain.expression.templates import Code
 from flowrunner.domain.partial_rendering import PartError, render_parts
 from flowrunner.domain.values import JSON
 
@@ -31,6 +33,14 @@ def test_an_error_shows_the_nodes_that_the_part_names_and_no_secrets_nor_large_v
     _, (error,) = rendered("${nodes.two.result.x.y} ${secrets.key} ${nodes.large.result}")
 
     assert error.reads == {"nodes": {"two": {"result": 2}}}
+
+
+def test_an_error_of_a_part_that_may_read_any_node_shows_all_of_them() -> None:
+    scope = {**SCOPE, "nodes": {"one": {"result": 1}}}
+    failed = defaultdict[Code, JSON | ExpressionFailed](lambda: ExpressionFailed("no"))
+    _, (error,) = render_parts(compile_template("${nodes[input.a].x.y}", Somewhere(), ()), scope, failed, {})
+
+    assert error.reads == {"input": {"a": 1}, "nodes": {"one": {"result": 1}}}
 
 
 def test_the_first_five_parts_without_a_value_are_reported() -> None:

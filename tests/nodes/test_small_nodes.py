@@ -438,6 +438,15 @@ def test_all_faults_of_parameters_are_told_at_once() -> None:
     assert [fault.hint for fault in faults if fault.code == "unknown_key"] == ["did you mean 'message'?"]
 
 
+def test_a_key_is_meant_by_one_unknown_key_alone() -> None:
+    faults = TYPES["log"].check({"mesage": "m", "colour": "red"})
+
+    assert [(fault.keys, fault.hint) for fault in faults] == [
+        (("mesage",), "did you mean 'message'?"),
+        (("colour",), "known parameters: message, level, data"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("operation", "unknown", "hint"),
     [

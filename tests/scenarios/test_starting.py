@@ -249,6 +249,12 @@ def test_a_switch_of_the_file_is_one_of_toml(tmp_path: Path) -> None:
     assert (settings.password_login, settings.require_second_factor) == (False, True)
 
 
+@pytest.mark.parametrize("name", ["EMAIL", "PASSWORD"])
+def test_the_first_admin_needs_both_an_address_and_a_password(name: str) -> None:
+    with pytest.raises(InvalidSettings, match="give both, or neither"):
+        load_settings({}, {f"FLOWRUNNER_ADMIN_{name}": "admin@example.com"})
+
+
 def test_config_masks_what_is_secret(command: Command) -> None:
     done = command("config", FLOWRUNNER_ADMIN_EMAIL="me@example.com", FLOWRUNNER_ADMIN_PASSWORD="hunter2-hunter2")
 

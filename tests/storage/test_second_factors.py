@@ -102,7 +102,7 @@ async def test_a_factor_that_is_not_confirmed_is_replaced_and_others_are_counted
         await factors.replace_recovery_codes(OMAR_ACCOUNT, ("x",), at=NOON)
 
 
-@pytest.mark.parametrize("way", ["remove", "reset"])
+@pytest.mark.parametrize("way", ["remove", "remove with one begun", "reset"])
 async def test_nothing_of_second_factors_outlives_the_last_one(
     factors: SqlSecondFactors, path: Place, way: str
 ) -> None:
@@ -119,12 +119,15 @@ async def test_nothing_of_second_factors_outlives_the_last_one(
     # One that was never confirmed leaves what belongs to the other.
     await factors.remove(OMAR_ACCOUNT, FactorId("f2"))
     before = left()
-    if way == "remove":
-        await factors.remove(OMAR_ACCOUNT, FactorId("f1"))
-    else:
+    has_begun = way == "remove with one begun"
+    if has_begun:
+        await factors.add(OMAR_ACCOUNT, factor("f3"), sealing(b"3", "f3"), most=3)
+    if way == "reset":
         await factors.reset(OMAR_ACCOUNT)
+    else:
+        await factors.remove(OMAR_ACCOUNT, FactorId("f1"))
 
-    assert (before, left()) == ([1, 2, 1], [0, 0, 0])
+    assert (before, left()) == ([1, 2, 1], [int(has_begun), 0, 0])
 
 
 async def test_a_passkey_belongs_to_one_account_and_takes_its_challenge(

@@ -15,6 +15,7 @@ import pytest
 from flowrunner.domain.errors import Unavailable
 from flowrunner.storage.migrations import UnusableDatabase
 from flowrunner.storage.sqlite import backup
+from flowrunner.storage.sqlite.connections import connect_to_write, with_advice
 from flowrunner.storage.sqlite.database import ALONE_COMMITS, TURNS_A_COMMIT, SqliteDatabase
 from flowrunner.storage.sqlite.transaction import by_position
 from flowrunner.storage.transaction import Transaction, one_row
@@ -342,3 +343,15 @@ def test_a_copy_is_one_state_of_a_file_that_is_written_meanwhile(
     assert (copied, later) == (epoch, epoch + 4)
     assert len(left) > 4
     assert left == sorted(left, reverse=True)
+
+
+def test_an_error_has_the_advice_for_the_kind_that_it_belongs_to(tmp_path: Path) -> None:
+    path = tmp_path / "moved.db"
+    with closing(connect_to_write(path)) as connection:
+        connection.execute("CREATE TABLE a (b)")
+        path.unlink()
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            connection.execute("INSERT INTO a VALUES (1)")
+
+    assert raised.value.sqlite_errorname == "SQLITE_READONLY_DBMOVED"
+    assert with_advice(raised.value).endswith("has to be able to write the file and the directory it is in")

@@ -332,6 +332,21 @@ def test_an_archive_is_imported_by_itself(tab: Tab, api: Client, tmp_path: Path)
     assert ("of one" in names, "of two" in names) == (True, False)
 
 
+def test_a_flow_has_the_name_and_the_tags_of_its_settings(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(FLOW.replace("NAME", "named"), name="named", tags=["old"])
+    page = tab.go(f"/flows/{flow}/settings")
+    name = f"renamed-{secrets.token_hex(4)}"
+    details = page.locator("section", has=page.get_by_role("heading", name="Name and tags"))
+    for written, tags in ((" shop, ,nightly,", ["shop", "nightly"]), ("", [])):
+        details.get_by_label("Name").fill(name)
+        details.get_by_label("Tags").fill(written)
+        with page.expect_response(lambda response: response.request.method == "PUT") as answered:
+            details.get_by_role("button", name="Save").click()
+        assert answered.value.status == 200
+        found = api.get(f"/api/v1/flows/{flow}").json
+        assert (found["name"], sorted(found["tags"])) == (name, sorted(tags))
+
+
 def test_the_executions_of_a_flow_are_kept_as_its_settings_say(tab: Tab, api: Client) -> None:
     flow = api.new_flow(FLOW.replace("NAME", "kept"), name="kept")
     page = tab.go(f"/flows/{flow}/settings")
@@ -535,3 +550,11 @@ def test_short_lists_lead_to_their_next_page_and_a_copy_is_announced(tab: Tab, a
     dialog.get_by_role("button", name="Invite").click()
     dialog.get_by_role("button", name="Copy").click()
     expect(dialog.get_by_role("status").filter(has_text="Copied")).to_have_text("Copied")
+    # Over plain HTTP a page has no clipboard, and nothing outside the dialog can be selected.
+    page.evaluate(
+        "Object.defineProperty(Navigator.prototype, 'clipboard', {get: () => undefined});"
+        "document.addEventListener('copy', ({target}) => (window.copied = target.value))"
+    )
+    dialog.get_by_role("button", name=re.compile("Copy|Copied")).click()
+    page.wait_for_function("window.copied !== undefined")
+    assert page.evaluate("copied").startswith(f"{api.url}/")
