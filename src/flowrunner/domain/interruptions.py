@@ -11,7 +11,7 @@ from flowrunner.domain.execution import ExecutionState
 # Seconds from the start of an interrupted attempt to the next one, by the attempts that crashes had interrupted before.
 # A first crash delays nothing. Later ones do, so that a node which ends its process each time does not stop all others,
 # and a process that crashes for another reason interrupts the same attempt less often.
-SECONDS_AFTER: Final = (0.0, 1.0, 5.0, 15.0, 30.0, 60.0, 60.0)
+SECONDS_AFTER: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 # With one more crash the node fails: it is probably the cause.
 MAX_INTERRUPTIONS: Final = len(SECONDS_AFTER)
 # The random share of a delay: otherwise all that one crash interrupted would meet its cause again.
