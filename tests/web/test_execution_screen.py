@@ -985,6 +985,28 @@ def test_the_node_that_handles_a_failure_says_so(tab: Tab, api: Client) -> None:
     expect(page.locator("[data-node=oops]")).not_to_contain_text("on failure")
 
 
+def test_on_a_phone_the_error_is_in_sight_below_a_small_graph(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {oops: {type: fail, params: {error: a.b}}}"))
+    api.ended(id)
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    page = tab.go(f"/executions/{id}")
+
+    expect(panel(page).get_by_role("button", name="Re-run from oops")).to_be_in_viewport(ratio=1)
+    page.set_viewport_size({"width": 1440, "height": 860})
+
+
+def test_the_line_of_an_error_that_was_taken_ends_in_its_colour(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {a: {type: fail, params: {error: a.b}, next: {error: b}}, b: {type: return}}"))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    line = page.locator(".link.taken.error > path")
+    expect(line).to_have_count(1)
+    colour = line.evaluate(
+        "line => getComputedStyle(document.querySelector(`${line.getAttribute('marker-end').slice(4, -1)} path`)).fill"
+    )
+    assert colour == line.evaluate("line => getComputedStyle(line).stroke")
+
+
 def test_a_failed_execution_runs_again_from_the_start_by_one_click(tab: Tab, api: Client) -> None:
     flow = api.new_flow(
         "nodes: {a: {type: set, params: {values: {x: 1}}, next: b}, b: {type: fail, params: {error: a.b}}}\n"

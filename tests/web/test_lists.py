@@ -484,6 +484,17 @@ def test_sub_flows_are_left_out_of_the_list_of_executions(tab: Tab, api: Client)
     expect(rows.filter(has_text="Part of all")).to_have_count(1)
 
 
+def test_the_fields_that_filter_a_list_stand_in_one_line(tab: Tab, api: Client, ids: dict[str, Any]) -> None:
+    page = tab.go("/executions")
+    expect(page.get_by_role("button", name=re.compile(r"completed \d"))).to_be_visible()
+    fields = page.get_by_role("group", name="Status").locator("input, select")
+    expect(fields).to_have_count(3)
+    middles = fields.evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect()).map(box => box.y + box.height / 2)"
+    )
+    assert max(middles) - min(middles) < 4
+
+
 def test_an_execution_leads_to_the_list_of_its_sub_flows(tab: Tab, api: Client) -> None:
     part = api.new_flow("nodes: {a: {type: return}}", name="A part")
     whole = api.new_flow(f"nodes: {{a: {{type: flow, params: {{flow: {part}}}}}}}", name="Its whole")

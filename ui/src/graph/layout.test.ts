@@ -244,6 +244,12 @@ describe("a usual flow", () => {
     expect(layout.width).toBeLessThan(560);
   });
 
+  test("leads errors to the right, also to a node that comes first in the document", () => {
+    const layout = layoutGraph(flow("a rescue done", "a rescue error", "a done", "rescue done"));
+    expect(middle(layout, "rescue")).toBeGreaterThan(middle(layout, "a"));
+    expect(crossedPairs(layout)).toBe(0);
+  });
+
   test("names each of the branches that leave a node, also where they meet again", () => {
     const actions = ["east", "west", "north", "south", "default", "an_action_with_a_long_name"];
     for (let count = 2; count <= actions.length; count++) {

@@ -11,7 +11,7 @@ export const RANK_GAP = 56;
 const VIRTUAL_WIDTH = 12;
 const LANE_GAP = 12;
 const FIRST_LANE = 18;
-/** Error edges into a node from so many others run together in the gutter. */
+/** Error edges into a node from so many others run together in the gutter at the right. */
 const SHARED_HANDLER = 3;
 
 export interface ScopeLink {
@@ -44,9 +44,14 @@ export function layoutScope(
 ): ScopeLayout {
   const ways: Way[] = links.map(() => "layers");
   const ranks = rankNodes(sizes.length, links, start, ways);
-  const handlers = sharedHandlers(sizes.length, links, ways);
+  const handlers = handlersOf(sizes.length, links, ways, SHARED_HANDLER);
+  links.forEach(({ target }, index) => {
+    if (handlers.has(target) && ways[index] === "layers") ways[index] = "right";
+  });
   useGutterBeyondBudget(links, ranks, ways, sizes.length);
   const { layers, chains, widths, gaps, weights } = layersOf(sizes, links, ranks, ways);
+  // Lines of errors leave to the right of others: so do they begin, as far as nothing crosses by it.
+  moveToTheRight(layers.rows, handlersOf(sizes.length, links, ways, 1));
   reduceCrossings(layers);
   moveToTheRight(layers.rows, handlers);
   const centre = centres(layers, { widths, gaps, weights });
@@ -110,8 +115,8 @@ function rankNodes(count: number, links: readonly ScopeLink[], start: number, wa
   return ranks;
 }
 
-/** Find nodes that only errors of several nodes lead to; their links use the gutter at the right. */
-function sharedHandlers(count: number, links: readonly ScopeLink[], ways: Way[]): Set<number> {
+/** Find nodes that only errors lead to, of so many others. */
+function handlersOf(count: number, links: readonly ScopeLink[], ways: readonly Way[], least: number): Set<number> {
   const errors = new Uint32Array(count);
   const others = new Uint32Array(count);
   links.forEach(({ target, isError }, index) => {
@@ -121,10 +126,7 @@ function sharedHandlers(count: number, links: readonly ScopeLink[], ways: Way[])
   });
   const handlers = new Set<number>();
   errors.forEach((number, node) => {
-    if (number >= SHARED_HANDLER && others[node] === 0) handlers.add(node);
-  });
-  links.forEach(({ target }, index) => {
-    if (handlers.has(target) && ways[index] === "layers") ways[index] = "right";
+    if (number >= least && others[node] === 0) handlers.add(node);
   });
   return handlers;
 }

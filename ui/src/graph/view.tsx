@@ -145,7 +145,7 @@ export function GraphView(props: GraphViewProps) {
     [layout, states, marks, props.openable, selected, canInsert, canConnect],
   );
   return (
-    <div class="graph">
+    <div class="graph" style={{ "--whole": `${height}px` }}>
       <div class="graph-scroll" ref={camera.attach} {...usePanning(camera)} onPointerDownCapture={stay} onWheelCapture={stay}>
         {isEmpty && <p class="graph-empty muted">{texts.empty}</p>}
         <Canvas camera={camera} width={width} height={height}>
@@ -262,7 +262,7 @@ function Drawing({ id, layout, states, drag }: { id: string; layout: Layout; sta
   return (
     <svg class="graph-lines" aria-hidden="true" width={layout.width + 2 * MARGIN} height={layout.height + 2 * MARGIN}>
       <defs>
-        {["line", "taken", "error"].map((kind) => (
+        {["line", "taken", "failed"].map((kind) => (
           <marker key={kind} id={`${id}-${kind}`} class={`arrow ${kind}`} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">
             <path d="M0.5 0.5L7.5 4L0.5 7.5z" />
           </marker>
@@ -289,7 +289,7 @@ function FrameBox({ frame }: { frame: Frame }) {
 function Line({ id, placed, states }: { id: string; placed: PlacedLink; states: StateSource | undefined }) {
   const { link, path, label } = placed;
   const isTaken = states?.link(link.source, link.target).value ?? false;
-  const kind = isTaken ? (link.isError ? "error" : "taken") : link.isError ? "error" : "line";
+  const kind = !isTaken ? "line" : link.isError ? "failed" : "taken";
   return (
     <g class={`link ${isTaken ? "taken" : ""} ${link.isError ? "error" : ""} ${states !== undefined && !isTaken ? "faint" : ""}`}>
       <path d={path} marker-end={`url(#${id}-${kind})`} />

@@ -230,13 +230,15 @@ function Filters({ query, hasFilters }: { query: URLSearchParams; hasFilters: bo
         const shown = kind === "label" ? `${name}: ${value}` : `${name} = ${value}`;
         return <button key={key} class="chip" aria-pressed="true" aria-label={facts.without(shown)} onClick={() => set({ [key]: undefined })}>{shown} ×</button>;
       })}
+      <span class="row">
       <TermInput onTerm={([key, value]) => set({ [key]: value })} />
-      <FlowChoice label={ofList.flow} size={14} placeholder={ofList.allFlows} value={query.get("flow") ?? ""} onChange={(flow) => set({ flow })} />
+      <FlowChoice label={ofList.flow} size={12} placeholder={ofList.allFlows} value={query.get("flow") ?? ""} onChange={(flow) => set({ flow })} />
       <select aria-label={ofList.time} value={hasPeriod ? BETWEEN : (query.get("last") ?? "")} onChange={(event) => set({ last: event.currentTarget.value || undefined, since: undefined, until: undefined })}>
         <option value="">{ofList.anyTime}</option>
         {Object.entries(ofList.times).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         <option value={BETWEEN}>{ofList.between}</option>
       </select>
+      </span>
       {hasPeriod && <Period since={query.get("since") ?? undefined} until={query.get("until") ?? undefined} onChange={(bound, moment) => set({ last: BETWEEN, [bound]: moment })} />}
       {hasFilters && <button class="btn quiet small" onClick={() => go(to("/executions"), { replace: true })}>{facts.clear}</button>}
     </div>
@@ -257,9 +259,15 @@ function TermInput({ onTerm }: { onTerm: (term: [string, string]) => void }) {
         onTerm(term);
       }}
     >
-      <input aria-label={ofList.labelFilter} title={ofList.labelFilter} placeholder={ofList.labelExample} size={22} maxLength={300} pattern=".+[:=].+" aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
+      <input aria-label={ofList.labelFilter} title={ofList.labelFilter} placeholder={ofList.labelExample} size={19} maxLength={300} pattern=".+[:=].+" aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
     </form>
   );
+}
+
+/** What a narrow screen has no columns for. */
+function Below({ of: execution }: { of: Execution }) {
+  const text = [isShown("startedBy") && execution.parent_id && ofList.bySubFlow, isShown("where") && placeOf(execution)].filter(Boolean).join(" · ");
+  return text === "" ? null : <span class="narrow-only small muted cut">{text}</span>;
 }
 
 function Rows({ executions, selected }: { executions: Execution[]; selected: Signal<ReadonlySet<string>> }) {
@@ -285,7 +293,7 @@ function Rows({ executions, selected }: { executions: Execution[]; selected: Sig
       columns={[
         canSelect && tick,
         ofStatus,
-        { head: ofList.flow, look: "name", cell: (execution) => <><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && placeOf(execution) !== undefined && <span class="narrow-only small muted cut">{placeOf(execution)}</span>}</> },
+        { head: ofList.flow, look: "name", cell: (execution) => <><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a><Below of={execution} /></> },
         isShown("where") && ofPlace,
         hasLabels && { head: ofList.labels, look: "spare", cell: ({ labels }) => <LabelTags labels={labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /> },
         isShown("startedBy") && ofStarter(triggers),
