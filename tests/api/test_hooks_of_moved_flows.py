@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.bootstrap.program import Program
-from flowrunner.services.hooks import IncomingHooks
+from flowrunner.services.hook_senders import HookSenders
 from flowrunner.storage.hooks import SqlHooks
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
@@ -74,7 +74,7 @@ def then(method: Callable[..., Awaitable[Any]], mover: Mover) -> Callable[..., A
     return moving
 
 
-@pytest.mark.parametrize(("owner", "name"), [(IncomingHooks, "open"), (SqlHooks, "add")], ids=["opened", "stored"])
+@pytest.mark.parametrize(("owner", "name"), [(HookSenders, "open"), (SqlHooks, "add")], ids=["opened", "stored"])
 async def test_a_request_that_meets_a_move_starts_one_execution_in_the_new_workspace(
     mover: Mover, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
 ) -> None:
@@ -95,7 +95,7 @@ async def test_a_request_that_meets_a_move_starts_one_execution_in_the_new_works
 async def test_a_request_that_meets_the_deletion_of_its_flow_gets_the_answer_of_an_unknown_address(
     mover: Mover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = IncomingHooks.open
+    opened = HookSenders.open
 
     async def open_then_delete(*args: Any) -> Any:
         result = await opened(*args)
@@ -103,7 +103,7 @@ async def test_a_request_that_meets_the_deletion_of_its_flow_gets_the_answer_of_
         assert (await mover.go("DELETE", f"/api/v1/flows/{flow['id']}")).status == 200
         return result
 
-    monkeypatch.setattr(IncomingHooks, "open", open_then_delete)
+    monkeypatch.setattr(HookSenders, "open", open_then_delete)
     reply = await mover.go("POST", mover.url, {"n": 7})
     monkeypatch.undo()
     unknown = await mover.go("POST", "/hooks/unknown", {"n": 7})

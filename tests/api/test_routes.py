@@ -203,7 +203,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             jobs=bug, bulk=bug, records=bug, flow_tests=bug, callbacks=bug,
             node_trials=bug, overviews=bug, logins=bug, second_factors=bug, second_factor_logins=bug, sign_on=bug,
             identities=bug,
-            preferences=bug, hooks=bug, triggers=bug,
+            preferences=bug, hook_senders=bug, hooks=bug, triggers=bug,
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)

@@ -10,7 +10,7 @@ from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.triggers import Verify
 from flowrunner.domain.verification import GITHUB, Hmac, Scheme, Slack, Standard, Stripe, Token, Unverified
 from flowrunner.services.hook_requests import HookRequest, body_value, challenge_of, trigger_values
-from flowrunner.services.hooks import scheme_of
+from flowrunner.services.hook_senders import scheme_of
 
 
 def request(body: bytes = b"", query: str = "", **headers: str) -> HookRequest:

@@ -32,8 +32,8 @@ from flowrunner.ports.journal import Recorded
 from flowrunner.ports.live import Subscription
 from flowrunner.services.executions import StartedExecution
 from flowrunner.services.hook_requests import HookRequest
+from flowrunner.services.hook_senders import Challenge, HookRefused
 from flowrunner.services.hook_starts import HookOutcome, OpenHook
-from flowrunner.services.hooks import Challenge, HookRefused
 from flowrunner.tasks import cancel_all
 from flowrunner.threads import LONG_BYTES
 
@@ -130,7 +130,7 @@ async def _serve_once(request: Request, token: str, received: HookRequest, ids: 
         # Anybody can send a long body; all that is not verified yet shares one limit.
         length = len(received.body)
         async with _room(request, _STRANGERS, length if length > LONG_BYTES else 0):
-            opened = await services.hooks.open(token, received)
+            opened = await services.hook_senders.open(token, received)
     except HookRefused:
         await asyncio.sleep(max(0.0, began_at + REFUSAL_SECONDS - loop.time()))
         raise HookNotFound from None

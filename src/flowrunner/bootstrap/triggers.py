@@ -1,5 +1,7 @@
 """The services around triggers, and their assembly."""
 
+from functools import partial
+
 from flowrunner.bootstrap.engine import EngineParts
 from flowrunner.bootstrap.resources import Resources
 from flowrunner.services.bundle import TriggerServices
@@ -7,6 +9,7 @@ from flowrunner.services.chains import Chains
 from flowrunner.services.executions import Executions
 from flowrunner.services.hook_deliveries import HookDeliveries
 from flowrunner.services.hook_refusals import RefusedHooks
+from flowrunner.services.hook_senders import HookSenders
 from flowrunner.services.hook_starts import HookStarts
 from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.schedules import Schedules
@@ -47,15 +50,20 @@ def assemble_triggers(
             clock=clock,
             changed=stores.flows.listening,
         ),
+        hook_senders=HookSenders(
+            stores.triggers,
+            library,
+            stored.vault,
+            refused=refused_hooks,
+            clock=clock,
+            on_refusal=partial(metrics.hook_requested, "refused"),
+        ),
         hooks=IncomingHooks(
             stores.hooks,
-            stores.triggers,
             hook_starts,
-            library=library,
             executions=executions,
             reader=stores.executions,
             vault=stored.vault,
-            refused=refused_hooks,
             usage=usage,
             clock=clock,
             on_outcome=metrics.hook_requested,

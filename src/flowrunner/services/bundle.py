@@ -25,6 +25,7 @@ from flowrunner.services.flow_tests import FlowTests
 from flowrunner.services.flows import Flows
 from flowrunner.services.hook_deliveries import HookDeliveries
 from flowrunner.services.hook_refusals import RefusedHooks
+from flowrunner.services.hook_senders import HookSenders
 from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.identities import Identities
 from flowrunner.services.invitation_links import InvitationLinks
@@ -129,6 +130,7 @@ class TriggerServices:
     triggers: Triggers
     schedules: Schedules
     chains: Chains
+    hook_senders: HookSenders
     hooks: IncomingHooks
     hook_deliveries: HookDeliveries
     refused_hooks: RefusedHooks

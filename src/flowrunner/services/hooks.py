@@ -1,166 +1,63 @@
-"""Requests of other servers to webhook triggers.
+"""Requests of verified senders to webhook triggers.
 
-A request is checked in this order: the trigger's id, the proof of the sender, and whether it was seen before. Then it
-is stored, and only then code is evaluated with it: `when`, `dedupe` and the input.
+After `hook_senders` has checked the trigger's id and the proof of the sender, it is checked whether the request was
+seen before. Then it is stored, and only then code is evaluated with it: `when`, `dedupe` and the input.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
-from flowrunner.domain.expression import ExpressionFailed, render
-from flowrunner.domain.triggers import TriggerId, Verify, WebhookTrigger
-from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
-from flowrunner.domain.verification import (
-    GITHUB,
-    NO_SECRET,
-    Hmac,
-    Rejected,
-    Scheme,
-    Slack,
-    Standard,
-    Stripe,
-    Token,
-    Unverified,
-    Verified,
-    verify,
-)
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ids import new_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionReader
-from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookStore
 from flowrunner.ports.secrets import Vault
-from flowrunner.ports.triggers import TriggerStore
 from flowrunner.retrying import retry, rising
 from flowrunner.services.executions import Executions, StartedExecution
-from flowrunner.services.hook_refusals import RefusedHooks
-from flowrunner.services.hook_requests import HookRequest, challenge_of, trigger_values
+from flowrunner.services.hook_requests import HookRequest, trigger_values
 from flowrunner.services.hook_starts import HookOutcome, HookStarts, OpenHook, has_code, key_of
 from flowrunner.services.usage import UsageLimits
 from flowrunner.threads import LONG_BYTES, on_thread_if
 
 logger = structlog.get_logger()
 
-_NOBODY: Final = WorkspaceId("")
-_STAND_IN: Final = "a secret that no sender has"
 # Attempts to store a request, and the delays after those that failed.
 _MOST_ATTEMPTS: Final = 3
 _OUTAGE_DELAY: Final = rising(0.1, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """The text with which a sender wants to be answered."""
-
-    text: str
-
-
-class HookRefused(FlowRunnerError):
-    """A request that is not accepted. Its sender learns nothing more, not even whether the trigger exists."""
 
 
 class IncomingHooks:
     def __init__(
         self,
         store: HookStore,
-        triggers: TriggerStore,
         starts: HookStarts,
         *,
-        library: CompiledFlows,
         executions: Executions,
         reader: ExecutionReader,
         vault: Vault,
-        refused: RefusedHooks,
         usage: UsageLimits,
         clock: Clock,
         on_outcome: Callable[[str], None],
     ) -> None:
         """
         Args:
-            on_outcome: Called with `repeated` or `refused`, for requests that are not given to `starts`.
+            on_outcome: Called with `repeated` or `started`, for requests that are not given to `starts`.
         """
         self._store = store
-        self._triggers = triggers
         self._starts = starts
-        self._library = library
         self._executions = executions
         self._reader = reader
         self._vault = vault
-        self._refused = refused
         self._usage = usage
         self._clock = clock
         self._count = on_outcome
-
-    async def open(self, token: str, request: HookRequest) -> OpenHook | Challenge:
-        """Return the trigger of a URL if the request proves its sender. Raises: HookRefused; Unavailable."""
-        trigger = await self._triggers.by_token(token)
-        if trigger is None or not trigger.is_armed:
-            # The same reads and computations as for a trigger that exists, so that their time reveals nothing.
-            await self._vault.reveal(_NOBODY, ())
-            verify(Standard(), request.headers, request.body, secrets=[_STAND_IN], now=self._clock.now())
-            self._count("refused")
-            raise HookRefused
-        flow = await self._library.get(trigger.workspace_id, trigger.revision_id)
-        written = flow.triggers.get(trigger.name)
-        if written is None or not isinstance(written.spec, WebhookTrigger):
-            # The flow is being saved.
-            raise HookRefused
-        scheme = scheme_of(written.spec.verify)
-        secrets = await self._secrets(trigger.workspace_id, written.spec.verify)
-        verdict = self._verdict(scheme, request, secrets)
-        is_verified = isinstance(verdict, Verified) and request.method == "POST"
-        challenge = challenge_of(request, scheme, secrets, is_verified=is_verified)
-        if challenge is not None:
-            return Challenge(challenge)
-        if not isinstance(verdict, Verified) or request.method != "POST":
-            reason = verdict.reason if isinstance(verdict, Rejected) else f"The method is {request.method[:20]}"
-            self._refused.add(trigger.id, reason, at=self._clock.now())
-            logger.info(
-                "hook.refused",
-                trigger_id=trigger.id,
-                workspace_id=trigger.workspace_id,
-                flow_id=trigger.flow_id,
-                # The sender chooses the text of another method.
-                reason=verdict.reason if isinstance(verdict, Rejected) else "The method is not POST",
-            )
-            self._count("refused")
-            raise HookRefused
-        return OpenHook(
-            trigger=trigger,
-            flow=flow,
-            written=written,
-            spec=written.spec,
-            scheme=scheme,
-            replay_id=verdict.replay_id,
-        )
-
-    def _verdict(self, scheme: Scheme, request: HookRequest, secrets: Sequence[str]) -> Verified | Rejected:
-        if not secrets and not isinstance(scheme, Unverified):
-            verify(scheme, request.headers, request.body, secrets=[_STAND_IN], now=self._clock.now())
-            return NO_SECRET
-        return verify(scheme, request.headers, request.body, secrets=secrets, now=self._clock.now())
-
-    async def _secrets(self, workspace_id: WorkspaceId, wanted: Verify) -> Sequence[str]:
-        names = {name for template in wanted.secrets for name in template.mentions.secrets}
-        values = {"secrets": await self._vault.reveal(workspace_id, names)}
-        found = []
-        for template in wanted.secrets:
-            if template.codes:
-                # Nothing is evaluated before the sender is verified.
-                continue
-            try:
-                value = render(template.template, values)
-            except ExpressionFailed:
-                continue
-            if isinstance(value, str) and value:
-                found.append(value)
-        return found
 
     def new_delivery_id(self) -> HookDeliveryId:
         return HookDeliveryId(new_id("hook", self._clock.now()))
@@ -275,26 +172,6 @@ class IncomingHooks:
             redacted = await redactor.redact_soon(redacted)
             encoded = await on_thread_if(size, msgspec.json.encode, redacted)
         return redacted, encoded
-
-
-def scheme_of(wanted: Verify) -> Scheme:
-    match wanted.scheme:
-        case "standard":
-            return Standard()
-        case "github":
-            return GITHUB
-        case "stripe":
-            return Stripe()
-        case "slack":
-            return Slack()
-        case "hmac":
-            return Hmac(
-                header=wanted.header, algorithm=wanted.algorithm, encoding=wanted.encoding, prefix=wanted.prefix
-            )
-        case "token":
-            return Token(wanted.header)
-        case "none":
-            return Unverified()
 
 
 def _id_of_message(id: TriggerId, replay_id: str) -> HookDeliveryId:
