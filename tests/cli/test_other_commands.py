@@ -7,11 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -25,6 +24,7 @@ from flowrunner.cli.common import read_secret
 from flowrunner.cli.listening import unseen
 from flowrunner.domain.standard_webhooks import signature
 from support.client import PASSWORD, Client
+from support.http_servers import QuietHandler, serving
 from support.receiver import Receiver
 
 VALUE = "a-value-of-some-length"
@@ -306,16 +306,13 @@ def test_a_period_with_nothing_left_to_start_makes_no_job(user: User, triggered:
     assert user.json("job", "list") == before
 
 
-class _Sink(BaseHTTPRequestHandler):
+class _Sink(QuietHandler):
     received: ClassVar[list[tuple[str, bytes]]] = []
 
     def do_POST(self) -> None:
         self.received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(204)
         self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def test_an_import_of_secrets_that_ends_early_says_which_were_set(user: User) -> None:
@@ -329,7 +326,7 @@ def test_an_import_of_secrets_that_ends_early_says_which_were_set(user: User) ->
     assert [name in user("secret", "list").stdout for name in ("CUT_A", "CUT_B", "CUT_C")] == [True, False, False]
 
 
-class _OtherProgram(BaseHTTPRequestHandler):
+class _OtherProgram(QuietHandler):
     """Answers every request with an empty object."""
 
     def do_GET(self) -> None:
@@ -339,10 +336,7 @@ class _OtherProgram(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"{}")
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 # the names that http.server calls
-
-    def log_message(self, *_: object) -> None:
-        pass
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
 
 @pytest.mark.parametrize(
@@ -353,21 +347,16 @@ class _OtherProgram(BaseHTTPRequestHandler):
     ],
 )  # fmt: skip
 def test_another_program_that_answers_with_json_is_told_in_a_line(command: str, tmp_path: Path) -> None:
-    other = HTTPServer(("127.0.0.1", 0), _OtherProgram)
-    threading.Thread(target=other.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{other.server_port}"
-    environment = {"FLOWRUNNER_URL": url, "FLOWRUNNER_TOKEN": "t"}
-
-    done = flowrunner(*command.split(), at=tmp_path, stdin="a secret value", environment=environment)
-    other.shutdown()
-    other.server_close()
+    with serving(HTTPServer(("127.0.0.1", 0), _OtherProgram)) as url:
+        environment = {"FLOWRUNNER_URL": url, "FLOWRUNNER_TOKEN": "t"}
+        done = flowrunner(*command.split(), at=tmp_path, stdin="a secret value", environment=environment)
 
     assert "Traceback" not in done.stderr
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[0] == f"flowrunner: {url} answers, but not as FlowRunner does"
 
 
-class _ForgetfulProxy(BaseHTTPRequestHandler):
+class _ForgetfulProxy(QuietHandler):
     """Passes requests on to a server, and its answers back without `X-Request-Id`."""
 
     server: "_ProxyServer"
@@ -390,10 +379,7 @@ class _ForgetfulProxy(BaseHTTPRequestHandler):
         self.wfile.write(body)
         connection.close()
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 # the names that http.server calls
-
-    def log_message(self, *_: object) -> None:
-        pass
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
 
 class _ProxyServer(HTTPServer):
@@ -405,42 +391,36 @@ class _ProxyServer(HTTPServer):
 
 @pytest.mark.parametrize("closed", ["/nothing", "/auth/methods"])
 def test_a_proxy_that_drops_the_id_of_requests_is_no_other_program(user: User, closed: str) -> None:
-    with _ProxyServer(("127.0.0.1", 0), _ForgetfulProxy) as proxy:
-        proxy.target, proxy.closed = user.client.url.removeprefix("http://"), closed
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{proxy.server_port}"
-
+    proxy = _ProxyServer(("127.0.0.1", 0), _ForgetfulProxy)
+    proxy.target, proxy.closed = user.client.url.removeprefix("http://"), closed
+    with serving(proxy) as url:
         user("value", "set", "THROUGH_A_PROXY", "1", "--url", url)
         assert user.json("value", "get", "THROUGH_A_PROXY", "--url", url)["value"] == 1
-        proxy.shutdown()
 
     user("value", "delete", "THROUGH_A_PROXY", "--yes")
 
 
 def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, triggered: str) -> None:
     url = user.json("trigger", "get", "triggered/push")["url"].removeprefix(user.client.url)
-    sink = HTTPServer(("127.0.0.1", 0), _Sink)
-    threading.Thread(target=sink.serve_forever, daemon=True).start()
-    forward = f"http://127.0.0.1:{sink.server_port}/hook?version=2"
     wrong = user("trigger", "listen", "triggered/morning", code=6).stderr
     assert "is a trigger of type schedule: only a webhook gets requests" in wrong
-    listening = start_flowrunner(
-        "trigger", "listen", "triggered/push", "--forward", forward, at=user.home, environment=user.environment
-    )
-    assert listening.stderr is not None
-    assert "Listening" in listening.stderr.readline()
+    with serving(HTTPServer(("127.0.0.1", 0), _Sink)) as sink:
+        listening = start_flowrunner(
+            "trigger", "listen", "triggered/push", "--forward", f"{sink}/hook?version=2",
+            at=user.home, environment=user.environment,
+        )  # fmt: skip
+        assert listening.stderr is not None
+        assert "Listening" in listening.stderr.readline()
 
-    assert user.client.post(f"{url}?a=1", {"order": 7}).status == 202
-    assert "Forwarded: 204" in listening.stderr.readline()
-    assert user.client.post(f"{url}?a=1", {"order": 8}).status == 202
-    assert "Forwarded: 204" in listening.stderr.readline()
-    listening.send_signal(signal.SIGINT)
-    printed, _ = listening.communicate(timeout=60)
-    assert listening.returncode == 130
+        assert user.client.post(f"{url}?a=1", {"order": 7}).status == 202
+        assert "Forwarded: 204" in listening.stderr.readline()
+        assert user.client.post(f"{url}?a=1", {"order": 8}).status == 202
+        assert "Forwarded: 204" in listening.stderr.readline()
+        listening.send_signal(signal.SIGINT)
+        printed, _ = listening.communicate(timeout=60)
+        assert listening.returncode == 130
     line = r"\d\d:\d\d:\d\d\.\d{3}  hook-\w+  started  exec-\w+  \d+ B"
     assert re.fullmatch(f"{line}\n{line}\n", printed)
-    sink.shutdown()
-    sink.server_close()
 
     assert _Sink.received == [("/hook?version=2&a=1", b'{"order": %d}' % order) for order in (7, 8)]
     delivery, _ = user.json("trigger", "deliveries", "triggered/push")

@@ -1,9 +1,8 @@
 """Collectors as attackers: what they answer takes no memory."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Final
 
 import pytest
@@ -11,6 +10,7 @@ import requests
 
 from flowrunner.otel.collectors import session_for
 from flowrunner.otel.export import open_exporters
+from support.http_servers import QuietHandler, serving
 
 # More than fits into the buffers of the connection.
 _MOST_BYTES: Final = 64 * 2**20
@@ -34,7 +34,7 @@ class Answers:
 def answering(body: bytes, *, repeat: bool, **headers: str) -> Iterator[Answers]:
     """A collector. Args: body: Of its answers. repeat: Whether it is sent again and again."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
@@ -60,19 +60,9 @@ def answering(body: bytes, *, repeat: bool, **headers: str) -> Iterator[Answers]
             except OSError:
                 self.close_connection = True
 
-        def log_message(self, format: str, *values: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    answers = Answers(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        answers = Answers(url)
         yield answers
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def session_for_traces() -> requests.Session:

@@ -2,16 +2,16 @@
 
 import json
 import random
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from support.databases import rows_of
+from support.http_servers import QuietHandler, serving
 from support.invariants import fields_of
 from support.postgres import PostgresServer
 from support.server import Server
@@ -42,7 +42,7 @@ nodes:
 """
 
 
-class Model(BaseHTTPRequestHandler):
+class Model(QuietHandler):
     """A model that calls two tools in each turn, by what was said before, and then answers; and one of the tools."""
 
     protocol_version = "HTTP/1.1"
@@ -71,20 +71,12 @@ class Model(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(written)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def model() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     seen: list[tuple[str, str]] = []
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Model,), {"seen": seen}))
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listening.server_port}", seen
-    finally:
-        listening.shutdown()
-        listening.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Model,), {"seen": seen}))) as url:
+        yield url, seen
 
 
 @pytest.mark.parametrize("kind", ["one process", "two processes", "postgres"])

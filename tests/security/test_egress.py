@@ -29,6 +29,7 @@ from flowrunner.security.egress_sql import EgressSqlClients
 from flowrunner.security.name_lookups import WorkspaceResolver, lookup_slots
 from flowrunner.settings import Settings
 from support.client import Client
+from support.http_servers import QuietHandler, serving
 from support.networks import unused_port
 from support.open_files import without_files
 from support.postgres import PostgresServer
@@ -153,15 +154,12 @@ class Trap:
         self._thread.join(5)
 
 
-class _Redirect(http.server.BaseHTTPRequestHandler):
+class _Redirect(QuietHandler):
     def do_GET(self) -> None:
         self.send_response(302)
         self.send_header("Location", self.server.location)  # type: ignore[attr-defined]
         self.send_header("Content-Length", "0")
         self.end_headers()
-
-    def log_message(self, *args: Any) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +172,8 @@ def trap() -> Iterator[Trap]:
 @pytest.fixture(scope="module")
 def redirector() -> Iterator[http.server.HTTPServer]:
     server = http.server.ThreadingHTTPServer((REDIRECTOR, 0), _Redirect)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+    with serving(server):
+        yield server
 
 
 async def attempt(url: str, policy: EgressPolicy, *, redirects: int = 0) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from support.http_servers import QuietHandler
 from support.networks import unused_port
 from support.node import installed
 
@@ -166,7 +167,7 @@ class LyingProvider:
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         provider = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 self._answer()
 
@@ -189,9 +190,6 @@ class LyingProvider:
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
-
-            def log_message(self, *_: Any) -> None:
-                pass
 
         return Handler
 

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import ThreadingHTTPServer
 from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from support.client import Client
+from support.http_servers import QuietHandler, serving
 from web.browser import Tab, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(600)]
@@ -50,7 +50,7 @@ TURNS: Final[tuple[list[tuple[str, Any]], ...]] = (
 )
 
 
-class Model(BaseHTTPRequestHandler):
+class Model(QuietHandler):
     """Answers questions by the number of those before, and requests of tools; no parcel is known."""
 
     def do_POST(self) -> None:  # the name of the hook
@@ -75,19 +75,12 @@ class Model(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
 
 @pytest.fixture
 def model() -> Iterator[str]:
     """The address of a server with the API of OpenAI, and with what the tools request."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Model)) as url:
+        yield url
 
 
 def panel(page: Page) -> Locator:
