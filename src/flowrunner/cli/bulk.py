@@ -33,7 +33,7 @@ def change_many(
     selected: Mapping[str, Any],
     *,
     yes: bool,
-    dry_run: bool = False,
+    dry_run: bool,
     more: Mapping[str, Any] | None = None,
 ) -> int:
     """Show how many executions a selection has, ask, and follow the job; return the exit code.

@@ -72,9 +72,9 @@ def read_json_or_text(option: str, given: str) -> JSON:
     return value if isinstance(value, dict | list) else text
 
 
-def read_any_json_or_text(option: str, given: str) -> JSON:
+def read_any_json_or_text(given: str) -> JSON:
     """Return any JSON value, or otherwise the text without its last line break. Raises: click.UsageError."""
-    text = read_text(option, given)
+    text = read_text("VALUE", given)
     try:
         return _read(text)
     except (ValueError, RecursionError):

@@ -61,7 +61,7 @@ class _ScriptChecks:
         import asyncio
 
         runner = self._exits.enter_context(asyncio.Runner())
-        sandbox = LazySandbox(1, log_errors_only)
+        sandbox = LazySandbox(log_errors_only)
         self._exits.callback(lambda: runner.run(sandbox.close()))
         return lambda scripts: runner.run(sandbox.check(scripts))
 

@@ -173,7 +173,7 @@ class Document:
             return False
         return fault.code != "expression.unknown_name" or fault.path in self.unread
 
-    def warn_at(self, place: CodePlace, code: str, message: str, hint: str, line: int | None = None) -> None:
+    def warn_at(self, place: CodePlace, code: str, message: str, hint: str, line: int | None) -> None:
         """Record a warning about a piece of JavaScript, or about one line of it."""
         place = place.of_line(line)
         self.faults.append(

@@ -39,7 +39,7 @@ BOUNDS: Final[Mapping[str, str]] = {
 
 
 def parameter_faults(
-    found: Sequence[Found], params: JSON, known_at: Callable[[Keys], Sequence[str]], *, most: int | None = None
+    found: Sequence[Found], params: JSON, known_at: Callable[[Keys], Sequence[str]], *, most: int | None
 ) -> list[ParamFault]:
     """Return one fault for each invalid value, and for each missing or unknown key.
 

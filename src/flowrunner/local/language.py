@@ -11,7 +11,7 @@ from flowrunner.services.language import Language
 @contextlib.asynccontextmanager
 async def open_language(*, before_scripts: Callable[[], None]) -> AsyncIterator[Language]:
     """Open the flow language. No process starts before the first JavaScript."""
-    sandbox = LazySandbox(1, before_scripts)
+    sandbox = LazySandbox(before_scripts)
     try:
         yield Language(node_type_specs(), RustSchemas(), sandbox)
     finally:

@@ -24,8 +24,7 @@ class LazySandbox:
         before_scripts: Called before the import, to configure logging: the import loads the logger.
     """
 
-    def __init__(self, workers: int, before_scripts: Callable[[], None]) -> None:
-        self._workers = workers
+    def __init__(self, before_scripts: Callable[[], None]) -> None:
         self._before_scripts = before_scripts
         self._opened: JailedSandbox | None = None
 
@@ -52,7 +51,7 @@ class LazySandbox:
             self._before_scripts()
             from flowrunner.sandbox.pool import JailedSandbox
 
-            self._opened = JailedSandbox(self._workers)
+            self._opened = JailedSandbox(1)
         return self._opened
 
 

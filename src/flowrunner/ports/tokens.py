@@ -57,7 +57,7 @@ class TokenStore(Protocol):
         """Return a page of all members' tokens for the workspace, the oldest first, and the total."""
         ...
 
-    async def delete_of_workspace(self, workspace_id: WorkspaceId, id: TokenId, *, audit: Audit = None) -> AccountId:
+    async def delete_of_workspace(self, workspace_id: WorkspaceId, id: TokenId, *, audit: Audit) -> AccountId:
         """Delete a token for the workspace; return its account. Raises: NotFound."""
         ...
 

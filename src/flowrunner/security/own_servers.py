@@ -21,7 +21,7 @@ class OwnServers:
         servers: Host and port of each server in the settings.
     """
 
-    def __init__(self, servers: Collection[tuple[str, int]] = ()) -> None:
+    def __init__(self, servers: Collection[tuple[str, int]]) -> None:
         self._servers = frozenset(servers)
         self._ports = frozenset(port for _, port in self._servers)
         self._addresses: frozenset[tuple[str, int]] = frozenset()

@@ -320,9 +320,7 @@ class Flows:
 
         return await self._store.update(caller.workspace_id, id, change, audit=audit)
 
-    async def plan_update(
-        self, caller: Caller, id: FlowId, draft: FlowDraft, *, condition: Precondition = ANY
-    ) -> FlowChange:
+    async def plan_update(self, caller: Caller, id: FlowId, draft: FlowDraft, *, condition: Precondition) -> FlowChange:
         """Return what `update` would do, and save nothing. Raises: as `update`."""
         before = await self._store.get(caller.workspace_id, id)
         changer = await self.changer(caller, draft)
@@ -409,9 +407,7 @@ class Flows:
         draft = await self._draft_of(caller, id, number)
         return await self.update(caller, id, draft, condition=condition, restores=number)
 
-    async def plan_restore(
-        self, caller: Caller, id: FlowId, number: int, *, condition: Precondition = ANY
-    ) -> FlowChange:
+    async def plan_restore(self, caller: Caller, id: FlowId, number: int, *, condition: Precondition) -> FlowChange:
         """Return what `restore` would do, and save nothing. Raises: as `restore`."""
         return await self.plan_update(caller, id, await self._draft_of(caller, id, number), condition=condition)
 

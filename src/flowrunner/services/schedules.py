@@ -64,7 +64,7 @@ class Schedules:
         reader: ExecutionReader,
         journal: JournalReader,
         changed: asyncio.Event,
-        on_outcome: Callable[[str, int], None] = lambda outcome, count: None,
+        on_outcome: Callable[[str, int], None],
     ) -> None:
         """
         Args:

@@ -127,7 +127,7 @@ class SqlTokens:
         )
         return [_view(row) for row in rows], total
 
-    async def delete_of_workspace(self, workspace_id: WorkspaceId, id: TokenId, *, audit: Audit = None) -> AccountId:
+    async def delete_of_workspace(self, workspace_id: WorkspaceId, id: TokenId, *, audit: Audit) -> AccountId:
         async def delete(tx: Transaction) -> AccountId:
             row = await existing_row(tx, DELETE_OF_WORKSPACE, {"workspace_id": workspace_id, "id": id}, "token")
             return AccountId(row[0])

@@ -59,7 +59,7 @@ def set_(key: str, given: str, ttl: str | None, namespace: str) -> None:
     """Set an entry: JSON if it is JSON, and text if not. Quote a number as '"7"' to keep it text."""
     from flowrunner.cli.inputs import read_any_json_or_text
 
-    body = {"value": read_any_json_or_text("VALUE", given), **({} if ttl is None else {"ttl": ttl})}
+    body = {"value": read_any_json_or_text(given), **({} if ttl is None else {"ttl": ttl})}
     saved = connect().request("PUT", _PATH, query={"key": key, "namespace": namespace}, json=body).object()
     show(saved, _FIELDS, name="key")
 

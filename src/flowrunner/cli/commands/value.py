@@ -66,7 +66,7 @@ def set_(name: str, given: str) -> None:
     """Set a configuration value: JSON if it is JSON, and text if not. Quote a number as '"7"' to keep it text."""
     from flowrunner.cli.inputs import read_any_json_or_text
 
-    show(_set(connect(), name, read_any_json_or_text("VALUE", given)), "name value updated_at", name="name")
+    show(_set(connect(), name, read_any_json_or_text(given)), "name value updated_at", name="name")
 
 
 @value.command(short_help="Delete a configuration value.", epilog=examples("value delete CHANNEL"))

@@ -208,23 +208,23 @@ def _no_condition(template: Template | None = None) -> ExpressionSyntax:
             return ExpressionSyntax("a condition must be one expression", hint=hint)
 
 
-def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Template:
+def compile_text(text: str, names: frozenset[str]) -> Template:
     """Return the template of one string.
 
     Raises:
         ExpressionSyntax: If an expression in it is not closed, is not valid JavaScript, or reads a name that is not in
             ``names``.
     """
-    return _checked(reader := _ExpressionReader(names, place), reader.text(text))
+    return _checked(reader := _ExpressionReader(names, NOWHERE), reader.text(text))
 
 
-def parse_expression(source: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Expression:
+def parse_expression(source: str, names: frozenset[str]) -> Expression:
     """Return the expression written between `${` and `}`.
 
     Raises:
         ExpressionSyntax: If it reads an unknown name, or is obviously not valid JavaScript.
     """
-    return _checked(reader := _ExpressionReader(names, place), reader.expression(source))
+    return _checked(reader := _ExpressionReader(names, NOWHERE), reader.expression(source))
 
 
 def _checked(reader: "_ExpressionReader", read: _Read) -> _Read:

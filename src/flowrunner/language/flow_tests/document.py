@@ -28,8 +28,8 @@ class FoundFault:
     keys: Keys
     code: str
     message: str
-    hint: str | None = None
-    is_of_key: bool = False
+    hint: str | None
+    is_of_key: bool
     is_warning: bool = False
 
 
