@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from flowrunner.bootstrap.doctor import examine
@@ -198,7 +199,33 @@ async def test_a_database_that_has_become_read_only_cannot_be_written_although_t
 
         with pytest.raises(Unavailable, match="accepts no writes"):
             await database.check_writable()
+        # The transaction itself was committed, without the check.
+        with pytest.raises(Unavailable):
+            await database.check_writable()
     finally:
+        await database.close()
+
+
+@pytest.mark.parametrize("table", ["events", "executions"])
+async def test_a_database_whose_executions_are_locked_cannot_be_written_whatever_else_is(path: str, table: str) -> None:
+    database, other = open_database(path), await asyncpg.connect(path)
+    try:
+        await database.check_writable()
+        database._writability._last_commit = (0.0, False)
+        async with other.transaction():
+            await other.execute(f"LOCK TABLE {table} IN SHARE MODE")
+            await SqlPause(database).set(None)
+            with pytest.raises(Unavailable, match="keeps the table of executions or events locked"):
+                await database.check_writable()
+            # As far as nothing in it is about executions.
+            await SqlPause(database).set(None)
+            with pytest.raises(Unavailable):
+                await database.check_writable()
+
+        database._writability._last_commit = (0.0, False)
+        await database.check_writable()
+    finally:
+        await other.close()
         await database.close()
 
 

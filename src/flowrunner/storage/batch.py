@@ -147,6 +147,14 @@ class Writability:
                 raise Unavailable("The last commit failed")
             return
         if self._trial is None or self._trial.done():
-            self._trial = asyncio.ensure_future(try_one())
+            self._trial = asyncio.ensure_future(self._try(try_one))
         # One trial for all callers at a time: cancelling one caller must not cancel it.
         await asyncio.shield(self._trial)
+
+    async def _try(self, try_one: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            await try_one()
+        except Unavailable:
+            # Its commit may have succeeded, without it.
+            self.note(has_failed=True)
+            raise

@@ -56,6 +56,8 @@ BEGIN: Final = "BEGIN; SELECT flowrunner_lock_exclusive()"
 # Several statements in one string take no parameters, and %d accepts only numbers.
 BEGIN_AT: Final = "BEGIN; SELECT 1 FROM flowrunner_lock_exclusive() AS engine (epoch) WHERE epoch = %d"
 IS_READ_ONLY: Final = "SELECT current_setting('transaction_read_only')"
+# The locks that appends take. Without a wait, because other operations share the transaction.
+LOCK_FOR_APPENDS: Final = "LOCK TABLE executions, events IN ROW EXCLUSIVE MODE NOWAIT"
 # A process that is suspended in the middle of a transaction would block all other writers.
 STALLED_SECONDS: Final = 2.0
 ACQUIRE_SECONDS: Final = 5.0
@@ -209,7 +211,7 @@ class PostgresDatabase:
     async def check_writable(self) -> None:
         if self._writing.done():
             raise Unavailable("The database's writer has ended")
-        await self._writability.check(lambda: self.submit(Call(_check_not_read_only)))
+        await self._writability.check(lambda: self.submit(_WriteTrial(_check_appends)))
 
     async def close(self) -> None:
         self._closed = True
@@ -243,7 +245,9 @@ class PostgresDatabase:
             else:
                 self._on_duration("commit", time.perf_counter() - began)
                 self._limit.raise_again()
-                self._writability.note(has_failed=False)
+                # The others do not show that appends are possible.
+                if any(type(pending.work) is _WriteTrial or type(pending.work) in self._bulk for pending in batch):
+                    self._writability.note(has_failed=False)
             # Otherwise the written data would stay in memory until the next operation, which may be long.
             del batch
 
@@ -391,11 +395,19 @@ async def _open(pool: Any) -> None:
     await pool
 
 
-async def _check_not_read_only(tx: Transaction) -> None:
-    """Raise Unavailable if the transaction cannot write, although it can begin."""
+class _WriteTrial(Call[None]):
+    """A check whether executions can be written."""
+
+
+async def _check_appends(tx: Transaction) -> None:
+    """Raise Unavailable if the transaction cannot write executions, although it can begin."""
     row = await tx.row(IS_READ_ONLY)
     if row is not None and row[0] == "on":
         raise Unavailable("The database accepts no writes: default_transaction_read_only=on")
+    try:
+        await tx.row(LOCK_FOR_APPENDS)
+    except asyncpg.LockNotAvailableError:
+        raise Unavailable("Another session keeps the table of executions or events locked") from None
 
 
 async def _apply_alone(tx: PostgresTransaction, pending: Pending, *, is_shared: bool = True) -> None:
