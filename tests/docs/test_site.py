@@ -56,6 +56,21 @@ def test_links_lead_to_the_same_places_on_the_site(written: str, shown: str) -> 
     assert on_site(written, "docs/decisions/0002-b.md", places) == shown
 
 
+def test_a_link_of_the_site_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+    broken_links = runpy.run_path(str(DOCS / "site" / "__main__.py"))["broken_links"]
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "index.html").write_text('<h1 id="überschrift">A</h1>')
+    (tmp_path / "404.html").write_text('<a href="/base/gone.html">Home</a>')
+    targets = ["#here", "#gone", "there/", "there/#%C3%BCberschrift", "there/#gone", "gone/", "gone.png", "a%20b.png"]
+    links = "".join(f'<a id="here" href="{target}">A</a>' for target in [*targets, "https://example.com/gone#gone"])
+    (tmp_path / "index.html").write_text(f'{links}<img src="gone.svg">')
+    (tmp_path / "a b.png").touch()
+
+    found = [link.removeprefix("index.html: ") for link in broken_links(tmp_path)]
+
+    assert found == ["#gone", "there/#gone", "gone/", "gone.png", "gone.svg"]
+
+
 def test_nothing_of_the_site_is_loaded_from_elsewhere(site: Path) -> None:
     for page in site.parent.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|link)\b[^>]*?\b(?:src|href)="(https?:)?//([^"/]+)', page.read_text())

@@ -853,8 +853,15 @@ def test_the_highest_role_of_several_groups_counts_wherever_it_stands(order: int
 
 
 def test_s72_providers_need_the_address_that_browsers_return_to() -> None:
+    providers = {"FLOWRUNNER_SIGN_ON": '[op]\nissuer = "https://x"\nclient_id = "a"'}
     with pytest.raises(InvalidSettings, match="PUBLIC_URL"):
-        load_settings({}, {"FLOWRUNNER_SIGN_ON": '[op]\nissuer = "https://x"\nclient_id = "a"'})
+        load_settings({}, providers)
+    # An address that cannot be read is one fault, and not missing.
+    with pytest.raises(InvalidSettings) as raised:
+        load_settings({}, {**providers, "FLOWRUNNER_PUBLIC_URL": "flows.example.com"})
+
+    assert "needs" not in str(raised.value)
+    assert load_settings({}, {**providers, "FLOWRUNNER_PUBLIC_URL": "https://flows.example.com"}).sign_on
 
 
 async def test_a_provider_is_asked_again_after_the_clock_was_set_back() -> None:

@@ -347,6 +347,47 @@ def test_a_flow_has_the_name_and_the_tags_of_its_settings(tab: Tab, api: Client)
         assert (found["name"], sorted(found["tags"])) == (name, sorted(tags))
 
 
+def test_a_flow_is_copied_and_moved_by_its_settings(tab: Tab, api: Client, spare: dict[str, Any]) -> None:
+    definition = "nodes: {done: {type: return, params: {value: '${secrets.NOT_THERE}'}}}"
+    flow = api.new_flow(definition, name=f"moving-{secrets.token_hex(4)}")
+    page, dialog = tab.go(f"/flows/{flow}/settings"), tab.page.get_by_role("dialog")
+    page.get_by_role("button", name="Copy to a new flow").click()
+    name = dialog.get_by_label("Name of the copy").input_value()
+    dialog.get_by_role("button", name="Copy to a new flow").click()
+    toast(page, f"Copied to {name}")
+    page.wait_for_url(lambda url: "/flows/flow-" in url and flow not in url)
+    copy = page.url.rpartition("/")[2]
+    assert {key: api.get(f"/api/v1/flows/{copy}").json[key] for key in ("name", "definition")} == {
+        "name": name, "definition": definition
+    }  # fmt: skip
+
+    tab.go(f"/flows/{copy}/settings")
+    page.get_by_label("Move to").select_option(spare["name"])
+    page.get_by_role("button", name="Move", exact=True).click()
+    toast(page, f"Moved to {spare['name']}. Create these secrets")
+    expect(page.locator(".toast", has_text="NOT_THERE")).to_be_visible()
+    page.wait_for_url(f"**/w/{spare['slug']}/flows/{copy}/settings")
+    there = api.request("GET", "/api/v1/flows", headers={"Flowrunner-Workspace": spare["id"]}).json["flows"]
+    assert [each["id"] for each in there] == [copy]
+
+
+def test_an_account_has_the_name_and_the_password_of_its_settings(new_tab: Tab, api: Client) -> None:
+    own, password = api.new_account(), f"nine-{secrets.token_hex(6)}-badgers"
+    page = new_tab.log_in(own.email, PASSWORD).go("/account")
+    page.get_by_label("Name", exact=True).fill("Grace")
+    page.get_by_role("button", name="Save", exact=True).click()
+    toast(page, "Saved")
+    shown = own.get(f"/api/v1/accounts/{own.account_id}").json
+    assert (shown["name"], shown["email"]) == ("Grace", own.email)
+
+    page.get_by_label("Current password").fill(PASSWORD)
+    page.get_by_label("New password").fill(password)
+    page.get_by_role("button", name="Change the password").click()
+    toast(page, "The password is changed")
+    expect(page.get_by_label("New password")).to_have_value("")
+    assert Client(api.url).login(own.email, password).get("/api/v1/flows").status == 200
+
+
 def test_the_executions_of_a_flow_are_kept_as_its_settings_say(tab: Tab, api: Client) -> None:
     flow = api.new_flow(FLOW.replace("NAME", "kept"), name="kept")
     page = tab.go(f"/flows/{flow}/settings")
