@@ -40,3 +40,13 @@ def test_a_name_is_that_of_an_error_only_as_a_whole_or_before_a_dot(
 @pytest.mark.parametrize("name", [*ACTIONS, *ERRORS])
 def test_an_edge_of_an_action_is_none_of_an_error(name: str) -> None:
     assert is_of_error(name) == (name in ERRORS)
+
+
+@pytest.mark.parametrize(("action", "warnings"), [("error", []), ("one", ["edge.input"])])
+def test_a_node_that_an_action_called_error_leads_to_may_read_its_input(action: str, warnings: list[str]) -> None:
+    params = {"conditions": [{"condition": "true", "action": action}], "default_action": "two"}
+    decides = {"type": "condition", "params": params, "next": {action: "ends", "error": "reads", "two": "ends"}}
+    reads = {"type": "return", "params": {"value": "${input}"}}
+    document = {"nodes": {"decides": decides, "reads": reads, "ends": {"type": "return"}}}
+
+    assert [fault.code for fault in study_flow(json.dumps(document), specs()).faults] == warnings
