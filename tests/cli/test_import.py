@@ -269,7 +269,8 @@ def test_a_workflow_of_n8n_becomes_a_flow_with_triggers_and_edges(tmp_path: Path
     assert nodes["done"]["params"]["value"] == {"length": "${input.length}"}
     assert "slack" in nodes["tell_slack"]["x-n8n"]
     for part in (
-        "'Tell Slack' is a placeholder: the type slack has no counterpart", "set the secret GET_ORDERS",
+        "'Tell Slack' is a placeholder: the type slack has no counterpart; 'http.request' calls an API",
+        "set the secret GET_ORDERS",
         "'Large?' leads to several nodes: only 'keep' follows", "the webhook was protected", "'Count' gets one item",
     ):  # fmt: skip
         assert part in report
@@ -314,6 +315,22 @@ def test_queries_of_n8n_keep_their_values_apart_from_their_text(tmp_path: Path) 
         "the query of 'Mix' has expressions: write $1, $2",
         "'Insert' writes its own SQL",
     ):
+        assert part in report
+
+
+def test_the_report_says_what_does_the_work_of_a_placeholder(tmp_path: Path) -> None:
+    types = ["n8n-nodes-base.formTrigger", "n8n-nodes-base.removeDuplicates", "@n8n/n8n-nodes-langchain.textClassifier"]
+    nodes = [{"name": name, "type": kind} for name, kind in zip(("Form", "New ones", "Sort"), types, strict=True)]
+    connections = {one: {"main": [[{"node": other}]]} for one, other in (("Form", "New ones"), ("New ones", "Sort"))}
+    (tmp_path / "form.json").write_text(json.dumps({"name": "Form", "nodes": nodes, "connections": connections}))
+
+    _, report = imported("n8n", tmp_path / "form.json", tmp_path)
+
+    assert list(document("Form", tmp_path)["nodes"]) == ["new_ones", "sort"]
+    for part in (
+        "write its fields as 'inputs'", "'New ones' is a placeholder: use a 'flow' with 'dedupe', or 'store'",
+        "'Sort' is a placeholder: use 'llm' or 'agent'",
+    ):  # fmt: skip
         assert part in report
 
 

@@ -21,6 +21,18 @@ _CHANGES: Final = re.compile(
 )
 _LIST: Final = re.compile(r"\{\{\s*\[.*\]\s*\}\}", re.DOTALL)
 _BETWEEN_COMMAS: Final = re.compile(r"(?:\{\{.*?\}\}|[^,])+", re.DOTALL)
+# What does the work of types that become placeholders.
+_INSTEAD: Final = {
+    "splitInBatches": "use 'foreach'",
+    "merge": "use 'parallel'",
+    "executeWorkflow": "use 'flow'",
+    "removeDuplicates": "use a 'flow' with 'dedupe', or 'store'",
+    "stopAndError": "use 'fail'",
+    "postgres": "use 'sql'",
+    "gmail": "use 'email.send'",
+    "rssFeedRead": "use 'http.request', and a 'transform' that finds the items in the text",
+    **dict.fromkeys(("splitOut", "aggregate", "filter", "sort", "limit", "itemLists", "xml"), "use 'transform'"),
+}
 # What the code of a node finds in n8n, for one item.
 _CODE: Final = """\
 const $json = input, items = [{{json: input}}];
@@ -151,7 +163,10 @@ class _Workflow:
 
     def _placeholder(self, title: str, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return a node that fails, with what it was."""
-        self._flow.note(f"'{title}' is a placeholder: the type {kind} has no counterpart")
+        if (instead := _INSTEAD.get(kind)) is None and kind.startswith("@n8n/n8n-nodes-langchain."):
+            instead = "use 'llm' or 'agent'"
+        instead = instead or f"the type {kind} has no counterpart; 'http.request' calls an API"
+        self._flow.note(f"'{title}' is a placeholder: {instead}")
         message = json.dumps(f"'{title}' of the type {kind} was not imported: replace this node")
         kept = json.dumps(parameters, ensure_ascii=False)[:2000]
         return {"type": "transform", "params": {"script": f"throw new Error({message});"}, "x-n8n": {kind: kept}}

@@ -7,7 +7,13 @@ from typing import Any, Final
 
 from flowrunner.cli.importing.documents import Note, as_map, maps_in
 
-TRIGGERS: Final = frozenset({"webhook", "scheduleTrigger", "cron", "manualTrigger", "start", "executeWorkflowTrigger"})
+_NOTES: Final = {
+    "formTrigger": "the form of the workflow is that of 'Run…' here: write its fields as 'inputs'",
+    "errorTrigger": "to start after failures, write a trigger of the type execution with status: [failed]",
+}
+TRIGGERS: Final = frozenset({
+    "webhook", "scheduleTrigger", "cron", "manualTrigger", "start", "executeWorkflowTrigger", *_NOTES
+})  # fmt: skip
 # No more digits than a time or the number of an output has.
 _WHOLE: Final = re.compile(r"\s*[0-9]{1,9}\s*")
 
@@ -18,6 +24,8 @@ def triggers_of(kind: str, parameters: Mapping[str, Any], note: Note, *, timezon
         return [_webhook(parameters, note)]
     if kind in ("scheduleTrigger", "cron"):
         return _schedules(parameters, note, timezone)
+    if kind in _NOTES:
+        note(_NOTES[kind])
     return []
 
 
