@@ -362,6 +362,11 @@ def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab
     page.wait_for_url(lambda url: "/executions/" in url and id not in url)
     expect(page.locator("header .pill")).to_have_text("completed")
     expect(page.locator(".facts")).to_contain_text("Re-run of")
+    again = page.url.rsplit("/", 1)[1]
+    tab.go(f"/executions/{id}")
+    expect(page.locator(".facts span", has_text="Repaired by").get_by_role("link")).to_have_attribute(
+        "href", re.compile(f"/executions/{again}$")
+    )
 
 
 def test_a_failed_node_runs_again_with_an_input_that_was_edited(tab: Tab, api: Client) -> None:

@@ -26,7 +26,7 @@ export function SchemaField({ field, text, fault, isFirst, onText }: Props) {
   const shared = { id, "aria-describedby": describedBy, "aria-invalid": fault === undefined ? undefined : ("true" as const), "aria-required": field.isRequired ? ("true" as const) : undefined, autofocus: isFirst };
   return (
     <div class="field">
-      <label for={id}>{field.name}{field.isRequired && <span class="muted"> · {texts.required}</span>}</label>
+      <label for={id}>{field.title ?? field.name}{field.isRequired && <span class="muted"> · {texts.required}</span>}</label>
       <Control field={field} text={text} onText={onText} shared={shared} />
       {describedBy && <span id={describedBy} class={fault === undefined ? "hint" : "fault"}>{fault ?? <Prose text={note} />}</span>}
     </div>

@@ -37,6 +37,10 @@ test("a number that JSON cannot hold is no number", () => {
   expect(valueOf(amount!, "1e300")).toEqual({ value: 1e300 });
 });
 
+test("the title of an input stands for its name", () => {
+  expect(inputFields({ iban: { type: "string", title: "Account" }, amount: { title: 7 } }).map(({ name, title }) => [name, title])).toEqual([["iban", "Account"], ["amount", "amount"]]);
+});
+
 test("a value is shown as it can be typed again", () => {
   for (const value of [["a", 1], { a: { b: [1] } }, 3, true, "text"]) expect(valueOf(any!, textOf(any!, value))).toEqual({ value });
 });

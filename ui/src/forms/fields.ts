@@ -3,6 +3,7 @@ import { stringify } from "yaml";
 import { numberOf } from "../api/json";
 import { isMap } from "../graph/document";
 import { forms as texts } from "../texts/forms";
+import { visible } from "../parts/visible";
 import { choicesOf, describe, type Applied } from "../editor/schema";
 import { readYaml } from "./yaml";
 
@@ -10,6 +11,8 @@ export type FieldKind = "text" | "lines" | "number" | "boolean" | "choice" | "da
 
 export interface FormField {
   readonly name: string;
+  /** What people read in place of the name. */
+  readonly title?: string;
   readonly kind: FieldKind;
   readonly isRequired: boolean;
   readonly description: string | undefined;
@@ -81,8 +84,13 @@ export function inputFields(inputs: unknown): FormField[] {
   return Object.entries(inputs).map(([name, schema]) => {
     const own = isMap(schema) ? schema : {};
     const isRequired = own.required !== false && !("default" in own);
-    return fieldOf(name, [own], isRequired, false);
+    return { ...fieldOf(name, [own], isRequired, false), title: titleOf(name, own) };
   });
+}
+
+/** Return the title of a schema, or its name. */
+export function titleOf(name: string, { title }: Readonly<Record<string, unknown>>): string {
+  return visible(typeof title === "string" ? title : name);
 }
 
 /** Return how a value is shown in its field. */

@@ -4,6 +4,7 @@ export const facts = {
   parent: "Parent",
   subFlows: "Sub-flows",
   rerunOf: "Re-run of",
+  repairedBy: "Repaired by",
   openFlow: "Edit the flow",
   readFlow: "Open the flow",
   toError: "Show the error",

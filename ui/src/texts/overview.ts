@@ -8,7 +8,7 @@ export const overview = {
   none: "nothing",
   since: "since",
   andMore: (count: number) => `and ${count.toLocaleString("en")} more`,
-  waiting: "Waiting for people",
+  waiting: "Waiting for people or signals",
   running: "Running",
   day: "Last 24 hours",
   completed: (percent: string) => `${percent} % completed`,

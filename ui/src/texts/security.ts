@@ -1,7 +1,7 @@
 /** Words of second factors and linked accounts. */
 export const security = {
   factors: "Second factors",
-  factorsHint: "With one, a password alone is not enough to log in. API tokens need none.",
+  factorsHint: "With one, a password alone is not enough to log in. API tokens need none. The first one ends your other sessions.",
   none: "No second factors yet",
   types: { totp: "authenticator app", passkey: "passkey" } as Record<string, string>,
   addApp: "Add an app",

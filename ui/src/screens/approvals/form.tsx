@@ -2,8 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { SchemaField } from "../../forms/field";
-import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
-import { visible } from "../../parts/visible";
+import { fieldOf, textOf, titleOf, valueOf, type FormField } from "../../forms/fields";
 import { isMap } from "../../graph/document";
 import { approvals as texts } from "../../texts/approvals";
 import { forms as words } from "../../texts/forms";
@@ -58,6 +57,6 @@ export function fieldsOf(form: unknown): [string, FormField][] {
   const required = Array.isArray(form.required) ? form.required : [];
   return Object.entries(form.properties).map(([key, schema]) => {
     const own = isMap(schema) ? schema : {};
-    return [key, fieldOf(visible(typeof own.title === "string" ? own.title : key), [own], required.includes(key) && !("default" in own), false)];
+    return [key, fieldOf(titleOf(key, own), [own], required.includes(key) && !("default" in own), false)];
   });
 }

@@ -31,6 +31,7 @@ export function Facts({ store, detail, onDelete }: { store: ExecutionStore; deta
       <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? words.openFlow : words.readFlow}</a>
       {detail.revision !== undefined && <span>{words.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a>{!FINAL.has(detail.status) && words.kept}</span>}
       {detail.rerun_of !== undefined && <span>{words.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
+      {detail.repaired_by !== undefined && <span>{words.repairedBy} <a class="link" href={to(`/executions/${detail.repaired_by}`)}>{shortId(detail.repaired_by)}</a></span>}
       {detail.trigger !== undefined && <span class="starter-fact">{words.trigger} <StartedBy of={{ trigger: detail.trigger }} triggers={triggers} /></span>}
       {detail.started_by !== undefined && <span>{words.by} <b>{personOf(detail.started_by)}</b></span>}
       {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
