@@ -98,6 +98,25 @@ async def test_a_read_that_outlasts_the_time_for_an_answer_is_not_repeated(
     assert len(reads) == 1
 
 
+@pytest.mark.parametrize("hung", ["send", "answer", "cancel"])
+async def test_a_database_that_hangs_does_not_hold_a_signal_beyond_its_time(
+    front: Front, monkeypatch: pytest.MonkeyPatch, hung: str
+) -> None:
+    await front.save(FOR_EVER)
+    id = await front.start()
+    monkeypatch.setattr("flowrunner.dispatch.temporal.dispatcher._ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("flowrunner.dispatch.temporal.dispatcher._MOST_SECONDS", 1.0)
+
+    async def hangs(*arguments: Any, **named: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(front.side.inbox, hung, hangs)
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(Unavailable, match="Outcome unknown"):
+            await front.dispatcher.signal(id, SIGNAL)
+
+
 async def test_an_outage_before_anything_is_stored_leaves_no_outcome_unknown(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,9 @@ from flowrunner.ports.journal import JournalReader, NewExecution
 logger = structlog.get_logger()
 
 # Timeout of cancellations and signals, until a worker has recorded them.
-_ANSWER_SECONDS: Final = 30.0
+_ANSWER_SECONDS: Final = 25.0
+# The same with the queries before and after that, of which a hung database may answer none.
+_MOST_SECONDS: Final = 30.0
 _SHORTEST_POLL_SECONDS: Final = 0.005
 _LONGEST_POLL_SECONDS: Final = 0.2
 # Ages at which the sweep assumes that a message, a timer or a rejected message was forgotten.
@@ -144,11 +146,18 @@ class TemporalDispatcher(LinkingDispatcher):
 
     async def _send_and_wait(self, id: ExecutionId, content: Signal | Cancel) -> bool | None:
         """Send a message; return whether it was accepted, or None if the execution has ended without it."""
+        unknown = CANCEL_UNKNOWN if isinstance(content, Cancel) else OUTCOME_UNKNOWN
+        try:
+            async with asyncio.timeout(_MOST_SECONDS):
+                return await self._exchange(id, content, unknown)
+        except TimeoutError:
+            raise Unavailable(unknown) from None
+
+    async def _exchange(self, id: ExecutionId, content: Signal | Cancel, unknown: str) -> bool | None:
         stored = await self._journal.stored(id)
         if stored.status.is_final:
             return None
         message = await self._workflows.message(stored, content)
-        unknown = CANCEL_UNKNOWN if isinstance(content, Cancel) else OUTCOME_UNKNOWN
         try:
             number = await self._workflows.send(message)
         except Unavailable:
