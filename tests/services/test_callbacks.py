@@ -1,16 +1,19 @@
 """Changes of callbacks, also at the same time, on a real database."""
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import InvalidInput
+from flowrunner.domain.errors import Conflict, InvalidInput
+from flowrunner.services.callback_secrets import Credentials
 from flowrunner.services.callbacks import CallbackChange, Callbacks
 from flowrunner.storage.callback_deliveries import SqlCallbackDeliveries
 from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.flows import SqlFlows
 from support.dependencies import Machine
+
+FAILED: Final = "execution.failed"
 
 
 def callbacks_of(engine: Machine) -> Callbacks:
@@ -32,6 +35,26 @@ async def test_an_event_that_is_given_twice_is_kept_once(engine: Machine, mara: 
     assert [list(made.events), list(changed.events)] == [twice[:2], twice[1:]]
     changed = await callbacks.change(mara, made.id, CallbackChange(events=twice))
     assert list(changed.events) == twice[:2]
+
+
+async def test_a_url_that_the_keys_do_not_open_is_replaced_unless_a_signing_secret_is_lost_with_it(
+    engine: Machine, mara: Caller
+) -> None:
+    signed, _ = await callbacks_of(engine).create(mara, url="https://a.example/in", format="standard", events=[FAILED])
+    plain, _ = await callbacks_of(engine).create(mara, url="https://a.example/in", format="slack", events=[FAILED])
+    await engine.database.write(lambda tx: tx.run("UPDATE callbacks SET sealed = :sealed", {"sealed": bytes(64)}))
+    callbacks = callbacks_of(engine)
+
+    changed = await callbacks.change(mara, plain.id, CallbackChange(url="https://b.example/in"))
+
+    assert changed.address == "https://b.example/…"
+    stored = await SqlCallbacks(engine.database).get(mara.workspace_id, plain.id)
+    vault: Any = engine.deps.vault
+    assert Credentials.opened(vault, stored).url == "https://b.example/in"
+    with pytest.raises(InvalidInput, match="url: cannot be changed: the signing secret"):
+        await callbacks.change(mara, signed.id, CallbackChange(url="https://b.example/in"))
+    with pytest.raises(Conflict, match="The signing secret of the callback cannot be decrypted"):
+        await callbacks.rotate(mara, signed.id)
 
 
 async def test_two_changes_at_the_same_time_leave_no_callback_that_one_of_them_could_not_have_made(

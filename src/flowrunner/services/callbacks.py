@@ -21,6 +21,7 @@ from flowrunner.ports.callbacks import (
     CallbackView,
     DeliveryId,
     DeliveryView,
+    SealedCallback,
 )
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import FlowStore
@@ -62,6 +63,12 @@ class CallbackChange:
 
 
 _FIELDS: Final = ("name", "events", "flow_id", "tag", "children", "template")
+
+
+_UNREADABLE: Final = (
+    "the signing secret of the callback cannot be decrypted with the keys of this server. "
+    "Add the missing key, or create the callback again"
+)
 
 
 def _each_once(events: Sequence[str]) -> Sequence[str]:
@@ -184,7 +191,7 @@ class Callbacks:
         fields = dict(given)
         if asked.url is not UNSET:
             fields["address"] = shown_address(asked.url, found.view.format)
-            credentials = replace(Credentials.opened(self._vault, found), url=asked.url)
+            credentials = self._with_url(found, asked.url)
             seal = self._vault.sealer(caller.workspace_id, id, credentials.text)
         is_flow_given = "flow_id" in fields
         await self._check(replace(found.view, **fields), is_flow_given=is_flow_given)
@@ -201,10 +208,20 @@ class Callbacks:
             caller.workspace_id, id, change, seal=seal, sealed=found.sealed.sealed, audit=entry
         )
 
+    def _with_url(self, found: SealedCallback, url: str) -> Credentials:
+        try:
+            return replace(Credentials.opened(self._vault, found), url=url)
+        except WrongKey:
+            if found.view.format in SIGNED:
+                # Its receiver would reject what a new secret signs.
+                raise invalid("url", f"cannot be changed: {_UNREADABLE}") from None
+            return Credentials.new(url)
+
     async def rotate(self, caller: Caller, id: CallbackId) -> tuple[str, datetime]:
         """Replace the signing secret; return the new one, and until when messages are signed with the old one too.
 
-        Raises: NotFound; Conflict if the callback is changed meanwhile, or its messages are not signed.
+        Raises: NotFound; Conflict if the callback is changed meanwhile, its messages are not signed, or the old secret
+            cannot be decrypted.
         """
         found = await self._store.get(caller.workspace_id, id)
         if found.view.format not in SIGNED:
@@ -213,7 +230,10 @@ class Callbacks:
             )
         now = self._clock.now()
         until = now + PREVIOUS_FOR
-        credentials = Credentials.opened(self._vault, found).rotated(until=until)
+        try:
+            credentials = Credentials.opened(self._vault, found).rotated(until=until)
+        except WrongKey:
+            raise Conflict(f"{_UNREADABLE[0].upper()}{_UNREADABLE[1:]}") from None
         await self._store.change(
             caller.workspace_id,
             id,
