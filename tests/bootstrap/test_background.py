@@ -379,7 +379,8 @@ async def test_a_run_whose_claim_was_lost_is_cancelled_and_another_process_runs_
     assert work.cancelled == 2
     assert [entry["job"] for entry in logs if entry["event"] == "background.claim_lost"] == ["job"]
     failed = [entry for entry in logs if entry["event"] == "background.failed"]
-    assert [(entry["log_level"], entry["reason"]) for entry in failed] == [("warning", "The run was cancelled")]
+    reason = "The run was cancelled: the claim has lapsed, or another process holds it"
+    assert [(entry["log_level"], entry["reason"]) for entry in failed] == [("warning", reason)]
 
 
 async def test_a_run_ends_before_a_claim_that_cannot_be_renewed_has_lapsed_elsewhere(
@@ -394,10 +395,34 @@ async def test_a_run_ends_before_a_claim_that_cannot_be_renewed_has_lapsed_elsew
         raise Unavailable("away")
 
     monkeypatch.setattr(SqlJobClaims, "renew", fail)
-    async with running_one(work, database):
-        await work.ran(2)
+    with capture_logs() as logs:
+        async with running_one(work, database):
+            await work.ran(2)
 
     assert work.cancelled == 2
+    lost = [entry for entry in logs if entry["event"] == "background.claim_lost"]
+    assert [entry["reason"] for entry in lost] == ["the claim could not be renewed: away"]
+
+
+async def test_a_run_whose_claim_a_slow_database_does_not_renew_is_logged_with_that_reason(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "LEASE_SECONDS", 0.4)
+    monkeypatch.setattr(background, "RENEWAL_SECONDS", 0.1)
+    work = Work()
+    work.is_open.clear()
+
+    async def hang(*args: object, **more: object) -> bool:
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(SqlJobClaims, "renew", hang)
+    with capture_logs() as logs:
+        async with running_one(work, database):
+            await work.ran(2)
+
+    reasons = {entry["reason"] for entry in logs if entry["event"] in ("background.claim_lost", "background.failed")}
+    slow = "the database did not renew the claim within 0.36 s: it is too slow"
+    assert reasons == {slow, f"The run was cancelled: {slow}"}
 
 
 async def test_a_run_whose_renewal_hangs_ends_before_another_process_runs_the_job(

@@ -193,31 +193,35 @@ class _JobLoop:
             return self._report(error, claim.failures + 1), f"{type(error).__name__}: {error}"
         return self._pause, None
 
-    async def _run(self, *, until: Coroutine[Any, Any, None] | None = None) -> None:
+    async def _run(self, *, until: Coroutine[Any, Any, str] | None = None) -> None:
         """Run the job once, and cancel the run when ``until`` ends.
 
-        Raises: RunCancelled; ClaimLost if ``until`` has ended first; any error of the run.
+        Raises: RunCancelled; ClaimLost with the text of ``until`` if that has ended first; any error of the run.
         """
         # As a task, so that a cancellation inside the run does not end this loop.
         run = asyncio.create_task(self._job.run(), name=f"run {self._job.name}")
-        tasks = (run,) if until is None else (run, asyncio.create_task(until, name=f"claim {self._job.name}"))
+        tasks: tuple[asyncio.Task[Any], ...] = (run,)
+        if until is not None:
+            tasks = (run, asyncio.create_task(until, name=f"claim {self._job.name}"))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel_all(*tasks)
         if run.cancelled():
             # The other task was cancelled if the run ended first.
-            raise (RunCancelled if tasks[-1].cancelled() else ClaimLost)("The run was cancelled")
+            if len(tasks) == 1 or tasks[1].cancelled():
+                raise RunCancelled("The run was cancelled")
+            raise ClaimLost(f"The run was cancelled: {tasks[1].result()}")
         run.result()
 
-    async def _keep(self, claims: SqlJobClaims, claim: JobClaim, held_until: float) -> None:
-        """Renew the claim until it is lost.
+    async def _keep(self, claims: SqlJobClaims, claim: JobClaim, held_until: float) -> str:
+        """Renew the claim until it is lost, and return why.
 
         Args:
             held_until: As long as the run may go on without a renewal, by the event loop's clock.
         """
         loop = asyncio.get_running_loop()
-        is_held = True
+        is_held, reason = True, "the claim has lapsed, or another process holds it"
         while is_held:
             await asyncio.sleep(min(RENEWAL_SECONDS, held_until - loop.time()))
             renewed_until = _held_until()
@@ -225,11 +229,18 @@ class _JobLoop:
                 async with asyncio.timeout_at(held_until):
                     is_held = await claims.renew(claim, seconds=LEASE_SECONDS)
                 held_until = renewed_until
-            except Exception:
+            except TimeoutError:
+                held_seconds = LEASE_SECONDS * _HELD_PART
+                is_held, reason = (
+                    False,
+                    f"the database did not renew the claim within {held_seconds:g} s: it is too slow",
+                )
+            except Exception as error:
                 # The next renewal may succeed in time.
-                is_held = loop.time() < held_until
+                is_held, reason = loop.time() < held_until, f"the claim could not be renewed: {error}"
         hint = "the run is cancelled here; another process may continue it"
-        logger.warning("background.claim_lost", job=self._job.name, hint=hint)
+        logger.warning("background.claim_lost", job=self._job.name, reason=reason, hint=hint)
+        return reason
 
     def _report(self, error: Exception, failures: int) -> float:
         """Log and count a failed run; return the seconds until it is repeated."""
