@@ -48,7 +48,7 @@ VALUES: Final[tuple[JSON, ...]] = (
 
 def approval_of(form: JSON) -> LinkedApproval:
     return LinkedApproval(
-        place=ApprovalPlace(ExecutionId("exec-1"), 3),
+        place=ApprovalPlace(ExecutionId("exec-1"), 3, None),
         workspace_id=WorkspaceId("ws-1"),
         flow_name="f",
         step=Step("ask", 1),

@@ -1,5 +1,6 @@
 """An engine process as its server reaches it."""
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from flowrunner.security.approval_links import LinkSigner
 from flowrunner.settings import Settings
 
 URL = "https://flows.example.com"
-PLACE = ApprovalPlace(ExecutionId("exec-1"), 7)
+PLACE = ApprovalPlace(ExecutionId("exec-1"), 7, datetime(2026, 12, 1, tzinfo=UTC))
 GIVEN = ProcessSettings(
     own_ports=frozenset(), own_servers=frozenset(), count=1, limits=limits_of(Settings()), execution_memory=None,
     egress_allow=(), public_url=URL, script_workers=1, otel="off", log_level="info", log_format="json",

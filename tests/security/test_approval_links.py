@@ -31,6 +31,7 @@ from flowrunner.services.approval_links import MOST_REQUESTS
 from flowrunner.services.signals import checked_data
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.rows import from_ms
 from flowrunner.storage.transaction import Transaction
 from flowrunner.threads import LONG_BYTES
 from support.asgi import call, program_at
@@ -76,6 +77,7 @@ class Links:
     async def run(self, flow: str, input: Any = None) -> ExecutionId:
         id = (await self.api("POST", f"/api/v1/flows/{flow}/run", {"input": input or {}})).json["execution_id"]
         await self.until_it_waits(id, branches=2)
+        await self.look()
         return ExecutionId(id)
 
     async def until_it_waits(self, id: str, *, branches: int) -> None:
@@ -92,15 +94,17 @@ class Links:
     def path(self, id: ExecutionId | None = None, branch: str = "left", program: Program | None = None) -> str:
         """Return the path of the link that the engine has made."""
         program = program or self.program
-        url = program.engine.deps.approval_links.url(ApprovalPlace(id or self.id, self.seqs[branch]))
+        url = program.engine.deps.approval_links.url(ApprovalPlace(id or self.id, *self.waits[id or self.id, branch]))
         assert url is not None
         return url.removeprefix(PUBLIC)
 
     async def look(self) -> "Links":
         rows = await self.program.database.read_long(
-            lambda tx: tx.rows("SELECT seq, data FROM events WHERE type = 'node.waiting' ORDER BY seq")
+            lambda tx: tx.rows("SELECT execution_id, seq, at, data FROM events WHERE type = 'node.waiting'")
         )
-        self.seqs = {"left" if "[left]" in str(data) else "right": seq for seq, data in rows}
+        self.waits = {
+            (id, "left" if "[left]" in str(data) else "right"): (seq, from_ms(at)) for id, seq, at, data in rows
+        }
         return self
 
     async def post(self, path: str, fields: Any = None, *, headers: Mapping[str, str] | None = None) -> Reply:
@@ -133,35 +137,47 @@ async def links(tmp_path: Path) -> AsyncIterator[Links]:
 def tampered(path: str) -> list[str]:
     """Return links that nobody has signed."""
     token = path.removeprefix("/approve/")
-    head, seq, signature = token.split(".")
-    other = ApprovalPlace(ExecutionId(head.removeprefix("fr_approve_")), int(seq))
+    head, seq, since, signature = token.split(".")
+    other = ApprovalPlace(ExecutionId(head.removeprefix("fr_approve_")), int(seq), from_ms(int(since)))
+    wait = f"{head}.{seq}.{since}"
     foreign = SignedApprovalLinks(KeyRing(SIGNING, b"k" * 32), public_url="").url(other)
     assert foreign is not None
     padded = base64.urlsafe_b64encode(b"\0" * 32).decode().rstrip("=")
     return [
         f"/approve/{each}"
         for each in (
-            f"{head}.{int(seq) + 1}.{signature}", f"{head}.{int(seq) - 1}.{signature}", f"{head}.0{seq}.{signature}",
-            f"{head}.-{seq}.{signature}", f"{head}.{seq}.{signature[:-1]}", f"{head}.{seq}.{signature}A",
-            f"{head}.{seq}.{signature.swapcase()}", f"{head}.{seq}.{signature[::-1]}", f"{head}.{seq}.{padded}",
-            f"{head}.{seq}.", f"{head}.{seq}", head, token + "%00", token + "%0a",
+            f"{head}.{int(seq) + 1}.{since}.{signature}", f"{head}.{int(seq) - 1}.{since}.{signature}",
+            f"{head}.0{seq}.{since}.{signature}", f"{head}.{seq}.{int(since) + 1}.{signature}",
+            f"{head}.{seq}.{signature}", f"{head}.{since}.{signature}",
+            f"{head}.-{seq}.{since}.{signature}", f"{wait}.{signature[:-1]}", f"{wait}.{signature}A",
+            f"{wait}.{signature.swapcase()}", f"{wait}.{signature[::-1]}", f"{wait}.{padded}",
+            f"{wait}.", wait, f"{head}.{seq}", head, token + "%00", token + "%0a",
             token.upper(), token.replace(".", "/"),
-            f"{head[:-1]}{'y' if head.endswith('x') else 'x'}.{seq}.{signature}",
-            f"fr_approve_.{seq}.{signature}", "fr_approve_", "..%2f..%2fapi",
-            foreign.removeprefix("/approve/"), *(f"{head}.{seq}.{secrets.token_urlsafe(32)}" for _ in range(50)),
+            f"{head[:-1]}{'y' if head.endswith('x') else 'x'}.{seq}.{since}.{signature}",
+            f"fr_approve_.{seq}.{since}.{signature}", "fr_approve_", "..%2f..%2fapi",
+            foreign.removeprefix("/approve/"), *(f"{wait}.{secrets.token_urlsafe(32)}" for _ in range(50)),
         )
     ]  # fmt: skip
 
 
 def test_links_that_were_sent_before_an_upgrade_stay_valid() -> None:
     links = SignedApprovalLinks(KeyRing(SIGNING, b"k" * 32), public_url="https://flows.example.com")
-    place = ApprovalPlace(ExecutionId("exec-01mb8hy0g5h2xn12mr48nyth80ma2h3ts644"), 7)
+    place = ApprovalPlace(ExecutionId("exec-01mb8hy0g5h2xn12mr48nyth80ma2h3ts644"), 7, None)
     token = "fr_approve_exec-01mb8hy0g5h2xn12mr48nyth80ma2h3ts644.7.yMqNPeK5IQbz9QIGQoI4cxJcbQNy7D1uF6jZ6OVv1EA"
 
     assert links.url(place) == f"https://flows.example.com/approve/{token}"
     assert links.read(token) == place
     assert links.read(token.replace(".7.", ".8.")) is None
+    assert links.read(token.replace(".7.", ".7.1796129000123.")) is None
     assert SignedApprovalLinks(KeyRing(SIGNING, b"l" * 32), public_url=None).read(token) is None
+
+
+def test_a_link_has_the_millisecond_of_its_wait() -> None:
+    links = SignedApprovalLinks(KeyRing(SIGNING, b"k" * 32), public_url="https://flows.example.com")
+    since = datetime(2027, 1, 1, 12, 0, 0, 123000, tzinfo=UTC)
+    place = ApprovalPlace(ExecutionId("exec-01mb8hy0g5h2xn12mr48nyth80ma2h3ts644"), 7, since)
+
+    assert links.read(str(links.url(place)).rpartition("/")[2]) == place
 
 
 async def test_s73_no_link_that_was_not_signed_does_anything(links: Links, scoreboard: Scoreboard) -> None:

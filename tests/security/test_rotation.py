@@ -210,7 +210,7 @@ def _signers(ring: KeyRing) -> dict[type, tuple[Callable[[], str], Callable[[str
     state = LoginState(provider="p", state="s", nonce="n", verifier="v", next="/", session=None)
     tokens, states, mailed = JwtIssuer(ring), StateTokens(ring), SignedMailedTokens(ring)
     links = SignedApprovalLinks(ring, public_url="https://flows.example.com")
-    place = ApprovalPlace(ExecutionId("exec-" + "1" * 36), 3)
+    place = ApprovalPlace(ExecutionId("exec-" + "1" * 36), 3, at)
     return {
         JwtIssuer: (lambda: tokens.issue(session, now=_real_now()), is_good(tokens.verify)),
         StateTokens: (lambda: states.sign(state, expires_at=at), is_good(states.open)),

@@ -18,7 +18,9 @@ from flowrunner.domain.events import (
     Started,
 )
 from flowrunner.domain.step_state import StepState
+from flowrunner.domain.values import ExecutionId
 from flowrunner.domain.waits import ApprovalWait
+from flowrunner.ports.approval_links import ApprovalPlace
 from flowrunner.services.approval_links import LinkEnd, _linked
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
@@ -36,6 +38,10 @@ EVENTS: Final = (
 FIRST, SECOND = 3, 7
 
 
+def place(seq: int, since: datetime | None = NOON) -> ApprovalPlace:
+    return ApprovalPlace(ExecutionId("exec-1"), seq, since)
+
+
 @pytest.mark.parametrize(
     ("length", "seq", "expected"),
     [
@@ -50,7 +56,7 @@ FIRST, SECOND = 3, 7
     ],
 )
 def test_a_link_answers_the_wait_that_it_was_made_for(length: int, seq: int, expected: LinkEnd | None) -> None:
-    found = _linked([(event, NOON) for event in EVENTS[:length]], seq, NOON)
+    found = _linked([(event, NOON) for event in EVENTS[:length]], place(seq), NOON)
 
     if expected is not None:
         assert found == expected
@@ -59,11 +65,19 @@ def test_a_link_answers_the_wait_that_it_was_made_for(length: int, seq: int, exp
     assert found.wait_seq == seq
 
 
+def test_a_link_from_before_a_restore_answers_no_other_question_that_has_got_the_number() -> None:
+    events = [(event, NOON) for event in EVENTS]
+
+    assert _linked(events, place(SECOND, NOON - timedelta(milliseconds=1)), NOON) == "ended"
+    # One of an earlier version has no time.
+    assert isinstance(_linked(events, place(SECOND, None), NOON), StepState)
+
+
 def test_a_link_answers_until_the_end_of_its_wait() -> None:
     events = [(event, NOON) for event in EVENTS]
 
-    assert isinstance(_linked(events, SECOND, NOON + timedelta(minutes=59)), StepState)
-    assert _linked(events, SECOND, NOON + timedelta(hours=1)) == "expired"
+    assert isinstance(_linked(events, place(SECOND), NOON + timedelta(minutes=59)), StepState)
+    assert _linked(events, place(SECOND), NOON + timedelta(hours=1)) == "expired"
 
 
 @pytest.mark.parametrize(
@@ -80,4 +94,4 @@ def test_a_link_says_how_its_wait_has_ended(last: Event, expected: LinkEnd) -> N
         **ASK, attempt=2, wait_for=ApprovalWait("ok?", link=True), deadline=NOON + timedelta(hours=1), action="late"
     )
 
-    assert _linked([(event, NOON) for event in (*EVENTS[:-1], waiting, last)], SECOND, NOON) == expected
+    assert _linked([(event, NOON) for event in (*EVENTS[:-1], waiting, last)], place(SECOND), NOON) == expected

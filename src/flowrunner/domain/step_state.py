@@ -100,6 +100,7 @@ class StepState:
         due_at: The moment of a retry, of the end of a wait, or of its scopes' start or timeout.
         waiting: The event of its wait.
         wait_seq: The number of that event.
+        waits_since: Its time.
         is_link_revoked: The link to its approval is void.
         notices: Runs of the node that its approval notifies, so far.
         noticed_at: Start of the last of them.
@@ -125,6 +126,7 @@ class StepState:
     due_at: datetime | None = None
     waiting: NodeWaiting | None = None
     wait_seq: int = 0
+    waits_since: datetime | None = None
     is_link_revoked: bool = False
     notices: int = 0
     noticed_at: datetime | None = None

@@ -89,7 +89,7 @@ def apply(state: ExecutionState, event: Event, at: datetime) -> None:
         case NodeFailed():
             _fail(state, event)
         case NodeWaiting():
-            _wait(state, event)
+            _wait(state, event, at)
         case ScopesOpened():
             _open(state, event)
         case ScopeEnded():
@@ -240,10 +240,10 @@ def _current(
 # Waits and signals
 
 
-def _wait(state: ExecutionState, event: NodeWaiting) -> None:
+def _wait(state: ExecutionState, event: NodeWaiting, at: datetime) -> None:
     current = _current(state, event, StepStatus.WAITING)
     current.status, current.due_at, current.waiting = StepStatus.WAITING, event.due_at, event
-    current.answers, current.wait_seq = (), state.seq + 1
+    current.answers, current.wait_seq, current.waits_since = (), state.seq + 1, at
     hold_wait(state, current, event)
     current.is_link_revoked, current.notices, current.noticed_at = False, 0, None
     state.running.pop(current.step, None)

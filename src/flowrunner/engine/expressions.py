@@ -157,7 +157,7 @@ class ExpressionScope:
                 continue
             wait, url = owner.approval, None
             if wait.link:
-                place = ApprovalPlace(self.loaded.execution.execution_id, owner.wait_seq)
+                place = ApprovalPlace(self.loaded.execution.execution_id, owner.wait_seq, owner.waits_since)
                 url = self.loaded.deps.approval_links.url(place)
                 if url is None:
                     raise ExpressionFailed("${approval.url}: links need the setting public_url")

@@ -1,15 +1,23 @@
 """The signer of links that answer approvals."""
 
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from flowrunner.domain.values import ExecutionId
 
 
 class ApprovalPlace(NamedTuple):
-    """The wait that a link answers: an execution, and the number of the event of the wait."""
+    """The wait that a link answers.
+
+    Attributes:
+        seq: The number of its event in the execution.
+        since: The time of that event: after a restore, another one may get the same number. None in links of earlier
+            versions.
+    """
 
     execution_id: ExecutionId
     seq: int
+    since: datetime | None
 
 
 class ApprovalLinkSigner(Protocol):

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.link_tokens import LINK_TOKEN_PREFIX
@@ -12,7 +13,12 @@ from flowrunner.ports.approval_links import ApprovalPlace
 from flowrunner.security.keys import KeyRing
 
 APPROVAL_PATH: Final = "/approve/"
-_TOKEN: Final = re.compile(re.escape(LINK_TOKEN_PREFIX) + r"(exec-[0-9a-z]{36})\.([1-9][0-9]{0,8})\.([\w-]{43})", re.A)
+_TOKEN: Final = re.compile(
+    re.escape(LINK_TOKEN_PREFIX) + r"((exec-[0-9a-z]{36})\.([1-9][0-9]{0,8})(?:\.([1-9][0-9]{0,14}))?)\.([\w-]{43})",
+    re.A,
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _PURPOSE: Final = b"flowrunner approval link"
 
 
@@ -58,11 +64,13 @@ class SignedApprovalLinks:
         found = _TOKEN.fullmatch(token)
         if found is None:
             return None
-        place = ApprovalPlace(ExecutionId(found[1]), int(found[2]))
-        keys = [key for id in self._keys.ids if (key := self._keys.find(id)) is not None]
+        signed, id, seq, since, signature = found.groups()
+        keys = [key for key_id in self._keys.ids if (key := self._keys.find(key_id)) is not None]
         # All are compared, so that the time tells nothing.
-        are_equal = [hmac.compare_digest(_signature(_key_of(key), place), found[3]) for key in keys]
-        return place if any(are_equal) else None
+        are_equal = [hmac.compare_digest(_signature(_key_of(key), signed), signature) for key in keys]
+        if not any(are_equal):
+            return None
+        return ApprovalPlace(ExecutionId(id), int(seq), None if since is None else _EPOCH + int(since) * _MILLISECOND)
 
 
 def _key_of(key: bytes) -> bytes:
@@ -72,10 +80,11 @@ def _key_of(key: bytes) -> bytes:
 def _url(public_url: str | None, key: bytes, place: ApprovalPlace) -> str | None:
     if public_url is None:
         return None
-    token = f"{LINK_TOKEN_PREFIX}{place.execution_id}.{place.seq}.{_signature(key, place)}"
-    return f"{public_url}{APPROVAL_PATH}{token}"
+    since = "" if place.since is None else f".{(place.since - _EPOCH) // _MILLISECOND}"
+    signed = f"{place.execution_id}.{place.seq}{since}"
+    return f"{public_url}{APPROVAL_PATH}{LINK_TOKEN_PREFIX}{signed}.{_signature(key, signed)}"
 
 
-def _signature(key: bytes, place: ApprovalPlace) -> str:
-    signed = hmac.digest(key, f"{place.execution_id}.{place.seq}".encode(), hashlib.sha256)
-    return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
+def _signature(key: bytes, signed: str) -> str:
+    digest = hmac.digest(key, signed.encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -102,9 +102,7 @@ class LinkedApprovals:
         self._requests.take(place, at=now)
         async with self._locks.of(place.execution_id):
             try:
-                stored, found = await self._replays.read(
-                    place.execution_id, lambda events: _linked(events, place.seq, now)
-                )
+                stored, found = await self._replays.read(place.execution_id, lambda events: _linked(events, place, now))
                 if isinstance(found, str):
                     raise LinkIsOver(found)
                 # As in a list: its input and what it waits for may have megabytes.
@@ -184,10 +182,13 @@ class LinkedApprovals:
             raise Conflict("This approval has been answered already")
 
 
-def _linked(events: Sequence[Timed], seq: int, now: datetime) -> StepState | LinkEnd:
+def _linked(events: Sequence[Timed], place: ApprovalPlace, now: datetime) -> StepState | LinkEnd:
     """Return the step that waits since an event; or why no link answers it any longer."""
-    state = replay(events)
-    event = events[seq - 1][0] if seq <= len(events) else None
+    state, seq = replay(events), place.seq
+    event, at = events[seq - 1] if seq <= len(events) else (None, now)
+    if place.since not in (None, at):
+        # The link was sent after the backup from which the execution was restored.
+        return "ended"
     if not isinstance(event, NodeWaiting) or not isinstance(event.wait_for, ApprovalWait) or not event.wait_for.link:
         return "ended"
     step = event.step
