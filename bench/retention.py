@@ -33,15 +33,17 @@ _LONGEST_DELAY_MS: Final = 50.0
 _ENOUGH_STARTS: Final = 5_000
 # A purge has begun at most so long before its line in the log.
 _PURGE_SECONDS: Final = 0.5
-_PROGRAM: Final = (
-    "-c",
-    """
+# Executions are kept for a shorter time than the settings allow.
+_PROGRAM: Final = """
+from datetime import timedelta
 import flowrunner.bootstrap.housekeeping as housekeeping
+import flowrunner.bootstrap.online_maintenance as maintenance
+from flowrunner.domain.retention import RetentionRule
 housekeeping._RETENTION_SECONDS, housekeeping.SETTLING_SECONDS = 2.0, 0.0
+maintenance.RetentionRule = lambda **rule: RetentionRule(max_age=timedelta(seconds={seconds}))
 from flowrunner.cli.main import main
 main()
-""",
-)
+"""
 
 
 @dataclass(slots=True)
@@ -97,8 +99,8 @@ def measure(directory: Path, *, executions: int, rate: float) -> dict[str, Any]:
     """Return sizes, memory and durations of starts by window. Raises: BenchFailed."""
     seconds = max(executions / rate / WINDOWS, 3.0)
     windows = [Window() for _ in range(WINDOWS)]
-    settings = {"RETENTION": f"{seconds:.0f}s", "LOG_FORMAT": "json"}
-    with running_server(directory / "data", settings=settings, program=_PROGRAM) as server:
+    program = ("-c", _PROGRAM.format(seconds=seconds))
+    with running_server(directory / "data", settings={"LOG_FORMAT": "json"}, program=program) as server:
         flow_id = server.create_flow(LIGHT)
         asyncio.run(_start_at_rate(server, flow_id, windows, seconds=seconds, rate=rate))
         purges = purges_in(server.log_file.read_text())
