@@ -4,12 +4,10 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.decide import about_to_resume
-from flowrunner.domain.events import NodeStarted, ScopesOpened, Started, Step
+from flowrunner.domain.events import ROOT, NodeStarted, ScopeEnded, ScopesOpened, Started, Step
 from flowrunner.domain.interruptions import MAX_INTERRUPTIONS, SECONDS_AFTER, put_off_until
 
-from .simulation import NOON, REQUESTED, Simulation, node, simulation
-
-LATER = NOON + timedelta(hours=1)
+from .simulation import REQUESTED, Simulation, node, simulation
 
 
 def interrupted(times: int) -> Simulation:
@@ -62,3 +60,21 @@ def test_a_step_that_ends_the_process_when_its_scopes_have_ended_is_put_off() ->
     run.record(NodeStarted(**at, attempt=2, interrupted=True))
 
     assert seconds_put_off(run) == SECONDS_AFTER[1]
+
+
+def test_a_cancellation_leaves_nothing_that_puts_the_handlers_off() -> None:
+    each: dict[str, Any] = {"node": "each", "node_type": "test", "iteration": 1, "attempt": 1}
+    at: dict[str, Any] = {"node": "a", "node_type": "test", "iteration": 1, "scope": "each.1[0]"}
+    run = simulation(node("each"))
+    run.record(Started(node="each", node_type="test", input=None, cause=REQUESTED))
+    run.record(NodeStarted(**each))
+    run.record(ScopesOpened(**each, keys=["0"], inputs=[None], concurrency=1, needed=1))
+    run.record(NodeStarted(**at, attempt=1))
+    run.record(ScopesOpened(**at, attempt=1, keys=[], inputs=[], concurrency=1, needed=0))
+    run.record(NodeStarted(**at, attempt=2, interrupted=True))
+    cut_off = about_to_resume(run.state)
+    assert put_off_until(run.state, cut_off, now=run.now, draw=0.0) is not None
+
+    run.record(ScopeEnded(scope=ROOT, outcome="cancelled"))
+
+    assert put_off_until(run.state, cut_off, now=run.now, draw=0.0) is None

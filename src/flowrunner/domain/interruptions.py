@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Final
 
-from flowrunner.domain.events import Step
-from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.events import ROOT, Step
+from flowrunner.domain.execution import ExecutionState, budget_of
 
 # Seconds from the start of an interrupted attempt to the next one, by the attempts that crashes had interrupted before.
 # A first crash delays nothing. Later ones do, so that a node which ends its process each time does not stop all others,
@@ -28,6 +28,9 @@ def put_off_until(state: ExecutionState, cut_off: Mapping[Step, int], *, now: da
     """
     latest = None
     for step in chain(state.running, cut_off):
+        if state.root.ended is not None and budget_of(step.scope) == ROOT:
+            # A cancellation has ended it meanwhile; only the handlers are left.
+            continue
         current = state.at(step)
         if current.interruptions >= len(SECONDS_AFTER):
             # It fails.
