@@ -495,6 +495,20 @@ def test_the_fields_that_filter_a_list_stand_in_one_line(tab: Tab, api: Client, 
     assert max(middles) - min(middles) < 4
 
 
+def test_what_has_failed_runs_again_with_or_without_its_sub_flows(tab: Tab, api: Client) -> None:
+    part = api.new_flow("nodes: {a: {type: fail, params: {error: a.b}}}", name="Failing part")
+    whole = api.new_flow(f"nodes: {{a: {{type: flow, params: {{flow: {part}}}}}}}", name="Failing whole")
+    api.ended(api.run(whole))
+    page = tab.go("/executions?status=failed")
+    page.get_by_role("button", name="Re-run…").click()
+
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Re-run 2 executions")).to_be_enabled()
+    dialog.get_by_label("Without sub-flows").check()
+    expect(dialog.get_by_role("button", name="Re-run 1 execution")).to_be_enabled()
+    expect(dialog.get_by_role("listitem")).to_contain_text("Failing whole")
+
+
 def test_an_execution_leads_to_the_list_of_its_sub_flows(tab: Tab, api: Client) -> None:
     part = api.new_flow("nodes: {a: {type: return}}", name="A part")
     whole = api.new_flow(f"nodes: {{a: {{type: flow, params: {{flow: {part}}}}}}}", name="Its whole")

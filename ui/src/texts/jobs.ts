@@ -17,6 +17,7 @@ export const jobs = {
   from: "Begin at node (optional)",
   fromHint: "What was before it keeps its results. Empty: everything runs again.",
   onlyFailed: "It is a loop: only its elements that have not completed",
+  noSubFlows: "Without sub-flows: what waited for them starts them again",
   none: "No execution matches: there is nothing to do.",
   counting: "Counting…",
   first: "Among them",

@@ -84,7 +84,7 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
         <button class="btn primary" type="submit" form={form} disabled={starting.busy || loaded === undefined}><span class="cut">{from.value === "" ? texts.rerun : texts.rerunFrom(readable(from.value, turns))}</span></button>
       </>}
     >
-      <form id={form} onSubmit={(event) => { event.preventDefault(); start(); }}>
+      <form id={form} class="stack" onSubmit={(event) => { event.preventDefault(); start(); }}>
         {error.value !== undefined && <Failure error={error.value} />}
         <Field label={ofActions.rerunBegin} hint={from.value === "" ? undefined : ofActions.rerunKept}>
           {(id, note) => (

@@ -22,11 +22,15 @@ export interface Batch {
   filter?: Schemas["SelectExecutions"];
 }
 
-export function BatchDialog({ batch: selection, onStarted, onClose }: { batch: Batch; onStarted: (job: string) => void; onClose: () => void }) {
+export function BatchDialog({ batch: asked, onStarted, onClose }: { batch: Batch; onStarted: (job: string) => void; onClose: () => void }) {
   const starting = useStart();
   const from = useSignal("");
   const isOfFailed = useSignal(false);
-  const isRerun = selection.action === "rerun";
+  const isTop = useSignal(false);
+  const isRerun = asked.action === "rerun";
+  // An execution that runs again starts its sub-flows again.
+  const mayDouble = isRerun && asked.filter !== undefined && asked.filter.parent === undefined && asked.filter.parent_id === undefined;
+  const selection: Batch = isTop.value ? { ...asked, filter: { ...asked.filter, parent: "none" } } : asked;
   const batch: Schemas["BatchBody"] = { ...selection, ...(isRerun && from.value && { from: from.value, ...(isOfFailed.value && { elements: "failed" as const }) }) };
   const plan = useQuery(JSON.stringify(selection), async (signal) => {
     return (await api.post("/api/v1/executions:batch", { query: { dry_run: true }, body: selection, signal })) as Schemas["PlannedJob"];
@@ -55,6 +59,7 @@ export function BatchDialog({ batch: selection, onStarted, onClose }: { batch: B
         </Field>
       )}
       {isRerun && from.value && <label class="check"><input type="checkbox" checked={isOfFailed.value} onChange={({ currentTarget: { checked } }) => (isOfFailed.value = checked)} />{texts.onlyFailed}</label>}
+      {mayDouble && <label class="check"><input type="checkbox" checked={isTop.value} onChange={({ currentTarget: { checked } }) => (isTop.value = checked)} />{texts.noSubFlows}</label>}
       {plan.error && <Failure error={plan.error} retry={plan.reload} />}
       {plan.data === undefined && !plan.error && <p class="muted">{texts.counting}</p>}
       {total === 0 && <p>{texts.none}</p>}
