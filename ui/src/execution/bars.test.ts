@@ -21,6 +21,15 @@ describe("what a step did", () => {
     expect(spansOf(step({ status: "running", completed_at: undefined }), START + 500)).toEqual([{ kind: "running", from: START, to: START + 500 }]);
   });
 
+  it("waits, and shows how that ended unless it was well", () => {
+    const wait = { waiting_for: { type: "flow" }, since: "2027-01-31T12:00:00Z" } as Step["wait"];
+    expect(spansOf(step({ wait, node_type: "flow" }), 0).map(({ kind }) => kind)).toEqual(["waiting"]);
+    expect(spansOf(step({ wait, node_type: "flow", status: "failed" }), 0)).toEqual([
+      { kind: "waiting", from: START, to: START + 10_000 },
+      { kind: "failed", from: START + 10_000, to: START + 10_000 },
+    ]);
+  });
+
   it("is split at its attempts, with the waits between them", () => {
     const attempts = [
       { attempt: 1, status: "retrying" as const, started_at: "2027-01-31T12:00:00Z", completed_at: "2027-01-31T12:00:01Z" },

@@ -32,6 +32,8 @@ export function spansOf(step: Step, present: number, attempts?: Schemas["Attempt
     const since = Math.max(from, Date.parse(step.wait.since));
     if (since - from > 50) spans.push({ kind: "running", from, to: since });
     spans.push({ kind: "waiting", from: since, to });
+    // Otherwise nothing would tell that what it waited for has failed.
+    if (step.status === "failed" || step.status === "cancelled") spans.push({ kind: step.status, from: to, to });
     return spans;
   }
   const kind: Kind = step.status === "retrying" ? "retry" : OPEN.has(step.status) ? "running" : step.status === "failed" ? "failed" : step.status === "cancelled" ? "cancelled" : "completed";
