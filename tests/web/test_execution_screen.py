@@ -412,9 +412,16 @@ def test_on_a_narrow_screen_what_is_chosen_comes_into_sight(tab: Tab, api: Clien
         tab.page.set_viewport_size({"width": 1440, "height": 860})
 
 
+def after_three_others(node: str) -> str:
+    """Return a flow whose graph takes more than half of a phone's screen."""
+    others = [f"{name}: {{type: set, params: {{values: {{x: 1}}}}, next: {then}}}" for name, then in ("bc", "cd", "da")]
+    return f"nodes: {{{', '.join(others)}, a: {node}}}"
+
+
 def test_on_a_narrow_screen_a_button_above_the_graph_leads_to_the_approval(tab: Tab, api: Client) -> None:
-    id = api.run(api.new_flow("nodes: {ask: {type: approval, params: {prompt: 'Ship it?'}}}", name="asks a telephone"))
-    api.waiting_at(id, "ask")
+    text = after_three_others("{type: approval, params: {prompt: 'Ship it?'}}")
+    id = api.run(api.new_flow(text, name="asks a telephone"))
+    api.waiting_at(id, "a")
     page = tab.go(f"/executions/{id}")
     expect(panel(page).get_by_role("button", name="Approve")).to_be_visible()
     # Beside the panel, there is nothing to lead to.
@@ -435,7 +442,7 @@ def test_on_a_narrow_screen_a_button_above_the_graph_leads_to_the_approval(tab: 
 
 
 def test_on_a_narrow_screen_a_button_above_the_graph_leads_to_the_error(tab: Tab, api: Client) -> None:
-    text = "nodes: {a: {type: fail, params: {error: e.e, message: Too late}}}"
+    text = after_three_others("{type: fail, params: {error: e.e, message: Too late}}")
     id = api.run(api.new_flow(text, name="fails on a telephone"))
     api.ended(id)
     page = tab.go(f"/executions/{id}")
@@ -451,7 +458,8 @@ def test_on_a_narrow_screen_a_button_above_the_graph_leads_to_the_error(tab: Tab
 def test_the_way_to_the_error_has_no_motion_that_something_could_stop_halfway(
     browser: Browser, site: Server, api: Client
 ) -> None:
-    id = api.run(api.new_flow("nodes: {a: {type: fail, params: {error: e.e, message: Too late}}}", name="half way"))
+    text = after_three_others("{type: fail, params: {error: e.e, message: Too late}}")
+    id = api.run(api.new_flow(text, name="half way"))
     api.ended(id)
     tab = Tab(browser, site.url, width=390, height=700, reduced_motion="no-preference")
     try:
