@@ -55,6 +55,17 @@ def test_s26_s65_a_secret_with_blanks_around_it_is_hidden_without_them_too(aroun
         assert "***" in str(redactor.redact(f"<{form}>")), form
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
+def test_s26_s65_a_secret_of_several_lines_is_hidden_in_one_line_too(line_break: str) -> None:
+    value = '{\n  "name": "ada",\n  "key": "MIGH/AgEA"\n}\n'
+    redactor = SecretRedactor()
+    redactor.add([value.replace("\n", line_break)])
+
+    for shown in (" ".join(value.split()), value.strip().replace("\n", " "), value.strip().replace("\n", "")):
+        for form in (shown, json.dumps(shown)[1:-1], urllib.parse.quote_plus(shown)):
+            assert redactor.redact(f"<{form}>") == "<***>", form
+
+
 def test_s26_s65_a_url_with_blanks_around_it_is_hidden_as_clients_send_it() -> None:
     redactor = SecretRedactor()
     redactor.add([" HTTPS://User:a-password@Example.COM:443/a/../services/T00/B00/x9 \n"])

@@ -30,6 +30,7 @@ _BEGUN_ESCAPES: Final = (
     *(b"\\xC3", b"\\xE2", b"\\xE2\\x82", b"\\xF0", b"\\xF0\\x9F", b"\\xF0\\x9F\\x98"),
 )
 _LONGEST_ESCAPE: Final = 40
+_LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
 
 
@@ -53,7 +54,8 @@ def needles_of(secret: str) -> Sequence[Needle]:
     # Also if it is short: the caller must reject values that are too short.
     whole = {folded(raw) or raw: None}
     rests: dict[bytes, None] = {}
-    for form in dict.fromkeys((raw, trimmed, *(url.encode("utf-8", "surrogatepass") for url in _urls(secret.strip())))):
+    others = (text.encode("utf-8", "surrogatepass") for text in (*_in_one_line(secret), *_urls(secret.strip())))
+    for form in dict.fromkeys((raw, trimmed, *others)):
         for view, _ in views(form, around=len(form), quotes=True):
             for end in (len(view), len(_STARTED_ESCAPE.sub(b"", view))):
                 whole[folded(view[:end])] = None
@@ -79,6 +81,12 @@ def _starts_of_rests(view: bytes) -> Iterator[int]:
         found = ESCAPE.match(begun + start)
         if found is not None and found.end() > len(begun):
             yield found.end() - len(begun)
+
+
+def _in_one_line(secret: str) -> Sequence[str]:
+    """Return a secret of several lines as messages show it: with blanks for line breaks, and without other ones."""
+    text = secret.strip()
+    return (_LINE_BREAK.sub(" ", text), " ".join(text.split())) if _LINE_BREAK.search(text) else ()
 
 
 def _urls(secret: str) -> Iterator[str]:
