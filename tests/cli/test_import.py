@@ -276,6 +276,21 @@ def test_a_workflow_of_n8n_becomes_a_flow_with_triggers_and_edges(tmp_path: Path
         assert part in report
 
 
+def test_what_a_node_of_n8n_lacks_or_has_of_another_kind_is_left_out() -> None:
+    node = {
+        "name": "Call", "type": "n8n-nodes-base.httpRequest", "typeVersion": "x", "notes": 7, "retryOnFail": True,
+        "maxTries": 1, "parameters": {"url": "https://a.example", "headerParameters": {}},
+    }  # fmt: skip
+
+    flow = flow_of({"nodes": [node]})
+
+    assert (flow.name, flow.notes) == ("imported", [])
+    assert flow.document["nodes"]["call"] == {
+        "type": "http.request", "params": {"url": "https://a.example"}, "output": "${result.body}",
+        "retry": {"max": 1, "delay": "1000ms", "backoff": 1, "jitter": 0},
+    }  # fmt: skip
+
+
 def test_queries_of_n8n_keep_their_values_apart_from_their_text(tmp_path: Path) -> None:
     queries: dict[str, dict[str, Any]] = {
         "Find": {

@@ -7,7 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from flowrunner.cli.inputs import read_inputs
+from flowrunner.cli.documents import read_documents
+from flowrunner.cli.inputs import read_any_json_or_text, read_inputs, read_json, read_json_or_text
 from flowrunner.cli.reruns import rerun_one
 from flowrunner.client import Client
 
@@ -87,8 +88,23 @@ def test_a_number_that_json_cannot_have_is_text_or_a_fault(number: str) -> None:
         read_inputs([f'{{"x": {number}}}'], (), {})
 
 
+def test_what_is_too_deep_to_be_json_is_text() -> None:
+    deep = "[" * 100_000
+
+    assert read_inputs([f"x={deep}"], (), {}) == {"x": deep}
+    assert read_json_or_text("--data", deep) == read_any_json_or_text(deep) == deep
+    with pytest.raises(click.UsageError):
+        read_json("--data", deep)
+
+
 @pytest.mark.parametrize(
-    "read", [lambda: read_inputs(["-", "-"], (), {}), lambda: rerun(node_input="-", inputs=["-"])], ids=["run", "rerun"]
+    "read",
+    [
+        lambda: read_inputs(["-", "-"], (), {}),
+        lambda: rerun(node_input="-", inputs=["-"]),
+        lambda: read_documents(["-", "-"]),
+    ],
+    ids=["run", "rerun", "documents"],
 )
 def test_the_standard_input_is_read_once(read: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"x": 1}')))

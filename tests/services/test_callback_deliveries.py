@@ -15,11 +15,11 @@ from flowrunner.domain.callbacks import FAILURES_BEFORE_PAUSE, TEST_EVENT, delay
 from flowrunner.domain.causes import DEPTH_HEADER, Chained, StartCause
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.triggers import TriggerId
-from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
 from flowrunner.security.vault import AesVault, MasterKeys
-from flowrunner.services import callback_deliveries, waiting_callbacks
+from flowrunner.services import callback_deliveries, callback_messages, waiting_callbacks
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
@@ -636,6 +636,39 @@ async def test_a_slow_receiver_delays_no_other_one(installation: Installation, m
     assert not running.done()
     done.set()
     await running
+
+
+@pytest.mark.parametrize(
+    "template", ["${event.type.of.it}", ["${event.data}"] * 90, None], ids=["path", "long", "none"]
+)
+async def test_a_template_that_cannot_be_filled_fails_its_message_at_once_and_not_its_callback(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, template: JSON
+) -> None:
+    monkeypatch.setattr(callback_messages, "MOST_MESSAGE_CHARACTERS", 100)
+    view = await installation.callback("http://a", pending=1, format="template", template=template)
+
+    await installation.deliveries.deliver_due()
+
+    (delivery,), _ = await installation.pending.page(MARA, view.id, page=ALL)
+    assert (delivery.state, delivery.error, installation.network.asked) == ("failed", "template", {})
+    assert (await installation.get(view)).failures == 0
+
+
+async def test_the_next_look_is_when_a_message_is_due_and_soon_if_that_is_later(installation: Installation) -> None:
+    installation.network.says("http://a", 500)
+    view = await installation.callback("http://a", pending=1)
+    due = await installation.deliveries.next_due()
+
+    for _ in range(3):
+        installation.clock.advance(hours=1)
+        await installation.deliveries.deliver_due()
+    (delivery,), _ = await installation.pending.page(MARA, view.id, page=ALL)
+    soon = await installation.deliveries.next_due()
+
+    assert due == NOON
+    assert delivery.next_at is not None
+    assert soon is not None
+    assert soon < delivery.next_at - timedelta(seconds=2)
 
 
 async def test_nothing_is_looked_for_while_there_is_no_callback(installation: Installation) -> None:

@@ -296,9 +296,11 @@ nodes:
     assert (len(shown), listed.next_cursor) == (listed.total, None)
     _, later = await executions.logs(mara, accepted.id, LogFilter(), Page(limit=1000, cursor=str(shown[-1].seq)))
     assert (later.total or 0) >= len(shown) + 60
-    # More than one portion, and less than two.
-    portions, _ = await executions.logs(mara, accepted.id, LogFilter(), Page(limit=LINES_AT_ONCE + 5))
-    assert [len(portion) async for portion in portions] == [LINES_AT_ONCE, 5]
+    # Less than one portion, more than one, and more than two.
+    for limit, lengths in ((5, [5]), (55, [50, 5]), (105, [50, 50, 5])):
+        assert LINES_AT_ONCE == 50
+        portions, _ = await executions.logs(mara, accepted.id, LogFilter(), Page(limit=limit))
+        assert [len(portion) async for portion in portions] == lengths
 
 
 async def test_a_cancel_returns_when_the_execution_has_ended(

@@ -201,22 +201,26 @@ async def test_the_documents_of_all_flows_are_returned_in_however_many_portions(
     ]
 
 
-async def test_a_flow_that_is_deleted_meanwhile_hides_no_other_one(
-    batches: FlowBatches, flows: Flows, mara: Caller, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_flow_that_is_deleted_or_gets_a_namesake_meanwhile_hides_no_other_one(
+    batches: FlowBatches, flows: Flows, mara: Caller, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
 ) -> None:
     monkeypatch.setattr(flow_batches, "_NAMES_AT_ONCE", 1)
     saved = await batches.save(mara, documents(**dict.fromkeys("abc", DESCRIBED)))
     read_page, (first, *_) = SqlFlows.page, (document.change.after.id for document in saved.documents)
 
-    async def delete_after_the_first(self: SqlFlows, *args: Any, **options: Any) -> Any:
+    async def change_after_the_first(self: SqlFlows, *args: Any, **options: Any) -> Any:
         page = await read_page(self, *args, **options)
-        if [flow.id for flow in page[0]] == [first]:
+        if is_deleted and [flow.id for flow in page[0]] == [first]:
             await flows.delete(mara, first)
         return page
 
-    monkeypatch.setattr(SqlFlows, "page", delete_after_the_first)
+    monkeypatch.setattr(SqlFlows, "page", change_after_the_first)
+    found = await batches.documents(mara)
+    if not is_deleted:
+        await flows.create(mara, FlowDraft(definition=DESCRIBED, name="a"))
 
-    assert [document.name async for document in await batches.documents(mara)] == ["b", "c"]
+    assert [document.name async for document in found] == ["b", "c"]
 
 
 async def test_two_forms_of_a_name_are_the_same_flow(batches: FlowBatches, mara: Caller) -> None:

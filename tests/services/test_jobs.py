@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from flowrunner.domain.account import Caller, Right
-from flowrunner.domain.errors import Conflict, NotFound, Unavailable
+from flowrunner.domain.errors import Conflict, NotFound, TooManyRequests, Unavailable
 from flowrunner.domain.jobs import Job, JobError, JobStatus, RunningJob, key_of_item
 from flowrunner.domain.values import JSON, ExecutionId, JobId, WorkspaceId
 from flowrunner.ports.secrets import Redactor, SecretReader, WrongKey
@@ -209,16 +210,22 @@ async def test_a_bug_of_a_type_ends_its_job_alone(
     assert (await jobs.get(mara, second.id)).done == 3
 
 
-@pytest.mark.parametrize("waiting", ["000003", "000007"])
+QUEUE_IS_FULL = TooManyRequests("full", retry_after=timedelta(seconds=1), limit="workspace_queued", most=1)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "reason"),
+    [("000003", Unavailable("not now")), ("000007", Unavailable("not now")), ("000003", QUEUE_IS_FULL)],
+)
 async def test_an_item_that_has_to_wait_is_repeated_and_counted_once(
-    engine: Machine, mara: Caller, waiting: str
+    engine: Machine, mara: Caller, waiting: str, reason: Exception
 ) -> None:
     looks: list[str] = []
 
     def failing(item: str) -> None:
         looks.append(item)
         if item == waiting and looks.count(item) < 4:
-            raise Unavailable("not now")
+            raise reason
 
     type = Backfill(failing=failing)
     jobs = jobs_of(engine, type)

@@ -74,7 +74,7 @@ class Chains:
         now = self._clock.now()
         if has_ends:
             # The clock may have been set back.
-            return now if self._look_at is None else min(max(now, self._look_at), now + _LOOK)
+            return now if self._look_at is None else min(self._look_at, now + _LOOK)
         return now + _LOOK if has_listeners else None
 
     async def start_all(self) -> None:

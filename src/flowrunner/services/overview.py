@@ -51,7 +51,7 @@ class Percentiles:
         ordered = sorted(durations)
 
         def at(share: float) -> int:
-            return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
+            return ordered[math.ceil(share * len(ordered)) - 1]
 
         return cls(sample=len(ordered), p50=at(0.5), p95=at(0.95))
 
