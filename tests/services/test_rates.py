@@ -10,7 +10,7 @@ from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.values import AccountId
 from flowrunner.services import rates
 from flowrunner.services.rates import Allowance, Buckets, Rates, SlidingWindow
-from support.databases import MARA_ACCOUNT, OMAR_ACCOUNT
+from support.databases import MARA_ACCOUNT, NOON, OMAR_ACCOUNT
 from support.dependencies import SteppingClock
 
 SECOND = 1_000_000_000
@@ -181,3 +181,15 @@ def test_a_refusal_says_which_limit_was_reached_and_when_to_come_again(
     assert (told.limit, told.most, told.seconds) == ("guesses", 2, 300)
     counted.take("b", at=now)
     counted.take("a", at=now + told.retry_after)
+
+
+def test_what_is_older_than_a_clock_that_is_set_back_keeps_its_age() -> None:
+    window = SlidingWindow[str](2, limit="x", message="{most}", length=timedelta(hours=1))
+    window.add("a", at=NOON)
+    window.add("a", at=NOON + timedelta(minutes=50))
+
+    with pytest.raises(TooManyRequests) as refused:
+        window.check("a", at=NOON + timedelta(minutes=10))
+
+    assert refused.value.retry_after == timedelta(minutes=50)
+    window.check("a", at=NOON + timedelta(minutes=61))
