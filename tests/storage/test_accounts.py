@@ -36,7 +36,18 @@ from flowrunner.storage.tables import TABLES, Untouched
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.transaction import Refused
 from flowrunner.storage.workspaces import SqlWorkspaces
-from support.databases import MARA, MARA_ACCOUNT, NOON, OMAR, OMAR_ACCOUNT, Place, account, change, rows_of
+from support.databases import (
+    MARA,
+    MARA_ACCOUNT,
+    NOON,
+    OMAR,
+    OMAR_ACCOUNT,
+    Place,
+    account,
+    change,
+    open_database,
+    rows_of,
+)
 
 from .samples import ALL, add_rows_of_identity, flow, log_in, sealing, session
 
@@ -239,6 +250,29 @@ async def test_the_last_admin_stays(accounts: SqlAccounts) -> None:
 
     await accounts.update(OMAR_ACCOUNT, AccountChanges(role="admin"), by=MARA_ACCOUNT, at=NOON)
     await accounts.delete(MARA_ACCOUNT, at=NOON)
+
+
+async def test_a_link_that_two_processes_use_at_once_sets_one_password(
+    accounts: SqlAccounts, database: Database, path: Place
+) -> None:
+    resets = SqlPasswordResets(database)
+    await resets.save(OMAR_ACCOUNT, "link", at=NOON, expires_at=NOON + timedelta(hours=1), most=5)
+    # SQLite has one process, so both are the same there.
+    other = open_database(path) if isinstance(path, str) else database
+    used = [(store, f"hash-{n}") for n in range(4) for store in (resets, SqlPasswordResets(other))]
+
+    results = await asyncio.gather(
+        *(store.use("link", password_hash=f"{n}-{hash}", at=NOON) for n, (store, hash) in enumerate(used)),
+        return_exceptions=True,
+    )
+    if other is not database:
+        await other.close()
+
+    (winner,) = [n for n, result in enumerate(results) if result is None]
+    assert {type(result) for result in results} == {type(None), LinkNotValid}
+    credential = await accounts.credential("account-omar@example.com")
+    assert credential is not None
+    assert credential.password_hash == f"{winner}-{used[winner][1]}"
 
 
 @pytest.mark.parametrize("how", ["delete", "demote"])
