@@ -66,6 +66,7 @@ OPEN: Final = {
             "/confirm-email",
             "/w/{screen}",
             "/assets/{name}",
+            "/assets/{build}/{name}",
             "/favicon.svg",
             "/start.js",
             "/docs",

@@ -329,7 +329,7 @@ def test_an_execution_is_seen_live(tab: Tab, api: Client) -> None:
 
 def test_a_screen_whose_script_cannot_be_loaded_has_its_title(tab: Tab) -> None:
     page = tab.page
-    page.route("**/assets/config.js", lambda route: route.abort())
+    page.route("**/assets/*/config.js", lambda route: route.abort())
     tab.go("/config")
 
     expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
@@ -337,15 +337,30 @@ def test_a_screen_whose_script_cannot_be_loaded_has_its_title(tab: Tab) -> None:
     page.unroute_all()
 
 
+def test_a_page_from_before_an_upgrade_says_that_it_must_be_loaded_again(tab: Tab, api: Client) -> None:
+    page = tab.go("/flows")
+    # As the server answers for the files of another build.
+    page.route("**/assets/*/*.js", lambda route: route.fulfill(status=404))
+
+    page.get_by_role("link", name="Configuration").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("FlowRunner was updated")
+    page.unroute_all()
+    alert.get_by_role("button", name="Try again").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Configuration")
+    expect(alert).to_have_count(0)
+
+
 def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab, api: Client) -> None:
     flow = api.new_flow(sample.FAILING.replace("order.id == 1012", "order.id == 1002"), name="repaired")
     id = api.run(flow, {"broken": True})
     api.ended(id)
     page = tab.go(f"/executions/{id}")
-    page.route("**/assets/actions.js", lambda route: route.abort())
+    page.route("**/assets/*/actions.js", lambda route: route.abort())
     page.get_by_role("button", name="Re-run with edits…").click()
     expect(page.get_by_role("status").filter(has_text="The server does not answer")).to_be_visible()
-    page.unroute("**/assets/actions.js")
+    page.unroute("**/assets/*/actions.js")
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
 
     drawer = page.get_by_role("complementary")

@@ -331,11 +331,11 @@ def test_the_login_is_offered_whole_once_the_server_can_say_how(browser: Browser
 
 def test_a_page_whose_scripts_were_not_there_comes_once_they_are(browser: Browser, server: Server) -> None:
     tab = Tab(browser, server.url)
-    tab.page.route("**/assets/login*.js", lambda route: route.abort())
+    tab.page.route("**/assets/*/login*.js", lambda route: route.abort())
     tab.page.goto("/login")
     expect(tab.page.get_by_text("FlowRunner", exact=True)).to_be_visible()
 
-    tab.page.unroute("**/assets/login*.js")
+    tab.page.unroute("**/assets/*/login*.js")
 
     expect(tab.page.get_by_role("button", name="Log in")).to_be_visible()
     tab.close()

@@ -1,12 +1,13 @@
 """The files of the web interface, as the server sends them."""
 
 import gzip
+import re
 
 import pytest
 
 from api.shapes import assert_error
 from docs.pages import ROOT
-from flowrunner.api.http.assets import BUILT
+from flowrunner.api.http.assets import BUILT, read_assets
 from support.client import Client, Reply
 from support.server import Server
 
@@ -21,7 +22,7 @@ def test_each_screen_has_an_address_and_needs_no_session(server: Server, path: s
     reply = fetched(server, path)
 
     assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert reply.body == (BUILT / "index.html").read_bytes()
+    assert reply.body == read_assets()["index.html"].content
 
 
 def test_s50_s75_pages_may_load_and_run_only_what_the_server_sends(server: Server) -> None:
@@ -80,6 +81,29 @@ def test_a_file_that_the_browser_has_is_not_sent_again(server: Server) -> None:
     assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
 
 
+def test_what_a_page_loads_is_of_its_build_and_is_kept_for_good(server: Server) -> None:
+    page = fetched(server, "/").body.decode()
+    named = re.findall(r"/assets/[^\"]+", page)
+    build = {path.split("/")[2] for path in named}
+
+    assert len(build) == 1
+    assert {path.split("/", 3)[3] for path in named} == {"index.js", "style.css", "inter-latin-wght-normal.woff2"}
+    for path in named:
+        reply = fetched(server, path)
+        assert (reply.status, reply.headers["cache-control"]) == (200, "public, max-age=31536000, immutable")
+        assert "require-trusted-types-for" in reply.headers["content-security-policy"]
+    style = fetched(server, f"/assets/{build.copy().pop()}/style.css").body.decode()
+    scripts = fetched(server, "/start.js").body.decode()
+    assert {path.split("/")[2] for path in re.findall(r"/assets/[^\"\`)]+", style + scripts)} == build
+
+
+def test_a_page_of_another_build_gets_none_of_its_files(server: Server) -> None:
+    reply = fetched(server, "/assets/0123456789ab/index.js")
+
+    assert_error(reply, 404)
+    assert reply.headers["cache-control"] == "no-store"
+
+
 def test_a_font_is_sent_as_it_is(server: Server) -> None:
     reply = fetched(server, "/assets/inter-latin-wght-normal.woff2", Accept_Encoding="gzip")
 
@@ -99,7 +123,7 @@ def test_people_get_the_page_at_addresses_without_a_workspace_and_programs_json(
     page = fetched(server, path, Accept="text/html,application/xhtml+xml,*/*;q=0.8")
 
     assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert page.body == (BUILT / "index.html").read_bytes()
+    assert page.body == read_assets()["index.html"].content
     assert page.headers["vary"] == "Accept-Encoding, Accept"
     assert "require-trusted-types-for" in page.headers["content-security-policy"]
     head = fetched(server, path, method="HEAD", Accept="text/html")

@@ -5,7 +5,7 @@ The shell holds nothing of anybody: what a screen shows, it asks the API for. So
 
 import asyncio
 import re
-from typing import Final
+from typing import Final, TypeAlias
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -13,13 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowrunner.api.http.assets import read_assets
 from flowrunner.api.http.conditions import is_known, not_modified
-from flowrunner.api.http.edge import API_PAGE_HEADERS, OWN_HEADERS, PAGE_HEADERS
+from flowrunner.api.http.edge import API_PAGE_HEADERS, LASTING_HEADERS, OWN_HEADERS, PAGE_HEADERS
 from flowrunner.api.http.errors import etag
 from flowrunner.api.http.negotiation import takes, wants_page
 from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.api.http.state import state_of
 from flowrunner.domain.errors import NotFound
 
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _SHELL: Final = "index.html"
 _API_PAGE: Final = "docs.html"
 # Below these, an unknown address is answered with JSON whatever the request accepts.
@@ -29,19 +30,19 @@ _FOR_PROGRAMS: Final = re.compile(r"/(api|assets|hooks|mcp|sign-on|ws|\.well-kno
 router = APIRouter(route_class=ProbeRoute, include_in_schema=False)
 
 
-async def _answer(request: Request, name: str) -> Response:
+async def _answer(request: Request, name: str, headers: Headers = PAGE_HEADERS) -> Response:
     """Raises: NotFound."""
     assets = await state_of(request).web.get(lambda: asyncio.to_thread(read_assets))
     asset = assets.get(name)
     if asset is None:
         raise NotFound("file")
-    request.scope[OWN_HEADERS] = API_PAGE_HEADERS if name == _API_PAGE else PAGE_HEADERS
+    request.scope[OWN_HEADERS] = headers
     if is_known(request, asset.state):
         return not_modified(asset.state)
-    headers = {"ETag": etag(asset.state), "Vary": "Accept-Encoding"}
+    own = {"ETag": etag(asset.state), "Vary": "Accept-Encoding"}
     if asset.packed is not None and takes(request.headers.get("accept-encoding", ""), "gzip"):
-        return Response(asset.packed, media_type=asset.media_type, headers={**headers, "Content-Encoding": "gzip"})
-    return Response(asset.content, media_type=asset.media_type, headers=headers)
+        return Response(asset.packed, media_type=asset.media_type, headers={**own, "Content-Encoding": "gzip"})
+    return Response(asset.content, media_type=asset.media_type, headers=own)
 
 
 @router.get("/")
@@ -84,7 +85,7 @@ async def api_page(request: Request) -> Response:
     """Return the page that shows the API by its OpenAPI description."""
     if request.scope["path"].endswith("\n"):
         raise NotFound("page")
-    return await _answer(request, _API_PAGE)
+    return await _answer(request, _API_PAGE, API_PAGE_HEADERS)
 
 
 @router.get("/docs/{page}")
@@ -106,3 +107,9 @@ async def file(request: Request) -> Response:
 async def asset(request: Request, name: str) -> Response:
     """Return a file of the interface."""
     return await _answer(request, f"assets/{name}")
+
+
+@router.get("/assets/{build}/{name}")
+async def asset_of_build(request: Request, build: str, name: str) -> Response:
+    """Return a file of the interface, if it is of this build."""
+    return await _answer(request, f"assets/{build}/{name}", LASTING_HEADERS)

@@ -123,6 +123,13 @@ export function unreachable(): ApiError {
   return new ApiError(0, "unreachable", common.unreachable, common.unreachableHint);
 }
 
+/** Return why a script could not be loaded: the server has those of another version since the page was, or does not answer. */
+export async function notLoaded(): Promise<ApiError> {
+  const { src } = document.querySelector<HTMLScriptElement>("[type=module]")!;
+  const isOver = await fetch(src, { method: "HEAD", cache: "no-store" }).then(({ status }) => status === 404, () => false);
+  return isOver ? new ApiError(0, "updated", common.updated, common.updatedHint) : unreachable();
+}
+
 async function errorOf(response: Response): Promise<ApiError> {
   // Most pages meet no error, and their first load is the smaller.
   const words = await import("../texts/hints").catch(() => undefined);

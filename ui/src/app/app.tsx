@@ -2,7 +2,7 @@
 import { signal, useSignal } from "@preact/signals";
 import { Component, type ComponentChildren, type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
-import { api, unreachable } from "../api/client";
+import { api, notLoaded, type ApiError } from "../api/client";
 import { Empty, Failure, Skeleton } from "../parts/parts";
 import { later } from "../parts/later";
 import { Toasts } from "../parts/toast";
@@ -58,22 +58,22 @@ class Guarded extends Component<{ children: ComponentChildren }, { failed: boole
 function Screen() {
   const { path } = location.value;
   const found = find(path);
-  const hasFailed = useSignal(false);
+  const failure = useSignal<ApiError | undefined>(undefined);
   const load = (route: Route) =>
     route.load().then(
       (module) => (loaded.value = new Map(loaded.peek()).set(route, module.default)),
-      () => (hasFailed.value = true),
+      async () => (failure.value = await notLoaded()),
     );
   useEffect(() => {
     if (found === undefined || loaded.peek().has(found.route)) return;
     window.preload(window.location);
     void load(found.route);
-    const timer = setInterval(() => void (hasFailed.peek() && !loaded.peek().has(found.route) && load(found.route)), RETRY);
+    const timer = setInterval(() => void (failure.peek() && !loaded.peek().has(found.route) && load(found.route)), RETRY);
     return () => clearInterval(timer);
   }, [found?.route]);
   if (found === undefined || workspace.value === undefined) return <NotFound />;
   const Loaded = loaded.value.get(found.route);
-  if (Loaded === undefined) return <><Head title={hasFailed.value ? (allowed().findLast((entry) => path.startsWith(to(entry.path)))?.label ?? " ") : " "} /><div class="content">{hasFailed.value ? <Failure error={unreachable()} retry={() => load(found.route)} /> : <Skeleton rows={8} />}</div></>;
+  if (Loaded === undefined) return <><Head title={failure.value ? (allowed().findLast((entry) => path.startsWith(to(entry.path)))?.label ?? " ") : " "} /><div class="content">{failure.value ? <Failure error={failure.value} retry={() => (failure.value?.passes ? load(found.route) : window.location.reload())} /> : <Skeleton rows={8} />}</div></>;
   return <Loaded parameters={found.parameters} />;
 }
 

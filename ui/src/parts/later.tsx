@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
-import { unreachable } from "../api/client";
+import { notLoaded } from "../api/client";
 import { common } from "../texts/common";
 import { failed } from "./toast";
 
@@ -15,7 +15,7 @@ export function later<P extends object>(load: () => Promise<ComponentType<P>>, {
   let isLoading = false;
   const attempt = () => void load().then((Part) => (loaded.value = { Part }), () => {
     // The place of a dialog shows nothing meanwhile.
-    if (isAbove) failed(unreachable());
+    if (isAbove) void notLoaded().then(failed);
     setTimeout(attempt, RETRY);
   });
   return (props) => {

@@ -19,6 +19,8 @@ export const common = {
   hint: (text: string) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : "."),
   unreachable: "The server does not answer",
   unreachableHint: "check that it runs, and that you are online",
+  updated: "FlowRunner was updated",
+  updatedHint: "reload the page",
   cutOff: "The file has not arrived whole",
   cutOffHint: "the connection has ended within it: try again",
   status: (status: number) => `The server answered with status ${status}`,

@@ -18,6 +18,7 @@ _TYPES: Final = {
     ".md": "text/plain",
 }  # fmt: skip
 _IS_COMPRESSED: Final = frozenset({".woff2", ".png"})
+_LASTING: Final = "assets/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,38 @@ class Asset:
 
 
 def read_assets() -> Mapping[str, Asset]:
-    """Return the files by their path on the server, without the first slash."""
-    built = {path.relative_to(BUILT).as_posix(): path for path in sorted(BUILT.rglob("*")) if path.is_file()}
-    pages = {f"docs/{path.name}": path for path in sorted(PAGES.glob("*.md"))}
-    return {name: _read(path) for name, path in {**built, **pages}.items()}
+    """Return the files by their path on the server, without the first slash.
+
+    Those of `assets` have a second path, which names the build that they are of: a page that is open during an upgrade
+    must not load half of another one. Pages and styles name their files by it.
+    """
+    built = {
+        path.relative_to(BUILT).as_posix(): path.read_bytes() for path in sorted(BUILT.rglob("*")) if path.is_file()
+    }
+    pages = {f"docs/{path.name}": path.read_bytes() for path in sorted(PAGES.glob("*.md"))}
+    lasting = f"{_LASTING}{_build_of(built)}/"
+    for name, content in built.items():
+        if name.endswith((".html", ".css")) or name == "start.js":
+            # Scripts import each other by relative paths.
+            built[name] = content.replace(f"/{_LASTING}".encode(), f"/{lasting}".encode())
+    assets = {name: _asset(name, content) for name, content in {**built, **pages}.items()}
+    same = {name.replace(_LASTING, lasting, 1): asset for name, asset in assets.items() if name.startswith(_LASTING)}
+    return {**assets, **same}
 
 
-def _read(path: Path) -> Asset:
-    content = path.read_bytes()
+def _build_of(files: Mapping[str, bytes]) -> str:
+    """Return what differs after every change of any of them."""
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(name.encode() + hashlib.sha256(content).digest())
+    return digest.hexdigest()[:12]
+
+
+def _asset(name: str, content: bytes) -> Asset:
+    suffix = Path(name).suffix
     return Asset(
-        media_type=_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream",
+        media_type=_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream",
         content=content,
-        packed=None if path.suffix in _IS_COMPRESSED else gzip.compress(content, mtime=0),
+        packed=None if suffix in _IS_COMPRESSED else gzip.compress(content, mtime=0),
         state=hashlib.sha256(content).hexdigest()[:32],
     )

@@ -44,18 +44,23 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# Pages and what they consist of. A browser asks each time whether it still has them.
-_PAGE_HEADERS: Final = (
-    *COMMON_HEADERS,
-    (b"cache-control", b"no-cache"),
-    (b"permissions-policy", b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"),
+_FEATURES: Final = (
+    b"permissions-policy",
+    b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 )
-PAGE_HEADERS: Final = (
-    *_PAGE_HEADERS,
-    (b"content-security-policy", f"{_POLICY}; require-trusted-types-for 'script'".encode()),
-)
+_TRUSTED_TYPES: Final = (b"content-security-policy", f"{_POLICY}; require-trusted-types-for 'script'".encode())
+# Pages. A browser asks each time whether it still has them.
+_PAGE_HEADERS: Final = (*COMMON_HEADERS, (b"cache-control", b"no-cache"), _FEATURES)
+PAGE_HEADERS: Final = (*_PAGE_HEADERS, _TRUSTED_TYPES)
 # Swagger UI writes markup as text, which trusted types refuse.
 API_PAGE_HEADERS: Final = (*_PAGE_HEADERS, (b"content-security-policy", _POLICY.encode()))
+# What pages consist of, at addresses that name their build: it never changes there.
+LASTING_HEADERS: Final = (
+    *COMMON_HEADERS,
+    (b"cache-control", b"public, max-age=31536000, immutable"),
+    _FEATURES,
+    _TRUSTED_TYPES,
+)
 # A browser that has reached the server over TLS uses nothing else for a year.
 TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 # Called with the template of the route, the method, the status and the seconds of a request.
