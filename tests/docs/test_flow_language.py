@@ -22,7 +22,7 @@ from docs.pages import (
     section,
 )
 from flowrunner.api.http import bodies
-from flowrunner.domain import config, decide, expression, interruptions, step_state, store, values
+from flowrunner.domain import config, decide, expression, step_state, store, values
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
 from flowrunner.domain.flow import COMMON_ERRORS, MAX_STEPS
@@ -223,7 +223,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "request to the API": f"{_size(bodies.MAX_BODY_BYTES)}; {_size(bodies.MAX_FLOW_BODY_BYTES)} "
         "for one that saves a flow",
     }
-    assert f"died {interruptions.MAX_INTERRUPTIONS + 1} times" in FLOW_LANGUAGE.read_text()
+    assert f"died {decide.MAX_INTERRUPTIONS + 1} times" in FLOW_LANGUAGE.read_text()
 
 
 def _size(count: int) -> str:

@@ -139,7 +139,7 @@ class Simulation:
     subflows: dict[str, "Simulation"] = field(default_factory=dict)
     lives: int = 1
     # No crashes after this many, so that a run stays below the limit on interruptions.
-    most_lives: int = 7
+    most_lives: int = 15
 
     @property
     def flow(self) -> Flow:

@@ -26,7 +26,7 @@ from domain.simulation import (
     simulation,
     with_steps,
 )
-from flowrunner.domain.decide import about_to_resume, decide, may_decide
+from flowrunner.domain.decide import MAX_INTERRUPTIONS, about_to_resume, decide, may_decide
 from flowrunner.domain.decisions import Finish, Record, Resume, Start, Wait
 from flowrunner.domain.events import (
     EVENT_TYPES,
@@ -50,7 +50,6 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import MAX_STEPS, FlowLimits, Graph, Node
-from flowrunner.domain.interruptions import MAX_INTERRUPTIONS
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.status import Status, StepStatus
 from flowrunner.domain.transitions import IllegalEvent, apply, replay

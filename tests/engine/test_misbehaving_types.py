@@ -9,10 +9,9 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.dispatch import local
-from flowrunner.domain import decide, interruptions
-from flowrunner.domain.events import Cancelled, Completed, ErrorValue, Event, Failed, Logged, NodeFailed
+from flowrunner.domain import decide
+from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logged, NodeFailed
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import (
     HttpAnswer,
     NodeFailure,
@@ -27,7 +26,7 @@ from flowrunner.plugin import (
 )
 from flowrunner.ports.dispatch import Signal
 from flowrunner.threads import MOST_OF_PACKAGES, OF_PACKAGE, start_threads
-from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, SteppingClock, answer, machine
+from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, answer, machine
 from support.invariants import check_database
 
 from .events import ending, of_type
@@ -97,7 +96,6 @@ async def test_a_short_node_that_cancels_the_task_of_its_execution_does_not_leav
 ) -> None:
     # It runs in the task of its execution, which is loaded again after each time.
     monkeypatch.setattr(decide, "MAX_INTERRUPTIONS", 1)
-    monkeypatch.setattr(interruptions, "SECONDS_AFTER", (0.0,))
     monkeypatch.setattr(local, "seconds_after", lambda retries: 0.0)
 
     assert failure_of(await run_acting(path, cancel_itself, pure=True)).type == "worker_crashed"
@@ -379,12 +377,6 @@ async def test_a_node_that_ignores_cancellation_does_not_keep_its_execution(path
     assert check_database(path) == []
 
 
-@pytest.fixture
-def without_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruptions, "SECONDS_AFTER", (0.0,) * interruptions.MAX_INTERRUPTIONS)
-
-
-@pytest.mark.usefixtures("without_delays")
 async def test_a_pure_node_that_keeps_ending_the_process_is_given_up(path: Path) -> None:
     starts = 0
     begun = asyncio.Event()
@@ -399,7 +391,7 @@ async def test_a_pure_node_that_keeps_ending_the_process_is_given_up(path: Path)
         await engine.save("nodes: {a: {type: act}}")
         await engine.start()
         await begun.wait()
-    for _ in range(interruptions.MAX_INTERRUPTIONS + 3):
+    for _ in range(decide.MAX_INTERRUPTIONS + 3):
         begun.clear()
         async with machine(path, types=[Acting("act", deadly, pure=True)]) as engine:
             ended = asyncio.create_task(engine.until_ended())
@@ -412,56 +404,7 @@ async def test_a_pure_node_that_keeps_ending_the_process_is_given_up(path: Path)
         events = await engine.events()
     assert isinstance(end := ending(events), Failed)
     assert end.error.type == "worker_crashed"
-    assert starts <= interruptions.MAX_INTERRUPTIONS + 2
-    assert check_database(path) == []
-
-
-async def test_a_node_that_ends_the_process_again_is_put_off_and_takes_a_signal_meanwhile(path: Path) -> None:
-    clock, begun, starts = SteppingClock(), asyncio.Event(), 0
-
-    async def deadly(value: Any, context: StepContext) -> Any:
-        nonlocal starts
-        starts += 1
-        begun.set()
-        await asyncio.Event().wait()
-
-    acting = Acting("act", deadly)
-    async with machine(path, types=[acting], clock=clock) as engine:
-        await engine.save("nodes: {a: {type: act, next: b}, b: {type: wait, params: {key: go}}}")
-        id = await engine.start()
-        await begun.wait()
-    begun.clear()
-    async with machine(path, types=[acting], clock=clock) as engine:
-        await begun.wait()
-    begun.clear()
-    async with machine(path, types=[acting], clock=clock) as engine:
-        assert await engine.dispatcher.signal(id, Signal(key="signal:go", payload=1))
-        assert starts == 2
-        clock.advance(seconds=interruptions.SECONDS_AFTER[1])
-        assert await engine.dispatcher.signal(id, Signal(key="signal:else", payload=1))
-        await begun.wait()
-    assert starts == 3
-
-
-async def test_a_node_that_ends_the_process_again_and_is_put_off_can_be_cancelled(path: Path) -> None:
-    clock, begun = SteppingClock(), asyncio.Event()
-
-    async def deadly(value: Any, context: StepContext) -> Any:
-        begun.set()
-        await asyncio.Event().wait()
-
-    acting = Acting("act", deadly)
-    async with machine(path, types=[acting], clock=clock) as engine:
-        await engine.save("nodes: {a: {type: act}}")
-        await engine.start()
-        await begun.wait()
-    begun.clear()
-    async with machine(path, types=[acting], clock=clock) as engine:
-        await begun.wait()
-    async with machine(path, types=[acting], clock=clock) as engine:
-        await engine.dispatcher.cancel(ExecutionId("exec-1"), reason="enough")
-
-        assert isinstance(ending(await engine.events()), Cancelled)
+    assert starts <= decide.MAX_INTERRUPTIONS + 2
     assert check_database(path) == []
 
 
@@ -492,7 +435,6 @@ class _ResumingLoop(_Resuming):
     child_scopes = "nodes"
 
 
-@pytest.mark.usefixtures("without_delays")
 @pytest.mark.parametrize("is_loop", [False, True])
 async def test_a_node_that_keeps_ending_the_process_when_it_resumes_is_given_up(path: Path, is_loop: bool) -> None:
     begun = asyncio.Event()
@@ -506,7 +448,7 @@ async def test_a_node_that_keeps_ending_the_process_when_it_resumes_is_given_up(
             await engine.until_parked()
             assert await engine.dispatcher.signal(id, Signal(key="signal:go", payload=1))
         await begun.wait()
-    for _ in range(interruptions.MAX_INTERRUPTIONS + 3):
+    for _ in range(decide.MAX_INTERRUPTIONS + 3):
         begun.clear()
         async with machine(path, types=[deadly]) as engine:
             ended = asyncio.create_task(engine.until_ended())
@@ -519,7 +461,7 @@ async def test_a_node_that_keeps_ending_the_process_when_it_resumes_is_given_up(
         end = ending(await engine.events())
     assert isinstance(end, Failed)
     assert end.error.type == "worker_crashed"
-    assert deadly.resumptions == interruptions.MAX_INTERRUPTIONS + 1
+    assert deadly.resumptions == decide.MAX_INTERRUPTIONS + 1
     assert check_database(path) == []
 
 
@@ -589,13 +531,12 @@ class _Rounds(_Resuming):
         if self.resumptions % 2:
             self.resumptions += 1
             (key,) = ended.keys
-            if int(key) == interruptions.MAX_INTERRUPTIONS:
+            if int(key) == decide.MAX_INTERRUPTIONS:
                 return "done"
             return RunScopes(keys=[str(int(key) + 1)], inputs=[None], concurrency=1)
         return await super().on_scopes_ended(params, context, ended)
 
 
-@pytest.mark.usefixtures("without_delays")
 async def test_a_loop_that_goes_on_after_each_crash_is_not_given_up(path: Path) -> None:
     begun = asyncio.Event()
     rounds = _Rounds(begun, RunScopes(keys=["0"], inputs=[None], concurrency=1))
@@ -603,7 +544,7 @@ async def test_a_loop_that_goes_on_after_each_crash_is_not_given_up(path: Path) 
         await engine.save("nodes: {a: {type: act, nodes: {b: {type: transform, params: {value: 1}}}}}")
         await engine.start()
         await begun.wait()
-    for _ in range(interruptions.MAX_INTERRUPTIONS + 3):
+    for _ in range(decide.MAX_INTERRUPTIONS + 3):
         begun.clear()
         async with machine(path, types=[rounds]) as engine:
             ended = asyncio.create_task(engine.until_ended())
@@ -614,7 +555,7 @@ async def test_a_loop_that_goes_on_after_each_crash_is_not_given_up(path: Path) 
 
     async with machine(path, types=[rounds]) as engine:
         assert ending(await engine.events()) == Completed(result="done")
-    assert rounds.resumptions > 2 * interruptions.MAX_INTERRUPTIONS
+    assert rounds.resumptions > 2 * decide.MAX_INTERRUPTIONS
     assert check_database(path) == []
 
 

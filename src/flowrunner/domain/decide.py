@@ -35,11 +35,12 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import ExecutionState, budget_of
 from flowrunner.domain.flow import DEFAULT_ACTION, Flow, Graph, Node
-from flowrunner.domain.interruptions import MAX_INTERRUPTIONS
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import MAX_HELD_BYTES, Frame, ScopeProgress, StepState
 from flowrunner.domain.values import JSON
 
+# Crashes during one node before it fails: the node is probably the cause.
+MAX_INTERRUPTIONS: Final = 20
 # Bytes that a loop collects from one run of its nodes, and from all runs together.
 MAX_PART_BYTES: Final = 1024 * 1024
 MAX_COLLECTED_BYTES: Final = 64 * 1024 * 1024

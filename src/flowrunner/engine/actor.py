@@ -48,7 +48,6 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState
-from flowrunner.domain.interruptions import put_off_until
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.domain.waits import parse_signal_key
@@ -112,7 +111,6 @@ class ExecutionActor:
         self._steps = StepTasks(log.loaded, self._mailbox)
         self._may_be_interrupted = state.seq > 0
         self._cut_off = about_to_resume(state)
-        self._is_put_off, self._draw = state.seq > 0, self._deps.draw()
         # Up to this event the start of pure nodes is durable before they run, too: one of them may have crashed the
         # process, and would crash it again indefinitely if no attempt were counted.
         self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
@@ -199,9 +197,7 @@ class ExecutionActor:
                 return None
             seconds = None if due_at is None else (due_at - self._deps.clock.now()).total_seconds()
             stay_seconds = self._stay_seconds()
-            stays = seconds is not None and seconds <= max(self._deps.longest_wait_in_memory, stay_seconds)
-            # No event tells others until when it is put off.
-            if is_busy or self._is_put_off or stays:
+            if is_busy or (seconds is not None and seconds <= max(self._deps.longest_wait_in_memory, stay_seconds)):
                 await self._mailbox.wait(None if seconds is None else min(seconds, _LONGEST_NAP_SECONDS))
             elif not stay_seconds or not await self._mailbox.wait(stay_seconds):
                 return due_at
@@ -336,11 +332,6 @@ class ExecutionActor:
             if too_large is not None:
                 self._act(too_large)
             now = self._deps.clock.now()
-            if self._is_put_off:
-                until = put_off_until(self._state, self._cut_off, now=now, draw=self._draw)
-                self._is_put_off = until is not None and self._state.ending is None
-                if self._is_put_off:
-                    return until
             # Steps started by this process still run: only steps from before its load can have been interrupted.
             self._may_be_interrupted = self._may_be_interrupted and any(
                 s not in self._steps for s in self._state.running

@@ -40,7 +40,7 @@ _RESTART_SECONDS: Final = 30.0
 # A process that does not redact a new secret by then hangs, and is killed: then it can no longer show the secret.
 _HIDE_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 5.0
-# An execution that ends its process is loaded again after a second, put off for longer each time, and fails in the end.
+# An execution that ends its process is loaded again after a second, and fails after some attempts.
 _restart_seconds: Final = rising(0.0, 0.5, 1.0, 2.0)
 _failed_start_seconds: Final = rising(0.5, 1.0, 2.0, 5.0, 10.0)
 # A process that has run for this long has started successfully.
