@@ -44,7 +44,8 @@ class WriteBehind(Generic[K, V]):
             try:
                 await self._store(unwritten)
             except BaseException:
-                later, self._pending = self._pending, unwritten
+                # A write whose caller was cancelled may still read what it was given.
+                later, self._pending = self._pending, dict(unwritten)
                 for key, value in later.items():
                     self.note(key, value)
                 raise

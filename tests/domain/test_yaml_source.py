@@ -107,6 +107,14 @@ def test_the_path_of_a_value_is_written_with_dots_and_brackets() -> None:
     assert dotted(()) == ""
 
 
+def test_the_path_of_a_value_that_is_deep_ends_after_a_whole_key() -> None:
+    path = dotted(("nodes", "a" * 500, "b" * 490, "c" * 10, "d"))
+
+    assert path == f"nodes.{'a' * 500}.{'b' * 490}…"
+    assert dotted(("nodes", "s" * 1_000_000)) == "nodes…"
+    assert dotted(("x" * 999,)) == "x" * 999
+
+
 def test_the_deepest_document_allowed_is_read() -> None:
     assert value_of("[" * MAX_DEPTH + "]" * MAX_DEPTH) is not None
 

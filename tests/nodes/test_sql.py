@@ -123,6 +123,7 @@ async def test_a_fraction_of_zero_is_a_whole_number(db: Querier) -> None:
         ("SELECT $1::jsonb", [["\ud800"]], "input.invalid", "a value of the type jsonb: it is not Unicode text"),
         ("SELECT $1::int", [1.5], "sql.22P02", 'invalid input syntax for type integer: "1.5"'),
         ("SELECT 1 AS a, 2 AS a", [], "sql.duplicate_column", "two columns called 'a': name them with AS"),
+        (f"SELECT 1 AS {'c' * 63}, 2 AS {'c' * 63}", [], "sql.duplicate_column", f"two columns called '{'c' * 63}'"),
         ("SELECT 1; SELECT 2", [], "sql.42601", "multiple commands"),
         ("SELECT \0", [], "input.invalid", "The query must have no NUL"),
         ("SELECT $1::text", ["a\0b"], "sql.22021", "invalid byte sequence"),

@@ -33,19 +33,17 @@ T = TypeVar("T")
 
 async def longest_iteration(work: Awaitable[T]) -> tuple[float, T]:
     """Return the most processor time of one iteration of the event loop during the work, and its result."""
-    # A garbage collection would traverse all objects of the test run, which no server has.
+    # A garbage collection would traverse all objects of the test run, which no server has. They stay frozen, as after
+    # the collection of tests.
     gc.collect()
     gc.freeze()
-    try:
-        working = asyncio.ensure_future(work)
-        longest, before = 0.0, time.thread_time()
-        while not working.done():
-            await asyncio.sleep(0)
-            now = time.thread_time()
-            longest, before = max(longest, now - before), now
-        return longest, await working
-    finally:
-        gc.unfreeze()
+    working = asyncio.ensure_future(work)
+    longest, before = 0.0, time.thread_time()
+    while not working.done():
+        await asyncio.sleep(0)
+        now = time.thread_time()
+        longest, before = max(longest, now - before), now
+    return longest, await working
 
 
 async def add_events(place: Place, journal: SqlJournal, count: int, *, large_ones: int = LARGE) -> ExecutionId:

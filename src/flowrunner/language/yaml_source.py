@@ -12,7 +12,6 @@ from typing import Final, NamedTuple, NoReturn, TypeAlias
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent, ScalarEvent
 
-from flowrunner.domain.cut_texts import without_last_word
 from flowrunner.domain.errors import MOST_PATH_CHARACTERS, Fault, InvalidFlow
 from flowrunner.domain.surrogates import Surrogates
 from flowrunner.domain.values import JSON
@@ -87,16 +86,17 @@ class Source:
 
 
 def dotted(keys: Keys) -> str:
-    """Return keys as a path: `("nodes", "a", "items", 0)` as `nodes.a.items[0]`; a long one is cut off.
+    """Return keys as a path: `("nodes", "a", "items", 0)` as `nodes.a.items[0]`; a long one ends after a whole key.
 
-    A key may have a megabyte, and thousands of values may be within it.
+    A key may have a megabyte, and thousands of values may be within it. It may also hold a secret, of which no part is
+    shown.
     """
     text = ""
     for key in keys:
-        text += f"[{key}]" if isinstance(key, int) else f"{'.' if text else ''}{key[:MOST_PATH_CHARACTERS]}"
-        if len(text) >= MOST_PATH_CHARACTERS:
-            # The keys of a value may hold a secret, of which no part is shown.
-            return f"{without_last_word(text[: MOST_PATH_CHARACTERS - 1])}…"
+        part = f"[{key}]" if isinstance(key, int) else f"{'.' if text else ''}{key[:MOST_PATH_CHARACTERS]}"
+        if len(text) + len(part) >= MOST_PATH_CHARACTERS:
+            return f"{text}…"
+        text += part
     return text
 
 

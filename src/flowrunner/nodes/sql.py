@@ -212,10 +212,10 @@ def _row(item: Mapping[str, JSON], index: int, columns: Sequence[str], are_all: 
     missing = next((name for name in columns if name not in item), None)
     if missing is not None:
         which = ", which the first item has" if are_all else ""
-        raise NodeFailure("input.invalid", f"items.{index} has no {quoted(missing[:100])}{which}")
+        raise NodeFailure("input.invalid", f"items.{index} has no {quoted(missing)}{which}")
     if are_all and len(item) > len(columns):
         extra = next(name for name in item if name not in columns)
-        text = f"items.{index} has {quoted(extra[:100])}, which the first item has not: name the 'columns'"
+        text = f"items.{index} has {quoted(extra)}, which the first item has not: name the 'columns'"
         raise NodeFailure("input.invalid", text)
     return [item[name] for name in columns]
 
@@ -224,7 +224,7 @@ def insert_of(table: str, columns: Sequence[str], on_conflict: str | OnConflict 
     """Return the statement that inserts one row. Raises: NodeFailure `input.invalid`."""
     parts = table.split(".")
     if len(parts) > 2 or not all(parts):
-        raise NodeFailure("input.invalid", f"The table {quoted(table[:100])} must be a table, or schema.table")
+        raise NodeFailure("input.invalid", f"The table {quoted(table)} must be a table, or schema.table")
     if not columns or len(set(columns)) < len(columns):
         raise NodeFailure("input.invalid", "The columns must have different names, and there must be one")
     placeholders = ", ".join(f"${number}" for number in range(1, len(columns) + 1))

@@ -247,7 +247,7 @@ class PostgresSession:
         names = [column.name for column in columns or ()]
         if len(set(names)) < len(names):
             twice = next(name for index, name in enumerate(names) if name in names[:index])
-            message = f"The query has two columns called {quoted(twice)}: name them with AS"
+            message = f"The query has two columns called {quoted(twice, most=63)}: name them with AS"
             raise NodeFailure("sql.duplicate_column", message)
         self._ask(bind_and_execute(parameters(args, oids, _name_of_argument)), SYNC)
         encoded: list[bytes] = []
