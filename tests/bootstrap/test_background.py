@@ -404,6 +404,31 @@ async def test_a_run_ends_before_a_claim_that_cannot_be_renewed_has_lapsed_elsew
     assert [entry["reason"] for entry in lost] == ["the claim could not be renewed: away"]
 
 
+async def test_the_loss_of_a_claim_is_not_put_down_to_a_renewal_that_failed_before_others_succeeded(
+    path: Place, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "RENEWAL_SECONDS", 0.01)
+    work, renewals = Work(), iter(("fails", "succeeds", "comes too late"))
+    work.is_open.clear()
+
+    async def renew(*args: object, **more: object) -> bool:
+        match next(renewals, "succeeds"):
+            case "fails":
+                raise Unavailable("away")
+            case "comes too late":
+                change(path, "UPDATE background_jobs SET claimed_until = 1")
+                return False
+        return True
+
+    monkeypatch.setattr(SqlJobClaims, "renew", renew)
+    with capture_logs() as logs:
+        async with running_one(work, database):
+            await work.ran(2)
+
+    (lost,) = [entry for entry in logs if entry["event"] == "background.claim_lost"]
+    assert lost["reason"] == "the claim has lapsed, or another process holds it"
+
+
 async def test_a_run_whose_claim_a_slow_database_does_not_renew_is_logged_with_that_reason(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

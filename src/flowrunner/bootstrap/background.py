@@ -221,14 +221,15 @@ class _JobLoop:
             held_until: As long as the run may go on without a renewal, by the event loop's clock.
         """
         loop = asyncio.get_running_loop()
-        is_held, reason = True, "the claim has lapsed, or another process holds it"
+        lapsed = "the claim has lapsed, or another process holds it"
+        is_held, reason = True, lapsed
         while is_held:
             await asyncio.sleep(min(RENEWAL_SECONDS, held_until - loop.time()))
             renewed_until = _held_until()
             try:
                 async with asyncio.timeout_at(held_until):
                     is_held = await claims.renew(claim, seconds=LEASE_SECONDS)
-                held_until = renewed_until
+                held_until, reason = renewed_until, lapsed
             except TimeoutError:
                 held_seconds = LEASE_SECONDS * _HELD_PART
                 is_held, reason = (
