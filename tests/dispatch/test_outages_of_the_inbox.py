@@ -10,7 +10,7 @@ from dispatch.cluster import Cluster, Front
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.inbox import Inbox
 from support.waiting import PATIENCE_SECONDS
@@ -115,6 +115,27 @@ async def test_a_database_that_hangs_does_not_hold_a_signal_beyond_its_time(
     async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(Unavailable, match="Outcome unknown"):
             await front.dispatcher.signal(id, SIGNAL)
+
+
+async def test_a_database_that_hangs_before_anything_is_stored_leaves_no_outcome_unknown(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await front.save(FOR_EVER)
+    id = await front.start()
+    monkeypatch.setattr("flowrunner.dispatch.temporal.dispatcher._MOST_SECONDS", 0.1)
+
+    async def hangs(id: ExecutionId) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(front.dispatcher._journal, "stored", hangs)
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(Unavailable, match="Nothing was sent"):
+            await front.dispatcher.signal(id, SIGNAL)
+        with pytest.raises(Unavailable, match="Nothing was sent"):
+            await front.dispatcher.cancel(id, reason="")
+
+    assert await front.side.inbox.unread([id]) == []
 
 
 async def test_an_outage_before_anything_is_stored_leaves_no_outcome_unknown(

@@ -11,7 +11,7 @@ import structlog
 from flowrunner.dispatch.attempts import attempt_all, attempt_until_outage, raise_first
 from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.temporal.admission import Admission
-from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
+from flowrunner.dispatch.temporal.workflow_client import NewMessage, WorkflowClient
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.flow import Flow
@@ -147,17 +147,19 @@ class TemporalDispatcher(LinkingDispatcher):
     async def _send_and_wait(self, id: ExecutionId, content: Signal | Cancel) -> bool | None:
         """Send a message; return whether it was accepted, or None if the execution has ended without it."""
         unknown = CANCEL_UNKNOWN if isinstance(content, Cancel) else OUTCOME_UNKNOWN
+        late = "Nothing was sent, because the database does not answer. Try again later"
         try:
             async with asyncio.timeout(_MOST_SECONDS):
-                return await self._exchange(id, content, unknown)
+                stored = await self._journal.stored(id)
+                if stored.status.is_final:
+                    return None
+                message = await self._workflows.message(stored, content)
+                late = unknown
+                return await self._exchange(id, message, unknown)
         except TimeoutError:
-            raise Unavailable(unknown) from None
+            raise Unavailable(late) from None
 
-    async def _exchange(self, id: ExecutionId, content: Signal | Cancel, unknown: str) -> bool | None:
-        stored = await self._journal.stored(id)
-        if stored.status.is_final:
-            return None
-        message = await self._workflows.message(stored, content)
+    async def _exchange(self, id: ExecutionId, message: NewMessage, unknown: str) -> bool | None:
         try:
             number = await self._workflows.send(message)
         except Unavailable:
