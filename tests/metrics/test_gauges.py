@@ -18,15 +18,16 @@ from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import FlowId
 from flowrunner.metrics import Metrics
-from flowrunner.ports.system import Backlog, RunningFlow
+from flowrunner.ports.system import Backlog, RunningExecutions, RunningFlow
 from flowrunner.settings import Settings
 from support.databases import MARA, NOON
 
 LATE = Backlog(
     is_paused=True, callbacks=3, due_since=NOON - timedelta(seconds=90),
     waiting_for_slot_since=NOON - timedelta(seconds=5), waiting_for_concurrency_since=NOON - timedelta(seconds=7),
-    running=9, running_flows=[RunningFlow(MARA, FlowId("flow-1"), "Nightly\nsync", 7)], job_runs={"jobs": NOON},
+    job_runs={"jobs": NOON},
 )  # fmt: skip
+RUNNING = RunningExecutions(number=9, flows=[RunningFlow(MARA, FlowId("flow-1"), "Nightly\nsync", 7)])
 DISPATCHER: Any = SimpleNamespace(oldest_queued_seconds=1.0, is_queue_known=True)
 
 
@@ -36,18 +37,21 @@ class Inspector:
     def __init__(self, *answers: Backlog | None) -> None:
         self._answers = iter(answers)
 
-    async def backlog(self, *, most_flows: int) -> Backlog:
+    async def backlog(self) -> Backlog:
         found = next(self._answers)
         if found is None:
             raise Unavailable("The database does not answer")
         return found
+
+    async def running(self, *, most_flows: int) -> RunningExecutions:
+        return replace(RUNNING, flows=RUNNING.flows[:most_flows])
 
 
 async def test_the_backlog_is_not_known_while_the_database_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "_BACKLOG_SECONDS", 0.0)
     inspector: Any = Inspector(LATE, None, LATE)
     clock: Any = SimpleNamespace(now=lambda: NOON)
-    backlog, metrics = StoredBacklog(inspector, clock), Metrics()
+    backlog, metrics = StoredBacklog(inspector, clock, most_flows=5), Metrics()
     telemetry._add_backlog(metrics, backlog, DISPATCHER)
 
     seen = []
@@ -74,14 +78,47 @@ async def test_the_backlog_is_not_known_while_the_database_does_not_answer(monke
     assert seen == [known, unknown, known]
 
 
+async def test_a_slow_count_of_running_executions_hides_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_LONGEST_WAIT_SECONDS", 0.0)
+
+    class SlowCount(Inspector):
+        async def running(self, *, most_flows: int) -> RunningExecutions:
+            await asyncio.Event().wait()
+            return RUNNING
+
+    inspector: Any = SlowCount(LATE)
+    backlog, metrics = StoredBacklog(inspector, SystemClock()), Metrics()
+    telemetry._add_backlog(metrics, backlog, DISPATCHER)
+
+    await backlog.refresh()
+    values = _values(metrics)
+
+    assert (values["flowrunner_paused",], values["flowrunner_callbacks_pending",]) == ("1.0", "3.0")
+    assert not any(name == "flowrunner_flow_executions_running" for name, *_ in values)
+
+
+@pytest.mark.parametrize(("token", "is_named"), [(None, False), ("a-token-of-prometheus", True)])
+async def test_running_flows_are_named_only_to_those_who_have_a_token(
+    token: str | None, is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "SqlInspector", lambda database: Inspector(LATE))
+    settings, metrics = Settings(data_dir=tmp_path, metrics_token=token, metrics_flows=5), Metrics()
+    telemetry.add_gauges(metrics, **parts(), settings=settings, clock=SystemClock())
+
+    await metrics.refresh()
+    running = [name[1:] for name in _values(metrics) if name[0] == "flowrunner_flow_executions_running"]
+
+    assert running == [(MARA, "flow-1", "Nightly_sync")] * is_named + [("other", "other", "other")]
+
+
 async def test_the_backlog_stays_known_while_another_reader_of_the_metrics_has_it_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun, may_end = asyncio.Event(), asyncio.Event()
 
     class SlowInspector(Inspector):
-        async def backlog(self, *, most_flows: int) -> Backlog:
-            found = await super().backlog(most_flows=most_flows)
+        async def backlog(self) -> Backlog:
+            found = await super().backlog()
             if found != LATE:
                 begun.set()
                 await may_end.wait()

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.limits import WorkspaceLimits
-from flowrunner.ports.system import DatabaseFacts
+from flowrunner.ports.system import DatabaseFacts, RunningExecutions
 from flowrunner.services.system import DispatcherKind, System, SystemParts
 from flowrunner.storage.background import SqlJobClaims
 from flowrunner.storage.database import Database
@@ -25,18 +25,20 @@ async def test_the_size_is_that_of_a_schema_at_least_and_nobody_listens(database
 
 
 async def test_nothing_waits_in_an_empty_database(database: Database) -> None:
-    backlog = await SqlInspector(database).backlog(most_flows=2)
+    inspector = SqlInspector(database)
+    backlog = await inspector.backlog()
 
     assert backlog.callbacks == 0
     assert (backlog.due_since, backlog.waiting_for_slot_since, backlog.waiting_for_concurrency_since) == (None,) * 3
-    assert (backlog.running, backlog.running_flows, backlog.job_runs) == (0, [], {})
+    assert backlog.job_runs == {}
+    assert await inspector.running(most_flows=2) == RunningExecutions(number=0, flows=[])
     assert not backlog.is_paused
 
 
 async def test_a_pause_is_part_of_the_backlog(database: Database) -> None:
     await SqlPause(database).set(NOON)
 
-    assert (await SqlInspector(database).backlog(most_flows=2)).is_paused
+    assert (await SqlInspector(database).backlog()).is_paused
 
 
 async def test_the_longest_waits_are_found(journal: SqlJournal, database: Database, path: Place) -> None:
@@ -53,7 +55,7 @@ async def test_the_longest_waits_are_found(journal: SqlJournal, database: Databa
     assert claim is not None
     await claims.finish(claim, wait_seconds=1.0, error=None)
 
-    backlog = await SqlInspector(database).backlog(most_flows=2)
+    backlog = await SqlInspector(database).backlog()
 
     # The first two have a slot.
     assert backlog.waiting_for_slot_since == NOON + timedelta(seconds=2)
@@ -76,11 +78,11 @@ async def test_the_flows_that_run_most_are_named_and_all_running_executions_are_
     change(path, "UPDATE executions SET revision_id = 'rev-' || flow_id")
     change(path, "UPDATE executions SET status = 'waiting', is_idle = true WHERE id = 'exec-flow-2-1'")
 
-    backlog = await SqlInspector(database).backlog(most_flows=2)
-    unnamed = await SqlInspector(database).backlog(most_flows=0)
+    named = await SqlInspector(database).running(most_flows=2)
+    unnamed = await SqlInspector(database).running(most_flows=0)
 
-    assert (backlog.running, unnamed.running, unnamed.running_flows) == (7, 7, [])
-    assert backlog.running_flows == [(MARA, "flow-1", "N", 3), (OMAR, "flow-omar", "N", 2)]
+    assert (named.number, unnamed) == (7, RunningExecutions(number=7, flows=[]))
+    assert named.flows == [(MARA, "flow-1", "N", 3), (OMAR, "flow-omar", "N", 2)]
 
 
 @pytest.mark.parametrize(

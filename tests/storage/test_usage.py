@@ -382,7 +382,7 @@ async def test_an_execution_that_was_cancelled_while_it_waited_for_a_slot_waits_
         await journal.append(replace(end, summary=replace(end.summary, is_queued=True)))
 
     assert await usage.queued(MARA) == 0
-    assert (await SqlInspector(database).backlog(most_flows=0)).waiting_for_concurrency_since is None
+    assert (await SqlInspector(database).backlog()).waiting_for_concurrency_since is None
     assert (await concurrency.queued_keys(), await concurrency.last_queued("key")) == ([], None)
     assert [id for id, _ in await concurrency.holding_slot("key")] == ["e0"]
     await journal.append(completion("e0", epoch=epoch))

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
@@ -24,7 +24,7 @@ from flowrunner.metrics.flow_series import FlowRanking, RunningFlows
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.ports.http import RequestTracer
 from flowrunner.ports.secrets import SecretReader
-from flowrunner.ports.system import Backlog, DatabaseInspector
+from flowrunner.ports.system import Backlog, DatabaseInspector, RunningExecutions
 from flowrunner.ports.telemetry import ExecutionObserver, Observers
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.settings import Settings
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from flowrunner.otel.export import Exporters as Exporters  # noqa: PLC0414 # for serving
 
 logger = structlog.get_logger()
+
+T = TypeVar("T")
 
 # The database and Temporal are asked at most once in this time.
 _BACKLOG_SECONDS: Final = 10.0
@@ -99,6 +101,10 @@ class StoredBacklog:
     """The backlog in the database, as last read; None before the first reading, and while it cannot be read.
 
     Waits are those at the time of the reading: what was due afterwards may have been started on time.
+
+    Attributes:
+        running: The running executions, in the same way. They have a time limit of their own, because a slow count of
+            many must not hide the rest, which alerts read.
     """
 
     def __init__(self, inspector: DatabaseInspector, clock: SystemClock, *, most_flows: int = 0) -> None:
@@ -108,23 +114,37 @@ class StoredBacklog:
         self._read_at = clock.now()
         self._asked_at = -_BACKLOG_SECONDS
         self.last: Backlog | None = None
+        self.running: RunningExecutions | None = None
 
     async def refresh(self) -> None:
         """Read it again, unless it was read a moment ago."""
         now = time.monotonic()
         if now - self._asked_at < _BACKLOG_SECONDS:
             return
-        self._asked_at, found = now, None
-        with contextlib.suppress(TimeoutError, Unavailable):
-            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
-                found = await self._inspector.backlog(most_flows=self._most_flows)
-                self._read_at = self._clock.now()
-        # At last: others collect the metrics meanwhile.
+        self._asked_at = now
+        found = await _read_in_time(self._inspector.backlog())
+        if found is not None:
+            self._read_at = self._clock.now()
+        # Each at its end: others collect the metrics meanwhile.
         self.last = found
+        running = None
+        # A database that has just not answered is not asked again.
+        if found is not None:
+            running = await _read_in_time(self._inspector.running(most_flows=self._most_flows))
+        self.running = running
 
     def seconds_since(self, began_at: datetime | None) -> float:
         """Return how long ago this was at the last reading; 0 if it was not yet, or for None."""
         return 0.0 if began_at is None else max(0.0, (self._read_at - began_at).total_seconds())
+
+
+async def _read_in_time(reading: Awaitable[T]) -> T | None:
+    """Return what is read; None if the database does not answer in time."""
+    try:
+        async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+            return await reading
+    except (TimeoutError, Unavailable):
+        return None
 
 
 def observe_executions(
@@ -289,7 +309,7 @@ def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispa
             oldest,
         )
     )
-    metrics.add(RunningFlows(lambda: backlog.last))
+    metrics.add(RunningFlows(lambda: backlog.running))
     metrics.gauge("flowrunner_schedule_lag_seconds", "How late the next schedule is.", late)
     metrics.gauge(
         "flowrunner_paused",

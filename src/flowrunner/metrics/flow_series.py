@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from flowrunner.domain.values import FlowId
 from flowrunner.metrics.histograms import EXECUTION_SECONDS, Histogram
-from flowrunner.ports.system import Backlog
+from flowrunner.ports.system import RunningExecutions
 from flowrunner.ports.telemetry import ObservedExecution
 
 OTHER: Final = "other"
@@ -112,10 +112,10 @@ class RunningFlows:
     """The running executions of the flows with the most of them, and those of all others together.
 
     Args:
-        last: Returns the backlog as last read; None if it is not known.
+        last: Returns what was last read; None if it is not known.
     """
 
-    def __init__(self, last: Callable[[], Backlog | None]) -> None:
+    def __init__(self, last: Callable[[], RunningExecutions | None]) -> None:
         self._last = last
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -125,9 +125,9 @@ class RunningFlows:
             labels=_LABELS,
         )
         if (last := self._last()) is not None:
-            for flow in last.running_flows:
+            for flow in last.flows:
                 family.add_metric((flow.workspace_id, flow.id, displayed(flow.name)), flow.number)
-            others = last.running - sum(flow.number for flow in last.running_flows)
+            others = last.number - sum(flow.number for flow in last.flows)
             family.add_metric((OTHER, OTHER, OTHER), others)
         yield family
 

@@ -40,8 +40,6 @@ class Backlog:
         due_since: The earliest due time of the schedules; None if nothing is planned, or while starts are paused.
         waiting_for_slot_since: The start of the longest wait for an active slot that is stored.
         waiting_for_concurrency_since: The start of the longest wait for a concurrency slot.
-        running: Executions that run or wait for an active slot; no more than `MOST_COUNTED`, the oldest, are counted.
-        running_flows: The flows with the most of these.
         job_runs: The end of the last run of each background job that one of all processes runs.
     """
 
@@ -50,9 +48,20 @@ class Backlog:
     due_since: datetime | None
     waiting_for_slot_since: datetime | None
     waiting_for_concurrency_since: datetime | None
-    running: int
-    running_flows: Sequence[RunningFlow]
     job_runs: Mapping[str, datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningExecutions:
+    """Executions that run or wait for an active slot, of all processes on the database.
+
+    Attributes:
+        number: Their number; more are not counted beyond `MOST_COUNTED`.
+        flows: The flows with the most of these.
+    """
+
+    number: int
+    flows: Sequence[RunningFlow]
 
 
 MOST_COUNTED: Final = 100_000
@@ -61,10 +70,14 @@ MOST_COUNTED: Final = 100_000
 class DatabaseInspector(Protocol):
     async def facts(self) -> DatabaseFacts: ...
 
-    async def backlog(self, *, most_flows: int) -> Backlog:
-        """Return the work that waits. Raises: Unavailable.
+    async def backlog(self) -> Backlog:
+        """Return the work that waits. Raises: Unavailable."""
+        ...
+
+    async def running(self, *, most_flows: int) -> RunningExecutions:
+        """Count the running executions, which takes longer the more there are. Raises: Unavailable.
 
         Args:
-            most_flows: The number of `running_flows`.
+            most_flows: The number of `flows`.
         """
         ...

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from flowrunner.ports.system import MOST_COUNTED, Backlog, DatabaseFacts, RunningFlow
+from flowrunner.ports.system import MOST_COUNTED, Backlog, DatabaseFacts, RunningExecutions, RunningFlow
 from flowrunner.storage.database import Database
 from flowrunner.storage.keys import HOLDERS
 from flowrunner.storage.rows import from_ms, from_ms_or_none
@@ -49,9 +49,8 @@ class SqlInspector:
 
         return await self._database.read(read)
 
-    async def backlog(self, *, most_flows: int) -> Backlog:
+    async def backlog(self) -> Backlog:
         async def read(tx: Transaction) -> Backlog:
-            running = await tx.rows(RUNNING, {"most": MOST_COUNTED, "limit": max(1, most_flows)})
             callbacks, due, slot, concurrency, is_paused = await one_row(tx, BACKLOG, {"most": MOST_COUNTED})
             return Backlog(
                 is_paused=bool(is_paused),
@@ -59,9 +58,16 @@ class SqlInspector:
                 due_since=from_ms_or_none(due),
                 waiting_for_slot_since=from_ms_or_none(slot),
                 waiting_for_concurrency_since=from_ms_or_none(concurrency),
-                running=running[0][4] if running else 0,
-                running_flows=[RunningFlow(*row[:4]) for row in running[:most_flows]],
                 job_runs={name: from_ms(at) for name, at in await tx.rows(JOB_RUNS)},
+            )
+
+        return await self._database.read_long(read)
+
+    async def running(self, *, most_flows: int) -> RunningExecutions:
+        async def read(tx: Transaction) -> RunningExecutions:
+            rows = await tx.rows(RUNNING, {"most": MOST_COUNTED, "limit": max(1, most_flows)})
+            return RunningExecutions(
+                number=rows[0][4] if rows else 0, flows=[RunningFlow(*row[:4]) for row in rows[:most_flows]]
             )
 
         return await self._database.read_long(read)
