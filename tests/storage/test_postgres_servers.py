@@ -206,6 +206,28 @@ async def test_a_database_that_has_become_read_only_cannot_be_written_although_t
         await database.close()
 
 
+async def test_a_lock_that_gives_way_to_those_who_wait_leaves_a_database_writable(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.postgres.database.LOCK_SECONDS", PATIENCE_SECONDS)
+    database, other = open_database(path), await asyncpg.connect(path)
+    try:
+        await SqlPause(database).set(None)
+        database._writability._last_commit = (0.0, False)
+        async with other.transaction(), asyncio.timeout(PATIENCE_SECONDS):
+            # As autovacuum does to truncate the table.
+            await other.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+            check = asyncio.create_task(database.check_writable())
+            waits = "SELECT 1 FROM pg_locks WHERE relation = 'events'::regclass AND NOT granted"
+            while not check.done() and not await other.fetchval(waits):
+                pass
+
+        await check
+    finally:
+        await other.close()
+        await database.close()
+
+
 @pytest.mark.parametrize("table", ["events", "executions"])
 async def test_a_database_whose_executions_are_locked_cannot_be_written_whatever_else_is(path: str, table: str) -> None:
     database, other = open_database(path), await asyncpg.connect(path)

@@ -55,9 +55,12 @@ T = TypeVar("T")
 BEGIN: Final = "BEGIN; SELECT flowrunner_lock_exclusive()"
 # Several statements in one string take no parameters, and %d accepts only numbers.
 BEGIN_AT: Final = "BEGIN; SELECT 1 FROM flowrunner_lock_exclusive() AS engine (epoch) WHERE epoch = %d"
-IS_READ_ONLY: Final = "SELECT current_setting('transaction_read_only')"
-# The locks that appends take. Without a wait, because other operations share the transaction.
-LOCK_FOR_APPENDS: Final = "LOCK TABLE executions, events IN ROW EXCLUSIVE MODE NOWAIT"
+# With the answer whether the transaction can write, in one round trip.
+LIMIT_LOCK_WAIT: Final = "SELECT current_setting('transaction_read_only'), set_config('lock_timeout', :limit, true)"
+# The locks that appends take.
+LOCK_FOR_APPENDS: Final = "LOCK TABLE executions, events IN ROW EXCLUSIVE MODE"
+# Autovacuum locks a table to truncate it, and gives way within some 20 ms to a session that waits for the lock.
+LOCK_SECONDS: Final = 0.3
 # A process that is suspended in the middle of a transaction would block all other writers.
 STALLED_SECONDS: Final = 2.0
 ACQUIRE_SECONDS: Final = 5.0
@@ -398,10 +401,13 @@ async def _open(pool: Any) -> None:
 class _WriteTrial(Call[None]):
     """A check whether executions can be written."""
 
+    # It may wait for a lock, and its limit of that wait holds to the end of the transaction.
+    size: ClassVar[int] = MAX_BATCH_BYTES + 1
+
 
 async def _check_appends(tx: Transaction) -> None:
     """Raise Unavailable if the transaction cannot write executions, although it can begin."""
-    row = await tx.row(IS_READ_ONLY)
+    row = await tx.row(LIMIT_LOCK_WAIT, {"limit": f"{LOCK_SECONDS * 1000:.0f}ms"})
     if row is not None and row[0] == "on":
         raise Unavailable("The database accepts no writes: default_transaction_read_only=on")
     try:
