@@ -92,7 +92,7 @@ nodes:
   keep: {type: set, params: {total: "${input.length}", anything: [1, 2]}}
   shape: {type: transform, params: {script: "return input.length"}}
   done: {type: return, params: {value: {pushed: "${nodes.push_all.result.length}"}}}
-  nothing: {type: return}
+  nothing: {type: return, next: null}
   give_up: {type: fail, params: {error: orders.failed, message: "${error.message}"}}
   notify: {type: webhook, params: {url: "${vars.api}/failed", body: {error: "${error}"}}}
   cleanup: {type: log, params: {message: "finished with ${execution.status}", level: "${vars.level}"}}

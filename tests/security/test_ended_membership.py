@@ -173,16 +173,17 @@ async def test_s71_no_flow_comes_to_a_workspace_that_the_account_has_left_while_
     assert_error(reply, 404)
 
 
-async def test_s71_what_a_deployment_would_do_is_not_answered_to_a_member_who_was_removed_meanwhile(
-    tmp_path: Path,
+@pytest.mark.parametrize(("dry_run", "method", "status"), [("true", "plan_deployment", 404), ("false", "deploy", 200)])
+async def test_s71_what_a_deployment_did_and_not_what_it_would_do_is_answered_to_a_member_who_was_removed_meanwhile(
+    tmp_path: Path, dry_run: str, method: str, status: int
 ) -> None:
     async with team_at(tmp_path) as team:
         id = await team.join("editor")
         body = {"flows": [], "delete": [await team.flow()]}
-        with meanwhile(SqlFlows, "plan_deployment", lambda: remove_omar(team, id)):
-            reply = await team.omar.request("POST", "/api/v1/flows:batch?dry_run=true", body, **{HEADER: team.id})
+        with meanwhile(SqlFlows, method, lambda: remove_omar(team, id)):
+            reply = await team.omar.request("POST", f"/api/v1/flows:batch?dry_run={dry_run}", body, **{HEADER: team.id})
 
-    assert_error(reply, 404)
+    assert reply.status == status, reply
 
 
 async def test_s71_approvals_of_a_workspace_that_the_account_has_left_meanwhile_are_not_answered(

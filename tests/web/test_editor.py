@@ -148,11 +148,18 @@ def test_two_people_who_edit_one_flow_lose_nothing(
     dialog = mine.get_by_role("dialog")
     expect(dialog).to_contain_text("This flow was saved elsewhere")
     dialog.get_by_role("button", name="Use the merged text").click()
+    # Of what is saved next, only the difference to the version that is merged by now counts.
+    again = definition(api, flow).replace("# Their note", "# Their second note")
+    assert api.put(f"/api/v1/flows/{flow}", {"definition": again}).status == 200
+    mine.get_by_role("button", name="Save", exact=True).click()
+    expect(dialog).to_contain_text("This flow was saved elsewhere")
+    expect(dialog.get_by_role("group", name="Place 1")).to_have_count(0)
+    dialog.get_by_role("button", name="Use the merged text").click()
     mine.get_by_role("button", name="Save", exact=True).click()
 
-    expect(mine.get_by_text("revision 3", exact=True)).to_be_visible()
+    expect(mine.get_by_text("revision 4", exact=True)).to_be_visible()
     saved = definition(api, flow)
-    assert "# Their note" in saved
+    assert "# Their second note" in saved
     assert "Hi ${flow.input.who}" in saved
 
 
