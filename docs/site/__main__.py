@@ -1,4 +1,4 @@
-"""Build the documentation as a site: `python docs/site`. It fails for a link that leads nowhere."""
+"""Build the documentation as a site: `python docs/site [DIRECTORY]`. It fails for a link that leads nowhere."""
 
 import posixpath
 import re
@@ -12,9 +12,6 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 ROOT: Final = Path(__file__).parents[2]
-BUILD: Final = ROOT / "build"
-PAGES: Final = BUILD / "pages"
-SITE: Final = BUILD / "site"
 # Pages that stand elsewhere, or under another name, in the repository.
 _MOVED: Final = {
     "README.md": "index.md",
@@ -58,12 +55,12 @@ def on_site(text: str, source: str, places: dict[str, str]) -> str:
     return "".join(part if part.startswith("```") else _LINK.sub(replaced, _NOTE.sub("", part)) for part in parts)
 
 
-def prepare() -> None:
+def prepare(build: Path) -> None:
     """Write the pages as the generator reads them."""
-    shutil.rmtree(PAGES, ignore_errors=True)
+    shutil.rmtree(build / "pages", ignore_errors=True)
     places = pages()
     for source, place in places.items():
-        to = PAGES / place
+        to = build / "pages" / place
         to.parent.mkdir(parents=True, exist_ok=True)
         if to.suffix == ".md":
             to.write_text(on_site((ROOT / source).read_text(), source, places))
@@ -107,20 +104,20 @@ def broken_links(site: Path) -> Iterator[str]:
                 yield f"{path.relative_to(site)}: {target}"
 
 
-def main() -> int:
-    prepare()
+def main(build: Path) -> int:
+    prepare(build)
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "--config-file"]
-    shutil.copyfile(Path(__file__).with_name("mkdocs.yml"), BUILD / "mkdocs.yml")
-    done = subprocess.run([*command, str(BUILD / "mkdocs.yml")], cwd=BUILD, check=False, capture_output=True, text=True)
+    shutil.copyfile(Path(__file__).with_name("mkdocs.yml"), build / "mkdocs.yml")
+    done = subprocess.run([*command, str(build / "mkdocs.yml")], cwd=build, check=False, capture_output=True, text=True)
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
         return done.returncode
-    broken = sorted(broken_links(SITE))
+    broken = sorted(broken_links(build / "site"))
     for link in broken:
         sys.stderr.write(f"{link} leads nowhere\n")
-    sys.stdout.write(f"{SITE.relative_to(ROOT)}/index.html\n")
+    sys.stdout.write(f"{build / 'site' / 'index.html'}\n")
     return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build"))
