@@ -159,6 +159,7 @@ SEVERAL: Final[Mapping[str, str]] = {
     "FairSlots": "one for each kind of work",
     "LruCache": "one for each kind of value",
     "ParsingBudget": "one for each kind of text",
+    "WriteBehind": "one for each kind of note",
     **dict.fromkeys(
         ("AdminRoute", "HookRoute", "ProbeRoute", "ProtectedRoute", "PublicRoute", "_SocketRoute"), "one for each path"
     ),
