@@ -335,6 +335,7 @@ async def test_each_look_whether_commits_work_tries_one_and_looks_at_once_share_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(batch, "_SUCCESS_SECONDS", 0.0)
+    monkeypatch.setattr(batch, "_FAILURE_SECONDS", 0.0)
     writability, works, tried = Writability(), True, 0
 
     async def commit() -> None:
