@@ -47,8 +47,12 @@ class Pages:
         if request.method == "GET" and name.endswith("s"):
             is_later = "cursor=later" in query
             body = {name: [entry(LATE if is_later else OTHER)], "next_cursor": None if is_later else "later"}
-        headers = {"content-type": "application/json", "x-request-id": "req-1"}
-        return Answer(status=200, headers=headers, body=json.dumps(body).encode())
+        return answered(body)
+
+
+def answered(body: Mapping[str, Any]) -> Answer:
+    headers = {"content-type": "application/json", "x-request-id": "req-1"}
+    return Answer(status=200, headers=headers, body=json.dumps(body).encode())
 
 
 @pytest.fixture
@@ -126,6 +130,16 @@ def test_a_secret_on_a_later_page_is_not_overwritten_without_a_question(pages: P
 
     assert (code, "LATE" in output) == (2, True)
     assert {method for method, _ in pages.sent} == {"GET"}
+
+
+@pytest.mark.parametrize("workspaces", [[], [{}], [7], [{"id": 7}]])
+def test_a_list_without_a_workspace_is_an_answer_that_cannot_be_read(
+    pages: Pages, workspaces: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "send", lambda request, **more: answered({"workspaces": workspaces}))
+    code, output = run("secret", "list")
+
+    assert (code, "The answer has no" in output) == (1, True)
 
 
 def test_a_flow_on_a_later_page_is_pruned(pages: Pages) -> None:

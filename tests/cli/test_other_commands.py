@@ -97,6 +97,21 @@ def test_a_token_that_may_not_read_sets_secrets_of_the_personal_workspace(user: 
     user("secret", "set", "OF_WRITER", stdin=VALUE, environment={"FLOWRUNNER_TOKEN": token})
 
     user("secret", "delete", "OF_WRITER", "--yes")
+    missing = user("secret", "delete", "MISSING", "--yes", environment={"FLOWRUNNER_TOKEN": token}, code=5)
+    assert "Secret not found" in missing.stderr
+
+
+def test_a_token_that_may_not_read_needs_the_name_of_a_shared_workspace(user: User) -> None:
+    slug = f"team-{uuid4().hex[:8]}"
+    user("workspace", "create", "Team", "--slug", slug)
+    token = user.json("token", "create", "writer", "--workspace", slug, "--scope", "write")["token"]
+    environment = {"FLOWRUNNER_TOKEN": token}
+
+    refused = user("secret", "set", "OF_TEAM", stdin=VALUE, environment=environment, code=4)
+    user("secret", "set", "OF_TEAM", "--workspace", slug, stdin=VALUE, environment=environment)
+
+    assert "name the workspace with --workspace" in refused.stderr
+    assert [one["key"] for one in user.json("secret", "list", "--workspace", slug)] == ["OF_TEAM"]
 
 
 _ID = "0" * 36

@@ -1,7 +1,7 @@
 """Command `secret`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,7 +12,9 @@ from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
 
 if TYPE_CHECKING:
-    from flowrunner.client import Client
+    from flowrunner.client import Answer, Client
+
+_OF_PERSONAL_WORKSPACE: Final = "/accounts/me/secrets"
 
 
 @click.group(cls=ServerGroup, epilog=examples("secret list"))
@@ -53,7 +55,7 @@ def delete(key: str, *, yes: bool) -> None:
 
     client = connect()
     ask(f"Delete the secret '{key}'?", yes=yes)
-    say_message(client.request("DELETE", f"{_path(client)}/{segment(key)}"))
+    say_message(_send(client, "DELETE", f"{_path(client)}/{segment(key)}"))
 
 
 @secret.command("import", short_help="Set the secrets of a .env file.", epilog=examples("secret import .env"))
@@ -74,7 +76,20 @@ def import_(file: str, *, yes: bool) -> None:
 
 
 def _set(client: "Client", path: str, key: str, value: str) -> dict[str, Any]:
-    return client.request("POST", path, json={"key": key, "value": value}, idempotency_key=True).object()
+    return _send(client, "POST", path, json={"key": key, "value": value}, idempotency_key=True).object()
+
+
+def _send(client: "Client", method: str, path: str, **more: Any) -> "Answer":
+    from flowrunner.client.errors import ForbiddenError, NotFoundError
+
+    try:
+        return client.request(method, path, **more)
+    except NotFoundError as error:
+        # A token of a shared workspace does not reach the personal one.
+        if not path.startswith(_OF_PERSONAL_WORKSPACE) or error.message != "Account not found":
+            raise
+        message = "The token may not list the workspaces that it reaches: name the workspace with --workspace"
+        raise ForbiddenError(403, ForbiddenError.code_of_class, message) from None
 
 
 def _path(client: "Client") -> str:
@@ -83,9 +98,19 @@ def _path(client: "Client") -> str:
     from flowrunner.client.requests import segment
 
     try:
-        # Without a choice it is the first: the personal one, or that of an API token.
-        workspace = client.workspace or next(client.entries("/workspaces", most=1))["id"]
+        workspace = client.workspace or _first_workspace(client)
     except ForbiddenError:
         # The token may not read. It can still set secrets of the personal workspace.
-        return "/accounts/me/secrets"
+        return _OF_PERSONAL_WORKSPACE
     return f"/workspaces/{segment(workspace)}/secrets"
+
+
+def _first_workspace(client: "Client") -> str:
+    """Return the id of the workspace of commands without a choice: the personal one, or that of an API token."""
+    from flowrunner.client.answers import text_of
+    from flowrunner.client.errors import UnreadableAnswer
+
+    found = next(client.entries("/workspaces", most=1), None)
+    if not isinstance(found, dict):
+        raise UnreadableAnswer("The answer has no workspace")
+    return text_of(found, "id")
