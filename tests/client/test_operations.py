@@ -201,6 +201,7 @@ def test_null_is_sent_where_it_says_something_and_else_nothing_is() -> None:
 
     assert body(update(None, "cb", flow_id=None, enabled=True)) == {"flow_id": None, "enabled": True}
     assert body(update(None, "cb", tag=None)) == {"tag": None}
+    assert body(update(None, "cb", template=None)) == {"template": None}
     assert body(update(None, "cb", name="Nightly")) == {"name": "Nightly"}
     assert body(rerun(None, "exec-1", from_="push.1", node_input=None)) == {"from": "push.1", "node_input": None}
     assert body(rerun(None, "exec-1", from_="push.1")) == {"from": "push.1"}

@@ -138,7 +138,7 @@ class Callbacks(Group[K]):
         flow_id: str | Unchanged | None = UNCHANGED,
         tag: str | Unchanged | None = UNCHANGED,
         children: bool | None = None,
-        template: Any = None,
+        template: Any = UNCHANGED,
         enabled: bool | None = None,
     ) -> Call[Callback]:
         """Change what is given of a callback. One that is enabled begins without its earlier failures.
@@ -146,11 +146,11 @@ class Callbacks(Group[K]):
         Args:
             flow_id: Tell of this flow only; None for all flows.
             tag: Tell of flows with this tag only; None for all flows.
+            template: The message, in the format `template`, in which None is rejected.
         """
-        body = {
-            "url": url, "events": events, "name": name, "children": children, "template": template, "enabled": enabled,
-        }  # fmt: skip
-        return call(Callback, "PUT", _callback(id), body=body, exact={"flow_id": flow_id, "tag": tag})
+        body = {"url": url, "events": events, "name": name, "children": children, "enabled": enabled}
+        exact = {"flow_id": flow_id, "tag": tag, "template": template}
+        return call(Callback, "PUT", _callback(id), body=body, exact=exact)
 
     @operation("deleteCallback")
     def delete(self, id: str) -> Call[Message]:
