@@ -46,6 +46,13 @@ const start: Plugin = {
   },
 };
 
+/** What Vite calls at each import of a script that loads later. It only loads it: no script has a style of its own, and `start.js` has asked for what scripts import. */
+const imports: Plugin = {
+  name: "imports",
+  enforce: "pre",
+  load: (id) => (id.endsWith("vite/preload-helper.js") ? "export const __vitePreload = (load) => load();" : undefined),
+};
+
 const target = ["chrome123", "firefox128", "safari17.5"];
 
 /** The picture of a graph as one script for the server, which runs it in its sandbox. No screen loads it. */
@@ -60,7 +67,7 @@ const picture: Plugin = {
 
 // The bundle is committed, so names have no hashes and nothing in it depends on the machine.
 export default defineConfig({
-  plugins: [swagger, types, start, picture],
+  plugins: [imports, swagger, types, start, picture],
   build: {
     outDir: "../src/flowrunner/web",
     emptyOutDir: true,

@@ -512,8 +512,14 @@ def test_what_has_failed_runs_again_with_or_without_its_sub_flows(tab: Tab, api:
 def test_an_execution_leads_to_the_list_of_its_sub_flows(tab: Tab, api: Client) -> None:
     part = api.new_flow("nodes: {a: {type: return}}", name="A part")
     whole = api.new_flow(f"nodes: {{a: {{type: flow, params: {{flow: {part}}}}}}}", name="Its whole")
+    alone = api.run(api.new_flow(f"nodes: {{a: {{type: flow, params: {{flow: {part}, wait: false}}}}}}"))
     parent = api.run(whole)
-    api.ended(parent)
+    for id in (parent, alone):
+        api.ended(id)
+    page = tab.go(f"/executions/{alone}")
+    expect(page.get_by_role("button", name="Delete…")).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("^a, flow, completed"))).to_be_visible()
+    expect(page.get_by_role("link", name="Sub-flows")).to_have_count(0)
     api.ended(api.run(part))
     page = tab.go(f"/executions/{parent}")
     page.get_by_role("link", name="Sub-flows").click()

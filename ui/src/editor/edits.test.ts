@@ -115,6 +115,11 @@ test("an approval whose notice is removed notifies no more, and has no link and 
   expect(parse(removeNode("nodes: {ask: {type: approval, params: {notify: tell}}, tell: {type: log}}\n", ["nodes", "tell"])!)).toEqual({ nodes: { ask: { type: "approval", params: {} } } });
 });
 
+test("parameters of another type stay when the node is removed whose name they have", () => {
+  const pager = "nodes:\n  ask: {type: acme.pager, params: {notify: slack, link: https://x, remind: 1h}}\n";
+  expect(removeNode(`${pager}  slack: {type: log}\n`, ["nodes", "slack"])).toBe(pager);
+});
+
 test("a document with syntax errors is not changed", () => {
   expect(setIn("nodes: {a: ", ["nodes", "b"], 1)).toBeNull();
   expect(format("a: [")).toBeNull();

@@ -5,7 +5,7 @@
  * were written.
  */
 import { isCollection, isMap as isYamlMap, isPair, isScalar, isSeq, parseDocument, stringify, visit, type CST, type Document, type Pair, type YAMLMap, type YAMLSeq } from "yaml";
-import { isMap, valueIn } from "../graph/document";
+import { isMap, noticeOf, valueIn } from "../graph/document";
 import type { Keys } from "./place";
 
 export interface TextChange {
@@ -207,9 +207,8 @@ function onwardOf(text: string, node: Keys, action: string): string | undefined 
   return typeof onward === "string" ? onward : undefined;
 }
 
-/** Keys of a scope that name a node of it, and the key of a node's parameters that names another one. */
+/** Keys of a scope that name a node of it. */
 export const NAMING = ["start", "on_failure", "on_finish"];
-export const NOTIFY = ["params", "notify"];
 
 /** Add a node before another one: what led to that one, or named it, leads to it or names it, and it leads to that one. */
 export function insertBefore(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>, onAction = "default"): string | null {
@@ -253,7 +252,7 @@ export function removeNode(text: string, node: Keys, action = "default"): string
 function unnotified(text: string, node: Keys): string {
   const holder = node.slice(0, -1);
   const siblings = valueAt(text, holder);
-  const asking = Object.entries(isMap(siblings) ? siblings : {}).filter(([, value]) => valueIn(value, NOTIFY) === node.at(-1));
+  const asking = Object.entries(isMap(siblings) ? siblings : {}).filter(([, value]) => noticeOf(value) === node.at(-1));
   const keys = asking.flatMap(([sibling]) => ["link", "remind", "notify"].map((key) => [...holder, sibling, "params", key]));
   return keys.reduce((left, each) => changed(left, removeIn(left, each)) ?? left, text);
 }

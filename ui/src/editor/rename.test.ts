@@ -57,6 +57,11 @@ test("a name that is taken is not given, and nothing is done to a broken text", 
   expect(renameNode(`${FLOW}x: [`, ["nodes", "fetch"], "ask")).toBeNull();
 });
 
+test("a parameter of another type that has the name of a node stays", () => {
+  const pager = (tell: string) => `nodes:\n  ask: {type: acme.pager, params: {notify: slack, link: https://x, remind: 1h}}\n  ${tell}: {type: log}\n`;
+  expect(renameNode(pager("slack"), ["nodes", "slack"], "chat")).toBe(pager("chat"));
+});
+
 test("an approval notifies by a node under its new name", () => {
   const asking = (tell: string) => `nodes:\n  ask: {type: approval, params: {prompt: tell, notify: ${tell}}}\n  ${tell}: {type: log, params: {message: tell}}\n`;
   expect(renameNode(asking("tell"), ["nodes", "tell"], "send")).toBe(asking("send"));

@@ -1,6 +1,7 @@
 /** Another name for a node: changed wherever the document names it. */
 import { isMap as isYamlMap, isScalar, isSeq, parseDocument, visit, type Pair, type Scalar, type YAMLMap } from "yaml";
-import { NAMING, NOTIFY, type TextChange } from "./edits";
+import { NAMING, type TextChange } from "./edits";
+import { noticeOf } from "../graph/document";
 import type { Keys } from "./place";
 
 type Range = readonly [number, number];
@@ -55,7 +56,8 @@ function namesOf(holder: YAMLMap, name: string): Scalar[] {
     if (!isYamlMap(value)) return [];
     const next = pairOf(value, "next")?.value;
     const named = isYamlMap(next) ? next.items.map((edge) => edge.value) : [next];
-    return [...named, value.getIn(NOTIFY, true)].flatMap((each) => equalTo(each, name));
+    if (noticeOf(value.toJSON()) === name) named.push(value.getIn(["params", "notify"], true));
+    return named.flatMap((each) => equalTo(each, name));
   });
 }
 

@@ -38,7 +38,7 @@ test("a number that JSON cannot hold is no number", () => {
 });
 
 test("the title of an input stands for its name", () => {
-  expect(inputFields({ iban: { type: "string", title: "Account" }, amount: { title: 7 } }).map(({ name, title }) => [name, title])).toEqual([["iban", "Account"], ["amount", "amount"]]);
+  expect(inputFields({ iban: { type: "string", title: "Account" }, amount: { title: 7 }, note: { title: " " } }).map(({ name, title }) => [name, title])).toEqual([["iban", "Account"], ["amount", "amount"], ["note", "note"]]);
 });
 
 test("a value is shown as it can be typed again", () => {

@@ -90,7 +90,7 @@ export function inputFields(inputs: unknown): FormField[] {
 
 /** Return the title of a schema, or its name. */
 export function titleOf(name: string, { title }: Readonly<Record<string, unknown>>): string {
-  return visible(typeof title === "string" ? title : name);
+  return visible((typeof title === "string" && title.trim()) || name);
 }
 
 /** Return how a value is shown in its field. */

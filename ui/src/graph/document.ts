@@ -38,6 +38,11 @@ export function valueIn(document: unknown, keys: readonly (string | number)[]): 
   return keys.reduce<unknown>((value, key) => (isMap(value) || Array.isArray(value) ? (value as Values)[key] : undefined), document);
 }
 
+/** Return the name of the node that an approval notifies by. */
+export function noticeOf(node: unknown): unknown {
+  return valueIn(node, ["type"]) === "approval" ? valueIn(node, ["params", "notify"]) : undefined;
+}
+
 function readScope(
   holder: Values,
   keys: DocumentNode["keys"],
@@ -50,7 +55,7 @@ function readScope(
   const written = holder.nodes;
   if (!isMap(written)) return;
   const roles = new Map<unknown, Role>();
-  for (const node of Object.values(written)) if (isMap(node) && node.type === "approval") roles.set(valueIn(node, ["params", "notify"]), "notice");
+  for (const node of Object.values(written)) roles.set(noticeOf(node), "notice");
   if (parent === null) {
     const { on_failure: failure, on_finish: finish } = holder;
     roles.set(finish, "finish").set(failure, failure === finish ? "both" : "failure");

@@ -5,6 +5,7 @@ import { useQuery } from "../../api/query";
 import { personOf } from "../../app/people";
 import { location, to, withQuery } from "../../app/router";
 import { may, workspace } from "../../app/session";
+import { childOf } from "../../execution/subflows";
 import { FINAL, type Detail, type ExecutionStore } from "../../execution/store";
 import { CurlButton } from "../../parts/curl";
 import { duration, now, shortId, tick } from "../../parts/format";
@@ -36,7 +37,7 @@ export function Facts({ store, detail, onDelete }: { store: ExecutionStore; deta
       {detail.started_by !== undefined && <span>{words.by} <b>{personOf(detail.started_by)}</b></span>}
       {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
       {detail.parent_id !== undefined && <span>{words.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
-      {store.steps.value.some(({ node_type: type }) => type === "flow") && <a class="link" href={to("/executions", { parent: detail.id })}>{words.subFlows}</a>}
+      {store.steps.value.some(childOf) && <a class="link" href={to("/executions", { parent: detail.id })}>{words.subFlows}</a>}
       {detail.labels !== undefined && <LabelTags labels={detail.labels} />}
       {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
         <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
