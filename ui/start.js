@@ -1,4 +1,4 @@
-// Runs before the first paint: sets the chosen theme, and asks for what the screen of the address needs before its scripts are there.
+// Runs before the first paint: sets the chosen theme, loads a page again whose scripts are not there, and asks for what the screen of the address needs before its scripts are there.
 {
   const theme = localStorage.getItem("flowrunner.theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
@@ -45,4 +45,22 @@
     for (const path of own[screen] ?? []) ask(workspace, path);
   }
   window.preload(location);
+
+  // Behind a load balancer, the page may be of one server and its files asked of another one, of another version.
+  const reloads = Number(sessionStorage.getItem("flowrunner.reloads"));
+  let isWhole = true;
+  document.addEventListener("error", ({ target }) => {
+    if (!isWhole || !target.matches("script, [rel=stylesheet]")) return;
+    isWhole = false;
+    if (reloads < 3) {
+      sessionStorage.setItem("flowrunner.reloads", reloads + 1);
+      setTimeout(() => location.reload(), 1500);
+      return;
+    }
+    sessionStorage.removeItem("flowrunner.reloads");
+    // A script that has run has replaced it.
+    const brand = document.querySelector(".loading .brand");
+    if (brand) brand.textContent = "FlowRunner is being updated. Reload the page in a minute.";
+  }, true);
+  addEventListener("load", () => isWhole && sessionStorage.removeItem("flowrunner.reloads"));
 }

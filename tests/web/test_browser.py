@@ -352,6 +352,47 @@ def test_a_page_from_before_an_upgrade_says_that_it_must_be_loaded_again(tab: Ta
     expect(alert).to_have_count(0)
 
 
+def test_tabs_and_dialogs_of_a_page_from_before_an_upgrade_say_so_once(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {a: {type: log, params: {message: Hello}}}"))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    page.clock.install()
+    expect(page.get_by_role("button", name="Delete…")).to_be_visible()
+    page.route("**/assets/*/*.js", lambda route: route.fulfill(status=404))
+
+    page.get_by_role("button", name="Delete…").click()
+    toast = page.get_by_role("status").filter(has_text="FlowRunner was updated")
+    toast.get_by_role("button", name="Close").click()
+    page.get_by_role("link", name="Logs").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("FlowRunner was updated")
+    page.clock.run_for(30_000)
+    expect(toast).to_have_count(0)
+    page.unroute_all()
+    alert.get_by_role("button", name="Try again").click()
+
+    expect(page.get_by_text("Hello")).to_be_visible()
+    expect(alert).to_have_count(0)
+
+
+def test_a_page_whose_scripts_another_server_has_is_loaded_again_a_few_times(tab: Tab, api: Client) -> None:
+    page = tab.page
+    page.clock.install()
+    # As a server of another version answers, to which the load balancer leads.
+    page.route("**/assets/*/index.js", lambda route: route.fulfill(status=404))
+    tab.go("/flows")
+    for _ in range(3):
+        with page.expect_navigation():
+            page.clock.run_for(2_000)
+    expect(page.locator(".brand")).to_contain_text("FlowRunner is being updated")
+    page.unroute_all()
+
+    page.route("**/assets/*/index.js", lambda route: route.fulfill(status=404), times=1)
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Flows")
+    assert page.evaluate("sessionStorage.length") == 0
+
+
 def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab, api: Client) -> None:
     flow = api.new_flow(sample.FAILING.replace("order.id == 1012", "order.id == 1002"), name="repaired")
     id = api.run(flow, {"broken": True})

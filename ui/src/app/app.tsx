@@ -1,10 +1,9 @@
 /** The screen of the address, within the shell, and what stands above every screen. */
-import { signal, useSignal } from "@preact/signals";
 import { Component, type ComponentChildren, type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
-import { api, notLoaded, type ApiError } from "../api/client";
-import { Empty, Failure, Skeleton } from "../parts/parts";
-import { later } from "../parts/later";
+import { api } from "../api/client";
+import { Empty, Skeleton } from "../parts/parts";
+import { later, type Frame } from "../parts/later";
 import { Toasts } from "../parts/toast";
 import { common } from "../texts/common";
 import { KeyDialogs, listenToKeys } from "./keys";
@@ -15,12 +14,6 @@ import { routes } from "./routes";
 import { account, askedFor, followTabs, keepSession, mustEnrol, rememberPlace, unsaved, workspace, workspaces } from "./session";
 import { Head, Shell } from "./shell";
 import { store } from "./stored";
-
-/** Milliseconds after which the code of a screen that could not be loaded is asked for again. */
-const RETRY = 5000;
-
-/** Screens that have been loaded, so that they appear at once. */
-const loaded = signal(new Map<Route, ComponentType<{ parameters: Parameters }>>());
 
 function find(path: string): { route: Route; parameters: Parameters } | undefined {
   for (const route of routes) {
@@ -55,32 +48,28 @@ class Guarded extends Component<{ children: ComponentChildren }, { failed: boole
   }
 }
 
-function Screen() {
+const ScreenFrame: Frame = ({ failure }) => {
   const { path } = location.value;
-  const found = find(path);
-  const failure = useSignal<ApiError | undefined>(undefined);
-  const load = (route: Route) =>
-    route.load().then(
-      (module) => (loaded.value = new Map(loaded.peek()).set(route, module.default)),
-      async () => (failure.value = await notLoaded()),
-    );
-  useEffect(() => {
-    if (found === undefined || loaded.peek().has(found.route)) return;
-    window.preload(window.location);
-    void load(found.route);
-    const timer = setInterval(() => void (failure.peek() && !loaded.peek().has(found.route) && load(found.route)), RETRY);
-    return () => clearInterval(timer);
-  }, [found?.route]);
+  return <><Head title={(failure && allowed().findLast((entry) => path.startsWith(to(entry.path)))?.label) || " "} /><div class="content">{failure || <Skeleton rows={8} />}</div></>;
+};
+
+const screens = new Map(routes.map((route) => [route, later<{ parameters: Parameters }>(() => {
+  window.preload(window.location);
+  return route.load().then((module) => module.default);
+}, { frame: ScreenFrame })]));
+
+function Screen() {
+  const found = find(location.value.path);
   if (found === undefined || workspace.value === undefined) return <NotFound />;
-  const Loaded = loaded.value.get(found.route);
-  if (Loaded === undefined) return <><Head title={failure.value ? (allowed().findLast((entry) => path.startsWith(to(entry.path)))?.label ?? " ") : " "} /><div class="content">{failure.value ? <Failure error={failure.value} retry={() => (failure.value?.passes ? load(found.route) : window.location.reload())} /> : <Skeleton rows={8} />}</div></>;
-  return <Loaded parameters={found.parameters} />;
+  const Found = screens.get(found.route)!;
+  return <Found parameters={found.parameters} />;
 }
 
 const ExpiredDialog = later(() => import("./login").then((module) => module.ExpiredDialog), { isAbove: true });
 const LeavingDialog = later(() => import("./login").then((module) => module.LeavingDialog), { isAbove: true });
 
-const page = (load: () => Promise<{ default: ComponentType }>) => later(() => load().then((module) => module.default), { isPage: true });
+const PageFrame: Frame = ({ failure }) => <main class="alone loading">{failure || <p class="brand">{common.product}</p>}</main>;
+const page = (load: () => Promise<{ default: ComponentType }>) => later(() => load().then((module) => module.default), { frame: PageFrame });
 
 /** The page of a login without a required second factor. */
 const Enrolment = page(() => import("./enrol"));

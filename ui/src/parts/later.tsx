@@ -1,31 +1,37 @@
-/** Parts of a screen that are loaded when they are first shown. */
+/** Parts of a screen, and whole ones, that are loaded when they are first shown. */
 import { signal } from "@preact/signals";
-import type { ComponentType } from "preact";
+import type { ComponentChildren, ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
-import { notLoaded } from "../api/client";
+import { notLoaded, type ApiError } from "../api/client";
 import { common } from "../texts/common";
+import { Failure, useRetries } from "./parts";
 import { failed } from "./toast";
 
-/** Milliseconds after which a part that could not be loaded is asked for again. */
-const RETRY = 5000;
+/** What is shown until a part is there. `failure`: Why it is not, with a button. */
+export type Frame = (props: { failure: ComponentChildren }) => preact.JSX.Element;
 
-/** Return a component that loads the real one once, and shows that it does unless it `isAbove` the page, as a dialog is; `isPage`: It is all of the page. */
-export function later<P extends object>(load: () => Promise<ComponentType<P>>, { isAbove = false, isPage = false } = {}): (props: P) => preact.JSX.Element | null {
+const Place: Frame = ({ failure }) => <>{failure || <p class="muted padded" aria-busy="true">{common.loading}</p>}</>;
+
+/** Return a component that loads the real one once, and says in its frame that it does, or why it cannot; unless it `isAbove` the page, as a dialog is. */
+export function later<P extends object>(load: () => Promise<ComponentType<P>>, { isAbove = false, frame: Around = Place } = {}): (props: P) => preact.JSX.Element | null {
   const loaded = signal<{ Part: ComponentType<P> } | undefined>(undefined);
-  let isLoading = false;
-  const attempt = () => void load().then((Part) => (loaded.value = { Part }), () => {
-    // The place of a dialog shows nothing meanwhile.
-    if (isAbove) void notLoaded().then(failed);
-    setTimeout(attempt, RETRY);
-  });
+  const failure = signal<ApiError | undefined>(undefined);
+  const attempt = () => load().then((Part) => (loaded.value = { Part }), async () => (failure.value = await notLoaded()));
   return (props) => {
+    const error = failure.value;
     useEffect(() => {
-      if (!isLoading) attempt();
-      isLoading = true;
+      if (loaded.peek()) return;
+      failure.value = undefined;
+      void attempt();
     }, []);
+    // The place of a dialog shows nothing meanwhile.
+    useEffect(() => {
+      if (isAbove && failure.peek()) failed(failure.peek());
+    }, [error?.code]);
+    useRetries(isAbove ? error : undefined, attempt);
     if (loaded.value === undefined) {
-      if (isPage) return <main class="alone loading"><p class="brand">{common.product}</p></main>;
-      return isAbove ? null : <p class="muted padded" aria-busy="true">{common.loading}</p>;
+      // No file of the page's build is there any more.
+      return isAbove ? null : <Around failure={error && <Failure error={error} retry={() => (error.passes ? attempt() : location.reload())} />} />;
     }
     const { Part } = loaded.value;
     return <Part {...props} />;

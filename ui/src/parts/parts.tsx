@@ -60,7 +60,7 @@ const AGAIN = [1500, 3000, 6000, 10_000];
 const LONG = 15_000;
 
 /** Try again by itself while the reason is one that passes, and the page is seen. Return what is said of it. */
-function useRetries(error: unknown, retry: (() => unknown) | undefined): string | undefined {
+export function useRetries(error: unknown, retry: (() => unknown) | undefined): string | undefined {
   const failures = useRef(0);
   const said = useSignal<string | undefined>(undefined);
   const passes = retry !== undefined && error instanceof ApiError && error.passes;
