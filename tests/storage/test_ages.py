@@ -38,10 +38,10 @@ class Age:
 HELD: Final = {"holder": "h"}
 AGES: Final = {
     "audit_chain.ACT_COUNTS": Age(table="audit_counts", column="since", values={"at": 2 * AT}),
-    "callbacks.EARLIER": Age(
+    "callback_deliveries.EARLIER": Age(
         table="callback_deliveries", column="noted_at", row={"callback_id": "h", "next_at": None}, values=HELD
     ),
-    "callbacks.OLD": Age(table="callback_deliveries", column="last_at", row={"next_at": None}),
+    "callback_deliveries.OLD": Age(table="callback_deliveries", column="last_at", row={"next_at": None}),
     "hooks.EARLIER": Age(
         table="hook_deliveries", column="received_at", row={"trigger_id": "h", "state": "started"}, values=HELD
     ),
