@@ -115,7 +115,8 @@ class Server:
         self.may_answer = asyncio.Event()
         self.begun: list[str] = []
         self.dropped = 0
-        self.latest: JoinedHttpProtocol | None = None
+        # The last of its connections that a request came on, which it keeps no longer than others do.
+        self.latest: Callable[[], JoinedHttpProtocol | None] = lambda: None
         self.cycles = weakref.WeakSet[RequestResponseCycle]()
         self.connections = Connections(most, on_drop=self._drop, most_bytes=most_bytes)
         self.port = 0
@@ -141,7 +142,7 @@ async def serving(*, most: int = 10_000, most_bytes: int = 2**30) -> AsyncIterat
         def on_headers_complete(self) -> None:
             super().on_headers_complete()
             app.cycles.add(self.cycle)
-            app.latest = self
+            app.latest = weakref.ref(self)
 
     http = cast("Any", partial(Watched, open_connections=app.connections))
     server = uvicorn.Server(uvicorn.Config(app, port=0, loop="none", http=http, lifespan="off", log_config=None))
@@ -167,12 +168,13 @@ async def test_the_deadlines_of_a_request_do_not_count_while_it_is_answered(
             app.may_answer.clear()
             writer.write(request_)
             await until(lambda n=number: len(app.begun) == n)  # type: ignore[misc]
-            assert app.latest is not None
-            app.latest._cancel_deadline()
-            later = app.latest.loop.time() + 2 * (protocol.HEAD_SECONDS + protocol.BODY_SECONDS)
+            connection = app.latest()
+            assert connection is not None
+            connection._cancel_deadline()
+            later = connection.loop.time() + 2 * (protocol.HEAD_SECONDS + protocol.BODY_SECONDS)
             with monkeypatch.context() as while_it_is_later:
-                while_it_is_later.setattr(app.latest.loop, "time", lambda now=later: now)
-                app.latest._check_deadline()
+                while_it_is_later.setattr(connection.loop, "time", lambda now=later: now)
+                connection._check_deadline()
             app.may_answer.set()
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
         writer.close()

@@ -25,8 +25,14 @@ ROUTES: Final = {
     "DELETE /api/v1/accounts/{account_id}/secrets/{key}": "secret",
     "DELETE /api/v1/workspaces/{id}/secrets/{key}": "secret",
 }
-# Their second parameter is a number, a node or a key within the first object, which nothing else has.
-WITHIN: Final = ("/api/v1/executions/{id}/", "/api/v1/flows/{id}/revisions/{number}", "/hooks/{token}/")
+# Their second parameter is a number, a node or a key within the first object, which nothing else has; the files of the
+# interface are the same for everybody.
+WITHIN: Final = (
+    "/api/v1/executions/{id}/",
+    "/api/v1/flows/{id}/revisions/{number}",
+    "/hooks/{token}/",
+    "/assets/{build}/",
+)
 BODIES: Final[Mapping[str, Any]] = {"PUT /api/v1/workspaces/{id}/members/{account_id}": {"role": "viewer"}}
 HOOKED: Final = f"triggers: {{in: {{type: webhook, verify: none}}}}\n{SMALLEST}"
 TABLES: Final = (
